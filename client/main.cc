@@ -7,10 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <filesystem>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -43,11 +41,11 @@ void OccupyStandardDescriptors() {
   }
 }
 
-constexpr size_t kMostConfigBytes = 1 << 20;
+constexpr size_t kMaxConfigBytes = 1 << 20;
 
 // A file must exist and be readable only if the user named it: $HOME may be another user's.
 absl::StatusOr<std::string> ReadConfig(const std::string& path) {
-  if (access(path.c_str(), R_OK) == 0) return vmeventd::ReadSmallFile(path, kMostConfigBytes);
+  if (access(path.c_str(), R_OK) == 0) return vmeventd::ReadSmallFile(path, kMaxConfigBytes);
   const int error = errno;
   const std::string what =
       absl::StrCat("$VMEVENTS_CONFIG: cannot read ", vmeventd::client::EscapeForTerminal(path),
@@ -99,8 +97,6 @@ int main(int argc, char** argv) {
                                                      Variable("XDG_CONFIG_HOME"), Variable("HOME"));
   context.config_required = !Variable("VMEVENTS_CONFIG").empty();
   context.read_config = ReadConfig;
-  std::error_code unknown;
-  context.directory = std::filesystem::current_path(unknown);
   context.uid = geteuid();
   context.user = Variable("SUDO_USER");
   if (context.user.empty()) context.user = Variable("USER");

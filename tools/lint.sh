@@ -68,7 +68,8 @@ scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/system/package/*.sh
 for script in "${scripts[@]}"; do
   bash -n "$script" || complain "$script is not valid bash"
 done
-shellcheck "${scripts[@]}" tests/support/guest/init debian/vmeventd.{postinst,prerm,postrm} debian/tests/client ||
+shellcheck "${scripts[@]}" tests/support/guest/init debian/vmeventd.{postinst,prerm,postrm} \
+  debian/vmevents.{postinst,prerm,postrm} debian/tests/client ||
   complain "shellcheck found something"
 
 say "directions of includes"

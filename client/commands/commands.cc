@@ -22,7 +22,7 @@ std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output
 }
 
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
-                               Formatter* formatter, Output* output, const PrintSentence& note) {
+                               Formatter* formatter, Output* output, const OnEmpty& on_empty) {
   absl::Status printed;
   bool begun = false;
   const auto print = [&](NodeEvents* page) {
@@ -47,7 +47,8 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
   print(&last);
   if (begun || !printed.ok()) return printed.ok() ? failure : FromPrint(printed);
   if (failure) return failure;
-  if (note) note("no events match");
+  if (on_empty) failure = on_empty("no events match");
+  if (failure) return failure;
   return PrintText(formatter->EventHeading(), output);
 }
 
@@ -141,7 +142,7 @@ void SortVms(const VmsCommand& command, NodeVms* vms) {
 }
 
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output, const PrintSentence& note) {
+                               Output* output, const OnEmpty& on_empty) {
   // Reads everything before it prints, so that the table's columns fit every row; and all runs,
   // because those that have ended are counted.
   NodeVms vms;
@@ -156,12 +157,13 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   std::erase_if(vms, [&](const NodeVm& one) { return !PassesEnds(one, command); });
   SortVms(command, &vms);
   if (failure && vms.empty()) return failure;
-  if (note && vms.empty()) {
+  if (on_empty && vms.empty()) {
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
-    note(command.include_stopped ? "no VMs match"
-         : filtered              ? "no VMs match; --all includes those that have stopped"
-                                 : "no VM runs, as far as vmeventd sees; vmevents doctor says what "
-                                   "keeps it from seeing one");
+    failure = on_empty(command.include_stopped ? "no VMs match"
+                       : filtered ? "no VMs match; --all includes those that have stopped"
+                                  : "no VM runs, as far as vmeventd sees; vmevents doctor says "
+                                    "what keeps it from seeing one");
+    if (failure) return failure;
   }
   const auto printed = PrintText(formatter->FormatVms(vms), output);
   return printed ? printed : failure;
@@ -429,43 +431,66 @@ std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
   return PrintText(context.formatter->FormatStreams(streams), context.output);
 }
 
-std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
+namespace {
+
+// Completes "vmeventd at ADDRESS".
+absl::string_view WhyNotServing(absl::string_view service) {
+  static constexpr std::pair<absl::string_view, absl::string_view> kWhy[] = {
+      {"journal", " cannot write its journal, so that events are not durable; see its log"},
+      {"watch", " misses a directory of --watch; `vmevents info` names it"},
+      {"listen",
+       " does not listen at one of its addresses, and tries again; its log has the reason"},
+      {"sources",
+       " has nothing in which it could find VMs: no watched directory is there and no libvirt is "
+       "connected; `vmevents doctor` on the node says more"},
+      {"libvirt",
+       " cannot connect to a libvirt of --libvirt or behind a socket that it matches, and follows "
+       "none of its domains; `vmevents info` names it"}};
+  for (const auto& [name, why] : kWhy) {
+    if (name == service) return why;
+  }
+  return " does not serve now: it is starting or stopping; see its log";
+}
+
+}  // namespace
+
+std::optional<Failure> CheckHealth(const std::string& service, absl::Duration timeout,
+                                   const CommandContext& context,
+                                   grpc::health::v1::HealthCheckResponse* response) {
   grpc::health::v1::HealthCheckRequest request;
-  request.set_service(command.service);
+  request.set_service(service);
   grpc::ClientContext call;
-  SetRequestDeadline(&call, command.timeout);
-  grpc::health::v1::HealthCheckResponse response;
-  const grpc::Status status = context.health->Check(&call, request, &response);
+  SetRequestDeadline(&call, timeout);
+  const grpc::Status status = context.health->Check(&call, request, response);
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
-                                EscapeForTerminal(command.service), "\": leave it out, or name ",
-                                v1::VmEventService::service_full_name(),
-                                ", journal, watch, sources, libvirt or listen")};
+                                EscapeForTerminal(service), "\": leave it out, or name ",
+                                absl::StrJoin(kHealthServices, ", "), " or ",
+                                v1::VmEventService::service_full_name())};
   }
   if (!status.ok()) return ExplainFailure(context.address, status);
-  std::optional<Failure> failure =
-      PrintText(context.formatter->FormatHealth(response), context.output);
-  if (failure || response.status() == grpc::health::v1::HealthCheckResponse::SERVING) {
-    return failure;
+  return std::nullopt;
+}
+
+std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
+  std::vector<std::string> services = {command.service};
+  if (command.all) services.insert(services.end(), kHealthServices.begin(), kHealthServices.end());
+  std::optional<Failure> not_serving;
+  for (const std::string& service : services) {
+    grpc::health::v1::HealthCheckResponse response;
+    if (auto failure = CheckHealth(service, command.timeout, context, &response)) return failure;
+    const std::string shown = service.empty() ? "vmeventd" : service;
+    if (auto failure = PrintText(
+            context.formatter->FormatHealth(command.all ? shown : "", response), context.output)) {
+      return failure;
+    }
+    if (not_serving || response.status() == grpc::health::v1::HealthCheckResponse::SERVING)
+      continue;
+    not_serving = Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address),
+                                                          WhyNotServing(service))};
   }
-  absl::string_view why = " does not serve now: it is starting or stopping; see its log";
-  if (command.service == "journal") {
-    why = " cannot write its journal, so that events are not durable; see its log";
-  } else if (command.service == "watch") {
-    why = " misses a directory of --watch; `vmevents info` names it";
-  } else if (command.service == "listen") {
-    why = " does not listen at one of its addresses, and tries again; its log has the reason";
-  } else if (command.service == "sources") {
-    why =
-        " has nothing in which it could find VMs: no watched directory is there and no libvirt is "
-        "connected; `vmevents doctor` on the node says more";
-  } else if (command.service == "libvirt") {
-    why =
-        " cannot connect to a libvirt of --libvirt or behind a socket that it matches, and follows "
-        "none of its domains; `vmevents info` names it";
-  }
-  return Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), why)};
+  return not_serving;
 }
 
 }  // namespace vmeventd::client

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -99,13 +100,16 @@ class EventBatches {
   bool wanted_ = true;
 };
 
+// Takes what an empty list means, before it is printed; returns why it is a failure. Null: none is.
+using OnEmpty = std::function<std::optional<Failure>(const std::string& meaning)>;
+
 // Each prints the answer and returns nothing, or the failure. An output whose reader has gone is no
-// failure. `note` gets what an empty list means; null: that is not printed.
+// failure.
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                Formatter* formatter, Output* output,
-                               const PrintSentence& note = nullptr);
+                               const OnEmpty& on_empty = nullptr);
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output, const PrintSentence& note = nullptr);
+                               Output* output, const OnEmpty& on_empty = nullptr);
 
 // One row for each VM: its run that lives, or else the newest. `runs_known`: all of its runs are
 // there, so that its ends can be counted. Pure.
@@ -142,6 +146,7 @@ struct StreamsCommand {};
 struct HealthCommand {
   std::string service;  // empty: the server as a whole
   absl::Duration timeout = absl::Seconds(5);
+  bool all = false;  // the server, and each service
 };
 
 // The server to ask and the output. All pointers must outlive the call.
@@ -156,6 +161,13 @@ struct CommandContext {
   // A number in [0, 1) for the random part of such a wait.
   std::function<double()> random = RandomFraction;
 };
+
+// The services of the health check, besides the server as a whole.
+inline constexpr std::array kHealthServices = {"journal", "watch", "sources", "libvirt", "listen"};
+// Asks for the health of a service; empty: of the server.
+std::optional<Failure> CheckHealth(const std::string& service, absl::Duration timeout,
+                                   const CommandContext& context,
+                                   grpc::health::v1::HealthCheckResponse* response);
 
 // Each prints the server's answer and returns nothing, or the failure. It blocks for at most
 // kRequestTimeout per request, or as the command states. An output whose reader has gone is no

@@ -89,7 +89,7 @@ absl::Time EventMerger::NextTime() const {
 namespace {
 
 // Items of one node that were read and not merged; its thread reads no more until some are.
-constexpr size_t kMostWaiting = 2000;
+constexpr size_t kMaxWaiting = 2000;
 // Limit of items that are taken together.
 constexpr size_t kTakenTogether = 1000;
 
@@ -103,7 +103,7 @@ class MergeQueue {
   bool Add(Item item, const std::stop_token& stop) {
     std::unique_lock<std::mutex> lock(mutex_);
     const size_t node = item.node;
-    if (!changed_.wait(lock, stop, [&] { return merger_.waiting(node) < kMostWaiting; })) {
+    if (!changed_.wait(lock, stop, [&] { return merger_.waiting(node) < kMaxWaiting; })) {
       return false;
     }
     merger_.Add(std::move(item), clock_());

@@ -1,7 +1,9 @@
 #include "client/commands/top.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -79,8 +81,14 @@ void AddEnds(const TopData& data, Screen* screen) {
   screen->Add("Ends", std::move(cells));
 }
 
+constexpr char kServing[] = "SERVING";
+
 void AddServer(const TopData& data, Screen* screen) {
   screen->Add("Streams", {{absl::StrCat(data.info.streams()), Color::kBold}});
+  if (!data.health.empty()) {
+    const bool serves = data.health == kServing;
+    screen->Add("Health", {{data.health, serves ? Color::kNone : Color::kRed}});
+  }
   const bool writable = data.info.journal_writable();
   screen->Add("Journal",
               {{writable ? "writable" : "NOT WRITABLE", writable ? Color::kNone : Color::kRed},
@@ -169,9 +177,14 @@ std::optional<absl::Duration> LongestLag(const NodeEvents& ends) {
 
 std::string TopFrame(const TopData& data, const TopStyle& style) {
   Screen screen(style);
-  screen.Add("", {{EscapeForTerminal(data.info.node()), Color::kBold},
-                  {absl::StrCat("vmeventd ", EscapeForTerminal(data.info.version()))},
-                  {LocalTimeText(data.now, style.zone), Color::kDim}});
+  std::vector<Cell> first = {{EscapeForTerminal(data.info.node()), Color::kBold},
+                             {absl::StrCat("vmeventd ", EscapeForTerminal(data.info.version()))}};
+  if (data.info.has_start_time()) {
+    const absl::Duration up = data.now - FromProto(data.info.start_time());
+    first.push_back({absl::StrCat("up ", ShortDurationText(up))});
+  }
+  first.push_back({LocalTimeText(data.now, style.zone), Color::kDim});
+  screen.Add("", std::move(first));
   if (!data.failure.empty()) {
     for (const std::string& line : WrapText(data.failure, style.width)) {
       screen.Add("", {{line, Color::kYellow}});
@@ -193,10 +206,24 @@ std::string TopFrame(const TopData& data, const TopStyle& style) {
 
 namespace {
 
-constexpr uint64_t kMostEnds = 1000;  // limit of STOPPED events of a frame, in memory
+constexpr uint64_t kMaxEnds = 1000;  // limit of STOPPED events of a frame, in memory
 
 // Moves to the upper left corner, and clears from there.
 constexpr char kRedraw[] = "\x1b[H\x1b[J";
+
+std::string HealthOf(const CommandContext& context) {
+  std::vector<std::string> services = {""};
+  services.insert(services.end(), kHealthServices.begin(), kHealthServices.end());
+  std::string faults;
+  for (const std::string& service : services) {
+    grpc::health::v1::HealthCheckResponse response;
+    if (CheckHealth(service, kRequestTimeout, context, &response)) continue;  // shown as a failure
+    if (response.status() == grpc::health::v1::HealthCheckResponse::SERVING) continue;
+    if (service.empty()) return "NOT SERVING: it starts or stops";
+    absl::StrAppend(&faults, faults.empty() ? "" : ", ", service);
+  }
+  return faults.empty() ? kServing : absl::StrCat("NOT SERVING: ", faults, "; see vmevents health");
+}
 
 std::optional<Failure> Read(const TopCommand& command, const CommandContext& context,
                             const TopEnvironment& environment, TopData* data) {
@@ -204,6 +231,7 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
   data->window = command.window;
   if (auto failure = ReadInfo(context, &data->info)) return failure;
   data->answer_time = environment.now() - data->now;
+  if (command.once) data->health = HealthOf(context);
   DaemonLists lists(context);
   NodeVms all;
   if (auto failure = lists.ReadVms({}, &all)) return failure;
@@ -215,12 +243,12 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
   EventsCommand ends;
   ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
   ends.since = data->now - command.window;
-  ends.last = kMostEnds;
+  ends.last = kMaxEnds;
   auto failure = lists.ReadEvents(ends, [data](NodeEvents* page) {
     Append(page, &data->ends);
     return true;
   });
-  data->more_ends = data->ends.size() >= kMostEnds;
+  data->more_ends = data->ends.size() >= kMaxEnds;
   return failure;
 }
 

@@ -26,6 +26,7 @@ struct TopData {
   NodeEvents ends;             // STOPPED events of the window, the newest first
   bool more_ends = false;      // more ends exist than were read
   absl::Duration answer_time;  // duration of one request to the server
+  std::string health;          // "SERVING", or what does not serve; empty: not asked
   std::string failure;         // reason why this is no longer current; empty: it is
 };
 
@@ -50,6 +51,7 @@ std::optional<absl::Duration> LongestLag(const NodeEvents& ends);
 struct TopCommand {
   absl::Duration interval = absl::Seconds(2);
   absl::Duration window = absl::Minutes(15);
+  bool once = false;  // one frame, with the daemon's health
 };
 
 struct TopEnvironment {

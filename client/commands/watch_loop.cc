@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/connect/connection.h"
@@ -290,11 +291,9 @@ void WatchLoop::NoteRetry(const grpc::Status& status) {
     NoteOnce(absl::StrCat(Explain(status).sentence, " (waiting)"));
   } else if (!loss_noted_) {
     NoteOnce(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
-  } else if (IsResolved()) {
-    // The daemon may be back while its certificate is still wrong.
-    if (const std::string why = ExplainTlsFault(address_); !why.empty()) {
-      NoteOnce(absl::StrCat(why, " (trying again)"));
-    }
+  } else if (address_.tls && absl::StrContains(status.error_message(), "andshake")) {
+    // gRPC's words: the daemon may be back while its certificate is still wrong.
+    NoteOnce(absl::StrCat(Explain(status).sentence, " (trying again)"));
   }
 }
 

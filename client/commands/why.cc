@@ -161,6 +161,37 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_vie
 
 }  // namespace
 
+std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
+                                  ListSource* source) {
+  if (filter.vm_names().empty()) return std::nullopt;
+  v1::EventFilter names;
+  *names.mutable_vm_names() = filter.vm_names();
+  NodeVms runs;
+  if (auto failure = ReadRuns(source, &names, &runs)) return failure;
+  VmStories known;
+  for (NodeVm& run : runs) {
+    VmStory& story = known.emplace_back();
+    story.name = run.vm.ref().name();
+    story.vm = std::move(run);
+  }
+  std::vector<std::string> unknown;
+  for (const std::string& name : UnknownNames(filter, known)) {
+    EventsCommand any;
+    any.filter.add_vm_names(name);
+    any.limit = 1;
+    bool found = false;
+    auto failure = source->ReadEvents(any, [&found](NodeEvents* page) {
+      // A GAP of the whole node passes each filter.
+      for (const NodeEvent& one : *page) found = found || one.event.has_vm();
+      return !found;
+    });
+    if (failure) return failure;
+    if (!found) unknown.push_back(name);
+  }
+  if (unknown.empty()) return std::nullopt;
+  return ExplainUnknown(unknown, where, source);
+}
+
 std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where,
                               ListSource* source, Formatter* formatter, Output* output,
                               absl::Time now) {

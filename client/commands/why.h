@@ -43,6 +43,11 @@ class StoryCollector {
   std::map<std::string, absl::Time> started_;  // by run
 };
 
+// The failure of a list that ran: a name or a glob of the filter that no VM has and no event of the
+// journal names. `where` as of RunWhy().
+std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
+                                  ListSource* source);
+
 // The names of the filter that no story has, globs included.
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmStories& stories);
 

@@ -27,8 +27,7 @@ Failure ExplainUnavailable(const ServerAddress& address, const std::string& mess
   const ProbeResult probe = Probe(address);
   // gRPC's error for a server that accepts the connection and does not speak HTTP/2.
   const bool no_answer = absl::StrContains(message, "failed to connect to all addresses");
-  if (no_answer || probe.kind != ProbeResult::Kind::kConnected ||
-      probe.tls.kind != TlsFinding::Kind::kNone) {
+  if (no_answer || probe.kind != ProbeResult::Kind::kConnected) {
     return {ExitCode::kUnreachable, ExplainProbe(address, probe)};
   }
   return {ExitCode::kUnreachable, absl::StrCat("vmeventd at ", ToText(address),
@@ -131,8 +130,8 @@ int DaemonOf(int fd) {
   ucred listener{};
   socklen_t size = sizeof(listener);
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) != 0) return 0;
-  constexpr size_t kMostBytes = 64;  // a name has 15
-  const auto name = ReadSmallFile(absl::StrCat("/proc/", listener.pid, "/comm"), kMostBytes);
+  constexpr size_t kMaxBytes = 64;  // a name has 15
+  const auto name = ReadSmallFile(absl::StrCat("/proc/", listener.pid, "/comm"), kMaxBytes);
   return name.ok() && *name == "vmeventd\n" ? listener.pid : 0;
 }
 
@@ -185,6 +184,15 @@ ProbeResult ProbeUnix(const ServerAddress& address) {
   return result;
 }
 
+UniqueFd ConnectToAny(const addrinfo* first, int* error) {
+  for (const addrinfo* one = first; one != nullptr; one = one->ai_next) {
+    UniqueFd socket = NewSocket(one->ai_family);
+    *error = TryConnect(socket.get(), one->ai_addr, one->ai_addrlen);
+    if (*error == 0) return socket;
+  }
+  return UniqueFd();
+}
+
 ProbeResult ProbeTcp(const ServerAddress& address) {
   ProbeResult result;
   const std::string& host = address.numeric.empty() ? address.host : address.numeric;
@@ -194,18 +202,8 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
     result.detail = std::string(all.status().message());
     return result;
   }
-  for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
-    const UniqueFd socket = NewSocket(one->ai_family);
-    result.error = TryConnect(socket.get(), one->ai_addr, one->ai_addrlen);
-    if (result.error != 0) continue;
-    if (address.tls) {
-      result.tls = ProbeTls(socket.get(), address, absl::Milliseconds(kProbeTimeoutMs));
-    } else if (SpeaksTls(socket.get(), absl::Milliseconds(kProbeTimeoutMs))) {
-      result.kind = ProbeResult::Kind::kOnlyTls;
-    }
-    return result;
-  }
-  result.kind = ProbeResult::Kind::kCannotConnect;
+  const UniqueFd socket = ConnectToAny(all->get(), &result.error);
+  if (result.error != 0) result.kind = ProbeResult::Kind::kCannotConnect;
   return result;
 }
 
@@ -279,23 +277,20 @@ std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result
       return absl::StrCat("cannot connect to ", where, " (", strerror(result.error),
                           "): start vmeventd with --listen ", WithoutNumeric(address),
                           ", or name its address with --server");
-    case ProbeResult::Kind::kOnlyTls:
-      return absl::StrCat(where, " speaks TLS: name the CA of its certificate with --tls-ca FILE");
     default:
-      if (result.tls.kind != TlsFinding::Kind::kNone) return ExplainTls(address, result.tls);
-      return absl::StrCat("another program listens on ", where,
-                          ", and does not answer as vmeventd does");
+      return absl::StrCat(
+          address.tls ? "TLS with " : "", where,
+          address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
+          ": `vmevents --server ", WithoutNumeric(address), " doctor`",
+          address.tls ? " with the same --tls options says why" : " says why");
   }
 }
 
-std::string ExplainTlsFault(const ServerAddress& address) {
-  if (address.is_unix()) return "";
-  const ProbeResult result = Probe(address);
-  const TlsFinding::Kind kind = result.tls.kind;
-  const bool lasts = result.kind == ProbeResult::Kind::kOnlyTls ||
-                     kind == TlsFinding::Kind::kNoTls || kind == TlsFinding::Kind::kUntrusted ||
-                     kind == TlsFinding::Kind::kRefused;
-  return lasts ? ExplainProbe(address, result) : "";
+UniqueFd ConnectTcp(const ServerAddress& address, int* error) {
+  const std::string& host = address.numeric.empty() ? address.host : address.numeric;
+  const absl::StatusOr<HostAddresses> all = FindHost(host, address.port);
+  *error = EHOSTUNREACH;
+  return all.ok() ? ConnectToAny(all->get(), error) : UniqueFd();
 }
 
 }  // namespace vmeventd::client

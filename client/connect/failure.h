@@ -4,8 +4,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "base/system.h"
 #include "client/connect/server_address.h"
-#include "client/connect/tls.h"
 #include "grpcpp/support/status.h"
 
 namespace vmeventd::client {
@@ -45,19 +45,17 @@ bool IsWorthRetrying(grpc::StatusCode code);
 // forbidden one.
 struct ProbeResult {
   enum class Kind {
-    kConnected,      // a process listens, perhaps without gRPC; `tls` has the TLS result, if any
+    kConnected,      // a process listens, perhaps without gRPC
     kNoSuchHost,     // `detail` is the resolver's error
     kCannotFind,     // stat() of the Unix socket's path failed with `error`
     kNotASocket,     // another kind of file is at that path
     kCannotConnect,  // connect() failed with `error`
-    kOnlyTls,        // the server speaks TLS, and the client does not
   };
   Kind kind = Kind::kConnected;
   int error = 0;       // an errno
   std::string detail;  // for EACCES from stat: the directory that may not be passed
   std::string owner;   // for EACCES, its or the socket's: "mode 0660, owner root, group vmeventd"
   std::string group;   // for EACCES: its members may pass there; empty: only root and owner
-  TlsFinding tls;      // for an address with TLS
   int daemon = 0;      // the pid of the vmeventd that listens on a Unix socket; 0: not known
 };
 
@@ -68,8 +66,8 @@ ProbeResult Probe(const ServerAddress& address);
 // Returns one sentence without a full stop. Pure.
 std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result);
 
-// Probes a TCP address for a fault that persists when the server is back: a bad certificate, or TLS
-// on one side only. Empty: no such fault.
-std::string ExplainTlsFault(const ServerAddress& address);
+// Connects to a TCP address within 2 s for each of its addresses. `error` is 0, or the errno of the
+// last; EAI_* of a name that is unknown are EHOSTUNREACH.
+UniqueFd ConnectTcp(const ServerAddress& address, int* error);
 
 }  // namespace vmeventd::client

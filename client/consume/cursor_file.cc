@@ -1,5 +1,10 @@
 #include "client/consume/cursor_file.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -13,7 +18,7 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMostBytes = 1 << 20;
+constexpr size_t kMaxBytes = 1 << 20;
 constexpr int kVersion = 1;
 
 using Positions = std::map<std::string, WatchPosition>;
@@ -76,10 +81,25 @@ std::string Print(const Positions& positions) {
 
 }  // namespace
 
+absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_use) {
+  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (lock.valid() && flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  if (lock.valid() && errno == EWOULDBLOCK) return absl::FailedPreconditionError(in_use);
+  return absl::UnavailableError(
+      absl::StrCat("cannot lock ", EscapeForTerminal(path), ": ", strerror(errno)));
+}
+
 absl::StatusOr<std::unique_ptr<CursorFile>> CursorFile::Open(
     std::string path, const std::vector<std::string>& servers) {
   auto file = absl::WrapUnique(new CursorFile(std::move(path)));
-  const absl::StatusOr<std::string> content = ReadPlainFile(file->path_, kMostBytes);
+  const size_t name = file->path_.rfind('/') + 1;  // 0 without a slash
+  absl::StatusOr<UniqueFd> lock = LockFile(
+      absl::StrCat(file->path_.substr(0, name), ".", file->path_.substr(name), ".lock"),
+      absl::StrCat("another vmevents uses the cursor file ", EscapeForTerminal(file->path_),
+                   "; end that one, or give this one a file of its own"));
+  if (!lock.ok()) return lock.status();
+  file->lock_ = *std::move(lock);
+  const absl::StatusOr<std::string> content = ReadPlainFile(file->path_, kMaxBytes);
   if (absl::IsNotFound(content.status())) return file;
   if (!content.ok()) return content.status();
   absl::StatusOr<Positions> positions = Parse(*content);

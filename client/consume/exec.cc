@@ -241,7 +241,7 @@ absl::Status CommandRunner::ConsumeOne(const v1::Event& event, const MessageNode
       env_.note(absl::StrCat(failed, "; skipping the event"));
       return absl::OkStatus();
     }
-    if (env_.on_failure == OnFailure::kStop || retries == kMostRetries) {
+    if (env_.on_failure == OnFailure::kStop || retries == kMaxRetries) {
       return absl::AbortedError(
           absl::StrCat(failed, retries == 0 ? "" : absl::StrCat(" ", retries + 1, " times")));
     }

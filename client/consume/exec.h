@@ -51,14 +51,14 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
 // Handling of an event whose command failed.
 enum class OnFailure {
   kStop,   // end the watch; the cursor stays before the event
-  kRetry,  // run it again, kMostRetries times with growing pauses, then end the watch
+  kRetry,  // run it again, kMaxRetries times with growing pauses, then end the watch
   kSkip,   // continue with the next event
 };
 
 // Runs a command for each event, one at a time; none for the VMs of a snapshot. One thread.
 class CommandRunner : public EventConsumer {
  public:
-  static constexpr int kMostRetries = 10;
+  static constexpr int kMaxRetries = 10;
   static constexpr absl::Duration kFirstPause = absl::Seconds(1);
   static constexpr absl::Duration kLongestPause = absl::Minutes(1);
 

@@ -26,14 +26,6 @@ constexpr char kLibvirtSessionLine[] = "libvirt = [\"qemu:///session\"]";
 constexpr uint64_t kDescriptorsOfVm = 2;
 constexpr uint64_t DescriptorsFor(uint64_t vms) { return vms * kDescriptorsOfVm * 4 / 3; }
 
-std::string InQuotes(absl::string_view word) {
-  const bool harmless = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
-    return absl::ascii_isalnum(c) || absl::StrContains("_-./:@%+=,", absl::string_view(&c, 1));
-  });
-  if (harmless) return std::string(word);
-  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
-}
-
 // `text` with a '*' in place of the VM's name, where that is a word of its own there. Unset: it is
 // none.
 std::optional<std::string> WithStar(absl::string_view text, absl::string_view name) {
@@ -80,11 +72,11 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
 std::string ListDomains(const std::string& uri) {
   const auto spec = ParseLibvirtUri(uri);
   if (!spec.ok() || spec->socket.size() <= UnixAddress::kMaxPath) {
-    return absl::StrCat("virsh -c ", InQuotes(uri), " list");
+    return absl::StrCat("virsh -c ", QuoteForShell(uri), " list");
   }
   const size_t slash = spec->socket.rfind('/');
-  return absl::StrCat("cd ", InQuotes(spec->socket.substr(0, slash)), " && virsh -c ",
-                      InQuotes(spec->UriAt(spec->socket.substr(slash + 1))), " list");
+  return absl::StrCat("cd ", QuoteForShell(spec->socket.substr(0, slash)), " && virsh -c ",
+                      QuoteForShell(spec->UriAt(spec->socket.substr(slash + 1))), " list");
 }
 
 // The sentence's end after a text that may be a question already.
@@ -157,6 +149,8 @@ class Doctor {
   explicit Doctor(const NodeFacts& facts) : facts_(facts), sockets_(facts) {}
 
   Diagnosis Finish() && {
+    diagnosis_.is_here = facts_.is_here;
+    diagnosis_.asked = Asked();
     LookAtRights();
     LookAtConnections();
     LookAtDaemon();
@@ -193,6 +187,14 @@ class Doctor {
     finding.what = cause;
   }
 
+  std::string Asked() const {
+    const DaemonAnswer& daemon = facts_.daemon;
+    if (!daemon.reachable()) return absl::StrCat("Asked ", daemon.address, ", without an answer");
+    return absl::StrCat("Asked vmeventd ", daemon.info.version(), " of ", daemon.info.node(),
+                        " at ", daemon.address, ", which has ", daemon.vms.size(),
+                        daemon.vms.size() == 1 ? " VM" : " VMs");
+  }
+
   // The daemon's user, as far as it is seen.
   std::string DaemonUser() const {
     for (const NodeProcess& process : facts_.processes) {
@@ -205,7 +207,7 @@ class Doctor {
     if (facts_.is_root) return;
     Add("rights", "vmevents doctor",
         "Only root sees the sockets of other users' processes: who holds a monitor stays unknown.",
-        "sudo vmevents doctor");
+        absl::StrCat("sudo ", facts_.command));
   }
 
   void LookAtConnections() {
@@ -214,7 +216,7 @@ class Doctor {
         absl::StrCat("The kernel does not show who is connected to a monitor, so a held or a hung "
                      "one is not found: ",
                      facts_.no_connections, "."),
-        "modprobe unix_diag && vmevents doctor");
+        absl::StrCat("modprobe unix_diag && ", facts_.command));
   }
 
   void LookAtDaemon() {
@@ -224,27 +226,27 @@ class Doctor {
       return Add("daemon", daemon.address,
                  absl::StrCat("vmeventd does not answer, so nobody says what it follows: ",
                               daemon.failure, Stop(daemon.failure)),
-                 "systemctl enable --now vmeventd && systemctl status vmeventd");
+                 daemon.line);
     }
     const std::string what =
         absl::StrCat("You may not ask vmeventd: ", daemon.failure, Stop(daemon.failure));
     if (daemon.group.empty()) {
-      return Add("daemon", daemon.address, what, "sudo vmevents doctor");
+      return Add("daemon", daemon.address, what, absl::StrCat("sudo ", facts_.command));
     }
     Add("daemon", daemon.address,
         absl::StrCat(what, " Members of the group ", daemon.group,
                      " may, from their next login on."),
-        absl::StrCat("sudo usermod -aG ", InQuotes(daemon.group), " \"$USER\""));
+        absl::StrCat("sudo usermod -aG ", QuoteForShell(daemon.group), " \"$USER\""));
   }
 
   static const char* LineForSenders(absl::string_view problem) {
     if (absl::StrContains(problem, "PID namespace")) {
-      return "docker run --pid host ...  # Kubernetes: hostPID: true";
+      return "docker inspect -f '{{.Name}} {{.HostConfig.PidMode}}' $(docker ps -q)";
     }
     if (absl::StrContains(problem, "CAP_")) {
-      return "systemctl show vmeventd | grep Capabilities=  # both need cap_bpf and cap_perfmon";
+      return "systemctl show vmeventd | grep Capabilities=";
     }
-    return "man vmeventd  # --signal-senders";
+    return "man vmeventd";
   }
 
   void LookAtSignals() {
@@ -254,7 +256,10 @@ class Doctor {
     if (problem.empty() || absl::StartsWith(problem, "--")) return;
     Add("senders", facts_.daemon.address,
         absl::StrCat("Who kills a VM is not seen, so a kill is a CRASH, by whom is not known: ",
-                     problem, "."),
+                     problem, ".",
+                     absl::StrContains(problem, "PID namespace")
+                         ? " Its container needs --pid host, or hostPID: true in Kubernetes."
+                         : ""),
         LineForSenders(problem));
   }
 
@@ -286,11 +291,11 @@ class Doctor {
       Add("directory", text,
           absl::StrCat("The directory is missing. vmeventd follows its sockets as soon as somebody "
                        "makes it; check the spelling."),
-          absl::StrCat("install -d -m 0755 ", InQuotes(place.spec.root())));
+          absl::StrCat("install -d -m 0755 ", QuoteForShell(place.spec.root())));
     } else if (facts_.daemon.reachable() && !DaemonSees(place.spec)) {
       Add("rights", text,
           "The directory exists, and vmeventd cannot read it: its user lacks the right.",
-          absl::StrCat("setfacl -m u:", DaemonUser(), ":rx ", InQuotes(place.spec.root())));
+          absl::StrCat("setfacl -m u:", DaemonUser(), ":rx ", QuoteForShell(place.spec.root())));
     }
   }
 
@@ -312,11 +317,11 @@ class Doctor {
     const std::string vm = name.empty() ? "NAME" : name;
     const std::string path = absl::StrCat(absl::StrReplaceAll(spec.directory, {{"*", vm}}), "/",
                                           absl::StrReplaceAll(spec.pattern(), {{"*", vm}}));
-    return absl::StrCat(
-        "-chardev ",
-        InQuotes(absl::StrCat("socket,id=events,path=", absl::StrReplaceAll(path, {{",", ",,"}}),
-                              ",server=on,wait=off")),
-        " -mon chardev=events,mode=control");
+    return absl::StrCat("-chardev ",
+                        QuoteForShell(absl::StrCat(
+                            "socket,id=events,path=", absl::StrReplaceAll(path, {{",", ",,"}}),
+                            ",server=on,wait=off")),
+                        " -mon chardev=events,mode=control");
   }
 
   // A monitor of a QEMU, and its users.
@@ -395,14 +400,19 @@ class Doctor {
     explained_.insert(qemu.pid);
     if (qemu.stopped()) return AddStopped(subject, qemu);
     const v1::Vm* const vm = Followed(qemu);
-    if (vm != nullptr && vm->problems().empty()) return void(++diagnosis_.usable);
+    if (vm != nullptr && vm->problems().empty()) {
+      ++diagnosis_.followed;
+      ++diagnosis_.usable;
+      return;
+    }
     if (!facts_.network_namespace.empty() && !qemu.network_namespace.empty() &&
         qemu.network_namespace != facts_.network_namespace) {
-      return Add(
-          "namespace", subject,
-          "This QEMU is in another network namespace, whose sockets cannot be seen from here.",
-          absl::StrCat("nsenter -t ", qemu.pid, " -n vmevents doctor"), Place::kShell,
-          "nsenter -t PID -n vmevents doctor  # for each of these pids");
+      absl::StrAppend(&elsewhere_, elsewhere_.empty() ? "" : " ", qemu.pid);
+      Add("namespace", subject,
+          "This QEMU is in another network namespace, whose sockets cannot be seen from here.", "");
+      diagnosis_.findings[added_].line = absl::StrCat(
+          "for pid in ", elsewhere_, "; do nsenter -t $pid -n ", facts_.command, "; done");
+      return;
     }
     const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments);
     if (monitors.empty()) {
@@ -412,6 +422,13 @@ class Doctor {
           "start.",
           OwnMonitor(arguments.name), Place::kQemu, OwnMonitor(""));
     }
+    // By one that does not answer here, say.
+    if (vm == nullptr && std::any_of(monitors.begin(), monitors.end(),
+                                     [this](const Monitor& one) { return IsHeldByDaemon(one); })) {
+      ++diagnosis_.followed;
+      ++diagnosis_.usable;
+      return;
+    }
     std::optional<Problem> problem;
     for (const Monitor& monitor : monitors) {
       if (!monitor.watched) continue;
@@ -419,7 +436,10 @@ class Doctor {
       if (problem) continue;
       ++diagnosis_.usable;
       // vmeventd may take it. What it says of the VM nevertheless is a problem.
-      if (vm != nullptr) explained_.erase(qemu.pid);
+      if (vm != nullptr) {
+        ++diagnosis_.followed;
+        explained_.erase(qemu.pid);
+      }
       return;
     }
     if (problem) {
@@ -435,6 +455,14 @@ class Doctor {
         "This QEMU is stopped by a signal (state T), so that its monitor answers nobody.",
         "kill -CONT PID...");
     diagnosis_.findings[added_].line = continue_;
+  }
+
+  bool IsHeldByDaemon(const Monitor& monitor) const {
+    return std::any_of(monitor.accepted.begin(), monitor.accepted.end(),
+                       [this](const UnixSocket* connection) {
+                         const NodeProcess* const holder = sockets_.Owner(connection->peer);
+                         return holder != nullptr && holder->program == kDaemonProgram;
+                       });
   }
 
   // The obstacle between vmeventd and a monitor; the texts are as of Add().
@@ -463,10 +491,10 @@ class Doctor {
       return Problem{"no-monitor",
                      absl::StrCat("Nobody listens at ", monitor.path,
                                   ", the monitor of this QEMU's arguments."),
-                     absl::StrCat("ls -l ", InQuotes(monitor.path)),
+                     absl::StrCat("ls -l ", QuoteForShell(monitor.path)),
                      absl::StrCat("Nobody listens at the monitors of these QEMUs' arguments in ",
                                   directory, "."),
-                     absl::StrCat("ls -l ", InQuotes(directory))};
+                     absl::StrCat("ls -l ", QuoteForShell(directory))};
     }
     if (monitor.accepted.empty() && facts_.waited_at.contains(monitor.listener->inode)) {
       const uint32_t waiting = monitor.listener->pending;
@@ -489,8 +517,8 @@ class Doctor {
     const std::string whats = absl::StrCat("Their monitors are", by);
     if (holder == nullptr) {
       return {"held-monitor", absl::StrCat(what, "."),
-              absl::StrCat("ss -xp | grep -F ", InQuotes(monitor.path)), absl::StrCat(whats, "."),
-              "ss -xp"};
+              absl::StrCat("ss -xp | grep -F ", QuoteForShell(monitor.path)),
+              absl::StrCat(whats, "."), "ss -xp"};
     }
     if (holder->program == kKvmdProgram) {
       return {"held-monitor", absl::StrCat(what, "."), "systemctl disable --now ganeti-kvmd",
@@ -501,10 +529,11 @@ class Doctor {
               absl::StrCat("ls -l /proc/", qemu.pid, "/fd"), "", ""};
     }
     constexpr char kCure[] =
-        ". End it if it is not needed; otherwise give it or vmeventd another monitor "
-        "(docs/connect.md).";
-    return {"held-monitor", absl::StrCat(what, kCure), absl::StrCat("kill ", holder->pid),
-            absl::StrCat(whats, kCure), ""};
+        ". See what it is, and end it if it is not needed; otherwise give it or vmeventd another "
+        "monitor (docs/connect.md).";
+    return {"held-monitor", absl::StrCat(what, kCure),
+            absl::StrCat("ps -o pid,user,lstart,args -p ", holder->pid), absl::StrCat(whats, kCure),
+            ""};
   }
 
   // Reports monitors of which no --watch takes one.
@@ -565,23 +594,25 @@ class Doctor {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
       Add("problem", vm.ref().name(),
           absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; ", text), "."),
-          absl::StrCat("vmevents why ", InQuotes(vm.ref().name())), Place::kShell, "vmevents vms");
+          absl::StrCat("vmevents why ", QuoteForShell(vm.ref().name())), Place::kShell,
+          "vmevents vms");
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
       const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
       const std::string directory = socket.path().substr(0, socket.path().rfind('/'));
       const std::string user = DaemonUser();
       const std::string what = absl::StrCat("vmeventd says: ", socket.problem().text(), ".");
-      const std::string path = InQuotes(socket.path());
+      const std::string path = QuoteForShell(socket.path());
       if (!forbidden) {
         Add("problem", socket.path(), what, absl::StrCat("ss -xlp | grep -F ", path), Place::kShell,
             "ss -xlp");
         continue;
       }
-      const std::string line = absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ",
-                                            InQuotes(directory), " && setfacl -m u:", user, ":rw ");
+      const std::string line =
+          absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", QuoteForShell(directory),
+                       " && setfacl -m u:", user, ":rw ");
       Add("rights", socket.path(), what, line + path, Place::kShell,
-          absl::StrCat(line, InQuotes(directory), "/*"));
+          absl::StrCat(line, QuoteForShell(directory), "/*"));
     }
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       if (connection.connected()) continue;
@@ -598,10 +629,19 @@ class Doctor {
   std::map<std::string, size_t> by_cause_;  // the index of the finding
   size_t added_ = 0;                        // index of the last Add()'s finding
   std::string continue_;                    // the line for all QEMUs that a signal stopped
+  std::string elsewhere_;                   // the QEMUs of other network namespaces
   std::set<int64_t> explained_;             // the QEMUs of which a finding says enough, by pid
 };
 
 }  // namespace
+
+std::string QuoteForShell(absl::string_view word) {
+  const bool harmless = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains("_-./:@%+=,", absl::string_view(&c, 1));
+  });
+  if (harmless) return std::string(word);
+  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
+}
 
 Diagnosis Diagnose(const NodeFacts& facts) { return Doctor(facts).Finish(); }
 

@@ -28,7 +28,7 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMostArgumentBytes = 1 << 20;
+constexpr size_t kMaxArgumentBytes = 1 << 20;
 
 // Calls `take` with each entry whose name is a number. False: the directory cannot be read.
 bool ForEachNumber(const std::string& directory, const std::function<void(int64_t)>& take) {
@@ -88,7 +88,7 @@ void ReadSockets(const std::string& directory, NodeProcess* process) {
 bool ReadProcess(const std::string& proc, int64_t pid, NodeProcess* process) {
   const std::string directory = absl::StrCat(proc, "/", pid);
   const auto stat = ReadSmallFile(absl::StrCat(directory, "/stat"));
-  const auto arguments = ReadSmallFile(absl::StrCat(directory, "/cmdline"), kMostArgumentBytes);
+  const auto arguments = ReadSmallFile(absl::StrCat(directory, "/cmdline"), kMaxArgumentBytes);
   if (!stat.ok() || !arguments.ok() || arguments->empty()) return false;
   process->pid = pid;
   if (!ParseStat(*stat, process)) return false;
@@ -182,17 +182,17 @@ const PlaceTexts& TextsOf(Place place) {
 }
 
 // Subjects that people read; programs get all.
-constexpr size_t kMostNamed = 40;
+constexpr size_t kMaxNamed = 40;
 
 // "39: web1 (pid 1), web2 (pid 2), ...".
 std::string Subjects(const Finding& finding) {
   const size_t count = finding.subjects.size();
   const auto begin = finding.subjects.begin();
-  const auto end = begin + static_cast<ptrdiff_t>(std::min(count, kMostNamed));
+  const auto end = begin + static_cast<ptrdiff_t>(std::min(count, kMaxNamed));
   return absl::StrCat(count == 1 ? "" : absl::StrCat(count, ": "),
                       EscapeForTerminal(absl::StrJoin(begin, end, ", ")),
-                      count > kMostNamed
-                          ? absl::StrCat(" and ", count - kMostNamed, " more (-o name lists them)")
+                      count > kMaxNamed
+                          ? absl::StrCat(" and ", count - kMaxNamed, " more (-o name lists them)")
                           : "");
 }
 
@@ -279,9 +279,19 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
                     EscapeForTerminal(finding.line), "\n\n");
   }
   const size_t found = diagnosis.findings.size();
-  absl::StrAppend(&text, diagnosis.qemus, " QEMU process", diagnosis.qemus == 1 ? "" : "es", ", ",
-                  diagnosis.usable, " with a usable monitor; ", found, " finding",
-                  found == 1 ? "" : "s", "\n");
+  std::string summary = absl::StrCat(diagnosis.asked, ". ");
+  if (diagnosis.is_here) {
+    absl::StrAppend(&summary, diagnosis.qemus, diagnosis.qemus == 1 ? " QEMU" : " QEMUs",
+                    " here: vmeventd follows ", diagnosis.followed, ", may follow ",
+                    diagnosis.usable - diagnosis.followed, " more, cannot follow ",
+                    diagnosis.qemus - diagnosis.usable, ". ");
+  } else {
+    absl::StrAppend(&summary, "Its QEMUs were not looked at: run `vmevents doctor` there. ");
+  }
+  absl::StrAppend(&summary, found, found == 1 ? " finding." : " findings.");
+  for (const std::string& line : WrapText(EscapeForTerminal(summary), width)) {
+    absl::StrAppend(&text, line, "\n");
+  }
   return text;
 }
 

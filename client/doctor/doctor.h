@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/doctor/unix_sockets.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -39,6 +40,7 @@ struct DaemonAnswer {
   std::string failure;     // a sentence; empty: the rest is known
   bool forbidden = false;  // a right is missing
   std::string group;       // its members have it; empty: only root has, or it is not known
+  std::string line;        // to paste, where there is no answer
   v1::GetServerInfoResponse info;
   std::vector<v1::Vm> vms;  // VMs that have not stopped
   bool reachable() const { return failure.empty(); }
@@ -62,6 +64,8 @@ struct NodeFacts {
   std::vector<WatchedPlace> watches;
   std::string network_namespace;  // the doctor's own
   bool is_root = false;
+  bool is_here = true;  // the daemon is on this node; otherwise nothing else was read
+  std::string command = "vmevents doctor";  // asks the same daemon
   bool follows_libvirt = false;  // the daemon does, or will where its configuration holds
   bool has_systemd = false;      // it runs this host
   DaemonAnswer daemon;
@@ -79,10 +83,16 @@ struct Finding {
 };
 
 struct Diagnosis {
+  std::string asked;    // the daemon that was asked, and whether it answered
+  bool is_here = true;  // as of NodeFacts
   size_t qemus = 0;
+  size_t followed = 0;
   size_t usable = 0;  // QEMUs that are followed, or have a monitor that vmeventd may take
   std::vector<Finding> findings;
 };
+
+// The word as a shell takes it.
+std::string QuoteForShell(absl::string_view word);
 
 // Texts may hold any bytes.
 Diagnosis Diagnose(const NodeFacts& facts);

@@ -15,7 +15,7 @@ namespace {
 
 constexpr absl::string_view kAny = "*";
 // Limit of subjects; beyond it, one that covers them all is used.
-constexpr size_t kMostSubjects = 50;
+constexpr size_t kMaxSubjects = 50;
 
 bool IsExact(absl::string_view pattern) {
   return pattern.find_first_of("*?[") == absl::string_view::npos;
@@ -86,7 +86,7 @@ std::set<std::string> EventTokens(const v1::EventFilter& filter) {
 
 std::vector<std::string> Subjects(absl::string_view prefix, const std::set<std::string>& nodes,
                                   const std::set<std::string>& tails) {
-  if (nodes.size() * tails.size() > kMostSubjects) return {absl::StrCat(prefix, ".>")};
+  if (nodes.size() * tails.size() > kMaxSubjects) return {absl::StrCat(prefix, ".>")};
   std::vector<std::string> subjects;
   for (const std::string& node : nodes) {
     for (const std::string& tail : tails) {

@@ -54,7 +54,7 @@ absl::Status ReadMessages(NatsConnection* connection, const FleetFilter& filter,
 }
 
 ReadStart StartOf(const FleetFilter& filter, const StreamState& state) {
-  if (filter.since) return *filter.since - kMostSkew;
+  if (filter.since) return *filter.since - kMaxSkew;
   return state.first;
 }
 
@@ -109,10 +109,10 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
     }
     const bool limited = command.last || command.limit;
     absl::StatusOr<std::deque<Item>> newest =
-        ReadNewest(connection, filter, limited ? command.most() : kMostEvents, env_);
+        ReadNewest(connection, filter, limited ? command.most() : kMaxEvents, env_);
     if (!newest.ok()) return newest.status();
-    if (!limited && newest->size() == kMostEvents) {
-      env_.note(absl::StrCat("only the newest ", kMostEvents,
+    if (!limited && newest->size() == kMaxEvents) {
+      env_.note(absl::StrCat("only the newest ", kMaxEvents,
                              " events are shown; see more with --since and --until"));
     }
     std::reverse(newest->begin(), newest->end());

@@ -16,7 +16,7 @@
 namespace vmeventd::client {
 
 // The most events of `events --newest-first` without a limit.
-inline constexpr uint64_t kMostEvents = 100'000;
+inline constexpr uint64_t kMaxEvents = 100'000;
 
 // The lists of a fleet; events are in the order of the stream. One thread; each call makes a
 // connection.

@@ -38,19 +38,19 @@ bool HasGoodTimes(const google::protobuf::Message& message) {
   using google::protobuf::Duration;
   using google::protobuf::Timestamp;
   using google::protobuf::util::TimeUtil;
-  constexpr int32_t kMostNanos = 999'999'999;
+  constexpr int32_t kMaxNanos = 999'999'999;
   if (message.GetDescriptor() == Timestamp::descriptor()) {
     const auto& time = static_cast<const Timestamp&>(message);
     return IsWithin(time.seconds(), TimeUtil::kTimestampMinSeconds,
                     TimeUtil::kTimestampMaxSeconds) &&
-           IsWithin(time.nanos(), 0, kMostNanos);
+           IsWithin(time.nanos(), 0, kMaxNanos);
   }
   if (message.GetDescriptor() == Duration::descriptor()) {
     const auto& duration = static_cast<const Duration&>(message);
     const bool negative = duration.seconds() < 0 || duration.nanos() < 0;
     return IsWithin(duration.seconds(), TimeUtil::kDurationMinSeconds,
                     negative ? 0 : TimeUtil::kDurationMaxSeconds) &&
-           IsWithin(duration.nanos(), -kMostNanos, negative ? 0 : kMostNanos);
+           IsWithin(duration.nanos(), -kMaxNanos, negative ? 0 : kMaxNanos);
   }
   const google::protobuf::Reflection& reflection = *message.GetReflection();
   std::vector<const google::protobuf::FieldDescriptor*> fields;

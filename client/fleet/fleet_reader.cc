@@ -28,7 +28,7 @@ void LeftOut::Add(const NatsMessage& message, const absl::Status& why) {
 bool Repeats::IsNew(const MessageNode& node, uint64_t sequence) {
   if (sequence == 0) return true;  // a GAP that no journal has
   const std::pair key(node.cluster, node.name);
-  if (nodes_.size() >= kMostNodes && !nodes_.contains(key)) return true;
+  if (nodes_.size() >= kMaxNodes && !nodes_.contains(key)) return true;
   Known& known = nodes_[key];
   if (known.journal_id != node.journal_id) known = {node.journal_id, sequence, {}};
   if (sequence > known.newest) {

@@ -29,7 +29,7 @@ namespace vmeventd::client {
 
 // Longest time by which an event was stored before its own time: the clocks of node and server
 // differ.
-inline constexpr absl::Duration kMostSkew = absl::Minutes(5);
+inline constexpr absl::Duration kMaxSkew = absl::Minutes(5);
 
 // Counts the messages that are not what vmeventd writes there, and notes the first, the tenth, the
 // hundredth and so on. One thread.
@@ -55,7 +55,7 @@ class Repeats {
   // Events that it remembers of a node: more than a publisher has under way.
   static constexpr size_t kWindow = 1024;
   // Nodes that it remembers; beyond them, repeats come.
-  static constexpr size_t kMostNodes = 100'000;
+  static constexpr size_t kMaxNodes = 100'000;
 
   // Remembers the event. False: it came before.
   bool IsNew(const MessageNode& node, uint64_t sequence);

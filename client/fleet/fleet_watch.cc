@@ -19,7 +19,7 @@ constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 // Delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
-constexpr size_t kMostOfBatch = 1000;
+constexpr size_t kMaxOfBatch = 1000;
 
 absl::Status SinkEnds() { return absl::CancelledError("the sink ended the watch"); }
 
@@ -97,7 +97,7 @@ absl::Status FleetWatch::TakeStart(NatsConnection* connection, const StreamState
     if (!known.ok()) return known.status();
     if (known->has_value()) position_ = **std::move(known);
   } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
-    start_ = since->time - kMostSkew;
+    start_ = since->time - kMaxSkew;
     if (state.first > 1 && state.first <= state.last && state.first_time > since->time) {
       return Gap("the stream no longer has the messages of that time", state);
     }
@@ -153,7 +153,7 @@ absl::Status FleetWatch::ContinueByTime(const StreamState& state) {
   if (stored <= absl::UnixEpoch()) return Gap(why, state);
   const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
   if (!command_.resume) return absl::OutOfRangeError(missing);
-  const absl::Time since = stored - kMostSkew;
+  const absl::Time since = stored - kMaxSkew;
   NoteGap(absl::StrCat(missing, "; continuing with the events that were observed since ",
                        Rfc3339Text(since), ", of which some may come again"));
   filter_.since = filter_.since ? std::max(*filter_.since, since) : since;
@@ -217,7 +217,7 @@ absl::Status FleetWatch::ReadAll(NatsConnection* connection, FleetEventReader* r
 
 absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Duration timeout) {
   NodeEvents batch;
-  const size_t most = sink_->one_by_one() ? 1 : kMostOfBatch;
+  const size_t most = sink_->one_by_one() ? 1 : kMaxOfBatch;
   std::optional<WatchPosition> last;
   absl::Status lost;
   while (batch.size() < most && !env_.stop->stopped()) {

@@ -33,7 +33,7 @@ class FleetWatch : public WatchSource {
   // Interval at which a watch of rare events asks for its position.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
   // Time before the snapshot's end whose events it may not have yet, and which is read again.
-  static constexpr absl::Duration kSnapshotOverlap = kMostSkew;
+  static constexpr absl::Duration kSnapshotOverlap = kMaxSkew;
   // Messages before the position at which a watch begins, of which those behind it may be repeats.
   static constexpr uint64_t kLookBack = 1'000;
 

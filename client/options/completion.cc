@@ -147,11 +147,9 @@ class Line {
       out.command = server_;
       out.command.insert(out.command.end(), command.begin(), command.end());
     };
-    const std::string& command = command_->get_name();
-    const bool of_context = positional && (command == "use" || command == "delete");
-    if (name == "--context" || of_context) {
-      out.command = {"-o", "name", "context", "list"};
-    } else if (name == "--vm" || (positional && name == "NAME" && command != "add")) {
+    if (name == "--context") {
+      out.contexts = true;
+    } else if (name == "--vm" || (positional && name == "NAME")) {
       ask({"-o", "name", "--no-pager", "vms", "--all"});
     } else if (positional && name == "INTENT_ID") {
       ask({"-o", "name", "intent", "list"});

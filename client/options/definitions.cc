@@ -18,7 +18,7 @@ constexpr char kProgramHelp[] =
 constexpr char kProgramFooter[] =
     R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555. Without --server it is
 that of --context, else $VMEVENTS_SERVER, else that of the current context (see
-vmevents context --help), else the user's socket
+CONTEXTS in vmevents(1)), else the user's socket
 unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that exists, else the system's,
 unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. If no --tls
 option is given, the context's files count, or without a context
@@ -32,6 +32,7 @@ Examples:
   vmevents watch                          what happens from now on
   vmevents vms                            the VMs that run
   vmevents why web1                       why web1 ended, with the evidence
+  vmevents status                         vmeventd, and what happened of late
   vmevents events web1 --type stopped     each end of web1, the earlier ones too
   vmevents events --since 1h --class crash
   vmevents -o json watch --from oldest    one JSON object a line, for programs
@@ -43,8 +44,8 @@ constexpr char kWatchFooter[] =
     R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
 the daemon comes back, with nothing lost or repeated; if events may be missing,
-it prints GAP on standard error. Ctrl-C ends it with 0, or with 130 if --count
-was not reached.
+it prints GAP on standard error. Ctrl-C and --timeout end it with 0, or with 130
+and 1 if --count was not reached.
 
 With --exec it prints nothing and runs COMMAND with /bin/sh for each event, one
 at a time: the event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE,
@@ -58,7 +59,8 @@ Examples:
   vmevents watch --from snapshot          the VMs as they are, then what follows
   vmevents watch 'web*' --type stopped --class user,admin
   vmevents watch --since 10m              the last ten minutes, and on
-  vmevents watch --vm web1 --type stopped --count 1    until web1 has ended
+  vmevents watch web1 --type stopped --count 1 --timeout 5m    until web1 has
+                                          ended, or 5 minutes are over
   vmevents watch --type stopped --class crash --cursor-file crashes.cursor \
       --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
   vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
@@ -106,6 +108,8 @@ Examples:
   vmevents events --since today --type stopped
   vmevents events -n 20                   the newest 20, oldest first
   vmevents events -f                      the newest 10, and then what happens
+  vmevents tail                           the newest 10
+  vmevents crashes --since 'last week'    the ends of class crash, newest first
   vmevents events web1 --since '1 hour ago'
   vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)";
 constexpr char kVmsFooter[] =
@@ -132,13 +136,22 @@ Examples:
   vmevents why 'web*' db1
   vmevents why web1 --markdown            for a ticket
   vmevents why web1 --run RUN_ID          the end of an earlier run)";
+constexpr char kStatusFooter[] =
+    R"(It shows vmeventd on this node: whether it serves, the VMs by state, the ends of
+the last 24 hours by class, and the latest of them. With NAME it does what
+`vmevents why NAME` does. With -o json it prints what `vmevents info` prints.
+
+Examples:
+  vmevents status
+  vmevents status web1)";
 constexpr char kTopFooter[] =
     R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
 how late events are. The keys t, v and c sort the latest ends by time, VM or
-class; q ends it. Without a terminal it prints one frame.
+class; q ends it. Without a terminal it prints one frame, as with --once.
 
-Example:
-  vmevents top --window 1h)";
+Examples:
+  vmevents top --window 1h
+  vmevents top --once)";
 constexpr char kIntentFooter[] =
     R"(An intent says who is about to stop, migrate or kill a VM, and why: the stop
 that follows is then an admin's, however it happens. It ends with the run, when
@@ -178,52 +191,23 @@ service, 4 if the server is not reachable.
 
 Examples:
   vmevents health
+  vmevents health --all
   vmevents health --timeout 1s --server node1 --tls-ca ca.pem)";
 
 constexpr char kDoctorFooter[] =
     R"(It looks for what keeps vmeventd on this node from following a VM: QEMUs without
 a monitor that it may take, monitors that another client holds, QEMUs that hang,
 directories that are missing, rights, descriptors, managers on the same socket.
-Each finding comes with a line to paste. It connects to no monitor, changes
-nothing, and asks vmeventd only if it answers: then the --watch flags are its
-own, else those of /etc/vmeventd/vmeventd.conf. Run it as root. Exits with 0 if
-it finds nothing, else with 1.
+Each finding comes with a line to paste. It connects to no monitor and changes
+nothing. The --watch flags are those of vmeventd if that answers, else those of
+/etc/vmeventd/vmeventd.conf. Run it as root. With the --server of another node
+it asks only that vmeventd, and explains a connection, or TLS, that fails. Exits
+with 0 if it finds nothing, else with 1.
 
 Examples:
   vmevents doctor
+  vmevents --server node1 --tls-ca ca.pem doctor
   vmevents -o json doctor | jq -r .line)";
-
-constexpr char kContextFooter[] =
-    R"(The configuration file is $VMEVENTS_CONFIG, else vmevents/config.toml in
-$XDG_CONFIG_HOME or ~/.config:
-
-  current = "prod"
-  [contexts.prod]
-  servers = ["node1", "node2"]
-  tls-ca = "ca.pem"                       beside the file, as tls-cert and so on
-  [contexts.fleet]
-  servers = "tls://nats1,nats2"
-  credentials = "ops.creds"
-
-Examples:
-  vmevents context add prod --server node1,node2
-  vmevents context list
-  vmevents --context prod vms             once
-  vmevents context use prod               from now on
-  vmevents context delete prod)";
-constexpr char kContextAddFooter[] =
-    R"(Takes --server, which may name several or the servers of a fleet, the TLS files
-and --credentials. Makes the file if there is none; asks no server.
-
-Examples:
-  vmevents context add prod --server node1,node2 --tls-ca /etc/ssl/vm-ca.pem
-  vmevents context add fleet --server tls://nats1,nats2 --credentials ops.creds)";
-constexpr char kContextDeleteFooter[] =
-    R"(Deletes its section; the rest of the file stays as it is. If it was the current
-one, there is none afterwards.
-
-Example:
-  vmevents context delete prod)";
 
 constexpr char kCompletionFooter[] =
     R"(Packages install it. Without them:
@@ -236,11 +220,14 @@ std::string Wrapped(const char* help) {
 }
 
 CLI::Option* AddOption(CLI::App* app, const char* names, const char* value_name, const char* help) {
-  return app->add_option(names, CLI::callback_t(), Wrapped(help))->type_name(value_name);
+  return app->add_option(names, CLI::callback_t(), Wrapped(help))
+      ->type_name(value_name)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
 void AddList(CLI::App* app, const char* names, const char* value_name, const char* help) {
   AddOption(app, names, value_name, help)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->expected(CLI::detail::expected_max_vector_size)
       ->allow_extra_args(false);
 }
@@ -325,6 +312,7 @@ void AddWatch(CLI::App* app) {
   AddNames(watch);
   AddFilter(watch);
   AddOption(watch, "-n,--count", "N", "end after N of the events that were asked for");
+  AddOption(watch, "--timeout", "DURATION", "end after so long, such as 5m");
   AddFlag(watch, "--no-resume", "end when the daemon stops");
   AddFlag(watch, "--wait", "wait for a daemon that cannot be reached yet");
   AddCursorFile(watch);
@@ -418,6 +406,12 @@ void AddWhy(CLI::App* app) {
   AddFlag(why, "--markdown", "Markdown, for a ticket");
 }
 
+void AddStatus(CLI::App* app) {
+  CLI::App* status =
+      AddCommand(app, "status", "Show vmeventd's state, or why a VM ended", kStatusFooter);
+  AddArgument(status, "NAME", "a VM, for `why`")->expected(CLI::detail::expected_max_vector_size);
+}
+
 void AddIntent(CLI::App* app) {
   CLI::App* intent =
       AddCommand(app, "intent", "Say who is about to stop a VM, and why", kIntentFooter);
@@ -443,22 +437,7 @@ void AddTop(CLI::App* app) {
   CLI::App* top = AddCommand(app, "top", "Watch the VMs of a node on a terminal", kTopFooter);
   AddOption(top, "--interval", "DURATION", "how often it is drawn; default 2s");
   AddOption(top, "--window", "DURATION", "whose ends are counted; default 15m");
-}
-
-void AddContext(CLI::App* app) {
-  CLI::App* context = AddCommand(app, "context", "Choose among named servers", kContextFooter);
-  context->require_subcommand(0, 1);
-  AddCommand(context, "list", "List the contexts of the configuration file",
-             "Example:\n  vmevents context list");
-  CLI::App* add =
-      AddCommand(context, "add", "Add a context to the configuration file", kContextAddFooter);
-  AddArgument(add, "NAME", "a context")->required();
-  CLI::App* use = AddCommand(context, "use", "Make a context the current one",
-                             "Example:\n  vmevents context use prod");
-  AddArgument(use, "NAME", "a context")->required();
-  CLI::App* remove = AddCommand(context, "delete", "Delete a context from the configuration file",
-                                kContextDeleteFooter);
-  AddArgument(remove, "NAME", "a context")->required();
+  AddFlag(top, "--once", "print one frame");
 }
 
 }  // namespace
@@ -502,6 +481,7 @@ void Define(CLI::App* app) {
   AddEvents(app);
   AddVms(app);
   AddWhy(app);
+  AddStatus(app);
   AddTop(app);
   CLI::App* fleet = AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter);
   fleet->require_subcommand(0, 1);
@@ -515,10 +495,10 @@ void Define(CLI::App* app) {
              "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
   CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
   AddArgument(health, "SERVICE", "one of its services");
+  AddFlag(health, "--all", "each of its services, a line each");
   AddOption(health, "--timeout", "DURATION",
             "how long to wait for the answer, such as 1s; default 5s");
   AddCommand(app, "doctor", "Find what keeps vmeventd from following VMs here", kDoctorFooter);
-  AddContext(app);
   CLI::App* help =
       AddCommand(app, "help", "Explain a command", "Example:\n  vmevents help intent declare");
   AddArgument(help, "COMMAND", "the command")->expected(CLI::detail::expected_max_vector_size);

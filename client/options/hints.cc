@@ -32,26 +32,22 @@ constexpr absl::string_view kStopsNothing =
     "declare` says beforehand who does it";
 
 constexpr Words kCommandWords[] = {
-    {"", "get list list-units", "vms"},
-    {"", "log journal", "events"},
-    {"", "event", "events, or watch for what happens"},
-    {"", "tail", "events -f"},
-    {"", "follow monitor subscribe qemu-monitor-event stream", "watch"},
+    {"", "get list-units instances domains machines", "vms"},
+    {"", "event audit last dmesg", "events, or watch for what happens"},
+    {"", "crash crashed coredumpctl failed failures", "crashes"},
+    {"", "subscribe qemu-monitor-event stream", "watch"},
     {"", "wait", "watch NAME --type stopped --count 1"},
-    {"", "show inspect timeline", "why NAME"},
-    {"", "dominfo domstate domjobinfo domid domuuid domcontrol domblkerror", "why NAME"},
-    {"", "status", "info, or why NAME"},
+    {"", "timeline reason cause domjobinfo domid domuuid domcontrol domblkerror", "why NAME"},
     {"", "nodeinfo hostname uri cluster-info system", "info"},
-    {"", "stats stat domstats", "top"},
+    {"", "stat domstats", "top"},
     {"", "clients subscribers watchers", "streams"},
     {"", "ping healthz is-active", "health"},
     {"", "check diagnose debug", "doctor"},
     {"", "nodes node hosts", "fleet"},
-    {"", "config", "context"},
-    {"", "contexts get-contexts current-context", "context list"},
-    {"", "use use-context connect", "context use"},
-    {"", "set-context", "context add"},
-    {"", "delete-context", "context delete"},
+    {"",
+     "config context contexts get-contexts current-context use use-context connect set-context "
+     "delete-context",
+     "--context NAME; the contexts are in ~/.config/vmevents/config.toml, see vmevents(1)"},
     {"", "intents", "intent list"},
     {"", "declare", "intent declare"},
     {"", "withdraw", "intent withdraw"},
@@ -63,10 +59,6 @@ constexpr Words kCommandWords[] = {
      "unpause suspend resume undefine define scale drain cordon migrate save managedsave dump "
      "poweroff exec attach console",
      kStopsNothing},
-    {"context", "get ls get-contexts show inspect current current-context view", "list"},
-    {"context", "create set set-context new", "add"},
-    {"context", "rm remove del unset delete-context", "delete"},
-    {"context", "switch select use-context set-current", "use"},
     {"intent", "get ls show", "list"},
     {"intent", "add create new set", "declare"},
     {"intent", "rm remove del delete cancel abort", "withdraw"},
@@ -95,6 +87,8 @@ constexpr Words kOptionWords[] = {
     {"", "--state-running --running --active", "--state running"},
     {"", "--state-paused --paused", "--state paused"},
     {"", "--state-shutoff --stopped --exited", "--state stopped"},
+    {"", "--failed --crashed --crash", "--class crash"},
+    {"top", "-n --iterations", "--once"},
     {"", "-c --connect -H --host -M --machine -s --uri --address --addr --socket --endpoint",
      "--server"},
     {"", "-m --merge", "--server HOST,HOST"},
@@ -244,7 +238,8 @@ std::string HintForOption(const CLI::App& command, absl::string_view typed) {
     if (!answer.empty()) return DidYouMean(answer);
   }
   if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
-  return DidYouMean(NearestName(typed, names));
+  // Every letter is near to every other.
+  return typed.size() == 2 ? "" : DidYouMean(NearestName(typed, names));
 }
 
 }  // namespace

@@ -34,7 +34,6 @@ struct OptionContext {
   std::string state_home;            // $XDG_STATE_HOME, else ~/.local/state; empty: there is none
   std::string user;                  // $SUDO_USER, else $USER, else by the uid
   unsigned uid = 0;
-  std::string directory;         // the working directory
   std::string config_path;       // path of the configuration file; empty: there is none
   bool config_required = false;  // the user named it, so that it must exist
   // Reads the configuration file. NOT_FOUND: it does not exist. PERMISSION_DENIED: another error.
@@ -120,6 +119,11 @@ class OptionReader {
 // the last may be incomplete or empty.
 inline constexpr char kCompleteCommand[] = "__complete";
 
+// The arguments in this program's own words: "crashes" of the table of aliases becomes
+// "events --type stopped --class crash --newest-first".
+std::vector<std::string> WithoutAliases(const CLI::App& app,
+                                        const std::vector<std::string>& arguments);
+
 // The script for bash, zsh or fish, which asks `vmevents __complete`; none for another shell.
 std::optional<std::string> CompletionScript(absl::string_view shell);
 
@@ -132,6 +136,7 @@ struct Completions {
   std::string lines;  // one candidate a line, a tab and its description after it
   // The command whose output lists more, such as the names of VMs; empty: none.
   std::vector<std::string> command;
+  bool contexts = false;  // the names of the configuration file's contexts
 };
 
 // Completes from the option table. `app` has parsed nothing.

@@ -1,5 +1,6 @@
 #include "client/options/options.h"
 
+#include <algorithm>
 #include <sstream>
 #include <tuple>
 
@@ -9,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/text.h"
 #include "client/nats/jetstream_api.h"
@@ -21,11 +23,11 @@ namespace vmeventd::client {
 namespace {
 
 // Limit of --last, which keeps its events in memory.
-constexpr uint64_t kMostLast = 100'000;
+constexpr uint64_t kMaxLast = 100'000;
 // Events that --follow begins with by default.
 constexpr uint64_t kUsualLast = 10;
 // Limit of --batch, and its default.
-constexpr uint64_t kMostBatch = 1000;
+constexpr uint64_t kMaxBatch = 1000;
 constexpr uint64_t kUsualBatch = 100;
 
 // A GAP of the node passes every filter: whether it was asked for.
@@ -51,6 +53,7 @@ FollowCommand MakeWatch(OptionReader* options) {
   command.watch.filter = options->Filter();
   command.watch.start = options->Start();
   command.count = options->Count("--count");
+  if (options->Has("--timeout")) options->Duration("--timeout", &command.timeout.emplace());
   command.cursor_file = options->TextWith("--cursor-file", "name a file");
   ReadExec(options, &command);
   command.gaps = AskedForGaps(command.watch.filter, options);
@@ -92,7 +95,7 @@ void ReadTarget(OptionReader* options, PushCommand* command) {
 // its
 // --cluster says that it names NATS servers.
 void ReadFleetTarget(OptionReader* options, PushCommand* command) {
-  constexpr size_t kMostCluster = 64;
+  constexpr size_t kMaxCluster = 64;
   command->cluster = options->TextWith("--cluster", "name the node's cluster");
   command->domain = options->TextWith("--push-domain", "name a domain of JetStream");
   const bool fleet = IsNatsUrl(command->url) || !command->cluster.empty();
@@ -117,8 +120,8 @@ void ReadFleetTarget(OptionReader* options, PushCommand* command) {
   if (command->cluster.empty()) {
     options->Wrong("push: nats:// needs --cluster NAME, the cluster of this node");
   }
-  if (command->cluster.size() > kMostCluster) {
-    options->Wrong(absl::StrCat("--cluster: the name has more than ", kMostCluster, " bytes"));
+  if (command->cluster.size() > kMaxCluster) {
+    options->Wrong(absl::StrCat("--cluster: the name has more than ", kMaxCluster, " bytes"));
   }
   if (command->format != PushFormat::kCloudEvents && command->format != PushFormat::kJson) {
     options->Wrong("--format: the events of a fleet's stream are cloudevents or json");
@@ -167,7 +170,7 @@ PushCommand MakePush(OptionReader* options) {
   command.follow.watch.wait = true;
   command.follow.watch.identify = true;
   command.batch.events =
-      static_cast<size_t>(options->CountTo("--batch", kMostBatch, "").value_or(kUsualBatch));
+      static_cast<size_t>(options->CountTo("--batch", kMaxBatch, "").value_or(kUsualBatch));
   command.batch.time = absl::Seconds(1);
   const std::tuple<const char*, absl::Duration, absl::Duration, absl::Duration*> durations[] = {
       {"--batch-time", absl::Milliseconds(1), absl::Minutes(1), &command.batch.time},
@@ -222,7 +225,7 @@ EventsCommand MakeEvents(OptionReader* options) {
   }
   command.newest_first = options->Flag("--newest-first");
   command.limit = options->Count("--limit");
-  command.last = options->CountTo("--last", kMostLast, ", or use --since");
+  command.last = options->CountTo("--last", kMaxLast, ", or use --since");
   if (command.last && command.limit) {
     options->Wrong("--last: --limit limits the list as well; use one of them");
   }
@@ -257,8 +260,12 @@ VmsCommand MakeVms(OptionReader* options) {
   auto order = static_cast<size_t>(command.order);
   options->Choice("--sort-by", "an order", &order);
   command.order = static_cast<VmOrder>(order);
-  // A request for stopped VMs implies that they are listed.
+  // A VM that is named, and a request for stopped VMs, imply that they are listed.
+  const bool names_one = absl::c_any_of(command.filter.vm_names(), [](const std::string& name) {
+    return name.find_first_of("*?[") == std::string::npos;
+  });
   command.include_stopped = options->Flag("--all") || command.runs || command.of_ends() ||
+                            names_one ||
                             absl::c_linear_search(command.states, v1::VM_STATE_STOPPED);
   return command;
 }
@@ -271,6 +278,16 @@ WhyCommand MakeWhy(OptionReader* options) {
     options->Wrong("why: which VM? Write `vmevents why NAME`");
   }
   return command;
+}
+
+void ReadStatus(OptionReader* options, CommandLine* line) {
+  if (options->Has("NAME")) {
+    line->command = MakeWhy(options);
+  } else if (line->for_people()) {
+    line->command = TopCommand{.window = absl::Hours(24), .once = true};
+  } else {
+    line->command = InfoCommand{};
+  }
 }
 
 DeclareIntentCommand MakeDeclareIntent(OptionReader* options) {
@@ -302,81 +319,6 @@ FleetCreateCommand MakeFleetCreate(OptionReader* options) {
   return create;
 }
 
-// A file as the configuration file must name it, which may be in another directory.
-std::string Absolute(const std::string& file, const OptionContext& context) {
-  return file.empty() || absl::StartsWith(file, "/") ? file
-                                                     : absl::StrCat(context.directory, "/", file);
-}
-
-void ReadContextAdd(OptionReader* options, CommandLine* line) {
-  const std::string name = options->Word("NAME");
-  OptionContext context = options->context();
-  if (!options->Has("--server")) {
-    options->Wrong(absl::StrCat("context add: no server is given; write `vmevents context add ",
-                                name, " --server ADDR`"));
-  }
-  if (context.config_path.empty()) {
-    return options->Wrong(
-        "context add: there is no place for a configuration file; set $VMEVENTS_CONFIG or $HOME");
-  }
-  context.config_required = false;  // the command makes it
-  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
-  if (!options->Check(contexts.status())) return;
-  if (contexts->Find(name) != nullptr) {
-    options->Wrong(absl::StrCat("there is a context \"", name,
-                                "\" already; choose another name, or edit ", context.config_path));
-  }
-  CommandLine asked;
-  ReadServers(options, &asked);
-  Context added = {name,
-                   {},
-                   options->Tls(),
-                   Absolute(options->Text("--credentials"), context),
-                   options->Text("--nats-domain")};
-  for (const std::string& server : options->Texts("--server")) {
-    for (const absl::string_view one : absl::StrSplit(server, ',')) added.servers.emplace_back(one);
-  }
-  for (std::string* file : {&added.tls.ca_file, &added.tls.cert_file, &added.tls.key_file}) {
-    *file = Absolute(*file, context);
-  }
-  const absl::StatusOr<std::string> present = context.read_config(context.config_path);
-  if (!absl::IsNotFound(present.status()) && !options->Check(present.status())) return;
-  auto content = WithContext(present.ok() ? *present : "", added, context.config_path);
-  if (!options->Check(content.status())) return;
-  line->command = ContextWriteCommand{context.config_path, *std::move(content)};
-}
-
-void ReadContextCommand(OptionReader* options, CommandLine* line) {
-  const std::string& action = options->action();
-  if (action == "add") return ReadContextAdd(options, line);
-  const OptionContext& context = options->context();
-  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
-  if (!options->Check(contexts.status())) return;
-  if (action == "list") {
-    line->command = ContextListCommand{*contexts};
-    return;
-  }
-  const std::string name = options->Text("NAME");
-  if (contexts->Find(name) == nullptr) {
-    options->Check(NoSuchContext(name, *contexts, context));
-    return;
-  }
-  const absl::StatusOr<std::string> content = context.read_config(context.config_path);
-  if (!options->Check(content.status())) return;
-  ContextWriteCommand write = {context.config_path, WithCurrent(*content, name)};
-  if (action == "delete") {
-    const auto without = WithoutContext(*content, name, context.config_path);
-    if (!options->Check(without.status())) return;
-    write.content = *without;
-    if (contexts->current == name) {
-      write.note = absl::StrCat("\"", EscapeForTerminal(name),
-                                "\" was the current context; there is none now, so that without "
-                                "--server this node's vmeventd is asked");
-    }
-  }
-  line->command = std::move(write);
-}
-
 void ReadStyle(OptionReader* options, CommandLine* line) {
   // Order of ValuesOf().
   static constexpr OutputFormat kFormats[] = {OutputFormat::kTable, OutputFormat::kWide,
@@ -404,16 +346,6 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
         "intent: no action is given; the actions are intent declare, intent list and intent "
         "withdraw");
   }
-  if (action.empty() && command == "context") {
-    return options->Wrong(
-        "context: no action is given; the actions are context list, context add, context use and "
-        "context delete");
-  }
-  if (command == "context") return ReadContextCommand(options, line);
-  if (command == "doctor") {
-    line->command = DoctorCommand{};
-    return ReadOwnServer(options, line);
-  }
   if (command != "push" || !options->Flag("--status")) {  // --status asks no server
     ReadServers(options, line);
     ReadFleetOptions(options, line);
@@ -436,8 +368,13 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
     line->command = MakeVms(options);
   } else if (command == "why") {
     line->command = MakeWhy(options);
+  } else if (command == "doctor") {
+    line->command = DoctorCommand{};
+  } else if (command == "status") {
+    ReadStatus(options, line);
   } else if (command == "top") {
     TopCommand top;
+    top.once = options->Flag("--once");
     options->Duration("--interval", &top.interval);
     options->Duration("--window", &top.window);
     line->command = top;
@@ -452,6 +389,10 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
   } else if (command == "health") {
     HealthCommand health;
     if (!options->Text("SERVICE").empty()) health.service = options->Word("SERVICE");
+    health.all = options->Flag("--all");
+    if (health.all && !health.service.empty()) {
+      options->Wrong("--all: a SERVICE is given as well; use one of them");
+    }
     options->Duration("--timeout", &health.timeout);
     line->command = std::move(health);
   } else if (action == "create") {
@@ -463,10 +404,15 @@ void ReadCommandLine(OptionReader* options, CommandLine* line) {
   }
 }
 
-constexpr char kCommands[] =
-    "watch, push, web, events, vms, why, top, fleet, intent, info, streams, health, doctor, "
-    "context, "
-    "help, version and completion";
+// "; the commands are watch, push and so on".
+std::string CommandsOf(const CLI::App& app) {
+  const std::string names = absl::StrJoin(
+      app.get_subcommands({}), ", ",
+      [](std::string* out, const CLI::App* one) { absl::StrAppend(out, one->get_name()); });
+  const size_t last = names.rfind(", ");
+  return absl::StrCat("; the commands are ", names.substr(0, last), " and ",
+                      names.substr(last + 2));
+}
 
 Answered Complain(const CLI::App& app, absl::string_view what) {
   const auto commands = app.get_subcommands();
@@ -492,9 +438,8 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
   const bool is_word = !absl::StartsWith(extras.front(), "-");
   const bool is_before = !commands.empty() && at(extras.front()) < at(commands[0]->get_name());
   const std::string hint = HintFor(is_word && is_before ? app : *command, extras.front());
-  return absl::StrCat(
-      "\"", extras.front(), "\" is not known here", hint,
-      commands.empty() && hint.empty() ? absl::StrCat("; the commands are ", kCommands) : "");
+  return absl::StrCat("\"", extras.front(), "\" is not known here", hint,
+                      commands.empty() && hint.empty() ? CommandsOf(app) : "");
 }
 
 // Answers with a script, or a complaint.
@@ -513,6 +458,14 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   if (arguments.empty()) return ParseCommandLine({"--help"}, context);
   if (arguments.front() == kCompleteCommand) {
     const Completions found = Complete(app, {arguments.begin() + 1, arguments.end()});
+    if (found.contexts) {
+      const absl::StatusOr<Contexts> contexts = ReadContexts(context);
+      std::string names;
+      if (contexts.ok()) {
+        for (const Context& one : contexts->list) absl::StrAppend(&names, one.name, "\n");
+      }
+      return Answered{ExitCode::kOk, names, ""};
+    }
     if (found.command.empty()) return Answered{ExitCode::kOk, found.lines, ""};
     auto lister = ParseCommandLine(found.command, context);
     if (auto* line = std::get_if<CommandLine>(&lister)) line->preface = found.lines;
@@ -521,7 +474,8 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   try {
     // CLI11 takes the arguments in reverse order. Where several values may stand, "[a,b]" is a list
     // for it, and not a name: a NUL, which no argument has, marks it as one.
-    std::vector<std::string> words(arguments.rbegin(), arguments.rend());
+    std::vector<std::string> words = WithoutAliases(app, arguments);
+    std::reverse(words.begin(), words.end());
     for (std::string& word : words) {
       if (absl::StartsWith(word, "[") && absl::EndsWith(word, "]")) word.push_back('\0');
     }
@@ -534,19 +488,18 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     return Answered{ExitCode::kOk, out.str(), ""};
   }
   if (app.get_subcommands().empty()) {
-    return Complain(app, absl::StrCat("no command is given; the commands are ", kCommands));
+    return Complain(app, absl::StrCat("no command is given", CommandsOf(app)));
   }
   OptionReader options(app, context);
   if (options.command() == "completion") return AnswerCompletion(app, options.Text("SHELL"));
   if (options.command() == "version") return ParseCommandLine({"--version"}, context);
   if (options.command() == "help") {
-    std::vector<std::string> words = options.Texts("COMMAND");
+    std::vector<std::string> words = WithoutAliases(app, options.Texts("COMMAND"));
     const auto is_named = [&words](const CLI::App* one) { return one->check_name(words[0]); };
     if (!words.empty() && app.get_subcommands(is_named).empty()) {
       const std::string hint = HintFor(app, words[0]);
-      return Complain(
-          app, absl::StrCat("\"", words[0], "\" is not a command",
-                            hint.empty() ? absl::StrCat("; the commands are ", kCommands) : hint));
+      return Complain(app, absl::StrCat("\"", words[0], "\" is not a command",
+                                        hint.empty() ? CommandsOf(app) : hint));
     }
     words.emplace_back("--help");
     return ParseCommandLine(words, context);

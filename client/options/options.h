@@ -19,7 +19,6 @@
 #include "client/options/option_reader.h"
 #include "client/push/pusher.h"
 #include "client/push/request.h"
-#include "client/settings/contexts.h"
 
 namespace vmeventd::client {
 
@@ -29,11 +28,12 @@ enum class ColorMode { kAuto, kAlways, kNever };
 // `watch` and `events -f`.
 struct FollowCommand {
   WatchCommand watch;
-  std::optional<uint64_t> count;  // ends after that many events
-  bool gaps = true;               // a GAP counts, and runs `exec`
-  std::optional<uint64_t> last;   // begins with the newest so many events instead
-  std::string cursor_file;        // empty: none
-  std::string exec;               // command for /bin/sh; empty: prints the events
+  std::optional<uint64_t> count;          // ends after that many events
+  std::optional<absl::Duration> timeout;  // ends after so long
+  bool gaps = true;                       // a GAP counts, and runs `exec`
+  std::optional<uint64_t> last;           // begins with the newest so many events instead
+  std::string cursor_file;                // empty: none
+  std::string exec;                       // command for /bin/sh; empty: prints the events
   OnFailure on_failure = OnFailure::kStop;
 };
 
@@ -72,18 +72,6 @@ struct WebCommand {
   std::string token_file;      // empty: clients need no token
 };
 
-// `context list`.
-struct ContextListCommand {
-  Contexts contexts;
-};
-
-// `context add`, `context use` and `context delete`.
-struct ContextWriteCommand {
-  std::string path;     // path of the configuration file
-  std::string content;  // the file's new content
-  std::string note;     // a note on what else follows, for standard error; empty: nothing
-};
-
 // `doctor`, which looks at this node.
 struct DoctorCommand {};
 
@@ -106,10 +94,9 @@ struct CommandLine {
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;
   }
-  std::variant<FollowCommand, PushCommand, WebCommand, ContextListCommand, ContextWriteCommand,
-               TopCommand, WhyCommand, EventsCommand, VmsCommand, DeclareIntentCommand,
-               IntentsCommand, WithdrawIntentCommand, InfoCommand, StreamsCommand, HealthCommand,
-               DoctorCommand, FleetCommand, FleetCreateCommand>
+  std::variant<FollowCommand, PushCommand, WebCommand, TopCommand, WhyCommand, EventsCommand,
+               VmsCommand, DeclareIntentCommand, IntentsCommand, WithdrawIntentCommand, InfoCommand,
+               StreamsCommand, HealthCommand, DoctorCommand, FleetCommand, FleetCreateCommand>
       command;
 };
 

@@ -16,7 +16,7 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMostServers = 64;
+constexpr size_t kMaxServers = 64;
 
 // Origin of the servers, and their texts.
 struct ServerChoice {
@@ -86,9 +86,9 @@ void SetServers(const ServerChoice& choice, OptionReader* options, CommandLine* 
       line->servers.push_back(*address);
     }
   }
-  if (line->servers.size() > kMostServers) {
+  if (line->servers.size() > kMaxServers) {
     options->Wrong(absl::StrCat(choice.origin, ": ", line->servers.size(),
-                                " servers are too many; name at most ", kMostServers));
+                                " servers are too many; name at most ", kMaxServers));
   }
 }
 
@@ -168,7 +168,7 @@ bool AsksSeveral(const OptionReader& options) { return options.Knows("--node"); 
 // A context may name any number.
 void CheckServerCount(const ServerChoice& choice, OptionReader* options, const CommandLine& line) {
   const std::string& name = options->command();
-  if (line.servers.size() <= 1 || name == "context") return;
+  if (line.servers.size() <= 1) return;
   if (AsksSeveral(*options)) return CheckNoSequence(options, "several servers");
   options->Wrong(absl::StrCat(choice.origin, ": ", name, " asks one server, and these are ",
                               line.servers.size(), "; name one with --server"));
@@ -205,12 +205,6 @@ void ReadServers(OptionReader* options, CommandLine* line) {
   SetTls(choice, options, line);
   SetFleetAccess(choice, options, line);
   CheckServerCount(choice, options, *line);
-}
-
-void ReadOwnServer(OptionReader* options, CommandLine* line) {
-  SetServers({"--server", options->Texts("--server"), std::nullopt}, options, line);
-  if (!line->fleet && line->servers.size() == 1 && line->server().is_unix()) return;
-  options->Wrong("--server: doctor looks at this node; leave it out, or name its unix:PATH");
 }
 
 void ReadFleetOptions(OptionReader* options, CommandLine* line) {

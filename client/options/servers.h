@@ -5,6 +5,7 @@
 #include "absl/strings/string_view.h"
 #include "client/options/option_reader.h"
 #include "client/options/options.h"
+#include "client/settings/contexts.h"
 
 // Turns options into servers. The reader keeps the first fault.
 
@@ -16,8 +17,6 @@ absl::Status NoSuchContext(absl::string_view name, const Contexts& contexts,
                            const OptionContext& context);
 // Sets `line->servers` or `line->fleet`: from the options, the environment and the contexts.
 void ReadServers(OptionReader* options, CommandLine* line);
-// Reads the server of `doctor`: only the daemon of this node is asked, whatever the context.
-void ReadOwnServer(OptionReader* options, CommandLine* line);
 // Checks whether the options and the kind of servers fit each other; sets `line->nodes`.
 void ReadFleetOptions(OptionReader* options, CommandLine* line);
 

@@ -256,7 +256,16 @@ absl::StatusOr<std::string> NameFormatter::FormatInfo(const v1::GetServerInfoRes
 absl::StatusOr<std::string> NameFormatter::FormatStreams(const Streams& streams) {
   return ShowEach(streams, [](const v1::Stream& stream) { return Line(stream.stream_id()); });
 }
-absl::StatusOr<std::string> NameFormatter::FormatHealth(const Health& health) {
+absl::StatusOr<std::string> JsonFormatter::FormatHealth(absl::string_view service,
+                                                        const Health& health) {
+  const absl::StatusOr<std::string> json = ToJson(health);
+  if (!json.ok() || service.empty()) return json.ok() ? Show(*json) : json;
+  return Show(absl::StrCat("{\"service\":\"", service, "\",", json->substr(1)));
+}
+
+absl::StatusOr<std::string> NameFormatter::FormatHealth(absl::string_view service,
+                                                        const Health& health) {
+  if (!service.empty()) return Line(std::string(service));
   return Line(Health::ServingStatus_Name(health.status()));
 }
 absl::StatusOr<std::string> NameFormatter::FormatFleet(const Heartbeats& nodes,

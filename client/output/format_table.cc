@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "client/output/enum_names.h"
@@ -437,7 +438,11 @@ absl::StatusOr<std::string> TableFormatter::FormatStreams(const Streams& streams
   return Table({{"STREAM"}, {"CLIENT"}, {"OPEN"}, {"SEQUENCE"}, {"LAG"}, {"FILTER"}}, rows);
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatHealth(const Health& health) {
+absl::StatusOr<std::string> TableFormatter::FormatHealth(absl::string_view service,
+                                                         const Health& health) {
+  if (!service.empty()) {
+    return absl::StrFormat("%-8s  %s\n", service, Health::ServingStatus_Name(health.status()));
+  }
   const std::string& name = Health::ServingStatus_Name(health.status());
   return absl::StrCat(name.empty() ? absl::StrCat(health.status()) : name, "\n");
 }

@@ -54,7 +54,9 @@ class Formatter {
   virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
   // The open streams of a daemon.
   virtual absl::StatusOr<std::string> FormatStreams(const Streams& streams) = 0;
-  virtual absl::StatusOr<std::string> FormatHealth(const Health& health) = 0;
+  // `service` is empty where one was asked for alone.
+  virtual absl::StatusOr<std::string> FormatHealth(absl::string_view service,
+                                                   const Health& health) = 0;
   // The nodes of a fleet, as they are at `now`.
   virtual absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) = 0;
 };
@@ -108,7 +110,8 @@ class TableFormatter : public Formatter {
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
   absl::StatusOr<std::string> FormatStreams(const Streams& streams) override;
-  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatHealth(absl::string_view service,
+                                           const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:
@@ -175,7 +178,8 @@ class JsonFormatter : public Formatter {
     return One(info);
   }
   absl::StatusOr<std::string> FormatStreams(const Streams& streams) override;
-  absl::StatusOr<std::string> FormatHealth(const Health& health) override { return One(health); }
+  absl::StatusOr<std::string> FormatHealth(absl::string_view service,
+                                           const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:
@@ -204,7 +208,8 @@ class NameFormatter : public Formatter {
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
   absl::StatusOr<std::string> FormatStreams(const Streams& streams) override;
-  absl::StatusOr<std::string> FormatHealth(const Health& health) override;
+  absl::StatusOr<std::string> FormatHealth(absl::string_view service,
+                                           const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 };
 

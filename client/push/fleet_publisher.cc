@@ -27,9 +27,9 @@ constexpr absl::Duration kEventsTimeout = absl::Seconds(15);
 constexpr absl::Duration kBucketTimeout = absl::Seconds(5);
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 constexpr absl::Duration kDaemonTimeout = absl::Seconds(5);
-constexpr size_t kMostNames = 32;        // of a filter; each may read as a pattern
-constexpr size_t kMostChanged = 10'000;  // beyond it, all states are written again
-constexpr size_t kMostOfWrite = 256;
+constexpr size_t kMaxNames = 32;        // of a filter; each may read as a pattern
+constexpr size_t kMaxChanged = 10'000;  // beyond it, all states are written again
+constexpr size_t kMaxOfWrite = 256;
 
 // A header's value as the binding of CloudEvents encodes it: the bytes that are not printable
 // ASCII, the blank, the double quote and the percent sign become % and two digits.
@@ -148,7 +148,7 @@ absl::Status FleetPublisher::Consume(Formatter::Events events) {
     options_.published = std::max(options_.published, event.sequence());
     if (!event.vm().name().empty()) changed_.insert(event.vm().name());
   }
-  if (changed_.size() > kMostChanged) {
+  if (changed_.size() > kMaxChanged) {
     changed_.clear();
     rewrite_at_ = absl::InfinitePast();
   }
@@ -201,9 +201,9 @@ void FleetPublisher::NoteBucket(const char* what, const absl::Status& status, st
 absl::Status FleetPublisher::WriteBucket(absl::string_view bucket,
                                          const std::vector<StreamMessage>& messages) {
   std::vector<size_t> unfit;
-  for (size_t at = 0; at < messages.size(); at += kMostOfWrite) {
+  for (size_t at = 0; at < messages.size(); at += kMaxOfWrite) {
     const auto begin = messages.begin() + static_cast<std::ptrdiff_t>(at);
-    const auto count = static_cast<std::ptrdiff_t>(std::min(kMostOfWrite, messages.size() - at));
+    const auto count = static_cast<std::ptrdiff_t>(std::min(kMaxOfWrite, messages.size() - at));
     absl::Status status =
         writer_->Write(BucketStream(bucket), {begin, begin + count}, kBucketTimeout, &unfit);
     if (!status.ok()) return status;
@@ -291,7 +291,7 @@ absl::Status FleetPublisher::WriteStates() {
   if (all) names.clear();
   size_t at = 0;
   do {
-    const size_t end = std::min(at + kMostNames, names.size());
+    const size_t end = std::min(at + kMaxNames, names.size());
     const auto vms = ReadVms({names.begin() + static_cast<std::ptrdiff_t>(at),
                               names.begin() + static_cast<std::ptrdiff_t>(end)});
     if (!vms.ok()) return vms.status();

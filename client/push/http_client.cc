@@ -20,9 +20,9 @@ namespace {
 
 constexpr absl::Duration kLongestConnect = absl::Seconds(10);
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
-constexpr size_t kMostHeaderBytes = 64 << 10;  // limit of an answer's headers
-constexpr size_t kMostBodyBytes = 64 << 10;    // limit of what is read of a body
-constexpr size_t kMostKept = 1 << 10;          // limit of what is kept of a body
+constexpr size_t kMaxHeaderBytes = 64 << 10;  // limit of an answer's headers
+constexpr size_t kMaxBodyBytes = 64 << 10;    // limit of what is read of a body
+constexpr size_t kMaxKept = 1 << 10;          // limit of what is kept of a body
 
 // The part of an answer that is read.
 struct Reading {
@@ -35,15 +35,15 @@ struct Reading {
 size_t TakeHeader(char* /*data*/, size_t size, size_t count, void* user) {
   auto* reading = static_cast<Reading*>(user);
   reading->header_bytes += size * count;
-  return reading->header_bytes > kMostHeaderBytes ? 0 : size * count;
+  return reading->header_bytes > kMaxHeaderBytes ? 0 : size * count;
 }
 
 size_t TakeBody(char* data, size_t size, size_t count, void* user) {
   auto* reading = static_cast<Reading*>(user);
   const size_t bytes = size * count;
   reading->body_bytes += bytes;
-  reading->body.append(data, std::min(bytes, kMostKept - reading->body.size()));
-  reading->enough = reading->body_bytes > kMostBodyBytes;
+  reading->body.append(data, std::min(bytes, kMaxKept - reading->body.size()));
+  reading->enough = reading->body_bytes > kMaxBodyBytes;
   return reading->enough ? 0 : bytes;
 }
 

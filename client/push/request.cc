@@ -38,9 +38,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kMostOfSlack = 40;
-constexpr size_t kMostSlackLine = 900;  // bytes, so that 40 stay below 40,000 characters
-constexpr size_t kMostOfOthers = 1000;
+constexpr size_t kMaxOfSlack = 40;
+constexpr size_t kMaxSlackLine = 900;  // bytes, so that 40 stay below 40,000 characters
+constexpr size_t kMaxOfOthers = 1000;
 
 std::string TimeOf(const v1::Event& event) {
   return absl::FormatTime(absl::RFC3339_full, FromProto(event.observe_time()), absl::UTCTimeZone());
@@ -96,7 +96,7 @@ std::string SlackLine(const v1::Event& event, const MessageNode& node) {
     const size_t length = DecodeUtf8(absl::string_view(raw).substr(at)).length;
     const std::string character = absl::StrReplaceAll(
         absl::string_view(raw).substr(at, length), {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}});
-    if (line.size() + character.size() > kMostSlackLine) return absl::StrCat(line, "…");
+    if (line.size() + character.size() > kMaxSlackLine) return absl::StrCat(line, "…");
     line += character;
     at += length;
   }
@@ -172,8 +172,8 @@ absl::string_view NameOf(PushFormat format) {
 
 size_t MostEventsOf(PushFormat format) {
   return format == PushFormat::kTemplate ? 1
-         : format == PushFormat::kSlack  ? kMostOfSlack
-                                         : kMostOfOthers;
+         : format == PushFormat::kSlack  ? kMaxOfSlack
+                                         : kMaxOfOthers;
 }
 
 std::string IdOf(const v1::Event& event) {
@@ -269,7 +269,7 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
 
 namespace {
 
-constexpr size_t kMostUrlBytes = 4096;
+constexpr size_t kMaxUrlBytes = 4096;
 
 std::string PartOf(CURLU* url, CURLUPart part) {
   char* text = nullptr;
@@ -289,8 +289,8 @@ std::string KeyOf(std::string host, absl::string_view url) {
   std::replace_if(
       host.begin(), host.end(),
       [](char c) { return !absl::ascii_isalnum(c) && c != '.' && c != '-'; }, '_');
-  constexpr size_t kMostOfName = 100;
-  return absl::StrCat(host.substr(0, kMostOfName), "-", HashOf(url));
+  constexpr size_t kMaxOfName = 100;
+  return absl::StrCat(host.substr(0, kMaxOfName), "-", HashOf(url));
 }
 
 absl::StatusOr<PushTarget> ParseNatsTarget(absl::string_view url, bool insecure) {
@@ -319,7 +319,7 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
   if (!LoadCurl().ok()) return LoadCurl();
   const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
   constexpr char kForm[] = "write https://HOST/PATH";
-  if (url.empty() || url.size() > kMostUrlBytes) {
+  if (url.empty() || url.size() > kMaxUrlBytes) {
     return wrong(
         absl::StrCat("URL: the text is ", url.empty() ? "empty" : "too long", "; ", kForm));
   }
@@ -364,7 +364,7 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
 absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content) {
   constexpr size_t kLeast = 16;
   constexpr size_t kLongest = 1024;
-  constexpr size_t kMost = 2;
+  constexpr size_t kMax = 2;
   std::vector<std::string> secrets;
   for (absl::string_view line : absl::StrSplit(content, '\n', absl::SkipEmpty())) {
     line = absl::StripSuffix(line, "\r");
@@ -375,7 +375,7 @@ absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content)
     }
     secrets.emplace_back(line);
   }
-  if (secrets.empty() || secrets.size() > kMost) {
+  if (secrets.empty() || secrets.size() > kMax) {
     return absl::InvalidArgumentError(absl::StrCat("has ", secrets.size(),
                                                    " secrets; write one, or while it is replaced "
                                                    "two, each on a line"));
@@ -405,7 +405,7 @@ constexpr int kBadRequest = 400;
 constexpr int kGone = 410;
 constexpr int kTooLarge = 413;
 constexpr int kUnprocessable = 422;
-constexpr size_t kMostOfBody = 300;  // limit in a reason
+constexpr size_t kMaxOfBody = 300;  // limit in a reason
 
 }  // namespace
 
@@ -429,7 +429,7 @@ std::string ReasonOf(const HttpAnswer& answer) {
                         ", a redirection, which is not followed; name the URL that it leads to");
   }
   const std::string body = EscapeForTerminal(
-      absl::StripAsciiWhitespace(absl::string_view(answer.body).substr(0, kMostOfBody)));
+      absl::StripAsciiWhitespace(absl::string_view(answer.body).substr(0, kMaxOfBody)));
   return absl::StrCat("it answers ", answer.status, body.empty() ? "" : ": ", body);
 }
 

@@ -12,10 +12,9 @@ import stubs  # noqa: E402  pylint: disable=wrong-import-position
 
 
 class BuildWithStubs(build_py):
-    """The package of the source, and vmeventd.v1, of which the source has nothing."""
+    """The package of the source, and vmeventd.v1, which only the build has."""
 
     def run(self):
-        self.packages = ["vmeventd"]
         super().run()
         stubs.generate(self.build_lib)
 

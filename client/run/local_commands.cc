@@ -3,26 +3,23 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <filesystem>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
+#include "base/text.h"
 #include "client/commands/commands.h"
 #include "client/connect/failure.h"
 #include "client/doctor/doctor.h"
+#include "client/doctor/tls_probe.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
-#include "client/output/terminal_text.h"
 #include "client/run/run.h"
 #include "client/run/terminal.h"
-#include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
 namespace {
@@ -37,62 +34,30 @@ std::string TextOf(const std::vector<std::string>& objects, OutputFormat format)
   return text;
 }
 
-std::string TableOf(const Contexts& contexts, bool headings) {
-  ColumnLayout layout({{"CURRENT"}, {"NAME"}, {"SERVERS"}}, Painter(false));
-  std::vector<std::vector<Cell>> rows;
-  for (const Context& context : contexts.list) {
-    rows.push_back({{context.name == contexts.current ? "*" : ""},
-                    {EscapeForTerminal(context.name)},
-                    {EscapeForTerminal(absl::StrJoin(context.servers, ", "))}});
-  }
-  const std::string lines = layout.Rows(rows, 0);
-  return absl::StrCat(headings ? layout.Heading() : "", lines);
-}
-
-std::string TextOf(const Contexts& contexts, const CommandLine& line) {
-  if (line.for_people()) return TableOf(contexts, line.headings);
-  std::string names;
-  std::vector<std::string> objects;
-  for (const Context& context : contexts.list) {
-    absl::StrAppend(&names, EscapeForTerminal(context.name), "\n");
-    const nlohmann::ordered_json json = {{"name", context.name},
-                                         {"current", context.name == contexts.current},
-                                         {"servers", context.servers}};
-    objects.push_back(JsonText(json));
-  }
-  return line.format == OutputFormat::kName ? names : TextOf(objects, line.format);
-}
-
-}  // namespace
-
-std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine& line) {
-  DescriptorOutput output(STDOUT_FILENO);
-  return PrintText(TextOf(contexts, line), &output);
-}
-
-// Writes through links, which people use for such files.
-std::optional<Failure> WriteContexts(const ContextWriteCommand& command) {
-  std::error_code ignored;
-  const std::string path = std::filesystem::weakly_canonical(command.path, ignored);
-  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
-  std::filesystem::create_directories(directory, ignored);  // a failure shows in the write
-  const absl::Status written =
-      WriteFileAtomically(path.empty() ? command.path : path, command.content);
-  if (written.ok() && !command.note.empty()) PrintNote(command.note);
-  return FromPrint(written);
-}
-
-namespace {
-
 absl::StatusOr<ConfiguredSources> ReadConfiguredSources() {
   constexpr char kConfiguration[] = "/etc/vmeventd/vmeventd.conf";
-  constexpr size_t kMostBytes = 1 << 20;
-  const auto content = ReadSmallFile(kConfiguration, kMostBytes);
+  constexpr size_t kMaxBytes = 1 << 20;
+  const auto content = ReadSmallFile(kConfiguration, kMaxBytes);
   auto sources = SourcesOfConfiguration(content.ok() ? *content : "");
   if (sources.ok()) return sources;
   return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", sources.status().message(),
                                                  "; vmeventd --check-config --config ",
                                                  kConfiguration, " says more"));
+}
+
+constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
+
+// The line that shows why the server does not answer.
+std::string LineFor(const ServerAddress& server) {
+  if (server.path == kSystemSocket) {
+    return "systemctl enable --now vmeventd && systemctl status vmeventd";
+  }
+  if (server.is_unix()) return absl::StrCat("ss -xlp | grep -F ", QuoteForShell(server.path));
+  if (server.tls) {
+    return absl::StrCat("openssl s_client -connect ", QuoteForShell(ToText(server)), " -CAfile ",
+                        QuoteForShell(server.tls->ca_file), " </dev/null");
+  }
+  return absl::StrCat("ssh ", QuoteForShell(server.host), " systemctl status vmeventd");
 }
 
 DaemonAnswer AskDaemon(const ServerAddress& server) {
@@ -110,6 +75,11 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
     answer.failure = failure->sentence;
     answer.forbidden = probe.error == EACCES;
     answer.group = probe.group;
+    answer.line = LineFor(server);
+    if (!server.is_unix()) {
+      const std::string fault = ExplainTlsFault(server);
+      if (!fault.empty()) answer.failure = fault;
+    }
   }
   return answer;
 }
@@ -124,23 +94,42 @@ std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line, const Te
                        HasColor(line, terminal));
 }
 
+ExitCode ShowDiagnosis(const Diagnosis& diagnosis, const CommandLine& line,
+                       const Terminal& terminal, Output* output) {
+  if (const auto failure = PrintText(TextOf(diagnosis, line, terminal), output)) {
+    return Fail(*failure);
+  }
+  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
+}
+
 }  // namespace
 
 ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output) {
-  DaemonAnswer answer = AskDaemon(line.server());
+  const ServerAddress& server = line.server();
+  DaemonAnswer answer = AskDaemon(server);
+  const bool is_here = server.is_unix() || IsLoopback(server.host);
+  const std::string command =
+      server.path == kSystemSocket
+          ? "vmevents doctor"
+          : absl::StrCat("vmevents --server ", QuoteForShell(answer.address), " doctor");
+  if (!is_here) {
+    NodeFacts facts;
+    facts.is_root = true;  // no right of this user's is missing
+    facts.is_here = false;
+    facts.command = command;
+    facts.daemon = std::move(answer);
+    return ShowDiagnosis(Diagnose(facts), line, terminal, output);
+  }
   ConfiguredSources sources;
   if (!answer.reachable()) {
     auto configured = ReadConfiguredSources();
     if (!configured.ok()) return Fail(configured.status());
     sources = *std::move(configured);
   }
-  const auto facts = ReadNode(std::move(answer), sources, absl::SleepFor);
+  auto facts = ReadNode(std::move(answer), sources, absl::SleepFor);
   if (!facts.ok()) return Fail(facts.status());
-  const Diagnosis diagnosis = Diagnose(*facts);
-  if (const auto failure = PrintText(TextOf(diagnosis, line, terminal), output)) {
-    return Fail(*failure);
-  }
-  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
+  facts->command = command;
+  return ShowDiagnosis(Diagnose(*facts), line, terminal, output);
 }
 
 }  // namespace vmeventd::client

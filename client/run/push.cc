@@ -44,10 +44,10 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMostOfFile = 16 << 10;  // limit of a file with a secret, a URL or headers
-constexpr size_t kMostState = 64 << 10;
-constexpr size_t kMostCursor = 1 << 20;
-constexpr uint64_t kMostSetAside = 64 << 20;
+constexpr size_t kMaxOfFile = 16 << 10;  // limit of a file with a secret, a URL or headers
+constexpr size_t kMaxState = 64 << 10;
+constexpr size_t kMaxCursor = 1 << 20;
+constexpr uint64_t kMaxSetAside = 64 << 20;
 constexpr mode_t kForAll = 0644;
 
 // The files of a push.
@@ -74,10 +74,10 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
   if (secret && (found.st_mode & S_IRWXO) != 0) {
     return failed("may be read by every user of the host; chmod o-rwx it");
   }
-  absl::StatusOr<std::string> content = ReadSmallFile(path, kMostOfFile + 1);
+  absl::StatusOr<std::string> content = ReadSmallFile(path, kMaxOfFile + 1);
   if (!content.ok()) return failed(absl::StrCat("cannot be read: ", content.status().message()));
-  if (content->size() > kMostOfFile)
-    return failed(absl::StrCat("has more than ", kMostOfFile, " bytes"));
+  if (content->size() > kMaxOfFile)
+    return failed(absl::StrCat("has more than ", kMaxOfFile, " bytes"));
   if (absl::StripAsciiWhitespace(*content).empty()) return failed("is empty");
   return content;
 }
@@ -97,7 +97,7 @@ absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
   if (command.header_file.empty()) return headers;
   const absl::StatusOr<std::string> content = ReadOption("--header-file", command.header_file);
   if (!content.ok()) return content.status();
-  constexpr int kMostHeaders = 32;
+  constexpr int kMaxHeaders = 32;
   for (absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipWhitespace())) {
     line = absl::StripAsciiWhitespace(line);
     const size_t colon = line.find(':');
@@ -113,7 +113,7 @@ absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
     }
     headers.emplace_back(line);
   }
-  if (headers.size() > kMostHeaders) {
+  if (headers.size() > kMaxHeaders) {
     return absl::InvalidArgumentError("--header-file: has too many headers; write at most 30");
   }
   return headers;
@@ -175,20 +175,13 @@ absl::StatusOr<Places> PlacesOf(const PushCommand& command, const std::string& k
 
 // The lock of a push that runs. FAILED_PRECONDITION: another one has it.
 absl::StatusOr<UniqueFd> Lock(const Places& places) {
-  UniqueFd lock(open(places.lock().c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  const auto failed = [&places](int error) {
-    return absl::StrCat("cannot lock ", EscapeForTerminal(places.lock()), ": ", strerror(error));
-  };
-  if (!lock.valid()) return absl::UnavailableError(failed(errno));
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno != EWOULDBLOCK) return absl::UnavailableError(failed(errno));
-  return absl::FailedPreconditionError(absl::StrCat("another vmevents push runs in ",
-                                                    EscapeForTerminal(places.directory),
-                                                    "; give this one a --state-dir of its own"));
+  return LockFile(places.lock(), absl::StrCat("another vmevents push runs in ",
+                                              EscapeForTerminal(places.directory),
+                                              "; give this one a --state-dir of its own"));
 }
 
 absl::StatusOr<PushState> ReadState(const Places& places) {
-  const absl::StatusOr<std::string> content = ReadPlainFile(places.state(), kMostState);
+  const absl::StatusOr<std::string> content = ReadPlainFile(places.state(), kMaxState);
   if (!content.ok()) return content.status();
   absl::StatusOr<PushState> state = ParsePushState(*content);
   if (state.ok()) return state;
@@ -210,11 +203,11 @@ ExitCode ShowStatus(const Places& places, const CommandLine& line, Output* outpu
   if (!state.ok()) return Fail(state.status());
   PushStatus status = {*std::move(state), places.name(), Runs(places), "", places.set_aside()};
   for (const std::string& file : {places.set_aside(), places.retry()}) {
-    const auto lines = ReadPlainFile(file, kMostSetAside);
+    const auto lines = ReadPlainFile(file, kMaxSetAside);
     if (!lines.ok()) continue;
     status.set_aside_now += static_cast<size_t>(std::count(lines->begin(), lines->end(), '\n'));
   }
-  if (auto cursor = ReadPlainFile(places.cursor(), kMostCursor); cursor.ok()) {
+  if (auto cursor = ReadPlainFile(places.cursor(), kMaxCursor); cursor.ok()) {
     status.positions = *std::move(cursor);
   }
   const absl::Time now = absl::Now();
@@ -253,7 +246,7 @@ ExitCode AskToRetry(const Places& places) {
 // delivery ends.
 absl::Status Retry(const Places& places, Delivery* delivery) {
   if (access(places.retry().c_str(), F_OK) != 0) return absl::OkStatus();
-  const auto content = ReadPlainFile(places.retry(), kMostSetAside);
+  const auto content = ReadPlainFile(places.retry(), kMaxSetAside);
   if (!content.ok()) return content.status();
   NodeEvents events;
   std::string others;
@@ -268,7 +261,7 @@ absl::Status Retry(const Places& places, Delivery* delivery) {
   PrintNote(absl::StrCat("sending again what was set aside (events: ", events.size(), ")"));
   if (!delivery->OnEvents(std::move(events))) return absl::CancelledError();
   if (!others.empty()) {
-    absl::Status aside = AppendDurably(places.set_aside(), others, kMostSetAside);
+    absl::Status aside = AppendDurably(places.set_aside(), others, kMaxSetAside);
     if (!aside.ok()) return aside;
   }
   if (unlink(places.retry().c_str()) == 0) return absl::OkStatus();
@@ -383,7 +376,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   environment.credentials = [&command] { return CredentialsOf(command); };
   environment.post = *post;
   environment.set_aside = [&places](const std::string& lines) {
-    return AppendDurably(places->set_aside(), lines, kMostSetAside);
+    return AppendDurably(places->set_aside(), lines, kMaxSetAside);
   };
   environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
   environment.log = &log;

@@ -71,7 +71,7 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Term
   const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
   if (!signals.ok()) return Fail(signals.status());
   TopEnvironment environment;
-  environment.live = isatty(STDOUT_FILENO) == 1;
+  environment.live = isatty(STDOUT_FILENO) == 1 && !command.once;
   environment.style = [&] {
     TopStyle style;
     style.keys = environment.live && isatty(STDIN_FILENO) == 1;
@@ -120,10 +120,6 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
     } else if constexpr (std::is_same_v<Command, WhyCommand>) {
       failure =
           RunWhy(command, Where(line), ListsOf(line, note).get(), formatter, output, absl::Now());
-    } else if constexpr (std::is_same_v<Command, ContextListCommand>) {
-      failure = ListContexts(command.contexts, line);
-    } else if constexpr (std::is_same_v<Command, ContextWriteCommand>) {
-      failure = WriteContexts(command);
     } else if constexpr (std::is_same_v<Command, FleetCommand>) {
       Formatter::Heartbeats nodes;
       failure = FleetLists(FleetOf(line, note)).ReadNodes(&nodes);
@@ -140,8 +136,14 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
     } else if constexpr (std::is_same_v<Command, EventsCommand> ||
                          std::is_same_v<Command, VmsCommand>) {
       const auto lists = ListsOf(line, note);
-      failure = RunList(command, lists.get(), formatter, output,
-                        line.for_people() ? PrintSentence(note) : nullptr);
+      bool checked = false;
+      failure = RunList(command, lists.get(), formatter, output, [&](const std::string& meaning) {
+        checked = true;
+        auto unknown = CheckNames(command.filter, Where(line), lists.get());
+        if (!unknown && line.for_people()) note(meaning);
+        return unknown;
+      });
+      if (!failure && !checked) failure = CheckNames(command.filter, Where(line), lists.get());
     } else {
       failure = WithServer(
           line.server(), formatter, output,

@@ -19,7 +19,6 @@
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/run/terminal.h"
-#include "client/settings/contexts.h"
 
 // Runs the commands, and makes the sources that they read.
 
@@ -63,11 +62,6 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
 
 // `web`, until a signal ends it, which it blocks: call it before any thread starts.
 ExitCode RunWeb(const WebCommand& command, const CommandLine& line);
-
-// `context list`: prints the contexts of the configuration file.
-std::optional<Failure> ListContexts(const Contexts& contexts, const CommandLine& line);
-// `context use`: rewrites the configuration file.
-std::optional<Failure> WriteContexts(const ContextWriteCommand& command);
 
 // `doctor`: prints what is wrong on this node, and fails where anything is.
 ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output);

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,6 +18,7 @@
 #include "client/consume/delivery.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet_watch.h"
+#include "client/output/time_text.h"
 #include "client/run/run.h"
 #include "client/run/terminal.h"
 
@@ -254,8 +256,22 @@ ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Format
   options.consumer = consumer.get();
   options.cursor = cursor.get();
   Delivery delivery(std::move(options));
+  std::atomic<bool> timed_out = false;
+  std::thread timer;
+  if (command.timeout) {
+    timer = std::thread([&] {
+      timed_out = !stop.WaitFor(*command.timeout);
+      stop.Stop();
+    });
+  }
   const ExitCode code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&delivery);
-  return delivery.CodeOf(code, PrintNote);
+  stop.Stop();
+  if (timer.joinable()) timer.join();
+  const ExitCode result = delivery.CodeOf(code, PrintNote);
+  if (!timed_out || result != ExitCode::kInterrupted) return result;
+  PrintNote(absl::StrCat("--timeout: ", DurationText(*command.timeout), " are over before ",
+                         *command.count, *command.count == 1 ? " event" : " events", " came"));
+  return ExitCode::kFailed;
 }
 
 }  // namespace vmeventd::client

@@ -1,20 +1,12 @@
 #include "client/settings/contexts.h"
 
 #include <algorithm>
-#include <cstddef>
-#include <optional>
-#include <set>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 
 // Errors are values.
 #define TOML_EXCEPTIONS 0
@@ -136,20 +128,6 @@ class Reader {
   Contexts contexts_;
 };
 
-// A basic string of TOML.
-std::string Quoted(absl::string_view text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) {
-      absl::StrAppend(&quoted, "\\u00", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2));
-      continue;
-    }
-    if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c;
-  }
-  return quoted + "\"";
-}
-
 }  // namespace
 
 const Context* Contexts::Find(const std::string& name) const {
@@ -167,119 +145,6 @@ std::string ConfigPath(const std::string& own, const std::string& xdg_config_hom
 
 absl::StatusOr<Contexts> ParseContexts(const std::string& content, const std::string& path) {
   return Reader(path).Read(content);
-}
-
-absl::StatusOr<std::string> WithContext(const std::string& content, const Context& context,
-                                        const std::string& path) {
-  std::string section = absl::StrCat("[contexts.", Quoted(context.name), "]\nservers = [");
-  absl::StrAppend(&section,
-                  absl::StrJoin(context.servers, ", ",
-                                [](std::string* out, const std::string& server) {
-                                  absl::StrAppend(out, Quoted(server));
-                                }),
-                  "]\n");
-  const std::pair<const char*, const std::string&> texts[] = {
-      {"tls-ca", context.tls.ca_file},      {"tls-cert", context.tls.cert_file},
-      {"tls-key", context.tls.key_file},    {"tls-server-name", context.tls.server_name},
-      {"credentials", context.credentials}, {"nats-domain", context.nats_domain},
-  };
-  for (const auto& [key, text] : texts) {
-    if (!text.empty()) absl::StrAppend(&section, key, " = ", Quoted(text), "\n");
-  }
-  std::string added = content;
-  if (!added.empty()) added += absl::EndsWith(added, "\n") ? "\n" : "\n\n";
-  added += section;
-  const absl::StatusOr<Contexts> parsed = ParseContexts(added, path);
-  if (!parsed.ok()) return parsed.status();
-  return added;
-}
-
-namespace {
-
-// The line of "current = NAME".
-std::vector<std::string>::iterator FindCurrent(std::vector<std::string>* lines) {
-  for (auto line = lines->begin(); line != lines->end(); ++line) {
-    absl::string_view key = absl::StripLeadingAsciiWhitespace(*line);
-    if (absl::StartsWith(key, "[")) break;  // the keys before the first section are over
-    if (!absl::ConsumePrefix(&key, "current")) continue;
-    if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(key), "=")) return line;
-  }
-  return lines->end();
-}
-
-// Adds the lines, counted from 0, on which the sections below `table` begin; `section` is that of
-// the context.
-void FindSections(const toml::table& table, const std::string& prefix, const std::string& name,
-                  std::set<size_t>* begins, std::optional<size_t>* section) {
-  for (const auto& [key, value] : table) {
-    const toml::table* const child = value.as_table();
-    if (child == nullptr) continue;
-    const std::string path = absl::StrCat(prefix, std::string(key.str()));
-    const size_t line = child->source().begin.line;
-    if (line > 0) begins->insert(line - 1);
-    if (line > 0 && path == name) *section = line - 1;
-    FindSections(*child, absl::StrCat(path, "."), name, begins, section);
-  }
-}
-
-// The line on which a section begins: with the comments right above its heading.
-size_t BeginOf(size_t heading, const std::vector<std::string>& lines) {
-  const auto is_comment = [](absl::string_view line) {
-    return absl::StartsWith(absl::StripLeadingAsciiWhitespace(line), "#");
-  };
-  while (heading > 0 && is_comment(lines[heading - 1])) --heading;
-  return heading;
-}
-
-}  // namespace
-
-std::string WithCurrent(const std::string& content, const std::string& name) {
-  const std::string line = absl::StrCat("current = ", Quoted(name));
-  std::vector<std::string> lines = absl::StrSplit(content, '\n');
-  const auto present = FindCurrent(&lines);
-  if (present == lines.end()) return absl::StrCat(line, "\n", content);
-  *present = line;
-  return absl::StrJoin(lines, "\n");
-}
-
-absl::StatusOr<std::string> WithoutContext(const std::string& content, const std::string& name,
-                                           const std::string& path) {
-  const absl::Status by_hand = absl::InvalidArgumentError(
-      absl::StrCat(path, ": the context \"", name, "\" has no section [contexts.", Quoted(name),
-                   "] of its own; delete it with an editor"));
-  const toml::parse_result file = toml::parse(content, path);
-  const absl::StatusOr<Contexts> before = ParseContexts(content, path);
-  if (!before.ok()) return before.status();
-  std::set<size_t> begins;
-  std::optional<size_t> section;
-  for (const auto& [key, value] : file.table()) {
-    if (key.str() == "contexts" && value.is_table()) {
-      FindSections(*value.as_table(), "", name, &begins, &section);
-    }
-  }
-  std::vector<std::string> lines = absl::StrSplit(content, '\n');
-  if (!section || !absl::StartsWith(absl::StripLeadingAsciiWhitespace(lines[*section]), "[")) {
-    return by_hand;
-  }
-  const auto next = begins.upper_bound(*section);
-  const size_t end = next == begins.end() ? lines.size() : BeginOf(*next, lines);
-  lines.erase(lines.begin() + static_cast<ptrdiff_t>(BeginOf(*section, lines)),
-              lines.begin() + static_cast<ptrdiff_t>(end));
-  if (next == begins.end()) {
-    while (!lines.empty() && lines.back().empty()) lines.pop_back();
-    if (!lines.empty()) lines.emplace_back();  // the last line ends
-  }
-  if (before->current == name) {
-    const auto current = FindCurrent(&lines);
-    if (current != lines.end()) lines.erase(current);
-  }
-  std::string without = absl::StrJoin(lines, "\n");
-  // A file may have its other contexts in other ways than in sections.
-  const absl::StatusOr<Contexts> after = ParseContexts(without, path);
-  const std::string current = before->current == name ? "" : before->current;
-  const bool right = after.ok() && after->Find(name) == nullptr && after->current == current &&
-                     after->list.size() + 1 == before->list.size();
-  return right ? absl::StatusOr<std::string>(std::move(without)) : by_hand;
 }
 
 }  // namespace vmeventd::client

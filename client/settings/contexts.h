@@ -47,16 +47,4 @@ std::string ConfigPath(const std::string& own, const std::string& xdg_config_hom
 // correct form.
 absl::StatusOr<Contexts> ParseContexts(const std::string& content, const std::string& path);
 
-// The content with one more context at its end. INVALID_ARGUMENT: the result is no valid file.
-absl::StatusOr<std::string> WithContext(const std::string& content, const Context& context,
-                                        const std::string& path);
-
-// The content with another current context; everything else stays as it is.
-std::string WithCurrent(const std::string& content, const std::string& name);
-
-// The content without the section of a context that it has, and without `current` if that names it;
-// everything else stays as it is. INVALID_ARGUMENT: the context has no section of its own.
-absl::StatusOr<std::string> WithoutContext(const std::string& content, const std::string& name,
-                                           const std::string& path);
-
 }  // namespace vmeventd::client

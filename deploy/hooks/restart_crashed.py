@@ -7,20 +7,24 @@ An example to adapt; it needs python3-vmeventd. One runs on each node, as restar
   restart_crashed.py --state FILE --start 'systemctl start qemu@{vm}.service' [--gave-up 'page {vm}']
 
 A VM that crashed is started after --first-delay seconds, twice as long after each further crash within --window, and
-not at all after more than --most: then --gave-up runs once. A start command that fails counts as a crash. A VM that
-runs again by then, has been ended by somebody since, or crashed longer than --max-age ago is left alone. Commands run without a shell; {vm} is the VM's
-name, {uuid} its UUID, {id} the number at the end of its name. --dry-run writes what would run.
+not at all after more than --most: then --gave-up runs once. A start command that fails counts as a crash; one that
+takes longer than --start-timeout fails, and is killed with all that it has started. A VM that runs again by then, has
+been ended by somebody since, or crashed longer than --max-age ago is left alone. Commands run without a shell; {vm} is
+the VM's name, {uuid} its UUID, {id} the number at the end of its name. --dry-run writes what would run.
 
 Its state is in one file: its position, so that an outage loses nothing, and what it has still to start.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import pathlib
 import re
 import shlex
+import signal
 import sys
 import time
 
@@ -42,7 +46,6 @@ MANAGERS = {
 GANETI_MASTER = "/var/lib/ganeti/ssconf_master_node"
 CALL_SECONDS = 10
 ASK_AGAIN_SECONDS = 1
-START_SECONDS = 300
 MOST_RUNS = 1000  # that are known to have been handled
 
 
@@ -186,14 +189,25 @@ class Restarter:
         if self._options.dry_run:
             LOG.warning("would run: %s", shlex.join(command))
             return True
+        process, ended = None, False
         try:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE)
-            _, errors = await asyncio.wait_for(process.communicate(), START_SECONDS)
-        except (OSError, asyncio.TimeoutError) as error:
+                stderr=asyncio.subprocess.PIPE, start_new_session=True)
+            _, errors = await asyncio.wait_for(process.communicate(), self._options.start_timeout)
+            ended = True
+        except asyncio.TimeoutError:
+            LOG.error("%s: %s: killed after %g s", name, shlex.join(command), self._options.start_timeout)
+            return False
+        except OSError as error:
             LOG.error("%s: %s: %r", name, shlex.join(command), error)
             return False
+        finally:
+            # Also where a further crash cancels it: no two starts of a VM run at a time.
+            if process is not None and not ended:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         if process.returncode != 0:
             LOG.error("%s: %s: exit %d: %s", name, shlex.join(command), process.returncode,
                       errors.decode(errors="replace").strip()[:500])
@@ -218,6 +232,8 @@ def parse_arguments():
     parser.add_argument("--window", type=float, default=3600, metavar="SECONDS", help="default: 3600")
     parser.add_argument("--max-age", type=float, default=3600, metavar="SECONDS",
                         help="of a crash after which a VM is started; default: 3600")
+    parser.add_argument("--start-timeout", type=float, default=300, metavar="SECONDS",
+                        help="of a start command; default: 300")
     parser.add_argument("--dry-run", action="store_true", help="write what would run, run nothing")
     parser.add_argument("--ganeti-master", default=GANETI_MASTER, metavar="FILE",
                         help="names the master of {master}")

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <map>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -291,20 +292,58 @@ std::string Explain(const CLI::ParseError& error) {
   return message;
 }
 
+// Words that users of other programs type, separated by blanks, and the hint for them.
+constexpr std::pair<absl::string_view, absl::string_view> kHints[] = {
+    {"-v --verbose -d --debug --loglevel", "; did you mean --log-level debug?"},
+    {"-q --quiet", "; did you mean --log-level warn?"},
+    {"-l --bind --address --addr --host --port -p --socket --sock", "; did you mean --listen?"},
+    {"-w --dir --directory --path --qmp --monitor --sockets --glob", "; did you mean --watch?"},
+    {"-c -f --config-file --conf", "; did you mean --config?"},
+    {"-t --test --dry-run --validate --check --configtest check test configtest validate",
+     "; did you mean --check-config?"},
+    {"--data-dir --datadir --data --state --db --database --journal",
+     "; did you mean --state-dir?"},
+    {"--uri --connect --virsh", "; did you mean --libvirt?"},
+    {"--metrics --prometheus --metrics-port", "; did you mean --metrics-listen?"},
+    {"--cert --tls", "; did you mean --tls-cert?"},
+    {"--key", "; did you mean --tls-key?"},
+    {"--ca --tls-ca --cacert --client-ca", "; did you mean --tls-client-ca?"},
+    {"-V version", "; did you mean --version?"},
+    {"-? help", "; did you mean --help?"},
+    {"--daemon --daemonize --background --foreground --nodaemon -D",
+     "; vmeventd runs in the foreground, and systemctl start vmeventd in the background"},
+    {"start stop restart reload enable disable",
+     "; systemd does that, as in: systemctl restart vmeventd"},
+    {"run serve server daemon", "; vmeventd runs without a command"},
+    {"vms ls ps list events logs watch tail why describe show top fleet intent info health doctor "
+     "push status crashes get",
+     "; that is for the client: vmevents"},
+};
+
+std::string HintFor(absl::string_view typed, const std::vector<std::string>& names) {
+  for (const auto& [words, hint] : kHints) {
+    for (const absl::string_view word : absl::StrSplit(words, ' ')) {
+      if (word == typed) return std::string(hint);
+    }
+  }
+  const std::string nearest = NearestName(typed, names);
+  return nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?");
+}
+
 // Explains the arguments that no flag took, in the order in which they were typed.
 std::string ExplainExtras(const std::vector<std::string>& extras) {
   const auto flag = std::find_if(extras.begin(), extras.end(), [](const std::string& word) {
     return absl::StartsWith(word, "-");
   });
   if (flag == extras.end()) {
-    return absl::StrCat(Quote(extras.front()), " is no flag; vmeventd takes no other arguments");
+    const std::string hint = HintFor(extras.front(), {});
+    return absl::StrCat(Quote(extras.front()), " is no flag",
+                        hint.empty() ? "; vmeventd takes no other arguments" : hint);
   }
   std::vector<std::string> names = {"--config", "--check-config", "--help", "--version"};
   for (const Flag& known : Flags()) names.push_back(absl::StrCat("--", known.name));
   const std::string typed = flag->substr(0, flag->find('='));
-  const std::string nearest = NearestName(typed, names);
-  return absl::StrCat(Quote(typed), " is no flag",
-                      nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?"));
+  return absl::StrCat(Quote(typed), " is no flag", HintFor(typed, names));
 }
 
 }  // namespace

@@ -85,7 +85,10 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
   ServeEvents(0);
   server_.service().list_vms = Answers<v1::ListVmsResponse>("");
   std::vector<std::string> notes;
-  const auto note = [&notes](const std::string& sentence) { notes.push_back(sentence); };
+  const auto note = [&notes](const std::string& meaning) {
+    notes.push_back(meaning);
+    return std::optional<Failure>();
+  };
   const auto run = [&](const auto& command) {
     EXPECT_FALSE(With([&](const CommandContext& context) {
       DaemonLists lists(context);
@@ -258,6 +261,12 @@ TEST_F(CommandsTest, HealthPrintsTheStatusAndFailsUnlessServing) {
   server_.SetServing(false);
   EXPECT_THAT(Run(HealthCommand{"", absl::Minutes(1)}), Fails(ExitCode::kFailed, testing::_));
   EXPECT_EQ(output_.text, "{\"status\":\"NOT_SERVING\"}\n");
+}
+
+TEST_F(CommandsTest, HealthOfAllNamesEachServiceUntilOneIsUnknown) {
+  EXPECT_THAT(Run(HealthCommand{.timeout = absl::Minutes(1), .all = true}),
+              Fails(ExitCode::kNotFound, HasSubstr("has no service \"journal\"")));
+  EXPECT_EQ(output_.text, "{\"service\":\"vmeventd\",\"status\":\"SERVING\"}\n");
 }
 
 TEST_F(CommandsTest, HealthOfAnUnknownServiceIsNotFound) {

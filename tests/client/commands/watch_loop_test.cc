@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -93,7 +94,10 @@ class WatchLoopTest : public testing::Test {
   }
 
   // From now on the watch keeps its position in a file.
-  void KeepCursor() { cursor_ = *CursorFile::Open(directory_ / "cursor", {"server"}); }
+  void KeepCursor() {
+    cursor_.reset();  // it has the lock
+    cursor_ = *CursorFile::Open(directory_ / "cursor", {"server"});
+  }
   WatchPosition Kept() const { return cursor_->Find("server").value_or(WatchPosition{}); }
 
   TemporaryDirectory directory_;
@@ -297,7 +301,9 @@ TEST_F(WatchLoopTest, TheCursorMovesToANewJournal) {
 }
 
 TEST_F(WatchLoopTest, ACursorThatCannotBeWrittenEndsTheWatch) {
+  std::filesystem::create_directory(directory_ / "no");
   cursor_ = *CursorFile::Open(directory_ / "no/cursor", {"server"});
+  std::filesystem::remove_all(directory_ / "no");
   ServeAndHoldOpen({ProgressMessage(10)});
   EXPECT_EQ(Run({}), ExitCode::kFailed);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("No such file or directory")));

@@ -40,6 +40,42 @@ NodeVm RunIn(const std::string& name, v1::VmState state, int64_t age,
   return {vm, {.name = node}};
 }
 
+// A node with one VM, and events of one that it no longer knows.
+class TwoNames : public ListSource {
+ public:
+  std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
+    NodeEvents events;
+    if (command.filter.vm_names(0) == "old1") {
+      events.push_back(EndOf("old1", 5, v1::SHUTDOWN_CLASS_USER));
+    }
+    take(&events);
+    return std::nullopt;
+  }
+  std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override {
+    for (const std::string& name : command.filter.vm_names()) {
+      if (name == "web1" || name == "web*") vms->push_back(RunIn("web1", v1::VM_STATE_STOPPED, 1));
+    }
+    if (command.filter.vm_names().empty()) vms->push_back(RunIn("web1", v1::VM_STATE_STOPPED, 1));
+    return std::nullopt;
+  }
+};
+
+TEST(CheckNames, ANameOrGlobThatNoVmAndNoEventHasIsNotFound) {
+  TwoNames node;
+  const auto check = [&node](std::vector<std::string> names) {
+    v1::EventFilter filter;
+    for (const std::string& name : names) filter.add_vm_names(name);
+    return CheckNames(filter, " to vmeventd at node1", &node);
+  };
+  EXPECT_FALSE(check({}));
+  EXPECT_FALSE(check({"web1", "web*", "old1"}));
+  const auto failure = check({"web1", "web2"});
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->code, ExitCode::kNotFound);
+  EXPECT_EQ(failure->sentence, "no VM \"web2\" is known to vmeventd at node1; did you mean web1?");
+  EXPECT_THAT(check({"db*"})->sentence, HasSubstr("no VM \"db*\" is known to vmeventd at node1"));
+}
+
 class StoryCollectorTest : public testing::Test {
  protected:
   StoryCollector collector_{absl::FromUnixSeconds(kPresent)};

@@ -15,8 +15,9 @@
 namespace vmeventd::client {
 namespace {
 
-using testing::ElementsAre;
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::UnorderedElementsAre;
 
 class CursorFileTest : public testing::Test {
  protected:
@@ -41,6 +42,16 @@ TEST_F(CursorFileTest, IsEmptyBeforeItExists) {
   EXPECT_FALSE(std::filesystem::exists(path()));
 }
 
+TEST_F(CursorFileTest, ServesOneAtATimeAndNamesTheFile) {
+  auto first = Open();
+  EXPECT_THAT(Complaint(), AllOf(HasSubstr("another vmevents uses the cursor file " + path()),
+                                 HasSubstr("a file of its own")));
+  EXPECT_TRUE(first->Save("node1:9555", {7, "journal-a"}).ok());
+  EXPECT_THAT(Complaint(), HasSubstr(path())) << "the file was replaced";
+  first.reset();
+  EXPECT_EQ(Open()->Find("node1:9555"), (WatchPosition{7, "journal-a"}));
+}
+
 TEST_F(CursorFileTest, RemembersThePositionOfEachServer) {
   const std::vector<std::string> servers = {"node1:9555", "node2:9555"};
   {
@@ -60,14 +71,14 @@ TEST_F(CursorFileTest, OnePositionBelongsToTheOneServerAtAnyAddress) {
   EXPECT_EQ(file->Find("unix:/run/vmeventd/vmeventd.sock"), (WatchPosition{7, "journal-a"}));
 }
 
-TEST_F(CursorFileTest, LeavesNothingElseBesideIt) {
+TEST_F(CursorFileTest, LeavesItsLockAloneBesideIt) {
   std::ofstream(directory_ / ".cursor.new") << "of a crash";
   EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(directory_.path())) {
     names.push_back(entry.path().filename());
   }
-  EXPECT_THAT(names, ElementsAre("cursor"));
+  EXPECT_THAT(names, UnorderedElementsAre("cursor", ".cursor.lock"));
 }
 
 TEST_F(CursorFileTest, IsForItsOwnerAlone) {
@@ -122,9 +133,9 @@ TEST_F(CursorFileTest, ALinkThatAppearsLaterIsNotReplaced) {
 }
 
 TEST_F(CursorFileTest, NamesADirectoryThatDoesNotExist) {
-  auto file = CursorFile::Open(directory_ / "no/cursor", {"a"});
-  ASSERT_TRUE(file.ok());
-  EXPECT_THAT((*file)->Save("a", {7, "j"}), Says("No such file or directory"));
+  const auto file = CursorFile::Open(directory_ / "no/cursor", {"a"});
+  EXPECT_THAT(file.status().message(),
+              AllOf(HasSubstr("no/.cursor.lock"), HasSubstr("No such file or directory")));
 }
 
 }  // namespace

@@ -246,7 +246,7 @@ TEST_F(CommandRunnerTest, RetryRunsItAgainAfterGrowingPauses) {
 
 TEST_F(CommandRunnerTest, RetryGivesUpInTheEnd) {
   EXPECT_THAT(Run(OnFailure::kRetry, 1, std::deque<absl::Status>(99, kFailed)), Says("11 times"));
-  EXPECT_THAT(pauses_, SizeIs(CommandRunner::kMostRetries));
+  EXPECT_THAT(pauses_, SizeIs(CommandRunner::kMaxRetries));
   EXPECT_EQ(pauses_.back(), CommandRunner::kLongestPause);
   EXPECT_EQ(position_, std::nullopt);
 }

@@ -214,35 +214,49 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       "watch web1 -n 1|help events|version|completion zsh|"
       "intent declare web1 --reason moved --actor me|vms -owide|vms --no-headers|events -n20|"
       "events -fn 20|events --since yesterday --until 09:00|--version|ls|ps -a|describe web1|"
-      "logs web1 -f|history --since midnight|help ls";
+      "logs web1 -f|history --since midnight|help ls|"
+      "crashes|crashes --since yesterday -n 5|--utc crashes web1|help crashes|tail|tail -f|"
+      "tail web1 -n 5|tail -fn 20|help tail|events -w|events --watch|events --tail 20|"
+      "events --tail=20|events --lines 20 -f|logs --tail 20 -f web1|events -S today -U now|"
+      "events -u web1 --reverse|events -A|events --json|--json vms|vms --no-color|--no-color vms|"
+      "vms --yaml|vms --wide|vms -A|watch -f|watch web1 --follow --timeout 5m|top --once|top -b|"
+      "top --no-stream|stats|health --all|status|status web1|status -o json|get vms|get vm web1|"
+      "get vms -A -o wide|get events -w|list|list --all|list --inactive|show web1|inspect web1|"
+      "dominfo web1|domstate web1|log web1|log web1 -f|journal --since today|monitor|"
+      "follow web1|describe vm web1|events --since midnight|events --vm web1|-h|help why|why -h|"
+      "-o json events|--server unix:/x crashes -o json";
   for (const absl::string_view line : absl::StrSplit(understood, '|')) {
     const auto parsed = ParseCommandLine(absl::StrSplit(line, ' '), TestContext());
     const auto* answered = std::get_if<Answered>(&parsed);
     EXPECT_EQ(answered == nullptr ? "" : answered->err, "") << line;
   }
   ExpectComplaints({
-      {"events --lines 20|events -e", "did you mean -n?"},
-      {"events --reverse", "did you mean --newest-first?"},
-      {"events -S today|events -b", "did you mean --since?"},
-      {"events -U today", "did you mean --until?"},
-      {"events -u web1|vms --field-selector status.phase=Running|events --for web1",
-       "did you mean --vm?"},
+      {"events -e", "did you mean -n?"},
+      {"events -b", "did you mean --since?"},
+      {"vms --field-selector status.phase=Running|events --for web1", "did you mean --vm?"},
       {"events --after-cursor x|watch --cursor x", "did you mean --cursor-file?"},
-      {"log web1|get events -w|journal|help log", "did you mean events?"},
       {"vms -w|wacth", "did you mean watch?"},
-      {"vms -A|vms --inactive", "did you mean --all?"},
+      {"watch --tail 5", "--tail"},
+      {"crashed|coredumpctl", "did you mean crashes?"},
+      {"vms --failed", "did you mean --class crash?"},
+      {"top -n 1", "did you mean --once?"},
+      {"-u web1", "\"-u\" is not known here; the commands are"},
+      {"health journal --all", "use one of them"},
+      {"mail7", "\"mail7\" is not known here; the commands are watch, push,"},
+      {"vms --json=x", "\"--json=x\" is not known here"},
       {"vms --selector app=web", "did you mean --label?"},
       {"vms --show-labels|events -x", "did you mean -o wide?"},
-      {"list --all|get vms|list --state-shutoff|list-units", "did you mean vms?"},
-      {"dominfo web1|domstate web1 --reason|inspect web1|info web1", "did you mean why NAME?"},
+      {"get|get pods|list-units", "did you mean vms?"},
+      {"list --state-shutoff", "did you mean --state stopped?"},
+      {"domid web1|reason web1|info web1", "did you mean why NAME?"},
+      {"domstate web1 --reason", "\"--reason\" is not known here"},
       {"-c qemu:///system list|-s node1 vms", "did you mean --server?"},
       {"watch --cuont 3", "did you mean --count?"},
-      {"context lst|context get-contexts|context ls|intent ls", "did you mean list?"},
-      {"config use-context prod|config get-contexts", "did you mean context?"},
-      {"status", "did you mean info, or why NAME?"},
+      {"intent ls", "did you mean list?"},
+      {"config use-context prod|config get-contexts|context list|use-context prod",
+       "did you mean --context NAME? the contexts are in ~/.config/vmevents/config.toml"},
       {"vms -o=json|events -o json-pretty", "did you mean json?"},
       {"vms --since 1h", "--since is an option of watch, push and events"},
-      {"get vm web1", "did you mean why?"},
       {"get info|cluster-info|nodeinfo", "did you mean info?"},
       {"vms -n kube-system", "did you mean --vm? VMs have no namespaces"},
       {"vms --sort-by=.metadata.name", "use state, name, age, ends or class"},
@@ -255,9 +269,6 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"delete vm web1|shutdown web1|start web1|stop web1",
        "vmevents starts, stops and changes no VM"},
       {"wait --for=delete web1", "did you mean watch NAME --type stopped --count 1?"},
-      {"context use-context prod", "did you mean use?"},
-      {"context delete-context prod|context rm prod", "did you mean delete?"},
-      {"context set-context prod|context create prod", "did you mean add?"},
       {"explain vms", "did you mean help?"},
       {"events --since 2026-06-30 12:00:00", "put the time into quotes: '2026-06-30 12:00:00'"},
       {"events --since 1 hour ago", "put the time into quotes: '1 hour ago'"},
@@ -278,7 +289,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"event web1 --event lifecycle --loop", "did you mean events, or watch"},
       {"watch --loop", "it goes on until Ctrl-C"},
       {"watch --timestamp", "each event is shown with its time"},
-      {"domstats|stats", "did you mean top?"},
+      {"domstats", "did you mean top?"},
       {"events --filter event=die", "did you mean --vm, --type, --class, --cause or --source?"},
       {"events --type start", "did you mean started?"},
       {"events --class oom", "did you mean crash, with --cause out-of-memory?"},
@@ -291,6 +302,40 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"watch --from beginning", "did you mean oldest?"},
       {"watch --exec true --exec-on-failure ignore", "did you mean skip?"},
   });
+}
+
+TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
+  const auto crashes = As<EventsCommand>({"--server", "tail", "crashes", "--vm", "crashes"});
+  EXPECT_THAT(crashes.filter.types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
+  EXPECT_THAT(crashes.filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
+  EXPECT_THAT(crashes.filter.vm_names(), ElementsAre("crashes"));
+  EXPECT_TRUE(crashes.newest_first);
+  EXPECT_EQ(As<EventsCommand>({"tail"}).last, 10U);
+  EXPECT_EQ(As<EventsCommand>({"tail", "-n5"}).last, 5U) << "the last one counts";
+  EXPECT_EQ(As<FollowCommand>({"tail", "-f"}).last, 10U);
+  EXPECT_THAT(As<EventsCommand>({"events", "tail"}).filter.vm_names(), ElementsAre("tail"));
+  EXPECT_EQ(
+      As<DeclareIntentCommand>({"intent", "declare", "a", "--actor", "b", "--reason", "--json"})
+          .reason,
+      "--json");
+  EXPECT_THAT(As<EventsCommand>({"events", "--", "--json"}).filter.vm_names(),
+              ElementsAre("--json"));
+  EXPECT_EQ(Parsed({"vms", "--no-color"}).color, ColorMode::kNever);
+  EXPECT_EQ(Parsed({"-ojson", "list"}).format, OutputFormat::kJson);
+}
+
+TEST(ParseCommandLine, StatusIsAFrameOfTopOrWhy) {
+  const auto top = As<TopCommand>({"status"});
+  EXPECT_TRUE(top.once);
+  EXPECT_EQ(top.window, absl::Hours(24));
+  EXPECT_THAT(As<WhyCommand>({"status", "web1"}).filter.vm_names(), ElementsAre("web1"));
+  EXPECT_TRUE(std::holds_alternative<InfoCommand>(Parsed({"status", "-o", "json"}).command));
+}
+
+TEST(ParseCommandLine, AWatchMayHaveATimeout) {
+  EXPECT_EQ(As<FollowCommand>({"watch", "--timeout", "90s"}).timeout, absl::Seconds(90));
+  EXPECT_FALSE(As<FollowCommand>({"watch"}).timeout);
+  EXPECT_THAT(Complaint({"watch", "--timeout", "5"}), HasSubstr("--timeout: \"5\""));
 }
 
 TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
@@ -334,11 +379,9 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_EQ(names.format, OutputFormat::kName);
   EXPECT_TRUE(std::get<VmsCommand>(names.command).include_stopped);
   EXPECT_THAT(names.preface, HasSubstr("--run\t"));
-  for (const char* action : {"use", "delete"}) {
-    EXPECT_TRUE(std::holds_alternative<ContextListCommand>(
-        Parsed({"__complete", "context", action, ""}).command));
-  }
-  EXPECT_THAT(Candidates({"context", "add", ""}), Contains("--server")) << "a new name is no VM's";
+  const OptionContext configured =
+      Configured("[contexts.lab]\nservers = \"a\"\n[contexts.prod]\nservers = \"b\"\n");
+  EXPECT_EQ(Answer({"__complete", "--context", ""}, configured).out, "lab\nprod\n");
   EXPECT_TRUE(std::holds_alternative<IntentsCommand>(
       Parsed({"__complete", "intent", "withdraw", ""}).command));
   EXPECT_THAT(Answer({"completion", "bash"}).out, HasSubstr("complete -o default -F _vmevents"));
@@ -541,32 +584,18 @@ TEST(ParseCommandLine, AContextMayBeAFleet) {
 }
 
 TEST(ParseCommandLine, EachHelpHasExamplesAndNoMoreThan80Columns) {
-  for (const char* command : {"--utc",
-                              "watch",
-                              "events",
-                              "vms",
-                              "why",
-                              "intent",
-                              "info",
-                              "streams",
-                              "intent declare",
-                              "intent list",
-                              "intent withdraw",
-                              "health",
-                              "top",
-                              "vm",
-                              "fleet",
-                              "push",
-                              "fleet create",
-                              "doctor",
-                              "help",
-                              "version",
-                              "completion",
-                              "context",
-                              "context list",
-                              "context add",
-                              "context use",
-                              "context delete"}) {
+  for (const char* command : {"--utc",       "watch",
+                              "events",      "vms",
+                              "why",         "intent",
+                              "info",        "streams",
+                              "web",         "intent declare",
+                              "intent list", "intent withdraw",
+                              "health",      "top",
+                              "vm",          "fleet",
+                              "push",        "fleet create",
+                              "doctor",      "help",
+                              "version",     "status",
+                              "completion"}) {
     std::vector<std::string> arguments = absl::StrSplit(command, ' ');
     arguments.emplace_back("--help");
     const Answered answered = Answer(arguments);
@@ -764,60 +793,6 @@ TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
               HasSubstr("context \"prod\": info asks one server, and these are 2"));
   EXPECT_THAT(Answer({"vms"}, Configured("x = 1\n")).err, HasSubstr("/c/config.toml: \"x\""));
   EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
-  EXPECT_THAT(Complaint({"context"}), HasSubstr("context add, context use and context delete"));
-}
-
-TEST(ParseCommandLine, AContextIsAdded) {
-  OptionContext context = Configured(kConfig);
-  context.directory = "/home/me";
-  const CommandLine line =
-      Parsed({"context", "add", "new", "--server", "node1,node2", "--tls-ca", "ca.pem"}, context);
-  const auto& add = std::get<ContextWriteCommand>(line.command);
-  EXPECT_EQ(add.path, "/c/config.toml");
-  EXPECT_EQ(add.content, absl::StrCat(kConfig,
-                                      "\n[contexts.\"new\"]\nservers = [\"node1\", \"node2\"]\n"
-                                      "tls-ca = \"/home/me/ca.pem\"\n"));
-  EXPECT_THAT(Answer({"context", "add", "lab", "--server", "node1"}, context).err,
-              HasSubstr("there is a context \"lab\" already"));
-  EXPECT_THAT(Answer({"context", "add", "new"}, context).err, HasSubstr("--server ADDR"));
-  EXPECT_THAT(Answer({"context", "add", "new", "--server", "/x"}, context).err,
-              HasSubstr("--server"));
-}
-
-TEST(ParseCommandLine, TheFirstContextMakesTheFile) {
-  OptionContext context = Configured("");
-  context.read_config = [](const std::string&) { return absl::NotFoundError("no such file"); };
-  context.config_required = true;
-  EXPECT_THAT(Answer({"context", "list"}, context).err, HasSubstr("no such file"));
-  const CommandLine line = Parsed(
-      {"context", "add", "a\"b", "--server", "tls://n1", "--credentials", "/x.creds"}, context);
-  EXPECT_EQ(std::get<ContextWriteCommand>(line.command).content,
-            "[contexts.\"a\\\"b\"]\nservers = [\"tls://n1\"]\ncredentials = \"/x.creds\"\n");
-}
-
-TEST(ParseCommandLine, AContextBecomesTheCurrentOne) {
-  const OptionContext context = Configured(kConfig);
-  EXPECT_EQ(As<ContextListCommand>({"context", "list"}, context).contexts.current, "lab");
-  const CommandLine line = Parsed({"context", "use", "prod"}, context);
-  const auto& use = std::get<ContextWriteCommand>(line.command);
-  EXPECT_EQ(use.path, "/c/config.toml");
-  EXPECT_THAT(use.content, StartsWith("current = \"prod\"\n[contexts.lab]\n"));
-  EXPECT_THAT(Answer({"context", "use", "x"}, context).err, HasSubstr("no context \"x\""));
-}
-
-TEST(ParseCommandLine, AContextIsDeleted) {
-  const OptionContext context = Configured(kConfig);
-  const CommandLine prod = Parsed({"context", "delete", "prod"}, context);
-  const auto& written = std::get<ContextWriteCommand>(prod.command);
-  EXPECT_EQ(written.path, "/c/config.toml");
-  EXPECT_EQ(written.content,
-            "current = \"lab\"\n[contexts.lab]\nservers = \"unix:/run/lab.sock\"\n");
-  EXPECT_EQ(written.note, "");
-  const CommandLine lab = Parsed({"context", "delete", "lab"}, context);
-  const auto& current = std::get<ContextWriteCommand>(lab.command);
-  EXPECT_THAT(current.content, StartsWith("[contexts.prod]\n"));
-  EXPECT_THAT(current.note, HasSubstr("\"lab\" was the current context"));
-  EXPECT_THAT(Answer({"context", "delete", "x"}, context).err, HasSubstr("no context \"x\""));
 }
 
 TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
@@ -847,11 +822,10 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 }
 
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
-  EXPECT_EQ(
-      Complaint({"--utc"}),
-      "no command is given; the commands are watch, push, web, events, vms, why, top, fleet, "
-      "intent, info, streams, health, doctor, context, help, version and completion (see vmevents "
-      "--help)");
+  EXPECT_EQ(Complaint({"--utc"}),
+            "no command is given; the commands are watch, push, web, events, vms, why, status, "
+            "top, fleet, intent, info, streams, health, doctor, help, version and completion (see "
+            "vmevents --help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
   EXPECT_THAT(Complaint({"watch", "--bogus"}),

@@ -84,44 +84,6 @@ TEST(Contexts, AreToml) {
   EXPECT_NE(contexts->Find("node1.example"), nullptr);
 }
 
-TEST(WithCurrent, ChangesThatLineAlone) {
-  std::string expected = kFile;
-  expected.replace(expected.find("\"prod\""), 6, "\"lab\"");
-  EXPECT_EQ(WithCurrent(kFile, "lab"), expected);
-  EXPECT_EQ(WithCurrent("[contexts.a]\ncurrent = 1\n", "a"),
-            "current = \"a\"\n[contexts.a]\ncurrent = 1\n");
-  EXPECT_EQ(WithCurrent("currents = 1\n", "a"), "current = \"a\"\ncurrents = 1\n");
-}
-
-TEST(WithoutContext, DeletesThatSectionAlone) {
-  const std::string lab = "[contexts.\"lab.example\"]\nservers = \"unix:/run/lab.sock\"\n";
-  EXPECT_EQ(*WithoutContext(kFile, "prod", "f"), absl::StrCat("# mine\n\n", lab))
-      << "nor is it current";
-  std::string expected = kFile;
-  expected.erase(expected.find("\n[contexts.\"lab"));
-  EXPECT_EQ(*WithoutContext(kFile, "lab.example", "f"), expected);
-  EXPECT_EQ(*WithoutContext("[contexts.a]\nservers = \"x\"\n", "a", "f"), "");
-}
-
-TEST(WithoutContext, LeavesTheCommentsOfOthers) {
-  const std::string file =
-      "# of a\n[contexts.a] # home\nservers = [\"x\",\n  \"y\"]\n# old\n\n"
-      "# of b\n[contexts.b]\nservers = \"[contexts.c]\"\n[contexts.a.b]\nservers = \"z\"\n";
-  EXPECT_EQ(*WithoutContext(file, "a", "f"),
-            "# of b\n[contexts.b]\nservers = \"[contexts.c]\"\n[contexts.a.b]\nservers = \"z\"\n");
-  EXPECT_THAT(*WithoutContext(file, "a.b", "f"), testing::EndsWith("\"[contexts.c]\"\n"));
-}
-
-TEST(WithoutContext, RefusesWhatHasNoSection) {
-  for (const char* file :
-       {"contexts.a.servers = \"x\"\n", "[contexts]\na.servers = \"x\"\n",
-        "contexts = {a = {servers = \"x\"}}\n", "contexts.a.servers = \"x\"\ncurrent = \"a\"\n",
-        "[contexts.a]\nservers = \"x\"\n[contexts]\nb.servers = \"y\"\n"}) {
-    ASSERT_TRUE(ParseContexts(file, "f").ok()) << file;
-    EXPECT_THAT(WithoutContext(file, "a", "f"), Says("with an editor")) << file;
-  }
-}
-
 TEST(ConfigPath, FollowsTheEnvironment) {
   EXPECT_EQ(ConfigPath("/c.toml", "/x", "/h"), "/c.toml");
   EXPECT_EQ(ConfigPath("", "/x", "/h"), "/x/vmevents/config.toml");

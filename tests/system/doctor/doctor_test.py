@@ -127,7 +127,7 @@ class DoctorTest(world.WorldTest):
         finding = self.only(f"(pid {held.pid})", "held-monitor")
         program = pathlib.Path("/proc/self/comm").read_text(encoding="utf-8").strip()
         self.assertIn(f"held by {program} (pid ", finding["what"])
-        self.assertRegex(finding["line"], "^kill [0-9]+$")
+        self.assertRegex(finding["line"], "^ps -o pid,user,lstart,args -p [0-9]+$")
 
     def test_a_monitor_that_was_bound_to_a_relative_path_is_found_in_its_directory(self):
         self.sockets = self.world.path / ("d" * 120)
@@ -218,13 +218,23 @@ class DoctorTest(world.WorldTest):
         directory.chmod(0o755)
         self.assertEqual(line(), 'sudo usermod -aG daemon "$USER"')
         socket_of_group.chmod(0o600)
-        self.assertEqual(line(), "sudo vmevents doctor")
+        self.assertEqual(line(), f"sudo vmevents --server unix:{socket_of_group} doctor")
 
-    def test_another_node_is_refused(self):
-        done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7", "doctor"], check=False,
-                              capture_output=True, text=True)
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("looks at this node", done.stderr)
+    def test_it_asks_the_server_of_the_environment_and_names_it(self):
+        self.world.start()
+        done = subprocess.run([world.PROGRAMS["vmevents"], "doctor"], check=False, capture_output=True, text=True,
+                              env={**os.environ, "VMEVENTS_SERVER": f"unix:{self.world.socket}"})
+        text = " ".join(done.stdout.split())
+        self.assertRegex(text, rf"Asked vmeventd \S+ of \S+ at unix:{self.world.socket}, which has 0 VMs\. "
+                         r"\d+ QEMUs? here: vmeventd follows 0, may follow \d+ more, cannot follow \d+\.")
+
+    def test_of_another_node_it_asks_the_daemon_alone(self):
+        done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7.invalid", "-o", "json", "doctor"],
+                              check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        (finding,) = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual((finding["finding"], finding["line"]), ("daemon", "ssh node7.invalid systemctl status vmeventd"))
+        self.assertIn("cannot be resolved", finding["what"])
 
 
 def listens(path):

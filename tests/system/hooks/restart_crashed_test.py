@@ -113,6 +113,16 @@ class RestartCrashedTest(HookTest):
         self.wait_calls("qm start 101", "qm start 101", "page 101")
         self.assertIn("qm start 101: exit 1", self.log)
 
+    def test_a_start_that_hangs_is_killed_before_the_next(self):
+        # It holds the lock that the next start takes, as `qm start` does.
+        (self.world.path / "bin" / "qm").write_text(
+            '#!/bin/sh\nexec 9>"$CALLS.lock"\nflock -n 9 || { echo locked >>"$CALLS"; exit 1; }\n'
+            'echo "qm $*" >>"$CALLS"\nexec sleep 1000\n')
+        self.start("--start-timeout", "0.5", "--most", "2", "--gave-up", "page {vm}")
+        self.crash()
+        self.wait_calls("qm start 101", "qm start 101", "page 101")
+        self.wait_log("101: qm start 101: killed after 0.5 s")
+
     def test_a_master_that_is_not_known_is_a_start_that_fails(self):
         self.start("--most", "1", "--gave-up", "page {vm}", "--ganeti-master", "/nowhere", manager="ganeti")
         self.crash()

@@ -277,6 +277,12 @@ check_guests_while_away() {
 
 posted() { grep -c '"name":"web10"' posted || true; }
 
+push_runs_as_other_than() {
+  local pid
+  pid=$(systemctl show --value -p MainPID vmevents-push@ops)
+  [[ $pid != 0 && $pid != "$1" ]]
+}
+
 # The page's commands, as far as a receiver on this host goes: its user is made by systemd and may use the socket.
 check_push() {
   step "a push to a receiver"
@@ -304,9 +310,12 @@ check_push() {
   kill -USR1 "$qemu"
   wait_for "the next end is posted" grep -q '"name":"web11"' posted
   same "the posts of the end before" "$(posted)" 1
-  systemctl disable --now vmevents-push@ops
+  local before
+  before=$(systemctl show --value -p MainPID vmevents-push@ops)
+  install --reinstall ./vmevents.deb
+  wait_for "an upgrade restarts it" push_runs_as_other_than "$before"
   kill "$receiver"
-  rm -r /etc/vmevents /var/lib/private/vmevents-push /var/lib/vmevents-push
+  rm -r /etc/vmevents  # its state is for the purge
 }
 
 # ask_page TOKEN: the status of the list of VMs.
@@ -495,9 +504,11 @@ check_purge() {
   step "purge"
   local pid
   pid=$(service MainPID)
+  [[ -d /var/lib/private/vmevents-push/ops ]] || fail "there is no state of a push to purge"
   rm -r "$monitors"
   apt-get "${apt_options[@]}" purge vmeventd vmevents vmeventd-doc >/dev/null
   [[ ! -e /proc/$pid ]] || fail "the daemon still runs"
+  [[ -z $(systemctl list-units --plain --no-legend 'vmevents-push@*') ]] || fail "a push still runs"
   rm -r /etc/systemd/system/vmeventd.service.d
   check_purged
 }
