@@ -104,7 +104,12 @@ void Judge::TakeOtherRunId(const v1::VmRef& vm) {
       return story_->Reach("a VM is found at its other socket");
     }
     if (life->launcher == nullptr && life->process->program == Process().program) continue;
-    if (!absl::StrContains(vm.run_id(), absl::StrCat("-s", life->socket_inode, "-"))) continue;
+    const auto is_of = [&](uint64_t inode) {
+      return absl::StrContains(vm.run_id(), absl::StrCat("-s", inode, "-"));
+    };
+    const bool other = life->second != nullptr && is_of(life->second->file->inode);
+    if (!other && !is_of(life->socket_inode)) continue;
+    if (other) life->listed_as = absl::StrCat(life->name, "-b");
     story_->Reach("a VM is listed while nobody is known who listens");
     TakeRunId(vm.run_id(), life.get());
   }
@@ -273,13 +278,17 @@ bool Judge::DamageJournal() {
 
 void Judge::TakeNewJournal(const Daemon& daemon) {
   damaged_ = false;
-  story_->Reach("a damaged journal is replaced at a start");
-  if (journal_id_ == daemon.log().identity().journal_id) {
-    return story_->Fail("the damage of the journal is not found");
-  }
-  const std::map<uint64_t, v1::Event> events = ReadJournal(0, INT64_MAX);
-  if (!events.empty() && events.begin()->second.type() != v1::EVENT_TYPE_GAP) {
-    story_->Fail("the new journal does not begin with a GAP");
+  // One that cannot be opened yet is replaced later, and has the identity that the daemon began
+  // with.
+  if (daemon.has_journal()) {
+    story_->Reach("a damaged journal is replaced at a start");
+    if (journal_id_ == daemon.log().identity().journal_id) {
+      return story_->Fail("the damage of the journal is not found");
+    }
+    const std::map<uint64_t, v1::Event> events = ReadJournal(0, INT64_MAX);
+    if (!events.empty() && events.begin()->second.type() != v1::EVENT_TYPE_GAP) {
+      story_->Fail("the new journal does not begin with a GAP");
+    }
   }
   thinned_ = durable_ = committed_ = 0;
   journal_id_.clear();
@@ -359,6 +368,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   number_ = number;
   const std::string journal_id = daemon->log().identity().journal_id;
   if (damaged_ || !daemon->has_journal()) BeginsWithoutRuns(number);
+  const bool has_events = daemon->has_journal() || !damaged_;
   if (damaged_) TakeNewJournal(*daemon);
   CheckVms(*daemon);
   if (journal_id_ != journal_id) {
@@ -376,7 +386,8 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     return;
   }
   // Events that the journal holds, and those that only the daemon before it had.
-  const std::map<uint64_t, v1::Event> kept = ReadJournal(0, INT64_MAX);
+  const std::map<uint64_t, v1::Event> kept =
+      has_events ? ReadJournal(0, INT64_MAX) : std::map<uint64_t, v1::Event>();
   const uint64_t oldest = kept.empty() ? 0 : kept.begin()->first;
   for (auto& [sequence, entry] : entries_) {
     if (sequence < oldest || entry.lost) continue;
@@ -414,6 +425,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   CheckFiles(number);
   CheckVms(*daemon);
+  gave_up_ = daemon->log().journal_meters().given_up_events.value() > 0;
   if (daemon->log().health().dropped_events > 0 && !std::exchange(dropped_, true)) {
     story_->Reach("bound: the event queue is full");
   }
@@ -559,7 +571,10 @@ void Judge::CheckRef(const v1::Event& event) {
 
 void Judge::AfterStop() {
   story_->Reach("a stop with a healthy disk");
-  for (auto& [sequence, entry] : entries_) entry.written = !entry.lost;
+  // What the queue for the disk has dropped, a GAP of the next daemon may name.
+  for (auto& [sequence, entry] : entries_) {
+    entry.written = !entry.lost && (!gave_up_ || sequence <= durable_);
+  }
   stopped_in_order_.insert(number_);
 }
 

@@ -121,10 +121,11 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
 
 void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEventsResponse& page) {
   const bool newest_first = question_.newest_first();
-  // Events that were deleted before it asked must have been refused.
+  // A token whose position was deleted before it asked must have been refused. The position is
+  // between what it has got and the next event.
   if (!token_.empty()) {
     const uint64_t next = FirstAfter(done_, token_newest_);
-    if (next != 0 && next < call.unbroken_from) {
+    if (next != 0 && (newest_first ? done_ - 1 : next) < call.unbroken_from) {
       Fail("the event ", next, " was deleted, and the list went on without it");
     }
   }

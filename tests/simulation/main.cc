@@ -59,13 +59,6 @@ struct Found {
   const char* reaches;
 };
 constexpr Found kFound[] = {
-    {"the judge misses what retention deletes in the turn that publishes it",
-     [](Plan* plan) {
-       plan->retention = 2;
-       plan->stops = 4;
-       plan->faults = 0;
-     },
-     "retention of a STOPPED that the same turn published"},
     {"a killed daemon's connections stay open",
      [](Plan* plan) {
        plan->calm = plan->shortages = 1;
@@ -81,12 +74,12 @@ constexpr Found kFound[] = {
        plan->power_losses = plan->damages = 0;
      },
      "a client of named VMs begins at the oldest event"},
-    {"a kill in a replacement loses the open runs",
+    {"a start that cannot open its damaged journal, or is killed while it replaces it",
      [](Plan* plan) {
        plan->damages = plan->stops = plan->kills = 6;
        plan->power_losses = plan->listers = 0;
      },
-     "an open run outlives its journal"},
+     "a damaged journal is replaced at a start"},
     {"a VM that ends while the daemon is restarted has no class",
      [](Plan* plan) {
        HaveAway(plan);
