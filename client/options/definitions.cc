@@ -89,9 +89,9 @@ Examples:
   vmevents push --status https://events.example/vms)";
 constexpr char kWebFooter[] =
     R"(It serves a page that shows the VMs, why each ended, and what happens now, and
-the same as JSON below /api/v1 (docs/vmevents.md). Everything is only read. Every
-user of this host can read it, unless --token-file asks for a token: as the
-password, with any user name, or as "Authorization: Bearer TOKEN". Beyond
+the same as JSON below /api/v1 (docs/vmevents.md). Everything is only read.
+Every user of this host can read it, unless --token-file asks for a token: as
+the password, with any user name, or as "Authorization: Bearer TOKEN". Beyond
 loopback it needs --web-cert, and --web-client-ca or --token-file.
 
 Examples:

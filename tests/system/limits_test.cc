@@ -46,7 +46,7 @@ TEST_F(LimitsTest, VmsBeyondTheDescriptorLimitAreListedAndAttachedLater) {
   const auto leaving = start("leaving", kLeaving);
   const auto staying = start("staying", kStaying);
   DaemonOptions options = Options();
-  options.max_descriptors = 64;
+  options.max_descriptors = 80;
   StartDaemon(options);
   const auto unfollowed = [&] { return daemon().GetServerInfo().unfollowed_sockets_size(); };
   WaitUntil("all are listed",

@@ -159,8 +159,8 @@ class LogJournalTest : public LogSinkTest {
     sink_ = std::make_shared<LogSink>(
         in_.get(), MakeLogFormatter(LogFormat::kText, LogReader::kJournald), &clock_, &meters_,
         LogSinkOptions{.journal_socket = path.c_str()});
-    spdlog::logger(kStopLogger, sink_)
-        .warn("{}", R"({"message": "VM stopped", "vm": "web1", "last_words": ["a", "b"]})");
+    logger_ = std::make_unique<spdlog::logger>(kStopLogger, sink_);
+    logger_->warn("{}", R"({"message": "VM stopped", "vm": "web1", "last_words": ["a", "b"]})");
     End();
   }
   const TemporaryDirectory dir_;

@@ -62,6 +62,7 @@ class FakeRun : public VmRun {
 class RunTableTest : public testing::Test, public RunSource {
  protected:
   RunTableTest() {
+    context_.options = &watcher_options_;
     context_.loop = loop_.get();
     context_.exit_statuses = exit_statuses_.get();
     context_.oom_counters = &oom_counters_;
@@ -119,6 +120,7 @@ class RunTableTest : public testing::Test, public RunSource {
   OomCounters oom_counters_{directory_.path()};
   SignalWatch signals_{loop_.get(), nullptr, ""};
   HostWatch host_{loop_.get(), nullptr, ""};
+  const WatcherOptions watcher_options_;
   RunContext context_;
   RunTable table_{&sink_, &context_.meters};
   std::vector<std::string> over_;
