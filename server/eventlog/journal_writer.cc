@@ -72,7 +72,7 @@ void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
     Hole hole{oldest.batch.blocks.front()->first_sequence(),
               oldest.batch.blocks.back()->last_sequence(), oldest.events};
     dropped->push_back(hole);
-    meters_.given_up_events.Add(hole.events);
+    meters_.lost_events.Add(hole.events);
     // The next GAP also says what a dropped one said.
     for (const EventBlockPtr& block : oldest.batch.blocks) {
       for (size_t i = 0; i < block->size(); ++i) {

@@ -52,7 +52,7 @@ class EventMeters {
 struct JournalMeters {
   LatencyHistogram commits;  // each transaction, its sync to the disk included
   Counter write_errors;      // transactions that failed
-  Counter given_up_events;   // published events that are in no journal
+  Counter lost_events;       // published events that are in no journal
   Counter retention_errors;  // failures to delete what is too old
   Level backlog_bytes;       // size of the events that wait for the disk
   Level backlog_events;

@@ -262,8 +262,8 @@ void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
              "Limit of the backlog; beyond it the oldest events are dropped",
              JournalOptions::kMaxBacklogBytes);
-  out->Counter("vmeventd_journal_given_up_events_total",
-               "Published events that will never be in the journal", meters.given_up_events);
+  out->Counter("vmeventd_journal_lost_events_total",
+               "Published events that will never be in the journal", meters.lost_events);
   out->Counter("vmeventd_journal_retention_errors_total",
                "Times in which the oldest events could not be deleted", meters.retention_errors);
 }

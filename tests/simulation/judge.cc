@@ -425,7 +425,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   CheckFiles(number);
   CheckVms(*daemon);
-  gave_up_ = daemon->log().journal_meters().given_up_events.value() > 0;
+  gave_up_ = daemon->log().journal_meters().lost_events.value() > 0;
   if (daemon->log().health().dropped_events > 0 && !std::exchange(dropped_, true)) {
     story_->Reach("bound: the event queue is full");
   }

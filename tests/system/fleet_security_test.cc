@@ -478,7 +478,7 @@ TEST_F(FleetAccountTest, TheExampleFollowsWithTheDocumentedPermissionsAndBelieve
       "--server",         absl::StrCat("127.0.0.1:", nats().port()),
       "--record",         dir() / "record.db",
       "--durable",        "tickets",
-      "--credentials",    MakeUser("tickets", DocumentedBehind("## A consumer")),
+      "--credentials",    MakeUser("tickets", DocumentedBehind("### A consumer")),
       "--count",          "4"};
   const CommandResult followed = RunCommand(child);
   EXPECT_EQ(followed.exit_code, 0) << followed.error;

@@ -178,7 +178,7 @@ TEST_F(LibvirtTest, AQuitIsTheAdminsOrUnknownAndNeverACrash) {
 }
 
 TEST_F(LibvirtTest, QemusLastWordsInItsLogNameTheSenderThatTheKernelDidNot) {
-  StartDaemonAndStream(Options({"--libvirt", libvirtd().uri(), "--signal-senders", "off"}));
+  Follow();
   libvirtd().Create({});
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   kill(libvirtd().Pid("vm1"), SIGTERM);
@@ -258,7 +258,7 @@ TEST_F(LibvirtTest, LibvirtIsRestartedUnderADomain) {
   ExpectOneStopped();
 }
 
-TEST_F(LibvirtTest, AnEndThatLibvirtDidNotSeeIsUnknownUnlessTheKernelTells) {
+TEST_F(LibvirtTest, AnEndThatLibvirtDidNotSeeIsToldByTheKernelAndByQemusWords) {
   Follow();
   libvirtd().Create({.name = "terminated"});
   libvirtd().Create({.name = "killed"});
@@ -267,7 +267,9 @@ TEST_F(LibvirtTest, AnEndThatLibvirtDidNotSeeIsUnknownUnlessTheKernelTells) {
   libvirtd().Signal(SIGSTOP);  // it is connected, and passes nothing on
   kill(libvirtd().Pid("terminated"), SIGTERM);
   kill(libvirtd().Pid("killed"), SIGKILL);
-  EXPECT_EQ(WaitStopped("terminated").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN);
+  const v1::Event terminated = WaitStopped("terminated");
+  EXPECT_EQ(terminated.shutdown().rule(), "host-signal-words");
+  EXPECT_EQ(terminated.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
   ExpectStopped(kQemuKilled, "killed");
   libvirtd().Signal(SIGCONT);
 }

@@ -116,7 +116,7 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
   const uint64_t newest = 1 + Overflow(&state);
   EXPECT_EQ(state.log().range().newest, newest);
   EXPECT_LE(state.log().journal_meters().backlog_bytes.value(), JournalOptions::kMaxBacklogBytes);
-  const uint64_t lost = state.log().journal_meters().given_up_events.value();
+  const uint64_t lost = state.log().journal_meters().lost_events.value();
   EXPECT_GT(lost, 0u);
   EXPECT_EQ(state.log().range().durable, 1u);
   // Written in two batches: the durable sequence does not pass the hole before its GAP is there.
@@ -142,7 +142,7 @@ TEST(EventLog, ABurstThatIsFasterThanTheDiskLosesNothing) {
   large.event->detail_json = std::string(100'000, 'x');
   state.Push(std::vector<VmUpdate>(500, large));
   EXPECT_EQ(state.log().range().durable, 500u);
-  EXPECT_EQ(state.log().journal_meters().given_up_events.value(), 0u);
+  EXPECT_EQ(state.log().journal_meters().lost_events.value(), 0u);
 }
 
 TEST(EventLog, AGapThatIsDroppedItselfIsNamedByTheNext) {
@@ -199,7 +199,7 @@ TEST(EventLog, AVmWhoseEventIsDroppedBeforeItIsPublicIsNoNewerThanTheLog) {
   VmUpdate saved = {.status = Status("b", "run-b")};
   saved.saved_run = std::string(2'000, 'x');
   state.PushUnwritten({saved});
-  ASSERT_EQ(state.log().journal_meters().given_up_events.value(), 1u);
+  ASSERT_EQ(state.log().journal_meters().lost_events.value(), 1u);
   EXPECT_EQ(state.log().Vms(nullptr, 10).vms.size(), 2u);
   EXPECT_LE(state.log().FindVm({"a", "run-a", ""})->last_sequence(), state.log().range().newest);
 }
@@ -288,7 +288,7 @@ TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
   PumpedState state;
   Overflow(&state);
   ASSERT_TRUE(state.log().StepWriter());  // what is behind the hole, and not its GAP
-  const uint64_t lost = state.log().journal_meters().given_up_events.value();
+  const uint64_t lost = state.log().journal_meters().lost_events.value();
   state.Restart(/*in_order=*/false);
   const std::vector<v1::Event> events = state.Events();
   const v1::Event* const gap = FindGap(events);

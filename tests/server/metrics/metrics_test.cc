@@ -150,7 +150,7 @@ TEST_F(MetricsTest, ReportsTheBacklogWhileTheDiskIsFull) {
   EXPECT_THAT(text, HasSubstr("vmeventd_journal_writable 1\n"));
   EXPECT_THAT(text, HasSubstr("vmeventd_journal_backlog_events 0\n"));
   EXPECT_THAT(text, HasSubstr("vmeventd_journal_backlog_bytes 0\n"));
-  EXPECT_THAT(text, HasSubstr("vmeventd_journal_given_up_events_total 0\n"));
+  EXPECT_THAT(text, HasSubstr("vmeventd_journal_lost_events_total 0\n"));
 }
 
 TEST_F(MetricsTest, ReportsTheWatchersCounters) {
