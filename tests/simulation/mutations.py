@@ -49,7 +49,7 @@ MUTATIONS = [
     Mutation("commits-are-not-synced", "server/eventlog/journal.cc", '⟦"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"\n'
              '      "PRAGMA journal_size_limit = 67108864"⟧', '"PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF"'),
     Mutation("durable-before-it-is-committed", "server/eventlog/live_state.cc",
-             ".committed = std::min(⟦written_.committed⟧, newest_)", "newest_"),
+             ".committed = std::min(⟦written_.bounds.newest⟧, newest_)", "newest_"),
     Mutation("publication-waits-for-the-disk", "server/eventlog/event_pump.cc",
              "progress.writable && ⟦now < steps_.front().public_by⟧", "true"),
     Mutation("durable-sequence-passes-a-hole", "server/eventlog/journal_writer.cc",
@@ -175,7 +175,7 @@ MUTATIONS = [
     Mutation("a-reader-that-reads-nothing-is-not-cut", "server/stream/watch_stream.cc",
              "if (⟦now < since_ + deps_.write_timeout⟧) {", "true"),
     Mutation("the-hub-sleeps-through-a-new-stream", "server/stream/stream_hub.cc",
-             "if (⟦first == due_.begin()⟧) changed_", "false"),
+             "opened_ = ⟦true⟧;\n  changed_", "false"),
     Mutation("a-list-goes-on-one-late", "server/eventlog/event_log.cc", "first = std::max(first, ⟦from⟧);", "from + 1"),
     # The fleet.
     Mutation("a-stream-that-keeps-nothing-is-used", "client/nats/jetstream_api.cc", "stream.unfit = UnfitFor(config);",
