@@ -220,13 +220,15 @@ std::string YamlOfJson(absl::string_view json) {
 
 namespace {
 
-std::string Line(const std::string& name) { return absl::StrCat(EscapeForTerminal(name), "\n"); }
+std::string NameLine(const std::string& name) {
+  return absl::StrCat(EscapeForTerminal(name), "\n");
+}
 
 std::string LineOf(const MessageNode& node, const std::string& name) {
-  if (node.name.empty()) return Line(name);
+  if (node.name.empty()) return NameLine(name);
   const std::string cluster =
       node.cluster.empty() ? "" : absl::StrCat(EscapeForTerminal(node.cluster), "/");
-  return absl::StrCat(cluster, EscapeForTerminal(node.name), "/", Line(name));
+  return absl::StrCat(cluster, EscapeForTerminal(node.name), "/", NameLine(name));
 }
 
 }  // namespace
@@ -245,16 +247,16 @@ absl::StatusOr<std::string> NameFormatter::FormatWhy(const VmStory& story) {
   return LineOf(story.vm ? story.vm->node : story.end->node, story.name);
 }
 absl::StatusOr<std::string> NameFormatter::FormatIntent(const v1::Intent& intent) {
-  return Line(intent.intent_id());
+  return NameLine(intent.intent_id());
 }
 absl::StatusOr<std::string> NameFormatter::FormatIntents(Vms vms) {
-  return ShowEach(vms, [](const NodeVm& vm) { return Line(vm.vm.intent().intent_id()); });
+  return ShowEach(vms, [](const NodeVm& vm) { return NameLine(vm.vm.intent().intent_id()); });
 }
 absl::StatusOr<std::string> NameFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
-  return Line(info.node());
+  return NameLine(info.node());
 }
 absl::StatusOr<std::string> NameFormatter::FormatStreams(const Streams& streams) {
-  return ShowEach(streams, [](const v1::Stream& stream) { return Line(stream.stream_id()); });
+  return ShowEach(streams, [](const v1::Stream& stream) { return NameLine(stream.stream_id()); });
 }
 absl::StatusOr<std::string> JsonFormatter::FormatHealth(absl::string_view service,
                                                         const Health& health) {
@@ -265,13 +267,13 @@ absl::StatusOr<std::string> JsonFormatter::FormatHealth(absl::string_view servic
 
 absl::StatusOr<std::string> NameFormatter::FormatHealth(absl::string_view service,
                                                         const Health& health) {
-  if (!service.empty()) return Line(std::string(service));
-  return Line(Health::ServingStatus_Name(health.status()));
+  if (!service.empty()) return NameLine(std::string(service));
+  return NameLine(Health::ServingStatus_Name(health.status()));
 }
 absl::StatusOr<std::string> NameFormatter::FormatFleet(const Heartbeats& nodes,
                                                        absl::Time /*now*/) {
   return ShowEach(nodes, [](const v1::NodeHeartbeat& node) {
-    return absl::StrCat(EscapeForTerminal(node.cluster()), "/", Line(node.node()));
+    return absl::StrCat(EscapeForTerminal(node.cluster()), "/", NameLine(node.node()));
   });
 }
 
