@@ -322,9 +322,14 @@ void JournalWriter::EndOpen(absl::StatusOr<Journal::Opened> opened) {
   // Of the sequences before the first event of this daemon, some may have been given. A file that
   // is gone has none of them.
   const uint64_t stored = opened->created ? 0 : bounds_.newest;
+  // A hole of the daemon before, which no GAP names, is part of the same GAP.
+  std::optional<std::pair<uint64_t, uint64_t>> lost = opened->hole;
   if (opened->replaced.empty() && begin > stored) {
-    hole_.first = stored + 1;
-    hole_.last = std::max(hole_.last, begin);
+    lost = {lost.has_value() ? lost->first : stored + 1, begin};
+  }
+  if (lost.has_value()) {
+    hole_.first = lost->first;
+    hole_.last = std::max(hole_.last, lost->second);
     hole_.events = hole_.last - hole_.first + 1;
     named_by_ = 0;
     gap_is_due_ = true;

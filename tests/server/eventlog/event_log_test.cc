@@ -458,6 +458,30 @@ TEST_F(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {
   EXPECT_EQ(log_->range().durable, newest);
 }
 
+TEST_F(UnopenedJournal, AHoleThatNoGapNamesYetIsNamedWhenItCanBeOpened) {
+  log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db", .max_backlog_bytes = 2}},
+                        &clock_)
+             .value();
+  for (int i = 0; i < 3; ++i) {
+    log_->sink()->Push(Reset());
+    log_->Step();
+    clock_.Advance(EventLog::kMaxCommit);
+  }
+  while (log_->StepWriter()) {  // writes the third, and no GAP
+  }
+  ASSERT_EQ(log_->journal_meters().lost_events.value(), 2u);
+  log_.reset();
+  Open();
+  Repair();
+  Step();
+  const uint64_t newest = log_->range().newest;
+  const std::vector<v1::Event> events = EventsOf(log_->Read(newest, {.max_bytes = 1}).blocks);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].missing().first(), 1u);
+  EXPECT_EQ(events[0].missing().last(), newest - 1);
+  EXPECT_EQ(log_->range().durable, newest);
+}
+
 TEST_F(UnopenedJournal, TheSequencesContinueBehindThoseOfTheDaemonBefore) {
   std::string journal_id;
   {
