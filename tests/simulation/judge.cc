@@ -230,7 +230,9 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
     status = thinned.status();
     if (thinned.ok()) thinned_ = std::max(thinned_, *thinned);
   }
-  if (!status.ok()) story_->Fail("the journal cannot be read: ", status.message());
+  if (!status.ok() && !replacement_is_due_) {
+    story_->Fail("the journal cannot be read: ", status.message());
+  }
   return events;
 }
 
@@ -271,7 +273,7 @@ bool Judge::DamageJournal() {
   kernel_->disk().Unlink(absl::StrCat(kJournalPath, "-shm"));
   kernel_->disk().Write(kJournalPath, file.get(), 0, std::string(100, 'x'));
   kernel_->disk().Sync(kJournalPath, file.get());
-  damaged_ = true;
+  damaged_ = replacement_is_due_ = true;
   story_->Say("host", "the journal is damaged");
   return true;
 }
@@ -368,7 +370,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   number_ = number;
   const std::string journal_id = daemon->log().identity().journal_id;
   if (damaged_ || !daemon->has_journal()) BeginsWithoutRuns(number);
-  const bool has_events = daemon->has_journal() || !damaged_;
+  if (daemon->has_journal()) replacement_is_due_ = false;
   if (damaged_) TakeNewJournal(*daemon);
   CheckVms(*daemon);
   if (journal_id_ != journal_id) {
@@ -386,8 +388,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     return;
   }
   // Events that the journal holds, and those that only the daemon before it had.
-  const std::map<uint64_t, v1::Event> kept =
-      has_events ? ReadJournal(0, INT64_MAX) : std::map<uint64_t, v1::Event>();
+  const std::map<uint64_t, v1::Event> kept = ReadJournal(0, INT64_MAX);
   const uint64_t oldest = kept.empty() ? 0 : kept.begin()->first;
   for (auto& [sequence, entry] : entries_) {
     if (sequence < oldest || entry.lost) continue;
@@ -416,6 +417,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
 
 void Judge::AfterWriter(const Daemon& daemon) {
   if (kernel_->dead()) return;
+  if (daemon.has_journal()) replacement_is_due_ = false;
   oldest_ = daemon.journal().oldest;
   thinned_ = std::max(thinned_, daemon.journal().thinned);
 }

@@ -85,7 +85,7 @@ class Judge {
  private:
   // HOST_SHUTDOWN is said where the host shut down, and nowhere else.
   void CheckHostShutdown(const Life& life, const v1::Event& event, int daemon) const;
-  // Events of this range in the journal.
+  // Events of this range in the journal; none if it is damaged, or not whole yet.
   std::map<uint64_t, v1::Event> ReadJournal(uint64_t first, uint64_t last);
   // Returns whether nothing has kept daemons from its monitor for so long.
   bool IsFree(const Life& life, absl::Duration since) const;
@@ -133,8 +133,10 @@ class Judge {
   std::set<std::string> known_uuids_;  // run ids of which a durable event had the UUID
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // named by GAPs
   bool damaged_ = false;                                // damaged, and no new journal seen yet
-  std::map<std::string, const Life*> unseen_domains_;   // keyed by run
-  std::set<std::string> stopped_before_;                // runs, in journals before this one
+  // No daemon has opened the journal since it was damaged: it may have no tables, or not be there.
+  bool replacement_is_due_ = false;
+  std::map<std::string, const Life*> unseen_domains_;  // keyed by run
+  std::set<std::string> stopped_before_;               // runs, in journals before this one
   bool unseen_ = false;   // retention has deleted events before anybody could see them
   bool dropped_ = false;  // the event queue has left events out
   bool gave_up_ = false;  // the daemon's queue for the disk has dropped events
