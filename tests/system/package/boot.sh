@@ -247,7 +247,7 @@ ends_while_away() {
   done
   same "the store" "$(service NFileDescriptorStore)" 0
   wait_for "the guest that stays is followed" vm_says stays RUNNING
-  gaps=$(events | grep '"name":"stays"' | grep -c -E 'GAP|MONITOR' || true)
+  gaps=$(events | grep '"name":"stays"' | grep -c -E '"type":"EVENT_TYPE_(GAP|MONITOR)' || true)
   [[ $way == stop || $way == kill ]] || same "what the guest that stays has noticed" "$gaps" 0
 }
 
