@@ -226,7 +226,7 @@ class DoctorTest(world.WorldTest):
                               env={**os.environ, "VMEVENTS_SERVER": f"unix:{self.world.socket}"})
         text = " ".join(done.stdout.split())
         self.assertRegex(text, rf"Asked vmeventd \S+ of \S+ at unix:{self.world.socket}, which has 0 VMs\. "
-                         r"\d+ QEMUs? here: vmeventd follows 0, may follow \d+ more, cannot follow \d+\.")
+                         r"\d+ QEMUs? here: vmeventd follows \d+, may follow \d+ more, cannot follow \d+\.")
 
     def test_of_another_node_it_asks_the_daemon_alone(self):
         done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7.invalid", "-o", "json", "doctor"],
