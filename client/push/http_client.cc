@@ -22,7 +22,7 @@ constexpr absl::Duration kLongestConnect = absl::Seconds(10);
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
 constexpr size_t kMaxHeaderBytes = 64 << 10;  // limit of an answer's headers
 constexpr size_t kMaxBodyBytes = 64 << 10;    // limit of what is read of a body
-constexpr size_t kMaxKept = 1 << 10;          // limit of what is kept of a body
+constexpr size_t kMaxKept = 1 << 10;          // limit of the part of a body that is read
 
 // The part of an answer that is read.
 struct Reading {

@@ -53,7 +53,7 @@ class EventStream : private WatchSink {
   void Run();
   void Note(const std::string& sentence);
   void Stop();
-  // Waits for room. Returns whether the stream goes on.
+  // Waits for room. False: the stream has ended.
   bool Push(const std::string& text);
 
   const Make make_;

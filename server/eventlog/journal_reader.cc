@@ -74,7 +74,7 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   const absl::StatusOr<uint64_t> first = FirstSince(time);
   if (!first.ok()) return first;
   if (*first == 0) return std::max(bounds.Uint(2), *deleted) + 1;
-  // What was deleted just before it may have been observed since then.
+  // Events deleted just before it may have been observed since then.
   SqliteQuery before(&database_, "SELECT max(sequence) FROM stored WHERE sequence < ?");
   const absl::StatusOr<uint64_t> last = before.Bind(*first).Number();
   if (!last.ok()) return last;

@@ -21,7 +21,7 @@ namespace vmeventd {
 // committed when a call begins. DATA_LOSS: the journal is damaged. One thread at a time.
 class JournalReader {
  public:
-  // Of a journal that is open. UNAVAILABLE: the file cannot be opened now.
+  // The journal is open. UNAVAILABLE: the file cannot be opened now.
   static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
 
   // Answers what a Read left to the journal, with about `max_bytes` of events. Where retention has

@@ -319,8 +319,8 @@ void JournalWriter::EndOpen(absl::StatusOr<Journal::Opened> opened) {
   journal_ = std::move(opened->journal);
   open_ = true;
   bounds_ = journal_->bounds();
-  // Of the sequences before the first event of this daemon, some may have been given. A file that
-  // is gone has none of them.
+  // Sequences before the first event of this daemon may have been given. A file that is gone has
+  // none of them.
   const uint64_t stored = opened->created ? 0 : bounds_.newest;
   // A hole of the daemon before, which no GAP names, is part of the same GAP.
   std::optional<std::pair<uint64_t, uint64_t>> lost = opened->hole;

@@ -15,7 +15,7 @@
 namespace vmeventd {
 namespace {
 
-// Of the hub thread between two looks at all streams.
+// Shortest pause of the hub thread between two looks at all streams.
 constexpr absl::Duration kMinPause = absl::Milliseconds(100);
 
 std::shared_ptr<const v1::Stream> Describe(uint64_t id, const RequestFilter& filter,

@@ -573,7 +573,7 @@ void Judge::CheckRef(const v1::Event& event) {
 
 void Judge::AfterStop() {
   story_->Reach("a stop with a healthy disk");
-  // What the queue for the disk has dropped, a GAP of the next daemon may name.
+  // A GAP of the next daemon may name what the queue for the disk has dropped.
   for (auto& [sequence, entry] : entries_) {
     entry.written = !entry.lost && (!gave_up_ || sequence <= durable_);
   }

@@ -31,7 +31,7 @@ std::optional<SignalSender> SenderInWords(const std::vector<std::string>& lines)
 // printable ASCII.
 std::string UnitOf(absl::string_view cgroups);
 
-// Where a core dumped by process `pid` is, according to /proc/sys/kernel/core_pattern.
+// The place of a core dumped by process `pid`, according to /proc/sys/kernel/core_pattern.
 std::string CoreOf(absl::string_view core_pattern, int64_t pid);
 
 }  // namespace vmeventd

@@ -260,12 +260,12 @@ struct LastWords {
   bool truncated = false;
 };
 
-// What is read of a process once it is gone.
+// Facts that are read of a process once it is gone.
 struct EndFacts {
   LastWords words;
   std::string core;                      // where the core is, for people; empty: not known
   std::optional<uint64_t> peak_memory;   // of its cgroup, in bytes; unset: not known
-  std::optional<uint64_t> memory_limit;  // likewise; unset: there is none as well
+  std::optional<uint64_t> memory_limit;  // unset: there is none, or it is not known
   std::optional<absl::Duration> ran_for;
 };
 

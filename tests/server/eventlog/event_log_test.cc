@@ -394,6 +394,15 @@ class UnopenedJournal : public ::testing::Test {
     }
     log_->Step();
   }
+  // The newest event is a durable GAP that names all events before it.
+  void ExpectThatTheNewestNamesAllBefore() const {
+    const uint64_t newest = log_->range().newest;
+    const std::vector<v1::Event> events = EventsOf(log_->Read(newest, {.max_bytes = 1}).blocks);
+    ASSERT_EQ(events.size(), 1u);
+    EXPECT_EQ(events[0].missing().first(), 1u);
+    EXPECT_EQ(events[0].missing().last(), newest - 1);
+    EXPECT_EQ(log_->range().durable, newest);
+  }
 
   const TemporaryDirectory directory_;
   FakeClock clock_;
@@ -450,12 +459,7 @@ TEST_F(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {
   }
   Repair();
   Step();
-  const uint64_t newest = log_->range().newest;
-  const std::vector<v1::Event> events = EventsOf(log_->Read(newest, {.max_bytes = 1}).blocks);
-  ASSERT_EQ(events.size(), 1u);
-  EXPECT_EQ(events[0].missing().first(), 1u);
-  EXPECT_EQ(events[0].missing().last(), newest - 1);
-  EXPECT_EQ(log_->range().durable, newest);
+  ExpectThatTheNewestNamesAllBefore();
 }
 
 TEST_F(UnopenedJournal, AHoleThatNoGapNamesYetIsNamedWhenItCanBeOpened) {
@@ -474,12 +478,7 @@ TEST_F(UnopenedJournal, AHoleThatNoGapNamesYetIsNamedWhenItCanBeOpened) {
   Open();
   Repair();
   Step();
-  const uint64_t newest = log_->range().newest;
-  const std::vector<v1::Event> events = EventsOf(log_->Read(newest, {.max_bytes = 1}).blocks);
-  ASSERT_EQ(events.size(), 1u);
-  EXPECT_EQ(events[0].missing().first(), 1u);
-  EXPECT_EQ(events[0].missing().last(), newest - 1);
-  EXPECT_EQ(log_->range().durable, newest);
+  ExpectThatTheNewestNamesAllBefore();
 }
 
 TEST_F(UnopenedJournal, TheSequencesContinueBehindThoseOfTheDaemonBefore) {

@@ -63,7 +63,7 @@ TEST(QemuWordsTest, OfLibvirtsLogALifeHasWhatItWrote) {
   const auto lines_of = [](absl::Time start) { return Words(LibvirtLife(kLog, start)).lines; };
   EXPECT_THAT(lines_of(At(0) + absl::Milliseconds(90)), ElementsAre("of the first life"));
   EXPECT_THAT(lines_of(At(3) + absl::Milliseconds(90)), SizeIs(1));
-  // Of another libvirt's domain of that name, or one whose start is not known.
+  // Another libvirt's domain has that name, or the start is not known.
   EXPECT_THAT(lines_of(At(30)), IsEmpty());
   EXPECT_THAT(lines_of(absl::InfinitePast()), IsEmpty());
 }
