@@ -71,12 +71,12 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   if (time == absl::InfinitePast() || (bounds.Int(1) != 0 && earliest >= wanted)) {
     return *deleted + 1;
   }
-  const absl::StatusOr<uint64_t> first = FirstSince(time);
+  absl::StatusOr<uint64_t> first = FirstSince(time);
   if (!first.ok()) return first;
   if (*first == 0) return std::max(bounds.Uint(2), *deleted) + 1;
   // Events deleted just before it may have been observed since then.
   SqliteQuery before(&database_, "SELECT max(sequence) FROM stored WHERE sequence < ?");
-  const absl::StatusOr<uint64_t> last = before.Bind(*first).Number();
+  absl::StatusOr<uint64_t> last = before.Bind(*first).Number();
   if (!last.ok()) return last;
   return std::max(*last, *deleted) + 1;
 }
@@ -84,8 +84,7 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
 absl::StatusOr<uint64_t> JournalReader::FindTime(const char* near, const char* all,
                                                  absl::Time time) {
   SqliteQuery in_order_of_sequences(&database_, near);
-  const absl::StatusOr<uint64_t> found =
-      in_order_of_sequences.Bind(absl::ToUnixNanos(time)).Number();
+  absl::StatusOr<uint64_t> found = in_order_of_sequences.Bind(absl::ToUnixNanos(time)).Number();
   if (!found.ok() || *found != 0) return found;
   return SqliteQuery(&database_, all).Bind(absl::ToUnixNanos(time)).Number();
 }

@@ -121,7 +121,7 @@ std::string CoreOf(absl::string_view core_pattern, int64_t pid) {
   const std::string pattern = OneLine(absl::StripAsciiWhitespace(core_pattern));
   if (absl::StrContains(pattern, "systemd-coredump")) return absl::StrCat("coredumpctl info ", pid);
   if (absl::StartsWith(pattern, "|")) return absl::StrCat("with the program ", pattern.substr(1));
-  const std::string file = absl::StrReplaceAll(
+  std::string file = absl::StrReplaceAll(
       pattern, {{"%p", absl::StrCat(pid)}, {"%P", absl::StrCat(pid)}, {"%%", "%"}});
   if (absl::StartsWith(file, "/")) return file;
   return absl::StrCat(file.empty() ? "core" : file, " in QEMU's working directory");

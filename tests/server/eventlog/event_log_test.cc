@@ -23,11 +23,11 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Pair;
 
 std::vector<std::pair<uint64_t, bool>> Durability(const std::vector<v1::Event>& events) {
   std::vector<std::pair<uint64_t, bool>> out;
+  out.reserve(events.size());
   for (const v1::Event& event : events) out.emplace_back(event.sequence(), event.durable());
   return out;
 }
