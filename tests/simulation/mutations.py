@@ -215,7 +215,7 @@ MUTATIONS = [
     Mutation("a-paused-vm-stays-down", "watcher/session/evidence_log.cc",
              "  const bool went_on = ⟦was_down && NeedsReset(run_state)⟧;", "false"),
     Mutation("a-look-finds-this-lifes-process", "watcher/libvirt/domain_process.cc",
-             "⟦process.start_ticks > domain.heard_ticks⟧", "false",
+             "⟦process.start_ticks > domain.reported_ticks⟧", "false",
              "LibvirtPodProcessTest.AProcessThatALookFindsMayBeTheNextLifes"),
     Mutation("without-a-descriptor-an-id-is-a-life", "watcher/libvirt/libvirt_domains.cc",
              "process.pid == info.pid && process.start_ticks == info.start_ticks", "true",
