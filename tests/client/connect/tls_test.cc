@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/commands/commands.h"
-#include "client/commands/watch_loop.h"
+#include "client/commands/daemon_source.h"
 #include "client/connect/connection.h"
 #include "client/consume/delivery.h"
 #include "client/doctor/doctor.h"
@@ -331,11 +331,11 @@ class TlsWatchTest : public TlsTest {
     Printer printer(&formatter_, &output_);
     Delivery delivery({.consumer = &printer, .count = count});
     const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
-    WatchLoop loop({},
-                   {.address = Address(),
-                    .stop = &stop_,
-                    .note = note,
-                    .wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); }});
+    DaemonSource loop({},
+                      {.address = Address(),
+                       .stop = &stop_,
+                       .note = note,
+                       .wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); }});
     return delivery.CodeOf(loop.Run(&delivery), note);
   }
   void ServeEvents(std::vector<uint64_t> sequences, bool hold_open) {
