@@ -152,7 +152,7 @@ bool Repeats::IsNew(const MessageNode& node, uint64_t sequence) {
 FleetEventReader::FleetEventReader(std::unique_ptr<StreamReader> reader, const FleetFilter& filter,
                                    Environment environment)
     : reader_(std::move(reader)),
-      matcher_(filter),
+      filter_(filter),
       env_(std::move(environment)),
       ignored_(env_.note, absl::StrCat("stream ", kFleetStream)) {}
 
@@ -182,7 +182,7 @@ absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
   event.node = *std::move(origin);
   const bool repeated =
       env_.repeats != nullptr && !env_.repeats->IsNew(event.node, event.event.sequence());
-  if (!repeated && matcher_.Matches(event.node, event.event)) item.event = std::move(event);
+  if (!repeated && Passes(filter_, event.node, event.event)) item.event = std::move(event);
   return item;
 }
 
@@ -233,12 +233,11 @@ absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
   return absl::OkStatus();
 }
 
-// The latest heartbeat of each node that the filter lets through, by cluster and node. Errors as
+// The latest heartbeat of each node that passes the filter, by cluster and node. Errors as
 // of ReadFleetVms().
 absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
     NatsConnection* connection, const FleetFilter& filter,
     const FleetEventReader::Environment& environment) {
-  const FleetMatcher matcher(filter);
   std::vector<v1::NodeHeartbeat> nodes;
   absl::Status status = ReadBucket<v1::NodeHeartbeat>(
       connection, kNodesBucket, NodeSubjectsOf(filter), environment,
@@ -246,7 +245,7 @@ absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
         if (node.cluster() != origin.cluster || node.node() != origin.name) {
           return absl::InvalidArgumentError("its heartbeat names another node");
         }
-        if (matcher.MatchesNode(node.cluster(), node.node())) nodes.push_back(std::move(node));
+        if (PassesNode(filter, node.cluster(), node.node())) nodes.push_back(std::move(node));
         return absl::OkStatus();
       });
   if (!status.ok()) return status;
@@ -283,11 +282,10 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
 
 absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
                                      const FleetEventReader::Environment& environment) {
-  const FleetMatcher matcher(filter);
   NodeVms vms;
   absl::Status status = ReadBucket<v1::Vm>(connection, kVmsBucket, VmSubjects(filter), environment,
                                            [&](MessageNode node, v1::Vm vm) {
-                                             if (matcher.Matches(node, vm.ref())) {
+                                             if (Passes(filter, node, vm.ref())) {
                                                vms.push_back({std::move(vm), std::move(node)});
                                              }
                                              return absl::OkStatus();

@@ -136,12 +136,12 @@ class FleetEventReader {
                    Environment environment);
 
   const std::unique_ptr<StreamReader> reader_;
-  const FleetMatcher matcher_;
+  const FleetFilter filter_;
   const Environment env_;
   IgnoredMessages ignored_;
 };
 
-// The VMs that the filter lets through, by name and then by node. NOT_FOUND: there is no such
+// The VMs that pass the filter, by name and then by node. NOT_FOUND: there is no such
 // bucket. VMs that ran at the last heartbeat of a node that is silent are stale.
 absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
                                      const FleetEventReader::Environment& environment);

@@ -7,6 +7,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/patterns.h"
+#include "base/uuid.h"
 #include "client/nats/subject.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
@@ -221,64 +223,74 @@ std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter) {
   return Subjects(absl::StrCat("$KV.", kNodesBucket), NodeTokens(filter.nodes), {""});
 }
 
-bool FleetMatcher::AnyMatches(const Patterns& patterns, absl::string_view name) {
-  return patterns.empty() ||
-         absl::c_any_of(patterns, [&](const Pattern& one) { return one.Matches(name); });
+namespace {
+
+// An entry matches its own text and, as a glob, others.
+bool EntryMatches(const std::string& entry, const std::string& name) {
+  size_t steps = 0;
+  return entry == name || Glob(entry).Matches(name, &steps);
 }
 
-FleetMatcher::FleetMatcher(FleetFilter filter)
-    : filter_(std::move(filter)),
-      names_(filter_.events.vm_names().begin(), filter_.events.vm_names().end()),
-      sources_(filter_.events.sources().begin(), filter_.events.sources().end()),
-      nodes_(filter_.nodes.begin(), filter_.nodes.end()) {
-  for (const std::string& uuid : filter_.events.uuids()) {
-    if (const std::optional<Uuid> parsed = ParseUuid(uuid)) uuids_.push_back(*parsed);
-  }
-  for (const std::string& text : filter_.events.labels()) {
-    absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
-    if (selector.ok()) labels_.push_back(*std::move(selector));
-  }
-}
-
-bool FleetMatcher::MatchesNode(absl::string_view cluster, absl::string_view node) const {
-  return nodes_.empty() || absl::c_any_of(nodes_, [&](const Pattern& one) {
-           const bool with_cluster = absl::StrContains(one.text, '/');
-           return one.Matches(with_cluster ? absl::StrCat(cluster, "/", node) : std::string(node));
+bool AnyMatches(const google::protobuf::RepeatedPtrField<std::string>& entries,
+                const std::string& name) {
+  return entries.empty() || absl::c_any_of(entries, [&name](const std::string& entry) {
+           return EntryMatches(entry, name);
          });
 }
 
-bool FleetMatcher::HasLabels(const v1::VmRef& vm) const {
+bool AnyIs(const google::protobuf::RepeatedPtrField<std::string>& uuids, const std::string& uuid) {
+  return uuids.empty() || absl::c_any_of(uuids, [&uuid](const std::string& entry) {
+           const std::optional<Uuid> wanted = ParseUuid(entry);
+           return wanted && wanted == ParseUuid(uuid);
+         });
+}
+
+bool HasLabels(const google::protobuf::RepeatedPtrField<std::string>& selectors,
+               const v1::VmRef& vm) {
   const auto value_of = [&vm](absl::string_view key) -> std::optional<absl::string_view> {
     const auto label = vm.labels().find(std::string(key));
     return label == vm.labels().end() ? std::nullopt
                                       : std::optional<absl::string_view>(label->second);
   };
-  return labels_.empty() || absl::c_any_of(labels_, [&](const LabelSelector& selector) {
-           return selector.Matches(value_of);
+  return selectors.empty() || absl::c_any_of(selectors, [&value_of](const std::string& text) {
+           const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
+           return selector.ok() && selector->Matches(value_of);
          });
 }
 
-bool FleetMatcher::Matches(const MessageNode& origin, const v1::VmRef& vm) const {
-  return MatchesNode(origin.cluster, origin.name) && AnyMatches(names_, vm.name()) &&
-         AnyMatches(sources_, vm.source()) && IsWanted(filter_.events.run_ids(), vm.run_id()) &&
-         IsWanted(uuids_, ParseUuid(vm.uuid())) && HasLabels(vm);
+}  // namespace
+
+bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::string_view node) {
+  return filter.nodes.empty() || absl::c_any_of(filter.nodes, [&](const std::string& entry) {
+           const bool with_cluster = absl::StrContains(entry, '/');
+           return EntryMatches(entry,
+                               with_cluster ? absl::StrCat(cluster, "/", node) : std::string(node));
+         });
 }
 
-bool FleetMatcher::Matches(const MessageNode& origin, const v1::Event& event) const {
+bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRef& vm) {
+  const v1::EventFilter& events = filter.events;
+  return PassesNode(filter, origin.cluster, origin.name) &&
+         AnyMatches(events.vm_names(), vm.name()) && AnyMatches(events.sources(), vm.source()) &&
+         IsWanted(events.run_ids(), vm.run_id()) && AnyIs(events.uuids(), vm.uuid()) &&
+         HasLabels(events.labels(), vm);
+}
+
+bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event) {
   const absl::Time time = FromProto(event.observe_time());
-  if (filter_.since && time < *filter_.since) return false;
-  if (filter_.until && time >= *filter_.until) return false;
+  if (filter.since && time < *filter.since) return false;
+  if (filter.until && time >= *filter.until) return false;
   if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) {
-    return MatchesNode(origin.cluster, origin.name);
+    return PassesNode(filter, origin.cluster, origin.name);
   }
-  if (!IsWanted(filter_.events.types(), event.type())) return false;
-  const bool of_end = !filter_.events.classes().empty() || !filter_.events.causes().empty();
+  if (!IsWanted(filter.events.types(), event.type())) return false;
+  const bool of_end = !filter.events.classes().empty() || !filter.events.causes().empty();
   if (of_end && (!event.has_shutdown() ||
-                 !IsWanted(filter_.events.classes(), event.shutdown().shutdown_class()) ||
-                 !IsWanted(filter_.events.causes(), event.shutdown().cause()))) {
+                 !IsWanted(filter.events.classes(), event.shutdown().shutdown_class()) ||
+                 !IsWanted(filter.events.causes(), event.shutdown().cause()))) {
     return false;
   }
-  return Matches(origin, event.vm());
+  return Passes(filter, origin, event.vm());
 }
 
 }  // namespace vmeventd::client

@@ -8,8 +8,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/patterns.h"
-#include "base/uuid.h"
 #include "client/nats/connection.h"
 #include "client/output/node_event.h"
 #include "google/protobuf/message.h"
@@ -42,48 +40,19 @@ struct FleetFilter {
   std::optional<absl::Time> until;  // observed before
 };
 
-// The subjects that such events have: they do not overlap, and more than the filter lets through
-// may have them. Names that are no globs, types and classes become part of them. Pure.
+// The subjects that such events have: they do not overlap, and more than pass the filter may
+// have them. Names that are no globs, types and classes become part of them. Pure.
 std::vector<std::string> EventSubjects(const FleetFilter& filter);
 
 // Subjects of the keys of a bucket of VMs, or of nodes, whose keys have no VM.
 std::vector<std::string> VmSubjects(const FleetFilter& filter);
 std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter);
 
-// A filter that is ready to be asked often. Immutable; any thread.
-class FleetMatcher {
- public:
-  explicit FleetMatcher(FleetFilter filter);
-
-  // A GAP of a whole node passes what selects VMs, types and classes: the missing events may have
-  // matched.
-  bool Matches(const MessageNode& origin, const v1::Event& event) const;
-  // Checks the VM's node, name, source, UUID, labels and run.
-  bool Matches(const MessageNode& origin, const v1::VmRef& vm) const;
-  bool MatchesNode(absl::string_view cluster, absl::string_view node) const;
-
- private:
-  // An entry of a list, which matches its own text and, as a glob, others.
-  struct Pattern {
-    explicit Pattern(const std::string& entry) : text(entry), glob(entry) {}
-    bool Matches(absl::string_view name) const {
-      size_t steps = 0;
-      return name == text || glob.Matches(name, &steps);
-    }
-    std::string text;
-    Glob glob;
-  };
-  using Patterns = std::vector<Pattern>;
-
-  bool HasLabels(const v1::VmRef& vm) const;
-  static bool AnyMatches(const Patterns& patterns, absl::string_view name);
-
-  const FleetFilter filter_;
-  const Patterns names_;
-  const Patterns sources_;
-  std::vector<Uuid> uuids_;
-  std::vector<LabelSelector> labels_;
-  const Patterns nodes_;  // of NODE, or of CLUSTER/NODE where they have a slash
-};
+// Returns whether it passes the filter. A GAP of a whole node passes what selects VMs, types and
+// classes: the missing events may have matched.
+bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event);
+// Checks the VM's node, name, source, UUID, labels and run.
+bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRef& vm);
+bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::string_view node);
 
 }  // namespace vmeventd::client

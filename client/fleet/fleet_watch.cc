@@ -116,7 +116,7 @@ absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
 void FleetWatch::NoteGap(const std::string& sentence) {
   env_.note(absl::StrCat("GAP: ", sentence));
   if (!command_.identify || !position_) return;
-  // A sink that ends the watch says so again at the next event.
+  // A sink that ends the watch returns false again at the next event.
   static_cast<void>(
       sink_->OnEvents(MakeGap({"", "", EscapeToken(position_->journal_id)}, *position_, sentence)));
 }

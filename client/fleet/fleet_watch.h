@@ -73,8 +73,8 @@ class FleetWatch : public WatchSource {
   bool IsInSnapshot(const NodeEvent& event) const;
   // Takes what comes within `timeout` and what then is there; false: nothing came.
   absl::StatusOr<bool> TakeBatch(FleetEventReader* reader, absl::Duration timeout);
-  // Compares what was read with what the stream has, and moves the position over what the filter
-  // leaves out.
+  // Compares what was read with what the stream has, and moves the position over what does
+  // not pass the filter.
   absl::Status Review(NatsConnection* connection, FleetEventReader* reader);
   absl::Status ReportPosition();
 
@@ -93,7 +93,7 @@ class FleetWatch : public WatchSource {
   bool started_ = false;      // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
   absl::Time reviewed_;                                         // time of the last Review()
-  // Behind this message the filter left some out, or the stream had deleted them.
+  // Messages after this one did not pass the filter, or the stream had deleted them.
   std::optional<uint64_t> jumped_after_;
   Backoff backoff_;
   bool ever_established_ = false;

@@ -316,13 +316,14 @@ class Connection : public NatsConnection {
   }
 
  private:
-  // A call's error, with what the server complained of.
+  // A call's error, with the server's complaint.
   absl::Status Failed(absl::string_view what, natsStatus status) const {
-    const std::string said = complaint();
+    const std::string reported = complaint();
     const std::string why = ErrorText(status);
-    return absl::UnavailableError(absl::StrCat(
-        what, ": ", why,
-        said.empty() || absl::StrContains(why, said) ? "" : "; the server reports: " + said));
+    return absl::UnavailableError(absl::StrCat(what, ": ", why,
+                                               reported.empty() || absl::StrContains(why, reported)
+                                                   ? ""
+                                                   : "; the server reports: " + reported));
   }
 
   const Owned<natsConnection> connection_;

@@ -29,10 +29,10 @@ std::string ApiSubject(absl::string_view request, absl::string_view stream);
 // "$JS.DOMAIN.API.STREAM.INFO.VMEVENTS", "$JS.DOMAIN.API.$KV.BUCKET.KEY". Other subjects, and all
 // of them without a domain, are returned unchanged.
 std::string InDomain(absl::string_view domain, absl::string_view subject);
-// OK: it can be part of a subject. The error says what a domain is.
+// OK: it can be part of a subject. The error defines a domain.
 absl::Status CheckDomain(absl::string_view domain);
 
-// The request that creates the stream of events, or the stream of a key-value bucket, which keeps
+// The request that creates the stream of events, or the stream of a key-value bucket, which has
 // the last value of each key. They permit neither rollups nor purging and deleting: a rollup of a
 // node's own key would delete those of all, and a server of NATS 2.9 does what its API is asked for
 // by its own answer, which it sends wherever a publisher wants it.

@@ -146,7 +146,7 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
         "into a file for --header-file");
   }
   if (!PartOf(parsed.get(), CURLUPART_FRAGMENT).empty()) {
-    return wrong("URL: what follows # is never sent; leave it out");
+    return wrong("URL: the part after # is never sent; remove it");
   }
   PushTarget target;
   target.shown = EscapeForTerminal(

@@ -24,7 +24,7 @@ struct PushTarget {
 };
 
 // Parses and checks the URL: of NATS servers, or by libcurl. What is not encrypted
-// is for loopback, or with `insecure`. INVALID_ARGUMENT says what is wrong, without the path;
+// is for loopback, or with `insecure`. INVALID_ARGUMENT names the fault, without the path;
 // FAILED_PRECONDITION: libcurl is missing.
 absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure);
 

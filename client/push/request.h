@@ -22,8 +22,8 @@ enum class PushFormat { kCloudEvents, kSlack, kJson, kTemplate };
 
 // "cloudevents" and so on, as --format takes it.
 absl::string_view NameOf(PushFormat format);
-// The most events of one request: Slack cuts a text of more than 40,000 characters, and a template
-// is about one event.
+// Maximum number of events of one request: Slack cuts a text of more than 40,000 characters, and a
+// template is about one event.
 size_t MostEventsOf(PushFormat format);
 
 struct PushBody {
@@ -38,7 +38,7 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
 
 // The template's JSON with the event's fields in its strings: "{{vm}} on {{node}}". The fields are
 // the variables of EventVariables(), as "run_id"; and "text", "event_id" and "journal_id".
-// INVALID_ARGUMENT says what is wrong with the template, whatever the event.
+// INVALID_ARGUMENT names the fault of the template, with any event.
 absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Event& event,
                                          const MessageNode& node);
 
@@ -77,7 +77,7 @@ absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line);
 inline constexpr char kSignatureHeader[] = "Vmevents-Signature";
 
 // The secrets of a file, one a line: each of 16 to 1,024 bytes, at most 2, so that one can be
-// replaced. INVALID_ARGUMENT says what is wrong, without the text.
+// replaced. INVALID_ARGUMENT names the fault, without the text.
 absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content);
 
 // The header's value, "t=SECONDS,v1=HEX": HEX is the HMAC-SHA256 of "SECONDS.BODY" by a secret. Of

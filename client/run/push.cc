@@ -170,7 +170,7 @@ absl::StatusOr<Places> PlacesOf(const PushCommand& command, const std::string& k
     return Places{absl::StrCat(command.state_home, "/vmevents/push/", key)};
   }
   return absl::InvalidArgumentError(
-      "push: there is no place for its position; give --state-dir, or set $HOME");
+      "push: no directory for its position; give --state-dir, or set $HOME");
 }
 
 // The lock of a push that runs. FAILED_PRECONDITION: another one has it.

@@ -121,7 +121,7 @@ class FleetSession : public EventConsumer {
   MessageNode node_;
   uint64_t published_;
   uint64_t written_ = 0;                            // the states have all events up to here
-  bool behind_ = true;                              // the last heartbeat says that events wait
+  bool behind_ = true;                              // the last heartbeat reports waiting events
   absl::Time heartbeat_at_ = absl::InfinitePast();  // when it is due; steady, as the next two
   absl::Time rewrite_at_ = absl::InfinitePast();
   absl::Time states_at_ = absl::InfinitePast();  // the bucket of VMs is not tried before

@@ -11,8 +11,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "client/commands/merged.h"
 #include "client/commands/daemon_source.h"
+#include "client/commands/merged.h"
 #include "client/connect/connection.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
