@@ -93,8 +93,7 @@ std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmSto
   for (const std::string& name : filter.vm_names()) {
     const Glob glob(name);
     const bool known = std::any_of(stories.begin(), stories.end(), [&](const VmStory& story) {
-      size_t steps = 0;
-      return story.name == name || glob.Matches(story.name, &steps) ||
+      return story.name == name || glob.Matches(story.name) ||
              (story.vm && ParseUuid(name) &&
               ParseUuid(name) == ParseUuid(story.vm->vm.ref().uuid()));
     });

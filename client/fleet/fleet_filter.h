@@ -46,10 +46,7 @@ class FleetMatcher {
   // An entry of a list, which matches its own text and, as a glob, others.
   struct Pattern {
     explicit Pattern(const std::string& entry) : text(entry), glob(entry) {}
-    bool Matches(absl::string_view name) const {
-      size_t steps = 0;
-      return name == text || glob.Matches(name, &steps);
-    }
+    bool Matches(absl::string_view name) const { return name == text || glob.Matches(name); }
     std::string text;
     Glob glob;
   };
