@@ -223,7 +223,7 @@ MUTATIONS = [
              "process.pid == info.pid && process.start_ticks == info.start_ticks", "true",
              "LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId"),
     Mutation("a-restored-run-waits-for-its-descriptor", "watcher/runs/run_table.cc",
-             "push_back(added);\n  ⟦OnProcessChanged(added);⟧", ";",
+             "emplace(added->info().name, added);\n  ⟦OnProcessChanged(added);⟧", ";",
              "RunTableTest.ARestoredRunIsFoundByItsProcessWithoutADescriptor"),
     Mutation("labels-are-not-kept", "watcher/session/run_state.cc",
              "for (const internal::Label& label : message.labels()) {\n    ⟦state.labels.emplace_back(label.key(), label.value());⟧", ";",
