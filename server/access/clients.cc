@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
@@ -46,11 +45,6 @@ std::string PeerOfSocket(int fd) {
   return absl::StrCat("user ", user.uid);
 }
 
-bool HasReserve(absl::string_view peer) {
-  static const std::string* const own = new std::string(absl::StrCat("user ", geteuid()));
-  return peer == "user 0" || peer == *own;
-}
-
 void Clients::Add(const std::string& name, Caller caller, std::function<void()> cut) {
   const MutexLock lock(&mutex_);
   if (shares_.size() <= caller.listener) shares_.resize(caller.listener + 1);
@@ -79,9 +73,7 @@ std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCall
     return absl::StrCat("too many ", what, ": at most ", limit_of_peer, " may be open from ", peer);
   }
   const int limit = stream ? limits_.streams : limits_.other_calls;
-  const bool reserve = HasReserve(peer);
-  const bool few = reserve || of_peer.open() < limits_.few_calls;
-  if (all.of(kind) >= limit + (few ? limit / 8 : 0) + (reserve ? limits_.reserved_calls : 0)) {
+  if (all.of(kind) >= limit) {
     refusals_->Count(stream ? Refusal::kStreams : Refusal::kCalls);
     return absl::StrCat("too many ", what, ": at most ", limit, " may be open");
   }
@@ -118,14 +110,13 @@ absl::Status Clients::Hold(Call* call, size_t bytes) {
   OpenCalls& of_peer = share.peers.find(call->peer_)->second;
   const size_t of_others = share.all.held_bytes - call->held_bytes_;
   const size_t of_its_peer = of_peer.held_bytes - call->held_bytes_;
-  const bool always = of_its_peer == 0 && (bytes <= limits_.few_bytes || HasReserve(call->peer_));
   const bool room =
       of_its_peer + bytes <= limits_.held_bytes_of_peer && of_others + bytes <= limits_.held_bytes;
-  const size_t held = always || room ? bytes : 0;
+  const size_t held = room ? bytes : 0;
   share.all.held_bytes = of_others + held;
   of_peer.held_bytes = of_its_peer + held;
   call->held_bytes_ = held;
-  if (always || room) return absl::OkStatus();
+  if (room) return absl::OkStatus();
   refusals_->Count(Refusal::kUnread);
   return WithReason("TOO_MUCH_UNREAD",
                     absl::ResourceExhaustedError(absl::StrCat(
@@ -141,7 +132,7 @@ void Clients::End(const Call& call) {
     --calls->of(call.kind_);
     calls->held_bytes -= call.held_bytes_;
   }
-  if (of_peer->second.open() == 0 && of_peer->second.refused == 0) share.peers.erase(of_peer);
+  if (of_peer->second.open() == 0) share.peers.erase(of_peer);
   // Under the lock: the thread that waits may destroy this.
   if (CountOpen() == 0) changed_.NotifyAll();
 }
@@ -151,9 +142,9 @@ std::optional<Clients::Call> Clients::BeginRefused(const std::string& name) {
   const auto found = connections_.find(name);
   if (found == connections_.end()) return std::nullopt;
   Connection& connection = found->second;
-  Call call = Count(CallKind::kRefused, connection.caller);
-  const int of_peer = shares_[call.listener_].peers[call.peer_].refused;
-  if (of_peer > limits_.refused_calls_of_peer && connection.cut != nullptr) {
+  Call call = Count(CallKind::kOther, connection.caller);
+  const int of_peer = shares_[call.listener_].peers[call.peer_].others;
+  if (of_peer > 2 * limits_.other_calls_of_peer && connection.cut != nullptr) {
     refusals_->Count(Refusal::kUnread);
     connection.cut();
     connection.cut = nullptr;

@@ -38,7 +38,7 @@ struct Config {
   std::vector<std::string> tls_operators;
   bool insecure_listen = false;
   int64_t max_connections = 4'000;
-  int64_t max_streams = 4'000;
+  int64_t max_streams = 2'000;
   std::string state_dir;  // absolute
   absl::Duration powerdown_window = absl::Minutes(10);
   absl::Duration hang_check = absl::Seconds(30);  // InfiniteDuration: off

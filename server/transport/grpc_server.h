@@ -32,8 +32,8 @@ struct GrpcServerOptions {
   std::vector<std::string> operators;  // names in certificates; see AccessPolicy
   int max_connections = 4'000;         // limit of each address
   ArrivalLimits arrivals;              // limits of each address
-  int max_streams = 4'000;             // on each listener
-  int max_streams_per_peer = 2'000;
+  int max_streams = 2'000;             // on each listener
+  int max_streams_per_peer = 1'000;
   double list_rate = 200;  // ListEvents a second and peer; and ListVms
   RelayLimits relay;       // what clients may send
 };
