@@ -2,13 +2,16 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <openssl/x509v3.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/error_reason.h"
 
 namespace vmeventd {
@@ -20,7 +23,59 @@ std::string AddressText(int family, const void* address) {
   return text;
 }
 
+std::string TextOf(const ASN1_STRING* text) {
+  return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+          static_cast<size_t>(ASN1_STRING_length(text))};
+}
+
+std::optional<CertificateName> NameOf(const GENERAL_NAME& name) {
+  switch (name.type) {
+    case GEN_DNS:
+      return CertificateName{NameKind::kDns, TextOf(name.d.dNSName)};
+    case GEN_URI:
+      return CertificateName{NameKind::kUri, TextOf(name.d.uniformResourceIdentifier)};
+    case GEN_EMAIL:
+      return CertificateName{NameKind::kEmail, TextOf(name.d.rfc822Name)};
+    case GEN_IPADD: {
+      const std::string bytes = TextOf(name.d.iPAddress);
+      if (bytes.size() != 4 && bytes.size() != 16) return std::nullopt;
+      char text[INET6_ADDRSTRLEN] = {};
+      inet_ntop(bytes.size() == 4 ? AF_INET : AF_INET6, bytes.data(), text, sizeof(text));
+      return CertificateName{NameKind::kIp, text};
+    }
+    default:
+      return std::nullopt;
+  }
+}
+
 }  // namespace
+
+std::vector<CertificateName> CertificateNamesOf(X509* certificate) {
+  std::vector<CertificateName> out;
+  if (certificate == nullptr) return out;
+  const GeneralNamesPtr names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    std::optional<CertificateName> name = NameOf(*sk_GENERAL_NAME_value(names.get(), i));
+    if (name.has_value()) out.push_back(*std::move(name));
+  }
+  return out;
+}
+
+std::vector<std::string> CertificateNameTexts(const std::vector<CertificateName>& names) {
+  constexpr const char* kKinds[] = {"DNS", "URI", "email", "IP"};
+  std::vector<std::string> out;
+  for (const CertificateName& name : names) {
+    out.push_back(
+        absl::StrCat(kKinds[static_cast<size_t>(name.kind)], " ", absl::CHexEscape(name.name)));
+  }
+  return out;
+}
+
+std::string CertificateNamesText(const std::vector<CertificateName>& names) {
+  return names.empty() ? "it has none"
+                       : absl::StrCat("\"", absl::StrJoin(CertificateNameTexts(names), ", "), "\"");
+}
 
 std::string PeerOfIpv6(in6_addr address) {
   if (IN6_IS_ADDR_V4MAPPED(&address)) return AddressText(AF_INET, &address.s6_addr[12]);

@@ -15,10 +15,28 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "server/access/certificate_names.h"
+#include "base/openssl_ptr.h"
 #include "server/access/refusals.h"
 
 namespace vmeventd {
+
+// The kinds of subject alternative names in a certificate.
+enum class NameKind { kDns, kUri, kEmail, kIp };
+
+struct CertificateName {
+  NameKind kind;
+  std::string name;
+};
+
+// Returns the names in the certificate, IP addresses in digits. The caller has verified it. Null:
+// none.
+std::vector<CertificateName> CertificateNamesOf(X509* certificate);
+
+// Texts of each, as "URI spiffe://site/mover", without control characters.
+std::vector<std::string> CertificateNameTexts(const std::vector<CertificateName>& names);
+
+// Text for people: "URI spiffe://site/mover, DNS host", or "it has none".
+std::string CertificateNamesText(const std::vector<CertificateName>& names);
 
 // Kinds of calls, each with a limit. A peer needs few other calls at once, and gRPC 1.51 stores
 // some 20 KB for each.

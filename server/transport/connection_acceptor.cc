@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
-#include "server/access/certificate_names.h"
+#include "server/access/access_policy.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -17,10 +17,10 @@
 #include "base/receiving_socket.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
+#include "server/config/tls_files.h"
 #include "server/transport/arrivals.h"
 #include "server/transport/listen_socket.h"
 #include "server/transport/relay.h"
-#include "server/transport/tls_files.h"
 
 namespace vmeventd {
 

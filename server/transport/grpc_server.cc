@@ -59,7 +59,7 @@ void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) 
   }
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                               options.max_streams_per_peer + kOtherCallsOfConnection);
-  // A connection that never says anything, or never asks anything, makes room for others.
+  // A connection that sends nothing, or makes no call, makes room for others.
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 300'000);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
@@ -233,8 +233,8 @@ void GrpcServer::Probe(std::function<void()> acceptor, std::function<void()> grp
                        const std::function<void()> answered = std::move(ping->done);
                        // The context holds a reference to the channel, and after the answer this
                        // may go: the last reference must not go on this thread, which belongs to
-                       // the channel (gRPC 1.51 frees the completion queue that the thread goes on
-                       // to use).
+                       // the channel (gRPC 1.51 frees the completion queue that the thread still
+                       // uses).
                        delete ping;
                        answered();
                      });

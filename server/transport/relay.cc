@@ -160,7 +160,7 @@ uint64_t Wire::received() const {
 
 bool Wire::HasPending() const { return tls_ != nullptr && SSL_pending(tls_.get()) > 0; }
 
-// What one peer, or one connection, may send now.
+// Limits of one peer, or one connection, as they are now.
 struct Relay::Budget {
   Budget(const RelayLimits& limits, double share)
       : bytes(limits.bytes.burst * share, limits.bytes.per_second * share),
@@ -323,7 +323,7 @@ void Relay::HandleClient(Connection* connection, uint32_t events) {
 void Relay::HandleServer(Connection* connection, uint32_t events) {
   if (connection->server_hung_up) return;
   if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
-    // epoll would report it for ever. The client's descriptor says when to go on.
+    // epoll would report it for ever. The client's descriptor triggers what follows.
     StopServer(connection);
     StartLinger(connection, kLinger);
   }

@@ -24,7 +24,7 @@
 namespace vmeventd {
 
 // One end of a connection: a socket, or TLS over one whose handshake is done. Never waits.
-// One thread; the process ignores SIGPIPE. It stays where it is made: OpenSSL keeps a pointer to
+// One thread; the process ignores SIGPIPE. It stays where it is made: OpenSSL holds a pointer to
 // it.
 class Wire {
  public:

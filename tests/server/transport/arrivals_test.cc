@@ -16,7 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "server/config/tls_material.h"
+#include "server/config/tls_files.h"
 #include "server/transport/client_frames.h"
 #include "server/transport/relay.h"
 #include "tests/support/files.h"
