@@ -44,72 +44,10 @@ bool Connects(grpc::Channel* channel) {
 
 }  // namespace
 
-void StopSource::Stop() {
-  source_.request_stop();
-  std::shared_ptr<grpc::ClientContext> call;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    call = call_;
-  }
-  if (call != nullptr) call->TryCancel();
-}
-
 bool StopSource::WaitFor(absl::Duration duration) {
   std::unique_lock<std::mutex> lock(mutex_);
   stopping_.wait_for(lock, token(), absl::ToChronoNanoseconds(duration), [] { return false; });
   return stopped();
-}
-
-std::shared_ptr<grpc::ClientContext> StopSource::SetCall(
-    std::shared_ptr<grpc::ClientContext> call) {
-  std::shared_ptr<grpc::ClientContext> cancelled;
-  {
-    // Stop() reads the call after setting the stop: one of the two sees the other's write.
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopped()) cancelled = call;
-    call_.swap(call);
-  }
-  if (cancelled != nullptr) cancelled->TryCancel();
-  return call;
-}
-
-SilenceGuard::SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call,
-                           std::function<absl::Time()> clock)
-    : limit_(limit),
-      call_(std::move(call)),
-      clock_(std::move(clock)),
-      thread_([this](const std::stop_token& end) { Watch(end); }) {}
-
-// The thread need not be woken: its deadline only moved later.
-void SilenceGuard::Arm() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  deadline_ = clock_() + limit_;
-  armed_ = true;
-}
-
-void SilenceGuard::Disarm() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  armed_ = false;
-}
-
-bool SilenceGuard::fired() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return fired_;
-}
-
-void SilenceGuard::Watch(const std::stop_token& end) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  while (!end.stop_requested()) {
-    const absl::Time now = clock_();
-    if (armed_ && now >= deadline_) {
-      fired_ = true;
-      lock.unlock();
-      call_->TryCancel();
-      return;
-    }
-    changed_.wait_for(lock, end, absl::ToChronoNanoseconds(armed_ ? deadline_ - now : limit_),
-                      [] { return false; });
-  }
 }
 
 absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::string& port) {
@@ -133,30 +71,6 @@ absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& addres
     if (!absl::c_linear_search(out, digits)) out.emplace_back(digits);
   }
   return out;
-}
-
-Resolver StoppableResolver(Resolver resolver, std::stop_token stop) {
-  return [resolver = std::move(resolver), stop = std::move(stop)](
-             const ServerAddress& address) -> absl::StatusOr<std::vector<std::string>> {
-    struct Lookup {
-      std::mutex mutex;
-      std::condition_variable_any done;
-      std::optional<absl::StatusOr<std::vector<std::string>>> result;  // guarded by mutex
-    };
-    const auto lookup = std::make_shared<Lookup>();
-    std::thread([lookup, resolver, address] {
-      auto result = resolver(address);
-      {
-        const std::lock_guard<std::mutex> lock(lookup->mutex);
-        lookup->result = std::move(result);
-      }
-      lookup->done.notify_one();
-    }).detach();
-    std::unique_lock<std::mutex> lock(lookup->mutex);
-    lookup->done.wait(lock, stop, [&lookup] { return lookup->result.has_value(); });
-    if (!lookup->result.has_value()) return absl::CancelledError("stopped");
-    return *std::move(lookup->result);
-  };
 }
 
 absl::StatusOr<ServerAddress> NodePin::Next() {

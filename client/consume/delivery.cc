@@ -4,7 +4,34 @@
 #include <cstddef>
 #include <map>
 
+#include "absl/time/clock.h"
+#include "client/output/time_text.h"
+
 namespace vmeventd::client {
+
+NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why) {
+  v1::Event event;
+  event.set_type(v1::EVENT_TYPE_GAP);
+  event.set_gap_reason(v1::GAP_REASON_POSITION_LOST);
+  *event.mutable_observe_time() = ToProto(absl::Now());
+  event.mutable_missing()->set_first(behind.sequence + 1);
+  event.set_message(why);
+  return {{std::move(event), std::move(node), {0, behind}}};
+}
+
+ExitCode Source::Run(WatchSink* sink) {
+  for (bool wanted = true; wanted;) {
+    Item item = Next(absl::InfiniteDuration());
+    if (const auto* ended = std::get_if<Ended>(&item)) return ended->code;
+    if (std::holds_alternative<Opened>(item)) wanted = sink->OnOpen();
+    if (const auto* vms = std::get_if<NodeVms>(&item)) wanted = sink->OnVms(*vms);
+    if (auto* events = std::get_if<NodeEvents>(&item)) wanted = sink->OnEvents(std::move(*events));
+    if (const auto* position = std::get_if<ServerPosition>(&item)) {
+      wanted = sink->OnPosition(*position);
+    }
+  }
+  return ExitCode::kOk;
+}
 
 void Delivery::CutOff(NodeEvents* events) {
   size_t taken = 0;

@@ -9,39 +9,12 @@
 #include "absl/status/status.h"
 #include "client/connect/failure.h"
 #include "client/consume/cursor_file.h"
+#include "client/consume/source.h"
 #include "client/output/formatter.h"
 #include "client/output/node_event.h"
 #include "client/output/output.h"
 
 namespace vmeventd::client {
-
-// Takes what a WatchSource delivers, on the source's thread. Each call returns when the source may
-// go on; false: the watch ends.
-class WatchSink {
- public:
-  virtual ~WatchSink() = default;
-
-  // A stream is open; with a snapshot, after its VMs.
-  virtual bool OnOpen() = 0;
-  // A complete snapshot.
-  virtual bool OnVms(const NodeVms& vms) = 0;
-  virtual bool OnEvents(NodeEvents events) = 0;
-  // Called when everything up to this position has been delivered.
-  virtual bool OnPosition(const ServerPosition& position) = 0;
-  // Returns whether to deliver few events at a time, because each takes long.
-  virtual bool one_by_one() const = 0;
-};
-
-// One daemon, several or a fleet: delivers events as they happen, over as many connections as
-// needed.
-class WatchSource {
- public:
-  virtual ~WatchSource() = default;
-
-  // Blocks its thread. Returns kOk when it was stopped or the sink ended the watch. Otherwise
-  // returns the code of a failure that cannot be retried, after a note about it.
-  virtual ExitCode Run(WatchSink* sink) = 0;
-};
 
 // Handles the events of one or several nodes; VMs of a snapshot only where it wants them. One
 // thread. CANCELLED: the watch ends quietly; another error ends it with the error's message.

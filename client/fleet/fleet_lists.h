@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "client/commands/commands.h"
-#include "client/commands/watch_cursor.h"
+#include "client/consume/source.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_servers.h"
 #include "client/output/formatter.h"

@@ -14,7 +14,7 @@
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
-#include "client/output/enum_names.h"
+#include "client/output/event_text.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {

@@ -11,8 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/commands/watch_cursor.h"
 #include "client/connect/server_address.h"
+#include "client/consume/source.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // The option table, the values of the options that were given, and what follows from the table for

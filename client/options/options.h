@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
 #include "client/commands/top.h"
-#include "client/commands/watch_loop.h"
+#include "client/consume/source.h"
 #include "client/commands/why.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"

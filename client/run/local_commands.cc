@@ -15,9 +15,9 @@
 #include "client/commands/commands.h"
 #include "client/connect/failure.h"
 #include "client/doctor/doctor.h"
-#include "client/doctor/tls_probe.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
+#include "client/output/terminal_text.h"
 #include "client/run/run.h"
 #include "client/run/terminal.h"
 
@@ -52,7 +52,7 @@ std::string LineFor(const ServerAddress& server) {
   if (server.path == kSystemSocket) {
     return "systemctl enable --now vmeventd && systemctl status vmeventd";
   }
-  if (server.is_unix()) return absl::StrCat("ss -xlp | grep -F ", QuoteForShell(server.path));
+  if (server.is_unix()) return "ss -xlp | grep vmeventd";  // where it listens
   if (server.tls) {
     return absl::StrCat("openssl s_client -connect ", QuoteForShell(ToText(server)), " -CAfile ",
                         QuoteForShell(server.tls->ca_file), " </dev/null");

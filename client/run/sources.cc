@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/commands/merged.h"
-#include "client/commands/watch_loop.h"
+#include "client/commands/daemon_source.h"
 #include "client/connect/connection.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
@@ -173,7 +173,7 @@ MadeSource MakeDaemon(const FollowCommand& command, const ServerAddress& server,
   std::vector<std::optional<Failure>> failures;
   SetStarts(command, {server}, position_of, &watches, &failures);
   if (failures[0]) return *failures[0];
-  return std::make_unique<WatchLoop>(std::move(watches[0]), server, stop, note);
+  return std::make_unique<DaemonSource>(std::move(watches[0]), server, stop, note);
 }
 
 MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddress>& servers,
@@ -188,10 +188,10 @@ MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddr
     watches[i].wait = watches[i].resume;  // a node that is down does not end the watch
     nodes.push_back({names[i], std::move(watches[i]), servers[i]});
   }
-  MergedWatch::Environment environment;
+  MergedSource::Environment environment;
   environment.stop = stop;
   environment.note = note;
-  return std::make_unique<MergedWatch>(std::move(nodes), std::move(environment));
+  return std::make_unique<MergedSource>(std::move(nodes), std::move(environment));
 }
 
 MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,

@@ -120,6 +120,7 @@ void EventStream::Note(const std::string& sentence) {
 bool EventStream::OnOpen() { return open_.exchange(true) || Push("event: open\ndata: {}\n\n"); }
 
 bool EventStream::OnEvents(NodeEvents events) {
+  if (!OnOpen()) return false;
   for (NodeEvent& one : events) {
     const ServerPosition& behind = one.resume_after;
     if (!behind.position.journal_id.empty()) positions_[behind.server] = behind.position;

@@ -1,10 +1,9 @@
-#include "client/commands/watch_cursor.h"
-
 #include <algorithm>
 #include <cstdint>
 #include <random>
 #include <vector>
 
+#include "client/commands/daemon_source.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
 

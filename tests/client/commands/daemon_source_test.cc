@@ -1,4 +1,4 @@
-#include "client/commands/watch_loop.h"
+#include "client/commands/daemon_source.h"
 
 #include <atomic>
 #include <cstdint>
@@ -41,9 +41,9 @@ CountedWatch Count(uint64_t count) { return {{}, count}; }
 
 // Runs a watch against a scripted server, in one thread: between two attempts the test acts in
 // `on_wait`.
-class WatchLoopTest : public testing::Test {
+class DaemonSourceTest : public testing::Test {
  protected:
-  WatchLoopTest() { server_.Start(); }
+  DaemonSourceTest() { server_.Start(); }
 
   void Serve(std::vector<v1::WatchEventsResponse> messages, grpc::Status end = kGoingDown) {
     server_.service().streams.push_back({std::move(messages), std::move(end), false});
@@ -53,7 +53,7 @@ class WatchLoopTest : public testing::Test {
   }
 
   // Without the random pauses and the silence that tests set.
-  WatchLoop::Environment MakeEnvironment(ServerAddress address) {
+  DaemonSource::Environment MakeEnvironment(ServerAddress address) {
     return {.address = std::move(address),
             .stop = &stop_,
             .note = [this](const std::string& note) { notes_.push_back(note); },
@@ -65,14 +65,14 @@ class WatchLoopTest : public testing::Test {
   }
 
   // Prints what the loop delivers.
-  ExitCode Run(const CountedWatch& command, WatchLoop::Environment environment) {
+  ExitCode Run(const CountedWatch& command, DaemonSource::Environment environment) {
     Printer printer(formatter_, &output_);
     Delivery delivery({&printer, cursor_.get(), {"server"}, command.count, command.counts_gaps});
-    const ExitCode code = WatchLoop(command, std::move(environment)).Run(&delivery);
+    const ExitCode code = DaemonSource(command, std::move(environment)).Run(&delivery);
     return delivery.CodeOf(code, [this](const std::string& note) { notes_.push_back(note); });
   }
   ExitCode Run(const CountedWatch& command) {
-    WatchLoop::Environment environment = MakeEnvironment(server_.address());
+    DaemonSource::Environment environment = MakeEnvironment(server_.address());
     environment.random = [this] { return random_; };
     environment.silence_limit = silence_limit_;
     environment.clock = [this] {
@@ -119,13 +119,13 @@ class WatchLoopTest : public testing::Test {
   std::function<bool()> on_wait_ = [] { return false; };
 };
 
-TEST_F(WatchLoopTest, EndsAfterTheCountInTheMiddleOfABatch) {
+TEST_F(DaemonSourceTest, EndsAfterTheCountInTheMiddleOfABatch) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12, 13, 14})});
   EXPECT_THAT(Printed(Run(Count(3))), ElementsAre(11, 12, 13));
   EXPECT_THAT(notes_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, AGapThatWasNotAskedForDoesNotCount) {
+TEST_F(DaemonSourceTest, AGapThatWasNotAskedForDoesNotCount) {
   v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
   events.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);
   events.mutable_events(0)->clear_vm();
@@ -133,7 +133,7 @@ TEST_F(WatchLoopTest, AGapThatWasNotAskedForDoesNotCount) {
   EXPECT_THAT(Printed(Run({{}, 1, /*counts_gaps=*/false})), ElementsAre(11, 12));
 }
 
-TEST_F(WatchLoopTest, EventsAreIdentifiedByTheDaemonAlsoOnASocket) {
+TEST_F(DaemonSourceTest, EventsAreIdentifiedByTheDaemonAlsoOnASocket) {
   server_.service().info.set_node("node7");
   Serve({ProgressMessage(10), EventsMessage({11})});
   Serve({}, kOutOfRange);
@@ -145,7 +145,7 @@ TEST_F(WatchLoopTest, EventsAreIdentifiedByTheDaemonAlsoOnASocket) {
                                   HasSubstr(R"("missing":{"first":"12","last":"0"})")));
 }
 
-TEST_F(WatchLoopTest, SendsTheFilterAndTheStart) {
+TEST_F(DaemonSourceTest, SendsTheFilterAndTheStart) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   CountedWatch command = Count(1);
   command.filter.add_vm_names("web*");
@@ -159,7 +159,7 @@ TEST_F(WatchLoopTest, SendsTheFilterAndTheStart) {
   EXPECT_TRUE(requests[0].from_oldest());
 }
 
-TEST_F(WatchLoopTest, ContinuesAfterAServerRestart) {
+TEST_F(DaemonSourceTest, ContinuesAfterAServerRestart) {
   Serve({ProgressMessage(10), EventsMessage({11, 12})});
   ServeAndHoldOpen({ProgressMessage(12), EventsMessage({13, 14})});
   int waits = 0;
@@ -179,7 +179,7 @@ TEST_F(WatchLoopTest, ContinuesAfterAServerRestart) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("again")));
 }
 
-TEST_F(WatchLoopTest, WaitsAtMostFiveSecondsBetweenAttempts) {
+TEST_F(DaemonSourceTest, WaitsAtMostFiveSecondsBetweenAttempts) {
   Serve({ProgressMessage(10)});
   on_wait_ = [this] { return waits_.size() == 9; };
   Run(Count(1));
@@ -188,7 +188,7 @@ TEST_F(WatchLoopTest, WaitsAtMostFiveSecondsBetweenAttempts) {
   EXPECT_EQ(waits_[8], absl::Seconds(5));
 }
 
-TEST_F(WatchLoopTest, EachPauseHasARandomPart) {
+TEST_F(DaemonSourceTest, EachPauseHasARandomPart) {
   Serve({ProgressMessage(10)});
   random_ = 0;
   on_wait_ = [this] {
@@ -199,7 +199,7 @@ TEST_F(WatchLoopTest, EachPauseHasARandomPart) {
   EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(50), absl::Milliseconds(150)));
 }
 
-TEST_F(WatchLoopTest, ASuccessfulStreamResetsTheBackoff) {
+TEST_F(DaemonSourceTest, ASuccessfulStreamResetsTheBackoff) {
   Serve({ProgressMessage(10)});
   on_wait_ = [this] {
     if (waits_.size() == 3) Serve({ProgressMessage(10)});
@@ -210,14 +210,14 @@ TEST_F(WatchLoopTest, ASuccessfulStreamResetsTheBackoff) {
   EXPECT_EQ(waits_[3], absl::Milliseconds(100));
 }
 
-TEST_F(WatchLoopTest, RetriesAfterBeingTooSlow) {
+TEST_F(DaemonSourceTest, RetriesAfterBeingTooSlow) {
   Serve({ProgressMessage(10), EventsMessage({11})},
         {grpc::StatusCode::RESOURCE_EXHAUSTED, "the client did not read for 60 s"});
   ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
   EXPECT_THAT(Printed(Run(Count(2))), ElementsAre(11, 12));
 }
 
-TEST_F(WatchLoopTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChanged) {
+TEST_F(DaemonSourceTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChanged) {
   Serve({ProgressMessage(10), EventsMessage({11, 12})});
   Serve({}, kOutOfRange);
   ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1, 2})});
@@ -229,14 +229,14 @@ TEST_F(WatchLoopTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChanged)
   EXPECT_THAT(waits_, SizeIs(1)) << "a gap needs no wait";
 }
 
-TEST_F(WatchLoopTest, ReportsAGapWhenTheServerMovesToAnotherJournal) {
+TEST_F(DaemonSourceTest, ReportsAGapWhenTheServerMovesToAnotherJournal) {
   Serve({ProgressMessage(10), EventsMessage({11})});
   ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1})});
   EXPECT_THAT(Printed(Run(Count(2))), ElementsAre(11, 1));
   EXPECT_THAT(notes_, testing::Contains(HasSubstr("GAP: events may be missing")));
 }
 
-TEST_F(WatchLoopTest, AServerThatStaysOutOfRangeIsRetriedWithPauses) {
+TEST_F(DaemonSourceTest, AServerThatStaysOutOfRangeIsRetriedWithPauses) {
   for (int i = 0; i < 5; ++i) Serve({}, kOutOfRange);
   on_wait_ = [this] { return waits_.size() == 4; };
   Run({{.start = FromSequence{3, "journal-a"}}, 1});
@@ -244,7 +244,7 @@ TEST_F(WatchLoopTest, AServerThatStaysOutOfRangeIsRetriedWithPauses) {
   EXPECT_THAT(waits_, SizeIs(4));
 }
 
-TEST_F(WatchLoopTest, ASequenceWithoutAJournalBelongsToTheServersJournal) {
+TEST_F(DaemonSourceTest, ASequenceWithoutAJournalBelongsToTheServersJournal) {
   server_.service().info.set_journal_id("journal-now");
   ServeAndHoldOpen({ProgressMessage(7, "journal-now"), EventsMessage({8})});
   EXPECT_EQ(Run({{.start = FromSequence{7, ""}}, 1}), ExitCode::kOk);
@@ -252,7 +252,7 @@ TEST_F(WatchLoopTest, ASequenceWithoutAJournalBelongsToTheServersJournal) {
   EXPECT_EQ(server_.service().WatchRequests()[0].journal_id(), "journal-now");
 }
 
-TEST_F(WatchLoopTest, TheCursorFollowsEventsAndProgress) {
+TEST_F(DaemonSourceTest, TheCursorFollowsEventsAndProgress) {
   KeepCursor();
   std::vector<uint64_t> kept;
   output_.after_write = [&] { kept.push_back(Kept().sequence); };
@@ -264,7 +264,7 @@ TEST_F(WatchLoopTest, TheCursorFollowsEventsAndProgress) {
   EXPECT_EQ(Kept(), (WatchPosition{21, "journal-a"}));
 }
 
-TEST_F(WatchLoopTest, TheCursorStaysBeforeAnEventThatIsNotDurable) {
+TEST_F(DaemonSourceTest, TheCursorStaysBeforeAnEventThatIsNotDurable) {
   KeepCursor();
   v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
   events.mutable_events(1)->set_durable(false);
@@ -274,7 +274,7 @@ TEST_F(WatchLoopTest, TheCursorStaysBeforeAnEventThatIsNotDurable) {
   EXPECT_EQ(Kept(), (WatchPosition{11, "journal-a"}));
 }
 
-TEST_F(WatchLoopTest, TheCursorDoesNotPassWhatCouldNotBePrinted) {
+TEST_F(DaemonSourceTest, TheCursorDoesNotPassWhatCouldNotBePrinted) {
   KeepCursor();
   output_.after_write = [this] {
     if (output_.status.ok()) output_.status = absl::CancelledError("gone");
@@ -284,14 +284,14 @@ TEST_F(WatchLoopTest, TheCursorDoesNotPassWhatCouldNotBePrinted) {
   EXPECT_EQ(Kept(), (WatchPosition{10, "journal-a"}));
 }
 
-TEST_F(WatchLoopTest, TheCursorOfACountStandsAfterItsLastEvent) {
+TEST_F(DaemonSourceTest, TheCursorOfACountStandsAfterItsLastEvent) {
   KeepCursor();
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12, 13})});
   EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
   EXPECT_EQ(Kept(), (WatchPosition{12, "journal-a"}));
 }
 
-TEST_F(WatchLoopTest, TheCursorMovesToANewJournal) {
+TEST_F(DaemonSourceTest, TheCursorMovesToANewJournal) {
   KeepCursor();
   Serve({ProgressMessage(10), EventsMessage({11})});
   Serve({}, kOutOfRange);
@@ -300,7 +300,7 @@ TEST_F(WatchLoopTest, TheCursorMovesToANewJournal) {
   EXPECT_EQ(Kept(), (WatchPosition{1, "journal-b"}));
 }
 
-TEST_F(WatchLoopTest, ACursorThatCannotBeWrittenEndsTheWatch) {
+TEST_F(DaemonSourceTest, ACursorThatCannotBeWrittenEndsTheWatch) {
   std::filesystem::create_directory(directory_ / "no");
   cursor_ = *CursorFile::Open(directory_ / "no/cursor", {"server"});
   std::filesystem::remove_all(directory_ / "no");
@@ -321,7 +321,7 @@ v1::WatchEventsResponse SnapshotDone(uint64_t sequence) {
   return response;
 }
 
-TEST_F(WatchLoopTest, PrintsTheSnapshotOnceThoughItBrokeOff) {
+TEST_F(DaemonSourceTest, PrintsTheSnapshotOnceThoughItBrokeOff) {
   Serve({ProgressMessage(10), SnapshotMessage({"a"})});
   Serve({ProgressMessage(11), SnapshotMessage({"a"}), SnapshotMessage({"b"}), SnapshotDone(11),
          EventsMessage({12})});
@@ -337,7 +337,7 @@ TEST_F(WatchLoopTest, PrintsTheSnapshotOnceThoughItBrokeOff) {
   EXPECT_EQ(server_.service().WatchRequests()[2].after_sequence(), 12U);
 }
 
-TEST_F(WatchLoopTest, TheTableHasOneHeadingAboveTheEvents) {
+TEST_F(DaemonSourceTest, TheTableHasOneHeadingAboveTheEvents) {
   formatter_ = &table_;
   Serve({ProgressMessage(10), EventsMessage({11})});
   ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
@@ -347,14 +347,14 @@ TEST_F(WatchLoopTest, TheTableHasOneHeadingAboveTheEvents) {
   EXPECT_THAT(lines[0], testing::StartsWith("TIME"));
 }
 
-TEST_F(WatchLoopTest, AMissingServerAtTheStartIsAnError) {
+TEST_F(DaemonSourceTest, AMissingServerAtTheStartIsAnError) {
   server_.Stop();
   EXPECT_EQ(Run({}), ExitCode::kUnreachable);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("socket " + server_.address().path)));
   EXPECT_THAT(waits_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
+TEST_F(DaemonSourceTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
   server_.Stop();
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   on_wait_ = [this] {
@@ -364,13 +364,13 @@ TEST_F(WatchLoopTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
   EXPECT_THAT(Printed(Run({{.wait = true}, 1})), ElementsAre(11));
 }
 
-TEST_F(WatchLoopTest, WithoutResumeEndsWithTheDaemon) {
+TEST_F(DaemonSourceTest, WithoutResumeEndsWithTheDaemon) {
   Serve({ProgressMessage(10), EventsMessage({11})});
   EXPECT_EQ(Run({{.resume = false}}), ExitCode::kUnreachable);
   EXPECT_THAT(Printed(), ElementsAre(11));
 }
 
-TEST_F(WatchLoopTest, EndsWhereAnotherAttemptIsOfNoUseOrNotWanted) {
+TEST_F(DaemonSourceTest, EndsWhereAnotherAttemptIsOfNoUseOrNotWanted) {
   const struct {
     grpc::Status end;
     bool resume;
@@ -396,7 +396,7 @@ TEST_F(WatchLoopTest, EndsWhereAnotherAttemptIsOfNoUseOrNotWanted) {
   }
 }
 
-TEST_F(WatchLoopTest, RetriesWhileTheServerIsFull) {
+TEST_F(DaemonSourceTest, RetriesWhileTheServerIsFull) {
   const grpc::Status full(grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open");
   Serve({}, full);
   Serve({}, full);
@@ -409,7 +409,7 @@ TEST_F(WatchLoopTest, RetriesWhileTheServerIsFull) {
                           HasSubstr("connected")));
 }
 
-TEST_F(WatchLoopTest, AStopEndsASilentStream) {
+TEST_F(DaemonSourceTest, AStopEndsASilentStream) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   output_.after_write = [this] {
     if (!output_.text.empty()) stop_.Stop();
@@ -418,7 +418,7 @@ TEST_F(WatchLoopTest, AStopEndsASilentStream) {
   EXPECT_THAT(notes_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, AStopBeforeTheCountHasItsOwnExitCode) {
+TEST_F(DaemonSourceTest, AStopBeforeTheCountHasItsOwnExitCode) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   output_.after_write = [this] {
     if (!output_.text.empty()) stop_.Stop();
@@ -426,7 +426,7 @@ TEST_F(WatchLoopTest, AStopBeforeTheCountHasItsOwnExitCode) {
   EXPECT_EQ(Run(Count(2)), ExitCode::kInterrupted);
 }
 
-TEST_F(WatchLoopTest, AStopEndsTheWaitForTheDaemon) {
+TEST_F(DaemonSourceTest, AStopEndsTheWaitForTheDaemon) {
   Serve({ProgressMessage(10)});
   on_wait_ = [this] {
     stop_.Stop();
@@ -435,14 +435,14 @@ TEST_F(WatchLoopTest, AStopEndsTheWaitForTheDaemon) {
   EXPECT_EQ(Run({}), ExitCode::kOk);
 }
 
-TEST_F(WatchLoopTest, AReaderThatHasGoneEndsItQuietly) {
+TEST_F(DaemonSourceTest, AReaderThatHasGoneEndsItQuietly) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   output_.status = absl::CancelledError("gone");
   EXPECT_EQ(Run({}), ExitCode::kOk);
   EXPECT_THAT(notes_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, AFailingOutputIsAnError) {
+TEST_F(DaemonSourceTest, AFailingOutputIsAnError) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   output_.status = absl::UnavailableError("cannot write to standard output: No space left");
   EXPECT_EQ(Run({}), ExitCode::kFailed);
@@ -455,7 +455,7 @@ v1::WatchEventsResponse NotDurableMessage(const std::vector<uint64_t>& sequences
   return response;
 }
 
-TEST_F(WatchLoopTest, ResumesBeforeEventsThatAreNotDurableAndShowsThemOnce) {
+TEST_F(DaemonSourceTest, ResumesBeforeEventsThatAreNotDurableAndShowsThemOnce) {
   v1::WatchEventsResponse progress = ProgressMessage(13);
   progress.mutable_progress()->set_durable_sequence(11);
   Serve({ProgressMessage(10), EventsMessage({11}), NotDurableMessage({12, 13}), progress});
@@ -464,7 +464,7 @@ TEST_F(WatchLoopTest, ResumesBeforeEventsThatAreNotDurableAndShowsThemOnce) {
   EXPECT_EQ(server_.service().WatchRequests()[1].after_sequence(), 11U);
 }
 
-TEST_F(WatchLoopTest, ASilentStreamIsOpenedAgain) {
+TEST_F(DaemonSourceTest, ASilentStreamIsOpenedAgain) {
   output_.after_write = [this] {
     if (!output_.text.empty()) time_of_a_look_ = 1000;
   };
@@ -479,7 +479,7 @@ TEST_F(WatchLoopTest, ASilentStreamIsOpenedAgain) {
   EXPECT_EQ(server_.service().WatchRequests()[1].progress_interval().seconds(), 10);
 }
 
-TEST_F(WatchLoopTest, ASlowOutputIsNoSilence) {
+TEST_F(DaemonSourceTest, ASlowOutputIsNoSilence) {
   output_.after_write = [this] {
     time_ += 2 * absl::ToInt64Milliseconds(silence_limit_);
     stop_.WaitFor(2 * silence_limit_);  // so that the time would be looked at
@@ -489,7 +489,7 @@ TEST_F(WatchLoopTest, ASlowOutputIsNoSilence) {
   EXPECT_THAT(waits_, IsEmpty());
 }
 
-TEST_F(WatchLoopTest, ASocketPathMayHoldAnyCharacter) {
+TEST_F(DaemonSourceTest, ASocketPathMayHoldAnyCharacter) {
   FakeServer server("a b%41?#ü.sock");
   server.Start();
   server.service().streams.push_back(
@@ -499,7 +499,7 @@ TEST_F(WatchLoopTest, ASocketPathMayHoldAnyCharacter) {
 }
 
 // Two nodes behind one name and port, such as the pods of a headless Service.
-class TwoNodesTest : public WatchLoopTest {
+class TwoNodesTest : public DaemonSourceTest {
  protected:
   TwoNodesTest() {
     server_.Stop();
@@ -516,7 +516,7 @@ class TwoNodesTest : public WatchLoopTest {
   }
 
   ExitCode Follow(const CountedWatch& command) {
-    WatchLoop::Environment environment =
+    DaemonSource::Environment environment =
         MakeEnvironment(*ParseServerAddress("nodes:" + server_.address().port));
     environment.resolve = [this](const ServerAddress&) { return resolved_; };
     return Run(command, std::move(environment));

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <string>
+#include <variant>
+
+#include "absl/time/time.h"
+#include "client/connect/failure.h"
+#include "client/output/node_event.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+// What a watch reads: one daemon, several, or a fleet, as one iterator.
+
+namespace vmeventd::client {
+
+// Start of a watch.
+struct FromNow {};
+struct FromOldest {};
+struct FromSnapshot {};
+struct FromTime {
+  absl::Time time;
+};
+// Begins with the first event after the position.
+using FromSequence = WatchPosition;
+using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, FromTime, FromSequence>;
+
+// A watch: where it starts, its filter, and how long it lasts.
+struct WatchCommand {
+  WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
+  v1::EventFilter filter;
+  bool resume = true;         // continues when the daemon, or the fleet's servers, come back
+  bool wait = false;          // waits for those that are not there yet
+  bool durable_only = false;  // no event comes before it is durable
+  // Set for consumers that are no people: delivers each event with its node's own name and journal,
+  // for which the daemon is asked, and what is noted as a GAP also as an event of MakeGap().
+  bool identify = false;
+};
+
+// A GAP that no journal has: it has no sequence, and `missing` begins behind the position and has
+// no end. The position does not move.
+NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
+
+// Takes what a WatchSource delivers, on the source's thread. Each call returns when the source may
+// continue; false: the watch ends.
+class WatchSink {
+ public:
+  virtual ~WatchSink() = default;
+
+  // A stream is open; with a snapshot, after its VMs.
+  virtual bool OnOpen() = 0;
+  // A complete snapshot.
+  virtual bool OnVms(const NodeVms& vms) = 0;
+  virtual bool OnEvents(NodeEvents events) = 0;
+  // Called when everything up to this position has been delivered.
+  virtual bool OnPosition(const ServerPosition& position) = 0;
+  // Returns whether to deliver few events at a time, because each takes long.
+  virtual bool one_by_one() const = 0;
+};
+
+class WatchSource {
+ public:
+  virtual ~WatchSource() = default;
+
+  // Blocks its thread. Returns kOk when it was stopped or the sink ended the watch. Otherwise
+  // returns the code of a failure that cannot be retried, after a note about it.
+  virtual ExitCode Run(WatchSink* sink) = 0;
+};
+
+// Events as they happen, over as many connections as needed: it reconnects, continues behind its
+// position, and reports a gap by itself. One thread.
+class Source : public WatchSource {
+ public:
+  // Nothing came within the timeout.
+  struct Nothing {};
+  // A stream is open; with a snapshot, after its VMs.
+  struct Opened {};
+  // Nothing comes any more. kOk: it was stopped. Otherwise the code of a failure that cannot be
+  // retried, after a note about it.
+  struct Ended {
+    ExitCode code = ExitCode::kOk;
+  };
+  // NodeVms is a complete snapshot. NodeEvents are at least one, and a GAP is one of them. A
+  // ServerPosition comes when everything up to it has been delivered.
+  using Item = std::variant<Nothing, Opened, NodeVms, NodeEvents, ServerPosition, Ended>;
+
+  // Waits for so long for the next item; an attempt to connect may take longer.
+  virtual Item Next(absl::Duration timeout) = 0;
+
+  // Passes each item to the sink.
+  ExitCode Run(WatchSink* sink) final;
+};
+
+}  // namespace vmeventd::client
