@@ -5,8 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/nats/jetstream_api.h"
-#include "client/nats/stream_reader.h"
+#include "client/nats/jetstream.h"
 #include "client/nats/subject.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
@@ -74,7 +73,7 @@ absl::Status FleetWatch::RunConnection() {
 
 absl::Status FleetWatch::CheckPosition(NatsConnection* connection, const StreamState& state) {
   stream_ = absl::StrCat(kFleetStream, " of ", state.created);
-  if (!position_) return started_ ? absl::OkStatus() : TakeStart(connection, state);
+  if (!position_) return started_ ? absl::OkStatus() : TakeStart(state);
   const absl::StatusOr<bool> same = IsSame(connection, state);
   if (!same.ok()) return same.status();
   if (!*same) return ContinueByTime(state);
@@ -85,17 +84,13 @@ absl::Status FleetWatch::CheckPosition(NatsConnection* connection, const StreamS
              state);
 }
 
-absl::Status FleetWatch::TakeStart(NatsConnection* connection, const StreamState& state) {
+absl::Status FleetWatch::TakeStart(const StreamState& state) {
   if (std::holds_alternative<FromNow>(command_.start)) {
     position_ = WatchPosition{state.last, stream_, state.last_time};
   } else if (std::holds_alternative<FromOldest>(command_.start)) {
     position_ = WatchPosition{state.first - 1, stream_, state.first_time};
   } else if (const auto* from = std::get_if<FromSequence>(&command_.start)) {
     position_ = WatchPosition{from->sequence, stream_};
-    if (from->sequence < state.first || from->sequence > state.last) return absl::OkStatus();
-    absl::StatusOr<std::optional<WatchPosition>> known = PositionAt(connection, from->sequence);
-    if (!known.ok()) return known.status();
-    if (known->has_value()) position_ = **std::move(known);
   } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
     start_ = since->time - kMaxSkew;
     if (state.first > 1 && state.first <= state.last && state.first_time > since->time) {
@@ -110,19 +105,11 @@ absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
   const WatchPosition& known = *position_;
   if (known.sequence == 0) return true;  // nothing read yet
   if (known.sequence > state.last || known.journal_id != stream_) return false;
-  const auto found = ReadMessage(connection, kFleetStream, known.sequence);
+  const auto found = ReadMessage(connection, kFleetStream, MessageRequest(known.sequence));
   if (absl::IsNotFound(found.status())) return true;  // the stream's limits deleted it
   if (!found.ok()) return found.status();
   // A stream that was restored or rolled back has other messages there.
   return known.message_time == absl::InfinitePast() || known.message_time == found->time;
-}
-
-absl::StatusOr<std::optional<WatchPosition>> FleetWatch::PositionAt(NatsConnection* connection,
-                                                                    uint64_t sequence) const {
-  const auto message = ReadMessage(connection, kFleetStream, sequence);
-  if (absl::IsNotFound(message.status())) return std::nullopt;
-  if (!message.ok()) return message.status();
-  return WatchPosition{sequence, stream_, message->time};
 }
 
 // The stream's own GAP is of no node.
@@ -199,20 +186,27 @@ bool FleetWatch::IsInSnapshot(const NodeEvent& event) const {
 }
 
 absl::Status FleetWatch::ReadAll(NatsConnection* connection, FleetEventReader* reader) {
-  asked_ = checked_ = env_.clock();
+  reviewed_ = env_.clock();
   while (!env_.stop->stopped()) {
     const absl::StatusOr<bool> came = TakeBatch(reader, kSlice);
     if (!came.ok()) return came.status();
-    if (jumped_after_ && env_.clock() - checked_ >= kProgressInterval) {
-      checked_ = env_.clock();
-      const auto state = ReadStreamState(connection, kFleetStream);
-      if (!state.ok()) return state.status();
-      CheckJump(*state);
-    }
-    if (*came || env_.clock() - asked_ < kProgressInterval) continue;
-    if (absl::Status status = MoveOn(connection, reader); !status.ok()) return status;
+    if ((*came && !jumped_after_) || env_.clock() - reviewed_ < kProgressInterval) continue;
+    if (absl::Status status = Review(connection, reader); !status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+absl::Status FleetWatch::Review(NatsConnection* connection, FleetEventReader* reader) {
+  reviewed_ = env_.clock();
+  const auto state = ReadStreamState(connection, kFleetStream);
+  if (!state.ok()) return state.status();
+  CheckJump(*state);
+  const absl::StatusOr<bool> all = reader->AskWhetherAllIsRead();
+  if (!all.ok()) return all.status();
+  if (*all && state->last > 0 && (!position_ || position_->sequence < state->last)) {
+    position_ = WatchPosition{state->last, stream_, state->last_time};
+  }
+  return ReportPosition();
 }
 
 absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Duration timeout) {
@@ -245,20 +239,6 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
   if (absl::Status status = ReportPosition(); !status.ok()) return status;
   if (!lost.ok()) return lost;
   return true;
-}
-
-absl::Status FleetWatch::MoveOn(NatsConnection* connection, FleetEventReader* reader) {
-  asked_ = env_.clock();
-  const absl::StatusOr<std::optional<uint64_t>> scanned = reader->AskScanned();
-  if (!scanned.ok()) return scanned.status();
-  if (!scanned->has_value() || **scanned == 0) return absl::OkStatus();
-  if (position_ && position_->sequence >= **scanned) return ReportPosition();
-  absl::StatusOr<std::optional<WatchPosition>> known = PositionAt(connection, **scanned);
-  if (!known.ok()) return known.status();
-  // The message is needed to recognise the stream at that position.
-  if (!known->has_value()) return absl::OkStatus();
-  position_ = *std::move(known);
-  return ReportPosition();
 }
 
 absl::Status FleetWatch::ReportPosition() {

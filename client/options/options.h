@@ -15,7 +15,7 @@
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/exec.h"
-#include "client/fleet/fleet_servers.h"
+#include "client/fleet/fleet.h"
 #include "client/options/option_reader.h"
 #include "client/push/pusher.h"
 #include "client/push/request.h"

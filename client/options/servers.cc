@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "client/nats/jetstream_api.h"
-#include "client/nats/server_address.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream.h"
 
 namespace vmeventd::client {
 namespace {

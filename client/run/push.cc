@@ -33,7 +33,7 @@
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
-#include "client/push/http_client.h"
+#include "client/push/http.h"
 #include "client/push/push_state.h"
 #include "client/push/pusher.h"
 #include "client/push/request.h"

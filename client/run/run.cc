@@ -13,7 +13,7 @@
 #include "absl/time/clock.h"
 #include "client/commands/top.h"
 #include "client/connect/connection.h"
-#include "client/fleet/fleet_lists.h"
+#include "client/fleet/fleet.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"

@@ -14,7 +14,7 @@
 #include "client/connect/server_address.h"
 #include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
-#include "client/fleet/fleet_lists.h"
+#include "client/fleet/fleet.h"
 #include "client/options/options.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"

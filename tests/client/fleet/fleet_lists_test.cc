@@ -1,5 +1,3 @@
-#include "client/fleet/fleet_lists.h"
-
 #include <map>
 #include <string>
 #include <type_traits>
@@ -8,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/commands/why.h"
+#include "client/fleet/fleet.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -194,6 +194,20 @@ TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {
   EXPECT_THAT(state_.ended, HasSubstr("410"));
 }
 
+// As of a push into a fleet's stream, which has nothing to deliver when the servers are back.
+TEST(PushLogTest, WhatCanBeReachedAgainIsNoLongerFailing) {
+  PushState state;
+  std::vector<std::string> notes;
+  PushLog log(
+      {.target = "nats://x:4222"}, [&state](const PushState& now) { state = now; },
+      [&notes](const std::string& note) { notes.push_back(note); }, [] { return kPushedAt; });
+  log.Waits("no server is there", {});
+  EXPECT_EQ(state.failing_since, kPushedAt);
+  for (int i = 0; i < 2; ++i) log.Recovered();
+  EXPECT_EQ(state.failing_since, absl::InfinitePast());
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("(trying again)"), "nats://x:4222 takes events again"));
+}
+
 TEST(PushStateTest, IsReadAsItWasWritten) {
   const PushState state = {.target = "https://x",
                            .delivered = 12,
@@ -224,7 +238,7 @@ TEST(PushStateTest, AStatusIsSafeForATerminal) {
   EXPECT_THAT(text, HasSubstr("(5m ago) waits\n"));
 }
 
-// Notes the batches, as sequences; a position alone is noted as negative.
+// Records the batches, as sequences, and the positions.
 class Batches : public WatchSink {
  public:
   bool OnOpen() override { return true; }
@@ -234,6 +248,7 @@ class Batches : public WatchSink {
     batches.emplace_back();
     for (const NodeEvent& one : events) {
       batches.back().push_back(static_cast<int>(one.event.sequence()));
+      positions[one.resume_after.server] = one.resume_after.position.sequence;
     }
     return true;
   }
