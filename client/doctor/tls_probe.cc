@@ -21,8 +21,8 @@
 #include "absl/time/time.h"
 #include "base/openssl_ptr.h"
 #include "base/system.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/connect/tls.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

@@ -27,7 +27,6 @@
 #include "absl/time/clock.h"
 #include "base/system.h"
 #include "client/connect/connection.h"
-#include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"

@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "base/system.h"
-#include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/output.h"
 #include "client/output/time_text.h"
