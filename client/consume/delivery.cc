@@ -133,7 +133,7 @@ void Delivery::CutOff(NodeEvents* events) {
 bool Delivery::OnEvents(NodeEvents events) {
   if (options_.count) CutOff(&events);
   bool wanted = OnOpen();
-  const size_t together = one_by_one() ? 1 : std::max<size_t>(events.size(), 1);
+  const size_t together = options_.consumer->one_by_one() ? 1 : std::max<size_t>(events.size(), 1);
   for (size_t at = 0; wanted && at < events.size(); at += together) {
     wanted = Consume(Formatter::Events(events).subspan(at, together));
   }
@@ -158,7 +158,7 @@ ExitCode Delivery::CodeOf(ExitCode code, const PrintSentence& note) const {
     note(std::string(status_.message()));
     return ExitCode::kFailed;
   }
-  if (reached()) return ExitCode::kOk;
+  if (reached() && status_.ok()) return ExitCode::kOk;
   return code == ExitCode::kOk && options_.count ? ExitCode::kInterrupted : code;
 }
 

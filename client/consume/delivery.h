@@ -106,7 +106,6 @@ class Delivery : public WatchSink {
   bool OnVms(const NodeVms& vms) override { return Keep(options_.consumer->ConsumeVms(vms)); }
   bool OnEvents(NodeEvents events) override;
   bool OnPosition(const ServerPosition& position) override;
-  bool one_by_one() const override { return options_.consumer->one_by_one(); }
 
   // Reason why the consumer or the cursor ended the watch; CANCELLED: quietly.
   const absl::Status& status() const { return status_; }

@@ -60,7 +60,7 @@ Source::Item ReconnectingSource::Next(absl::Duration timeout) {
     }
     if (!open_) {
       open_ = Open();
-    } else if (!Read(&timeout)) {
+    } else if (!Read(&timeout) && ready_.empty()) {
       return Nothing{};
     }
   }

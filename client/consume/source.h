@@ -46,36 +46,24 @@ struct WatchCommand {
 // no end. The position does not move.
 NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
 
-// Takes what a WatchSource delivers, on the source's thread. Each call returns when the source may
-// continue; false: the watch ends.
+// Takes the items of a source. Each call returns when the source may continue; false: the watch
+// ends.
 class WatchSink {
  public:
   virtual ~WatchSink() = default;
 
-  // A stream is open; with a snapshot, after its VMs.
   virtual bool OnOpen() = 0;
-  // A complete snapshot.
   virtual bool OnVms(const NodeVms& vms) = 0;
   virtual bool OnEvents(NodeEvents events) = 0;
-  // Called when everything up to this position has been delivered.
   virtual bool OnPosition(const ServerPosition& position) = 0;
-  // Returns whether to deliver few events at a time, because each takes long.
-  virtual bool one_by_one() const = 0;
-};
-
-class WatchSource {
- public:
-  virtual ~WatchSource() = default;
-
-  // Blocks its thread. Returns kOk when it was stopped or the sink ended the watch. Otherwise
-  // returns the code of a failure that cannot be retried, after a note about it.
-  virtual ExitCode Run(WatchSink* sink) = 0;
 };
 
 // Events as they happen, over as many connections as needed: it continues behind its position, and
 // reports a gap by itself. One thread.
-class Source : public WatchSource {
+class Source {
  public:
+  virtual ~Source() = default;
+
   // Nothing came within the timeout.
   struct Nothing {};
   // A stream is open; with a snapshot, after its VMs.
@@ -92,8 +80,8 @@ class Source : public WatchSource {
   // Waits for so long for the next item; an attempt to connect may take longer.
   virtual Item Next(absl::Duration timeout) = 0;
 
-  // Passes each item to the sink.
-  ExitCode Run(WatchSink* sink) final;
+  // Passes each item to the sink, until one of them ends it. Returns the code of Ended.
+  ExitCode Run(WatchSink* sink);
 };
 
 // A source that connects again after a loss, with growing pauses, and reports each loss once.

@@ -202,7 +202,7 @@ absl::Status FleetPush::Follow(FleetPublisher* publisher, const NatsConnection& 
   Batcher batcher(limits, session.token());
   ExitCode code = ExitCode::kOk;
   std::thread follower([&] {
-    code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&batcher);
+    code = std::get<std::unique_ptr<Source>>(source)->Run(&batcher);
     batcher.Close();
   });
   batcher.Run(&delivery, [publisher] { return publisher->Tick(); });

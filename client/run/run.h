@@ -39,7 +39,7 @@ FleetLists::Environment FleetOf(const CommandLine& line, PrintSentence note);
 ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter);
 
 // Makes the source that `watch`, `events --follow` and `push` follow.
-using MadeSource = std::variant<std::unique_ptr<WatchSource>, Failure>;
+using MadeSource = std::variant<std::unique_ptr<Source>, Failure>;
 // Returns the position behind which to begin with the server that has this key of CursorKeys().
 using PositionOf = std::function<std::optional<WatchPosition>(const std::string& key)>;
 // Those in the file, which outlives the result; null: none.

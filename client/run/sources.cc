@@ -261,7 +261,7 @@ ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Format
       stop.Stop();
     });
   }
-  const ExitCode code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&delivery);
+  const ExitCode code = std::get<std::unique_ptr<Source>>(source)->Run(&delivery);
   stop.Stop();
   if (timer.joinable()) timer.join();
   const ExitCode result = delivery.CodeOf(code, PrintNote);

@@ -241,7 +241,6 @@ class Batches : public WatchSink {
     positions[position.server] = position.position.sequence;
     return true;
   }
-  bool one_by_one() const override { return false; }
 
   std::vector<std::vector<int>> batches;
   std::map<size_t, uint64_t> positions;
