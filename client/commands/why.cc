@@ -49,9 +49,6 @@ VmStory* StoryCollector::StoryOf(const v1::VmRef& vm, const MessageNode& node) {
 }
 
 void StoryCollector::AddRun(NodeVm run) {
-  if (run.vm.has_start_time()) {
-    started_[run.vm.ref().run_id()] = FromProto(run.vm.start_time());
-  }
   VmStory* const story = StoryOf(run.vm.ref(), run.node);
   if (!story->vm || IsNewer(run, *story->vm)) story->vm = std::move(run);
 }
@@ -78,11 +75,6 @@ VmStories StoryCollector::Take() const {
     } else {
       stories.push_back(story);
     }
-  }
-  for (VmStory& story : stories) {
-    if (!story.end) continue;
-    const auto started = started_.find(story.end->event.vm().run_id());
-    if (started != started_.end()) story.started = started->second;
   }
   return stories;
 }

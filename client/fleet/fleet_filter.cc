@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/nats/subject.h"
-#include "client/output/enum_names.h"
+#include "client/output/event_text.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {

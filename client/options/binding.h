@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/consume/source.h"
-#include "client/output/enum_names.h"
+#include "client/output/event_text.h"
 #include "google/protobuf/generated_enum_reflection.h"
 
 // Binds options to values with CLI11. A value that is wrong throws CLI11's error, with a sentence

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "client/connect/connection.h"
 #include "client/nats/subject.h"
-#include "client/output/enum_names.h"
+#include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/push/request.h"

@@ -26,7 +26,7 @@
 #include "client/consume/exec.h"
 #include "client/nats/server_address.h"
 #include "client/nats/subject.h"
-#include "client/output/enum_names.h"
+#include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/push/curl_library.h"
@@ -73,13 +73,15 @@ std::string Sentence(const v1::Event& event, const MessageNode& node) {
                          ? PlaceOf(node)
                          : absl::StrCat(event.vm().name(), " on ", PlaceOf(node));
   absl::StrAppend(&text, ": ", ShortName(event.type()));
-  absl::string_view message = event.message();
+  std::string message = event.message().substr(0, event.message().find(". "));
   if (event.has_shutdown()) {
     absl::StrAppend(&text, ", ", ClassWord(event.shutdown()), " (",
                     ShortName(event.shutdown().cause()), ")");
-    absl::ConsumePrefix(&message, absl::StrCat(ShortName(event.shutdown().shutdown_class()), ": "));
+    message = EndSentence(event.shutdown(), event.message());
+    if (absl::StartsWith(message, "The ")) message[0] = 't';
+    message = absl::StrCat(IntentPrefix(event.shutdown()), message);
   }
-  message = absl::StripSuffix(message.substr(0, message.find(". ")), ".");
+  message = std::string(absl::StripSuffix(message, "."));
   if (!message.empty()) absl::StrAppend(&text, ": ", message);
   const auto& words = event.shutdown().last_words().lines();
   if (!words.empty()) absl::StrAppend(&text, "; QEMU's last words: ", *words.rbegin());

@@ -22,7 +22,6 @@
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/doctor/doctor.h"
-#include "client/doctor/tls_probe.h"
 #include "client/fleet/fleet_lists.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
@@ -132,7 +131,7 @@ std::string LineFor(const ServerAddress& server) {
   if (server.path == kSystemSocket) {
     return "systemctl enable --now vmeventd && systemctl status vmeventd";
   }
-  if (server.is_unix()) return absl::StrCat("ss -xlp | grep -F ", QuoteForShell(server.path));
+  if (server.is_unix()) return "ss -xlp | grep vmeventd";  // where it listens
   if (server.tls) {
     return absl::StrCat("openssl s_client -connect ", QuoteForShell(ToText(server)), " -CAfile ",
                         QuoteForShell(server.tls->ca_file), " </dev/null");

@@ -35,7 +35,7 @@ std::string Describe(const v1::Event& event) {
 
 // The class that an intent makes of one: docs/internals/classification.md, column "intended".
 ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
-  if (rule == "shutdown-file-found" || rule == "snapshot") return is;
+  if (rule == "snapshot") return is;
   if (is == ShutdownClass::kUser || is == ShutdownClass::kUnknown) return ShutdownClass::kAdmin;
   if (rule == "qemu-killed" || rule == "process-exited") return ShutdownClass::kAdmin;
   return is;
@@ -696,11 +696,6 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   if (is_unknown || (life->launcher != nullptr && event.vm().pid() == life->launcher->pid)) {
     allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }
-  // QEMU up to 2.9 does not say who asked for its SHUTDOWN, and libvirt has not said how it ended.
-  const bool unsaid =
-      std::none_of(life->sayings.begin(), life->sayings.end(),
-                   [](const Saying& saying) { return saying.kind == Saying::Kind::kManager; });
-  if (rule == "legacy-shutdown" && unsaid) allowed.insert(ShutdownClass::kUser);
   CheckHostShutdown(*life, event, daemon);
   // Counts for the last daemon only, which has all that the one before it had.
   const auto reach = [&](absl::string_view end) {

@@ -111,7 +111,7 @@ void LibvirtRun::OnLibvirtGone() {
 void LibvirtRun::OnProcessGone() {
   // It has failed, and more may follow; or how it ended is asked.
   if (report_timer_.serial != 0 || awaits_end_) return;
-  // A daemon that was started again has not heard yet what libvirt does.
+  // After a restart libvirt may have reported the end before it was connected.
   if (!was_connected_) {
     process().NoteUnseenEnd();
     return AwaitEnd();

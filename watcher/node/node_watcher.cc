@@ -24,12 +24,6 @@
 namespace vmeventd {
 namespace {
 
-// Options that all sessions share.
-WatcherOptions WithShared(WatcherOptions options, TokenBucket* node_events) {
-  options.session.node_events = node_events;
-  return options;
-}
-
 HandedExits HandedExitsOf(const std::shared_ptr<UniqueFd>& socket,
                           const std::vector<HandedRun>& runs) {
   HandedExits exits;
@@ -49,7 +43,7 @@ class NodeWatcherImpl : public NodeWatcher {
  public:
   NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop,
                   HandedExits handed_exits)
-      : options_(WithShared(std::move(options), &node_events_)),
+      : options_(std::move(options)),
         loop_(std::move(loop)),
         exit_statuses_(ExitStatusReader::Create(loop_.get(),
                                                 options_.process_tracking
@@ -182,7 +176,6 @@ class NodeWatcherImpl : public NodeWatcher {
   // The loop thread alone touches what this role guards, and what leads to the runs; what other
   // threads ask for has locks or atomics of its own.
   ThreadRole loop_role_;
-  TokenBucket node_events_{kNodeEvents};
   const WatcherOptions options_;
   const std::unique_ptr<EventLoop> loop_;
   const OomCounters oom_counters_;

@@ -52,14 +52,6 @@ std::optional<HandedRun> QmpRun::HandOver() {
   if (!connection_->HandOver(&handed)) return std::nullopt;
   RetireConnection();
   HandOverTo(&handed);
-  const HandedSession session = this->session().Handed();
-  if (session.poll_at < absl::InfiniteDuration()) {
-    handed.state.set_poll_at(absl::ToInt64Nanoseconds(session.poll_at));
-  }
-  if (session.last_reset > -absl::InfiniteDuration()) {
-    handed.state.set_last_reset(absl::ToInt64Nanoseconds(session.last_reset));
-  }
-  handed.state.set_file_written(session.file_written);
   return handed;
 }
 
@@ -80,12 +72,7 @@ bool QmpRun::GoOn(HandedRun* handed) {
   ++context_->vm_descriptors;
   answered_ = true;
   ready_since_ = Now().monotonic;
-  HandedSession session{.file_written = handed->state.file_written()};
-  if (handed->state.has_poll_at()) session.poll_at = absl::Nanoseconds(handed->state.poll_at());
-  if (handed->state.has_last_reset()) {
-    session.last_reset = absl::Nanoseconds(handed->state.last_reset());
-  }
-  this->session().GoOn(session);
+  session().GoOn(Now());
   return true;
 }
 

@@ -465,7 +465,6 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.boot_id = context_->boot_id;
   info.pid_namespace = context_->pid_namespace;
   info.socket = file.identity;
-  info.shutdown_file_mark = NewShutdownFileMark();
   return info;
 }
 

@@ -10,7 +10,6 @@
 #include "watcher/core/names.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
 namespace {
@@ -119,20 +118,10 @@ void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
                 absl::CHexEscape(text.substr(0, kMaxTextForLog)));
 }
 
-// Only a file of this very run counts: that of another one, renamed or not, has another mark.
-void RunRestorer::NoteShutdownFile(VmRun* run) {
-  const RunInfo& info = run->info();
-  if (info.reported_by != ReportedBy::kMonitor) return;
-  const std::optional<absl::Time> written =
-      OwnShutdownFileTime(run->Directory(), std::string(info.raw_name()), info.shutdown_file_mark);
-  if (written.has_value()) run->NoteShutdownFile(*written);
-}
-
 void RunRestorer::ResolveRestored(VmRun* run) {
   const RunInfo& info = run->info();
   if (info.boot_id != context_->boot_id) return run->EndWithHost();
   if (GoesOn(run)) return Resume(run);
-  NoteShutdownFile(run);
   if (!info.process_tracked) return Resume(run);  // its socket decides
   const uint64_t here = context_->pid_namespace;
   if (info.pid_namespace != 0 && here != 0 && info.pid_namespace != here) {

@@ -194,17 +194,13 @@ void VmRun::Execute(Publish& effect) {
   owner_->OnPublish(this, std::move(effect.update));
 }
 
-void VmRun::Execute(const WriteShutdownFile&) {
-  TouchShutdownFile([this](const std::string& directory, const std::string& vm_name) {
-    return CreateShutdownFile(directory, vm_name, info().shutdown_file_mark);
-  });
-}
+void VmRun::Execute(const WriteShutdownFile&) { TouchShutdownFile(CreateShutdownFile); }
 
 void VmRun::Execute(const RemoveShutdownFile&) { TouchShutdownFile(DeleteShutdownFile); }
 
 template <typename Operation>
 void VmRun::TouchShutdownFile(Operation operation) {
-  if (!OwnsName()) return Hand(input::FileLeft{});
+  if (!OwnsName()) return Hand(input::FileDone{std::nullopt});
   const absl::Status status = operation(Directory(), std::string(info().raw_name()));
   if (!status.ok()) {
     context_->meters.shutdown_file_errors.Add();

@@ -141,11 +141,10 @@ class VmRun {
   void Discard();
 
   // Inputs of a restored run: it is open, its process cannot be followed any more, it ended with
-  // its host, its shutdown file was written then.
+  // its host.
   void Resume();
   void LoseTracking();
   void EndWithHost() { Hand(input::HostRebooted{}); }
-  void NoteShutdownFile(absl::Time written) { Hand(input::FileFound{written}); }
 
   // Inputs of any run, as VmSession has them.
   void SetUuidProblem(absl::string_view problem) { Hand(input::SharedUuid{problem}); }

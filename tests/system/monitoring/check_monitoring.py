@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks the files for Prometheus and Grafana.
 
-  rules    the alert rules, their unit tests and the dashboard's queries, with promtool; each
-           alert has a section in docs/monitoring.md
+  rules    the alert rules, their unit tests and the dashboard's queries, with promtool
+  runbooks the runbook_url of a real Prometheus' alert opens a page that has a section for each alert
   metrics  what a running daemon answers to a scrape, with promtool
   names    each metric that a rule, the dashboard or docs/monitoring.md names is one that a running
            daemon exposes, with the labels that are used, and docs/monitoring.md names them all
@@ -121,8 +121,8 @@ def check_rules(options):
                 problems.append(f"the alert {name} has no {key}")
         if not re.search(r"severity: (critical|warning)\n", part):
             problems.append(f"the alert {name} is neither critical nor a warning")
-        if not re.search(rf"runbook_url: https://\S+/monitoring\.md#{name.lower()}\n", part):
-            problems.append(f"the runbook_url of {name} is no address of its section that a browser opens")
+        if not re.search(rf"runbook_url: '{{{{ \$externalURL }}}}/consoles/vmeventd-runbooks\.html#{name.lower()}'\n", part):
+            problems.append(f"the runbook_url of {name} is not the address of its section")
     sections = re.findall(r"^### (\w+)$", (options.source / "docs/monitoring.md").read_text("utf-8"), re.M)
     if sections != alerts:
         problems.append(f"the sections of docs/monitoring.md do not match the alerts: {sections}, {alerts}")
@@ -136,6 +136,53 @@ def check_rules(options):
         if code != 0:
             problems.append(f"the dashboard: {output}")
     return problems
+
+
+def check_runbooks(options):
+    source = options.source.resolve()
+    (make_page,) = re.findall(r"^\t(\S+ -m markdown .*) \\$", (source / "debian/rules").read_text("utf-8"), re.M)
+    page = subprocess.run(make_page.split(), cwd=source, check=True, stdout=subprocess.PIPE).stdout
+    with tempfile.TemporaryDirectory() as directory, socket.socket() as held:
+        consoles = pathlib.Path(directory, "consoles")
+        consoles.mkdir()
+        (consoles / "vmeventd-runbooks.html").write_bytes(page)
+        configuration = pathlib.Path(directory, "prometheus.yml")
+        configuration.write_text(json.dumps({"global": {"evaluation_interval": "1s"}, "rule_files": [
+            str(source / "deploy/prometheus/vmeventd.rules.yml")]}), "utf-8")
+        # Nobody else gets the port, and a server in Go may listen there all the same.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        with open(pathlib.Path(directory, "log"), "wb") as log, subprocess.Popen(
+                [pathlib.Path(options.promtool).with_name("prometheus"), f"--config.file={configuration}",
+                 f"--storage.tsdb.path={directory}/data", f"--web.listen-address={address}",
+                 f"--web.external-url=http://{address}", f"--web.console.templates={consoles}"],
+                stdout=log, stderr=log) as prometheus:
+            try:
+                url = address_of_alert(address)
+                with urllib.request.urlopen(url, timeout=60) as answer:
+                    kind, served = answer.headers["Content-Type"], answer.read().decode()
+            finally:
+                prometheus.terminate()
+    problems = [] if kind.startswith("text/html") else [f"the runbooks are no page for a browser: {kind}"]
+    rules = (source / "deploy/prometheus/vmeventd.rules.yml").read_text("utf-8")
+    return problems + [f"{url} has no section of {name}" for name in re.findall(r"vmeventd-runbooks\.html#(\w+)'", rules)
+                       if f'id="{name}"' not in served]
+
+
+def address_of_alert(prometheus):
+    """The runbook_url of VmeventdAbsent, which is pending where nothing is scraped."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://{prometheus}/api/v1/alerts", timeout=60) as answer:
+                for alert in json.load(answer)["data"]["alerts"]:
+                    if alert["labels"]["alertname"] == "VmeventdAbsent":
+                        return alert["annotations"]["runbook_url"]
+        except OSError:
+            pass
+        time.sleep(0.05)
+    return sys.exit("Prometheus has no alert VmeventdAbsent")
 
 
 def dashboard(options):
@@ -224,12 +271,12 @@ def check_names(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("check", choices=("rules", "metrics", "names"))
+    parser.add_argument("check", choices=("rules", "runbooks", "metrics", "names"))
     parser.add_argument("--source", type=pathlib.Path, required=True)
     parser.add_argument("--promtool", required=True)
     parser.add_argument("--daemon", required=True)
     options = parser.parse_args()
-    checks = {"rules": check_rules, "metrics": check_metrics, "names": check_names}
+    checks = {"rules": check_rules, "runbooks": check_runbooks, "metrics": check_metrics, "names": check_names}
     problems = checks[options.check](options)
     for problem in problems:
         print(problem)

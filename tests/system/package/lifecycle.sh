@@ -55,7 +55,8 @@ check_files() {
     /usr/share/doc/vmeventd/proto/vmeventd/v1/vm_events.proto \
     /usr/share/doc/vmeventd/examples/kubernetes/base/daemonset.yaml \
     /usr/share/doc/vmevents/examples/python/follow_vms.py \
-    /usr/share/doc/vmeventd/vmeventd.rules.yml /usr/share/doc/vmeventd/vmeventd.dashboard.json; do
+    /usr/share/doc/vmeventd/vmeventd.rules.yml /usr/share/doc/vmeventd/vmeventd.dashboard.json \
+    /usr/share/doc/vmeventd/vmeventd-runbooks.html; do
     grep -qx "$file" <<<"$files" || fail "no package has $file"
   done
   # What the files of the package send their readers to, and no path of the source's tree.

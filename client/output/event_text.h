@@ -9,7 +9,8 @@
 #include "google/protobuf/generated_enum_reflection.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// The contract's enum names without their prefixes: "STOPPED" for EVENT_TYPE_STOPPED.
+// Texts of an event's fields, for tables, `why`, commands, mails and subjects. The enums' names are
+// without their prefixes: "STOPPED" for EVENT_TYPE_STOPPED.
 
 namespace vmeventd::client {
 
@@ -31,7 +32,7 @@ std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descr
 absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
                                   absl::string_view name);
 
-// The class for a table: "USER?" where a caveat says why it may not be so.
+// The class for a table: "USER?" where a caveat casts doubt on it.
 std::string ClassWord(const v1::ShutdownDetail& shutdown);
 
 // "MONITOR_LOST" as "monitor-lost", as the fleet's subjects have it.
@@ -45,6 +46,18 @@ std::string CauseWords(v1::ShutdownCause cause);
 
 // "SIGKILL"; "signal 99" of one without a name.
 std::string SignalName(int signal);
+
+// Who intended the end, and why, before its description: "alice: ticket 4711; ". Escaped.
+std::string IntentPrefix(const v1::ShutdownDetail& shutdown);
+
+// The end in a few words: who intended it and why; the cause; then the sender of a signal that
+// ended the VM, or else the exit status: "host kill by virtqemud", "qemu crashed, SIGSEGV".
+// Escaped.
+std::string ShortEnd(const v1::ShutdownDetail& shutdown);
+
+// The end by its facts: which signal, who sent it, which exit code; else by the STOPPED's
+// `message`, which may be empty. One or more escaped sentences, without the intent.
+std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
 
 // "app=web,tier=db", by key; "" without labels. A comma or a backslash in a value has a backslash
 // before it, as in a selector.
