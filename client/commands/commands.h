@@ -230,7 +230,6 @@ class StoryCollector {
 
   const absl::Time now_;
   std::map<Key, VmStory> stories_;
-  std::map<std::string, absl::Time> started_;  // by run
 };
 
 // The failure of a list that ran: a name or a glob of the filter that no VM has and no event of the
