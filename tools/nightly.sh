@@ -8,6 +8,13 @@ readonly newer_nats_dir=build/nats-unstable
 readonly image_packages=(
   buildah golang-github-containers-common runc
 )
+# A broker, and what a kube-apiserver is built with and runs on.
+readonly rabbitmq_packages=(
+  rabbitmq-server
+)
+readonly kubernetes_packages=(
+  etcd-server golang-github-modern-go-reflect2-dev golang-go
+)
 
 # Name, program and explanation of each.
 readonly nightly_list='
@@ -27,6 +34,8 @@ endings          all endings, of guests that run Linux
 qemu             the guests once more, with the QEMU of the backports
 libvirt          the domains once more, with the libvirt of the backports
 nats             the fleet once more, with the NATS server of Debian unstable
+rabbitmq         the hook of nova on a real RabbitMQ
+kubernetes       the manifests and the hook of KubeVirt on a real kube-apiserver, which it builds
 debian13         builds the programs on Debian 13, in a chroot, and passes the unit tests [--build: no tests]; root
 image            builds the container image and runs it beside guests; root
 '
@@ -185,6 +194,20 @@ nightly_nats() {
   export PATH=$root/$newer_nats_dir/root/usr/sbin:$PATH
   nats-server --version
   run_tests build/asan all -R '^Fleet[A-Za-z]*Test\.' -j "$(jobs_at_a_time)"
+}
+
+nightly_rabbitmq() {
+  build_targets release vmeventd vmevents fake_qemu
+  install_missing "${rabbitmq_packages[@]}"
+  run_tests build/release nightly -R '^hooks[.]nova_rabbitmq$'
+}
+
+nightly_kubernetes() {
+  build_targets release vmeventd vmevents fake_qemu
+  install_missing "${kubernetes_packages[@]}"
+  need_npm
+  tools/kube_apiserver.sh build/kubernetes
+  run_tests build/release nightly -R '^(hooks[.]kubevirt_apiserver|manifests[.]apply)$'
 }
 
 nightly_debian13() { as_root tools/debian13.sh ./dev nightly-part debian13-inside "$@"; }

@@ -121,7 +121,7 @@ class Api:
             more = {"continue": meta["continue"]}
 
     def watch(self, path, position, query):
-        """What changes from `position` on, until the server ends the watch. Not by kubernetes.watch, which ignores
+        """Yields the changes after `position`, until the server ends the watch. Not by kubernetes.watch, which ignores
         bookmarks and, in Debian 12, fails where a chunk ends within a character."""
         answer = self.call("GET", path, {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": position,
                                          "timeoutSeconds": WATCH_SECONDS, **query}, seconds=SILENCE_SECONDS)
@@ -140,7 +140,7 @@ class Api:
 
 class Watcher(threading.Thread):
     """Follows the objects of one kind for ever. `on_list` is called with all of them, at the start and
-    when changes were missed, `on_change` with what a watch says: ADDED, MODIFIED or DELETED; both under the lock."""
+    when changes were missed, `on_change` with each change of a watch: ADDED, MODIFIED or DELETED; both under the lock."""
 
     def __init__(self, api, path, lock, on_list, on_change, **query):
         super().__init__(daemon=True)
@@ -400,7 +400,7 @@ def follow(options, reporter):
         if isinstance(item, vmeventd.Gap):
             LOG.error("stops may be missing: %s", item.why)
         elif isinstance(item, vmeventd.NewEvent) and item.event.type == pb.EVENT_TYPE_STOPPED:
-            # What is read from the oldest event on, after a gap, is the past, and its Events have expired.
+            # After a gap the oldest events come first: they are the past, and their Events have expired.
             age = time.time() - item.event.observe_time.ToNanoseconds() / 1e9
             if age > options.max_age:
                 LOG.warning("%s: no Event: it stopped %.0f s ago, longer than --max-age", item.event.vm.name, age)

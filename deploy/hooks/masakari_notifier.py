@@ -15,7 +15,7 @@ OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET; masakari's en
 (instance-ha; OS_INTERFACE, OS_REGION_NAME), or --endpoint URL.
 masakari-vmeventd.service, beside it, runs it as a service.
 
-Its position is in the cursor file: after an outage it goes on where it was. An instance is notified at most once for
+Its position is in the cursor file: after an outage it resumes there. An instance is notified at most once for
 each life of its QEMU. Since the engine stops an instance that runs before it starts it, none is notified that
 runs on this node again, or whose crash is older than --max-age: it may run elsewhere.
 """
@@ -114,7 +114,7 @@ class Masakari:
 
 
 def is_running_again(server, event):
-    """Whether another QEMU of this name runs; waits for vmeventd, which knows."""
+    """Returns true if another QEMU of this name runs; waits for vmeventd, which knows."""
     while True:
         with server.channel() as channel:
             try:
@@ -172,7 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="unix:/run/vmeventd/vmeventd.sock", help="of vmeventd")
-    parser.add_argument("--cursor", required=True, metavar="FILE", help="where it keeps its position")
+    parser.add_argument("--cursor", required=True, metavar="FILE", help="with its position")
     parser.add_argument("--hostname", default=socket.gethostname(),
                         help="of this node in masakari's segment; default: as the kernel has it")
     parser.add_argument("--endpoint", metavar="URL", help="of masakari, as http://HOST:15868/v1")

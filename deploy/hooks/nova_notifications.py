@@ -12,7 +12,11 @@ It reads the bus, the exchange, the topics and the kind of queues from nova's ow
 since each has a bus of its own. nova-vmeventd.service, beside it, runs it as a service.
 
 The notification and the stop are sent at the same time. If the VM has ended first, the intent comes too
-late and is refused; the verdict is then by the evidence alone.
+late and is refused; the verdict is then by the evidence alone. A notification that has waited on the bus for longer than a
+minute declares nothing: by now the instance may run again.
+
+Its queue is "vmeventd". nova's own queue, "versioned_notifications.info", fills up where no other program reads it: limit both
+as /usr/share/doc/vmeventd/act.md describes.
 """
 
 import subprocess
@@ -20,12 +24,15 @@ import sys
 
 import oslo_messaging
 from oslo_config import cfg
+from oslo_utils import timeutils
 
 # The operations of nova.compute.manager that end a QEMU on its node. A soft reboot ends it too: libvirt's driver shuts
 # the guest down and starts a new domain.
 OPERATIONS = {"power_off", "shutdown", "delete", "soft_delete", "reboot", "rebuild", "rescue", "unrescue", "resize",
               "resize_revert", "shelve", "shelve_offload", "suspend"}
 CALL_SECONDS = 10
+MAX_AGE_SECONDS = 60  # of a notification
+QUEUE = "vmeventd"  # of its own, beside other listeners
 
 
 def vmevents(host, *arguments):
@@ -44,7 +51,7 @@ def vmevents(host, *arguments):
 class Endpoint:
     """Called by oslo.messaging for each notification of the priority INFO."""
 
-    def info(self, _context, _publisher, event_type, payload, _metadata):
+    def info(self, _context, _publisher, event_type, payload, metadata):
         kind, _, rest = event_type.partition(".")
         operation, _, phase = rest.partition(".")
         if kind != "instance" or operation not in OPERATIONS or phase != "start":
@@ -53,6 +60,9 @@ class Endpoint:
         host, uuid = instance["host"], instance["uuid"]
         if not host:
             return  # it is on no node
+        if timeutils.is_older_than(metadata["timestamp"], MAX_AGE_SECONDS):
+            print(f"{host}: no intent for the {operation} of {uuid}: it began at {metadata['timestamp']}", file=sys.stderr)
+            return
         who = instance.get("action_initiator_user") or "unknown"
         vmevents(host, "intent", "declare", uuid, "--actor", "nova",
                  "--reason", f"{operation.replace('_', ' ')} by user {who}", "--ttl", "10m")
@@ -68,7 +78,7 @@ def make_listener(arguments):
     targets = [oslo_messaging.Target(topic=topic) for topic in config.notifications.versioned_notifications_topics]
     return oslo_messaging.get_notification_listener(
         oslo_messaging.get_notification_transport(config), targets, [Endpoint()], executor="threading",
-        pool="vmeventd")  # a queue of its own, beside other listeners
+        pool=QUEUE)
 
 
 def main():

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Starts VMs again that crashed, and leaves off what its user or an admin ended.
+"""Restarts VMs that crashed, and leaves those alone that a user or an admin ended.
 
 An example to adapt; it needs python3-vmeventd. One runs on each node, as restart-crashed.service beside it does.
 
@@ -50,7 +50,7 @@ MOST_RUNS = 1000  # that are known to have been handled
 
 
 class State:
-    """What has to survive, in a file that is replaced as a whole."""
+    """The position and the pending starts, in a file that is replaced as a whole."""
 
     def __init__(self, path):
         self._path = pathlib.Path(path)
@@ -107,7 +107,7 @@ class Restarter:
             return
         self._state.handled.append(event.vm.run_id)
         LOG.warning("%s crashed: %s", event.vm.name, event.message)
-        # What is read from the oldest event on, after a gap, is the past.
+        # After a gap the oldest events come first: they are the past.
         age = time.time() - event.observe_time.ToNanoseconds() / 1e9
         if age > self._options.max_age:
             LOG.warning("%s: left alone: that was %.0f s ago, longer than --max-age", event.vm.name, age)
@@ -175,7 +175,7 @@ class Restarter:
         return None
 
     async def _execute(self, template, name, uuid):
-        """Whether the command succeeded."""
+        """Returns true if the command succeeded."""
         number = re.search(r"\d+$", name)
         values = {"vm": name, "uuid": uuid, "id": number[0] if number else ""}
         if "{master}" in template:

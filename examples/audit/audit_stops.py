@@ -19,7 +19,7 @@ COLUMNS = ("time", "node", "vm", "uuid", "run_id", "class", "cause", "who", "why
 
 
 def who_of(shutdown):
-    """Who ended the VM, as far as that is known."""
+    """Returns who ended the VM, as far as that is known."""
     if "intent" in shutdown:
         return shutdown["intent"]["actor"]
     sender = shutdown.get("sender", {})

@@ -6,7 +6,7 @@
 It speaks NATS's protocol itself and needs no package; with --credentials the program openssl signs.
 What it does is what a program that must miss nothing and do nothing twice does with any client of NATS:
 
-  * It reads by a durable consumer with a filter: the server keeps its place, also while it is away.
+  * It reads by a durable consumer with a filter: the server stores its position, also while it is away.
   * It does its own work and notes ce-source and ce-id in one transaction, and acknowledges after that.
     A message that it did not acknowledge comes again; the note shows that the work is done already.
   * It pulls, so that no more comes than it can take.
@@ -35,7 +35,7 @@ STREAM = "VMEVENTS"
 BATCH = 100
 EXPIRES = 5  # seconds: a pull ends after it
 ANSWER = 3  # seconds: a request whose answer takes longer is lost, as while JetStream starts
-SILENCE = 15  # seconds: a server that says nothing for so long is lost
+SILENCE = 15  # seconds: a server that sends nothing for so long is lost
 LONGEST_PAUSE = 30  # seconds, between attempts to connect
 
 
@@ -150,7 +150,7 @@ def headers_of(text):
 
 
 def credentials_of(path, nonce):
-    """What logs in by a file of NATS's (.creds): its JWT, and the server's nonce signed by its key."""
+    """Logs in by a file of NATS's (.creds): its JWT, and the server's nonce signed by its key."""
     with open(path, encoding="ascii") as file:
         lines = [line.strip() for line in file]
     begins = [at for at, line in enumerate(lines) if line.startswith("-----BEGIN")]
@@ -169,7 +169,7 @@ def credentials_of(path, nonce):
 
 
 def is_of_its_subject(subject, headers):
-    """Whether the message is an event of the node that the server permitted to publish the subject."""
+    """Returns true if the message is an event of the node that the server permitted to publish the subject."""
     words = subject.split(".")
     source = headers.get("ce-source", "").split("/")
     expected = ".".join(["vmevents.v1", *words[5:]])
@@ -183,7 +183,7 @@ def printable(text):
 
 
 class Record:
-    """What was done: each event once."""
+    """The record of what was done: each event once."""
 
     def __init__(self, path):
         try:
@@ -198,7 +198,7 @@ class Record:
         )
 
     def add(self, headers, payload):
-        """Whether the event is new. The program's own work belongs into the same transaction."""
+        """Returns true if the event is new. The program's own work belongs into the same transaction."""
         row = [headers.get(f"ce-{name}", "") for name in ("source", "id", "time", "type", "subject")]
         with self.database:
             done = self.database.execute(
@@ -229,7 +229,7 @@ def follow(connection, options, record):
     room = 8 << 20  # bytes of a pull: a server ends a connection that has more than 64 MiB to take
     while options.count > 0:
         pulls += 1
-        # What is pulled and not acknowledged comes again only after ack_wait.
+        # A message that is pulled and not acknowledged comes again only after ack_wait.
         batch = min(BATCH, options.count)
         connection.publish(
             f"{connection.api}.CONSUMER.MSG.NEXT.{STREAM}.{options.durable}",
@@ -246,9 +246,9 @@ def follow(connection, options, record):
                 if headers.get("Description", "").startswith("Message Size Exceeds"):
                     room *= 1 if taken else 2
                     break
-                raise Lost(f"{connection.server} gives up the consumer: {headers.get('Status')}")
+                raise Lost(f"{connection.server} ends the consumer: {headers.get('Status')}")
             if not is_of_its_subject(subject, headers):
-                print(f"follow_fleet: a message of {printable(subject)} is no event of that node: left out",
+                print(f"follow_fleet: a message of {printable(subject)} is no event of that node: ignored",
                       file=sys.stderr, flush=True)
             elif record.add(headers, payload):
                 options.count -= 1

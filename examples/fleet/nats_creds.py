@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-# What the first byte of an encoded key says.
+# Kinds of keys, by the first byte of an encoded one.
 SEED = 18 << 3
 KINDS = {"operator": 14 << 3, "account": 0, "system": 0, "user": 20 << 3}
 PKCS8 = bytes.fromhex("302e020100300506032b657004220420")  # before the 32 bytes of an Ed25519 key
@@ -60,7 +60,7 @@ class Key:
         self.public = encoded(bytes([kind]) + public)
 
     def token(self, subject, name, claims):
-        """A JSON web token in which this key says `claims` of `subject`."""
+        """Returns a JSON web token in which this key signs `claims` of `subject`."""
         body = {"jti": subject, "iat": int(time.time()), "iss": self.public, "name": name, "sub": subject,
                 "nats": {**claims, "version": 2}}
         parts = ({"typ": "JWT", "alg": "ed25519-nkey"}, body)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Records every event of a node's VMs: each event once, none left out.
+"""Records every event of a node's VMs: each event once, none missing.
 
-An example of a client that must lose nothing and do nothing twice. The package vmeventd keeps the rules of
+An example of a client that must lose nothing and do nothing twice. The package vmeventd follows the rules of
 the contract (docs/api.md); what is left to its user is here: the work and the position in one transaction.
 The record is an SQLite database; a real client does its own work instead of Record.
 
@@ -46,7 +46,7 @@ class Record:
         self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + self.SCHEMA)
 
     def position(self):
-        """Where the record ends. Events after it were not durable: they come again, or are lost."""
+        """Returns the position at which the record ends. Later events were not durable: they come again, or are lost."""
         row = self._db.execute("SELECT journal_id, sequence FROM position").fetchone()
         position = vmeventd.Position(*row) if row else None
         self._take_back(position)
@@ -62,7 +62,7 @@ class Record:
             if position:
                 self._db.execute("INSERT OR REPLACE INTO position VALUES (1, ?, ?)",
                                  (position.journal_id, position.sequence))
-                # What was not durable at first is, up to here.
+                # Events up to here are durable by now.
                 self._db.execute(
                     "UPDATE events SET provisional = 0 WHERE provisional AND journal_id = ? AND sequence <= ?",
                     (position.journal_id, position.sequence))

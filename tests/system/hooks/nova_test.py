@@ -1,14 +1,21 @@
 #!/usr/bin/python3
-"""deploy/hooks/nova_notifications.py hears what nova's own code publishes, and declares it to the real vmeventd.
+"""deploy/hooks/nova_notifications.py receives what nova's own code publishes, and declares it to the real vmeventd.
 
-  nova_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
+  nova_test.py [--rabbitmq] --vmeventd FILE --vmevents FILE --fake-qemu FILE
 
-nova (python3-nova) makes and sends the notifications; its message bus is kombu's, in memory, so that both are in one
-process. The hook starts first, with its own defaults, as in a process of its own.
+nova (python3-nova) makes and sends the notifications. Their bus is kombu's, in memory, or with --rabbitmq a RabbitMQ; hook and
+nova are in one process either way. The hook starts first, with its own defaults, as in a process of its own.
 """
 
+import argparse
+import datetime
 import importlib.util
 import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
 import uuid
 
 from hook_case import HOOKS, HookTest, world
@@ -16,12 +23,44 @@ from hook_case import HOOKS, HookTest, world
 HOOK = HOOKS / "nova_notifications.py"
 CONFIGURATION = """
 [DEFAULT]
-transport_url = kombu+memory:////
+transport_url = {bus}
 [notifications]
 notification_format = versioned
 [oslo_messaging_notifications]
 driver = messagingv2
 """
+
+
+class RabbitMq:
+    """The broker, in Erlang, with a port mapper of its own."""
+
+    def __init__(self):
+        self._directory = tempfile.TemporaryDirectory(prefix="vmr-")
+        port, mapper, peers = (str(world.free_port()) for _ in range(3))
+        self.url = f"rabbit://guest:guest@127.0.0.1:{port}/"
+        path = pathlib.Path(self._directory.name)
+        (path / "plugins").write_text("[].")
+        # pylint: disable=consider-using-with
+        self._mapper = subprocess.Popen(["epmd", "-address", "127.0.0.1", "-port", mapper])
+        self._log = open(path / "output", "w+b")
+        self._broker = subprocess.Popen(["/usr/lib/rabbitmq/bin/rabbitmq-server"], stdout=self._log, stderr=self._log, env={
+            "PATH": os.environ["PATH"], "HOME": str(path), "ERL_EPMD_PORT": mapper, "RABBITMQ_NODENAME": "rabbit@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_NODE_PORT": port, "RABBITMQ_DIST_PORT": peers,
+            "RABBITMQ_MNESIA_BASE": str(path), "RABBITMQ_LOG_BASE": str(path),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(path / "plugins")})
+        world.wait_until("RabbitMQ has started", self._has_started)
+
+    def _has_started(self):
+        output = (pathlib.Path(self._directory.name) / "output").read_text()
+        assert self._broker.poll() is None, output
+        return "Starting broker... completed" in output
+
+    def close(self):
+        for program in (self._broker, self._mapper):
+            program.terminate()
+            program.wait()
+        self._log.close()
+        self._directory.cleanup()
 
 
 def load_hook():
@@ -42,7 +81,11 @@ class Nova:
         rpc.init(config.CONF)
         objects.register_all()
         self._context, self._objects = context.RequestContext("alice", "project"), objects
-        self.rpc = rpc
+        self._rpc = rpc
+
+    def close(self):
+        if self._rpc.TRANSPORT:
+            self._rpc.cleanup()
 
     def _instance(self, vm_uuid, host):
         objects, image = self._objects, str(uuid.uuid4())
@@ -79,6 +122,8 @@ class Nova:
 class NovaTest(HookTest):
     """Each test has a daemon and a hook that listens to nova."""
 
+    bus = "kombu+memory:////"
+
     def setUp(self):
         super().setUp()
         old = os.environ["PATH"]
@@ -86,15 +131,17 @@ class NovaTest(HookTest):
         os.environ["PATH"] = self.programs()
         self.server = f"unix:{self.world.socket}"  # in place of the node's name
 
-    def listen(self, more=""):
+    def listen(self, more="", queue="vmeventd"):
         configuration = self.world.path / "nova.conf"
-        configuration.write_text(CONFIGURATION + more)
-        listener = load_hook().make_listener(["--config-file", str(configuration)])
+        configuration.write_text(CONFIGURATION.format(bus=self.bus) + more)
+        hook = load_hook()
+        hook.QUEUE = queue
+        listener = hook.make_listener(["--config-file", str(configuration)])
         listener.start()
         self.addCleanup(listener.wait)
         self.addCleanup(listener.stop)
         nova = Nova(configuration)
-        self.addCleanup(nova.rpc.cleanup)
+        self.addCleanup(nova.close)
         return nova
 
     def started(self, name):
@@ -115,10 +162,26 @@ class NovaTest(HookTest):
                 qemu.exit()
                 self.expect_admin(name)
 
-    def test_the_exchange_and_the_topics_are_those_of_novas_configuration(self):
-        nova = self.listen("[notifications]\nversioned_notifications_topics = first,second\n[DEFAULT]\ncontrol_exchange = cell2\n")
+    def test_the_exchange_the_topics_and_the_kind_of_queues_are_those_of_novas_configuration(self):
+        for name, queues in (("classic", ""), ("durable", "amqp_durable_queues = true"), ("deleted", "amqp_auto_delete = true"),
+                             ("quorum", "rabbit_quorum_queue = true")):
+            with self.subTest(name):
+                nova = self.listen(f"[oslo_messaging_rabbit]\n{queues}\n[DEFAULT]\ncontrol_exchange = {name}\n"
+                                   f"[notifications]\nversioned_notifications_topics = {name}1,{name}2\n", name)
+                _, vm_uuid = self.started(name)
+                nova.notify("POWER_OFF", vm_uuid, self.server)
+                self.stream.wait_event("INTENT_DECLARED", name)
+
+    def test_what_has_waited_on_the_bus_for_long_is_not_declared(self):
+        hook = load_hook()
         _, vm_uuid = self.started("vm1")
-        nova.notify("POWER_OFF", vm_uuid, self.server)
+        payload = {"nova_object.data": {"host": self.server, "uuid": vm_uuid}}
+        now = datetime.datetime.utcnow()
+        for age in (hook.MAX_AGE_SECONDS + 1, 0):
+            self.assertNotIn("INTENT_DECLARED", self.stream.types())
+            # As oslo.messaging writes the time.
+            hook.Endpoint().info({}, "nova-compute:node1", "instance.power_off.start", payload,
+                                 {"timestamp": str(now - datetime.timedelta(seconds=age))})
         self.stream.wait_event("INTENT_DECLARED")
 
     def test_what_ends_nothing_is_not_declared(self):
@@ -138,4 +201,11 @@ class NovaTest(HookTest):
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rabbitmq", action="store_true")
+    options, sys.argv[1:] = parser.parse_known_args()
+    if options.rabbitmq:
+        broker = RabbitMq()
+        unittest.addModuleCleanup(broker.close)
+        NovaTest.bus = broker.url
     world.run_tests(__doc__)

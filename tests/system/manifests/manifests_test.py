@@ -39,8 +39,8 @@ PROGRAMS = {}
 CAPABILITIES = {'DAC_OVERRIDE', 'SYS_PTRACE', 'BPF', 'PERFMON', 'NET_ADMIN'}
 
 
-def run(*command):
-    return subprocess.run(command, text=True, capture_output=True, check=False, timeout=300)
+def run(*command, text=None):
+    return subprocess.run(command, input=text, text=True, capture_output=True, check=False, timeout=300)
 
 
 @functools.cache
