@@ -227,8 +227,7 @@ namespace {
 
 // An entry matches its own text and, as a glob, others.
 bool EntryMatches(const std::string& entry, const std::string& name) {
-  size_t steps = 0;
-  return entry == name || Glob(entry).Matches(name, &steps);
+  return entry == name || Glob(entry).Matches(name);
 }
 
 bool AnyMatches(const google::protobuf::RepeatedPtrField<std::string>& entries,

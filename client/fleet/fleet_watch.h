@@ -25,7 +25,7 @@ namespace vmeventd::client {
 // restored from a copy, or rolled back, and nodes then publish again what it lacks. The watch then
 // continues by that time, and notes that once. A FromSequence without a journal_id is of the
 // present stream. One thread.
-class FleetWatch : public WatchSource {
+class FleetWatch : public ReconnectingSource {
  public:
   // Interval at which a watch compares its position with the stream.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
@@ -45,17 +45,18 @@ class FleetWatch : public WatchSource {
 
   FleetWatch(WatchCommand command, Environment environment);
 
-  ExitCode Run(WatchSink* sink) override;
-
   // The key of a fleet's position in a cursor file.
   static std::string CursorKey() { return "fleet"; }
 
  private:
   using VmKey = std::tuple<std::string, std::string, std::string>;  // cluster, node, name
 
-  // Runs one connection; returns why it ended. CANCELLED: the sink ended the watch.
-  absl::Status RunConnection();
-  absl::Status ReadAll(NatsConnection* connection, FleetEventReader* reader);
+  bool Open() override;
+  bool Read(absl::Duration* timeout) override;
+  // Makes `connection_` and `reader_`.
+  absl::Status Connect();
+  // Reads for so long; an error ends the connection.
+  absl::Status ReadFor(absl::Duration timeout);
   // Compares the position with what the stream has; notes what is missing. OUT_OF_RANGE: something
   // is, and the watch does not resume.
   absl::Status CheckPosition(NatsConnection* connection, const StreamState& state);
@@ -76,15 +77,16 @@ class FleetWatch : public WatchSource {
   // Compares what was read with what the stream has, and moves the position over what does
   // not pass the filter.
   absl::Status Review(NatsConnection* connection, FleetEventReader* reader);
-  absl::Status ReportPosition();
+  void ReportPosition();
 
-  std::optional<ExitCode> HandleLoss(const absl::Status& status);
-  void NoteEstablished();
+  // The connection has ended.
+  void HandleLoss(const absl::Status& status);
 
   const WatchCommand command_;
   const Environment env_;
   FleetFilter filter_;
-  WatchSink* sink_ = nullptr;              // Run()'s
+  std::unique_ptr<NatsConnection> connection_;
+  std::unique_ptr<FleetEventReader> reader_;
   ReadStart start_ = uint64_t{1};          // valid until there is a position
   std::optional<WatchPosition> position_;  // journal_id is the stream's
   Repeats repeats_;
@@ -95,10 +97,6 @@ class FleetWatch : public WatchSource {
   absl::Time reviewed_;                                         // time of the last Review()
   // Messages after this one did not pass the filter, or the stream had deleted them.
   std::optional<uint64_t> jumped_after_;
-  Backoff backoff_;
-  bool ever_established_ = false;
-  bool loss_noted_ = false;
-  std::string last_reason_;
 };
 
 }  // namespace vmeventd::client

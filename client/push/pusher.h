@@ -44,7 +44,6 @@ class Batcher : public WatchSink {
   // The events have nodes.
   bool OnEvents(NodeEvents events) override;
   bool OnPosition(const ServerPosition& position) override;
-  bool one_by_one() const override { return false; }
 
   // The source has ended: what is there is passed without waiting for more.
   void Close();

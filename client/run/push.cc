@@ -27,7 +27,6 @@
 #include "absl/time/clock.h"
 #include "base/system.h"
 #include "client/connect/connection.h"
-#include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
@@ -397,7 +396,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   Batcher batcher(limits, stop.token());
   ExitCode code = ExitCode::kOk;
   std::thread follower([&] {
-    code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&batcher);
+    code = std::get<std::unique_ptr<Source>>(source)->Run(&batcher);
     batcher.Close();
   });
   absl::Status retried;

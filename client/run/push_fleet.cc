@@ -458,7 +458,7 @@ absl::Status FleetPush::Follow(FleetSession* session, const NatsConnection& conn
   Batcher batcher(limits, stop.token());
   ExitCode code = ExitCode::kOk;
   std::thread follower([&] {
-    code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&batcher);
+    code = std::get<std::unique_ptr<Source>>(source)->Run(&batcher);
     batcher.Close();
   });
   batcher.Run(&delivery, [session] { return session->Tick(); });

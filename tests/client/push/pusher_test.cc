@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "base/system.h"
-#include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/output.h"
 #include "client/output/time_text.h"
@@ -257,7 +256,6 @@ class Batches : public WatchSink {
     positions[position.server] = position.position.sequence;
     return true;
   }
-  bool one_by_one() const override { return false; }
 
   std::vector<std::vector<int>> batches;
   std::map<size_t, uint64_t> positions;

@@ -1,18 +1,27 @@
-#include "server/host/service_manager.h"
+#include "server/host/service.h"
 
 #include <systemd/sd-daemon.h>
 
 #include <cstdint>
 #include <cstdlib>
 #include <ctime>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/system.h"
+#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
 
 // Ignores errors: vmeventd cannot fix an unreachable service manager, and need not stop for it.
 void Notify(const std::string& state) { static_cast<void>(sd_notify(0, state.c_str())); }
+
+constexpr std::array<const char*, Watchdog::kThreads> kNames = {"watcher", "pump", "acceptor",
+                                                                "gRPC"};
 
 }  // namespace
 
@@ -67,6 +76,52 @@ absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration tim
 
 void RemoveStoredDescriptors(const std::string& name) {
   Notify(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name));
+}
+
+bool Watchdog::Turn(absl::Duration now) {
+  std::vector<std::string> silent;
+  for (size_t i = 0; i < kThreads; ++i) {
+    if (answered_[i] != asked_) silent.emplace_back(kNames[i]);
+  }
+  if (silent.empty()) {
+    ++asked_;
+    asked_at_ = now;
+    logged_ = false;
+    return true;
+  }
+  if (!logged_ && now - asked_at_ >= limit_ / 3) {
+    logged_ = true;
+    spdlog::error("threads that have not answered for {}: {}",
+                  absl::FormatDuration(now - asked_at_), absl::StrJoin(silent, ", "));
+  }
+  return false;
+}
+
+StopDeadline::StopDeadline(absl::Duration timeout, Step step, GiveUp give_up)
+    : give_up_(std::move(give_up)),
+      step_(std::move(step)),
+      thread_([this, timeout] { Wait(timeout); }) {}
+
+StopDeadline::~StopDeadline() {
+  {
+    const MutexLock lock(&mutex_);
+    stopped_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void StopDeadline::Wait(absl::Duration timeout) {
+  SetThreadName("stop-deadline");
+  Step hangs;
+  {
+    const MutexLock lock(&mutex_);
+    if (WaitUntil(&changed_, &mutex_, timeout,
+                  [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopped_; }))
+      return;
+    hangs = step_;
+  }
+  give_up_(hangs);
 }
 
 }  // namespace vmeventd

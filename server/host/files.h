@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "base/system.h"
 
 namespace vmeventd {
@@ -30,5 +31,17 @@ absl::Status CheckNobodyElseReplaces(const std::string& path);
 // disk is full or read-only and there is no such file, its directory is locked.
 // ALREADY_EXISTS: another process holds it; the message names the file and the pid.
 absl::StatusOr<UniqueFd> LockFile(const std::string& path);
+
+// The node's identity, which does not change with its name.
+
+// Derives the node's UUID from the 32 hex digits of a machine id, as
+// sd_id128_get_machine_app_specific(3) does: the machine id cannot be recovered from it.
+// INVALID_ARGUMENT: not a machine id.
+absl::StatusOr<std::string> NodeIdOfMachine(absl::string_view machine_id);
+
+// Returns the node's permanent id, a UUID: derived from `machine_id_file`, or if that holds no
+// machine id, stored in `state_dir`/node_id, which is created if missing. An error names the file.
+absl::StatusOr<std::string> NodeId(const std::string& state_dir,
+                                   const std::string& machine_id_file = "/etc/machine-id");
 
 }  // namespace vmeventd
