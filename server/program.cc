@@ -30,7 +30,7 @@ namespace vmeventd {
 namespace {
 
 // Resumes `handed`, the trace of the previous daemon, or begins one. `*note` is for the log. The
-// error says why what is required cannot be had.
+// error is the reason why what is required cannot be had.
 absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vector<UniqueFd> handed,
                                                  std::string* note) {
   SignalTracing tracing;
@@ -109,10 +109,10 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   // An arena for each of gRPC's threads would cost more memory than the VMs do.
   mallopt(M_ARENA_MAX, 2);
   // Larger blocks go back to the kernel when they are freed. Without this, one long line from a
-  // hostile monitor makes glibc keep up to 64 MiB for the next.
+  // hostile monitor makes glibc hold up to 64 MiB for the next.
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
-  // Free memory at the end of an arena that it keeps. With glibc's 128 KiB a burst of events gives
-  // memory back and takes it again all the time, for a fifth of its processor time.
+  // Free memory at the end of an arena that glibc holds. With glibc's 128 KiB a burst of events
+  // gives memory back and takes it again all the time, for a fifth of its processor time.
   mallopt(M_TRIM_THRESHOLD, 1 << 20);
   // Debian's Abseil, built without NDEBUG, checks at each of gRPC's locks whether their order could
   // make a deadlock, and then ends the process.
@@ -127,7 +127,7 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   const sigset_t signals = WatchedSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  if (!dropped) spdlog::warn("the capabilities that are not needed cannot be given up");
+  if (!dropped) spdlog::warn("capabilities that are not needed cannot be dropped");
   const SystemClock clock;
   const Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
   if (!note.empty()) spdlog::warn("{}", note);

@@ -1,5 +1,3 @@
-#include "client/commands/why.h"
-
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
+#include "client/commands/commands.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
