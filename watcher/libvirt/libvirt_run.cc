@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "watcher/libvirt/libvirt_source.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 namespace {
@@ -14,9 +14,9 @@ constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
 }  // namespace
 
-LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
-                       VmSession session)
-    : VmRun(context, owner, std::move(session)),
+LibvirtRun::LibvirtRun(RunContext* context, RunTable* table, LibvirtSource* source,
+                       std::string uuid, VmSession session)
+    : VmRun(context, table, std::move(session)),
       context_(context),
       source_(source),
       uuid_(std::move(uuid)) {}

@@ -44,7 +44,7 @@ class LibvirtRun : public VmRun {
   static constexpr absl::Duration kDestroyWait = absl::Seconds(1);
 
   // The pointers outlive the run. `uuid` is the one that libvirt has for the domain.
-  LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
+  LibvirtRun(RunContext* context, RunTable* table, LibvirtSource* source, std::string uuid,
              VmSession session);
   ~LibvirtRun() override;
 
