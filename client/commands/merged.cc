@@ -5,24 +5,17 @@
 #include <map>
 #include <mutex>
 #include <stop_token>
-#include <thread>
 
-#include "absl/strings/str_cat.h"
+#include "client/commands/daemon_source.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
-namespace {
-
-using Item = EventMerger::Item;
-
-}  // namespace
-
 void EventMerger::Add(Item item, absl::Time now) {
   const size_t node = item.node;
   queues_[node].items.push_back({std::move(item), now});
 }
 
-Item EventMerger::Pop(size_t node) {
+EventMerger::Item EventMerger::Pop(size_t node) {
   Item item = std::move(queues_[node].items.front().item);
   queues_[node].items.pop_front();
   return item;
@@ -52,7 +45,7 @@ bool EventMerger::done() const {
                      [](const Queue& queue) { return queue.items.empty() && queue.ended; });
 }
 
-std::optional<Item> EventMerger::Take(absl::Time now) {
+std::optional<EventMerger::Item> EventMerger::Take(absl::Time now) {
   for (size_t node = 0; node < queues_.size(); ++node) {
     const auto& items = queues_[node].items;
     // Time orders events only.
@@ -93,9 +86,13 @@ constexpr size_t kMaxWaiting = 2000;
 // Limit of items that are taken together.
 constexpr size_t kTakenTogether = 1000;
 
+}  // namespace
+
 // Passes items from the nodes' threads to the one that consumes them.
 class MergeQueue {
  public:
+  using Item = EventMerger::Item;
+
   MergeQueue(size_t nodes, EventMerger::Order order, std::function<absl::Time()> clock)
       : clock_(std::move(clock)), merger_(nodes, order) {}
 
@@ -118,10 +115,12 @@ class MergeQueue {
     changed_.notify_all();
   }
 
-  // Waits for items that are ready, and takes at most `most`. Empty: stopped, or all nodes have
-  // ended.
-  std::vector<Item> Take(size_t most, const std::stop_token& stop) {
+  // Waits for items that are ready, and takes at most `most`. Empty: stopped, all nodes have ended,
+  // or none came within `timeout`.
+  std::vector<Item> Take(size_t most, const std::stop_token& stop,
+                         absl::Duration timeout = absl::InfiniteDuration()) {
     std::unique_lock<std::mutex> lock(mutex_);
+    const absl::Time end = clock_() + timeout;
     std::vector<Item> items;
     while (!stop.stop_requested()) {
       const absl::Time now = clock_();
@@ -130,9 +129,10 @@ class MergeQueue {
         if (!item) break;
         items.push_back(*std::move(item));
       }
-      if (!items.empty() || merger_.done()) break;
-      const absl::Time next = merger_.NextTime();
-      const auto sooner = [&] { return merger_.NextTime() < next || merger_.done(); };
+      if (!items.empty() || merger_.done() || now >= end) break;
+      const absl::Time due = merger_.NextTime();
+      const auto sooner = [&] { return merger_.NextTime() < due || merger_.done(); };
+      const absl::Time next = std::min(due, end);
       if (next == absl::InfiniteFuture()) {
         changed_.wait(lock, stop, sooner);
       } else {
@@ -143,14 +143,18 @@ class MergeQueue {
     return items;
   }
 
+  // Returns whether all nodes have ended and all items are taken.
+  bool done() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return merger_.done();
+  }
+
  private:
   const std::function<absl::Time()> clock_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   EventMerger merger_;  // guarded by mutex_
 };
-
-}  // namespace
 
 MergedLists::Answers MergedLists::AskAll(
     const std::function<std::optional<Failure>(size_t)>& ask) const {
@@ -188,11 +192,11 @@ std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, con
   });
   EventBatches batches(take);
   for (uint64_t left = command.most(); left > 0;) {
-    std::vector<Item> items =
+    std::vector<EventMerger::Item> items =
         queue.Take(std::min<uint64_t>(left, kTakenTogether), stop.get_token());
     if (items.empty()) break;
     left -= items.size();
-    for (Item& item : items) {
+    for (EventMerger::Item& item : items) {
       if (!batches.Add(std::get<NodeEvent>(std::move(item.what)))) left = 0;
     }
   }
@@ -215,96 +219,75 @@ std::optional<Failure> MergedLists::ReadVms(const VmsCommand& command, NodeVms* 
   return failure;
 }
 
-namespace {
-
-// Takes the deliveries of one node's watch, on its thread.
-class QueueSink : public WatchSink {
- public:
-  QueueSink(MergeQueue* queue, size_t index, const std::string& name, std::stop_token stop)
-      : queue_(queue), index_(index), name_(name), stop_(std::move(stop)) {}
-
-  bool OnOpen() override { return true; }
-  bool OnVms(const NodeVms& vms) override {
-    NodeVms named = vms;
-    for (NodeVm& vm : named) vm.node.name = name_;
-    return queue_->Add({index_, std::move(named)}, stop_);
+MergedSource::MergedSource(std::vector<WatchedNode> nodes, Environment environment)
+    : nodes_(std::move(nodes)),
+      env_(std::move(environment)),
+      queue_(std::make_unique<MergeQueue>(nodes_.size(), EventMerger::Order{}, env_.clock)),
+      codes_(nodes_.size(), ExitCode::kOk),
+      on_stop_(env_.stop->token(), [this] { stop_.Stop(); }) {
+  for (size_t node = 0; node < nodes_.size(); ++node) {
+    threads_.emplace_back([this, node] { Follow(node); });
   }
-  bool OnEvents(NodeEvents events) override {
-    return std::all_of(events.begin(), events.end(), [this](NodeEvent& event) {
-      if (event.node.name.empty()) event.node.name = name_;
-      event.resume_after.server = index_;
-      return queue_->Add({index_, std::move(event)}, stop_);
-    });
-  }
-  bool OnPosition(const ServerPosition& position) override {
-    return queue_->Add({index_, position.position}, stop_);
-  }
-  bool one_by_one() const override { return false; }
+}
 
- private:
-  MergeQueue* const queue_;
-  const size_t index_;
-  const std::string& name_;  // the server's name, for a watch that does not identify its events
-  const std::stop_token stop_;
-};
+MergedSource::~MergedSource() { stop_.Stop(); }
 
-bool Deliver(std::vector<Item> items, WatchSink* sink) {
+void MergedSource::Follow(size_t node) {
+  const WatchedNode& watched = nodes_[node];
+  DaemonSource source(watched.command, watched.address, &stop_, env_.note);
+  const auto add = [&](auto what) { return queue_->Add({node, std::move(what)}, stop_.token()); };
+  for (bool wanted = true; wanted;) {
+    Item item = source.Next(absl::InfiniteDuration());
+    if (const auto* ended = std::get_if<Ended>(&item)) {
+      codes_[node] = ended->code;
+      break;
+    }
+    if (auto* vms = std::get_if<NodeVms>(&item)) {
+      for (NodeVm& vm : *vms) vm.node.name = watched.name;
+      wanted = add(std::move(*vms));
+    } else if (auto* events = std::get_if<NodeEvents>(&item)) {
+      wanted = std::all_of(events->begin(), events->end(), [&](NodeEvent& event) {
+        if (event.node.name.empty()) event.node.name = watched.name;
+        event.resume_after.server = node;
+        return add(std::move(event));
+      });
+    } else if (const auto* position = std::get_if<ServerPosition>(&item)) {
+      wanted = add(position->position);
+    }
+  }
+  queue_->End(node);
+}
+
+Source::Item MergedSource::Next(absl::Duration timeout) {
+  if (ready_.empty()) Deliver(queue_->Take(kTakenTogether, env_.stop->token(), timeout));
+  if (!ready_.empty()) {
+    Item item = std::move(ready_.front());
+    ready_.pop_front();
+    return item;
+  }
+  if (env_.stop->stopped()) return Ended{};
+  if (!queue_->done()) return Nothing{};
+  const auto failed = std::find_if(codes_.begin(), codes_.end(),
+                                   [](ExitCode code) { return code != ExitCode::kOk; });
+  return Ended{failed == codes_.end() ? ExitCode::kOk : *failed};
+}
+
+void MergedSource::Deliver(std::vector<EventMerger::Item> items) {
   NodeEvents events;
   std::map<size_t, WatchPosition> positions;
-  for (Item& item : items) {
-    if (const auto* vms = std::get_if<NodeVms>(&item.what)) {
-      if (!sink->OnVms(*vms)) return false;
+  for (EventMerger::Item& item : items) {
+    if (auto* vms = std::get_if<NodeVms>(&item.what)) {
+      ready_.emplace_back(std::move(*vms));
     } else if (const auto* position = std::get_if<WatchPosition>(&item.what)) {
       positions[item.node] = *position;
     } else {
-      auto& event = std::get<NodeEvent>(item.what);
-      positions[item.node] = event.resume_after.position;
-      events.push_back(std::move(event));
+      events.push_back(std::get<NodeEvent>(std::move(item.what)));
     }
   }
-  if (!events.empty() && !sink->OnEvents(std::move(events))) return false;
-  return std::all_of(positions.begin(), positions.end(), [sink](const auto& entry) {
-    return sink->OnPosition({entry.first, entry.second});
-  });
-}
-
-// Delivers what is ready until the watch is stopped or all nodes have ended. False: the sink ended
-// it.
-bool DeliverAll(MergeQueue* queue, const std::stop_token& stop, WatchSink* sink) {
-  const size_t most = sink->one_by_one() ? 1 : kTakenTogether;
-  while (true) {
-    std::vector<Item> items = queue->Take(most, stop);
-    if (items.empty()) return true;
-    if (!Deliver(std::move(items), sink)) return false;
+  if (!events.empty()) ready_.emplace_back(std::move(events));
+  for (const auto& [node, position] : positions) {
+    ready_.emplace_back(ServerPosition{node, position});
   }
-}
-
-}  // namespace
-
-ExitCode MergedWatch::Run(WatchSink* sink) {
-  MergeQueue queue(nodes_.size(), {}, env_.clock);
-  std::vector<StopSource> stops(nodes_.size());
-  const auto stop_all = [&stops] {
-    for (StopSource& stop : stops) stop.Stop();
-  };
-  const std::stop_callback on_stop(env_.stop->token(), stop_all);
-  std::vector<ExitCode> codes(nodes_.size(), ExitCode::kOk);
-  std::vector<std::thread> threads;
-  threads.reserve(nodes_.size());
-  for (size_t i = 0; i < nodes_.size(); ++i) {
-    threads.emplace_back([&, i] {
-      QueueSink node_sink(&queue, i, nodes_[i].name, stops[i].token());
-      codes[i] =
-          WatchLoop(nodes_[i].command, nodes_[i].address, &stops[i], env_.note).Run(&node_sink);
-      queue.End(i);
-    });
-  }
-  const bool all_ended = DeliverAll(&queue, env_.stop->token(), sink) && !env_.stop->stopped();
-  stop_all();
-  for (std::thread& thread : threads) thread.join();
-  const auto failed =
-      std::find_if(codes.begin(), codes.end(), [](ExitCode code) { return code != ExitCode::kOk; });
-  return all_ended && failed != codes.end() ? *failed : ExitCode::kOk;
 }
 
 }  // namespace vmeventd::client

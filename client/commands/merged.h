@@ -6,7 +6,9 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -14,10 +16,9 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "client/commands/commands.h"
-#include "client/commands/watch_loop.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/consume/delivery.h"
+#include "client/consume/source.h"
 #include "client/output/node_event.h"
 
 namespace vmeventd::client {
@@ -107,26 +108,39 @@ struct WatchedNode {
   ServerAddress address;
 };
 
-// Watches several nodes at once, each with a WatchLoop on a thread of its own that resumes by
-// itself, and merges their events by time. A node that fails for good is reported, and the others
-// continue; the watch fails when all nodes have.
-class MergedWatch : public WatchSource {
+class MergeQueue;
+
+// Watches several nodes at once, each with a DaemonSource on a thread of its own, and merges their
+// events by time. A node that fails for good is reported, and the others continue; the watch fails
+// when all nodes have.
+class MergedSource : public Source {
  public:
-  // The dependencies. All must outlive the call.
+  // The dependencies. All must outlive the source.
   struct Environment {
     StopSource* stop = nullptr;
-    PrintSentence note;                             // called as WatchLoop's; any thread
+    PrintSentence note;                             // called as DaemonSource's; any thread
     std::function<absl::Time()> clock = SteadyNow;  // the time by which events wait; any thread
   };
 
-  MergedWatch(std::vector<WatchedNode> nodes, Environment environment)
-      : nodes_(std::move(nodes)), env_(std::move(environment)) {}
+  MergedSource(std::vector<WatchedNode> nodes, Environment environment);
+  ~MergedSource() override;
 
-  ExitCode Run(WatchSink* sink) override;
+  Item Next(absl::Duration timeout) override;
 
  private:
+  // Passes what the node delivers to the queue, on its thread.
+  void Follow(size_t node);
+  // Passes what was taken from the queue to `ready_`.
+  void Deliver(std::vector<EventMerger::Item> items);
+
   const std::vector<WatchedNode> nodes_;
   const Environment env_;
+  StopSource stop_;  // of the nodes' sources
+  const std::unique_ptr<MergeQueue> queue_;
+  std::deque<Item> ready_;
+  std::vector<ExitCode> codes_;  // each written by its node's thread, before that ends the queue
+  const std::stop_callback<std::function<void()>> on_stop_;
+  std::vector<std::jthread> threads_;
 };
 
 }  // namespace vmeventd::client

@@ -1,5 +1,3 @@
-#include "client/commands/top.h"
-
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -7,8 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/commands/commands.h"
 #include "client/connect/connection.h"
-#include "client/output/enum_names.h"
+#include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
@@ -137,7 +136,8 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
     line.pop_back();
     return line;
   };
-  const std::vector<ColumnLayout::Column> columns = {{"TIME"}, {"VM", 0, 24}, {"CLASS"}, {"CAUSE"}};
+  const std::vector<ColumnLayout::Column> columns = {
+      {"TIME"}, {"VM", 0, 24, /*cut_middle=*/true}, {"CLASS"}, {"CAUSE"}};
   ColumnLayout layout(columns, Painter(style.color));
   ColumnLayout measure(columns, Painter(false));
   std::vector<std::vector<Cell>> rows;

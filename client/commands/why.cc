@@ -1,5 +1,3 @@
-#include "client/commands/why.h"
-
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
+#include "client/commands/commands.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -50,9 +49,6 @@ VmStory* StoryCollector::StoryOf(const v1::VmRef& vm, const MessageNode& node) {
 }
 
 void StoryCollector::AddRun(NodeVm run) {
-  if (run.vm.has_start_time()) {
-    started_[run.vm.ref().run_id()] = FromProto(run.vm.start_time());
-  }
   VmStory* const story = StoryOf(run.vm.ref(), run.node);
   if (!story->vm || IsNewer(run, *story->vm)) story->vm = std::move(run);
 }
@@ -80,11 +76,6 @@ VmStories StoryCollector::Take() const {
       stories.push_back(story);
     }
   }
-  for (VmStory& story : stories) {
-    if (!story.end) continue;
-    const auto started = started_.find(story.end->event.vm().run_id());
-    if (started != started_.end()) story.started = started->second;
-  }
   return stories;
 }
 
@@ -93,8 +84,7 @@ std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmSto
   for (const std::string& name : filter.vm_names()) {
     const Glob glob(name);
     const bool known = std::any_of(stories.begin(), stories.end(), [&](const VmStory& story) {
-      size_t steps = 0;
-      return story.name == name || glob.Matches(story.name, &steps) ||
+      return story.name == name || glob.Matches(story.name) ||
              (story.vm && ParseUuid(name) &&
               ParseUuid(name) == ParseUuid(story.vm->vm.ref().uuid()));
     });

@@ -10,7 +10,6 @@
 #include <optional>
 #include <stop_token>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -23,72 +22,33 @@
 
 namespace vmeventd::client {
 
-// Stops a watch from outside: cancels the stream being read and every wait. Any thread.
+// Stops a watch from outside: ends every wait, and calls what listens to its token. Any thread.
 class StopSource {
  public:
   // Stops permanently. A second call does nothing.
-  void Stop();
+  void Stop() { source_.request_stop(); }
   bool stopped() const { return token().stop_requested(); }
-  // For other waits.
   std::stop_token token() const { return source_.get_token(); }
 
   // Waits for `duration`, or until stopped. Returns whether it was stopped.
   bool WaitFor(absl::Duration duration);
 
-  // Sets the call that Stop() cancels from now on, at once if already stopped; null: none. Returns
-  // the previous call.
-  std::shared_ptr<grpc::ClientContext> SetCall(std::shared_ptr<grpc::ClientContext> call);
-
  private:
   std::stop_source source_;
   std::mutex mutex_;
   std::condition_variable_any stopping_;
-  std::shared_ptr<grpc::ClientContext> call_;  // under mutex_
-};
-
-// Cancels a stream that is silent for too long: a server that hangs, or a dead connection. Only the
-// time between Arm() and Disarm() counts, while the caller waits for a message. Call its methods
-// from one thread; it runs a thread of its own.
-class SilenceGuard {
- public:
-  // `clock` is never set, and asked on both threads.
-  SilenceGuard(absl::Duration limit, std::shared_ptr<grpc::ClientContext> call,
-               std::function<absl::Time()> clock);
-
-  void Arm();
-  void Disarm();
-  // Returns whether it has cancelled the call.
-  bool fired() const;
-
- private:
-  void Watch(const std::stop_token& end);
-
-  const absl::Duration limit_;
-  const std::shared_ptr<grpc::ClientContext> call_;
-  const std::function<absl::Time()> clock_;
-  mutable std::mutex mutex_;
-  std::condition_variable_any changed_;
-  absl::Time deadline_;  // guarded by mutex_, as are the next two
-  bool armed_ = false;
-  bool fired_ = false;
-  std::jthread thread_;  // ends with the guard
 };
 
 // The addresses, in digits, of the host of a TCP address, the preferred first; at
 // least one. UNAVAILABLE: the host is not known now; the message is the resolver's reason.
 using Resolver = std::function<absl::StatusOr<std::vector<std::string>>(const ServerAddress&)>;
 
-// Asks the system's resolver. UNAVAILABLE: likewise.
+// Asks the system's resolver; errors as of Resolver.
 using HostAddresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::string& port);
 
 // The system's resolver. Blocks as long as the system does.
 absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& address);
-
-// Runs `resolver` on its own thread, so that a stop need not wait for it: returns CANCELLED once
-// `stop` is requested. The thread then runs on until `resolver` returns, and drops the answer;
-// everything that `resolver` uses must live until the process ends.
-Resolver StoppableResolver(Resolver resolver, std::stop_token stop);
 
 // Identity of a node. Empty: unknown.
 struct NodeIdentity {
@@ -135,6 +95,18 @@ class NodePin {
 
 // The deadline of a unary request.
 constexpr absl::Duration kRequestTimeout = absl::Seconds(30);
+
+// The contents of the files of TlsOptions, in PEM.
+struct TlsMaterial {
+  std::string ca;
+  std::string certificate;  // includes its intermediates; empty: none
+  std::string key;          // empty: none
+};
+
+// Reads and checks the files, so that faults which gRPC reports only as a failed handshake are
+// found here. FAILED_PRECONDITION: a sentence, safe for a terminal, with the option, the file, the
+// fault and the fix. Does not check validity dates or trust; the handshake does.
+absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options);
 
 // Opens a new connection. It connects with its first request, which fails with UNAVAILABLE if that
 // does not succeed at once: the caller decides whether to wait. A silent connection is detected

@@ -2,21 +2,23 @@
 #include <map>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/unix_address.h"
 #include "client/doctor/doctor.h"
+#include "client/output/terminal_text.h"
 #include "watcher/core/qemu_arguments.h"
 #include "watcher/core/specs.h"
 
 namespace vmeventd::client {
 namespace {
 
-constexpr char kDaemonProgram[] = "vmeventd";
 constexpr char kKvmdProgram[] = "ganeti-kvmd";
 constexpr char kGanetiPattern[] = ".kvmd";
 constexpr char kLibvirtLine[] = "libvirt = [\"qemu:///system\"]";
@@ -162,37 +164,49 @@ class Doctor {
     }
     for (const NodeProcess& process : facts_.processes) LookAtProcess(process);
     LookAtDaemonsProblems();
+    for (size_t i = 0; i < diagnosis_.findings.size(); ++i) {
+      Finding& finding = diagnosis_.findings[i];
+      finding.line = absl::StrReplaceAll(
+          finding.line,
+          {{kPids, pids_[i]}, {kName, finding.subjects.size() > 1 ? "NAME" : names_[i]}});
+    }
     return std::move(diagnosis_);
   }
 
  private:
-  // Merges findings of the same cause, which the same sentences and line answer. `line_for_several`
-  // and `what_for_several` replace those that differ for each subject; empty: none differs.
-  void Add(const char* kind, std::string subject, std::string what, std::string line,
-           Place place = Place::kShell, const std::string& line_for_several = "",
-           const std::string& what_for_several = "") {
-    const std::string& cure = line_for_several.empty() ? line : line_for_several;
-    const std::string& cause = what_for_several.empty() ? what : what_for_several;
+  // In a line: the pids of all subjects; the VM's name, or NAME where there are several.
+  static constexpr char kPids[] = "{pids}";
+  static constexpr char kName[] = "{name}";
+
+  // The object of a finding.
+  struct Subject {
+    std::string text;
+    int64_t pid = 0;
+    std::string name = {};
+  };
+
+  // Merges findings of the same cause, which the same sentences and line answer.
+  void Add(const char* kind, Subject subject, const std::string& what, const std::string& line,
+           Place place = Place::kShell) {
     const auto [same, is_new] =
-        by_cause_.emplace(absl::StrCat(kind, "\n", cause, "\n", cure), diagnosis_.findings.size());
-    added_ = same->second;
+        by_cause_.emplace(absl::StrCat(kind, "\n", what, "\n", line), diagnosis_.findings.size());
     if (is_new) {
-      diagnosis_.findings.push_back(
-          {kind, {std::move(subject)}, std::move(what), place, std::move(line)});
-      return;
+      diagnosis_.findings.push_back({kind, {}, what, place, line});
+      pids_.emplace_back();
+      names_.push_back(subject.name.empty()
+                           ? "NAME"
+                           : QuoteForShell(absl::StrReplaceAll(subject.name, {{",", ",,"}})));
     }
-    Finding& finding = diagnosis_.findings[added_];
-    finding.subjects.push_back(std::move(subject));
-    finding.line = cure;
-    finding.what = cause;
+    std::string& pids = pids_[same->second];
+    absl::StrAppend(&pids, pids.empty() ? "" : " ", subject.pid);
+    diagnosis_.findings[same->second].subjects.push_back(std::move(subject.text));
   }
 
   std::string Asked() const {
     const DaemonAnswer& daemon = facts_.daemon;
     if (!daemon.reachable()) return absl::StrCat("Asked ", daemon.address, ", without an answer");
     return absl::StrCat("Asked vmeventd ", daemon.info.version(), " of ", daemon.info.node(),
-                        " at ", daemon.address, ", which has ", daemon.vms.size(),
-                        daemon.vms.size() == 1 ? " VM" : " VMs");
+                        " at ", daemon.address, ", which has ", Count(daemon.vms.size(), "VM"));
   }
 
   // The daemon's user, as far as it is seen.
@@ -205,14 +219,14 @@ class Doctor {
 
   void LookAtRights() {
     if (facts_.is_root) return;
-    Add("rights", "vmevents doctor",
+    Add("rights", {"vmevents doctor"},
         "Only root sees the sockets of other users' processes: who holds a monitor stays unknown.",
         absl::StrCat("sudo ", facts_.command));
   }
 
   void LookAtConnections() {
     if (facts_.no_connections.empty()) return;
-    Add("kernel", "vmevents doctor",
+    Add("kernel", {"vmevents doctor"},
         absl::StrCat("The kernel does not show who is connected to a monitor, so a held or a hung "
                      "one is not found: ",
                      facts_.no_connections, "."),
@@ -223,28 +237,28 @@ class Doctor {
     if (facts_.daemon.reachable()) return;
     const DaemonAnswer& daemon = facts_.daemon;
     if (!daemon.forbidden) {
-      return Add("daemon", daemon.address,
-                 absl::StrCat("vmeventd does not answer, so nobody says what it follows: ",
-                              daemon.failure, Stop(daemon.failure)),
+      return Add("daemon", {daemon.address},
+                 absl::StrCat("vmeventd does not answer: ", daemon.failure, Stop(daemon.failure)),
                  daemon.line);
     }
     const std::string what =
         absl::StrCat("You may not ask vmeventd: ", daemon.failure, Stop(daemon.failure));
     if (daemon.group.empty()) {
-      return Add("daemon", daemon.address, what, absl::StrCat("sudo ", facts_.command));
+      return Add("daemon", {daemon.address}, what, absl::StrCat("sudo ", facts_.command));
     }
-    Add("daemon", daemon.address,
+    Add("daemon", {daemon.address},
         absl::StrCat(what, " Members of the group ", daemon.group,
                      " may, from their next login on."),
         absl::StrCat("sudo usermod -aG ", QuoteForShell(daemon.group), " \"$USER\""));
   }
 
+  static constexpr char kShowCapabilities[] = "systemctl show vmeventd | grep Capabilities=";
   static const char* LineForSenders(absl::string_view problem) {
     if (absl::StrContains(problem, "PID namespace")) {
       return "docker inspect -f '{{.Name}} {{.HostConfig.PidMode}}' $(docker ps -q)";
     }
     if (absl::StrContains(problem, "CAP_")) {
-      return "systemctl show vmeventd | grep Capabilities=";
+      return kShowCapabilities;
     }
     return "man vmeventd";
   }
@@ -254,9 +268,9 @@ class Doctor {
     const std::string& problem = facts_.daemon.info.signal_senders().problem();
     // A watch that the user switched off is no finding.
     if (problem.empty() || absl::StartsWith(problem, "--")) return;
-    Add("senders", facts_.daemon.address,
-        absl::StrCat("Who kills a VM is not seen, so a kill is a CRASH, by whom is not known: ",
-                     problem, ".",
+    Add("senders", {facts_.daemon.address},
+        absl::StrCat("The sender of a signal is not seen, so a killed VM is a CRASH: ", problem,
+                     ".",
                      absl::StrContains(problem, "PID namespace")
                          ? " Its container needs --pid host, or hostPID: true in Kubernetes."
                          : ""),
@@ -268,7 +282,7 @@ class Doctor {
     if (!facts_.daemon.reachable() || !facts_.has_systemd) return;
     const std::string& problem = facts_.daemon.info.host_shutdown().problem();
     if (problem.empty()) return;
-    Add("host", facts_.daemon.address,
+    Add("host", {facts_.daemon.address},
         absl::StrCat("The shutdown of the host is not seen, so a VM that it ends is HOST_SIGNAL, "
                      "HOST_POWERDOWN or HOST_KILL: ",
                      problem, "."),
@@ -276,9 +290,9 @@ class Doctor {
   }
 
   void LookAtWatch(const WatchedPlace& place) {
-    const std::string text = place.spec.text();
+    const Subject subject = {place.spec.text()};
     if (const auto monitor = FindManagerMonitor(place.spec)) {
-      Add("manager", text,
+      Add("manager", subject,
           absl::StrCat("This --watch takes ", monitor->socket, ", a monitor that ", monitor->owner,
                        " needs for itself: ", monitor->cure, "."),
           absl::StrContains(monitor->cure, "session")   ? kLibvirtSessionLine
@@ -288,12 +302,12 @@ class Doctor {
     }
     if (!place.exists) {
       if (place.spec.optional) return;
-      Add("directory", text,
-          absl::StrCat("The directory is missing. vmeventd follows its sockets as soon as somebody "
-                       "makes it; check the spelling."),
+      Add("directory", subject,
+          "The directory is missing. vmeventd follows its sockets as soon as somebody makes it; "
+          "check the spelling.",
           absl::StrCat("install -d -m 0755 ", QuoteForShell(place.spec.root())));
     } else if (facts_.daemon.reachable() && !DaemonSees(place.spec)) {
-      Add("rights", text,
+      Add("rights", subject,
           "The directory exists, and vmeventd cannot read it: its user lacks the right.",
           absl::StrCat("setfacl -m u:", DaemonUser(), ":rx ", QuoteForShell(place.spec.root())));
     }
@@ -307,21 +321,21 @@ class Doctor {
   }
 
   // The arguments of QEMU for a monitor of vmeventd's own.
-  std::string OwnMonitor(const std::string& name) const {
+  std::string OwnMonitor() const {
     WatchSpec spec = {"/run/qemu", "", ".qmp"};
     for (const WatchedPlace& place : facts_.watches) {
       if (FindManagerMonitor(place.spec) || place.spec.suffix == kGanetiPattern) continue;
       spec = place.spec;
       break;
     }
-    const std::string vm = name.empty() ? "NAME" : name;
-    const std::string path = absl::StrCat(absl::StrReplaceAll(spec.directory, {{"*", vm}}), "/",
-                                          absl::StrReplaceAll(spec.pattern(), {{"*", vm}}));
-    return absl::StrCat("-chardev ",
-                        QuoteForShell(absl::StrCat(
-                            "socket,id=events,path=", absl::StrReplaceAll(path, {{",", ",,"}}),
-                            ",server=on,wait=off")),
-                        " -mon chardev=events,mode=control");
+    const std::string path =
+        absl::StrReplaceAll(absl::StrCat(spec.directory, "/", spec.pattern()), {{",", ",,"}});
+    const auto quote = [](std::string* out, absl::string_view part) {
+      if (!part.empty()) *out += QuoteForShell(part);
+    };
+    return absl::StrCat(
+        "-chardev socket,id=events,path=", absl::StrJoin(absl::StrSplit(path, '*'), kName, quote),
+        ",server=on,wait=off -mon chardev=events,mode=control");
   }
 
   // A monitor of a QEMU, and its users.
@@ -394,11 +408,16 @@ class Doctor {
   void LookAtQemu(const NodeProcess& qemu) {
     ++diagnosis_.qemus;
     const QemuArguments arguments = ParseQemuArguments(qemu.arguments);
-    const std::string subject = arguments.name.empty()
-                                    ? absl::StrCat("pid ", qemu.pid)
-                                    : absl::StrCat(arguments.name, " (pid ", qemu.pid, ")");
+    const Subject subject = {arguments.name.empty()
+                                 ? absl::StrCat("pid ", qemu.pid)
+                                 : absl::StrCat(arguments.name, " (pid ", qemu.pid, ")"),
+                             qemu.pid, arguments.name};
     explained_.insert(qemu.pid);
-    if (qemu.stopped()) return AddStopped(subject, qemu);
+    if (qemu.stopped()) {
+      return Add("hung-monitor", subject,
+                 "This QEMU is stopped by a signal (state T), so that its monitor answers nobody.",
+                 absl::StrCat("kill -CONT ", kPids));
+    }
     const v1::Vm* const vm = Followed(qemu);
     if (vm != nullptr && vm->problems().empty()) {
       ++diagnosis_.followed;
@@ -407,12 +426,10 @@ class Doctor {
     }
     if (!facts_.network_namespace.empty() && !qemu.network_namespace.empty() &&
         qemu.network_namespace != facts_.network_namespace) {
-      absl::StrAppend(&elsewhere_, elsewhere_.empty() ? "" : " ", qemu.pid);
-      Add("namespace", subject,
-          "This QEMU is in another network namespace, whose sockets cannot be seen from here.", "");
-      diagnosis_.findings[added_].line = absl::StrCat(
-          "for pid in ", elsewhere_, "; do nsenter -t $pid -n ", facts_.command, "; done");
-      return;
+      return Add(
+          "namespace", subject,
+          "This QEMU is in another network namespace, whose sockets cannot be seen from here.",
+          absl::StrCat("for pid in ", kPids, "; do nsenter -t $pid -n ", facts_.command, "; done"));
     }
     const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments);
     if (monitors.empty()) {
@@ -420,41 +437,33 @@ class Doctor {
           "no-monitor", subject,
           "This QEMU has no QMP socket, so that nobody can follow it. Give it one at its next "
           "start.",
-          OwnMonitor(arguments.name), Place::kQemu, OwnMonitor(""));
+          OwnMonitor(), Place::kQemu);
     }
-    // By one that does not answer here, say.
+    // By a vmeventd that does not answer here.
     if (vm == nullptr && std::any_of(monitors.begin(), monitors.end(),
                                      [this](const Monitor& one) { return IsHeldByDaemon(one); })) {
       ++diagnosis_.followed;
       ++diagnosis_.usable;
       return;
     }
-    std::optional<Problem> problem;
+    std::optional<Obstacle> obstacle;
     for (const Monitor& monitor : monitors) {
       if (!monitor.watched) continue;
-      problem = ProblemOf(qemu, monitor);
-      if (problem) continue;
+      obstacle = ObstacleAt(monitor);
+      if (obstacle) continue;
       ++diagnosis_.usable;
-      // vmeventd may take it. What it says of the VM nevertheless is a problem.
+      // vmeventd may take it: what it reports of the VM nevertheless is a problem.
       if (vm != nullptr) {
         ++diagnosis_.followed;
         explained_.erase(qemu.pid);
       }
       return;
     }
-    if (problem) {
-      return Add(problem->kind, subject, std::move(problem->what), std::move(problem->line),
-                 Place::kShell, problem->line_for_several, problem->what_for_several);
+    if (obstacle) {
+      return Add(obstacle->kind, {absl::StrCat(subject.text, " ", obstacle->path), subject.pid},
+                 obstacle->what, obstacle->line);
     }
     AddUnwatched(subject, arguments, monitors);
-  }
-
-  void AddStopped(const std::string& subject, const NodeProcess& qemu) {
-    absl::StrAppend(&continue_, continue_.empty() ? "kill -CONT " : " ", qemu.pid);
-    Add("hung-monitor", subject,
-        "This QEMU is stopped by a signal (state T), so that its monitor answers nobody.",
-        "kill -CONT PID...");
-    diagnosis_.findings[added_].line = continue_;
   }
 
   bool IsHeldByDaemon(const Monitor& monitor) const {
@@ -465,17 +474,16 @@ class Doctor {
                        });
   }
 
-  // The obstacle between vmeventd and a monitor; the texts are as of Add().
-  struct Problem {
+  // The obstacle between vmeventd and the monitor at `path`; the texts are as of Add().
+  struct Obstacle {
+    std::string path;
     const char* kind;
     std::string what;
     std::string line;
-    std::string what_for_several;
-    std::string line_for_several;
   };
 
   // Unset: nothing.
-  std::optional<Problem> ProblemOf(const NodeProcess& qemu, const Monitor& monitor) const {
+  std::optional<Obstacle> ObstacleAt(const Monitor& monitor) const {
     std::vector<std::string> holders;
     const NodeProcess* other = nullptr;
     for (const UnixSocket* connection : monitor.accepted) {
@@ -485,59 +493,40 @@ class Doctor {
       holders.push_back(holder == nullptr ? "a process that cannot be seen from here"
                                           : DescribeProcess(*holder));
     }
-    const std::string directory = monitor.path.substr(0, monitor.path.rfind('/'));
-    if (!holders.empty()) return Held(qemu, monitor, absl::StrJoin(holders, ", "), other);
+    const std::string directory = monitor.path.substr(0, monitor.path.rfind('/') + 1);
+    if (!holders.empty()) {
+      const std::string what = absl::StrCat(
+          "The monitor is held by ", absl::StrJoin(holders, ", "),
+          ". QEMU serves one client a monitor, and vmeventd waits until that one leaves.");
+      if (other == nullptr) {
+        return Obstacle{monitor.path, "held-monitor", what,
+                        absl::StrCat("ss -xp | grep -F ", QuoteForShell(directory))};
+      }
+      if (other->program == kKvmdProgram) {
+        return Obstacle{monitor.path, "held-monitor", what, "systemctl disable --now ganeti-kvmd"};
+      }
+      return Obstacle{monitor.path, "held-monitor",
+                      absl::StrCat(what,
+                                   " See what it is, and end it if it is not needed; otherwise "
+                                   "give it or vmeventd another monitor (docs/connect.md)."),
+                      absl::StrCat("ps -o pid,user,lstart,args -p ", other->pid)};
+    }
     if (monitor.listener == nullptr) {
-      return Problem{"no-monitor",
-                     absl::StrCat("Nobody listens at ", monitor.path,
-                                  ", the monitor of this QEMU's arguments."),
-                     absl::StrCat("ls -l ", QuoteForShell(monitor.path)),
-                     absl::StrCat("Nobody listens at the monitors of these QEMUs' arguments in ",
-                                  directory, "."),
-                     absl::StrCat("ls -l ", QuoteForShell(directory))};
+      return Obstacle{monitor.path, "no-monitor",
+                      "Nobody listens at the monitor of this QEMU's arguments.",
+                      absl::StrCat("ls -l ", QuoteForShell(directory))};
     }
     if (monitor.accepted.empty() && facts_.waited_at.contains(monitor.listener->inode)) {
-      const uint32_t waiting = monitor.listener->pending;
-      return Problem{
-          "hung-monitor",
-          absl::StrCat("This QEMU hangs: it accepts no connection at ", monitor.path, ", where ",
-                       waiting, waiting == 1 ? " client waits" : " clients wait",
-                       ". See what its threads do."),
-          absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", qemu.pid), "", ""};
+      return Obstacle{monitor.path, "hung-monitor",
+                      "This QEMU hangs: it accepts no connection at its monitor, where a client "
+                      "waits. See what its threads do.",
+                      absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", kPids)};
     }
     return std::nullopt;
   }
 
-  static Problem Held(const NodeProcess& qemu, const Monitor& monitor, const std::string& holders,
-                      const NodeProcess* holder) {
-    const std::string by = absl::StrCat(
-        " held by ", holders,
-        ". QEMU serves one client a monitor, and vmeventd waits until that one leaves");
-    const std::string what = absl::StrCat("The monitor ", monitor.path, " is", by);
-    const std::string whats = absl::StrCat("Their monitors are", by);
-    if (holder == nullptr) {
-      return {"held-monitor", absl::StrCat(what, "."),
-              absl::StrCat("ss -xp | grep -F ", QuoteForShell(monitor.path)),
-              absl::StrCat(whats, "."), "ss -xp"};
-    }
-    if (holder->program == kKvmdProgram) {
-      return {"held-monitor", absl::StrCat(what, "."), "systemctl disable --now ganeti-kvmd",
-              absl::StrCat(whats, "."), ""};
-    }
-    if (holder->pid == qemu.pid) {
-      return {"held-monitor", absl::StrCat(what, "."),
-              absl::StrCat("ls -l /proc/", qemu.pid, "/fd"), "", ""};
-    }
-    constexpr char kCure[] =
-        ". See what it is, and end it if it is not needed; otherwise give it or vmeventd another "
-        "monitor (docs/connect.md).";
-    return {"held-monitor", absl::StrCat(what, kCure),
-            absl::StrCat("ps -o pid,user,lstart,args -p ", holder->pid), absl::StrCat(whats, kCure),
-            ""};
-  }
-
   // Reports monitors of which no --watch takes one.
-  void AddUnwatched(const std::string& subject, const QemuArguments& arguments,
+  void AddUnwatched(const Subject& subject, const QemuArguments& arguments,
                     const std::vector<Monitor>& monitors) {
     const char* const what = "No --watch takes a monitor of this QEMU";
     for (const Monitor& monitor : monitors) {
@@ -554,14 +543,14 @@ class Doctor {
       }
       if (manager || !absl::StartsWith(monitor.path, "/")) continue;
       if (!monitor.accepted.empty()) continue;  // a client uses it
-      return Add("unwatched", subject, absl::StrCat(what, ", which are in ", spec.directory, "."),
+      return Add("unwatched", subject, absl::StrCat(what, "; one is in ", spec.directory, "."),
                  absl::StrCat("watch = [\"", spec.text(), "\"]"), Place::kConfiguration);
     }
     Add("unwatched", subject,
         absl::StrCat(what,
                      ", and another program needs those that it has: give QEMU one more at its "
                      "next start."),
-        OwnMonitor(arguments.name), Place::kQemu, OwnMonitor(""));
+        OwnMonitor(), Place::kQemu);
   }
 
   void LookAtProcess(const NodeProcess& process) {
@@ -570,15 +559,16 @@ class Doctor {
           std::any_of(facts_.watches.begin(), facts_.watches.end(),
                       [](const auto& place) { return place.spec.suffix == kGanetiPattern; });
       if (!watches_ganeti) return;
-      return Add("manager", DescribeProcess(process),
+      return Add("manager", {DescribeProcess(process)},
                  "ganeti-kvmd and vmeventd need the same monitors, NAME.kvmd, which serve one of "
-                 "them; docs/connect.md says how to replace kvmd.",
+                 "them; docs/connect.md describes how to replace kvmd.",
                  "systemctl disable --now ganeti-kvmd");
     }
-    if (process.program != kDaemonProgram || process.descriptor_limit == 0) return;
+    if (process.program != kDaemonProgram) return;
+    LookAtLogs(process);
     const uint64_t needed = DescriptorsFor(diagnosis_.qemus);
-    if (process.descriptor_limit >= needed) return;
-    Add("descriptors", DescribeProcess(process),
+    if (process.descriptor_limit == 0 || process.descriptor_limit >= needed) return;
+    Add("descriptors", {DescribeProcess(process)},
         absl::StrCat("It may open ", process.descriptor_limit, " descriptors. ", diagnosis_.qemus,
                      " QEMUs need ", needed, ", and each client connection three."),
         "install -d /etc/systemd/system/vmeventd.service.d && printf "
@@ -587,36 +577,61 @@ class Doctor {
         "systemctl restart vmeventd");
   }
 
+  // Libvirt's logs belong to root, systemd's journal to a group.
+  void LookAtLogs(const NodeProcess& daemon) {
+    const Subject subject = {DescribeProcess(daemon)};
+    if (facts_.follows_libvirt && daemon.misses_logs) {
+      return Add(
+          "words", subject,
+          absl::StrCat("Its container has no ", kLibvirtLogs,
+                       ", so a crash is reported without QEMU's last words: mount it, with -v "
+                       "or as a hostPath."),
+          absl::StrCat("ls -l /proc/", daemon.pid, "/root", kLibvirtLogs));
+    }
+    if (daemon.reads_all_files) return;
+    if (facts_.follows_libvirt) {
+      Add("words", subject,
+          absl::StrCat("It may not read ", kLibvirtLogs,
+                       ", so a crash is reported without QEMU's last words: it needs "
+                       "CAP_DAC_OVERRIDE."),
+          kShowCapabilities);
+    }
+    if (facts_.journal_group.empty() ||
+        absl::c_linear_search(daemon.groups, facts_.journal_group)) {
+      return;
+    }
+    Add("words", subject,
+        "It may not read systemd's journal, so the crash of a QEMU in a unit is reported without "
+        "its last words: it needs the group systemd-journal.",
+        "install -d /etc/systemd/system/vmeventd.service.d && printf "
+        "'[Service]\\nSupplementaryGroups=systemd-journal\\n'"
+        " >/etc/systemd/system/vmeventd.service.d/journal.conf && systemctl daemon-reload && "
+        "systemctl restart vmeventd");
+  }
+
   // Problems from the daemon that no finding above explains.
   void LookAtDaemonsProblems() {
     const auto text = [](std::string* out, const v1::Problem& problem) { *out += problem.text(); };
     for (const v1::Vm& vm : facts_.daemon.vms) {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
-      Add("problem", vm.ref().name(),
-          absl::StrCat("vmeventd says: ", absl::StrJoin(vm.problems(), "; ", text), "."),
-          absl::StrCat("vmevents why ", QuoteForShell(vm.ref().name())), Place::kShell,
+      Add("problem", {vm.ref().name()},
+          absl::StrCat("vmeventd reports: ", absl::StrJoin(vm.problems(), "; ", text), "."),
           "vmevents vms");
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
       const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
-      const std::string directory = socket.path().substr(0, socket.path().rfind('/'));
+      const std::string directory =
+          QuoteForShell(socket.path().substr(0, socket.path().rfind('/')));
       const std::string user = DaemonUser();
-      const std::string what = absl::StrCat("vmeventd says: ", socket.problem().text(), ".");
-      const std::string path = QuoteForShell(socket.path());
-      if (!forbidden) {
-        Add("problem", socket.path(), what, absl::StrCat("ss -xlp | grep -F ", path), Place::kShell,
-            "ss -xlp");
-        continue;
-      }
-      const std::string line =
-          absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", QuoteForShell(directory),
-                       " && setfacl -m u:", user, ":rw ");
-      Add("rights", socket.path(), what, line + path, Place::kShell,
-          absl::StrCat(line, QuoteForShell(directory), "/*"));
+      Add(forbidden ? "rights" : "problem", {socket.path()},
+          absl::StrCat("vmeventd reports: ", socket.problem().text(), "."),
+          forbidden ? absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", directory,
+                                   " && setfacl -m u:", user, ":rw ", directory, "/*")
+                    : absl::StrCat("ss -xlp | grep -F ", directory));
     }
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       if (connection.connected()) continue;
-      Add("libvirt", connection.uri(),
+      Add("libvirt", {connection.uri()},
           absl::StrCat("vmeventd is not connected to this libvirt: ", connection.problem().text(),
                        Stop(connection.problem().text())),
           ListDomains(connection.uri()));
@@ -627,21 +642,12 @@ class Doctor {
   const SocketIndex sockets_;
   Diagnosis diagnosis_;
   std::map<std::string, size_t> by_cause_;  // the index of the finding
-  size_t added_ = 0;                        // index of the last Add()'s finding
-  std::string continue_;                    // the line for all QEMUs that a signal stopped
-  std::string elsewhere_;                   // the QEMUs of other network namespaces
-  std::set<int64_t> explained_;             // the QEMUs of which a finding says enough, by pid
+  std::vector<std::string> pids_;           // by finding: of its subjects
+  std::vector<std::string> names_;          // by finding: of its first subject
+  std::set<int64_t> explained_;             // the QEMUs that a finding explains, by pid
 };
 
 }  // namespace
-
-std::string QuoteForShell(absl::string_view word) {
-  const bool harmless = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
-    return absl::ascii_isalnum(c) || absl::StrContains("_-./:@%+=,", absl::string_view(&c, 1));
-  });
-  if (harmless) return std::string(word);
-  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
-}
 
 Diagnosis Diagnose(const NodeFacts& facts) { return Doctor(facts).Finish(); }
 

@@ -1,12 +1,13 @@
 #include "client/doctor/doctor.h"
 
 #include <dirent.h>
+#include <grp.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <memory>
 #include <sstream>
 #include <utility>
@@ -30,16 +31,16 @@ namespace {
 
 constexpr size_t kMaxArgumentBytes = 1 << 20;
 
-// Calls `take` with each entry whose name is a number. False: the directory cannot be read.
-bool ForEachNumber(const std::string& directory, const std::function<void(int64_t)>& take) {
+// The names in a directory; unset: it cannot be read.
+std::optional<std::vector<std::string>> NamesIn(const std::string& directory) {
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(directory.c_str()), closedir);
-  if (entries == nullptr) return false;
+  if (entries == nullptr) return std::nullopt;
+  std::vector<std::string> names;
   // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own.
   while (const dirent* entry = readdir(entries.get())) {
-    int64_t number = 0;
-    if (absl::SimpleAtoi(static_cast<const char*>(entry->d_name), &number)) take(number);
+    names.emplace_back(static_cast<const char*>(entry->d_name));
   }
-  return true;
+  return names;
 }
 
 std::string ReadLink(const std::string& path) {
@@ -61,32 +62,58 @@ bool ParseStat(absl::string_view stat, NodeProcess* process) {
   return true;
 }
 
-uint64_t DescriptorLimit(absl::string_view limits) {
-  for (absl::string_view line : absl::StrSplit(limits, '\n')) {
-    if (!absl::ConsumePrefix(&line, "Max open files")) continue;
-    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ', absl::SkipWhitespace());
-    uint64_t limit = 0;
-    if (!words.empty() && absl::SimpleAtoi(words[0], &limit)) return limit;
-    return std::numeric_limits<uint64_t>::max();  // "unlimited"
+// The words behind `name` in its line of a file in /proc; empty: there is no such line.
+std::vector<std::string> WordsOf(const std::string& file, absl::string_view name) {
+  const std::string text = ReadSmallFile(file).value_or("");
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (absl::ConsumePrefix(&line, name)) {
+      return absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipWhitespace());
+    }
   }
-  return 0;
+  return {};
 }
 
 void ReadSockets(const std::string& directory, NodeProcess* process) {
-  process->sees_descriptors = ForEachNumber(directory, [&](int64_t number) {
-    const std::string target = ReadLink(absl::StrCat(directory, "/", number));
+  const auto names = NamesIn(directory);
+  process->sees_descriptors = names.has_value();
+  for (const std::string& name : names.value_or(std::vector<std::string>())) {
+    const std::string target = ReadLink(absl::StrCat(directory, "/", name));
     absl::string_view inode = target;
     uint32_t value = 0;
+    int descriptor = 0;
     if (absl::ConsumePrefix(&inode, "socket:[") && absl::ConsumeSuffix(&inode, "]") &&
-        absl::SimpleAtoi(inode, &value)) {
-      process->sockets[static_cast<int>(number)] = value;
+        absl::SimpleAtoi(inode, &value) && absl::SimpleAtoi(name, &descriptor)) {
+      process->sockets[descriptor] = value;
     }
-  });
+  }
+}
+
+bool IsDirectory(const std::string& path) {
+  struct stat info = {};
+  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+// Reads the rights of a daemon, at `directory` of /proc.
+void ReadRights(const std::string& directory, NodeProcess* daemon) {
+  constexpr uint64_t kReadsAll = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH;
+  const std::string status = absl::StrCat(directory, "/status");
+  const auto limit = WordsOf(absl::StrCat(directory, "/limits"), "Max open files");
+  if (!limit.empty() && !absl::SimpleAtoi(limit[0], &daemon->descriptor_limit)) {
+    daemon->descriptor_limit = UINT64_MAX;  // "unlimited"
+  }
+  const auto capabilities = WordsOf(status, "CapEff:");
+  uint64_t bits = 0;
+  daemon->reads_all_files = capabilities.empty() || !absl::SimpleHexAtoi(capabilities[0], &bits) ||
+                            (bits & kReadsAll) != 0;
+  daemon->groups = WordsOf(status, "Groups:");
+  const std::string inside = absl::StrCat(directory, "/root");
+  daemon->misses_logs = IsDirectory(kLibvirtLogs) && IsDirectory(inside) &&
+                        !IsDirectory(absl::StrCat(inside, kLibvirtLogs));
 }
 
 // False: it has ended, or is no process with a program.
-bool ReadProcess(const std::string& proc, int64_t pid, NodeProcess* process) {
-  const std::string directory = absl::StrCat(proc, "/", pid);
+bool ReadProcess(int64_t pid, NodeProcess* process) {
+  const std::string directory = absl::StrCat("/proc/", pid);
   const auto stat = ReadSmallFile(absl::StrCat(directory, "/stat"));
   const auto arguments = ReadSmallFile(absl::StrCat(directory, "/cmdline"), kMaxArgumentBytes);
   if (!stat.ok() || !arguments.ok() || arguments->empty()) return false;
@@ -96,59 +123,40 @@ bool ReadProcess(const std::string& proc, int64_t pid, NodeProcess* process) {
   struct stat owner = {};
   if (::stat(directory.c_str(), &owner) == 0) process->user = UserName(owner.st_uid);
   process->network_namespace = ReadLink(absl::StrCat(directory, "/ns/net"));
-  const auto limits = ReadSmallFile(absl::StrCat(directory, "/limits"));
-  if (limits.ok()) process->descriptor_limit = DescriptorLimit(*limits);
+  if (process->program == kDaemonProgram) ReadRights(directory, process);
   ReadSockets(absl::StrCat(directory, "/fd"), process);
   return true;
 }
 
-// All visible processes, by pid, except kernel threads and zombies. A process that ends meanwhile
-// is left out.
+// All visible processes, by pid, except kernel threads, zombies, and those that end meanwhile.
 std::vector<NodeProcess> ReadProcesses() {
-  const std::string proc = "/proc";
-  std::vector<int64_t> pids;
-  ForEachNumber(proc, [&pids](int64_t pid) { pids.push_back(pid); });
-  std::sort(pids.begin(), pids.end());
+  std::set<int64_t> pids;
+  for (const std::string& name : NamesIn("/proc").value_or(std::vector<std::string>())) {
+    int64_t pid = 0;
+    if (absl::SimpleAtoi(name, &pid)) pids.insert(pid);
+  }
   std::vector<NodeProcess> processes;
   for (const int64_t pid : pids) {
     NodeProcess process;
-    if (ReadProcess(proc, pid, &process)) processes.push_back(std::move(process));
+    if (ReadProcess(pid, &process)) processes.push_back(std::move(process));
   }
   return processes;
 }
 
-bool IsDirectory(const std::string& path) {
-  struct stat info = {};
-  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-// The names in a directory; none of one that cannot be read.
-std::vector<std::string> NamesIn(const std::string& directory) {
-  std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(directory.c_str()), closedir);
-  if (entries == nullptr) return names;
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own.
-  while (const dirent* entry = readdir(entries.get())) {
-    names.emplace_back(static_cast<const char*>(entry->d_name));
-  }
-  return names;
-}
-
 // The sockets that a --watch takes.
 std::map<UnixSocketFile, std::string> SocketsOf(const WatchSpec& spec) {
+  const std::vector<std::string> none;
   std::vector<std::string> directories;
-  if (spec.has_directories()) {
-    for (const std::string& name : NamesIn(spec.root())) {
-      if (std::optional<std::string> found = spec.DirectoryOf(name)) {
-        directories.push_back(*std::move(found));
-      }
+  if (!spec.has_directories()) directories.push_back(spec.directory);
+  for (const std::string& name :
+       spec.has_directories() ? NamesIn(spec.root()).value_or(none) : none) {
+    if (std::optional<std::string> found = spec.DirectoryOf(name)) {
+      directories.push_back(*std::move(found));
     }
-  } else {
-    directories.push_back(spec.directory);
   }
   std::map<UnixSocketFile, std::string> sockets;
   for (const std::string& directory : directories) {
-    for (const std::string& name : NamesIn(directory)) {
+    for (const std::string& name : NamesIn(directory).value_or(none)) {
       std::string path = absl::StrCat(directory, "/", name);
       struct stat info = {};
       if (spec.VmName(path).has_value() && lstat(path.c_str(), &info) == 0 &&
@@ -169,17 +177,13 @@ std::set<uint32_t> WaitedAt(const NodeFacts& facts) {
   return inodes;
 }
 
-// Texts of a Place: what stands before its line, and its name for programs.
-struct PlaceTexts {
+// By Place: the text before its line, and its name for programs.
+constexpr struct {
   const char* before;
   const char* name;
-};
-const PlaceTexts& TextsOf(Place place) {
-  static constexpr PlaceTexts kTexts[] = {{"paste:", "shell"},
-                                          {"in /etc/vmeventd/vmeventd.conf:", "vmeventd.conf"},
-                                          {"arguments of QEMU:", "qemu"}};
-  return kTexts[static_cast<size_t>(place)];
-}
+} kPlaces[] = {{"paste:", "shell"},
+               {"in /etc/vmeventd/vmeventd.conf:", "vmeventd.conf"},
+               {"arguments of QEMU:", "qemu"}};
 
 // Subjects that people read; programs get all.
 constexpr size_t kMaxNamed = 40;
@@ -224,6 +228,10 @@ absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const ConfiguredSources&
   NodeFacts facts;
   facts.is_root = geteuid() == 0;
   facts.has_systemd = IsDirectory("/run/systemd/system");
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): this program reads no other group meanwhile.
+  if (const group* const found = getgrnam("systemd-journal"); found != nullptr) {
+    facts.journal_group = absl::StrCat(found->gr_gid);
+  }
   std::vector<WatchSpec> watches = configured.watches;
   facts.follows_libvirt = configured.libvirt;
   if (daemon.reachable()) {
@@ -275,20 +283,28 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
     for (const std::string& line : WrapText(EscapeForTerminal(finding.what), width - 4)) {
       absl::StrAppend(&text, "    ", line, "\n");
     }
-    absl::StrAppend(&text, "    ", painter.Paint(TextsOf(finding.place).before, Color::kDim), " ",
-                    EscapeForTerminal(finding.line), "\n\n");
+    absl::StrAppend(&text, "    ",
+                    painter.Paint(kPlaces[static_cast<size_t>(finding.place)].before, Color::kDim),
+                    " ", EscapeForTerminal(finding.line), "\n\n");
   }
-  const size_t found = diagnosis.findings.size();
   std::string summary = absl::StrCat(diagnosis.asked, ". ");
-  if (diagnosis.is_here) {
-    absl::StrAppend(&summary, diagnosis.qemus, diagnosis.qemus == 1 ? " QEMU" : " QEMUs",
-                    " here: vmeventd follows ", diagnosis.followed, ", may follow ",
-                    diagnosis.usable - diagnosis.followed, " more, cannot follow ",
-                    diagnosis.qemus - diagnosis.usable, ". ");
+  const auto add = [&summary](size_t count, const char* what) {
+    if (count > 0) absl::StrAppend(&summary, ", ", count, what);
+  };
+  if (!diagnosis.is_here) {
+    summary += "Its QEMUs were not looked at: run `vmevents doctor` there. ";
+  } else if (diagnosis.qemus == 0) {
+    summary += "No QEMU runs here. ";
   } else {
-    absl::StrAppend(&summary, "Its QEMUs were not looked at: run `vmevents doctor` there. ");
+    absl::StrAppend(&summary, Count(diagnosis.qemus, "QEMU"), " here: ", diagnosis.followed,
+                    " followed");
+    add(diagnosis.usable - diagnosis.followed, " that can be followed");
+    add(diagnosis.qemus - diagnosis.usable, " that cannot be followed");
+    summary += ". ";
   }
-  absl::StrAppend(&summary, found, found == 1 ? " finding." : " findings.");
+  absl::StrAppend(&summary,
+                  diagnosis.findings.empty() ? "No" : absl::StrCat(diagnosis.findings.size()),
+                  diagnosis.findings.size() == 1 ? " finding." : " findings.");
   for (const std::string& line : WrapText(EscapeForTerminal(summary), width)) {
     absl::StrAppend(&text, line, "\n");
   }
@@ -302,7 +318,7 @@ std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis) {
     object["finding"] = finding.kind;
     object["subjects"] = finding.subjects;
     object["what"] = finding.what;
-    object["place"] = TextsOf(finding.place).name;
+    object["place"] = kPlaces[static_cast<size_t>(finding.place)].name;
     object["line"] = finding.line;
     objects.push_back(JsonText(object));
   }

@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "client/connect/server_address.h"
 #include "client/doctor/unix_sockets.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/specs.h"
@@ -31,8 +33,14 @@ struct NodeProcess {
   std::string network_namespace;    // names it; empty: not visible
   bool sees_descriptors = false;    // `sockets` is known
   std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
+  // Of a vmeventd alone:
   uint64_t descriptor_limit = 0;    // 0: not known
+  bool reads_all_files = true;      // it has CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH
+  std::vector<std::string> groups;  // their numbers
+  bool misses_logs = false;         // the host has libvirt's logs, and its container has not
 };
+inline constexpr char kDaemonProgram[] = "vmeventd";
+inline constexpr char kLibvirtLogs[] = "/var/log/libvirt/qemu";
 
 // The answer of the daemon, or `failure` if there is none.
 struct DaemonAnswer {
@@ -68,10 +76,11 @@ struct NodeFacts {
   std::string command = "vmevents doctor";  // asks the same daemon
   bool follows_libvirt = false;  // the daemon does, or will where its configuration holds
   bool has_systemd = false;      // it runs this host
+  std::string journal_group;     // number of the group systemd-journal; empty: there is none
   DaemonAnswer daemon;
 };
 
-// Destination of the line that cures a finding.
+// Destination of the line that fixes a finding.
 enum class Place { kShell, kConfiguration, kQemu };
 
 struct Finding {
@@ -91,8 +100,10 @@ struct Diagnosis {
   std::vector<Finding> findings;
 };
 
-// The word as a shell takes it.
-std::string QuoteForShell(absl::string_view word);
+// "1 QEMU", "2 QEMUs".
+inline std::string Count(size_t count, const char* what) {
+  return absl::StrCat(count, " ", what, count == 1 ? "" : "s");
+}
 
 // Texts may hold any bytes.
 Diagnosis Diagnose(const NodeFacts& facts);
@@ -111,6 +122,12 @@ absl::StatusOr<ConfiguredSources> SourcesOfConfiguration(const std::string& cont
 constexpr absl::Duration kSecondLook = absl::Seconds(1);
 absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const ConfiguredSources& configured,
                                    const std::function<void(absl::Duration)>& wait);
+
+// The reason why TLS with a server fails, where gRPC reports only OpenSSL's error numbers: one
+// sentence without a full stop, safe for a terminal; empty: it found no fault. Connects to the TCP
+// address, with or without TLS as that specifies. Blocks for at most 6 s. The caller must ignore
+// SIGPIPE.
+std::string ExplainTlsFault(const ServerAddress& address);
 
 // The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);

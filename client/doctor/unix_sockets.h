@@ -39,7 +39,7 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets();
 // Reads them from /proc/net/unix, which each kernel has: without `pending` and `peer`.
 absl::StatusOr<std::vector<UnixSocket>> ReadUnixSocketsOfProc();
 
-// Parses that file. What is no line of a socket is left out. Pure.
+// Parses that file, and skips lines that are not of a socket. Pure.
 std::vector<UnixSocket> ParseProcNetUnix(absl::string_view text);
 
 // Appends the sockets of one answer of the kernel, a row of netlink messages. True: it was the

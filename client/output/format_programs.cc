@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/text.h"
-#include "client/output/enum_names.h"
+#include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "google/protobuf/util/json_util.h"
@@ -37,93 +37,6 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
 
 std::string JsonText(const nlohmann::ordered_json& json) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
-std::string JsonFormatter::Show(const std::string& json) const {
-  return yaml_ ? absl::StrCat("---\n", YamlOfJson(json)) : absl::StrCat(json, "\n");
-}
-
-absl::StatusOr<std::string> JsonFormatter::One(const google::protobuf::Message& message,
-                                               const MessageNode& node) const {
-  const absl::StatusOr<std::string> json = ToJson(message, node);
-  if (!json.ok()) return json.status();
-  return Show(*json);
-}
-
-namespace {
-
-// The texts that `show` makes of each, one after another.
-template <typename List, typename Show>
-absl::StatusOr<std::string> ShowEach(const List& list, const Show& show) {
-  std::string out;
-  for (const auto& one : list) {
-    absl::StatusOr<std::string> text = show(one);
-    if (!text.ok()) return text;
-    out += *text;
-  }
-  return out;
-}
-
-}  // namespace
-
-absl::StatusOr<std::string> JsonFormatter::FormatEvents(Events events) {
-  return ShowEach(events, [this](const NodeEvent& one) { return One(one.event, one.node); });
-}
-
-absl::StatusOr<std::string> JsonFormatter::FormatVms(Vms vms) {
-  return ShowEach(vms, [this](const NodeVm& one) -> absl::StatusOr<std::string> {
-    if (!one.ends) return this->One(one.vm, one.node);
-    const absl::StatusOr<std::string> vm = ToJson(one.vm, one.node);
-    const absl::StatusOr<std::string> end = ToJson(one.last_end);
-    if (!vm.ok()) return vm.status();
-    if (!end.ok()) return end.status();
-    return Show(absl::StrCat(vm->substr(0, vm->size() - 1), ",\"ends\":", *one.ends,
-                             *one.ends > 0 ? absl::StrCat(",\"last_end\":", *end) : "", "}"));
-  });
-}
-
-absl::StatusOr<std::string> JsonFormatter::FormatWhy(const VmStory& story) {
-  std::string json = absl::StrCat("{\"name\":", JsonText(story.name));
-  if (story.vm) {
-    const absl::StatusOr<std::string> vm = ToJson(story.vm->vm, story.vm->node);
-    if (!vm.ok()) return vm.status();
-    absl::StrAppend(&json, ",\"vm\":", *vm);
-  }
-  if (story.end) {
-    const absl::StatusOr<std::string> end = ToJson(story.end->event, story.end->node);
-    if (!end.ok()) return end.status();
-    absl::StrAppend(&json, ",\"last_end\":", *end);
-  }
-  nlohmann::ordered_json ends = nlohmann::ordered_json::object();
-  for (const auto& [shutdown_class, count] : story.ends) ends[ShortName(shutdown_class)] = count;
-  return Show(absl::StrCat(json, ",\"ends_in_24h\":", JsonText(ends), "}"));
-}
-
-absl::StatusOr<std::string> JsonFormatter::FormatIntents(Vms vms) {
-  return ShowEach(vms, [this](const NodeVm& one) -> absl::StatusOr<std::string> {
-    const absl::StatusOr<std::string> intent = ToJson(one.vm.intent());
-    const absl::StatusOr<std::string> ref = ToJson(one.vm.ref());
-    if (!intent.ok()) return intent.status();
-    if (!ref.ok()) return ref.status();
-    return Show(absl::StrCat("{\"vm\":", *ref, ",", intent->substr(1)));
-  });
-}
-
-absl::StatusOr<std::string> JsonFormatter::FormatStreams(const Streams& streams) {
-  return ShowEach(streams, [this](const v1::Stream& stream) -> absl::StatusOr<std::string> {
-    const absl::StatusOr<std::string> json = ToJson(stream);
-    if (!json.ok()) return json.status();
-    return Show(*json);
-  });
-}
-
-absl::StatusOr<std::string> JsonFormatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
-  return ShowEach(nodes, [&](const v1::NodeHeartbeat& node) -> absl::StatusOr<std::string> {
-    const absl::StatusOr<std::string> json = ToJson(node);
-    if (!json.ok()) return json.status();
-    return Show(absl::StrCat(json->substr(0, json->size() - 1), ",\"lag\":\"", LagOf(node),
-                             "\",\"state\":\"", StateName(StateOf(node, now)), "\"}"));
-  });
 }
 
 namespace {
@@ -220,6 +133,34 @@ std::string YamlOfJson(absl::string_view json) {
 
 namespace {
 
+// A JSON object that is put together; the first error is its result.
+class JsonObject {
+ public:
+  // Adds the members of an object, before which there may be none.
+  JsonObject& AddAll(const absl::StatusOr<std::string>& object) {
+    status_.Update(object.status());
+    if (object.ok() && *object != "{}") Append(object->substr(1, object->size() - 2));
+    return *this;
+  }
+  JsonObject& Add(absl::string_view key, const absl::StatusOr<std::string>& value) {
+    status_.Update(value.status());
+    if (value.ok()) Append(absl::StrCat("\"", key, "\":", *value));
+    return *this;
+  }
+  absl::StatusOr<std::string> Take() const {
+    if (!status_.ok()) return status_;
+    return absl::StrCat("{", members_, "}");
+  }
+
+ private:
+  void Append(absl::string_view members) {
+    absl::StrAppend(&members_, members_.empty() ? "" : ",", members);
+  }
+
+  absl::Status status_;
+  std::string members_;
+};
+
 std::string NameLine(const std::string& name) {
   return absl::StrCat(EscapeForTerminal(name), "\n");
 }
@@ -231,49 +172,103 @@ std::string LineOf(const MessageNode& node, const std::string& name) {
   return absl::StrCat(cluster, EscapeForTerminal(node.name), "/", NameLine(name));
 }
 
+// The texts that `show` makes of each, one after another.
+template <typename List, typename Show>
+absl::StatusOr<std::string> ShowEach(const List& list, const Show& show) {
+  std::string out;
+  for (const auto& one : list) {
+    absl::StatusOr<std::string> text = show(one);
+    if (!text.ok()) return text;
+    out += *text;
+  }
+  return out;
+}
+
 }  // namespace
 
-absl::StatusOr<std::string> NameFormatter::FormatEvents(Events events) {
-  return ShowEach(events, [](const NodeEvent& one) {
-    return one.event.has_vm() ? LineOf(one.node, one.event.vm().name()) : "";
+template <typename MakeJson>
+absl::StatusOr<std::string> ProgramFormatter::Show(const std::string& line,
+                                                   const MakeJson& make_json) const {
+  if (form_ == Form::kName) return line;
+  const absl::StatusOr<std::string> json = make_json();
+  if (!json.ok()) return json;
+  return form_ == Form::kYaml ? absl::StrCat("---\n", YamlOfJson(*json))
+                              : absl::StrCat(*json, "\n");
+}
+
+absl::StatusOr<std::string> ProgramFormatter::FormatEvents(Events events) {
+  return ShowEach(events, [this](const NodeEvent& one) {
+    return Show(one.event.has_vm() ? LineOf(one.node, one.event.vm().name()) : "",
+                [&] { return ToJson(one.event, one.node); });
   });
 }
 
-absl::StatusOr<std::string> NameFormatter::FormatVms(Vms vms) {
-  return ShowEach(vms, [](const NodeVm& vm) { return LineOf(vm.node, vm.vm.ref().name()); });
+absl::StatusOr<std::string> ProgramFormatter::FormatVms(Vms vms) {
+  return ShowEach(vms, [this](const NodeVm& one) {
+    return Show(LineOf(one.node, one.vm.ref().name()), [&] {
+      JsonObject json;
+      json.AddAll(ToJson(one.vm, one.node));
+      if (one.ends) json.Add("ends", absl::StrCat(*one.ends));
+      if (one.ends.value_or(0) > 0) json.Add("last_end", ToJson(one.last_end));
+      return json.Take();
+    });
+  });
 }
 
-absl::StatusOr<std::string> NameFormatter::FormatWhy(const VmStory& story) {
-  return LineOf(story.vm ? story.vm->node : story.end->node, story.name);
-}
-absl::StatusOr<std::string> NameFormatter::FormatIntent(const v1::Intent& intent) {
-  return NameLine(intent.intent_id());
-}
-absl::StatusOr<std::string> NameFormatter::FormatIntents(Vms vms) {
-  return ShowEach(vms, [](const NodeVm& vm) { return NameLine(vm.vm.intent().intent_id()); });
-}
-absl::StatusOr<std::string> NameFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
-  return NameLine(info.node());
-}
-absl::StatusOr<std::string> NameFormatter::FormatStreams(const Streams& streams) {
-  return ShowEach(streams, [](const v1::Stream& stream) { return NameLine(stream.stream_id()); });
-}
-absl::StatusOr<std::string> JsonFormatter::FormatHealth(absl::string_view service,
-                                                        const Health& health) {
-  const absl::StatusOr<std::string> json = ToJson(health);
-  if (!json.ok() || service.empty()) return json.ok() ? Show(*json) : json;
-  return Show(absl::StrCat("{\"service\":\"", service, "\",", json->substr(1)));
+absl::StatusOr<std::string> ProgramFormatter::FormatWhy(const VmStory& story) {
+  return Show(LineOf(story.vm ? story.vm->node : story.end->node, story.name), [&] {
+    JsonObject json;
+    json.Add("name", JsonText(story.name));
+    if (story.vm) json.Add("vm", ToJson(story.vm->vm, story.vm->node));
+    if (story.end) json.Add("last_end", ToJson(story.end->event, story.end->node));
+    nlohmann::ordered_json ends = nlohmann::ordered_json::object();
+    for (const auto& [shutdown_class, count] : story.ends) ends[ShortName(shutdown_class)] = count;
+    return json.Add("ends_in_24h", JsonText(ends)).Take();
+  });
 }
 
-absl::StatusOr<std::string> NameFormatter::FormatHealth(absl::string_view service,
-                                                        const Health& health) {
-  if (!service.empty()) return NameLine(std::string(service));
-  return NameLine(Health::ServingStatus_Name(health.status()));
+absl::StatusOr<std::string> ProgramFormatter::FormatIntent(const v1::Intent& intent) {
+  return Show(NameLine(intent.intent_id()), [&] { return ToJson(intent); });
 }
-absl::StatusOr<std::string> NameFormatter::FormatFleet(const Heartbeats& nodes,
-                                                       absl::Time /*now*/) {
-  return ShowEach(nodes, [](const v1::NodeHeartbeat& node) {
-    return absl::StrCat(EscapeForTerminal(node.cluster()), "/", NameLine(node.node()));
+
+absl::StatusOr<std::string> ProgramFormatter::FormatIntents(Vms vms) {
+  return ShowEach(vms, [this](const NodeVm& one) {
+    return Show(NameLine(one.vm.intent().intent_id()), [&] {
+      return JsonObject().Add("vm", ToJson(one.vm.ref())).AddAll(ToJson(one.vm.intent())).Take();
+    });
+  });
+}
+
+absl::StatusOr<std::string> ProgramFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
+  return Show(NameLine(info.node()), [&] { return ToJson(info); });
+}
+
+absl::StatusOr<std::string> ProgramFormatter::FormatStreams(const Streams& streams) {
+  return ShowEach(streams, [this](const v1::Stream& stream) {
+    return Show(NameLine(stream.stream_id()), [&] { return ToJson(stream); });
+  });
+}
+
+absl::StatusOr<std::string> ProgramFormatter::FormatHealth(absl::string_view service,
+                                                           const Health& health) {
+  const std::string name =
+      service.empty() ? Health::ServingStatus_Name(health.status()) : std::string(service);
+  return Show(NameLine(name), [&] {
+    JsonObject json;
+    if (!service.empty()) json.Add("service", JsonText(std::string(service)));
+    return json.AddAll(ToJson(health)).Take();
+  });
+}
+
+absl::StatusOr<std::string> ProgramFormatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
+  return ShowEach(nodes, [&](const v1::NodeHeartbeat& node) {
+    return Show(absl::StrCat(EscapeForTerminal(node.cluster()), "/", NameLine(node.node())), [&] {
+      return JsonObject()
+          .AddAll(ToJson(node))
+          .Add("lag", absl::StrCat("\"", LagOf(node), "\""))
+          .Add("state", JsonText(StateName(StateOf(node, now))))
+          .Take();
+    });
   });
 }
 

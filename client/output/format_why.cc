@@ -5,15 +5,14 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
-#include "client/output/enum_names.h"
+#include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/time_text.h"
 
@@ -24,6 +23,7 @@ constexpr size_t kEvidenceClock = 12;  // 12:00:00.123
 constexpr size_t kTogether = 60;       // limit of a line of evidence of one moment
 
 std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
+  if (shutdown.cause() == v1::SHUTDOWN_CAUSE_NEVER_RAN) return "FAILED TO START";
   const char* doubt = shutdown.caveats_size() > 0 ? "?" : "";
   switch (shutdown.shutdown_class()) {
     case v1::SHUTDOWN_CLASS_USER:
@@ -39,61 +39,6 @@ std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
   }
 }
 
-// "bash (pid 7, uid 0, /system.slice/x.service)", at the beginning of a sentence.
-std::string SenderWords(const v1::SignalSender& sender) {
-  if (sender.kernel()) return "The kernel";
-  if (sender.command().empty()) return absl::StrCat("Process ", sender.pid());
-  std::string words =
-      absl::StrCat(SenderName(sender), " (pid ", sender.pid(), ", uid ", sender.uid());
-  if (sender.cgroup().size() > 1) {
-    absl::StrAppend(&words, ", ", EscapeForTerminal(sender.cgroup()));
-  }
-  return absl::StrCat(words, ")", sender.of_qemu() ? ", of QEMU itself," : "");
-}
-
-std::string CrashSentence(const v1::ShutdownDetail& shutdown) {
-  const int signal = shutdown.exit_signal().number();
-  std::string text = signal != 0 ? absl::StrCat("QEMU was killed by ", SignalName(signal),
-                                                ": a crash of QEMU itself.")
-                                 : absl::StrCat("QEMU gave up with exit code ",
-                                                shutdown.exit_code(), ": an error of its own.");
-  if (shutdown.has_sender()) {
-    return absl::StrCat(text, " ", SenderWords(shutdown.sender()), " sent the signal.");
-  }
-  return shutdown.has_intent() ? text : text + " Nobody on the host asked for it.";
-}
-
-// The sentence of the event's message, which has the class before it and the evidence behind it.
-std::string MessageSentence(const v1::Event& stopped) {
-  const v1::ShutdownDetail& shutdown = stopped.shutdown();
-  absl::string_view text = stopped.message();
-  absl::ConsumePrefix(&text, absl::StrCat(ShortName(shutdown.shutdown_class()), ": "));
-  text = text.substr(0, text.find(". Seen: "));
-  // The intent stands on a line of its own.
-  const v1::Intent& intent = shutdown.intent();
-  absl::ConsumeSuffix(&text,
-                      absl::StrCat(", as ", intent.actor(), " intended (", intent.reason(), ")"));
-  std::string sentence = text.empty() ? CauseWords(shutdown.cause()) : EscapeForTerminal(text);
-  sentence[0] = absl::ascii_toupper(static_cast<unsigned char>(sentence[0]));
-  return absl::EndsWith(sentence, ".") ? sentence : sentence + ".";
-}
-
-std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
-  switch (caveat) {
-    case v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED:
-      return " A guest agent was connected, by which the host may have asked for it.";
-    case v1::SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE:
-      return " A guest agent may have been connected, by which the host may have asked for it.";
-    case v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER:
-      return absl::StrCat(" The host had pressed the power button ",
-                          AgeText(FromProto(shutdown.powerdown_age())), " earlier.");
-    case v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN:
-      return " The host was shutting down, and may have asked for it.";
-    default:
-      return "";
-  }
-}
-
 // Appends lines of at most `width` columns, the first behind `first`; 0: one line.
 void AddLines(const std::string& first, absl::string_view text, size_t width, std::string* out) {
   const size_t indent = first.size();
@@ -103,15 +48,6 @@ void AddLines(const std::string& first, absl::string_view text, size_t width, st
     absl::StrAppend(out, margin, line, "\n");
     margin = std::string(indent, ' ');
   }
-}
-
-// A name as a shell takes it.
-std::string ForShell(const std::string& name) {
-  const bool plain = std::all_of(name.begin(), name.end(), [](char c) {
-    return absl::ascii_isalnum(c) || absl::StrContains("_-.+@", c);
-  });
-  if (plain && !absl::StartsWith(name, "-")) return name;
-  return absl::StrCat("-- '", absl::StrReplaceAll(EscapeForTerminal(name), {{"'", "'\\''"}}), "'");
 }
 
 std::string ForMarkdown(absl::string_view text) {
@@ -156,44 +92,6 @@ std::string EvidenceLines(const v1::ShutdownDetail& shutdown, absl::CivilDay day
   return lines;
 }
 
-}  // namespace
-
-std::string EndSentence(const v1::Event& stopped) {
-  const v1::ShutdownDetail& shutdown = stopped.shutdown();
-  const int signal =
-      shutdown.has_sender() ? shutdown.sender().signal() : shutdown.exit_signal().number();
-  std::string text;
-  switch (shutdown.cause()) {
-    case v1::SHUTDOWN_CAUSE_HOST_SIGNAL:
-    case v1::SHUTDOWN_CAUSE_HOST_KILL:
-    case v1::SHUTDOWN_CAUSE_QEMU_KILLED:
-      if (shutdown.has_sender()) {
-        text = absl::StrCat(SenderWords(shutdown.sender()), " sent QEMU ", SignalName(signal), ".");
-      } else if (signal != 0) {
-        text = absl::StrCat("QEMU was ended by ", SignalName(signal), "; sender not recorded.");
-      } else {
-        text = "The host sent QEMU a signal to end; which one and its sender are not recorded.";
-      }
-      break;
-    case v1::SHUTDOWN_CAUSE_QEMU_CRASHED:
-      text = CrashSentence(shutdown);
-      break;
-    case v1::SHUTDOWN_CAUSE_HOST_POWERDOWN:
-      text = MessageSentence(stopped);
-      if (shutdown.has_powerdown_age()) {
-        text = absl::StrCat("The host pressed the power button, and the guest obeyed after ",
-                            DurationText(FromProto(shutdown.powerdown_age())), ".");
-      }
-      break;
-    default:
-      text = MessageSentence(stopped);
-  }
-  for (const int caveat : shutdown.caveats()) text += CaveatSentence(caveat, shutdown);
-  return text;
-}
-
-namespace {
-
 // Writes one story.
 class StoryText {
  public:
@@ -201,7 +99,7 @@ class StoryText {
       : story_(story),
         style_(style),
         painter_(style.color),
-        width_(style.wide ? 0 : style.width),
+        width_(style.wide || style.markdown ? 0 : style.width),
         now_(style.now ? style.now() : absl::Now()),
         node_(story.vm ? story.vm->node : story.end->node),
         moved_(story.end &&
@@ -236,10 +134,11 @@ class StoryText {
   std::string DayAndTime(absl::Time time) const {
     return absl::FormatTime("%a %Y-%m-%d %H:%M:%S %Z", time, style_.zone);
   }
-  // "09:58:07" of today, or with its date.
+  // "09:58:07" of today, or with its date, as a ticket is read later.
   std::string Since(absl::Time time) const {
     const bool today = absl::ToCivilDay(time, style_.zone) == absl::ToCivilDay(now_, style_.zone);
-    return today ? absl::FormatTime("%H:%M:%S", time, style_.zone) : DayAndTime(time);
+    return today && !style_.markdown ? absl::FormatTime("%H:%M:%S", time, style_.zone)
+                                     : DayAndTime(time);
   }
   std::string Ago(absl::Time time) const { return absl::StrCat(AgeText(now_ - time), " ago"); }
 
@@ -251,9 +150,12 @@ class StoryText {
       return absl::StrCat("since ", DayAndTime(start), ", its start ", Ago(start));
     }
     const absl::Time time = FromProto(story_.end->event.observe_time());
+    const v1::EndNumbers& numbers = story_.end->event.shutdown().numbers();
     return absl::StrCat(
         DayAndTime(time), " (", Ago(time), ")",
-        story_.started ? absl::StrCat(", after running ", AgeText(time - *story_.started)) : "");
+        numbers.ran_for().seconds() > 0
+            ? absl::StrCat(", after running ", AgeText(FromProto(numbers.ran_for())))
+            : "");
   }
 
   std::string End() const {
@@ -261,12 +163,13 @@ class StoryText {
     const v1::ShutdownDetail& shutdown = end.shutdown();
     std::string text;
     if (shutdown.has_intent()) AddLines("  ", IntentWords(shutdown.intent()), width_, &text);
-    AddLines("  ", EndSentence(end), width_, &text);
+    AddLines("  ", EndSentence(shutdown, end.message()), width_, &text);
     const absl::CivilDay day = absl::ToCivilDay(FromProto(end.observe_time()), style_.zone);
-    return absl::StrCat(
-        text, EvidenceLines(shutdown, day, style_.zone, width_, painter_),
-        LastWords(shutdown.last_words()), "  rule ", EscapeForTerminal(shutdown.rule()), " (class ",
-        ShortName(shutdown.shutdown_class()), ", cause ", CauseWords(shutdown.cause()), ")\n");
+    return absl::StrCat(text, EvidenceLines(shutdown, day, style_.zone, width_, painter_),
+                        LastWords(shutdown.last_words()), MemoryLine(shutdown.numbers()), "  rule ",
+                        EscapeForTerminal(shutdown.rule()), " (class ",
+                        ShortName(shutdown.shutdown_class()), ", cause ",
+                        CauseWords(shutdown.cause()), ")\n");
   }
 
   std::string LastWords(const v1::LastWords& words) const {
@@ -282,6 +185,16 @@ class StoryText {
       AddLines("    ", EscapeForTerminal(line), width_, &text);
     }
     return text;
+  }
+
+  static std::string MemoryLine(const v1::EndNumbers& numbers) {
+    if (!numbers.has_peak_memory_bytes()) return "";
+    constexpr double kMiB = 1 << 20;
+    const auto peak = static_cast<double>(numbers.peak_memory_bytes());
+    const auto limit = static_cast<double>(numbers.memory_limit_bytes());
+    return absl::StrCat("  memory: at most ", absl::StrFormat("%.0f MiB", peak / kMiB),
+                        limit > 0 ? absl::StrFormat(", of a limit of %.0f MiB", limit / kMiB) : "",
+                        "\n");
   }
 
   static std::string IntentWords(const v1::Intent& intent) {
@@ -337,7 +250,9 @@ class StoryText {
       }
     }
     facts.Add("Ends", Ends());
-    facts.Add("More", absl::StrCat("vmevents events ", ForShell(story_.name)));
+    const std::string name = QuoteForShell(EscapeForTerminal(story_.name));
+    facts.Add("More",
+              absl::StrCat("vmevents events ", absl::StartsWith(name, "-") ? "-- " : "", name));
     if (story_.end) AddWhereToLook(story_.end->event, &facts);
     return facts.Take();
   }
@@ -345,8 +260,16 @@ class StoryText {
   static void AddWhereToLook(const v1::Event& end, FactList* facts) {
     const std::string unit = EscapeForTerminal(end.vm().unit());
     const std::string core = EscapeForTerminal(end.shutdown().core());
+    // KubeVirt names a domain NAMESPACE_NAME, and no namespace has a "_".
+    const std::vector<std::string> names =
+        absl::StrSplit(EscapeForTerminal(end.vm().name()), absl::MaxSplits('_', 1));
     if (end.shutdown().shutdown_class() == v1::SHUTDOWN_CLASS_USER) return;
-    if (absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope")) {
+    if (absl::StrContains(end.vm().source(), "/kubelet/pods/") && names.size() == 2) {
+      const std::string pod = absl::StrCat("-n ", QuoteForShell(names[0]),
+                                           " -l vm.kubevirt.io/name=", QuoteForShell(names[1]));
+      facts->Add("", absl::StrCat("kubectl describe pod ", pod));
+      facts->Add("", absl::StrCat("kubectl logs ", pod, " -c compute --tail=50"));
+    } else if (absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope")) {
       facts->Add("", absl::StrCat("journalctl -u '", unit, "'"));
     }
     if (!core.empty()) {

@@ -115,14 +115,28 @@ class TableFormatter : public Formatter {
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:
-  std::string Table(std::vector<ColumnLayout::Column> columns,
-                    const std::vector<std::vector<Cell>>& rows) const;
+  // A row with its columns: those of an empty message are the table's.
+  struct Row {
+    void Add(ColumnLayout::Column column, Cell cell) {
+      columns.push_back(std::move(column));
+      cells.push_back(std::move(cell));
+    }
+    std::vector<ColumnLayout::Column> columns;
+    std::vector<Cell> cells;
+  };
+
+  // `reserve`: the widths are those of usual rows, for rows that come one by one. Otherwise the
+  // rows at hand widen the columns.
+  Row EventRow(const NodeEvent& one, bool reserve = false) const;
+  // A table of the rows that `make` makes of each.
+  template <typename List, typename MakeRow>
+  std::string Table(const List& list, const MakeRow& make) const;
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
+  ColumnLayout::Column NameColumn(size_t min_width) const;
   std::string TimeText(absl::Time time) const;
+  // "-" if it is not known.
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
-  std::vector<Cell> EventRow(const v1::Event& event, const MessageNode& node) const;
-  std::vector<Cell> VmRow(const NodeVm& one, bool ends) const;
-  // Notes whether the nodes' names need their clusters' from now on.
+  // Records whether the nodes' names need their clusters' from now on.
   void NoteCluster(const MessageNode& node);
   Cell NodeCell(const MessageNode& node) const;
 
@@ -140,17 +154,6 @@ class TableFormatter : public Formatter {
 Color ColorOf(v1::VmState state);
 Color ColorOf(v1::ShutdownClass shutdown_class);
 
-// Explains in one escaped sentence how a VM ended and how the daemon knows: the cause, the event's
-// own `message` if any, and the evidence unless the message names it.
-std::string ShutdownSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
-
-// Says how a VM ended by the facts of its STOPPED: which signal, who sent it, by which exit code.
-// One or more escaped sentences.
-std::string EndSentence(const v1::Event& stopped);
-
-// The sender of a signal: "the kernel", its command, or "pid 7". Escaped.
-std::string SenderName(const v1::SignalSender& sender);
-
 // Converts a message into one JSON object, without a newline: protobuf's JSON mapping with the
 // contract's field names, enums by name, 64-bit numbers as strings. Includes zero and empty fields,
 // so that a script finds each number, text and list without testing for it; omits unset messages.
@@ -161,48 +164,20 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
 // The value in one line; what is not UTF-8 in it is replaced.
 std::string JsonText(const nlohmann::ordered_json& json);
 
-// Writes one JSON object a line, as by ToJson(), or the same objects as YAML documents.
-class JsonFormatter : public Formatter {
+// For programs, an item after another:
+//   JSON  an object a line, as by ToJson()
+//   YAML  the same objects as documents
+//   name  a name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
+//         the node's name. Escaped for terminals. An event of the whole node has no line. NODE/NAME
+//         if there are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
+class ProgramFormatter : public Formatter {
  public:
-  explicit JsonFormatter(bool yaml = false) : yaml_(yaml) {}
+  enum class Form { kJson, kYaml, kName };
+  explicit ProgramFormatter(Form form) : form_(form) {}
 
   absl::StatusOr<std::string> FormatEvents(Events events) override;
   absl::StatusOr<std::string> FormatVms(Vms vms) override;
   // The members name, vm, last_end and ends_in_24h.
-  absl::StatusOr<std::string> FormatWhy(const VmStory& story) override;
-  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override {
-    return One(intent);
-  }
-  absl::StatusOr<std::string> FormatIntents(Vms vms) override;
-  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override {
-    return One(info);
-  }
-  absl::StatusOr<std::string> FormatStreams(const Streams& streams) override;
-  absl::StatusOr<std::string> FormatHealth(absl::string_view service,
-                                           const Health& health) override;
-  absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
-
- private:
-  // Text of an object of ToJson() as it is printed.
-  std::string Show(const std::string& json) const;
-
-  absl::StatusOr<std::string> One(const google::protobuf::Message& message,
-                                  const MessageNode& node = {}) const;
-
-  const bool yaml_;
-};
-
-// The JSON value as a YAML 1.2 block, with a newline at its end. Quotes every text that a YAML 1.1
-// or 1.2 reader could take for something else: "no", "1e3", "2026-07-01". `json` must be valid.
-std::string YamlOfJson(absl::string_view json);
-
-// Writes one name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
-// the node's name. Escaped for terminals. An event of the whole node has no line. NODE/NAME if
-// there are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
-class NameFormatter : public Formatter {
- public:
-  absl::StatusOr<std::string> FormatEvents(Events events) override;
-  absl::StatusOr<std::string> FormatVms(Vms vms) override;
   absl::StatusOr<std::string> FormatWhy(const VmStory& story) override;
   absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
   absl::StatusOr<std::string> FormatIntents(Vms vms) override;
@@ -211,6 +186,23 @@ class NameFormatter : public Formatter {
   absl::StatusOr<std::string> FormatHealth(absl::string_view service,
                                            const Health& health) override;
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
+
+ private:
+  // One item: its line, or the object that `make_json` makes.
+  template <typename MakeJson>
+  absl::StatusOr<std::string> Show(const std::string& line, const MakeJson& make_json) const;
+
+  const Form form_;
 };
+struct JsonFormatter : ProgramFormatter {
+  explicit JsonFormatter(bool yaml = false) : ProgramFormatter(yaml ? Form::kYaml : Form::kJson) {}
+};
+struct NameFormatter : ProgramFormatter {
+  NameFormatter() : ProgramFormatter(Form::kName) {}
+};
+
+// The JSON value as a YAML 1.2 block, with a newline at its end. Quotes every text that a YAML 1.1
+// or 1.2 reader could take for something else: "no", "1e3", "2026-07-01". `json` must be valid.
+std::string YamlOfJson(absl::string_view json);
 
 }  // namespace vmeventd::client

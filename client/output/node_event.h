@@ -76,7 +76,6 @@ using NodeVms = std::vector<NodeVm>;
 struct VmStory {
   std::string name;
   std::optional<NodeEvent> end;           // its newest STOPPED; unset: none is known
-  std::optional<absl::Time> started;      // when the run that ended so began, if that is known
   std::optional<NodeVm> vm;               // its newest run; unset: only the end is known
   std::map<v1::ShutdownClass, int> ends;  // of the last 24 hours
 };

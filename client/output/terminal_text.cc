@@ -6,8 +6,11 @@
 #include <cwchar>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/text.h"
 
@@ -79,18 +82,45 @@ size_t DisplayWidth(absl::string_view text) {
   return width;
 }
 
+namespace {
+
+// The bytes of the characters at the beginning that take at most `width` columns.
+size_t BytesOf(absl::string_view text, size_t width) {
+  size_t bytes = 0;
+  for (size_t used = 0; bytes < text.size();) {
+    const size_t length = std::max<size_t>(DecodeUtf8(text.substr(bytes)).length, 1);
+    used += DisplayWidth(text.substr(bytes, length));
+    if (used > width) break;
+    bytes += length;
+  }
+  return bytes;
+}
+
+}  // namespace
+
 std::string CutText(absl::string_view text, size_t width) {
   if (DisplayWidth(text) <= width) return std::string(text);
-  std::string cut;
-  size_t used = 0;
-  while (!text.empty()) {
-    const absl::string_view one = text.substr(0, std::max<size_t>(DecodeUtf8(text).length, 1));
-    used += DisplayWidth(one);
-    if (used + 1 > width) break;
-    cut.append(one.data(), one.size());
-    text.remove_prefix(one.size());
+  return width == 0 ? "" : absl::StrCat(text.substr(0, BytesOf(text, width - 1)), "\u2026");
+}
+
+std::string CutMiddle(absl::string_view text, size_t width) {
+  const size_t all = DisplayWidth(text);
+  if (all <= width || width < 3) return CutText(text, width);
+  const size_t tail = (width - 1) / 2;
+  size_t from = BytesOf(text, all - tail);
+  // Half of a wide character.
+  while (DisplayWidth(text.substr(from)) > tail) {
+    from += std::max<size_t>(DecodeUtf8(text.substr(from)).length, 1);
   }
-  return width == 0 ? "" : cut + "\u2026";
+  return absl::StrCat(text.substr(0, BytesOf(text, width - 1 - tail)), "\u2026", text.substr(from));
+}
+
+std::string QuoteForShell(absl::string_view word) {
+  const bool harmless = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
+    return absl::ascii_isalnum(c) || !absl::ascii_isascii(c) || absl::StrContains("_-./:@%+=,", c);
+  });
+  if (harmless) return std::string(word);
+  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
 }
 
 std::vector<std::string> WrapText(absl::string_view text, size_t width) {
@@ -136,7 +166,8 @@ std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const
     const size_t room = width == 0 ? SIZE_MAX
                         : last     ? width - std::min(width, used + owed)
                                    : columns_[i].min_width;
-    const std::string text = CutText(row[i].text, room);
+    const std::string text =
+        columns_[i].cut_middle ? CutMiddle(row[i].text, room) : CutText(row[i].text, room);
     const size_t columns = DisplayWidth(text);
     if (columns > 0) {
       line.append(owed, ' ');

@@ -24,6 +24,12 @@ size_t DisplayWidth(absl::string_view text);
 // The first `width` columns of `text`; where that is not all, the last of them is "…".
 std::string CutText(absl::string_view text, size_t width);
 
+// The same, but the "…" is in the middle: names may differ at their ends.
+std::string CutMiddle(absl::string_view text, size_t width);
+
+// The word as a shell takes it.
+std::string QuoteForShell(absl::string_view word);
+
 // Breaks `text` at blanks into lines of at most `width` columns, at least one line. A word that is
 // wider has a line of its own.
 std::vector<std::string> WrapText(absl::string_view text, size_t width);
@@ -54,6 +60,7 @@ class ColumnLayout {
     std::string heading;
     size_t min_width = 0;
     size_t max_width = SIZE_MAX;
+    bool cut_middle = false;
   };
   ColumnLayout(std::vector<Column> columns, const Painter& painter);
 

@@ -19,7 +19,7 @@
 //
 //   [contexts.fleet]
 //   servers = "tls://nats1,nats2"
-//   credentials = "ops.creds"        # likewise
+//   credentials = "ops.creds"        # relative, too
 
 namespace vmeventd::client {
 

@@ -183,13 +183,12 @@ void Host::FailDisk() {
   });
 }
 
-// Holds back all writes of what is observed for a while; the daemon is killed meanwhile: the
-// shutdown file may be all that is left of a run's end.
+// Holds back all writes for a while; the daemon is killed meanwhile, in the shutdown file.
 void Host::HangDisk() {
   disk_hangs_until_ = kernel_->monotonic() + random_->Between(absl::Seconds(1), absl::Seconds(60));
   story_->Say("disk", "hangs");
   if (kills_ == 0 || !daemon_runs()) return;
-  kernel_->KillAt("utimensat", ".shutdown", static_cast<uint64_t>(random_->Between(1, 20)));
+  kernel_->KillAt("fchmod", ".shutdown", static_cast<uint64_t>(random_->Between(1, 20)));
 }
 
 void Host::StepClock() {
@@ -243,9 +242,9 @@ void Host::AimKill() {
   static constexpr Place kPlaces[] = {{"write", "journal.db"},     {"fsync", "journal.db"},
                                       {"write", "journal.db-wal"}, {"fsync", "journal.db-wal"},
                                       {"write", "sequence"},       {"fsync", "sequence"},
-                                      {"open", ".shutdown"},       {"utimensat", ".shutdown"},
+                                      {"open", ".shutdown"},       {"fchmod", ".shutdown"},
                                       {"unlink", ".shutdown"},     {"recv", ".qmp"},
-                                      {"utimensat", ".shutdown"}};
+                                      {"fchmod", ".shutdown"}};
   if (kills_ <= 0) return;
   if (random_->OneIn(2)) {
     const Place& place = kPlaces[random_->Below(std::size(kPlaces))];

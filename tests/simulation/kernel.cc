@@ -496,17 +496,15 @@ int Kernel::Rename(const std::string& from, const std::string& to) {
   return disk_.Rename(from, to) ? 0 : Fail(ENOENT);
 }
 
-int Kernel::SetTimes(int fd, const std::string& path, const timespec* times) {
-  absl::string_view number = path;
-  if (absl::ConsumePrefix(&number, kOwnDescriptors) && !absl::SimpleAtoi(number, &fd)) {
+int Kernel::Touch(absl::string_view path) {
+  int fd = -1;
+  if (!absl::ConsumePrefix(&path, kOwnDescriptors) || !absl::SimpleAtoi(path, &fd)) {
     return Fail(ENOENT);
   }
   const Descriptor* const descriptor = Find(fd);
   if (descriptor == nullptr) return Fail(EBADF);
   if (!Enter("utimensat", descriptor->path)) return -1;
-  const bool now = times == nullptr || times[1].tv_nsec == UTIME_NOW;
-  descriptor->file->modify_ns =
-      now ? wall_ns() : times[1].tv_sec * 1'000'000'000 + times[1].tv_nsec;
+  descriptor->file->modify_ns = wall_ns();
   return 0;
 }
 

@@ -205,7 +205,7 @@ class Kernel : public Clock {
   Disk::FilePtr Look(int directory, const std::string& path);
   int UnlinkFile(const std::string& path);
   int Rename(const std::string& from, const std::string& to);
-  int SetTimes(int fd_or_minus_1, const std::string& path, const timespec* times);
+  int Touch(absl::string_view path);  // sets its times to now
   int ChangeMode(int fd, mode_t mode);
   std::vector<std::string> ListDirectory(const std::string& path);
   std::string PathOf(int fd) const;

@@ -147,7 +147,7 @@ ShutdownClass OfShutdown(const Facts& facts) {
   if (facts.obeyed) return ShutdownClass::kAdmin;
   if (facts.hibernated) return ShutdownClass::kUser;
   if (facts.shutdown->guest == true) return ShutdownClass::kUser;
-  return facts.while_paused ? ShutdownClass::kAdmin : ShutdownClass::kUser;
+  return facts.while_paused ? ShutdownClass::kAdmin : ShutdownClass::kUnknown;
 }
 
 ShutdownClass OfFacts(const Facts& facts, const Life& life, const Seen& seen) {

@@ -210,12 +210,8 @@ int __wrap_rename(const char* from, const char* to) {
 
 int REAL(utimensat)(int, const char*, const timespec*, int);
 int __wrap_utimensat(int directory, const char* path, const timespec* times, int flags) {
-  return Simulated() ? Kernel::Current().SetTimes(-1, path, times)
+  return Simulated() ? Kernel::Current().Touch(path)
                      : REAL(utimensat)(directory, path, times, flags);
-}
-int REAL(futimens)(int, const timespec*);
-int __wrap_futimens(int fd, const timespec* times) {
-  return Simulated(fd) ? Kernel::Current().SetTimes(fd, "", times) : REAL(futimens)(fd, times);
 }
 int REAL(fchmod)(int, mode_t);
 int __wrap_fchmod(int fd, mode_t mode) {

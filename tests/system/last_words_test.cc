@@ -14,6 +14,7 @@
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
+#include "tests/watcher/runs/child.h"
 #include "watcher/core/qemu_words.h"
 
 namespace vmeventd::e2e {
@@ -30,10 +31,11 @@ class LastWordsTest : public E2eTest {
 
   // Starts a QEMU without a guest, whose standard error is a file.
   std::unique_ptr<ChildProcess> Qemu(const std::string& arguments,
-                                     const std::string& machine = "none") {
+                                     const std::string& machine = "none",
+                                     const std::string& before = "") {
     return std::make_unique<ChildProcess>(ChildOptions{
         .arguments = {"/bin/sh", "-c",
-                      absl::StrCat("cd ", dir() / ".", " && exec ",
+                      absl::StrCat(before, "cd ", dir() / ".", " && exec ",
                                    "qemu-system-x86_64 -accel tcg -machine ", machine,
                                    " -nodefaults -display none -qmp unix:", watch_dir(),
                                    "/vm1.kvmd,server=on,wait=off ", arguments, " 2>>errors")},
@@ -95,6 +97,27 @@ TEST_F(LastWordsTest, ASegmentationFaultLeavesACoreThatIsNamed) {
   EXPECT_EQ(stopped.shutdown().core(), CoreOf(pattern, qemu->pid()));
   EXPECT_THAT(EvidenceOf(stopped), Contains("core dumped: " + CoreOf(pattern, qemu->pid())));
   EXPECT_FALSE(stopped.shutdown().has_last_words());
+}
+
+TEST_F(LastWordsTest, AQemuThatIsKilledForMemoryHasItsPeakAndTheLimit) {
+  constexpr size_t kLimit = size_t{160} << 20;
+  const MemoryCgroup cgroup(kLimit);
+  if (!cgroup.made()) GTEST_SKIP() << "no memory cgroup can be made here";
+  const std::string path = dir() / "hmp";
+  const auto qemu =
+      Qemu(absl::StrCat("-monitor unix:", path, ",server=on,wait=off"), "none", cgroup.JoinLine());
+  WaitFollowed("vm1");
+  const UniqueFd monitor(ConnectUnix(path));
+  const std::string line = "object_add memory-backend-ram,id=big,size=512M,prealloc=on\n";
+  ASSERT_EQ(send(monitor.get(), line.data(), line.size(), MSG_NOSIGNAL), line.size());
+  const v1::Event stopped = ExpectStopped(kOutOfMemory);
+  const v1::EndNumbers& numbers = stopped.shutdown().numbers();
+  EXPECT_EQ(numbers.memory_limit_bytes(), kLimit);
+  EXPECT_GT(numbers.peak_memory_bytes(), kLimit / 2);
+  EXPECT_LE(numbers.peak_memory_bytes(), kLimit);
+  const CommandResult why =
+      RunCommand({.arguments = VmeventsCommand(daemon().server_address(), {"why", "vm1"})});
+  EXPECT_THAT(why.output, HasSubstr(" MiB, of a limit of 160 MiB\n"));
 }
 
 TEST_F(LastWordsTest, AShutdownOfTheGuestHasNone) {

@@ -75,8 +75,6 @@ struct RunInfo {
   std::string oom_file;
   uint64_t oom_kills = 0;
   std::string unit;  // of its process; VmRef::unit
-  // Mark of its shutdown file (watcher/runs/shutdown_file.h); 0: none.
-  uint32_t shutdown_file_mark = 0;
 
   // Originals of the escaped `monitor_path` and `name`: the path of the monitor's socket as the
   // kernel knows it, and the name in file names.
@@ -109,8 +107,8 @@ struct ProcessEnd {
   bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
   // Reason why the sender of its SIGKILL is unknown; empty: it is known, or was not looked for.
   std::string sender_unknown = {};
-  bool sender_unclear = false;  // anybody may have sent it
-  bool unseen = false;  // no vmeventd ran when it ended, and the next one went on with the run
+  bool sender_unclear = false;      // anybody may have sent it
+  bool unseen = false;              // it ended while vmeventd was restarted
   std::string status_unknown = {};  // reason why `status` is unset; empty: no reason is known
 };
 

@@ -158,30 +158,25 @@ struct VmRef {
   std::string unit;    // its process's systemd unit, or else cgroup; empty: none is known
 };
 
-// Subject of an entry of the evidence, as far as something may make it void. The numbers stand
-// in journals.
+// Subject of an entry of the evidence, as far as something may make it void.
 enum class EvidenceId {
-  kOther = 0,
-  kPowerdown = 1,
-  kShutdown = 2,
-  kStop = 3,
-  kPanic = 4,
-  kWatchdogPaused = 5,
-  kWatchdog = 6,
-  kHibernation = 7,
-  kMigration = 8,
-  kDownBeforeAttach = 9,
-  kShutdownFile = 10,
-  kNotRunning = 11,
-  kFinishingMigration = 12,
-  kSignalSent = 13,
-  kHostShutdown = 14,
-  kIoError = 15,
-  kInternalError = 16,
-  kEnd,  // one after the last, of no entry
+  kOther,
+  kPowerdown,
+  kShutdown,
+  kStop,
+  kPanic,
+  kWatchdogPaused,
+  kWatchdog,
+  kHibernation,
+  kMigration,
+  kDownBeforeAttach,
+  kNotRunning,
+  kFinishingMigration,
+  kSignalSent,
+  kHostShutdown,
+  kIoError,
+  kInternalError,
 };
-inline constexpr auto kLastEvidenceId =
-    static_cast<EvidenceId>(static_cast<int>(EvidenceId::kEnd) - 1);
 
 // One thing that was seen, as a person would say it.
 struct EvidenceEntry {
@@ -346,8 +341,8 @@ struct VmStatus {
 struct VmUpdate {
   std::optional<VmStatus> status;
   std::optional<VmEvent> event;
-  // The run of `status` as VmSession::Save() writes it, to be kept until the next one: empty says
-  // that the run is over. Unset: unchanged.
+  // The run of `status` as VmSession::Save() writes it, to be saved in place of the last one.
+  // Empty: the run is over. Unset: unchanged.
   std::optional<std::string> saved_run = std::nullopt;
   // Called once, on the sink's thread, when the step is public (and durable, if the journal can be
   // written). Unset: nobody waits for that.

@@ -132,7 +132,7 @@ void Confirm(const ProcessPlace& place, const std::vector<DomainName>& domains,
           place.containers ? read.container() == domain.name : read.uuid() == domain.uuid;
       // A process that started later is that of a later life.
       if (!is_its || !IsIn(place, process.pid) || HasEnded(process.pidfd.get()) ||
-          process.start_ticks > domain.heard_ticks) {
+          process.start_ticks > domain.reported_ticks) {
         continue;
       }
       (*found)[index].process = std::move(process);

@@ -20,26 +20,16 @@
 namespace vmeventd {
 namespace {
 
-// The value of an attribute in a start tag. libvirt writes one space before each attribute, single
-// quotes around the value, and none of < > ' & unescaped in it.
-std::optional<absl::string_view> Attribute(absl::string_view tag, absl::string_view name) {
-  const std::string start = absl::StrCat(" ", name, "='");
-  const size_t begin = tag.find(start);
-  if (begin == absl::string_view::npos) return std::nullopt;
-  const absl::string_view value = tag.substr(begin + start.size());
-  return value.substr(0, value.find('\''));
-}
-
-// The start tag of the first such element in `xml`, from after its "<"; "" without one.
-absl::string_view StartTag(absl::string_view xml, absl::string_view element) {
-  const size_t begin = xml.find(absl::StrCat("<", element, " "));
-  if (begin == absl::string_view::npos) return {};
-  const absl::string_view tag = xml.substr(begin + 1);
-  return tag.substr(0, tag.find('>'));
-}
-
 // Expat writes a name as its namespace's URI, this, and the local name.
 constexpr char kSeparator = ' ';
+
+// The value of an attribute; empty without one.
+absl::string_view Attribute(const char** attributes, absl::string_view name) {
+  for (const char** at = attributes; *at != nullptr; at += 2) {
+    if (name == at[0]) return at[1];
+  }
+  return {};
+}
 
 // Returns whether `name` is the element `local` of OpenStack nova, whose namespace ends with a
 // version.
@@ -48,33 +38,20 @@ bool IsNova(absl::string_view name, absl::string_view local) {
          absl::EndsWith(name, absl::StrCat(std::string(1, kSeparator), local));
 }
 
-class LabelReader {
+class DomainReader {
  public:
   void Begin(const char* name, const char** attributes) {
     path_.emplace_back(name);
     text_.clear();
-    if (path_.size() < 3 || path_[0] != "domain" || path_[1] != "metadata") return;
-    if (path_.size() == 3) is_kubevirt_ |= path_[2] == "http://kubevirt.io kubevirt";
-    const auto value_of = [&](absl::string_view key) -> absl::string_view {
-      for (const char** at = attributes; *at != nullptr; at += 2) {
-        if (key == at[0]) return at[1];
-      }
-      return {};
-    };
-    if (path_.size() == 4 && path_[2] == "urn:vmeventd:labels labels" &&
-        path_[3] == "urn:vmeventd:labels label") {
-      Add(value_of("key"), value_of("value"));
-    }
-    if (!IsNova(path_[2], "instance")) return;
-    if (path_.size() == 4 && IsNova(path_[3], "flavor")) AddIf("nova.flavor", value_of("name"));
-    if (const std::optional<std::string> owner = Owner(); owner.has_value()) {
-      AddIf(absl::StrCat(*owner, "_id"), value_of("uuid"));
-    }
+    if (path_.size() < 3 || path_[0] != "domain") return;
+    if (path_[1] == "devices" && path_[2] == "channel") BeginInChannel(attributes);
+    if (path_[1] == "metadata") BeginInMetadata(attributes);
   }
 
   void End() {
     const absl::string_view text = absl::StripAsciiWhitespace(text_);
     if (path_.size() == 2 && path_[0] == "domain" && path_[1] == "name") name_ = std::string(text);
+    if (path_.size() == 3 && path_[1] == "devices" && path_[2] == "channel") EndChannel();
     if (path_.size() > 3 && path_[1] == "metadata") {
       if (IsNova(path_[2], "instance")) {
         if (path_.size() == 4 && IsNova(path_[3], "name")) AddIf("nova.name", text);
@@ -95,22 +72,65 @@ class LabelReader {
     if (text_.size() < kEnough) text_.append(bytes, static_cast<size_t>(size));
   }
 
-  Labels Take() {
+  DomainDetails Take() {
     // KubeVirt names its domains NAMESPACE_NAME, and neither has a "_".
     const size_t separator = name_.find('_');
     if (is_kubevirt_ && separator != std::string::npos) {
       AddIf("kubevirt.namespace", absl::string_view(name_).substr(0, separator));
       AddIf("kubevirt.vmi", absl::string_view(name_).substr(separator + 1));
     }
-    Labels labels;
+    DomainDetails details{.agent = std::move(agent_), .labels = {}};
     for (auto& [key, value] : labels_) {
-      if (labels.size() == kMaxLabels) break;
-      labels.emplace_back(key, std::move(value));
+      if (details.labels.size() == kMaxLabels) break;
+      details.labels.emplace_back(key, std::move(value));
     }
-    return labels;
+    return details;
   }
 
  private:
+  struct Channel {
+    std::string name;  // empty: it is no virtio-serial port
+    std::string port;  // the id of its device
+    bool open = false;
+  };
+
+  void BeginInChannel(const char** attributes) {
+    if (path_.size() == 3) channel_ = {};
+    if (path_.size() != 4) return;
+    if (path_[3] == "alias") channel_.port = std::string(Attribute(attributes, "name"));
+    if (path_[3] == "target" && Attribute(attributes, "type") == "virtio") {
+      channel_.name = std::string(Attribute(attributes, "name"));
+      channel_.open = Attribute(attributes, "state") == "connected";
+    }
+  }
+
+  void EndChannel() {
+    if (channel_.name == kGuestAgentPort) {
+      agent_.present = true;
+      agent_.open = channel_.open;
+      agent_.reported = !channel_.port.empty();
+      agent_.port = channel_.port;
+    } else if (!channel_.name.empty() && !channel_.port.empty() &&
+               agent_.other_ports.size() < GuestAgentProbe::kMaxPorts) {
+      agent_.other_ports.push_back(channel_.port);
+    }
+  }
+
+  void BeginInMetadata(const char** attributes) {
+    if (path_.size() == 3) is_kubevirt_ |= path_[2] == "http://kubevirt.io kubevirt";
+    if (path_.size() == 4 && path_[2] == "urn:vmeventd:labels labels" &&
+        path_[3] == "urn:vmeventd:labels label") {
+      Add(Attribute(attributes, "key"), Attribute(attributes, "value"));
+    }
+    if (!IsNova(path_[2], "instance")) return;
+    if (path_.size() == 4 && IsNova(path_[3], "flavor")) {
+      AddIf("nova.flavor", Attribute(attributes, "name"));
+    }
+    if (const std::optional<std::string> owner = Owner(); owner.has_value()) {
+      AddIf(absl::StrCat(*owner, "_id"), Attribute(attributes, "uuid"));
+    }
+  }
+
   // The label of the enclosing element, a user's or a project's; unset elsewhere.
   std::optional<std::string> Owner() const {
     if (path_.size() != 5 || !IsNova(path_[3], "owner")) return std::nullopt;
@@ -123,9 +143,9 @@ class LabelReader {
     if (!value.empty()) Add(key, value);
   }
   void Add(absl::string_view key, absl::string_view value) {
-    // Limit of the labels that are collected; the first kMaxLabels by key are kept.
-    constexpr size_t kMost = 8 * kMaxLabels;
-    if (!IsLabelKey(key) || labels_.size() == kMost) return;
+    // Limit of the labels that are collected; Take() returns the first kMaxLabels by key.
+    constexpr size_t kMaxCollected = 8 * kMaxLabels;
+    if (!IsLabelKey(key) || labels_.size() == kMaxCollected) return;
     const std::string line = OneLine(value);
     labels_.emplace(key, std::string(Utf8Prefix(line, kMaxLabelValueBytes)));
   }
@@ -135,6 +155,8 @@ class LabelReader {
   std::string name_;               // the domain's
   bool is_kubevirt_ = false;
   std::map<std::string, std::string> labels_;
+  Channel channel_;  // the enclosing one
+  GuestAgentInfo agent_;
 };
 
 struct ParserDeleter {
@@ -143,48 +165,20 @@ struct ParserDeleter {
 
 }  // namespace
 
-GuestAgentInfo GuestAgentOf(absl::string_view domain_xml) {
-  GuestAgentInfo info;
-  // Text elsewhere (<metadata>) may look like anything.
-  const size_t devices = domain_xml.find("\n  <devices>\n");
-  if (devices == absl::string_view::npos) return info;
-  absl::string_view rest = domain_xml.substr(devices);
-  rest = rest.substr(0, rest.find("\n  </devices>\n"));
-  constexpr absl::string_view kStart = "\n    <channel ";
-  constexpr absl::string_view kEnd = "\n    </channel>";
-  for (size_t at = rest.find(kStart); at != absl::string_view::npos; at = rest.find(kStart)) {
-    rest.remove_prefix(at + kStart.size());
-    const absl::string_view channel = rest.substr(0, rest.find(kEnd));
-    const absl::string_view target = StartTag(channel, "target");
-    if (Attribute(target, "type") != "virtio") continue;
-    const std::string port =
-        EscapeNonUtf8(Attribute(StartTag(channel, "alias"), "name").value_or(""));
-    if (Attribute(target, "name") == kGuestAgentPort) {
-      info.present = true;
-      info.open = Attribute(target, "state") == "connected";
-      info.reported = !port.empty();
-      info.port = port;
-    } else if (!port.empty() && info.other_ports.size() < GuestAgentProbe::kMaxPorts) {
-      info.other_ports.push_back(port);
-    }
-  }
-  return info;
-}
-
-Labels LabelsOf(absl::string_view domain_xml) {
+DomainDetails DetailsIn(absl::string_view domain_xml) {
   const std::unique_ptr<XML_ParserStruct, ParserDeleter> parser(
       XML_ParserCreateNS("UTF-8", kSeparator));
   if (parser == nullptr) return {};
-  LabelReader reader;
+  DomainReader reader;
   XML_SetUserData(parser.get(), &reader);
   XML_SetElementHandler(
       parser.get(),
       [](void* data, const char* name, const char** attributes) {
-        static_cast<LabelReader*>(data)->Begin(name, attributes);
+        static_cast<DomainReader*>(data)->Begin(name, attributes);
       },
-      [](void* data, const char* /*name*/) { static_cast<LabelReader*>(data)->End(); });
+      [](void* data, const char* /*name*/) { static_cast<DomainReader*>(data)->End(); });
   XML_SetCharacterDataHandler(parser.get(), [](void* data, const char* text, int size) {
-    static_cast<LabelReader*>(data)->Text(text, size);
+    static_cast<DomainReader*>(data)->Text(text, size);
   });
   XML_Parse(parser.get(), domain_xml.data(), static_cast<int>(domain_xml.size()), /*isFinal=*/1);
   return reader.Take();

@@ -22,9 +22,9 @@ struct DomainName {
   std::string name;
   std::string uuid;  // "475852fa-ea74-4630-8eae-7a6231894c40"
   int64_t id = 0;    // a running domain's is at least 1, another's not positive
-  // Time at which this was heard, in the kernel's ticks since boot: a process that was started
-  // later is of a later life of the domain. UINT64_MAX: now.
-  uint64_t heard_ticks = UINT64_MAX;
+  // Time at which libvirt reported this, in the kernel's ticks since boot: a process that was
+  // started later is of a later life of the domain. UINT64_MAX: now.
+  uint64_t reported_ticks = UINT64_MAX;
 };
 
 struct ActiveDomain {
@@ -43,18 +43,15 @@ struct DomainLifecycle {
 
 // Contents of a running domain's XML, as virDomainGetXMLDesc writes it.
 struct DomainDetails {
-  GuestAgentInfo agent;
+  GuestAgentInfo agent;  // its virtio-serial ports: <channel> in <devices>
+  // From its <metadata>: OpenStack's nova:instance, KubeVirt's kubevirt, and urn:vmeventd:labels,
+  // which people set. Untrusted: anybody who may define domains, or name instances, writes this
+  // text. Invalid keys, and labels beyond the limits, are dropped.
   Labels labels;
 };
 
-// Its virtio-serial ports (<channel> in <devices>). Pure, as the next.
-GuestAgentInfo GuestAgentOf(absl::string_view domain_xml);
-
-// The labels of a domain, from its <metadata>: OpenStack's nova:instance, KubeVirt's kubevirt, and
-// urn:vmeventd:labels, which people set. Untrusted: anybody who may define domains, or name
-// instances, writes this text. Invalid keys, and labels beyond the limits, are left out. Of
-// malformed XML, the part before the error counts.
-Labels LabelsOf(absl::string_view domain_xml);
+// Pure. Of malformed XML, the part before the error counts.
+DomainDetails DetailsIn(absl::string_view domain_xml);
 
 class LibvirtApi {
  public:

@@ -44,16 +44,16 @@ bool IsGuestShutdown(const std::variant<QmpEvent, DomainLifecycle>& what) {
 void LibvirtSource::ApplyList(Link* link, const std::vector<ActiveDomain>& list) {
   const absl::flat_hash_set<std::string> changed =
       std::exchange(link->changed, std::nullopt).value_or(absl::flat_hash_set<std::string>());
-  const absl::flat_hash_set<std::string> heard = std::exchange(link->heard, {});
+  const absl::flat_hash_set<std::string> early = std::exchange(link->early, {});
   absl::flat_hash_set<std::string> listed;
   for (const ActiveDomain& active : list) {
     listed.insert(active.domain.uuid);
     if (active.domain.id > 0 && !changed.contains(active.domain.uuid)) OnListed(link, active);
   }
-  link->left_out = !changed.empty() || !heard.empty();
+  link->incomplete = !changed.empty() || !early.empty();
   std::vector<LibvirtRun*> absent;
   for (auto& [uuid, domain] : link->domains) {
-    if (listed.contains(uuid) || changed.contains(uuid) || heard.contains(uuid)) continue;
+    if (listed.contains(uuid) || changed.contains(uuid) || early.contains(uuid)) continue;
     DropNext(link, &domain);
     domain.unseen_id = domain.others_id = domain.gone_id = 0;
     if (domain.run != nullptr) absent.push_back(domain.run);
@@ -78,15 +78,11 @@ void LibvirtSource::OnListed(Link* link, const ActiveDomain& active) {
   Look(link, active.domain, life);
 }
 
-void LibvirtSource::Handle(Link* link, DomainsListedAgain& message) {
-  if (link->changed.has_value()) ApplyList(link, message.domains);
-}
-
 // Events
 
 void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   if (message.domain.id <= 0) return;  // it does not run (any more)
-  if (!link->connected) link->heard.insert(message.domain.uuid);
+  if (!link->connected) link->early.insert(message.domain.uuid);
   Domain& domain = link->domains[message.domain.uuid];
   LibvirtRun* const run = domain.run;
   if (run != nullptr && IsPlainlySameLife(*run, message.domain)) {

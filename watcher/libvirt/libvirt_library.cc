@@ -32,7 +32,6 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virConnectClose)                    \
   F(virConnectDomainEventDeregisterAny) \
   F(virConnectDomainEventRegisterAny)   \
-  F(virConnectGetAllDomainStats)        \
   F(virConnectGetType)                  \
   F(virConnectListAllDomains)           \
   F(virConnectOpen)                     \
@@ -47,7 +46,6 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virDomainGetUUIDString)             \
   F(virDomainGetXMLDesc)                \
   F(virDomainLookupByUUIDString)        \
-  F(virDomainStatsRecordListFree)       \
   F(virEventAddTimeout)                 \
   F(virEventRegisterDefaultImpl)        \
   F(virEventRunDefaultImpl)             \
@@ -252,17 +250,6 @@ void OnClose(virConnectPtr, int reason, void* opaque) {
   Of(opaque)->OnClosed(std::string(CloseReason(reason)));
 }
 
-// The value of an integer in what virConnectGetAllDomainStats says of a domain; unset without one.
-std::optional<int> StatOf(const virDomainStatsRecord& record, absl::string_view field) {
-  for (int at = 0; at < record.nparams; ++at) {
-    const virTypedParameter& parameter = record.params[at];
-    if (field == parameter.field && parameter.type == VIR_TYPED_PARAM_INT) {
-      return parameter.value.i;
-    }
-  }
-  return std::nullopt;
-}
-
 struct DomainDeleter {
   void operator()(virDomainPtr domain) const { lib.virDomainFree(domain); }
 };
@@ -314,40 +301,6 @@ class RealConnection : public LibvirtApi::Connection {
   }
 
   absl::StatusOr<std::vector<ActiveDomain>> ListActive() override {
-    return containers_ ? ListContainers() : ListQemus();
-  }
-
-  absl::StatusOr<DomainDetails> Details(const std::string& uuid) override {
-    const Domain domain(lib.virDomainLookupByUUIDString(connection_, uuid.c_str()));
-    if (domain.get() == nullptr) return absl::NotFoundError(LastErrorText());
-    char* const xml = lib.virDomainGetXMLDesc(domain.get(), 0);
-    if (xml == nullptr) return absl::UnavailableError(LastErrorText());
-    DomainDetails details = {GuestAgentOf(xml), LabelsOf(xml)};
-    free(xml);  // NOLINT(cppcoreguidelines-no-malloc): as virDomainGetXMLDesc demands
-    return details;
-  }
-
- private:
-  // One call, whatever their number. The driver of containers has none like it.
-  absl::StatusOr<std::vector<ActiveDomain>> ListQemus() {
-    virDomainStatsRecordPtr* records = nullptr;
-    const int count = lib.virConnectGetAllDomainStats(connection_, VIR_DOMAIN_STATS_STATE, &records,
-                                                      VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE);
-    if (count < 0) return OpenError();
-    std::vector<ActiveDomain> active;
-    for (int at = 0; at < count; ++at) {
-      const std::optional<int> state = StatOf(*records[at], "state.state");
-      DomainName name = NameOf(records[at]->dom);
-      // One that is being started, or ends, has no state of use: its events follow.
-      if (name.id <= 0 || !state.has_value() || *state == VIR_DOMAIN_SHUTOFF) continue;
-      const int reason = StatOf(*records[at], "state.reason").value_or(0);
-      active.push_back({std::move(name), RunStateOf(records[at]->dom, *state, reason)});
-    }
-    lib.virDomainStatsRecordListFree(records);
-    return active;
-  }
-
-  absl::StatusOr<std::vector<ActiveDomain>> ListContainers() {
     virDomainPtr* domains = nullptr;
     const int count =
         lib.virConnectListAllDomains(connection_, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
@@ -357,7 +310,7 @@ class RealConnection : public LibvirtApi::Connection {
       const Domain domain(domains[at]);
       int state = VIR_DOMAIN_NOSTATE;
       int reason = 0;
-      // One that ends meanwhile has its event.
+      // One that is being started or ends has an event later.
       if (lib.virDomainGetState(domain.get(), &state, &reason, 0) < 0) continue;
       DomainName name = NameOf(domain.get());
       if (name.id <= 0 || state == VIR_DOMAIN_SHUTOFF) continue;
@@ -367,6 +320,17 @@ class RealConnection : public LibvirtApi::Connection {
     return active;
   }
 
+  absl::StatusOr<DomainDetails> Details(const std::string& uuid) override {
+    const Domain domain(lib.virDomainLookupByUUIDString(connection_, uuid.c_str()));
+    if (domain.get() == nullptr) return absl::NotFoundError(LastErrorText());
+    char* const xml = lib.virDomainGetXMLDesc(domain.get(), 0);
+    if (xml == nullptr) return absl::UnavailableError(LastErrorText());
+    DomainDetails details = DetailsIn(xml);
+    free(xml);  // NOLINT(cppcoreguidelines-no-malloc): as virDomainGetXMLDesc demands
+    return details;
+  }
+
+ private:
   int RegisterEvents(const CallbacksHandle& callbacks, int id,
                      virConnectDomainEventGenericCallback callback) {
     return Register(callbacks, [&](void* opaque) {

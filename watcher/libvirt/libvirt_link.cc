@@ -2,7 +2,6 @@
 
 #include <sys/eventfd.h>
 
-#include <cerrno>
 #include <optional>
 #include <utility>
 
@@ -18,33 +17,24 @@
 namespace vmeventd {
 namespace {
 
-// Approximate memory that a message holds beyond its own size.
+// Approximate memory of a message.
 size_t BytesOf(const LibvirtMessage& message) {
-  size_t bytes = sizeof(LibvirtMessage);
-  if (const auto* event = std::get_if<DomainEvent>(&message); event != nullptr) {
-    // Its data is parsed: some bytes for each value of it.
-    bytes += event->domain.name.size() + 3 * event->event.detail_json.size() + 256;
+  constexpr size_t kOfAny = 512;
+  constexpr size_t kOfEach = 256;
+  if (const auto* event = std::get_if<DomainEvent>(&message)) {
+    return kOfAny + 3 * event->event.detail_json.size();  // parsed: some bytes for each value
   }
-  const auto add_list = [&bytes](const std::vector<ActiveDomain>& domains) {
-    for (const ActiveDomain& active : domains) {
-      bytes += sizeof(ActiveDomain) + active.domain.name.size() + 64;
-    }
-  };
-  if (const auto* known = std::get_if<DetailsKnown>(&message); known != nullptr) {
-    for (const auto& [key, value] : known->details.labels) {
-      bytes += 2 * sizeof(std::string) + key.size() + value.size();
-    }
+  if (const auto* listed = std::get_if<DomainsListed>(&message)) {
+    return kOfAny + kOfEach * listed->domains.size();
   }
-  if (const auto* opened = std::get_if<LinkOpened>(&message)) add_list(opened->domains);
-  if (const auto* again = std::get_if<DomainsListedAgain>(&message)) add_list(again->domains);
-  return bytes;
+  const auto* const known = std::get_if<DetailsKnown>(&message);
+  return kOfAny + (known == nullptr ? 0 : kOfEach * known->details.labels.size());
 }
 
-// Posts what one connection says. Lives for as long as libvirt may call it.
+// Posts the events of one connection. Lives for as long as libvirt may call it.
 class Poster : public LibvirtApi::Callbacks {
  public:
-  Poster(std::shared_ptr<LibvirtInbox> inbox, AttemptId attempt)
-      : inbox_(std::move(inbox)), attempt_(attempt) {}
+  explicit Poster(std::shared_ptr<LibvirtInbox> inbox) : inbox_(std::move(inbox)) {}
 
   void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
                   uint32_t microseconds, const std::string& data) override {
@@ -56,24 +46,23 @@ class Poster : public LibvirtApi::Callbacks {
     if (!data.empty()) absl::StrAppend(&line, ",\"data\":", data);
     absl::StatusOr<QmpMessage> message = ParseQmpMessage(line + "}");
     if (!message.ok() || !std::holds_alternative<QmpEvent>(*message)) return;
-    inbox_->Post(attempt_, DomainEvent{Heard(domain), std::get<QmpEvent>(*std::move(message))});
+    inbox_->Post(DomainEvent{AsOfNow(domain), std::get<QmpEvent>(*std::move(message))});
   }
   void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) override {
-    inbox_->Post(attempt_, DomainChanged{Heard(domain), lifecycle});
+    inbox_->Post(DomainChanged{AsOfNow(domain), lifecycle});
   }
   void OnDetailsChanged(const DomainName& domain) override {
-    inbox_->Post(attempt_, DetailsChanged{domain.uuid});
+    inbox_->Post(DetailsChanged{domain.uuid});
   }
-  void OnClosed(const std::string& why) override { inbox_->Post(attempt_, LinkClosed{why}); }
+  void OnClosed(const std::string& why) override { inbox_->Post(LinkClosed{why}); }
 
  private:
-  static DomainName Heard(DomainName domain) {
-    domain.heard_ticks = StartTicksNow();
+  static DomainName AsOfNow(DomainName domain) {
+    domain.reported_ticks = StartTicksNow();
     return domain;
   }
 
   const std::shared_ptr<LibvirtInbox> inbox_;
-  const AttemptId attempt_;
 };
 
 // The domains that run. A process that started after the call began is none of theirs: of a domain
@@ -82,64 +71,46 @@ absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connectio
   const uint64_t now = StartTicksNow();
   absl::StatusOr<std::vector<ActiveDomain>> domains = connection->ListActive();
   if (!domains.ok()) return domains;
-  for (ActiveDomain& active : *domains) active.domain.heard_ticks = now;
+  for (ActiveDomain& active : *domains) active.domain.reported_ticks = now;
   return domains;
 }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<LibvirtInbox>> LibvirtInbox::Create() {
-  UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake.valid()) return absl::ErrnoToStatus(errno, "eventfd");
-  return std::shared_ptr<LibvirtInbox>(new LibvirtInbox(std::move(wake)));
-}
-
-void LibvirtInbox::Begin(AttemptId attempt) {
+void LibvirtInbox::Post(LibvirtMessage message) {
   const MutexLock lock(&mutex_);
-  attempts_.try_emplace(attempt);
-}
-
-void LibvirtInbox::Forget(AttemptId attempt) {
-  const MutexLock lock(&mutex_);
-  attempts_.erase(attempt);
-}
-
-void LibvirtInbox::Post(AttemptId attempt, LibvirtMessage message) {
-  const MutexLock lock(&mutex_);
-  const auto to = attempts_.find(attempt);
-  if (to == attempts_.end() || to->second.closed) return;  // nobody wants it
-  size_t& bytes = to->second.bytes;
-  if (bytes + BytesOf(message) > kMaxBytes && !std::holds_alternative<LinkClosed>(message)) {
+  if (closed_) return;
+  size_t bytes = BytesOf(message);
+  if (bytes_ + bytes > kMaxBytes && !std::holds_alternative<LinkClosed>(message)) {
     message = LinkClosed{"more events came than are taken in", /*overflow=*/true};
+    bytes = BytesOf(message);
   }
-  to->second.closed = std::holds_alternative<LinkClosed>(message);
-  bytes += BytesOf(message);
-  // A counter that is full wakes as well. Take wakes itself again while something is left.
-  if (messages_.empty()) eventfd_write(wake_.get(), 1);
-  messages_.push_back({attempt, std::move(message)});
+  closed_ = std::holds_alternative<LinkClosed>(message);
+  bytes_ += bytes;
+  if (messages_.empty()) eventfd_write(wake_->get(), 1);  // a counter that is full wakes as well
+  messages_.push_back(std::move(message));
 }
 
-std::vector<LibvirtInbox::Entry> LibvirtInbox::Take() {
-  std::vector<Entry> entries;
+std::vector<LibvirtMessage> LibvirtInbox::Take() {
   const MutexLock lock(&mutex_);
-  eventfd_t ignored;
-  eventfd_read(wake_.get(), &ignored);
-  while (entries.size() < kBatch && !messages_.empty()) {
-    const auto from = attempts_.find(messages_.front().attempt);
-    if (from != attempts_.end()) {
-      from->second.bytes -= BytesOf(messages_.front().message);
-      entries.push_back(std::move(messages_.front()));
-    }
+  std::vector<LibvirtMessage> taken;
+  while (taken.size() < kBatch && !messages_.empty()) {
+    bytes_ -= BytesOf(messages_.front());
+    taken.push_back(std::move(messages_.front()));
     messages_.pop_front();
   }
-  if (!messages_.empty()) eventfd_write(wake_.get(), 1);
-  return entries;
+  return taken;
+}
+
+void LibvirtInbox::Close() {
+  const MutexLock lock(&mutex_);
+  closed_ = true;
+  messages_.clear();
 }
 
 // Shared with the worker, which may outlive the link.
 struct LibvirtLink::Shared {
   std::shared_ptr<LibvirtApi> api;
-  std::shared_ptr<LibvirtInbox> inbox;
   LibvirtSpec spec;
   Place place;
 
@@ -152,13 +123,13 @@ struct LibvirtLink::Shared {
   bool has_thread ABSL_GUARDED_BY(mutex) = false;
 
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
-  AttemptId attempt = 0;                               // the connection's
+  std::shared_ptr<LibvirtInbox> inbox;                 // the connection's
   ProcessPlace processes;                              // of its libvirt's domains
   CommandLines command_lines;
 
   // Connects, and sets `processes`.
   absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Connect() {
-    const auto poster = std::make_shared<Poster>(inbox, attempt);
+    const auto poster = std::make_shared<Poster>(inbox);
     processes = {.pid_directory = place.pid_directory,
                  .containers = spec.containers,
                  .foreign_namespace = std::nullopt};
@@ -175,68 +146,65 @@ struct LibvirtLink::Shared {
     return opened;
   }
 
-  void OpenNow(AttemptId next) {
-    connection.reset();
-    attempt = next;
-    absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> opened = Connect();
-    if (!opened.ok()) {
-      return inbox->Post(attempt, LinkClosed{std::string(opened.status().message())});
-    }
-    connection = *std::move(opened);
+  // Posts the list of the domains. Returns the error where there is none.
+  absl::Status PostList() {
     absl::StatusOr<std::vector<ActiveDomain>> domains = List(connection.get());
-    if (!domains.ok()) {
-      return inbox->Post(attempt, LinkClosed{std::string(domains.status().message())});
+    if (domains.ok()) inbox->Post(DomainsListed{*std::move(domains)});
+    return domains.status();
+  }
+
+  void OpenNow(std::shared_ptr<LibvirtInbox> next) {
+    connection.reset();
+    inbox = std::move(next);
+    absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> opened = Connect();
+    absl::Status status = opened.status();
+    if (opened.ok()) {
+      connection = *std::move(opened);
+      status = PostList();
     }
-    inbox->Post(attempt, LinkOpened{*std::move(domains)});
+    if (!status.ok()) inbox->Post(LinkClosed{std::string(status.message())});
   }
 };
 
-LibvirtLink::LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
+LibvirtLink::LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<const UniqueFd> wake,
                          DetachedThreads* threads, LibvirtSpec spec, Place place)
-    : shared_(std::make_shared<Shared>()), threads_(threads) {
+    : shared_(std::make_shared<Shared>()), wake_(std::move(wake)), threads_(threads) {
   shared_->api = std::move(api);
-  shared_->inbox = std::move(inbox);
   shared_->spec = std::move(spec);
   shared_->place = std::move(place);
 }
 
 LibvirtLink::~LibvirtLink() { Close(); }
 
-void LibvirtLink::Open(AttemptId attempt) {
-  shared_->inbox->Forget(attempt_);
-  attempt_ = attempt;
-  shared_->inbox->Begin(attempt);
-  DoInstead([attempt](Shared* shared) { shared->OpenNow(attempt); });
+void LibvirtLink::Open() {
+  if (inbox_ != nullptr) inbox_->Close();
+  inbox_ = std::make_shared<LibvirtInbox>(wake_);
+  DoInstead([inbox = inbox_](Shared* shared) { shared->OpenNow(inbox); });
 }
 
 void LibvirtLink::Close() {
-  if (attempt_ == 0) return;
-  shared_->inbox->Forget(std::exchange(attempt_, 0));
+  if (inbox_ == nullptr) return;
+  std::exchange(inbox_, nullptr)->Close();
   DoInstead([](Shared* shared) { shared->connection.reset(); });
 }
 
 void LibvirtLink::AskDetails(const std::string& uuid) {
   DoOnce(uuid, [uuid](Shared* shared) {
     absl::StatusOr<DomainDetails> details = shared->connection->Details(uuid);
-    if (details.ok()) shared->inbox->Post(shared->attempt, DetailsKnown{uuid, *std::move(details)});
+    if (details.ok()) shared->inbox->Post(DetailsKnown{uuid, *std::move(details)});
   });
 }
 
 void LibvirtLink::ListAgain() {
-  DoOnce("list", [](Shared* shared) {
-    absl::StatusOr<std::vector<ActiveDomain>> domains = List(shared->connection.get());
-    if (!domains.ok()) return;
-    shared->inbox->Post(shared->attempt, DomainsListedAgain{*std::move(domains)});
-  });
+  DoOnce("list", [](Shared* shared) { shared->PostList().IgnoreError(); });
 }
 
 void LibvirtLink::FindProcess(const DomainName& domain) {
   {
     const MutexLock lock(&shared_->mutex);
     shared_->processes_asked.push_back(domain);
-    if (shared_->processes_asked.size() > 1) return;
   }
-  Do([](Shared* shared) {
+  DoOnce("processes", [](Shared* shared) {
     std::vector<DomainName> asked;
     {
       const MutexLock lock(&shared->mutex);
@@ -247,8 +215,7 @@ void LibvirtLink::FindProcess(const DomainName& domain) {
       found = FindProcesses(shared->processes, asked, &shared->command_lines);
     }
     for (size_t index = 0; index < asked.size(); ++index) {
-      shared->inbox->Post(shared->attempt,
-                          ProcessFound{std::move(asked[index]), std::move(found[index])});
+      shared->inbox->Post(ProcessFound{std::move(asked[index]), std::move(found[index])});
     }
   });
 }

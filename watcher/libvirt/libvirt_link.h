@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "base/detached_threads.h"
@@ -24,13 +23,11 @@
 
 namespace vmeventd {
 
-// Messages of libvirt's threads to the loop thread. A connection that was made has LinkOpened, with
-// the first list of its domains. Events that came while the list was made precede it; they may be
-// older or newer than it.
-struct LinkOpened {
-  std::vector<ActiveDomain> domains;
-};
-struct DomainsListedAgain {  // sent while it is open
+// Messages of libvirt's threads to the loop thread.
+
+// The domains that run, as of some moment. The first one says that the connection was made. Events
+// that came while it was listed precede it; they may be older or newer than the list.
+struct DomainsListed {
   std::vector<ActiveDomain> domains;
 };
 struct LinkClosed {  // also sent if it was never opened
@@ -56,56 +53,38 @@ struct DetailsKnown {
 struct DetailsChanged {
   std::string uuid;
 };
-using LibvirtMessage = std::variant<LinkOpened, DomainsListedAgain, LinkClosed, DomainEvent,
-                                    DomainChanged, ProcessFound, DetailsKnown, DetailsChanged>;
+using LibvirtMessage = std::variant<DomainsListed, LinkClosed, DomainEvent, DomainChanged,
+                                    ProcessFound, DetailsKnown, DetailsChanged>;
 
-// One attempt to connect a link, and the connection that it led to. No two have the same number.
-using AttemptId = uint64_t;
-
-// The queue between libvirt's threads and the loop thread. Each attempt has a backlog limit; one
-// that reaches it is closed, so that the domains are listed and compared again. Any thread but for
-// Take.
+// The messages of one attempt to connect, and of the connection that it led to. Its backlog has a
+// limit: one that reaches it is closed, so that the domains are listed and compared again. Any
+// thread.
 class LibvirtInbox {
  public:
-  static constexpr size_t kMaxBytes = 8 << 20;  // backlog limit of one attempt
+  static constexpr size_t kMaxBytes = 8 << 20;
 
-  // The error names the call that failed.
-  static absl::StatusOr<std::shared_ptr<LibvirtInbox>> Create();
+  // `wake` is an eventfd of all inboxes, which is written when a message comes.
+  explicit LibvirtInbox(std::shared_ptr<const UniqueFd> wake) : wake_(std::move(wake)) {}
 
-  // Accepts messages of `attempt` from now on. Those of an attempt that was forgotten, or not
-  // begun, are dropped.
-  void Begin(AttemptId attempt);
-  void Forget(AttemptId attempt);
-
-  void Post(AttemptId attempt, LibvirtMessage message);
-
-  struct Entry {
-    AttemptId attempt;
-    LibvirtMessage message;
-  };
-  // Takes the first kBatch messages that wait. Loop thread.
-  std::vector<Entry> Take();
-  // Descriptor that is readable while messages wait.
-  int fd() const { return wake_.get(); }
+  void Post(LibvirtMessage message);
+  // Takes the first kBatch messages that wait.
+  std::vector<LibvirtMessage> Take();
+  // Drops its messages, and those that come.
+  void Close();
 
  private:
-  struct Attempt {
-    size_t bytes = 0;     // of its messages
-    bool closed = false;  // LinkClosed is its last message
-  };
   static constexpr size_t kBatch = 64;
 
-  explicit LibvirtInbox(UniqueFd wake) : wake_(std::move(wake)) {}
-
-  const UniqueFd wake_;
+  const std::shared_ptr<const UniqueFd> wake_;
   Mutex mutex_;
-  absl::flat_hash_map<AttemptId, Attempt> attempts_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Entry> messages_ ABSL_GUARDED_BY(mutex_);
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;     // of its messages
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;  // LinkClosed is its last message
+  std::deque<LibvirtMessage> messages_ ABSL_GUARDED_BY(mutex_);
 };
 
 // One connection to a libvirt: makes its blocking calls, one after another, on one of the threads,
 // which it has while there is something to do. A libvirt that hangs holds up this thread alone.
-// Results are posted to the inbox. Loop thread.
+// Loop thread.
 class LibvirtLink {
  public:
   struct Place {
@@ -113,18 +92,22 @@ class LibvirtLink {
     bool finds_processes = false;
     std::string pid_directory;  // has the pid files of its domains and its own
   };
-  // `threads` outlives the link.
-  LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<LibvirtInbox> inbox,
+  // `threads` outlives the link. `wake` is an eventfd that is written when messages wait.
+  LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<const UniqueFd> wake,
               DetachedThreads* threads, LibvirtSpec spec, Place place);
   // Closes the connection, without waiting for that.
   ~LibvirtLink();
 
-  // Closes the connection if there is one, makes another and lists its domains: LinkOpened and so
-  // on, or LinkClosed, follow as messages of `attempt`.
-  void Open(AttemptId attempt);
-  // Closes the connection. What it has posted is forgotten.
+  // Closes the connection if there is one, makes another and lists its domains: DomainsListed and
+  // so on, or LinkClosed, follow as messages.
+  void Open();
+  // Closes the connection, whose messages are dropped.
   void Close();
-  // Lists the domains again: DomainsListedAgain follows, or nothing if libvirt cannot list them.
+  // Takes some of the messages that wait.
+  std::vector<LibvirtMessage> Take() {
+    return inbox_ == nullptr ? std::vector<LibvirtMessage>() : inbox_->Take();
+  }
+  // Lists the domains again: DomainsListed follows, or nothing if libvirt cannot list them.
   void ListAgain();
   // Asks for a domain's details: DetailsKnown follows, unless the domain is gone by then.
   void AskDetails(const std::string& uuid);
@@ -143,13 +126,14 @@ class LibvirtLink {
   void Do(std::function<void(Shared*)> task);
   // Does `task` if there is a connection then; no-op while one of the same `name` is pending.
   void DoOnce(const std::string& name, std::function<void(Shared*)> task);
-  // Replaces all pending tasks by `task`.
+  // Does `task` in place of all pending ones.
   void DoInstead(std::function<void(Shared*)> task);
   static void Work(Shared* shared);
 
   const std::shared_ptr<Shared> shared_;
+  const std::shared_ptr<const UniqueFd> wake_;
   DetachedThreads* const threads_;
-  AttemptId attempt_ = 0;
+  std::shared_ptr<LibvirtInbox> inbox_;  // null: closed
 };
 
 }  // namespace vmeventd

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "watcher/libvirt/libvirt_source.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 namespace {
@@ -14,9 +14,9 @@ constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
 }  // namespace
 
-LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
-                       VmSession session)
-    : VmRun(context, owner, std::move(session)),
+LibvirtRun::LibvirtRun(RunContext* context, RunTable* table, LibvirtSource* source,
+                       std::string uuid, VmSession session)
+    : VmRun(context, table, std::move(session)),
       context_(context),
       source_(source),
       uuid_(std::move(uuid)) {}
@@ -111,7 +111,7 @@ void LibvirtRun::OnLibvirtGone() {
 void LibvirtRun::OnProcessGone() {
   // It has failed, and more may follow; or how it ended is asked.
   if (report_timer_.serial != 0 || awaits_end_) return;
-  // A daemon that was started again has not heard yet what libvirt does.
+  // After a restart libvirt may have reported the end before it was connected.
   if (!was_connected_) {
     process().NoteUnseenEnd();
     return AwaitEnd();

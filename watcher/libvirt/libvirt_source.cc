@@ -1,9 +1,11 @@
 #include "watcher/libvirt/libvirt_source.h"
 
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 #include <variant>
 
@@ -45,11 +47,11 @@ std::vector<std::string> GlobsOf(const std::vector<LibvirtSpec>& specs) {
 absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(
     RunContext* context, const WatcherOptions* options, RunTable* table, EventSink* sink,
     std::shared_ptr<LibvirtApi> api) {
-  absl::StatusOr<std::shared_ptr<LibvirtInbox>> inbox = LibvirtInbox::Create();
-  if (!inbox.ok()) return inbox.status();
-  const int fd = (*inbox)->fd();
+  UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake.valid()) return absl::ErrnoToStatus(errno, "eventfd");
+  const int fd = wake.get();
   std::unique_ptr<LibvirtSource> source(
-      new LibvirtSource(context, options, table, sink, std::move(api), *std::move(inbox)));
+      new LibvirtSource(context, options, table, sink, std::move(api), std::move(wake)));
   if (absl::Status status = context->loop->Add(fd, EPOLLIN, source.get()); !status.ok()) {
     return status;
   }
@@ -57,19 +59,18 @@ absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(
 }
 
 LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options, RunTable* table,
-                             EventSink* sink, std::shared_ptr<LibvirtApi> api,
-                             std::shared_ptr<LibvirtInbox> inbox)
+                             EventSink* sink, std::shared_ptr<LibvirtApi> api, UniqueFd wake)
     : context_(context),
       options_(options),
       table_(table),
       sink_(sink),
       api_(std::move(api)),
-      inbox_(std::move(inbox)),
+      wake_(std::make_shared<const UniqueFd>(std::move(wake))),
       threads_(kMaxThreads, [] { SetThreadName("libvirt-call"); }),
       sockets_(context->loop, GlobsOf(options->libvirts), this) {}
 
 LibvirtSource::~LibvirtSource() {
-  context_->loop->Remove(inbox_->fd());
+  context_->loop->Remove(wake_->get());
   context_->loop->CancelTimer(&await_);
   for (const auto& [uri, link] : links_) {
     context_->loop->CancelTimer(&link->retry);
@@ -121,13 +122,13 @@ LibvirtSource::Link* LibvirtSource::LinkAt(const std::string& uri) {
 void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string& socket) {
   if (link->worker == nullptr) {
     link->worker = std::make_unique<LibvirtLink>(
-        api_, inbox_, &threads_, spec,
+        api_, wake_, &threads_, spec,
         LibvirtLink::Place{.socket = socket,
                            .finds_processes = options_->process_tracking,
                            .pid_directory = PidDirectory(spec, socket)});
   }
   link->wanted = true;
-  if (link->attempt != 0 || link->retry.serial != 0) return;
+  if (link->open || link->retry.serial != 0) return;
   if (context_->loop->Now().monotonic < link->not_before) {
     RetryLater(link);
   } else {
@@ -166,7 +167,7 @@ void LibvirtSource::OnSocketPath(int spec, const std::string& path) {
   if (!links_.contains(uri) && links_.size() >= kMaxLinks) {
     context_->meters.libvirt_overflows.Add();
     spdlog::warn(
-        "--libvirt: more than {} sockets came and went with calls under way: {} is left out",
+        "--libvirt: more than {} sockets came and went with calls under way: {} is not followed",
         kMaxLinks, absl::CHexEscape(path));
     return;
   }
@@ -185,11 +186,10 @@ void LibvirtSource::OnSocketPathGone(int spec, const std::string& path) {
 
 void LibvirtSource::Connect(Link* link) {
   context_->loop->CancelTimer(&link->retry);
-  link->attempt = ++last_attempt_;
+  link->open = true;
   link->changed.emplace();
-  attempts_[link->attempt] = link;
   context_->loop->SetTimerIn(&link->slow, kSlowAttempt, [this, link] { OnSlow(link); });
-  link->worker->Open(link->attempt);
+  link->worker->Open();
   ShowState(*link);
 }
 
@@ -214,14 +214,14 @@ void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->slow);
   context_->loop->CancelTimer(&link->check);
   link->changed.reset();
-  link->heard.clear();
+  link->early.clear();
   link->looks = 0;
   for (auto& [uuid, domain] : link->domains) {
     DropNext(link, &domain);
     domain.unseen_id = domain.others_id = 0;
   }
   has_unused_ = true;
-  attempts_.erase(std::exchange(link->attempt, 0));
+  link->open = false;
 }
 
 void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
@@ -243,7 +243,7 @@ void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
 
 void LibvirtSource::GiveUp(Link* link) {
   context_->loop->CancelTimer(&link->retry);
-  if (link->attempt != 0) BackOff(link);  // it has not answered
+  if (link->open) BackOff(link);  // it has not answered
   EndAttempt(link);
   link->worker->Close();
   {
@@ -283,7 +283,7 @@ void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
       return domain.next != nullptr || domain.unseen_id != 0 ||
              (domain.run != nullptr && !domain.run->tracked());
     };
-    if (!std::exchange(link->left_out, false) &&
+    if (!std::exchange(link->incomplete, false) &&
         std::none_of(link->domains.begin(), link->domains.end(), in_doubt)) {
       return;
     }
@@ -359,21 +359,34 @@ void LibvirtSource::OnFdReady(uint32_t) { ReadNow(kTurn); }
 void LibvirtSource::ReadNow(absl::Duration limit) {
   if (std::exchange(reading_, true)) return;  // from within a message
   const absl::Duration deadline = context_->loop->Now().monotonic + limit;
-  do {
-    std::vector<LibvirtInbox::Entry> entries = inbox_->Take();
-    if (entries.empty()) break;
-    for (LibvirtInbox::Entry& entry : entries) {
-      const auto it = attempts_.find(entry.attempt);
-      if (it == attempts_.end()) continue;  // it was closed meanwhile
-      Link* const link = it->second;
-      std::visit([this, link](auto& message) { Handle(link, message); }, entry.message);
-      if (link->held > kMaxHeld) {
-        LinkClosed closed{"more events came than are taken in", /*overflow=*/true};
-        Handle(link, closed);
-      }
+  eventfd_t ignored;
+  eventfd_read(wake_->get(), &ignored);
+  // One after the other, some messages of each, until none has any.
+  for (size_t idle = 0; idle < links_.size();) {
+    auto next = links_.upper_bound(last_read_);
+    if (next == links_.end()) next = links_.begin();
+    last_read_ = next->first;
+    idle = ReadFrom(next->second.get()) ? 0 : idle + 1;
+    if (context_->loop->Now().monotonic >= deadline) {
+      eventfd_write(wake_->get(), 1);  // for the rest
+      break;
     }
-  } while (context_->loop->Now().monotonic < deadline);
+  }
   reading_ = false;
+}
+
+bool LibvirtSource::ReadFrom(Link* link) {
+  if (!link->open) return false;
+  std::vector<LibvirtMessage> messages = link->worker->Take();
+  for (LibvirtMessage& message : messages) {
+    if (!link->open) break;  // it was closed meanwhile
+    std::visit([&](auto& known) { Handle(link, known); }, message);
+    if (link->held > kMaxHeld) {
+      LinkClosed closed{"more events came than are taken in", /*overflow=*/true};
+      Handle(link, closed);
+    }
+  }
+  return !messages.empty();
 }
 
 bool LibvirtSource::waits() const {
@@ -381,18 +394,20 @@ bool LibvirtSource::waits() const {
                      [](const auto& entry) { return entry.second->looks > 0; });
 }
 
-void LibvirtSource::Handle(Link* link, LinkOpened& message) {
-  context_->loop->CancelTimer(&link->slow);
-  context_->meters.libvirt_connects.Add();
-  spdlog::info("connected to libvirt {}", absl::CHexEscape(link->uri));
-  if (std::exchange(link->was_connected, true)) PublishGap(*link);
-  link->connected = true;
-  const Instant now = context_->loop->Now();
-  link->since = now.wall;
-  link->connected_at = now.monotonic;
-  SetProblem(link, ProblemCode::kNone, "");
-  ApplyList(link, message.domains);
-  CheckLater(link, kFirstCheck);
+void LibvirtSource::Handle(Link* link, DomainsListed& message) {
+  if (!link->connected) {
+    context_->loop->CancelTimer(&link->slow);
+    context_->meters.libvirt_connects.Add();
+    spdlog::info("connected to libvirt {}", absl::CHexEscape(link->uri));
+    if (std::exchange(link->was_connected, true)) PublishGap(*link);
+    link->connected = true;
+    const Instant now = context_->loop->Now();
+    link->since = now.wall;
+    link->connected_at = now.monotonic;
+    SetProblem(link, ProblemCode::kNone, "");
+    CheckLater(link, kFirstCheck);
+  }
+  if (link->changed.has_value()) ApplyList(link, message.domains);
   ShowState(*link);
 }
 

@@ -30,7 +30,7 @@ namespace vmeventd {
 
 class LibvirtSource;
 
-// A run of a libvirt domain: a VmRun that hears of its QEMU through libvirt. Its process's end is
+// A run of a libvirt domain: a VmRun whose QEMU's events come through libvirt. Its process's end is
 // the end of the run where the process can be seen, but a libvirt that is connected is given time
 // to say how it came about; otherwise libvirt's word is the end. Loop thread.
 class LibvirtRun : public VmRun {
@@ -44,7 +44,7 @@ class LibvirtRun : public VmRun {
   static constexpr absl::Duration kDestroyWait = absl::Seconds(1);
 
   // The pointers outlive the run. `uuid` is the one that libvirt has for the domain.
-  LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
+  LibvirtRun(RunContext* context, RunTable* table, LibvirtSource* source, std::string uuid,
              VmSession session);
   ~LibvirtRun() override;
 
@@ -122,10 +122,10 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
 
   // For a run, from within any method that hands an input to its session, and from the loop.
   void AskDetails(LibvirtRun* run);
-  // Hands in what libvirt has said by now, to whatever run, within `limit`.
+  // Hands in the messages of all libvirts that have come by now, within `limit`.
   void ReadNow(absl::Duration limit);
 
-  // Returns whether something that a libvirt said waits for a look at a process.
+  // Returns whether a message of a libvirt waits for a look at a process.
   bool waits() const;
 
   // Returns whether a libvirt is connected, or there is none to connect to and a glob that may
@@ -181,7 +181,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
     bool connected = false;
     bool tried = false;          // the first attempt has ended, or takes long
     bool was_connected = false;  // at some time
-    AttemptId attempt = 0;       // that is under way or led to the connection; 0: none
+    bool open = false;           // an attempt is under way, or led to the connection
     TimerId retry;
     TimerId slow;   // of an attempt that takes long
     TimerId check;  // when the domains are listed again
@@ -198,17 +198,16 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
     // While the domains are listed: the UUIDs of which STARTED or STOPPED came; and those of which
     // an event of QEMU came before the first list.
     std::optional<absl::flat_hash_set<std::string>> changed;
-    absl::flat_hash_set<std::string> heard;
-    bool left_out = false;  // the last list said nothing of some domains
+    absl::flat_hash_set<std::string> early;
+    bool incomplete = false;  // the last list was not applied to some domains
     TokenBucket new_runs{kBurst, kPerSecond};
 
     // Returns whether something configured leads there.
-    bool reachable() const { return wanted || attempt != 0; }
+    bool reachable() const { return wanted || open; }
   };
 
   LibvirtSource(RunContext* context, const WatcherOptions* options, RunTable* table,
-                EventSink* sink, std::shared_ptr<LibvirtApi> api,
-                std::shared_ptr<LibvirtInbox> inbox);
+                EventSink* sink, std::shared_ptr<LibvirtApi> api, UniqueFd wake);
 
   void OnFdReady(uint32_t events) override;
   void OnSocketPath(int spec, const std::string& path) override;
@@ -236,8 +235,9 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void ShowState(const Link& link);
   void PublishGap(const Link& link);
 
-  void Handle(Link* link, LinkOpened& message);
-  void Handle(Link* link, DomainsListedAgain& message);
+  // Handles some messages of the link. Returns false if none waited.
+  bool ReadFrom(Link* link);
+  void Handle(Link* link, DomainsListed& message);
   void Handle(Link* link, LinkClosed& message);
   void Handle(Link* link, DomainEvent& message);
   void Handle(Link* link, DomainChanged& message);
@@ -245,8 +245,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void Handle(Link* link, DetailsKnown& message);
   void Handle(Link* link, DetailsChanged& message);
 
-  // Compares a list with what is followed. It says nothing of the domains that have changed since
-  // it was asked for, and ends none that was heard.
+  // Compares a list with what is followed. It is not applied to domains that have changed since it
+  // was asked for, and ends none of which an event came before.
   void ApplyList(Link* link, const std::vector<ActiveDomain>& list);
   void OnListed(Link* link, const ActiveDomain& active);
   void OnStarted(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
@@ -279,13 +279,12 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   RunTable* const table_;
   EventSink* const sink_;
   std::shared_ptr<LibvirtApi> api_;  // null: it is loaded once a libvirt that is awaited is there
-  const std::shared_ptr<LibvirtInbox> inbox_;
+  const std::shared_ptr<const UniqueFd> wake_;  // an eventfd: messages wait
   DetachedThreads threads_;
   SocketGlobWatcher sockets_;
   std::map<std::string, std::unique_ptr<Link>> links_;  // by URI
-  absl::flat_hash_map<AttemptId, Link*> attempts_;      // that are under way or connected
+  std::string last_read_;                               // URI of the link that was read last
   absl::flat_hash_map<VmRun*, Link*> link_of_;
-  AttemptId last_attempt_ = 0;
   TimerId await_;
   std::string awaited_problem_;  // last one logged
   bool started_ = false;

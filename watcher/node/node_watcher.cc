@@ -12,23 +12,14 @@
 #include "base/mutex.h"
 #include "base/text.h"
 #include "watcher/libvirt/libvirt_source.h"
-#include "watcher/qmp/qmp_run.h"
-#include "watcher/qmp/socket_connector.h"
+#include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
 
 namespace vmeventd {
 namespace {
-
-// Options that all sessions share.
-WatcherOptions WithShared(WatcherOptions options, TokenBucket* node_events) {
-  options.session.node_events = node_events;
-  return options;
-}
 
 HandedExits HandedExitsOf(const std::shared_ptr<UniqueFd>& socket,
                           const std::vector<HandedRun>& runs) {
@@ -49,7 +40,7 @@ class NodeWatcherImpl : public NodeWatcher {
  public:
   NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop,
                   HandedExits handed_exits)
-      : options_(WithShared(std::move(options), &node_events_)),
+      : options_(std::move(options)),
         loop_(std::move(loop)),
         exit_statuses_(ExitStatusReader::Create(loop_.get(),
                                                 options_.process_tracking
@@ -182,7 +173,6 @@ class NodeWatcherImpl : public NodeWatcher {
   // The loop thread alone touches what this role guards, and what leads to the runs; what other
   // threads ask for has locks or atomics of its own.
   ThreadRole loop_role_;
-  TokenBucket node_events_{kNodeEvents};
   const WatcherOptions options_;
   const std::unique_ptr<EventLoop> loop_;
   const OomCounters oom_counters_;
@@ -333,7 +323,7 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
         "INTENT_IS_OPEN",
         absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
                                               open->intent_id, ", declared by ", Quote(open->actor),
-                                              ": keep it, or withdraw it first with "
+                                              ": leave it open, or withdraw it first with "
                                               "WithdrawIntent"))));
   }
   if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) return done(std::move(counts));

@@ -1,5 +1,3 @@
-#include "watcher/qmp/qmp_run.h"
-
 #include <algorithm>
 #include <utility>
 
@@ -7,13 +5,14 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 
-QmpRun::QmpRun(QmpContext* context, Owner* owner, Connector* connector, VmSession session)
-    : VmRun(context, owner, std::move(session)),
+QmpRun::QmpRun(QmpContext* context, RunTable* table, SocketConnector* connector, VmSession session)
+    : VmRun(context, table, std::move(session)),
       context_(context),
       connector_(connector),
       known_(tracked()),
@@ -52,14 +51,6 @@ std::optional<HandedRun> QmpRun::HandOver() {
   if (!connection_->HandOver(&handed)) return std::nullopt;
   RetireConnection();
   HandOverTo(&handed);
-  const HandedSession session = this->session().Handed();
-  if (session.poll_at < absl::InfiniteDuration()) {
-    handed.state.set_poll_at(absl::ToInt64Nanoseconds(session.poll_at));
-  }
-  if (session.last_reset > -absl::InfiniteDuration()) {
-    handed.state.set_last_reset(absl::ToInt64Nanoseconds(session.last_reset));
-  }
-  handed.state.set_file_written(session.file_written);
   return handed;
 }
 
@@ -80,12 +71,7 @@ bool QmpRun::GoOn(HandedRun* handed) {
   ++context_->vm_descriptors;
   answered_ = true;
   ready_since_ = Now().monotonic;
-  HandedSession session{.file_written = handed->state.file_written()};
-  if (handed->state.has_poll_at()) session.poll_at = absl::Nanoseconds(handed->state.poll_at());
-  if (handed->state.has_last_reset()) {
-    session.last_reset = absl::Nanoseconds(handed->state.last_reset());
-  }
-  this->session().GoOn(session);
+  session().GoOn(Now());
   return true;
 }
 

@@ -8,9 +8,7 @@
 #include "base/clock.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
 namespace {
@@ -119,20 +117,10 @@ void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
                 absl::CHexEscape(text.substr(0, kMaxTextForLog)));
 }
 
-// Only a file of this very run counts: that of another one, renamed or not, has another mark.
-void RunRestorer::NoteShutdownFile(VmRun* run) {
-  const RunInfo& info = run->info();
-  if (info.reported_by != ReportedBy::kMonitor) return;
-  const std::optional<absl::Time> written =
-      OwnShutdownFileTime(run->Directory(), std::string(info.raw_name()), info.shutdown_file_mark);
-  if (written.has_value()) run->NoteShutdownFile(*written);
-}
-
 void RunRestorer::ResolveRestored(VmRun* run) {
   const RunInfo& info = run->info();
   if (info.boot_id != context_->boot_id) return run->EndWithHost();
   if (GoesOn(run)) return Resume(run);
-  NoteShutdownFile(run);
   if (!info.process_tracked) return Resume(run);  // its socket decides
   const uint64_t here = context_->pid_namespace;
   if (info.pid_namespace != 0 && here != 0 && info.pid_namespace != here) {
@@ -199,8 +187,10 @@ void RunRestorer::Resume(VmRun* run) {
   const std::string run_id(run->info().run_id);
   run->Resume();
   // Its words since then are handled next, and obeyed no shutdown that was cancelled meanwhile.
-  if (run->connected()) table_->ApplyHostCancel(run);
-  run->OnRestored();
+  if (run->connected()) {
+    table_->ApplyHostCancel(run);
+    run->ReadNow();
+  }
   // The host's present word says nothing of what was said before, nor of a run that ended before.
   if (table_->Find(run_id) == run && !run->process_ended()) table_->ApplyHostShutdown(run);
 }

@@ -77,7 +77,7 @@ bool EndsTheHost(const SignalSender& sender) {
 bool IsDecided(const Evidence& evidence) {
   return evidence.shutdown.has_value() || (evidence.guest_panicked && !evidence.panic_doubted) ||
          (evidence.watchdog_expired && !evidence.watchdog_doubted) || evidence.internal_error ||
-         evidence.migrated || evidence.down_before_attach || evidence.shutdown_file_found;
+         evidence.migrated || evidence.down_before_attach;
 }
 
 absl::string_view ShutdownClassName(ShutdownClass shutdown_class) {
@@ -120,11 +120,12 @@ constexpr CauseText kCauseTexts[] = {
     {ShutdownCause::kWatchdog, "WATCHDOG", "the guest stopped feeding its watchdog"},
     {ShutdownCause::kHostError, "HOST_ERROR", "QEMU met an error on the host"},
     {ShutdownCause::kQemuKilled, "QEMU_KILLED", "QEMU was killed (SIGKILL), by whom is not known"},
-    {ShutdownCause::kQemuCrashed, "QEMU_CRASHED", "QEMU crashed, or gave up with an error"},
+    {ShutdownCause::kQemuCrashed, "QEMU_CRASHED", "QEMU crashed, or exited with an error"},
     {ShutdownCause::kOutOfMemory, "OUT_OF_MEMORY", "QEMU was killed because memory ran out"},
-    {ShutdownCause::kProcessExited, "PROCESS_EXITED", "QEMU went without a word"},
+    {ShutdownCause::kProcessExited, "PROCESS_EXITED", "QEMU ended without reporting why"},
     {ShutdownCause::kUnobserved, "UNOBSERVED", "what ended it is not known"},
-    {ShutdownCause::kHostRequest, "HOST_REQUEST", "the host ended it; this QEMU does not say how"},
+    {ShutdownCause::kHostRequest, "HOST_REQUEST",
+     "the host ended it; this QEMU does not report how"},
     {ShutdownCause::kGuestRequest, "GUEST_REQUEST", "the guest ended itself; how is not known"},
     {ShutdownCause::kHostDestroy, "HOST_DESTROY", "the host destroyed the VM through its manager"},
     {ShutdownCause::kHostSave, "HOST_SAVE",

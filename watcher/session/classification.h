@@ -11,19 +11,18 @@
 namespace vmeventd {
 
 // QEMU's `reason` of a SHUTDOWN event (qapi/run-state.json, ShutdownCause), as far as it says who
-// asked. kMissing: QEMU before 4.0. kOther: a name that this table does not know. The numbers stand
-// in journals.
+// asked. kMissing: QEMU before 4.0. kOther: a name that this table does not know.
 enum class ShutdownReason {
-  kMissing = 0,
-  kHostError = 1,
-  kHostQmpQuit = 2,
-  kHostQmpSystemReset = 3,
-  kHostSignal = 4,
-  kHostUi = 5,
-  kGuestShutdown = 6,
-  kGuestReset = 7,
-  kGuestPanic = 8,
-  kOther = 9,
+  kMissing,
+  kHostError,
+  kHostQmpQuit,
+  kHostQmpSystemReset,
+  kHostSignal,
+  kHostUi,
+  kGuestShutdown,
+  kGuestReset,
+  kGuestPanic,
+  kOther,
 };
 
 ShutdownReason ParseShutdownReason(absl::string_view reason);
@@ -37,7 +36,7 @@ struct ShutdownFact {
   // Nothing says who asked but a SIGTERM, SIGINT or SIGHUP that QEMU had been sent before.
   bool after_signal = false;
   bool host_shutdown = false;               // the host was shutting down when it came
-  bool powerdown_in_host_shutdown = false;  // likewise as the last uncleared POWERDOWN came
+  bool powerdown_in_host_shutdown = false;  // and already when the last uncleared POWERDOWN came
   // Doubt that a guest agent that was connected then leaves: a host that asks through the agent
   // leaves no trace on the monitor.
   std::optional<ShutdownCaveat> caveat;
@@ -47,9 +46,9 @@ struct ShutdownFact {
 enum class ManagerEnd {
   kShutdown = 1,   // orderly, whether or not it was requested
   kDestroyed = 2,  // libvirt ended it, and kills QEMU if it must
-  kSaved = 3,      // its memory is in a file, from which it can go on
+  kSaved = 3,      // its memory is in a file, from which it can be restored
   kMigrated = 4,
-  kFailed = 5,   // QEMU went without a word
+  kFailed = 5,   // QEMU ended without reporting why
   kCrashed = 6,  // because the guest's kernel had panicked
 };
 
@@ -75,10 +74,8 @@ struct Evidence {
   bool never_greeted = false;       // it ended soon after its start, and nobody had answered
   bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
   bool monitored = false;           // the monitor is ours, or was until the process went
-  // After a restart of vmeventd: NAME.shutdown is there, and vmeventd wrote it during this run.
-  bool shutdown_file_found = false;
-  bool host_rebooted = false;             // rebooted since the run was seen last
-  bool host_shutdown = false;             // the host shuts down, as far as was seen last
+  bool host_rebooted = false;       // rebooted since the run was seen last
+  bool host_shutdown = false;       // the host shuts down, as far as was seen last
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not said
   // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;

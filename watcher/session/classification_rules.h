@@ -69,7 +69,7 @@ struct RuleInput {
            !sender->of_qemu;
   }
   // The guest has ended QEMU by a device: isa-debug-exit makes an odd code of the guest's word, and
-  // QEMU gives up with 1 itself.
+  // QEMU exits with 1 after an error of its own.
   bool ended_by_guest() const {
     return evidence.guest_can_exit && evidence.exit_status.has_value() && exit_signal() == 0 &&
            evidence.exit_status->code > 1;
@@ -125,8 +125,8 @@ struct RuleInput {
   // A process that the host ended as it shut down, or of which nothing says that it ended by
   // itself.
   bool ended_with_host() const {
-    if (down() || !evidence.host_shutdown || evidence.shutdown_file_found || evidence.never_ran ||
-        evidence.finishing_migration || manager_says(ManagerEnd::kCrashed)) {
+    if (down() || !evidence.host_shutdown || evidence.never_ran || evidence.finishing_migration ||
+        manager_says(ManagerEnd::kCrashed)) {
       return false;
     }
     if (killed()) {
@@ -141,6 +141,9 @@ struct RuleInput {
             !evidence.obeyed_as_it_said);
   }
 };
+
+// The rule of a SHUTDOWN that nothing explains.
+inline constexpr char kLegacyShutdownRule[] = "legacy-shutdown";
 
 struct Rule {
   const char* id;
@@ -169,7 +172,7 @@ inline constexpr Rule kClassificationRules[] = {
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway},
     {"snapshot",
      "a RESUME came since a panic, a WATCHDOG or a POWERDOWN that makes another class: the VM may "
-     "have returned to a snapshot of before (`loadvm`), which QEMU does not say",
+     "have returned to a snapshot of before (`loadvm`), which QEMU does not report",
      [](const RuleInput& in) { return in.snapshot_matters; },  //
      ShutdownClass::kUnknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
@@ -288,17 +291,11 @@ inline constexpr Rule kClassificationRules[] = {
     {"legacy-stopped", "SHUTDOWN without reason and guest, of a paused VM (STOP, no RESUME since)",
      [](const RuleInput& in) { return in.unexplained() && in.evidence.shutdown->while_paused; },
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest},
-    {"legacy-shutdown", "SHUTDOWN without reason and guest",
+    {kLegacyShutdownRule,
+     "SHUTDOWN without reason and guest: the guest powered itself off, or the host sent a quit or "
+     "a signal that was not seen",
      [](const RuleInput& in) { return in.unexplained(); },  //
-     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestRequest},
-
-    // No SHUTDOWN that is known of. vmeventd creates the file as soon as it has seen a USER's
-    // shutdown; what it saw may not have been kept when it was killed.
-    {"shutdown-file-found",
-     "vmeventd was started again and found NAME.shutdown as it had written it during this run",
-     // It was written because no intent counted then.
-     [](const RuleInput& in) { return in.evidence.shutdown_file_found; },  //
-     ShutdownClass::kUser, ShutdownClass::kUser, ShutdownCause::kGuestRequest},
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
 
     // No SHUTDOWN, and the process is gone: what the run was about, and how it ended, as the kernel
     // says.
@@ -319,7 +316,7 @@ inline constexpr Rule kClassificationRules[] = {
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kMigrationFailed},
     {"never-ran",
      "no SHUTDOWN, however the process ended, and the VM was not seen running: its run state was "
-     "`inmigrate` or `prelaunch`, or its monitor closed before QEMU said one; no RESUME since",
+     "`inmigrate` or `prelaunch`, or its monitor closed before QEMU reported one; no RESUME since",
      [](const RuleInput& in) { return in.evidence.never_ran; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kNeverRan},
     {"migration-unfinished",
@@ -380,10 +377,8 @@ inline constexpr Rule kClassificationRules[] = {
      ShutdownCause::kQemuCrashed},
     {"host-signal-words",
      "no SHUTDOWN seen here, exit with 0 or not known how, and QEMU's last words in libvirt's log "
-     "or "
-     "the journal are that it terminates on a signal of another process, of which the kernel "
-     "showed "
-     "none",
+     "or the journal are that it terminates on a signal of another process, of which the kernel "
+     "showed none",
      [](const RuleInput& in) {
        return in.evidence.obeyed_as_it_said && !in.failed() && !in.killed();
      },
@@ -398,7 +393,7 @@ inline constexpr Rule kClassificationRules[] = {
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest},
     {"clean-exit",
      "no SHUTDOWN, exit with 0 of a VM that was followed to its end: QEMU did not crash, and did "
-     "not say who ended it",
+     "not report who ended it",
      [](const RuleInput& in) { return in.evidence.monitored && in.exited(); },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
     {"process-exited",
@@ -407,7 +402,7 @@ inline constexpr Rule kClassificationRules[] = {
      ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kProcessExited},
     {"unobserved",
      "the monitor gave no greeting, went to another client or was lost, or libvirt was: nobody "
-     "here saw the end, and the exit status says nothing",
+     "here saw the end, and the exit status is no evidence",
      [](const RuleInput&) { return true; },  //
      ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
 };

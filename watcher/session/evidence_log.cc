@@ -35,51 +35,53 @@ struct EvidenceLog::Clearable {
 // The one place that says what clears evidence.
 const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
     {"POWERDOWN", EvidenceId::kPowerdown, Clearable::By::kReset,
-     [](const EvidenceLog& log) { return log.powerdown_at_.has_value(); },
+     [](const EvidenceLog& log) { return log.state_.powerdown_at.has_value(); },
      [](EvidenceLog* log) {
-       log->powerdown_at_.reset();
-       log->facts_.powerdown_doubted = false;
+       log->state_.powerdown_at.reset();
+       log->state_.facts.powerdown_doubted = false;
      }},
     {"SHUTDOWN", EvidenceId::kShutdown, Clearable::By::kBoth,
-     [](const EvidenceLog& log) { return log.facts_.shutdown.has_value(); },
-     [](EvidenceLog* log) { log->facts_.shutdown.reset(); }},
+     [](const EvidenceLog& log) { return log.state_.facts.shutdown.has_value(); },
+     [](EvidenceLog* log) { log->state_.facts.shutdown.reset(); }},
     {"STOP", EvidenceId::kStop, Clearable::By::kRunning, nullptr,
-     [](EvidenceLog* log) { log->facts_.paused = false; }},
+     [](EvidenceLog* log) { log->state_.facts.paused = false; }},
     {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it said a run state",
      EvidenceId::kNotRunning, Clearable::By::kRunning, nullptr,
-     [](EvidenceLog* log) { log->facts_.never_ran = log->facts_.incoming = false; }},
+     [](EvidenceLog* log) { log->state_.facts.never_ran = log->state_.facts.incoming = false; }},
     {"run state `finish-migrate`", EvidenceId::kFinishingMigration, Clearable::By::kRunning,
-     nullptr, [](EvidenceLog* log) { log->facts_.finishing_migration = false; }},
+     nullptr, [](EvidenceLog* log) { log->state_.facts.finishing_migration = false; }},
     {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
      EvidenceId::kPanic, Clearable::By::kReset,
-     [](const EvidenceLog& log) { return log.facts_.guest_panicked; },
+     [](const EvidenceLog& log) { return log.state_.facts.guest_panicked; },
      [](EvidenceLog* log) {
-       log->facts_.guest_panicked = log->facts_.panic_doubted = false;
-       log->panic_.reset();
+       log->state_.facts.guest_panicked = log->state_.facts.panic_doubted = false;
+       log->state_.panic.reset();
      }},
     {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
-     Clearable::By::kBoth, [](const EvidenceLog& log) { return log.facts_.watchdog_paused; },
-     [](EvidenceLog* log) { log->facts_.watchdog_paused = log->facts_.watchdog_expired = false; }},
+     Clearable::By::kBoth, [](const EvidenceLog& log) { return log.state_.facts.watchdog_paused; },
+     [](EvidenceLog* log) {
+       log->state_.facts.watchdog_paused = log->state_.facts.watchdog_expired = false;
+     }},
     {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog,
-     Clearable::By::kReset, [](const EvidenceLog& log) { return log.facts_.watchdog_expired; },
-     [](EvidenceLog* log) { log->facts_.watchdog_expired = log->facts_.watchdog_doubted = false; }},
+     Clearable::By::kReset,
+     [](const EvidenceLog& log) { return log.state_.facts.watchdog_expired; },
+     [](EvidenceLog* log) {
+       log->state_.facts.watchdog_expired = log->state_.facts.watchdog_doubted = false;
+     }},
     {"run state `internal-error`", EvidenceId::kInternalError, Clearable::By::kBoth,
-     [](const EvidenceLog& log) { return log.facts_.internal_error; },
-     [](EvidenceLog* log) { log->facts_.internal_error = false; }},
+     [](const EvidenceLog& log) { return log.state_.facts.internal_error; },
+     [](EvidenceLog* log) { log->state_.facts.internal_error = false; }},
     {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, Clearable::By::kBoth, nullptr,
      [](EvidenceLog*) {}},
     {"SUSPEND_DISK", EvidenceId::kHibernation, Clearable::By::kReset,
-     [](const EvidenceLog& log) { return log.facts_.hibernating; },
-     [](EvidenceLog* log) { log->facts_.hibernating = false; }},
+     [](const EvidenceLog& log) { return log.state_.facts.hibernating; },
+     [](EvidenceLog* log) { log->state_.facts.hibernating = false; }},
     {"run state `postmigrate`", EvidenceId::kMigration, Clearable::By::kBoth,
-     [](const EvidenceLog& log) { return log.facts_.migrated; },
-     [](EvidenceLog* log) { log->facts_.migrated = false; }},
+     [](const EvidenceLog& log) { return log.state_.facts.migrated; },
+     [](EvidenceLog* log) { log->state_.facts.migrated = false; }},
     {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach, Clearable::By::kBoth,
-     [](const EvidenceLog& log) { return log.facts_.down_before_attach; },
-     [](EvidenceLog* log) { log->facts_.down_before_attach = false; }},
-    {"a shutdown file that was found after a restart of vmeventd", EvidenceId::kShutdownFile,
-     Clearable::By::kBoth, [](const EvidenceLog& log) { return log.facts_.shutdown_file_found; },
-     [](EvidenceLog* log) { log->facts_.shutdown_file_found = false; }},
+     [](const EvidenceLog& log) { return log.state_.facts.down_before_attach; },
+     [](EvidenceLog* log) { log->state_.facts.down_before_attach = false; }},
 };
 
 std::string ClearingsTable() {
@@ -115,7 +117,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
     });
   };
   std::string cleared;
-  std::erase_if(timeline_, [&](const EvidenceEntry& entry) {
+  std::erase_if(state_.timeline, [&](const EvidenceEntry& entry) {
     if (!goes(entry)) return false;
     absl::StrAppend(&cleared, cleared.empty() ? "" : ", ", entry.what);
     return true;
@@ -135,56 +137,58 @@ void EvidenceLog::Saw(std::string what, Instant now, EvidenceId id) {
     what.resize(Utf8Prefix(what, kMaxEntryBytes).size());
     what += "...";
   }
-  if (!timeline_.empty() && timeline_.back().what == what) {
-    timeline_.back().time = now.wall;
+  if (!state_.timeline.empty() && state_.timeline.back().what == what) {
+    state_.timeline.back().time = now.wall;
     return;
   }
-  if (timeline_.size() == kMaxEntries) timeline_.erase(timeline_.begin());
-  timeline_.push_back({now.wall, std::move(what), id});
+  if (state_.timeline.size() == kMaxEntries) state_.timeline.erase(state_.timeline.begin());
+  state_.timeline.push_back({now.wall, std::move(what), id});
 }
 
 void EvidenceLog::SawPowerdown(Instant said, Instant now) {
-  powerdown_at_ = said;
-  if (!facts_.shutdown.has_value()) facts_.powerdown_doubted = false;
+  state_.powerdown_at = said;
+  if (!state_.facts.shutdown.has_value()) state_.facts.powerdown_doubted = false;
   Saw("POWERDOWN", now, EvidenceId::kPowerdown);
 }
 
 void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
                               Instant said, Instant now) {
-  fact.while_paused = facts_.paused;
-  const Rare<SignalSender>& sender = facts_.signaller;
+  fact.while_paused = state_.facts.paused;
+  const Rare<SignalSender>& sender = state_.facts.signaller;
   const bool has_reason =
       fact.reason != ShutdownReason::kMissing && fact.reason != ShutdownReason::kOther;
   fact.after_signal = !has_reason && fact.guest != true && sender.has_value() && !sender->of_qemu &&
                       sender->signal != SIGQUIT && sender->signal != SIGABRT &&
                       sender->sent <= event.time.value_or(said.wall);
-  if (powerdown_at_.has_value()) fact.powerdown_age = said.monotonic - powerdown_at_->monotonic;
-  fact.host_shutdown = host_shutdown_at_.has_value();
-  fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown_at_.has_value() &&
-                                    powerdown_at_->monotonic >= host_shutdown_at_->monotonic;
-  facts_.shutdown = fact;
-  shutdown_qemu_time_ = event.time;
-  shutdown_json_ = event.detail_json;
+  if (state_.powerdown_at.has_value())
+    fact.powerdown_age = said.monotonic - state_.powerdown_at->monotonic;
+  fact.host_shutdown = state_.host_shutdown_at.has_value();
+  fact.powerdown_in_host_shutdown =
+      fact.host_shutdown && state_.powerdown_at.has_value() &&
+      state_.powerdown_at->monotonic >= state_.host_shutdown_at->monotonic;
+  state_.facts.shutdown = fact;
+  state_.shutdown_qemu_time = event.time;
+  state_.shutdown_json = event.detail_json;
   Saw(std::move(what), now, EvidenceId::kShutdown);
 }
 
 void EvidenceLog::SawStop(Instant now) {
-  facts_.paused = true;
+  state_.facts.paused = true;
   // After a SHUTDOWN it only says that QEMU stays.
-  if (!facts_.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
-  if (migrating_) SawMigrationState("finish-migrate", "STOP in a migration", now);
+  if (!state_.facts.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
+  if (state_.migrating) SawMigrationState("finish-migrate", "STOP in a migration", now);
 }
 
 void EvidenceLog::SawPanic(absl::string_view event, GuestPanic panic, Instant now) {
-  facts_.guest_panicked = true;
-  facts_.panic_doubted = false;
+  state_.facts.guest_panicked = true;
+  state_.facts.panic_doubted = false;
   const std::string said = DescribePanic(panic);
   Saw(absl::StrCat(event, panic.action.empty() ? "" : " action=", panic.action,
                    said.empty() ? "" : ", the guest said ", said),
       now, EvidenceId::kPanic);
   // A crash kernel that was loaded says less than the panic before it.
-  const bool says_more = !panic_.has_value() || !said.empty();
-  if (says_more) panic_ = std::move(panic);
+  const bool says_more = !state_.panic.has_value() || !said.empty();
+  if (says_more) state_.panic = std::move(panic);
 }
 
 void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
@@ -192,11 +196,11 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
   if (action != "reset" && action != "shutdown" && action != "poweroff" && action != "pause") {
     return;
   }
-  facts_.watchdog_expired = true;
-  facts_.watchdog_doubted = false;
-  facts_.watchdog_paused = action == "pause";
+  state_.facts.watchdog_expired = true;
+  state_.facts.watchdog_doubted = false;
+  state_.facts.watchdog_paused = action == "pause";
   Saw(absl::StrCat("WATCHDOG action=", action), now,
-      facts_.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
+      state_.facts.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
 }
 
 void EvidenceLog::SawIoError(absl::string_view error, Instant now) {
@@ -204,31 +208,31 @@ void EvidenceLog::SawIoError(absl::string_view error, Instant now) {
 }
 
 void EvidenceLog::SawInternalError(absl::string_view by, Instant now) {
-  if (!std::exchange(facts_.internal_error, true)) {
+  if (!std::exchange(state_.facts.internal_error, true)) {
     Saw(std::string(by), now, EvidenceId::kInternalError);
   }
 }
 
 void EvidenceLog::SawHibernation(Instant now) {
-  facts_.hibernating = true;
+  state_.facts.hibernating = true;
   Saw("SUSPEND_DISK", now, EvidenceId::kHibernation);
 }
 
 void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::string_view by,
                                         Instant now) {
-  if (NeedsReset(run_state)) facts_.shutdown->while_paused = true;
+  if (NeedsReset(run_state)) state_.facts.shutdown->while_paused = true;
   SawRunState(run_state, by, now);
 }
 
 void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by, Instant now) {
-  const Rare<ShutdownFact>& shutdown = facts_.shutdown;
+  const Rare<ShutdownFact>& shutdown = state_.facts.shutdown;
   const bool was_down =
-      facts_.down_before_attach || facts_.shutdown_file_found ||
+      state_.facts.down_before_attach ||
       (shutdown.has_value() && shutdown->guest == true && !shutdown->while_paused);
   const bool went_on = was_down && NeedsReset(run_state);
-  const bool was_paused = facts_.paused;
+  const bool was_paused = state_.facts.paused;
   if (went_on) Clear(Clearing::kRunning, by, now);
-  facts_.paused = !run_state.empty();
+  state_.facts.paused = !run_state.empty();
   if (run_state == "prelaunch" && went_on) return;  // a reset leads there; it ran before that
   if (run_state == "running" || run_state == "suspended") {
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
@@ -236,25 +240,25 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     Clear(Clearing::kRunning, by, now);
     if (was_paused) DoubtWhatStands(by, now);
   } else if (run_state == "inmigrate" || run_state == "prelaunch") {
-    facts_.incoming = run_state == "inmigrate";
-    if (!std::exchange(facts_.never_ran, true)) {
+    state_.facts.incoming = run_state == "inmigrate";
+    if (!std::exchange(state_.facts.never_ran, true)) {
       Saw(std::string(by), now, EvidenceId::kNotRunning);
     }
   } else if (run_state == "guest-panicked") {
-    facts_.panic_doubted = false;
-    if (!std::exchange(facts_.guest_panicked, true)) {
+    state_.facts.panic_doubted = false;
+    if (!std::exchange(state_.facts.guest_panicked, true)) {
       Saw(std::string(by), now, EvidenceId::kPanic);
     }
   } else if (run_state == "internal-error") {
     SawInternalError(by, now);
   } else if (run_state == "watchdog") {
-    facts_.watchdog_paused = true;
-    facts_.watchdog_doubted = false;
-    if (!std::exchange(facts_.watchdog_expired, true)) {
+    state_.facts.watchdog_paused = true;
+    state_.facts.watchdog_doubted = false;
+    if (!std::exchange(state_.facts.watchdog_expired, true)) {
       Saw(std::string(by), now, EvidenceId::kWatchdogPaused);
     }
   } else if (run_state == "shutdown" && !decided()) {
-    facts_.down_before_attach = true;  // its SHUTDOWN came while nobody here listened
+    state_.facts.down_before_attach = true;  // its SHUTDOWN came while nobody here listened
     Saw(std::string(by), now, EvidenceId::kDownBeforeAttach);
   }
   SawMigrationState(run_state, by, now);
@@ -265,19 +269,19 @@ void EvidenceLog::DoubtWhatStands(absl::string_view by, Instant now) {
   const auto doubt = [&](bool stands, bool* flag) {
     if (stands && !std::exchange(*flag, true)) doubted = true;
   };
-  doubt(facts_.guest_panicked, &facts_.panic_doubted);
-  doubt(facts_.watchdog_expired, &facts_.watchdog_doubted);
-  doubt(powerdown_at_.has_value(), &facts_.powerdown_doubted);
+  doubt(state_.facts.guest_panicked, &state_.facts.panic_doubted);
+  doubt(state_.facts.watchdog_expired, &state_.facts.watchdog_doubted);
+  doubt(state_.powerdown_at.has_value(), &state_.facts.powerdown_doubted);
   if (doubted) Saw(absl::StrCat(by, ", perhaps from a snapshot of before"), now);
 }
 
 void EvidenceLog::SawNoRunState(Instant now) {
-  facts_.never_ran = true;
+  state_.facts.never_ran = true;
   Saw("monitor closed before QEMU said its run state", now, EvidenceId::kNotRunning);
 }
 
 void EvidenceLog::SawNoGreeting(absl::Duration age, Instant now) {
-  facts_.never_greeted = true;
+  state_.facts.never_greeted = true;
   Saw(absl::StrCat("QEMU sent no greeting in the ", absl::ToInt64Seconds(age), " s of its life"),
       now);
 }
@@ -285,46 +289,41 @@ void EvidenceLog::SawNoGreeting(absl::Duration age, Instant now) {
 void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_view by,
                                     Instant now) {
   const bool finishing = run_state == "finish-migrate";
-  if (!run_state.empty() && std::exchange(facts_.finishing_migration, finishing) != finishing) {
-    std::erase_if(timeline_, [](const EvidenceEntry& entry) {
+  if (!run_state.empty() &&
+      std::exchange(state_.facts.finishing_migration, finishing) != finishing) {
+    std::erase_if(state_.timeline, [](const EvidenceEntry& entry) {
       return entry.id == EvidenceId::kFinishingMigration;
     });
     if (finishing) Saw(std::string(by), now, EvidenceId::kFinishingMigration);
   }
-  if (run_state == "postmigrate" && !std::exchange(facts_.migrated, true)) {
+  if (run_state == "postmigrate" && !std::exchange(state_.facts.migrated, true)) {
     Saw(std::string(by), now, EvidenceId::kMigration);
   }
 }
 
 void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
-  migrating_ = !facts_.never_ran && status != "failed" && status != "cancelled";
-  if (!migrating_) {
+  state_.migrating = !state_.facts.never_ran && status != "failed" && status != "cancelled";
+  if (!state_.migrating) {
     SawMigrationState("paused", "", now);
-  } else if (facts_.paused &&
+  } else if (state_.facts.paused &&
              (status == "completed" || status == "device" || status == "pre-switchover")) {
     SawMigrationState("finish-migrate", absl::StrCat("MIGRATION status=", status), now);
   }
-  if (status == "completed") migrating_ = false;
+  if (status == "completed") state_.migrating = false;
 }
 
 void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {
-  facts_.manager_end = end;
-  if (end == ManagerEnd::kMigrated) facts_.migrated = true;
+  state_.facts.manager_end = end;
+  if (end == ManagerEnd::kMigrated) state_.facts.migrated = true;
   Saw(std::move(what), now);
-}
-
-void EvidenceLog::SawShutdownFile(absl::Time written, Instant now) {
-  facts_.shutdown_file_found = true;
-  Saw(absl::StrCat("shutdown file found, written by vmeventd at ",
-                   absl::FormatTime(absl::RFC3339_sec, written, absl::UTCTimeZone())),
-      {written, now.monotonic}, EvidenceId::kShutdownFile);
 }
 
 void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
   if (EndsTheHost(sender)) SawHostShutdown(true, sender.command, now);
-  Rare<SignalSender>& known = sender.signal == SIGKILL ? facts_.killer : facts_.signaller;
+  Rare<SignalSender>& known =
+      sender.signal == SIGKILL ? state_.facts.killer : state_.facts.signaller;
   // QEMU has obeyed the one before its SHUTDOWN.
-  if (sender.signal != SIGKILL && known.has_value() && facts_.shutdown.has_value()) return;
+  if (sender.signal != SIGKILL && known.has_value() && state_.facts.shutdown.has_value()) return;
   // Facts read of a sender before it was gone stay.
   if (known.has_value() && known->signal == sender.signal && known->pid == sender.pid &&
       !known->cgroup.empty() && sender.cgroup.empty()) {
@@ -332,16 +331,16 @@ void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
   }
   known = sender;
   const std::string sent = absl::StrCat(SignalName(sender.signal), " sent by ");
-  std::erase_if(timeline_, [&](const EvidenceEntry& entry) {
+  std::erase_if(state_.timeline, [&](const EvidenceEntry& entry) {
     return entry.id == EvidenceId::kSignalSent && absl::StartsWith(entry.what, sent);
   });
   Saw(absl::StrCat(sent, DescribeSender(sender)), now, EvidenceId::kSignalSent);
 }
 
 void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Instant now) {
-  if (shutting_down == facts_.host_shutdown) return;
-  facts_.host_shutdown = shutting_down;
-  host_shutdown_at_ = shutting_down ? std::optional(now) : std::nullopt;
+  if (shutting_down == state_.facts.host_shutdown) return;
+  state_.facts.host_shutdown = shutting_down;
+  state_.host_shutdown_at = shutting_down ? std::optional(now) : std::nullopt;
   Saw(absl::StrCat(
           shutting_down ? "the host began to shut down" : "the host's shutdown was cancelled",
           ", said by ", by),
@@ -349,7 +348,7 @@ void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Inst
 }
 
 void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
-  facts_.oom_victim = true;
+  state_.facts.oom_victim = true;
   std::string what = "the kernel named it as its OOM victim";
   const char* separator = ": ";
   const auto add = [&](absl::string_view name, const std::optional<int64_t>& number,
@@ -364,36 +363,39 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
 }
 
 void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {
-  if (facts_.killer.has_value() || facts_.signaller.has_value()) return;
-  if (facts_.shutdown.has_value() && facts_.shutdown->reason != ShutdownReason::kHostSignal) return;
-  facts_.signaller = sender;
-  facts_.obeyed_as_it_said = !facts_.shutdown.has_value();
+  if (state_.facts.killer.has_value() || state_.facts.signaller.has_value()) return;
+  if (state_.facts.shutdown.has_value() &&
+      state_.facts.shutdown->reason != ShutdownReason::kHostSignal)
+    return;
+  state_.facts.signaller = sender;
+  state_.facts.obeyed_as_it_said = !state_.facts.shutdown.has_value();
   Saw(absl::StrCat("QEMU's last words: ", SignalName(sender.signal), " sent by ",
                    DescribeSender(sender)),
       now);
 }
 
 const SignalSender* EvidenceLog::SenderOfEnd() const {
-  if (facts_.shutdown.has_value()) {
-    const bool by_it =
-        facts_.shutdown->reason == ShutdownReason::kHostSignal || facts_.shutdown->after_signal;
-    return by_it ? facts_.signaller.get() : nullptr;
+  if (state_.facts.shutdown.has_value()) {
+    const bool by_it = state_.facts.shutdown->reason == ShutdownReason::kHostSignal ||
+                       state_.facts.shutdown->after_signal;
+    return by_it ? state_.facts.signaller.get() : nullptr;
   }
-  if (!facts_.exit_status.has_value() && facts_.obeyed_as_it_said) return facts_.signaller.get();
-  if (!facts_.exit_status.has_value() || facts_.exit_status->signal == SIGKILL) {
-    return facts_.killer.get();
+  if (!state_.facts.exit_status.has_value() && state_.facts.obeyed_as_it_said)
+    return state_.facts.signaller.get();
+  if (!state_.facts.exit_status.has_value() || state_.facts.exit_status->signal == SIGKILL) {
+    return state_.facts.killer.get();
   }
-  const bool by_it =
-      facts_.signaller.has_value() && (facts_.signaller->signal == facts_.exit_status->signal ||
-                                       (facts_.obeyed_as_it_said && facts_.exit_status->code == 0));
-  return by_it ? facts_.signaller.get() : nullptr;
+  const bool by_it = state_.facts.signaller.has_value() &&
+                     (state_.facts.signaller->signal == state_.facts.exit_status->signal ||
+                      (state_.facts.obeyed_as_it_said && state_.facts.exit_status->code == 0));
+  return by_it ? state_.facts.signaller.get() : nullptr;
 }
 
 void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
   Saw(end.unseen ? "process gone while vmeventd was restarted" : "process gone", now);
-  facts_.exit_status = end.status;
-  facts_.oom_killed = end.oom_killed;
-  facts_.killer_unclear = end.sender_unclear;
+  state_.facts.exit_status = end.status;
+  state_.facts.oom_killed = end.oom_killed;
+  state_.facts.killer_unclear = end.sender_unclear;
   if (end.status.has_value()) {
     Saw(DescribeExit(*end.status), now);
   } else if (!decided()) {
@@ -402,13 +404,13 @@ void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
         now);
   }
   if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
-  if (!end.sender_unknown.empty() && !facts_.killer.has_value()) {
+  if (!end.sender_unknown.empty() && !state_.facts.killer.has_value()) {
     Saw(absl::StrCat("sender ", end.sender_unknown), now);
   }
 }
 
 void EvidenceLog::SawHostReboot(Instant now) {
-  facts_.host_rebooted = true;
+  state_.facts.host_rebooted = true;
   Saw("the host was rebooted: the run ended with it, unseen", now);
 }
 

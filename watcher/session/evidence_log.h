@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -22,6 +23,18 @@ enum class Clearing {
   kRunning,  // RESUME, or query-status reports that the VM runs
 };
 
+// All that an EvidenceLog has.
+struct EvidenceState {
+  Evidence facts;
+  std::vector<EvidenceEntry> timeline;
+  Rare<Instant> powerdown_at;  // the last one that nothing has cleared
+  Rare<GuestPanic> panic;
+  Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
+  bool migrating = false;          // outgoing, see SawMigration
+  Rare<absl::Time> shutdown_qemu_time;
+  std::string shutdown_json;
+};
+
 // Evidence of one run: the facts that its verdict rests on, and the timeline that shows people
 // where they came from. One table says what a RESET or a RESUME clears;
 // docs/internals/classification.md shows it. No thread of its own.
@@ -30,28 +43,32 @@ class EvidenceLog {
   static constexpr size_t kMaxEntries = 16;  // timeline limit; beyond it the oldest are dropped
   static constexpr size_t kMaxEntryBytes = 512;
 
-  const Evidence& facts() const { return facts_; }
-  const std::vector<EvidenceEntry>& timeline() const { return timeline_; }
+  EvidenceLog() = default;
+  explicit EvidenceLog(EvidenceState state) : state_(std::move(state)) {}
+
+  const EvidenceState& state() const { return state_; }
+  const Evidence& facts() const { return state_.facts; }
+  const std::vector<EvidenceEntry>& timeline() const { return state_.timeline; }
   // Returns whether the class of the run's end is known, unless something clears it.
-  bool decided() const { return IsDecided(facts_); }
+  bool decided() const { return IsDecided(state_.facts); }
   // QEMU has stopped the guest's processors.
-  bool paused() const { return facts_.paused; }
+  bool paused() const { return state_.facts.paused; }
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
   std::optional<absl::Time> shutdown_qemu_time() const {
-    if (!shutdown_qemu_time_.has_value()) return std::nullopt;
-    return *shutdown_qemu_time_;
+    return state_.shutdown_qemu_time.has_value() ? std::optional(*state_.shutdown_qemu_time)
+                                                 : std::nullopt;
   }
-  absl::string_view shutdown_json() const { return shutdown_json_; }
+  absl::string_view shutdown_json() const { return state_.shutdown_json; }
   // Details of the last panic, if that stands and its event was seen; null: none.
-  const GuestPanic* panic() const { return panic_.get(); }
+  const GuestPanic* panic() const { return state_.panic.get(); }
   // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw
   // it.
   const SignalSender* SenderOfEnd() const;
 
   // Sender of the signal after which QEMU should have ended; null: its SHUTDOWN says more.
   const SignalSender* SenderOfLateEnd() const {
-    if (facts_.killer.has_value()) return facts_.killer.get();
-    return facts_.shutdown.has_value() ? nullptr : facts_.signaller.get();
+    if (state_.facts.killer.has_value()) return state_.facts.killer.get();
+    return state_.facts.shutdown.has_value() ? nullptr : state_.facts.signaller.get();
   }
 
   // Adds to the timeline. A repetition of the last entry only renews its time.
@@ -91,7 +108,6 @@ class EvidenceLog {
   void SawMigration(absl::string_view status, Instant now);
   // Records the manager's report of the end; `what` is its entry.
   void SawManagerEnd(ManagerEnd end, std::string what, Instant now);
-  void SawShutdownFile(absl::Time written, Instant now);
 
   // Signals to its process. `sender` takes the place of who sent the same signal before.
   void SawSignal(const SignalSender& sender, Instant now);
@@ -108,14 +124,12 @@ class EvidenceLog {
   void SawProcessEnd(const ProcessEnd& end, Instant now);
   void SawHostReboot(Instant now);
 
-  void SetMonitored(bool monitored) { facts_.monitored = monitored; }
+  void SetMonitored(bool monitored) { state_.facts.monitored = monitored; }
   // The guest can end QEMU by itself, as its command line says.
-  void SetGuestCanExit() { facts_.guest_can_exit = true; }
-  void SetIntended(bool intended) { facts_.intended = intended; }
+  void SetGuestCanExit() { state_.facts.guest_can_exit = true; }
+  void SetIntended(bool intended) { state_.facts.intended = intended; }
 
  private:
-  friend struct EvidenceCodec;  // run_state.cc
-
   struct Clearable;
   static const Clearable kClearables[];
   friend std::string ClearingsTable();
@@ -124,14 +138,7 @@ class EvidenceLog {
   // A VM that was paused runs: perhaps from a snapshot.
   void DoubtWhatStands(absl::string_view by, Instant now);
 
-  Evidence facts_;
-  std::vector<EvidenceEntry> timeline_;
-  Rare<Instant> powerdown_at_;  // the last one that nothing has cleared
-  Rare<GuestPanic> panic_;
-  Rare<Instant> host_shutdown_at_;  // beginning of the host's shutdown
-  bool migrating_ = false;          // outgoing, see SawMigration
-  Rare<absl::Time> shutdown_qemu_time_;
-  std::string shutdown_json_;
+  EvidenceState state_;
 };
 
 // Adds `entry` where its time belongs, after those of the same time.

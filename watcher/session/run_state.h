@@ -64,6 +64,7 @@ struct RunState {
   Rare<DeclaredIntent> counted_intent;  // closed since, and the evidence is intended by it
   GuestAgent agent;
   Rare<Instant> exiting_since;  // time from which QEMU is expected to exit
+  bool file_written = false;    // NAME.shutdown is there, written for this run
 };
 
 std::string SaveRunState(const RunState& state);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -101,15 +102,10 @@ struct ReportedEnd {
 
 // The shutdown file.
 
-// It is there and vmeventd wrote it, at `written`, during this restored run.
-struct FileFound {
-  absl::Time written;
-};
-// The wanted step was done, or left because the name belongs to a later run.
+// The wanted step was tried. Unset: it was not, because the name belongs to a later run.
 struct FileDone {
-  const absl::Status& status;
+  std::optional<absl::Status> status;
 };
-struct FileLeft {};
 
 // The host.
 
@@ -141,12 +137,13 @@ struct Tick {};
 
 }  // namespace input
 
-using Input = std::variant<
-    input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem, input::Event,
-    input::StateAnswer, input::AgentAnswer, input::MonitorClosed, input::ProcessFound,
-    input::TrackingLost, input::OomKills, input::SignalSent, input::NamedOomVictim, input::Threads,
-    input::ProcessGone, input::WordsRead, input::NewLabels, input::NextId, input::ReportedEnd,
-    input::FileFound, input::FileDone, input::FileLeft, input::HostShutdown, input::HostRebooted,
-    input::SharedUuid, input::IntentDeclared, input::IntentWithdrawn, input::HandOver, input::Tick>;
+using Input =
+    std::variant<input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem,
+                 input::Event, input::StateAnswer, input::AgentAnswer, input::MonitorClosed,
+                 input::ProcessFound, input::TrackingLost, input::OomKills, input::SignalSent,
+                 input::NamedOomVictim, input::Threads, input::ProcessGone, input::WordsRead,
+                 input::NewLabels, input::NextId, input::ReportedEnd, input::FileDone,
+                 input::HostShutdown, input::HostRebooted, input::SharedUuid, input::IntentDeclared,
+                 input::IntentWithdrawn, input::HandOver, input::Tick>;
 
 }  // namespace vmeventd

@@ -1,16 +1,18 @@
 #include "watcher/session/vm_session.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 
+#include "absl/algorithm/container.h"
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 
-// Restarts of the daemon, and inputs that are neither the monitor's (vm_session_monitor.cc,
-// vm_session_events.cc, vm_session_agent.cc) nor an intent (vm_session_intent.cc) nor the end
-// (vm_session_end.cc), and time.
+// Restarts of the daemon, the process, time, intents and the guest agent.
 
 namespace vmeventd {
 namespace {
@@ -39,7 +41,6 @@ VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
 
 Effects VmSession::On(const Input& input, Instant now) {
   const bool of_end = std::holds_alternative<input::FileDone>(input) ||
-                      std::holds_alternative<input::FileLeft>(input) ||
                       std::holds_alternative<input::WordsRead>(input);
   if (gone_ && !of_end) return {};
   if (std::holds_alternative<input::Tick>(input) && now.monotonic < NextTick()) return {};
@@ -72,15 +73,14 @@ void VmSession::Handle(const input::HandOver& /*input*/, Instant now) {
   KeepNow();
 }
 
-void VmSession::GoOn(const HandedSession& handed) {
+void VmSession::GoOn(Instant now) {
   away_ = false;
   goes_on_ = true;
   attached_ = !saved_.agent.unknown;
   saved_.monitor = Monitor::kReady;
   saved_.evidence.SetMonitored(true);
-  poll_at_ = handed.poll_at;
-  last_reset_ = handed.last_reset;
-  file_written_ = handed.file_written;
+  if (saved_.evidence.facts().shutdown.has_value()) return;
+  saved_.evidence.paused() ? AskSoon(now) : AskIn(options_->hang_check, now);
 }
 
 absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const SessionOptions* options,
@@ -238,6 +238,165 @@ void VmSession::SawRestart(Instant now) {
   if (!away_) return;
   saved_.evidence.Saw("vmeventd was started again: what happened while it was away was not seen",
                       now);
+}
+
+// Intents that were declared with the run: DeclareIntent in vm_events.proto.
+
+absl::Status VmSession::CheckIntent(Instant now) const {
+  if (!saved_.evidence.decided()) {
+    if (!options_->event_limits || !intents_.has_value() || intents_->Has(now.monotonic)) {
+      return absl::OkStatus();
+    }
+    return WithReason("TOO_MANY_INTENTS", absl::ResourceExhaustedError(
+                                              "vm_name: too many intents were declared for this "
+                                              "run: at most 100 at once and one each "
+                                              "2 s; declare one for as long as the work takes"));
+  }
+  const Verdict verdict = CurrentVerdict();
+  return WithReason(
+      "END_IS_DECIDED",
+      absl::FailedPreconditionError(absl::StrCat(
+          "vm_name: the intent would not count, because what decides the end of the run was seen "
+          "already: ",
+          CauseSentence(verdict.cause), " (rule ", verdict.rule,
+          "); declare an intent before the VM is asked to end")));
+}
+
+const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
+  for (const auto* intent : {&saved_.intent, &saved_.counted_intent}) {
+    if (intent->has_value() && !request_id.empty() && (*intent)->intent.request_id == request_id) {
+      return &(*intent)->intent;
+    }
+  }
+  return nullptr;
+}
+
+void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
+  if (saved_.intent.has_value()) CloseIntent(IntentEnd::kReplaced, now);
+  const absl::Duration deadline = now.monotonic + (input.intent.expire_time - now.wall);
+  VmEvent event = MakeEvent(
+      EventType::kIntentDeclared,
+      absl::StrCat(input.intent.actor, " intends to end the VM: ", input.intent.reason), now);
+  event.intent = input.intent;
+  if (!intents_.has_value()) intents_ = TokenBucket(kIntents);
+  intents_->Spend(now.monotonic);
+  saved_.intent = DeclaredIntent{input.intent, now.wall, deadline};
+  ReconsiderIntent();
+  EmitAlways(std::move(event), now);
+}
+
+void VmSession::Handle(const input::IntentWithdrawn& /*input*/, Instant now) {
+  if (saved_.intent.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
+}
+
+bool VmSession::IntentIsOver(Instant now) const {
+  return saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline;
+}
+
+void VmSession::CloseIntent(IntentEnd end, Instant now) {
+  VmEvent event =
+      MakeEvent(EventType::kIntentWithdrawn,
+                absl::StrCat("the intent of ", saved_.intent->intent.actor,
+                             end == IntentEnd::kExpired    ? " has expired"
+                             : end == IntentEnd::kReplaced ? " was replaced by another of theirs"
+                                                           : " was withdrawn"),
+                now);
+  event.intent = saved_.intent->intent;
+  event.intent_end = end;
+  if (saved_.evidence.facts().intended && !saved_.counted_intent.has_value()) {
+    saved_.counted_intent = std::move(saved_.intent);
+  }
+  saved_.intent.reset();
+  ReconsiderIntent();
+  EmitAlways(std::move(event), now);
+}
+
+void VmSession::ReconsiderIntent() {
+  if (saved_.evidence.decided()) return;  // what came first stands
+  saved_.evidence.SetIntended(saved_.intent.has_value());
+  saved_.counted_intent.reset();
+}
+
+// The guest agent, by which a host can shut a guest down without a trace on the monitor.
+
+// The guest has opened or closed a virtio-serial port whose device has an id.
+void VmSession::OnPortChange(const QmpEvent& event, Instant now) {
+  const std::string port = QmpText(event.data, "id");
+  const std::optional<bool> open = QmpBool(event.data, "open");
+  if (port.empty() || !open.has_value()) return;
+  if (saved_.agent.reported && saved_.agent.port == port) return SetAgentOpen(*open, now);
+  // Either it was plugged in since, or it is a console, of which a guest may send any number.
+  if (absl::c_linear_search(other_ports_, port)) return;
+  if (absl::c_linear_search(asked_about_, port)) return;
+  constexpr ptrdiff_t kMaxPorts = GuestAgentProbe::kMaxPorts;
+  if (absl::c_distance(asked_about_) == kMaxPorts) return;
+  asked_about_.push_front(port);
+  effects_.push_back(QueryGuestAgent{});
+}
+
+void VmSession::Handle(const input::AgentAnswer& input, Instant now) {
+  saved_.agent.unknown = false;
+  saved_.agent.present = input.info.present;
+  saved_.agent.reported = input.info.reported;
+  saved_.agent.port = input.info.port;
+  other_ports_.assign(input.info.other_ports.begin(), input.info.other_ports.end());
+  SetAgentOpen(input.info.open, now);
+  if (!std::exchange(attached_, true) && started_) PublishStatus();
+}
+
+void VmSession::SetAgentOpen(bool open, Instant now) {
+  const bool was_open = std::exchange(saved_.agent.open, open);
+  if (open && !was_open) {
+    saved_.agent.opened = now;
+    saved_.agent.closed.reset();
+  } else if (!open && was_open) {
+    saved_.agent.closed = now;
+  }
+}
+
+// A host that asks the agent leaves no trace, and the agent is gone before its guest is down: so
+// one counts that was there as late as a press of the power button would.
+std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
+  if (saved_.agent.open) return ShutdownCaveat::kGuestAgentConnected;
+  if (saved_.agent.closed.has_value() &&
+      now - saved_.agent.closed->monotonic <= options_->powerdown_window) {
+    return ShutdownCaveat::kGuestAgentConnected;
+  }
+  if (saved_.agent.unknown || (saved_.agent.present && !saved_.agent.reported)) {
+    return ShutdownCaveat::kGuestAgentPossible;
+  }
+  return std::nullopt;
+}
+
+void VmSession::Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const {
+  if (caveat == ShutdownCaveat::kHostShuttingDown) return;  // the timeline has it
+  if (caveat == ShutdownCaveat::kPowerdownEarlier) {
+    detail->evidence.push_back(
+        {saved_.state_time,
+         absl::StrCat("the power button was pressed ",
+                      absl::FormatDuration(absl::Trunc(*detail->powerdown_age, absl::Seconds(1))),
+                      " before the SHUTDOWN, which is longer than --powerdown-window: "
+                      "the guest may have obeyed late")});
+    return;
+  }
+  if (caveat == ShutdownCaveat::kGuestAgentPossible) {
+    const char* const why =
+        saved_.agent.unknown
+            ? "vmeventd had not learned yet whether a guest agent is connected"
+            : "the VM has a guest agent's port whose device has no id: QEMU does not "
+              "report whether an agent is connected";
+    InsertByTime({saved_.attached_at.wall, why}, &detail->evidence);
+    return;
+  }
+  if (saved_.agent.opened.has_value()) {
+    InsertByTime({saved_.agent.opened->wall,
+                  "guest agent connected: the host can ask it for a shutdown, which leaves no "
+                  "trace on the monitor"},
+                 &detail->evidence);
+  }
+  if (saved_.agent.closed.has_value()) {
+    InsertByTime({saved_.agent.closed->wall, "guest agent disconnected"}, &detail->evidence);
+  }
 }
 
 }  // namespace vmeventd

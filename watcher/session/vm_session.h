@@ -30,14 +30,14 @@ namespace vmeventd {
 struct Publish {
   VmUpdate update;
 };
-// Create or remove NAME.shutdown, then call OnShutdownFileDone.
+// Create or remove NAME.shutdown, then hand in FileDone.
 struct WriteShutdownFile {};
 struct RemoveShutdownFile {};
-// Send query-status, then call OnRunState with the answer.
+// Send query-status, then hand in the StateAnswer.
 struct QueryRunState {};
-// Ask about the guest agent (GuestAgentProbe), then call OnGuestAgent.
+// Ask about the guest agent (GuestAgentProbe), then hand in the AgentAnswer.
 struct QueryGuestAgent {};
-// Read the states of QEMU's threads, then call OnThreads at once.
+// Read the states of QEMU's threads, and hand in Threads at once.
 struct ExamineThreads {};
 // Read QEMU's last words, and hand in WordsRead at once or soon: the end waits for that.
 struct ReadLastWords {
@@ -49,27 +49,16 @@ using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, Quer
                             QueryGuestAgent, ExamineThreads, ReadLastWords, Done>;
 using Effects = std::vector<Effect>;
 
-// Limit shared by all VMs of a node, for events beyond what a quiet VM sends. It bounds how fast
-// many VMs that flood, or one that is started again and again, push the history of the others out
-// of the journal: a day for a million events.
-inline constexpr TokenRate kNodeEvents{.per_second = 10, .burst = 20'000};
-
 // Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
-// once, kPerSecond in the long run. Of these, kQuietBurst at once and kQuietPerSecond are the VM's
-// own, whatever others do; the rest is the node's.
+// once, kPerSecond in the long run, which is a day for a journal of a million events.
 //
-// An event that is evidence or changes the VM's state is admitted past both bounds if none of its
+// An event that is evidence or changes the VM's state is admitted past the bound if none of its
 // type was for kEvidenceInterval: a flood of another kind does not hide it. It is owed.
 class EventLimiter {
  public:
   static constexpr int kBurst = 200;
-  static constexpr int kPerSecond = 50;
-  static constexpr int kQuietBurst = 20;
-  static constexpr int kQuietPerSecond = 1;
+  static constexpr int kPerSecond = 10;
   static constexpr absl::Duration kEvidenceInterval = absl::Seconds(10);
-
-  // `node`, of kNodeEvents, outlives the limiter; null: the node has no bound.
-  explicit EventLimiter(TokenBucket* node = nullptr) : node_(node) {}
 
   // Admits an event, or counts a drop.
   bool Admit(EventType type, absl::Duration now);
@@ -80,9 +69,7 @@ class EventLimiter {
   uint64_t dropped_total() const { return dropped_total_; }
 
  private:
-  TokenBucket* node_;
-  TokenBucket vm_{kBurst, kPerSecond};
-  TokenBucket quiet_{kQuietBurst, kQuietPerSecond};
+  TokenBucket bucket_{kBurst, kPerSecond};
   // The last admitted event of each type that is evidence or state. Few VMs have any: no table.
   struct Admitted {
     EventType type;
@@ -101,16 +88,8 @@ struct SessionOptions {
   ShutdownFiles shutdown_files = ShutdownFiles::kOn;
   // Start of the daemon. QEMU said before it what waited in a connection that was handed over.
   absl::Time started = absl::InfinitePast();
-  bool event_limits = true;            // false: every event is published
-  bool last_words = false;             // ReadLastWords is understood
-  TokenBucket* node_events = nullptr;  // shared by all sessions; null: no bound of the node
-};
-
-// State that Save() does not keep, of a run whose monitor the next daemon goes on with.
-struct HandedSession {
-  absl::Duration poll_at = absl::InfiniteDuration();
-  absl::Duration last_reset = -absl::InfiniteDuration();
-  bool file_written = false;
+  bool event_limits = true;  // false: every event is published
+  bool last_words = false;   // ReadLastWords is understood
 };
 
 // One run of one QEMU process, from the first sight of the process to its end, as a pure state
@@ -149,12 +128,11 @@ class VmSession {
   // has changed and no event has said, and what is to be saved.
   Effects On(const Input& input, Instant now);
 
-  // Returns whether Save() and Handed() say all of the run: it is followed by its monitor, which
+  // Returns whether the next daemon can resume the run on its monitor's connection: the monitor
   // answers.
   bool CanBeHandedOver() const;
-  HandedSession Handed() const { return {poll_at_, last_reset_, file_written_}; }
-  // The restored run goes on as if no time had passed: nothing of what its monitor says was missed.
-  void GoOn(const HandedSession& handed);
+  // Resumes the restored run on that connection: nothing that its monitor sends was missed.
+  void GoOn(Instant now);
   // Marks the end that follows as unobserved: a missing SHUTDOWN is no evidence.
   void LoseSight() { saved_.evidence.SetMonitored(false); }
 
@@ -182,7 +160,7 @@ class VmSession {
   bool incoming() const { return saved_.evidence.facts().incoming; }
   // Returns whether it was restored and its monitor was not attached since.
   bool away() const { return away_; }
-  // Returns whether the class of its end is known, whatever else is heard of that.
+  // Returns whether the class of its end is known, whatever else comes.
   bool decided() const { return saved_.evidence.decided(); }
   // Returns whether somebody has answered on its monitor as QEMU does.
   bool answered() const { return !saved_.qemu_version.empty(); }
@@ -234,9 +212,7 @@ class VmSession {
   void Handle(const input::NewLabels& input, Instant now);
   void Handle(const input::NextId& input, Instant now);
   void Handle(const input::ReportedEnd& input, Instant now);
-  void Handle(const input::FileFound& input, Instant now);
   void Handle(const input::FileDone& input, Instant now);
-  void Handle(const input::FileLeft& input, Instant now);
   void Handle(const input::HostShutdown& input, Instant now);
   void Handle(const input::HostRebooted& input, Instant now);
   void Handle(const input::SharedUuid& input, Instant now);
@@ -380,7 +356,7 @@ class VmSession {
   RunState saved_;   // all that outlives the daemon
   Effects effects_;  // those of the current step
 
-  std::string qemu_name_;                          // kept until STARTED has it
+  std::string qemu_name_;                          // for STARTED
   std::forward_list<Problem> published_problems_;  // as the last event published them
 
   Instant closed_at_;
@@ -388,12 +364,10 @@ class VmSession {
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;
-  bool unready_ = false;   // its monitor closed in its first handshake
-  bool goes_on_ = false;   // on a connection of the daemon before this one
-  bool attached_ = false;  // QEMU has answered all that is asked of it at first
-  bool down_in_handshake_ =
-      false;  // SHUTDOWN came on this connection, before the handshake was over
-  bool file_written_ = false;
+  bool unready_ = false;            // its monitor closed in its first handshake
+  bool goes_on_ = false;            // on the connection of the previous daemon
+  bool attached_ = false;           // QEMU has answered all that is asked of it at first
+  bool down_in_handshake_ = false;  // SHUTDOWN came before this connection's handshake was over
   FileStep file_step_ = FileStep::kUndone;
   bool words_wanted_ = false;
   bool words_due_ = false;  // ReadLastWords has no answer yet

@@ -1,6 +1,7 @@
 // End of a run: the shutdown file, the verdict, STOPPED.
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "watcher/core/qemu_words.h"
+#include "watcher/session/classification_rules.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
@@ -24,7 +26,7 @@ constexpr absl::Duration kLateAttach = absl::Seconds(10);
 // sender is known.
 constexpr absl::string_view kByWhom = ", by whom is not known";
 
-// Says what happened, for STOPPED. An intent answers what the sentence of the cause leaves open.
+// The sentence of STOPPED. An intent answers what the sentence of the cause leaves open.
 std::string HowItEnded(const ShutdownDetail& detail) {
   absl::string_view cause = CauseSentence(detail.cause);
   if (detail.sender.has_value()) cause = absl::StripSuffix(cause, kByWhom);
@@ -33,6 +35,15 @@ std::string HowItEnded(const ShutdownDetail& detail) {
   }
   return absl::StrCat(absl::StripSuffix(cause, kByWhom), ", as ", detail.intent->actor,
                       " intended (", detail.intent->reason, ")");
+}
+
+// Returns whether NAME.shutdown is to be there; unset: it stays as it is. As ganeti-kvmd does, a
+// SHUTDOWN that nothing explains counts as the user's here.
+std::optional<bool> FileFor(const Verdict& verdict) {
+  if (verdict.shutdown_class != ShutdownClass::kUnknown) {
+    return verdict.shutdown_class == ShutdownClass::kUser;
+  }
+  return verdict.rule == kLegacyShutdownRule ? std::optional(true) : std::nullopt;
 }
 
 }  // namespace
@@ -127,27 +138,23 @@ void VmSession::Handle(const input::HostRebooted& /*input*/, Instant now) {
   Finish(now);
 }
 
-void VmSession::Handle(const input::FileFound& input, Instant now) {
-  file_written_ = true;
-  if (!saved_.evidence.decided()) saved_.evidence.SawShutdownFile(input.written, now);
-}
-
 void VmSession::Handle(const input::FileDone& input, Instant now) {
-  saved_.file_problem = {ProblemCode::kShutdownFile, std::string(input.status.message())};
-  if (file_step_ != FileStep::kRequested) {
-    file_written_ = !input.status.ok();  // a file that was taken back: the VM lives
-    return;
+  const bool asked_by_end = file_step_ == FileStep::kRequested;
+  if (!input.status.has_value()) {
+    if (!asked_by_end) return;
+    file_step_ = FileStep::kDone;
+    saved_.file_written = false;
+  } else {
+    const bool ok = input.status->ok();
+    saved_.file_problem = {ProblemCode::kShutdownFile, std::string(input.status->message())};
+    if (!asked_by_end) {
+      saved_.file_written = !ok;  // a file that was taken back: the VM lives
+      return;
+    }
+    // A failure is tried once more when the process is gone: the disk may have room by then.
+    file_step_ = ok || gone_ ? FileStep::kDone : FileStep::kUndone;
+    saved_.file_written = ok && FileFor(CurrentVerdict()) == true;
   }
-  // A failure is tried once more when the process is gone: the disk may have room by then.
-  file_step_ = input.status.ok() || gone_ ? FileStep::kDone : FileStep::kUndone;
-  file_written_ = input.status.ok() && CurrentVerdict().shutdown_class == ShutdownClass::kUser;
-  if (gone_) Conclude(now);
-}
-
-void VmSession::Handle(const input::FileLeft& /*input*/, Instant now) {
-  if (file_step_ != FileStep::kRequested) return;
-  file_step_ = FileStep::kDone;
-  file_written_ = false;
   if (gone_) Conclude(now);
 }
 
@@ -170,23 +177,20 @@ bool VmSession::WantsShutdownFile() const {
 
 bool VmSession::RequestShutdownFile() {
   if (!WantsShutdownFile()) return false;
-  const ShutdownClass shutdown_class = CurrentVerdict().shutdown_class;
-  if (shutdown_class == ShutdownClass::kUnknown) return false;
+  const std::optional<bool> wanted = FileFor(CurrentVerdict());
+  if (!wanted.has_value()) return false;
   file_step_ = FileStep::kRequested;
-  if (shutdown_class == ShutdownClass::kUser) {
-    effects_.push_back(WriteShutdownFile{});
-  } else {
-    effects_.push_back(RemoveShutdownFile{});
-  }
+  effects_.push_back(*wanted ? Effect(WriteShutdownFile{}) : Effect(RemoveShutdownFile{}));
   return true;
 }
 
 void VmSession::TakeShutdownFileBack() {
-  // A file of an earlier version, or of one with other settings, is taken back as well.
-  if (!file_written_ || saved_.evidence.decided() || !ReporterOf(saved_.run).has_shutdown_file)
+  // A file from before a restart with other settings is taken back as well.
+  if (!saved_.file_written || saved_.evidence.decided() ||
+      !ReporterOf(saved_.run).has_shutdown_file)
     return;
   if (options_->shutdown_files == ShutdownFiles::kOff) return;
-  file_written_ = false;
+  saved_.file_written = false;
   effects_.push_back(RemoveShutdownFile{});
 }
 
@@ -264,7 +268,7 @@ ShutdownDetail VmSession::MakeDetail() const {
     detail.sender = *sender;
   }
   if (saved_.evidence.panic() != nullptr) detail.panic = *saved_.evidence.panic();
-  detail.shutdown_file_written = file_written_;
+  detail.shutdown_file_written = saved_.file_written;
   detail.end = end_;
   return detail;
 }

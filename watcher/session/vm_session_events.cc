@@ -122,8 +122,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   poll_at_ = absl::InfiniteDuration();
   ForgetSilence();
   // The first cause wins.
-  if (saved_.evidence.facts().shutdown.has_value() || saved_.evidence.facts().shutdown_file_found)
-    return;
+  if (saved_.evidence.facts().shutdown.has_value()) return;
   const std::string reason = QmpText(event.data, "reason");
   ShutdownFact fact;
   fact.reason = ParseShutdownReason(reason);

@@ -1,4 +1,4 @@
-// Publishes and keeps the events of a session's run.
+// Publishes and saves the events of a session's run.
 
 #include <algorithm>
 #include <string>
@@ -30,22 +30,6 @@ VmUpdate& AddUpdate(Effects* effects) {
 
 bool IsEvidenceOrState(EventType type) {
   switch (type) {
-    case EventType::kGuestShutdown:
-    case EventType::kPowerdownRequested:
-    case EventType::kReset:
-    case EventType::kPaused:
-    case EventType::kResumed:
-    case EventType::kSuspended:
-    case EventType::kWoken:
-    case EventType::kHibernating:
-    case EventType::kGuestPanicked:
-    case EventType::kWatchdogExpired:
-    case EventType::kMonitorLost:
-    case EventType::kMonitorRestored:
-    case EventType::kStateChanged:
-    case EventType::kProblemsChanged:
-    case EventType::kPvshutdownRequested:
-      return true;
     case EventType::kStarted:
     case EventType::kStopped:
     case EventType::kIoError:
@@ -54,36 +38,30 @@ bool IsEvidenceOrState(EventType type) {
     case EventType::kIntentDeclared:
     case EventType::kIntentWithdrawn:
     case EventType::kGap:
-      break;
+      return false;
+    default:
+      return true;
   }
-  return false;
 }
 
 }  // namespace
 
 bool EventLimiter::Admit(EventType type, absl::Duration now) {
+  const bool owed = IsEvidenceOrState(type);
   const auto last = std::find_if(admitted_.begin(), admitted_.end(),
                                  [type](const Admitted& one) { return one.type == type; });
   const bool first = last == admitted_.end();
-  const bool due = IsEvidenceOrState(type) && (first || now - last->at >= kEvidenceInterval);
-  const bool quiet = quiet_.Has(now);
-  const bool room = vm_.Has(now) && (quiet || node_ == nullptr || node_->Has(now));
-  if (!room && !due) {
+  if (!bucket_.Has(now) && !(owed && (first || now - last->at >= kEvidenceInterval))) {
     ++dropped_;
     ++dropped_total_;
     return false;
   }
   if (!first) {
     last->at = now;
-  } else if (IsEvidenceOrState(type)) {
+  } else if (owed) {
     admitted_.push_back({type, now});
   }
-  vm_.Spend(now);
-  if (quiet) {
-    quiet_.Spend(now);
-  } else if (node_ != nullptr) {
-    node_->Spend(now);
-  }
+  bucket_.Spend(now);
   return true;
 }
 
@@ -133,9 +111,8 @@ void VmSession::FlushDropped(Instant now) {
   drops_.reset();
   VmEvent gap = MakeEvent(
       EventType::kGap,
-      absl::StrCat(limiter_->TakeDropped(), " events of this VM were left out: it sent more than ",
-                   EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond,
-                   " a second, or the node's VMs together more than they may"),
+      absl::StrCat(limiter_->TakeDropped(), " events of this VM were dropped: it sent more than ",
+                   EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond, " a second"),
       now);
   gap.gap_reason = GapReason::kRateLimited;
   PublishEvent(std::move(gap));
@@ -143,7 +120,7 @@ void VmSession::FlushDropped(Instant now) {
 
 bool VmSession::Admit(EventType type, Instant now) {
   if (!options_->event_limits) return true;
-  if (limiter_ == nullptr) limiter_ = std::make_unique<EventLimiter>(options_->node_events);
+  if (limiter_ == nullptr) limiter_ = std::make_unique<EventLimiter>();
   if (limiter_->Admit(type, now.monotonic)) return true;
   if (!drops_.has_value()) drops_ = Drops{.first = now.monotonic};
   drops_->last = now.monotonic;

@@ -1,4 +1,4 @@
-"""Follows the events of vmeventd, the daemon that says who ended each virtual machine of a node.
+"""Follows the events of vmeventd, the daemon that reports who ended each virtual machine of a node.
 
     import vmeventd
 

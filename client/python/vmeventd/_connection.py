@@ -1,4 +1,4 @@
-"""Where a vmeventd is, and channels to it."""
+"""The address of a vmeventd, and channels to it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ Start = Union[str, datetime.datetime]
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-    """Where to resume: after this sequence of this journal. str() and parse() are for files."""
+    """The position to resume from: after this sequence of this journal. str() and parse() are for files."""
 
     journal_id: str
     sequence: int
@@ -48,7 +48,7 @@ class Position:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """What follow() delivers. Store `position` together with the item's work; None: there is none now, and
+    """An item that follow() delivers. Store `position` together with the item's work; None: there is none now, and
     a stored one is of no use any more."""
 
     position: Optional[Position]
@@ -82,7 +82,7 @@ class Gap(Item):
 
 @dataclasses.dataclass(frozen=True)
 class Rewind(Item):
-    """Only with provisional=True: events after `position` are taken back. Those that are kept come again."""
+    """Only with provisional=True: events after `position` are taken back. Those that survive come again."""
 
 
 class Refused(Exception):
@@ -153,7 +153,7 @@ class Rules:
         self._rewinds = False
 
     def take(self, response: pb.WatchEventsResponse) -> List[Item]:
-        """What a message delivers."""
+        """The items that a message delivers."""
         self._last_pause = 0.0
         items: List[Item] = []
         if response.HasField("progress") and not self._journal_id:
@@ -209,7 +209,7 @@ class Rules:
         self._rewinds = self._received > place
 
     def ended(self, code: grpc.StatusCode, details: str) -> List[Item]:
-        """What the end of a stream delivers. Raises Refused if no other attempt is of use."""
+        """The items that the end of a stream delivers. Raises Refused if no other attempt is of use."""
         if code in FINAL:
             raise Refused(code, details)
         if code != grpc.StatusCode.OUT_OF_RANGE:

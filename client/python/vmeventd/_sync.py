@@ -31,8 +31,8 @@ def follow(server: Union[str, Server], *, position: Optional[Position] = None, s
     progress_interval: seconds between messages of an idle node, at least 1. A stream that is silent for
     three of them is lost.
 
-    The iterator raises Refused if the server refuses the request; it retries everything else and says so
-    to the logger "vmeventd".
+    The iterator raises Refused if the server refuses the request; it retries everything else and reports
+    it to the logger "vmeventd".
     """
     return Follower(Server.of(server), Rules(filter, position, start, provisional, progress_interval))
 

@@ -220,9 +220,9 @@ TEST_F(MergedListsTest, TheVmsOfANodeThatIsDownAreMissing) {
 }
 
 // Two nodes: the events of the first are of "a", those of the second of "b".
-class MergedWatchTest : public testing::Test {
+class MergedSourceTest : public testing::Test {
  protected:
-  MergedWatchTest() {
+  MergedSourceTest() {
     for (FakeServer& server : servers_) server.Start();
   }
 
@@ -249,7 +249,7 @@ class MergedWatchTest : public testing::Test {
       nodes.push_back(node);
     }
     Printer printer(&names_, &output_);
-    MergedWatch::Environment environment;
+    MergedSource::Environment environment;
     environment.clock = [this] { return Now(); };
     environment.stop = &stop_;
     const auto note = [this](const std::string& sentence) {
@@ -258,7 +258,7 @@ class MergedWatchTest : public testing::Test {
     };
     environment.note = note;
     Delivery delivery({&printer, cursor_.get(), {"s0", "s1"}, count, counts_gaps_});
-    return delivery.CodeOf(MergedWatch(std::move(nodes), std::move(environment)).Run(&delivery),
+    return delivery.CodeOf(MergedSource(std::move(nodes), std::move(environment)).Run(&delivery),
                            note);
   }
 
@@ -284,7 +284,7 @@ class MergedWatchTest : public testing::Test {
   bool counts_gaps_ = true;
 };
 
-TEST_F(MergedWatchTest, MergesByTimeNamesTheNodeAndKeepsThePositionOfEach) {
+TEST_F(MergedSourceTest, MergesByTimeNamesTheNodeAndKeepsThePositionOfEach) {
   Serve(0, {1, 4, 9});
   Serve(1, {2, 3, 8});
   EXPECT_EQ(Run(4), ExitCode::kOk);
@@ -293,7 +293,7 @@ TEST_F(MergedWatchTest, MergesByTimeNamesTheNodeAndKeepsThePositionOfEach) {
   EXPECT_EQ(cursor_->Find("s1"), (WatchPosition{12, "journal-b"}));
 }
 
-TEST_F(MergedWatchTest, CountsTheEventsOfAllNodes) {
+TEST_F(MergedSourceTest, CountsTheEventsOfAllNodes) {
   Serve(0, {1, 4});
   Serve(1, {2, 3});
   EXPECT_EQ(Run(3), ExitCode::kOk);
@@ -301,7 +301,7 @@ TEST_F(MergedWatchTest, CountsTheEventsOfAllNodes) {
   EXPECT_EQ(cursor_->Find("s0")->sequence, 11U);
 }
 
-TEST_F(MergedWatchTest, AGapThatWasNotAskedForDoesNotCount) {
+TEST_F(MergedSourceTest, AGapThatWasNotAskedForDoesNotCount) {
   counts_gaps_ = false;
   Serve(0, {1, 4});
   Serve(1, {2, 3});
@@ -313,7 +313,7 @@ TEST_F(MergedWatchTest, AGapThatWasNotAskedForDoesNotCount) {
   EXPECT_EQ(output_.text, "n0/a\nn1/b\nn1/b\n");
 }
 
-TEST_F(MergedWatchTest, ANodeThatIsDownHoldsUpNobody) {
+TEST_F(MergedSourceTest, ANodeThatIsDownHoldsUpNobody) {
   servers_[0].Stop();
   Serve(1, {2, 3});
   passes_after_a_note_ = true;
@@ -323,7 +323,7 @@ TEST_F(MergedWatchTest, ANodeThatIsDownHoldsUpNobody) {
   EXPECT_THAT(notes_[0], HasSubstr(servers_[0].address().path));
 }
 
-TEST_F(MergedWatchTest, EndsWhenAllNodesHaveFailed) {
+TEST_F(MergedSourceTest, EndsWhenAllNodesHaveFailed) {
   wait_ = false;
   servers_[0].Stop();
   servers_[1].Stop();
@@ -331,7 +331,7 @@ TEST_F(MergedWatchTest, EndsWhenAllNodesHaveFailed) {
   EXPECT_THAT(notes_, testing::SizeIs(2));
 }
 
-TEST_F(MergedWatchTest, AStopEndsIt) {
+TEST_F(MergedSourceTest, AStopEndsIt) {
   Serve(0, {1});
   Serve(1, {2});
   output_.after_write = [this] {
@@ -340,7 +340,7 @@ TEST_F(MergedWatchTest, AStopEndsIt) {
   EXPECT_EQ(Run(std::nullopt), ExitCode::kOk);
 }
 
-TEST_F(MergedWatchTest, AFailingOutputEndsIt) {
+TEST_F(MergedSourceTest, AFailingOutputEndsIt) {
   Serve(0, {1});
   Serve(1, {2});
   output_.status = absl::UnavailableError("cannot write to standard output: No space left");

@@ -1,6 +1,6 @@
 #include <string>
 
-#include "client/output/enum_names.h"
+#include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -56,8 +56,8 @@ TEST(TableFormatter, AStoppedRowIsOneLineAndAWideOneHasTheEvidenceInASentence) {
   EXPECT_EQ(EventLine(StoppedEvent()),
             "2026-07-01 12:00:00  web1              STOPPED     ADMIN    host powerdown\n");
   EXPECT_THAT(EventLine(StoppedEvent(), false, true),
-              testing::EndsWith("  host powerdown: the host pressed the power button and the guest "
-                                "obeyed (seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)\n"));
+              testing::EndsWith("  The host pressed the power button, and the guest obeyed after "
+                                "4s. Seen: POWERDOWN, SHUTDOWN reason=guest-shutdown.\n"));
 }
 
 TEST(TableFormatter, AStoppedRowHasTheExitThatSaysMore) {
@@ -105,7 +105,7 @@ TEST(TableFormatter, ARowIsCutWhereTheTerminalEnds) {
   event.set_type(v1::EVENT_TYPE_POWERDOWN_REQUESTED);
   event.set_message("a problem that takes more words than the line has room for");
   EXPECT_EQ(Rows(kNarrow, {{event}, {StoppedEvent()}}),
-            "Jul 01 12:00:00   a-name-that-is-…  POWERDOWN            a problem that takes m…\n"
+            "Jul 01 12:00:00   a-name-t…-column  POWERDOWN            a problem that takes m…\n"
             "Jul 01 12:00:00   web1              STOPPED     ADMIN    host powerdown\n");
   TableStyle whole = kNarrow;
   whole.width = 0;
@@ -269,10 +269,20 @@ TEST(TableFormatter, AStreamIsItsClientAndHowFarItIs) {
 
 TEST(TableFormatter, TheClassAndTheEvidenceAreShownOnce) {
   v1::Event event = StoppedEvent();
+  event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
   event.set_message("ADMIN: the guest obeyed. Seen: POWERDOWN, SHUTDOWN reason=guest-shutdown.");
   EXPECT_THAT(EventLine(event, false, true),
-              testing::EndsWith("  host powerdown: the guest obeyed. Seen: POWERDOWN, "
+              testing::EndsWith("  The guest obeyed. Seen: POWERDOWN, "
                                 "SHUTDOWN reason=guest-shutdown.\n"));
+}
+
+TEST(TableFormatter, NamesThatDifferAtTheirEndsLookDifferent) {
+  NodeVms vms = {{MakeVm("production-database_postgres-primary-0")},
+                 {MakeVm("production-database_postgres-primary-1")}};
+  EXPECT_EQ(*TableFormatter(kNarrow).FormatVms(vms),
+            "VM                    STATE    AGE  CLASS  WHY\n"
+            "production…primary-0  RUNNING  -\n"
+            "production…primary-1  RUNNING  -\n");
 }
 
 TEST(TableFormatter, AnUnknownEventTypeIsShownAsItsNumber) {
@@ -296,7 +306,7 @@ TEST(TableFormatter, ListsVms) {
             "web1           RUNNING  3     CRASH  guest panic\n"
             "a-longer-name  STOPPED  -     ADMIN  host powerdown\n");
   const std::string wide = *TableFormatter({.wide = true}).FormatVms(vms);
-  EXPECT_THAT(wide, HasSubstr("(seen: POWERDOWN, then SHUTDOWN reason=guest-shutdown)"));
+  EXPECT_THAT(wide, HasSubstr("after 4s. Seen: POWERDOWN, SHUTDOWN reason=guest-shutdown."));
   EXPECT_THAT(wide, HasSubstr("  4711  7.2.22  "));
   EXPECT_THAT(wide, HasSubstr("2026-07-01 12:00:00.000"));
 }
@@ -347,7 +357,7 @@ TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info),
               HasSubstr("libvirt         qemu:///system  1 domain\n"
                         "                qemu:///session  not connected since 2026-07-01 "
-                        "12:00:00.000: Connection refused\n"));
+                        "12:00:00: Connection refused\n"));
 }
 
 TEST(TableFormatter, TheEventsOfASnapshotStandInATableOfTheirOwn) {

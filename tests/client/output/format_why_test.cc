@@ -1,5 +1,6 @@
 #include <string>
 
+#include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -27,11 +28,10 @@ VmStory Crashed() {
       observe_time { seconds: 1782906360 nanos: 51000000 }
       message: 'CRASH: QEMU crashed, or gave up with an error. Seen: monitor closed, process gone.'
       shutdown { shutdown_class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_QEMU_CRASHED rule: 'qemu-crashed'
-        exit_signal { number: 11 core_dumped: true }
+        exit_signal { number: 11 core_dumped: true } numbers { ran_for { seconds: 29 } }
         evidence { time { seconds: 1782906360 nanos: 44000000 } what: 'monitor closed' }
         evidence { time { seconds: 1782906360 nanos: 50000000 } what: 'process gone' }
         evidence { time { seconds: 1782906360 nanos: 50000000 } what: 'exit signal 11 (SIGSEGV)' } })");
-  story.started = absl::FromUnixSeconds(1782906331);
   story.vm = NodeVm{FromText<v1::Vm>(R"(
       ref { name: 'web1' run_id: 'run-2' pid: 6489 source: 'qmp:/run/qemu' }
       state: VM_STATE_RUNNING state_time { seconds: 1782906361 }
@@ -60,11 +60,49 @@ TEST(FormatWhy, QemusLastWordsAndWhereToLookOnAreShown) {
   EXPECT_THAT(text, Not(HasSubstr("\033")));
 }
 
+TEST(FormatWhy, TheMemoryOfTheEndAndTheErrorThatPausedTheVmAreShown) {
+  VmStory story = Crashed();
+  v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
+  end->mutable_numbers()->set_peak_memory_bytes(2047 << 20);
+  EXPECT_THAT(Why(story), HasSubstr("\n  memory: at most 2047 MiB\n  rule "));
+  end->mutable_numbers()->set_memory_limit_bytes(uint64_t{2048} << 20);
+  EXPECT_THAT(Why(story), HasSubstr("\n  memory: at most 2047 MiB, of a limit of 2048 MiB\n"));
+  end->mutable_evidence(0)->set_what("I/O error, for which QEMU paused the VM: No space left");
+  EXPECT_THAT(Why(story), HasSubstr("  11:46:00.044  I/O error, for which QEMU paused the VM"));
+}
+
+TEST(FormatWhy, APodIsLookedAtWithKubectl) {
+  VmStory story = Crashed();
+  v1::VmRef* const vm = story.end->event.mutable_vm();
+  vm->set_name("tenant_web-1_a");
+  vm->set_unit("cri-containerd-0123.scope");
+  vm->set_source(
+      "libvirt:qemu+unix:///session?socket=/var/lib/kubelet/pods/7b7c/volumes/"
+      "kubernetes.io~empty-dir/libvirt-runtime/virtqemud-sock");
+  EXPECT_THAT(
+      Why(story),
+      HasSubstr(
+          "\n       kubectl describe pod -n tenant -l vm.kubevirt.io/name=web-1_a\n"
+          "       kubectl logs -n tenant -l vm.kubevirt.io/name=web-1_a -c compute --tail=50\n"));
+  EXPECT_THAT(Why(story), Not(HasSubstr("journalctl")));
+}
+
+TEST(FormatWhy, ANameIsQuotedForTheShell) {
+  VmStory story = Crashed();
+  const auto name_of = [&story](const char* name) {
+    story.name = name;
+    return Why(story);
+  };
+  EXPECT_THAT(name_of("müller"), HasSubstr("More   vmevents events müller\n"));
+  EXPECT_THAT(name_of("my vm"), HasSubstr("More   vmevents events 'my vm'\n"));
+  EXPECT_THAT(name_of("-vm"), HasSubstr("More   vmevents events -- -vm\n"));
+}
+
 TEST(FormatWhy, TheVerdictIsFirstThenTheFactsThenTheVmAsItIsNow) {
   EXPECT_EQ(Why(Crashed()),
             R"(web1 CRASHED   Wed 2026-07-01 11:46:00 UTC (13 min ago), after running 29 s
-  QEMU was killed by SIGSEGV: a crash of QEMU itself. Nobody on the host asked
-  for it.
+  QEMU was killed by SIGSEGV: a crash of QEMU itself. No request to end it was
+  seen.
   11:46:00.044  monitor closed
   11:46:00.050  process gone, exit signal 11 (SIGSEGV)
   rule qemu-crashed (class CRASH, cause qemu crashed)
@@ -79,9 +117,19 @@ More   vmevents events web1
 TEST(FormatWhy, OnAWiderTerminalTheSentenceIsOneLine) {
   TableStyle style = kTerminal;
   style.width = 120;
-  EXPECT_THAT(Why(Crashed(), style), HasSubstr("itself. Nobody on the host asked for it.\n"));
+  EXPECT_THAT(Why(Crashed(), style), HasSubstr("itself. No request to end it was seen.\n"));
   style.width = 70;
   EXPECT_THAT(Why(Crashed(), style), StartsWith("web1 CRASHED\n  Wed 2026-07-01 11:46:00 UTC"));
+}
+
+TEST(FormatWhy, AFailedStartIsNoEndOfUnknownReason) {
+  VmStory story = Crashed();
+  v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
+  end->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
+  end->set_cause(v1::SHUTDOWN_CAUSE_NEVER_RAN);
+  end->mutable_numbers()->mutable_ran_for()->set_seconds(0);
+  EXPECT_THAT(Why(story), StartsWith("web1 FAILED TO START   Wed 2026-07-01 11:46:00 UTC (13 min "
+                                     "ago)\n"));
 }
 
 TEST(FormatWhy, AnIntentComesBeforeEverythingElse) {
@@ -89,7 +137,8 @@ TEST(FormatWhy, AnIntentComesBeforeEverythingElse) {
   v1::ShutdownDetail* const shutdown = story.end->event.mutable_shutdown();
   *shutdown = FromText<v1::ShutdownDetail>(R"(
       shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_QUIT rule: 'host-quit'
-      intent { actor: 'alice' declared_by: 'user 1000' reason: 'ticket 4711: kernel update' })");
+      intent { actor: 'alice' declared_by: 'user 1000' reason: 'ticket 4711: kernel update' }
+      numbers { ran_for { seconds: 29 } })");
   story.end->event.set_message(
       "ADMIN: the host sent QEMU a quit command, as alice intended (ticket 4711: kernel update). "
       "Seen: SHUTDOWN reason=host-qmp-quit.");
@@ -101,10 +150,7 @@ TEST(FormatWhy, AnIntentComesBeforeEverythingElse) {
 }
 
 std::string Sentence(const std::string& shutdown, const std::string& message = "") {
-  v1::Event event;
-  event.set_message(message);
-  *event.mutable_shutdown() = FromText<v1::ShutdownDetail>(shutdown);
-  return EndSentence(event);
+  return EndSentence(FromText<v1::ShutdownDetail>(shutdown), message);
 }
 
 TEST(EndSentence, NamesTheSignalAndItsSender) {
@@ -123,9 +169,9 @@ TEST(EndSentence, NamesTheSignalAndItsSender) {
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_KILL sender { signal: 9 pid: 7 }"),
             "Process 7 sent QEMU SIGKILL.");
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_code: 1"),
-            "QEMU gave up with exit code 1: an error of its own. Nobody on the host asked for it.");
+            "QEMU exited with code 1: an error of its own. No request to end it was seen.");
   EXPECT_THAT(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal { number: 11 } " + bash),
-              Not(HasSubstr("Nobody")));
+              Not(HasSubstr("No request")));
 }
 
 TEST(EndSentence, HasTheAgeOfAPowerdownAndEachCaveat) {
@@ -136,10 +182,10 @@ TEST(EndSentence, HasTheAgeOfAPowerdownAndEachCaveat) {
                      "USER: the guest powered itself off. Seen: POWERDOWN."),
             "The guest powered itself off. The host had pressed the power button 15 min earlier.");
   for (int caveat = 1; caveat <= v1::ShutdownCaveat_MAX; ++caveat) {
-    v1::Event event;
-    event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
-    event.mutable_shutdown()->add_caveats(static_cast<v1::ShutdownCaveat>(caveat));
-    EXPECT_THAT(EndSentence(event), StartsWith("Guest poweroff. ")) << caveat;
+    v1::ShutdownDetail end;
+    end.set_cause(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
+    end.add_caveats(static_cast<v1::ShutdownCaveat>(caveat));
+    EXPECT_THAT(EndSentence(end, ""), StartsWith("Guest poweroff. ")) << caveat;
   }
 }
 
@@ -182,14 +228,16 @@ TEST(FormatWhy, WideAddsWhereTheVmComesFrom) {
 }
 
 TEST(FormatWhy, MarkdownIsAHeadingAndABlock) {
-  TableStyle style = {.markdown = true, .now = TwelveOClock};
+  const TableStyle style = {.markdown = true, .width = 80, .now = TwelveOClock};
   VmStory story = Crashed();
   story.name = "web_1*";
   const std::string text = Why(story, style);
   EXPECT_THAT(text, StartsWith("**web\\_1\\* CRASHED** Wed 2026-07-01 11:46:00 UTC (13 min ago), "
                                "after running 29 s\n\n```text\n  QEMU was killed by SIGSEGV"));
   EXPECT_THAT(text, testing::EndsWith("coredumpctl info 5432\n```\n"));
-  EXPECT_THAT(text, HasSubstr("vmevents events -- 'web_1*'"));
+  EXPECT_THAT(text, HasSubstr("vmevents events 'web_1*'"));
+  EXPECT_THAT(text, HasSubstr("itself. No request to end it was seen.\n")) << "no line is wrapped";
+  EXPECT_THAT(text, HasSubstr("RUNNING since Wed 2026-07-01 11:46:01 UTC")) << "it is read later";
 }
 
 TEST(FormatWhy, JsonHasTheVmItsLastEndAndTheCounts) {
@@ -225,7 +273,8 @@ TEST(FormatWhy, TheServersTextDoesNotControlTheTerminal) {
   v1::Event killed = *end;
   killed.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_HOST_KILL);
   *killed.mutable_shutdown()->mutable_sender() = sender;
-  const std::string all = Why(story, {.wide = true, .now = TwelveOClock}) + EndSentence(killed) +
+  const std::string all = Why(story, {.wide = true, .now = TwelveOClock}) +
+                          EndSentence(killed.shutdown(), killed.message()) +
                           Why(story, {.markdown = true, .now = TwelveOClock});
   for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
     EXPECT_THAT(all, Not(HasSubstr(bad)));

@@ -61,6 +61,21 @@ TEST(CutText, EndsWithAnEllipsisAndNeverWithinACharacter) {
   EXPECT_EQ(CutText("web1", 0), "");
 }
 
+TEST(CutMiddle, ShowsBothEndsOfAName) {
+  EXPECT_EQ(CutMiddle("tenant_web-1", 12), "tenant_web-1");
+  EXPECT_EQ(CutMiddle("tenant_web-1", 9), "tena…eb-1");
+  EXPECT_EQ(CutMiddle("日本語日本語", 8), "日本…語") << "wide characters";
+  EXPECT_EQ(CutMiddle("web12", 2), "w…");
+}
+
+TEST(QuoteForShell, QuotesWhatAShellWouldTakeForSomethingElse) {
+  EXPECT_EQ(QuoteForShell("web-1_a.example"), "web-1_a.example");
+  EXPECT_EQ(QuoteForShell("größer"), "größer");
+  EXPECT_EQ(QuoteForShell("my vm"), "'my vm'");
+  EXPECT_EQ(QuoteForShell("it's"), "'it'\\''s'");
+  EXPECT_EQ(QuoteForShell(""), "''");
+}
+
 TEST(Painter, PaintsOnlyWhereColourIsOn) {
   EXPECT_EQ(Painter(true).Paint("CRASH", Color::kRed), "\x1b[1;31mCRASH\x1b[0m");
   EXPECT_EQ(Painter(true).Paint("CRASH", Color::kNone), "CRASH");

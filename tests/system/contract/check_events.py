@@ -460,7 +460,7 @@ for test, gap in (
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",
          "RETENTION"),
         ("tests/system/fleet_test.cc:FleetTest.AStreamThatWasWipedSaysWhatItLacks", "NOT_PUBLISHED"),
-        ("tests/client/commands/watch_loop_test.cc:WatchLoopTest.ReportsAGapWhenTheServerMovesToAnotherJournal",
+        ("tests/client/commands/daemon_source_test.cc:DaemonSourceTest.ReportsAGapWhenTheServerMovesToAnotherJournal",
          "POSITION_LOST")):
     elsewhere(test, f"GapReason.GAP_REASON_{gap}")
 elsewhere(f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "Event.gap_reason")

@@ -159,7 +159,7 @@ class PushTest(world.WorldTest):
             body = receiver.accepted[0].body.decode()
             json.loads(body)
             self.assertIn("vm1 on ", body)
-            self.assertIn(": STOPPED, CRASH (QEMU_KILLED): QEMU was killed", body)
+            self.assertIn(": STOPPED, CRASH (QEMU_KILLED): QEMU was ended by SIGKILL", body)
             self.assertNotIn("CRASH: ", body.replace('"message":"CRASH: ', ""), "the class once")
             self.assertEqual(len(re.findall("Seen: ", body)), body.count('"message":"CRASH: '), "the first sentence")
             self.assertNotIn("{{", body)

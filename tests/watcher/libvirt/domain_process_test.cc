@@ -118,7 +118,7 @@ TEST_F(DomainProcessTest, AProcessThatStartedAfterTheReportIsALaterLifes) {
   const std::unique_ptr<Child> qemu = StartQemu();
   ASSERT_TRUE(FindsInTheEnd(*qemu));
   DomainName before = kWeb1;
-  before.heard_ticks = 1;
+  before.reported_ticks = 1;
   EXPECT_EQ(Find(before).kind, PeerProcess::Kind::kUntracked);
 }
 

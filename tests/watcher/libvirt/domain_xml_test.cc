@@ -38,8 +38,11 @@ constexpr char kAgent[] = R"(    <channel type='unix'>
 )";
 constexpr char kTail[] = "  </devices>\n</domain>\n";
 
+GuestAgentInfo AgentIn(absl::string_view xml) { return DetailsIn(xml).agent; }
+Labels LabelsIn(absl::string_view xml) { return DetailsIn(xml).labels; }
+
 TEST(DomainXmlTest, AnAgentsChannelAndTheOthers) {
-  const GuestAgentInfo info = GuestAgentOf(absl::StrCat(kHead, kAgent, kTail));
+  const GuestAgentInfo info = AgentIn(absl::StrCat(kHead, kAgent, kTail));
   EXPECT_TRUE(info.present);
   EXPECT_TRUE(info.open);
   EXPECT_TRUE(info.reported);
@@ -48,15 +51,15 @@ TEST(DomainXmlTest, AnAgentsChannelAndTheOthers) {
 }
 
 TEST(DomainXmlTest, TextOutsideTheDevicesIsNoChannel) {
-  const GuestAgentInfo info = GuestAgentOf(absl::StrCat(kHead, kTail));
+  const GuestAgentInfo info = AgentIn(absl::StrCat(kHead, kTail));
   EXPECT_FALSE(info.present);
   EXPECT_FALSE(info.open);
   EXPECT_THAT(info.other_ports, ElementsAre("channel1"));
 }
 
 TEST(DomainXmlTest, TextThatIsNoDomainHasNothing) {
-  for (const char* text : {"", "<domain>", "\n  <devices>\n", "\n  <devices>\n    <channel "}) {
-    EXPECT_FALSE(GuestAgentOf(text).present);
+  for (const char* text : {"", "<domain>", "<domain><devices>", "<domain><devices><channel "}) {
+    EXPECT_FALSE(AgentIn(text).present);
   }
 }
 
@@ -85,7 +88,7 @@ TEST(DomainLabelsTest, NovaSaysProjectUserFlavorAndName) {
       <nova:root type="image" uuid="33333333"/>
     </nova:instance>
 )");
-  EXPECT_THAT(LabelsOf(xml),
+  EXPECT_THAT(LabelsIn(xml),
               ElementsAre(Pair("nova.flavor", "m1.small"), Pair("nova.name", "mail & web"),
                           Pair("nova.project", "demo"), Pair("nova.project_id", "22222222"),
                           Pair("nova.user", "alice"), Pair("nova.user_id", "11111111")));
@@ -98,7 +101,7 @@ TEST(DomainLabelsTest, KubeVirtSaysNamespaceAndInstance) {
       <graceperiod><deletionGracePeriodSeconds>30</deletionGracePeriodSeconds></graceperiod>
     </kubevirt>
 )");
-  EXPECT_THAT(LabelsOf(xml),
+  EXPECT_THAT(LabelsIn(xml),
               ElementsAre(Pair("kubevirt.namespace", "prod"),
                           Pair("kubevirt.uid", "550e8400-e29b-41d4-a716-446655440000"),
                           Pair("kubevirt.vmi", "web-1")));
@@ -117,7 +120,7 @@ TEST(DomainLabelsTest, LabelsThatWereSetByHand) {
     </mine:labels>
     <x:labels xmlns:x="urn:x"><x:label key="x" value="x"/></x:labels>
 )");
-  EXPECT_THAT(LabelsOf(xml), ElementsAre(Pair("app", "web"), Pair("empty", "")));
+  EXPECT_THAT(LabelsIn(xml), ElementsAre(Pair("app", "web"), Pair("empty", "")));
 }
 
 TEST(DomainLabelsTest, WhatPeopleWriteIsBounded) {
@@ -125,20 +128,20 @@ TEST(DomainLabelsTest, WhatPeopleWriteIsBounded) {
   for (int i = 0; i < 1000; ++i) {
     absl::StrAppend(&labels, "<label key='k", 1000 + i, "' value='", std::string(1000, 'x'), "'/>");
   }
-  const Labels bounded = LabelsOf(Domain("a", labels + "</labels>"));
+  const Labels bounded = LabelsIn(Domain("a", labels + "</labels>"));
   EXPECT_EQ(bounded.size(), kMaxLabels);
   EXPECT_EQ(bounded.front().second, std::string(kMaxLabelValueBytes, 'x'));
-  const Labels line = LabelsOf(Domain(
+  const Labels line = LabelsIn(Domain(
       "a", "<labels xmlns=\"urn:vmeventd:labels\"><label key='a' value='x&#10;\\'/></labels>"));
   EXPECT_THAT(line, ElementsAre(Pair("a", "x\\x0a\\x5c")));
 }
 
 TEST(DomainLabelsTest, OutsideOfTheMetadataIsNothing) {
-  EXPECT_THAT(LabelsOf("<domain><labels xmlns=\"urn:vmeventd:labels\"><label key=\"a\" "
+  EXPECT_THAT(LabelsIn("<domain><labels xmlns=\"urn:vmeventd:labels\"><label key=\"a\" "
                        "value=\"b\"/></labels></domain>"),
               IsEmpty());
   for (const char* text : {"", "<", "<domain><metadata>", "no XML", "</a>"}) {
-    EXPECT_THAT(LabelsOf(text), IsEmpty()) << text;
+    EXPECT_THAT(LabelsIn(text), IsEmpty()) << text;
   }
 }
 

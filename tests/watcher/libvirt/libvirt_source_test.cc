@@ -3,6 +3,8 @@
 
 #include "watcher/libvirt/libvirt_source.h"
 
+#include <sys/eventfd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -433,29 +435,30 @@ TEST_F(LibvirtProcessTest, AnEndedLifeThatIsListedAgainBeginsNoRun) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
 }
 
-TEST(LibvirtInboxTest, WhatIsForgottenOrNotBegunIsNotTakenIn) {
-  const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
-  inbox->Post(1, DomainChanged{kDomain, {}});
-  inbox->Begin(1);
-  inbox->Post(1, LinkOpened());
-  inbox->Forget(1);
-  inbox->Post(1, DomainChanged{kDomain, {}});
-  EXPECT_TRUE(inbox->Take().empty());
+std::shared_ptr<const UniqueFd> NewWake() {
+  return std::make_shared<const UniqueFd>(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
-// A message that is handled late says nothing of processes that began meanwhile.
+TEST(LibvirtInboxTest, AClosedOneHasNoMessages) {
+  LibvirtInbox inbox(NewWake());
+  inbox.Post(DomainChanged{kDomain, {}});
+  inbox.Close();
+  inbox.Post(DomainChanged{kDomain, {}});
+  EXPECT_TRUE(inbox.Take().empty());
+}
+
+// A message that is handled late is no evidence about processes that began meanwhile.
 TEST(LibvirtLinkTest, ARowOfAListIsAsOldAsTheList) {
   const auto libvirt = std::make_shared<FakeLibvirt>();
   libvirt->SetActive({{kDomain, "running"}});
-  const std::shared_ptr<LibvirtInbox> inbox = LibvirtInbox::Create().value();
   DetachedThreads threads(1, [] {});
-  LibvirtLink link(libvirt, inbox, &threads, LibvirtSpec(), LibvirtLink::Place());
-  link.Open(1);
+  LibvirtLink link(libvirt, NewWake(), &threads, LibvirtSpec(), LibvirtLink::Place());
+  link.Open();
   ASSERT_TRUE(threads.WaitForJobs(absl::InfiniteDuration()));
-  const std::vector<LibvirtInbox::Entry> entries = inbox->Take();
-  ASSERT_FALSE(entries.empty());
-  const auto& opened = std::get<LinkOpened>(entries.front().message);
-  EXPECT_LE(opened.domains.at(0).domain.heard_ticks, StartTicksNow());
+  const std::vector<LibvirtMessage> messages = link.Take();
+  ASSERT_FALSE(messages.empty());
+  const auto& listed = std::get<DomainsListed>(messages.front());
+  EXPECT_LE(listed.domains.at(0).domain.reported_ticks, StartTicksNow());
   link.Close();
   threads.WaitForJobs(absl::InfiniteDuration());
 }

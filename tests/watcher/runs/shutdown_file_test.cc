@@ -7,12 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
-#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {
@@ -27,12 +24,8 @@ class ShutdownFileTest : public testing::Test {
     return status;
   }
   absl::Status Create(const std::string& name) {
-    return CreateShutdownFile(directory_.path(), name, kMark);
+    return CreateShutdownFile(directory_.path(), name);
   }
-  std::optional<absl::Time> OwnTime(const std::string& name, uint32_t mark = kMark) {
-    return OwnShutdownFileTime(directory_.path(), name, mark);
-  }
-  static constexpr uint32_t kMark = 123'456'789;
   absl::Status Delete(const std::string& name) {
     return DeleteShutdownFile(directory_.path(), name);
   }
@@ -118,56 +111,6 @@ TEST_F(ShutdownFileTest, AnErrorNamesTheFileAndTheReason) {
   const absl::Status status = CreateShutdownFile(directory_.Path("missing"), "v\nm");
   EXPECT_THAT(std::string(status.message()), HasSubstr("missing/v\\nm.shutdown"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("No such file"));
-}
-
-TEST_F(ShutdownFileTest, TellsWhenItWasWrittenByUs) {
-  EXPECT_EQ(OwnTime("vm"), std::nullopt);
-  ASSERT_TRUE(Create("vm").ok());
-  const std::optional<absl::Time> written = OwnTime("vm");
-  ASSERT_TRUE(written.has_value());
-  // A chmod later is no writing.
-  ASSERT_EQ(chmod(directory_.Path("vm.shutdown").c_str(), 0600), 0);
-  EXPECT_EQ(OwnTime("vm"), written);
-}
-
-TEST_F(ShutdownFileTest, IsKnownByItsMark) {
-  ASSERT_TRUE(Create("vm").ok());
-  EXPECT_EQ(Stat("vm.shutdown").st_mtim.tv_nsec, static_cast<int64_t>(kMark));
-  EXPECT_TRUE(OwnTime("vm").has_value());
-  EXPECT_EQ(OwnTime("vm", kMark + 1), std::nullopt) << "it is another run's";
-  EXPECT_EQ(OwnTime("vm", 0), std::nullopt);
-  // Renewed for another run, it is that one's.
-  ASSERT_TRUE(CreateShutdownFile(directory_.path(), "vm", kMark + 1).ok());
-  EXPECT_EQ(OwnTime("vm"), std::nullopt);
-  EXPECT_TRUE(OwnTime("vm", kMark + 1).has_value());
-}
-
-TEST_F(ShutdownFileTest, ItsTimeIsAtMostASecondBeforeItWasWritten) {
-  const absl::Time before = absl::Now();
-  ASSERT_TRUE(Create("vm").ok());
-  const absl::Time time = absl::TimeFromTimespec(Stat("vm.shutdown").st_mtim);
-  EXPECT_GE(time, before - absl::Seconds(1));
-  EXPECT_LE(time, absl::Now());
-}
-
-TEST_F(ShutdownFileTest, MarksAreOneToTheLastNanosecond) {
-  for (int i = 0; i < 1000; ++i) {
-    const uint32_t mark = NewShutdownFileMark();
-    EXPECT_GE(mark, 1u);
-    EXPECT_LT(mark, 1'000'000'000u);
-  }
-}
-
-TEST_F(ShutdownFileTest, WhatIsNoFileOfOursHasNoTime) {
-  ASSERT_EQ(symlink("vm.shutdown", directory_.Path("link.shutdown").c_str()), 0);
-  directory_.MakeDirectory("dir.shutdown");
-  ASSERT_TRUE(Create("vm").ok());
-  for (const char* name : {"link", "dir", "missing"}) {
-    EXPECT_EQ(OwnTime(name), std::nullopt) << name;
-  }
-  if (geteuid() != 0) return;
-  ASSERT_EQ(chown(directory_.Path("vm.shutdown").c_str(), 65534, 65534), 0);
-  EXPECT_EQ(OwnTime("vm"), std::nullopt);
 }
 
 }  // namespace

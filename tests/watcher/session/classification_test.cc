@@ -78,8 +78,6 @@ std::vector<Dimension> OtherDimensions() {
        OfShutdown("paused:yes", [](ShutdownFact* fact) { fact->while_paused = true; })},
       {{"hibernating:no", [](Evidence*) {}},
        {"hibernating:yes", [](Evidence* e) { e->hibernating = true; }}},
-      {{"file:no", [](Evidence*) {}},
-       {"file:found", [](Evidence* e) { e->shutdown_file_found = true; }}},
       {{"monitored:no", [](Evidence*) {}},
        {"monitored:yes", [](Evidence* e) { e->monitored = true; }}},
       {{"exit:-", [](Evidence*) {}},
@@ -247,9 +245,8 @@ TEST(ClassificationTest, WhatNobodyIntendsStaysACrash) {
     const bool accident = cause == "GUEST_PANIC" || cause == "WATCHDOG" || cause == "HOST_ERROR" ||
                           cause == "QEMU_CRASHED" || cause == "OUT_OF_MEMORY";
     EXPECT_TRUE(!accident || rule.shutdown_class == ShutdownClass::kCrash) << rule.id;
-    const bool unseen = rule.id == absl::string_view("host-rebooted") ||
-                        rule.id == absl::string_view("snapshot") ||
-                        rule.id == absl::string_view("shutdown-file-found");
+    const bool unseen =
+        rule.id == absl::string_view("host-rebooted") || rule.id == absl::string_view("snapshot");
     EXPECT_EQ(rule.intended_class, accident || unseen ? rule.shutdown_class : ShutdownClass::kAdmin)
         << rule.id;
   }

@@ -1,7 +1,5 @@
 // The rate limits of events.
 
-#include <deque>
-
 #include "gtest/gtest.h"
 #include "watcher/session/vm_session.h"
 
@@ -60,30 +58,6 @@ TEST(EventLimiterTest, ALongFloodOfAllTypesKeepsTheRate) {
   }
   EXPECT_LE(admitted, EventLimiter::kBurst + EventLimiter::kPerSecond * 100 + 20);
   EXPECT_GE(admitted, EventLimiter::kBurst + EventLimiter::kPerSecond * 99);
-}
-
-TEST(NodeEventLimiterTest, ManyVmsThatFloodShareABound) {
-  constexpr int kVms = 500;
-  TokenBucket node{kNodeEvents};
-  std::deque<EventLimiter> limiters(kVms, EventLimiter(&node));
-  int admitted = 0;
-  for (EventLimiter& limiter : limiters) admitted += AdmittedOf(&limiter, 1000, absl::Seconds(5));
-  EXPECT_EQ(admitted, kNodeEvents.burst + kVms * EventLimiter::kQuietBurst);
-  admitted = 0;
-  for (EventLimiter& limiter : limiters) admitted += AdmittedOf(&limiter, 1000, absl::Seconds(15));
-  EXPECT_EQ(admitted, 10 * (kNodeEvents.per_second + kVms * EventLimiter::kQuietPerSecond));
-}
-
-TEST(NodeEventLimiterTest, AQuietVmIsNotBoundByWhatTheOthersDo) {
-  TokenBucket node{kNodeEvents};
-  for (int i = 0; i < 1000; ++i) {
-    EventLimiter flood(&node);
-    AdmittedOf(&flood, 1000, absl::Seconds(5));
-  }
-  EventLimiter quiet(&node);
-  for (int second = 5; second < 1000; ++second) {
-    EXPECT_TRUE(quiet.Admit(EventType::kIoError, absl::Seconds(second))) << second;
-  }
 }
 
 }  // namespace

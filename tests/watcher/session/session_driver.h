@@ -111,10 +111,6 @@ class SessionDriver {
   // The node's clock is set.
   void StepClock(absl::Duration step) { now_.wall += step; }
 
-  void FoundShutdownFile(absl::Time written) {
-    file = true;
-    Apply(session_->On(input::FileFound{written}, now_));
-  }
   void Rebooted() { Apply(session_->On(input::HostRebooted{}, now_)); }
   void AnswerWords() { Apply(session_->On(input::WordsRead{facts}, now_)); }
   void TrackingLost() { Apply(session_->On(input::TrackingLost{}, now_)); }
@@ -142,14 +138,13 @@ class SessionDriver {
 
   // The same, and the next daemon has the monitor's connection.
   void HandOver(absl::Duration away) {
-    const HandedSession handed = session_->Handed();
     options_.started = now_.wall + away;
     Restart(away);
-    session_->GoOn(handed);
+    session_->GoOn(now_);
   }
 
-  // The same, and another daemon has other defaults.
-  void Upgrade(const SessionOptions& options) {
+  // The same, and the next daemon has other settings.
+  void RestartWith(const SessionOptions& options) {
     options_ = options;
     Restart();
   }
@@ -246,7 +241,7 @@ class SessionDriver {
     }
   }
   void FileStep(bool write) {
-    if (file_is_of_another) return CarryOut(session_->On(input::FileLeft{}, now_));
+    if (file_is_of_another) return CarryOut(session_->On(input::FileDone{std::nullopt}, now_));
     log.emplace_back(write ? "file+" : "file-");
     if (file_status.ok()) file = write;
     CarryOut(session_->On(input::FileDone{file_status}, now_));

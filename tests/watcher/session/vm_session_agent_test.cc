@@ -202,13 +202,5 @@ TEST_F(VmSessionAgentTest, ItIsKeptAcrossARestart) {
   }
 }
 
-TEST_F(VmSessionAgentTest, AFileThatWasFoundHasTheCaveatToo) {
-  vm_.Agent(Port(true));
-  vm_.Restart();
-  vm_.FoundShutdownFile(vm_.now().wall);
-  vm_.Gone();
-  EXPECT_THAT(vm_.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentConnected));
-}
-
 }  // namespace
 }  // namespace vmeventd

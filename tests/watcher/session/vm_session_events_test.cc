@@ -86,7 +86,7 @@ TEST_F(VmSessionEventTest, WhatTheHandshakeTellsStandsBesideAShutdownDuringIt) {
        std::vector<std::pair<const char*, ShutdownClass>>{{"postmigrate", ShutdownClass::kAdmin},
                                                           {"guest-panicked", ShutdownClass::kCrash},
                                                           {"watchdog", ShutdownClass::kCrash},
-                                                          {"shutdown", ShutdownClass::kUser}}) {
+                                                          {"shutdown", ShutdownClass::kUnknown}}) {
     SessionDriver vm;
     vm.Event("SHUTDOWN");  // of a QEMU before 2.10
     vm.Ready(run_state);

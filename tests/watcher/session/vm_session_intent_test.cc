@@ -286,14 +286,6 @@ TEST_F(VmSessionIntentTest, ARebootIsNoEndThatWasSeen) {
   EXPECT_TRUE(vm_.Stopped().intent.has_value());
 }
 
-TEST_F(VmSessionIntentTest, AFileThatWasWrittenSaysThatTheShutdownCameFirst) {
-  vm_.Declare();
-  vm_.Restart();
-  vm_.FoundShutdownFile(vm_.now().wall - absl::Seconds(1));
-  vm_.Gone();
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
-}
-
 TEST_F(VmSessionIntentTest, StandsInTheEvidenceAtItsTime) {
   vm_.Event("POWERDOWN");
   vm_.Advance(absl::Seconds(1));

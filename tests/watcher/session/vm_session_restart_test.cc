@@ -149,13 +149,6 @@ TEST_F(VmSessionRestartTest, AVmThatWasFoundDownAndIsPausedIsNotDownAnyMore) {
   vm.RestartAndAttach("paused");
   vm.EndBy("host-qmp-quit");
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
-
-  RunningVm by_file;
-  by_file.Restart();
-  by_file.FoundShutdownFile(absl::UnixEpoch());
-  by_file.Ready("paused");
-  by_file.EndBy("host-qmp-quit");
-  ExpectVerdict(by_file, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
 }
 
 TEST_F(VmSessionRestartTest, AVmThatWasPausedWhenItWentDownStaysSo) {
@@ -201,60 +194,32 @@ TEST_F(VmSessionRestartTest, ALostMonitorTellsNothingOfTheEnd) {
   ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-// The shutdown file that vmeventd wrote before it was killed, and of which it had kept nothing.
+// The shutdown file.
 
-using VmSessionFoundFileTest = RunningVmTest;
+using VmSessionFileTest = RunningVmTest;
 
-TEST_F(VmSessionFoundFileTest, SaysThatTheUserEndedIt) {
-  vm_.Event("POWERDOWN");
-  vm_.Restart();
-  vm_.FoundShutdownFile(vm_.now().wall - absl::Seconds(7));
-  vm_.Gone();
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
-  EXPECT_EQ(vm_.Stopped().rule, "shutdown-file-found");
-  EXPECT_TRUE(vm_.Stopped().shutdown_file_written);
-  EXPECT_THAT(vm_.Last().message, HasSubstr("shutdown file found, written by vmeventd at 20"));
-}
-
-TEST_F(VmSessionFoundFileTest, StandsBehindWhatWasKept) {
-  vm_.Event("POWERDOWN");
+TEST_F(VmSessionFileTest, IsTakenBackWhenTheVmLivesOnAfterARestart) {
   vm_.Shutdown("guest-shutdown");
+  vm_.Closed();
+  ASSERT_EQ(vm_.file, true);
   vm_.Restart();
-  vm_.FoundShutdownFile(vm_.now().wall);
-  vm_.Gone();
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-}
-
-TEST_F(VmSessionFoundFileTest, IsTakenBackFromAVmThatLives) {
-  vm_.Restart();
-  vm_.FoundShutdownFile(vm_.now().wall);
-  vm_.Restart();
-  vm_.FoundShutdownFile(vm_.now().wall);
-  vm_.Ready("running");
+  vm_.RestartAndAttach("running");
   EXPECT_EQ(vm_.file, false);
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted));
   vm_.End();
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
 }
 
-TEST_F(VmSessionFoundFileTest, StaysWithAGuestThatIsStillDown) {
-  vm_.Restart();
-  vm_.FoundShutdownFile(vm_.now().wall);
-  vm_.Ready("shutdown");
+TEST_F(VmSessionFileTest, StaysWithAGuestThatIsStillDownAfterARestartUntilItIsReset) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Closed();
+  vm_.RestartAndAttach("shutdown");
   EXPECT_EQ(vm_.file, true);
-  vm_.EndBy("host-qmp-quit");
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
-}
-
-TEST_F(VmSessionFoundFileTest, IsTakenBackWhenADownGuestIsReset) {
-  vm_.Restart();
-  vm_.FoundShutdownFile(vm_.now().wall);
-  vm_.Ready("shutdown");
   vm_.Event("RESET");
   EXPECT_EQ(vm_.file, false);
 }
 
-TEST_F(VmSessionFoundFileTest, IsLeftWhereALaterRunHasTheName) {
+TEST_F(VmSessionFileTest, IsLeftWhereALaterRunHasTheName) {
   vm_.Shutdown("host-qmp-quit");
   vm_.Restart();
   vm_.file = true;
@@ -262,6 +227,28 @@ TEST_F(VmSessionFoundFileTest, IsLeftWhereALaterRunHasTheName) {
   vm_.Gone();
   EXPECT_EQ(vm_.Stopped().shutdown_class, ShutdownClass::kAdmin);
   EXPECT_EQ(vm_.file, true);
+}
+
+TEST(VmSessionFileSettingTest, BesideAnotherMonitorItIsWrittenOnlyWhenAskedFor) {
+  for (const ShutdownFiles files : {ShutdownFiles::kGaneti, ShutdownFiles::kOn}) {
+    RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
+    vm.RestartWith({.shutdown_files = files});
+    vm.Ready();
+    vm.EndBy("guest-shutdown");
+    EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
+    EXPECT_EQ(vm.file.has_value(), files == ShutdownFiles::kOn);
+    EXPECT_EQ(vm.Stopped().shutdown_file_written, files == ShutdownFiles::kOn);
+  }
+}
+
+TEST(VmSessionFileSettingTest, AFileFromBeforeAChangeIsTakenBackWhenTheVmLivesOn) {
+  RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
+  vm.Shutdown("guest-shutdown");
+  vm.Closed();
+  ASSERT_EQ(vm.file, true);
+  vm.RestartWith({.shutdown_files = ShutdownFiles::kGaneti});
+  vm.Ready();
+  EXPECT_EQ(vm.file, false);
 }
 
 // The host's restart.
@@ -313,29 +300,6 @@ TEST(VmSessionKeepTest, AnEventThatIsNotToldIsKeptAllTheSame) {
   const Effects effects = vm.session().On(input::Event{event}, later);
   EXPECT_THAT(SavedRuns(effects), ElementsAre(vm.session().Save()));
   EXPECT_FALSE(std::get<Publish>(effects[0]).update.event.has_value());
-}
-
-TEST(VmSessionUpgradeTest, AfterItAFileBesideAnotherMonitorIsWrittenOnlyWhenAskedFor) {
-  for (const ShutdownFiles files : {ShutdownFiles::kGaneti, ShutdownFiles::kOn}) {
-    RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
-    vm.Upgrade({.shutdown_files = files});
-    vm.Ready();
-    vm.EndBy("guest-shutdown");
-    EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
-    EXPECT_EQ(vm.file.has_value(), files == ShutdownFiles::kOn);
-    EXPECT_EQ(vm.Stopped().shutdown_file_written, files == ShutdownFiles::kOn);
-  }
-}
-
-TEST(VmSessionUpgradeTest, AFileThatWasWrittenBeforeItIsTakenBackWhenTheVmLivesOn) {
-  RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
-  vm.Shutdown("guest-shutdown");
-  vm.Closed();
-  ASSERT_EQ(vm.file, true);
-  vm.Upgrade({.shutdown_files = ShutdownFiles::kGaneti});
-  vm.FoundShutdownFile(vm.now().wall);
-  vm.Ready();
-  EXPECT_EQ(vm.file, false);
 }
 
 TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
@@ -408,44 +372,10 @@ TEST_F(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {
   const SessionOptions options;
   for (const std::string& saved :
        {std::string(), std::string("garbage"), std::string("{}"), std::string(100, '\0'),
-        Changed(vm_.saved, [](internal::RunState* state) { state->set_format(1); })}) {
+        Changed(vm_.saved, [](internal::RunState* state) { state->set_format(1); }),
+        Changed(vm_.saved,
+                [](internal::RunState* state) { state->mutable_run()->clear_run_id(); })}) {
     EXPECT_TRUE(absl::IsInvalidArgument(VmSession::Restore(saved, &options, vm_.now()).status()));
-  }
-}
-
-TEST_F(VmSessionSaveTest, AValueThatCannotBeIsRefused) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Event("STOP");
-  const SessionOptions options;
-  ASSERT_TRUE(VmSession::Restore(vm_.saved, &options, vm_.now()).ok());
-  using State = internal::RunState;
-  const std::function<void(State*)> changes[] = {
-      [](State* state) { state->set_state(6); },
-      [](State* state) { state->set_published_state(0); },
-      [](State* state) { state->set_monitor(1); },
-      [](State* state) { state->mutable_run()->set_reported_by(3); },
-      [](State* state) { state->mutable_run()->set_pid(0); },
-      [](State* state) { state->mutable_run()->clear_run_id(); },
-      [](State* state) { state->mutable_run()->set_monitor_path("run"); },
-      [](State* state) { state->mutable_run()->set_name("../web1"); },
-      [](State* state) { state->mutable_run()->set_unescaped_name("a/b"); },
-      [](State* state) { state->mutable_run()->set_domain_id(-1); },
-      [](State* state) {
-        state->mutable_evidence()->mutable_facts()->mutable_shutdown()->set_reason(10);
-      },
-      [](State* state) {
-        state->mutable_evidence()->mutable_facts()->mutable_shutdown()->set_reason(-1);
-      },
-      [](State* state) {
-        state->mutable_evidence()->mutable_facts()->mutable_shutdown()->set_caveat(0);
-      },
-      [](State* state) { state->mutable_evidence()->mutable_facts()->set_manager_end(7); },
-      [](State* state) { state->mutable_evidence()->mutable_timeline(0)->set_id(17); },
-  };
-  for (size_t i = 0; i < std::size(changes); ++i) {
-    const std::string saved = Changed(vm_.saved, changes[i]);
-    EXPECT_TRUE(absl::IsInvalidArgument(VmSession::Restore(saved, &options, vm_.now()).status()))
-        << i;
   }
 }
 

@@ -217,7 +217,7 @@ TEST_F(VmSessionSenderTest, AnOldQemusShutdownAfterASignalIsTheHosts) {
   ExpectVerdict(full, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
 }
 
-TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalIsItsGuests) {
+TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalMayBeAnybodys) {
   const absl::Time said = absl::FromUnixSeconds(1795157000);
   for (const bool before : {true, false}) {
     RunningVm vm;
@@ -226,14 +226,14 @@ TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalIsItsGuests) {
     vm.Sent(sender);  // both were read at once
     vm.EventAt(said, "SHUTDOWN", "{}");
     vm.End(Exited(0));
-    ExpectVerdict(vm, before ? ShutdownClass::kAdmin : ShutdownClass::kUser,
-                  before ? ShutdownCause::kHostSignal : ShutdownCause::kGuestRequest);
+    ExpectVerdict(vm, before ? ShutdownClass::kAdmin : ShutdownClass::kUnknown,
+                  before ? ShutdownCause::kHostSignal : ShutdownCause::kUnobserved);
   }
   RunningVm late;
   late.Event("SHUTDOWN");
   late.Sent(Process(SIGTERM));
   late.End(Exited(0));
-  ExpectVerdict(late, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+  ExpectVerdict(late, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
   EXPECT_FALSE(late.Stopped().sender.has_value());
   RunningVm own;
   SignalSender sender = Process(SIGTERM);
@@ -241,7 +241,7 @@ TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalIsItsGuests) {
   own.Sent(sender);
   own.Event("SHUTDOWN");
   own.End(Exited(0));
-  ExpectVerdict(own, ShutdownClass::kUser, ShutdownCause::kGuestRequest);
+  ExpectVerdict(own, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
 TEST_F(VmSessionSenderTest, AMemoryKillerThatAsksFirstRunsOutOfMemory) {

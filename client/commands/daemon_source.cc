@@ -1,0 +1,399 @@
+#include "client/commands/daemon_source.h"
+
+#include <algorithm>
+#include <chrono>
+#include <stop_token>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/connect/connection.h"
+#include "client/connect/failure.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/completion_queue.h"
+
+namespace vmeventd::client {
+
+WatchCursor::WatchCursor(WatchStart start) : start_(std::move(start)) {
+  if (const auto* from = std::get_if<FromSequence>(&start_)) {
+    position_ = WatchPosition{from->sequence, from->journal_id};
+    reached_ = durable_ = shown_ = from->sequence;
+  }
+}
+
+bool WatchCursor::AwaitsSnapshot() const {
+  return std::holds_alternative<FromSnapshot>(start_) && !position_.has_value();
+}
+
+void WatchCursor::FillRequest(v1::WatchEventsRequest* request) const {
+  if (position_) {
+    request->set_after_sequence(position_->sequence);
+    request->set_journal_id(position_->journal_id);
+  } else if (const auto* from = std::get_if<FromTime>(&start_)) {
+    *request->mutable_since() = ToProto(from->time);
+  } else if (std::holds_alternative<FromOldest>(start_)) {
+    request->set_from_oldest(true);
+  } else if (std::holds_alternative<FromSnapshot>(start_)) {
+    request->set_snapshot(true);
+  }
+}
+
+bool WatchCursor::OnEvent(const v1::Event& event) {
+  const uint64_t sequence = event.sequence();
+  const bool fresh = sequence > shown_;
+  shown_ = std::max(shown_, sequence);
+  // The journal takes events in their order.
+  Reach(sequence, event.durable() ? sequence : 0);
+  return fresh;
+}
+
+void WatchCursor::Reach(uint64_t sequence, uint64_t durable) {
+  reached_ = std::max(reached_, sequence);
+  durable_ = std::max(durable_, durable);
+  if (position_) position_->sequence = std::max(position_->sequence, std::min(reached_, durable_));
+}
+
+bool WatchCursor::OnProgress(const v1::Progress& progress) {
+  // Do not resume at the position of an incomplete snapshot: its remaining VMs would be lost.
+  if (AwaitsSnapshot()) return true;
+  const bool replaced = position_ && progress.journal_id() != position_->journal_id;
+  if (replaced) reached_ = durable_ = shown_ = 0;
+  if (replaced || !position_) {
+    // Events that arrived before the first Progress count as well.
+    position_ = WatchPosition{0, progress.journal_id()};
+    shown_ = std::max(shown_, progress.sequence());
+  }
+  Reach(progress.sequence(), progress.durable_sequence());
+  return !replaced;
+}
+
+void WatchCursor::OnSnapshotDone(const v1::Progress& progress) {
+  if (!AwaitsSnapshot()) return;
+  position_ = WatchPosition{0, progress.journal_id()};
+  shown_ = progress.sequence();
+  Reach(progress.sequence(), progress.durable_sequence());
+}
+
+bool WatchCursor::OnOutOfRange() {
+  const bool gap = position_.has_value() || !std::holds_alternative<FromOldest>(start_);
+  start_ = FromOldest{};
+  position_.reset();
+  reached_ = durable_ = shown_ = 0;
+  return gap;
+}
+
+// One WatchEvents call, which a stop cancels.
+class DaemonSource::Stream {
+ public:
+  enum class Step { kNothing, kMessage, kEnd };
+
+  Stream(v1::VmEventService::StubInterface* stub, const v1::WatchEventsRequest& request,
+         const std::stop_token& stop)
+      : reader_(stub->AsyncWatchEvents(&call_, request, &queue_, nullptr)),
+        on_stop_(stop, [this] { call_.TryCancel(); }) {}
+  ~Stream() {
+    call_.TryCancel();
+    static_cast<void>(Finish());
+    queue_.Shutdown();
+  }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  // Waits for a message. After kEnd, Finish() has the reason.
+  Step Wait(absl::Duration limit) {
+    const auto deadline = std::chrono::system_clock::now() + absl::ToChronoNanoseconds(limit);
+    while (true) {
+      if (!std::exchange(waits_, true)) reader_->Read(&response_, nullptr);
+      void* tag = nullptr;
+      bool ok = false;
+      if (queue_.AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) {
+        return Step::kNothing;
+      }
+      waits_ = false;
+      if (!ok) return Step::kEnd;
+      if (std::exchange(started_, true)) return Step::kMessage;
+    }
+  }
+  v1::WatchEventsResponse* response() { return &response_; }
+
+  // Waits for the end of the call.
+  grpc::Status Finish() {
+    if (std::exchange(finished_, true)) return status_;
+    void* tag = nullptr;
+    bool ok = false;
+    if (waits_) queue_.Next(&tag, &ok);
+    reader_->Finish(&status_, nullptr);
+    queue_.Next(&tag, &ok);
+    return status_;
+  }
+
+ private:
+  grpc::ClientContext call_;
+  grpc::CompletionQueue queue_;
+  v1::WatchEventsResponse response_;
+  grpc::Status status_;
+  const std::unique_ptr<grpc::ClientAsyncReaderInterface<v1::WatchEventsResponse>> reader_;
+  bool waits_ = true;  // for an operation, at first for the start of the call
+  bool started_ = false;
+  bool finished_ = false;
+  const std::stop_callback<std::function<void()>> on_stop_;
+};
+
+DaemonSource::DaemonSource(WatchCommand command, Environment environment)
+    : ReconnectingSource(
+          {environment.stop, environment.note, environment.wait, environment.random}),
+      command_(std::move(command)),
+      env_(std::move(environment)),
+      pin_(env_.address, env_.resolve),
+      address_(env_.address) {
+  const auto* from = std::get_if<FromSequence>(&command_.start);
+  if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
+}
+
+DaemonSource::DaemonSource(WatchCommand command, const ServerAddress& address, StopSource* stop,
+                           PrintSentence note)
+    : DaemonSource(std::move(command),
+                   {.address = address,
+                    .stop = stop,
+                    .note = std::move(note),
+                    .wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); }}) {}
+
+DaemonSource::~DaemonSource() = default;
+
+bool DaemonSource::Open() {
+  stream_established_ = opened_ = false;
+  stream_.reset();
+  snapshot_.clear();
+  const auto unavailable = [this](const absl::Status& status) {
+    HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(status.message())});
+    return false;
+  };
+  const absl::StatusOr<ServerAddress> address = pin_.Next();
+  address_ = address.ok() ? *address : env_.address;
+  if (!address.ok()) return unavailable(address.status());
+  const auto channel = Connect(address_);
+  if (absl::IsUnavailable(channel.status())) return unavailable(channel.status());
+  if (!channel.ok()) {
+    HandleBadFiles(channel.status());
+    return false;
+  }
+  stub_ = v1::VmEventService::NewStub(*channel);
+  if (NeedsServerInfo()) {
+    v1::GetServerInfoResponse info;
+    if (const grpc::Status status = GetServerInfo(&info); !status.ok()) {
+      HandleNoAnswer(status);
+      return false;
+    }
+    if (!HandleAnswer(info)) return false;
+  }
+  v1::WatchEventsRequest request;
+  *request.mutable_filter() = command_.filter;
+  request.set_durable_only(command_.durable_only);
+  *request.mutable_progress_interval() = ToProto(kProgressInterval);
+  cursor_->FillRequest(&request);
+  silent_ = absl::ZeroDuration();
+  stream_ = std::make_unique<Stream>(stub_.get(), request, stop()->token());
+  return true;
+}
+
+bool DaemonSource::Read(absl::Duration* timeout) {
+  const absl::Duration limit = std::min(*timeout, env_.silence_limit - silent_);
+  const bool is_timeout = limit == *timeout;
+  const absl::Time before = env_.clock();
+  const Stream::Step step = stream_->Wait(limit);
+  const absl::Duration waited = env_.clock() - before;
+  *timeout -= waited;
+  if (step == Stream::Step::kMessage) {
+    silent_ = absl::ZeroDuration();
+    Handle(stream_->response());
+    return true;
+  }
+  if (step == Stream::Step::kEnd) {
+    HandleServerEnd(stream_->Finish());
+    return true;
+  }
+  silent_ += waited;
+  if (silent_ < env_.silence_limit) return !is_timeout;
+  stream_.reset();
+  HandleServerEnd({grpc::StatusCode::UNAVAILABLE,
+                   absl::StrCat("nothing came for ", absl::FormatDuration(env_.silence_limit))});
+  return true;
+}
+
+void DaemonSource::Handle(v1::WatchEventsResponse* response) {
+  if (!std::exchange(stream_established_, true)) {
+    NoteEstablished(absl::StrCat("connected to vmeventd at ", ToText(address_), " again"));
+  }
+  // VMs wait until all have arrived, so that a stream that breaks off in between shows none twice.
+  for (v1::Vm& vm : *response->mutable_snapshot_vms()) snapshot_.push_back({std::move(vm)});
+  if (response->has_snapshot_done()) {
+    cursor_->OnSnapshotDone(response->snapshot_done());
+    Add(std::exchange(snapshot_, {}));
+  }
+  if (!opened_ && (!cursor_->AwaitsSnapshot() || response->events_size() > 0)) {
+    opened_ = true;
+    Add(Opened{});
+  }
+  HandleEvents(response);
+  if (response->has_progress()) HandleProgress(response->progress());
+  // A Progress, and an event that was delivered before, move the position as well.
+  if (!cursor_->position() || cursor_->position() == reported_) return;
+  reported_ = cursor_->position();
+  Add(ServerPosition{0, *reported_});
+}
+
+void DaemonSource::HandleEvents(v1::WatchEventsResponse* response) {
+  NodeEvents fresh;
+  for (v1::Event& event : *response->mutable_events()) {
+    if (!cursor_->OnEvent(event)) continue;
+    const WatchPosition position = cursor_->position().value_or(WatchPosition{});
+    fresh.push_back({std::move(event), node_, {0, position}});
+    // The journal may have been replaced under the stream.
+    if (cursor_->position()) fresh.back().node.journal_id = position.journal_id;
+  }
+  if (fresh.empty()) return;
+  if (cursor_->position()) reported_ = fresh.back().resume_after.position;
+  Add(std::move(fresh));
+}
+
+void DaemonSource::HandleProgress(const v1::Progress& progress) {
+  const std::optional<WatchPosition> before = cursor_->position();
+  if (cursor_->OnProgress(progress)) return;
+  NoteGap(absl::StrCat("vmeventd at ", ToText(address_), " has begun the new journal ",
+                       EscapeForTerminal(progress.journal_id())),
+          before);
+}
+
+void DaemonSource::NoteGap(const std::string& why, const std::optional<WatchPosition>& behind) {
+  const std::string sentence = absl::StrCat("events may be missing: ", why);
+  Note(absl::StrCat("GAP: ", sentence));
+  if (!command_.identify || !behind) return;
+  MessageNode node = node_;
+  node.journal_id = behind->journal_id;
+  Add(MakeGap(std::move(node), *behind, sentence));
+}
+
+// Otherwise only a host needs the question which node answers: a socket's path belongs to one
+// daemon.
+bool DaemonSource::NeedsServerInfo() const {
+  return !cursor_ || !address_.is_unix() || command_.identify;
+}
+
+grpc::Status DaemonSource::GetServerInfo(v1::GetServerInfoResponse* info) {
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  const std::stop_callback on_stop(stop()->token(), [&call] { call.TryCancel(); });
+  return stub_->GetServerInfo(&call, {}, info);
+}
+
+void DaemonSource::HandleNoAnswer(const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE || !pin_.has_more()) {
+    return HandleServerEnd(status);
+  }
+  Close(std::nullopt, /*at_once=*/true);  // with the next address
+}
+
+bool DaemonSource::HandleAnswer(const v1::GetServerInfoResponse& info) {
+  if (command_.identify) node_ = {info.node(), "", info.journal_id()};
+  const bool first = !pin_.node().has_value();
+  if ((cursor_ && address_.is_unix()) || pin_.OnAnswer(IdentityOf(info))) {
+    if (first && pin_.is_ambiguous()) {
+      Note(absl::StrCat(env_.address.host, " has several addresses, and each node has its ",
+                        "own events: following only the node ", EscapeForTerminal(info.node()),
+                        " at ", ToText(address_)));
+    }
+    if (!cursor_) {
+      FromSequence from = std::get<FromSequence>(command_.start);
+      from.journal_id = info.journal_id();
+      cursor_.emplace(std::move(from));
+    }
+    return true;
+  }
+  if (pin_.has_more()) {
+    Close(std::nullopt, /*at_once=*/true);
+    return false;
+  }
+  const auto name = [](const NodeIdentity& node) {
+    return absl::StrCat("the node ", EscapeForTerminal(node.node), " with the journal ",
+                        EscapeForTerminal(node.journal_id));
+  };
+  const std::string why = absl::StrCat(ToText(address_), " is ", name(IdentityOf(info)),
+                                       " now; following ", name(*pin_.node()));
+  if (command_.resume) {
+    NoteLoss(absl::StrCat(why, " (waiting for that one)"));
+    Close(std::nullopt);
+  } else {
+    Note(why);
+    Close(ExitCode::kFailed);
+  }
+  return false;
+}
+
+void DaemonSource::HandleServerEnd(const grpc::Status& status) {
+  if (stopped()) return Close(ExitCode::kOk);
+  if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE && command_.resume) {
+    return HandleOutOfRange(status);
+  }
+  if (MayRetry(status.error_code())) {
+    NoteRetry(status);
+    return Close(std::nullopt);
+  }
+  const Failure failure =
+      status.ok() ? Failure{ExitCode::kFailed,
+                            absl::StrCat("vmeventd at ", ToText(address_), " ended the stream")}
+                  : Explain(status);
+  Note(failure.sentence);
+  Close(failure.code);
+}
+
+Failure DaemonSource::Explain(const grpc::Status& status) const {
+  const bool resolved = address_.is_unix() || !address_.numeric.empty();
+  return resolved ? ExplainFailure(address_, status)
+                  : ExplainUnknownHost(address_, status.error_message());
+}
+
+bool DaemonSource::MayRetry(grpc::StatusCode code) const {
+  if (ever_established()) return command_.resume && IsWorthRetrying(code);
+  // A server that has no capacity for another stream now will have some later.
+  if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return command_.resume;
+  return command_.wait && code == grpc::StatusCode::UNAVAILABLE;
+}
+
+// Reports why there is no stream now.
+void DaemonSource::NoteRetry(const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
+    NoteLoss(absl::StrCat(Explain(status).sentence, " (trying again)"));
+  } else if (!ever_established()) {
+    NoteLoss(absl::StrCat(Explain(status).sentence, " (waiting)"));
+  } else if (!is_loss_noted()) {
+    NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
+  } else if (address_.tls && absl::StrContains(status.error_message(), "andshake")) {
+    // gRPC's words: the daemon may be back while its certificate is still wrong.
+    NoteLoss(absl::StrCat(Explain(status).sentence, " (trying again)"));
+  }
+}
+
+// The user must correct the files at the start; later they may be in the middle of a replacement.
+void DaemonSource::HandleBadFiles(const absl::Status& status) {
+  const Failure failure = ExplainNoChannel(address_, status);
+  if (ever_established() && command_.resume) {
+    NoteLoss(absl::StrCat(failure.sentence, " (trying again)"));
+    return Close(std::nullopt);
+  }
+  Note(failure.sentence);
+  Close(failure.code);
+}
+
+void DaemonSource::HandleOutOfRange(const grpc::Status& status) {
+  const std::optional<WatchPosition> before = cursor_->position();
+  if (!cursor_->OnOutOfRange()) return Close(std::nullopt);
+  NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()),
+                       "; continuing with the oldest event that vmeventd at ", ToText(address_),
+                       " retains"),
+          before);
+  Close(std::nullopt, /*at_once=*/true);
+}
+
+}  // namespace vmeventd::client

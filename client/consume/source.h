@@ -1,0 +1,141 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "client/connect/connection.h"
+#include "client/connect/failure.h"
+#include "client/output/node_event.h"
+#include "client/output/output.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+// What a watch reads: one daemon, several, or a fleet, as one iterator.
+
+namespace vmeventd::client {
+
+// Start of a watch.
+struct FromNow {};
+struct FromOldest {};
+struct FromSnapshot {};
+struct FromTime {
+  absl::Time time;
+};
+// Begins with the first event after the position.
+using FromSequence = WatchPosition;
+using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, FromTime, FromSequence>;
+
+// A watch: where it starts, its filter, and how long it lasts.
+struct WatchCommand {
+  WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
+  v1::EventFilter filter;
+  bool resume = true;         // continues when the daemon, or the fleet's servers, come back
+  bool wait = false;          // waits for those that are not there yet
+  bool durable_only = false;  // no event comes before it is durable
+  // Set for consumers that are no people: delivers each event with its node's own name and journal,
+  // for which the daemon is asked, and what is noted as a GAP also as an event of MakeGap().
+  bool identify = false;
+};
+
+// A GAP that no journal has: it has no sequence, and `missing` begins behind the position and has
+// no end. The position does not move.
+NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
+
+// Takes the items of a source. Each call returns when the source may continue; false: the watch
+// ends.
+class WatchSink {
+ public:
+  virtual ~WatchSink() = default;
+
+  virtual bool OnOpen() = 0;
+  virtual bool OnVms(const NodeVms& vms) = 0;
+  virtual bool OnEvents(NodeEvents events) = 0;
+  virtual bool OnPosition(const ServerPosition& position) = 0;
+};
+
+// Events as they happen, over as many connections as needed: it continues behind its position, and
+// reports a gap by itself. One thread.
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  // Nothing came within the timeout.
+  struct Nothing {};
+  // A stream is open; with a snapshot, after its VMs.
+  struct Opened {};
+  // Nothing comes any more. kOk: it was stopped. Otherwise the code of a failure that cannot be
+  // retried, after a note about it.
+  struct Ended {
+    ExitCode code = ExitCode::kOk;
+  };
+  // NodeVms is a complete snapshot. NodeEvents are at least one, and a GAP is one of them. A
+  // ServerPosition comes when everything up to it has been delivered.
+  using Item = std::variant<Nothing, Opened, NodeVms, NodeEvents, ServerPosition, Ended>;
+
+  // Waits for so long for the next item; an attempt to connect may take longer.
+  virtual Item Next(absl::Duration timeout) = 0;
+
+  // Passes each item to the sink, until one of them ends it. Returns the code of Ended.
+  ExitCode Run(WatchSink* sink);
+};
+
+// A source that connects again after a loss, with growing pauses, and reports each loss once.
+class ReconnectingSource : public Source {
+ public:
+  // The dependencies. All must outlive the source.
+  struct Environment {
+    StopSource* stop = nullptr;
+    PrintSentence note;
+    // Waits before the next attempt; returns whether to stop instead.
+    std::function<bool(absl::Duration)> wait;
+    // A number in [0, 1) for the random part of a pause.
+    std::function<double()> random = RandomFraction;
+  };
+
+  Item Next(absl::Duration timeout) final;
+
+ protected:
+  explicit ReconnectingSource(Environment environment);
+
+  // Connects: true, or calls Close().
+  virtual bool Open() = 0;
+  // Reads for `timeout`, of which it takes what was used: Add()s items, or calls Close(). False:
+  // the time is over.
+  virtual bool Read(absl::Duration* timeout) = 0;
+
+  void Add(Item item) { ready_.push_back(std::move(item)); }
+  // There is no connection: ends with the code of a failure that cannot be retried; otherwise
+  // connects again, after a pause unless `at_once`.
+  void Close(std::optional<ExitCode> code, bool at_once = false);
+  bool stopped() const { return stop_->stopped(); }
+  StopSource* stop() const { return stop_; }
+
+  void Note(const std::string& sentence) const { note_(sentence); }
+  // Reports why there is no connection: once, and again if the reason changes.
+  void NoteLoss(const std::string& why);
+  // The connection delivers. `again` is reported after a loss.
+  void NoteEstablished(const std::string& again);
+  bool ever_established() const { return ever_established_; }
+  bool is_loss_noted() const { return loss_noted_; }
+
+ private:
+  StopSource* const stop_;
+  const PrintSentence note_;
+  const std::function<bool(absl::Duration)> wait_;
+  const std::function<double()> random_;
+  bool open_ = false;
+  std::deque<Item> ready_;         // the next items
+  std::optional<ExitCode> ended_;  // of the last item
+  absl::Duration pause_;           // rest of the pause before the next attempt
+  Backoff backoff_;
+  bool ever_established_ = false;
+  bool loss_noted_ = false;
+  std::string last_reason_;  // last noted, since the last connection
+};
+
+}  // namespace vmeventd::client

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/generated_enum_reflection.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+// Texts of an event's fields, for tables, `why`, commands, mails and subjects. The enums' names are
+// without their prefixes: "STOPPED" for EVENT_TYPE_STOPPED.
+
+namespace vmeventd::client {
+
+// The value's name; its number, if this client does not know it.
+std::string EnumName(const google::protobuf::EnumDescriptor& descriptor, int number);
+template <typename Enum>
+std::string ShortName(Enum value) {
+  return EnumName(*google::protobuf::GetEnumDescriptor<Enum>(), value);
+}
+
+// The type's name in a table: at most 10 columns, as "POWERDOWN" for POWERDOWN_REQUESTED.
+std::string TableName(v1::EventType type);
+
+// All names but UNSPECIFIED.
+std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descriptor);
+
+// Takes the short or the full name, in any case, with "-" or "_". INVALID_ARGUMENT lists the valid
+// names.
+absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
+                                  absl::string_view name);
+
+// The class for a table: "USER?" where a caveat casts doubt on it.
+std::string ClassWord(const v1::ShutdownDetail& shutdown);
+
+// "MONITOR_LOST" as "monitor-lost", as the fleet's subjects have it.
+std::string SubjectWord(absl::string_view name);
+// The end of the event's subject in a fleet, and of its CloudEvents type: "monitor-lost",
+// "stopped.crash".
+std::string SubjectWords(const v1::Event& event);
+
+// "guest poweroff" for GUEST_POWEROFF.
+std::string CauseWords(v1::ShutdownCause cause);
+
+// "SIGKILL"; "signal 99" of one without a name.
+std::string SignalName(int signal);
+
+// Who intended the end, and why, before its description: "alice: ticket 4711; ". Escaped.
+std::string IntentPrefix(const v1::ShutdownDetail& shutdown);
+
+// The end in a few words: who intended it and why; the cause; then the sender of a signal that
+// ended the VM, or else the exit status: "host kill by virtqemud", "qemu crashed, SIGSEGV".
+// Escaped.
+std::string ShortEnd(const v1::ShutdownDetail& shutdown);
+
+// The end by its facts: which signal, who sent it, which exit code; else by the STOPPED's
+// `message`, which may be empty. One or more escaped sentences, without the intent.
+std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
+
+// "app=web,tier=db", by key; "" without labels. A comma or a backslash in a value has a backslash
+// before it, as in a selector.
+std::string LabelsText(const v1::VmRef& vm);
+
+}  // namespace vmeventd::client

@@ -1,0 +1,655 @@
+#include "client/commands/daemon_source.h"
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "client/consume/delivery.h"
+#include "client/output/formatter.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/util/json_util.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+
+namespace vmeventd::client {
+namespace {
+
+using testing::AllOf;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+const grpc::Status kGoingDown(grpc::StatusCode::UNAVAILABLE, "the daemon is going down");
+const grpc::Status kOutOfRange(grpc::StatusCode::OUT_OF_RANGE,
+                               "after_sequence: 12 is older than the oldest retained event 40");
+
+// A watch that ends after a number of events.
+struct CountedWatch : WatchCommand {
+  std::optional<uint64_t> count;
+  bool counts_gaps = true;
+};
+CountedWatch Count(uint64_t count) { return {{}, count}; }
+
+// Runs a watch against a scripted server, in one thread: between two attempts the test acts in
+// `on_wait`.
+class DaemonSourceTest : public testing::Test {
+ protected:
+  DaemonSourceTest() { server_.Start(); }
+
+  void Serve(std::vector<v1::WatchEventsResponse> messages, grpc::Status end = kGoingDown) {
+    server_.service().streams.push_back({std::move(messages), std::move(end), false});
+  }
+  void ServeAndHoldOpen(std::vector<v1::WatchEventsResponse> messages) {
+    server_.service().streams.push_back({std::move(messages), grpc::Status::OK, true});
+  }
+
+  // Without the random pauses and the silence that tests set.
+  DaemonSource::Environment MakeEnvironment(ServerAddress address) {
+    return {.address = std::move(address),
+            .stop = &stop_,
+            .note = [this](const std::string& note) { notes_.push_back(note); },
+            .wait =
+                [this](absl::Duration duration) {
+                  waits_.push_back(duration);
+                  return on_wait_();
+                }};
+  }
+
+  // Prints what the loop delivers.
+  ExitCode Run(const CountedWatch& command, DaemonSource::Environment environment) {
+    Printer printer(formatter_, &output_);
+    Delivery delivery({&printer, cursor_.get(), {"server"}, command.count, command.counts_gaps});
+    const ExitCode code = DaemonSource(command, std::move(environment)).Run(&delivery);
+    return delivery.CodeOf(code, [this](const std::string& note) { notes_.push_back(note); });
+  }
+  ExitCode Run(const CountedWatch& command) {
+    DaemonSource::Environment environment = MakeEnvironment(server_.address());
+    environment.random = [this] { return random_; };
+    environment.silence_limit = silence_limit_;
+    environment.clock = [this] {
+      return absl::UnixEpoch() + absl::Milliseconds(time_ += time_of_a_look_);
+    };
+    return Run(command, std::move(environment));
+  }
+
+  // The sequences of the JSON lines that were printed, by a run that ended with `code`.
+  std::vector<uint64_t> Printed(ExitCode code = ExitCode::kOk) const {
+    EXPECT_EQ(code, ExitCode::kOk);
+    std::vector<uint64_t> sequences;
+    for (const absl::string_view line : absl::StrSplit(output_.text, '\n', absl::SkipEmpty())) {
+      v1::Event event;
+      EXPECT_TRUE(google::protobuf::util::JsonStringToMessage(std::string(line), &event).ok());
+      sequences.push_back(event.sequence());
+    }
+    return sequences;
+  }
+
+  // From now on the watch keeps its position in a file.
+  void KeepCursor() {
+    cursor_.reset();  // it has the lock
+    cursor_ = *CursorFile::Open(directory_ / "cursor", {"server"});
+  }
+  WatchPosition Kept() const { return cursor_->Find("server").value_or(WatchPosition{}); }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<CursorFile> cursor_;
+  FakeServer server_;
+  JsonFormatter json_;
+  TableFormatter table_{TableStyle{.zone = absl::UTCTimeZone()}};
+  Formatter* formatter_ = &json_;
+  StringOutput output_;
+  StopSource stop_;
+  std::vector<std::string> notes_;
+  std::vector<absl::Duration> waits_;
+  double random_ = 1;  // the longest pauses
+  // The clock of a stream's silence stands still but for what the test adds to it, and for this at
+  // each look; milliseconds. At each limit that has passed in earnest the clock is looked at.
+  std::atomic<int64_t> time_ = 0;
+  std::atomic<int64_t> time_of_a_look_ = 0;
+  absl::Duration silence_limit_ = absl::Milliseconds(10);
+  std::function<bool()> on_wait_ = [] { return false; };
+};
+
+TEST_F(DaemonSourceTest, EndsAfterTheCountInTheMiddleOfABatch) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12, 13, 14})});
+  EXPECT_THAT(Printed(Run(Count(3))), ElementsAre(11, 12, 13));
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(DaemonSourceTest, AGapThatWasNotAskedForDoesNotCount) {
+  v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
+  events.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);
+  events.mutable_events(0)->clear_vm();
+  ServeAndHoldOpen({ProgressMessage(10), events});
+  EXPECT_THAT(Printed(Run({{}, 1, /*counts_gaps=*/false})), ElementsAre(11, 12));
+}
+
+TEST_F(DaemonSourceTest, EventsAreIdentifiedByTheDaemonAlsoOnASocket) {
+  server_.service().info.set_node("node7");
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(20), EventsMessage({21})});
+  EXPECT_EQ(Run({{.identify = true}, 3}), ExitCode::kOk);
+  const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
+  EXPECT_THAT(lines, Each(testing::StartsWith(R"({"node":"node7",)")));
+  EXPECT_THAT(output_.text, AllOf(HasSubstr(R"("type":"EVENT_TYPE_GAP")"),
+                                  HasSubstr(R"("missing":{"first":"12","last":"0"})")));
+}
+
+TEST_F(DaemonSourceTest, SendsTheFilterAndTheStart) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  CountedWatch command = Count(1);
+  command.filter.add_vm_names("web*");
+  command.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  command.start = FromOldest{};
+  Run(command);
+  const auto requests = server_.service().WatchRequests();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_THAT(requests[0].filter().vm_names(), ElementsAre("web*"));
+  EXPECT_THAT(requests[0].filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
+  EXPECT_TRUE(requests[0].from_oldest());
+}
+
+TEST_F(DaemonSourceTest, ContinuesAfterAServerRestart) {
+  Serve({ProgressMessage(10), EventsMessage({11, 12})});
+  ServeAndHoldOpen({ProgressMessage(12), EventsMessage({13, 14})});
+  int waits = 0;
+  on_wait_ = [&] {
+    // Down for three attempts.
+    if (waits == 0) server_.Stop();
+    if (++waits == 4) server_.Start();
+    return false;
+  };
+  EXPECT_THAT(Printed(Run(Count(4))), ElementsAre(11, 12, 13, 14));
+  const auto requests = server_.service().WatchRequests();
+  ASSERT_THAT(requests, SizeIs(2));
+  EXPECT_EQ(requests[1].after_sequence(), 12U);
+  EXPECT_EQ(requests[1].journal_id(), "journal-a");
+  EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(100), absl::Milliseconds(200),
+                                  absl::Milliseconds(400), absl::Milliseconds(800)));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("again")));
+}
+
+TEST_F(DaemonSourceTest, WaitsAtMostFiveSecondsBetweenAttempts) {
+  Serve({ProgressMessage(10)});
+  on_wait_ = [this] { return waits_.size() == 9; };
+  Run(Count(1));
+  EXPECT_EQ(waits_[5], absl::Milliseconds(3200));
+  EXPECT_EQ(waits_[6], absl::Seconds(5));
+  EXPECT_EQ(waits_[8], absl::Seconds(5));
+}
+
+TEST_F(DaemonSourceTest, EachPauseHasARandomPart) {
+  Serve({ProgressMessage(10)});
+  random_ = 0;
+  on_wait_ = [this] {
+    random_ = 0.5;
+    return waits_.size() == 2;
+  };
+  Run(Count(1));
+  EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(50), absl::Milliseconds(150)));
+}
+
+TEST_F(DaemonSourceTest, ASuccessfulStreamResetsTheBackoff) {
+  Serve({ProgressMessage(10)});
+  on_wait_ = [this] {
+    if (waits_.size() == 3) Serve({ProgressMessage(10)});
+    return waits_.size() == 4;
+  };
+  Run(Count(1));
+  EXPECT_EQ(waits_[2], absl::Milliseconds(400));
+  EXPECT_EQ(waits_[3], absl::Milliseconds(100));
+}
+
+TEST_F(DaemonSourceTest, RetriesAfterBeingTooSlow) {
+  Serve({ProgressMessage(10), EventsMessage({11})},
+        {grpc::StatusCode::RESOURCE_EXHAUSTED, "the client did not read for 60 s"});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  EXPECT_THAT(Printed(Run(Count(2))), ElementsAre(11, 12));
+}
+
+TEST_F(DaemonSourceTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChanged) {
+  Serve({ProgressMessage(10), EventsMessage({11, 12})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1, 2})});
+  EXPECT_THAT(Printed(Run(Count(4))), ElementsAre(11, 12, 1, 2));
+  EXPECT_TRUE(server_.service().WatchRequests()[2].from_oldest());
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"),
+                                  HasSubstr("GAP: events may be missing: after_sequence: 12"),
+                                  HasSubstr("again")));
+  EXPECT_THAT(waits_, SizeIs(1)) << "a gap needs no wait";
+}
+
+TEST_F(DaemonSourceTest, ReportsAGapWhenTheServerMovesToAnotherJournal) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1})});
+  EXPECT_THAT(Printed(Run(Count(2))), ElementsAre(11, 1));
+  EXPECT_THAT(notes_, testing::Contains(HasSubstr("GAP: events may be missing")));
+}
+
+TEST_F(DaemonSourceTest, AServerThatStaysOutOfRangeIsRetriedWithPauses) {
+  for (int i = 0; i < 5; ++i) Serve({}, kOutOfRange);
+  on_wait_ = [this] { return waits_.size() == 4; };
+  Run({{.start = FromSequence{3, "journal-a"}}, 1});
+  EXPECT_THAT(notes_, SizeIs(1));
+  EXPECT_THAT(waits_, SizeIs(4));
+}
+
+TEST_F(DaemonSourceTest, ASequenceWithoutAJournalBelongsToTheServersJournal) {
+  server_.service().info.set_journal_id("journal-now");
+  ServeAndHoldOpen({ProgressMessage(7, "journal-now"), EventsMessage({8})});
+  EXPECT_EQ(Run({{.start = FromSequence{7, ""}}, 1}), ExitCode::kOk);
+  EXPECT_EQ(server_.service().WatchRequests()[0].after_sequence(), 7U);
+  EXPECT_EQ(server_.service().WatchRequests()[0].journal_id(), "journal-now");
+}
+
+TEST_F(DaemonSourceTest, TheCursorFollowsEventsAndProgress) {
+  KeepCursor();
+  std::vector<uint64_t> kept;
+  output_.after_write = [&] { kept.push_back(Kept().sequence); };
+  ServeAndHoldOpen(
+      {ProgressMessage(10), EventsMessage({11, 12}), ProgressMessage(20), EventsMessage({21})});
+  EXPECT_EQ(Run(Count(3)), ExitCode::kOk);
+  // The cursor stays behind the line being printed; the first is the empty heading.
+  EXPECT_THAT(kept, ElementsAre(0, 10, 20));
+  EXPECT_EQ(Kept(), (WatchPosition{21, "journal-a"}));
+}
+
+TEST_F(DaemonSourceTest, TheCursorStaysBeforeAnEventThatIsNotDurable) {
+  KeepCursor();
+  v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
+  events.mutable_events(1)->set_durable(false);
+  events.mutable_events(2)->set_durable(false);
+  ServeAndHoldOpen({ProgressMessage(10), events});
+  EXPECT_EQ(Run(Count(3)), ExitCode::kOk);
+  EXPECT_EQ(Kept(), (WatchPosition{11, "journal-a"}));
+}
+
+TEST_F(DaemonSourceTest, TheCursorDoesNotPassWhatCouldNotBePrinted) {
+  KeepCursor();
+  output_.after_write = [this] {
+    if (output_.status.ok()) output_.status = absl::CancelledError("gone");
+  };
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  EXPECT_EQ(Run({}), ExitCode::kOk);
+  EXPECT_EQ(Kept(), (WatchPosition{10, "journal-a"}));
+}
+
+TEST_F(DaemonSourceTest, TheCursorOfACountStandsAfterItsLastEvent) {
+  KeepCursor();
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12, 13})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_EQ(Kept(), (WatchPosition{12, "journal-a"}));
+}
+
+TEST_F(DaemonSourceTest, TheCursorMovesToANewJournal) {
+  KeepCursor();
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_EQ(Kept(), (WatchPosition{1, "journal-b"}));
+}
+
+TEST_F(DaemonSourceTest, ACursorThatCannotBeWrittenEndsTheWatch) {
+  std::filesystem::create_directory(directory_ / "no");
+  cursor_ = *CursorFile::Open(directory_ / "no/cursor", {"server"});
+  std::filesystem::remove_all(directory_ / "no");
+  ServeAndHoldOpen({ProgressMessage(10)});
+  EXPECT_EQ(Run({}), ExitCode::kFailed);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("No such file or directory")));
+}
+
+v1::WatchEventsResponse SnapshotMessage(const std::vector<std::string>& names) {
+  v1::WatchEventsResponse response;
+  for (const std::string& name : names) *response.add_snapshot_vms() = MakeVm(name);
+  return response;
+}
+
+v1::WatchEventsResponse SnapshotDone(uint64_t sequence) {
+  v1::WatchEventsResponse response;
+  *response.mutable_snapshot_done() = MakeProgress(sequence);
+  return response;
+}
+
+TEST_F(DaemonSourceTest, PrintsTheSnapshotOnceThoughItBrokeOff) {
+  Serve({ProgressMessage(10), SnapshotMessage({"a"})});
+  Serve({ProgressMessage(11), SnapshotMessage({"a"}), SnapshotMessage({"b"}), SnapshotDone(11),
+         EventsMessage({12})});
+  ServeAndHoldOpen({ProgressMessage(12), EventsMessage({13})});
+  EXPECT_EQ(Run({{.start = FromSnapshot{}}, 2}), ExitCode::kOk);
+  const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(4));
+  EXPECT_THAT(lines[0], HasSubstr("\"name\":\"a\""));
+  EXPECT_THAT(lines[1], HasSubstr("\"name\":\"b\""));
+  EXPECT_THAT(lines[2], HasSubstr("\"sequence\":\"12\""));
+  EXPECT_THAT(lines[3], HasSubstr("\"sequence\":\"13\""));
+  EXPECT_TRUE(server_.service().WatchRequests()[1].snapshot());
+  EXPECT_EQ(server_.service().WatchRequests()[2].after_sequence(), 12U);
+}
+
+TEST_F(DaemonSourceTest, TheTableHasOneHeadingAboveTheEvents) {
+  formatter_ = &table_;
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  Run(Count(2));
+  const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_THAT(lines[0], testing::StartsWith("TIME"));
+}
+
+TEST_F(DaemonSourceTest, AMissingServerAtTheStartIsAnError) {
+  server_.Stop();
+  EXPECT_EQ(Run({}), ExitCode::kUnreachable);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("socket " + server_.address().path)));
+  EXPECT_THAT(waits_, IsEmpty());
+}
+
+TEST_F(DaemonSourceTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
+  server_.Stop();
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    if (waits_.size() == 3) server_.Start();
+    return false;
+  };
+  EXPECT_THAT(Printed(Run({{.wait = true}, 1})), ElementsAre(11));
+}
+
+TEST_F(DaemonSourceTest, WithoutResumeEndsWithTheDaemon) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  EXPECT_EQ(Run({{.resume = false}}), ExitCode::kUnreachable);
+  EXPECT_THAT(Printed(), ElementsAre(11));
+}
+
+TEST_F(DaemonSourceTest, EndsWhereAnotherAttemptIsOfNoUseOrNotWanted) {
+  const struct {
+    grpc::Status end;
+    bool resume;
+    ExitCode code;
+    const char* note;
+  } rows[] = {
+      {{grpc::StatusCode::INVALID_ARGUMENT, "bad \x1b[2J"}, true, ExitCode::kUsage, "bad \\x1b[2J"},
+      {{grpc::StatusCode::PERMISSION_DENIED, "not for you"},
+       true,
+       ExitCode::kFailed,
+       "not for you"},
+      {kOutOfRange, false, ExitCode::kFailed, "after_sequence: 12 is older"},
+      {{grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open"},
+       false,
+       ExitCode::kFailed,
+       "1000 streams are open"}};
+  for (const auto& row : rows) {
+    notes_.clear();
+    Serve({}, row.end);
+    EXPECT_EQ(Run({{.resume = row.resume}}), row.code);
+    EXPECT_THAT(notes_, ElementsAre(HasSubstr(row.note)));
+    EXPECT_THAT(waits_, IsEmpty());
+  }
+}
+
+TEST_F(DaemonSourceTest, RetriesWhileTheServerIsFull) {
+  const grpc::Status full(grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open");
+  Serve({}, full);
+  Serve({}, full);
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  EXPECT_THAT(Printed(Run(Count(1))), ElementsAre(11));
+  EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(100), absl::Milliseconds(200)));
+  EXPECT_THAT(notes_,
+              ElementsAre(testing::AllOf(HasSubstr("1000 streams are open"),
+                                         HasSubstr("--max-streams"), HasSubstr("(trying again)")),
+                          HasSubstr("connected")));
+}
+
+TEST_F(DaemonSourceTest, AStopEndsASilentStream) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.after_write = [this] {
+    if (!output_.text.empty()) stop_.Stop();
+  };
+  EXPECT_EQ(Run({}), ExitCode::kOk);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(DaemonSourceTest, AStopBeforeTheCountHasItsOwnExitCode) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.after_write = [this] {
+    if (!output_.text.empty()) stop_.Stop();
+  };
+  EXPECT_EQ(Run(Count(2)), ExitCode::kInterrupted);
+}
+
+TEST_F(DaemonSourceTest, AnEventThatWasNotHandledIsNotCounted) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.after_write = [this] { output_.status = absl::CancelledError("stopped"); };
+  EXPECT_EQ(Run(Count(1)), ExitCode::kInterrupted);
+}
+
+TEST_F(DaemonSourceTest, AStopEndsTheWaitForTheDaemon) {
+  Serve({ProgressMessage(10)});
+  on_wait_ = [this] {
+    stop_.Stop();
+    return stop_.WaitFor(absl::Hours(1));
+  };
+  EXPECT_EQ(Run({}), ExitCode::kOk);
+}
+
+TEST_F(DaemonSourceTest, AReaderThatHasGoneEndsItQuietly) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.status = absl::CancelledError("gone");
+  EXPECT_EQ(Run({}), ExitCode::kOk);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(DaemonSourceTest, AFailingOutputIsAnError) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.status = absl::UnavailableError("cannot write to standard output: No space left");
+  EXPECT_EQ(Run({}), ExitCode::kFailed);
+  EXPECT_THAT(notes_, ElementsAre("cannot write to standard output: No space left"));
+}
+
+v1::WatchEventsResponse NotDurableMessage(const std::vector<uint64_t>& sequences) {
+  v1::WatchEventsResponse response = EventsMessage(sequences);
+  for (v1::Event& event : *response.mutable_events()) event.set_durable(false);
+  return response;
+}
+
+TEST_F(DaemonSourceTest, ResumesBeforeEventsThatAreNotDurableAndShowsThemOnce) {
+  v1::WatchEventsResponse progress = ProgressMessage(13);
+  progress.mutable_progress()->set_durable_sequence(11);
+  Serve({ProgressMessage(10), EventsMessage({11}), NotDurableMessage({12, 13}), progress});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12, 13, 14})});
+  EXPECT_THAT(Printed(Run(Count(4))), ElementsAre(11, 12, 13, 14));
+  EXPECT_EQ(server_.service().WatchRequests()[1].after_sequence(), 11U);
+}
+
+TEST_F(DaemonSourceTest, ASilentStreamIsOpenedAgain) {
+  output_.after_write = [this] {
+    if (!output_.text.empty()) time_of_a_look_ = 1000;
+  };
+  on_wait_ = [this] {
+    time_of_a_look_ = 0;
+    return false;
+  };
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  Serve({ProgressMessage(11), EventsMessage({12})});
+  EXPECT_THAT(Printed(Run(Count(2))), ElementsAre(11, 12));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("connected")));
+  EXPECT_EQ(server_.service().WatchRequests()[1].progress_interval().seconds(), 10);
+}
+
+TEST_F(DaemonSourceTest, ASlowOutputIsNoSilence) {
+  output_.after_write = [this] {
+    time_ += 2 * absl::ToInt64Milliseconds(silence_limit_);
+    stop_.WaitFor(2 * silence_limit_);  // so that the time would be looked at
+  };
+  Serve({ProgressMessage(10), EventsMessage({11}), EventsMessage({12})});
+  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
+  EXPECT_THAT(waits_, IsEmpty());
+}
+
+TEST_F(DaemonSourceTest, ASocketPathMayHoldAnyCharacter) {
+  FakeServer server("a b%41?#ü.sock");
+  server.Start();
+  server.service().streams.push_back(
+      {{ProgressMessage(10), EventsMessage({11})}, grpc::Status::OK, true});
+  EXPECT_EQ(Run(Count(1), MakeEnvironment(server.address())), ExitCode::kOk);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+// Two nodes behind one name and port, such as the pods of a headless Service.
+class TwoNodesTest : public DaemonSourceTest {
+ protected:
+  TwoNodesTest() {
+    server_.Stop();
+    server_.UseTcp(grpc::InsecureServerCredentials());
+    server_.Start();
+    other_.UseTcp(grpc::InsecureServerCredentials(), "127.0.0.2", server_.address().port);
+    other_.Start();
+    Name(&server_, "node1", "journal-a");
+    Name(&other_, "node2", "journal-b");
+  }
+  static void Name(FakeServer* server, const std::string& node, const std::string& journal) {
+    server->service().info.set_node(node);
+    server->service().info.set_journal_id(journal);
+  }
+
+  ExitCode Follow(const CountedWatch& command) {
+    DaemonSource::Environment environment =
+        MakeEnvironment(*ParseServerAddress("nodes:" + server_.address().port));
+    environment.resolve = [this](const ServerAddress&) { return resolved_; };
+    return Run(command, std::move(environment));
+  }
+
+  FakeServer other_;
+  absl::StatusOr<std::vector<std::string>> resolved_ =
+      std::vector<std::string>{"127.0.0.1", "127.0.0.2"};
+};
+
+TEST_F(TwoNodesTest, KeepsToItsFirstNode) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  on_wait_ = [this] {
+    resolved_ = std::vector<std::string>{"127.0.0.2", "127.0.0.1"};
+    return false;
+  };
+  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 12));
+  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
+  EXPECT_THAT(notes_, ElementsAre(testing::AllOf(HasSubstr("several addresses"),
+                                                 HasSubstr("node1 at"), HasSubstr("127.0.0.1")),
+                                  HasSubstr("lost the stream"), HasSubstr("connected")));
+}
+
+TEST_F(TwoNodesTest, WaitsForItsNodeWhileTheOtherAnswers) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+  on_wait_ = [this] {
+    if (waits_.size() == 1) server_.Stop();
+    if (waits_.size() == 3) server_.Start();
+    return false;
+  };
+  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 12));
+  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
+  EXPECT_THAT(notes_, testing::Contains(testing::AllOf(
+                          HasSubstr("is the node node2 with the journal journal-b now"),
+                          HasSubstr("following the node node1 with the journal journal-a"))));
+}
+
+TEST_F(TwoNodesTest, AnotherServerOnTheSameNodeIsNotFollowed) {
+  Name(&other_, "node1", "journal-b");
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    server_.Stop();
+    return waits_.size() > 2;
+  };
+  Follow({});
+  EXPECT_THAT(Printed(), ElementsAre(11));
+  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
+}
+
+TEST_F(TwoNodesTest, FollowsItsNodeToAnotherAddress) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    server_.Stop();
+    Name(&other_, "node1-again", "journal-a");
+    other_.service().streams.push_back(
+        {{ProgressMessage(11), EventsMessage({12})}, grpc::Status::OK, true});
+    return waits_.size() > 1;
+  };
+  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 12));
+  EXPECT_EQ(other_.service().WatchRequests()[0].after_sequence(), 11U);
+}
+
+TEST_F(TwoNodesTest, TakesTheFirstAddressThatAnswers) {
+  server_.Stop();
+  other_.service().streams.push_back(
+      {{ProgressMessage(10), EventsMessage({11})}, grpc::Status::OK, true});
+  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("node2 at nodes:")));
+  EXPECT_THAT(waits_, IsEmpty());
+}
+
+TEST_F(TwoNodesTest, OneAddressOfEachFamilyIsOneNode) {
+  resolved_ = std::vector<std::string>{"::1", "127.0.0.1"};
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
+  EXPECT_THAT(notes_, IsEmpty());
+}
+
+TEST_F(TwoNodesTest, ANodeWithANewJournalIsTheSame) {
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(0, "journal-c"), EventsMessage({1})});
+  on_wait_ = [this] {
+    Name(&server_, "node1", "journal-c");
+    return false;
+  };
+  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 1));
+  EXPECT_THAT(notes_, testing::Contains(HasSubstr("GAP: events may be missing")));
+}
+
+TEST_F(TwoNodesTest, ANodeThatWasRenamedIsTheSame) {
+  server_.service().info.set_node_id("id-1");
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  ServeAndHoldOpen({ProgressMessage(20, "journal-c"), EventsMessage({21})});
+  on_wait_ = [this] {
+    Name(&server_, "renamed", "journal-c");
+    return false;
+  };
+  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 21));
+}
+
+TEST_F(TwoNodesTest, AnotherNodeAtTheSameAddressIsNotFollowed) {
+  server_.service().info.set_node_id("id-1");
+  resolved_ = std::vector<std::string>{"127.0.0.1"};
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    server_.service().info.set_node_id("id-2");
+    Name(&server_, "node2", "journal-b");
+    return waits_.size() > 2;
+  };
+  Follow({});
+  EXPECT_THAT(Printed(), ElementsAre(11));
+  EXPECT_THAT(server_.service().WatchRequests(), SizeIs(1));
+}
+
+TEST_F(TwoNodesTest, WithWaitAnUnknownNameIsWaitedFor) {
+  resolved_ = absl::UnavailableError("the host nodes is not known");
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  on_wait_ = [this] {
+    resolved_ = std::vector<std::string>{"127.0.0.1"};
+    return false;
+  };
+  EXPECT_EQ(Follow({{.wait = true}, 1}), ExitCode::kOk);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("host of nodes:"), HasSubstr("connected")));
+}
+
+}  // namespace
+}  // namespace vmeventd::client
