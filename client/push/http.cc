@@ -271,7 +271,8 @@ HttpAnswer CurlClient::Post(const std::string& body, const std::vector<std::stri
     (void)lines.release();  // `longer` is the owner
     lines.reset(longer);
   }
-  Exchange exchange = {.stop = stop_};
+  Exchange exchange;
+  exchange.stop = stop_;
   error_[0] = '\0';
   Set(CURLOPT_HTTPHEADER, lines.get());
   Set(CURLOPT_POSTFIELDS, body.c_str());
