@@ -9,8 +9,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
-#include "client/nats/jetstream_api.h"
-#include "client/nats/server_address.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream.h"
 #include "client/options/reading.h"
 #include "client/output/time_text.h"
 
