@@ -9,7 +9,7 @@
 namespace vmeventd {
 namespace {
 
-// Time that a request about an intent may wait for what libvirt has already said.
+// Time that a request about an intent may wait for what libvirt has already reported.
 constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
 }  // namespace
@@ -135,7 +135,7 @@ void LibvirtRun::AwaitEnd() {
 }
 
 void LibvirtRun::Ask(Question question) {
-  // libvirt reports what the run state's answer would say.
+  // libvirt reports the run state by itself.
   if (question == Question::kGuestAgent) source_->AskDetails(this);
 }
 

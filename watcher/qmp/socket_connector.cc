@@ -13,7 +13,6 @@
 #include "watcher/core/specs.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
 namespace {

@@ -47,7 +47,6 @@ class RunRestorer {
   void Close(HandedRun handed);
   // Returns whether `run` continues with what was handed over.
   bool GoesOn(VmRun* run);
-  // A daemon that was killed may have written a file for what it had not committed.
   // Finds out whether `run` is open still.
   void ResolveRestored(VmRun* run);
   // Looks for its process; false if that takes a descriptor and there is none.

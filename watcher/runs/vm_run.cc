@@ -9,7 +9,6 @@
 #include "watcher/core/names.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
-#include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
 namespace {

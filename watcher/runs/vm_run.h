@@ -139,6 +139,18 @@ struct RunContext : ProcessContext {
   int64_t last_first_seen_ns = 0;
 };
 
+// Ganeti's legacy shutdown file, NAME.shutdown in the directory of the VM's sockets: its presence
+// says that the user shut the VM down from inside. `vm_name` is raw bytes. Errors name the file
+// and the errno; EMFILE and ENFILE are RESOURCE_EXHAUSTED. Nothing here follows a link at the
+// file's place or waits for anything but the file system.
+
+// Creates the file, empty, with mode 0644 whatever the umask, or renews the times of one that is
+// there. Refuses anything there that is no regular file; a file that has another link is replaced.
+absl::Status CreateShutdownFile(const std::string& directory, const std::string& vm_name);
+
+// Removes the file; that there is none is success.
+absl::Status DeleteShutdownFile(const std::string& directory, const std::string& vm_name);
+
 inline constexpr char kOutOfDescriptorsProblem[] =
     "out of file descriptors: the VM is not followed; raise LimitNOFILE of the service";
 
