@@ -163,8 +163,8 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
     failure = on_empty(command.include_stopped ? "no VMs match"
                        : filtered ? "no VMs match; --all includes those that have stopped"
-                                  : "no VM runs, as far as vmeventd sees; vmevents doctor says "
-                                    "what keeps it from seeing one");
+                                  : "no VM runs, as far as vmeventd sees; vmevents doctor shows "
+                                    "what prevents it from seeing one");
     if (failure) return failure;
   }
   const auto printed = PrintText(formatter->FormatVms(vms), output);
@@ -443,7 +443,7 @@ absl::string_view WhyNotServing(absl::string_view service) {
        " does not listen at one of its addresses, and tries again; its log has the reason"},
       {"sources",
        " has nothing in which it could find VMs: no watched directory is there and no libvirt is "
-       "connected; `vmevents doctor` on the node says more"},
+       "connected; `vmevents doctor` on the node shows more"},
       {"libvirt",
        " cannot connect to a libvirt of --libvirt or behind a socket that it matches, and follows "
        "none of its domains; `vmevents info` names it"}};

@@ -38,9 +38,9 @@ struct EventsCommand {
   std::optional<absl::Time> until;
   bool newest_first = false;
   std::optional<uint64_t> limit;  // at least 1
-  std::optional<uint64_t> last;   // only the newest so many; at least 1, kept in memory
+  std::optional<uint64_t> last;   // only the newest so many, at least 1; they are in memory
 
-  // The most events of the answer.
+  // Limit of the events of the answer.
   uint64_t most() const { return last.value_or(limit.value_or(UINT64_MAX)); }
   // Returns whether a source must deliver the newest event first.
   bool reads_newest_first() const { return newest_first || last.has_value(); }
@@ -68,7 +68,7 @@ class ListSource {
  public:
   virtual ~ListSource() = default;
 
-  // Returns whether to go on. It may swap the list out.
+  // Returns whether to continue. It may swap the list out.
   using Take = std::function<bool(NodeEvents*)>;
   // Reads the command's events in pages, in the order of reads_newest_first(), until there are no
   // more or `take` returns false. A failure of some nodes comes after the events of the others.
@@ -84,7 +84,7 @@ class ListSource {
 class EventBatches {
  public:
   explicit EventBatches(const ListSource::Take& take) : take_(take) {}
-  // Returns whether to go on.
+  // Returns whether to continue.
   bool Add(NodeEvent event) {
     constexpr size_t kBatch = 1000;
     list_.push_back(std::move(event));
@@ -216,7 +216,7 @@ class StoryCollector {
 
   // Takes each run that is known.
   void AddRun(NodeVm run);
-  // Takes a STOPPED; others are left out. The newest comes first, or they come in any order.
+  // Takes a STOPPED; others are ignored. The newest comes first, or they come in any order.
   void AddEnd(NodeEvent end);
   // By name.
   VmStories Take() const;

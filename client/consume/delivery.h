@@ -24,7 +24,7 @@ namespace vmeventd::client {
 // FAILED_PRECONDITION, with the sentence `in_use`: another process has it.
 absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_use);
 
-// The file that keeps how far a consumer has come with each server, so that it continues there
+// The file that stores how far a consumer has come with each server, so that it continues there
 // after a restart. JSON:
 //   {"vmevents_cursor": 1,
 //    "positions": [{"server": "node1:9555", "journal_id": "...", "sequence": "42"}]}
@@ -95,7 +95,7 @@ class Delivery : public WatchSink {
   // Pointers must outlive the delivery.
   struct Options {
     EventConsumer* consumer = nullptr;
-    CursorFile* cursor = nullptr;      // null: no cursor is kept
+    CursorFile* cursor = nullptr;      // null: no cursor
     std::vector<std::string> servers;  // the key of each in the cursor file
     std::optional<uint64_t> count;     // ends the watch after that many events
     bool counts_gaps = true;           // a GAP passes every filter: it may not have been asked for
@@ -119,7 +119,7 @@ class Delivery : public WatchSink {
   void CutOff(NodeEvents* events);
   // Consumes the events, and moves the cursor.
   bool Consume(Formatter::Events events);
-  // Remembers why the watch ends; whether it goes on.
+  // Stores why the watch ends; returns whether it continues.
   bool Keep(const absl::Status& status) {
     status_.Update(status);
     return status_.ok();

@@ -233,7 +233,7 @@ WatchStart ReadStart(const CLI::App& app, const TimeBase& base) {
   const std::string journal = TextOf(app, "--journal");
   if (IsGiven(app, "--since")) {
     if (IsGiven(app, "--from") || IsGiven(app, "--journal")) {
-      Wrong("--since: --from says where to begin as well; use one of them");
+      Wrong("--since: --from sets the start as well; use one of them");
     }
     const absl::StatusOr<absl::Time> time = ParseTime(app, base, TextOf(app, "--since"));
     if (!time.ok()) Wrong(absl::StrCat("--since: ", time.status().message()));

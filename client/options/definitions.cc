@@ -37,8 +37,8 @@ unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. If no --tls
 option is given, the context's files count, or without a context
 $VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME.
 
-nats://HOST:PORT[,HOST:PORT...], or tls:// likewise, names the NATS servers of a
-fleet of nodes that publish there: watch, push, web, events, vms, why and fleet
+nats://HOST:PORT[,HOST:PORT...], or tls://, names the NATS servers of a fleet
+of nodes that publish there: watch, push, web, events, vms, why and fleet
 read it.
 
 Examples:
@@ -78,7 +78,7 @@ Examples:
       --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
   vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
 constexpr char kPushFooter[] =
-    R"(It follows as watch does, for ever, and keeps its position once the receiver has
+    R"(It follows as watch does, for ever, and saves its position once the receiver has
 answered 2xx: each event is delivered at least once, those of a node in order,
 and with the same id each time. It repeats what fails, after 1s to 5m or as long
 as Retry-After says, up to 1h; an answer of 410 ends it. An event that is
@@ -166,7 +166,7 @@ Examples:
   vmevents top --window 1h
   vmevents top --once)";
 constexpr char kIntentFooter[] =
-    R"(An intent says who is about to stop, migrate or kill a VM, and why: the stop
+    R"(An intent declares who is about to stop, migrate or kill a VM, and why: the stop
 that follows is then an admin's, however it happens. It ends with the run, when
 it expires, or when it is withdrawn.
 
@@ -177,7 +177,7 @@ Examples:
 
 constexpr char kFleetFooter[] =
     R"(LAG is how many events of the node's journal are not in the fleet's stream yet.
-A node is silent if it has said nothing for three of its intervals: it is down,
+A node is silent if nothing came from it for three of its intervals: it is down,
 or cannot reach the servers. A daemon that was stopped in order is stopped.
 
 Examples:
@@ -208,9 +208,10 @@ Examples:
   vmevents health --timeout 1s --server node1 --tls-ca ca.pem)";
 
 constexpr char kDoctorFooter[] =
-    R"(It looks for what keeps vmeventd on this node from following a VM: QEMUs without
-a monitor that it may take, monitors that another client holds, QEMUs that hang,
-directories that are missing, rights, descriptors, managers on the same socket.
+    R"(It looks for what prevents vmeventd from following a VM of this node: QEMUs
+without a monitor that it may take, monitors that another client holds, QEMUs
+that hang, directories that are missing, rights, descriptors, managers on the
+same socket.
 Each finding comes with a line to paste. It connects to no monitor and changes
 nothing. The --watch flags are those of vmeventd if that answers, else those of
 /etc/vmeventd/vmeventd.conf. Run it as root. With the --server of another node
@@ -269,7 +270,8 @@ void AddNode(CLI::App* app, Reading* reading) {
 
 void AddCursorFile(CLI::App* app, std::string* file) {
   AddFile(app, "--cursor-file",
-          "keep the position here, and continue from it; at first from where the other options say",
+          "save the position here, and continue from it; the first time, start as the other "
+          "options ask",
           file);
 }
 
@@ -537,7 +539,7 @@ void AddEvents(CLI::App* program, Reading* reading) {
       return;
     }
     if (!options->cursor_file.empty()) {
-      Wrong("--cursor-file: a list has no position to keep; use it with --follow");
+      Wrong("--cursor-file: a list has no position to save; use it with --follow");
     }
     reading->line.command = *list;
   });
@@ -776,8 +778,8 @@ void Define(CLI::App* app, Reading* reading) {
   AddPlain<StreamsCommand>(app, reading, "streams", "Show who watches events, and how far each is",
                            "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
   AddHealth(app, reading);
-  AddPlain<DoctorCommand>(app, reading, "doctor",
-                          "Find what keeps vmeventd from following VMs here", kDoctorFooter);
+  AddPlain<DoctorCommand>(app, reading, "doctor", "Find what prevents vmeventd from following VMs",
+                          kDoctorFooter);
   CLI::App* help =
       AddCommand(app, "help", "Explain a command", "Example:\n  vmevents help intent declare");
   AddArguments(help, "COMMAND", "the command", nothing);

@@ -57,7 +57,7 @@ constexpr Words kOptionAliases[] = {
 
 constexpr absl::string_view kStopsNothing =
     "; vmevents starts, stops and changes no VM: that is for virsh, qm or systemctl, and `intent "
-    "declare` says beforehand who does it";
+    "declare` records beforehand who does it";
 
 constexpr Words kCommandWords[] = {
     {"", "get list-units instances domains machines", "vms"},
@@ -135,7 +135,7 @@ constexpr Words kOptionWords[] = {
     {"", "--no-legend --noheadings --noheader --no-header", "--no-headers"},
     {"", "--tz --timezone", "--utc, or set TZ"},
     {"", "-w --watch --watch-only", "watch"},
-    {"", "--loop", "; it goes on until Ctrl-C, or until --count"},
+    {"", "--loop", "; it runs until Ctrl-C, or until --count"},
     {"", "--timestamp --timestamps", "; each event is shown with its time"},
     {"", "--after-cursor --cursor --show-cursor", "--cursor-file"},
     {"", "--previous", "--run"},

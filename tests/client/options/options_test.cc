@@ -289,7 +289,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"vms --state crashed", "did you mean stopped, with --class crash?"},
       {"vms --state crash", "it is a value of --class"},
       {"event web1 --event lifecycle --loop", "did you mean events, or watch"},
-      {"watch --loop", "it goes on until Ctrl-C"},
+      {"watch --loop", "it runs until Ctrl-C"},
       {"watch --timestamp", "each event is shown with its time"},
       {"domstats", "did you mean top?"},
       {"events --filter event=die", "did you mean --vm, --type, --class, --cause or --source?"},
