@@ -21,7 +21,6 @@
 #include "watcher/host/host_watch.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/last_words.h"
 
 namespace vmeventd {
 namespace {

@@ -23,26 +23,14 @@
 #include "server/host/privileges.h"
 #include "server/logging/logging.h"
 #include "spdlog/spdlog.h"
-#include "watcher/signals/bpf_trace.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 
 namespace {
 
-// Continues `handed`, the trace of the previous daemon, or begins one. `*note` is for the log.
-absl::StatusOr<std::shared_ptr<SignalTrace>> BeginTrace(std::vector<UniqueFd> handed,
-                                                        std::string* note) {
-  if (!handed.empty()) {
-    absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::GoOn(std::move(handed));
-    if (trace.ok()) return *std::move(trace);
-    *note = absl::StrCat("who sent signals meanwhile is not known: ", trace.status().message());
-  }
-  absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::Begin();
-  if (!trace.ok()) return trace.status();
-  return *std::move(trace);
-}
-
-// The error is the reason why what is required cannot be had.
+// Resumes `handed`, the trace of the previous daemon, or begins one. `*note` is for the log. The
+// error is the reason why what is required cannot be had.
 absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vector<UniqueFd> handed,
                                                  std::string* note) {
   SignalTracing tracing;
@@ -51,7 +39,13 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vect
   } else if (!config.process_tracking) {
     tracing.problem = "--process-tracking is off";
   } else {
-    absl::StatusOr<std::shared_ptr<SignalTrace>> trace = BeginTrace(std::move(handed), note);
+    absl::StatusOr<std::unique_ptr<SignalTrace>> trace = absl::NotFoundError("");
+    if (!handed.empty()) {
+      trace = ResumeTrace(std::move(handed));
+      if (!trace.ok())
+        *note = absl::StrCat("who sent signals meanwhile is not known: ", trace.status().message());
+    }
+    if (!trace.ok()) trace = BeginTrace();
     if (trace.ok()) return SignalTracing{*std::move(trace)};
     tracing.problem = std::string(trace.status().message());
     if (config.signal_senders != SignalSenders::kAuto) {

@@ -17,72 +17,61 @@
 namespace vmeventd {
 namespace {
 
-// Moves the begin behind whatever was given if nothing says what that was: sequences are never
-// given faster than the microseconds go by. (Programs that read numbers as doubles have 53 bits.)
-void BeginByTime(absl::Time now, LogBegin* begin) {
-  const uint64_t through = begin->after.through;
-  begin->after.through =
-      std::max(through, static_cast<uint64_t>(std::max<int64_t>(0, absl::ToUnixMicros(now))));
-  if (begin->lost.events == 0) begin->lost = {through + 1, 0, 1};
-  begin->lost.last = begin->after.through;
-}
-
-// Reserves the first sequences before any is given.
-LogBegin Reserved(const std::string& path, absl::Time now, LogBegin begin) {
-  const auto reserve = [&] {
-    return WriteMark(path, {begin.after.journal_id, begin.after.through + kReservedSequences}).ok();
-  };
-  if (reserve()) return begin;
-  // The writer tries again, and says why. If this life ends before, the mark must not tell the next
-  // one that nothing was given since the last stop.
-  if (begin.problem.ok()) RemoveMark(path);
-  BeginByTime(now, &begin);
-  return begin;
-}
-
 absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now) {
-  const absl::StatusOr<SequenceMark> read = ReadMark(options.path);
-  if (!read.ok()) return read.status();
-  const SequenceMark& mark = *read;
-  absl::StatusOr<Journal::Opened> opened = Journal::Open(options, {}, now);
+  const absl::StatusOr<SequenceMark> mark = ReadMark(options.path);
+  if (!mark.ok()) return mark.status();
+  absl::StatusOr<Journal::Opened> opened = Journal::Open(options, now);
   if (absl::IsFailedPrecondition(opened.status())) return opened.status();
   LogBegin begin;
-  if (!opened.ok()) {
+  begin.after = *mark;
+  // No sequence was given under the id yet.
+  bool id_is_new = false;
+  // Continues as another journal, for which no sequence was given yet.
+  const auto rename = [&](const char* why) {
+    begin.after.journal_id = RandomUuid();
+    id_is_new = true;
+    if (begin.opened.journal != nullptr) begin.opened.journal->Rename(begin.after.journal_id);
+    begin.lost = begin.opened.hole;
+    if (begin.opened.replaced.empty()) begin.opened.replaced = why;
+    spdlog::error("{}: {}; it continues as the journal {}", options.path, begin.opened.replaced,
+                  begin.after.journal_id);
+  };
+  if (opened.ok()) {
+    begin.opened = *std::move(opened);
+    const Journal& journal = *begin.opened.journal;
+    const bool is_marked = mark->journal_id == journal.journal_id();
+    begin.after = {journal.journal_id(), journal.bounds().newest};
+    id_is_new = begin.opened.created;
+    if (begin.opened.created && begin.opened.replaced.empty() && !mark->journal_id.empty()) {
+      begin.opened.is_new = true;
+      begin.opened.replaced = absl::StrCat("the journal ", mark->journal_id,
+                                           " is gone, and the events and open runs in it");
+      spdlog::error("{}: {}; another one begins", options.path, begin.opened.replaced);
+    } else if (is_marked && begin.opened.replaced.empty()) {
+      begin.after.through = std::max(begin.after.through, mark->through);
+    } else if (!begin.opened.created) {
+      rename("which sequences were given is not known, and some events may be missing");
+    }
+    begin.lost = begin.opened.HoleUpTo(begin.after.through);
+  } else {
     // Which sequences it has given, only the mark says.
     struct stat info {};
     const bool is_there =
         stat(options.path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
-    if (mark.journal_id.empty() && is_there) return opened.status();
+    if (mark->journal_id.empty() && is_there) return opened.status();
     spdlog::error("{}; new events are not durable until it can be opened",
                   std::string(opened.status().message()));
     begin.problem = opened.status();
-    begin.after = mark;
-    if (!mark.journal_id.empty()) return Reserved(options.path, now, std::move(begin));
-    begin.after.journal_id = RandomUuid();
-    return begin;
+    id_is_new = mark->journal_id.empty();
+    if (id_is_new) begin.after.journal_id = RandomUuid();
   }
-  begin.opened = *std::move(opened);
-  const uint64_t committed = begin.opened.journal->bounds().newest;
-  begin.after = {begin.opened.journal_id, committed};
-  if (begin.opened.hole.has_value()) {
-    begin.lost = {begin.opened.hole->first, begin.opened.hole->second, 1};
+  // The writer tries again, and reports why. If this life ends before, the next one finds a mark
+  // that is not of this id.
+  const SequenceMark reserved = {begin.after.journal_id, begin.after.through + kReservedSequences};
+  if (!WriteMark(options.path, reserved).ok() && !id_is_new) {
+    rename("no sequences could be reserved at the start");
   }
-  const bool same = !begin.opened.created && begin.opened.replaced.empty();
-  if (same && mark.journal_id.empty()) {
-    BeginByTime(now, &begin);
-  } else if (mark.journal_id == begin.after.journal_id && mark.through > committed) {
-    begin.after.through = mark.through;
-    if (begin.lost.events == 0) begin.lost.first = committed + 1;
-    begin.lost.last = mark.through;
-    begin.lost.events = 1;
-  } else if (mark.journal_id != begin.after.journal_id && !mark.journal_id.empty() &&
-             begin.opened.replaced.empty()) {
-    begin.opened.is_new = true;
-    begin.opened.replaced = absl::StrCat("the journal ", mark.journal_id,
-                                         " is gone, and the events and open runs in it");
-    spdlog::error("{}: {}; another one begins", options.path, begin.opened.replaced);
-  }
-  return Reserved(options.path, now, std::move(begin));
+  return begin;
 }
 
 // The VMs that are known from the daemon before. Open runs are in the first snapshot already: the
@@ -94,7 +83,8 @@ LiveState::Step KnownVms(const Journal::Opened& opened, Instant now) {
   for (const SavedRun& saved : opened.runs) {
     const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
     if (!run.ok()) continue;  // the watcher logs it
-    step.vms.push_back(std::make_shared<const VmRecord>(run->Status(), saved.last_sequence));
+    step.vms.push_back(
+        std::make_shared<const VmRecord>(VmToProto(run->Status(), saved.last_sequence)));
   }
   return step;
 }
@@ -221,19 +211,24 @@ ReadResult EventLog::Read(uint64_t sequence, const ReadOptions& options) const {
   return parts_->live_state.Read(sequence, options);
 }
 
-void EventLog::ReadHistory(const std::string& peer, HistoryRequest request,
+void EventLog::ReadHistory(const std::string& peer, const HistoryRequest& request,
                            std::function<size_t()> max_bytes,
                            std::function<void(absl::StatusOr<HistoryAnswer>)> done) {
-  const bool added = parts_->reads.Add(peer, [parts = parts_.get(), request = std::move(request),
-                                              max_bytes = std::move(max_bytes), done]() mutable {
-    const absl::StatusOr<JournalReader*> reader = parts->Reader();
-    if (!reader.ok()) return done(reader.status());
-    if (request.locate.has_value()) request.last = parts->live_state.range().committed;
-    absl::StatusOr<HistoryAnswer> answer = (*reader)->Answer(request, max_bytes());
-    parts->CheckDamage(answer.status());
+  const auto turn = [this, request, max_bytes = std::move(max_bytes), done = std::move(done)](
+                        const absl::StatusOr<JournalReader*>& reader) -> absl::StatusOr<bool> {
+    if (!reader.ok()) {
+      done(reader.status());
+      return true;
+    }
+    HistoryRequest wanted = request;
+    if (wanted.locate.has_value()) wanted.last = range().committed;
+    absl::StatusOr<HistoryAnswer> answer = (*reader)->Answer(wanted, max_bytes());
+    const absl::Status status = answer.status();
     done(std::move(answer));
-  });
-  if (!added) done(ShuttingDown());
+    if (!status.ok()) return status;
+    return true;
+  };
+  PostQuery(peer, {.turn = turn, .cancelled = [] { return false; }});
 }
 
 void EventLog::PostQuery(const std::string& peer, HistoryQuery query) {

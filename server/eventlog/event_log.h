@@ -243,7 +243,7 @@ class EventLog {
   // Answers what a Read or a StreamBegin leaves to the journal, with about `max_bytes()`, which is
   // asked when it is read. `done` is called on the history thread, or at once after Stop. Peers
   // alternate.
-  void ReadHistory(const std::string& peer, HistoryRequest request,
+  void ReadHistory(const std::string& peer, const HistoryRequest& request,
                    std::function<size_t()> max_bytes,
                    std::function<void(absl::StatusOr<HistoryAnswer>)> done);
   void PostQuery(const std::string& peer, HistoryQuery query);

@@ -22,7 +22,7 @@ struct LogBegin {
   Journal::Opened opened;  // without a journal if `problem` says why
   absl::Status problem;
   SequenceMark after;  // the journal's id, and the last sequence that may have been given
-  JournalWriter::Hole lost;
+  Hole lost;
 };
 
 // Contents of an EventLog. Members guarded by `pump_role` belong to the pump thread; the others

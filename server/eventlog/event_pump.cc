@@ -70,7 +70,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
 
 void EventPump::NameHole(const JournalWriter::Progress& progress) {
   if (!progress.gap_is_due) return;
-  const JournalWriter::Hole hole = writer_->TakeHole(newest_ + 1);
+  const Hole hole = writer_->TakeHole(newest_ + 1);
   VmEvent gap;
   gap.type = EventType::kGap;
   gap.gap_reason = GapReason::kNotWritten;
@@ -111,14 +111,13 @@ void EventPump::PublishGap(GapReason reason, const std::string& message) {
   Submit();
 }
 
-void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm,
-                         std::optional<JournalWriter::Hole> missing) {
-  EventToProto(event, vm, ++newest_, &event_);
-  if (missing.has_value()) {
-    event_.mutable_missing()->set_first(missing->first);
-    event_.mutable_missing()->set_last(missing->last);
+void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing) {
+  v1::Event encoded = EventToProto(event, vm, ++newest_);
+  if (!missing.empty()) {
+    encoded.mutable_missing()->set_first(missing.first);
+    encoded.mutable_missing()->set_last(missing.last);
   }
-  builder_.Add(&event_);
+  builder_.Add(&encoded);
   meters_.Count(event);
   if (event.type == EventType::kStopped && vm != nullptr) {
     step_.stop_lines.emplace_back(event, vm->ref, newest_);
@@ -132,57 +131,31 @@ void EventPump::Take(VmUpdate* update) {
   const VmStatus* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*update->event, status);
   if (status == nullptr) return;
-  // Each update without a run_id is a VM of its own, and the order between the two kinds counts.
-  if (status->ref.run_id.empty()) {
-    statuses_.push_back({status, 0});
-    return;
-  }
-  const auto [found, first] = runs_.try_emplace(status->ref.run_id);
-  OfRun& run = found->second;
-  if (update->event.has_value()) {
-    run.last_sequence = newest_;
-  } else if (first) {
-    const auto waiting = last_sequences_.find(status->ref.run_id);
-    if (waiting != last_sequences_.end()) {
-      run.last_sequence = waiting->second;
-    } else {
-      const VmRecordPtr record = live_state_->FindVm({status->ref.name, status->ref.run_id, ""});
-      run.last_sequence = record == nullptr ? 0 : record->last_sequence();
+  const std::string& run_id = status->ref.run_id;
+  uint64_t last_sequence = 0;
+  if (!run_id.empty()) {
+    const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);
+    if (update->event.has_value()) {
+      of_run->second = newest_;
+    } else if (is_first) {
+      const VmRecordPtr record = live_state_->FindVm({status->ref.name, run_id, ""});
+      if (record != nullptr) of_run->second = record->last_sequence();
+    }
+    last_sequence = of_run->second;
+    if (update->saved_run.has_value()) {
+      batch_.runs.push_back({run_id, *std::move(update->saved_run), last_sequence});
     }
   }
-  if (!first) statuses_[run.status].vm = nullptr;
-  run.status = statuses_.size();
-  statuses_.push_back({status, run.last_sequence});
-  if (update->saved_run.has_value()) {
-    run.saved = {status->ref.run_id, *std::move(update->saved_run), run.last_sequence};
-  }
-}
-
-void EventPump::EncodeStatuses() {
-  for (const auto& [status, last_sequence] : std::exchange(statuses_, {})) {
-    if (status == nullptr) continue;
-    VmToProto(*status, last_sequence, &vm_);
-    auto record = std::make_shared<const VmRecord>(vm_);
-    if (record->stopped()) batch_.stops.push_back(record);
-    step_.changes.vms.push_back(std::move(record));
-  }
-  for (auto& [run_id, run] : runs_) {
-    last_sequences_[run_id] = run.last_sequence;
-    if (run.saved.has_value()) batch_.runs.push_back(*std::move(run.saved));
-  }
-  runs_.clear();
-  // Neighbours in the table are written together.
-  std::sort(batch_.runs.begin(), batch_.runs.end(),
-            [](const auto& a, const auto& b) { return a.run_id < b.run_id; });
+  auto record = std::make_shared<const VmRecord>(VmToProto(*status, last_sequence));
+  if (record->stopped()) batch_.stops.push_back(record);
+  step_.changes.vms.push_back(std::move(record));
 }
 
 void EventPump::Submit() {
   if (!builder_.empty()) step_.changes.blocks.push_back(builder_.Finish());
-  EncodeStatuses();
   const bool to_write = !step_.changes.blocks.empty() || !batch_.runs.empty();
   if (!to_write && step_.changes.vms.empty() && step_.on_public.empty()) return;
-  writer_->Reserve(newest_);
-  std::vector<JournalWriter::Hole> dropped;
+  std::vector<Hole> dropped;
   if (to_write) {
     batch_.blocks = step_.changes.blocks;
     step_.batch = writer_->Add(std::exchange(batch_, {}), &dropped);
@@ -192,10 +165,10 @@ void EventPump::Submit() {
   step_.changes.newest = newest_;
   step_.public_by = clock_->Now().monotonic + EventLog::kPatience;
   steps_.push_back(std::exchange(step_, {}));
-  for (const JournalWriter::Hole& hole : dropped) Drop(hole);
+  for (const Hole& hole : dropped) Drop(hole);
 }
 
-void EventPump::Drop(const JournalWriter::Hole& hole) {
+void EventPump::Drop(const Hole& hole) {
   live_state_->Drop(hole.first, hole.last);
   for (Step& step : steps_) {
     std::erase_if(step.changes.blocks, [&](const EventBlockPtr& block) {

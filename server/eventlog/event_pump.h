@@ -15,7 +15,6 @@
 #include "server/eventlog/live_state.h"
 #include "server/events/event_meters.h"
 #include "server/logging/logging.h"
-#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
 
@@ -68,16 +67,12 @@ class EventPump {
     std::vector<absl::Duration> observed;  // observation times of its events
   };
 
-  // `update` lives until the next Submit.
   void Take(VmUpdate* update);
-  void AddEvent(const VmEvent& event, const VmStatus* vm,
-                std::optional<JournalWriter::Hole> missing = std::nullopt);
-  // Adds the statuses that the taken updates leave, the last of each run, to step_ and batch_.
-  void EncodeStatuses();
+  void AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing = {});
   // Gives step_ and batch_ to the writer.
   void Submit();
   // Removes what the journal will never have.
-  void Drop(const JournalWriter::Hole& hole);
+  void Drop(const Hole& hole);
   // Publishes what is due. Returns whether there was something.
   bool PublishDue(const JournalWriter::Progress& progress);
   void NameHole(const JournalWriter::Progress& progress);
@@ -93,28 +88,12 @@ class EventPump {
   absl::Duration unwritable_since_;
   uint64_t durable_ = 0;  // as published last
 
-  // A VM after an update that was taken; null: a later one has taken its place.
-  struct TakenStatus {
-    const VmStatus* vm;
-    uint64_t last_sequence;  // the newest event of its run, 0 if it has none
-  };
-  struct OfRun {
-    size_t status = 0;  // index in statuses_
-    uint64_t last_sequence = 0;
-    std::optional<SavedRun> saved;
-  };
-
   EventQueue::Batch taken_;  // from the queue
   size_t handled_ = 0;       // number of its updates that were handled
 
-  // Messages encoded last; their memory is reused.
-  v1::Event event_;
-  v1::Vm vm_;
   EventBlockBuilder builder_;
   Step step_;
-  Journal::Batch batch_;  // belongs to step_, as the next two
-  std::vector<TakenStatus> statuses_;
-  absl::flat_hash_map<std::string, OfRun> runs_;
+  Journal::Batch batch_;    // belongs to step_
   std::deque<Step> steps_;  // that wait to be public, in order
   // The newest event of each run that waits to be public.
   absl::flat_hash_map<std::string, uint64_t> last_sequences_;

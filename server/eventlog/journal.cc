@@ -131,7 +131,7 @@ absl::Status CreateFile(const std::string& path) {
 absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
   SqliteQuery row(database,
                   "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"
-                  " WHERE name IN ('meta', 'events', 'runs', 'stopped_vms', 'sessions', 'blocks')) "
+                  " WHERE name IN ('meta', 'events', 'runs', 'stopped_vms')) "
                   "FROM pragma_user_version, pragma_application_id");
   row.Next();
   if (!row.status().ok()) return row.status();
@@ -152,6 +152,12 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
   return absl::OkStatus();
 }
 
+absl::Status PutIdentity(SqliteDatabase* database, const std::string& journal_id,
+                         const std::string& path) {
+  const absl::Status status = PutMeta(database, "journal_id", journal_id);
+  return status.ok() ? PutMeta(database, "file", FileIdentity(path)) : status;
+}
+
 absl::Status CreateSchema(SqliteDatabase* database, const std::string& path,
                           const SequenceMark& begin) {
   const std::string journal_id = begin.journal_id.empty() ? RandomUuid() : begin.journal_id;
@@ -160,9 +166,10 @@ absl::Status CreateSchema(SqliteDatabase* database, const std::string& path,
     status = database->Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
                                             "; PRAGMA application_id = ", kApplicationId, ";"));
   }
-  if (status.ok()) status = PutMeta(database, "journal_id", journal_id);
-  if (status.ok()) status = PutMeta(database, "file", FileIdentity(path));
-  if (status.ok()) status = PutMeta(database, "begins_after", absl::StrCat(begin.through));
+  if (status.ok()) status = PutIdentity(database, journal_id, path);
+  for (const char* key : {"deleted", "thinned"}) {
+    if (status.ok()) status = PutMeta(database, key, absl::StrCat(begin.through));
+  }
   if (status.ok()) status = database->Execute("COMMIT");
   return status;
 }
@@ -207,10 +214,6 @@ absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark
   return is_new ? SyncDirectoryOf(path) : absl::OkStatus();
 }
 
-void RemoveMark(const std::string& journal_path) {
-  if (unlink(MarkPath(journal_path).c_str()) == 0) SyncDirectoryOf(journal_path).IgnoreError();
-}
-
 absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
                                                      absl::string_view key) {
   SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?");
@@ -237,9 +240,14 @@ EventBlock::Entry KeyOfRow(const SqliteQuery& row) {
           .observe_time = absl::FromUnixNanos(row.Int(1))};
 }
 
-absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options,
-                                              const SequenceMark& begin, absl::Time now) {
-  absl::StatusOr<Opened> opened = TryOpen(options, begin);
+Hole Journal::Opened::HoleUpTo(uint64_t given) const {
+  const uint64_t stored = created ? 0 : journal->bounds().newest;
+  if (given <= stored) return hole;
+  return {hole.empty() ? stored + 1 : hole.first, given};
+}
+
+absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, absl::Time now) {
+  absl::StatusOr<Opened> opened = OpenLate(options, {});
   const absl::Status why = opened.status();
   if (!absl::IsDataLoss(why) && !absl::IsUnimplemented(why)) return opened;
   const absl::StatusOr<std::string> aside = MoveAside(options.path, now);
@@ -248,7 +256,7 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options,
       absl::IsDataLoss(why) ? "the journal was damaged" : "the journal was of another version",
       " and was moved to ", *aside);
   spdlog::error("{}: {}; a new one begins", std::string(why.message()), moved);
-  opened = TryOpen(options, begin);
+  opened = OpenLate(options, {});
   if (opened.ok()) {
     opened->is_new = true;
     opened->replaced = absl::StrCat(moved, "; the events before this one are there");
@@ -259,8 +267,8 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options,
   return opened;
 }
 
-absl::StatusOr<Journal::Opened> Journal::TryOpen(const JournalOptions& options,
-                                                 const SequenceMark& begin) {
+absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
+                                                  const SequenceMark& begin) {
   if (const auto why = ReadSmallFile(DamagePath(options.path)); why.ok()) {
     return absl::DataLossError(absl::StrCat(options.path, ": ", *why));
   }
@@ -279,14 +287,14 @@ absl::StatusOr<Journal::Opened> Journal::TryOpen(const JournalOptions& options,
   if (absl::IsInternal(status)) return absl::DataLossError(status.message());
   if (status.ok()) status = SyncLogOf(options.path);
   if (!status.ok()) return status;
-  const Journal& journal = *opened.journal;
-  opened.journal_id = journal.journal_id();
-  if (!begin.journal_id.empty() &&
-      (journal.journal_id() != begin.journal_id || journal.bounds().newest > begin.through)) {
-    return absl::DataLossError(
-        absl::StrCat(options.path, ": this is not the journal ", begin.journal_id, " up to ",
-                     begin.through, ", which was in use while the file could not be opened"));
+  if (begin.journal_id.empty()) return opened;
+  Journal& journal = *opened.journal;
+  if (journal.bounds().newest > begin.through) {
+    return absl::DataLossError(absl::StrCat(
+        options.path, ": the journal has events up to ", journal.bounds().newest,
+        ", and the events of this vmeventd began after ", begin.through, ": restart it"));
   }
+  if (journal.journal_id() != begin.journal_id) journal.Rename(begin.journal_id);
   return opened;
 }
 
@@ -313,9 +321,8 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
   if (!hole.ok()) return hole.status();
   if (hole->has_value()) {
     const std::pair<absl::string_view, absl::string_view> ends = absl::StrSplit(**hole, ' ');
-    opened->hole.emplace();
-    if (!absl::SimpleAtoi(ends.first, &opened->hole->first) ||
-        !absl::SimpleAtoi(ends.second, &opened->hole->second)) {
+    if (!absl::SimpleAtoi(ends.first, &opened->hole.first) ||
+        !absl::SimpleAtoi(ends.second, &opened->hole.last)) {
       return absl::DataLossError(absl::StrCat(options_.path, ": meta's hole is no range"));
     }
   }
@@ -345,24 +352,14 @@ absl::Status Journal::LoadIdentity(Opened* opened) {
     return absl::DataLossError(absl::StrCat(options_.path, ": the journal has no identity"));
   }
   journal_id_ = **id;
-  const std::string identity = FileIdentity(options_.path);
-  if (identity == **file) return absl::OkStatus();
-  // Another place in the same events may have followed them elsewhere.
-  const std::string other = RandomUuid();
-  absl::Status status = database_.Execute("BEGIN IMMEDIATE");
-  if (status.ok()) status = PutMeta(&database_, "journal_id", other);
-  if (status.ok()) status = PutMeta(&database_, "file", identity);
-  if (status.ok()) status = database_.Execute("COMMIT");
-  if (!status.ok()) return status;
-  journal_id_ = other;
+  if (FileIdentity(options_.path) == **file) return absl::OkStatus();
+  identity_is_stored_ = false;
   const absl::StatusOr<uint64_t> newest =
       SqliteQuery(&database_, "SELECT max(sequence) FROM stored").Number();
   if (!newest.ok()) return newest.status();
   opened->replaced =
       absl::StrCat("the journal was restored from a copy, which ends with the event ", *newest,
                    "; what was observed since then is missing");
-  spdlog::error("{}: {}; it continues as the journal {}", options_.path, opened->replaced,
-                journal_id_);
   return absl::OkStatus();
 }
 
@@ -373,15 +370,11 @@ absl::Status Journal::LoadBounds() {
     if (!value.ok()) return value.status();
     *number = *value;
   }
-  const absl::StatusOr<uint64_t> begins_after = QueryMetaNumber(&database_, "begins_after");
-  if (!begins_after.ok()) return begins_after.status();
   SqliteQuery row(&database_, "SELECT count(*), max(sequence) FROM stored");
   row.Next();
   if (!row.status().ok()) return row.status();
   bounds_.events = row.Int(0);
-  bounds_.newest = std::max(row.Uint(1), *begins_after);
-  bounds_.deleted = std::max(bounds_.deleted, *begins_after);
-  bounds_.thinned = std::max(bounds_.thinned, bounds_.deleted);
+  bounds_.newest = std::max(row.Uint(1), bounds_.deleted);
   return FindOldest(&bounds_);
 }
 
@@ -409,10 +402,17 @@ absl::Status Journal::Transact(const Change& change) {
 }
 
 absl::Status Journal::Append(const Batch& batch) {
-  return Transact([&](JournalBounds* bounds) { return Insert(batch, bounds); });
+  const absl::Status status =
+      Transact([&](JournalBounds* bounds) { return Insert(batch, bounds); });
+  identity_is_stored_ = identity_is_stored_ || status.ok();
+  return status;
 }
 
 absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
+  if (!identity_is_stored_) {
+    const absl::Status status = PutIdentity(&database_, journal_id_, options_.path);
+    if (!status.ok()) return status;
+  }
   for (const EventBlockPtr& block : batch.blocks) {
     for (size_t i = 0; i < block->size(); ++i) {
       const EventBlock::Entry entry = block->at(i);
@@ -437,11 +437,11 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
       if (noise_.has_value() && !IsEvidence(entry.type)) ++(*noise_)[entry.vm_name];
     }
   }
-  if (batch.hole.has_value()) {
+  if (!batch.hole.empty()) {
     const absl::Status status =
         batch.hole_is_named
             ? SqliteQuery(&database_, "DELETE FROM meta WHERE key = 'hole'").Run()
-            : PutMeta(&database_, "hole", absl::StrCat(batch.hole->first, " ", batch.hole->second));
+            : PutMeta(&database_, "hole", absl::StrCat(batch.hole.first, " ", batch.hole.last));
     if (!status.ok()) return status;
   }
   for (const SavedRun& run : batch.runs) {

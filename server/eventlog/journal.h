@@ -41,10 +41,16 @@ struct SequenceMark {
 // Empty if there is none. An error: it cannot be read now.
 absl::StatusOr<SequenceMark> ReadMark(const std::string& journal_path);
 absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark);
-// Removes it as well as it can: it is not true.
-void RemoveMark(const std::string& journal_path);
 // Number of sequences to reserve: more than there are events while a disk hangs.
 inline constexpr uint64_t kReservedSequences = 1'000'000'000;
+
+// Sequences that are in no journal and that no GAP names; some may belong to no event.
+struct Hole {
+  uint64_t first = 0;
+  uint64_t last = 0;
+
+  bool empty() const { return last == 0; }
+};
 
 // The identity of a file, "INODE BIRTH" with the birth in nanoseconds, which a copy does not have.
 // The birth is 0 where the file system does not store it.
@@ -62,23 +68,27 @@ class Journal {
     std::vector<EventBlockPtr> blocks;  // ascending, all beyond newest
     std::vector<SavedRun> runs;
     std::vector<VmRecordPtr> stops;  // in order
-    // Sequences that will never be here, and whether a GAP of these blocks names them: a start must
-    // name them otherwise.
-    std::optional<std::pair<uint64_t, uint64_t>> hole{};
+    // Whether a GAP of these blocks names the hole: a start must name it otherwise.
+    Hole hole{};
     bool hole_is_named = false;
   };
   struct Opened;
 
-  // Opens the database, or creates it with `begin.journal_id`, or another id if that is empty, to
-  // begin after `begin.through`. A damaged one, one of another version, and one that is not
-  // `begin.journal_id` is moved aside first. FAILED_PRECONDITION: it is
-  // another program's. UNAVAILABLE: it cannot be opened now.
-  static absl::StatusOr<Opened> Open(const JournalOptions& options, const SequenceMark& begin,
-                                     absl::Time now);
+  // Opens the database, or creates it. A damaged one, and one of another version, is moved aside
+  // first. FAILED_PRECONDITION: it is another program's. UNAVAILABLE: it cannot be opened now.
+  static absl::StatusOr<Opened> Open(const JournalOptions& options, absl::Time now);
+  // Opens or creates it for a daemon that has begun without it, after `begin`. Moves nothing aside.
+  // DATA_LOSS: it is damaged, or has later events.
+  static absl::StatusOr<Opened> OpenLate(const JournalOptions& options, const SequenceMark& begin);
   // Has the next Open replace the journal, whose damage was found in use. Any thread.
   static void ReportDamage(const std::string& path, absl::string_view why);
 
   const std::string& journal_id() const { return journal_id_; }
+  // Makes another journal of it, with the same events. Stored with the next batch.
+  void Rename(std::string journal_id) {
+    journal_id_ = std::move(journal_id);
+    identity_is_stored_ = false;
+  }
   const JournalBounds& bounds() const { return bounds_; }
 
   // Writes the batch durably. After an error nothing of it is written, and it may be retried.
@@ -99,7 +109,6 @@ class Journal {
   Journal(JournalOptions options, SqliteDatabase database)
       : options_(std::move(options)), database_(std::move(database)) {}
 
-  static absl::StatusOr<Opened> TryOpen(const JournalOptions& options, const SequenceMark& begin);
   absl::Status Load(const SequenceMark& begin, Opened* opened);
   absl::Status LoadIdentity(Opened* opened);
   absl::Status LoadBounds();
@@ -125,6 +134,7 @@ class Journal {
   const JournalOptions options_;
   SqliteDatabase database_;
   std::string journal_id_;
+  bool identity_is_stored_ = true;
   JournalBounds bounds_;
   std::optional<Instant> looked_;
   bool steady_ = false;     // see ClockIsSteady
@@ -136,15 +146,16 @@ class Journal {
 
 struct Journal::Opened {
   std::unique_ptr<Journal> journal;
-  std::string journal_id;
   std::vector<SavedRun> runs;  // that were open
   std::vector<v1::Vm> stops;   // the VMs that stopped last, oldest first
   // Why it is not the journal of the daemon before, a sentence for a GAP; empty: it is.
   std::string replaced;
   bool is_new = false;   // it has nothing of the journal before
   bool created = false;  // just now: no sequence was given under its id
-  // Sequences that are not here and that no GAP names.
-  std::optional<std::pair<uint64_t, uint64_t>> hole;
+  Hole hole;
+
+  // The hole, now that sequences up to `given` may have been given under its id.
+  Hole HoleUpTo(uint64_t given) const;
 };
 
 // Begin of a statement that reads events.

@@ -30,13 +30,7 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   return std::unique_ptr<JournalReader>(new JournalReader(*std::move(database)));
 }
 
-absl::StatusOr<uint64_t> JournalReader::QueryNumber(const char* key) {
-  const absl::StatusOr<uint64_t> number = QueryMetaNumber(&database_, key);
-  if (!number.ok()) return number.status();
-  const absl::StatusOr<uint64_t> begins_after = QueryMetaNumber(&database_, "begins_after");
-  if (!begins_after.ok()) return begins_after.status();
-  return std::max(*number, *begins_after);
-}
+absl::StatusOr<uint64_t> JournalReader::Deleted() { return QueryMetaNumber(&database_, "deleted"); }
 
 absl::StatusOr<HistoryAnswer> JournalReader::Answer(const HistoryRequest& request,
                                                     size_t max_bytes) {
@@ -126,7 +120,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
   const absl::StatusOr<uint64_t> deleted = Deleted();
   if (!deleted.ok()) return deleted.status();
   if (first <= *deleted) return NotRetained(first, *deleted);
-  const absl::StatusOr<uint64_t> thinned = QueryNumber("thinned");
+  const absl::StatusOr<uint64_t> thinned = QueryMetaNumber(&database_, "thinned");
   if (!thinned.ok()) return thinned.status();
   last = std::min(last, kMaxSequence);
   HistoryAnswer answer;

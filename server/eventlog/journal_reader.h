@@ -42,12 +42,11 @@ class JournalReader {
   absl::StatusOr<uint64_t> FirstSince(absl::Time time);
   absl::StatusOr<uint64_t> LastBefore(absl::Time time);
   // Every event up to this one was deleted.
-  absl::StatusOr<uint64_t> Deleted() { return QueryNumber("deleted"); }
+  absl::StatusOr<uint64_t> Deleted();
 
  private:
   explicit JournalReader(SqliteDatabase database) : database_(std::move(database)) {}
 
-  absl::StatusOr<uint64_t> QueryNumber(const char* key);
   absl::StatusOr<uint64_t> Locate(absl::Time time);
   // Runs `near`, which looks at the end of the journal that is likely, in the order of sequences;
   // where that finds nothing, `all`, in the order of times.

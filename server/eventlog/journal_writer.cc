@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "server/events/event_codec.h"
@@ -28,10 +29,9 @@ JournalWriter::JournalWriter(JournalOptions options, Journal::Opened opened, abs
       status_(std::move(problem)),
       wanted_mark_{begin_.journal_id, begin_.through + kReservedSequences},
       open_(journal_ != nullptr) {
-  for (const SavedRun& run : opened.runs) stored_runs_.emplace(run.run_id);
   if (open_) {
     bounds_ = journal_->bounds();
-    gap_is_due_ = hole_.events > 0;
+    gap_is_due_ = !hole_.empty();
   } else {
     retry_at_ = clock_->Now().monotonic + kRetry;
     bounds_ = {.oldest = begin_.through + 1,
@@ -48,6 +48,9 @@ uint64_t JournalWriter::Add(Journal::Batch batch, std::vector<Hole>* dropped) {
   for (const EventBlockPtr& block : batch.blocks) {
     waiting.bytes += block->memory();
     waiting.events += block->size();
+    if (block->last_sequence() + kReservedSequences / 2 >= wanted_mark_.through) {
+      wanted_mark_.through = block->last_sequence() + kReservedSequences;
+    }
   }
   for (const SavedRun& run : batch.runs) waiting.bytes += SizeOf(run);
   waiting.batch = std::move(batch);
@@ -70,9 +73,9 @@ void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
   bytes_ -= oldest.bytes;
   if (!oldest.batch.blocks.empty()) {
     Hole hole{oldest.batch.blocks.front()->first_sequence(),
-              oldest.batch.blocks.back()->last_sequence(), oldest.events};
+              oldest.batch.blocks.back()->last_sequence()};
     dropped->push_back(hole);
-    meters_.lost_events.Add(hole.events);
+    meters_.lost_events.Add(oldest.events);
     // The next GAP also says what a dropped one said.
     for (const EventBlockPtr& block : oldest.batch.blocks) {
       for (size_t i = 0; i < block->size(); ++i) {
@@ -81,9 +84,8 @@ void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
         if (gap.has_missing()) hole.first = std::min(hole.first, gap.missing().first());
       }
     }
-    hole_.first = hole_.events == 0 ? hole.first : std::min(hole_.first, hole.first);
+    hole_.first = hole_.empty() ? hole.first : std::min(hole_.first, hole.first);
     hole_.last = std::max(hole_.last, hole.last);
-    hole_.events += hole.events;
     named_by_ = 0;
     gap_is_due_ = false;
   }
@@ -91,18 +93,8 @@ void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
   Waiting& next = waiting_[in_flight_];
   absl::flat_hash_set<std::string> newer;
   for (const SavedRun& run : next.batch.runs) newer.emplace(run.run_id);
-  const auto may_be_stored = [&](absl::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (stored_runs_.contains(id)) return true;
-    for (size_t i = 0; i < in_flight_; ++i) {
-      for (const SavedRun& run : waiting_[i].batch.runs) {
-        if (run.run_id == id) return true;
-      }
-    }
-    return false;
-  };
   for (SavedRun& run : oldest.batch.runs) {
     if (newer.contains(run.run_id)) continue;
-    if (run.payload.empty() && !may_be_stored(run.run_id)) continue;
     next.bytes += SizeOf(run);
     bytes_ += SizeOf(run);
     next.batch.runs.push_back(std::move(run));
@@ -115,15 +107,7 @@ void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
   next.batch.stops = std::move(stops);
 }
 
-void JournalWriter::Reserve(uint64_t newest) {
-  const MutexLock lock(&mutex_);
-  if (newest + kReservedSequences / 2 < wanted_mark_.through) return;
-  wanted_mark_.through = newest + kReservedSequences;
-  if (since_ == absl::InfiniteDuration()) since_ = clock_->Now().monotonic;
-  wake_.NotifyAll();
-}
-
-JournalWriter::Hole JournalWriter::TakeHole(uint64_t sequence) {
+Hole JournalWriter::TakeHole(uint64_t sequence) {
   const MutexLock lock(&mutex_);
   named_by_ = sequence;
   gap_is_due_ = false;
@@ -158,7 +142,7 @@ JournalWriter::Progress JournalWriter::progress() const {
   }
   // Nothing is known of a journal before it is open.
   if (open_) progress.durable = bounds_.newest;
-  if (hole_.events > 0) progress.durable = std::min(progress.durable, hole_.first - 1);
+  if (!hole_.empty()) progress.durable = std::min(progress.durable, hole_.first - 1);
   progress.gap_is_due = gap_is_due_;
   const absl::Duration now = clock_->Now().monotonic;
   progress.stalls_at = since_ + EventLog::kMaxCommit;
@@ -204,7 +188,7 @@ Journal::Batch JournalWriter::TakeBatch() {
     batch.runs.insert(batch.runs.end(), from.runs.begin(), from.runs.end());
     batch.stops.insert(batch.stops.end(), from.stops.begin(), from.stops.end());
   }
-  if (hole_.events > 0) batch.hole = {hole_.first, hole_.last};
+  batch.hole = hole_;
   const uint64_t through = batch.blocks.empty() ? 0 : batch.blocks.back()->last_sequence();
   batch.hole_is_named = named_by_ != 0 && named_by_ <= through;
   return batch;
@@ -233,7 +217,7 @@ bool JournalWriter::Turn() {
   absl::StatusOr<Journal::Opened> opened = absl::UnavailableError("");
   switch (work) {
     case Work::kOpen:
-      opened = Journal::Open(options_, begin_, begin.wall);
+      opened = Journal::OpenLate(options_, begin_);
       break;
     case Work::kMark:
     case Work::kCloseMark:
@@ -292,16 +276,8 @@ void JournalWriter::EndAppend(const absl::Status& status, absl::Duration took) {
   if (!status.ok()) return Fail(status);
   status_ = status;
   for (size_t i = 0; i < written; ++i) {
-    Waiting& waiting = waiting_.front();
-    bytes_ -= waiting.bytes;
-    written_ = waiting.number;
-    for (const SavedRun& run : waiting.batch.runs) {
-      if (run.payload.empty()) {
-        stored_runs_.erase(run.run_id);
-      } else {
-        stored_runs_.emplace(run.run_id);
-      }
-    }
+    bytes_ -= waiting_.front().bytes;
+    written_ = waiting_.front().number;
     waiting_.pop_front();
   }
   bounds_ = journal_->bounds();
@@ -309,36 +285,24 @@ void JournalWriter::EndAppend(const absl::Status& status, absl::Duration took) {
     hole_ = {};
     named_by_ = 0;
   }
-  gap_is_due_ = hole_.events > 0 && named_by_ == 0;
+  gap_is_due_ = !hole_.empty() && named_by_ == 0;
 }
 
 void JournalWriter::EndOpen(absl::StatusOr<Journal::Opened> opened) {
   if (!opened.ok()) return Fail(opened.status());
   status_ = absl::OkStatus();
-  const uint64_t begin = bounds_.newest;
-  journal_ = std::move(opened->journal);
-  open_ = true;
-  bounds_ = journal_->bounds();
-  // Sequences before the first event of this daemon may have been given. A file that is gone has
-  // none of them.
-  const uint64_t stored = opened->created ? 0 : bounds_.newest;
-  // A hole of the daemon before, which no GAP names, is part of the same GAP.
-  std::optional<std::pair<uint64_t, uint64_t>> lost = opened->hole;
-  if (opened->replaced.empty() && begin > stored) {
-    lost = {lost.has_value() ? lost->first : stored + 1, begin};
-  }
-  if (lost.has_value()) {
-    hole_.first = lost->first;
-    hole_.last = std::max(hole_.last, lost->second);
-    hole_.events = hole_.last - hole_.first + 1;
+  if (const Hole lost = opened->HoleUpTo(begin_.through); !lost.empty()) {
+    hole_ = {lost.first, std::max(hole_.last, lost.last)};
     named_by_ = 0;
     gap_is_due_ = true;
   }
+  journal_ = std::move(opened->journal);
+  open_ = true;
+  bounds_ = journal_->bounds();
   // The watcher began without the open runs of the daemon before.
+  if (!opened->runs.empty()) waiting_.emplace_front().added = clock_->Now().monotonic;
   for (const SavedRun& run : opened->runs) {
-    if (stored_runs_.empty()) waiting_.emplace_front().added = clock_->Now().monotonic;
     waiting_.front().batch.runs.push_back({run.run_id, "", 0});
-    stored_runs_.emplace(run.run_id);
   }
   opened_ = *std::move(opened);
 }

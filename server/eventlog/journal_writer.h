@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -27,13 +26,6 @@ namespace vmeventd {
 // pump asks, names all that were dropped. No call but Turn and Run waits for the disk.
 class JournalWriter {
  public:
-  // Sequences [first, last] that are in no journal; they were `events`, some of which a client may
-  // have. 0: none are.
-  struct Hole {
-    uint64_t first = 0;
-    uint64_t last = 0;
-    uint64_t events = 0;
-  };
   struct Progress {
     JournalBounds bounds;
     uint64_t written = 0;  // the last batch, as Add numbers them, that is in the journal
@@ -58,11 +50,10 @@ class JournalWriter {
   JournalWriter(JournalOptions options, Journal::Opened opened, absl::Status problem,
                 SequenceMark begin, Hole lost, const Clock* clock, Changed changed);
 
-  // Has `batch` written after all that was added before; returns its number, which grows. Appends
-  // to `dropped` what goes for it, if anything. Pump thread.
+  // Has `batch` written after all that was added before, and sequences reserved where few are left.
+  // Returns its number, which grows. Appends to `dropped` what goes for it, if anything. Pump
+  // thread.
   uint64_t Add(Journal::Batch batch, std::vector<Hole>* dropped);
-  // Has the sequences after `newest` reserved, where few are left. Pump thread.
-  void Reserve(uint64_t newest);
   // The hole that the GAP `sequence`, which the caller adds next, has to name. Pump thread.
   Hole TakeHole(uint64_t sequence);
   // A journal that could be opened at last; once. Its `journal` is null. Pump thread.
@@ -138,7 +129,6 @@ class JournalWriter {
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t added_ ABSL_GUARDED_BY(mutex_) = 0;    // number of the last batch
   uint64_t written_ ABSL_GUARDED_BY(mutex_) = 0;  // number of the last batch in the journal
-  absl::flat_hash_set<std::string> stored_runs_ ABSL_GUARDED_BY(mutex_);
   Hole hole_ ABSL_GUARDED_BY(mutex_);
   uint64_t named_by_ ABSL_GUARDED_BY(mutex_) = 0;  // the GAP of hole_; 0: there is none yet
   // The disk works again since hole_ grew last, so that one GAP names all of it.

@@ -74,28 +74,14 @@ static_assert(Same(VmState::kGuestDown, v1::VM_STATE_GUEST_DOWN));
 static_assert(Same(VmState::kUnreachable, v1::VM_STATE_UNREACHABLE));
 static_assert(Same(VmState::kStopped, v1::VM_STATE_STOPPED));
 
-// Copies into the memory that `out` has.
-void Copy(absl::string_view text, std::string* out) { out->assign(text.data(), text.size()); }
-
 void FillRef(const VmRef& ref, v1::VmRef* out) {
-  Copy(ref.name, out->mutable_name());
-  Copy(ref.run_id, out->mutable_run_id());
-  Copy(ref.uuid, out->mutable_uuid());
+  out->set_name(ref.name);
+  out->set_run_id(ref.run_id);
+  out->set_uuid(ref.uuid);
   out->set_pid(ref.pid);
-  Copy(ref.source, out->mutable_source());
-  out->clear_labels();
+  out->set_source(ref.source);
   for (const auto& [key, value] : ref.labels) (*out->mutable_labels())[key] = value;
-  Copy(ref.unit, out->mutable_unit());
-}
-
-void FillTimestamp(absl::Time time, google::protobuf::Timestamp* out) {
-  static const absl::Time first = absl::FromUnixSeconds(kFirstSecond);
-  static const absl::Time last = absl::FromUnixSeconds(kLastSecond);
-  time = std::clamp(time, first, last);
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  out->set_seconds(seconds);
-  out->set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+  out->set_unit(ref.unit);
 }
 
 google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
@@ -103,14 +89,6 @@ google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
   out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
   out.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
   return out;
-}
-
-void FillIntent(const Intent& intent, v1::Intent* out) {
-  out->set_intent_id(intent.intent_id);
-  out->set_actor(intent.actor);
-  out->set_reason(intent.reason);
-  FillTimestamp(intent.expire_time, out->mutable_expire_time());
-  out->set_declared_by(intent.declared_by);
 }
 
 void FillSender(const SignalSender& sender, v1::SignalSender* out) {
@@ -200,7 +178,7 @@ void FillShutdown(const ShutdownDetail& detail, bool stopped, v1::ShutdownDetail
   }
   for (const EvidenceEntry& entry : detail.evidence) {
     v1::Evidence* evidence = out->add_evidence();
-    FillTimestamp(entry.time, evidence->mutable_time());
+    *evidence->mutable_time() = ToTimestamp(entry.time);
     evidence->set_what(entry.what);
   }
   out->set_shutdown_file_written(detail.shutdown_file_written);
@@ -212,7 +190,7 @@ void FillShutdown(const ShutdownDetail& detail, bool stopped, v1::ShutdownDetail
     out->mutable_exit_signal()->set_number(detail.exit_status->signal);
     out->mutable_exit_signal()->set_core_dumped(detail.exit_status->core_dumped);
   }
-  if (detail.intent.has_value()) FillIntent(*detail.intent, out->mutable_intent());
+  if (detail.intent.has_value()) *out->mutable_intent() = IntentToProto(*detail.intent);
   for (const ShutdownCaveat caveat : detail.caveats) {
     out->add_caveats(static_cast<v1::ShutdownCaveat>(caveat));
   }
@@ -257,8 +235,14 @@ void AppendMessage(const google::protobuf::MessageLite& message, size_t size, st
 }  // namespace
 
 google::protobuf::Timestamp ToTimestamp(absl::Time time) {
+  static const absl::Time first = absl::FromUnixSeconds(kFirstSecond);
+  static const absl::Time last = absl::FromUnixSeconds(kLastSecond);
+  time = std::clamp(time, first, last);
+  const int64_t seconds = absl::ToUnixSeconds(time);
   google::protobuf::Timestamp out;
-  FillTimestamp(time, &out);
+  out.set_seconds(seconds);
+  out.set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
   return out;
 }
 
@@ -266,66 +250,51 @@ absl::Time FromTimestamp(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
 }
 
-void EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence, v1::Event* out) {
-  // Clear() keeps the memory of texts, but not that of the messages within.
-  std::unique_ptr<v1::VmRef> ref(out->release_vm());
-  std::unique_ptr<google::protobuf::Timestamp> observe_time(out->release_observe_time());
-  out->Clear();
-  out->set_sequence(sequence);
-  out->set_allocated_observe_time(observe_time.release());
-  FillTimestamp(event.observe_time, out->mutable_observe_time());
-  if (event.qemu_time.has_value()) FillTimestamp(*event.qemu_time, out->mutable_qemu_time());
-  if (vm != nullptr) {
-    out->set_allocated_vm(ref.release());
-    FillRef(vm->ref, out->mutable_vm());
-    out->set_state(static_cast<v1::VmState>(vm->state));
-    FillProblems(vm->problems, out);
-  }
-  out->set_type(static_cast<v1::EventType>(event.type));
-  if (event.shutdown.has_value()) {
-    FillShutdown(*event.shutdown, event.type == EventType::kStopped, out->mutable_shutdown());
-  }
-  out->set_qmp_event(event.qmp_event);
-  out->set_detail_json(event.detail_json);
-  out->set_message(event.message);
-  if (event.intent.has_value()) FillIntent(*event.intent, out->mutable_intent());
-  if (event.detail.has_value()) FillDetail(*event.detail, out);
-  if (event.gap_reason.has_value()) {
-    out->set_gap_reason(static_cast<v1::GapReason>(*event.gap_reason));
-  }
-  if (event.intent_end.has_value()) {
-    out->set_intent_end(static_cast<v1::IntentEnd>(*event.intent_end));
-  }
-}
-
 v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence) {
   v1::Event out;
-  EventToProto(event, vm, sequence, &out);
+  out.set_sequence(sequence);
+  *out.mutable_observe_time() = ToTimestamp(event.observe_time);
+  if (event.qemu_time.has_value()) *out.mutable_qemu_time() = ToTimestamp(*event.qemu_time);
+  if (vm != nullptr) {
+    FillRef(vm->ref, out.mutable_vm());
+    out.set_state(static_cast<v1::VmState>(vm->state));
+    FillProblems(vm->problems, &out);
+  }
+  out.set_type(static_cast<v1::EventType>(event.type));
+  if (event.shutdown.has_value()) {
+    FillShutdown(*event.shutdown, event.type == EventType::kStopped, out.mutable_shutdown());
+  }
+  out.set_qmp_event(event.qmp_event);
+  out.set_detail_json(event.detail_json);
+  out.set_message(event.message);
+  if (event.intent.has_value()) *out.mutable_intent() = IntentToProto(*event.intent);
+  if (event.detail.has_value()) FillDetail(*event.detail, &out);
+  if (event.gap_reason.has_value()) {
+    out.set_gap_reason(static_cast<v1::GapReason>(*event.gap_reason));
+  }
+  if (event.intent_end.has_value()) {
+    out.set_intent_end(static_cast<v1::IntentEnd>(*event.intent_end));
+  }
   return out;
-}
-
-void VmToProto(const VmStatus& status, uint64_t last_sequence, v1::Vm* out) {
-  out->Clear();
-  FillRef(status.ref, out->mutable_ref());
-  out->set_state(static_cast<v1::VmState>(status.state));
-  FillTimestamp(status.state_time, out->mutable_state_time());
-  if (status.start_time != absl::InfinitePast()) {
-    FillTimestamp(status.start_time, out->mutable_start_time());
-  }
-  Copy(status.qemu_version, out->mutable_qemu_version());
-  Copy(status.monitor_path, out->mutable_monitor_path());
-  out->set_last_sequence(last_sequence);
-  if (status.shutdown.has_value()) {
-    FillShutdown(*status.shutdown, status.state == VmState::kStopped, out->mutable_shutdown());
-  }
-  if (status.intent.has_value()) FillIntent(*status.intent, out->mutable_intent());
-  FillProblems(status.problems, out);
-  out->set_attached(status.attached);
 }
 
 v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence) {
   v1::Vm out;
-  VmToProto(status, last_sequence, &out);
+  FillRef(status.ref, out.mutable_ref());
+  out.set_state(static_cast<v1::VmState>(status.state));
+  *out.mutable_state_time() = ToTimestamp(status.state_time);
+  if (status.start_time != absl::InfinitePast()) {
+    *out.mutable_start_time() = ToTimestamp(status.start_time);
+  }
+  out.set_qemu_version(status.qemu_version);
+  out.set_monitor_path(status.monitor_path);
+  out.set_last_sequence(last_sequence);
+  if (status.shutdown.has_value()) {
+    FillShutdown(*status.shutdown, status.state == VmState::kStopped, out.mutable_shutdown());
+  }
+  if (status.intent.has_value()) *out.mutable_intent() = IntentToProto(*status.intent);
+  FillProblems(status.problems, &out);
+  out.set_attached(status.attached);
   return out;
 }
 
@@ -336,7 +305,11 @@ void FillProblem(const Problem& problem, v1::Problem* out) {
 
 v1::Intent IntentToProto(const Intent& intent) {
   v1::Intent out;
-  FillIntent(intent, &out);
+  out.set_intent_id(intent.intent_id);
+  out.set_actor(intent.actor);
+  out.set_reason(intent.reason);
+  *out.mutable_expire_time() = ToTimestamp(intent.expire_time);
+  out.set_declared_by(intent.declared_by);
   return out;
 }
 

@@ -14,14 +14,10 @@
 
 namespace vmeventd {
 
-// `vm` is the VM as it is after the event; null for an event of the node as a whole. Replaces the
-// contents of `out` but reuses its memory, so filling one message repeatedly saves most of the
-// cost.
-void EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence, v1::Event* out);
+// `vm` is the VM as it is after the event; null for an event of the node as a whole.
 v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence);
 
 // `last_sequence` is the newest event of that run, 0 if it has none.
-void VmToProto(const VmStatus& status, uint64_t last_sequence, v1::Vm* out);
 v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
 
 void FillProblem(const Problem& problem, v1::Problem* out);

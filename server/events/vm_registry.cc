@@ -12,24 +12,16 @@ bool operator<(const VmKey& a, const VmKey& b) {
   return std::tie(a.name, a.run_id, a.path) < std::tie(b.name, b.run_id, b.path);
 }
 
-VmRecord::VmRecord(const VmStatus& status, uint64_t last_sequence)
-    : VmRecord(VmToProto(status, last_sequence)) {}
-
 VmRecord::VmRecord(const v1::Vm& vm)
     : encoded_(EncodeSnapshotVmField(vm)),
-      name_(Find(vm.ref().name())),
-      run_id_(Find(vm.ref().run_id())),
-      path_(Find(vm.monitor_path())),
-      source_(Find(vm.ref().source())),
+      name_(vm.ref().name()),
+      run_id_(vm.ref().run_id()),
+      path_(vm.monitor_path()),
+      source_(vm.ref().source()),
       uuid_(ParseUuid(vm.ref().uuid())),
       state_(vm.state()),
       has_problems_(vm.problems_size() > 0),
       last_sequence_(vm.last_sequence()) {}
-
-VmRecord::Part VmRecord::Find(const std::string& text) const {
-  return {.begin = static_cast<uint32_t>(encoded().find(text)),
-          .size = static_cast<uint32_t>(text.size())};
-}
 
 bool VmRegistry::StopOrder::operator()(const VmRecordPtr& a, const VmRecordPtr& b) const {
   return std::make_tuple(a->last_sequence(), a.get()) <

@@ -28,20 +28,19 @@ struct VmKey {
 };
 bool operator<(const VmKey& a, const VmKey& b);
 
-// One VM as it was after one step: its encoding, and the places in it of what queries look at.
-// Immutable, so that any thread reads it without a lock.
+// One VM as it was after one step: its encoding, and what queries look at. Immutable, so that any
+// thread reads it without a lock.
 class VmRecord {
  public:
-  VmRecord(const VmStatus& status, uint64_t last_sequence);
   explicit VmRecord(const v1::Vm& vm);
   VmRecord(const VmRecord&) = delete;
   VmRecord& operator=(const VmRecord&) = delete;
 
-  VmKey key() const { return {name(), run_id(), run_id_.size == 0 ? path() : ""}; }
-  absl::string_view name() const { return View(name_); }
-  absl::string_view run_id() const { return View(run_id_); }
-  absl::string_view path() const { return View(path_); }
-  absl::string_view source() const { return View(source_); }
+  VmKey key() const { return {name_, run_id_, run_id_.empty() ? path() : ""}; }
+  absl::string_view name() const { return name_; }
+  absl::string_view run_id() const { return run_id_; }
+  absl::string_view path() const { return path_; }
+  absl::string_view source() const { return source_; }
   std::optional<Uuid> uuid() const { return uuid_; }  // unset: not known
   v1::VmState state() const { return state_; }
   bool stopped() const { return state_ == v1::VM_STATE_STOPPED; }
@@ -54,20 +53,11 @@ class VmRecord {
   const grpc::Slice& slice() const { return encoded_; }
 
  private:
-  // Half the size of a view.
-  struct Part {
-    uint32_t begin;
-    uint32_t size;
-  };
-  // Any place in `encoded_` that holds `text` serves as its copy.
-  Part Find(const std::string& text) const;
-  absl::string_view View(const Part& part) const { return encoded().substr(part.begin, part.size); }
-
   const grpc::Slice encoded_;
-  const Part name_;
-  const Part run_id_;
-  const Part path_;
-  const Part source_;
+  const std::string name_;
+  const std::string run_id_;
+  const std::string path_;
+  const std::string source_;
   const std::optional<Uuid> uuid_;
   const v1::VmState state_;
   const bool has_problems_;

@@ -15,9 +15,6 @@
 namespace vmeventd::simulation {
 namespace {
 
-// A daemon that can write no mark gives nanoseconds as sequences, which are beyond this.
-constexpr uint64_t kByTime = 1'000'000'000'000'000'000;
-
 std::string Describe(const v1::Event& event) {
   std::string text = absl::StrCat(
       event.sequence(), " ", v1::EventType_Name(event.type()).substr(11), " ", event.vm().name(),
@@ -279,10 +276,9 @@ bool Judge::DamageJournal() {
 }
 
 void Judge::TakeNewJournal(const Daemon& daemon) {
-  damaged_ = false;
-  // One that cannot be opened yet is replaced later, and has the identity that the daemon began
-  // with.
-  if (daemon.has_journal()) {
+  // One that cannot be opened now is replaced by a later start.
+  damaged_ = !daemon.has_journal();
+  if (!damaged_) {
     story_->Reach("a damaged journal is replaced at a start");
     if (journal_id_ == daemon.log().identity().journal_id) {
       return story_->Fail("the damage of the journal is not found");
@@ -331,16 +327,6 @@ void Judge::CheckVms(const Daemon& daemon) const {
   }
 }
 
-void Judge::ForgetUnwritten(uint64_t newest) {
-  const auto begin = entries_.upper_bound(newest);
-  const bool unwritten = std::all_of(begin, entries_.end(), [](const auto& entry) {
-    return !entry.second.event.durable() && entry.first > kByTime;
-  });
-  if (!unwritten || begin == entries_.end()) return;
-  story_->Reach("the power takes all that a daemon had");
-  entries_.erase(begin, entries_.end());
-}
-
 void Judge::CheckSnapshot(const std::set<std::string>& runs, uint64_t sequence,
                           const std::function<bool(const v1::Event&)>& wants) const {
   std::map<std::string, std::pair<bool, bool>> seen;  // runs, with whether they began and ended
@@ -358,6 +344,7 @@ void Judge::CheckSnapshot(const std::set<std::string>& runs, uint64_t sequence,
   }
   for (const auto& [run, is] : seen) {
     if (!is.first || is.second || runs.contains(run) || MayLackStop(run)) continue;
+    if (stopped_before_.contains(run)) continue;
     // The daemon does not know it until it is found again.
     if (!without_runs_.empty() && started_at_ == without_runs_.rbegin()->second) continue;
     story_->Fail("the snapshot of ", sequence, " lacks the run ", run);
@@ -375,13 +362,19 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   CheckVms(*daemon);
   if (journal_id_ != journal_id) {
     if (!journal_id_.empty() && newest() > 0) {
-      story_->Fail("the journal was replaced: ", daemon->replaced() ? "found corrupt" : "gone");
+      story_->Reach("a start that reserves no sequences begins another journal");
+      if (!may_be_renamed_) {
+        story_->Fail("the journal was replaced: ", daemon->replaced() ? "found corrupt" : "gone");
+      }
     }
     journal_id_ = journal_id;
-    entries_.clear();
-    known_uuids_.clear();
+    // The other one has the same events, as far as they are in the file.
+    std::erase_if(entries_, [](const auto& entry) {
+      return !entry.second.event.durable() && !entry.second.written;
+    });
+  } else if (!start_may_fail_) {
+    may_be_renamed_ = false;
   }
-  ForgetUnwritten(daemon->log().range().newest);
   if (daemon->log().range().newest < newest()) {
     story_->Fail("the sequences after ", daemon->log().range().newest,
                  " are given again: ", newest(), " was public");
@@ -572,6 +565,7 @@ void Judge::CheckRef(const v1::Event& event) {
 }
 
 void Judge::AfterStop() {
+  if (damaged_) return;
   story_->Reach("a stop with a healthy disk");
   // A GAP of the next daemon may name what the queue for the disk has dropped.
   for (auto& [sequence, entry] : entries_) {
@@ -721,7 +715,17 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     const absl::Duration accepted = std::min(intent.answered, intent.asked + absl::Minutes(1));
     if (accepted + intent.ttl < decided_at) continue;
     if (intent.withdrawn_at < decided_at) continue;
+    // Where it ends is not decided, a later intent may have taken its place.
+    bool may_be_replaced = false;
+    bool is_replaced = false;
+    for (const Declared& other : life->intents) {
+      if (other.asked <= intent.asked) continue;
+      may_be_replaced = true;
+      is_replaced = is_replaced || other.answered < decided_at;
+    }
+    if (is_replaced) continue;
     may_be_intended = true;
+    if (may_be_replaced) continue;
     const bool forgotten = !without_runs_.empty() && intent.asked < without_runs_.rbegin()->second;
     must_be_intended =
         must_be_intended || (!forgotten && intent.answered < decided_at &&

@@ -40,6 +40,11 @@ class Judge {
 
   // Damages the journal while no daemon runs. False: there is none.
   bool DamageJournal();
+  // A daemon starts. `may_fail`: it may be unable to reserve sequences.
+  void BeforeStart(bool may_fail) {
+    start_may_fail_ = may_fail;
+    may_be_renamed_ = may_be_renamed_ || may_fail;
+  }
   // Checks after a start that the journal holds what was durable, and perhaps more.
   void AfterStart(Daemon* daemon, int number);
   // Takes each step that became public, before anything else can happen to it.
@@ -90,8 +95,6 @@ class Judge {
   // Returns whether nothing has kept daemons from its monitor for so long.
   bool IsFree(const Life& life, absl::Duration since) const;
   void Add(const v1::Event& event, int daemon);
-  // Forgets what the power took of a daemon whose disk took nothing, not even the mark.
-  void ForgetUnwritten(uint64_t newest);
   // Marks as lost what the GAP names.
   void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
@@ -133,6 +136,9 @@ class Judge {
   std::set<std::string> known_uuids_;  // run ids of which a durable event had the UUID
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // named by GAPs
   bool damaged_ = false;                                // damaged, and no new journal seen yet
+  bool start_may_fail_ = false;
+  // A start since the last one that found all in order may have begun another journal.
+  bool may_be_renamed_ = false;
   // No daemon has opened the journal since it was damaged: it may have no tables, or not be there.
   bool replacement_is_due_ = false;
   std::map<std::string, const Life*> unseen_domains_;  // keyed by run

@@ -160,6 +160,7 @@ class Simulation {
       --damages_;
       host_.AimKillAtStart();
     }
+    judge_.BeforeStart(host_.start_may_fail());
     absl::StatusOr<std::unique_ptr<Daemon>> daemon =
         Daemon::Start(&kernel_, options_, &store_, [this] { judge_.Look(daemon_.get(), number_); });
     if (kernel_.dead()) {
@@ -434,6 +435,8 @@ class Simulation {
   // daemon comes to rest, and each reader has all there is.
   void Settle() {
     host_.Settle();
+    // A start replaces a journal whose damage was found by a daemon that runs.
+    if (daemon_ != nullptr && !daemon_->has_journal()) StopDaemon();
     const absl::Duration end = kernel_.monotonic() + kSettles;
     while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
       if (world_.next() == absl::InfiniteDuration()) world_.At(end, [] {});

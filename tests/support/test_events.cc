@@ -85,7 +85,7 @@ PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal, size_
                .node_id = kNode,
                .max_queued = max_queued} {
   options_.journal.path = directory_ / "journal.db";
-  Journal::Open(options_.journal, {kJournal, 0}, At(0)).value();
+  Journal::OpenLate(options_.journal, {kJournal, 0}).value();
   EXPECT_TRUE(WriteMark(options_.journal.path, {kJournal, 0}).ok());
   Open();
 }

@@ -10,7 +10,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -229,49 +231,74 @@ TEST(EventLog, AfterACrashNoSequenceIsGivenAgainAndAGapNamesWhatIsNotThere) {
   EXPECT_EQ(state.log().range().durable, events[2].sequence());
 }
 
-// Has the next start fail to write the file of the reserved sequences, which it can read.
-void FailNextMark(const PumpedState& state) {
+// Has a start fail to write the file of the reserved sequences, which it can read.
+void RestartWithoutMark(PumpedState* state) {
   const std::filesystem::path path =
-      std::filesystem::path(state.journal_options().path).parent_path() / "sequence";
+      std::filesystem::path(state->journal_options().path).parent_path() / "sequence";
   const std::filesystem::path away = path.string() + ".away";
-  std::filesystem::remove(away);
-  if (std::filesystem::exists(path)) std::filesystem::rename(path, away);
+  std::filesystem::rename(path, away);
   std::filesystem::create_symlink(away, path);
+  state->Restart(/*in_order=*/false);
+  std::filesystem::rename(away, path);
 }
 
-TEST(EventLog, StartsThatCannotReserveSequencesGiveNoneAgainAndAGapNamesWhatIsLost) {
+TEST(EventLog, WhateverStartsCanReserveNoSequenceIsGivenAgainUnderOneJournalId) {
+  // Starts with and without a mark, by bits.
+  for (int starts = 0; starts < 16; ++starts) {
+    PumpedState state;
+    state.PushEach("a", 2);
+    std::set<std::pair<std::string, uint64_t>> given;
+    uint64_t newest = 0;
+    for (int i = 0; i < 4; ++i) {
+      const std::string before = state.log().identity().journal_id;
+      const bool fails = (starts >> i & 1) != 0;
+      if (fails) {
+        RestartWithoutMark(&state);
+      } else {
+        state.Restart(/*in_order=*/false);
+      }
+      const std::string journal_id = state.log().identity().journal_id;
+      if (fails) EXPECT_NE(journal_id, before);
+      const uint64_t begin = state.log().range().newest;
+      state.PushUnwritten({Reset()});
+      state.clock().Advance(EventLog::kPatience);
+      state.PushUnwritten({});
+      newest = state.log().range().newest;
+      ASSERT_GT(newest, begin);
+      for (uint64_t at = begin + 1; at <= newest; ++at) {
+        EXPECT_TRUE(given.emplace(journal_id, at).second) << starts << ": " << at;
+      }
+    }
+    state.Write();
+    EXPECT_EQ(state.log().range().durable, newest);
+    state.Restart(/*in_order=*/true);
+    EXPECT_EQ(state.log().range().newest, newest);
+  }
+}
+
+TEST(EventLog, AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEvents) {
   PumpedState state;
   state.PushEach("a", 2);
   state.Restart(/*in_order=*/true);
-  uint64_t newest = state.log().range().newest;
-  for (int i = 0; i < 4; ++i) {
-    if (i < 3) FailNextMark(state);
-    const uint64_t durable = state.log().range().durable;
-    state.clock().Advance(absl::Seconds(2));
-    state.Restart(/*in_order=*/false);
-    state.PushUnwritten({Reset()});
-    state.clock().Advance(EventLog::kPatience);
-    state.PushUnwritten({});
-    const std::vector<v1::Event> events = state.Events(durable + 1);
-    ASSERT_EQ(events.size(), 2u);
-    EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
-    EXPECT_EQ(events[0].missing().first(), durable + 1);
-    EXPECT_GE(events[0].missing().last(), newest);
-    EXPECT_GT(events[0].sequence(), newest);
-    newest = events[1].sequence();
-  }
+  RestartWithoutMark(&state);
+  EXPECT_NE(state.log().identity().journal_id, kJournal);
+  EXPECT_TRUE(absl::IsOutOfRange(state.log().Begin(AfterSequence{2, kJournal}).status()));
+  EXPECT_FALSE(state.log().TakeSaved().journal_is_new);
+  const std::string journal_id = state.log().identity().journal_id;
+  state.clock().Advance(absl::Seconds(1));
   state.Write();
-  EXPECT_EQ(state.log().range().durable, newest);
-  state.Restart(/*in_order=*/true);
-  EXPECT_EQ(state.log().range().newest, newest);
+  const std::vector<v1::Event> events = state.Events();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[2].gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
+  EXPECT_THAT(events[2].message(), HasSubstr("could be reserved"));
+  state.Restart(/*in_order=*/false);
+  EXPECT_EQ(state.log().identity().journal_id, journal_id) << "the mark was written meanwhile";
 }
 
 TEST(EventLog, AListingPassesOverAJumpOfTheSequences) {
   PumpedState state;
   state.PushEach("a", 2);
-  FailNextMark(state);
   state.Restart(/*in_order=*/false);
-  state.clock().Advance(EventLog::kPatience);
   state.PushEach("a", 2);
   for (const bool newest_first : {false, true}) {
     ListPosition position;

@@ -245,7 +245,7 @@ TEST(Journal, ALinkInItsPlaceIsNotFollowed) {
   const TemporaryDirectory directory;
   const std::string path = directory / "journal.db";
   std::filesystem::create_symlink(directory / "elsewhere", path);
-  EXPECT_FALSE(Journal::Open({.path = path}, {}, At(0)).ok());
+  EXPECT_FALSE(Journal::Open({.path = path}, At(0)).ok());
   EXPECT_FALSE(std::filesystem::exists(directory / "elsewhere"));
 }
 

@@ -141,13 +141,13 @@ TEST(PowerLoss, WhatAStartFindsIsNotLostAnyMore) {
   const TemporaryDirectory directory;
   const JournalOptions options{.path = directory / "journal.db"};
   // A daemon that is killed between the write and the sync of a commit closes nothing.
-  const auto killed = Journal::Open(options, {kJournal, 0}, At(0));
+  const auto killed = Journal::OpenLate(options, {kJournal, 0});
   ASSERT_TRUE(killed.ok()) << killed.status();
   const absl::Status commit =
       ExecuteSql(options.path,
                  "PRAGMA synchronous = OFF; INSERT INTO meta(key, value) VALUES('new', 'there')");
   ASSERT_TRUE(commit.ok()) << commit;
-  const auto started = Journal::Open(options, {}, At(0));
+  const auto started = Journal::Open(options, At(0));
   ASSERT_TRUE(started.ok()) << started.status();
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     const TemporaryDirectory after;

@@ -203,7 +203,7 @@ def one_intent_a_run(world):
 @promise("DeclareIntent", "PERMISSION_DENIED")
 @promise("WithdrawIntent", "PERMISSION_DENIED")
 @promise("ListStreams", "PERMISSION_DENIED")
-@promise("VmEventService", "11")
+@promise("VmEventService", "10")
 def roles(world):
     reader = world.path / "reader"
     world.start("--listen", f"unix:{world.socket},role=operator", "--listen",
@@ -461,7 +461,7 @@ def unavailable(world):
     world.refused("UNAVAILABLE", "GetServerInfo")
 
 
-@promise("VmEventService", "12", "13", "14")
+@promise("VmEventService", "11", "12", "13")
 def health(world):
     world.start()
     for service in ("", "vmeventd.v1.VmEventService", "journal", "sources"):

@@ -65,7 +65,6 @@ def no_intent_that_would_be_lost(world):
     assert world.get().state == pb.VM_STATE_RUNNING
 
 
-@promise("VmEventService", "10")
 @promise("WatchEvents", "UNAVAILABLE")
 def a_journal_that_cannot_be_opened(world):
     stream, qemu = world.follow()
@@ -87,10 +86,9 @@ def a_journal_that_cannot_be_opened(world):
     paused = live.wait_event("PAUSED")
     assert not paused.durable and paused.sequence > started.sequence
     journal.unlink()
-    journal.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     gap = live.wait("a GAP of the node comes",
                     lambda: next((e for e in live.events if not e.HasField("vm")), None))
-    assert gap.type == pb.EVENT_TYPE_GAP and "moved to" in gap.message, gap
+    assert gap.type == pb.EVENT_TYPE_GAP and gap.missing.last >= started.sequence, gap
     wait_until("the journal can be written", lambda: world.info().journal_writable)
     qemu.send(qmp("RESUME"))
     assert live.wait_event("RESUMED").durable

@@ -1,4 +1,4 @@
-#include "client/nats/server_address.h"
+#include "client/nats/connection.h"
 
 #include <string>
 #include <vector>

@@ -14,17 +14,45 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/text.h"
-#include "client/options/option_reader.h"
+#include "client/options/binding.h"
 
 namespace vmeventd::client {
 namespace {
 
-// Words of other programs, separated by blanks, and what they are here: a name, and behind a
-// semicolon more of a sentence.
+// Words of other programs, separated by blanks, and what they are here: of an alias the line that
+// they stand for, of a hint a name, and behind a semicolon more of a sentence.
 struct Words {
   absl::string_view scope;  // a command or an option; empty: any
   absl::string_view typed;
   absl::string_view answer;
+};
+
+// "get+vms" is two words.
+constexpr Words kCommandAliases[] = {
+    {"", "crashes", "events --type stopped --class crash --newest-first"},
+    {"", "tail", "events --last 10"},
+    {"", "list get+vms get+vm", "vms"},
+    {"", "log journal get+events get+event", "events"},
+    {"", "show inspect dominfo domstate describe+vm", "why"},
+    {"", "follow monitor", "watch"},
+    {"", "stats", "top"},
+};
+
+constexpr Words kOptionAliases[] = {
+    {"", "--no-color --no-colour", "--color never"},
+    {"", "--json", "-o json"},
+    {"", "--yaml", "-o yaml"},
+    {"", "--wide", "-o wide"},
+    {"events", "-w --watch", "--follow"},
+    {"events", "--tail --lines", "--last"},
+    {"events", "--reverse", "--newest-first"},
+    {"events", "-S", "--since"},
+    {"events", "-U", "--until"},
+    {"events", "-u", "--vm"},
+    {"events", "-A -a --all", ""},
+    {"watch", "-f --follow", ""},
+    {"vms", "-A --inactive", "--all"},
+    {"top", "-b --no-stream", "--once"},
 };
 
 constexpr absl::string_view kStopsNothing =
@@ -190,19 +218,20 @@ std::vector<std::string> OptionsOf(const CLI::App& app) {
   return names;
 }
 
-// The answer of the first row of that scope that has the word and that `fits`; empty: none.
+// The first row of that scope that has the word; null: none. A row without words has each.
 template <size_t kSize, typename Fits>
-absl::string_view Answer(const Words (&rows)[kSize], absl::string_view scope,
-                         absl::string_view typed, const Fits& fits) {
-  for (const Words& row : rows) {
+const Words* FindRow(const Words (&rows)[kSize], absl::string_view scope, absl::string_view typed,
+                     const Fits& fits) {
+  const auto found = absl::c_find_if(rows, [&](const Words& row) {
     const std::vector<absl::string_view> words = absl::StrSplit(row.typed, ' ');
-    const bool any_word = row.typed.empty();
-    if (row.scope == scope && fits(row.answer) &&
-        (any_word || absl::c_linear_search(words, typed))) {
-      return row.answer;
-    }
-  }
-  return "";
+    return row.scope == scope && fits(row.answer) &&
+           (row.typed.empty() || absl::c_linear_search(words, typed));
+  });
+  return found == std::end(rows) ? nullptr : found;
+}
+template <size_t kSize>
+const Words* FindRow(const Words (&rows)[kSize], absl::string_view scope, absl::string_view typed) {
+  return FindRow(rows, scope, typed, [](absl::string_view) { return true; });
 }
 
 // "--since is an option of watch and events".
@@ -234,27 +263,114 @@ std::string HintForOption(const CLI::App& command, absl::string_view typed) {
   };
   for (const absl::string_view scope :
        {absl::string_view(command.get_name()), absl::string_view()}) {
-    const absl::string_view answer = Answer(kOptionWords, scope, typed, fits);
-    if (!answer.empty()) return DidYouMean(answer);
+    if (const Words* row = FindRow(kOptionWords, scope, typed, fits))
+      return DidYouMean(row->answer);
   }
   if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
   // Every letter is near to every other.
   return typed.size() == 2 ? "" : DidYouMean(NearestName(typed, names));
 }
 
+// Returns whether the word after `word` is its value.
+bool TakesNext(const CLI::App& app, const CLI::App* command, const std::string& word) {
+  const auto takes = [&](const std::string& name) {
+    for (const CLI::App* one : {command, &app}) {
+      const CLI::Option* option = one == nullptr ? nullptr : one->get_option_no_throw(name);
+      if (option != nullptr) return option->get_expected_min() > 0;
+    }
+    return false;
+  };
+  if (absl::StartsWith(word, "--") || word.size() < 2 || word[0] != '-') return takes(word);
+  // The first letter that takes a value takes the rest of the word, if there is any.
+  for (size_t at = 1; at < word.size(); ++at) {
+    if (takes(absl::StrCat("-", word.substr(at, 1)))) return at + 1 == word.size();
+  }
+  return false;
+}
+
+void AppendWords(absl::string_view text, std::vector<std::string>* words) {
+  for (const absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    words->emplace_back(word);
+  }
+}
+
+const CLI::App* FindCommand(const CLI::App& app, const std::string& word) {
+  const auto found =
+      app.get_subcommands([&](const CLI::App* one) { return one->check_name(word); });
+  return found.empty() ? nullptr : found.front();
+}
+
+// Appends the option without its alias; returns whether the next argument is its value.
+bool AppendOption(const CLI::App& app, const CLI::App* command, const std::string& word,
+                  std::vector<std::string>* words) {
+  const std::string name = word.substr(0, word.find('='));
+  const Words* row = command == nullptr || command == &app
+                         ? nullptr
+                         : FindRow(kOptionAliases, command->get_name(), name);
+  if (row == nullptr) row = FindRow(kOptionAliases, "", name);
+  // "--tail=20" is "--last=20", and "--json=x" stays wrong.
+  if (row == nullptr || (name != word && absl::StrContains(row->answer, ' '))) {
+    words->push_back(word);
+  } else {
+    AppendWords(absl::StrCat(row->answer, word.substr(name.size())), words);
+    if (row->answer.empty()) return false;
+  }
+  return TakesNext(app, command, words->back());
+}
+
 }  // namespace
+
+std::vector<std::string> WithoutAliases(const CLI::App& app,
+                                        const std::vector<std::string>& arguments) {
+  std::vector<std::string> words;
+  const CLI::App* command = nullptr;
+  for (auto at = arguments.begin(); at != arguments.end(); ++at) {
+    if (*at == "--") {
+      words.insert(words.end(), at, arguments.end());
+      break;
+    }
+    if (absl::StartsWith(*at, "-")) {
+      const bool has_value = AppendOption(app, command, *at, &words);
+      if (has_value && at + 1 != arguments.end()) words.push_back(*++at);
+    } else if (command != nullptr) {
+      words.push_back(*at);
+      if (const CLI::App* action = FindCommand(*command, *at)) command = action;
+    } else {
+      const size_t begin = words.size();
+      const bool more = at + 1 != arguments.end();
+      const Words* row = FindRow(kCommandAliases, "", *at);
+      if (row == nullptr && more) {
+        row = FindRow(kCommandAliases, "", absl::StrCat(*at, "+", *(at + 1)));
+        if (row != nullptr) ++at;
+      }
+      if (row == nullptr) {
+        words.push_back(*at);
+      } else {
+        AppendWords(row->answer, &words);
+      }
+      const CLI::App* found = FindCommand(app, words[begin]);
+      command = found == nullptr ? &app : found;
+    }
+  }
+  return words;
+}
 
 std::string HintFor(const CLI::App& command, absl::string_view typed) {
   typed = typed.substr(0, typed.find('='));
   if (absl::StartsWith(typed, "-")) return HintForOption(command, typed);
   const bool in_program = command.get_parent() == nullptr;
   const absl::string_view scope = in_program ? "" : absl::string_view(command.get_name());
-  const auto fits = [](absl::string_view) { return true; };
-  const absl::string_view answer = Answer(kCommandWords, scope, typed, fits);
+  const Words* row = FindRow(kCommandWords, scope, typed);
   // Names the command itself after "get" and its like.
   const auto given = command.get_subcommands();
-  if (in_program && answer == "vms" && !given.empty()) return DidYouMean(given[0]->get_name());
-  if (!answer.empty()) return DidYouMean(answer);
+  if (in_program && row != nullptr && row->answer == "vms" && !given.empty()) {
+    return DidYouMean(given[0]->get_name());
+  }
+  if (row != nullptr) return DidYouMean(row->answer);
+  // No command has a digit, and most VMs have one.
+  if (in_program && given.empty() && absl::c_any_of(typed, absl::ascii_isdigit)) {
+    return DidYouMean(absl::StrCat("why ", typed));
+  }
   std::vector<std::string> names;
   for (const CLI::App* one : command.get_subcommands({})) names.push_back(one->get_name());
   return DidYouMean(NearestName(typed, names));
@@ -265,9 +381,7 @@ std::string HintForValue(const std::string& option, absl::string_view typed) {
   std::string word = absl::AsciiStrToLower(typed.substr(0, typed.find('=')));
   absl::c_replace_if(
       word, [](char c) { return c == '_' || c == ' '; }, '-');
-  const auto fits = [](absl::string_view) { return true; };
-  const absl::string_view answer = Answer(kValueWords, option, word, fits);
-  if (!answer.empty()) return DidYouMean(answer);
+  if (const Words* row = FindRow(kValueWords, option, word)) return DidYouMean(row->answer);
   const std::vector<std::string> values = ValuesOf(option);
   const std::string nearest =
       absl::c_linear_search(values, word) ? word : NearestName(word, values);
