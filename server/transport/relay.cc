@@ -216,6 +216,10 @@ struct Relay::Connection {
     }
     return own.Charge(size, counts, now);
   }
+  // Returns whether the client has sent more frames than its bytes let expect.
+  bool Floods(absl::Duration now) const {
+    return own.resets.Available(now) < 0 || own.control.Available(now) < 0;
+  }
   bool server_reads() const { return !discards && !server_hung_up && !server_ended; }
 
   // Receives epoll's events of one end.
@@ -361,6 +365,10 @@ void Relay::MoveIn(Connection* connection) {
       if (size > 0) TakeIn(connection, {buffer_.data(), static_cast<size_t>(size)});
       wait = connection->Spend(connection->client.received() - before, now());
       if (wait > absl::ZeroDuration()) Pause(connection, wait);
+      if (connection->Floods(now()) && connection->server_reads()) {
+        Breach(connection,
+               "it resets too many calls, or sends too many frames that ask for nothing");
+      }
     }
   }
   if (waiting.empty() && connection->read_at <= now() && !connection->client_ended &&

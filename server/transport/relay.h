@@ -63,7 +63,8 @@ class Wire {
 };
 
 // Limits of what all connections of a peer send together; each connection has half of them. Beyond
-// them the relay reads nothing until enough time has passed.
+// them the relay reads nothing until enough time has passed, and closes a connection with too many
+// resets or control frames of its own.
 struct RelayLimits {
   // Bytes. Clients need most of them for flow control: 26 bytes for each 16 KiB that they read, so
   // that a reader of 600 MB/s sends 1 MB/s. A connection's burst admits the largest request at
@@ -73,7 +74,7 @@ struct RelayLimits {
   TokenRate calls = {5'000, 1'000};
   // RST_STREAM: gRPC 1.51 spends far more on a call that is reset at once than the client.
   TokenRate resets = {200, 1'000};
-  TokenRate control = {5'000, 10'000};  // see ClientFrames::Counts
+  TokenRate control = {2'000, 2'000};  // see ClientFrames::Counts
   // Bytes that each connection may send whatever the others of its peer do.
   TokenRate always = {2 << 10, 1 << 10};
   // Time after which a client that reads nothing, while data waits for it, is disconnected.

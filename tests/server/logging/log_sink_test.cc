@@ -107,7 +107,7 @@ TEST_F(LogSinkTest, AStalledReaderBlocksNoCallerAndGetsAReportOfLostLines) {
   uint64_t reported = 0;
   size_t summaries = 0;
   for (const std::string& line : lines) {
-    if (line.find("its reader is too slow") == std::string::npos) continue;
+    if (line.find("the reader is too slow") == std::string::npos) continue;
     ++summaries;
     reported += std::stoull(line.substr(line.find("lines=") + 6));
   }

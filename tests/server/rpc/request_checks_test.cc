@@ -246,7 +246,7 @@ TEST(ParseMessage, ReportsMalformedMessages) {
   v1::GetVmRequest get;
   for (const char* bytes : {"\x0a\x05\xff", "\x0a", "\xff\xff\xff"}) {
     EXPECT_THAT(ParseMessage(Bytes(bytes), &get),
-                FailsAs(absl::IsInvalidArgument, "vmeventd.v1.GetVmRequest: malformed"));
+                FailsAs(absl::IsInvalidArgument, "vmeventd.v1.GetVmRequest: it is malformed"));
   }
   EXPECT_TRUE(ParseMessage(Bytes("\x0a\x02\xc3\xa4"), &get).ok());
   EXPECT_EQ(get.name(), "\u00e4");

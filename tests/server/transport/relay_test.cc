@@ -173,29 +173,37 @@ TEST_F(RelayTest, AClientThatSendsTooMuchWaits) {
   EXPECT_EQ(Receive(flood.client), 10) << "the other direction continues";
 }
 
-TEST_F(RelayTest, AClientThatCallsResetsOrPingsTooOftenWaits) {
-  constexpr TokenRate kTwentyAtOnce = {20, 40};  // of the connection
-  const std::pair<RelayLimits, std::string> cases[] = {
-      {{.calls = kTwentyAtOnce}, Frame(FrameType::kHeaders, 1, std::string(300, 'x'), 5)},
-      {{.resets = kTwentyAtOnce}, Frame(FrameType::kResetStream, 1, std::string(300, 'x'))},
-      {{.control = kTwentyAtOnce}, Frame(FrameType::kPing, 0, std::string(300, 'x'))}};
-  for (const auto& [limits, frame] : cases) {
-    Open(limits);
+TEST_F(RelayTest, AClientThatCallsTooOftenWaits) {
+  Open({.calls = {20, 40}});  // of the connection half of it
+  const Connected flood = Connect();
+  const std::string call = Frame(FrameType::kHeaders, 1, std::string(300, 'x'), 5);
+  size_t sent = 0;
+  for (int i = 0; i < 100; ++i) sent += SendBytes(flood.client, call);
+  const size_t piece = 4 << 10;
+  const size_t first = ReceiveAll(flood.server);
+  EXPECT_GE(first, 20 * call.size());
+  EXPECT_LE(first, 20 * call.size() + 2 * piece);
+  size_t came = first;
+  for (int i = 0; i < 100; ++i) {
+    clock_.Advance(absl::Milliseconds(100));
+    came += ReceiveAll(flood.server);
+  }
+  EXPECT_EQ(came, sent) << "nothing is lost";
+}
+
+TEST_F(RelayTest, AClientThatResetsOrPingsTooOftenIsDisconnected) {
+  uint64_t closed = 0;
+  for (const FrameType type : {FrameType::kResetStream, FrameType::kPing}) {
+    Open({.resets = {20, 40}, .control = {20, 40}});
     const Connected flood = Connect();
-    size_t sent = 0;
-    for (int i = 0; i < 100; ++i) sent += SendBytes(flood.client, frame);
-    const size_t piece = 4 << 10;
-    const size_t first = ReceiveAll(flood.server);
-    EXPECT_GE(first, 19 * frame.size());
-    EXPECT_LE(first, 20 * frame.size() + 2 * piece);
-    size_t came = first;
-    for (int i = 0; i < 100; ++i) {
-      clock_.Advance(absl::Milliseconds(100));
-      came += ReceiveAll(flood.server);
-    }
-    EXPECT_EQ(came, sent) << "nothing is lost";
+    const std::string frame = Frame(type, 1, std::string(300, 'x'));
+    for (int i = 0; i < 19; ++i) SendBytes(flood.client, frame);  // SETTINGS was one
+    EXPECT_EQ(ReceiveAll(flood.server), 19 * frame.size());
+    for (int i = 0; i < 10; ++i) SendBytes(flood.client, frame);
+    Turn();
+    EXPECT_EQ(ReceiveBytes(flood.client)[3], '\7');
+    EXPECT_EQ(refusals_.value(Refusal::kFrames), ++closed);
     relay_->CloseAll();
-    ended_.clear();
   }
 }
 

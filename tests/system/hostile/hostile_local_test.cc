@@ -263,36 +263,6 @@ TEST_P(HostileShutdownFileTest, ALinkIsNotFollowed) {
   EXPECT_EQ(fs::is_symlink(ShutdownFile()), user()) << "only the link itself is removed";
 }
 
-TEST_P(HostileShutdownFileTest, ADanglingLinkCreatesNothing) {
-  const auto shutdown = EndAfter([&] { fs::create_symlink(dir() / "new", ShutdownFile()); });
-  EXPECT_FALSE(shutdown.shutdown_file_written());
-  EXPECT_FALSE(Exists(dir() / "new"));
-}
-
-TEST_P(HostileShutdownFileTest, ADirectoryStays) {
-  const auto shutdown = EndAfter([&] {
-    fs::create_directory(ShutdownFile());
-    Touch(ShutdownFile() + "/file");
-  });
-  EXPECT_FALSE(shutdown.shutdown_file_written());
-  EXPECT_TRUE(Exists(ShutdownFile() + "/file"));
-}
-
-TEST_P(HostileShutdownFileTest, AFifoBlocksNothing) {
-  const auto shutdown = EndAfter([&] { ASSERT_EQ(mkfifo(ShutdownFile().c_str(), 0666), 0); });
-  EXPECT_FALSE(shutdown.shutdown_file_written());
-  EXPECT_EQ(fs::is_fifo(ShutdownFile()), user());
-}
-
-TEST_P(HostileShutdownFileTest, AHardLinkDoesNotAffectTheOtherFile) {
-  const auto shutdown = EndAfter([&] { fs::create_hard_link(Outside(), ShutdownFile()); });
-  EXPECT_EQ(shutdown.shutdown_file_written(), user());
-  EXPECT_EQ(Exists(ShutdownFile()), user());
-  if (user()) {
-    EXPECT_EQ(fs::file_size(ShutdownFile()), 0u) << "it is a separate file";
-  }
-}
-
 TEST_P(HostileShutdownFileTest, ADeviceIsNotOpened) {
   if (geteuid() != 0) GTEST_SKIP() << "only root makes device nodes";
   bool made = false;
