@@ -54,9 +54,9 @@ COPY client/python /src/client/python
 COPY proto /src/proto
 RUN apt-get -q update && \
     DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
-      protobuf-compiler protobuf-compiler-grpc python3-grpcio python3-kubernetes python3-protobuf && \
+      libprotobuf-dev protobuf-compiler protobuf-compiler-grpc python3-grpcio python3-kubernetes python3-protobuf && \
     /src/client/python/stubs.py /usr/lib/python3/dist-packages && \
-    apt-get -q -y purge protobuf-compiler protobuf-compiler-grpc && apt-get -q -y autoremove && apt-get clean && \
+    apt-get -q -y --auto-remove purge libprotobuf-dev protobuf-compiler protobuf-compiler-grpc && apt-get clean && \
     rm -rf /src /var/lib/apt/lists/*
 COPY deploy/hooks/kubevirt_vmeventd.py /usr/bin/
 ARG BASE

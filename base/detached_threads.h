@@ -13,10 +13,9 @@ namespace vmeventd {
 class DetachedThreads {
  public:
   // Starts at most `max_threads`, each when a job needs it. Each calls `begin` first, to name
-  // itself for example. Those without a job end, but for a few.
+  // itself for example, and ends when no job waits. Queued jobs run after the destructor as well,
+  // so a job may refer only to what it owns.
   DetachedThreads(int max_threads, std::function<void()> begin);
-  // Queued jobs still run, so a job may refer only to what it owns.
-  ~DetachedThreads();
   DetachedThreads(const DetachedThreads&) = delete;
   DetachedThreads& operator=(const DetachedThreads&) = delete;
 

@@ -1,8 +1,6 @@
 #pragma once
 
-#include <bitset>
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,45 +13,24 @@
 
 namespace vmeventd {
 
-// A shell pattern, ready to be asked often: * ? [set] [!set], of bytes. A bracket that never closes
-// stands for itself. Immutable; any thread.
-//
-// A match compares at most n * n / 4 + n bytes of a text of n bytes, whatever the pattern: each
-// part between two stars takes the first place where it fits, and is never tried again.
+// A shell pattern: * ? [set] [!set], of bytes. A bracket that never closes stands for itself.
+// Immutable; any thread.
 class Glob {
  public:
   explicit Glob(absl::string_view pattern);
 
-  // Returns whether `text` as a whole matches. Adds to `steps` the bytes that were compared, at
-  // least one.
-  bool Matches(absl::string_view text, size_t* steps) const;
+  // Returns whether `text` as a whole matches. Looks at (n + 1) * (m + 1) bytes at most, of a
+  // pattern of n and a text of m bytes, and adds their number to `steps`, for tests.
+  bool Matches(absl::string_view text, size_t* steps = nullptr) const;
   // Memory of the pattern, about.
-  size_t memory() const;
+  size_t memory() const { return sizeof(*this) + pattern_.capacity(); }
 
  private:
-  // One byte of text: that very byte, any one, or one of a set.
-  struct Element {
-    enum class Kind : uint8_t { kByte, kAny, kSet };
-    Kind kind;
-    uint8_t byte;  // kByte
-    uint16_t set;  // kSet: index in sets_
-  };
-  // Elements that stand side by side, between stars: [begin, end) of elements_.
-  struct Part {
-    uint16_t begin;
-    uint16_t end;
-    size_t size() const { return size_t{end} - begin; }
-  };
-  using Set = std::bitset<256>;
+  // Takes the element at `*at`, which is no star. Returns whether it stands for `c`.
+  bool TakeElement(size_t* at, char c) const;
 
-  // The length of the bracket expression at the start of `pattern`, whose set it adds; 0: it never
-  // closes.
-  size_t AddBracket(absl::string_view pattern);
-  bool Fits(const Part& part, absl::string_view text, size_t* steps) const;
-
-  std::vector<Element> elements_;
-  std::vector<Part> parts_;  // one more than there are stars; the first and last may be empty
-  std::vector<Set> sets_;
+  std::string pattern_;
+  size_t brackets_end_;  // behind the last "]"
 };
 
 inline constexpr size_t kMaxLabels = 16;  // limit per VM

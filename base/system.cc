@@ -11,9 +11,12 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <ctime>
 
+#include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 
 namespace vmeventd {
 namespace {
@@ -21,7 +24,22 @@ namespace {
 // 16 KiB hold any realistic entry of the databases; for a larger one the number is shown.
 constexpr size_t kEntryBytes = 16384;
 
+absl::Duration Read(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return absl::DurationFromTimespec(time);
+}
+
 }  // namespace
+
+Instant SystemClock::Now() const {
+  return {absl::UnixEpoch() + Read(CLOCK_REALTIME), Read(CLOCK_MONOTONIC)};
+}
+
+double RandomFraction() {
+  thread_local absl::BitGen generator;
+  return absl::Uniform(generator, 0.0, 1.0);
+}
 
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));

@@ -53,43 +53,6 @@ size_t Distance(absl::string_view a, absl::string_view b) {
 
 constexpr absl::Duration kDay = absl::Hours(24);
 
-struct Unit {
-  absl::string_view name;
-  absl::Duration length;
-};
-
-// The first match wins, so "ms" stands before "m".
-const Unit kUnits[] = {
-    {"ms", absl::Milliseconds(1)},
-    {"us", absl::Microseconds(1)},
-    {"ns", absl::Nanoseconds(1)},
-    {"w", 7 * kDay},
-    {"d", kDay},
-    {"h", absl::Hours(1)},
-    {"m", absl::Minutes(1)},
-    {"s", absl::Seconds(1)},
-};
-
-// Takes a number and its unit off the front of `text`.
-std::optional<absl::Duration> TakeTerm(absl::string_view* text) {
-  size_t digits = 0;
-  while (digits < text->size() &&
-         (absl::ascii_isdigit((*text)[digits]) || (*text)[digits] == '.')) {
-    ++digits;
-  }
-  const absl::string_view number = text->substr(0, digits);
-  text->remove_prefix(digits);
-  int64_t whole = 0;
-  double fraction = 0;
-  const bool is_whole = absl::SimpleAtoi(number, &whole);
-  if (!is_whole && !absl::SimpleAtod(number, &fraction)) return std::nullopt;
-  for (const Unit& unit : kUnits) {
-    if (!absl::ConsumePrefix(text, unit.name)) continue;
-    return is_whole ? whole * unit.length : fraction * unit.length;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 Utf8Character DecodeUtf8(absl::string_view text) {
@@ -156,14 +119,24 @@ std::string NearestName(absl::string_view typed, const std::vector<std::string>&
 
 std::optional<absl::Duration> ParseDuration(absl::string_view text) {
   absl::ConsumePrefix(&text, "+");
-  if (text.empty()) return std::nullopt;
-  absl::Duration sum;
-  while (!text.empty()) {
-    const std::optional<absl::Duration> term = TakeTerm(&text);
-    if (!term.has_value()) return std::nullopt;
-    sum += *term;
+  // Abseil's form, and weeks and days before it.
+  if (text.empty() || !absl::ascii_isalpha(static_cast<unsigned char>(text.back())) ||
+      text.find_first_not_of("0123456789.wdhmsun") != absl::string_view::npos) {
+    return std::nullopt;
   }
-  return sum;
+  absl::Duration sum;
+  while (true) {
+    const size_t at = text.find_first_of("wdhmsun");
+    if (text[at] != 'w' && text[at] != 'd') break;
+    double days = 0;
+    if (!absl::SimpleAtod(text.substr(0, at), &days)) return std::nullopt;
+    sum += days * (text[at] == 'w' ? 7 : 1) * kDay;
+    text.remove_prefix(at + 1);
+    if (text.empty()) return sum;
+  }
+  absl::Duration rest;
+  if (!absl::ParseDuration(text, &rest)) return std::nullopt;
+  return sum + rest;
 }
 
 std::string PrintDuration(absl::Duration duration) {

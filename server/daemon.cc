@@ -13,16 +13,14 @@
 #include "base/clock.h"
 #include "base/system.h"
 #include "server/handover.h"
-#include "server/host/directories.h"
-#include "server/host/node_id.h"
+#include "server/host/files.h"
 #include "server/host/privileges.h"
-#include "server/host/service_manager.h"
+#include "server/host/service.h"
 #include "server/transport/connection_acceptor.h"
 #include "spdlog/spdlog.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/last_words.h"
 
 namespace vmeventd {
 namespace {
@@ -353,8 +351,8 @@ void Daemon::RequestStop() {
 }
 
 void Daemon::Reload() {
-  // The service manager hears of a reload only between READY and STOPPING: a READY before the first
-  // scan, or after the stop began, would not be true.
+  // The service manager is notified of a reload only between READY and STOPPING: a READY before the
+  // first scan, or after the stop began, would not be true.
   bool ready = false;
   {
     const MutexLock lock(&mutex_);
@@ -382,7 +380,7 @@ void Daemon::Stop() {
   service_.SetWatcher(nullptr);  // refuses intents
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
-  // Nothing is read any more; each monitor keeps its QEMU's messages.
+  // Nothing is read any more; each monitor's socket holds its QEMU's messages.
   std::vector<HandedRun> handed;
   if (HasServiceManager()) handed = watcher_->HandOver();
   // The streams get what was observed last even while the disk hangs.
@@ -405,7 +403,7 @@ void Daemon::Stop() {
       {"the disk of the state directory does not answer; events that were published as not durable "
        "may be lost"});
   log_->Stop();
-  // Everything is in the journal now, and was sent or given up.
+  // Everything is in the journal now, and was sent or dropped.
   deadline.Enter({"a client holds its connection up", 0});
   server_->Shutdown(kShutdownTime / 2);
   hub_.Stop();

@@ -13,17 +13,16 @@
 #include "base/system.h"
 #include "server/access/refusals.h"
 #include "server/config/config.h"
+#include "server/config/tls_files.h"
 #include "server/eventlog/event_log.h"
 #include "server/handover.h"
-#include "server/host/service_manager.h"
-#include "server/host/watchdog.h"
-#include "server/logging/log_sink.h"
+#include "server/host/service.h"
+#include "server/logging/logging.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
 #include "server/rpc/vm_event_service.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
-#include "server/transport/tls_files.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
@@ -70,7 +69,7 @@ class Daemon {
   std::string StatusText() const;
   // Asks the watched threads to answer in their next turns.
   void AskThreads();
-  // Serves from the first scan on, and keeps the service manager informed, until RequestStop.
+  // Serves from the first scan on, and notifies the service manager, until RequestStop.
   void ServeUntilStop();
   void Stop();
 

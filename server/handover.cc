@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/system.h"
-#include "server/host/service_manager.h"
+#include "server/host/service.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

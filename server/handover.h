@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/system.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 

@@ -23,26 +23,14 @@
 #include "server/host/privileges.h"
 #include "server/logging/logging.h"
 #include "spdlog/spdlog.h"
-#include "watcher/signals/bpf_trace.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 
 namespace {
 
-// Continues `handed`, the trace of the previous daemon, or begins one. `*note` is for the log.
-absl::StatusOr<std::shared_ptr<SignalTrace>> BeginTrace(std::vector<UniqueFd> handed,
-                                                        std::string* note) {
-  if (!handed.empty()) {
-    absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::GoOn(std::move(handed));
-    if (trace.ok()) return *std::move(trace);
-    *note = absl::StrCat("who sent signals meanwhile is not known: ", trace.status().message());
-  }
-  absl::StatusOr<std::unique_ptr<BpfTrace>> trace = BpfTrace::Begin();
-  if (!trace.ok()) return trace.status();
-  return *std::move(trace);
-}
-
-// The error says why what is required cannot be had.
+// Resumes `handed`, the trace of the previous daemon, or begins one. `*note` is for the log. The
+// error is the reason why what is required cannot be had.
 absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vector<UniqueFd> handed,
                                                  std::string* note) {
   SignalTracing tracing;
@@ -51,7 +39,13 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vect
   } else if (!config.process_tracking) {
     tracing.problem = "--process-tracking is off";
   } else {
-    absl::StatusOr<std::shared_ptr<SignalTrace>> trace = BeginTrace(std::move(handed), note);
+    absl::StatusOr<std::unique_ptr<SignalTrace>> trace = absl::NotFoundError("");
+    if (!handed.empty()) {
+      trace = ResumeTrace(std::move(handed));
+      if (!trace.ok())
+        *note = absl::StrCat("who sent signals meanwhile is not known: ", trace.status().message());
+    }
+    if (!trace.ok()) trace = BeginTrace();
     if (trace.ok()) return SignalTracing{*std::move(trace)};
     tracing.problem = std::string(trace.status().message());
     if (config.signal_senders != SignalSenders::kAuto) {
@@ -115,10 +109,10 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   // An arena for each of gRPC's threads would cost more memory than the VMs do.
   mallopt(M_ARENA_MAX, 2);
   // Larger blocks go back to the kernel when they are freed. Without this, one long line from a
-  // hostile monitor makes glibc keep up to 64 MiB for the next.
+  // hostile monitor makes glibc hold up to 64 MiB for the next.
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
-  // Free memory at the end of an arena that it keeps. With glibc's 128 KiB a burst of events gives
-  // memory back and takes it again all the time, for a fifth of its processor time.
+  // Free memory at the end of an arena that glibc holds. With glibc's 128 KiB a burst of events
+  // gives memory back and takes it again all the time, for a fifth of its processor time.
   mallopt(M_TRIM_THRESHOLD, 1 << 20);
   // Debian's Abseil, built without NDEBUG, checks at each of gRPC's locks whether their order could
   // make a deadlock, and then ends the process.
@@ -133,7 +127,7 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   const sigset_t signals = WatchedSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  if (!dropped) spdlog::warn("the capabilities that are not needed cannot be given up");
+  if (!dropped) spdlog::warn("capabilities that are not needed cannot be dropped");
   const SystemClock clock;
   const Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
   if (!note.empty()) spdlog::warn("{}", note);

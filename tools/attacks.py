@@ -11,7 +11,7 @@ daemon died, grew by more than 64 MiB, did not answer a call, did not follow the
 calls within 100 ms. The times say as much about the machine: compare them with those of the attack "none", or let
 --any-time take them, as ./dev test does; --any-memory is for a sanitized daemon, which keeps what it frees.
 
-It needs openssl(1), and root for "shares", which connects as many users. The attacks go to loopback only.
+It needs openssl(1). The attacks go to loopback only.
 """
 
 import argparse
@@ -461,43 +461,11 @@ def monitors(target, number):
         thread.join()
 
 
-def shares(target, number):
-    """Every connection and call of every listener is taken: on the Unix socket by many users."""
-    held = []
-
-    def fill(connect, calls):
-        try:
-            connection = connect()
-            connection.sendall(PREFACE + frame(SETTINGS, 0, 0) + b"".join(
-                call(2 * i + 1, "/grpc.health.v1.Health/Watch") for i in range(calls)))
-            held.append(connection)
-        except OSError:
-            pass
-    for user in range(60):
-        os.setresuid(-1, 5000 + 100 * number + user, -1)
-        try:
-            for _ in range(20 if user < 4 else 3):
-                fill(target.unix, 50 if user < 4 else 2)
-        finally:
-            os.setresuid(-1, 0, -1)
-        for _ in range(20 if user < 4 else 3):
-            fill(lambda u=user: target.tcp(f"127.{1 + number}.{u}.9"), 50 if user < 4 else 2)
-    while True:  # what is held, is held
-        time.sleep(1)
-        for connection in list(held):
-            try:
-                drain(connection)
-            except OSError:
-                held.remove(connection)
-
-
 class Attack:
-    """`run` in as many processes; against TLS; needs_history: there is much to list. within_limits: it takes no more
-    than the limits give, whose memory counts."""
+    """`run` in as many processes; against TLS; needs_history: there is much to list."""
 
-    def __init__(self, run, processes=1, tls=False, needs_history=False, within_limits=False):
-        self.run, self.processes, self.tls = run, processes, tls
-        self.needs_history, self.within_limits = needs_history, within_limits
+    def __init__(self, run, processes=1, tls=False, needs_history=False):
+        self.run, self.processes, self.tls, self.needs_history = run, processes, tls, needs_history
 
 
 ATTACKS = {
@@ -530,7 +498,6 @@ ATTACKS = {
     "key-updates": Attack(s_client("-tls1_3", b"K\n"), 2, tls=True),
     "passed-descriptors": Attack(passed_descriptors, 2),
     "monitors": Attack(monitors, 2),
-    "shares": Attack(shares, 2, within_limits=True),
 }
 
 
@@ -546,8 +513,6 @@ class Daemon:
         command += [f"--watch={directory}/vms:*.qmp", f"--listen=unix:{self.target.socket}",
                     "--listen=127.0.0.1:0", f"--state-dir={directory}/state",
                     "--process-tracking=off"]  # one process has many VMs
-        if attack.within_limits:
-            command += ["--max-connections=200", "--max-streams=200"]
         if attack.tls:
             subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
                             "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
@@ -561,7 +526,6 @@ class Daemon:
             if self.process.poll() is not None or time.monotonic() > end:
                 sys.exit("vmeventd does not start: " + self.log.read_text())
             time.sleep(0.05)
-        self.target.socket.chmod(0o666)  # for the users of "shares"
         self.target.port = int(self.log.read_text().split("127.0.0.1:")[1].split(";")[0].split(",")[0])
         if attack.needs_history:
             self._speak()
@@ -639,14 +603,10 @@ def run(name, attack, options):
     attackers = [multiprocessing.Process(target=attack_forever, args=(attack, daemon.target, i, cuts), daemon=True)
                  for i in range(attack.processes)]
     try:
-        observers = [Observer(daemon.target.unix)]
-        if not attack.within_limits:  # TCP has no reserve: who is at the other end is not known
-            observers.append(Observer(lambda: daemon.target.serve("127.0.0.2")))
+        observers = [Observer(daemon.target.unix), Observer(lambda: daemon.target.serve("127.0.0.2"))]
         before = most = daemon.resident_kib()
         for process in attackers:
             process.start()
-        if attack.within_limits:
-            time.sleep(20)  # until all is taken
         for observer in observers:
             observer.start()
         end = time.monotonic() + options.seconds
@@ -668,7 +628,7 @@ def run(name, attack, options):
     times = [one for observer in observers for one in observer.times]
     failures = [text for observer in observers for text in observer.failures]
     late = sum(one > 0.1 for one in times)
-    grew = most - before > MOST_GROWTH_KIB and not attack.within_limits and not options.any_memory
+    grew = most - before > MOST_GROWTH_KIB and not options.any_memory
     slow = late > len(times) / 100 and not options.any_time
     held = not (died or failures or grew or slow) and follows is not None and times
     print(f"{name:24} {'ok    ' if held else 'FAILED'} memory +{(most - before) / 1024:5.1f} MiB; {len(times)} calls: "

@@ -32,7 +32,8 @@ echo "kube-apiserver: building"
 cd src/k8s.io/kubernetes
 export GOPATH=$work GO111MODULE=off GOCACHE=$work/cache CGO_ENABLED=0
 # The copy in the archive fails with this release's Go.
-cp -rLT /usr/share/gocode/src/github.com/modern-go/reflect2 vendor/github.com/modern-go/reflect2
+rm -r vendor/github.com/modern-go/reflect2
+cp -rL /usr/share/gocode/src/github.com/modern-go/reflect2 vendor/github.com/modern-go
 go build -o "$work/openapi-gen" ./vendor/k8s.io/kube-openapi/cmd/openapi-gen
 # The one generated source that the archive lacks.
 packages=$(grep -rl '+k8s:openapi-gen=' --include='*.go' pkg staging/src/k8s.io |

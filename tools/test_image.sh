@@ -21,6 +21,7 @@ work=$(cd "$4" && pwd)
 readonly root bin guest libvirt_cache work
 readonly base=localhost/vmeventd-base:latest image=localhost/vmeventd:latest
 readonly libvirt_image=localhost/vmeventd-libvirt:latest client_image=localhost/vmevents:latest
+readonly kubevirt_image=localhost/vmeventd-kubevirt:latest
 readonly max_base_age=7  # days
 export TMPDIR=$work/tmp
 
@@ -140,9 +141,11 @@ say "building the image"
 build_image --tag "$image"
 build_image --build-arg LIBVIRT=yes --tag "$libvirt_image"
 build_image --target client --tag "$client_image"
+build_image --target kubevirt --tag "$kubevirt_image"
 tidy_up
 say "testing the image"
 /usr/bin/python3 -B "$root/tests/system/image/image_test.py" \
   --storage "$work/storage" --runroot "$work/run" --driver "$driver" \
-  --image "$image" --libvirt-image "$libvirt_image" --client-image "$client_image" --sboms "$work" --base "$base" --bin "$bin" \
+  --image "$image" --libvirt-image "$libvirt_image" --client-image "$client_image" --kubevirt-image "$kubevirt_image" \
+  --sboms "$work" --base "$base" --bin "$bin" \
   --guest "$guest" --libvirt-cache "$libvirt_cache"

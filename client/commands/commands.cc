@@ -5,8 +5,10 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "base/uuid.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
@@ -209,10 +211,8 @@ grpc::Status ListPage(const CommandContext& context,
 template <typename Ask>
 grpc::Status AskByNameOrUuid(const std::string& name, const Ask& ask) {
   grpc::Status status = ask(/*by_uuid=*/false);
-  if (status.error_code() != grpc::StatusCode::NOT_FOUND || !ParseUuid(name)) return status;
-  grpc::Status by_uuid = ask(/*by_uuid=*/true);
-  // A daemon of an earlier version knows names alone.
-  return by_uuid.error_code() == grpc::StatusCode::INVALID_ARGUMENT ? status : by_uuid;
+  const bool unknown = status.error_code() == grpc::StatusCode::NOT_FOUND;
+  return unknown && ParseUuid(name) ? ask(/*by_uuid=*/true) : status;
 }
 
 grpc::Status GetVm(const CommandContext& context, const std::string& name,
@@ -227,25 +227,29 @@ grpc::Status GetVm(const CommandContext& context, const std::string& name,
   });
 }
 
-// Explains the failure of a call that names a VM. `known` completes the sentence, such as "is
-// known".
-Failure ExplainVmFailure(const std::string& vm_name, const std::string& run_id,
-                         absl::string_view known, absl::string_view list,
-                         const CommandContext& context, const grpc::Status& status) {
-  const std::string name = EscapeForTerminal(vm_name);
+// Explains why an intent could not be declared.
+Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContext& context,
+                        const grpc::Status& status) {
+  const std::string name = EscapeForTerminal(command.name);
+  const std::string message = EscapeForTerminal(status.error_message());
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     const std::string run =
-        run_id.empty() ? "" : absl::StrCat(" with the run \"", EscapeForTerminal(run_id), "\"");
+        command.run_id.empty()
+            ? ""
+            : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id), "\"");
     return {ExitCode::kNotFound,
-            absl::StrCat("no VM \"", name, "\"", run, " ", known, " to vmeventd at ",
-                         ToText(context.address), "; `", list, "` lists those that are")};
+            absl::StrCat("no VM \"", name, "\"", run, " runs, as known to vmeventd at ",
+                         ToText(context.address), "; `vmevents vms` lists those that are")};
   }
-  if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) {
+  if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION) {
+    return ExplainFailure(context.address, status);
+  }
+  if (absl::StrContains(message, "set run_id to")) {
     return {ExitCode::kFailed, absl::StrCat("the name \"", name, "\" stands for more than one VM: ",
-                                            EscapeForTerminal(status.error_message()),
-                                            "; choose one with --run RUN_ID")};
+                                            message, "; choose one with --run RUN_ID")};
   }
-  return ExplainFailure(context.address, status);
+  return {ExitCode::kFailed,
+          absl::StrCat("\"", name, "\": ", absl::StripPrefix(message, "vm_name: "))};
 }
 
 }  // namespace
@@ -375,10 +379,7 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
   if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) {
     return ExplainOpenIntent(command, context, status);
   }
-  if (!status.ok()) {
-    return ExplainVmFailure(command.name, command.run_id, "runs, as known", "vmevents vms", context,
-                            status);
-  }
+  if (!status.ok()) return ExplainNoIntent(command, context, status);
   return PrintText(context.formatter->FormatIntent(response.intent()), context.output);
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -200,5 +202,100 @@ std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfo
 // at or after `since` if that is set. Pure.
 std::vector<WatchStart> StartsOfLast(const std::vector<NodeEvents>& newest,
                                      std::optional<absl::Time> since, uint64_t last);
+
+struct WhyCommand {
+  v1::EventFilter filter;  // selects at least one VM; no types
+  bool markdown = false;   // for a ticket
+};
+
+// Collects the ends and the runs of VMs. A name has one story, wherever its runs were, unless
+// several VMs of that name live: then each of them has its own. Pure.
+class StoryCollector {
+ public:
+  explicit StoryCollector(absl::Time now) : now_(now) {}
+
+  // Takes each run that is known.
+  void AddRun(NodeVm run);
+  // Takes a STOPPED; others are left out. The newest comes first, or they come in any order.
+  void AddEnd(NodeEvent end);
+  // By name.
+  VmStories Take() const;
+
+ private:
+  struct Key {
+    std::string name, cluster, node, source;
+    auto operator<=>(const Key&) const = default;
+  };
+  VmStory* StoryOf(const v1::VmRef& vm, const MessageNode& node);
+
+  const absl::Time now_;
+  std::map<Key, VmStory> stories_;
+};
+
+// The failure of a list that ran: a name or a glob of the filter that no VM has and no event of the
+// journal names. `where` as of RunWhy().
+std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
+                                  ListSource* source);
+
+// The names of the filter that no story has, globs included.
+std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmStories& stories);
+
+// Prints the story of each VM. NOT_FOUND's code if a name has none; `where` completes "is known" of
+// that sentence, such as " in the fleet".
+std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where,
+                              ListSource* source, Formatter* formatter, Output* output,
+                              absl::Time now);
+
+// The facts that `vmevents top` shows of one node at one time.
+struct TopData {
+  absl::Time now;
+  v1::GetServerInfoResponse info;
+  std::map<v1::VmState, int> states;  // number of VMs in each state
+  int with_problems = 0;
+  int with_intents = 0;
+  absl::Duration window;       // the ends of so long are counted
+  NodeEvents ends;             // STOPPED events of the window, the newest first
+  bool more_ends = false;      // more ends exist than were read
+  absl::Duration answer_time;  // duration of one request to the server
+  std::string health;          // "SERVING", or what does not serve; empty: not asked
+  std::string failure;         // reason why this is no longer current; empty: it is
+};
+
+// The order of the ends: the newest first, or by name or class and then the newest first.
+enum class TopSort { kTime, kVm, kClass };
+
+struct TopStyle {
+  bool color = false;
+  absl::TimeZone zone;
+  size_t width = 80;
+  size_t height = 24;
+  TopSort sort = TopSort::kTime;
+  bool keys = false;  // the last line names the keys
+};
+
+// A screen of at most `height` lines of at most `width` columns. Pure.
+std::string TopFrame(const TopData& data, const TopStyle& style);
+
+// The longest time from QEMU's report of an end to its event; none: no end has a time of QEMU.
+std::optional<absl::Duration> LongestLag(const NodeEvents& ends);
+
+struct TopCommand {
+  absl::Duration interval = absl::Seconds(2);
+  absl::Duration window = absl::Minutes(15);
+  bool once = false;  // one frame, with the daemon's health
+};
+
+struct TopEnvironment {
+  bool live = false;  // draws until it is to quit; otherwise once
+  std::function<TopStyle()> style;
+  // Waits for so long at most; returns the key that ended the wait, or 0. Any key draws the same
+  // data again: t, v and c in another order; q ends it.
+  std::function<char(absl::Duration)> wait;
+  std::function<absl::Time()> now = absl::Now;
+};
+
+// Draws frames. A server that fails later is shown in the frame, and asked again.
+std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& context,
+                              const TopEnvironment& environment);
 
 }  // namespace vmeventd::client

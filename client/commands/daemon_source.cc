@@ -15,12 +15,6 @@
 #include "grpcpp/completion_queue.h"
 
 namespace vmeventd::client {
-namespace {
-
-constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
-constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
-
-}  // namespace
 
 WatchCursor::WatchCursor(WatchStart start) : start_(std::move(start)) {
   if (const auto* from = std::get_if<FromSequence>(&start_)) {
@@ -148,11 +142,12 @@ class DaemonSource::Stream {
 };
 
 DaemonSource::DaemonSource(WatchCommand command, Environment environment)
-    : command_(std::move(command)),
+    : ReconnectingSource(
+          {environment.stop, environment.note, environment.wait, environment.random}),
+      command_(std::move(command)),
       env_(std::move(environment)),
       pin_(env_.address, env_.resolve),
-      address_(env_.address),
-      backoff_(kFirstBackoff, kLongestBackoff) {
+      address_(env_.address) {
   const auto* from = std::get_if<FromSequence>(&command_.start);
   if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
 }
@@ -167,61 +162,31 @@ DaemonSource::DaemonSource(WatchCommand command, const ServerAddress& address, S
 
 DaemonSource::~DaemonSource() = default;
 
-Source::Item DaemonSource::Next(absl::Duration timeout) {
-  while (ready_.empty()) {
-    if (!ended_ && env_.stop->stopped()) Close(ExitCode::kOk);
-    if (ended_) return Ended{*ended_};
-    if (pause_ > absl::ZeroDuration()) {
-      const absl::Duration part = std::min(pause_, timeout);
-      if (env_.wait(part)) {
-        Close(ExitCode::kOk);
-        continue;
-      }
-      pause_ -= part;
-      timeout -= part;
-      if (pause_ > absl::ZeroDuration()) return Nothing{};
-    }
-    if (stream_ == nullptr) {
-      const std::optional<ExitCode> code = Open();
-      if (stream_ == nullptr) Close(code);
-    } else if (!Read(&timeout)) {
-      return Nothing{};
-    }
-  }
-  Item item = std::move(ready_.front());
-  ready_.pop_front();
-  return item;
-}
-
-void DaemonSource::Close(std::optional<ExitCode> code) {
-  stream_.reset();
-  ended_ = code;
-  if (!code && !std::exchange(retry_at_once_, false)) pause_ = backoff_.Next(env_.random());
-}
-
-std::optional<ExitCode> DaemonSource::Open() {
+bool DaemonSource::Open() {
   stream_established_ = opened_ = false;
+  stream_.reset();
   snapshot_.clear();
+  const auto unavailable = [this](const absl::Status& status) {
+    HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(status.message())});
+    return false;
+  };
   const absl::StatusOr<ServerAddress> address = pin_.Next();
   address_ = address.ok() ? *address : env_.address;
-  if (!address.ok()) {
-    return HandleServerEnd(
-        {grpc::StatusCode::UNAVAILABLE, std::string(address.status().message())});
-  }
+  if (!address.ok()) return unavailable(address.status());
   const auto channel = Connect(address_);
-  if (absl::IsUnavailable(channel.status())) {
-    return HandleServerEnd(
-        {grpc::StatusCode::UNAVAILABLE, std::string(channel.status().message())});
+  if (absl::IsUnavailable(channel.status())) return unavailable(channel.status());
+  if (!channel.ok()) {
+    HandleBadFiles(channel.status());
+    return false;
   }
-  if (!channel.ok()) return HandleBadFiles(channel.status());
   stub_ = v1::VmEventService::NewStub(*channel);
   if (NeedsServerInfo()) {
     v1::GetServerInfoResponse info;
-    const grpc::Status status = GetServerInfo(&info);
-    if (!status.ok()) return HandleNoAnswer(status);
-    bool follow = true;
-    const std::optional<ExitCode> code = HandleAnswer(info, &follow);
-    if (!follow) return code;
+    if (const grpc::Status status = GetServerInfo(&info); !status.ok()) {
+      HandleNoAnswer(status);
+      return false;
+    }
+    if (!HandleAnswer(info)) return false;
   }
   v1::WatchEventsRequest request;
   *request.mutable_filter() = command_.filter;
@@ -229,64 +194,54 @@ std::optional<ExitCode> DaemonSource::Open() {
   *request.mutable_progress_interval() = ToProto(kProgressInterval);
   cursor_->FillRequest(&request);
   silent_ = absl::ZeroDuration();
-  stream_ = std::make_unique<Stream>(stub_.get(), request, env_.stop->token());
-  return std::nullopt;
+  stream_ = std::make_unique<Stream>(stub_.get(), request, stop()->token());
+  return true;
 }
 
 bool DaemonSource::Read(absl::Duration* timeout) {
   const absl::Duration limit = std::min(*timeout, env_.silence_limit - silent_);
+  const bool is_timeout = limit == *timeout;
   const absl::Time before = env_.clock();
   const Stream::Step step = stream_->Wait(limit);
   const absl::Duration waited = env_.clock() - before;
-  const bool over = limit == *timeout;
   *timeout -= waited;
-  switch (step) {
-    case Stream::Step::kMessage:
-      silent_ = absl::ZeroDuration();
-      Handle(stream_->response());
-      return true;
-    case Stream::Step::kEnd:
-      Close(HandleServerEnd(stream_->Finish()));
-      return true;
-    case Stream::Step::kNothing:
-      break;
+  if (step == Stream::Step::kMessage) {
+    silent_ = absl::ZeroDuration();
+    Handle(stream_->response());
+    return true;
+  }
+  if (step == Stream::Step::kEnd) {
+    HandleServerEnd(stream_->Finish());
+    return true;
   }
   silent_ += waited;
-  if (silent_ < env_.silence_limit) return !over;
-  Close(HandleServerEnd(
-      {grpc::StatusCode::UNAVAILABLE,
-       absl::StrCat("nothing came for ", absl::FormatDuration(env_.silence_limit))}));
+  if (silent_ < env_.silence_limit) return !is_timeout;
+  stream_.reset();
+  HandleServerEnd({grpc::StatusCode::UNAVAILABLE,
+                   absl::StrCat("nothing came for ", absl::FormatDuration(env_.silence_limit))});
   return true;
 }
 
-void DaemonSource::NoteEstablished() {
-  stream_established_ = true;
-  ever_established_ = true;
-  backoff_.Reset();
-  last_reason_.clear();
-  if (std::exchange(loss_noted_, false)) {
-    env_.note(absl::StrCat("connected to vmeventd at ", ToText(address_), " again"));
-  }
-}
-
 void DaemonSource::Handle(v1::WatchEventsResponse* response) {
-  if (!stream_established_) NoteEstablished();
+  if (!std::exchange(stream_established_, true)) {
+    NoteEstablished(absl::StrCat("connected to vmeventd at ", ToText(address_), " again"));
+  }
   // VMs wait until all have arrived, so that a stream that breaks off in between shows none twice.
   for (v1::Vm& vm : *response->mutable_snapshot_vms()) snapshot_.push_back({std::move(vm)});
   if (response->has_snapshot_done()) {
     cursor_->OnSnapshotDone(response->snapshot_done());
-    ready_.emplace_back(std::exchange(snapshot_, {}));
+    Add(std::exchange(snapshot_, {}));
   }
   if (!opened_ && (!cursor_->AwaitsSnapshot() || response->events_size() > 0)) {
     opened_ = true;
-    ready_.emplace_back(Opened{});
+    Add(Opened{});
   }
   HandleEvents(response);
   if (response->has_progress()) HandleProgress(response->progress());
   // A Progress, and an event that was delivered before, move the position as well.
   if (!cursor_->position() || cursor_->position() == reported_) return;
   reported_ = cursor_->position();
-  ready_.emplace_back(ServerPosition{0, *reported_});
+  Add(ServerPosition{0, *reported_});
 }
 
 void DaemonSource::HandleEvents(v1::WatchEventsResponse* response) {
@@ -300,7 +255,7 @@ void DaemonSource::HandleEvents(v1::WatchEventsResponse* response) {
   }
   if (fresh.empty()) return;
   if (cursor_->position()) reported_ = fresh.back().resume_after.position;
-  ready_.emplace_back(std::move(fresh));
+  Add(std::move(fresh));
 }
 
 void DaemonSource::HandleProgress(const v1::Progress& progress) {
@@ -313,11 +268,11 @@ void DaemonSource::HandleProgress(const v1::Progress& progress) {
 
 void DaemonSource::NoteGap(const std::string& why, const std::optional<WatchPosition>& behind) {
   const std::string sentence = absl::StrCat("events may be missing: ", why);
-  env_.note(absl::StrCat("GAP: ", sentence));
+  Note(absl::StrCat("GAP: ", sentence));
   if (!command_.identify || !behind) return;
   MessageNode node = node_;
   node.journal_id = behind->journal_id;
-  ready_.emplace_back(MakeGap(std::move(node), *behind, sentence));
+  Add(MakeGap(std::move(node), *behind, sentence));
 }
 
 // Otherwise only a host needs the question which node answers: a socket's path belongs to one
@@ -329,40 +284,36 @@ bool DaemonSource::NeedsServerInfo() const {
 grpc::Status DaemonSource::GetServerInfo(v1::GetServerInfoResponse* info) {
   grpc::ClientContext call;
   SetRequestDeadline(&call);
-  const std::stop_callback on_stop(env_.stop->token(), [&call] { call.TryCancel(); });
+  const std::stop_callback on_stop(stop()->token(), [&call] { call.TryCancel(); });
   return stub_->GetServerInfo(&call, {}, info);
 }
 
-std::optional<ExitCode> DaemonSource::HandleNoAnswer(const grpc::Status& status) {
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && pin_.has_more()) {
-    retry_at_once_ = true;  // with the next address
-    return std::nullopt;
+void DaemonSource::HandleNoAnswer(const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE || !pin_.has_more()) {
+    return HandleServerEnd(status);
   }
-  return HandleServerEnd(status);
+  Close(std::nullopt, /*at_once=*/true);  // with the next address
 }
 
-// Sets `follow` to whether the server is the node of this watch.
-std::optional<ExitCode> DaemonSource::HandleAnswer(const v1::GetServerInfoResponse& info,
-                                                   bool* follow) {
+bool DaemonSource::HandleAnswer(const v1::GetServerInfoResponse& info) {
   if (command_.identify) node_ = {info.node(), "", info.journal_id()};
   const bool first = !pin_.node().has_value();
-  *follow = (cursor_ && address_.is_unix()) || pin_.OnAnswer(IdentityOf(info));
-  if (*follow) {
+  if ((cursor_ && address_.is_unix()) || pin_.OnAnswer(IdentityOf(info))) {
     if (first && pin_.is_ambiguous()) {
-      env_.note(absl::StrCat(env_.address.host, " has several addresses, and each node has its ",
-                             "own events: following only the node ", EscapeForTerminal(info.node()),
-                             " at ", ToText(address_)));
+      Note(absl::StrCat(env_.address.host, " has several addresses, and each node has its ",
+                        "own events: following only the node ", EscapeForTerminal(info.node()),
+                        " at ", ToText(address_)));
     }
     if (!cursor_) {
       FromSequence from = std::get<FromSequence>(command_.start);
       from.journal_id = info.journal_id();
       cursor_.emplace(std::move(from));
     }
-    return std::nullopt;
+    return true;
   }
   if (pin_.has_more()) {
-    retry_at_once_ = true;
-    return std::nullopt;
+    Close(std::nullopt, /*at_once=*/true);
+    return false;
   }
   const auto name = [](const NodeIdentity& node) {
     return absl::StrCat("the node ", EscapeForTerminal(node.node), " with the journal ",
@@ -370,31 +321,31 @@ std::optional<ExitCode> DaemonSource::HandleAnswer(const v1::GetServerInfoRespon
   };
   const std::string why = absl::StrCat(ToText(address_), " is ", name(IdentityOf(info)),
                                        " now; following ", name(*pin_.node()));
-  if (!command_.resume) {
-    env_.note(why);
-    return ExitCode::kFailed;
+  if (command_.resume) {
+    NoteLoss(absl::StrCat(why, " (waiting for that one)"));
+    Close(std::nullopt);
+  } else {
+    Note(why);
+    Close(ExitCode::kFailed);
   }
-  NoteOnce(absl::StrCat(why, " (waiting for that one)"));
-  return std::nullopt;
+  return false;
 }
 
-std::optional<ExitCode> DaemonSource::HandleServerEnd(const grpc::Status& status) {
-  if (env_.stop->stopped()) return ExitCode::kOk;
+void DaemonSource::HandleServerEnd(const grpc::Status& status) {
+  if (stopped()) return Close(ExitCode::kOk);
   if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE && command_.resume) {
-    HandleOutOfRange(status);
-    return std::nullopt;
+    return HandleOutOfRange(status);
   }
   if (MayRetry(status.error_code())) {
     NoteRetry(status);
-    return std::nullopt;
+    return Close(std::nullopt);
   }
-  if (status.ok()) {
-    env_.note(absl::StrCat("vmeventd at ", ToText(address_), " ended the stream"));
-    return ExitCode::kFailed;
-  }
-  const Failure failure = Explain(status);
-  env_.note(failure.sentence);
-  return failure.code;
+  const Failure failure =
+      status.ok() ? Failure{ExitCode::kFailed,
+                            absl::StrCat("vmeventd at ", ToText(address_), " ended the stream")}
+                  : Explain(status);
+  Note(failure.sentence);
+  Close(failure.code);
 }
 
 Failure DaemonSource::Explain(const grpc::Status& status) const {
@@ -404,52 +355,45 @@ Failure DaemonSource::Explain(const grpc::Status& status) const {
 }
 
 bool DaemonSource::MayRetry(grpc::StatusCode code) const {
-  if (ever_established_) return command_.resume && IsWorthRetrying(code);
+  if (ever_established()) return command_.resume && IsWorthRetrying(code);
   // A server that has no capacity for another stream now will have some later.
   if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return command_.resume;
   return command_.wait && code == grpc::StatusCode::UNAVAILABLE;
 }
 
-// Reports why there is no stream now: once, and again if the reason changes.
+// Reports why there is no stream now.
 void DaemonSource::NoteRetry(const grpc::Status& status) {
   if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
-    NoteOnce(absl::StrCat(Explain(status).sentence, " (trying again)"));
-  } else if (!ever_established_) {
-    NoteOnce(absl::StrCat(Explain(status).sentence, " (waiting)"));
-  } else if (!loss_noted_) {
-    NoteOnce(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
+    NoteLoss(absl::StrCat(Explain(status).sentence, " (trying again)"));
+  } else if (!ever_established()) {
+    NoteLoss(absl::StrCat(Explain(status).sentence, " (waiting)"));
+  } else if (!is_loss_noted()) {
+    NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
   } else if (address_.tls && absl::StrContains(status.error_message(), "andshake")) {
     // gRPC's words: the daemon may be back while its certificate is still wrong.
-    NoteOnce(absl::StrCat(Explain(status).sentence, " (trying again)"));
+    NoteLoss(absl::StrCat(Explain(status).sentence, " (trying again)"));
   }
-}
-
-void DaemonSource::NoteOnce(const std::string& why) {
-  loss_noted_ = true;
-  if (why == last_reason_) return;
-  last_reason_ = why;
-  env_.note(why);
 }
 
 // The user must correct the files at the start; later they may be in the middle of a replacement.
-std::optional<ExitCode> DaemonSource::HandleBadFiles(const absl::Status& status) {
+void DaemonSource::HandleBadFiles(const absl::Status& status) {
   const Failure failure = ExplainNoChannel(address_, status);
-  if (ever_established_ && command_.resume) {
-    NoteOnce(absl::StrCat(failure.sentence, " (trying again)"));
-    return std::nullopt;
+  if (ever_established() && command_.resume) {
+    NoteLoss(absl::StrCat(failure.sentence, " (trying again)"));
+    return Close(std::nullopt);
   }
-  env_.note(failure.sentence);
-  return failure.code;
+  Note(failure.sentence);
+  Close(failure.code);
 }
 
 void DaemonSource::HandleOutOfRange(const grpc::Status& status) {
   const std::optional<WatchPosition> before = cursor_->position();
-  if (!cursor_->OnOutOfRange()) return;
+  if (!cursor_->OnOutOfRange()) return Close(std::nullopt);
   NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()),
                        "; continuing with the oldest event that vmeventd at ", ToText(address_),
                        " retains"),
           before);
-  retry_at_once_ = true;
+  Close(std::nullopt, /*at_once=*/true);
 }
 
 }  // namespace vmeventd::client

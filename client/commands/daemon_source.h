@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -69,7 +68,7 @@ class WatchCursor {
 
 // Watches one daemon. If the address has several nodes, it follows the first that answers. One
 // thread.
-class DaemonSource : public Source {
+class DaemonSource : public ReconnectingSource {
  public:
   // The progress interval that each stream requests.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
@@ -95,35 +94,28 @@ class DaemonSource : public Source {
                PrintSentence note);
   ~DaemonSource() override;
 
-  Item Next(absl::Duration timeout) override;
-
  private:
   class Stream;
 
-  // Sets `stream_`, or returns as HandleServerEnd().
-  std::optional<ExitCode> Open();
-  std::optional<ExitCode> HandleNoAnswer(const grpc::Status& status);
-  std::optional<ExitCode> HandleAnswer(const v1::GetServerInfoResponse& info, bool* follow);
+  bool Open() override;
+  bool Read(absl::Duration* timeout) override;
+  void HandleNoAnswer(const grpc::Status& status);
+  // Returns whether the server is the node of this watch.
+  bool HandleAnswer(const v1::GetServerInfoResponse& info);
   bool NeedsServerInfo() const;
   grpc::Status GetServerInfo(v1::GetServerInfoResponse* info);
-  // Reads the stream for `timeout`, of which it takes what was used. False: nothing came.
-  bool Read(absl::Duration* timeout);
   void Handle(v1::WatchEventsResponse* response);
   void HandleEvents(v1::WatchEventsResponse* response);
   void HandleProgress(const v1::Progress& progress);
 
   void NoteGap(const std::string& why, const std::optional<WatchPosition>& behind);
-  // Returns the code of a failure that cannot be retried.
-  std::optional<ExitCode> HandleServerEnd(const grpc::Status& status);
+  // Each closes the connection, if there is one.
+  void HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
-  std::optional<ExitCode> HandleBadFiles(const absl::Status& status);
-  // There is no stream: ends the watch, or begins the pause before the next attempt.
-  void Close(std::optional<ExitCode> code);
+  void HandleBadFiles(const absl::Status& status);
   Failure Explain(const grpc::Status& status) const;
   bool MayRetry(grpc::StatusCode code) const;
   void NoteRetry(const grpc::Status& status);
-  void NoteOnce(const std::string& why);
-  void NoteEstablished();
 
   const WatchCommand command_;
   const Environment env_;
@@ -132,20 +124,12 @@ class DaemonSource : public Source {
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::unique_ptr<Stream> stream_;
   absl::Duration silent_;                  // of the stream, while it was read
-  absl::Duration pause_;                   // rest of the pause before the next attempt
-  std::deque<Item> ready_;                 // the next items
-  std::optional<ExitCode> ended_;          // of the last item
   std::optional<WatchCursor> cursor_;      // unset until the journal of --from SEQ is known
   NodeVms snapshot_;                       // the received part of an incomplete one
   std::optional<WatchPosition> reported_;  // the latest in an item
-  Backoff backoff_;
-  bool ever_established_ = false;
-  bool stream_established_ = false;  // the present stream has sent something
-  bool opened_ = false;              // its Opened is among the items
-  bool loss_noted_ = false;
-  std::string last_reason_;  // last noted, since the last stream
-  MessageNode node_;         // the present server's, for `identify`
-  bool retry_at_once_ = false;
+  bool stream_established_ = false;        // the present stream has sent something
+  bool opened_ = false;                    // its Opened is among the items
+  MessageNode node_;                       // the present server's, for `identify`
 };
 
 }  // namespace vmeventd::client

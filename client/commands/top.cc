@@ -1,5 +1,3 @@
-#include "client/commands/top.h"
-
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -7,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/commands/commands.h"
 #include "client/connect/connection.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"

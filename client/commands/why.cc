@@ -1,5 +1,3 @@
-#include "client/commands/why.h"
-
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
+#include "client/commands/commands.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -85,8 +84,7 @@ std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmSto
   for (const std::string& name : filter.vm_names()) {
     const Glob glob(name);
     const bool known = std::any_of(stories.begin(), stories.end(), [&](const VmStory& story) {
-      size_t steps = 0;
-      return story.name == name || glob.Matches(story.name, &steps) ||
+      return story.name == name || glob.Matches(story.name) ||
              (story.vm && ParseUuid(name) &&
               ParseUuid(name) == ParseUuid(story.vm->vm.ref().uuid()));
     });

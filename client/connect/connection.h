@@ -96,6 +96,18 @@ class NodePin {
 // The deadline of a unary request.
 constexpr absl::Duration kRequestTimeout = absl::Seconds(30);
 
+// The contents of the files of TlsOptions, in PEM.
+struct TlsMaterial {
+  std::string ca;
+  std::string certificate;  // includes its intermediates; empty: none
+  std::string key;          // empty: none
+};
+
+// Reads and checks the files, so that faults which gRPC reports only as a failed handshake are
+// found here. FAILED_PRECONDITION: a sentence, safe for a terminal, with the option, the file, the
+// fault and the fix. Does not check validity dates or trust; the handshake does.
+absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options);
+
 // Opens a new connection. It connects with its first request, which fails with UNAVAILABLE if that
 // does not succeed at once: the caller decides whether to wait. A silent connection is detected
 // within 40 s. Reads the TLS files now; a new connection uses their new contents.

@@ -1,36 +1,124 @@
 #include "client/consume/delivery.h"
 
-#include <algorithm>
-#include <cstddef>
-#include <map>
+#include <fcntl.h>
+#include <sys/file.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/output/output.h"
+#include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
 
-NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why) {
-  v1::Event event;
-  event.set_type(v1::EVENT_TYPE_GAP);
-  event.set_gap_reason(v1::GAP_REASON_POSITION_LOST);
-  *event.mutable_observe_time() = ToProto(absl::Now());
-  event.mutable_missing()->set_first(behind.sequence + 1);
-  event.set_message(why);
-  return {{std::move(event), std::move(node), {0, behind}}};
+namespace {
+
+constexpr size_t kMaxBytes = 1 << 20;
+constexpr int kVersion = 1;
+
+using Positions = std::map<std::string, WatchPosition>;
+
+// The positions, or why the content is not a cursor.
+absl::StatusOr<Positions> Parse(const std::string& content) {
+  const auto wrong = [](absl::string_view what) { return absl::FailedPreconditionError(what); };
+  if (content.empty()) return wrong("is empty");
+  try {
+    const nlohmann::json json = nlohmann::json::parse(content);
+    if (json.at("vmevents_cursor") != kVersion) return wrong("is of a later version of vmevents");
+    Positions positions;
+    for (const nlohmann::json& entry : json.at("positions")) {
+      WatchPosition position{0, entry.at("journal_id").get<std::string>()};
+      const auto sequence = entry.at("sequence").get<std::string>();
+      const auto time = entry.value("message_time", std::string());
+      std::string ignored;
+      if (position.journal_id.empty() || !absl::SimpleAtoi(sequence, &position.sequence) ||
+          (!time.empty() &&
+           !absl::ParseTime(absl::RFC3339_full, time, &position.message_time, &ignored))) {
+        return wrong(absl::StrCat("has a wrong position: ", EscapeForTerminal(entry.dump())));
+      }
+      positions[entry.at("server").get<std::string>()] = std::move(position);
+    }
+    return positions;
+  } catch (const nlohmann::json::exception& error) {
+    return wrong(absl::StrCat("is no cursor of vmevents (", EscapeForTerminal(error.what()), ")"));
+  }
 }
 
-ExitCode Source::Run(WatchSink* sink) {
-  for (bool wanted = true; wanted;) {
-    Item item = Next(absl::InfiniteDuration());
-    if (const auto* ended = std::get_if<Ended>(&item)) return ended->code;
-    if (std::holds_alternative<Opened>(item)) wanted = sink->OnOpen();
-    if (const auto* vms = std::get_if<NodeVms>(&item)) wanted = sink->OnVms(*vms);
-    if (auto* events = std::get_if<NodeEvents>(&item)) wanted = sink->OnEvents(std::move(*events));
-    if (const auto* position = std::get_if<ServerPosition>(&item)) {
-      wanted = sink->OnPosition(*position);
+std::string Print(const Positions& positions) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const auto& [server, position] : positions) {
+    nlohmann::ordered_json entry = {{"server", server},
+                                    {"journal_id", position.journal_id},
+                                    {"sequence", absl::StrCat(position.sequence)}};
+    if (position.message_time != absl::InfinitePast()) {
+      entry["message_time"] =
+          absl::FormatTime(absl::RFC3339_full, position.message_time, absl::UTCTimeZone());
     }
+    list.push_back(std::move(entry));
   }
-  return ExitCode::kOk;
+  const nlohmann::ordered_json json = {{"vmevents_cursor", kVersion}, {"positions", list}};
+  return absl::StrCat(json.dump(), "\n");
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_use) {
+  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (lock.valid() && flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  if (lock.valid() && errno == EWOULDBLOCK) return absl::FailedPreconditionError(in_use);
+  return absl::UnavailableError(
+      absl::StrCat("cannot lock ", EscapeForTerminal(path), ": ", strerror(errno)));
+}
+
+absl::StatusOr<std::unique_ptr<CursorFile>> CursorFile::Open(
+    std::string path, const std::vector<std::string>& servers) {
+  auto file = absl::WrapUnique(new CursorFile(std::move(path)));
+  const size_t name = file->path_.rfind('/') + 1;  // 0 without a slash
+  absl::StatusOr<UniqueFd> lock = LockFile(
+      absl::StrCat(file->path_.substr(0, name), ".", file->path_.substr(name), ".lock"),
+      absl::StrCat("another vmevents uses the cursor file ", EscapeForTerminal(file->path_),
+                   "; end that one, or give this one a file of its own"));
+  if (!lock.ok()) return lock.status();
+  file->lock_ = *std::move(lock);
+  const absl::StatusOr<std::string> content = ReadPlainFile(file->path_, kMaxBytes);
+  if (absl::IsNotFound(content.status())) return file;
+  if (!content.ok()) return content.status();
+  absl::StatusOr<Positions> positions = Parse(*content);
+  if (!positions.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(EscapeForTerminal(file->path_), " is not a cursor of vmevents: it ",
+                     positions.status().message(), "; remove it, or name another file"));
+  }
+  if (servers.size() == 1 && positions->size() == 1) {
+    file->positions_[servers.front()] = positions->begin()->second;
+  } else {
+    file->positions_ = *std::move(positions);
+  }
+  return file;
+}
+
+std::optional<WatchPosition> CursorFile::Find(const std::string& server) const {
+  const auto found = positions_.find(server);
+  if (found == positions_.end()) return std::nullopt;
+  return found->second;
+}
+
+absl::Status CursorFile::Save(const std::string& server, const WatchPosition& position) {
+  const auto found = positions_.find(server);
+  if (found != positions_.end() && found->second == position) return absl::OkStatus();
+  positions_[server] = position;
+  return WriteFileAtomically(path_, Print(positions_));
 }
 
 void Delivery::CutOff(NodeEvents* events) {
@@ -45,7 +133,7 @@ void Delivery::CutOff(NodeEvents* events) {
 bool Delivery::OnEvents(NodeEvents events) {
   if (options_.count) CutOff(&events);
   bool wanted = OnOpen();
-  const size_t together = one_by_one() ? 1 : std::max<size_t>(events.size(), 1);
+  const size_t together = options_.consumer->one_by_one() ? 1 : std::max<size_t>(events.size(), 1);
   for (size_t at = 0; wanted && at < events.size(); at += together) {
     wanted = Consume(Formatter::Events(events).subspan(at, together));
   }
@@ -70,7 +158,7 @@ ExitCode Delivery::CodeOf(ExitCode code, const PrintSentence& note) const {
     note(std::string(status_.message()));
     return ExitCode::kFailed;
   }
-  if (reached()) return ExitCode::kOk;
+  if (reached() && status_.ok()) return ExitCode::kOk;
   return code == ExitCode::kOk && options_.count ? ExitCode::kInterrupted : code;
 }
 

@@ -4,6 +4,7 @@
 #include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,7 +14,6 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
-#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -69,23 +69,6 @@ std::vector<char*> Pointers(std::vector<std::string>* texts) {
   for (std::string& text : *texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
-}
-
-// Waits for the end of the child, and leaves its status for waitpid(), so that its id is not reused
-// meanwhile. A suspended command would hold up all events without a word.
-void FollowChild(pid_t pid, const PrintSentence& note) {
-  const auto id = static_cast<id_t>(pid);
-  while (true) {
-    siginfo_t change{};
-    if (waitid(P_PID, id, &change, WEXITED | WSTOPPED | WNOWAIT) != 0) {
-      if (errno == EINTR) continue;
-      return;
-    }
-    if (change.si_code != CLD_STOPPED) return;
-    waitid(P_PID, id, &change, WSTOPPED | WNOHANG);  // takes this change
-    note(absl::StrCat("the command (pid ", pid, ") is suspended by ", SignalName(change.si_status),
-                      ", and the events wait; `kill -CONT ", pid, "` continues it"));
-  }
 }
 
 // Waits until `ended` is readable; true: or until `event` is or `limit` is over.
@@ -175,12 +158,11 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
 }
 
 absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
-                            const PrintSentence& note, absl::Duration grace) {
+                            absl::Duration grace) {
   const absl::StatusOr<UniqueFd> input = FileWith(call.input);
   if (!input.ok()) return input.status();
   const UniqueFd stopped(eventfd(0, EFD_CLOEXEC));
-  const UniqueFd ended(eventfd(0, EFD_CLOEXEC));
-  if (!stopped.valid() || !ended.valid()) return CannotRun("eventfd", errno);
+  if (!stopped.valid()) return CannotRun("eventfd", errno);
   // vmevents blocks the signals that end it and ignores SIGPIPE; a command expects neither.
   // A session of its own: Ctrl-C reaches vmevents alone, which then ends all that the shell
   // started; and a command that asks the terminal gets an error, where a group in the background
@@ -189,20 +171,17 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
       SpawnShell(call.command, input->get(), call.variables,
                  POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID, {SIGPIPE});
   if (!pid.ok()) return pid.status();
-  std::thread follower([&] {
-    FollowChild(*pid, note);
-    WakeEvent(ended.get());
-  });
+  const UniqueFd ended(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));
   const std::stop_callback on_stop(stop, [&stopped] { WakeEvent(stopped.get()); });
   bool was_stopped = false;
-  if (WaitForEnd(ended.get(), stopped.get(), absl::InfiniteDuration())) {
+  // Without the descriptor the command is waited for, and no stop ends it.
+  if (ended.valid() && WaitForEnd(ended.get(), stopped.get(), absl::InfiniteDuration())) {
     was_stopped = true;
     kill(-*pid, SIGTERM);
     kill(-*pid, SIGCONT);  // a suspended process could not act on it
     // poll() ignores a descriptor of -1.
     if (WaitForEnd(ended.get(), -1, grace)) kill(-*pid, SIGKILL);
   }
-  follower.join();
   int status = 0;
   while (waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
   }

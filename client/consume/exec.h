@@ -42,11 +42,11 @@ struct CommandCall {
 };
 
 // Runs the command in a session of its own, without a terminal, and returns when it has ended. A
-// stop sends SIGTERM to the group, and SIGKILL after `grace`. `note` gets a sentence each time that
-// a signal has suspended the command, on another thread. ABORTED: it failed; the message completes
-// "the command ..." with how. CANCELLED: it was stopped. UNAVAILABLE: it could not be started.
+// stop sends SIGTERM to the group, and SIGKILL after `grace`. ABORTED: it failed; the message
+// completes "the command ..." with how. CANCELLED: it was stopped. UNAVAILABLE: it could not be
+// started.
 absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
-                            const PrintSentence& note, absl::Duration grace = absl::Seconds(5));
+                            absl::Duration grace = absl::Seconds(5));
 
 // Handling of an event whose command failed.
 enum class OnFailure {

@@ -1,11 +1,18 @@
 #pragma once
 
+#include <deque>
+#include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 
 #include "absl/time/time.h"
+#include "base/clock.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/output/node_event.h"
+#include "client/output/output.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // What a watch reads: one daemon, several, or a fleet, as one iterator.
@@ -39,36 +46,24 @@ struct WatchCommand {
 // no end. The position does not move.
 NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
 
-// Takes what a WatchSource delivers, on the source's thread. Each call returns when the source may
-// continue; false: the watch ends.
+// Takes the items of a source. Each call returns when the source may continue; false: the watch
+// ends.
 class WatchSink {
  public:
   virtual ~WatchSink() = default;
 
-  // A stream is open; with a snapshot, after its VMs.
   virtual bool OnOpen() = 0;
-  // A complete snapshot.
   virtual bool OnVms(const NodeVms& vms) = 0;
   virtual bool OnEvents(NodeEvents events) = 0;
-  // Called when everything up to this position has been delivered.
   virtual bool OnPosition(const ServerPosition& position) = 0;
-  // Returns whether to deliver few events at a time, because each takes long.
-  virtual bool one_by_one() const = 0;
 };
 
-class WatchSource {
+// Events as they happen, over as many connections as needed: it continues behind its position, and
+// reports a gap by itself. One thread.
+class Source {
  public:
-  virtual ~WatchSource() = default;
+  virtual ~Source() = default;
 
-  // Blocks its thread. Returns kOk when it was stopped or the sink ended the watch. Otherwise
-  // returns the code of a failure that cannot be retried, after a note about it.
-  virtual ExitCode Run(WatchSink* sink) = 0;
-};
-
-// Events as they happen, over as many connections as needed: it reconnects, continues behind its
-// position, and reports a gap by itself. One thread.
-class Source : public WatchSource {
- public:
   // Nothing came within the timeout.
   struct Nothing {};
   // A stream is open; with a snapshot, after its VMs.
@@ -85,8 +80,62 @@ class Source : public WatchSource {
   // Waits for so long for the next item; an attempt to connect may take longer.
   virtual Item Next(absl::Duration timeout) = 0;
 
-  // Passes each item to the sink.
-  ExitCode Run(WatchSink* sink) final;
+  // Passes each item to the sink, until one of them ends it. Returns the code of Ended.
+  ExitCode Run(WatchSink* sink);
+};
+
+// A source that connects again after a loss, with growing pauses, and reports each loss once.
+class ReconnectingSource : public Source {
+ public:
+  // The dependencies. All must outlive the source.
+  struct Environment {
+    StopSource* stop = nullptr;
+    PrintSentence note;
+    // Waits before the next attempt; returns whether to stop instead.
+    std::function<bool(absl::Duration)> wait;
+    // A number in [0, 1) for the random part of a pause.
+    std::function<double()> random = RandomFraction;
+  };
+
+  Item Next(absl::Duration timeout) final;
+
+ protected:
+  explicit ReconnectingSource(Environment environment);
+
+  // Connects: true, or calls Close().
+  virtual bool Open() = 0;
+  // Reads for `timeout`, of which it takes what was used: Add()s items, or calls Close(). False:
+  // the time is over.
+  virtual bool Read(absl::Duration* timeout) = 0;
+
+  void Add(Item item) { ready_.push_back(std::move(item)); }
+  // There is no connection: ends with the code of a failure that cannot be retried; otherwise
+  // connects again, after a pause unless `at_once`.
+  void Close(std::optional<ExitCode> code, bool at_once = false);
+  bool stopped() const { return stop_->stopped(); }
+  StopSource* stop() const { return stop_; }
+
+  void Note(const std::string& sentence) const { note_(sentence); }
+  // Reports why there is no connection: once, and again if the reason changes.
+  void NoteLoss(const std::string& why);
+  // The connection delivers. `again` is reported after a loss.
+  void NoteEstablished(const std::string& again);
+  bool ever_established() const { return ever_established_; }
+  bool is_loss_noted() const { return loss_noted_; }
+
+ private:
+  StopSource* const stop_;
+  const PrintSentence note_;
+  const std::function<bool(absl::Duration)> wait_;
+  const std::function<double()> random_;
+  bool open_ = false;
+  std::deque<Item> ready_;         // the next items
+  std::optional<ExitCode> ended_;  // of the last item
+  absl::Duration pause_;           // rest of the pause before the next attempt
+  Backoff backoff_;
+  bool ever_established_ = false;
+  bool loss_noted_ = false;
+  std::string last_reason_;  // last noted, since the last connection
 };
 
 }  // namespace vmeventd::client

@@ -13,8 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/openssl_ptr.h"
 #include "base/system.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/connect/tls.h"
 #include "client/doctor/doctor.h"
 #include "client/output/terminal_text.h"
 

@@ -1,24 +1,31 @@
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/patterns.h"
+#include "base/uuid.h"
 #include "client/nats/connection.h"
 #include "client/output/node_event.h"
 #include "google/protobuf/message.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
-// Parses the messages of a fleet: CloudEvents in binary mode, docs/many-nodes.md. Pure.
+// The messages of a fleet, which are CloudEvents in binary mode (docs/many-nodes.md), and which of
+// them pass a filter. Pure.
 
 namespace vmeventd::client {
 
-// The node that sent a message, by its ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID". A name that
-// was cut stays as it is. INVALID_ARGUMENT: it is none.
+// The node that sent a message, by its ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID".
+// INVALID_ARGUMENT: it is none.
 absl::StatusOr<MessageNode> ParseOrigin(absl::string_view source);
 
 // Parses a payload: protobuf, or its JSON, whose fields may be later ones. INVALID_ARGUMENT: it is
-// neither, or has times that JSON cannot say.
+// neither, or JSON cannot express its times.
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message);
 
 // Parses the node and the content of a message of the stream or of a bucket. A server permits a
@@ -26,5 +33,54 @@ absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* mes
 // ce-source or ce-type are not those of the subject.
 absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message);
+
+// Selection of events or VMs of a fleet.
+struct FleetFilter {
+  v1::EventFilter events;           // applied as by the daemon
+  std::vector<std::string> nodes;   // globs of NODE, or of CLUSTER/NODE; empty: all
+  std::optional<absl::Time> since;  // observed at or after
+  std::optional<absl::Time> until;  // observed before
+};
+
+// The subjects that such events have: they do not overlap, and more than the filter lets through
+// may have them. Names that are no globs, types and classes become part of them. Pure.
+std::vector<std::string> EventSubjects(const FleetFilter& filter);
+
+// Subjects of the keys of a bucket of VMs, or of nodes, whose keys have no VM.
+std::vector<std::string> VmSubjects(const FleetFilter& filter);
+std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter);
+
+// A filter that is ready to be asked often. Immutable; any thread.
+class FleetMatcher {
+ public:
+  explicit FleetMatcher(FleetFilter filter);
+
+  // A GAP of a whole node passes what selects VMs, types and classes: the missing events may have
+  // matched.
+  bool Matches(const MessageNode& origin, const v1::Event& event) const;
+  // Checks the VM's node, name, source, UUID, labels and run.
+  bool Matches(const MessageNode& origin, const v1::VmRef& vm) const;
+  bool MatchesNode(absl::string_view cluster, absl::string_view node) const;
+
+ private:
+  // An entry of a list, which matches its own text and, as a glob, others.
+  struct Pattern {
+    explicit Pattern(const std::string& entry) : text(entry), glob(entry) {}
+    bool Matches(absl::string_view name) const { return name == text || glob.Matches(name); }
+    std::string text;
+    Glob glob;
+  };
+  using Patterns = std::vector<Pattern>;
+
+  bool HasLabels(const v1::VmRef& vm) const;
+  static bool AnyMatches(const Patterns& patterns, absl::string_view name);
+
+  const FleetFilter filter_;
+  const Patterns names_;
+  const Patterns sources_;
+  std::vector<Uuid> uuids_;
+  std::vector<LabelSelector> labels_;
+  const Patterns nodes_;  // of NODE, or of CLUSTER/NODE where they have a slash
+};
 
 }  // namespace vmeventd::client

@@ -5,8 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/nats/jetstream_api.h"
-#include "client/nats/stream_reader.h"
+#include "client/nats/jetstream.h"
 #include "client/nats/subject.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
@@ -15,45 +14,39 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
-constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 // Delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr size_t kMaxOfBatch = 1000;
 
-absl::Status SinkEnds() { return absl::CancelledError("the sink ended the watch"); }
-
 }  // namespace
 
 FleetWatch::FleetWatch(WatchCommand command, Environment environment)
-    : command_(std::move(command)),
+    : ReconnectingSource(
+          {environment.stop, environment.note, environment.wait, environment.random}),
+      command_(std::move(command)),
       env_(std::move(environment)),
-      filter_{command_.filter, env_.nodes, std::nullopt, std::nullopt},
-      backoff_(kFirstBackoff, kLongestBackoff) {
+      filter_{command_.filter, env_.nodes, std::nullopt, std::nullopt} {
   if (const auto* time = std::get_if<FromTime>(&command_.start)) filter_.since = time->time;
   const auto* from = std::get_if<FromSequence>(&command_.start);
   if (from != nullptr && !from->journal_id.empty()) position_ = *from;
 }
 
-ExitCode FleetWatch::Run(WatchSink* sink) {
-  sink_ = sink;
-  while (!env_.stop->stopped()) {
-    const absl::Status status = RunConnection();
-    if (env_.stop->stopped() || absl::IsCancelled(status)) break;
-    if (const std::optional<ExitCode> code = HandleLoss(status)) return *code;
-    if (env_.wait(backoff_.Next(env_.random()))) break;
-  }
-  return ExitCode::kOk;
+bool FleetWatch::Open() {
+  const absl::Status status = Connect();
+  if (!status.ok()) HandleLoss(status);
+  return status.ok();
 }
 
-absl::Status FleetWatch::RunConnection() {
-  const auto connection = env_.connect();
+absl::Status FleetWatch::Connect() {
+  reader_.reset();
+  auto connection = env_.connect();
   if (!connection.ok()) return connection.status();
-  const auto state = ReadStreamState(connection->get(), kFleetStream);
+  connection_ = *std::move(connection);
+  const auto state = ReadStreamState(connection_.get(), kFleetStream);
   if (!state.ok()) return state.status();
-  if (absl::Status status = CheckPosition(connection->get(), *state); !status.ok()) return status;
+  if (absl::Status status = CheckPosition(connection_.get(), *state); !status.ok()) return status;
   if (!started_ && !position_ && std::holds_alternative<FromSnapshot>(command_.start)) {
-    absl::Status status = TakeSnapshot(connection->get(), *state);
+    absl::Status status = TakeSnapshot(connection_.get(), *state);
     if (!status.ok()) return status;
   }
   started_ = true;
@@ -63,18 +56,28 @@ absl::Status FleetWatch::RunConnection() {
     start = position_->sequence + 1 - back;
   }
   looked_back_ = true;
-  const auto reader =
-      FleetEventReader::Open(connection->get(), filter_, start,
+  auto reader =
+      FleetEventReader::Open(connection_.get(), filter_, start,
                              {.note = env_.note, .clock = env_.clock, .repeats = &repeats_});
   if (!reader.ok()) return reader.status();
-  NoteEstablished();
-  if (!sink_->OnOpen()) return SinkEnds();
-  return ReadAll(connection->get(), reader->get());
+  reader_ = *std::move(reader);
+  NoteEstablished(
+      absl::StrCat("reading the stream ", kFleetStream, " at ", env_.servers, " again"));
+  Add(Opened{});
+  reviewed_ = env_.clock();
+  return absl::OkStatus();
+}
+
+bool FleetWatch::Read(absl::Duration* timeout) {
+  const absl::Duration slice = std::min(*timeout, kSlice);
+  *timeout -= slice;
+  if (const absl::Status status = ReadFor(slice); !status.ok()) HandleLoss(status);
+  return *timeout > absl::ZeroDuration();
 }
 
 absl::Status FleetWatch::CheckPosition(NatsConnection* connection, const StreamState& state) {
   stream_ = absl::StrCat(kFleetStream, " of ", state.created);
-  if (!position_) return started_ ? absl::OkStatus() : TakeStart(connection, state);
+  if (!position_) return started_ ? absl::OkStatus() : TakeStart(state);
   const absl::StatusOr<bool> same = IsSame(connection, state);
   if (!same.ok()) return same.status();
   if (!*same) return ContinueByTime(state);
@@ -85,17 +88,13 @@ absl::Status FleetWatch::CheckPosition(NatsConnection* connection, const StreamS
              state);
 }
 
-absl::Status FleetWatch::TakeStart(NatsConnection* connection, const StreamState& state) {
+absl::Status FleetWatch::TakeStart(const StreamState& state) {
   if (std::holds_alternative<FromNow>(command_.start)) {
     position_ = WatchPosition{state.last, stream_, state.last_time};
   } else if (std::holds_alternative<FromOldest>(command_.start)) {
     position_ = WatchPosition{state.first - 1, stream_, state.first_time};
   } else if (const auto* from = std::get_if<FromSequence>(&command_.start)) {
     position_ = WatchPosition{from->sequence, stream_};
-    if (from->sequence < state.first || from->sequence > state.last) return absl::OkStatus();
-    absl::StatusOr<std::optional<WatchPosition>> known = PositionAt(connection, from->sequence);
-    if (!known.ok()) return known.status();
-    if (known->has_value()) position_ = **std::move(known);
   } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
     start_ = since->time - kMaxSkew;
     if (state.first > 1 && state.first <= state.last && state.first_time > since->time) {
@@ -110,28 +109,18 @@ absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
   const WatchPosition& known = *position_;
   if (known.sequence == 0) return true;  // nothing read yet
   if (known.sequence > state.last || known.journal_id != stream_) return false;
-  const auto found = ReadMessage(connection, kFleetStream, known.sequence);
+  const auto found = ReadMessage(connection, kFleetStream, MessageRequest(known.sequence));
   if (absl::IsNotFound(found.status())) return true;  // the stream's limits deleted it
   if (!found.ok()) return found.status();
   // A stream that was restored or rolled back has other messages there.
   return known.message_time == absl::InfinitePast() || known.message_time == found->time;
 }
 
-absl::StatusOr<std::optional<WatchPosition>> FleetWatch::PositionAt(NatsConnection* connection,
-                                                                    uint64_t sequence) const {
-  const auto message = ReadMessage(connection, kFleetStream, sequence);
-  if (absl::IsNotFound(message.status())) return std::nullopt;
-  if (!message.ok()) return message.status();
-  return WatchPosition{sequence, stream_, message->time};
-}
-
 // The stream's own GAP is of no node.
 void FleetWatch::NoteGap(const std::string& sentence) {
-  env_.note(absl::StrCat("GAP: ", sentence));
+  Note(absl::StrCat("GAP: ", sentence));
   if (!command_.identify || !position_) return;
-  // A sink that ends the watch says so again at the next event.
-  static_cast<void>(
-      sink_->OnEvents(MakeGap({"", "", EscapeToken(position_->journal_id)}, *position_, sentence)));
+  Add(MakeGap({"", "", EscapeToken(position_->journal_id)}, *position_, sentence));
 }
 
 absl::Status FleetWatch::Gap(const std::string& why, const StreamState& state) {
@@ -180,7 +169,7 @@ absl::Status FleetWatch::TakeSnapshot(NatsConnection* connection, const StreamSt
     snapshot_[{node.cluster, node.name, vm.ref().name()}] = {node.journal_id, vm.last_sequence()};
   }
   std::erase_if(*all, [](const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; });
-  if (!sink_->OnVms(*all)) return SinkEnds();
+  Add(*std::move(all));
   // A node writes its VMs' states after their events, so that some of these may come twice.
   if (state.last < state.first) {
     start_ = state.last + 1;
@@ -198,29 +187,34 @@ bool FleetWatch::IsInSnapshot(const NodeEvent& event) const {
          event.event.sequence() <= vm->second.second;
 }
 
-absl::Status FleetWatch::ReadAll(NatsConnection* connection, FleetEventReader* reader) {
-  asked_ = checked_ = env_.clock();
-  while (!env_.stop->stopped()) {
-    const absl::StatusOr<bool> came = TakeBatch(reader, kSlice);
-    if (!came.ok()) return came.status();
-    if (jumped_after_ && env_.clock() - checked_ >= kProgressInterval) {
-      checked_ = env_.clock();
-      const auto state = ReadStreamState(connection, kFleetStream);
-      if (!state.ok()) return state.status();
-      CheckJump(*state);
-    }
-    if (*came || env_.clock() - asked_ < kProgressInterval) continue;
-    if (absl::Status status = MoveOn(connection, reader); !status.ok()) return status;
+absl::Status FleetWatch::ReadFor(absl::Duration timeout) {
+  const absl::StatusOr<bool> came = TakeBatch(reader_.get(), timeout);
+  if (!came.ok()) return came.status();
+  if ((*came && !jumped_after_) || env_.clock() - reviewed_ < kProgressInterval) {
+    return absl::OkStatus();
   }
+  return Review(connection_.get(), reader_.get());
+}
+
+absl::Status FleetWatch::Review(NatsConnection* connection, FleetEventReader* reader) {
+  reviewed_ = env_.clock();
+  const auto state = ReadStreamState(connection, kFleetStream);
+  if (!state.ok()) return state.status();
+  CheckJump(*state);
+  const absl::StatusOr<bool> all = reader->AskWhetherAllIsRead();
+  if (!all.ok()) return all.status();
+  if (*all && state->last > 0 && (!position_ || position_->sequence < state->last)) {
+    position_ = WatchPosition{state->last, stream_, state->last_time};
+  }
+  ReportPosition();
   return absl::OkStatus();
 }
 
 absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Duration timeout) {
   NodeEvents batch;
-  const size_t most = sink_->one_by_one() ? 1 : kMaxOfBatch;
   std::optional<WatchPosition> last;
   absl::Status lost;
-  while (batch.size() < most && !env_.stop->stopped()) {
+  while (batch.size() < kMaxOfBatch && !stopped()) {
     auto next = reader->Next(last ? absl::ZeroDuration() : timeout);
     if (!next.ok()) {
       lost = next.status();
@@ -240,53 +234,28 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
     }
   }
   if (!last) return lost.ok() ? absl::StatusOr<bool>(false) : lost;
-  if (!batch.empty() && !sink_->OnEvents(std::move(batch))) return SinkEnds();
+  if (!batch.empty()) Add(std::move(batch));
   position_ = std::move(last);
-  if (absl::Status status = ReportPosition(); !status.ok()) return status;
+  ReportPosition();
   if (!lost.ok()) return lost;
   return true;
 }
 
-absl::Status FleetWatch::MoveOn(NatsConnection* connection, FleetEventReader* reader) {
-  asked_ = env_.clock();
-  const absl::StatusOr<std::optional<uint64_t>> scanned = reader->AskScanned();
-  if (!scanned.ok()) return scanned.status();
-  if (!scanned->has_value() || **scanned == 0) return absl::OkStatus();
-  if (position_ && position_->sequence >= **scanned) return ReportPosition();
-  absl::StatusOr<std::optional<WatchPosition>> known = PositionAt(connection, **scanned);
-  if (!known.ok()) return known.status();
-  // The message is needed to recognise the stream at that position.
-  if (!known->has_value()) return absl::OkStatus();
-  position_ = *std::move(known);
-  return ReportPosition();
+void FleetWatch::ReportPosition() {
+  if (position_) Add(ServerPosition{0, *position_});
 }
 
-absl::Status FleetWatch::ReportPosition() {
-  return !position_ || sink_->OnPosition({0, *position_}) ? absl::OkStatus() : SinkEnds();
-}
-
-void FleetWatch::NoteEstablished() {
-  ever_established_ = true;
-  backoff_.Reset();
-  last_reason_.clear();
-  if (std::exchange(loss_noted_, false)) {
-    env_.note(absl::StrCat("reading the stream ", kFleetStream, " at ", env_.servers, " again"));
-  }
-}
-
-std::optional<ExitCode> FleetWatch::HandleLoss(const absl::Status& status) {
+void FleetWatch::HandleLoss(const absl::Status& status) {
+  if (stopped()) return Close(ExitCode::kOk);
   const Failure failure = ExplainFleetFailure(env_.servers, status);
   const bool may_come = absl::IsUnavailable(status) || absl::IsNotFound(status);
-  if (!may_come || !(ever_established_ ? command_.resume : command_.wait)) {
-    env_.note(failure.sentence);
-    return failure.code;
+  if (!may_come || !(ever_established() ? command_.resume : command_.wait)) {
+    Note(failure.sentence);
+    return Close(failure.code);
   }
-  loss_noted_ = true;
-  if (std::exchange(last_reason_, failure.sentence) != failure.sentence) {
-    env_.note(
-        absl::StrCat(failure.sentence, ever_established_ ? " (connecting again)" : " (waiting)"));
-  }
-  return std::nullopt;
+  NoteLoss(
+      absl::StrCat(failure.sentence, ever_established() ? " (connecting again)" : " (waiting)"));
+  Close(std::nullopt);
 }
 
 }  // namespace vmeventd::client

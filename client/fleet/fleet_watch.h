@@ -13,11 +13,9 @@
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/consume/source.h"
-#include "client/fleet/fleet_filter.h"
-#include "client/fleet/fleet_lists.h"
-#include "client/fleet/fleet_reader.h"
+#include "client/fleet/fleet.h"
 #include "client/nats/connection.h"
-#include "client/nats/jetstream_api.h"
+#include "client/nats/jetstream.h"
 
 namespace vmeventd::client {
 
@@ -27,9 +25,9 @@ namespace vmeventd::client {
 // restored from a copy, or rolled back, and nodes then publish again what it lacks. The watch then
 // continues by that time, and notes that once. A FromSequence without a journal_id is of the
 // present stream. One thread.
-class FleetWatch : public WatchSource {
+class FleetWatch : public ReconnectingSource {
  public:
-  // Interval at which a watch of rare events asks for its position.
+  // Interval at which a watch compares its position with the stream.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
   // Time before the snapshot's end whose events it may not have yet, and which is read again.
   static constexpr absl::Duration kSnapshotOverlap = kMaxSkew;
@@ -47,25 +45,23 @@ class FleetWatch : public WatchSource {
 
   FleetWatch(WatchCommand command, Environment environment);
 
-  ExitCode Run(WatchSink* sink) override;
-
   // The key of a fleet's position in a cursor file.
   static std::string CursorKey() { return "fleet"; }
 
  private:
   using VmKey = std::tuple<std::string, std::string, std::string>;  // cluster, node, name
 
-  // Runs one connection; returns why it ended. CANCELLED: the sink ended the watch.
-  absl::Status RunConnection();
-  absl::Status ReadAll(NatsConnection* connection, FleetEventReader* reader);
+  bool Open() override;
+  bool Read(absl::Duration* timeout) override;
+  // Makes `connection_` and `reader_`.
+  absl::Status Connect();
+  // Reads for so long; an error ends the connection.
+  absl::Status ReadFor(absl::Duration timeout);
   // Compares the position with what the stream has; notes what is missing. OUT_OF_RANGE: something
   // is, and the watch does not resume.
   absl::Status CheckPosition(NatsConnection* connection, const StreamState& state);
   // The position where the watch begins.
-  absl::Status TakeStart(NatsConnection* connection, const StreamState& state);
-  // A position with what the message at `sequence` says; nullopt: no message has that sequence.
-  absl::StatusOr<std::optional<WatchPosition>> PositionAt(NatsConnection* connection,
-                                                          uint64_t sequence) const;
+  absl::Status TakeStart(const StreamState& state);
   // True: the stream is the one that was read up to the position.
   absl::StatusOr<bool> IsSame(NatsConnection* connection, const StreamState& state) const;
   absl::Status Gap(const std::string& why, const StreamState& state);
@@ -78,17 +74,19 @@ class FleetWatch : public WatchSource {
   bool IsInSnapshot(const NodeEvent& event) const;
   // Takes what comes within `timeout` and what then is there; false: nothing came.
   absl::StatusOr<bool> TakeBatch(FleetEventReader* reader, absl::Duration timeout);
-  // Moves the position over what the filter leaves out.
-  absl::Status MoveOn(NatsConnection* connection, FleetEventReader* reader);
-  absl::Status ReportPosition();
+  // Compares what was read with what the stream has, and moves the position over what the filter
+  // leaves out.
+  absl::Status Review(NatsConnection* connection, FleetEventReader* reader);
+  void ReportPosition();
 
-  std::optional<ExitCode> HandleLoss(const absl::Status& status);
-  void NoteEstablished();
+  // The connection has ended.
+  void HandleLoss(const absl::Status& status);
 
   const WatchCommand command_;
   const Environment env_;
   FleetFilter filter_;
-  WatchSink* sink_ = nullptr;              // Run()'s
+  std::unique_ptr<NatsConnection> connection_;
+  std::unique_ptr<FleetEventReader> reader_;
   ReadStart start_ = uint64_t{1};          // valid until there is a position
   std::optional<WatchPosition> position_;  // journal_id is the stream's
   Repeats repeats_;
@@ -96,14 +94,9 @@ class FleetWatch : public WatchSource {
   std::string stream_;        // the present one's time of creation
   bool started_ = false;      // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
-  absl::Time asked_;    // time of the last question how far the consumer is
-  absl::Time checked_;  // time of the last comparison with the stream's oldest message
+  absl::Time reviewed_;                                         // time of the last Review()
   // Behind this message the filter left some out, or the stream had deleted them.
   std::optional<uint64_t> jumped_after_;
-  Backoff backoff_;
-  bool ever_established_ = false;
-  bool loss_noted_ = false;
-  std::string last_reason_;
 };
 
 }  // namespace vmeventd::client

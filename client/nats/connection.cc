@@ -1,28 +1,198 @@
 #include "client/nats/connection.h"
 
+#include <arpa/inet.h>
+#include <nats/nats.h>
+#include <netinet/in.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <deque>
-#include <initializer_list>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/shared_library.h"
 #include "base/uuid.h"
-#include "client/nats/jetstream_api.h"
-#include "client/nats/library.h"
+#include "client/nats/jetstream.h"
 
 namespace vmeventd {
+
 namespace {
 
-using nats::ErrorText;
-using nats::Lib;
-using nats::Owned;
+bool IsHostName(absl::string_view host) {
+  constexpr absl::string_view kBytes =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+  return !host.empty() && host.size() <= 253 &&
+         host.find_first_not_of(kBytes) == absl::string_view::npos;
+}
+
+absl::StatusOr<NatsServerAddress> ParseHostAndPort(absl::string_view text, bool tls) {
+  NatsServerAddress server;
+  server.tls = tls;
+  absl::string_view rest = text;
+  if (absl::ConsumePrefix(&rest, "[")) {
+    const size_t end = rest.find(']');
+    if (end == rest.npos) return InvalidText(text, "has a [ without a ]");
+    server.host = std::string(rest.substr(0, end));
+    in6_addr parsed{};
+    if (inet_pton(AF_INET6, server.host.c_str(), &parsed) != 1) {
+      return InvalidText(text, "has no IPv6 address between [ and ]");
+    }
+    rest.remove_prefix(end + 1);
+  } else {
+    const size_t end = std::min(rest.find(':'), rest.size());
+    server.host = std::string(rest.substr(0, end));
+    if (!IsHostName(server.host)) {
+      return InvalidText(text, "has no host name or IP address; write nats://HOST:PORT");
+    }
+    rest.remove_prefix(end);
+  }
+  if (rest.empty()) return server;
+  uint32_t port = 0;
+  if (!absl::ConsumePrefix(&rest, ":") ||
+      rest.find_first_not_of("0123456789") != absl::string_view::npos ||
+      !absl::SimpleAtoi(rest, &port) || port == 0 || port > 65535) {
+    return InvalidText(text, "has a port that is not in 1 to 65535; write nats://HOST:PORT");
+  }
+  server.port = static_cast<uint16_t>(port);
+  return server;
+}
+
+}  // namespace
+
+bool IsNatsUrl(absl::string_view text) {
+  return absl::StartsWith(text, "nats://") || absl::StartsWith(text, "tls://");
+}
+
+std::string NatsServerAddress::ToUrl() const {
+  const bool v6 = absl::StrContains(host, ':');
+  return absl::StrCat(tls ? "tls://" : "nats://", v6 ? "[" : "", host, v6 ? "]" : "", ":", port);
+}
+
+absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_view text) {
+  // It would stand in the log, and in the list of processes.
+  if (absl::StrContains(text, '@')) {
+    return absl::InvalidArgumentError(
+        "a server's address must not have a user or a password: give a file of credentials instead "
+        "(--credentials, of a push --push-credentials)");
+  }
+  std::vector<NatsServerAddress> servers;
+  bool tls = false;
+  for (absl::string_view part : absl::StrSplit(text, ',')) {
+    const absl::string_view whole = part;
+    if (absl::ConsumePrefix(&part, "tls://")) {
+      tls = true;
+    } else if (absl::ConsumePrefix(&part, "nats://")) {
+      tls = false;
+    } else if (servers.empty() || absl::StrContains(part, "://")) {
+      return InvalidText(whole, "does not begin with nats:// or tls://; write nats://HOST:PORT");
+    }
+    absl::StatusOr<NatsServerAddress> server = ParseHostAndPort(part, tls);
+    if (!server.ok()) return server.status();
+    if (std::find(servers.begin(), servers.end(), *server) != servers.end()) {
+      return InvalidText(whole, "is given twice");
+    }
+    servers.push_back(*std::move(server));
+  }
+  return servers;
+}
+
+namespace {
+
+// The library's functions in use.
+#define VMEVENTD_NATS_FUNCTIONS(F)           \
+  F(natsConnection_Connect)                  \
+  F(natsConnection_Destroy)                  \
+  F(natsConnection_FlushTimeout)             \
+  F(natsConnection_GetLastError)             \
+  F(natsConnection_GetMaxPayload)            \
+  F(natsConnection_IsClosed)                 \
+  F(natsConnection_PublishMsg)               \
+  F(natsConnection_Request)                  \
+  F(natsConnection_Subscribe)                \
+  F(natsMsgHeader_Get)                       \
+  F(natsMsgHeader_Keys)                      \
+  F(natsMsgHeader_Set)                       \
+  F(natsMsg_Create)                          \
+  F(natsMsg_Destroy)                         \
+  F(natsMsg_GetData)                         \
+  F(natsMsg_GetDataLength)                   \
+  F(natsMsg_GetReply)                        \
+  F(natsMsg_GetSubject)                      \
+  F(natsOptions_Create)                      \
+  F(natsOptions_Destroy)                     \
+  F(natsOptions_LoadCATrustedCertificates)   \
+  F(natsOptions_LoadCertificatesChain)       \
+  F(natsOptions_SetAllowReconnect)           \
+  F(natsOptions_SetCustomInboxPrefix)        \
+  F(natsOptions_SetErrorHandler)             \
+  F(natsOptions_SetExpectedHostname)         \
+  F(natsOptions_SetMaxPingsOut)              \
+  F(natsOptions_SetName)                     \
+  F(natsOptions_SetPingInterval)             \
+  F(natsOptions_SetSecure)                   \
+  F(natsOptions_SetServers)                  \
+  F(natsOptions_SetTimeout)                  \
+  F(natsOptions_SetUserCredentialsFromFiles) \
+  F(natsOptions_SetWriteDeadline)            \
+  F(natsOptions_UseGlobalMessageDelivery)    \
+  F(natsStatus_GetText)                      \
+  F(natsSubscription_Destroy)                \
+  F(natsSubscription_SetOnCompleteCB)        \
+  F(natsSubscription_SetPendingLimits)       \
+  F(nats_GetLastError)
+
+struct Functions {
+  VMEVENTD_NATS_FUNCTIONS(VMEVENTD_FUNCTION_MEMBER)
+};
+Functions functions;  // filled by LoadNatsLibrary, and constant from then on
+const Functions& Lib() { return functions; }
+
+#define VMEVENTD_TEXT_OF(number) #number
+#define VMEVENTD_TEXT(number) VMEVENTD_TEXT_OF(number)
+// Its functions may change with each minor version, and so does the file's name.
+#define VMEVENTD_NATS_VERSION \
+  VMEVENTD_TEXT(NATS_VERSION_MAJOR) "." VMEVENTD_TEXT(NATS_VERSION_MINOR)
+
+// Deleter of the library's objects.
+struct Destroyer {
+  void operator()(natsConnection* connection) const { Lib().natsConnection_Destroy(connection); }
+  void operator()(natsSubscription* subscription) const {
+    Lib().natsSubscription_Destroy(subscription);
+  }
+  void operator()(natsMsg* message) const { Lib().natsMsg_Destroy(message); }
+  void operator()(natsOptions* options) const { Lib().natsOptions_Destroy(options); }
+};
+template <typename T>
+using Owned = std::unique_ptr<T, Destroyer>;
+
+absl::string_view OrEmpty(const char* text) {
+  return text == nullptr ? absl::string_view() : absl::string_view(text);
+}
+
+// The library's words for what failed in this thread. They name servers and files, and no contents
+// of credentials.
+std::string ErrorText(natsStatus status) {
+  absl::string_view detail = OrEmpty(Lib().nats_GetLastError(nullptr));
+  const absl::string_view text = Lib().natsStatus_GetText(status);
+  // "(conn.c:3264): no connection": the line of its source, and then the reason.
+  if (absl::StartsWith(detail, "(")) {
+    const size_t end = detail.find("): ");
+    if (end != detail.npos) detail.remove_prefix(end + 3);
+  }
+  if (detail.empty() || absl::StrContains(text, detail)) return std::string(text);
+  if (absl::StartsWithIgnoreCase(detail, text)) return std::string(detail);
+  return absl::StrCat(text, " (", detail, ")");
+}
 
 // Timeout of a write; then the server counts as lost.
 constexpr absl::Duration kWriteTimeout = absl::Seconds(5);
-// A connection whose server says nothing to two pings is lost.
+// A connection whose server answers none of two pings is lost.
 constexpr absl::Duration kPingInterval = absl::Seconds(20);
 constexpr int kMaxPings = 2;
 // The library (3.4.1) signs about one in 256 of the servers' challenges wrongly: 12 of 3,000
@@ -32,44 +202,27 @@ constexpr int kSignatures = 3;
 constexpr absl::Duration kClosedCheck = absl::Milliseconds(100);
 constexpr absl::string_view kTls = "tls://";
 
-// The library prints what it is not asked for; each call's error is looked at.
+// The library would print the errors that it gets no handler for; each call's error is checked.
 void IgnoreError(natsConnection*, natsSubscription*, natsStatus, void*) {}
 
-natsStatus FirstError(std::initializer_list<natsStatus> results) {
-  const auto* const found = std::find_if(results.begin(), results.end(),
-                                         [](natsStatus result) { return result != NATS_OK; });
-  return found == results.end() ? NATS_OK : *found;
-}
-
-absl::string_view OrEmpty(const char* text) {
-  return text == nullptr ? absl::string_view() : absl::string_view(text);
-}
-
-class Message : public NatsMessage {
- public:
-  explicit Message(natsMsg* message) : message_(message) {}
-
-  absl::string_view subject() const override {
-    return OrEmpty(Lib().natsMsg_GetSubject(message_.get()));
+NatsMessage MessageOf(natsMsg* received) {
+  const Owned<natsMsg> owned(received);
+  NatsMessage message = {.subject = std::string(OrEmpty(Lib().natsMsg_GetSubject(received))),
+                         .reply = std::string(OrEmpty(Lib().natsMsg_GetReply(received)))};
+  if (const char* const data = Lib().natsMsg_GetData(received); data != nullptr) {
+    message.data.assign(data, static_cast<size_t>(Lib().natsMsg_GetDataLength(received)));
   }
-  absl::string_view reply() const override {
-    return OrEmpty(Lib().natsMsg_GetReply(message_.get()));
-  }
-  absl::string_view data() const override {
-    const char* const data = Lib().natsMsg_GetData(message_.get());
-    if (data == nullptr) return {};
-    return {data, static_cast<size_t>(Lib().natsMsg_GetDataLength(message_.get()))};
-  }
-  std::string header(const char* name) const override {
+  const char** names = nullptr;
+  int count = 0;
+  if (Lib().natsMsgHeader_Keys(received, &names, &count) != NATS_OK) return message;
+  for (int i = 0; i < count; ++i) {
     const char* value = nullptr;
-    if (Lib().natsMsgHeader_Get(message_.get(), name, &value) != NATS_OK) return "";
-    return std::string(OrEmpty(value));
+    if (Lib().natsMsgHeader_Get(received, names[i], &value) != NATS_OK) continue;
+    message.headers.emplace_back(names[i], OrEmpty(value));
   }
-  bool no_responders() const override { return Lib().natsMsg_IsNoResponders(message_.get()); }
-
- private:
-  const Owned<natsMsg> message_;
-};
+  std::free(names);
+  return message;
+}
 
 // Messages that the library delivers on a thread of its own, which all connections share. Its
 // functions that wait for a message take a message's status 503 for the server's, with which any
@@ -80,13 +233,13 @@ struct Inbox {
   const size_t limit;
   Mutex mutex;
   CondVar changed;
-  std::deque<NatsMessagePtr> messages ABSL_GUARDED_BY(mutex);
+  std::deque<NatsMessage> messages ABSL_GUARDED_BY(mutex);
   bool dropped ABSL_GUARDED_BY(mutex) = false;  // messages after these are missing
 };
 using InboxPtr = std::shared_ptr<Inbox>;
 
 void TakeMessage(natsConnection*, natsSubscription*, natsMsg* received, void* closure) {
-  auto message = std::make_unique<Message>(received);
+  NatsMessage message = MessageOf(received);
   Inbox& inbox = **static_cast<InboxPtr*>(closure);
   {
     const MutexLock lock(&inbox.mutex);
@@ -107,7 +260,7 @@ class Subscription : public NatsSubscription {
   Subscription(natsConnection* connection, natsSubscription* subscription, InboxPtr inbox)
       : connection_(connection), inbox_(std::move(inbox)), subscription_(subscription) {}
 
-  absl::StatusOr<NatsMessagePtr> Next(absl::Duration timeout) override {
+  absl::StatusOr<std::optional<NatsMessage>> Next(absl::Duration timeout) override {
     const absl::Time deadline = SteadyNow() + timeout;
     while (true) {
       const bool closed = Lib().natsConnection_IsClosed(connection_);
@@ -122,7 +275,7 @@ class Subscription : public NatsSubscription {
             "messages came faster than they were read, and some were dropped");
       }
       if (!inbox_->messages.empty()) {
-        NatsMessagePtr message = std::move(inbox_->messages.front());
+        NatsMessage message = std::move(inbox_->messages.front());
         inbox_->messages.pop_front();
         return message;
       }
@@ -131,7 +284,7 @@ class Subscription : public NatsSubscription {
         (void)Lib().natsConnection_GetLastError(connection_, &why);
         return absl::UnavailableError(absl::StrCat("the connection is lost: ", OrEmpty(why)));
       }
-      if (left <= absl::ZeroDuration()) return nullptr;
+      if (left <= absl::ZeroDuration()) return std::nullopt;
     }
   }
 
@@ -148,12 +301,12 @@ class Connection : public NatsConnection {
         inbox_prefix_(std::move(inbox_prefix)),
         domain_(std::move(domain)) {}
 
-  absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
-                                         absl::Duration timeout) override;
-  absl::Status Publish(const NatsOutgoing& message) override;
+  absl::StatusOr<std::string> Request(const std::string& subject, absl::string_view data,
+                                      absl::Duration timeout) override;
+  absl::Status Publish(const NatsMessage& message) override;
   absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& subject,
                                                               size_t max_messages) override;
-  absl::StatusOr<std::string> NewInbox() override;
+  std::string NewInbox() override { return absl::StrCat(inbox_prefix_, ".", RandomUuid()); }
   absl::Status Flush(absl::Duration timeout) override;
   bool closed() const override { return Lib().natsConnection_IsClosed(connection_.get()); }
   std::string complaint() const override {
@@ -169,7 +322,7 @@ class Connection : public NatsConnection {
     const std::string why = ErrorText(status);
     return absl::UnavailableError(absl::StrCat(
         what, ": ", why,
-        said.empty() || absl::StrContains(why, said) ? "" : "; the server says: " + said));
+        said.empty() || absl::StrContains(why, said) ? "" : "; the server reports: " + said));
   }
 
   const Owned<natsConnection> connection_;
@@ -177,8 +330,8 @@ class Connection : public NatsConnection {
   const std::string domain_;
 };
 
-absl::StatusOr<NatsMessagePtr> Connection::Request(const std::string& subject,
-                                                   absl::string_view data, absl::Duration timeout) {
+absl::StatusOr<std::string> Connection::Request(const std::string& subject, absl::string_view data,
+                                                absl::Duration timeout) {
   const std::string to = InDomain(domain_, subject);
   natsMsg* answer = nullptr;
   const natsStatus status = Lib().natsConnection_Request(&answer, connection_.get(), to.c_str(),
@@ -188,23 +341,18 @@ absl::StatusOr<NatsMessagePtr> Connection::Request(const std::string& subject,
     return absl::NotFoundError(absl::StrCat("nobody answers ", to));
   }
   if (status != NATS_OK) return Failed(absl::StrCat("no answer from ", to), status);
-  return std::make_unique<Message>(answer);
+  return MessageOf(answer).data;
 }
 
-absl::Status Connection::Publish(const NatsOutgoing& message) {
+absl::Status Connection::Publish(const NatsMessage& message) {
   natsMsg* created = nullptr;
   const std::string subject = InDomain(domain_, message.subject);
-  const std::string reply(message.reply);
-  natsStatus status =
-      Lib().natsMsg_Create(&created, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
-                           message.data.data(), static_cast<int>(message.data.size()));
+  natsStatus status = Lib().natsMsg_Create(
+      &created, subject.c_str(), message.reply.empty() ? nullptr : message.reply.c_str(),
+      message.data.data(), static_cast<int>(message.data.size()));
   const Owned<natsMsg> owned(created);
-  if (message.headers != nullptr) {
-    for (const auto& [name, value] : *message.headers) {
-      if (status == NATS_OK) {
-        status = Lib().natsMsgHeader_Set(created, name.c_str(), value.c_str());
-      }
-    }
+  for (const auto& [name, value] : message.headers) {
+    if (status == NATS_OK) status = Lib().natsMsgHeader_Set(created, name.c_str(), value.c_str());
   }
   if (status == NATS_OK) status = Lib().natsConnection_PublishMsg(connection_.get(), created);
   if (status == NATS_OK) return absl::OkStatus();
@@ -235,10 +383,6 @@ absl::StatusOr<std::unique_ptr<NatsSubscription>> Connection::Subscribe(const st
   return subscription;
 }
 
-absl::StatusOr<std::string> Connection::NewInbox() {
-  return absl::StrCat(inbox_prefix_, ".", RandomUuid());
-}
-
 absl::Status Connection::Flush(absl::Duration timeout) {
   const natsStatus status =
       Lib().natsConnection_FlushTimeout(connection_.get(), absl::ToInt64Milliseconds(timeout));
@@ -246,67 +390,69 @@ absl::Status Connection::Flush(absl::Duration timeout) {
 }
 
 absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
-  natsOptions* created = nullptr;
-  if (const natsStatus status = Lib().natsOptions_Create(&created); status != NATS_OK) {
-    return absl::InternalError(ErrorText(status));
-  }
-  Owned<natsOptions> owned(created);
+  absl::Status result;
+  const auto check = [&result](natsStatus status, absl::string_view object = "libnats") {
+    if (status == NATS_OK) return;
+    result.Update(
+        absl::UnavailableError(absl::StrCat(object, " cannot be used: ", ErrorText(status))));
+  };
+  natsOptions* to = nullptr;
+  check(Lib().natsOptions_Create(&to));
+  Owned<natsOptions> owned(to);
+  if (!result.ok()) return result;
   std::vector<const char*> servers;
   for (const std::string& server : options.servers) servers.push_back(server.c_str());
+  check(Lib().natsOptions_SetServers(to, servers.data(), static_cast<int>(servers.size())));
   // The library's own reconnecting would send what waits before anybody asked what is stored.
-  natsStatus status = FirstError({
-      Lib().natsOptions_SetServers(created, servers.data(), static_cast<int>(servers.size())),
-      Lib().natsOptions_SetAllowReconnect(created, false),
-      Lib().natsOptions_SetTimeout(created,
-                                   absl::ToInt64Milliseconds(NatsConnection::kConnectTimeout)),
-      Lib().natsOptions_SetWriteDeadline(created, absl::ToInt64Milliseconds(kWriteTimeout)),
-      Lib().natsOptions_SetPingInterval(created, absl::ToInt64Milliseconds(kPingInterval)),
-      Lib().natsOptions_SetMaxPingsOut(created, kMaxPings),
-      Lib().natsOptions_SetErrorHandler(created, IgnoreError, nullptr),
-      Lib().natsOptions_SetName(created, options.name.c_str()),
-      Lib().natsOptions_SetCustomInboxPrefix(created, options.inbox_prefix.c_str()),
-      Lib().natsOptions_UseGlobalMessageDelivery(created, true),
-  });
-  if (status != NATS_OK) return absl::InternalError(ErrorText(status));
+  check(Lib().natsOptions_SetAllowReconnect(to, false));
+  check(
+      Lib().natsOptions_SetTimeout(to, absl::ToInt64Milliseconds(NatsConnection::kConnectTimeout)));
+  check(Lib().natsOptions_SetWriteDeadline(to, absl::ToInt64Milliseconds(kWriteTimeout)));
+  check(Lib().natsOptions_SetPingInterval(to, absl::ToInt64Milliseconds(kPingInterval)));
+  check(Lib().natsOptions_SetMaxPingsOut(to, kMaxPings));
+  check(Lib().natsOptions_SetErrorHandler(to, IgnoreError, nullptr));
+  check(Lib().natsOptions_SetName(to, options.name.c_str()));
+  check(Lib().natsOptions_SetCustomInboxPrefix(to, options.inbox_prefix.c_str()));
+  check(Lib().natsOptions_UseGlobalMessageDelivery(to, true));
   // The library does not look at the scheme of an address.
-  const bool tls = !options.tls_ca.empty() || !options.tls_cert.empty() ||
-                   std::any_of(options.servers.begin(), options.servers.end(),
-                               [](const std::string& url) { return absl::StartsWith(url, kTls); });
-  if (tls) status = Lib().natsOptions_SetSecure(created, true);
-  if (status != NATS_OK) return absl::InternalError(ErrorText(status));
+  if (!options.tls_ca.empty() || !options.tls_cert.empty() ||
+      std::any_of(options.servers.begin(), options.servers.end(),
+                  [](const std::string& url) { return absl::StartsWith(url, kTls); })) {
+    check(Lib().natsOptions_SetSecure(to, true));
+  }
   if (!options.tls_ca.empty()) {
-    status = Lib().natsOptions_LoadCATrustedCertificates(created, options.tls_ca.c_str());
-    if (status != NATS_OK) {
-      return absl::UnavailableError(absl::StrCat("the TLS authorities in ", options.tls_ca,
-                                                 " cannot be used: ", ErrorText(status)));
-    }
+    check(Lib().natsOptions_LoadCATrustedCertificates(to, options.tls_ca.c_str()),
+          absl::StrCat("the TLS authorities in ", options.tls_ca));
   }
   if (!options.tls_cert.empty()) {
-    status = Lib().natsOptions_LoadCertificatesChain(created, options.tls_cert.c_str(),
-                                                     options.tls_key.c_str());
-    if (status != NATS_OK) {
-      return absl::UnavailableError(absl::StrCat("the TLS certificate ", options.tls_cert,
-                                                 " cannot be used: ", ErrorText(status)));
-    }
+    check(Lib().natsOptions_LoadCertificatesChain(to, options.tls_cert.c_str(),
+                                                  options.tls_key.c_str()),
+          absl::StrCat("the TLS certificate ", options.tls_cert));
   }
   if (!options.tls_server_name.empty()) {
-    status = Lib().natsOptions_SetExpectedHostname(created, options.tls_server_name.c_str());
-    if (status != NATS_OK) return absl::InternalError(ErrorText(status));
+    check(Lib().natsOptions_SetExpectedHostname(to, options.tls_server_name.c_str()));
   }
   if (!options.credentials.empty()) {
-    status = Lib().natsOptions_SetUserCredentialsFromFiles(created, options.credentials.c_str(),
-                                                           nullptr);
-    if (status != NATS_OK) return absl::UnavailableError(ErrorText(status));
+    check(Lib().natsOptions_SetUserCredentialsFromFiles(to, options.credentials.c_str(), nullptr),
+          absl::StrCat("the credentials ", options.credentials));
   }
+  if (!result.ok()) return result;
   return owned;
 }
 
 }  // namespace
 
-absl::Status LoadNatsLibrary() { return nats::Load(); }
+const absl::Status& LoadNatsLibrary() {
+  static const auto* const loaded =
+      new absl::Status(LoadSharedLibrary("libnats.so." VMEVENTD_NATS_VERSION,
+                                         "install the Debian package libnats" VMEVENTD_NATS_VERSION
+                                         ", or build vmevents with the version that you have",
+                                         {VMEVENTD_NATS_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)}));
+  return *loaded;
+}
 
 absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& options) {
-  if (absl::Status status = nats::Load(); !status.ok()) return status;
+  if (!LoadNatsLibrary().ok()) return LoadNatsLibrary();
   const absl::StatusOr<Owned<natsOptions>> library_options = LibraryOptions(options);
   if (!library_options.ok()) return library_options.status();
   natsConnection* connection = nullptr;

@@ -10,13 +10,33 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/text.h"
 
 // Connections to NATS servers, by NATS's client library, which is loaded when it is first needed.
 // No call blocks without a limit. Errors are for people and contain no secrets.
 
 namespace vmeventd {
+
+// Address that a NATS server listens at.
+struct NatsServerAddress {
+  std::string host;  // a name, or an IP address in digits
+  uint16_t port = 4222;
+  bool tls = false;  // tls://
+
+  bool is_loopback() const { return IsLoopback(host); }
+  // nats://HOST:PORT or tls://HOST:PORT, with an IPv6 address in brackets.
+  std::string ToUrl() const;
+  friend bool operator==(const NatsServerAddress&, const NatsServerAddress&) = default;
+};
+
+// Returns whether a text means NATS servers: it begins with nats:// or tls://.
+bool IsNatsUrl(absl::string_view text);
+// Parses nats://HOST[:PORT][,nats://HOST[:PORT]...], or tls://; one that follows may leave
+// the scheme out. INVALID_ARGUMENT names the text and the rule; never a password that stands in it.
+absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_view text);
 
 struct NatsOptions {
   std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT, in any order
@@ -33,37 +53,32 @@ struct NatsOptions {
   std::string inbox_prefix = "_INBOX";
 };
 
-// A message to send.
-struct NatsOutgoing {
-  absl::string_view subject;
-  absl::string_view reply;  // subject of an answer; empty: none is wanted
-  absl::string_view data;
-  const std::vector<std::pair<std::string, std::string>>* headers = nullptr;  // null: none
-};
+// A message, to send or received.
+struct NatsMessage {
+  std::string subject = {};
+  std::string reply = {};  // subject of an answer; empty: none is wanted
+  std::string data = {};
+  std::vector<std::pair<std::string, std::string>> headers = {};
 
-// A message that was received. One thread.
-class NatsMessage {
- public:
-  virtual ~NatsMessage() = default;
-  // Valid as long as the message lives.
-  virtual absl::string_view subject() const = 0;
-  virtual absl::string_view reply() const = 0;  // empty: no answer is wanted
-  virtual absl::string_view data() const = 0;
   // Empty: it has no such header. The server's own messages have "Status", as "404", and
-  // "Description".
-  virtual std::string header(const char* name) const = 0;
+  // "Description". Upper and lower case are the same.
+  std::string header(absl::string_view name) const {
+    for (const auto& [known, value] : headers) {
+      if (absl::EqualsIgnoreCase(known, name)) return value;
+    }
+    return "";
+  }
   // Returns whether this is the server's report that nobody serves a request's subject.
-  virtual bool no_responders() const = 0;
+  bool no_responders() const { return data.empty() && header("Status") == "503"; }
 };
-using NatsMessagePtr = std::unique_ptr<NatsMessage>;
 
 // A subscription to a subject, with a queue of limited length. One thread.
 class NatsSubscription {
  public:
   virtual ~NatsSubscription() = default;
-  // The next message; null: none came within `timeout`. UNAVAILABLE: the connection is lost.
+  // The next message; nullopt: none came within `timeout`. UNAVAILABLE: the connection is lost.
   // RESOURCE_EXHAUSTED: the queue was full, and messages are missing before the next one.
-  virtual absl::StatusOr<NatsMessagePtr> Next(absl::Duration timeout) = 0;
+  virtual absl::StatusOr<std::optional<NatsMessage>> Next(absl::Duration timeout) = 0;
 };
 
 // One connection to one of the servers. Never reconnects. Any thread.
@@ -75,19 +90,19 @@ class NatsConnection {
 
   virtual ~NatsConnection() = default;
 
-  // The answer to a request. UNAVAILABLE: none came, or the connection is lost. NOT_FOUND: nobody
-  // serves the subject.
-  virtual absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
-                                                 absl::Duration timeout = kRequestTimeout) = 0;
+  // The data of the answer to a request. UNAVAILABLE: none came, or the connection is lost.
+  // NOT_FOUND: nobody serves the subject.
+  virtual absl::StatusOr<std::string> Request(const std::string& subject, absl::string_view data,
+                                              absl::Duration timeout = kRequestTimeout) = 0;
   // Sends a message, without confirmation of its arrival. INVALID_ARGUMENT: it is larger than the
   // server permits, and the connection stands; UNAVAILABLE: any other error.
-  virtual absl::Status Publish(const NatsOutgoing& message) = 0;
+  virtual absl::Status Publish(const NatsMessage& message) = 0;
   // Receives from now on. The queue holds up to `max_messages`; further ones are dropped. The
   // connection outlives the subscription.
   virtual absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& subject,
                                                                       size_t max_messages) = 0;
   // A subject that nobody else uses, for answers.
-  virtual absl::StatusOr<std::string> NewInbox() = 0;
+  virtual std::string NewInbox() = 0;
   // Waits until the server has read what was sent.
   virtual absl::Status Flush(absl::Duration timeout = kRequestTimeout) = 0;
   // Returns whether the connection is lost. Does not block.
@@ -97,9 +112,9 @@ class NatsConnection {
   virtual std::string complaint() const = 0;
 };
 
-// Loads NATS's client library, once in a process. FAILED_PRECONDITION: it is missing; says what to
-// install.
-absl::Status LoadNatsLibrary();
+// Loads NATS's client library, once in a process. FAILED_PRECONDITION: it is missing; names the
+// package to install.
+const absl::Status& LoadNatsLibrary();
 
 // Connects to one of the servers, after LoadNatsLibrary. UNAVAILABLE: none is there, or it refuses
 // the client; FAILED_PRECONDITION: there is no library.

@@ -1,7 +1,6 @@
 #include "client/nats/subject.h"
 
 #include <algorithm>
-#include <cstdint>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -11,21 +10,10 @@ namespace {
 
 constexpr char kEscape = '=';
 constexpr absl::string_view kEmpty = "=";
-constexpr absl::string_view kCut = "=h";  // no escape: h is no digit
-constexpr size_t kHashDigits = 16;
 constexpr absl::string_view kDigits = "0123456789ABCDEF";
 
 bool IsPlain(char byte) {
   return absl::ascii_isalnum(static_cast<unsigned char>(byte)) || byte == '-' || byte == '_';
-}
-
-// FNV-1a: it distinguishes names, and protects against nobody.
-uint64_t HashOf(absl::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char byte : name) {
-    hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
-  }
-  return hash;
 }
 
 void AppendEscaped(char byte, std::string* out) {
@@ -43,27 +31,17 @@ size_t DigitValue(char digit) { return std::min(kDigits.find(digit), kDigits.siz
 }  // namespace
 
 std::string EscapeToken(absl::string_view name) {
-  if (name.empty()) return std::string(kEmpty);
   std::string token;
-  for (const char byte : name) {
-    AppendEscaped(byte, &token);
-    if (token.size() <= kMaxTokenBytes) continue;
-    token.resize(kMaxTokenBytes - kCut.size() - kHashDigits);
-    // No escape is cut in two.
-    if (const size_t at = token.rfind(kEscape); at != token.npos && at + 3 > token.size()) {
-      token.resize(at);
-    }
-    absl::StrAppend(&token, kCut, absl::Hex(HashOf(name), absl::kZeroPad16));
-    return token;
-  }
-  return token;
+  for (const char byte : name.substr(0, kMaxNameBytes)) AppendEscaped(byte, &token);
+  return token.empty() ? std::string(kEmpty) : token;
 }
 
 std::optional<std::string> UnescapeToken(absl::string_view token) {
   if (token == kEmpty) return "";
-  if (token.empty() || token.size() > kMaxTokenBytes) return std::nullopt;
   std::string name;
+  if (token.empty()) return std::nullopt;
   while (!token.empty()) {
+    if (name.size() >= kMaxNameBytes) return std::nullopt;
     if (token.front() != kEscape) {
       if (!IsPlain(token.front())) return std::nullopt;
       name.push_back(token.front());

@@ -13,9 +13,8 @@
 // CLUSTER, NODE and VM are names, each escaped into one token. The bytes A-Z a-z 0-9 - and _ stay;
 // every other byte becomes = and two hexadecimal digits in upper case ("web 1.a" is "web=201=2Ea");
 // the empty name is = alone, as the VM of an event of the whole node is. These bytes are also all
-// that a key of a NATS key-value bucket may consist of. A name whose token would exceed
-// kMaxTokenBytes is cut and ends in =h and 16 hexadecimal digits of a hash: only such a token
-// cannot be turned back into its name. A name of 255 bytes, the longest of a file, always fits.
+// that a key of a NATS key-value bucket may consist of. A name is cut after 255 bytes, the longest
+// of a file.
 //
 // EVENT is the event's type in lower case with - for _ ("started", "monitor-lost", "gap"). Of
 // STOPPED and GUEST_SHUTDOWN a token with the class follows: "stopped.crash". So
@@ -25,11 +24,11 @@ namespace vmeventd {
 
 inline constexpr absl::string_view kFleetStream = "VMEVENTS";
 inline constexpr absl::string_view kSubjectPrefix = "vmevents.v1";
-inline constexpr size_t kMaxTokenBytes = 765;
+inline constexpr size_t kMaxNameBytes = 255;
 
 // The token of a name.
 std::string EscapeToken(absl::string_view name);
-// The name of a token; nullopt: EscapeToken never writes it, or it was cut.
+// The name of a token; nullopt: EscapeToken never writes it.
 std::optional<std::string> UnescapeToken(absl::string_view token);
 
 // Subject of an event; `node_prefix` is its node's NodeSubjectPrefix.

@@ -9,7 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "client/options/option_reader.h"
+#include "client/options/binding.h"
 #include "client/output/event_text.h"
 #include "google/protobuf/generated_enum_reflection.h"
 

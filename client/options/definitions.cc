@@ -1,17 +1,30 @@
-#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "client/options/option_reader.h"
-#include "client/output/terminal_text.h"
+#include "base/text.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream.h"
+#include "client/options/reading.h"
+#include "client/output/time_text.h"
+
+// The commands: their options, the help, and which options fit each other.
 
 namespace vmeventd::client {
 namespace {
 
-// The width of a help text.
-constexpr size_t kHelpWidth = 80;
-constexpr size_t kHelpColumn = 30;  // column at which CLI11 begins an option's description
+// Limit of --last, whose events are in memory.
+constexpr uint64_t kMaxLast = 100'000;
+// Events that --follow begins with by default.
+constexpr uint64_t kUsualLast = 10;
+// Limit of --batch.
+constexpr uint64_t kMaxBatch = 1000;
 
 constexpr char kProgramHelp[] =
     "Shows who ended the virtual machines of a node, and how vmeventd knows.";
@@ -214,34 +227,6 @@ constexpr char kCompletionFooter[] =
   source <(vmevents completion bash)      in ~/.bashrc, or zsh in ~/.zshrc
   vmevents completion fish | source       in ~/.config/fish/config.fish)";
 
-// CLI11 breaks no lines.
-std::string Wrapped(const char* help) {
-  return absl::StrJoin(WrapText(help, kHelpWidth - kHelpColumn), "\n");
-}
-
-CLI::Option* AddOption(CLI::App* app, const char* names, const char* value_name, const char* help) {
-  return app->add_option(names, CLI::callback_t(), Wrapped(help))
-      ->type_name(value_name)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-}
-
-void AddList(CLI::App* app, const char* names, const char* value_name, const char* help) {
-  AddOption(app, names, value_name, help)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->expected(CLI::detail::expected_max_vector_size)
-      ->allow_extra_args(false);
-}
-
-// Adds a value that stands without an option's name.
-CLI::Option* AddArgument(CLI::App* app, const char* name, const std::string& help) {
-  return app->add_option(name, CLI::callback_t(), help)->type_name("");
-}
-
-void AddFlag(CLI::App* app, const char* names, const char* help) {
-  const std::string text = Wrapped(help);
-  app->add_flag(names, text);
-}
-
 CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const char* footer) {
   CLI::App* command = app->add_subcommand(name, help);
   command->fallthrough();  // --server and -o may also follow the command
@@ -252,260 +237,554 @@ CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const ch
   return command;
 }
 
-void AddSource(CLI::App* command) {
-  AddList(command, "--source", "GLOB",
-          "only VMs from such a source, as 'libvirt:*'; may be repeated");
+// Makes `app` set the line's command, once `check` has found it good.
+template <typename Command, typename Check>
+void Finish(CLI::App* app, Reading* reading, const std::shared_ptr<Command>& command,
+            const Check& check) {
+  app->callback([=] {
+    check(command.get());
+    reading->line.command = std::move(*command);
+  });
+}
+template <typename Command>
+void Finish(CLI::App* app, Reading* reading, const std::shared_ptr<Command>& command) {
+  Finish(app, reading, command, [](Command*) {});
+}
+// A command without options of its own.
+template <typename Command>
+CLI::App* AddPlain(CLI::App* app, Reading* reading, const char* name, const char* help,
+                   const char* footer) {
+  CLI::App* command = AddCommand(app, name, help, footer);
+  Finish(command, reading, std::make_shared<Command>());
+  return command;
 }
 
-void AddVm(CLI::App* command) {
-  AddList(command, "--vm", "GLOB", "only VMs of such names, separated by commas; may be repeated");
-  AddList(command, "--uuid", "UUID",
-          "only VMs of such UUIDs, separated by commas; may be repeated");
-  AddList(command, "-l,--label", "SELECTOR",
-          "only VMs with such labels, as app=web,tier!=db; may be repeated");
+void AddNode(CLI::App* app, Reading* reading) {
+  AddList(app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
+          [=](const std::string& text) {
+            if (text.empty()) Wrong("--node: the text is empty; give one");
+            reading->line.nodes.push_back(text);
+          });
 }
 
-void AddNames(CLI::App* command) {
-  AddArgument(command, "NAME", "only VMs of such names, as with --vm")
-      ->expected(CLI::detail::expected_max_vector_size);
-  AddVm(command);
+void AddCursorFile(CLI::App* app, std::string* file) {
+  AddFile(app, "--cursor-file",
+          "keep the position here, and continue from it; at first from where the other options say",
+          file);
 }
 
-// Selects runs of VMs and their ends.
-void AddEnds(CLI::App* command) {
-  AddList(command, "--class", "CLASS",
-          "only ends by user, admin, crash or unknown; may be repeated");
-  AddList(command, "--cause", "CAUSE",
-          "only ends of this cause, as guest-panic or host-kill; may be repeated");
-  AddList(command, "--run", "RUN_ID", "only this run of a VM; may be repeated");
+void CheckWatch(const CLI::App& app, const Reading& reading, FollowCommand* command) {
+  command->watch.start = ReadStart(app, reading.times);
+  const bool runs = !command->exec.empty();
+  for (const char* option : {"--exec-on-failure", "--exec-gaps"}) {
+    if (!IsGiven(app, option) || runs) continue;
+    Wrong(absl::StrCat(option, ": belongs to a command; use it with --exec COMMAND"));
+  }
+  // A GAP of the node passes every filter: whether it was asked for.
+  const v1::EventFilter& filter = command->watch.filter;
+  command->gaps = absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP) ||
+                  (runs ? command->gaps : filter.ByteSizeLong() == 0);
 }
 
-// Adds all of the filter but the names.
-void AddFilter(CLI::App* command) {
-  AddSource(command);
-  AddList(command, "--type", "TYPE",
-          "only events of this type, as started or stopped; may be repeated");
-  AddEnds(command);
+void AddWatch(CLI::App* program, Reading* reading) {
+  CLI::App* app = AddCommand(program, "watch", "Follow events as they happen", kWatchFooter);
+  const auto command = std::make_shared<FollowCommand>();
+  command->gaps = false;
+  WatchCommand& watch = command->watch;
+  AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now");
+  AddNode(app, reading);
+  AddNames(app, &watch.filter);
+  AddFilter(app, &watch.filter);
+  AddCount(app, "-n,--count", "end after N of the events that were asked for", &command->count);
+  AddDuration(app, "--timeout", "end after so long, such as 5m",
+              [=](absl::Duration timeout) { command->timeout = timeout; });
+  AddFlag(app, "--no-resume", "end when the daemon stops", &watch.resume, false);
+  AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
+  AddCursorFile(app, &command->cursor_file);
+  AddText(app, "--exec", "COMMAND", "run this for each event instead of printing it",
+          "give a command", &command->exec);
+  AddChoice(app, "--exec-on-failure", "ACTION",
+            "stop, retry (10 times, after 1s to 1m) or skip the event; default stop", "an action",
+            &command->on_failure);
+  AddFlag(app, "--exec-gaps", "run COMMAND for each GAP too, which may have no VM", &command->gaps);
+  Finish(app, reading, command, [=](FollowCommand* one) { CheckWatch(*app, *reading, one); });
 }
 
-void AddNode(CLI::App* command) {
-  AddList(command, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated");
+// Checks the destination of a push.
+void CheckTarget(const PushCommand& command) {
+  CheckPair("--push-cert", command.tls.cert_file, "--push-key", command.tls.key_file);
+  if (!command.url.empty() && !command.url_file.empty()) {
+    Wrong("--url-file: the command line has a URL as well; use one of them");
+  }
+  if (command.status && command.retry_set_aside) {
+    Wrong("--status: --retry-set-aside is given as well; use one after the other");
+  }
+  const bool named = !command.url.empty() || !command.url_file.empty();
+  if (!named && !(command.only_asks() && !command.state_dir.empty())) {
+    Wrong(command.only_asks()
+              ? "push: which one? Give its URL, --url-file or --state-dir"
+              : "push: where to? Write `vmevents push https://HOST/PATH`, `vmevents push "
+                "nats://HOST`, or --url-file");
+  }
+  if (command.url.empty()) return;
+  Check(ParsePushTarget(command.url, command.insecure_http || command.only_asks()).status());
 }
 
-void AddCursorFile(CLI::App* command) {
+// Checks what a push into a fleet's stream takes, or that it is none. Where the URL is in a file,
+// --cluster marks it as one of NATS servers.
+void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
+  constexpr size_t kMaxCluster = 64;
+  const bool fleet = IsNatsUrl(command->url) || !command->cluster.empty();
+  if (command->only_asks()) return;
+  const std::vector<const char*> of_others =
+      fleet ? std::vector<const char*>{"--template", "--secret-file", "--header-file", "--timeout",
+                                       "--batch",    "--batch-time",  "--journal",     "--node",
+                                       "--vm",       "--uuid",        "--label",       "--source",
+                                       "--type",     "--class",       "--cause",       "--run"}
+            : std::vector<const char*>{"--push-credentials", "--push-domain"};
+  for (const char* option : of_others) {
+    if (!IsGiven(app, option)) continue;
+    Wrong(absl::StrCat(option, fleet ? ": a fleet's stream gets every event of the node, "
+                                       "as it is; remove this option"
+                                     : ": only NATS servers take it; name some as "
+                                       "nats://HOST, and --cluster"));
+  }
+  if (!fleet) return;
+  if (!command->url.empty() && !IsNatsUrl(command->url)) {
+    Wrong("--cluster: only a fleet's stream has it; write `vmevents push nats://HOST`");
+  }
+  if (command->cluster.empty()) {
+    Wrong("push: nats:// needs --cluster NAME, the cluster of this node");
+  }
+  if (command->cluster.size() > kMaxCluster) {
+    Wrong(absl::StrCat("--cluster: the name has more than ", kMaxCluster, " bytes"));
+  }
+  if (command->format != PushFormat::kCloudEvents && command->format != PushFormat::kJson) {
+    Wrong("--format: the events of a fleet's stream are cloudevents or json");
+  }
+  if (const absl::Status domain = CheckDomain(command->domain);
+      !command->domain.empty() && !domain.ok()) {
+    Wrong(absl::StrCat("--push-domain: \"", command->domain, "\" ", domain.message()));
+  }
+  if (!IsGiven(app, "--from") && !IsGiven(app, "--since")) {
+    command->follow.watch.start = FromOldest{};
+  }
+  command->follow.watch.durable_only = true;
+}
+
+void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command) {
+  WatchCommand& watch = command->follow.watch;
+  watch.start = ReadStart(app, reading.times);
+  watch.wait = watch.identify = true;
+  command->state_home = reading.context.state_home;
+  if (std::holds_alternative<FromSnapshot>(watch.start)) {
+    Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
+  }
+  if (!command->template_file.empty()) {
+    if (IsGiven(app, "--format")) {
+      Wrong("--template: --format names another form; use one of them");
+    }
+    command->format = PushFormat::kTemplate;
+  }
+  CheckTarget(*command);
+  CheckFleetTarget(app, command);
+}
+
+void AddPush(CLI::App* program, Reading* reading) {
+  CLI::App* app =
+      AddCommand(program, "push", "Deliver events to a URL as they happen", kPushFooter);
+  const auto command = std::make_shared<PushCommand>();
+  PushCommand* push = command.get();
+  push->batch.time = absl::Seconds(1);
+  const auto add_duration = [app](const char* name, const char* help, absl::Duration least,
+                                  absl::Duration most, absl::Duration* duration) {
+    AddDuration(app, name, help, [=](absl::Duration value) {
+      if (value < least || value > most) {
+        Wrong(absl::StrCat(name, ": ", TextOf(*app, name), " is not between ", DurationText(least),
+                           " and ", DurationText(most)));
+      }
+      *duration = value;
+    });
+  };
+  AddArgument(app, "URL", "where to: https://, or nats:// into a fleet",
+              [=](const std::string& url) { push->url = url; });
+  AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file);
+  AddChoice(app, "--format", "FORMAT", "cloudevents, slack or json; default cloudevents",
+            "a format", &push->format);
+  AddFile(app, "--template",
+          "instead send this JSON for each event, with its fields as {{vm}} in the texts",
+          &push->template_file);
+  AddStart(app, "at first begin after a sequence number, or at oldest or a time; default now");
+  AddNode(app, reading);
+  AddVm(app, &push->follow.watch.filter);
+  AddFilter(app, &push->follow.watch.filter);
+  const auto batch = std::make_shared<std::optional<uint64_t>>();
+  AddCount(app, "--batch", "at most N events in a request; default 100", batch.get(), kMaxBatch);
+  add_duration("--batch-time", "how long an event waits for others, 1ms to 1m; default 1s",
+               absl::Milliseconds(1), absl::Minutes(1), &push->batch.time);
+  add_duration("--timeout", "of a request, 1s to 10m; default 30s", absl::Seconds(1),
+               absl::Minutes(10), &push->timeout);
+  AddFile(app, "--secret-file",
+          "sign each request by the secret in this file; two lines while it is replaced",
+          &push->secret_file);
+  AddFile(app, "--header-file",
+          "send these headers too, as \"Authorization: Bearer ...\", one a line",
+          &push->header_file);
+  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM; default the system's",
+          &push->tls.ca_file);
+  AddFile(app, "--push-cert", "the certificate to show the receiver, PEM", &push->tls.cert_file);
+  AddFile(app, "--push-key", "that certificate's private key, PEM", &push->tls.key_file);
+  AddText(app, "--cluster", "NAME", "nats://: the cluster of this node", "name the node's cluster",
+          &push->cluster);
+  AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
+          &push->credentials);
+  AddText(app, "--push-domain", "NAME",
+          "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
+          "name a domain of JetStream", &push->domain);
+  AddFlag(app, "--insecure-http",
+          "permit http:// and nats:// beyond this host: anyone on the way reads the events",
+          &push->insecure_http);
+  AddText(app, "--state-dir", "DIR",
+          "the directory of this push: its position, state and what was set aside",
+          "name a directory", &push->state_dir);
+  AddFile(app, "--metrics-file", "write metrics here, NAME.prom for the node exporter",
+          &push->metrics_file);
+  AddFlag(app, "--status", "show what this push last did, without a network", &push->status);
+  AddFlag(app, "--retry-set-aside", "have this push send again what it set aside",
+          &push->retry_set_aside);
+  Finish(app, reading, command, [=](PushCommand* one) {
+    one->batch.events = static_cast<size_t>(batch->value_or(one->batch.events));
+    CheckPush(*app, *reading, one);
+  });
+}
+
+void AddWeb(CLI::App* program, Reading* reading) {
+  CLI::App* app = AddCommand(program, "web", "Serve a page for browsers", kWebFooter);
+  const auto command = std::make_shared<WebCommand>();
+  command->listen = *ParseServerAddress("127.0.0.1:9557");
   AddOption(
-      command, "--cursor-file", "FILE",
-      "keep the position here, and continue from it; at first from where the other options say");
+      app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
+      [=](const std::string& text) {
+        const auto address = ParseServerAddress(text);
+        if (!address.ok() || address->is_unix() || !absl::EndsWith(text, ":" + address->port)) {
+          Wrong(absl::StrCat("--listen: ", Quote(text),
+                             " is no address to listen at; write HOST:PORT, as 127.0.0.1:9557"));
+        }
+        command->listen = *address;
+      });
+  AddFile(app, "--web-cert", "serve TLS with this certificate, PEM", &command->cert_file);
+  AddFile(app, "--web-key", "that certificate's private key, PEM", &command->key_file);
+  AddFile(app, "--web-client-ca",
+          "serve only browsers that show a certificate of a CA in this PEM file",
+          &command->client_ca_file);
+  AddFile(app, "--token-file", "serve only browsers that send the token in this file",
+          &command->token_file);
+  AddNode(app, reading);
+  Finish(app, reading, command, [](WebCommand* web) {
+    CheckPair("--web-cert", web->cert_file, "--web-key", web->key_file);
+    if (!web->client_ca_file.empty() && web->cert_file.empty()) {
+      Wrong("--web-client-ca: only TLS has certificates of clients: give --web-cert FILE");
+    }
+  });
 }
 
-void AddStart(CLI::App* command, const char* from) {
-  AddOption(command, "--from", "START", from);
-  AddOption(command, "--journal", "ID",
-            "the journal of that sequence number; default the server's present one");
-  AddOption(command, "--since", "TIME", "begin with the events at or after this time");
-  AddNode(command);
+// `events -f`: the history that `events` has, and what follows.
+FollowCommand MakeFollow(const CLI::App& app, const EventsCommand& events,
+                         const std::string& cursor_file) {
+  for (const char* option : {"--until", "--newest-first", "--limit"}) {
+    if (!IsGiven(app, option)) continue;
+    Wrong(absl::StrCat("--follow: has no end, so that ", option,
+                       " has no meaning; remove one of them"));
+  }
+  FollowCommand command;
+  command.cursor_file = cursor_file;
+  command.watch.filter = events.filter;
+  command.watch.start = events.since ? WatchStart(FromTime{*events.since}) : FromOldest{};
+  command.last = events.last;
+  if (!command.last && !events.since) command.last = kUsualLast;
+  return command;
 }
 
-void AddWatch(CLI::App* app) {
-  CLI::App* watch = AddCommand(app, "watch", "Follow events as they happen", kWatchFooter);
-  AddStart(watch, "begin after a sequence number, or at oldest, snapshot or a time; default now");
-  AddNames(watch);
-  AddFilter(watch);
-  AddOption(watch, "-n,--count", "N", "end after N of the events that were asked for");
-  AddOption(watch, "--timeout", "DURATION", "end after so long, such as 5m");
-  AddFlag(watch, "--no-resume", "end when the daemon stops");
-  AddFlag(watch, "--wait", "wait for a daemon that cannot be reached yet");
-  AddCursorFile(watch);
-  AddOption(watch, "--exec", "COMMAND", "run this for each event instead of printing it");
-  AddOption(watch, "--exec-on-failure", "ACTION",
-            "stop, retry (10 times, after 1s to 1m) or skip the event; default stop");
-  AddFlag(watch, "--exec-gaps", "run COMMAND for each GAP too, which may have no VM");
+void AddEvents(CLI::App* program, Reading* reading) {
+  CLI::App* app = AddCommand(program, "events", "List events of the past", kEventsFooter);
+  app->alias("logs")->alias("history");
+  struct Options {
+    EventsCommand list;
+    bool follow = false;
+    std::string cursor_file;
+  };
+  const auto options = std::make_shared<Options>();
+  EventsCommand* list = &options->list;
+  AddTime(app, "--since", "only events at or after this time", &reading->times, &list->since);
+  AddTime(app, "--until", "only events before this time", &reading->times, &list->until);
+  AddNode(app, reading);
+  AddNames(app, &list->filter);
+  AddFilter(app, &list->filter);
+  AddFlag(app, "-r,--newest-first", "the newest at the top", &list->newest_first);
+  AddCount(app, "-n,--last", "only the newest N events", &list->last, kMaxLast, ", or use --since");
+  AddCount(app, "--limit", "only the first N events of the list", &list->limit);
+  AddFlag(app, "-f,--follow", "then follow events as they happen, as watch does", &options->follow);
+  AddCursorFile(app, &options->cursor_file);
+  app->callback([=] {
+    if (list->since && list->until && *list->since >= *list->until) {
+      Wrong("--since is not before --until, so no event can match; swap the two");
+    }
+    if (list->last && list->limit) {
+      Wrong("--last: --limit limits the list as well; use one of them");
+    }
+    if (options->follow) {
+      reading->line.command = MakeFollow(*app, *list, options->cursor_file);
+      return;
+    }
+    if (!options->cursor_file.empty()) {
+      Wrong("--cursor-file: a list has no position to keep; use it with --follow");
+    }
+    reading->line.command = *list;
+  });
 }
 
-void AddPush(CLI::App* app) {
-  CLI::App* push = AddCommand(app, "push", "Deliver events to a URL as they happen", kPushFooter);
-  AddArgument(push, "URL", "where to: https://, or nats:// into a fleet");
-  AddOption(push, "--url-file", "FILE", "the URL is the first line of this file");
-  AddOption(push, "--format", "FORMAT", "cloudevents, slack or json; default cloudevents");
-  AddOption(push, "--template", "FILE",
-            "instead send this JSON for each event, with its fields as {{vm}} in the texts");
-  AddStart(push, "at first begin after a sequence number, or at oldest or a time; default now");
-  AddVm(push);
-  AddFilter(push);
-  AddOption(push, "--batch", "N", "at most N events in a request; default 100");
-  AddOption(push, "--batch-time", "DURATION",
-            "how long an event waits for others, 1ms to 1m; default 1s");
-  AddOption(push, "--timeout", "DURATION", "of a request, 1s to 10m; default 30s");
-  AddOption(push, "--secret-file", "FILE",
-            "sign each request by the secret in this file; two lines while it is replaced");
-  AddOption(push, "--header-file", "FILE",
-            "send these headers too, as \"Authorization: Bearer ...\", one a line");
-  AddOption(push, "--push-ca", "FILE",
-            "the CA of the receiver's certificate, PEM; default the system's");
-  AddOption(push, "--push-cert", "FILE", "the certificate to show the receiver, PEM");
-  AddOption(push, "--push-key", "FILE", "that certificate's private key, PEM");
-  AddOption(push, "--cluster", "NAME", "nats://: the cluster of this node");
-  AddOption(push, "--push-credentials", "FILE", "nats://: log in by this file (NATS's .creds)");
-  AddOption(push, "--push-domain", "NAME",
-            "nats://: the domain of the JetStream, where the servers are leaf nodes of others");
-  AddFlag(push, "--insecure-http",
-          "permit http:// and nats:// beyond this host: anyone on the way reads the events");
-  AddOption(push, "--state-dir", "DIR",
-            "the directory of this push: its position, state and what was set aside");
-  AddOption(push, "--metrics-file", "FILE", "write metrics here, NAME.prom for the node exporter");
-  AddFlag(push, "--status", "show what this push last did, without a network");
-  AddFlag(push, "--retry-set-aside", "have this push send again what it set aside");
+void AddVms(CLI::App* program, Reading* reading) {
+  CLI::App* app = AddCommand(program, "vms", "List the VMs", kVmsFooter);
+  app->alias("ls")->alias("ps");
+  const auto command = std::make_shared<VmsCommand>();
+  VmsCommand* vms = command.get();
+  AddNode(app, reading);
+  AddNames(app, &vms->filter);
+  AddEnds(app, &vms->filter);
+  AddNamesOf<v1::VmState>(app, "--state", "STATE",
+                          "only VMs in this state, as running or stopped; may be repeated",
+                          [=](v1::VmState state) { vms->states.push_back(state); });
+  AddFlag(app, "-a,--all", "include stopped VMs", &vms->include_stopped);
+  AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
+  AddChoice(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state", "an order",
+            &vms->order);
+  Finish(app, reading, command, [](VmsCommand* one) {
+    // A VM that is named, and a request for stopped VMs, imply that they are listed.
+    const bool names_one = absl::c_any_of(one->filter.vm_names(), [](const std::string& name) {
+      return name.find_first_of("*?[") == std::string::npos;
+    });
+    if (one->runs || one->of_ends() || names_one ||
+        absl::c_linear_search(one->states, v1::VM_STATE_STOPPED)) {
+      one->include_stopped = true;
+    }
+  });
 }
 
-void AddWeb(CLI::App* app) {
-  CLI::App* web = AddCommand(app, "web", "Serve a page for browsers", kWebFooter);
-  AddOption(web, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557");
-  AddOption(web, "--web-cert", "FILE", "serve TLS with this certificate, PEM");
-  AddOption(web, "--web-key", "FILE", "that certificate's private key, PEM");
-  AddOption(web, "--web-client-ca", "FILE",
-            "serve only browsers that show a certificate of a CA in this PEM file");
-  AddOption(web, "--token-file", "FILE", "serve only browsers that send the token in this file");
-  AddNode(web);
+void AddWhy(CLI::App* program, Reading* reading) {
+  CLI::App* app =
+      AddCommand(program, "why", "Show why VMs ended, and what they do now", kWhyFooter);
+  app->alias("vm")->alias("describe");
+  const auto command = std::make_shared<WhyCommand>();
+  AddNode(app, reading);
+  AddNames(app, &command->filter);
+  AddRun(app, "the end of this run; may be repeated", &command->filter);
+  AddFlag(app, "--markdown", "Markdown, for a ticket", &command->markdown);
+  Finish(app, reading, command, [](WhyCommand* why) {
+    if (why->filter.ByteSizeLong() == 0) Wrong("why: which VM? Write `vmevents why NAME`");
+  });
 }
 
-void AddEvents(CLI::App* app) {
-  CLI::App* events = AddCommand(app, "events", "List events of the past", kEventsFooter);
-  events->alias("logs")->alias("history");
-  AddOption(events, "--since", "TIME", "only events at or after this time");
-  AddOption(events, "--until", "TIME", "only events before this time");
-  AddNode(events);
-  AddNames(events);
-  AddFilter(events);
-  AddFlag(events, "-r,--newest-first", "the newest at the top");
-  AddOption(events, "-n,--last", "N", "only the newest N events");
-  AddOption(events, "--limit", "N", "only the first N events of the list");
-  AddFlag(events, "-f,--follow", "then follow events as they happen, as watch does");
-  AddCursorFile(events);
+void AddStatus(CLI::App* program, Reading* reading) {
+  CLI::App* app =
+      AddCommand(program, "status", "Show vmeventd's state, or why a VM ended", kStatusFooter);
+  const auto why = std::make_shared<WhyCommand>();
+  AddArguments(app, "NAME", "a VM, for `why`",
+               [=](const std::string& text) { AddVmName(text, &why->filter); });
+  app->callback([=] {
+    if (why->filter.vm_names_size() > 0) {
+      reading->line.command = *why;
+    } else if (reading->line.for_people()) {
+      reading->line.command = TopCommand{.window = absl::Hours(24), .once = true};
+    } else {
+      reading->line.command = InfoCommand{};
+    }
+  });
 }
 
-void AddVms(CLI::App* app) {
-  CLI::App* vms = AddCommand(app, "vms", "List the VMs", kVmsFooter);
-  vms->alias("ls")->alias("ps");
-  AddNode(vms);
-  AddNames(vms);
-  AddSource(vms);
-  AddEnds(vms);
-  AddList(vms, "--state", "STATE",
-          "only VMs in this state, as running or stopped; may be repeated");
-  AddFlag(vms, "-a,--all", "include stopped VMs");
-  AddFlag(vms, "--runs", "each run of the VMs, the newest first");
-  AddOption(vms, "--sort-by", "ORDER", "state, name, age, ends or class; default state");
+void AddTop(CLI::App* program, Reading* reading) {
+  CLI::App* app = AddCommand(program, "top", "Watch the VMs of a node on a terminal", kTopFooter);
+  const auto command = std::make_shared<TopCommand>();
+  AddDuration(app, "--interval", "how often it is drawn; default 2s", &command->interval);
+  AddDuration(app, "--window", "whose ends are counted; default 15m", &command->window);
+  AddFlag(app, "--once", "print one frame", &command->once);
+  Finish(app, reading, command);
 }
 
-void AddWhy(CLI::App* app) {
-  CLI::App* why = AddCommand(app, "why", "Show why VMs ended, and what they do now", kWhyFooter);
-  why->alias("vm")->alias("describe");
-  AddNode(why);
-  AddNames(why);
-  AddList(why, "--run", "RUN_ID", "the end of this run; may be repeated");
-  AddFlag(why, "--markdown", "Markdown, for a ticket");
+void AddFleet(CLI::App* program, Reading* reading) {
+  constexpr int kMaxReplicas = 5;  // JetStream's limit
+  CLI::App* fleet = AddCommand(program, "fleet", "Show the nodes of a fleet", kFleetFooter);
+  fleet->require_subcommand(0, 1);
+  AddNode(fleet, reading);
+  CLI::App* app = AddCommand(fleet, "create", "Make the streams of a fleet", kFleetCreateFooter);
+  const auto create = std::make_shared<FleetCreateCommand>();
+  AddOption(app, "--replicas", "N",
+            "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones",
+            [=](const std::string& text) {
+              if (absl::SimpleAtoi(text, &create->replicas) && create->replicas >= 1 &&
+                  create->replicas <= kMaxReplicas) {
+                return;
+              }
+              Wrong(absl::StrCat("--replicas: ", Quote(text), " is not a number from 1 to ",
+                                 kMaxReplicas));
+            });
+  Finish(app, reading, create);
+  fleet->callback([=] {
+    if (fleet->get_subcommands().empty()) reading->line.command = FleetCommand{};
+  });
 }
 
-void AddStatus(CLI::App* app) {
-  CLI::App* status =
-      AddCommand(app, "status", "Show vmeventd's state, or why a VM ended", kStatusFooter);
-  AddArgument(status, "NAME", "a VM, for `why`")->expected(CLI::detail::expected_max_vector_size);
-}
-
-void AddIntent(CLI::App* app) {
-  CLI::App* intent =
-      AddCommand(app, "intent", "Say who is about to stop a VM, and why", kIntentFooter);
-  intent->require_subcommand(0, 1);
-  CLI::App* declare = AddCommand(
+void AddDeclare(CLI::App* intent, Reading* reading) {
+  CLI::App* app = AddCommand(
       intent, "declare", "Declare an intent for a VM",
       "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m");
-  AddArgument(declare, "NAME", "the VM's name")->required();
-  AddOption(declare, "--actor", "WHO",
-            "the person or the system that acts; default $SUDO_USER, $USER or the user's name");
-  AddOption(declare, "--reason", "WHY", "one sentence for people");
-  AddOption(declare, "--ttl", "DURATION",
-            "how long it is valid, such as 5m; default 10m, at most 24h");
-  AddOption(declare, "--run", "RUN_ID", "the run, if a name has several");
-  AddCommand(intent, "list", "List the open intents", "Example:\n  vmevents intent list");
-  CLI::App* withdraw =
-      AddCommand(intent, "withdraw", "Withdraw a declared intent",
-                 "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
-  AddArgument(withdraw, "INTENT_ID", "as printed by declare")->required();
+  const auto command = std::make_shared<DeclareIntentCommand>();
+  DeclareIntentCommand* declare = command.get();
+  const auto add = [app](const char* name, const char* value, const char* help, std::string* text) {
+    AddOption(app, name, value, help,
+              [=](const std::string& given) { *text = CheckWord(name, given); });
+  };
+  AddArgument(app, "NAME", "the VM's name", [=](const std::string& name) {
+    declare->name = CheckWord("NAME", name);
+  })->required();
+  add("--actor", "WHO",
+      "the person or the system that acts; default $SUDO_USER, $USER or the user's name",
+      &declare->actor);
+  add("--reason", "WHY", "one sentence for people", &declare->reason);
+  AddDuration(app, "--ttl", "how long it is valid, such as 5m; default 10m, at most 24h",
+              [=](absl::Duration ttl) { declare->ttl = ttl; });
+  add("--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
+  Finish(app, reading, command, [=](DeclareIntentCommand* one) {
+    if (one->actor.empty()) one->actor = reading->context.user;
+    if (one->actor.empty()) Wrong("--actor: name who is about to act");
+    CheckWord("--actor", one->actor);
+    if (one->reason.empty()) Wrong("--reason: give the reason");
+  });
 }
 
-void AddTop(CLI::App* app) {
-  CLI::App* top = AddCommand(app, "top", "Watch the VMs of a node on a terminal", kTopFooter);
-  AddOption(top, "--interval", "DURATION", "how often it is drawn; default 2s");
-  AddOption(top, "--window", "DURATION", "whose ends are counted; default 15m");
-  AddFlag(top, "--once", "print one frame");
+void AddIntent(CLI::App* program, Reading* reading) {
+  CLI::App* intent =
+      AddCommand(program, "intent", "Say who is about to stop a VM, and why", kIntentFooter);
+  intent->require_subcommand(0, 1);
+  AddDeclare(intent, reading);
+  AddPlain<IntentsCommand>(intent, reading, "list", "List the open intents",
+                           "Example:\n  vmevents intent list");
+  CLI::App* app =
+      AddCommand(intent, "withdraw", "Withdraw a declared intent",
+                 "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
+  const auto withdraw = std::make_shared<WithdrawIntentCommand>();
+  AddArgument(app, "INTENT_ID", "as printed by declare", [=](const std::string& id) {
+    withdraw->intent_id = CheckWord("INTENT_ID", id);
+  })->required();
+  Finish(app, reading, withdraw);
+  intent->callback([=] {
+    if (!intent->get_subcommands().empty()) return;
+    Wrong(
+        "intent: no action is given; the actions are intent declare, intent list and intent "
+        "withdraw");
+  });
+}
+
+void AddHealth(CLI::App* program, Reading* reading) {
+  CLI::App* app = AddCommand(program, "health", "Ask whether vmeventd serves", kHealthFooter);
+  const auto command = std::make_shared<HealthCommand>();
+  HealthCommand* health = command.get();
+  AddArgument(app, "SERVICE", "one of its services", [=](const std::string& service) {
+    if (!service.empty()) health->service = CheckWord("SERVICE", service);
+  });
+  AddFlag(app, "--all", "each of its services, a line each", &health->all);
+  AddDuration(app, "--timeout", "how long to wait for the answer, such as 1s; default 5s",
+              &health->timeout);
+  Finish(app, reading, command, [](HealthCommand* one) {
+    if (one->all && !one->service.empty()) {
+      Wrong("--all: a SERVICE is given as well; use one of them");
+    }
+  });
+}
+
+void AddGeneral(CLI::App* app, Reading* reading) {
+  CommandLine* line = &reading->line;
+  const Take nothing = [](const std::string&) {};  // ReadServers() reads it
+  AddList(app, "--server", "ADDR",
+          "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
+          "nats://, see "
+          "below",
+          nothing);
+  AddOption(app, "--context", "NAME",
+            "the TLS files, and without --server the servers, of this context in the configuration "
+            "file",
+            nothing);
+  AddText(app, "--tls-ca", "FILE",
+          "speak TLS with a server whose certificate is of a CA in this PEM file", "",
+          &reading->tls.ca_file);
+  AddText(app, "--tls-cert", "FILE", "the certificate to show the server, PEM", "",
+          &reading->tls.cert_file);
+  AddText(app, "--tls-key", "FILE", "that certificate's private key, PEM", "",
+          &reading->tls.key_file);
+  AddText(app, "--tls-server-name", "NAME",
+          "the name in the server's certificate; default the host of --server", "",
+          &reading->tls.server_name);
+  AddText(app, "--credentials", "FILE",
+          "log in to the NATS servers of a fleet by this file (NATS's .creds)", "",
+          &reading->credentials);
+  AddText(
+      app, "--nats-domain", "NAME",
+      "the domain of the JetStream that has the fleet's stream, where the NATS servers are leaf "
+      "nodes of others",
+      "", &reading->nats_domain);
+  AddChoice(app, "-o,--output", "FORMAT",
+            "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
+            "table",
+            "a format", [=](size_t index) {
+              static constexpr OutputFormat kFormats[] = {
+                  OutputFormat::kTable, OutputFormat::kWide, OutputFormat::kJson,
+                  OutputFormat::kJson,  OutputFormat::kYaml, OutputFormat::kName};
+              line->format = kFormats[index];
+            });
+  AddChoice(app, "--color", "WHEN",
+            "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", "a choice",
+            &line->color);
+  app->add_flag_callback(
+      "--utc", [=] { reading->times.zone = line->zone = absl::UTCTimeZone(); },
+      "times in UTC, not in the local time zone");
+  AddFlag(app, "--no-headers", "tables without their headings", &line->headings, false);
+  AddFlag(app, "--no-trunc", "tables whose rows are not cut where the terminal ends", &line->cut,
+          false);
+  AddFlag(app, "--no-pager", "no pager for the lists of events and vms", &line->pager, false);
 }
 
 }  // namespace
 
-void Define(CLI::App* app) {
+void Define(CLI::App* app, Reading* reading) {
+  const Take nothing = [](const std::string&) {};
   app->description(kProgramHelp);
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
-  AddList(app, "--server", "ADDR",
-          "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
-          "nats://, see "
-          "below");
-  AddOption(app, "--context", "NAME",
-            "the TLS files, and without --server the servers, of this context in the configuration "
-            "file");
-  AddOption(app, "--tls-ca", "FILE",
-            "speak TLS with a server whose certificate is of a CA in this PEM file");
-  AddOption(app, "--tls-cert", "FILE", "the certificate to show the server, PEM");
-  AddOption(app, "--tls-key", "FILE", "that certificate's private key, PEM");
-  AddOption(app, "--tls-server-name", "NAME",
-            "the name in the server's certificate; default the host of --server");
-  AddOption(app, "--credentials", "FILE",
-            "log in to the NATS servers of a fleet by this file (NATS's .creds)");
-  AddOption(
-      app, "--nats-domain", "NAME",
-      "the domain of the JetStream that has the fleet's stream, where the NATS servers are leaf "
-      "nodes of others");
-  AddOption(app, "-o,--output", "FORMAT",
-            "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
-            "table");
-  AddOption(app, "--color", "WHEN",
-            "auto, always or never; auto: on a terminal, unless $NO_COLOR is set");
-  AddFlag(app, "--utc", "times in UTC, not in the local time zone");
-  AddFlag(app, "--no-headers", "tables without their headings");
-  AddFlag(app, "--no-trunc", "tables whose rows are not cut where the terminal ends");
-  AddFlag(app, "--no-pager", "no pager for the lists of events and vms");
-  app->require_subcommand(0, 1);  // a missing command is reported below, with the commands' names
-  AddWatch(app);
-  AddPush(app);
-  AddWeb(app);
-  AddEvents(app);
-  AddVms(app);
-  AddWhy(app);
-  AddStatus(app);
-  AddTop(app);
-  CLI::App* fleet = AddCommand(app, "fleet", "Show the nodes of a fleet", kFleetFooter);
-  fleet->require_subcommand(0, 1);
-  AddNode(fleet);
-  CLI::App* create = AddCommand(fleet, "create", "Make the streams of a fleet", kFleetCreateFooter);
-  AddOption(create, "--replicas", "N",
-            "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones");
-  AddIntent(app);
-  AddCommand(app, "info", "Show vmeventd's own state", "Example:\n  vmevents -o json info");
-  AddCommand(app, "streams", "Show who watches events, and how far each is",
-             "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
-  CLI::App* health = AddCommand(app, "health", "Ask whether vmeventd serves", kHealthFooter);
-  AddArgument(health, "SERVICE", "one of its services");
-  AddFlag(health, "--all", "each of its services, a line each");
-  AddOption(health, "--timeout", "DURATION",
-            "how long to wait for the answer, such as 1s; default 5s");
-  AddCommand(app, "doctor", "Find what keeps vmeventd from following VMs here", kDoctorFooter);
+  app->require_subcommand(0, 1);  // ParseCommandLine() reports a missing one
+  AddGeneral(app, reading);
+  AddWatch(app, reading);
+  AddPush(app, reading);
+  AddWeb(app, reading);
+  AddEvents(app, reading);
+  AddVms(app, reading);
+  AddWhy(app, reading);
+  AddStatus(app, reading);
+  AddTop(app, reading);
+  AddFleet(app, reading);
+  AddIntent(app, reading);
+  AddPlain<InfoCommand>(app, reading, "info", "Show vmeventd's own state",
+                        "Example:\n  vmevents -o json info");
+  AddPlain<StreamsCommand>(app, reading, "streams", "Show who watches events, and how far each is",
+                           "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
+  AddHealth(app, reading);
+  AddPlain<DoctorCommand>(app, reading, "doctor",
+                          "Find what keeps vmeventd from following VMs here", kDoctorFooter);
   CLI::App* help =
       AddCommand(app, "help", "Explain a command", "Example:\n  vmevents help intent declare");
-  AddArgument(help, "COMMAND", "the command")->expected(CLI::detail::expected_max_vector_size);
+  AddArguments(help, "COMMAND", "the command", nothing);
   AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
   CLI::App* completion =
       AddCommand(app, "completion", "Print what completes commands in a shell", kCompletionFooter);
-  AddArgument(completion, "SHELL", "bash, zsh or fish")->required();
+  AddArgument(completion, "SHELL", "bash, zsh or fish", nothing)->required();
 }
 
 }  // namespace vmeventd::client

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -9,18 +10,34 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/commands/commands.h"
-#include "client/commands/top.h"
-#include "client/consume/source.h"
-#include "client/commands/why.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/exec.h"
-#include "client/fleet/fleet_servers.h"
-#include "client/options/option_reader.h"
+#include "client/consume/source.h"
+#include "client/fleet/fleet.h"
 #include "client/push/pusher.h"
 #include "client/push/request.h"
 
 namespace vmeventd::client {
+
+// Inputs of the parser besides the arguments.
+struct OptionContext {
+  std::string server_variable;       // $VMEVENTS_SERVER, empty: not set
+  TlsOptions tls_variables;          // $VMEVENTS_TLS_CA and so on; empty: not set
+  std::string credentials_variable;  // $VMEVENTS_CREDENTIALS
+  std::string xdg_runtime_dir;       // $XDG_RUNTIME_DIR
+  std::string state_home;            // $XDG_STATE_HOME, else ~/.local/state; empty: there is none
+  std::string user;                  // $SUDO_USER, else $USER, else by the uid
+  unsigned uid = 0;
+  std::string config_path;       // path of the configuration file; empty: there is none
+  bool config_required = false;  // the user named it, so that it must exist
+  // Reads the configuration file. NOT_FOUND: it does not exist. PERMISSION_DENIED: another error.
+  std::function<absl::StatusOr<std::string>(const std::string& path)> read_config;
+  // Returns whether a path exists, or may exist: see DefaultServerAddress().
+  std::function<bool(const std::string& path)> may_exist;
+  absl::Time now;
+  absl::TimeZone zone;
+};
 
 enum class OutputFormat { kTable, kWide, kJson, kYaml, kName };
 enum class ColorMode { kAuto, kAlways, kNever };

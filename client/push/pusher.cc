@@ -1,7 +1,7 @@
 #include "client/push/pusher.h"
 
 #include <algorithm>
-#include <map>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
@@ -10,22 +10,17 @@
 namespace vmeventd::client {
 
 bool Batcher::OnEvents(NodeEvents events) {
-  return std::all_of(events.begin(), events.end(), [this](NodeEvent& event) {
-    const size_t bytes = std::max<size_t>(event.event.ByteSizeLong(), 1);
-    return Add({std::move(event), bytes, absl::Time()});
-  });
-}
-
-bool Batcher::Add(Item item) {
   std::unique_lock<std::mutex> lock(mutex_);
-  const bool room = changed_.wait(
-      lock, stop_, [this] { return events_ < limits_.waiting && bytes_ < limits_.waiting_bytes; });
-  if (!room) return false;
-  ++events_;
-  bytes_ += item.bytes;
-  items_.push_back(std::move(item));
-  items_.back().arrival = SteadyNow();
-  changed_.notify_all();
+  for (NodeEvent& event : events) {
+    const bool room = changed_.wait(lock, stop_, [this] {
+      return items_.size() < limits_.waiting && bytes_ < limits_.waiting_bytes;
+    });
+    if (!room) return false;
+    const size_t bytes = event.event.ByteSizeLong();
+    bytes_ += bytes;
+    items_.push_back({std::move(event), bytes, SteadyNow()});
+    changed_.notify_all();
+  }
   return true;
 }
 
@@ -34,12 +29,9 @@ bool Batcher::OnPosition(const ServerPosition& position) {
   const auto last = std::find_if(items_.rbegin(), items_.rend(), [&position](const Item& item) {
     return item.event.resume_after.server == position.server;
   });
-  if (last != items_.rend()) {
-    last->event.resume_after = position;  // covers all of this server's events
-  } else {
-    items_.push_back({{{}, {}, position}, 0, absl::InfinitePast()});
-    changed_.notify_all();
-  }
+  // Covers all of this server's events.
+  (last != items_.rend() ? last->event.resume_after : positions_[position.server]) = position;
+  changed_.notify_all();
   return !stop_.stop_requested();
 }
 
@@ -51,59 +43,51 @@ void Batcher::Close() {
 
 absl::Time Batcher::CompleteAt() const {
   if (items_.empty()) return absl::InfiniteFuture();
-  if (closed_ || events_ >= limits_.events || bytes_ >= limits_.bytes) return absl::InfinitePast();
-  return items_.front().arrival + limits_.time;
+  const bool full = items_.size() >= limits_.events || bytes_ >= limits_.bytes;
+  return closed_ || full ? absl::InfinitePast() : items_.front().arrival + limits_.time;
 }
 
-std::vector<Batcher::Item> Batcher::Take() {
+Batcher::Batch Batcher::Take() {
   std::unique_lock<std::mutex> lock(mutex_);
+  Batch batch;
   const absl::Time idle = SteadyNow() + kIdle;
-  while (!stop_.stop_requested()) {
+  while (CompleteAt() > SteadyNow()) {
+    // A position alone waits for nothing, and the events behind it have their time.
+    batch.positions = std::exchange(positions_, {});
+    if (!batch.positions.empty() || closed_ || stop_.stop_requested() || idle <= SteadyNow()) {
+      return batch;
+    }
     const absl::Time at = CompleteAt();
-    if (at <= SteadyNow() || (closed_ && items_.empty())) break;
-    if (idle <= SteadyNow()) return {};
-    const auto sooner = [this, at] { return CompleteAt() < at || closed_; };
+    const auto sooner = [this, at] { return CompleteAt() < at || closed_ || !positions_.empty(); };
     changed_.wait_for(lock, stop_, absl::ToChronoNanoseconds(std::min(at, idle) - SteadyNow()),
                       sooner);
   }
-  std::vector<Item> batch;
-  size_t events = 0;
-  size_t bytes = 0;
-  while (!stop_.stop_requested() && !items_.empty()) {
-    const Item& next = items_.front();
-    // A position alone waits for nothing, and the events behind it have their time.
-    const bool fits = events == 0 ? batch.empty()
-                                  : events < limits_.events && bytes + next.bytes <= limits_.bytes;
-    if (next.bytes > 0 && !fits) break;
-    events += next.bytes > 0 ? 1 : 0;
-    bytes += next.bytes;
-    batch.push_back(std::move(items_.front()));
-    items_.pop_front();
+  if (stop_.stop_requested()) return batch;
+  batch.positions = std::exchange(positions_, {});
+  for (size_t bytes = 0; !items_.empty(); items_.pop_front()) {
+    const size_t more = items_.front().bytes;
+    const bool fits = batch.events.size() < limits_.events && bytes + more <= limits_.bytes;
+    if (!batch.events.empty() && !fits) break;
+    bytes += more;
+    bytes_ -= more;
+    batch.events.push_back(std::move(items_.front().event));
   }
-  events_ -= events;
-  bytes_ -= bytes;
   changed_.notify_all();
   return batch;
 }
 
 bool Batcher::Ended() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return stop_.stop_requested() || (closed_ && items_.empty());
+  return stop_.stop_requested() || (closed_ && items_.empty() && positions_.empty());
 }
 
 void Batcher::Run(WatchSink* to, const std::function<bool()>& between) {
   while (!Ended() && between()) {
-    std::vector<Item> batch = Take();
-    NodeEvents events;
-    std::map<size_t, ServerPosition> positions;
-    for (Item& item : batch) {
-      positions[item.event.resume_after.server] = item.event.resume_after;
-      if (item.bytes > 0) events.push_back(std::move(item.event));
-    }
-    if (!events.empty() && !to->OnEvents(std::move(events))) return;
-    for (const auto& [server, position] : positions) {
+    Batch batch = Take();
+    for (const auto& [server, position] : batch.positions) {
       if (!to->OnPosition(position)) return;
     }
+    if (!batch.events.empty() && !to->OnEvents(std::move(batch.events))) return;
   }
 }
 
@@ -111,9 +95,7 @@ void PushLog::Delivered(Formatter::Events events) {
   ++state_.requests;
   state_.delivered += events.size();
   state_.last_success = now_();
-  state_.failing_since = absl::InfinitePast();
-  if (!noted_.empty()) note_(absl::StrCat(state_.target, " takes events again"));
-  noted_.clear();
+  NoteRecovery();
   Done(events);
 }
 
@@ -135,6 +117,18 @@ void PushLog::Waits(const std::string& reason, Formatter::Events events) {
   if (!events.empty()) state_.waiting_since = FromProto(events.front().event.observe_time());
   NoteFailure(reason, "trying again");
   report_(state_);
+}
+
+void PushLog::Recovered() {
+  if (state_.failing_since == absl::InfinitePast()) return;
+  NoteRecovery();
+  report_(state_);
+}
+
+void PushLog::NoteRecovery() {
+  state_.failing_since = absl::InfinitePast();
+  if (!noted_.empty()) note_(absl::StrCat(state_.target, " takes events again"));
+  noted_.clear();
 }
 
 void PushLog::Ended(const std::string& why) {

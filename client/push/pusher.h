@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <stop_token>
 #include <string>
@@ -43,7 +44,6 @@ class Batcher : public WatchSink {
   // The events have nodes.
   bool OnEvents(NodeEvents events) override;
   bool OnPosition(const ServerPosition& position) override;
-  bool one_by_one() const override { return false; }
 
   // The source has ended: what is there is passed without waiting for more.
   void Close();
@@ -54,14 +54,17 @@ class Batcher : public WatchSink {
 
  private:
   struct Item {
-    NodeEvent event;   // a position alone has nothing else
-    size_t bytes = 0;  // 0: a position alone
+    NodeEvent event;
+    size_t bytes = 0;
     absl::Time arrival;
   };
+  struct Batch {
+    std::map<size_t, ServerPosition> positions;  // before the events, by server
+    NodeEvents events;
+  };
 
-  bool Add(Item item);
   // Waits for a batch; empty: none came within kIdle, or any more.
-  std::vector<Item> Take();
+  Batch Take();
   bool Ended();
   // Time at which the batch that begins the queue is complete.
   absl::Time CompleteAt() const;
@@ -71,8 +74,9 @@ class Batcher : public WatchSink {
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::deque<Item> items_;  // guarded by mutex_, as the rest
-  size_t events_ = 0;
-  size_t bytes_ = 0;
+  // Positions of servers without an event in the queue.
+  std::map<size_t, ServerPosition> positions_;
+  size_t bytes_ = 0;  // of the queue
   bool closed_ = false;
 };
 
@@ -97,6 +101,8 @@ class PushLog {
   void Failed(const std::string& reason);
   // It is tried again, and the events wait, if there are any.
   void Waits(const std::string& reason, Formatter::Events events);
+  // The receiver can be reached again, and no event waits.
+  void Recovered();
   // The push ends by itself.
   void Ended(const std::string& why);
   // Sets the creation time of the stream that gets the events.
@@ -104,6 +110,7 @@ class PushLog {
 
  private:
   void Done(Formatter::Events events);
+  void NoteRecovery();
   // Reports each reason once, until something is delivered.
   void NoteFailure(const std::string& reason, absl::string_view then);
 

@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -24,12 +23,10 @@
 #include "absl/strings/strip.h"
 #include "base/text.h"
 #include "client/consume/exec.h"
-#include "client/nats/server_address.h"
 #include "client/nats/subject.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
-#include "client/push/curl_library.h"
 #include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"
 
@@ -195,6 +192,69 @@ absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& 
                       absl::string_view(*json).substr(1));
 }
 
+namespace {
+
+// A header's value as the binding of CloudEvents encodes it: the bytes that are not printable
+// ASCII, the blank, the double quote and the percent sign become % and two digits.
+std::string PercentEncode(absl::string_view value) {
+  constexpr absl::string_view kDigits = "0123456789ABCDEF";
+  std::string out;
+  for (const char byte : value) {
+    if (byte > ' ' && byte <= '~' && byte != '"' && byte != '%') {
+      out.push_back(byte);
+      continue;
+    }
+    const auto code = static_cast<unsigned char>(byte);
+    out.append({'%', kDigits[code >> 4], kDigits[code & 15]});
+  }
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<NatsMessage> FleetMessage(std::string subject,
+                                         const google::protobuf::Message& payload,
+                                         const MessageNode& node, bool json) {
+  NatsMessage message = {
+      .subject = std::move(subject),
+      .headers = {{"ce-source", SourceOf(node)},
+                  {"ce-datacontenttype", json ? "application/json" : "application/protobuf"}}};
+  if (!json) {
+    message.data = payload.SerializeAsString();
+    return message;
+  }
+  absl::StatusOr<std::string> text = ToJson(payload);
+  if (!text.ok()) return text.status();
+  message.data = *std::move(text);
+  return message;
+}
+
+absl::StatusOr<NatsMessage> FleetMessageOf(const v1::Event& event, const MessageNode& node,
+                                           bool json) {
+  const std::string words = SubjectWords(event);
+  const std::string& vm = event.vm().name();
+  absl::StatusOr<NatsMessage> message = FleetMessage(
+      ToSubject(NodeSubjectPrefix(node.cluster, node.name), vm, words), event, node, json);
+  if (!message.ok()) return message;
+  const auto add = [&message](const char* name, std::string value) {
+    message->headers.emplace_back(name, std::move(value));
+  };
+  add("ce-specversion", "1.0");
+  add("ce-id", IdOf(event));
+  add("ce-type", absl::StrCat(kSubjectPrefix, ".", words));
+  if (!vm.empty()) add("ce-subject", PercentEncode(vm));
+  add("ce-time", TimeOf(event));
+  return message;
+}
+
+std::optional<uint64_t> SequenceIn(const NatsMessage& message, const MessageNode& node) {
+  if (message.header("ce-source") != SourceOf(node)) return std::nullopt;
+  uint64_t sequence = 0;
+  const std::string id = message.header("ce-id");
+  if (!absl::SimpleAtoi(absl::StripPrefix(id, "gap-after-"), &sequence)) return std::nullopt;
+  return sequence;
+}
+
 std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
                          absl::Time now) {
   const absl::StatusOr<std::string> event = PushJson(one.event, one.node);
@@ -267,100 +327,6 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
   return PushBody{alone ? "application/cloudevents+json; charset=utf-8"
                         : "application/cloudevents-batch+json; charset=utf-8",
                   *std::move(text)};
-}
-
-namespace {
-
-constexpr size_t kMaxUrlBytes = 4096;
-
-std::string PartOf(CURLU* url, CURLUPart part) {
-  char* text = nullptr;
-  if (Curl().curl_url_get(url, part, &text, 0) != CURLUE_OK) return "";
-  return std::unique_ptr<char, CurlFree>(text).get();
-}
-
-std::string HashOf(absl::string_view text) {
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash.data());
-  constexpr size_t kBytes = 8;
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(hash.data()), kBytes));
-}
-
-std::string KeyOf(std::string host, absl::string_view url) {
-  std::replace_if(
-      host.begin(), host.end(),
-      [](char c) { return !absl::ascii_isalnum(c) && c != '.' && c != '-'; }, '_');
-  constexpr size_t kMaxOfName = 100;
-  return absl::StrCat(host.substr(0, kMaxOfName), "-", HashOf(url));
-}
-
-absl::StatusOr<PushTarget> ParseNatsTarget(absl::string_view url, bool insecure) {
-  const auto servers = ParseNatsServers(url);
-  if (!servers.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("URL: ", servers.status().message()));
-  }
-  PushTarget target;
-  for (const NatsServerAddress& server : *servers) {
-    target.nats.push_back(server.ToUrl());
-    if (server.tls || server.is_loopback() || insecure) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("URL: ", server.ToUrl(),
-                     " would get the events as plain text; write tls://, or allow it with "
-                     "--insecure-http"));
-  }
-  target.shown = absl::StrJoin(target.nats, ",");
-  target.key = KeyOf(servers->front().host, target.shown);
-  return target;
-}
-
-}  // namespace
-
-absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure) {
-  if (IsNatsUrl(url)) return ParseNatsTarget(url, insecure);
-  if (!LoadCurl().ok()) return LoadCurl();
-  const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
-  constexpr char kForm[] = "write https://HOST/PATH";
-  if (url.empty() || url.size() > kMaxUrlBytes) {
-    return wrong(
-        absl::StrCat("URL: the text is ", url.empty() ? "empty" : "too long", "; ", kForm));
-  }
-  const std::unique_ptr<CURLU, CurlFree> parsed(Curl().curl_url());
-  const bool clean =
-      std::all_of(url.begin(), url.end(), [](char c) { return absl::ascii_isgraph(c); });
-  if (!clean || !absl::StrContains(url, "://") ||
-      Curl().curl_url_set(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
-                          CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
-    return wrong(absl::StrCat("URL: the text is no URL; ", kForm));
-  }
-  const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
-  const std::string host = PartOf(parsed.get(), CURLUPART_HOST);
-  const std::string port = PartOf(parsed.get(), CURLUPART_PORT);
-  if (scheme != "https" && scheme != "http") {
-    return wrong(absl::StrCat("URL: ", EscapeForTerminal(scheme), " is not HTTP; ", kForm));
-  }
-  if (!PartOf(parsed.get(), CURLUPART_USER).empty() ||
-      !PartOf(parsed.get(), CURLUPART_PASSWORD).empty()) {
-    return wrong(
-        "URL: a password there is seen by every user of the host; write the header Authorization "
-        "into a file for --header-file");
-  }
-  if (!PartOf(parsed.get(), CURLUPART_FRAGMENT).empty()) {
-    return wrong("URL: what follows # is never sent; leave it out");
-  }
-  PushTarget target;
-  target.shown = EscapeForTerminal(
-      absl::StrCat(scheme, "://", host, port.empty() ? "" : absl::StrCat(":", port)));
-  // curl resolves localhost to loopback by itself.
-  const std::string digits(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
-  if (scheme == "http" && !insecure && !IsLoopback(digits)) {
-    return wrong(absl::StrCat("URL: ", target.shown,
-                              " would get the events as plain text; write https://, or allow it "
-                              "with --insecure-http"));
-  }
-  target.url = PartOf(parsed.get(), CURLUPART_URL);
-  target.key = KeyOf(host, target.url);
-  return target;
 }
 
 absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content) {

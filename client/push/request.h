@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,9 +9,12 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "client/nats/connection.h"
 #include "client/output/formatter.h"
+#include "client/push/http.h"
+#include "google/protobuf/message.h"
 
-// Events as the bodies of HTTP requests. Pure.
+// Events as the bodies of HTTP requests, and as the messages of a fleet. Pure.
 
 namespace vmeventd::client {
 
@@ -49,24 +53,23 @@ std::string SourceOf(const MessageNode& node);
 // journal_id.
 absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node);
 
+// A message of the fleet with its payload, and the headers that a value of a bucket has too. `node`
+// has its cluster. INTERNAL: the payload cannot be written as JSON.
+absl::StatusOr<NatsMessage> FleetMessage(std::string subject,
+                                         const google::protobuf::Message& payload,
+                                         const MessageNode& node, bool json);
+// The message of an event in the fleet's stream: a CloudEvent in binary mode, docs/many-nodes.md.
+absl::StatusOr<NatsMessage> FleetMessageOf(const v1::Event& event, const MessageNode& node,
+                                           bool json);
+// The event of the node that the message of the fleet's stream is of; nullopt: it is another
+// program's, or of another journal. A GAP without a sequence counts as the event before it.
+std::optional<uint64_t> SequenceIn(const NatsMessage& message, const MessageNode& node);
+
 // The line of an event that was set aside, and the event of such a line, which no cursor passes.
 // INVALID_ARGUMENT: it is none.
 std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
                          absl::Time now);
 absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line);
-
-// Destination of the events. The path and the query of its URL may be a secret, as Slack's are.
-struct PushTarget {
-  std::vector<std::string> nats;  // NATS servers of a fleet, instead of `url`
-  std::string url;
-  std::string shown;  // "https://hooks.example", safe for a terminal and without the secret
-  std::string key;    // the name of its state directory: the host, and a hash of the URL
-};
-
-// Parses and checks the URL: of NATS servers, or by libcurl, which it loads. What is not encrypted
-// is for loopback, or with `insecure`. INVALID_ARGUMENT says what is wrong, without the path;
-// FAILED_PRECONDITION: libcurl is missing.
-absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure);
 
 // The signature of a request, by which a receiver knows who sent it and when. docs/act.md has a
 // receiver's check. Pure.
@@ -81,15 +84,6 @@ absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content)
 // two secrets there are two v1.
 std::string Signature(const std::vector<std::string>& secrets, absl::string_view body,
                       absl::Time now);
-
-// Result of a request.
-struct HttpAnswer {
-  int status = 0;           // HTTP's; 0: no complete answer came
-  std::string fault;        // reason why not; safe for a terminal
-  std::string retry_after;  // the header's value; empty: there is none
-  std::string body;         // beginning of the body
-  bool stopped = false;     // a stop broke it off
-};
 
 enum class Verdict {
   kDelivered,  // 2xx

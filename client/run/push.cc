@@ -27,13 +27,12 @@
 #include "absl/time/clock.h"
 #include "base/system.h"
 #include "client/connect/connection.h"
-#include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
-#include "client/push/http_client.h"
+#include "client/push/http.h"
 #include "client/push/push_state.h"
 #include "client/push/pusher.h"
 #include "client/push/request.h"
@@ -397,7 +396,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   Batcher batcher(limits, stop.token());
   ExitCode code = ExitCode::kOk;
   std::thread follower([&] {
-    code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&batcher);
+    code = std::get<std::unique_ptr<Source>>(source)->Run(&batcher);
     batcher.Close();
   });
   absl::Status retried;

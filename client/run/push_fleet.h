@@ -4,7 +4,7 @@
 
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/consume/cursor_file.h"
+#include "client/consume/delivery.h"
 #include "client/options/options.h"
 #include "client/push/pusher.h"
 

@@ -12,9 +12,8 @@
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
-#include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
-#include "client/fleet/fleet_lists.h"
+#include "client/fleet/fleet.h"
 #include "client/options/options.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
@@ -40,7 +39,7 @@ FleetLists::Environment FleetOf(const CommandLine& line, PrintSentence note);
 ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter);
 
 // Makes the source that `watch`, `events --follow` and `push` follow.
-using MadeSource = std::variant<std::unique_ptr<WatchSource>, Failure>;
+using MadeSource = std::variant<std::unique_ptr<Source>, Failure>;
 // Returns the position behind which to begin with the server that has this key of CursorKeys().
 using PositionOf = std::function<std::optional<WatchPosition>(const std::string& key)>;
 // Those in the file, which outlives the result; null: none.
@@ -62,9 +61,6 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
 
 // `web`, until a signal ends it, which it blocks: call it before any thread starts.
 ExitCode RunWeb(const WebCommand& command, const CommandLine& line);
-
-// `doctor`: prints what is wrong on this node, and fails where anything is.
-ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output);
 
 // The whole program behind main(): parses the arguments, runs the command, prints to standard
 // output and error. The caller must ignore SIGPIPE, and call this before any thread starts, because

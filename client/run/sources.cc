@@ -11,10 +11,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "client/commands/merged.h"
 #include "client/commands/daemon_source.h"
+#include "client/commands/merged.h"
 #include "client/connect/connection.h"
-#include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet_watch.h"
@@ -123,9 +122,7 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
   environment.on_failure = command.on_failure;
   environment.gaps = command.gaps;
   environment.node = server;
-  environment.run = [stop](const CommandCall& call) {
-    return RunCommandCall(call, stop->token(), PrintNote);
-  };
+  environment.run = [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); };
   environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
   environment.note = PrintNote;
   return std::make_unique<CommandRunner>(std::move(environment));
@@ -264,13 +261,15 @@ ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Format
       stop.Stop();
     });
   }
-  const ExitCode code = std::get<std::unique_ptr<WatchSource>>(source)->Run(&delivery);
+  const ExitCode code = std::get<std::unique_ptr<Source>>(source)->Run(&delivery);
   stop.Stop();
   if (timer.joinable()) timer.join();
   const ExitCode result = delivery.CodeOf(code, PrintNote);
   if (!timed_out || result != ExitCode::kInterrupted) return result;
-  PrintNote(absl::StrCat("--timeout: ", DurationText(*command.timeout), " are over before ",
-                         *command.count, *command.count == 1 ? " event" : " events", " came"));
+  const uint64_t count = *command.count;
+  PrintNote(absl::StrCat(
+      "--timeout: ", count == 1 ? "no event" : absl::StrCat("fewer than ", count, " events"),
+      " came within ", DurationText(*command.timeout)));
   return ExitCode::kFailed;
 }
 

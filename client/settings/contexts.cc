@@ -36,12 +36,9 @@ class Reader {
     for (const auto& [key, value] : file.table()) {
       absl::Status status;
       if (key.str() == "current") {
-        status = TakeText(std::string(key.str()), value, &contexts_.current);
+        status = TakeText("current", value, &contexts_.current);
       } else if (key.str() == "contexts" && value.is_table()) {
-        status = TakeContexts(*value.as_table(), "");
-      } else if (value.is_table()) {
-        status = Wrong(absl::StrCat("the section [", std::string(key.str()),
-                                    "] is not known; use [contexts.NAME]"));
+        status = TakeContext(*value.as_table(), "");
       } else {
         status = Wrong(absl::StrCat("\"", std::string(key.str()),
                                     "\" is not known here; use current = \"NAME\" "
@@ -57,37 +54,29 @@ class Reader {
     return absl::InvalidArgumentError(absl::StrCat(path_, ": ", what));
   }
 
-  // [contexts.node1.example] is a table in a table; its context is "node1.example".
-  absl::Status TakeContexts(const toml::table& table, const std::string& prefix) {
-    for (const auto& [key, value] : table) {
-      const std::string name = absl::StrCat(prefix, std::string(key.str()));
-      if (!value.is_table()) {
-        return Wrong(absl::StrCat("\"", name, "\" is no section; use [contexts.NAME]"));
-      }
-      absl::Status status = TakeContext(*value.as_table(), name);
-      if (!status.ok()) return status;
-    }
-    return absl::OkStatus();
-  }
-
+  // Takes the context, and those in its tables: [contexts.node1.example] is a table in a table, of
+  // the context "node1.example". The table of all contexts has no name.
   absl::Status TakeContext(const toml::table& table, const std::string& name) {
     Context context = {name, {}, {}, ""};
-    toml::table nested;
-    bool own = table.empty();
+    bool own = table.empty() && !name.empty();
     for (const auto& [key, value] : table) {
+      const std::string text(key.str());
+      absl::Status status;
       if (value.is_table()) {
-        nested.insert(key, *value.as_table());
-        continue;
+        status = TakeContext(*value.as_table(), absl::StrCat(name, name.empty() ? "" : ".", text));
+      } else if (name.empty()) {
+        status = Wrong(absl::StrCat("\"", text, "\" is no section; use [contexts.NAME]"));
+      } else {
+        own = true;
+        status = TakeOfContext(text, value, &context);
       }
-      own = true;
-      absl::Status status = TakeOfContext(std::string(key.str()), value, &context);
       if (!status.ok()) return status;
     }
     if (own && context.servers.empty()) {
       return Wrong(absl::StrCat("the context \"", name, "\" has no servers"));
     }
     if (own) contexts_.list.push_back(std::move(context));
-    return TakeContexts(nested, absl::StrCat(name, "."));
+    return absl::OkStatus();
   }
 
   absl::Status TakeOfContext(absl::string_view key, const toml::node& value, Context* context) {

@@ -1,26 +1,21 @@
 #include "client/web/event_stream.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/consume/exec.h"
 #include "client/output/formatter.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMaxText = 1 << 20;  // limit of text that waits for the client
-constexpr int kHeartbeatMs = 15000;
+constexpr absl::Duration kHeartbeat = absl::Seconds(15);
+// Delay until the end of the client's connection is noticed.
+constexpr absl::Duration kSlice = absl::Milliseconds(500);
 
 }  // namespace
 
@@ -51,76 +46,53 @@ absl::StatusOr<StreamPositions> ParseEventId(absl::string_view id, size_t server
   return positions;
 }
 
-EventStream::EventStream(Make make, StreamPositions positions, bool one_server,
-                         std::stop_token stop)
-    : make_(std::move(make)),
-      one_server_(one_server),
-      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      positions_(std::move(positions)),
-      on_stop_(std::move(stop), [this] { Stop(); }),
-      thread_([this] { Run(); }) {}
-
-EventStream::~EventStream() {
-  Stop();
-  thread_.join();
-}
-
-void EventStream::Run() {
-  const MadeSource source = make_(&stop_, [this](const std::string& sentence) { Note(sentence); });
-  if (const auto* failure = std::get_if<Failure>(&source)) {
-    Note(failure->sentence);
-  } else {
-    std::get<std::unique_ptr<WatchSource>>(source)->Run(this);
-  }
-  const std::lock_guard<std::mutex> lock(mutex_);
-  ended_ = true;
-  WakeEvent(wake_.get());
-}
-
-void EventStream::Stop() {
-  stop_.Stop();
-  WakeEvent(wake_.get());
-}
-
 ssize_t EventStream::Read(char* buffer, size_t size, int socket) {
-  while (!stop_.stopped()) {
+  if (!std::exchange(begun_, true)) Begin();
+  for (absl::Duration idle; !stop_.stopped();) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (const size_t count = text_.copy(buffer, size); count > 0) {
         text_.erase(0, count);
-        room_.notify_all();
         return static_cast<ssize_t>(count);
       }
-      if (ended_) break;
     }
-    pollfd watched[] = {{wake_.get(), POLLIN, 0}, {socket, POLLRDHUP, 0}};
-    const int found = poll(watched, std::size(watched), kHeartbeatMs);
-    if (found < 0 && errno == EINTR) continue;
-    if (found < 0 || watched[1].revents != 0) break;
-    if (found == 0) return static_cast<ssize_t>(absl::string_view(":\n\n").copy(buffer, size));
-    uint64_t taken = 0;
-    (void)!read(wake_.get(), &taken, sizeof(taken));
+    pollfd client = {socket, POLLRDHUP, 0};
+    if (source_ == nullptr || poll(&client, 1, 0) > 0) break;
+    if (idle >= kHeartbeat)
+      return static_cast<ssize_t>(absl::string_view(":\n\n").copy(buffer, size));
+    Take(source_->Next(kSlice));
+    idle += kSlice;
   }
   return -1;
 }
 
-bool EventStream::Push(const std::string& text) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  room_.wait(lock, stop_.token(), [this] { return text_.size() < kMaxText; });
-  text_ += text;
-  WakeEvent(wake_.get());
-  return !stop_.stopped();
+void EventStream::Begin() {
+  MadeSource source = make_(&stop_, [this](const std::string& sentence) { Note(sentence); });
+  if (const auto* failure = std::get_if<Failure>(&source)) {
+    Note(failure->sentence);
+  } else {
+    source_ = std::get<std::unique_ptr<Source>>(std::move(source));
+  }
 }
 
-void EventStream::Note(const std::string& sentence) {
-  open_ = false;
-  Push(absl::StrCat("event: note\ndata: ", JsonText({{"text", sentence}}), "\n\n"));
+void EventStream::Take(Source::Item item) {
+  if (std::holds_alternative<Source::Ended>(item)) {
+    source_.reset();
+  } else if (std::holds_alternative<Source::Opened>(item)) {
+    NoteOpen();
+  } else if (auto* events = std::get_if<NodeEvents>(&item)) {
+    TakeEvents(std::move(*events));
+  } else if (const auto* moved = std::get_if<ServerPosition>(&item)) {
+    if (moved->position.journal_id.empty()) return;
+    // An id alone moves the client's position.
+    WatchPosition& known = positions_[moved->server];
+    if (std::exchange(known, moved->position) == moved->position) return;
+    Push(absl::StrCat("id: ", ToEventId(positions_), "\n\n"));
+  }
 }
 
-bool EventStream::OnOpen() { return open_.exchange(true) || Push("event: open\ndata: {}\n\n"); }
-
-bool EventStream::OnEvents(NodeEvents events) {
-  if (!OnOpen()) return false;
+void EventStream::TakeEvents(NodeEvents events) {
+  NoteOpen();
   for (NodeEvent& one : events) {
     const ServerPosition& behind = one.resume_after;
     if (!behind.position.journal_id.empty()) positions_[behind.server] = behind.position;
@@ -128,23 +100,29 @@ bool EventStream::OnEvents(NodeEvents events) {
     const absl::StatusOr<std::string> json = ToJson(one.event, one.node);
     if (!json.ok()) {
       Note(std::string(json.status().message()));
-      return false;
+      source_.reset();
+      return;
     }
     const bool gap = one.event.type() == v1::EVENT_TYPE_GAP;
-    if (!Push(absl::StrCat("id: ", ToEventId(positions_), gap ? "\nevent: gap" : "",
-                           "\ndata: ", *json, "\n\n"))) {
-      return false;
-    }
+    Push(absl::StrCat("id: ", ToEventId(positions_), gap ? "\nevent: gap" : "", "\ndata: ", *json,
+                      "\n\n"));
   }
-  return true;
 }
 
-// An id alone moves the client's position.
-bool EventStream::OnPosition(const ServerPosition& position) {
-  if (position.position.journal_id.empty()) return true;
-  WatchPosition& known = positions_[position.server];
-  if (std::exchange(known, position.position) == position.position) return true;
-  return Push(absl::StrCat("id: ", ToEventId(positions_), "\n\n"));
+void EventStream::Push(const std::string& text) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  text_ += text;
+}
+
+void EventStream::Note(const std::string& sentence) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  open_ = false;
+  absl::StrAppend(&text_, "event: note\ndata: ", JsonText({{"text", sentence}}), "\n\n");
+}
+
+void EventStream::NoteOpen() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!std::exchange(open_, true)) text_ += "event: open\ndata: {}\n\n";
 }
 
 }  // namespace vmeventd::client

@@ -2,18 +2,15 @@
 
 #include <sys/types.h>
 
-#include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <stop_token>
 #include <string>
-#include <thread>
+#include <utility>
 
 #include "absl/status/statusor.h"
-#include "base/system.h"
 #include "client/run/run.h"
 
 namespace vmeventd::client {
@@ -31,43 +28,40 @@ absl::StatusOr<StreamPositions> ParseEventId(absl::string_view id, size_t server
 //   gap      a GAP: events are missing, and the lists must be read again
 //   open     the source delivers
 //   note     a sentence: the source is lost, or there again
-// The source runs on a thread of its own, and waits while its text is not read.
-class EventStream : private WatchSink {
+// The source is read as the client reads. One thread.
+class EventStream {
  public:
-  // Makes the source, on the stream's thread. The stop source outlives it.
+  // Makes the source. The stop source outlives it; `note` may be called by any thread.
   using Make = std::function<MadeSource(StopSource* stop, const PrintSentence& note)>;
   // Begins behind the positions. `one_server`: no node's name is shown. `stop` ends the stream.
-  EventStream(Make make, StreamPositions positions, bool one_server, std::stop_token stop);
-  ~EventStream() override;
+  EventStream(Make make, StreamPositions positions, bool one_server, std::stop_token stop)
+      : make_(std::move(make)),
+        one_server_(one_server),
+        positions_(std::move(positions)),
+        on_stop_(std::move(stop), [this] { stop_.Stop(); }) {}
 
   // Copies what there is to `buffer`; waits for it as long as `socket`, the client's, is open. At
   // least one byte: after 15 s a comment. -1: the stream has ended.
   ssize_t Read(char* buffer, size_t size, int socket);
 
  private:
-  bool OnOpen() override;
-  bool OnVms(const NodeVms& /*vms*/) override { return true; }
-  bool OnEvents(NodeEvents events) override;
-  bool OnPosition(const ServerPosition& position) override;
-  bool one_by_one() const override { return false; }
-  void Run();
+  void Begin();
+  void Take(Source::Item item);
+  void TakeEvents(NodeEvents events);
+  void Push(const std::string& text);
   void Note(const std::string& sentence);
-  void Stop();
-  // Waits for room. False: the stream has ended.
-  bool Push(const std::string& text);
+  void NoteOpen();
 
   const Make make_;
   const bool one_server_;
-  const UniqueFd wake_;  // an eventfd: there is text, or the end
   StopSource stop_;
-  StreamPositions positions_;  // the source's thread
-  std::atomic<bool> open_ = false;
+  StreamPositions positions_;
+  bool begun_ = false;
   std::mutex mutex_;
-  std::condition_variable_any room_;
   std::string text_ = "retry: 1000\n\n";  // guarded by mutex_, as is the next
-  bool ended_ = false;
+  bool open_ = false;                     // the client has an `open`, and no `note` since
   const std::stop_callback<std::function<void()>> on_stop_;
-  std::jthread thread_;
+  std::unique_ptr<Source> source_;  // null: it has ended
 };
 
 }  // namespace vmeventd::client

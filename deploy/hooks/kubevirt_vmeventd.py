@@ -25,6 +25,7 @@ server refuses the same twice.
 """
 
 import argparse
+import collections
 import hashlib
 import json
 import logging
@@ -52,10 +53,11 @@ PAGE = 500             # objects of one answer to a list
 WATCH_SECONDS = 300    # then the server ends a watch, and the next one resumes
 SILENCE_SECONDS = 330  # a connection that brings nothing for longer is made again
 CALL_SECONDS = 10
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+FIRST_PAUSE, MAX_PAUSE = 0.2, 30.0
 # A guest may take that long beyond its grace period, until KubeVirt destroys it.
 MARGIN_SECONDS = 300
 MAX_TTL_SECONDS = 24 * 3600
+MAX_DECLARED = 1000  # more than a node has VMs
 MAX_TEXT = 1024  # bytes of an Event's message
 CONDITION = "GuestTerminated"
 OVER = ("Succeeded", "Failed")
@@ -71,7 +73,7 @@ class Api:
 
     def __init__(self, url, ca_file, token_file):
         settings = client.Configuration()
-        settings.host, settings.ssl_ca_cert = url, ca_file
+        settings.host, settings.ssl_ca_cert, settings.retries = url, ca_file, False
         if token_file:
             settings.api_key["authorization"] = ""
             settings.api_key_prefix["authorization"] = "Bearer"
@@ -139,13 +141,14 @@ class Api:
 
 
 class Watcher(threading.Thread):
-    """Follows the objects of one kind for ever. `on_list` is called with all of them, at the start and
-    when changes were missed, `on_change` with each change of a watch: ADDED, MODIFIED or DELETED; both under the lock."""
+    """Follows the objects of one kind for ever. `on_change` is called with each change of a watch: ADDED, MODIFIED or DELETED.
+    At the start and when changes were missed `forget` is called, and then `on_change` with all objects. Both are called under
+    the lock."""
 
-    def __init__(self, api, path, lock, on_list, on_change, **query):
+    def __init__(self, api, path, lock, forget, on_change, **query):
         super().__init__(daemon=True)
         self._api, self._path, self._query = api, path, query
-        self._lock, self._on_list, self._on_change = lock, on_list, on_change
+        self._lock, self._forget, self._on_change = lock, forget, on_change
 
     def run(self):
         position, pause = None, FIRST_PAUSE
@@ -154,7 +157,9 @@ class Watcher(threading.Thread):
                 if position is None:
                     objects, position = self._api.list(self._path, self._query)
                     with self._lock:
-                        self._on_list(objects)
+                        self._forget()
+                        for each in objects:
+                            self._on_change("ADDED", each)
                 for kind, each in self._api.watch(self._path, position, self._query):
                     position = each.get("metadata", {}).get("resourceVersion", position)
                     pause = FIRST_PAUSE
@@ -165,7 +170,7 @@ class Watcher(threading.Thread):
                 position = None
             except (OSError, client.ApiException, urllib3.exceptions.HTTPError, ValueError, KeyError) as error:
                 LOG.warning("%s: %s; trying again", self._path, error)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, MAX_PAUSE)
             time.sleep(pause * random.uniform(0.5, 1.0))  # also between two watches: no busy loop
 
 
@@ -174,35 +179,18 @@ class Declarer:
 
     def __init__(self, node, server):
         self._node, self._server = node, server
-        self._vmis = {}        # that run on the node, by namespace and name
-        self._requested = {}   # of a VM that is to stop, by the same: the UID of its VMI, and why
-        self._evicted = {}     # the same, of a VMI whose pod is deleted
-        self._declared = {}    # by the same: the UID of the VMI for which that was tried
-
-    def list_vmis(self, vmis):
-        self._vmis = {}
-        for vmi in vmis:
-            self.on_vmi("MODIFIED", vmi)
-        self._declared = {key: uid for key, uid in self._declared.items() if key in self._vmis}
-
-    def list_vms(self, vms):
-        self._requested = {}
-        for vm in vms:
-            self.on_vm("MODIFIED", vm)
-
-    def list_pods(self, pods):
-        self._evicted = {}
-        for pod in pods:
-            self.on_pod("MODIFIED", pod)
+        self.vmis = {}       # that run on the node, by namespace and name
+        self.requested = {}  # of a VM that is to stop, by the same: the UID of its VMI, and why
+        self.evicted = {}    # the same, of a VMI whose pod is deleted
+        self._declared = collections.deque(maxlen=MAX_DECLARED)  # UIDs of VMIs for which that was tried
 
     def on_vmi(self, kind, vmi):
         meta, status = vmi["metadata"], vmi.get("status", {})
         key = (meta["namespace"], meta["name"])
         if status.get("phase") in OVER or kind == "DELETED" or status.get("nodeName") != self._node:
-            self._vmis.pop(key, None)
-            self._declared.pop(key, None)
+            self.vmis.pop(key, None)
             return
-        self._vmis[key] = vmi
+        self.vmis[key] = vmi
         if meta.get("deletionTimestamp"):
             self._declare(key, "its VirtualMachineInstance is deleted")
         else:
@@ -211,39 +199,39 @@ class Declarer:
     def on_vm(self, kind, vm):
         meta, status = vm["metadata"], vm.get("status", {})
         key = (meta["namespace"], meta["name"])
-        self._requested.pop(key, None)
+        self.requested.pop(key, None)
         requests = {each.get("action"): each for each in status.get("stateChangeRequests") or []}
         if kind == "DELETED" or "Stop" not in requests:
             return
         reason = "restart of its VirtualMachine" if "Start" in requests else "stop of its VirtualMachine"
-        self._requested[key] = (requests["Stop"].get("uid"), reason)
+        self.requested[key] = (requests["Stop"].get("uid"), reason)
         self._declare_requested(key)
 
     def on_pod(self, kind, pod):
         meta, status = pod["metadata"], pod.get("status", {})
         key = (meta["namespace"], meta.get("annotations", {}).get("kubevirt.io/domain"))
-        self._evicted.pop(key, None)
+        self.evicted.pop(key, None)
         over = status.get("phase") in OVER  # its VMI ended, or has moved
         if over or kind == "DELETED" or not meta.get("deletionTimestamp"):
             return
         conditions = {each.get("type"): each for each in status.get("conditions") or []}
         disruption = conditions.get("DisruptionTarget", {}).get("reason")  # EvictionByEvictionAPI, ...
         reason = "its pod is deleted" + (f" ({disruption})" if disruption else "")
-        self._evicted[key] = (meta.get("labels", {}).get("kubevirt.io/created-by"), reason)
+        self.evicted[key] = (meta.get("labels", {}).get("kubevirt.io/created-by"), reason)
         self._declare_requested(key)
 
     def _declare_requested(self, key):
-        for requests in (self._requested, self._evicted):
+        for requests in (self.requested, self.evicted):
             uid, reason = requests.get(key, (None, None))
-            if uid and key in self._vmis and self._vmis[key]["metadata"]["uid"] == uid:
+            if uid and key in self.vmis and self.vmis[key]["metadata"]["uid"] == uid:
                 self._declare(key, reason)
 
     def _declare(self, key, reason):
-        vmi = self._vmis[key]
+        vmi = self.vmis[key]
         uid = vmi["metadata"]["uid"]
-        if self._declared.get(key) == uid:
+        if uid in self._declared:
             return
-        self._declared[key] = uid
+        self._declared.append(uid)
         grace = vmi.get("spec", {}).get("terminationGracePeriodSeconds")
         ttl = min((30 if grace is None else max(int(grace), 0)) + MARGIN_SECONDS, MAX_TTL_SECONDS)
         name = "_".join(key)  # as KubeVirt names the domain
@@ -374,7 +362,7 @@ class Reporter:
             except OSError as error:
                 LOG.warning("%s: %s; trying again", event.vm.name, error)
             time.sleep(pause * random.uniform(0.5, 1))
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE)
 
 
 def read_position(path):
@@ -438,10 +426,10 @@ def main():
     logging.basicConfig(format="%(message)s")
     api = Api(options.api, options.ca, options.token_file)
     lock, declarer = threading.Lock(), Declarer(options.node, vmeventd.Server(options.server))
-    Watcher(api, VMIS, lock, declarer.list_vmis, declarer.on_vmi,
+    Watcher(api, VMIS, lock, declarer.vmis.clear, declarer.on_vmi,
             labelSelector=f"kubevirt.io/nodeName={options.node}").start()
-    Watcher(api, VMS, lock, declarer.list_vms, declarer.on_vm).start()
-    Watcher(api, PODS, lock, declarer.list_pods, declarer.on_pod, labelSelector="kubevirt.io=virt-launcher",
+    Watcher(api, VMS, lock, declarer.requested.clear, declarer.on_vm).start()
+    Watcher(api, PODS, lock, declarer.evicted.clear, declarer.on_pod, labelSelector="kubevirt.io=virt-launcher",
             fieldSelector=f"spec.nodeName={options.node}").start()
     try:
         follow(options, Reporter(api, options.node))

@@ -39,8 +39,8 @@ from vmeventd.v1 import vm_events_pb2_grpc as rpc
 
 LOG = logging.getLogger("masakari_notifier")
 CALL_SECONDS = 10
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-MOST_RUNS = 1000  # of which the cursor knows that they were notified
+FIRST_PAUSE, MAX_PAUSE = 0.5, 30.0
+MAX_RUNS = 1000  # of which the cursor knows that they were notified
 
 
 class Cursor:
@@ -60,7 +60,7 @@ class Cursor:
 
     def save(self, position):
         self.position = position
-        del self.notified[:-MOST_RUNS]
+        del self.notified[:-MAX_RUNS]
         vmeventd.replace_file(self._path, json.dumps(
             {"position": str(position) if position else None, "notified": self.notified}))
 
@@ -99,7 +99,7 @@ class Masakari:
                 why = f"{error!r}"
             LOG.warning("%s: %s; trying again", event.vm.name, why)
             time.sleep(pause * random.uniform(0.5, 1))
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE)
 
     @staticmethod
     def _is_settled(event, answer):

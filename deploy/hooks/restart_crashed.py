@@ -7,7 +7,7 @@ An example to adapt; it needs python3-vmeventd. One runs on each node, as restar
   restart_crashed.py --state FILE --start 'systemctl start qemu@{vm}.service' [--gave-up 'page {vm}']
 
 A VM that crashed is started after --first-delay seconds, twice as long after each further crash within --window, and
-not at all after more than --most: then --gave-up runs once. A start command that fails counts as a crash; one that
+not at all after more than --max-starts: then --gave-up runs once. A start command that fails counts as a crash; one that
 takes longer than --start-timeout fails, and is killed with all that it has started. A VM that runs again by then, has
 been ended by somebody since, or crashed longer than --max-age ago is left alone. Commands run without a shell; {vm} is
 the VM's name, {uuid} its UUID, {id} the number at the end of its name. --dry-run writes what would run.
@@ -46,7 +46,7 @@ MANAGERS = {
 GANETI_MASTER = "/var/lib/ganeti/ssconf_master_node"
 CALL_SECONDS = 10
 ASK_AGAIN_SECONDS = 1
-MOST_RUNS = 1000  # that are known to have been handled
+MAX_RUNS = 1000  # that are known to have been handled
 
 
 class State:
@@ -69,7 +69,7 @@ class State:
             sys.exit(f"{path} is no state of restart_crashed: {error}; remove it, or name another file")
 
     def save(self):
-        del self.handled[:-MOST_RUNS]
+        del self.handled[:-MAX_RUNS]
         vmeventd.replace_file(self._path, json.dumps(
             {"position": str(self.position) if self.position else None, "handled": self.handled,
              "crashes": self.crashes, "pending": self.pending}))
@@ -123,13 +123,13 @@ class Restarter:
                                if each and each[-1] > now - options.window}
         self._state.crashes[name] = [*times, now]
         self._cancel(name)
-        if len(times) >= options.most:
+        if len(times) >= options.max_starts:
             LOG.error("%s: gave up after %d crashes in %g s", name, len(times) + 1, options.window)
             if options.gave_up:
                 self._tasks[name] = asyncio.create_task(self._execute(options.gave_up, name, uuid))
             return
-        delay = min(options.first_delay * 2 ** len(times), options.longest_delay)
-        LOG.warning("%s: start %d of %d, in %g s", name, len(times) + 1, options.most, delay)
+        delay = min(options.first_delay * 2 ** len(times), options.max_delay)
+        LOG.warning("%s: start %d of %d, in %g s", name, len(times) + 1, options.max_starts, delay)
         self._state.pending[name] = {"run_id": run_id, "uuid": uuid, "due": now + delay}
         self._tasks[name] = asyncio.create_task(self._start_when_due(name))
 
@@ -142,7 +142,7 @@ class Restarter:
     async def _start_when_due(self, name):
         pending = self._state.pending[name]
         # A clock that is set back delays no longer than that.
-        await asyncio.sleep(min(max(pending["due"] - time.time(), 0), self._options.longest_delay))
+        await asyncio.sleep(min(max(pending["due"] - time.time(), 0), self._options.max_delay))
         why_not = await self._reason_against(name, pending["run_id"])
         if why_not:
             LOG.warning("%s: left alone: %s", name, why_not)
@@ -227,8 +227,8 @@ def parse_arguments():
     how.add_argument("--start", metavar="COMMAND", help="another way")
     parser.add_argument("--gave-up", metavar="COMMAND", help="runs for a VM that crashes too often")
     parser.add_argument("--first-delay", type=float, default=2, metavar="SECONDS", help="default: 2")
-    parser.add_argument("--longest-delay", type=float, default=300, metavar="SECONDS", help="default: 300")
-    parser.add_argument("--most", type=int, default=5, metavar="N", help="starts in a window; default: 5")
+    parser.add_argument("--max-delay", type=float, default=300, metavar="SECONDS", help="default: 300")
+    parser.add_argument("--max-starts", type=int, default=5, metavar="N", help="starts in a window; default: 5")
     parser.add_argument("--window", type=float, default=3600, metavar="SECONDS", help="default: 3600")
     parser.add_argument("--max-age", type=float, default=3600, metavar="SECONDS",
                         help="of a crash after which a VM is started; default: 3600")

@@ -7,6 +7,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -36,6 +37,15 @@ class RateLimiter {
   absl::flat_hash_map<std::string, TokenBucket> buckets_ ABSL_GUARDED_BY(mutex_);
 };
 
+// Kind of name that a --tls-operator is, by its form: an IP address, "scheme:…" a URI, "…@…" an
+// email address, everything else a DNS name.
+NameKind KindOfOperator(absl::string_view name);
+
+// Returns whether a certificate's name of `kind` is this --tls-operator. The kinds must be the
+// same, so that an authority that gives out names of one kind freely makes no operator of another.
+// DNS names and domains of email addresses are the same in any case, IP addresses in any notation.
+bool IsOperatorName(absl::string_view name_of_operator, NameKind kind, absl::string_view name);
+
 // Identity and rights of one listener's callers. Any thread.
 //
 // The listener's role applies if it has one. Else every caller on a Unix socket is an operator,
@@ -47,7 +57,7 @@ class AccessPolicy {
   AccessPolicy(ListenAddress address, std::vector<std::string> operators, const Clients* clients,
                RateLimiter* list_rate, const Clock* clock, RefusalCounters* refusals);
 
-  // PERMISSION_DENIED, counted, for a reader; the message says who may and how to become one.
+  // PERMISSION_DENIED, counted, for a reader; the message names who may and how to become one.
   absl::Status CheckOperator(const grpc::CallbackServerContext& context) const;
   // RESOURCE_EXHAUSTED, counted, if this peer has called ListEvents and ListVms too often.
   absl::Status CheckRate(const grpc::CallbackServerContext& context) const;

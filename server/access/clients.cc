@@ -2,14 +2,16 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <openssl/x509v3.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/error_reason.h"
 
 namespace vmeventd {
@@ -21,7 +23,59 @@ std::string AddressText(int family, const void* address) {
   return text;
 }
 
+std::string TextOf(const ASN1_STRING* text) {
+  return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+          static_cast<size_t>(ASN1_STRING_length(text))};
+}
+
+std::optional<CertificateName> NameOf(const GENERAL_NAME& name) {
+  switch (name.type) {
+    case GEN_DNS:
+      return CertificateName{NameKind::kDns, TextOf(name.d.dNSName)};
+    case GEN_URI:
+      return CertificateName{NameKind::kUri, TextOf(name.d.uniformResourceIdentifier)};
+    case GEN_EMAIL:
+      return CertificateName{NameKind::kEmail, TextOf(name.d.rfc822Name)};
+    case GEN_IPADD: {
+      const std::string bytes = TextOf(name.d.iPAddress);
+      if (bytes.size() != 4 && bytes.size() != 16) return std::nullopt;
+      char text[INET6_ADDRSTRLEN] = {};
+      inet_ntop(bytes.size() == 4 ? AF_INET : AF_INET6, bytes.data(), text, sizeof(text));
+      return CertificateName{NameKind::kIp, text};
+    }
+    default:
+      return std::nullopt;
+  }
+}
+
 }  // namespace
+
+std::vector<CertificateName> CertificateNamesOf(X509* certificate) {
+  std::vector<CertificateName> out;
+  if (certificate == nullptr) return out;
+  const GeneralNamesPtr names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    std::optional<CertificateName> name = NameOf(*sk_GENERAL_NAME_value(names.get(), i));
+    if (name.has_value()) out.push_back(*std::move(name));
+  }
+  return out;
+}
+
+std::vector<std::string> CertificateNameTexts(const std::vector<CertificateName>& names) {
+  constexpr const char* kKinds[] = {"DNS", "URI", "email", "IP"};
+  std::vector<std::string> out;
+  for (const CertificateName& name : names) {
+    out.push_back(
+        absl::StrCat(kKinds[static_cast<size_t>(name.kind)], " ", absl::CHexEscape(name.name)));
+  }
+  return out;
+}
+
+std::string CertificateNamesText(const std::vector<CertificateName>& names) {
+  return names.empty() ? "it has none"
+                       : absl::StrCat("\"", absl::StrJoin(CertificateNameTexts(names), ", "), "\"");
+}
 
 std::string PeerOfIpv6(in6_addr address) {
   if (IN6_IS_ADDR_V4MAPPED(&address)) return AddressText(AF_INET, &address.s6_addr[12]);
@@ -44,11 +98,6 @@ std::string PeerOfSocket(int fd) {
   size = sizeof(user);
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &size) != 0) return "";
   return absl::StrCat("user ", user.uid);
-}
-
-bool HasReserve(absl::string_view peer) {
-  static const std::string* const own = new std::string(absl::StrCat("user ", geteuid()));
-  return peer == "user 0" || peer == *own;
 }
 
 void Clients::Add(const std::string& name, Caller caller, std::function<void()> cut) {
@@ -79,9 +128,7 @@ std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCall
     return absl::StrCat("too many ", what, ": at most ", limit_of_peer, " may be open from ", peer);
   }
   const int limit = stream ? limits_.streams : limits_.other_calls;
-  const bool reserve = HasReserve(peer);
-  const bool few = reserve || of_peer.open() < limits_.few_calls;
-  if (all.of(kind) >= limit + (few ? limit / 8 : 0) + (reserve ? limits_.reserved_calls : 0)) {
+  if (all.of(kind) >= limit) {
     refusals_->Count(stream ? Refusal::kStreams : Refusal::kCalls);
     return absl::StrCat("too many ", what, ": at most ", limit, " may be open");
   }
@@ -118,14 +165,13 @@ absl::Status Clients::Hold(Call* call, size_t bytes) {
   OpenCalls& of_peer = share.peers.find(call->peer_)->second;
   const size_t of_others = share.all.held_bytes - call->held_bytes_;
   const size_t of_its_peer = of_peer.held_bytes - call->held_bytes_;
-  const bool always = of_its_peer == 0 && (bytes <= limits_.few_bytes || HasReserve(call->peer_));
   const bool room =
       of_its_peer + bytes <= limits_.held_bytes_of_peer && of_others + bytes <= limits_.held_bytes;
-  const size_t held = always || room ? bytes : 0;
+  const size_t held = room ? bytes : 0;
   share.all.held_bytes = of_others + held;
   of_peer.held_bytes = of_its_peer + held;
   call->held_bytes_ = held;
-  if (always || room) return absl::OkStatus();
+  if (room) return absl::OkStatus();
   refusals_->Count(Refusal::kUnread);
   return WithReason("TOO_MUCH_UNREAD",
                     absl::ResourceExhaustedError(absl::StrCat(
@@ -141,7 +187,7 @@ void Clients::End(const Call& call) {
     --calls->of(call.kind_);
     calls->held_bytes -= call.held_bytes_;
   }
-  if (of_peer->second.open() == 0 && of_peer->second.refused == 0) share.peers.erase(of_peer);
+  if (of_peer->second.open() == 0) share.peers.erase(of_peer);
   // Under the lock: the thread that waits may destroy this.
   if (CountOpen() == 0) changed_.NotifyAll();
 }
@@ -151,9 +197,9 @@ std::optional<Clients::Call> Clients::BeginRefused(const std::string& name) {
   const auto found = connections_.find(name);
   if (found == connections_.end()) return std::nullopt;
   Connection& connection = found->second;
-  Call call = Count(CallKind::kRefused, connection.caller);
-  const int of_peer = shares_[call.listener_].peers[call.peer_].refused;
-  if (of_peer > limits_.refused_calls_of_peer && connection.cut != nullptr) {
+  Call call = Count(CallKind::kOther, connection.caller);
+  const int of_peer = shares_[call.listener_].peers[call.peer_].others;
+  if (of_peer > 2 * limits_.other_calls_of_peer && connection.cut != nullptr) {
     refusals_->Count(Refusal::kUnread);
     connection.cut();
     connection.cut = nullptr;

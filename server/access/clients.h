@@ -15,33 +15,45 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "server/access/certificate_names.h"
+#include "base/openssl_ptr.h"
 #include "server/access/refusals.h"
 
 namespace vmeventd {
 
-// Kinds of calls, each with a limit. A peer needs few other calls at once, and gRPC 1.51 keeps some
-// 20 KB for each. A refused call counts until it is done: a client may leave it unread.
-enum class CallKind { kStream, kOther, kRefused };
+// The kinds of subject alternative names in a certificate.
+enum class NameKind { kDns, kUri, kEmail, kIp };
 
-// Limits of one listener. If all are taken, a peer with fewer than `few_calls` gets one more, up to
-// an eighth beyond the limit, so that two peers cannot lock out the others. Peers that HasReserve
-// names have a reserve beyond that.
+struct CertificateName {
+  NameKind kind;
+  std::string name;
+};
+
+// Returns the names in the certificate, IP addresses in digits. The caller has verified it. Null:
+// none.
+std::vector<CertificateName> CertificateNamesOf(X509* certificate);
+
+// Texts of each, as "URI spiffe://site/mover", without control characters.
+std::vector<std::string> CertificateNameTexts(const std::vector<CertificateName>& names);
+
+// Text for people: "URI spiffe://site/mover, DNS host", or "it has none".
+std::string CertificateNamesText(const std::vector<CertificateName>& names);
+
+// Kinds of calls, each with a limit. A peer needs few other calls at once, and gRPC 1.51 stores
+// some 20 KB for each.
+enum class CallKind { kStream, kOther };
+
+// Limits of one listener. A refused call, and one of an unknown method, counts as another call
+// until it is done, because a client may leave it unread. If its peer then has more than twice its
+// limit, the connection is cut.
 struct CallLimits {
-  int streams = 4'000;  // WatchEvents
-  int streams_of_peer = 2'000;
+  int streams = 2'000;  // WatchEvents
+  int streams_of_peer = 1'000;
   int other_calls = 1'000;  // of all other methods
   int other_calls_of_peer = 500;
-  int few_calls = 8;
-  int reserved_calls = 16;  // of each kind
-  // Limit of refused calls, and calls of unknown methods. Beyond it, the connection is cut.
-  int refused_calls_of_peer = 500;
   // Limit of what calls hold until they are done: answers, which a client may leave unread, and
   // filters of streams.
   size_t held_bytes = size_t{48} << 20;
   size_t held_bytes_of_peer = size_t{16} << 20;
-  // Size that a peer which holds nothing may always hold; a peer with a reserve any.
-  size_t few_bytes = 4'096;
 };
 
 // A caller, for people.
@@ -76,7 +88,7 @@ class Clients {
   std::string PeerOf(absl::string_view name) const;
   std::vector<CertificateName> NamesOf(absl::string_view name) const;
 
-  // Counts one call for as long as this object lives: as open, or as refused and not done.
+  // Counts one call, open or refused, for as long as this object lives.
   class Call {
    public:
     Call(Call&& other) noexcept
@@ -107,8 +119,8 @@ class Clients {
   // UNAVAILABLE: the connection has ended, or Drain was called.
   absl::StatusOr<Call> Begin(const std::string& name, CallKind kind);
 
-  // Counts a refused call of the connection `name`, and cuts the connection if there are too many.
-  // nullopt: the connection has ended.
+  // Counts a refused call of the connection `name`, and cuts the connection if its peer has too
+  // many calls. nullopt: the connection has ended.
   std::optional<Call> BeginRefused(const std::string& name);
 
   // Refuses every call from now on.
@@ -135,11 +147,8 @@ class Clients {
   struct OpenCalls {
     int streams = 0;
     int others = 0;
-    int refused = 0;
     size_t held_bytes = 0;
-    int& of(CallKind kind) {
-      return kind == CallKind::kStream ? streams : kind == CallKind::kOther ? others : refused;
-    }
+    int& of(CallKind kind) { return kind == CallKind::kStream ? streams : others; }
     int open() const { return streams + others; }
   };
   // Share of one listener.
@@ -163,11 +172,6 @@ class Clients {
   std::vector<Share> shares_ ABSL_GUARDED_BY(mutex_);  // indexed by listener
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
-
-// Returns whether the peer has reserved seats, which others cannot take: root and the daemon's own
-// user on a Unix socket have them, because they administer the node and probe whether the daemon is
-// alive.
-bool HasReserve(absl::string_view peer);
 
 // The peer of the connected socket `fd`: "192.0.2.7", "2001:db8:1:2::/64", "user 1000". Empty: it
 // is not connected any more.

@@ -19,22 +19,33 @@ enum class Refusal {
   kListRate,            // ListEvents and ListVms too often
   kRequestSize,         // a request of too many bytes
   kRole,                // a reader called a method for operators
-  kInboundRate,         // a connection sent or called too much, and has to wait
+  kInboundRate,         // a connection sent, called or reset too much, and has to wait
   kCalls,               // limit of open calls beside WatchEvents
   kCallsPerPeer,        // limit of one peer's
   kRequestTime,         // a request that was not complete in time
-  kResets,              // a connection was cut: it reset too many calls
   kScrapes,             // a connection of the metrics was closed to make room
   kFrames,              // a connection was closed: it broke a rule for HTTP/2 frames
   kUnread,      // a connection was closed, or a call refused: its client does not read what waits
   kHandshakes,  // a connection was closed before it was served: it took too long, or others came
   kTls,         // a TLS handshake failed
 };
-inline constexpr std::array<absl::string_view, 18> kRefusalNames = {
-    "connections",    "connections_per_peer", "descriptors", "streams",      "streams_per_peer",
-    "list_rate",      "request_size",         "role",        "inbound_rate", "calls",
-    "calls_per_peer", "request_time",         "resets",      "scrapes",      "frames",
-    "unread",         "handshakes",           "tls"};
+inline constexpr std::array<absl::string_view, 17> kRefusalNames = {"connections",
+                                                                    "connections_per_peer",
+                                                                    "descriptors",
+                                                                    "streams",
+                                                                    "streams_per_peer",
+                                                                    "list_rate",
+                                                                    "request_size",
+                                                                    "role",
+                                                                    "inbound_rate",
+                                                                    "calls",
+                                                                    "calls_per_peer",
+                                                                    "request_time",
+                                                                    "scrapes",
+                                                                    "frames",
+                                                                    "unread",
+                                                                    "handshakes",
+                                                                    "tls"};
 
 // Counts of each reason since the start. Any thread.
 class RefusalCounters {

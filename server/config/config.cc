@@ -19,7 +19,6 @@
 #include "absl/strings/str_split.h"
 #include "base/system.h"
 #include "base/text.h"
-#include "server/config/flags.h"
 
 namespace vmeventd {
 namespace {
@@ -64,7 +63,7 @@ struct Given {
     return {flag.kind == Flag::Kind::kSwitch ? (on ? "true" : "false") : text};
   }
 };
-using GivenFlags = std::map<std::string, Given>;  // keyed by name; CLI11 keeps pointers into it
+using GivenFlags = std::map<std::string, Given>;  // keyed by name; CLI11 holds pointers into it
 
 // The width of the help, and where CLI11 begins a flag's description.
 constexpr size_t kHelpWidth = 80;

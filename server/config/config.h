@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/config/listen_address.h"
-#include "server/config/tls_material.h"
+#include "server/config/tls_files.h"
 #include "watcher/core/specs.h"
 
 namespace vmeventd {
@@ -23,8 +24,8 @@ enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
 
-// The flags and the configuration file, checked. Each field belongs to one flag, which
-// flags.h describes; its initializer is the flag's default.
+// The flags and the configuration file, checked. Each field belongs to one flag, which Flag
+// describes; its initializer is the flag's default.
 struct Config {
   std::vector<WatchSpec> watches;
   bool watch_manager_sockets = false;
@@ -38,7 +39,7 @@ struct Config {
   std::vector<std::string> tls_operators;
   bool insecure_listen = false;
   int64_t max_connections = 4'000;
-  int64_t max_streams = 4'000;
+  int64_t max_streams = 2'000;
   std::string state_dir;  // absolute
   absl::Duration powerdown_window = absl::Minutes(10);
   absl::Duration hang_check = absl::Seconds(30);  // InfiniteDuration: off
@@ -84,5 +85,30 @@ struct ParsedConfig {
 };
 
 ParsedConfig ParseConfig(const std::vector<std::string>& arguments, const Environment& environment);
+
+// One row of the table of flags, the only place that knows a flag: --help, the configuration file
+// and --check-config are generated from it, and tests compare the manual page, the example
+// configuration and the completions with it. Defaults are those of Config.
+struct Flag {
+  enum class Kind { kText, kNumber, kSwitch };  // its form in a configuration file
+
+  std::string name;      // without --
+  std::string argument;  // name of its value in --help; empty: a switch
+  std::string help;      // sentences, without the default
+  Kind kind = Kind::kText;
+  bool repeatable = false;
+
+  // Sets the field in `config`. `texts` is not empty; it has one element if the flag is not
+  // repeatable. INVALID_ARGUMENT gives the value and the rule, not the flag.
+  std::function<absl::Status(const std::vector<std::string>& texts, Config* config)> read;
+  // The field as `read` takes it; empty: no value.
+  std::function<std::vector<std::string>(const Config&)> print;
+};
+
+// All flags, in the order of --help.
+const std::vector<Flag>& Flags();
+
+// The value as a configuration file writes it; empty if `config` has none.
+std::string ConfigFileValue(const Flag& flag, const Config& config);
 
 }  // namespace vmeventd

@@ -1,5 +1,3 @@
-#include "server/config/flags.h"
-
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -14,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/text.h"
+#include "server/config/config.h"
 
 namespace vmeventd {
 namespace {
@@ -213,7 +212,7 @@ std::vector<Flag> MakeFlags() {
   return {
       List("watch", "DIR[:PATTERN]", &Config::watches, ReadWatch, PrintWatch, PrintWatch,
            "Follow the QMP sockets in DIR that match PATTERN, which has one * for the VM's name "
-           "(*.qmp if left out, in Ganeti's directory *.kvmd), or /run/vms/*/qmp.sock where each "
+           "(by default *.qmp, in Ganeti's directory *.kvmd), or /run/vms/*/qmp.sock where each "
            "VM has a directory; repeatable. Without --watch and --libvirt, libvirt's system socket "
            "and Ganeti's directory are followed, each as soon as it is there"),
       Switch("watch-manager-sockets", &Config::watch_manager_sockets,

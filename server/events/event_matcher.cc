@@ -27,10 +27,8 @@ NameMatcher::NameMatcher(const google::protobuf::RepeatedPtrField<std::string>& 
 
 bool NameMatcher::Matches(absl::string_view name) const {
   if (matches_all() || exact_.contains(name)) return true;
-  return std::any_of(globs_.begin(), globs_.end(), [&](const Glob& glob) {
-    size_t steps = 0;
-    return glob.Matches(name, &steps);
-  });
+  return std::any_of(globs_.begin(), globs_.end(),
+                     [&](const Glob& glob) { return glob.Matches(name); });
 }
 
 RefMatcher::RefMatcher(const Texts& uuids, const Texts& labels) {

@@ -23,12 +23,12 @@ bool Have(unsigned capability) { return capng_have_capability(CAPNG_EFFECTIVE, c
 
 bool DropCapabilities() {
   if (capng_get_caps_process() != 0) return false;
-  std::vector<unsigned> kept;
+  std::vector<unsigned> retained;
   for (const unsigned capability : kKept) {
-    if (Have(capability)) kept.push_back(capability);
+    if (Have(capability)) retained.push_back(capability);
   }
   capng_clear(CAPNG_SELECT_CAPS);
-  for (const unsigned capability : kept) {
+  for (const unsigned capability : retained) {
     capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED),
                  capability);
   }

@@ -1,10 +1,16 @@
 #include "server/logging/logging.h"
 
+#include <endian.h>
 #include <grpc/support/log.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <iterator>
 #include <memory>
@@ -12,11 +18,15 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "base/system.h"
 #include "base/text.h"
 #include "google/protobuf/stubs/logging.h"
 #include "nlohmann/json.hpp"
@@ -119,6 +129,20 @@ void LogOfGrpc(gpr_log_func_args* args) {
 void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
   const std::shared_ptr<spdlog::logger> logger = spdlog::get(kGrpcLogger);
   if (logger != nullptr) logger->warn("protobuf: {}", message);
+}
+
+// Time that dropped lines are counted before the next line reports them.
+constexpr absl::Duration kReportInterval = absl::Seconds(1);
+
+bool IsSocket(int fd) {
+  struct stat status {};
+  return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+// Returns "info" or "stop warn", for example.
+std::string KindOf(const spdlog::details::log_msg& msg) {
+  const absl::string_view logger = View(msg.logger_name);
+  return absl::StrCat(logger, logger.empty() ? "" : " ", LogLevelName(msg.level));
 }
 
 }  // namespace
@@ -244,6 +268,163 @@ void StopLine::Log() const {
   if (fields_.empty()) return;
   const std::shared_ptr<spdlog::logger> logger = spdlog::get(kStopLogger);
   if (logger != nullptr) logger->log(level_, "{}", fields_);
+}
+
+LogSink::LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clock* clock,
+                 LogMeters* meters, LogSinkOptions options)
+    : fd_(fd),
+      is_socket_(IsSocket(fd)),
+      formatter_(std::move(formatter)),
+      clock_(clock),
+      meters_(meters),
+      options_(options),
+      journal_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+      thread_([this] { Run(); }) {}
+
+LogSink::~LogSink() { Stop(); }
+
+double LogSink::LinesASecond(absl::string_view logger) const {
+  if (logger == kStopLogger) return options_.stop_lines;
+  return logger == kGrpcLogger ? options_.grpc_lines : options_.lines;
+}
+
+void LogSink::log(const spdlog::details::log_msg& msg) {
+  const MutexLock lock(&mutex_);
+  if (stopped_) return;
+  const double limit = LinesASecond(View(msg.logger_name));
+  Kind& kind = kinds_.try_emplace(KindOf(msg), Kind{TokenBucket(limit, limit)}).first->second;
+  const absl::Duration now = clock_->Now().monotonic;
+  const bool room = waiting_.size() + writing_ < options_.max_bytes;
+  if (now >= report_at_ && room) AppendReports();
+  const bool fits = kind.limit.Take(now);
+  if (fits && room) return Append(msg);
+  ++(fits ? no_room_ : kind.dropped);
+  (fits ? meters_->stalled_read : meters_->rate).Add();
+  report_at_ = std::min(report_at_, now + kReportInterval);
+}
+
+void LogSink::Append(const spdlog::details::log_msg& msg) {
+  spdlog::memory_buf_t line;
+  formatter_->format(msg, line);
+  if (options_.journal_socket != nullptr && View(msg.logger_name) == kStopLogger &&
+      SendStop(msg, View({line.data(), line.size()}))) {
+    return;
+  }
+  waiting_.append(line.data(), line.size());
+  changed_.NotifyAll();
+}
+
+bool LogSink::SendStop(const spdlog::details::log_msg& msg, absl::string_view line) const {
+  // https://systemd.io/JOURNAL_NATIVE_PROTOCOL: NAME, line break, size, value, line break.
+  std::string entry;
+  const auto add = [&entry](absl::string_view name, absl::string_view value) {
+    const uint64_t size = htole64(value.size());
+    absl::StrAppend(&entry, name, "\n",
+                    absl::string_view(reinterpret_cast<const char*>(&size), sizeof(size)), value,
+                    "\n");
+  };
+  // The line begins with its priority, "<4>".
+  if (line.size() < 3) return false;
+  add("PRIORITY", line.substr(1, 1));
+  add("MESSAGE", absl::StripTrailingAsciiWhitespace(line.substr(3)));
+  add("MESSAGE_ID", kStoppedMessageId);
+  add("SYSLOG_IDENTIFIER", "vmeventd");
+  const auto fields = nlohmann::ordered_json::parse(View(msg.payload));
+  for (const auto& [name, value] : fields.items()) {
+    if (name != "message") add(absl::AsciiStrToUpper(name), TextOfField(value));
+  }
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  absl::SNPrintF(address.sun_path, sizeof(address.sun_path), "%s", options_.journal_socket);
+  return sendto(journal_.get(), entry.data(), entry.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+                reinterpret_cast<const sockaddr*>(&address), sizeof(address)) >= 0;
+}
+
+void LogSink::AppendReport(const nlohmann::ordered_json& fields) {
+  const std::string payload = fields.dump();
+  Append(spdlog::details::log_msg(kLimiterLogger, spdlog::level::warn, payload));
+}
+
+void LogSink::AppendReports() {
+  report_at_ = absl::InfiniteDuration();
+  if (const uint64_t lines = std::exchange(no_room_, 0); lines > 0) {
+    AppendReport({{"message", "log lines were dropped: the reader is too slow"}, {"lines", lines}});
+  }
+  for (auto& [name, kind] : kinds_) {
+    const uint64_t lines = std::exchange(kind.dropped, 0);
+    if (lines == 0) continue;
+    AppendReport({{"message", "log lines were dropped: too many at once"},
+                  {"kind", name},
+                  {"lines", lines}});
+  }
+}
+
+void LogSink::flush() {
+  const MutexLock lock(&mutex_);
+  WaitUntil(&changed_, &mutex_, options_.patience, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return waiting_.empty() && writing_ == 0;
+  });
+}
+
+void LogSink::Stop() {
+  {
+    const MutexLock lock(&mutex_);
+    if (!std::exchange(stopped_, true)) {
+      AppendReports();
+      give_up_ = SteadyNow() + options_.patience;
+      changed_.NotifyAll();
+    }
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+std::string LogSink::Take() {
+  const MutexLock lock(&mutex_);
+  writing_ = 0;
+  changed_.NotifyAll();
+  while (waiting_.empty() && !stopped_) changed_.Wait(&mutex_);
+  std::string lines = std::exchange(waiting_, {});
+  writing_ = lines.size();
+  return lines;
+}
+
+bool LogSink::WaitUntilWritable() {
+  constexpr int kPollMilliseconds = 100;
+  for (;;) {
+    bool late = false;
+    {
+      const MutexLock lock(&mutex_);
+      late = SteadyNow() >= give_up_;
+    }
+    // Lines that fit without waiting are written, however late this thread had its turn.
+    pollfd writable = {fd_, POLLOUT, 0};
+    const int ready = poll(&writable, 1, late ? 0 : kPollMilliseconds);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+    if (late) return false;
+  }
+}
+
+bool LogSink::Write(const std::string& lines) {
+  for (absl::string_view rest = lines; !rest.empty();) {
+    if (!WaitUntilWritable()) return false;
+    // A writable pipe accepts this many bytes without blocking.
+    const size_t size = std::min<size_t>(rest.size(), PIPE_BUF);
+    const ssize_t written = is_socket_ ? send(fd_, rest.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL)
+                                       : write(fd_, rest.data(), size);
+    if (written >= 0) {
+      rest.remove_prefix(static_cast<size_t>(written));
+    } else if (errno != EINTR && errno != EAGAIN) {
+      return true;  // no reader: these lines are lost, and cannot be reported
+    }
+  }
+  return true;
+}
+
+void LogSink::Run() {
+  SetThreadName("log");
+  for (std::string lines = Take(); !lines.empty(); lines = Take()) {
+    if (!Write(lines)) return;
+  }
 }
 
 }  // namespace vmeventd

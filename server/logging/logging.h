@@ -1,21 +1,119 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/counter.h"
+#include "base/mutex.h"
+#include "base/system.h"
 #include "nlohmann/json.hpp"
 #include "server/config/config.h"
-#include "server/logging/log_sink.h"
 #include "spdlog/common.h"
 #include "spdlog/formatter.h"
+#include "spdlog/sinks/sink.h"
 #include "watcher/core/vm_event.h"
 
-// Text for one line of a log. Pure; any thread.
-
 namespace vmeventd {
+
+inline absl::string_view View(const spdlog::string_view_t& text) {
+  return {text.data(), text.size()};
+}
+
+// Counts of dropped log lines, by reason. Any thread.
+struct LogMeters {
+  Counter rate;          // too many of one kind in a second
+  Counter stalled_read;  // the reader of the log was too slow
+};
+
+struct LogSinkOptions {
+  size_t max_bytes = size_t{1} << 20;          // limit of queued lines
+  absl::Duration patience = absl::Seconds(1);  // longest wait of a flush or a stop for the reader
+  // Limits of each kind of line: at once, and a second.
+  double lines = 50;
+  double stop_lines = 100;
+  double grpc_lines = 5;
+  // The socket by which systemd's journal takes entries with fields, for lines of stops; null:
+  // those go to the descriptor as well.
+  const char* journal_socket = nullptr;
+};
+
+// The field MESSAGE_ID of a line of a stop in systemd's journal.
+inline constexpr char kStoppedMessageId[] = "0240108af81e4335823d0cbf4a388847";
+
+// Writes lines to a descriptor on its own thread, so that no caller waits for the log's reader.
+// Drops lines beyond a limit of each kind, which is a logger and a level, so that no burst
+// fills the log's disk and no kind crowds out another; and lines that the queue has no room for.
+// Counts both, and reports them with a later line. Any thread.
+class LogSink : public spdlog::sinks::sink {
+ public:
+  // `fd`, `clock` and `meters` must outlive the sink.
+  LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clock* clock,
+          LogMeters* meters, LogSinkOptions options = {});
+  // Stops, if Stop was not called.
+  ~LogSink() override;
+
+  // Never blocks.
+  void log(const spdlog::details::log_msg& msg) override;
+  // Returns when all earlier lines are written, or after the patience.
+  void flush() override;
+  void set_pattern(const std::string&) override {}  // only the constructor's formatter is used
+  void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
+
+  // Reports dropped lines and writes the queued lines; waits for their reader for at most the
+  // patience. Later lines are dropped.
+  void Stop();
+
+ private:
+  // The lines of one kind: a logger and a level.
+  struct Kind {
+    TokenBucket limit;
+    uint64_t dropped = 0;  // since last reported
+  };
+
+  double LinesASecond(absl::string_view logger) const;
+  void Append(const spdlog::details::log_msg& msg) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AppendReport(const nlohmann::ordered_json& fields) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AppendReports() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Run();
+  // Takes the lines to write next; empty: the sink ends.
+  std::string Take();
+  // Sends a line of a stop to the journal, with its fields. False: the journal does not take it
+  // now.
+  bool SendStop(const spdlog::details::log_msg& msg, absl::string_view line) const;
+  // Writes `lines`, waiting while the descriptor is full. False: the sink ends first.
+  bool Write(const std::string& lines);
+  // Returns when the descriptor accepts more. False: the sink ends first.
+  bool WaitUntilWritable();
+
+  const int fd_;
+  const bool is_socket_;
+  const std::unique_ptr<spdlog::formatter> formatter_;
+  const Clock* const clock_;
+  LogMeters* const meters_;
+  const LogSinkOptions options_;
+  const UniqueFd journal_;
+
+  Mutex mutex_;
+  CondVar changed_;
+  std::map<std::string, Kind> kinds_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration report_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
+  std::string waiting_ ABSL_GUARDED_BY(mutex_);
+  size_t writing_ ABSL_GUARDED_BY(mutex_) = 0;    // bytes taken by the thread
+  uint64_t no_room_ ABSL_GUARDED_BY(mutex_) = 0;  // dropped lines, since last reported
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time give_up_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // after Stop
+  std::thread thread_;                                                   // last: it uses the rest
+};
+
+// Text for one line of a log. Pure; any thread.
 
 // `text` with the bytes of each control character, each invisible or direction-changing character
 // and all invalid UTF-8 written as \xNN.
@@ -49,7 +147,7 @@ class Logging {
  public:
   // `clock` must outlive the log.
   Logging(LogLevel level, LogFormat format, const Clock* clock);
-  // Reports what was left out and writes the queued lines. Later lines are lost.
+  // Reports dropped lines and writes the queued lines. Later lines are lost.
   ~Logging();
 
   const LogMeters& meters() const { return meters_; }
@@ -71,8 +169,9 @@ std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader 
 nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_t sequence);
 
 // The line of a STOPPED for kStopLogger, made when the event is encoded and written once it is
-// public: the journal has then what the log says. Writes nothing if kStopLogger does not exist or
-// leaves the level out. A warning if an operator should look at it (CRASH and UNKNOWN).
+// public: the log has nothing that the journal does not have. Writes nothing if kStopLogger does
+// not exist or does not log the level. A warning if an operator should look at it (CRASH and
+// UNKNOWN).
 class StopLine {
  public:
   StopLine(const VmEvent& event, const VmRef& vm, uint64_t sequence);

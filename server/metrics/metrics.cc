@@ -46,9 +46,9 @@ double ToDouble(const Number& value) {
   }
 }
 
-// Collects the answer to one scrape. Families keep the order in which they were first added; the
+// Collects the answer to one scrape. Families stay in the order in which they were first added; the
 // values of one family, which differ in their labels, may come in any order. Labels never hold
-// names of clients, nor those of more VMs than --metrics-vms says, so their number is bounded.
+// names of clients, nor those of more VMs than --metrics-vms permits, so their number is bounded.
 class MetricFamilies {
  public:
   using Labels = std::vector<prometheus::ClientMetric::Label>;
@@ -226,7 +226,7 @@ void CollectEvents(const Metrics::Inputs& inputs, MetricFamilies* out) {
   out->Histogram(kLatency, kLatencyHelp, inputs.hub->meters().public_to_sent.Read(),
                  {{"leg", "public_to_sent"}});
   const EventLog::Health health = inputs.log->health();
-  out->Gauge("vmeventd_ring_events", "Newest events kept in memory", health.ring_events);
+  out->Gauge("vmeventd_ring_events", "Newest events in memory", health.ring_events);
   out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", health.ring_bytes);
 }
 
@@ -326,10 +326,10 @@ void CollectAccess(const Metrics::Inputs& inputs, MetricFamilies* out) {
 void CollectQueue(const Metrics::Inputs& inputs, MetricFamilies* out) {
   const EventLog::Health health = inputs.log->health();
   out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded", health.queued);
-  out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are left out",
+  out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are dropped",
              health.max_queued);
   out->Counter("vmeventd_queue_dropped_events_total",
-               "Events left out because too many waited to be recorded", health.dropped_events);
+               "Events dropped because too many waited to be recorded", health.dropped_events);
 }
 
 void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
@@ -355,7 +355,7 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
        "Times that a VM could not be followed for lack of a file descriptor",
        counters.out_of_descriptors},
       {"vmeventd_rate_limited_events_total",
-       "Events left out because one VM sent too many, reported by GAPs",
+       "Events dropped because one VM sent too many, reported by GAPs",
        counters.rate_limited_events},
       {"vmeventd_shutdown_file_errors_total", "Shutdown files that could not be written or removed",
        counters.shutdown_file_errors},
@@ -383,9 +383,10 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
        counters.command_lines_left_out},
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, row.value);
-  out->Counter("vmeventd_sockets_left_out_total",
-               "Times that a socket was left out because its directory had as many as it may have",
-               counters.sockets_over_directory_limit);
+  out->Counter(
+      "vmeventd_sockets_left_out_total",
+      "Times that a socket was not watched because its directory had as many as it may have",
+      counters.sockets_over_directory_limit);
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp, counters.sockets_to_close, {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",
@@ -413,7 +414,7 @@ void CollectLog(const Metrics::Inputs& inputs, MetricFamilies* out) {
   for (const auto& [reason, counter] :
        {std::pair("rate", &inputs.log_lines->rate),
         std::pair("stalled_read", &inputs.log_lines->stalled_read)}) {
-    out->Counter("vmeventd_log_dropped_lines_total", "Log lines left out, by reason", *counter,
+    out->Counter("vmeventd_log_dropped_lines_total", "Log lines dropped, by reason", *counter,
                  {{"reason", reason}});
   }
 }

@@ -7,11 +7,11 @@
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
 #include "server/access/refusals.h"
+#include "server/config/tls_files.h"
 #include "server/eventlog/event_log.h"
-#include "server/logging/log_sink.h"
+#include "server/logging/logging.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
-#include "server/transport/tls_files.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {

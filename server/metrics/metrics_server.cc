@@ -3,7 +3,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <optional>
 #include <string>
@@ -16,7 +15,6 @@
 #include "absl/strings/string_view.h"
 #include "base/system.h"
 #include "prometheus/text_serializer.h"
-#include "server/access/clients.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -86,8 +84,7 @@ std::string Answer(absl::string_view request, const prometheus::Collectable& met
 // Reads its request, sends the answer, then waits for the client to close: closing first could
 // discard the answer.
 struct MetricsServer::Connection : FdHandler {
-  Connection(MetricsServer* of, UniqueFd connected, std::string from)
-      : server(of), fd(std::move(connected)), peer(std::move(from)) {}
+  Connection(MetricsServer* of, UniqueFd connected) : server(of), fd(std::move(connected)) {}
   void OnFdReady(uint32_t /*events*/) override { server->Advance(this); }
 
   bool answering() const { return !answer.empty(); }
@@ -95,7 +92,6 @@ struct MetricsServer::Connection : FdHandler {
 
   MetricsServer* const server;
   const UniqueFd fd;
-  const std::string peer;
   TimerId timer;
   std::string request;
   std::string answer;
@@ -164,22 +160,11 @@ void MetricsServer::OnFdReady(uint32_t /*events*/) {
                     [this, listener] { loop_->Modify(listener, EPOLLIN); });
     return;
   }
-  std::string peer = PeerOfSocket(fd.get());
-  MakeRoom(peer);
-  Connection* const connection = &connections_.emplace_back(this, std::move(fd), std::move(peer));
+  if (connections_.size() >= limits_.connections) Evict(&connections_.front());
+  Connection* const connection = &connections_.emplace_back(this, std::move(fd));
   connection->timer = loop_->AddTimer(loop_->Now().monotonic + limits_.time,
                                       [this, connection] { Close(connection); });
   if (!loop_->Add(connection->fd.get(), EPOLLIN, connection).ok()) Close(connection);
-}
-
-void MetricsServer::MakeRoom(const std::string& peer) {
-  const auto same = [&peer](const Connection& open) { return open.peer == peer; };
-  const auto of_peer = std::count_if(connections_.begin(), connections_.end(), same);
-  if (of_peer >= limits_.connections_of_peer) {
-    Evict(&*std::find_if(connections_.begin(), connections_.end(), same));
-  } else if (static_cast<int>(connections_.size()) >= limits_.connections) {
-    Evict(&connections_.front());
-  }
 }
 
 void MetricsServer::Close(Connection* connection) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <list>
 #include <memory>
 #include <string>
@@ -14,14 +14,13 @@
 #include "prometheus/collectable.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
-#include "server/rpc/health_service.h"
+#include "server/rpc/standard_services.h"
 #include "server/transport/listen_socket.h"
 
 namespace vmeventd {
 
 struct MetricsServerLimits {
-  int connections = 64;
-  int connections_of_peer = 16;  // see Clients
+  size_t connections = 64;
   // Time limit from accepting the connection to the client's close after the last byte of the
   // answer.
   absl::Duration time = absl::Seconds(5);
@@ -30,8 +29,8 @@ struct MetricsServerLimits {
 // Serves GET and HEAD of /metrics over HTTP/1.1, in Prometheus' text format, and of the probes
 // /healthz and /readyz, until destroyed: one request a connection. Other paths get 404, other
 // methods 405. One thread serves all and never
-// blocks on a client: a connection beyond a limit closes the oldest, of its peer or of all, so that
-// stalled clients lock nobody out.
+// blocks on a client: a connection beyond the limit closes the oldest, so that stalled clients lock
+// nobody out.
 class MetricsServer : private FdHandler {
  public:
   // The pointers must outlive the server; its thread reads `metrics` and `health`. Tries again
@@ -56,8 +55,6 @@ class MetricsServer : private FdHandler {
   // Opens the listening socket, now or later, and waits for connections.
   void Listen();
   void OnFdReady(uint32_t events) override;
-  // Closes the oldest connection if there are too many.
-  void MakeRoom(const std::string& peer);
   void Evict(Connection* connection) {
     refusals_->Count(Refusal::kScrapes);
     Close(connection);

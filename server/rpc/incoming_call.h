@@ -23,8 +23,8 @@
 
 namespace vmeventd {
 
-// Parses a request from bytes. INVALID_ARGUMENT if they are no such message; for a text that is not
-// UTF-8 the error names field, value and rule.
+// Parses a request from bytes. INVALID_ARGUMENT if they are no such message, or a text is not
+// UTF-8.
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 
 class IncomingCall;
@@ -68,7 +68,7 @@ class CallGate {
 };
 
 // One call, from its headers on. gRPC 1.51 shows a unary call to its method only once the request
-// is complete, keeps an incomplete call forever, and does not count it. So every method here
+// is complete, holds an incomplete call forever, and does not count it. So every method here
 // streams in both directions, which is the same on the wire: the call is counted when its headers
 // arrive, and its request must arrive within kRequestTime. Owns itself.
 class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
@@ -94,7 +94,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
 
   // Sends the encoded response and ends the call, or ends it with the error.
   void Answer(const absl::StatusOr<std::string>& response);
-  // Likewise, but passes the next request to the same handler. The call ends with OK when no more
+  // The same, but passes the next request to the same handler. The call ends with OK when no more
   // requests come.
   void AnswerAndReadNext(const absl::StatusOr<std::string>& response);
   void AnswerBy(CallStream* stream) override;
@@ -162,7 +162,7 @@ class CallService : public grpc::Service {
     CallKind kind;
   };
   CallGate* const gate_;
-  std::list<Method> methods_;  // gRPC keeps pointers to the paths
+  std::list<Method> methods_;  // gRPC holds pointers to the paths
 };
 
 // Every method that no other service of the listener has.

@@ -24,7 +24,7 @@ std::string Hash(absl::string_view text) {
 
 std::string MakePageToken(absl::string_view journal_id, absl::string_view question,
                           absl::string_view position) {
-  // The hash over all of it tells a token of another question from what is none.
+  // The hash over all of it distinguishes a token of another question from other text.
   const std::string bytes = absl::StrCat(Hash(journal_id), Hash(question), position);
   return absl::WebSafeBase64Escape(absl::StrCat(Hash(bytes), bytes));
 }

@@ -1,7 +1,7 @@
 #include "server/rpc/request_checks.h"
 
 #include <algorithm>
-#include <initializer_list>
+#include <optional>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -24,170 +24,6 @@ constexpr int64_t kLastSecond = 253402300799;          // 9999-12-31T23:59:59Z
 constexpr int64_t kMaxDurationSeconds = 315576000000;  // limit in duration.proto
 constexpr int32_t kMaxNanos = 999999999;
 
-absl::Status Invalid(const std::string& field, const std::string& value, const std::string& rule) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", value, " ", rule));
-}
-
-absl::Status FirstError(std::initializer_list<absl::Status> checks) {
-  for (const absl::Status& status : checks) {
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-// Checks a value that names something and may be empty.
-absl::Status CheckLength(const std::string& field, const std::string& value, size_t max_bytes) {
-  if (value.size() <= max_bytes) return absl::OkStatus();
-  return Invalid(field, Quote(value),
-                 absl::StrCat("is too long, at most ", max_bytes, " bytes are allowed"));
-}
-
-absl::Status CheckName(const std::string& field, const std::string& name) {
-  if (name.empty()) return Invalid(field, "\"\"", "must not be empty");
-  return CheckLength(field, name, kMaxNameBytes);
-}
-
-// Checks the number of entries, then each of them by `check`, which gets its field.
-template <typename Entries, typename Check>
-absl::Status CheckEach(const std::string& field, const Entries& entries, int most,
-                       const Check& check) {
-  if (entries.size() > most) {
-    return Invalid(field, absl::StrCat(entries.size(), " entries"),
-                   absl::StrCat("are too many, at most ", most, " are allowed"));
-  }
-  for (int i = 0; i < entries.size(); ++i) {
-    absl::Status status = check(absl::StrCat(field, "[", i, "]"), entries[i]);
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckGlobs(const std::string& field, const Texts& names, int max_globs) {
-  const auto globs = std::count_if(names.begin(), names.end(), IsGlob);
-  if (globs <= max_globs) return absl::OkStatus();
-  return Invalid(field, absl::StrCat(globs, " entries with a wildcard"),
-                 absl::StrCat("are too many, at most ", max_globs, " are allowed"));
-}
-
-absl::Status CheckNames(const std::string& field, const Texts& names, int max_globs = kMaxGlobs) {
-  absl::Status status = CheckEach(field, names, kMaxListEntries, CheckName);
-  if (!status.ok()) return status;
-  if (status = CheckGlobs(field, names, max_globs); !status.ok()) return status;
-  size_t bytes = 0;
-  for (const std::string& name : names) bytes += name.size();
-  if (bytes > kMaxPatternBytes) {
-    return Invalid(field, absl::StrCat(bytes, " bytes together"),
-                   absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckUuid(const std::string& field, const std::string& text) {
-  if (ParseUuid(text).has_value()) return absl::OkStatus();
-  return Invalid(field, Quote(text), "is no UUID: write 550e8400-e29b-41d4-a716-446655440000");
-}
-
-absl::Status CheckLabel(const std::string& field, const std::string& label) {
-  absl::Status status = CheckLength(field, label, kMaxNameBytes);
-  if (!status.ok()) return status;
-  const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(label);
-  if (selector.ok()) return absl::OkStatus();
-  return Invalid(field, Quote(label), std::string(selector.status().message()));
-}
-
-// `is_valid` is the enum's generated check; 0 is UNSPECIFIED in every enum.
-absl::Status CheckEnums(const std::string& field,
-                        const google::protobuf::RepeatedField<int>& values, bool (*is_valid)(int),
-                        const std::string& type) {
-  return CheckEach(field, values, kMaxListEntries, [&](const std::string& element, int value) {
-    if (value == 0) return Invalid(element, "0", "(UNSPECIFIED) is not allowed");
-    if (is_valid(value)) return absl::OkStatus();
-    return Invalid(element, absl::StrCat(value), absl::StrCat("is not a known ", type));
-  });
-}
-
-absl::Status CheckFilter(const std::string& field, const v1::EventFilter& filter) {
-  return FirstError(
-      {CheckNames(field + ".vm_names", filter.vm_names()),
-       CheckEnums(field + ".types", filter.types(), v1::EventType_IsValid, "EventType"),
-       CheckEnums(field + ".classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass"),
-       CheckNames(field + ".sources", filter.sources()),
-       CheckEach(field + ".uuids", filter.uuids(), kMaxListEntries, CheckUuid),
-       CheckEach(field + ".labels", filter.labels(), kMaxSelectors, CheckLabel),
-       CheckEnums(field + ".causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause"),
-       // A wildcard in the id of a run is none.
-       CheckNames(field + ".run_ids", filter.run_ids(), kMaxListEntries)});
-}
-
-// Checks `filter` and `any_of`, whose patterns with a wildcard count together.
-template <typename Request>
-absl::Status CheckFilters(const Request& request) {
-  absl::Status status = CheckFilter("filter", request.filter());
-  if (status.ok()) status = CheckEach("any_of", request.any_of(), kMaxAnyOf, CheckFilter);
-  if (!status.ok()) return status;
-  Texts names = request.filter().vm_names();
-  Texts sources = request.filter().sources();
-  for (const v1::EventFilter& filter : request.any_of()) {
-    names.MergeFrom(filter.vm_names());
-    sources.MergeFrom(filter.sources());
-  }
-  return FirstError({CheckGlobs("any_of.vm_names", names, kMaxGlobs),
-                     CheckGlobs("any_of.sources", sources, kMaxGlobs)});
-}
-
-// Checks what names a VM: by its name, its UUID or both.
-absl::Status CheckVm(const std::string& field, const std::string& name, const std::string& run_id,
-                     const std::string& uuid) {
-  absl::Status status = absl::OkStatus();
-  if (!name.empty() || uuid.empty()) status = CheckName(field, name);
-  if (status.ok() && !uuid.empty()) status = CheckUuid("uuid", uuid);
-  return status.ok() ? CheckLength("run_id", run_id, kMaxNameBytes) : status;
-}
-
-absl::StatusOr<absl::Time> CheckTime(const std::string& field,
-                                     const google::protobuf::Timestamp& time) {
-  if (time.seconds() < kFirstSecond || time.seconds() > kLastSecond) {
-    return Invalid(field + ".seconds", absl::StrCat(time.seconds()),
-                   "is not in the years 0001 to 9999");
-  }
-  if (time.nanos() < 0 || time.nanos() > kMaxNanos) {
-    return Invalid(field + ".nanos", absl::StrCat(time.nanos()),
-                   absl::StrCat("is not in 0 to ", kMaxNanos));
-  }
-  return FromTimestamp(time);
-}
-
-std::string ValueOf(const google::protobuf::Duration& duration) {
-  return absl::StrCat(duration.seconds(), " s ", duration.nanos(), " ns");
-}
-
-absl::StatusOr<absl::Duration> CheckDuration(const std::string& field,
-                                             const google::protobuf::Duration& duration) {
-  if (duration.seconds() < -kMaxDurationSeconds || duration.seconds() > kMaxDurationSeconds ||
-      duration.nanos() < -kMaxNanos || duration.nanos() > kMaxNanos ||
-      (duration.seconds() > 0 && duration.nanos() < 0) ||
-      (duration.seconds() < 0 && duration.nanos() > 0)) {
-    return Invalid(field, ValueOf(duration),
-                   "is not a valid Duration: at most 315576000000 s either way, nanos within "
-                   "999999999 either way and of the same sign");
-  }
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
-
-absl::StatusOr<std::optional<absl::Duration>> CheckProgressInterval(
-    const v1::WatchEventsRequest& request) {
-  if (!request.has_progress_interval()) return std::nullopt;
-  const absl::StatusOr<absl::Duration> interval =
-      CheckDuration("progress_interval", request.progress_interval());
-  if (!interval.ok()) return interval.status();
-  if (*interval == absl::ZeroDuration()) return std::nullopt;
-  if (*interval < absl::Seconds(1)) {
-    return Invalid("progress_interval", ValueOf(request.progress_interval()),
-                   "must be 0 (the default) or at least 1 s");
-  }
-  return *interval;
-}
-
 // Returns whether a UTF-8 text contains a control character (C0, DEL, C1) or a line separator.
 bool HoldsControl(absl::string_view text) {
   for (; !text.empty(); text.remove_prefix(1)) {
@@ -199,166 +35,287 @@ bool HoldsControl(absl::string_view text) {
   return false;
 }
 
-// Checks a text for people. Line breaks and other control characters could forge log lines.
-absl::Status CheckText(const std::string& field, const std::string& text, size_t max_bytes) {
-  if (absl::StripAsciiWhitespace(text).empty()) {
-    return Invalid(field, Quote(text), "must not be empty: people read it");
+// Checks the fields of one request, and stores the first error.
+class Checker {
+ public:
+  const absl::Status& status() const { return status_; }
+  bool ok() const { return status_.ok(); }
+  // Returns `value`, or the error.
+  template <typename Value>
+  absl::StatusOr<Value> Result(Value value) const {
+    if (!ok()) return status_;
+    return value;
   }
-  if (text.size() > max_bytes) {
-    return Invalid(field, absl::StrCat(text.size(), " bytes"),
-                   absl::StrCat("are too long, at most ", max_bytes, " bytes are allowed"));
-  }
-  if (HoldsControl(text)) {
-    return Invalid(field, Quote(text), "must not contain line breaks or other control characters");
-  }
-  return absl::OkStatus();
-}
 
-absl::StatusOr<absl::Duration> CheckTtl(const v1::DeclareIntentRequest& request) {
-  const absl::StatusOr<absl::Duration> ttl = CheckDuration("ttl", request.ttl());
-  if (!ttl.ok()) return ttl.status();
-  if (*ttl == absl::ZeroDuration()) return kDefaultIntentTtl;
-  if (*ttl < absl::ZeroDuration() || *ttl > kMaxIntentTtl) {
-    return Invalid("ttl", ValueOf(request.ttl()),
-                   "is not in 0 (the default, 10 minutes) to 24 hours");
+  // Stores the error of a field that breaks `rule`.
+  void Refuse(const std::string& field, const std::string& value, const std::string& rule) {
+    status_.Update(absl::InvalidArgumentError(absl::StrCat(field, ": ", value, " ", rule)));
   }
-  return *ttl;
-}
 
-absl::StatusOr<WatchStart> CheckStart(const v1::WatchEventsRequest& request) {
-  using Case = v1::WatchEventsRequest::StartCase;
-  if (request.start_case() == Case::kAfterSequence) {
-    if (request.journal_id().empty()) {
-      return Invalid("journal_id", "\"\"",
-                     "is required with after_sequence: it names the journal of the sequence");
+  // Checks a value that names something and may be empty.
+  void Length(const std::string& field, const std::string& value, size_t max_bytes) {
+    if (value.size() <= max_bytes) return;
+    Refuse(field, Quote(value),
+           absl::StrCat("is too long, at most ", max_bytes, " bytes are allowed"));
+  }
+  void Name(const std::string& field, const std::string& name) {
+    if (name.empty()) Refuse(field, "\"\"", "must not be empty");
+    Length(field, name, kMaxNameBytes);
+  }
+  void Uuid(const std::string& field, const std::string& text) {
+    if (ParseUuid(text).has_value()) return;
+    Refuse(field, Quote(text), "is no UUID: write 550e8400-e29b-41d4-a716-446655440000");
+  }
+  void Label(const std::string& field, const std::string& label) {
+    Length(field, label, kMaxNameBytes);
+    const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(label);
+    if (!selector.ok()) Refuse(field, Quote(label), std::string(selector.status().message()));
+  }
+  // Checks a text for people. Line breaks and other control characters could forge log lines.
+  void Text(const std::string& field, const std::string& text, size_t max_bytes) {
+    if (absl::StripAsciiWhitespace(text).empty()) {
+      Refuse(field, Quote(text), "must not be empty: people read it");
+    } else if (text.size() > max_bytes) {
+      Refuse(field, absl::StrCat(text.size(), " bytes"),
+             absl::StrCat("are too long, at most ", max_bytes, " bytes are allowed"));
+    } else if (HoldsControl(text)) {
+      Refuse(field, Quote(text), "must not contain line breaks or other control characters");
     }
-    return AfterSequence{request.after_sequence(), request.journal_id()};
   }
-  if (!request.journal_id().empty()) {
-    return Invalid("journal_id", Quote(request.journal_id()),
-                   "is allowed only with after_sequence");
-  }
-  switch (request.start_case()) {
-    case Case::kSince: {
-      const absl::StatusOr<absl::Time> since = CheckTime("since", request.since());
-      if (!since.ok()) return since.status();
-      return Since{*since};
-    }
-    case Case::kFromOldest:
-      if (!request.from_oldest()) {
-        return Invalid("from_oldest", "false", "must be true or not set");
-      }
-      return FromOldest{};
-    case Case::kSnapshot:
-      if (!request.snapshot()) return Invalid("snapshot", "false", "must be true or not set");
-      return FromSnapshot{};
-    default:
-      return FromNow{};
-  }
-}
 
-absl::StatusOr<int> CheckPageSize(int32_t page_size) {
-  if (page_size < 0) {
-    return Invalid("page_size", absl::StrCat(page_size),
-                   absl::StrCat("must be 0 (the default, ", kDefaultPageSize, ") or more"));
+  // Checks the number of entries, then each of them by `check`, which gets its field.
+  template <typename Entries, typename Check>
+  void Each(const std::string& field, const Entries& entries, int most, const Check& check) {
+    if (entries.size() > most) {
+      return Refuse(field, absl::StrCat(entries.size(), " entries"),
+                    absl::StrCat("are too many, at most ", most, " are allowed"));
+    }
+    for (int i = 0; i < entries.size(); ++i) check(absl::StrCat(field, "[", i, "]"), entries[i]);
   }
-  return page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
-}
+  void Globs(const std::string& field, const Texts& names, int max_globs) {
+    const auto globs = std::count_if(names.begin(), names.end(), IsGlob);
+    if (globs <= max_globs) return;
+    Refuse(field, absl::StrCat(globs, " entries with a wildcard"),
+           absl::StrCat("are too many, at most ", max_globs, " are allowed"));
+  }
+  void Names(const std::string& field, const Texts& names, int max_globs = kMaxGlobs) {
+    Each(field, names, kMaxListEntries,
+         [this](const auto& at, const auto& name) { Name(at, name); });
+    Globs(field, names, max_globs);
+    size_t bytes = 0;
+    for (const std::string& name : names) bytes += name.size();
+    if (bytes <= kMaxPatternBytes) return;
+    Refuse(field, absl::StrCat(bytes, " bytes together"),
+           absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
+  }
+  void Uuids(const std::string& field, const Texts& uuids) {
+    Each(field, uuids, kMaxListEntries,
+         [this](const auto& at, const auto& uuid) { Uuid(at, uuid); });
+  }
+  void Labels(const std::string& field, const Texts& labels) {
+    Each(field, labels, kMaxSelectors, [this](const auto& at, const auto& one) { Label(at, one); });
+  }
+  // `is_valid` is the enum's generated check; 0 is UNSPECIFIED in every enum.
+  void Enums(const std::string& field, const google::protobuf::RepeatedField<int>& values,
+             bool (*is_valid)(int), const char* type) {
+    Each(field, values, kMaxListEntries, [&](const std::string& at, int value) {
+      if (value == 0) Refuse(at, "0", "(UNSPECIFIED) is not allowed");
+      if (!is_valid(value)) Refuse(at, absl::StrCat(value), absl::StrCat("is not a known ", type));
+    });
+  }
+  void Filter(const std::string& field, const v1::EventFilter& filter) {
+    Names(field + ".vm_names", filter.vm_names());
+    Enums(field + ".types", filter.types(), v1::EventType_IsValid, "EventType");
+    Enums(field + ".classes", filter.classes(), v1::ShutdownClass_IsValid, "ShutdownClass");
+    Names(field + ".sources", filter.sources());
+    Uuids(field + ".uuids", filter.uuids());
+    Labels(field + ".labels", filter.labels());
+    Enums(field + ".causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause");
+    // A wildcard in the id of a run is none.
+    Names(field + ".run_ids", filter.run_ids(), kMaxListEntries);
+  }
+  // Checks `filter` and `any_of`, whose patterns with a wildcard count together.
+  template <typename Request>
+  void Filters(const Request& request) {
+    Filter("filter", request.filter());
+    Each("any_of", request.any_of(), kMaxAnyOf,
+         [this](const auto& at, const auto& filter) { Filter(at, filter); });
+    if (!ok()) return;
+    Texts names = request.filter().vm_names();
+    Texts sources = request.filter().sources();
+    for (const v1::EventFilter& filter : request.any_of()) {
+      names.MergeFrom(filter.vm_names());
+      sources.MergeFrom(filter.sources());
+    }
+    Globs("any_of.vm_names", names, kMaxGlobs);
+    Globs("any_of.sources", sources, kMaxGlobs);
+  }
+  // Checks what names a VM: by its name, its UUID or both.
+  void Vm(const std::string& field, const std::string& name, const std::string& run_id,
+          const std::string& uuid) {
+    if (!name.empty() || uuid.empty()) Name(field, name);
+    if (!uuid.empty()) Uuid("uuid", uuid);
+    Length("run_id", run_id, kMaxNameBytes);
+  }
+
+  absl::Time Time(const std::string& field, const google::protobuf::Timestamp& time) {
+    if (time.seconds() < kFirstSecond || time.seconds() > kLastSecond) {
+      Refuse(field + ".seconds", absl::StrCat(time.seconds()), "is not in the years 0001 to 9999");
+    } else if (time.nanos() < 0 || time.nanos() > kMaxNanos) {
+      Refuse(field + ".nanos", absl::StrCat(time.nanos()),
+             absl::StrCat("is not in 0 to ", kMaxNanos));
+    } else {
+      return FromTimestamp(time);
+    }
+    return absl::UnixEpoch();
+  }
+  // Checks that a duration is 0, which means `standard`, or in [min, max]; `rule` describes that.
+  absl::Duration Duration(const std::string& field, const google::protobuf::Duration& duration,
+                          absl::Duration standard, absl::Duration min, absl::Duration max,
+                          const char* rule) {
+    const std::string text = absl::StrCat(duration.seconds(), " s ", duration.nanos(), " ns");
+    if (duration.seconds() < -kMaxDurationSeconds || duration.seconds() > kMaxDurationSeconds ||
+        duration.nanos() < -kMaxNanos || duration.nanos() > kMaxNanos ||
+        (duration.seconds() > 0 && duration.nanos() < 0) ||
+        (duration.seconds() < 0 && duration.nanos() > 0)) {
+      Refuse(field, text,
+             "is not a valid Duration: at most 315576000000 s either way, nanos within 999999999 "
+             "either way and of the same sign");
+      return standard;
+    }
+    const absl::Duration out =
+        absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+    if (out == absl::ZeroDuration()) return standard;
+    if (out < min || out > max) Refuse(field, text, rule);
+    return out;
+  }
+  int PageSize(int32_t page_size) {
+    if (page_size < 0) {
+      Refuse("page_size", absl::StrCat(page_size),
+             absl::StrCat("must be 0 (the default, ", kDefaultPageSize, ") or more"));
+    }
+    return page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
+  }
+  WatchStart Start(const v1::WatchEventsRequest& request) {
+    using Case = v1::WatchEventsRequest::StartCase;
+    Length("journal_id", request.journal_id(), kMaxNameBytes);
+    const bool after = request.start_case() == Case::kAfterSequence;
+    if (after && request.journal_id().empty()) {
+      Refuse("journal_id", "\"\"",
+             "is required with after_sequence: it names the journal of the sequence");
+    }
+    if (!after && !request.journal_id().empty()) {
+      Refuse("journal_id", Quote(request.journal_id()), "is allowed only with after_sequence");
+    }
+    switch (request.start_case()) {
+      case Case::kAfterSequence:
+        return AfterSequence{request.after_sequence(), request.journal_id()};
+      case Case::kSince:
+        return Since{Time("since", request.since())};
+      case Case::kFromOldest:
+        if (!request.from_oldest()) Refuse("from_oldest", "false", "must be true or not set");
+        return FromOldest{};
+      case Case::kSnapshot:
+        if (!request.snapshot()) Refuse("snapshot", "false", "must be true or not set");
+        return FromSnapshot{};
+      default:
+        return FromNow{};
+    }
+  }
+
+ private:
+  absl::Status status_;
+};
 
 }  // namespace
 
 absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request) {
-  absl::Status status = CheckFilters(request);
-  if (status.ok()) status = CheckLength("journal_id", request.journal_id(), kMaxNameBytes);
-  if (!status.ok()) return status;
-  const absl::StatusOr<WatchStart> start = CheckStart(request);
-  if (!start.ok()) return start.status();
-  const absl::StatusOr<std::optional<absl::Duration>> interval = CheckProgressInterval(request);
-  if (!interval.ok()) return interval.status();
-  return WatchRequest{*start, *interval, request.durable_only()};
+  Checker check;
+  check.Filters(request);
+  WatchRequest out{check.Start(request), std::nullopt, request.durable_only()};
+  const absl::Duration interval = check.Duration(
+      "progress_interval", request.progress_interval(), absl::ZeroDuration(), absl::Seconds(1),
+      absl::InfiniteDuration(), "must be 0 (the default) or at least 1 s");
+  if (interval != absl::ZeroDuration()) out.progress_interval = interval;
+  return check.Result(out);
 }
 
 absl::StatusOr<StreamPage> CheckListStreams(const v1::ListStreamsRequest& request) {
-  const absl::StatusOr<int> page_size = CheckPageSize(request.page_size());
-  if (!page_size.ok()) return page_size.status();
-  StreamPage page{.size = *page_size};
+  Checker check;
+  StreamPage page{.size = check.PageSize(request.page_size())};
   if (!request.page_token().empty() &&
       !absl::SimpleHexAtoi(request.page_token(), &page.after.emplace())) {
-    return Invalid("page_token", Quote(request.page_token()), "is not a token of ListStreams");
+    check.Refuse("page_token", Quote(request.page_token()), "is not a token of ListStreams");
   }
-  return page;
+  return check.Result(page);
 }
 
 absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request) {
-  if (absl::Status status = CheckFilters(request); !status.ok()) return status;
+  Checker check;
+  check.Filters(request);
   ListBounds bounds;
-  if (request.has_start_time()) {
-    const absl::StatusOr<absl::Time> start = CheckTime("start_time", request.start_time());
-    if (!start.ok()) return start.status();
-    bounds.start = *start;
-  }
-  if (request.has_end_time()) {
-    const absl::StatusOr<absl::Time> end = CheckTime("end_time", request.end_time());
-    if (!end.ok()) return end.status();
-    bounds.end = *end;
-  }
+  if (request.has_start_time()) bounds.start = check.Time("start_time", request.start_time());
+  if (request.has_end_time()) bounds.end = check.Time("end_time", request.end_time());
   if (bounds.start >= bounds.end) {
-    return Invalid(
-        "start_time", absl::FormatTime(absl::RFC3339_full, bounds.start, absl::UTCTimeZone()),
-        absl::StrCat("must be before end_time, ",
-                     absl::FormatTime(absl::RFC3339_full, bounds.end, absl::UTCTimeZone())));
+    const auto text = [](absl::Time time) {
+      return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
+    };
+    check.Refuse("start_time", text(bounds.start),
+                 absl::StrCat("must be before end_time, ", text(bounds.end)));
   }
-  const absl::StatusOr<int> page_size = CheckPageSize(request.page_size());
-  if (!page_size.ok()) return page_size.status();
-  bounds.page_size = *page_size;
-  absl::Status status = CheckLength("page_token", request.page_token(), kMaxPageTokenBytes);
-  if (!status.ok()) return status;
-  return bounds;
+  bounds.page_size = check.PageSize(request.page_size());
+  check.Length("page_token", request.page_token(), kMaxPageTokenBytes);
+  return check.Result(bounds);
 }
 
 absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request) {
-  const absl::Status status =
-      FirstError({CheckNames("vm_names", request.vm_names()),
-                  CheckEnums("states", request.states(), v1::VmState_IsValid, "VmState"),
-                  CheckNames("sources", request.sources()),
-                  CheckEach("uuids", request.uuids(), kMaxListEntries, CheckUuid),
-                  CheckEach("labels", request.labels(), kMaxSelectors, CheckLabel),
-                  CheckLength("page_token", request.page_token(), kMaxPageTokenBytes)});
-  if (!status.ok()) return status;
-  return CheckPageSize(request.page_size());
+  Checker check;
+  check.Names("vm_names", request.vm_names());
+  check.Enums("states", request.states(), v1::VmState_IsValid, "VmState");
+  check.Names("sources", request.sources());
+  check.Uuids("uuids", request.uuids());
+  check.Labels("labels", request.labels());
+  check.Length("page_token", request.page_token(), kMaxPageTokenBytes);
+  return check.Result(check.PageSize(request.page_size()));
 }
 
 absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest& request) {
-  absl::Status status = CheckVm("vm_name", request.vm_name(), request.run_id(), request.uuid());
-  if (status.ok()) status = CheckText("actor", request.actor(), kMaxActorBytes);
-  if (status.ok()) status = CheckText("reason", request.reason(), kMaxReasonBytes);
-  if (!status.ok()) return status;
-  const absl::StatusOr<absl::Duration> ttl = CheckTtl(request);
-  if (!ttl.ok()) return ttl.status();
+  Checker check;
+  check.Vm("vm_name", request.vm_name(), request.run_id(), request.uuid());
+  check.Text("actor", request.actor(), kMaxActorBytes);
+  check.Text("reason", request.reason(), kMaxReasonBytes);
+  const absl::Duration ttl =
+      check.Duration("ttl", request.ttl(), kDefaultIntentTtl, absl::ZeroDuration(), kMaxIntentTtl,
+                     "is not in 0 (the default, 10 minutes) to 24 hours");
   if (!request.request_id().empty()) {
-    status = CheckText("request_id", request.request_id(), kMaxRequestIdBytes);
-    if (!status.ok()) return status;
+    check.Text("request_id", request.request_id(), kMaxRequestIdBytes);
   }
-  return IntentRequest{.vm_name = request.vm_name(),
-                       .run_id = request.run_id(),
-                       .intent_id = "",
-                       .actor = request.actor(),
-                       .reason = request.reason(),
-                       .ttl = *ttl,
-                       .request_id = request.request_id(),
-                       .uuid = ParseUuid(request.uuid())};
+  return check.Result(IntentRequest{.vm_name = request.vm_name(),
+                                    .run_id = request.run_id(),
+                                    .intent_id = "",
+                                    .actor = request.actor(),
+                                    .reason = request.reason(),
+                                    .ttl = ttl,
+                                    .request_id = request.request_id(),
+                                    .uuid = ParseUuid(request.uuid())});
 }
 
 absl::Status CheckRequestProgress(const v1::RequestProgressRequest& request) {
-  return CheckName("stream_id", request.stream_id());
+  Checker check;
+  check.Name("stream_id", request.stream_id());
+  return check.status();
 }
 
 absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request) {
-  return CheckName("intent_id", request.intent_id());
+  Checker check;
+  check.Name("intent_id", request.intent_id());
+  return check.status();
 }
 
 absl::Status CheckGetVm(const v1::GetVmRequest& request) {
-  return CheckVm("name", request.name(), request.run_id(), request.uuid());
+  Checker check;
+  check.Vm("name", request.name(), request.run_id(), request.uuid());
+  return check.status();
 }
 
 }  // namespace vmeventd

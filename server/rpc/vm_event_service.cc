@@ -22,27 +22,51 @@ VmEventService::VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub,
                                RefusalCounters* refusals)
     : facts_(std::move(facts)), log_(log), queries_(log), hub_(hub), refusals_(refusals) {}
 
-void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
-  using Method = void (VmEventService::*)(IncomingCall*, const AccessPolicy&);
-  const struct {
-    const char* name;
-    Method method;
-    CallKind kind = CallKind::kOther;
-  } methods[] = {{"WatchEvents", &VmEventService::WatchEvents, CallKind::kStream},
-                 {"RequestProgress", &VmEventService::RequestProgress},
-                 {"ListStreams", &VmEventService::ListStreams},
-                 {"ListEvents", &VmEventService::ListEvents},
-                 {"ListVms", &VmEventService::ListVms},
-                 {"GetVm", &VmEventService::GetVm},
-                 {"DeclareIntent", &VmEventService::DeclareIntent},
-                 {"WithdrawIntent", &VmEventService::WithdrawIntent},
-                 {"GetServerInfo", &VmEventService::GetServerInfo}};
-  for (const auto& row : methods) {
-    listener->Add(
-        absl::StrCat("/vmeventd.v1.VmEventService/", row.name),
-        [this, policy, method = row.method](IncomingCall* call) { (this->*method)(call, *policy); },
-        row.kind);
+template <typename Request>
+absl::Status VmEventService::Admit(const IncomingCall& call, const AccessPolicy& policy,
+                                   unsigned needs, Request* request) const {
+  if ((needs & kOperator) != 0) {
+    if (absl::Status status = policy.CheckOperator(*call.context()); !status.ok()) return status;
   }
+  if (const size_t size = call.request().Length(); size > kMaxRequestBytes) {
+    refusals_->Count(Refusal::kRequestSize);
+    return absl::InvalidArgumentError(absl::StrCat("the request has ", size, " bytes, at most ",
+                                                   kMaxRequestBytes, " are allowed"));
+  }
+  absl::Status status = ParseMessage(call.request(), request);
+  if (status.ok() && (needs & kRate) != 0) status = policy.CheckRate(*call.context());
+  return status;
+}
+
+void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
+  const auto path = [](const char* name) {
+    return absl::StrCat("/vmeventd.v1.VmEventService/", name);
+  };
+  // A method that answers at once.
+  const auto add = [&]<typename Request>(const char* name, unsigned needs,
+                                         absl::StatusOr<std::string> (VmEventService::*answer)(
+                                             const Request&) const) {
+    listener->Add(path(name), [this, policy, needs, answer](IncomingCall* call) {
+      Request request;
+      const absl::Status status = Admit(*call, *policy, needs, &request);
+      call->Answer(status.ok() ? (this->*answer)(request) : status);
+    });
+  };
+  add("RequestProgress", kNothing, &VmEventService::RequestProgress);
+  add("ListStreams", kOperator | kRate, &VmEventService::ListStreams);
+  add("ListVms", kRate, &VmEventService::ListVms);
+  add("GetVm", kNothing, &VmEventService::GetVm);
+  add("GetServerInfo", kNothing, &VmEventService::GetServerInfo);
+  using Method = void (VmEventService::*)(IncomingCall*, const AccessPolicy&);
+  const auto add_late = [&](const char* name, Method method, CallKind kind = CallKind::kOther) {
+    listener->Add(
+        path(name), [this, policy, method](IncomingCall* call) { (this->*method)(call, *policy); },
+        kind);
+  };
+  add_late("WatchEvents", &VmEventService::WatchEvents, CallKind::kStream);
+  add_late("ListEvents", &VmEventService::ListEvents);
+  add_late("DeclareIntent", &VmEventService::DeclareIntent);
+  add_late("WithdrawIntent", &VmEventService::WithdrawIntent);
 }
 
 absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
@@ -74,20 +98,9 @@ void VmEventService::TakeBackIntent(const std::string& intent_id) {
   watcher_->WithdrawIntent(intent_id, [](const absl::Status&) {});
 }
 
-template <typename Message>
-absl::Status VmEventService::Parse(const IncomingCall& call, Message* message) const {
-  const size_t size = call.request().Length();
-  if (size > kMaxRequestBytes) {
-    refusals_->Count(Refusal::kRequestSize);
-    return absl::InvalidArgumentError(absl::StrCat("the request has ", size, " bytes, at most ",
-                                                   kMaxRequestBytes, " are allowed"));
-  }
-  return ParseMessage(call.request(), message);
-}
-
 void VmEventService::WatchEvents(IncomingCall* call, const AccessPolicy& policy) {
   v1::WatchEventsRequest request;
-  const absl::Status status = Parse(*call, &request);
+  const absl::Status status = Admit(*call, policy, kNothing, &request);
   if (!status.ok()) return hub_->Refuse(call, status);
   const absl::StatusOr<WatchRequest> checked = CheckWatchEvents(request);
   if (!checked.ok()) return hub_->Refuse(call, checked.status());
@@ -95,29 +108,23 @@ void VmEventService::WatchEvents(IncomingCall* call, const AccessPolicy& policy)
              policy.Identify(*call->context()));
 }
 
-void VmEventService::RequestProgress(IncomingCall* call, const AccessPolicy&) {
-  v1::RequestProgressRequest request;
-  absl::Status status = Parse(*call, &request);
-  if (status.ok()) status = CheckRequestProgress(request);
+absl::StatusOr<std::string> VmEventService::RequestProgress(
+    const v1::RequestProgressRequest& request) const {
+  absl::Status status = CheckRequestProgress(request);
   if (status.ok()) status = hub_->RequestProgress(request.stream_id());
-  call->Answer(status.ok() ? absl::StatusOr<std::string>("") : status);
+  return status.ok() ? absl::StatusOr<std::string>("") : status;
 }
 
-void VmEventService::ListStreams(IncomingCall* call, const AccessPolicy& policy) {
-  v1::ListStreamsRequest request;
-  absl::Status status = policy.CheckOperator(*call->context());
-  if (status.ok()) status = Parse(*call, &request);
-  if (status.ok()) status = policy.CheckRate(*call->context());
-  if (!status.ok()) return call->Answer(status);
+absl::StatusOr<std::string> VmEventService::ListStreams(
+    const v1::ListStreamsRequest& request) const {
   const absl::StatusOr<StreamPage> page = CheckListStreams(request);
-  if (!page.ok()) return call->Answer(page.status());
-  call->Answer(hub_->List(*page, log_->range().newest).SerializeAsString());
+  if (!page.ok()) return page.status();
+  return hub_->List(*page, log_->range().newest).SerializeAsString();
 }
 
 void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) {
   v1::ListEventsRequest request;
-  absl::Status status = Parse(*call, &request);
-  if (status.ok()) status = policy.CheckRate(*call->context());
+  const absl::Status status = Admit(*call, policy, kRate, &request);
   if (!status.ok()) return call->Answer(status);
   absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
   if (!query.ok()) return call->Answer(query.status());
@@ -132,24 +139,10 @@ void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) 
   log_->PostQuery(policy.Peer(*call->context()), {turn, [call] { return call->cancelled(); }});
 }
 
-void VmEventService::ListVms(IncomingCall* call, const AccessPolicy& policy) {
-  v1::ListVmsRequest request;
-  absl::Status status = Parse(*call, &request);
-  if (status.ok()) status = policy.CheckRate(*call->context());
-  call->Answer(status.ok() ? queries_.ListVms(request) : status);
-}
-
-void VmEventService::GetVm(IncomingCall* call, const AccessPolicy& /*policy*/) {
-  v1::GetVmRequest request;
-  const absl::Status status = Parse(*call, &request);
-  call->Answer(status.ok() ? queries_.GetVm(request) : status);
-}
-
 void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& policy) {
   const auto declare = [&]() -> absl::Status {
     v1::DeclareIntentRequest request;
-    absl::Status status = policy.CheckOperator(*call->context());
-    if (status.ok()) status = Parse(*call, &request);
+    const absl::Status status = Admit(*call, policy, kOperator, &request);
     if (!status.ok()) return status;
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(request);
     if (!checked.ok()) return checked.status();
@@ -178,8 +171,7 @@ void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& polic
 void VmEventService::WithdrawIntent(IncomingCall* call, const AccessPolicy& policy) {
   const auto withdraw = [&]() -> absl::Status {
     v1::WithdrawIntentRequest request;
-    absl::Status status = policy.CheckOperator(*call->context());
-    if (status.ok()) status = Parse(*call, &request);
+    absl::Status status = Admit(*call, policy, kOperator, &request);
     if (status.ok()) status = CheckWithdrawIntent(request);
     if (!status.ok()) return status;
     const auto answer = [this, call](absl::Status withdrawn) {
@@ -192,13 +184,8 @@ void VmEventService::WithdrawIntent(IncomingCall* call, const AccessPolicy& poli
   if (absl::Status status = withdraw(); !status.ok()) call->Answer(status);
 }
 
-void VmEventService::GetServerInfo(IncomingCall* call, const AccessPolicy&) {
-  v1::GetServerInfoRequest request;
-  const absl::Status status = Parse(*call, &request);
-  call->Answer(status.ok() ? absl::StatusOr<std::string>(Info().SerializeAsString()) : status);
-}
-
-v1::GetServerInfoResponse VmEventService::Info() const {
+absl::StatusOr<std::string> VmEventService::GetServerInfo(
+    const v1::GetServerInfoRequest& /*request*/) const {
   v1::GetServerInfoResponse info;
   info.set_version(facts_.version);
   info.set_node(facts_.node);
@@ -221,7 +208,7 @@ v1::GetServerInfoResponse VmEventService::Info() const {
   for (v1::Listener& listener : listeners_()) *info.add_listeners() = std::move(listener);
   const MutexLock lock(&mutex_);
   info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
-  if (watcher_ == nullptr) return info;
+  if (watcher_ == nullptr) return info.SerializeAsString();
   const SignalWatchState senders = watcher_->signal_senders();
   info.mutable_signal_senders()->set_active(senders.active);
   info.mutable_signal_senders()->set_problem(senders.problem);
@@ -245,7 +232,7 @@ v1::GetServerInfoResponse VmEventService::Info() const {
     *out->mutable_since() = ToTimestamp(connection.since);
     out->set_domains(connection.domains);
   }
-  return info;
+  return info.SerializeAsString();
 }
 
 }  // namespace vmeventd

@@ -5,6 +5,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
@@ -41,27 +42,35 @@ class VmEventService {
     const MutexLock lock(&mutex_);
     watcher_ = watcher;
   }
-  // Sets what GetServerInfo says of the listeners, from any thread. Once, before the first call.
+  // Sets the listeners in GetServerInfo, from any thread. Once, before the first call.
   void SetListeners(std::function<std::vector<v1::Listener>()> listeners) {
     listeners_ = std::move(listeners);
   }
 
  private:
+  // Needs of a method beyond a valid request.
+  enum Needs : unsigned { kNothing = 0, kOperator = 1, kRate = 2 };
+  // Reads a request, and returns why it is refused: by the caller's rights, its size, which is
+  // counted, its encoding, or the caller's rate.
+  template <typename Request>
+  absl::Status Admit(const IncomingCall& call, const AccessPolicy& policy, unsigned needs,
+                     Request* request) const;
+
+  absl::StatusOr<std::string> RequestProgress(const v1::RequestProgressRequest& request) const;
+  absl::StatusOr<std::string> ListStreams(const v1::ListStreamsRequest& request) const;
+  absl::StatusOr<std::string> ListVms(const v1::ListVmsRequest& request) const {
+    return queries_.ListVms(request);
+  }
+  absl::StatusOr<std::string> GetVm(const v1::GetVmRequest& request) const {
+    return queries_.GetVm(request);
+  }
+  absl::StatusOr<std::string> GetServerInfo(const v1::GetServerInfoRequest& request) const;
+
   void WatchEvents(IncomingCall* call, const AccessPolicy& policy);
-  void RequestProgress(IncomingCall* call, const AccessPolicy& policy);
-  void ListStreams(IncomingCall* call, const AccessPolicy& policy);
   void ListEvents(IncomingCall* call, const AccessPolicy& policy);
-  void ListVms(IncomingCall* call, const AccessPolicy& policy);
-  void GetVm(IncomingCall* call, const AccessPolicy& policy);
   void DeclareIntent(IncomingCall* call, const AccessPolicy& policy);
   void WithdrawIntent(IncomingCall* call, const AccessPolicy& policy);
-  void GetServerInfo(IncomingCall* call, const AccessPolicy& policy);
 
-  v1::GetServerInfoResponse Info() const;
-
-  // Reads a request. INVALID_ARGUMENT, counted: it is too large.
-  template <typename Message>
-  absl::Status Parse(const IncomingCall& call, Message* message) const;
   // Calls `use` with the watcher, or returns why intents are not accepted now. `use` must not call
   // back into the service; an answer the watcher gives at once is an error.
   absl::Status WithWatcher(const std::function<void(NodeWatcher*)>& use);

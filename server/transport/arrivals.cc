@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "server/transport/frames.h"
+#include "server/transport/client_frames.h"
 
 namespace vmeventd {
 namespace {
@@ -92,25 +92,12 @@ void Arrivals::MakeRoom(size_t listener) {
   const auto& peers = listeners_[listener].peers;
   const auto most = std::max_element(
       peers.begin(), peers.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  Arrival* oldest = nullptr;
-  for (auto& [id, arrival] : arrivals_) {
-    const Arrived& connection = arrival.connection;
-    if (connection.listener != listener || peers.at(connection.peer) != most->second) continue;
-    const bool silent = !HasSpoken(&arrival);
-    if (silent || oldest == nullptr) oldest = &arrival;
-    if (silent) break;
-  }
+  const auto oldest = std::find_if(arrivals_.begin(), arrivals_.end(), [&](const auto& entry) {
+    const Arrived& connection = entry.second.connection;
+    return connection.listener == listener && peers.at(connection.peer) == most->second;
+  });
   refusals_->Count(Refusal::kHandshakes);
-  Take(oldest);
-}
-
-bool Arrivals::HasSpoken(Arrival* arrival) {
-  char byte = 0;
-  // Bytes that have come since the last look count too.
-  if (!arrival->spoke) {
-    arrival->spoke = recv(arrival->connection.socket.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-  }
-  return arrival->spoke;
+  Take(&oldest->second);
 }
 
 Arrivals::Arrived Arrivals::Take(Arrival* arrival) {
@@ -159,8 +146,7 @@ Arrivals::Step Arrivals::Advance(const Arrived& connection, std::string* why) {
   return begin.size() == kHttp2Preface.size() ? Step::kDone : Step::kWaits;
 }
 
-void Arrivals::OnReady(Arrival* arrival, uint32_t events) {
-  arrival->spoke |= (events & EPOLLIN) != 0;
+void Arrivals::OnReady(Arrival* arrival) {
   std::string why;
   const Step step = Advance(arrival->connection, &why);
   if (step == Step::kWaits) return;

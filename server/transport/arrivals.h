@@ -18,8 +18,8 @@
 namespace vmeventd {
 
 struct ArrivalLimits {
-  // Limit of a listener's unfinished ones. Beyond it, one of the peer, or peers, with the most is
-  // closed: the oldest that has sent nothing, else the oldest.
+  // Limit of a listener's unfinished ones. Beyond it, the oldest of a peer that has the most is
+  // closed.
   size_t at_once = 500;
   absl::Duration time = absl::Seconds(10);
 };
@@ -37,7 +37,7 @@ class Arrivals {
   };
 
   // Gets the listener, the peer and, for people, the reason of a connection that was closed because
-  // its client spoke, but not as it must.
+  // its client sent something else than it must.
   using Refused = std::function<void(size_t, const std::string&, const std::string&)>;
 
   // `arrived` and `refused` are called from the loop. The pointers outlive it.
@@ -59,22 +59,19 @@ class Arrivals {
   struct Arrival : FdHandler {
     Arrival(Arrivals* all, uint64_t number, Arrived begun)
         : arrivals(all), id(number), connection(std::move(begun)) {}
-    void OnFdReady(uint32_t events) override { arrivals->OnReady(this, events); }
+    void OnFdReady(uint32_t /*events*/) override { arrivals->OnReady(this); }
 
     Arrivals* const arrivals;
     const uint64_t id;
     Arrived connection;
     TimerId timer;
-    bool spoke = false;  // seen to send something
   };
 
   enum class Step { kWaits, kDone, kFailed };
   // kFailed sets `*why`; empty: the client has sent nothing.
   static Step Advance(const Arrived& connection, std::string* why);
   static Step AdvanceTls(SSL* tls, std::string* why);
-  static bool HasSpoken(Arrival* arrival);
-  void OnReady(Arrival* arrival, uint32_t events);
-  // Closes one of the peers that have the most there.
+  void OnReady(Arrival* arrival);
   void MakeRoom(size_t listener);
   Arrived Take(Arrival* arrival);
 

@@ -10,15 +10,12 @@
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
-#include "server/access/certificate_names.h"
+#include "server/access/access_policy.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
 
-constexpr int kDescriptorsOfConnection = 3;  // the client's, and the relay's pair
-// Fraction 1/kExtraPart of a listener's connections that it has beyond them, for peers with few.
-constexpr int kExtraPart = 8;
 constexpr int kAcceptsAtOnce = 64;  // accepts on one listener before the next has its turn
 constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kDescriptorWait = absl::Milliseconds(100);
@@ -67,7 +64,10 @@ ConnectionAcceptor::ConnectionAcceptor(Options options, std::unique_ptr<EventLoo
       watched_(options_.listeners.size()),
       relay_(
           options_.relay, relay_loop_.get(), refusals, [this](Relay::Id id) { Forget(id); },
-          [this](Relay::Id id, const Breach& breach) { LogBreach(id, breach); }),
+          [this](Relay::Id id, const std::string& why) {
+            const Connection& connection = connections_.find(id)->second;
+            LogClosed(connection.listener, connection.peer, why);
+          }),
       open_(options_.listeners.size()) {}
 
 ConnectionAcceptor::~ConnectionAcceptor() = default;
@@ -188,18 +188,13 @@ void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
   }
 }
 
-int ConnectionAcceptor::DescriptorsFor(int max_connections) {
-  const int seats = max_connections + max_connections / kExtraPart + kReservedConnections;
-  return seats * kDescriptorsOfConnection + static_cast<int>(ArrivalLimits().at_once);
-}
-
 ConnectionAcceptor::Seats ConnectionAcceptor::SeatsWithin(int descriptors, int max_connections) {
-  const size_t at_once = ArrivalLimits().at_once;
-  if (descriptors >= DescriptorsFor(max_connections)) return {max_connections, at_once};
-  const int arrivals = std::min(static_cast<int>(at_once), descriptors / 4);
-  const int seats = (descriptors - arrivals) / kDescriptorsOfConnection - kReservedConnections;
-  return {std::clamp(seats * kExtraPart / (kExtraPart + 1), 1, max_connections),
-          static_cast<size_t>(std::max(arrivals, 1))};
+  const int at_once = static_cast<int>(ArrivalLimits().at_once);
+  const int arrivals = descriptors >= DescriptorsFor(max_connections)
+                           ? at_once
+                           : std::clamp(descriptors / 4, 1, at_once);
+  const int seats = (descriptors - arrivals) / kDescriptorsOfConnection;
+  return {std::clamp(seats, 1, max_connections), static_cast<size_t>(arrivals)};
 }
 
 std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
@@ -207,12 +202,7 @@ std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
   const auto found = open.peers.find(peer);
   const int of_peer = found == open.peers.end() ? 0 : found->second;
   if (of_peer >= std::max(1, options_.max_connections / 2)) return Refusal::kConnectionsPerPeer;
-  const bool reserve = HasReserve(peer);
-  const int limit =
-      options_.max_connections +
-      (reserve || of_peer < kFewConnections ? options_.max_connections / kExtraPart : 0) +
-      (reserve ? kReservedConnections : 0);
-  if (open.connections >= limit) return Refusal::kConnections;
+  if (open.connections >= options_.max_connections) return Refusal::kConnections;
   return std::nullopt;
 }
 
@@ -277,11 +267,6 @@ void ConnectionAcceptor::GiveSeatBack(size_t listener, const std::string& peer) 
   --open.connections;
   const auto found = open.peers.find(peer);
   if (--found->second == 0) open.peers.erase(found);
-}
-
-void ConnectionAcceptor::LogBreach(Relay::Id id, const Breach& breach) {
-  const Connection& connection = connections_.find(id)->second;
-  LogClosed(connection.listener, connection.peer, breach.what);
 }
 
 void ConnectionAcceptor::LogClosed(size_t listener, const std::string& peer,

@@ -17,10 +17,10 @@
 #include "base/receiving_socket.h"
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
+#include "server/config/tls_files.h"
 #include "server/transport/arrivals.h"
 #include "server/transport/listen_socket.h"
 #include "server/transport/relay.h"
-#include "server/transport/tls_files.h"
 
 namespace vmeventd {
 
@@ -29,8 +29,7 @@ namespace vmeventd {
 // itself takes as many as come, until no descriptor is left for the VMs.
 //
 // The limit is one listener's, so that a crowd on one leaves the others reachable; one peer (see
-// Clients) may hold half of it; and a peer with few connections gets one more if others have taken
-// all. Some seats are kept for root and the daemon's own user on a Unix socket.
+// Clients) may hold half of it.
 //
 // Two threads: one accepts and makes handshakes, whose cost is any stranger's to cause; the other
 // relays, and is not held up by it.
@@ -43,15 +42,11 @@ class ConnectionAcceptor {
     std::function<void()> listening = [] {};  // the socket is open now; accepting thread
     TlsFiles* tls = nullptr;                  // null: plain connections
   };
-  // A peer with fewer connections may have one more if others have taken all, up to an eighth
-  // beyond the limit.
-  static constexpr int kFewConnections = 4;
-  // Further seats, for peers that HasReserve names.
-  static constexpr int kReservedConnections = 16;
-
-  // The descriptors that a listener takes at most: three for each connection, those beyond its
-  // limit as well, and one for each that is not served yet.
-  static int DescriptorsFor(int max_connections);
+  // The descriptors that a listener takes at most: three for each connection, and one for each that
+  // is not served yet.
+  static int DescriptorsFor(int max_connections) {
+    return max_connections * kDescriptorsOfConnection + static_cast<int>(ArrivalLimits().at_once);
+  }
   // A listener's share of its descriptors: `connections` is at least 1.
   struct Seats {
     int connections;
@@ -76,7 +71,7 @@ class ConnectionAcceptor {
                                                                     RefusalCounters* refusals);
   ~ConnectionAcceptor();
 
-  // Accepts what waits, and goes on with handshakes, after waiting at most `timeout`. False:
+  // Accepts what waits, and continues handshakes, after waiting at most `timeout`. False:
   // StopAccepting was called, and all that was not served yet is closed.
   bool AcceptOnce(absl::Duration timeout);
   // Calls AcceptOnce until it is false.
@@ -92,7 +87,7 @@ class ConnectionAcceptor {
 
   // Calls `done` on the relay's thread once both threads have had a turn. Any thread.
   void CallInTurn(std::function<void()> done);
-  // Accepts nothing from now on; connections go on. Any thread.
+  // Accepts nothing from now on; connections stay. Any thread.
   void StopAccepting();
   // Ends all connections: what the server has sent still arrives. RunRelay ends once none is left,
   // or after `timeout`, when it closes the rest. Any thread.
@@ -116,6 +111,7 @@ class ConnectionAcceptor {
     absl::flat_hash_map<std::string, int> peers;  // number of each peer's
   };
 
+  static constexpr int kDescriptorsOfConnection = 3;  // the client's, and the relay's pair
   class Accepting;
 
   ConnectionAcceptor(Options options, std::unique_ptr<EventLoop> accept_loop,
@@ -137,7 +133,6 @@ class ConnectionAcceptor {
   // Returns the reason for which one more connection of `peer` is too many.
   std::optional<Refusal> FindRefusal(const Open& open, const std::string& peer) const;
   void RefuseForDescriptors(size_t listener);
-  void LogBreach(Relay::Id id, const Breach& breach);
   void LogClosed(size_t listener, const std::string& peer, const std::string& why);
   // Returns whether a line may be logged now.
   bool MayLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

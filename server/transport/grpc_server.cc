@@ -20,9 +20,10 @@ namespace {
 // Limit beyond which a message is not read to its end. The service's own limit is lower, and
 // counted.
 constexpr int kMaxMessageBytes = 4 << 20;
-// Limit of a call's fields: of a frame's 16 KiB decompression makes up to 1.6 times as many, and
-// gRPC counts 32 more for each field.
-constexpr int kMaxMetadataBytes = 28 << 10;
+// Limit of a call's decompressed headers, which gRPC stores for as long as the call lives. Of the 8
+// KiB that the relay permits decompression makes up to 1.6 times as many, and gRPC counts 32 more
+// for each field. Beyond its limit gRPC 1.51 closes the connection.
+constexpr int kMaxMetadataBytes = 14 << 10;
 constexpr double kListBurstSeconds = 5;  // seconds of the rate that may come at once
 constexpr size_t kMaxListPeers = 1'024;
 // Time for clients to read what gRPC has sent, and to close, after its shutdown.
@@ -52,9 +53,13 @@ void SetUpLibrary() {
 void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  // A compressed request may become a thousand times larger, and gRPC 1.51 does not bound that.
+  for (const auto algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
+    builder->SetCompressionAlgorithmSupportStatus(algorithm, false);
+  }
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                               options.max_streams_per_peer + kOtherCallsOfConnection);
-  // A connection that never says anything, or never asks anything, makes room for others.
+  // A connection that sends nothing, or makes no call, makes room for others.
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 300'000);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
@@ -144,8 +149,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   });
   out->acceptor_thread_ = std::thread([acceptor = out->acceptor_.get()] {
     SetThreadName("acceptor");
-    // Lowers the thread's priority, because strangers cause its work. Linux keeps this per thread;
-    // lowering never fails.
+    // Lowers the thread's priority, because strangers cause its work. Linux has one for each
+    // thread; lowering never fails.
     setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kAcceptorNiceness);
     acceptor->RunAccepting();
   });
@@ -228,8 +233,8 @@ void GrpcServer::Probe(std::function<void()> acceptor, std::function<void()> grp
                        const std::function<void()> answered = std::move(ping->done);
                        // The context holds a reference to the channel, and after the answer this
                        // may go: the last reference must not go on this thread, which belongs to
-                       // the channel (gRPC 1.51 frees the completion queue that the thread goes on
-                       // to use).
+                       // the channel (gRPC 1.51 frees the completion queue that the thread still
+                       // uses).
                        delete ping;
                        answered();
                      });

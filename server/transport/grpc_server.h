@@ -17,12 +17,11 @@
 #include "server/access/clients.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
-#include "server/rpc/health_service.h"
+#include "server/config/tls_files.h"
 #include "server/rpc/incoming_call.h"
-#include "server/rpc/reflection.h"
+#include "server/rpc/standard_services.h"
 #include "server/rpc/vm_event_service.h"
 #include "server/transport/connection_acceptor.h"
-#include "server/transport/tls_files.h"
 
 namespace vmeventd {
 
@@ -32,8 +31,8 @@ struct GrpcServerOptions {
   std::vector<std::string> operators;  // names in certificates; see AccessPolicy
   int max_connections = 4'000;         // limit of each address
   ArrivalLimits arrivals;              // limits of each address
-  int max_streams = 4'000;             // on each listener
-  int max_streams_per_peer = 2'000;
+  int max_streams = 2'000;             // on each listener
+  int max_streams_per_peer = 1'000;
   double list_rate = 200;  // ListEvents a second and peer; and ListVms
   RelayLimits relay;       // what clients may send
 };
@@ -50,7 +49,7 @@ class GrpcServer {
  public:
   // Listens on the addresses. Retries one that fails until it succeeds; ALREADY_EXISTS if another
   // process listens on a Unix socket. The pointers, and options.tls, outlive the server. Health
-  // says NOT_SERVING at first, its service "listen" whether all addresses are listened on.
+  // is NOT_SERVING at first, its service "listen" SERVING if all addresses are listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options,
                                                            VmEventService* service,
                                                            RefusalCounters* refusals,

@@ -16,7 +16,7 @@
 #include "base/receiving_socket.h"
 #include "base/system.h"
 #include "base/unix_address.h"
-#include "server/host/directories.h"
+#include "server/host/files.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

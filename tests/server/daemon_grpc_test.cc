@@ -50,32 +50,6 @@ Response Ask(TestServer* server,
   return response;
 }
 
-TEST(VmEventService, AnswersEveryQuestion) {
-  TestServer server;
-  server.Push({Update("a", EventType::kStarted)});
-  server.pumped().queue().SetDirectories({{"/run/vms", "*.kvmd", true, 1}});
-  server.pumped().PushUnwritten({});
-
-  const auto info = Ask(&server, &Stub::GetServerInfo);
-  EXPECT_EQ(info.version(), "1.2.3");
-  EXPECT_EQ(info.node(), "node7");
-  EXPECT_EQ(info.journal_id(), kJournal);
-  EXPECT_EQ(info.oldest_sequence(), 1);
-  EXPECT_EQ(info.newest_sequence(), 1);
-  EXPECT_EQ(info.start_time().seconds(), absl::ToUnixSeconds(At(0)));
-  ASSERT_EQ(info.directories_size(), 1);
-  EXPECT_EQ(info.directories(0).pattern(), "*.kvmd");
-  EXPECT_EQ(info.vms(), 1);
-  EXPECT_EQ(info.streams(), 0);
-  EXPECT_TRUE(info.journal_writable());
-  EXPECT_EQ(info.exit_status_source(), "none");
-
-  EXPECT_EQ(Ask(&server, &Stub::ListVms).vms(0).ref().name(), "a");
-  EXPECT_EQ(Ask(&server, &Stub::ListEvents).events(0).type(), v1::EVENT_TYPE_STARTED);
-  const auto named = FromText<v1::GetVmRequest>("name: 'a'");
-  EXPECT_EQ(Ask(&server, &Stub::GetVm, named).vm().ref().run_id(), "run-a");
-}
-
 // A watcher that accepts intents and answers with `answer`; it answers declarations on another
 // thread, as the pump does.
 class IntentWatcher : public FakeWatcher {
@@ -134,33 +108,6 @@ grpc::Status Declare(TestServer& server, v1::DeclareIntentResponse* response,
   return server.NewStub()->DeclareIntent(&context, request, response);
 }
 
-TEST(VmEventService, PassesIntentsOnAndAnswersWithTheResult) {
-  TestServer server;
-  IntentWatcher watcher;
-  server.service().SetWatcher(&watcher);
-  v1::DeclareIntentResponse first;
-  v1::DeclareIntentResponse second;
-  ASSERT_TRUE(Declare(server, &first).ok());
-  ASSERT_TRUE(Declare(server, &second).ok());
-  EXPECT_EQ(first.intent().actor(), "alice");
-  EXPECT_EQ(first.intent().reason(), "maintenance");
-  EXPECT_EQ(first.intent().declared_by(), absl::StrCat("user ", geteuid()));
-  EXPECT_EQ(first.intent().expire_time().seconds(), absl::ToUnixSeconds(At(600)));
-  EXPECT_EQ(first.intent().intent_id().size(), 36u);
-  EXPECT_NE(first.intent().intent_id(), second.intent().intent_id());
-
-  v1::WithdrawIntentRequest withdraw;
-  withdraw.set_intent_id(first.intent().intent_id());
-  Ask(&server, &Stub::WithdrawIntent, withdraw);
-  EXPECT_EQ(watcher.withdrawn, first.intent().intent_id());
-
-  watcher.answer = absl::AlreadyExistsError("the run has the open intent 4711");
-  const grpc::Status refused = Declare(server, &first);
-  EXPECT_EQ(refused.error_code(), grpc::ALREADY_EXISTS);
-  EXPECT_THAT(refused.error_message(), HasSubstr("4711"));
-  EXPECT_EQ(Declare(server, &first, "").error_code(), grpc::INVALID_ARGUMENT);
-}
-
 TEST(VmEventService, RefusesIntentsWhileTheJournalFails) {
   TestServer server;
   IntentWatcher watcher;
@@ -191,23 +138,6 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   grpc::ClientContext context;
   EXPECT_EQ(server.NewStub()->WithdrawIntent(&context, withdraw, &withdrawn).error_code(),
             grpc::UNAVAILABLE);
-}
-
-TEST(VmEventService, RefusesMalformedRequests) {
-  TestServer server;
-  for (const char* method : {"WatchEvents", "ListEvents", "ListVms", "GetVm", "DeclareIntent",
-                             "WithdrawIntent", "GetServerInfo"}) {
-    std::string response;
-    const grpc::Status status =
-        RawCall(server.NewChannel(), absl::StrCat("/vmeventd.v1.VmEventService/", method),
-                "\x0a\xff", &response);
-    EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT) << method;
-    EXPECT_THAT(status.error_message(), HasSubstr(absl::StrCat(method, "Request")));
-  }
-  std::string response;
-  const grpc::Status not_utf8 =
-      RawCall(server.NewChannel(), "/vmeventd.v1.VmEventService/GetVm", "\x0a\x01\xff", &response);
-  EXPECT_EQ(not_utf8.error_code(), grpc::INVALID_ARGUMENT);
 }
 
 TEST(GrpcServer, HealthFollowsTheDaemon) {

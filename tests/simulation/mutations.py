@@ -183,8 +183,8 @@ MUTATIONS = [
              "opened_ = ⟦true⟧;\n  changed_", "false"),
     Mutation("a-list-goes-on-one-late", "server/eventlog/event_log.cc", "first = std::max(first, ⟦from⟧);", "from + 1"),
     # The fleet.
-    Mutation("a-stream-that-keeps-nothing-is-used", "client/nats/jetstream_api.cc", "stream.unfit = UnfitFor(config);",
-             "(void)UnfitFor(config);", "client_test:ParseStreamState.SaysWhyNodesCannotPublishIntoIt"),
+    Mutation("a-stream-that-keeps-nothing-is-used", "client/nats/jetstream.cc",
+             "if (⟦!retention.empty() && retention != \"limits\"⟧) {", "false", "client_test:ParseStreamState.SaysWhyNodesCannotPublishIntoIt"),
     Mutation("a-reader-believes-the-header", "client/fleet/fleet_message.cc",
              "if (⟦tokens.size() < 4 || NameOf(tokens[2]) != origin->cluster ||\n"
              "      NameOf(tokens[3]) != origin->name⟧) {", "false",
@@ -228,7 +228,7 @@ MUTATIONS = [
              "process.pid == info.pid && process.start_ticks == info.start_ticks", "true",
              "LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId"),
     Mutation("a-restored-run-waits-for-its-descriptor", "watcher/runs/run_table.cc",
-             "push_back(added);\n  ⟦OnProcessChanged(added);⟧", ";",
+             "emplace(added->info().name, added);\n  ⟦OnProcessChanged(added);⟧", ";",
              "RunTableTest.ARestoredRunIsFoundByItsProcessWithoutADescriptor"),
     Mutation("labels-are-not-kept", "watcher/session/run_state.cc",
              "⟦R(labels)⟧ S(evidence)", "",

@@ -20,30 +20,6 @@ std::string TimeText(absl::Time time) {
   return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
 }
 
-class FakeMessage : public NatsMessage {
- public:
-  FakeMessage(FakeNats::Message message, std::string reply)
-      : message_(std::move(message)), reply_(std::move(reply)) {}
-  absl::string_view subject() const override { return message_.subject; }
-  absl::string_view reply() const override { return reply_; }
-  absl::string_view data() const override { return message_.data; }
-  std::string header(const char* name) const override {
-    const auto found = message_.headers.find(name);
-    return found == message_.headers.end() ? "" : found->second;
-  }
-  bool no_responders() const override { return header("Status") == "503"; }
-
- private:
-  const FakeNats::Message message_;
-  const std::string reply_;
-};
-
-NatsMessagePtr Answer(const json& body) {
-  FakeNats::Message message;
-  message.data = body.dump();
-  return std::make_unique<FakeMessage>(std::move(message), "");
-}
-
 // The one consumer of a connection.
 struct Consumer {
   std::string stream;
@@ -85,7 +61,7 @@ class FakeSubscription : public NatsSubscription {
   FakeSubscription(FakeNats* nats, std::shared_ptr<Consumer> consumer)
       : nats_(nats), consumer_(std::move(consumer)) {}
 
-  absl::StatusOr<NatsMessagePtr> Next(absl::Duration timeout) override {
+  absl::StatusOr<std::optional<NatsMessage>> Next(absl::Duration timeout) override {
     if (consumer_->lost || !nats_->reachable)
       return absl::UnavailableError("the connection is lost");
     if (nats_->lose_after == 0) {
@@ -97,15 +73,13 @@ class FakeSubscription : public NatsSubscription {
     if (waiting.empty() || consumer_->wanted == 0) {
       nats_->clock += timeout;
       if (timeout > absl::ZeroDuration()) nats_->on_idle();
-      return nullptr;
+      return std::nullopt;
     }
     const FakeNats::Message message = *waiting.front();
     if (message.data.size() > consumer_->bytes) {
       consumer_->wanted = 0;
-      return std::make_unique<FakeMessage>(
-          FakeNats::Message{
-              .headers = {{"Status", "409"}, {"Description", "Message Size Exceeds MaxBytes"}}},
-          "");
+      return NatsMessage{
+          .headers = {{"Status", "409"}, {"Description", "Message Size Exceeds MaxBytes"}}};
     }
     consumer_->bytes -= message.data.size();
     consumer_->next = message.sequence + 1;
@@ -113,10 +87,13 @@ class FakeSubscription : public NatsSubscription {
     --consumer_->wanted;
     if (std::exchange(nats_->drop_one, false)) return Next(timeout);
     if (nats_->lose_after) --*nats_->lose_after;
-    return std::make_unique<FakeMessage>(
-        message, absl::StrCat("$JS.ACK.", consumer_->stream, ".c.1.", message.sequence, ".",
+    return NatsMessage{
+        .subject = message.subject,
+        .reply = absl::StrCat("$JS.ACK.", consumer_->stream, ".c.1.", message.sequence, ".",
                               consumer_->delivered, ".", absl::ToUnixNanos(message.time), ".",
-                              waiting.size() - 1));
+                              waiting.size() - 1),
+        .data = message.data,
+        .headers = {message.headers.begin(), message.headers.end()}};
   }
 
  private:
@@ -128,26 +105,26 @@ class FakeConnection : public NatsConnection {
  public:
   explicit FakeConnection(FakeNats* nats) : nats_(nats) {}
 
-  absl::StatusOr<NatsMessagePtr> Request(const std::string& subject, absl::string_view data,
-                                         absl::Duration /*timeout*/) override {
+  absl::StatusOr<std::string> Request(const std::string& subject, absl::string_view data,
+                                      absl::Duration /*timeout*/) override {
     if (!nats_->reachable) return absl::UnavailableError("no answer");
+    return AnswerTo(subject, data).dump();
+  }
+  json AnswerTo(const std::string& subject, absl::string_view data) {
     const std::vector<std::string> words = absl::StrSplit(subject, '.');  // $JS.API.X.Y.STREAM
     const bool of_message = absl::StartsWith(subject, "$JS.API.STREAM.MSG.GET.");
     const auto found = nats_->streams.find(words.at(of_message ? 5 : 4));
     if (found == nats_->streams.end()) {
-      return Answer({{"error", {{"err_code", 10059}, {"description", "stream not found"}}}});
+      return {{"error", {{"err_code", 10059}, {"description", "stream not found"}}}};
     }
-    if (of_message) return Answer(MessageFrom(found->second, json::parse(data).at("seq")));
-    if (words[2] == "STREAM") return Answer(StateOf(found->second));
+    if (of_message) return MessageFrom(found->second, json::parse(data).at("seq"));
+    if (words[2] == "STREAM") return StateOf(found->second);
     if (words[3] == "CREATE") Create(words[4], json::parse(data));
-    uint64_t scanned = consumer_->next - 1;
-    if (Waiting(*nats_, *consumer_).empty()) scanned = found->second.last;
-    return Answer(
-        {{"name", "c"},
-         {"num_pending", Waiting(*nats_, *consumer_).size()},
-         {"delivered", {{"consumer_seq", consumer_->delivered}, {"stream_seq", scanned}}}});
+    return {{"name", "c"},
+            {"num_pending", Waiting(*nats_, *consumer_).size()},
+            {"delivered", {{"consumer_seq", consumer_->delivered}}}};
   }
-  absl::Status Publish(const NatsOutgoing& message) override {
+  absl::Status Publish(const NatsMessage& message) override {
     if (absl::StartsWith(message.subject, "$JS.API.CONSUMER.MSG.NEXT.")) {
       const json request = json::parse(message.data);
       consumer_->wanted = request["batch"];
@@ -162,7 +139,7 @@ class FakeConnection : public NatsConnection {
                                                               size_t /*max_messages*/) override {
     return std::make_unique<FakeSubscription>(nats_, consumer_);
   }
-  absl::StatusOr<std::string> NewInbox() override { return "_INBOX.1"; }
+  std::string NewInbox() override { return "_INBOX.1"; }
   absl::Status Flush(absl::Duration /*timeout*/) override { return absl::OkStatus(); }
   bool closed() const override { return consumer_->lost; }
   std::string complaint() const override { return ""; }

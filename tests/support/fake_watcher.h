@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "watcher/node/node_watcher.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 

@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "client/nats/jetstream_api.h"
+#include "client/nats/jetstream.h"
 #include "client/nats/subject.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"

@@ -28,8 +28,10 @@ TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOp
   }
   // The clock stands still, so a real rate would admit only one burst.
   constexpr TokenRate kAnyRate = {1e12, 1e12};
-  listeners.relay.connection = listeners.relay.peer = listeners.relay.always = kAnyRate;
-  listeners.relay.calls = listeners.relay.calls_of_peer = kAnyRate;
+  for (TokenRate* rate : {&listeners.relay.bytes, &listeners.relay.calls, &listeners.relay.resets,
+                          &listeners.relay.control}) {
+    *rate = kAnyRate;
+  }
   // The tests that let much time pass at once are of the hub, which cuts off clients that do not
   // read.
   listeners.relay.unread = absl::Hours(100'000);

@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/system.h"
-#include "client/nats/jetstream_api.h"
+#include "client/nats/jetstream.h"
 #include "client/nats/subject.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
@@ -262,6 +262,23 @@ TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
   push().WaitLog("it has the events up to 5 of 10");
 }
 
+TEST_F(FleetTest, AStreamThatWasRestoredFromBeforeTheNodeCameGetsWhatItLacks) {
+  nats().CreateFleet();
+  nats().Kill();
+  fs::copy(dir() / "nats/js", dir() / "copy", fs::copy_options::recursive);
+  nats().Start();
+  StartPublishing();
+  ChattyVm vm(watch_dir(), "vm1");
+  PublishFiveAndKill(&vm);
+  fs::remove_all(dir() / "nats/js");
+  fs::rename(dir() / "copy", dir() / "nats/js");
+  nats().Start();
+  vm.Speak(1);
+  WaitNewest(6);
+  ExpectComplete();
+  push().WaitLog("it has the events up to 0 of 5");
+}
+
 TEST_F(FleetTest, AStreamThatWasWipedSaysWhatItLacks) {
   nats().CreateFleet();
   StartPublishing();
@@ -300,6 +317,18 @@ TEST_F(FleetTest, AServerAndAPushThatAreKilledLoseNothing) {
     WaitPublished();
   }
   ExpectComplete();
+}
+
+TEST_F(FleetTest, AnIdlePushIsNoLongerFailingOnceTheServerIsBack) {
+  nats().CreateFleet();
+  StartPublishing();
+  const ChattyVm vm(watch_dir(), "vm1");
+  WaitNewest(1);
+  WaitPublished();
+  nats().Kill();
+  push().WaitLog("cannot deliver to");
+  nats().Start();
+  push().WaitLog("takes events again");
 }
 
 // The stream names what it has: its last message is where the push continues.

@@ -19,10 +19,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/nats/connection.h"
-#include "client/nats/jetstream_api.h"
+#include "client/nats/jetstream.h"
 #include "client/nats/subject.h"
 #include "client/output/time_text.h"
-#include "client/push/fleet_publisher.h"
+#include "client/push/request.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
@@ -46,7 +46,7 @@ struct Options {
 
 std::string NodeName(int node) { return absl::StrCat("node", node); }
 
-vmeventd::StreamMessage MessageOf(int node, int vm, v1::EventType kind, uint64_t sequence) {
+NatsMessage MessageOf(int node, int vm, v1::EventType kind, uint64_t sequence) {
   v1::Event event;
   event.set_sequence(sequence);
   *event.mutable_observe_time() = client::ToProto(absl::Now());
@@ -95,7 +95,7 @@ class Sizing {
   nlohmann::json Request(const std::string& subject, const std::string& text) {
     const auto answer = admin_->Request(subject, text, absl::Minutes(1));
     if (!answer.ok()) Fail(std::string(answer.status().message()));
-    nlohmann::json json = nlohmann::json::parse((*answer)->data());
+    nlohmann::json json = nlohmann::json::parse(*answer);
     if (json.contains("error") && json["error"]["code"] != 404) Fail(json.dump());
     return json;
   }
@@ -106,9 +106,8 @@ class Sizing {
   double Resident() const { return bench::ResidentKib(server_.pid()) / 1024; }
   // Of the server, in seconds: other work on the machine does not count.
   double CpuSeconds() const { return absl::ToDoubleSeconds(bench::CpuOf(server_.pid())); }
-  void Publish(const vmeventd::StreamMessage& message) {
-    const absl::Status sent = admin_->Publish(
-        {.subject = message.subject, .data = message.data, .headers = &message.headers});
+  void Publish(const NatsMessage& message) {
+    const absl::Status sent = admin_->Publish(message);
     if (!sent.ok()) Fail(std::string(sent.message()));
     // The server must not get more than it stores in time.
     if (++sent_ % 10'000 == 0) Settle(kFleetStream);
@@ -137,7 +136,7 @@ class Sizing {
     std::vector<std::unique_ptr<NatsSubscription>> subscriptions;
     for (auto& connection : connections) {
       if (!Connect(&connection)) Fail("the server takes no more connections");
-      auto subscription = connection->Subscribe(absl::StrCat(*connection->NewInbox(), ".>"), 16);
+      auto subscription = connection->Subscribe(absl::StrCat(connection->NewInbox(), ".>"), 16);
       if (!subscription.ok()) Fail(std::string(subscription.status().message()));
       subscriptions.push_back(*std::move(subscription));
     }
@@ -155,11 +154,12 @@ class Sizing {
     const std::string value(200, 'x');
     for (int node = 0; node < options_.nodes; ++node) {
       for (int vm = 0; vm < kVmsOfNode; ++vm) {
-        Publish(
-            {KeySubject(kVmsBucket, VmBucketKey("sizing", NodeName(node), absl::StrCat("vm", vm))),
-             {{"ce-source", absl::StrCat("/vmevents/sizing/", NodeName(node), "/journal")},
-              {"ce-datacontenttype", "application/protobuf"}},
-             value});
+        const std::string key = VmBucketKey("sizing", NodeName(node), absl::StrCat("vm", vm));
+        Publish({.subject = KeySubject(kVmsBucket, key),
+                 .data = value,
+                 .headers = {
+                     {"ce-source", absl::StrCat("/vmevents/sizing/", NodeName(node), "/journal")},
+                     {"ce-datacontenttype", "application/protobuf"}}});
       }
     }
     Settle(BucketStream(kVmsBucket));
@@ -227,7 +227,7 @@ class Sizing {
     WaitUntil("the stream is there again", [&] {
       if (!Connect(&admin_)) return false;
       const auto answer = admin_->Request(ApiSubject("STREAM.INFO", kFleetStream), "");
-      return answer.ok() && ParseStreamState((*answer)->data()).ok();
+      return answer.ok() && ParseStreamState(*answer).ok();
     });
     std::printf("after kill -9 the stream is there after %.1f s, with %.0f MiB\n",
                 absl::ToDoubleSeconds(absl::Now() - begin), Resident());

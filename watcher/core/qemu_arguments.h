@@ -32,7 +32,7 @@ bool IsQemu(const std::vector<std::string>& arguments);
 // The arguments in the text of /proc/PID/cmdline.
 std::vector<std::string> SplitCommandLine(absl::string_view text);
 
-// `uuid`, or nothing for the one of zeros, by which QEMU says that the VM has none.
+// `uuid`, or nothing for the one of zeros, by which QEMU reports that the VM has none.
 std::string WithoutNullUuid(std::string uuid);
 
 // The argument of the first -uuid, as it stands there; empty: there is none.

@@ -16,7 +16,7 @@ namespace vmeventd {
 inline constexpr size_t kMaxWordLines = 10;
 inline constexpr size_t kMaxWordBytes = 2048;
 
-// The last lines of `text`, escaped, within the two bounds. Lines that libvirt adds are left out.
+// The last lines of `text`, escaped, within the two bounds. Lines that libvirt adds are dropped.
 LastWords WordsIn(absl::string_view text, WordsSource source);
 
 // The part of a libvirt log that the process wrote that was started at `start`, without its command

@@ -54,7 +54,7 @@ class LineFramer {
   Rare<Partial> partial_;  // an idle monitor holds no buffer
 };
 
-// Keeps members in QEMU's order.
+// Its members are in QEMU's order.
 using QmpObject = nlohmann::ordered_json;
 
 struct QmpGreeting {
@@ -90,19 +90,19 @@ using QmpMessage = std::variant<QmpGreeting, QmpReturn, QmpError, QmpEvent>;
 // Limit of nesting; beyond it, a line is refused before anything is built from it.
 inline constexpr int kMaxQmpDepth = 64;
 
-// Limit of values and members in one line; beyond it, the line is refused likewise. QEMU's largest
+// Limit of values and members in one line; beyond it, the line is refused as well. QEMU's largest
 // event has some dozens, and the time to take them in grows with their square.
 inline constexpr int kMaxQmpValues = 4096;
 
-// Parses one line. Bytes that are not UTF-8 are read as the text "\xNN". INVALID_ARGUMENT says what
-// the line has wrong: not JSON, too deep, too many values, or not a QMP message.
+// Parses one line. Bytes that are not UTF-8 are read as the text "\xNN". INVALID_ARGUMENT names
+// what is wrong: not JSON, too deep, too many values, or not a QMP message.
 absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line);
 
 // Limit of an event's data that is passed on.
 inline constexpr size_t kMaxDetailBytes = 4096;
 
 // The text of an event's data: Event.detail_json in vm_events.proto. Where it would have more than
-// `max_bytes`, members that do not fit are left out, and "_truncated":true stands before the
+// `max_bytes`, members that do not fit are dropped, and "_truncated":true stands before the
 // others.
 std::string DetailJson(const QmpObject& data, size_t max_bytes);
 
@@ -113,7 +113,7 @@ inline constexpr size_t kMaxPanicMessageBytes = 256;
 // out; texts are truncated and on one line.
 GuestPanic ParseGuestPanic(const QmpObject& data);
 
-// "Hyper-V 0x1e 0xffffffffc0000005 0x0 0x0 0x0"; empty: it says nothing beside its action.
+// "Hyper-V 0x1e 0xffffffffc0000005 0x0 0x0 0x0"; empty: it has only its action.
 std::string DescribePanic(const GuestPanic& panic);
 
 }  // namespace vmeventd

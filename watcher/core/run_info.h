@@ -45,7 +45,7 @@ struct ProcessInfo {
 // The party that reports on a run.
 enum class ReportedBy {
   kMonitor,           // its QEMU, on a monitor that is ours
-  kLibvirt,           // libvirt, which has QEMU's monitor and passes on what that says
+  kLibvirt,           // libvirt, which has QEMU's monitor and passes on its events
   kContainerLibvirt,  // libvirt, of a container: the run's process is its libvirt_lxc
 };
 
@@ -70,7 +70,7 @@ struct RunInfo {
   ReportedBy reported_by = ReportedBy::kMonitor;
   int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
-  // The file that counts the OOM kills in the process's cgroup, and what it said while the process
+  // The file that counts the OOM kills in the process's cgroup, and what it had while the process
   // lived. Empty: not known.
   std::string oom_file;
   uint64_t oom_kills = 0;
@@ -113,7 +113,7 @@ struct ProcessEnd {
 };
 
 // The kernel's numbers of a process that it kills because memory ran out; in KiB. Unset: this
-// kernel does not say it.
+// kernel does not report it.
 struct OomVictim {
   std::optional<int64_t> total_vm;
   std::optional<int64_t> anon_rss;
@@ -121,7 +121,7 @@ struct OomVictim {
 };
 
 // QEMU's answers in the handshake on its monitor. Text is UTF-8 already; empty where QEMU did
-// not say.
+// not answer.
 struct MonitorInfo {
   std::string qemu_version;
   std::string run_state;        // query-status

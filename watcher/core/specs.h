@@ -100,7 +100,7 @@ LibvirtSpec SystemLibvirtIfThere();
 // Returns whether `pattern` is more than a plain name.
 bool HasWildcard(absl::string_view pattern);
 
-// INVALID_ARGUMENT says what is wrong and what would be right. Accepted:
+// INVALID_ARGUMENT names what is wrong and what would be right. Accepted:
 //   qemu:///system  qemu:///session  qemu+unix:///system?socket=PATH
 //   qemu+unix:///session?socket=PATH  lxc:///system  lxc+unix:///system?socket=PATH
 absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri);

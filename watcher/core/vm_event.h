@@ -144,7 +144,7 @@ enum class VmState {
   kStopped = 6,
 };
 
-// Keys and values, by key; no key twice. What the contract says of VmRef.labels holds.
+// Keys and values, by key; no key twice. As the contract has them for VmRef.labels.
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
 // One life of one QEMU process.
@@ -178,7 +178,7 @@ enum class EvidenceId {
   kInternalError,
 };
 
-// One thing that was seen, as a person would say it.
+// One thing that was seen, in words for people.
 struct EvidenceEntry {
   absl::Time time;
   std::string what;
@@ -213,7 +213,7 @@ struct SignalSender {
   std::string executable;       // empty, as the next: it was gone before it was read
   std::string cgroup;
   bool of_qemu = false;                    // QEMU itself, or it may descend from it
-  absl::Time sent = absl::InfinitePast();  // InfinitePast: before all that QEMU says from now on
+  absl::Time sent = absl::InfinitePast();  // InfinitePast: before all further input of QEMU
   // The first process of QEMU's PID namespace, as a container has one, if the kernel killed QEMU
   // because that ended; 0: it did not. All but `signal` is then of the signal that ended the first
   // process: its number is `first_signal`. 0: nobody saw one, and by_kernel is set.

@@ -239,27 +239,18 @@ class SystemBus : public HostShutdownApi {
     return 0;
   }
 
-  static int OnPreparing(sd_bus_message* message, void* self, sd_bus_error*) {
+  template <size_t i>
+  static int OnProperty(sd_bus_message* message, void* self, sd_bus_error*) {
     auto* const bus = static_cast<SystemBus*>(self);
     int preparing = 0;
+    const char* state = "";
     if (sd_bus_message_is_method_error(message, nullptr) != 0 ||
-        sd_bus_message_read(message, "v", "b", &preparing) < 0) {
-      bus->speakers_[kLogind].answered = true;
-      return 0;
+        (i == kLogind ? sd_bus_message_read(message, "v", "b", &preparing)
+                      : sd_bus_message_read(message, "v", "s", &state)) < 0) {
+      bus->speakers_[i].answered = true;
+    } else {
+      bus->Say(i, preparing != 0 || std::strcmp(state, "stopping") == 0);
     }
-    bus->Say(kLogind, preparing != 0);
-    return 0;
-  }
-
-  static int OnSystemState(sd_bus_message* message, void* self, sd_bus_error*) {
-    auto* const bus = static_cast<SystemBus*>(self);
-    const char* state = nullptr;
-    if (sd_bus_message_is_method_error(message, nullptr) != 0 ||
-        sd_bus_message_read(message, "v", "s", &state) < 0) {
-      bus->speakers_[kSystemd].answered = true;
-      return 0;
-    }
-    bus->Say(kSystemd, std::strcmp(state, "stopping") == 0);
     return 0;
   }
 
@@ -293,10 +284,10 @@ class SystemBus : public HostShutdownApi {
 
   static int Ignore(sd_bus_message*, void*, sd_bus_error*) { return 0; }
 
-  static constexpr std::array<sd_bus_message_handler_t, 2> kOwnerAnswers = {OnOwnerAnswer<0>,
-                                                                            OnOwnerAnswer<1>};
-  static constexpr std::array<sd_bus_message_handler_t, 2> kPropertyAnswers = {OnPreparing,
-                                                                               OnSystemState};
+  static constexpr std::array<sd_bus_message_handler_t, 2> kOwnerAnswers = {
+      OnOwnerAnswer<kLogind>, OnOwnerAnswer<kSystemd>};
+  static constexpr std::array<sd_bus_message_handler_t, 2> kPropertyAnswers = {
+      OnProperty<kLogind>, OnProperty<kSystemd>};
 
   const UniqueFd epoll_;
   const UniqueFd timer_;

@@ -1,4 +1,4 @@
-#include "watcher/libvirt/domain_process.h"
+// The processes of libvirt's domains.
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
+#include "watcher/libvirt/libvirt_link.h"
 
 namespace vmeventd {
 namespace {

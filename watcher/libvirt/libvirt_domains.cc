@@ -136,10 +136,10 @@ void LibvirtSource::OnStopped(Link* link, const DomainName& name,
   LibvirtRun* const run = domain.run;
   has_unused_ = true;
   domain.unseen_id = domain.others_id = domain.gone_id = 0;
-  // The latest life: libvirt does not say which one of a transient domain it was.
+  // The latest life: libvirt does not report which one of a transient domain it was.
   if (domain.next != nullptr && (name.id <= 0 || name.id == domain.next->id)) {
     if (domain.next->asked) return Hold(link, domain.next.get(), lifecycle);
-    // It never started, or is the run of which only the list could say more.
+    // It never started, or is the run of which only the list could show more.
     const bool of_run =
         run != nullptr && !run->tracked() && run->info().domain_id == domain.next->id;
     if (!of_run) return DropNext(link, &domain);
@@ -340,7 +340,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   return added;
 }
 
-// The only one who could say how its domains end is gone for good.
+// The only reporter of how its domains end is gone for good.
 void LibvirtSource::EndOrphans() {
   std::vector<LibvirtRun*> orphans;
   for (const auto& [run, link] : link_of_) {

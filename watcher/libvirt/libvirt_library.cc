@@ -23,7 +23,7 @@
 namespace vmeventd {
 namespace {
 
-// A libvirt that says nothing for 20 s is gone: four intervals.
+// A libvirt that is silent for 20 s is gone: four intervals.
 constexpr int kKeepAliveSeconds = 5;
 constexpr unsigned int kKeepAliveCount = 3;
 
@@ -183,7 +183,7 @@ DomainLifecycle StoppedEvent(int detail) {
   return {.what = DomainLifecycle::What::kStopped, .end = std::nullopt, .text = "stopped"};
 }
 
-// Unset: it is of no use beside QEMU's own events.
+// Unset: it adds nothing to QEMU's own events.
 std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
   if (event == VIR_DOMAIN_EVENT_STARTED) {
     return DomainLifecycle{.what = DomainLifecycle::What::kStarted,
@@ -224,7 +224,7 @@ int OnLifecycleEvent(virConnectPtr, virDomainPtr domain, int event, int detail, 
   return 0;
 }
 
-// Reports the events of a container in QEMU's words: there is no QEMU that would say them.
+// Reports the events of a container in QEMU's words: there is no QEMU that would send them.
 void SayOfContainer(virDomainPtr domain, const char* event, void* opaque) {
   Of(opaque)->OnQmpEvent(NameOf(domain), event, /*seconds=*/-1, /*microseconds=*/UINT32_MAX, "");
 }

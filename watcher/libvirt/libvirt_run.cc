@@ -4,19 +4,19 @@
 
 #include "absl/strings/str_cat.h"
 #include "watcher/libvirt/libvirt_source.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 namespace {
 
-// Time that a request about an intent may wait for what libvirt has already said.
+// Time that a request about an intent may wait for what libvirt has already reported.
 constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
 }  // namespace
 
-LibvirtRun::LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
-                       VmSession session)
-    : VmRun(context, owner, std::move(session)),
+LibvirtRun::LibvirtRun(RunContext* context, RunTable* table, LibvirtSource* source,
+                       std::string uuid, VmSession session)
+    : VmRun(context, table, std::move(session)),
       context_(context),
       source_(source),
       uuid_(std::move(uuid)) {}
@@ -135,7 +135,7 @@ void LibvirtRun::AwaitEnd() {
 }
 
 void LibvirtRun::Ask(Question question) {
-  // libvirt reports what the run state's answer would say.
+  // libvirt reports the run state by itself.
   if (question == Question::kGuestAgent) source_->AskDetails(this);
 }
 

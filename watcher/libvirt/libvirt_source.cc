@@ -78,7 +78,7 @@ LibvirtSource::~LibvirtSource() {
     link->worker.reset();
   }
   if (!threads_.WaitForJobs(kStopWait)) {
-    spdlog::warn("a call of libvirt has not returned at the stop, and is left behind");
+    spdlog::warn("a call of libvirt has not returned at the stop: vmeventd ends without it");
   }
 }
 
@@ -181,7 +181,7 @@ void LibvirtSource::OnSocketPathGone(int spec, const std::string& path) {
   Link* const link = it->second.get();
   link->wanted = false;
   context_->loop->CancelTimer(&link->retry);
-  if (!link->connected) GiveUp(link);
+  if (!link->connected) DropLink(link);
 }
 
 void LibvirtSource::Connect(Link* link) {
@@ -241,7 +241,7 @@ void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
   }
 }
 
-void LibvirtSource::GiveUp(Link* link) {
+void LibvirtSource::DropLink(Link* link) {
   context_->loop->CancelTimer(&link->retry);
   if (link->open) BackOff(link);  // it has not answered
   EndAttempt(link);
@@ -422,7 +422,7 @@ void LibvirtSource::Handle(Link* link, LinkClosed& message) {
   if (link->wanted) {
     RetryLater(link);
   } else {
-    GiveUp(link);
+    DropLink(link);
   }
 }
 

@@ -32,7 +32,7 @@ class LibvirtSource;
 
 // A run of a libvirt domain: a VmRun whose QEMU's events come through libvirt. Its process's end is
 // the end of the run where the process can be seen, but a libvirt that is connected is given time
-// to say how it came about; otherwise libvirt's word is the end. Loop thread.
+// to report how it came about; otherwise libvirt's report is the end. Loop thread.
 class LibvirtRun : public VmRun {
  public:
   // Longest wait for libvirt's report of the end of a process that is gone: it tidies up first.
@@ -44,7 +44,7 @@ class LibvirtRun : public VmRun {
   static constexpr absl::Duration kDestroyWait = absl::Seconds(1);
 
   // The pointers outlive the run. `uuid` is the one that libvirt has for the domain.
-  LibvirtRun(RunContext* context, Owner* owner, LibvirtSource* source, std::string uuid,
+  LibvirtRun(RunContext* context, RunTable* table, LibvirtSource* source, std::string uuid,
              VmSession session);
   ~LibvirtRun() override;
 
@@ -67,7 +67,7 @@ class LibvirtRun : public VmRun {
   void OnLost(absl::string_view why);
   void OnLibvirtGone();
   const std::string& uuid() const { return uuid_; }
-  // Returns whether libvirt has said that it stopped.
+  // Returns whether libvirt has reported that it stopped.
   bool reported() const { return reported_; }
   bool connected() const override { return connected_; }
 
@@ -87,7 +87,7 @@ class LibvirtRun : public VmRun {
   const std::string uuid_;
   bool connected_ = false;
   bool was_connected_ = false;
-  bool reported_ = false;  // libvirt has said that it stopped
+  bool reported_ = false;  // libvirt has reported that it stopped
   bool awaits_end_ = false;
   bool process_missing_ = false;  // that is its problem
   TimerId report_timer_;
@@ -167,7 +167,7 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
     std::unique_ptr<NewLife> next;  // a life after it
     int64_t unseen_id = 0;          // of the life that a list had, and whose process was not seen
     int64_t others_id = 0;          // of the life whose process another run follows
-    int64_t gone_id = 0;            // of the run whose process is gone, as libvirt has not said yet
+    int64_t gone_id = 0;  // of the run whose process is gone, which libvirt has not reported
   };
   // One libvirt. It exists as long as its socket, a call or a run of it does, or for ever where its
   // URI has no glob.
@@ -226,8 +226,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   void OnSlow(Link* link);
   void EndAttempt(Link* link);
   void Disconnect(Link* link, absl::string_view why);
-  // Its socket is gone for good, and with it the only one who could say how its domains end.
-  void GiveUp(Link* link);
+  // Its socket is gone for good, and with it the only reporter of how its domains end.
+  void DropLink(Link* link);
   void DropUnused();
   // Lists the domains again from time to time, while something of them is in doubt.
   void CheckLater(Link* link, absl::Duration wait);

@@ -73,8 +73,7 @@ void SocketGlobWatcher::Enter(int spec, size_t at, const std::string& path) {
   while (const dirent* const entry = readdir(list)) {
     if (!Count(&entries_, kMaxEntries, "files are in the directories that match")) break;
     const std::string name = entry->d_name;
-    size_t steps = 0;
-    if (!IsHidden(name) && part.glob.Matches(name, &steps)) {
+    if (!IsHidden(name) && part.glob.Matches(name)) {
       Look(spec, at, absl::StrCat(path, "/", name));
     }
   }

@@ -12,11 +12,8 @@
 #include "base/mutex.h"
 #include "base/text.h"
 #include "watcher/libvirt/libvirt_source.h"
-#include "watcher/qmp/qmp_run.h"
-#include "watcher/qmp/socket_connector.h"
+#include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
@@ -326,7 +323,7 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
         "INTENT_IS_OPEN",
         absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
                                               open->intent_id, ", declared by ", Quote(open->actor),
-                                              ": keep it, or withdraw it first with "
+                                              ": leave it open, or withdraw it first with "
                                               "WithdrawIntent"))));
   }
   if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) return done(std::move(counts));

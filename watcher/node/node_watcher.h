@@ -96,7 +96,7 @@ struct WatcherCounters : WatcherMeters {
   uint64_t lines_refused = 0;     // connections that were closed, since lines held too much memory
   uint64_t sockets_to_close = 0;  // now, on threads that nobody waits for
   uint64_t command_lines_left_out = 0;
-  // Times that a socket was left out because its directory had as many as it may have.
+  // Times that a socket was not followed because its directory had as many as it may have.
   uint64_t sockets_over_directory_limit = 0;
   uint64_t signals_lost = 0;  // records of signals that the kernel threw away
   // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
@@ -122,16 +122,16 @@ class NodeWatcher {
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   virtual void Wake() = 0;
 
-  // Hands the monitors and the processes of open runs over, for a daemon that goes on where this
-  // one stops; publishes first what is to be kept of them. Runs that cannot be handed over are left
-  // out. The last call, after the last RunOnce. Loop thread.
+  // Hands the monitors and the processes of open runs over, to the daemon that continues
+  // them; publishes first what is to be saved of them. Skips runs that cannot be handed over. The
+  // last call, after the last RunOnce. Loop thread.
   virtual std::vector<HandedRun> HandOver() = 0;
   // Returns the socket that goes with them, and receives the exit statuses of their processes; -1:
   // none is needed.
   virtual int exit_status_socket() const = 0;
 
   // Has the loop push every open run's status with its saved_run once more, for a sink that lost
-  // what it kept. Any thread.
+  // what it had saved. Any thread.
   virtual void PublishRunsAgain() = 0;
 
   // Declares an intent for a run that has not ended, one at a time. `done` is called once, on the

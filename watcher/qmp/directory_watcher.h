@@ -64,8 +64,8 @@ class DirectoryWatcher : public FdHandler {
 
   static constexpr size_t kMaxSockets = 20'000;  // in one directory
 
-  // `loop` and `delegate` outlive the watcher. A socket beyond the limit is left out, and found by
-  // a scan once others are gone. The error names the call that failed.
+  // `loop` and `delegate` outlive the watcher. A socket beyond the limit is not followed until a
+  // scan finds room for it. The error names the call that failed.
   static absl::StatusOr<std::unique_ptr<DirectoryWatcher>> Create(EventLoop* loop,
                                                                   std::vector<WatchSpec> specs,
                                                                   Delegate* delegate,
@@ -126,7 +126,7 @@ class DirectoryWatcher : public FdHandler {
   void Scan(int number, std::string* problem);
   // Returns whether an entry is to be followed, which is at `path` from the descriptor `at`.
   bool IsWanted(Directory* directory, const std::string& name, int at, const std::string& path);
-  // Adds an entry. False: it is left out.
+  // Adds an entry. False: there is no room.
   bool AddEntry(Directory* directory, const std::string& name);
   // Reports a socket, or follows a directory, in the entries of a directory.
   void OnEntry(int number, const std::string& name);

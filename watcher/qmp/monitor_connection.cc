@@ -16,7 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/unix_address.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 namespace {
@@ -273,7 +273,7 @@ void MonitorConnection::OnEvent(const QmpEvent& event) {
   delegate_->OnEvent(event);
 }
 
-// `value` is null for an error: what was asked for is then not known, and the rest goes on.
+// `value` is null for an error: the answer is then not known, and the handshake continues.
 void MonitorConnection::OnReply(const QmpObject* value) {
   if (!pacer_.OnReply(loop_->Now().monotonic)) return;  // nothing was asked
   StopHandshakeTimer();

@@ -148,7 +148,7 @@ class MonitorConnection : public FdHandler {
   // Asks query-status once more, if the handshake is over and as soon as the pacer permits it.
   // Until then further requests become one.
   void RequestRunState();
-  // Asks likewise for what GuestAgentProbe finds out.
+  // The same for the questions of GuestAgentProbe.
   void RequestGuestAgent();
 
   // Hands on all that the peer has sent by now, up to kMaxDrainBytes, and calls OnClosed if that is

@@ -1,5 +1,3 @@
-#include "watcher/qmp/qmp_run.h"
-
 #include <algorithm>
 #include <utility>
 
@@ -7,13 +5,14 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 
-QmpRun::QmpRun(QmpContext* context, Owner* owner, Connector* connector, VmSession session)
-    : VmRun(context, owner, std::move(session)),
+QmpRun::QmpRun(QmpContext* context, RunTable* table, SocketConnector* connector, VmSession session)
+    : VmRun(context, table, std::move(session)),
       context_(context),
       connector_(connector),
       known_(tracked()),

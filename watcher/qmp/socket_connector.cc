@@ -1,5 +1,3 @@
-#include "watcher/qmp/socket_connector.h"
-
 #include <algorithm>
 #include <cerrno>
 #include <optional>
@@ -13,8 +11,8 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/core/specs.h"
+#include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
 namespace {
@@ -23,7 +21,7 @@ constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
 // Longest retry interval of a socket that refuses: the file that a killed QEMU left does for ever.
 constexpr absl::Duration kMaxRefusedRetry = absl::Seconds(60);
-// First retry after the end of a monitor that worked, whose process is mostly about to go.
+// First retry after the end of a monitor that worked, whose process usually ends next.
 constexpr absl::Duration kFirstReconnect = absl::Milliseconds(100);
 constexpr absl::Duration kFirstHeldRetry = absl::Seconds(1);
 // Shortest time for which a monitor must have answered to get a quick reconnect.
@@ -211,12 +209,14 @@ bool SocketConnector::TriedForLong(const SocketSlot& slot) const {
 }
 
 const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& file) const {
-  const auto runs = runs_of_.find(file.owner);
-  const int others = runs == runs_of_.end() ? 0 : runs->second;
+  const int share = context_->max_vm_descriptors - context_->max_vm_descriptors / 4;
   // A run counts for its user already.
-  if (slot.run == nullptr && (others + 1) * kDescriptorsOfRun >
-                                 context_->max_vm_descriptors - context_->max_vm_descriptors / 4) {
-    return kOutOfShare;
+  if (slot.run == nullptr && context_->vm_descriptors + kDescriptorsOfRun > share) {
+    const std::vector<VmRun*> runs = table_->RunsOf(this);
+    const auto others = std::count_if(runs.begin(), runs.end(), [&](VmRun* run) {
+      return Own(run)->sockets().owner == file.owner;
+    });
+    if ((others + 1) * kDescriptorsOfRun > share) return kOutOfShare;
   }
   // One that was restored may still lack the descriptor of its process, and one without a process
   // that of who will speak.
@@ -343,7 +343,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
   }
   if (peer.kind == PeerProcess::Kind::kGone) {
     if (slot->run != nullptr && slot->run->process_ended()) {
-      // Mostly a QEMU that ended in this moment; else a child of it that still has the socket.
+      // Usually a QEMU that ended in this moment; else a child of it that still has the socket.
       BackOff(slot, kFirstRetry, kMaxRetry);
       if (TriedForLong(*slot)) ReportProblem(slot, {ProblemCode::kNoMonitor, kListenerGone});
       return;
@@ -489,13 +489,7 @@ void SocketConnector::SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdent
   sockets.attached_inode = InodeOf(socket);
   by_socket_[*sockets.attached_inode] = run;
   sockets.attached_by = slot;
-  SetOwner(&sockets, owner);
-}
-
-void SocketConnector::SetOwner(RunSockets* sockets, uint32_t owner) {
-  if (--runs_of_[sockets->owner] == 0) runs_of_.erase(sockets->owner);
-  sockets->owner = owner;
-  ++runs_of_[owner];
+  sockets.owner = owner;
 }
 
 void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
@@ -516,7 +510,6 @@ QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_pt
   RunSockets& sockets = added->sockets();
   sockets.home = slot;
   sockets.owner = owner;
-  ++runs_of_[owner];
   ++slot->runs;
   table_->Add(this, std::move(run));
   return added;
@@ -603,7 +596,6 @@ void SocketConnector::OnOver(VmRun* run) {
   QmpRun* const own = Own(run);
   RunSockets& sockets = own->sockets();
   ForgetSocket(own);
-  if (--runs_of_[sockets.owner] == 0) runs_of_.erase(sockets.owner);
   SocketSlot* const home = sockets.home;
   spdlog::debug("{} has ended", absl::CHexEscape(home->path));
   --home->runs;

@@ -98,7 +98,7 @@ class CommandLines {
   virtual std::shared_ptr<const Read> Begin(int64_t pid);
 
   // Begins to read the command lines of all processes for the monitors that they name, those of
-  // QEMU's name first. A process that another such read waits for is left out.
+  // QEMU's name first. It skips a process that another such read waits for.
   virtual std::shared_ptr<const Monitors> BeginMonitors();
 
   // Number of reads that were not begun because too many waited. Any thread.

@@ -1,5 +1,3 @@
-#include "watcher/runs/exit_status_reader.h"
-
 #include <arpa/inet.h>
 #include <linux/cn_proc.h>
 #include <linux/connector.h>
@@ -19,6 +17,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -27,6 +26,7 @@
 #include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {
@@ -131,7 +131,7 @@ constexpr int kAnswerMilliseconds = 100;
 
 absl::Status Error(const char* call) { return absl::ErrnoToStatus(errno, call); }
 
-absl::Status Subscribe(int socket) {
+absl::Status SendSubscription(int socket) {
   // cn_msg ends in a flexible array and so can be no part of a structure.
   constexpr proc_cn_mcast_op kListen = PROC_CN_MCAST_LISTEN;
   std::array<char, kEventOffset + sizeof(kListen)> request{};
@@ -208,38 +208,79 @@ absl::Status FilterExits(int socket) {
   return absl::OkStatus();
 }
 
+// A socket that has subscribed. An error if the kernel does not answer at once: it has no
+// connector, CAP_NET_ADMIN is missing, or this is not the host's network or PID namespace.
+absl::StatusOr<UniqueFd> Subscribe() {
+  UniqueFd socket(
+      ::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR));
+  if (!socket.valid()) return Error("socket(NETLINK_CONNECTOR)");
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = CN_IDX_PROC;
+  if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    return Error("bind(CN_IDX_PROC)");
+  }
+  // A smaller buffer does as well, but for a storm.
+  setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBytes, sizeof(kReceiveBytes));
+  absl::Status status = SendSubscription(socket.get());
+  if (status.ok()) status = AwaitAnswer(socket.get());
+  if (status.ok()) status = FilterExits(socket.get());
+  if (!status.ok()) return status;
+  return socket;
+}
+
 }  // namespace
 
 std::unique_ptr<ExitStatusReader> ExitStatusReader::Create(EventLoop* loop,
                                                            std::optional<ExitStatusSource> only,
                                                            HandedExits handed) {
   const auto wanted = [only](ExitStatusSource source) { return only.value_or(source) == source; };
-  const auto make = [](ExitStatusSource source, std::unique_ptr<ProcConnector> connector) {
-    spdlog::info("exit statuses of processes come from: {}", ExitStatusSourceName(source));
-    return std::unique_ptr<ExitStatusReader>(new ExitStatusReader(source, std::move(connector)));
-  };
+  std::unique_ptr<ExitStatusReader> reader(new ExitStatusReader(loop));
   if (wanted(ExitStatusSource::kPidfd) && PidfdTellsExits()) {
-    return make(ExitStatusSource::kPidfd, nullptr);
+    reader->source_ = ExitStatusSource::kPidfd;
+  } else if (wanted(ExitStatusSource::kProcConnector)) {
+    if (const absl::Status status = reader->Connect(std::move(handed)); status.ok()) {
+      reader->source_ = ExitStatusSource::kProcConnector;
+    } else {
+      spdlog::debug("no process connector: {}", std::string(status.message()));
+    }
   }
-  if (wanted(ExitStatusSource::kProcConnector)) {
-    absl::StatusOr<std::unique_ptr<ProcConnector>> connector =
-        handed.socket.valid() ? ProcConnector::Resume(loop, std::move(handed))
-                              : ProcConnector::Create(loop);
-    if (connector.ok()) return make(ExitStatusSource::kProcConnector, *std::move(connector));
-    spdlog::debug("no process connector: {}", std::string(connector.status().message()));
+  spdlog::info("exit statuses of processes come from: {}", ExitStatusSourceName(reader->source_));
+  return reader;
+}
+
+absl::Status ExitStatusReader::Connect(HandedExits handed) {
+  if (!handed.socket.valid()) {
+    absl::StatusOr<UniqueFd> subscribed = Subscribe();
+    if (!subscribed.ok()) return subscribed.status();
+    handed.socket = *std::move(subscribed);
   }
-  return make(ExitStatusSource::kNone, nullptr);
+  int protocol = -1;
+  socklen_t size = sizeof(protocol);
+  if (getsockopt(handed.socket.get(), SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 ||
+      protocol != NETLINK_CONNECTOR) {
+    return absl::InvalidArgumentError("not a socket of the process connector");
+  }
+  if (absl::Status status = loop_->Add(handed.socket.get(), EPOLLIN, this); !status.ok()) {
+    return status;
+  }
+  connector_ = std::move(handed.socket);
+  for (const auto& [pid, wait_status] : handed.wait_statuses) {
+    followed_[pid] = {.handed = true, .wait_status = wait_status};
+  }
+  return absl::OkStatus();
+}
+
+ExitStatusReader::~ExitStatusReader() {
+  if (connector_.valid()) loop_->Remove(connector_.get());
 }
 
 ExitStatusReader::Answer ExitStatusReader::Ask(int pidfd, int64_t pid, uint64_t start_ticks) {
-  std::optional<int> wait_status;
-  if (source_ == ExitStatusSource::kPidfd) wait_status = WaitStatusFromPidfd(pidfd);
-  if (connector_ != nullptr) wait_status = connector_->WaitStatusOf(pid);
+  const bool by_pidfd = source_ == ExitStatusSource::kPidfd;
+  std::optional<int> wait_status = by_pidfd ? WaitStatusFromPidfd(pidfd) : WaitStatusOf(pid);
   if (!wait_status.has_value()) wait_status = WaitStatusFromStat(pidfd, pid, start_ticks);
   // Reaped between the two.
-  if (!wait_status.has_value() && source_ == ExitStatusSource::kPidfd) {
-    wait_status = WaitStatusFromPidfd(pidfd);
-  }
+  if (!wait_status.has_value() && by_pidfd) wait_status = WaitStatusFromPidfd(pidfd);
   if (wait_status.has_value()) return {Decoded(*wait_status), true};
   return {std::nullopt, source_ == ExitStatusSource::kNone};
 }
@@ -256,46 +297,8 @@ std::string ExitStatusSourceName(ExitStatusSource source) {
   return "";
 }
 
-absl::StatusOr<std::unique_ptr<ProcConnector>> ProcConnector::Create(EventLoop* loop) {
-  UniqueFd socket(
-      ::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR));
-  if (!socket.valid()) return Error("socket(NETLINK_CONNECTOR)");
-  sockaddr_nl address{};
-  address.nl_family = AF_NETLINK;
-  address.nl_groups = CN_IDX_PROC;
-  if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
-    return Error("bind(CN_IDX_PROC)");
-  }
-  // A smaller buffer does as well, but for a storm.
-  setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBytes, sizeof(kReceiveBytes));
-  if (absl::Status status = Subscribe(socket.get()); !status.ok()) return status;
-  if (absl::Status status = AwaitAnswer(socket.get()); !status.ok()) return status;
-  if (absl::Status status = FilterExits(socket.get()); !status.ok()) return status;
-  return Resume(loop, {.socket = std::move(socket)});
-}
-
-absl::StatusOr<std::unique_ptr<ProcConnector>> ProcConnector::Resume(EventLoop* loop,
-                                                                     HandedExits handed) {
-  int protocol = -1;
-  socklen_t size = sizeof(protocol);
-  if (getsockopt(handed.socket.get(), SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 ||
-      protocol != NETLINK_CONNECTOR) {
-    return absl::InvalidArgumentError("not a socket of the process connector");
-  }
-  std::unique_ptr<ProcConnector> connector(new ProcConnector(loop, std::move(handed.socket)));
-  for (const auto& [pid, wait_status] : handed.wait_statuses) {
-    connector->followed_[pid] = {.handed = true, .wait_status = wait_status};
-  }
-  if (absl::Status status = loop->Add(connector->socket_.get(), EPOLLIN, connector.get());
-      !status.ok()) {
-    return status;
-  }
-  return connector;
-}
-
-ProcConnector::~ProcConnector() { loop_->Remove(socket_.get()); }
-
-void ProcConnector::Follow(int64_t pid) {
+void ExitStatusReader::Follow(int64_t pid) {
+  if (!connector_.valid()) return;
   Followed& followed = followed_[pid];
   if (++followed.users > 1 || followed.handed) return;
   // A waiting message may be of a process that had the number before.
@@ -303,31 +306,32 @@ void ProcConnector::Follow(int64_t pid) {
   followed_[pid].wait_status.reset();
 }
 
-void ProcConnector::Unfollow(int64_t pid) {
+void ExitStatusReader::Unfollow(int64_t pid) {
   const auto it = followed_.find(pid);
   if (it != followed_.end() && --it->second.users == 0 && !it->second.handed) followed_.erase(it);
 }
 
-void ProcConnector::ForgetHanded() {
+void ExitStatusReader::ForgetHanded() {
   for (auto& [pid, followed] : followed_) followed.handed = false;
   absl::erase_if(followed_, [](const auto& entry) { return entry.second.users == 0; });
 }
 
-std::optional<int> ProcConnector::WaitStatusOf(int64_t pid) {
+std::optional<int> ExitStatusReader::WaitStatusOf(int64_t pid) {
   Read(SIZE_MAX);
   return WaitStatusRead(pid);
 }
 
-std::optional<int> ProcConnector::WaitStatusRead(int64_t pid) const {
+std::optional<int> ExitStatusReader::WaitStatusRead(int64_t pid) const {
   const auto it = followed_.find(pid);
   return it == followed_.end() ? std::nullopt : it->second.wait_status;
 }
 
-void ProcConnector::OnFdReady(uint32_t) { Read(kMessagesATurn); }
+void ExitStatusReader::OnFdReady(uint32_t) { Read(kMessagesATurn); }
 
-void ProcConnector::Read(size_t max_messages) {
+void ExitStatusReader::Read(size_t max_messages) {
+  if (!connector_.valid()) return;
   for (size_t count = 0; count < max_messages; ++count) {
-    const std::optional<std::string> message = Receive(socket_.get());
+    const std::optional<std::string> message = Receive(connector_.get());
     if (message.has_value()) {
       OnMessage(*message);
     } else if (errno == ENOBUFS) {
@@ -338,7 +342,7 @@ void ProcConnector::Read(size_t max_messages) {
   }
 }
 
-void ProcConnector::OnMessage(absl::string_view message) {
+void ExitStatusReader::OnMessage(absl::string_view message) {
   const std::optional<proc_event> event = EventOf(message);
   if (!event.has_value() || event->what != kExit) return;
   const auto& exit = event->event_data.exit;

@@ -1,5 +1,3 @@
-#include "watcher/runs/last_words.h"
-
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <systemd/sd-journal.h>
@@ -19,6 +17,7 @@
 #include "watcher/core/qemu_words.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

@@ -234,7 +234,7 @@ std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat) {
 std::optional<int> ParseStatExitCode(absl::string_view stat) { return StatField<int>(stat, 52); }
 
 absl::Time ProcessStartTime(uint64_t start_ticks) {
-  // The start time counts from boot, on the clock that goes on while the node sleeps.
+  // The start time counts from boot, on the clock that also runs while the node sleeps.
   timespec wall{};
   clock_gettime(CLOCK_REALTIME, &wall);
   return absl::TimeFromTimespec(wall) - SinceBoot() + StartOf(start_ticks);

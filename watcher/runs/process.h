@@ -81,7 +81,8 @@ std::string DescribeThreads(int64_t pid);
 // name within may hold anything, ") " included.
 std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat);
 
-// Field 52, exit_code, likewise: encoded as wait(2) does. 0 as well where the reader may not know.
+// Field 52, exit_code, of the same text: encoded as wait(2) does. 0 as well where the reader may
+// not know.
 std::optional<int> ParseStatExitCode(absl::string_view stat);
 
 // Start time of a process with those ticks, by the node's clock.

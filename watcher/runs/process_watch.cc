@@ -14,6 +14,7 @@
 #include "base/system.h"
 #include "watcher/core/names.h"
 #include "watcher/core/qemu_words.h"
+#include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
@@ -211,7 +212,7 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   }
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > oom_kills_;
-  if (end.oom_killed) run_->owner_->OnOomKill(run_, *kills);
+  if (end.oom_killed) run_->table_->OnOomKill(run_, *kills);
   return end;
 }
 

@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {
@@ -188,8 +187,10 @@ void RunRestorer::Resume(VmRun* run) {
   const std::string run_id(run->info().run_id);
   run->Resume();
   // Its words since then are handled next, and obeyed no shutdown that was cancelled meanwhile.
-  if (run->connected()) table_->ApplyHostCancel(run);
-  run->OnRestored();
+  if (run->connected()) {
+    table_->ApplyHostCancel(run);
+    run->ReadNow();
+  }
   // The host's present word says nothing of what was said before, nor of a run that ended before.
   if (table_->Find(run_id) == run && !run->process_ended()) table_->ApplyHostShutdown(run);
 }

@@ -8,11 +8,23 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
-#include "watcher/runs/handed_run.h"
+#include "base/system.h"
+#include "vmeventd/internal/run_state.pb.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
+
+// An open run as a daemon that stops hands it to the next one, in addition to its saved state: with
+// the connection to its monitor, from which nobody has read since, and the pidfd of its process.
+struct HandedRun {
+  // Limit of `state.unhandled`.
+  static constexpr size_t kMaxUnhandled = 64 << 10;
+
+  internal::HandedRun state;
+  UniqueFd connection;  // none: libvirt reports it
+  UniqueFd process;     // none: the process is not tracked
+};
 
 // The runs that the daemon before this one left open: finds out of each whether it is open still or
 // has ended. Loop thread.
@@ -35,7 +47,6 @@ class RunRestorer {
   void Close(HandedRun handed);
   // Returns whether `run` continues with what was handed over.
   bool GoesOn(VmRun* run);
-  // A daemon that was killed may have written a file for what it had not committed.
   // Finds out whether `run` is open still.
   void ResolveRestored(VmRun* run);
   // Looks for its process; false if that takes a descriptor and there is none.

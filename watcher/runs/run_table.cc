@@ -4,19 +4,28 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
+namespace {
+
+// Removes the entry of `run` among those of `key`.
+template <typename Index, typename Key>
+void Erase(Index* index, const Key& key, const VmRun* run) {
+  const auto [begin, end] = index->equal_range(key);
+  const auto it =
+      std::find_if(begin, end, [run](const auto& entry) { return entry.second == run; });
+  if (it != end) index->erase(it);
+}
+
+}  // namespace
 
 VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   VmRun* const added = run.get();
   added->source_ = source;
   runs_.try_emplace(added->info().run_id, std::move(run));
-  by_name_[added->info().name].push_back(added);
+  by_name_.emplace(added->info().name, added);
   OnProcessChanged(added);
-  if (const Intent* intent = added->open_intent(); intent != nullptr) {
-    intents_[intent->intent_id] = added;
-  }
   if (!added->away()) ApplyHostShutdown(added);
   return added;
 }
@@ -65,8 +74,11 @@ void RunTable::ForgetProcess(VmRun* run) {
 }
 
 VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
-  const auto it = intents_.find(intent_id);
-  return it != intents_.end() ? it->second : nullptr;
+  for (const auto& [run_id, run] : runs_) {
+    const Intent* const open = run->open_intent();
+    if (open != nullptr && open->intent_id == intent_id) return run.get();
+  }
+  return nullptr;
 }
 
 std::vector<VmRun*> RunTable::RunsOf(const RunSource* source) const {
@@ -78,27 +90,22 @@ std::vector<VmRun*> RunTable::RunsOf(const RunSource* source) const {
 }
 
 std::vector<VmRun*> RunTable::Named(const std::string& name) const {
-  const auto it = by_name_.find(name);
-  if (it == by_name_.end()) return {};
-  return {it->second.begin(), it->second.end()};
+  std::vector<VmRun*> runs;
+  const auto [begin, end] = by_name_.equal_range(name);
+  for (auto it = begin; it != end; ++it) runs.push_back(it->second);
+  return runs;
 }
 
-void RunTable::OnPublish(VmRun* run, VmUpdate update) {
-  if (update.event.has_value()) {
-    if (update.event->type == EventType::kMonitorLost) meters_->monitors_lost.Add();
-    if (update.event->type == EventType::kIntentDeclared) {
-      intents_[update.event->intent->intent_id] = run;
-    }
-    if (update.event->type == EventType::kIntentWithdrawn) {
-      intents_.erase(update.event->intent->intent_id);
-    }
+void RunTable::OnPublish(VmUpdate update) {
+  if (update.event.has_value() && update.event->type == EventType::kMonitorLost) {
+    meters_->monitors_lost.Add();
   }
   sink_->Push(std::move(update));
 }
 
 void RunTable::PublishAll() {
   for (const auto& [run_id, run] : runs_) {
-    if (run->published()) OnPublish(run.get(), {run->Status(), std::nullopt, run->Save()});
+    if (run->published()) OnPublish({run->Status(), std::nullopt, run->Save()});
   }
 }
 
@@ -121,24 +128,13 @@ void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
   }
 }
 
-void RunTable::ForgetName(VmRun* run) {
-  const auto it = by_name_.find(run->info().name);
-  SameName others = std::move(it->second);
-  by_name_.erase(it);  // its key was this run's
-  others.erase(std::find(others.begin(), others.end(), run));
-  if (!others.empty()) by_name_[others.front()->info().name] = std::move(others);
-}
-
 void RunTable::OnOver(VmRun* run) {
   const auto it = runs_.find(run->info().run_id);
   ended_.push_back(std::move(it->second));
   runs_.erase(it);
-  if (const Intent* intent = run->open_intent(); intent != nullptr) {
-    intents_.erase(intent->intent_id);
-  }
-  ForgetName(run);
+  Erase(&by_name_, run->info().name, run);
   if (run->indexed_uuid_.has_value()) {
-    by_uuid_.erase(run);
+    Erase(&by_uuid_, *run->indexed_uuid_, run);
     UpdateUuidProblems(*run->indexed_uuid_);
   }
   ForgetProcess(run);
@@ -149,10 +145,8 @@ void RunTable::OnOver(VmRun* run) {
 
 std::vector<VmRun*> RunTable::WithUuid(const Uuid& uuid, size_t limit) const {
   std::vector<VmRun*> runs;
-  for (auto it = by_uuid_.lower_bound(UuidOrder::Key{uuid, ""});
-       it != by_uuid_.end() && (*it)->indexed_uuid_ == uuid && runs.size() < limit; ++it) {
-    runs.push_back(*it);
-  }
+  const auto [begin, end] = by_uuid_.equal_range(uuid);
+  for (auto it = begin; it != end && runs.size() < limit; ++it) runs.push_back(it->second);
   return runs;
 }
 
@@ -160,9 +154,9 @@ void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
   const std::optional<Uuid> before = run->indexed_uuid_;
   const std::optional<Uuid> now = ParseUuid(uuid);
   if (now == before) return;
-  if (before.has_value()) by_uuid_.erase(run);
+  if (before.has_value()) Erase(&by_uuid_, *before, run);
   run->indexed_uuid_ = now;
-  if (now.has_value()) by_uuid_.insert(run);
+  if (now.has_value()) by_uuid_.emplace(*now, run);
   if (before.has_value()) UpdateUuidProblems(*before);
   if (now.has_value()) UpdateUuidProblems(*now);
   if (reports_shared_uuids_) run->SetUuidProblem(UuidProblem(run));
@@ -175,7 +169,7 @@ void RunTable::ReportSharedUuids() {
 
 void RunTable::UpdateUuidProblems(const Uuid& uuid) {
   if (!reports_shared_uuids_) return;
-  // All of more than three go on to report that they are several.
+  // Where there are more than three, all of them report already that they are several.
   const std::vector<VmRun*> users = WithUuid(uuid, 4);
   if (users.size() == 4) return;
   for (VmRun* user : users) user->SetUuidProblem(UuidProblem(user));

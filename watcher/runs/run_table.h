@@ -5,12 +5,10 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/container/btree_set.h"
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
 #include "watcher/core/vm_event.h"
@@ -42,7 +40,7 @@ class RunSource {
 // The runs that are followed, of all sources, by all that they are looked up by. Pushes what they
 // publish to the sink. A run that is over leaves the table at once, and is destroyed by the next
 // EndTurn(). Loop thread.
-class RunTable : public VmRun::Owner {
+class RunTable {
  public:
   // Both outlive the table.
   RunTable(EventSink* sink, WatcherMeters* meters) : sink_(sink), meters_(meters) {}
@@ -62,7 +60,7 @@ class RunTable : public VmRun::Owner {
   // Runs of VMs of that name.
   std::vector<VmRun*> Named(const std::string& name) const;
 
-  // The first `limit` runs of VMs with that UUID, by run_id.
+  // The first `limit` runs of VMs with that UUID, in the order in which they got it.
   std::vector<VmRun*> WithUuid(const Uuid& uuid, size_t limit = SIZE_MAX) const;
 
   // Sets the UUID that QEMU reported; "" or another text that is no UUID: the VM has none.
@@ -83,13 +81,17 @@ class RunTable : public VmRun::Owner {
   std::vector<HandedRun> HandOver();
   void EndTurn() { ended_.clear(); }
 
-  void OnPublish(VmRun* run, VmUpdate update) override;
-  void OnProcessChanged(VmRun* run) override;
-  void OnOomKill(VmRun* run, uint64_t kills) override;
-  void OnOver(VmRun* run) override;
+  // Reports of its runs, from within any method that hands an input to a session, and from the
+  // loop.
+  void OnPublish(VmUpdate update);
+  // Another process than before, or none, is the run's.
+  void OnProcessChanged(VmRun* run);
+  // One of the `kills` that its cgroup counts was that of `run`, and so of no other run there.
+  void OnOomKill(VmRun* run, uint64_t kills);
+  // The run is over, and its end published if its start was; it takes no more input.
+  void OnOver(VmRun* run);
 
  private:
-  void ForgetName(VmRun* run);
   void ForgetProcess(VmRun* run);
   // Updates what the users of a UUID report, which depends on whether they are one, two or more.
   void UpdateUuidProblems(const Uuid& uuid);
@@ -98,24 +100,10 @@ class RunTable : public VmRun::Owner {
   EventSink* const sink_;
   WatcherMeters* const meters_;
   bool reports_shared_uuids_ = false;
-  std::optional<HostShutdownState> host_;  // unset: not reported yet
-  // Order by VmRun::indexed_uuid_, which is set, and run_id.
-  struct UuidOrder {
-    using is_transparent = void;
-    using Key = std::pair<Uuid, absl::string_view>;
-    static Key Of(const VmRun* run) { return {*run->indexed_uuid_, run->info().run_id}; }
-    static const Key& Of(const Key& key) { return key; }
-    template <typename A, typename B>
-    bool operator()(const A& a, const B& b) const {
-      return Of(a) < Of(b);
-    }
-  };
-  absl::btree_set<VmRun*, UuidOrder> by_uuid_;
+  std::optional<HostShutdownState> host_;                    // unset: not reported yet
+  absl::btree_multimap<Uuid, VmRun*> by_uuid_;               // VmRun::indexed_uuid_
+  absl::btree_multimap<absl::string_view, VmRun*> by_name_;  // RunInfo::name
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
-  absl::flat_hash_map<std::string, VmRun*> intents_;  // keyed by the id of a run's open intent
-  // Nearly always one.
-  using SameName = absl::InlinedVector<VmRun*, 1>;
-  absl::flat_hash_map<absl::string_view, SameName> by_name_;             // RunInfo::name
   absl::flat_hash_map<absl::string_view, std::unique_ptr<VmRun>> runs_;  // RunInfo::run_id
   std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
 };

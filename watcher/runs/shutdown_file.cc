@@ -1,5 +1,3 @@
-#include "watcher/runs/shutdown_file.h"
-
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

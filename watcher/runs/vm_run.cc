@@ -7,8 +7,8 @@
 #include "absl/strings/escaping.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
-#include "watcher/runs/handed_run.h"
-#include "watcher/runs/shutdown_file.h"
+#include "watcher/runs/run_restorer.h"
+#include "watcher/runs/run_table.h"
 
 namespace vmeventd {
 namespace {
@@ -19,9 +19,9 @@ constexpr absl::Duration kWordsPoll = absl::Milliseconds(5);
 
 }  // namespace
 
-VmRun::VmRun(RunContext* context, Owner* owner, VmSession session)
+VmRun::VmRun(RunContext* context, RunTable* table, VmSession session)
     : context_(context),
-      owner_(owner),
+      table_(table),
       session_(std::move(session)),
       process_(context, this,
                {.pid = info().pid,
@@ -72,7 +72,7 @@ absl::Status VmRun::TrackInstead(PeerProcess process) {
   const ProcessInfo info = DescribeProcess(process, context_->oom_counters);
   process_.Reset(info);
   Hand(input::ProcessFound{info});
-  if (!over_) owner_->OnProcessChanged(this);
+  if (!over_) table_->OnProcessChanged(this);
   absl::Status status = Track(std::move(process));
   if (!status.ok()) LoseTracking();
   return status;
@@ -80,7 +80,7 @@ absl::Status VmRun::TrackInstead(PeerProcess process) {
 
 void VmRun::LoseTracking() {
   Hand(input::TrackingLost{});
-  if (!over_) owner_->OnProcessChanged(this);
+  if (!over_) table_->OnProcessChanged(this);
 }
 
 void VmRun::ReadOomKills() {
@@ -102,7 +102,7 @@ void VmRun::Discard() {
   CancelTimers();
   process_.Reset({});  // its end may be in the same turn of the loop
   Disconnect();
-  owner_->OnOver(this);
+  table_->OnOver(this);
 }
 
 void VmRun::HandOverTo(HandedRun* handed) {
@@ -118,7 +118,7 @@ void VmRun::HandOverTo(HandedRun* handed) {
 }
 
 void VmRun::Resume() {
-  owner_->OnPublish(this, {Status(), std::nullopt});
+  table_->OnPublish({Status(), std::nullopt});
   ArmTick();
 }
 
@@ -152,7 +152,7 @@ bool VmRun::Lives() {
 void VmRun::Confirm(std::function<void()> done) {
   VmUpdate update{Status(), std::nullopt};
   update.on_public = std::move(done);
-  owner_->OnPublish(this, std::move(update));
+  table_->OnPublish(std::move(update));
 }
 
 void VmRun::DeclareIntent(Intent intent, std::function<void()> done) {
@@ -191,7 +191,7 @@ void VmRun::Apply(Effects effects) {
 
 void VmRun::Execute(Publish& effect) {
   published_ = true;
-  owner_->OnPublish(this, std::move(effect.update));
+  table_->OnPublish(std::move(effect.update));
 }
 
 void VmRun::Execute(const WriteShutdownFile&) { TouchShutdownFile(CreateShutdownFile); }
@@ -240,7 +240,7 @@ void VmRun::Execute(const Done&) {
   over_ = true;
   CancelTimers();
   Disconnect();
-  owner_->OnOver(this);
+  table_->OnOver(this);
 }
 
 void VmRun::ArmTick() {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,17 +14,18 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
+#include "base/detached_threads.h"
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
 #include "base/uuid.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/specs.h"
+#include "watcher/core/vm_event.h"
 #include "watcher/host/host_watch.h"
-#include "watcher/runs/last_words.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/session/vm_session.h"
-#include "watcher/signals/bpf_trace.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 
@@ -30,6 +33,41 @@ class CommandLines;
 struct HandedRun;
 class LibvirtApi;
 class RunSource;
+class RunTable;
+
+// Reads what QEMUs wrote last, and what else is left of a process that is gone: in libvirt's logs,
+// systemd's journal, and the files of standard errors. A file system decides how long that takes,
+// so that threads of its own read; nobody has to wait for them. A thread at a time.
+class LastWordsReader {
+ public:
+  static constexpr int kMaxThreads = 8;
+  static constexpr size_t kMaxWaiting = 1024;
+  // Longest time that a reader looks for words: systemd and libvirt may be late.
+  static constexpr absl::Duration kPatience = absl::Milliseconds(150);
+
+  // `max_files`: limit of descriptors that its trails hold.
+  explicit LastWordsReader(int max_files);
+
+  // The files of a process that were opened while it lived.
+  struct Trail;
+  // Begins to look at the process of `run`, which lives.
+  std::shared_ptr<const Trail> Begin(const RunInfo& run);
+  // Returns whether it was looked at.
+  static bool IsReady(const Trail& trail);
+
+  // A read, which nobody has to wait for.
+  struct Read {
+    EndFacts facts;                  // once done
+    std::atomic<bool> done = false;  // set last: then `facts` does not change
+  };
+  // Begins to read what the process of `run`, which is gone, has left. `trail` may be null.
+  std::shared_ptr<const Read> BeginRead(const RunInfo& run, bool core_dumped,
+                                        std::shared_ptr<const Trail> trail);
+
+ private:
+  const std::shared_ptr<std::atomic<int>> files_left_;
+  DetachedThreads threads_;
+};
 
 struct WatcherOptions {
   std::vector<WatchSpec> watches;
@@ -70,7 +108,7 @@ struct WatcherMeters {
   Counter monitors_lost;
   Counter protocol_errors;  // connections that were closed because what came was not QMP
   Counter out_of_descriptors;
-  Counter rate_limited_events;  // left out, each counted by a GAP
+  Counter rate_limited_events;  // not published; a GAP has their number
   Counter shutdown_file_errors;
   Counter unreadable_runs;    // unreadable ones of WatcherOptions::saved_runs
   Counter libvirt_connects;   // connections to libvirt that were made
@@ -101,6 +139,18 @@ struct RunContext : ProcessContext {
   int64_t last_first_seen_ns = 0;
 };
 
+// Ganeti's legacy shutdown file, NAME.shutdown in the directory of the VM's sockets: its presence
+// says that the user shut the VM down from inside. `vm_name` is raw bytes. Errors name the file
+// and the errno; EMFILE and ENFILE are RESOURCE_EXHAUSTED. Nothing here follows a link at the
+// file's place or waits for anything but the file system.
+
+// Creates the file, empty, with mode 0644 whatever the umask, or renews the times of one that is
+// there. Refuses anything there that is no regular file; a file that has another link is replaced.
+absl::Status CreateShutdownFile(const std::string& directory, const std::string& vm_name);
+
+// Removes the file; that there is none is success.
+absl::Status DeleteShutdownFile(const std::string& directory, const std::string& vm_name);
+
 inline constexpr char kOutOfDescriptorsProblem[] =
     "out of file descriptors: the VM is not followed; raise LimitNOFILE of the service";
 
@@ -110,22 +160,8 @@ inline constexpr char kOutOfDescriptorsProblem[] =
 // thread.
 class VmRun {
  public:
-  // Called from within any method that hands an input to the session, and from the loop.
-  class Owner {
-   public:
-    virtual ~Owner() = default;
-    virtual void OnPublish(VmRun* run, VmUpdate update) = 0;
-    // Another process than before, or none, is the run's.
-    virtual void OnProcessChanged(VmRun* run) = 0;
-    // One of the `kills` that its cgroup counts was that of `run`, and so of no other run there.
-    virtual void OnOomKill(VmRun* run, uint64_t kills) = 0;
-    // The run is over, and its end published if its start was; it takes no more input. The owner
-    // keeps the object until the turn of the loop is over.
-    virtual void OnOver(VmRun* run) = 0;
-  };
-
-  // `owner` and `context` outlive the run.
-  VmRun(RunContext* context, Owner* owner, VmSession session);
+  // `context` and `table`, which is or will be the run's, outlive it.
+  VmRun(RunContext* context, RunTable* table, VmSession session);
   virtual ~VmRun();
 
   // Begins to wait for the end of `process`, which is tracked, and whose facts the session has.
@@ -206,8 +242,8 @@ class VmRun {
   // handed over. False: it cannot, and is as before; descriptors that are left in `handed` are the
   // caller's.
   virtual bool GoOn(HandedRun* handed) = 0;
-  // The restored run is open, as far as its process shows.
-  virtual void OnRestored() {}
+  // Hands in what QEMU has said by now.
+  virtual void ReadNow() = 0;
 
  protected:
   // The process has ended; a zombie has. Hands in what QEMU said before, and then has process()
@@ -216,8 +252,6 @@ class VmRun {
   // Asks QEMU, where it can be asked; the answer is an input.
   enum class Question { kRunState, kGuestAgent };
   virtual void Ask(Question question) = 0;
-  // Hands in what QEMU has said by now.
-  virtual void ReadNow() = 0;
   // The run is over: closes what it has.
   virtual void Disconnect() = 0;
   // Returns whether it has a shutdown file, and no later run has the VM's name: the file is that
@@ -274,7 +308,7 @@ class VmRun {
   };
 
   RunContext* const context_;
-  Owner* const owner_;
+  RunTable* const table_;
   VmSession session_;
   ProcessWatch process_;
   std::shared_ptr<const LastWordsReader::Trail> trail_;  // of its process; null: none

@@ -182,7 +182,7 @@ std::string DescribeSender(const SignalSender& sender) {
   if (sender.by_kernel) return "the kernel";
   if (sender.said_by_qemu) {
     return absl::StrCat(sender.command.empty() ? "a process" : sender.command, " (pid ", sender.pid,
-                        ", as QEMU says)");
+                        ", as QEMU reports)");
   }
   if (!sender.uid.has_value()) {
     return absl::StrCat(sender.of_qemu ? "QEMU or a process of its own" : "a process that is gone",

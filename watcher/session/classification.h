@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-// QEMU's `reason` of a SHUTDOWN event (qapi/run-state.json, ShutdownCause), as far as it says who
+// QEMU's `reason` of a SHUTDOWN event (qapi/run-state.json, ShutdownCause), as far as it shows who
 // asked. kMissing: QEMU before 4.0. kOther: a name that this table does not know.
 enum class ShutdownReason {
   kMissing,
@@ -33,7 +33,7 @@ struct ShutdownFact {
   std::optional<bool> guest;                    // unset: QEMU before 2.10
   std::optional<absl::Duration> powerdown_age;  // the last uncleared POWERDOWN's; unset if none
   bool while_paused = false;                    // a STOP stood uncleared when it came
-  // Nothing says who asked but a SIGTERM, SIGINT or SIGHUP that QEMU had been sent before.
+  // Nothing shows who asked but a SIGTERM, SIGINT or SIGHUP that QEMU had been sent before.
   bool after_signal = false;
   bool host_shutdown = false;               // the host was shutting down when it came
   bool powerdown_in_host_shutdown = false;  // and already when the last uncleared POWERDOWN came
@@ -68,15 +68,15 @@ struct Evidence {
   bool migrated = false;             // run state postmigrate, or MIGRATION completed
   bool finishing_migration = false;  // the last answer was run state finish-migrate
   // The VM was not seen running: its run state was `inmigrate` or `prelaunch`, or its monitor
-  // closed before QEMU said one; no RESUME since.
+  // closed before QEMU reported one; no RESUME since.
   bool never_ran = false;
   bool incoming = false;            // never_ran, and the run state was `inmigrate`
   bool never_greeted = false;       // it ended soon after its start, and nobody had answered
-  bool down_before_attach = false;  // query-status said so at attach: its SHUTDOWN was not seen
+  bool down_before_attach = false;  // as query-status reported at attach: its SHUTDOWN was not seen
   bool monitored = false;           // the monitor is ours, or was until the process went
   bool host_rebooted = false;       // rebooted since the run was seen last
   bool host_shutdown = false;       // the host shuts down, as far as was seen last
-  std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not said
+  std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not reported
   // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
   bool killer_unclear = false;  // nobody recorded who sent the SIGKILL, or the record is no proof

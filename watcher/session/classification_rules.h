@@ -4,13 +4,13 @@
 
 #include "watcher/session/classification.h"
 
-// The one place that says why a VM stopped. The first row whose condition holds decides; the last
+// The one table of why a VM stopped. The first row whose condition holds decides; the last
 // row always holds. docs/internals/classification.md is generated from this table. Facts: QEMU's
 // qapi/run-state.json and docs/internals/qemu.md.
 
 namespace vmeventd {
 
-// Returns whether it kills because memory runs out, as its name says, which any process can give
+// Returns whether it kills because memory runs out, as its name shows, which any process can give
 // itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
   if (sender.of_qemus_user || sender.said_by_qemu) return false;
@@ -34,14 +34,14 @@ struct RuleInput {
   bool reason_is(ShutdownReason reason) const {
     return down() && evidence.shutdown->reason == reason;
   }
-  // QEMU did not say the reason, or one that is not known here.
+  // QEMU did not report the reason, or one that is not known here.
   bool unexplained() const {
     return reason_is(ShutdownReason::kMissing) || reason_is(ShutdownReason::kOther);
   }
   bool unexplained_from_guest() const { return unexplained() && evidence.shutdown->guest == true; }
   bool unexplained_from_host() const { return unexplained() && evidence.shutdown->guest == false; }
 
-  // A SHUTDOWN by which QEMU obeyed a signal, as it says or as the order of the two shows.
+  // A SHUTDOWN by which QEMU obeyed a signal, as it reports or as the order of the two shows.
   bool by_signal() const {
     return reason_is(ShutdownReason::kHostSignal) ||
            (unexplained() && evidence.shutdown->after_signal);
@@ -155,7 +155,7 @@ struct Rule {
 };
 
 inline constexpr Rule kClassificationRules[] = {
-    // These decide whatever else was said.
+    // These decide whatever else was seen.
     {"host-shutdown-unseen",
      "the host was rebooted while the run was open, it was shutting down when vmeventd stopped, "
      "and nothing had decided the run's end before",

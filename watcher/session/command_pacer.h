@@ -41,7 +41,7 @@ class CommandPacer {
   absl::Duration NextAt() const {
     return outstanding_ || ending_ ? absl::InfiniteDuration() : quiet_until_;
   }
-  // Goes on where another one stopped: an answer is due, a SHUTDOWN stands.
+  // Resumes where another one stopped: an answer is due, a SHUTDOWN stands.
   void GoOn(bool outstanding, bool ending, absl::Duration now) {
     outstanding_ = outstanding;
     ending_ = ending;

@@ -32,7 +32,7 @@ struct EvidenceLog::Clearable {
   void (*clear)(EvidenceLog*);
 };
 
-// The one place that says what clears evidence.
+// The one table of what clears evidence.
 const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
     {"POWERDOWN", EvidenceId::kPowerdown, Clearable::By::kReset,
      [](const EvidenceLog& log) { return log.state_.powerdown_at.has_value(); },
@@ -45,7 +45,8 @@ const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
      [](EvidenceLog* log) { log->state_.facts.shutdown.reset(); }},
     {"STOP", EvidenceId::kStop, Clearable::By::kRunning, nullptr,
      [](EvidenceLog* log) { log->state_.facts.paused = false; }},
-    {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it said a run state",
+    {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it reported a run "
+     "state",
      EvidenceId::kNotRunning, Clearable::By::kRunning, nullptr,
      [](EvidenceLog* log) { log->state_.facts.never_ran = log->state_.facts.incoming = false; }},
     {"run state `finish-migrate`", EvidenceId::kFinishingMigration, Clearable::By::kRunning,
@@ -174,7 +175,7 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
 
 void EvidenceLog::SawStop(Instant now) {
   state_.facts.paused = true;
-  // After a SHUTDOWN it only says that QEMU stays.
+  // After a SHUTDOWN it only shows that QEMU stays.
   if (!state_.facts.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
   if (state_.migrating) SawMigrationState("finish-migrate", "STOP in a migration", now);
 }
@@ -186,7 +187,7 @@ void EvidenceLog::SawPanic(absl::string_view event, GuestPanic panic, Instant no
   Saw(absl::StrCat(event, panic.action.empty() ? "" : " action=", panic.action,
                    said.empty() ? "" : ", the guest said ", said),
       now, EvidenceId::kPanic);
-  // A crash kernel that was loaded says less than the panic before it.
+  // A crash kernel that was loaded has less than the panic before it.
   const bool says_more = !state_.panic.has_value() || !said.empty();
   if (says_more) state_.panic = std::move(panic);
 }
@@ -277,7 +278,7 @@ void EvidenceLog::DoubtWhatStands(absl::string_view by, Instant now) {
 
 void EvidenceLog::SawNoRunState(Instant now) {
   state_.facts.never_ran = true;
-  Saw("monitor closed before QEMU said its run state", now, EvidenceId::kNotRunning);
+  Saw("monitor closed before QEMU reported its run state", now, EvidenceId::kNotRunning);
 }
 
 void EvidenceLog::SawNoGreeting(absl::Duration age, Instant now) {
@@ -343,7 +344,7 @@ void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Inst
   state_.host_shutdown_at = shutting_down ? std::optional(now) : std::nullopt;
   Saw(absl::StrCat(
           shutting_down ? "the host began to shut down" : "the host's shutdown was cancelled",
-          ", said by ", by),
+          ", reported by ", by),
       now, EvidenceId::kHostShutdown);
 }
 

@@ -36,7 +36,7 @@ struct EvidenceState {
 };
 
 // Evidence of one run: the facts that its verdict rests on, and the timeline that shows people
-// where they came from. One table says what a RESET or a RESUME clears;
+// where they came from. One table has what a RESET or a RESUME clears;
 // docs/internals/classification.md shows it. No thread of its own.
 class EvidenceLog {
  public:
@@ -65,7 +65,7 @@ class EvidenceLog {
   // it.
   const SignalSender* SenderOfEnd() const;
 
-  // Sender of the signal after which QEMU should have ended; null: its SHUTDOWN says more.
+  // Sender of the signal after which QEMU should have ended; null: its SHUTDOWN shows more.
   const SignalSender* SenderOfLateEnd() const {
     if (state_.facts.killer.has_value()) return state_.facts.killer.get();
     return state_.facts.shutdown.has_value() ? nullptr : state_.facts.signaller.get();
@@ -75,7 +75,7 @@ class EvidenceLog {
   void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
 
   // Events.
-  // `said`: when QEMU said it, which may be before it was seen.
+  // `said`: when QEMU sent it, which may be before it was seen.
   void SawPowerdown(Instant said, Instant now);
   // Records the first SHUTDOWN; call it for no other. `what` is its entry; earlier evidence is
   // added to `fact`.
@@ -86,7 +86,7 @@ class EvidenceLog {
   void SawWatchdog(absl::string_view action, Instant now);
   // QEMU paused the VM for it; `error` is for people.
   void SawIoError(absl::string_view error, Instant now);
-  // Run state `internal-error`: QEMU or KVM cannot go on with the guest.
+  // Run state `internal-error`: QEMU or KVM cannot continue the guest.
   void SawInternalError(absl::string_view by, Instant now);
   void SawHibernation(Instant now);
   void SawReset(Instant now) { Clear(Clearing::kReset, "RESET", now); }
@@ -125,7 +125,7 @@ class EvidenceLog {
   void SawHostReboot(Instant now);
 
   void SetMonitored(bool monitored) { state_.facts.monitored = monitored; }
-  // The guest can end QEMU by itself, as its command line says.
+  // The guest can end QEMU by itself, as its command line shows.
   void SetGuestCanExit() { state_.facts.guest_can_exit = true; }
   void SetIntended(bool intended) { state_.facts.intended = intended; }
 

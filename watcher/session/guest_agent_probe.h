@@ -21,8 +21,8 @@ struct GuestAgentInfo {
 
 // Asks a QEMU whether its guest has an agent connected, by commands that only read. The devices are
 // listed (two qom-list), the ports among them asked for their names and the
-// agent's for its chardev (qom-get), and query-chardev says whether the guest has opened that
-// (`frontend-open`; QEMU 2.1 and later). Of more than kMaxPorts ports the rest is not looked at.
+// agent's for its chardev (qom-get), and query-chardev shows whether the guest has opened that
+// (`frontend-open`; QEMU 2.1 and later). Ports beyond kMaxPorts are not looked at.
 // Pure.
 class GuestAgentProbe {
  public:

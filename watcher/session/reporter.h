@@ -9,7 +9,7 @@ namespace vmeventd {
 // for it.
 struct Reporter {
   bool has_qemu;            // it reports QEMU's own events
-  bool is_manager;          // it has the monitor, reports the end, and may have lost what QEMU said
+  bool is_manager;          // it has the monitor, reports the end, and may have lost events of QEMU
   bool can_be_asked;        // it answers queries of the run state
   bool has_shutdown_file;   // the VM has one
   absl::string_view state;  // prefix of a run state that it gave
@@ -52,7 +52,7 @@ inline constexpr Reporter kMonitorReporter = {
 inline constexpr Reporter kLibvirtReporter = {
     .has_qemu = true,
     .is_manager = true,
-    .can_be_asked = false,  // it reports what the answer would say
+    .can_be_asked = false,  // it reports the run state by itself
     .has_shutdown_file = false,
     .state = "libvirt: state ",
     .closed = "connection to libvirt ended",

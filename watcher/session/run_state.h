@@ -40,7 +40,7 @@ struct RunState {
     kNone,    // no greeting yet
     kReady,   // ours, and it answers
     kClosed,  // just ended: a dying QEMU closes it a moment before its process goes
-    kLost,    // ended while the process lives on, and said so
+    kLost,    // ended while the process lives on, which was reported
     kUnseen,  // not attached since the daemon's restart
   };
   Monitor monitor = Monitor::kNone;

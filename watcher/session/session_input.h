@@ -64,7 +64,7 @@ struct OomKills {
   uint64_t kills;
 };
 // A signal that may end it was sent to the process, or the kernel is about to kill it because
-// memory ran out. Of a run with several processes neither counts: which is QEMU's is not known.
+// memory ran out.
 struct SignalSent {
   const SignalSender& sender;
 };
@@ -76,7 +76,7 @@ struct NamedOomVictim {
 struct Threads {
   absl::string_view states;
 };
-// All that the monitor still had to say came before.
+// All input of the monitor came before.
 struct ProcessGone {
   ProcessEnd end = {};
 };
@@ -116,14 +116,14 @@ struct HostShutdown {
 };
 // The restored run ran under another kernel: that is its end.
 struct HostRebooted {};
-// `problem` says which other VM has the same UUID; empty: none has.
+// `problem` names the other VM that has the same UUID; empty: none has.
 struct SharedUuid {
   absl::string_view problem;
 };
 
 // Requests.
 
-// CheckIntent() has said that it may be declared. It replaces an open one. It expires by the
+// CheckIntent() was OK. It replaces an open one. It expires by the
 // monotonic clock, as long after now as its expire_time is.
 struct IntentDeclared {
   const Intent& intent;

@@ -86,7 +86,7 @@ struct SessionOptions {
   // none are asked.
   absl::Duration hang_check = absl::InfiniteDuration();
   ShutdownFiles shutdown_files = ShutdownFiles::kOn;
-  // Start of the daemon. QEMU said before it what waited in a connection that was handed over.
+  // Start of the daemon. Input that waited in a connection that was handed over is older.
   absl::Time started = absl::InfinitePast();
   bool event_limits = true;  // false: every event is published
   bool last_words = false;   // ReadLastWords is understood
@@ -96,7 +96,7 @@ struct SessionOptions {
 // machine: inputs carry their time, effects are returned for the caller to carry out in order.
 // It publishes STARTED before any other event of the run, and exactly one STOPPED, as the last.
 // The published state and problems of the VM change with an event, never without one. All events
-// but STARTED, STOPPED and INTENT_* pass an EventLimiter, and one GAP counts what that left out.
+// but STARTED, STOPPED and INTENT_* pass an EventLimiter, and one GAP counts what that dropped.
 // Whenever Save() has changed, the last update that an input leads to has it as
 // VmUpdate::saved_run; an input that leads to no update gets one for it. In a flood of inputs
 // without an event, a Tick publishes it. After Done it takes no more input. No thread of its own.
@@ -125,7 +125,7 @@ class VmSession {
   std::string Save() const;
 
   // One step: closes an intent whose time is over, handles the input, and then publishes what that
-  // has changed and no event has said, and what is to be saved.
+  // has changed and no event has reported, and what is to be saved.
   Effects On(const Input& input, Instant now);
 
   // Returns whether the next daemon can resume the run on its monitor's connection: the monitor
@@ -153,7 +153,7 @@ class VmSession {
   // under way; null: none.
   const Intent* IntentOfRequest(absl::string_view request_id) const;
   // Returns whether an intent may be declared now. FAILED_PRECONDITION: it could not count, for
-  // what decides the end of the run was seen already; the message says what. RESOURCE_EXHAUSTED:
+  // what decides the end of the run was seen already; the message names it. RESOURCE_EXHAUSTED:
   // too many were declared for the run.
   absl::Status CheckIntent(Instant now) const;
   // Returns whether QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
@@ -169,7 +169,7 @@ class VmSession {
     return MayBeStarting(now) ? Problem{ProblemCode::kStarting, kNoGreetingYet}
                               : Problem{ProblemCode::kNoGreeting, kNoGreeting};
   }
-  // Number of events that the rate limit has left out so far.
+  // Number of events that the rate limit has dropped so far.
   uint64_t rate_limited_events() const {
     return limiter_ == nullptr ? 0 : limiter_->dropped_total();
   }
@@ -186,7 +186,7 @@ class VmSession {
   enum class FileStep { kUndone, kRequested, kDone };
   // Each intent makes two events, which nothing else holds back.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
-  // Times of the first and the last event that the rate limit left out, on the monotonic clock.
+  // Times of the first and the last event that the rate limit dropped, on the monotonic clock.
   struct Drops {
     absl::Duration first;
     absl::Duration last;
@@ -220,7 +220,7 @@ class VmSession {
   void Handle(const input::IntentWithdrawn& input, Instant now);
   void Handle(const input::HandOver& input, Instant now);
   void Handle(const input::Tick& input, Instant now);
-  // Publishes a state and problems that no event has said, and then what is to be kept.
+  // Publishes a state and problems that no event has reported, and then what is to be saved.
   void PublishChanges(Instant now);
   // Has the last update publish Save() if it has changed; within a bound, or else later.
   void Keep(Instant now);
@@ -234,7 +234,7 @@ class VmSession {
   static const KnownEvent* Find(absl::string_view event);
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
               EventDetail detail = {});
-  // Time at which QEMU said it: `now`, but for what waited for this daemon.
+  // Time at which QEMU sent it: `now`, except for input that waited for this daemon.
   Instant SaidAt(const QmpEvent& event, Instant now) const;
   void OnShutdown(const QmpEvent& event, Instant now);
   void OnPowerdown(const QmpEvent& event, Instant now);
@@ -280,7 +280,7 @@ class VmSession {
   void ForgetSilence();
   void SetMonitorProblem(const Problem& problem, Instant now);
   void SetRunProblem(absl::string_view run_state);
-  // Takes `run_state` as evidence and state. `by` is what said it, for the evidence.
+  // Takes `run_state` as evidence and state. `by` names its reporter, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
   void Regain(absl::string_view run_state, Instant now);
   void ResumeAfterRestart(absl::string_view run_state, Instant now);
@@ -292,7 +292,7 @@ class VmSession {
   void DeclareLost(Instant now);
   // Publishes that a restored run's monitor did not come back.
   void DeclareAway(Instant now);
-  // Publishes, for both, that the monitor is lost; `message` says why.
+  // Publishes, for both, that the monitor is lost; `message` has the reason.
   void LoseMonitor(std::string message, Instant now);
   absl::Duration LostGrace() const;
   // Returns whether its monitor just closed and that is a loss if it lives on. After a SHUTDOWN it
@@ -322,9 +322,9 @@ class VmSession {
   static VmEvent MakeEvent(EventType type, std::string message, Instant now);
   // STARTED comes before the first event.
   void EnsureStarted(Instant now);
-  // Publishes a GAP for what the limiter left out.
+  // Publishes a GAP for what the limiter dropped.
   void FlushDropped(Instant now);
-  // Time at which a GAP for what the limiter left out, which is some, is due; on the monotonic
+  // Time at which a GAP for what the limiter dropped, which is some, is due; on the monotonic
   // clock.
   absl::Duration DropReport() const;
   bool Admit(EventType type, Instant now);
@@ -372,11 +372,11 @@ class VmSession {
   bool words_wanted_ = false;
   bool words_due_ = false;  // ReadLastWords has no answer yet
   Rare<EndFacts> end_;      // once the process is gone
-  size_t kept_ = 0;         // the hash of what Save() said when it was published last
+  size_t kept_ = 0;         // the hash of Save() as it was published last
   // Limits savings without an event, of which a hostile monitor can cause any number.
   TokenBucket keeps_{50, 10};
   Rare<TokenBucket> intents_;                          // rate limit of declarations; see kIntents
-  absl::Duration keep_at_ = absl::InfiniteDuration();  // time to keep what was put off
+  absl::Duration keep_at_ = absl::InfiniteDuration();  // time to save what was put off
 
   // Ids of the guest agent's other ports, and of further ports for which QEMU was asked again, at
   // most GuestAgentProbe::kMaxPorts; beyond that it is not asked.

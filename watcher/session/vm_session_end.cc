@@ -68,8 +68,8 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     saved_.evidence.SawNoGreeting(now.wall - saved_.run.process_start, now);
   }
   SawRestart(now);
-  // If libvirt has not said how it ended, a SHUTDOWN may not have been passed on either. Where
-  // it says "failed", its monitor ended without one; but a QEMU that exits with input unread, as
+  // If libvirt has not reported how it ended, a SHUTDOWN may not have been passed on either. Where
+  // it reports "failed", its monitor ended without one; but a QEMU that exits with input unread, as
   // after a quit, resets that connection, and takes along what it had sent
   // (docs/internals/libvirt.md).
   const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts().manager_end;
@@ -83,7 +83,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   } else {
     if (saved_.monitor == Monitor::kClosed)
       saved_.evidence.Saw(std::string(reporter.closed), closed_at_);
-    // libvirt ends the libvirt_lxc of a container that has stopped: how that ended says nothing.
+    // libvirt ends the libvirt_lxc of a container that has stopped: how that ended is no evidence.
     const bool may_be_libvirt =
         manager_end.has_value() ? *manager_end != ManagerEnd::kFailed : input.end.unseen;
     const bool by_libvirt = !reporter.has_qemu && may_be_libvirt;

@@ -127,7 +127,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   ShutdownFact fact;
   fact.reason = ParseShutdownReason(reason);
   fact.guest = QmpBool(event.data, "guest");
-  // A reason that is newer than this program still says by its name where it came from.
+  // The name of a reason that is newer than this program still shows where it came from.
   if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
   fact.caveat = AgentCaveat(now.monotonic);
@@ -140,8 +140,8 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
     absl::StrAppend(&what, " guest=", *fact.guest ? "true" : "false");
   }
   saved_.evidence.SawShutdown(fact, std::move(what), event, SaidAt(event, now), now);
-  // Its QEMU mostly ends at once, which STOPPED says. One that stays says so by STOP, or is found
-  // to by DownReport().
+  // Its QEMU mostly ends at once, which STOPPED reports. One that stays sends STOP, or is found by
+  // DownReport().
   if (!started_) SetState(VmState::kGuestDown, now);
 }
 
@@ -152,7 +152,7 @@ void VmSession::OnPowerdown(const QmpEvent& event, Instant now) {
 
 void VmSession::OnReset(const QmpEvent& event, Instant now) {
   saved_.evidence.SawReset(now);
-  // The guest begins again without its agent; a port that is reported has said so itself.
+  // The guest begins again without its agent; a port that is reported has had an event.
   saved_.agent.closed.reset();
   if (!saved_.agent.reported) saved_.agent.open = false;
   if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
@@ -185,7 +185,7 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
   const bool panicked =
       saved_.evidence.facts().guest_panicked && !saved_.evidence.facts().panic_doubted;
   SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
-  // Before STARTED the state is all there is to report: query-status will say it.
+  // Before STARTED the state is all there is to report: query-status will report it.
   if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
   AskSoon(now);
 }
@@ -212,7 +212,7 @@ void VmSession::OnWatchdog(const QmpEvent& event, Instant now) {
 void VmSession::OnIoError(const QmpEvent& event, Instant now) {
   const std::string error = DescribeIoError(event.data);
   // The STOP follows. A job that stops leaves the VM as it is. Several requests fail at once: the
-  // first says enough.
+  // first is enough.
   if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
       saved_.run_problem.code != ProblemCode::kIoError) {
     saved_.run_problem = {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)};
@@ -262,7 +262,7 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
       EventType::kMigration,
       absl::StrCat("the migration's status changed", status.empty() ? "" : " to ", OneLine(status)),
       event, now, MigrationDetail{Word(event.data, "status")});
-  // `completed` is said on both sides; only the source is then in `postmigrate`.
+  // `completed` comes on both sides; only the source is then in `postmigrate`.
   if (status == "completed") AskSoon(now);
   if (ReporterOf(saved_.run).is_manager) saved_.evidence.SawMigration(status, now);
   if (status == "failed" && saved_.evidence.facts().incoming) {

@@ -221,7 +221,7 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
     FollowMigration(input.run_state, now);
   }
-  // A VM that arrives is as it was at its source, which no event says unless it runs.
+  // A VM that arrives is as it was at its source, which no event reports unless it runs.
   if (saved_.evidence.facts().incoming && !input.run_state.empty() &&
       input.run_state != "inmigrate") {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
@@ -267,7 +267,7 @@ absl::Duration VmSession::LostGrace() const {
 }
 
 void VmSession::DeclareLost(Instant now) {
-  saved_.evidence.SetMonitored(false);  // nobody listens: that no SHUTDOWN comes says nothing
+  saved_.evidence.SetMonitored(false);  // a missing SHUTDOWN is no evidence
   const Reporter& reporter = ReporterOf(saved_.run);
   const std::string& why = close_reason_;
   saved_.evidence.Saw(absl::StrCat(reporter.lost, why, reporter.lost_end), closed_at_);

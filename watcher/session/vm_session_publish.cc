@@ -24,7 +24,7 @@ bool HasEvent(const Effect& effect) {
 
 // Appends an update to be filled in, which would be large to move.
 VmUpdate& AddUpdate(Effects* effects) {
-  if (effects->empty()) effects->reserve(2);  // most steps have one more effect at the most
+  if (effects->empty()) effects->reserve(2);  // few steps have more effects
   return std::get<Publish>(effects->emplace_back(Publish{})).update;
 }
 
@@ -150,7 +150,7 @@ void VmSession::PublishEvent(VmEvent event) {
 
 void VmSession::PublishChanges(Instant now) {
   if (!started_ || gone_) return;
-  // After a drop the GAP says both, when the flood is over.
+  // After a drop the GAP reports both, when the flood is over.
   if (!drops_.has_value() && saved_.state != saved_.published_state) {
     const bool down = saved_.state == VmState::kGuestDown;
     VmEvent event = MakeEvent(down ? EventType::kGuestShutdown : EventType::kStateChanged,
@@ -178,7 +178,7 @@ void VmSession::PublishChanges(Instant now) {
 
 void VmSession::Keep(Instant now) {
   const bool has_event = std::any_of(effects_.begin(), effects_.end(), HasEvent);
-  // The outcome of the shutdown file follows at once, and is kept together with this.
+  // The outcome of the shutdown file follows at once, and is saved together with this.
   if (!has_event && file_step_ == FileStep::kRequested) return;
   // An event is committed together with what it changed; the rest can wait for a moment.
   if (!has_event && !keeps_.Take(now.monotonic)) {
@@ -192,7 +192,7 @@ void VmSession::KeepNow() {
   keep_at_ = absl::InfiniteDuration();
   std::string text = Save();
   const size_t hash = absl::HashOf(text);
-  // An event changes the place of the run's last event, which is kept beside the text.
+  // An event changes the sequence of the run's last event, which is saved with the text.
   if (hash == kept_ && std::none_of(effects_.begin(), effects_.end(), HasEvent)) return;
   kept_ = hash;
   auto last = std::find_if(effects_.rbegin(), effects_.rend(), IsPublish);

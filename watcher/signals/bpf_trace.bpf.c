@@ -30,7 +30,7 @@ volatile struct KernelOffsets offsets SECTION(".data.offsets");
 struct {
   int (*type)[BPF_MAP_TYPE_RINGBUF];
   int (*max_entries)[512 << 10];
-} vmeventd_ring2 SECTION(".maps");
+} vmeventd_ring3 SECTION(".maps");
 
 struct TraceCounts counts;
 
@@ -59,7 +59,7 @@ INLINE void Describe(__u64 task, struct TracedProcess* process) {
 
 INLINE void Put(struct TraceRecord* record) {
   record->time_ns = KtimeGetBootNs();
-  if (RingbufOutput(&vmeventd_ring2, record, sizeof(*record), 0) != 0) {
+  if (RingbufOutput(&vmeventd_ring3, record, sizeof(*record), 0) != 0) {
     __sync_fetch_and_add(&counts.lost, 1);
   }
 }

@@ -1,5 +1,3 @@
-#include "watcher/signals/bpf_trace.h"
-
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -34,7 +32,7 @@ namespace {
 
 // The PID namespace that the kernel begins with (PROC_PID_INIT_INO).
 constexpr absl::string_view kHostPidNamespace = "pid:[4026531836]";
-constexpr char kRing[] = "vmeventd_ring2";
+constexpr char kRing[] = "vmeventd_ring3";
 constexpr size_t kRingBytes = size_t{512} << 10;
 constexpr char kCounts[] = ".bss";
 constexpr char kOffsets[] = ".data.offsets";
@@ -78,7 +76,7 @@ absl::Status CheckPidNamespace(const std::string& root) {
   return absl::UnavailableError("vmeventd does not run in the host's PID namespace");
 }
 
-// ---- The kernel's types (BTF).
+// The kernel's types (BTF).
 
 struct Member {
   uint32_t offset = 0;
@@ -144,70 +142,99 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
                                                " (it needs a kernel with CONFIG_DEBUG_INFO_BTF)"));
   }
   KernelOffsets out{};
+  out.has_memory = 1;
   struct Wanted {
     const char* structure;
     const char* member;
     __u64* offset;
+    bool of_memory = false;
   };
-  for (const Wanted& wanted : {Wanted{"kernel_siginfo", "si_code", &out.info_code},
-                               {"task_struct", "tgid", &out.task_tgid},
-                               {"task_struct", "real_cred", &out.task_cred},
-                               {"cred", "uid", &out.cred_uid},
-                               {"task_struct", "cgroups", &out.task_css_set},
-                               {"css_set", "dfl_cgrp", &out.css_set_cgroup},
-                               {"cgroup", "kn", &out.cgroup_node},
-                               {"kernfs_node", "id", &out.node_id}}) {
+  for (const Wanted& wanted :
+       {Wanted{"kernel_siginfo", "si_code", &out.info_code},
+        {"task_struct", "tgid", &out.task_tgid},
+        {"task_struct", "real_cred", &out.task_cred},
+        {"cred", "uid", &out.cred_uid},
+        {"task_struct", "cgroups", &out.task_css_set},
+        {"css_set", "dfl_cgrp", &out.css_set_cgroup},
+        {"cgroup", "kn", &out.cgroup_node},
+        {"kernfs_node", "id", &out.node_id},
+        {"task_struct", "mm", &out.task_mm, true},
+        {"mm_struct", "total_vm", &out.mm_total_vm, true},
+        {"task_struct", "signal", &out.task_signal, true},
+        {"signal_struct", "oom_score_adj", &out.signal_oom_score_adj, true}}) {
     const std::optional<Member> member = FindMember(types.get(), wanted.structure, wanted.member);
-    if (!member.has_value()) {
+    if (member.has_value()) {
+      *wanted.offset = member->offset;
+    } else if (wanted.of_memory) {
+      out.has_memory = 0;
+    } else {
       return absl::UnavailableError(
           absl::StrCat(file, ": no member ", wanted.member, " in struct ", wanted.structure));
     }
-    *wanted.offset = member->offset;
   }
   out.victim_is_task = IsVictimATask(types.get()) ? 1 : 0;
-  const std::optional<Member> mm = FindMember(types.get(), "task_struct", "mm");
-  const std::optional<Member> total_vm = FindMember(types.get(), "mm_struct", "total_vm");
   const std::optional<uint32_t> anon_rss = FindAnonRss(types.get());
-  const std::optional<Member> signal = FindMember(types.get(), "task_struct", "signal");
-  const std::optional<Member> adjustment =
-      FindMember(types.get(), "signal_struct", "oom_score_adj");
-  if (mm && total_vm && anon_rss && signal && adjustment) {
-    out.has_memory = 1;
-    out.task_mm = mm->offset;
-    out.mm_total_vm = total_vm->offset;
-    out.mm_anon_rss = *anon_rss;
-    out.task_signal = signal->offset;
-    out.signal_oom_score_adj = adjustment->offset;
-  }
+  if (!anon_rss.has_value()) out.has_memory = 0;
+  out.mm_anon_rss = anon_rss.value_or(0);
   return out;
 }
 
-// ---- Descriptors.
+struct FreeRing {
+  void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+};
+struct Unmap {
+  void operator()(TraceCounts* counts) const { munmap(counts, sizeof(*counts)); }
+};
 
-UniqueFd CopyOf(int fd) { return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+class BpfTrace : public SignalTrace {
+ public:
+  // `descriptors`: the ring, the counts, and a link for each program.
+  static absl::StatusOr<std::unique_ptr<SignalTrace>> Map(std::vector<UniqueFd> descriptors) {
+    void* const memory =
+        mmap(nullptr, sizeof(TraceCounts), PROT_READ, MAP_SHARED, descriptors[1].get(), 0);
+    if (memory == MAP_FAILED) return Failed("mmap of the counts", errno);
+    std::unique_ptr<BpfTrace> trace(new BpfTrace);
+    trace->counts_.reset(static_cast<TraceCounts*>(memory));
+    trace->descriptors_ = std::move(descriptors);
+    trace->ring_.reset(ring_buffer__new(trace->fd(), OnRecord, trace.get(), nullptr));
+    if (trace->ring_ == nullptr) return Failed("mmap of the ring", errno);
+    return trace;
+  }
 
-bool IsRing(int map) {
-  bpf_map_info info{};
-  uint32_t size = sizeof(info);
-  return bpf_obj_get_info_by_fd(map, &info, &size) == 0 && info.type == BPF_MAP_TYPE_RINGBUF &&
-         info.max_entries == kRingBytes && absl::string_view(info.name) == kRing;
-}
-bool IsCounts(int map) {
-  bpf_map_info info{};
-  uint32_t size = sizeof(info);
-  return bpf_obj_get_info_by_fd(map, &info, &size) == 0 && info.type == BPF_MAP_TYPE_ARRAY &&
-         info.value_size == sizeof(TraceCounts) && (info.map_flags & BPF_F_MMAPABLE) != 0;
-}
-bool IsLink(int link) {
-  bpf_link_info info{};
-  uint32_t size = sizeof(info);
-  return bpf_obj_get_info_by_fd(link, &info, &size) == 0 &&
-         info.type == BPF_LINK_TYPE_RAW_TRACEPOINT;
-}
+  std::vector<int> descriptors() const override {
+    std::vector<int> out;
+    for (const UniqueFd& descriptor : descriptors_) out.push_back(descriptor.get());
+    return out;
+  }
+  int fd() const override { return descriptors_[0].get(); }
+  uint64_t lost() const override {
+    return std::atomic_ref(counts_->lost).load(std::memory_order_acquire);
+  }
+  void Read(std::vector<SignalRecord>* out) override {
+    out_ = out;
+    left_ = kRingBytes / sizeof(TraceRecord);  // all that were there before
+    ring_buffer__consume(ring_.get());
+  }
 
-uint64_t LoadFrom(__u64* number) {
-  return std::atomic_ref(*number).load(std::memory_order_acquire);
-}
+ private:
+  BpfTrace() = default;
+  // Ends the reading of a ring that fills as fast as it is read.
+  static int OnRecord(void* trace, void* data, size_t size) {
+    auto* const self = static_cast<BpfTrace*>(trace);
+    TraceRecord record;
+    if (size >= sizeof(record)) {
+      std::memcpy(&record, data, sizeof(record));
+      self->out_->push_back(Decode(record));
+    }
+    return --self->left_ == 0 ? -ENOBUFS : 0;
+  }
+
+  std::vector<UniqueFd> descriptors_;
+  std::unique_ptr<TraceCounts, Unmap> counts_;
+  std::unique_ptr<ring_buffer, FreeRing> ring_;
+  std::vector<SignalRecord>* out_ = nullptr;  // Read() appends to it
+  size_t left_ = 0;                           // records that it still may read
+};
 
 }  // namespace
 
@@ -244,28 +271,7 @@ SignalRecord Decode(const TraceRecord& record) {
   return out;
 }
 
-void BpfTrace::FreeRing::operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
-void BpfTrace::Unmap::operator()(TraceCounts* counts) const { munmap(counts, sizeof(*counts)); }
-
-BpfTrace::BpfTrace(std::vector<UniqueFd> descriptors, std::unique_ptr<TraceCounts, Unmap> counts)
-    : descriptors_(std::move(descriptors)),
-      counts_(std::move(counts)),
-      reported_before_(LoadFrom(&counts_->reported)) {}
-
-BpfTrace::~BpfTrace() = default;
-
-absl::StatusOr<std::unique_ptr<BpfTrace>> BpfTrace::Map(std::vector<UniqueFd> descriptors) {
-  void* const memory = mmap(nullptr, sizeof(TraceCounts), PROT_READ | PROT_WRITE, MAP_SHARED,
-                            descriptors[1].get(), 0);
-  if (memory == MAP_FAILED) return Failed("mmap of the counts", errno);
-  std::unique_ptr<TraceCounts, Unmap> counts(static_cast<TraceCounts*>(memory));
-  std::unique_ptr<BpfTrace> trace(new BpfTrace(std::move(descriptors), std::move(counts)));
-  trace->ring_.reset(ring_buffer__new(trace->fd(), OnRecord, trace.get(), nullptr));
-  if (trace->ring_ == nullptr) return Failed("mmap of the ring", errno);
-  return trace;
-}
-
-absl::StatusOr<std::unique_ptr<BpfTrace>> BpfTrace::Begin(const std::string& root) {
+absl::StatusOr<std::unique_ptr<SignalTrace>> BeginTrace(const std::string& root) {
   if (absl::Status status = CheckPidNamespace(root); !status.ok()) return status;
   libbpf_set_print(nullptr);
   const absl::StatusOr<KernelOffsets> offsets = ReadOffsets(root);
@@ -289,7 +295,7 @@ absl::StatusOr<std::unique_ptr<BpfTrace>> BpfTrace::Begin(const std::string& roo
   }
   std::vector<UniqueFd> descriptors;
   for (const char* name : {kRing, kCounts}) {
-    descriptors.push_back(CopyOf(bpf_map__fd(map(name))));
+    descriptors.emplace_back(fcntl(bpf_map__fd(map(name)), F_DUPFD_CLOEXEC, 0));
     if (!descriptors.back().valid()) return Failed("cannot copy a descriptor", errno);
   }
   for (const auto& [name, tracepoint] : kPrograms) {
@@ -299,43 +305,18 @@ absl::StatusOr<std::unique_ptr<BpfTrace>> BpfTrace::Begin(const std::string& roo
       return Failed(absl::StrCat("bpf, to attach a program to ", tracepoint), errno);
     }
   }
-  return Map(std::move(descriptors));
+  return BpfTrace::Map(std::move(descriptors));
 }
 
-absl::StatusOr<std::unique_ptr<BpfTrace>> BpfTrace::GoOn(std::vector<UniqueFd> descriptors) {
-  bool its_own = descriptors.size() == kMaps + std::size(kPrograms) &&
-                 IsRing(descriptors[0].get()) && IsCounts(descriptors[1].get());
-  for (size_t i = kMaps; its_own && i < descriptors.size(); ++i) {
-    its_own = IsLink(descriptors[i].get());
+absl::StatusOr<std::unique_ptr<SignalTrace>> ResumeTrace(std::vector<UniqueFd> descriptors) {
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  if (descriptors.size() != kMaps + std::size(kPrograms) ||
+      bpf_obj_get_info_by_fd(descriptors[0].get(), &info, &size) != 0 ||
+      info.type != BPF_MAP_TYPE_RINGBUF || absl::string_view(info.name) != kRing) {
+    return absl::InvalidArgumentError("no trace of this version of vmeventd");
   }
-  if (!its_own) return absl::InvalidArgumentError("no trace of this version of vmeventd");
-  return Map(std::move(descriptors));
-}
-
-std::vector<int> BpfTrace::descriptors() const {
-  std::vector<int> out;
-  for (const UniqueFd& descriptor : descriptors_) out.push_back(descriptor.get());
-  return out;
-}
-
-uint64_t BpfTrace::lost() const { return LoadFrom(&counts_->lost) - reported_before_; }
-
-// Ends the reading of a ring that fills as fast as it is read.
-int BpfTrace::OnRecord(void* trace, void* data, size_t size) {
-  auto* const self = static_cast<BpfTrace*>(trace);
-  TraceRecord record;
-  if (size >= sizeof(record)) {
-    std::memcpy(&record, data, sizeof(record));
-    self->out_->push_back(Decode(record));
-  }
-  return --self->left_ == 0 ? -ENOBUFS : 0;
-}
-
-void BpfTrace::Read(std::vector<SignalRecord>* out) {
-  out_ = out;
-  left_ = kRingBytes / sizeof(TraceRecord);  // all that were there before
-  ring_buffer__consume(ring_.get());
-  std::atomic_ref(counts_->reported).store(reported_before_ + lost(), std::memory_order_relaxed);
+  return BpfTrace::Map(std::move(descriptors));
 }
 
 }  // namespace vmeventd

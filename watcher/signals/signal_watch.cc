@@ -385,7 +385,7 @@ void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) 
 }
 
 std::string SignalWatch::WhyUnknown() const {
-  // What is wrong with this node is in state(), and helps no reader of an event.
+  // The problem of this node is in state(): it helps no reader of an event.
   if (trace_ == nullptr) return problem_.empty() ? "" : "not recorded";
   // The end was seen, and what was recorded of it read.
   if (lost() == 0) return "not recorded: the kernel has no record of it";

@@ -10,13 +10,17 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
+#include "base/system.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
+
+struct TraceRecord;
 
 namespace vmeventd {
 
@@ -62,6 +66,24 @@ class SignalTrace {
   // Returns the descriptors by which another process continues it; empty: none can.
   virtual std::vector<int> descriptors() const { return {}; }
 };
+
+// A trace, or for people why there is none; empty: nobody asked for one.
+struct SignalTracing {
+  std::shared_ptr<SignalTrace> trace;
+  std::string problem = {};
+};
+
+// Begins to record, by programs (BPF) at the kernel's tracepoints signal:signal_generate and
+// oom:mark_victim, which write into one ring for all processors. They run for as long as somebody
+// holds the descriptors, also where nobody reads the ring. The error says for people why it cannot:
+// a capability is missing, the kernel has no BTF, a PID namespace other than the host's. It needs
+// CAP_BPF and CAP_PERFMON, and none afterwards. `root` stands before every path, for tests.
+absl::StatusOr<std::unique_ptr<SignalTrace>> BeginTrace(const std::string& root = "");
+// Resumes a trace that another process began, by its descriptors(). It needs CAP_BPF.
+// INVALID_ARGUMENT: they are not those of such a trace.
+absl::StatusOr<std::unique_ptr<SignalTrace>> ResumeTrace(std::vector<UniqueFd> descriptors);
+// A record of the kernel's programs in the terms of SignalTrace.
+SignalRecord Decode(const TraceRecord& record);
 
 // Facts of a process that show whether another may descend from it.
 struct ProcessOrigin {
@@ -183,8 +205,8 @@ class SignalWatch : public FdHandler {
   void OnFdReady(uint32_t events) override;
 
  private:
-  // Time for which a record from before is kept for a process that is not followed yet, as that of
-  // a domain of libvirt.
+  // Time for which a record from before is stored for a process that is not followed yet, as that
+  // of a domain of libvirt.
   static constexpr absl::Duration kUnclaimed = absl::Minutes(10);
 
   // Number of newest signals of all processes that may turn out to have ended a PID namespace.

@@ -33,8 +33,7 @@ struct TraceRecord {
 
 // The memory of the second map.
 struct TraceCounts {
-  __u64 lost;      // records for which the ring had no room, as the programs count them
-  __u64 reported;  // those of them that a vmeventd has reported
+  __u64 lost;  // records for which the ring had no room, since the trace began
 };
 
 // The places of members in this kernel's structures, by its BTF. In 64 bits, to which

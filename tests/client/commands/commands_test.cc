@@ -334,6 +334,13 @@ TEST_F(CommandsTest, ExplainsWhyAnIntentWasNotDeclared) {
   const DeclareIntentCommand command = {"web1", "", "alice", "maintenance", std::nullopt};
   server_.service().declare_intent = Refuses({grpc::NOT_FOUND, "vm_name: no VM"});
   EXPECT_THAT(Run(command), Fails(ExitCode::kNotFound, HasSubstr("\"web1\"")));
+  server_.service().declare_intent = Refuses(
+      {grpc::FAILED_PRECONDITION, "vm_name: 2 VMs of that name run; set run_id to one of a, b"});
+  EXPECT_THAT(Run(command), Fails(ExitCode::kFailed, HasSubstr("choose one with --run RUN_ID")));
+  server_.service().declare_intent = Refuses(
+      {grpc::FAILED_PRECONDITION, "vm_name: the intent would not count, because it was seen"});
+  EXPECT_THAT(Run(command), Fails(ExitCode::kFailed,
+                                  "\"web1\": the intent would not count, because it was seen"));
   server_.service().get_vm = Answers<v1::GetVmResponse>(R"(
       vm { ref { name: 'web1' } intent { intent_id: 'intent-0' actor: 'bob' reason: 'upgrade'
                                          expire_time { seconds: 1782907200 } } })");

@@ -426,6 +426,12 @@ TEST_F(DaemonSourceTest, AStopBeforeTheCountHasItsOwnExitCode) {
   EXPECT_EQ(Run(Count(2)), ExitCode::kInterrupted);
 }
 
+TEST_F(DaemonSourceTest, AnEventThatWasNotHandledIsNotCounted) {
+  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+  output_.after_write = [this] { output_.status = absl::CancelledError("stopped"); };
+  EXPECT_EQ(Run(Count(1)), ExitCode::kInterrupted);
+}
+
 TEST_F(DaemonSourceTest, AStopEndsTheWaitForTheDaemon) {
   Serve({ProgressMessage(10)});
   on_wait_ = [this] {

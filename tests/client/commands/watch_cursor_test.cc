@@ -32,15 +32,6 @@ TEST(WatchCursor, SequenceZeroIsAStartOfItsOwn) {
             v1::WatchEventsRequest::kAfterSequence);
 }
 
-TEST(WatchCursor, ResumesAfterTheLastEvent) {
-  WatchCursor cursor(FromNow{});
-  EXPECT_TRUE(cursor.OnProgress(MakeProgress(10)));
-  EXPECT_TRUE(cursor.OnEvent(MakeEvent(12)));
-  const auto request = NextRequest(cursor);
-  EXPECT_EQ(request.after_sequence(), 12U);
-  EXPECT_EQ(request.journal_id(), "journal-a");
-}
-
 TEST(WatchCursor, ResumesAfterProgressThatIsNewerThanTheLastEvent) {
   WatchCursor cursor(FromOldest{});
   cursor.OnProgress(MakeProgress(0));
@@ -56,55 +47,10 @@ TEST(WatchCursor, OlderProgressMovesNothingBack) {
   EXPECT_EQ(NextRequest(cursor).after_sequence(), 51U);
 }
 
-TEST(WatchCursor, DropsEventsThatWereShown) {
-  WatchCursor cursor(FromNow{});
-  cursor.OnProgress(MakeProgress(10));
-  EXPECT_TRUE(cursor.OnEvent(MakeEvent(11)));
-  EXPECT_FALSE(cursor.OnEvent(MakeEvent(11)));
-  EXPECT_FALSE(cursor.OnEvent(MakeEvent(10)));
-  EXPECT_TRUE(cursor.OnEvent(MakeEvent(12)));
-}
-
 TEST(WatchCursor, AStreamThatBrokeOffBeforeItsFirstProgressIsAskedForAgain) {
   WatchCursor cursor(FromTime{absl::FromUnixSeconds(5)});
   EXPECT_TRUE(NextRequest(cursor).has_since());
   EXPECT_TRUE(NextRequest(cursor).has_since());
-}
-
-TEST(WatchCursor, AnIncompleteSnapshotIsAskedForAgain) {
-  WatchCursor cursor(FromSnapshot{});
-  cursor.OnProgress(MakeProgress(40));
-  EXPECT_TRUE(NextRequest(cursor).snapshot());
-  cursor.OnSnapshotDone(MakeProgress(41));
-  EXPECT_EQ(NextRequest(cursor).after_sequence(), 41U);
-}
-
-TEST(WatchCursor, AnotherJournalIsAGapAndItsLowerSequencesCount) {
-  WatchCursor cursor(FromSequence{50, "journal-a"});
-  cursor.OnEvent(MakeEvent(51));
-  EXPECT_FALSE(cursor.OnProgress(MakeProgress(2, "journal-b")));
-  EXPECT_TRUE(cursor.OnEvent(MakeEvent(3)));
-  const auto request = NextRequest(cursor);
-  EXPECT_EQ(request.after_sequence(), 3U);
-  EXPECT_EQ(request.journal_id(), "journal-b");
-}
-
-TEST(WatchCursor, OutOfRangeContinuesWithTheOldestAndForgetsTheOldJournal) {
-  WatchCursor cursor(FromSequence{50, "journal-a"});
-  EXPECT_TRUE(cursor.OnOutOfRange());
-  EXPECT_TRUE(NextRequest(cursor).from_oldest());
-  EXPECT_EQ(NextRequest(cursor).journal_id(), "");
-  EXPECT_TRUE(cursor.OnProgress(MakeProgress(0, "journal-b")));
-  EXPECT_TRUE(cursor.OnEvent(MakeEvent(1)));
-  EXPECT_EQ(NextRequest(cursor).journal_id(), "journal-b");
-}
-
-TEST(WatchCursor, OutOfRangeIsReportedOnce) {
-  WatchCursor cursor(FromTime{absl::FromUnixSeconds(5)});
-  EXPECT_TRUE(cursor.OnOutOfRange());
-  EXPECT_FALSE(cursor.OnOutOfRange());
-  cursor.OnProgress(MakeProgress(7));
-  EXPECT_TRUE(cursor.OnOutOfRange());
 }
 
 v1::Event NotDurable(uint64_t sequence) {

@@ -1,4 +1,3 @@
-#include "client/connect/tls.h"
 
 #include <sys/stat.h>
 

@@ -1,5 +1,3 @@
-#include "client/consume/cursor_file.h"
-
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -7,6 +5,7 @@
 #include <fstream>
 #include <string>
 
+#include "client/consume/delivery.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
@@ -102,16 +101,20 @@ TEST_F(CursorFileTest, SaysWhatIsWrongWithTheContent) {
     return Complaint();
   };
   EXPECT_THAT(complaint_of(""), HasSubstr("it is empty"));
-  EXPECT_THAT(complaint_of("root:x:0:0"), HasSubstr("is not a JSON object"));
-  EXPECT_THAT(complaint_of("{}"), HasSubstr("has no member \"vmevents_cursor\""));
+  EXPECT_THAT(complaint_of("root:x:0:0"), HasSubstr("is no cursor of vmevents"));
+  EXPECT_THAT(complaint_of("{}"), HasSubstr("'vmevents_cursor' not found"));
   EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 2})"), HasSubstr("later version"));
-  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1})"), HasSubstr("\"positions\""));
-  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions": [1]})"), HasSubstr("object"));
+  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1})"), HasSubstr("'positions' not found"));
+  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions": [1]})"),
+              HasSubstr("is no cursor of vmevents"));
   EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions": [{"server": "a"}]})"),
               HasSubstr("journal_id"));
   EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions":
                   [{"server": "a", "journal_id": "j", "sequence": 7}]})"),
-              HasSubstr("not a number in quotes"));
+              HasSubstr("must be string"));
+  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions":
+                  [{"server": "a", "journal_id": "j", "sequence": "x"}]})"),
+              HasSubstr("has a wrong position: {"));
   EXPECT_THAT(complaint_of("x"), HasSubstr("remove it, or name another file"));
 }
 

@@ -1,5 +1,3 @@
-#include "client/fleet/fleet_lists.h"
-
 #include <map>
 #include <string>
 #include <type_traits>
@@ -7,7 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/commands/why.h"
+#include "client/commands/commands.h"
+#include "client/fleet/fleet.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -1,16 +1,24 @@
 #include "client/fleet/fleet_message.h"
 
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/fake_nats.h"
+#include "tests/support/proto_text.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
 namespace {
 
+using testing::ElementsAre;
+using testing::UnorderedElementsAre;
+
 TEST(ParseOrigin, TakesWhatVmeventdWrites) {
   EXPECT_EQ(*ParseOrigin("/vmevents/prod/n1=2Eexample/j"),
             (MessageNode{"n1.example", "prod", "j"}));
-  // A name that was cut stays recognisable.
-  EXPECT_EQ(ParseOrigin("/vmevents/prod/nn=h0123456789ABCDEF/j")->name, "nn=h0123456789ABCDEF");
   for (const char* source : {"", "/", "/vmevents/prod/n1", "/vmevents/prod/n1/", "/other/prod/n1/j",
                              "vmevents/prod/n1/j/", "/vmevents/prod/n1/j/x"}) {
     EXPECT_FALSE(ParseOrigin(source).ok()) << source;
@@ -18,8 +26,9 @@ TEST(ParseOrigin, TakesWhatVmeventdWrites) {
 }
 
 TEST(ParseOrigin, RefusesANameThatIsNoText) {
-  for (const char* source : {"/vmevents/prod/n=FF/j", "/vmevents/=C3/n1/j", "/vmevents/p/n=1Bc/j",
-                             "/vmevents/p/n\xff/j", "/vmevents/p/n1/j\x1b[2J"}) {
+  for (const char* source :
+       {"/vmevents/prod/n=FF/j", "/vmevents/=C3/n1/j", "/vmevents/p/n=1Bc/j", "/vmevents/p/n\xff/j",
+        "/vmevents/p/n=h1/j", "/vmevents/p/n1/j\x1b[2J"}) {
     EXPECT_FALSE(ParseOrigin(source).ok()) << source;
   }
 }
@@ -50,6 +59,140 @@ TEST(ParsePayload, RefusesTimesThatCannotBeWritten) {
   event.Clear();
   event.mutable_shutdown()->add_evidence()->mutable_time()->set_seconds(-100'000'000'000);
   EXPECT_FALSE(ParsePayload(event.SerializeAsString(), &event).ok());
+}
+
+FleetFilter Filter(std::vector<std::string> nodes, const std::string& events = "") {
+  return {.events = FromText<v1::EventFilter>(events), .nodes = std::move(nodes)};
+}
+
+TEST(EventSubjects, AreAsNarrowAsTheFilterPermits) {
+  const auto subjects = [](const std::string& events) { return EventSubjects(Filter({}, events)); };
+  EXPECT_THAT(EventSubjects({}), ElementsAre("vmevents.v1.*.*.*.>"));
+  EXPECT_THAT(EventSubjects(Filter({"node7.example"})),
+              ElementsAre("vmevents.v1.*.node7=2Eexample.*.>"));
+  EXPECT_THAT(EventSubjects(Filter({"prod/n1", "prod/n2"})),
+              ElementsAre("vmevents.v1.prod.n1.*.>", "vmevents.v1.prod.n2.*.>"));
+  EXPECT_THAT(subjects("types: EVENT_TYPE_STOPPED classes: SHUTDOWN_CLASS_CRASH"),
+              UnorderedElementsAre("vmevents.v1.*.*.*.stopped.crash", "vmevents.v1.*.*.=.gap"));
+  EXPECT_THAT(subjects("classes: SHUTDOWN_CLASS_CRASH"),
+              UnorderedElementsAre("vmevents.v1.*.*.*.*.crash", "vmevents.v1.*.*.=.gap"));
+  EXPECT_THAT(subjects("types: [EVENT_TYPE_MONITOR_LOST, EVENT_TYPE_STOPPED]"),
+              UnorderedElementsAre("vmevents.v1.*.*.*.monitor-lost", "vmevents.v1.*.*.*.stopped.*",
+                                   "vmevents.v1.*.*.=.gap"));
+  EXPECT_THAT(subjects("vm_names: 'web1'"),
+              UnorderedElementsAre("vmevents.v1.*.*.web1.>", "vmevents.v1.*.*.=.gap"));
+  EXPECT_THAT(subjects("types: EVENT_TYPE_GAP"), ElementsAre("vmevents.v1.*.*.*.gap"));
+  EXPECT_THAT(subjects("types: EVENT_TYPE_MONITOR_LOST classes: SHUTDOWN_CLASS_CRASH"),
+              ElementsAre("vmevents.v1.*.*.=.gap"));
+}
+
+TEST(EventSubjects, GlobsAreLeftToTheMatcher) {
+  // Of the last: the server refuses subjects that overlap, *.n1 and prod.n1.
+  for (const FleetFilter& filter : {Filter({"n*"}, "vm_names: ['web?', 'db']"),
+                                    Filter({"prod/n*", "n1"}), Filter({"prod/n1", "n1"})}) {
+    EXPECT_THAT(EventSubjects(filter), ElementsAre("vmevents.v1.*.*.*.>"));
+  }
+}
+
+TEST(EventSubjects, ManyBecomeOne) {
+  FleetFilter filter;
+  for (int i = 0; i < 100; ++i) filter.events.add_vm_names(absl::StrCat("vm", i));
+  EXPECT_THAT(EventSubjects(filter), ElementsAre("vmevents.v1.>"));
+}
+
+TEST(VmSubjects, AreKeysOfTheBucket) {
+  EXPECT_THAT(VmSubjects(Filter({}, "vm_names: 'web.1'")),
+              ElementsAre("$KV.VMEVENTS_VMS.*.*.web=2E1"));
+  EXPECT_THAT(NodeSubjectsOf(Filter({"n1"})), ElementsAre("$KV.VMEVENTS_NODES.*.n1"));
+}
+
+v1::Event Event(v1::EventType type, const std::string& vm) {
+  v1::Event event;
+  event.set_type(type);
+  event.mutable_observe_time()->set_seconds(100);
+  if (!vm.empty()) event.mutable_vm()->set_name(vm);
+  return event;
+}
+
+TEST(FleetMatcher, MatchesAsTheDaemonDoes) {
+  const MessageNode origin{"n1.example", "prod", "j"};
+  const auto stopped = FromText<v1::Event>(R"(
+      type: EVENT_TYPE_STOPPED observe_time { seconds: 100 }
+      vm { name: 'web1' source: 'libvirt:qemu:///system' run_id: 'r1'
+           uuid: '550e8400-e29b-41d4-a716-446655440000' labels { key: 'app' value: 'web' } }
+      shutdown { shutdown_class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_GUEST_PANIC })");
+  const auto matches = [&](const FleetFilter& filter) {
+    return FleetMatcher(filter).Matches(origin, stopped);
+  };
+  EXPECT_TRUE(matches({}));
+  for (const char* events :
+       {"vm_names: ['db*', 'web?'] types: EVENT_TYPE_STOPPED", "classes: SHUTDOWN_CLASS_CRASH",
+        "uuids: '550E8400-e29b-41d4-a716-446655440000' run_ids: 'r1' labels: 'app=web' "
+        "causes: SHUTDOWN_CAUSE_GUEST_PANIC"}) {
+    EXPECT_TRUE(matches(Filter({}, events))) << events;
+  }
+  for (const char* events :
+       {"vm_names: 'db*'", "types: EVENT_TYPE_STARTED", "classes: SHUTDOWN_CLASS_USER",
+        "sources: 'qmp:*'", "uuids: '00000000-e29b-41d4-a716-446655440000'", "labels: 'tier=db'",
+        "run_ids: 'r2'", "causes: SHUTDOWN_CAUSE_HOST_KILL"}) {
+    EXPECT_FALSE(matches(Filter({}, events))) << events;
+  }
+  EXPECT_TRUE(matches(Filter({"n1.*"})));
+  EXPECT_TRUE(matches(Filter({"prod/n1.*"})));
+  EXPECT_FALSE(matches(Filter({"test/n1.*"})));
+  EXPECT_TRUE(matches({.since = absl::FromUnixSeconds(100)}));
+  EXPECT_FALSE(matches({.since = absl::FromUnixSeconds(101)}));
+  EXPECT_FALSE(matches({.until = absl::FromUnixSeconds(100)}));
+}
+
+TEST(FleetMatcher, AnEntryThatEqualsANameMatchesIt) {
+  for (const std::string name : {"[prod] db", "a,b", "web*", "x?", "[", "!a"}) {
+    FleetFilter filter;
+    filter.events.add_vm_names(name);
+    EXPECT_TRUE(
+        FleetMatcher(filter).Matches({"[n1]", "prod", "j"}, Event(v1::EVENT_TYPE_PAUSED, name)))
+        << name;
+  }
+  EXPECT_TRUE(FleetMatcher(Filter({"[n1]"})).MatchesNode("prod", "[n1]"));
+  EXPECT_TRUE(FleetMatcher(Filter({"prod/[n1]"})).MatchesNode("prod", "[n1]"));
+}
+
+TEST(FleetMatcher, AGapOfANodePassesButForItsNode) {
+  const MessageNode origin{"n1", "prod", "j"};
+  const v1::Event gap = Event(v1::EVENT_TYPE_GAP, "");
+  const FleetFilter crashes = Filter({}, "vm_names: 'web1' classes: SHUTDOWN_CLASS_CRASH");
+  EXPECT_TRUE(FleetMatcher(crashes).Matches(origin, gap));
+  EXPECT_FALSE(FleetMatcher(Filter({"n2"})).Matches(origin, gap));
+}
+
+// Every event that the matcher lets through has one of the subjects.
+TEST(EventSubjects, CoverWhatMatches) {
+  const std::vector<FleetFilter> filters = {
+      Filter({"n1"}, "types: EVENT_TYPE_STOPPED"),
+      Filter({}, "vm_names: 'web1' classes: SHUTDOWN_CLASS_CRASH"),
+      Filter({"prod/n*"}, "vm_names: ['a b', 'web1'] types: [EVENT_TYPE_GAP, EVENT_TYPE_PAUSED]")};
+  FakeNats nats;
+  v1::Event stopped = Event(v1::EVENT_TYPE_STOPPED, "web1");
+  stopped.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  nats.AddEvent("n1", stopped, "stopped.crash");
+  nats.AddEvent("n1", Event(v1::EVENT_TYPE_PAUSED, "a b"), "paused");
+  nats.AddEvent("n2", Event(v1::EVENT_TYPE_GAP, ""), "gap");
+  nats.AddEvent("n1", Event(v1::EVENT_TYPE_GAP, "web1"), "gap");
+  for (const FleetFilter& filter : filters) {
+    const std::vector<std::string> subjects = EventSubjects(filter);
+    for (const auto& [sequence, message] : nats.events().messages) {
+      v1::Event event;
+      ASSERT_TRUE(event.ParseFromString(message.data));
+      const auto origin = ParseOrigin(message.headers.at("ce-source"));
+      if (!FleetMatcher(filter).Matches(*origin, event)) continue;
+      EXPECT_EQ(std::count_if(subjects.begin(), subjects.end(),
+                              [&message = message](const std::string& subject) {
+                                return SubjectMatches(subject, message.subject);
+                              }),
+                1)
+          << message.subject;
+    }
+  }
 }
 
 }  // namespace

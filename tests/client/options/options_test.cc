@@ -242,7 +242,9 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"top -n 1", "did you mean --once?"},
       {"-u web1", "\"-u\" is not known here; the commands are"},
       {"health journal --all", "use one of them"},
-      {"mail7", "\"mail7\" is not known here; the commands are watch, push,"},
+      {"mail7", "\"mail7\" is not known here; did you mean why mail7?"},
+      {"web1", "did you mean why web1?"},
+      {"mail", "\"mail\" is not known here; the commands are watch, push,"},
       {"vms --json=x", "\"--json=x\" is not known here"},
       {"vms --selector app=web", "did you mean --label?"},
       {"vms --show-labels|events -x", "did you mean -o wide?"},
@@ -663,7 +665,8 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
 
   ExpectComplaints({{"intent", "intent declare, intent list and intent withdraw"},
                     {"intent declare", "NAME"},
-                    {"intent declare web1 --reason r", "--actor"}});
+                    {"intent declare web1 --reason r", "--actor"},
+                    {"intent declare web1 --actor a", "(see vmevents intent declare --help)"}});
   OptionContext context = TestContext();
   context.user = "alice";
   const CommandLine own = Parsed({"intent", "declare", "web1", "--reason", "r"}, context);

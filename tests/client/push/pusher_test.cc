@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "base/system.h"
-#include "client/consume/cursor_file.h"
 #include "client/consume/delivery.h"
 #include "client/output/output.h"
 #include "client/output/time_text.h"
@@ -194,6 +193,20 @@ TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {
   EXPECT_THAT(state_.ended, HasSubstr("410"));
 }
 
+// As of a push into a fleet's stream, which has nothing to deliver when the servers are back.
+TEST(PushLogTest, WhatCanBeReachedAgainIsNoLongerFailing) {
+  PushState state;
+  std::vector<std::string> notes;
+  PushLog log(
+      {.target = "nats://x:4222"}, [&state](const PushState& now) { state = now; },
+      [&notes](const std::string& note) { notes.push_back(note); }, [] { return kPushedAt; });
+  log.Waits("no server is there", {});
+  EXPECT_EQ(state.failing_since, kPushedAt);
+  for (int i = 0; i < 2; ++i) log.Recovered();
+  EXPECT_EQ(state.failing_since, absl::InfinitePast());
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("(trying again)"), "nats://x:4222 takes events again"));
+}
+
 TEST(PushStateTest, IsReadAsItWasWritten) {
   const PushState state = {.target = "https://x",
                            .delivered = 12,
@@ -224,7 +237,7 @@ TEST(PushStateTest, AStatusIsSafeForATerminal) {
   EXPECT_THAT(text, HasSubstr("(5m ago) waits\n"));
 }
 
-// Notes the batches, as sequences; a position alone is noted as negative.
+// Records the batches, as sequences, and the positions.
 class Batches : public WatchSink {
  public:
   bool OnOpen() override { return true; }
@@ -234,6 +247,7 @@ class Batches : public WatchSink {
     batches.emplace_back();
     for (const NodeEvent& one : events) {
       batches.back().push_back(static_cast<int>(one.event.sequence()));
+      positions[one.resume_after.server] = one.resume_after.position.sequence;
     }
     return true;
   }
@@ -242,7 +256,6 @@ class Batches : public WatchSink {
     positions[position.server] = position.position.sequence;
     return true;
   }
-  bool one_by_one() const override { return false; }
 
   std::vector<std::vector<int>> batches;
   std::map<size_t, uint64_t> positions;

@@ -62,7 +62,7 @@ TEST(Contexts, NameTheFileAndTheFault) {
               HasSubstr("/home/a/config.toml: \"server-list\" of the context \"a\" is not known; "
                         "the keys are servers, tls-ca"));
   EXPECT_THAT(FileComplaint("[servers.a]\nservers = \"x\"\n"),
-              HasSubstr("[servers] is not known; use [contexts.NAME]"));
+              HasSubstr("\"servers\" is not known here; use current"));
   EXPECT_THAT(FileComplaint("default = \"x\"\n"), HasSubstr("use current = \"NAME\""));
   EXPECT_THAT(FileComplaint("[contexts.a]\ntls-ca = \"x\"\n"), HasSubstr("\"a\" has no servers"));
   EXPECT_THAT(FileComplaint("[contexts.a]\nservers = \"x\"\ntls-ca = [\"a\", \"b\"]\n"),

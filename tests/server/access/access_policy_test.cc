@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "server/access/certificate_names.h"
 
 namespace vmeventd {
 namespace {

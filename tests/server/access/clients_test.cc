@@ -73,11 +73,7 @@ class ClientsTest : public ::testing::Test {
 
   RefusalCounters refusals_;
   std::vector<std::string> cut_;
-  Clients clients_{{.streams = 4,
-                    .streams_of_peer = 2,
-                    .other_calls = 2,
-                    .other_calls_of_peer = 1,
-                    .refused_calls_of_peer = 3},
+  Clients clients_{{.streams = 4, .streams_of_peer = 2, .other_calls = 2, .other_calls_of_peer = 1},
                    &refusals_};
 };
 
@@ -150,78 +146,22 @@ TEST_F(ClientsTest, EachListenerHasItsOwnShare) {
   EXPECT_EQ(clients_.open_calls(), 4);
 }
 
-TEST(Clients, TwoPeersDoNotLockOutTheOthers) {
-  RefusalCounters refusals;
-  Clients clients({.streams = 16, .streams_of_peer = 8, .few_calls = 2}, &refusals);
-  for (const char* name : {"a", "b", "c"}) clients.Add(name, {.peer = name}, nullptr);
-  std::vector<Clients::Call> open;
-  for (const char* name : {"a", "b"}) {
-    for (int i = 0; i < 8; ++i) open.push_back(*clients.Begin(name, CallKind::kStream));
-  }
-  open.push_back(*clients.Begin("c", CallKind::kStream));
-  open.push_back(*clients.Begin("c", CallKind::kStream));
-  EXPECT_FALSE(clients.Begin("c", CallKind::kStream).ok());
-}
-
-TEST(Clients, RootAndTheDaemonsUserHaveAReserve) {
-  EXPECT_TRUE(HasReserve("user 0"));
-  EXPECT_TRUE(HasReserve(absl::StrCat("user ", geteuid())));
-  EXPECT_FALSE(HasReserve("user 4000000000"));
-  EXPECT_FALSE(HasReserve("127.0.0.1"));
-  RefusalCounters refusals;
-  Clients clients({.other_calls = 16,
-                   .other_calls_of_peer = 8,
-                   .held_bytes = 20'000,
-                   .held_bytes_of_peer = 10'000},
-                  &refusals);
-  // Others take what they get.
-  std::vector<Clients::Call> open;
-  for (int user = 1; user <= 40; ++user) {
-    const std::string name = absl::StrCat("other ", user);
-    clients.Add(name, {.peer = name}, nullptr);
-    for (int i = 0; i < 9; ++i) {
-      absl::StatusOr<Clients::Call> call = clients.Begin(name, CallKind::kOther);
-      if (!call.ok()) continue;
-      open.push_back(*std::move(call));
-      open.back().Hold(5'000).IgnoreError();
-    }
-  }
-  EXPECT_FALSE(clients.Begin("other 40", CallKind::kOther).ok());
-  clients.Add("root", {.peer = "user 0"}, nullptr);
-  absl::StatusOr<Clients::Call> call = clients.Begin("root", CallKind::kOther);
-  ASSERT_TRUE(call.ok()) << call.status();
-  EXPECT_TRUE(call->Hold(1 << 20).ok());
-}
-
-TEST(Clients, ASmallAnswerIsSentWhereOthersLeaveTheirsUnread) {
-  RefusalCounters refusals;
-  Clients clients({.held_bytes = 10'000, .held_bytes_of_peer = 10'000}, &refusals);
-  for (const char* name : {"a", "b"}) clients.Add(name, {.peer = name}, nullptr);
-  Clients::Call unread = *clients.Begin("a", CallKind::kOther);
-  EXPECT_TRUE(unread.Hold(10'000).ok());
-  Clients::Call small = *clients.Begin("b", CallKind::kOther);
-  EXPECT_TRUE(small.Hold(4'096).ok());
-  Clients::Call next = *clients.Begin("b", CallKind::kOther);
-  EXPECT_FALSE(next.Hold(1).ok()) << "one of a peer";
-}
-
-TEST_F(ClientsTest, RefusedCallsOfAPeerAreBoundedUntilTheyAreDone) {
+TEST_F(ClientsTest, AConnectionIsCutOverTwiceItsPeersLimitOfCallsThatAreNotDone) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");
-  std::vector<Clients::Call> refused;
-  for (int i = 0; i < 3; ++i) refused.push_back(*clients_.BeginRefused("a"));
+  std::vector<Clients::Call> open;
+  open.push_back(*clients_.Begin("a", CallKind::kOther));
+  open.push_back(*clients_.BeginRefused("a"));
+  EXPECT_TRUE(cut_.empty());
   for (int i = 0; i < 10; ++i) clients_.BeginRefused("a").reset();
   EXPECT_EQ(cut_, std::vector<std::string>{"a"}) << "once";
   EXPECT_EQ(refusals_.value(Refusal::kUnread), 1);
-  refused.push_back(*clients_.BeginRefused("b"));
+  open.push_back(*clients_.BeginRefused("b"));
   EXPECT_EQ(cut_, (std::vector<std::string>{"a", "b"})) << "of the same peer";
-  refused.push_back(*clients_.BeginRefused("c"));
+  open.push_back(*clients_.BeginRefused("c"));
   EXPECT_EQ(cut_.size(), 2);
-  refused.clear();
-  Add("d", "user 1");
-  for (int i = 0; i < 3; ++i) refused.push_back(*clients_.BeginRefused("d"));
-  EXPECT_EQ(cut_.size(), 2);
+  open.clear();
   EXPECT_EQ(clients_.open_calls(), 0);
   EXPECT_FALSE(clients_.BeginRefused("gone").has_value());
 }

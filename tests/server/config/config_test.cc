@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "server/config/flags.h"
 #include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"

@@ -7,8 +7,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "server/host/directories.h"
-#include "server/host/node_id.h"
+#include "server/host/files.h"
 #include "server/host/privileges.h"
 #include "server/transport/listen_socket.h"
 #include "tests/support/status_matchers.h"

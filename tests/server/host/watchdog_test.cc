@@ -1,4 +1,4 @@
-#include "server/host/watchdog.h"
+#include "server/host/service.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "server/logging/log_sink.h"
+#include "server/logging/logging.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -18,7 +18,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/system.h"
-#include "server/logging/logging.h"
 #include "spdlog/logger.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"

@@ -17,7 +17,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 class SmallLogQueriesTest : public QueriesTest {
  protected:
@@ -30,32 +29,12 @@ std::vector<uint64_t> Sequences(const v1::ListEventsResponse& response) {
   return out;
 }
 
-TEST_F(QueriesTest, ListsEventsInBothOrders) {
-  pumped_.Push({Update("a", EventType::kStarted), Update("a", EventType::kReset)});
-  pumped_.PushEach("a", 1);
-  EXPECT_THAT(Sequences(Events("")), ElementsAre(1, 2, 3));
-  EXPECT_THAT(Events("").next_page_token(), IsEmpty());
-  EXPECT_THAT(Sequences(Events("newest_first: true")), ElementsAre(3, 2, 1));
-}
-
-TEST_F(QueriesTest, AnEmptyLogHasAnEmptyPage) {
-  EXPECT_THAT(Sequences(Events("")), IsEmpty());
-  EXPECT_THAT(Sequences(Events("newest_first: true")), IsEmpty());
-}
-
 // Fields of a request: the times At(`seconds`).
 std::string StartTime(int64_t seconds) {
   return absl::StrCat("start_time { seconds: ", absl::ToUnixSeconds(At(seconds)), " }");
 }
 std::string EndTime(int64_t seconds) {
   return absl::StrCat("end_time { seconds: ", absl::ToUnixSeconds(At(seconds)), " }");
-}
-
-TEST_F(QueriesTest, ListsATimeRangeWithoutItsEnd) {
-  for (int i = 1; i <= 5; ++i) pumped_.Push({Update("a", EventType::kReset, At(i))});
-  const std::string range = StartTime(2) + EndTime(4);
-  EXPECT_THAT(Sequences(Events(range)), ElementsAre(2, 3));
-  EXPECT_THAT(Sequences(Events(range + "newest_first: true")), ElementsAre(3, 2));
 }
 
 TEST_F(QueriesTest, PagesStayInPlaceWhileEventsAreAppended) {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "grpc/health/v1/health.grpc.pb.h"
-#include "server/rpc/health_service.h"
+#include "server/rpc/standard_services.h"
 #include "tests/support/test_server.h"
 
 namespace vmeventd {

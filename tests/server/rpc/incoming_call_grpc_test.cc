@@ -104,27 +104,6 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
   })) << "one that ended makes room";
 }
 
-TEST(IncomingCall, AConnectionThatResetsTooManyIsClosed) {
-  TestServer server(GrpcServerOptions{.relay = {.frames = {.resets = {1, 10}, .always = 0}}});
-  const auto channel = server.NewChannel();
-  OpenCall stays(channel, kWatchEvents);
-  OpenCall of_another(server.NewChannel(), kWatchEvents);
-  ASSERT_TRUE(stays.Write(""));
-  ASSERT_TRUE(stays.Read());
-  ASSERT_TRUE(of_another.Write(""));
-  ASSERT_TRUE(of_another.Read());
-  EXPECT_TRUE(Eventually([&] {
-    OpenCall reset(channel, kWatchEvents);
-    reset.Write("");
-    reset.Read();
-    return server.refusals().value(Refusal::kResets) > 0;
-  }));
-  EXPECT_FALSE(stays.Read());
-  EXPECT_EQ(stays.Finish().error_code(), grpc::UNAVAILABLE);
-  server.PushEach("a", 1);
-  EXPECT_TRUE(of_another.Read()) << "the others continue";
-}
-
 // Every call that is open when the server stops, or arrives during the stop, ends with UNAVAILABLE.
 TEST(Shutdown, EveryCallEndsWithUnavailable) {
   for (int round = 0; round < 3; ++round) {

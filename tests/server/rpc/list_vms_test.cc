@@ -16,19 +16,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-TEST_F(QueriesTest, ListsVmsByNameWithTheirSequence) {
-  pumped_.Push({Update("c", EventType::kStarted), Update("a", EventType::kStarted),
-                Update("b", EventType::kStarted), Stopped("b", "run-b", ShutdownClass::kUser)});
-  EXPECT_THAT(Names(Vms("")), ElementsAre("a/run-a", "c/run-c"));
-  EXPECT_EQ(Vms("").sequence(), 4);
-  EXPECT_EQ(Vms("").journal_id(), kJournal);
-  EXPECT_THAT(Names(Vms("include_stopped: true")), ElementsAre("a/run-a", "b/run-b", "c/run-c"));
-  EXPECT_THAT(Names(Vms("include_stopped: true states: VM_STATE_RUNNING")),
-              ElementsAre("a/run-a", "c/run-c"));
-  EXPECT_THAT(Names(Vms("states: VM_STATE_STOPPED")), ElementsAre("b/run-b"));
-  EXPECT_THAT(Names(Vms("vm_names: '[ab]'")), ElementsAre("a/run-a"));
-}
-
 TEST_F(QueriesTest, EndsAPageOfVmsBeforeItIsTooLong) {
   std::vector<VmUpdate> updates;
   std::vector<std::string> expected;
@@ -51,22 +38,6 @@ TEST_F(QueriesTest, EndsAPageOfVmsBeforeItIsTooLong) {
   } while (!request.page_token().empty());
   EXPECT_EQ(pages, 3);
   EXPECT_EQ(names, expected);
-}
-
-TEST_F(QueriesTest, ListsVmsOfASource) {
-  pumped_.Push({UpdateFrom("libvirt:qemu:///system", "a", EventType::kStarted),
-                Update("b", EventType::kStarted), Update("c", EventType::kStarted),
-                UpdateFrom("libvirt:qemu:///system", "d", EventType::kStarted)});
-  EXPECT_THAT(Names(Vms("sources: 'libvirt:*'")), ElementsAre("a/run-a", "d/run-d"));
-  EXPECT_THAT(Names(Vms("sources: 'libvirt:*' vm_names: '[bd]'")), ElementsAre("d/run-d"));
-  v1::ListVmsRequest request = FromText<v1::ListVmsRequest>("sources: 'libvirt:*' page_size: 1");
-  const v1::ListVmsResponse first = Vms(request);
-  EXPECT_THAT(Names(first), ElementsAre("a/run-a"));
-  request.set_page_token(first.next_page_token());
-  EXPECT_THAT(Names(Vms(request)), ElementsAre("d/run-d"));
-  request.set_sources(0, "qmp:*");
-  EXPECT_TRUE(absl::IsInvalidArgument(queries_.ListVms(request).status()))
-      << "the token is of another question";
 }
 
 constexpr char kVmUuid[] = "550e8400-e29b-41d4-a716-446655440000";
@@ -124,28 +95,6 @@ TEST_F(QueriesTest, AnEntryThatEqualsANameMatchesIt) {
     events.mutable_filter()->add_vm_names(name);
     EXPECT_EQ(Events(events).events_size(), 1) << name;
   }
-}
-
-TEST_F(QueriesTest, GetsAVmByItsName) {
-  pumped_.Push({Update("a", EventType::kStarted)});
-  EXPECT_EQ(Vm("a").ref().run_id(), "run-a");
-  EXPECT_EQ(Vm("a", "run-a").state(), v1::VM_STATE_RUNNING);
-  EXPECT_TRUE(absl::IsNotFound(Get("x").status()));
-  EXPECT_TRUE(absl::IsNotFound(Get("a*").status())) << "a name, not a pattern";
-  EXPECT_THAT(Get("a", "run-x"), Says("run_id"));
-}
-
-TEST_F(QueriesTest, AnAmbiguousNameListsTheRuns) {
-  VmUpdate second = Update("a", EventType::kStarted);
-  second.status->ref.run_id = "run-2";
-  pumped_.Push({Update("a", EventType::kStarted), second});
-  EXPECT_THAT(Get("a"), FailsAs(absl::IsFailedPrecondition, "run-2, run-a"));
-  EXPECT_EQ(Vm("a", "run-2").ref().run_id(), "run-2");
-  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser)});
-  EXPECT_EQ(Vm("a").ref().run_id(), "run-2");
-  pumped_.Push({Stopped("a", "run-2", ShutdownClass::kCrash)});
-  EXPECT_EQ(Vm("a").ref().run_id(), "run-2") << "the one that stopped last";
-  EXPECT_EQ(Vm("a").shutdown().evidence_size(), 1);
 }
 
 TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {

@@ -8,7 +8,7 @@
 
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
-#include "server/rpc/reflection.h"
+#include "server/rpc/standard_services.h"
 #include "tests/support/open_call.h"
 #include "tests/support/test_server.h"
 
@@ -18,7 +18,6 @@ namespace {
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr const char* kMethods[] = {
@@ -48,25 +47,6 @@ TEST(Reflection, ListsEveryService) {
                                       "grpc.reflection.v1alpha.ServerReflection"));
 }
 
-TEST(Reflection, DescribesEveryServiceThatItLists) {
-  for (const std::string& service : Services()) {
-    const ServerReflectionResponse response = AskSymbol(service);
-    // As a client does: the files that are imported come after those that import them.
-    google::protobuf::DescriptorPool pool;
-    const auto& files = response.file_descriptor_response().file_descriptor_proto();
-    for (auto file = files.rbegin(); file != files.rend(); ++file) {
-      google::protobuf::FileDescriptorProto parsed;
-      ASSERT_TRUE(parsed.ParseFromString(*file));
-      ASSERT_NE(pool.BuildFile(parsed), nullptr) << parsed.name();
-    }
-    const google::protobuf::ServiceDescriptor* const found = pool.FindServiceByName(service);
-    ASSERT_NE(found, nullptr) << service;
-    EXPECT_GT(found->method_count(), 0);
-    EXPECT_THAT(found->method(0)->input_type()->full_name(),
-                HasSubstr(service.substr(0, service.rfind('.'))));
-  }
-}
-
 TEST(Reflection, AnswersEveryKindOfRequest) {
   const Reflection reflection;
   ServerReflectionRequest request;
@@ -94,20 +74,6 @@ TEST(Reflection, DescribesNothingElseOfTheDaemon) {
   // The daemon contains these too, but serves no method that uses them.
   EXPECT_EQ(AskSymbol("google.protobuf.FileDescriptorProto").error_response().error_code(),
             grpc::NOT_FOUND);
-}
-
-TEST(Reflection, AnswersSeveralRequestsOnOneCallOfEitherVersion) {
-  TestServer server;
-  for (const char* method : kMethods) {
-    OpenCall call(server.NewChannel(), method);
-    for (int i = 0; i < 3; ++i) {
-      ASSERT_TRUE(call.Write(std::string("\x3a\x00", 2)));
-      ASSERT_TRUE(call.Read());
-    }
-    ASSERT_TRUE(call.WritesDone());
-    EXPECT_FALSE(call.Read());
-    EXPECT_TRUE(call.Finish().ok());
-  }
 }
 
 TEST(Reflection, RefusesALargeRequest) {

@@ -242,23 +242,6 @@ grpc::ByteBuffer Bytes(const std::string& bytes) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
-TEST(ParseMessage, NamesFieldValueAndRuleOfATextThatIsNotUtf8) {
-  v1::GetVmRequest get;
-  ExpectRefused(ParseMessage(Bytes("\x0a\x03"
-                                   "a\xff"
-                                   "b"),
-                             &get),
-                {"a name", "name", "\"a\\xff", "UTF-8"});
-  v1::WatchEventsRequest watch;
-  const std::string names =
-      "\x0a\x01"
-      "a\x0a\x01\xc3";
-  ExpectRefused(ParseMessage(Bytes(absl::StrCat(
-                                 "\x0a", std::string(1, static_cast<char>(names.size())), names)),
-                             &watch),
-                {"a pattern", "filter.vm_names[1]", "\\xc3", "UTF-8"});
-}
-
 TEST(ParseMessage, ReportsMalformedMessages) {
   v1::GetVmRequest get;
   for (const char* bytes : {"\x0a\x05\xff", "\x0a", "\xff\xff\xff"}) {

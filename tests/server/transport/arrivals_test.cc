@@ -16,9 +16,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "server/config/tls_material.h"
-#include "server/transport/frames.h"
-#include "server/transport/wire.h"
+#include "server/config/tls_files.h"
+#include "server/transport/client_frames.h"
+#include "server/transport/relay.h"
 #include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
@@ -166,35 +166,6 @@ TEST_F(ArrivalsTest, OfManyPeersWithOneEachTheOldestGoes) {
   EXPECT_FALSE(Closed(honest));
   flood.push_back(Connect("last"));
   EXPECT_TRUE(Closed(honest));
-}
-
-TEST_F(ArrivalsTest, WhoHasSpokenOutlivesWhoIsSilent) {
-  Open({.at_once = 4});
-  const UniqueFd shakes = Connect("in its handshake", 0, material_.context.get());
-  const SslPtr client = Client(shakes);
-  SSL_do_handshake(client.get());
-  Turn();  // has answered
-  const UniqueFd speaks = Connect("begins");
-  EXPECT_EQ(send(speaks.get(), kHttp2Preface.data(), 3, 0), 3);  // and was not looked at
-  std::vector<UniqueFd> flood;
-  for (int i = 0; i < 50; ++i) flood.push_back(Add(absl::StrCat("silent ", i)));
-  EXPECT_FALSE(Closed(speaks));
-  Shake(client);
-  ASSERT_EQ(arrived_.size(), 1);
-  EXPECT_EQ(arrived_[0].peer, "in its handshake");
-  EXPECT_TRUE(Closed(flood[47]));
-  EXPECT_FALSE(Closed(flood[49]));
-}
-
-TEST_F(ArrivalsTest, WhereAllHaveSpokenTheOldestGoes) {
-  Open({.at_once = 4});
-  std::vector<UniqueFd> peers;
-  for (int i = 0; i < 5; ++i) {
-    peers.push_back(Connect(absl::StrCat("peer ", i)));
-    EXPECT_EQ(send(peers.back().get(), kHttp2Preface.data(), 3, 0), 3);
-  }
-  EXPECT_TRUE(Closed(peers[0]));
-  EXPECT_FALSE(Closed(peers[1]));
 }
 
 // Else epoll_wait could hold the last reference to it, and would wait for what it holds.

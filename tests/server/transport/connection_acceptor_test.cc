@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "server/transport/frames.h"
+#include "server/transport/client_frames.h"
 #include "server/transport/listen_socket.h"
 #include "tests/support/loopback.h"
 #include "tests/support/temporary_directory.h"
@@ -232,22 +232,6 @@ TEST_F(ConnectionAcceptorTest, APrefaceMayComeInPieces) {
   EXPECT_TRUE(UntilClosed(browser));
 }
 
-TEST_F(ConnectionAcceptorTest, APeerWithFewConnectionsGetsOneWhereOthersHaveTakenAll) {
-  Open(8);
-  std::vector<UniqueFd> own;
-  for (int i = 0; i < 4; ++i) {
-    own.push_back(ConnectTcp("127.0.0.2"));
-    own.push_back(ConnectTcp("127.0.0.3"));
-    Accept();
-  }
-  const UniqueFd honest = ConnectTcp("127.0.0.4");
-  Accept();
-  EXPECT_FALSE(Closed(honest));
-  const UniqueFd next = ConnectTcp("127.0.0.5");
-  Accept();
-  EXPECT_TRUE(UntilClosed(next)) << "the eighth is taken";
-}
-
 TEST_F(ConnectionAcceptorTest, WaitsWhileOutOfDescriptors) {
   Open(10);
   const UniqueFd waiting = ConnectUnix();
@@ -352,7 +336,7 @@ TEST_F(ConnectionAcceptorTest, AClientThatStaysDoesNotDelayTheStop) {
 // So many connections with all seats, and so many that are not served yet, fit into the
 // descriptors.
 TEST(ListenerSeats, FitIntoTheirDescriptors) {
-  EXPECT_EQ(ConnectionAcceptor::DescriptorsFor(4000), 3 * (4000 + 500 + 16) + 500);
+  EXPECT_EQ(ConnectionAcceptor::DescriptorsFor(4000), 3 * 4000 + 500);
   for (const int wanted : {1, 10, 4000}) {
     const int all = ConnectionAcceptor::DescriptorsFor(wanted);
     EXPECT_EQ(ConnectionAcceptor::SeatsWithin(all, wanted).connections, wanted);

@@ -1,4 +1,4 @@
-#include "server/transport/tls_files.h"
+#include "server/config/tls_files.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

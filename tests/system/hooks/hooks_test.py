@@ -5,7 +5,6 @@ vmevents.
   hooks_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
 
-import signal
 import subprocess
 
 from hook_case import HOOKS, UUID, HookTest, world

@@ -57,7 +57,7 @@ class RestartCrashedTest(HookTest):
 
     def plan_and_kill(self):
         """Has a start planned, which the hook does not live to make."""
-        hook = self.start("--first-delay", "1000", "--longest-delay", "1000")
+        hook = self.start("--first-delay", "1000", "--max-delay", "1000")
         self.crash()
         world.wait_until("it is planned", lambda: json.loads(
             (self.world.path / "state.json").read_text())["pending"])
@@ -95,7 +95,7 @@ class RestartCrashedTest(HookTest):
                 world.wait_until("its stream has ended", lambda: self.world.info().streams == 1)
 
     def test_a_crash_loop_is_slowed_down_and_given_up(self):
-        self.start("--most", "3", "--gave-up", "page {vm}")
+        self.start("--max-starts", "3", "--gave-up", "page {vm}")
         for number, delay in ((1, "0.01"), (2, "0.02"), (3, "0.04")):
             self.crash()
             self.wait_log(f"101: start {number} of 3, in {delay} s")
@@ -108,7 +108,7 @@ class RestartCrashedTest(HookTest):
 
     def test_a_start_that_fails_counts(self):
         (self.world.path / "calls.fail").touch()
-        self.start("--most", "2", "--gave-up", "page {vm}")
+        self.start("--max-starts", "2", "--gave-up", "page {vm}")
         self.crash()
         self.wait_calls("qm start 101", "qm start 101", "page 101")
         self.assertIn("qm start 101: exit 1", self.log)
@@ -118,13 +118,13 @@ class RestartCrashedTest(HookTest):
         (self.world.path / "bin" / "qm").write_text(
             '#!/bin/sh\nexec 9>"$CALLS.lock"\nflock -n 9 || { echo locked >>"$CALLS"; exit 1; }\n'
             'echo "qm $*" >>"$CALLS"\nexec sleep 1000\n')
-        self.start("--start-timeout", "0.5", "--most", "2", "--gave-up", "page {vm}")
+        self.start("--start-timeout", "0.5", "--max-starts", "2", "--gave-up", "page {vm}")
         self.crash()
         self.wait_calls("qm start 101", "qm start 101", "page 101")
         self.wait_log("101: qm start 101: killed after 0.5 s")
 
     def test_a_master_that_is_not_known_is_a_start_that_fails(self):
-        self.start("--most", "1", "--gave-up", "page {vm}", "--ganeti-master", "/nowhere", manager="ganeti")
+        self.start("--max-starts", "1", "--gave-up", "page {vm}", "--ganeti-master", "/nowhere", manager="ganeti")
         self.crash()
         self.wait_calls("page 101")
         self.assertIn("'/nowhere'", self.log)
@@ -154,13 +154,13 @@ class RestartCrashedTest(HookTest):
 
     def test_a_start_that_was_planned_outlives_the_hook(self):
         self.plan_and_kill()
-        self.start("--longest-delay", "0.01")
+        self.start("--max-delay", "0.01")
         self.wait_calls("qm start 101")
 
     def test_a_start_waits_for_vmeventd(self):
         self.plan_and_kill()
         self.world.stop()
-        self.launch("--longest-delay", "0.01")
+        self.launch("--max-delay", "0.01")
         self.wait_log("101: vmeventd does not answer")
         self.world.start()
         self.wait_calls("qm start 101")

@@ -6,6 +6,7 @@ Says PASS or FAIL for each check; its exit code is 1 if any failed.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -509,6 +510,30 @@ def check_client(report, node, rootfs, image):
     check_stop(report, daemon)
 
 
+def check_kubevirt(report, node, rootfs, image):
+    """The container of the component kubevirt-hook beside the daemon's, with an API server that is away."""
+    path = ROOT / 'deploy/kubernetes/components/kubevirt-hook/daemonset.yaml'
+    (specification,) = yaml.safe_load(path.read_text())['spec']['template']['spec']['containers']
+    report.check([pathlib.Path(word).name for word in specification['command']] == image.get('Entrypoint'),
+                 "kubevirt: the DaemonSet's command is the entry point", image)
+    daemon = node.container('followed', {'/vms': node.directory('vms')}, ['--watch', '/vms:*.qmp'], user='0:0',
+                            host_pids=False)
+    wait_healthy(daemon)
+    state = node.directory('kubevirt.state')
+    sources = {'run': node.path / 'followed.run', 'state': state}
+    hook = Container('kubevirt', node.path, rootfs, image, [
+        *(word.replace('$(NODE_NAME)', 'node1') for word in specification['args']), '--api', 'http://127.0.0.1:1'],
+        {mount['mountPath'] + (':ro' if mount.get('readOnly') else ''): sources[mount['name']]
+         for mount in specification['volumeMounts']}, host_pids=False, user='0:0', state_dir=node.path / 'runc')
+    node.stack.callback(hook.remove)
+    hook.start()
+    wait_for('it follows the daemon and asks the API server', lambda: hook.process.poll() is not None or (
+        (state / 'cursor').exists() and hook.log().count('trying again') >= 3))
+    report.check(hook.process.poll() is None, 'kubevirt: follows the daemon through its socket', hook.log())
+    hook.signal('KILL')
+    check_stop(report, daemon)
+
+
 def check_no_libvirt(report, node):
     """The image without libvirt's client library."""
     container = node.container('no-libvirt', {}, ['--libvirt', 'qemu:///system'], host_pids=True)
@@ -519,7 +544,7 @@ def check_no_libvirt(report, node):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ('driver', 'storage', 'runroot', 'image', 'libvirt-image', 'client-image', 'base',
+    for name in ('driver', 'storage', 'runroot', 'image', 'libvirt-image', 'client-image', 'kubevirt-image', 'base',
                  'bin', 'guest', 'libvirt-cache', 'sboms'):
         parser.add_argument('--' + name, required=True)
     options = parser.parse_args()
@@ -550,16 +575,14 @@ def main():
         check_bill(report, rootfs, 'vmeventd-image', version, description['FromImageDigest'],
                    options.sboms)
         check_all(rootfs, (check_guests, check_strangers, check_daemonset, check_no_libvirt))
-        with storage.mounted(options.client_image) as client:
-            about = storage.inspect(options.client_image)
-            check_bill(report, client, 'vmevents-image', version, about['FromImageDigest'],
-                       options.sboms)
-
-            def check_beside(report, node):
-                """The client's image beside the daemon's."""
-                check_client(report, node, client, about['Docker']['config'])
-
-            check_all(rootfs, (check_beside,))
+        for other, name, check in ((options.client_image, 'vmevents-image', check_client),
+                                   (options.kubevirt_image, 'vmeventd-kubevirt-image', check_kubevirt)):
+            about = storage.inspect(other)
+            with storage.mounted(other) as beside:
+                check_bill(report, beside, name, version, about['FromImageDigest'], options.sboms)
+                scenario = functools.partial(check, rootfs=beside, image=about['Docker']['config'])
+                scenario.__doc__ = check.__doc__
+                check_all(rootfs, (scenario,))
     with storage.mounted(options.libvirt_image) as rootfs:
         check_all(rootfs, (check_libvirt,))
     print(f'\nimage: {report.failures} checks failed' if report.failures else '\nimage: all passed')

@@ -103,19 +103,6 @@ TEST_F(MonitorHandshakeTest, AMonitorThatAnsweredIsNotLate) {
   EXPECT_THAT(late_replies_, IsEmpty());
 }
 
-// By the test's own clock: a line may take no more than 10 s.
-TEST_F(MonitorHandshakeTest, ReadsLinesThatComeInPieces) {
-  FakeMonitor behavior{.split = true, .greeting = ""};
-  Connect(behavior);
-  const std::string greeting = FakeMonitor().greeting;
-  for (size_t i = 0; i < greeting.size(); i += 10) {
-    EXPECT_FALSE(connection_->greeted());
-    qemu_.Send(monitor_, greeting.substr(i, 10));
-    loop_->RunOnce(absl::Milliseconds(10));
-  }
-  EXPECT_TRUE(UntilReady());
-}
-
 TEST_F(MonitorHandshakeTest, AConnectionThatIsClosedIsNotLate) {
   Connect({.greet = false});
   connection_->Close();
@@ -240,7 +227,6 @@ class Monitor : public TestMonitor {
 
   // Is in the socket, or waits in the fake for room there, when it returns.
   void Send(const std::string& bytes) { qemu_.Send(monitor_, bytes); }
-  void Drain() { connection_->Drain(); }
 
   bool ready() const { return info_.has_value(); }
   size_t events() const { return events_.size(); }
@@ -286,14 +272,6 @@ TEST_F(MonitorTurnsTest, AFloodIsReadInPartsBetweenWhichOthersAreRead) {
       },
       [&] { return hostile->events() == 10 * kPart; }));
   EXPECT_EQ(honest->events(), 1);
-}
-
-TEST_F(MonitorTurnsTest, ADrainReadsAllThatIsThere) {
-  const auto monitor = Connect();
-  monitor->Send(Events(1000));
-  monitor->Drain();
-  EXPECT_EQ(monitor->events(), 1000);
-  EXPECT_EQ(monitor->closed(), "");
 }
 
 TEST_F(MonitorTurnsTest, WhoWouldHoldTooMuchOfUnfinishedLinesIsClosed) {

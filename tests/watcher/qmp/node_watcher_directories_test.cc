@@ -68,16 +68,6 @@ TEST_F(NodeWatcherDirectoriesTest, NobodyMissesADirectoryThatIsOptional) {
   EXPECT_TRUE(watcher_->has_open_source());
 }
 
-TEST_F(NodeWatcherDirectoriesTest, ADirectoryMayAppearLater) {
-  ASSERT_EQ(rmdir(Ctrl().c_str()), 0);
-  Start();
-  ASSERT_TRUE(UntilDirectory(false));
-  EXPECT_TRUE(watcher_->first_scan_done());
-  directory_.MakeDirectory("ctrl");
-  qemu_.AddMonitor(Socket("vm1"));
-  EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
-}
-
 TEST_F(NodeWatcherDirectoriesTest, AVmIsFollowedWhileItsDirectoryIsRemovedAndBack) {
   const int monitor = Follow(&qemu_);
   qemu_.Unlink(monitor);
@@ -125,19 +115,6 @@ TEST_F(NodeWatcherDirectoriesTest, AReplacedDirectoryMayHoldAnotherVmOfTheSameNa
   old_qemu.Exit();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
-}
-
-TEST_F(NodeWatcherDirectoriesTest, AParentMayBeRemovedAndComeBack) {
-  const std::string deep = directory_.MakeDirectory("a/b");
-  options_.watches = {{deep, "", ".kvmd"}};
-  Start();
-  ASSERT_TRUE(UntilDirectory(true));
-  ASSERT_EQ(rmdir(deep.c_str()), 0);
-  ASSERT_EQ(rmdir(directory_.Path("a").c_str()), 0);
-  ASSERT_TRUE(UntilDirectory(false));
-  directory_.MakeDirectory("a/b");
-  qemu_.AddMonitor(deep + "/vm1.kvmd");
-  EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
 }
 
 TEST_F(NodeWatcherDirectoriesTest, TwoDirectoriesMayHoldTheSameName) {

@@ -262,12 +262,5 @@ TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
   EXPECT_THAT(watcher_->unfollowed_sockets(), IsEmpty());
 }
 
-TEST_F(NodeWatcherFaultsTest, WakeEndsAWait) {
-  Start();
-  Turn();
-  watcher_->Wake();
-  watcher_->RunOnce(absl::InfiniteDuration());
-}
-
 }  // namespace
 }  // namespace vmeventd

@@ -13,8 +13,8 @@
 #include "tests/support/machine_probe.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/handed_run.h"
+#include "watcher/runs/process_watch.h"
+#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 namespace {
@@ -117,29 +117,6 @@ TEST_F(ConnectorHandoverTest, ACrashMeanwhileIsACrash) {
   ExpectEnd(ShutdownClass::kCrash);
   EXPECT_THAT(EvidenceText(),
               HasSubstr("process gone while vmeventd was restarted; exit signal 6"));
-}
-
-TEST_F(ConnectorHandoverTest, SeveralEndsMeanwhileHaveTheirStatuses) {
-  FakeQemu other;
-  Follow(&qemu_);
-  other.AddMonitor(Socket("vm2"));
-  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
-  Stop();
-  ASSERT_THAT(handed_, SizeIs(2));
-  qemu_.Kill(SIGABRT);
-  other.Kill(SIGKILL);
-  qemu_.Reap();
-  other.Reap();
-  GoOn();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
-  std::vector<int> signals;
-  for (const RecordingSink::Entry& entry : sink_.entries()) {
-    const auto& event = entry.update.event;
-    if (event.has_value() && event->type == EventType::kStopped) {
-      signals.push_back(event->shutdown->exit_status->signal);
-    }
-  }
-  EXPECT_THAT(signals, testing::UnorderedElementsAre(SIGABRT, SIGKILL));
 }
 
 TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {

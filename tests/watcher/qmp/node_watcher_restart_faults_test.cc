@@ -51,25 +51,6 @@ TEST_F(RestartFaultsTest, AThousandRunsGoOnAndEnd) {
   EXPECT_THAT(Kept(), IsEmpty());
 }
 
-TEST_F(RestartFaultsTest, AMountWhileManyRunsAreRestoredIsSeenAfterThem) {
-  constexpr int kRuns = 600;  // more than are restored in one turn
-  options_.process_tracking = false;
-  for (int i = 0; i < kRuns; ++i) qemu_.AddMonitor(Socket("vm" + std::to_string(i)));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, kRuns));
-  Die();
-  qemu_.KillAndReap();
-  directory_.MakeDirectory("elsewhere");
-  if (unshare(CLONE_NEWNS) != 0 || mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-    GTEST_SKIP() << "may not mount";
-  }
-  Restart();
-  ASSERT_EQ(mount("none", directory_.Path("elsewhere").c_str(), "tmpfs", 0, nullptr), 0);
-  ASSERT_TRUE(UntilScanned());
-  EXPECT_EQ(umount(directory_.Path("elsewhere").c_str()), 0);
-  EXPECT_EQ(sink_.Count(EventType::kStopped), kRuns);
-}
-
 TEST_F(RestartFaultsTest, SocketsThatGoBeforeTheyAreTriedDoNotHoldTheFirstScanUp) {
   constexpr int kVms = 8;
   constexpr int kLeftovers = 900;  // a turn tries 256

@@ -98,37 +98,29 @@ TEST_F(RestartTest, TheEndOfARunWhoseProcessOutlivedItIsSeen) {
 }
 
 TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
-  FakeQemu old_qemu;
-  FakeQemu new_qemu;
-  const int monitor = FollowUntilShutdown(&old_qemu);
-  const std::string old_run = RunId("vm1");
-  Die();
-  old_qemu.Unlink(monitor);
-  old_qemu.KillAndReap();
-  new_qemu.AddMonitor(Socket("vm1"));
-  Restart();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
-  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
-  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-  EXPECT_FALSE(Stopped().shutdown_file_written);
-  EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
-  EXPECT_NE(RunId("vm1"), old_run);
-}
-
-TEST_F(RestartTest, AnOldRunDoesNotRemoveTheFileOfANewOne) {
-  FakeQemu old_qemu;
-  FakeQemu new_qemu;
-  const int monitor = FollowUntilShutdown(&old_qemu, kQuitLine);
-  Die();
-  old_qemu.Unlink(monitor);
-  old_qemu.KillAndReap();
-  new_qemu.AddMonitor(Socket("vm1"));
-  WriteFile(ShutdownFile("vm1"));
-  Restart();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(LastClass(), ShutdownClass::kAdmin);
-  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+  for (const bool by_guest : {true, false}) {
+    FakeQemu old_qemu;
+    FakeQemu new_qemu;
+    const int monitor = FollowUntilShutdown(&old_qemu, by_guest ? kGuestShutdownLine : kQuitLine);
+    const std::string old_run = RunId("vm1");
+    const int ends = sink_.Count(EventType::kStopped);
+    Die();
+    old_qemu.Unlink(monitor);
+    old_qemu.KillAndReap();
+    new_qemu.AddMonitor(Socket("vm1"));
+    if (!by_guest) WriteFile(ShutdownFile("vm1"));
+    Restart();
+    ASSERT_TRUE(Until([&] { return RunId("vm1") != old_run; }));
+    ASSERT_EQ(sink_.Count(EventType::kStopped), ends + 1);
+    EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
+    EXPECT_EQ(LastClass(), by_guest ? ShutdownClass::kUser : ShutdownClass::kAdmin);
+    EXPECT_FALSE(Stopped().shutdown_file_written);
+    EXPECT_EQ(FileExists(ShutdownFile("vm1")), !by_guest);
+    new_qemu.Unlink(0);
+    new_qemu.KillAndReap();
+    ASSERT_TRUE(UntilCount(EventType::kStopped, ends + 2));
+    Die();
+  }
 }
 
 TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {

@@ -1,7 +1,5 @@
 // A run by itself: its process, its monitor, and a cgroup of the test's own making.
 
-#include "watcher/qmp/qmp_run.h"
-
 #include <csignal>
 #include <fstream>
 #include <memory>
@@ -13,13 +11,29 @@
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
 #include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/qmp_source.h"
 
 namespace vmeventd {
 namespace {
 
 constexpr char kOomFile[] = "/memory.events";
 
-class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Connector {
+// Has the clock move on while it takes an update.
+class SlowSink : public RecordingSink {
+ public:
+  explicit SlowSink(ManualClock* clock) : clock_(clock) {}
+  void Push(VmUpdate update) override {
+    if (update.on_public != nullptr) update.on_public();
+    clock_->Advance(time_of_an_update);
+    RecordingSink::Push(std::move(update));
+  }
+  absl::Duration time_of_an_update;
+
+ private:
+  ManualClock* const clock_;
+};
+
+class QmpRunTest : public testing::Test {
  protected:
   QmpRunTest() {
     context_.loop = loop_.get();
@@ -29,24 +43,8 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
     context_.signals = &signals_;
     context_.host = &host_;
     context_.budget = std::make_unique<MonitorBudget>();
+    connector_ = SocketConnector::Create(&context_, &table_, &sink_).value();
   }
-  ~QmpRunTest() override {
-    run_.reset();
-    context_.closed_connections.clear();
-  }
-
-  void OnPublish(VmRun*, VmUpdate update) override {
-    if (update.on_public != nullptr) update.on_public();
-    clock_.Advance(time_of_an_update_);
-    sink_.Push(std::move(update));
-  }
-  void OnMonitorReady(QmpRun*, const std::string&) override {}
-  void OnMonitorEnded(QmpRun*, QmpRun::MonitorEnd, absl::Duration) override {}
-  void OnNoVm(QmpRun*, const Problem&) override {}
-  bool LeaveToOther(QmpRun*, const PeerProcess&) override { return false; }
-  void OnProcessChanged(VmRun*) override {}
-  void OnOomKill(VmRun*, uint64_t) override {}
-  void OnOver(VmRun*) override {}
 
   // What the kernel counts in the VM's cgroup.
   void SetOomKills(int kills) const {
@@ -67,7 +65,7 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
   }
   // Its monitor is read again after a pause.
   void TakeALongTurn() {
-    time_of_an_update_ = absl::Milliseconds(10);
+    sink_.time_of_an_update = absl::Milliseconds(10);
     qemu_.Send(0, "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {}}\r\n");
     ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kIoError) == 1; }));
   }
@@ -79,9 +77,12 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
     info.pid = qemu_.pid();
     info.oom_file = kOomFile;
     qemu_.AddMonitor(std::string(info.monitor_path));
-    run_ = std::make_unique<QmpRun>(&context_, this, this,
-                                    VmSession(std::move(info), &options_.session, clock_.Now()));
+    auto run =
+        std::make_unique<QmpRun>(&context_, &table_, connector_.get(),
+                                 VmSession(std::move(info), &options_.session, clock_.Now()));
+    run_ = run.get();
     run_->sockets().home = &slot_;
+    table_.Add(connector_.get(), std::move(run));
     ASSERT_TRUE(run_->Track(IdentifyByPid(qemu_.pid()).value()).ok());
     Attach();
     ASSERT_TRUE(Until([&] {
@@ -109,11 +110,9 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
     return sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_class;
   }
 
-  // By which the clock moves on while an update is handed over.
-  absl::Duration time_of_an_update_;
   TempDir root_;
   ManualClock clock_;
-  RecordingSink sink_;
+  SlowSink sink_{&clock_};
   WatcherOptions options_;
   FakeQemu qemu_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
@@ -123,8 +122,10 @@ class QmpRunTest : public testing::Test, public VmRun::Owner, public QmpRun::Con
   SignalWatch signals_{loop_.get(), nullptr, ""};
   HostWatch host_{loop_.get(), nullptr, ""};
   QmpContext context_;
-  SocketSlot slot_;
-  std::unique_ptr<QmpRun> run_;
+  SocketSlot slot_{.runs = 1};
+  RunTable table_{&sink_, &context_.meters};
+  std::unique_ptr<SocketConnector> connector_;
+  QmpRun* run_ = nullptr;
 };
 
 TEST_F(QmpRunTest, AHelperThatWasKilledWeeksBeforeDoesNotMakeAnAdminsKillACrash) {

@@ -1,5 +1,3 @@
-#include "watcher/runs/exit_status_reader.h"
-
 #include <poll.h>
 
 #include <csignal>
@@ -11,6 +9,7 @@
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {

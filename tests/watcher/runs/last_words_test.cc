@@ -1,5 +1,3 @@
-#include "watcher/runs/last_words.h"
-
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -13,6 +11,7 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

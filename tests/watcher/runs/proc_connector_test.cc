@@ -13,13 +13,14 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/system.h"
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/runs/exit_status_reader.h"
+#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {
@@ -86,9 +87,9 @@ class ProcConnectorTest : public testing::Test {
     Connect();
   }
   void Connect() {
-    auto connector = ProcConnector::Create(loop_.get());
-    ASSERT_TRUE(connector.ok()) << connector.status();
-    connector_ = *std::move(connector);
+    connector_ = ExitStatusReader::Create(loop_.get(), ExitStatusSource::kProcConnector,
+                                          std::exchange(handed_, {}));
+    ASSERT_EQ(connector_->source(), ExitStatusSource::kProcConnector);
   }
   std::optional<int> Learn(pid_t pid) {
     std::optional<int> status;
@@ -100,15 +101,10 @@ class ProcConnectorTest : public testing::Test {
     handed_.socket = UniqueFd(dup(connector_->socket()));
     connector_.reset();
   }
-  void Resume() {
-    auto connector = ProcConnector::Resume(loop_.get(), std::move(handed_));
-    ASSERT_TRUE(connector.ok()) << connector.status();
-    connector_ = *std::move(connector);
-  }
 
   SystemClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
-  std::unique_ptr<ProcConnector> connector_;
+  std::unique_ptr<ExitStatusReader> connector_;
   HandedExits handed_;
 };
 
@@ -139,7 +135,7 @@ TEST_F(ProcConnectorTest, WhatWaitsWhenANumberIsFollowedIsOfAnEarlierProcess) {
   Child earlier(Sleep);
   Child marker(Sleep);
   // The kernel reports an end a moment after it: wait until another listener has the report.
-  const auto witness = ProcConnector::Create(loop_.get()).value();
+  const auto witness = ExitStatusReader::Create(loop_.get(), ExitStatusSource::kProcConnector);
   witness->Follow(earlier.pid());
   kill(earlier.pid(), SIGKILL);
   ASSERT_TRUE(StepUntil([] {}, [&] { return witness->WaitStatusOf(earlier.pid()).has_value(); }));
@@ -170,31 +166,18 @@ TEST_F(ProcConnectorTest, EndsWhileNobodyReadsAreKnownToTheNextReader) {
     kill(child->pid(), SIGKILL);
     child->AwaitEnd();
   }
-  Resume();
+  Connect();
   connector_->Follow(first.pid());
   EXPECT_EQ(Learn(first.pid()), SIGKILL);
   connector_->Follow(second.pid());
   EXPECT_EQ(Learn(second.pid()), SIGKILL) << "its message was read before it was followed";
 }
 
-TEST_F(ProcConnectorTest, AStatusThatTheReaderBeforeHadReadCounts) {
-  Child child(Sleep);
-  connector_->Follow(child.pid());
-  EXPECT_EQ(connector_->WaitStatusRead(child.pid()), std::nullopt);
-  kill(child.pid(), SIGKILL);
-  ASSERT_TRUE(Learn(child.pid()).has_value());
-  handed_.wait_statuses = {{child.pid(), connector_->WaitStatusRead(child.pid())}};
-  Stop();
-  Resume();
-  connector_->Follow(child.pid());
-  EXPECT_EQ(connector_->WaitStatusOf(child.pid()), SIGKILL);
-}
-
 TEST_F(ProcConnectorTest, AProcessThatNobodyTookOverIsForgotten) {
   Child child(Sleep);
   handed_.wait_statuses = {{child.pid(), SIGSEGV}};
   Stop();
-  Resume();
+  Connect();
   connector_->ForgetHanded();
   connector_->Follow(child.pid());
   EXPECT_EQ(connector_->WaitStatusOf(child.pid()), std::nullopt);
@@ -210,7 +193,7 @@ TEST_F(ProcConnectorTest, ReportsDroppedWhileNobodyReadsAreCounted) {
   for (int i = 0; i < 20; ++i) Child([] { return 0; }).AwaitEnd();
   kill(child.pid(), SIGKILL);
   child.AwaitEnd();
-  Resume();
+  Connect();
   connector_->Follow(child.pid());
   EXPECT_TRUE(StepUntil([&] { connector_->WaitStatusOf(child.pid()); },
                         [&] { return connector_->overflows() > 0; }));
@@ -219,9 +202,10 @@ TEST_F(ProcConnectorTest, ReportsDroppedWhileNobodyReadsAreCounted) {
 TEST_F(ProcConnectorTest, ResumesNoOtherDescriptor) {
   const UniqueFd another(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_ROUTE));
   for (const int descriptor : {another.get(), STDIN_FILENO}) {
-    const auto connector =
-        ProcConnector::Resume(loop_.get(), {.socket = UniqueFd(dup(descriptor))});
-    EXPECT_EQ(connector.status().code(), absl::StatusCode::kInvalidArgument);
+    handed_.socket = UniqueFd(dup(descriptor));
+    const auto reader = ExitStatusReader::Create(loop_.get(), ExitStatusSource::kProcConnector,
+                                                 std::exchange(handed_, {}));
+    EXPECT_EQ(reader->source(), ExitStatusSource::kNone);
   }
 }
 
@@ -231,6 +215,8 @@ TEST_F(ProcConnectorTest, NeitherForksNorThreadsWakeTheLoop) {
   // The kernel serves the last listener first: what the witness has, the connector has.
   Connect();
   const int socket = connector_->socket();
+  while (NextEvent(socket).has_value()) {  // from before its filter
+  }
   const Child child(Sleep);
   ASSERT_TRUE(witness.Await([&](const proc_event& event) {
     return event.what == ProcEventKind::PROC_EVENT_FORK &&
@@ -275,8 +261,8 @@ TEST_F(ProcConnectorTest, NeedsARightBeforeLinux66) {
   connector_.reset();
   const AsNobody nobody;
   if (!nobody.possible()) GTEST_SKIP() << "needs root";
-  const auto connector = ProcConnector::Create(loop_.get());
-  EXPECT_EQ(connector.ok(), ProcConnectorIsForAll()) << connector.status();
+  const auto reader = ExitStatusReader::Create(loop_.get(), ExitStatusSource::kProcConnector);
+  EXPECT_EQ(reader->source() == ExitStatusSource::kProcConnector, ProcConnectorIsForAll());
 }
 
 }  // namespace

@@ -17,8 +17,6 @@
 #include "tests/support/problem_texts.h"
 #include "tests/support/test_util.h"
 #include "watcher/node/node_watcher.h"
-#include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_restorer.h"
@@ -43,7 +41,7 @@ class FakeRun : public VmRun {
   bool connected() const override { return true; }
   std::optional<HandedRun> HandOver() override { return std::nullopt; }
   bool GoOn(HandedRun*) override { return false; }
-  void OnRestored() override { restored = true; }
+  void ReadNow() override { restored = true; }
   int agent_questions = 0;
   int process_ends = 0;
   bool disconnected = false;
@@ -55,7 +53,6 @@ class FakeRun : public VmRun {
     process().AwaitEnd();
   }
   void Ask(Question question) override { agent_questions += question == Question::kGuestAgent; }
-  void ReadNow() override {}
   void Disconnect() override { disconnected = true; }
 };
 
@@ -249,7 +246,7 @@ TEST_F(RunTableTest, TwoUsersOfAUuidNameEachOtherAndMoreAreSeveral) {
   EXPECT_THAT(ProblemsOf("vm2"), IsEmpty());
 }
 
-TEST_F(RunTableTest, WhatADaemonLeftGoesOnOrEndsWhateverItsSource) {
+TEST_F(RunTableTest, ARunThatADaemonLeftResumesOrEndsWhateverItsSource) {
   const std::string saved = Add("vm1", "run-1")->Save();
   FakeRun* const other = Add("vm2", "run-2");
   const std::string rebooted = absl::StrReplaceAll(other->Save(), {{"boot-1", "boot-0"}});

@@ -1,5 +1,3 @@
-#include "watcher/runs/shutdown_file.h"
-
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

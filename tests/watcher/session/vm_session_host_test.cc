@@ -35,7 +35,7 @@ class VmSessionHostTest : public testing::Test {
     ExpectVerdict(vm(), ShutdownClass::kAdmin, ShutdownCause::kHostShutdown);
     EXPECT_EQ(vm().Stopped().rule, rule);
     EXPECT_THAT(vm().Stopped().caveats, IsEmpty());
-    EXPECT_THAT(EvidenceOf(vm().Stopped()), HasSubstr("the host began to shut down, said by "));
+    EXPECT_THAT(EvidenceOf(vm().Stopped()), HasSubstr("the host began to shut down, reported by "));
   }
 
  private:
@@ -73,7 +73,7 @@ TEST_F(VmSessionHostTest, AGuestThatPowersItselfOffInTheShutdownIsTheUsersWithAC
   vm().EndBy("guest-shutdown", Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(vm().Stopped().caveats, ElementsAre(ShutdownCaveat::kHostShuttingDown));
-  EXPECT_THAT(EvidenceOf(vm().Stopped()), HasSubstr("the host began to shut down, said by "));
+  EXPECT_THAT(EvidenceOf(vm().Stopped()), HasSubstr("the host began to shut down, reported by "));
 }
 
 TEST_F(VmSessionHostTest, WhereAnAgentIsConnectedTheHostHasAskedIt) {
@@ -99,7 +99,7 @@ TEST_F(VmSessionHostTest, AShutdownThatIsCancelledIsNone) {
   vm().EndBy("host-signal", Exited(0));
   ExpectVerdict(vm(), ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
   EXPECT_THAT(EvidenceOf(vm().Stopped()),
-              HasSubstr("the host's shutdown was cancelled, said by systemd-logind"));
+              HasSubstr("the host's shutdown was cancelled, reported by systemd-logind"));
 }
 
 TEST_F(VmSessionHostTest, AKillInTheShutdownIsTheHostsWhetherItsSenderWasSeenOrNot) {

@@ -214,7 +214,7 @@ TEST(VmSessionMigrationTest, AQemuThatEndsBeforeItSaidItsRunStateIsNoCrash) {
     SessionDriver vm;
     vm.End(end);
     ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kNeverRan);
-    EXPECT_THAT(vm.Last().message, HasSubstr("monitor closed before QEMU said its run state"));
+    EXPECT_THAT(vm.Last().message, HasSubstr("monitor closed before QEMU reported its run state"));
   }
 }
 

@@ -69,7 +69,7 @@ TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
   EXPECT_EQ(vm_.Stopped().sender->pid, 812);
   EXPECT_TRUE(vm_.Stopped().sender->said_by_qemu);
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
-              HasSubstr("SIGTERM sent by virtqemud (pid 812, as QEMU says)"));
+              HasSubstr("SIGTERM sent by virtqemud (pid 812, as QEMU reports)"));
 }
 
 TEST_F(VmSessionWordsTest, WhatTheKernelShowedStands) {

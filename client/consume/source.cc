@@ -1,0 +1,90 @@
+#include "client/consume/source.h"
+
+#include <algorithm>
+
+#include "absl/time/clock.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
+constexpr absl::Duration kLongestPause = absl::Seconds(5);
+
+}  // namespace
+
+NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why) {
+  v1::Event event;
+  event.set_type(v1::EVENT_TYPE_GAP);
+  event.set_gap_reason(v1::GAP_REASON_POSITION_LOST);
+  *event.mutable_observe_time() = ToProto(absl::Now());
+  event.mutable_missing()->set_first(behind.sequence + 1);
+  event.set_message(why);
+  return {{std::move(event), std::move(node), {0, behind}}};
+}
+
+ExitCode Source::Run(WatchSink* sink) {
+  for (bool wanted = true; wanted;) {
+    Item item = Next(absl::InfiniteDuration());
+    if (const auto* ended = std::get_if<Ended>(&item)) return ended->code;
+    if (std::holds_alternative<Opened>(item)) wanted = sink->OnOpen();
+    if (const auto* vms = std::get_if<NodeVms>(&item)) wanted = sink->OnVms(*vms);
+    if (auto* events = std::get_if<NodeEvents>(&item)) wanted = sink->OnEvents(std::move(*events));
+    if (const auto* position = std::get_if<ServerPosition>(&item)) {
+      wanted = sink->OnPosition(*position);
+    }
+  }
+  return ExitCode::kOk;
+}
+
+ReconnectingSource::ReconnectingSource(Environment environment)
+    : stop_(environment.stop),
+      note_(std::move(environment.note)),
+      wait_(std::move(environment.wait)),
+      random_(std::move(environment.random)),
+      backoff_(kFirstPause, kLongestPause) {}
+
+Source::Item ReconnectingSource::Next(absl::Duration timeout) {
+  while (ready_.empty()) {
+    if (!ended_ && stopped()) Close(ExitCode::kOk);
+    if (ended_) return Ended{*ended_};
+    if (pause_ > absl::ZeroDuration()) {
+      const absl::Duration part = std::min(pause_, timeout);
+      if (wait_(part)) {
+        Close(ExitCode::kOk);
+        continue;
+      }
+      pause_ -= part;
+      timeout -= part;
+      if (pause_ > absl::ZeroDuration()) return Nothing{};
+    }
+    if (!open_) {
+      open_ = Open();
+    } else if (!Read(&timeout) && ready_.empty()) {
+      return Nothing{};
+    }
+  }
+  Item item = std::move(ready_.front());
+  ready_.pop_front();
+  return item;
+}
+
+void ReconnectingSource::Close(std::optional<ExitCode> code, bool at_once) {
+  open_ = false;
+  ended_ = code;
+  if (!code && !at_once) pause_ = backoff_.Next(random_());
+}
+
+void ReconnectingSource::NoteLoss(const std::string& why) {
+  loss_noted_ = true;
+  if (std::exchange(last_reason_, why) != why) note_(why);
+}
+
+void ReconnectingSource::NoteEstablished(const std::string& again) {
+  ever_established_ = true;
+  backoff_.Reset();
+  last_reason_.clear();
+  if (std::exchange(loss_noted_, false)) note_(again);
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,440 @@
+#include "client/fleet/fleet.h"
+
+#include <algorithm>
+#include <deque>
+#include <tuple>
+
+#include "absl/algorithm/container.h"
+#include "absl/memory/memory.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/nats/jetstream.h"
+#include "client/nats/subject.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+#include "vmeventd/v1/fleet.pb.h"
+
+namespace vmeventd::client {
+
+std::string ToText(const FleetAddress& address) {
+  return EscapeForTerminal(absl::StrJoin(address.servers, ","));
+}
+
+FleetConnector ConnectorTo(const FleetAddress& address, const std::string& name,
+                           const std::string& inbox_prefix) {
+  NatsOptions options;
+  options.servers = address.servers;
+  options.name = name;
+  options.inbox_prefix = inbox_prefix;
+  options.credentials = address.credentials;
+  options.domain = address.domain;
+  if (address.tls) {
+    options.tls_ca = address.tls->ca_file;
+    options.tls_cert = address.tls->cert_file;
+    options.tls_key = address.tls->key_file;
+    options.tls_server_name = address.tls->server_name;
+  }
+  return [options] { return ConnectNats(options); };
+}
+
+Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status) {
+  const std::string why = EscapeForTerminal(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+      return {ExitCode::kUnreachable,
+              absl::StrContains(why, servers) ? why : absl::StrCat(servers, ": ", why)};
+    case absl::StatusCode::kNotFound:
+      return {ExitCode::kNotFound,
+              absl::StrCat(servers, " has no stream or bucket of a fleet (", why,
+                           "): create them by `vmevents fleet create`, unless these credentials "
+                           "are of another account")};
+    default:
+      return {ExitCode::kFailed, why};
+  }
+}
+
+namespace {
+
+// The state of a stream after a request that creates or changes it.
+absl::StatusOr<StreamState> Ask(NatsConnection* connection, absl::string_view api,
+                                const std::string& stream, const std::string& request) {
+  const absl::StatusOr<std::string> answer = AskJetStream(connection, api, stream, request);
+  if (!answer.ok()) return answer.status();
+  return ParseStreamState(*answer);
+}
+
+absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::string& stream,
+                                      const std::string& request, int replicas) {
+  const absl::StatusOr<std::string> answer = AskJetStream(connection, "STREAM.INFO", stream, "");
+  if (!answer.ok()) return answer.status();
+  absl::StatusOr<StreamState> state = ParseStreamState(*answer);
+  if (absl::IsNotFound(state.status())) {
+    state = Ask(connection, "STREAM.CREATE", stream, request);
+    if (!state.ok()) {
+      return absl::UnavailableError(
+          absl::StrCat("the stream ", stream, " cannot be created: ", state.status().message()));
+    }
+    return absl::StrCat(stream, ": created\n");
+  }
+  if (!state.ok()) return state.status();
+  if (!state->unfit.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the stream ", stream, " is there, and nodes cannot use it: ", state->unfit));
+  }
+  std::vector<std::string> changes;
+  if (!state->unsafe.empty()) {
+    changes.push_back(absl::StrCat("no longer unsafe: ", state->unsafe, " before"));
+  }
+  if (replicas > 0 && state->replicas != static_cast<uint64_t>(replicas)) {
+    // nats-server 2.9.10 takes it, and has lost the stream after its next start.
+    if (!state->clustered) {
+      return absl::UnavailableError(
+          absl::StrCat("the stream ", stream,
+                       " has 1 replica, and its server is in no cluster: only a cluster stores ",
+                       replicas, " replicas; form one first"));
+    }
+    changes.push_back(absl::StrCat("replicas ", replicas, " instead of ", state->replicas));
+  }
+  if (changes.empty()) return absl::StrCat(stream, ": is there\n");
+  const std::string wanted = absl::StrJoin(changes, "; ");
+  state = Ask(connection, "STREAM.UPDATE", stream, UpdateRequest(*answer, replicas));
+  if (state.ok() && state->unsafe.empty()) return absl::StrCat(stream, ": ", wanted, "\n");
+  return absl::UnavailableError(
+      absl::StrCat("the stream ", stream, " cannot be changed (", wanted,
+                   "): ", state.ok() ? state->unsafe : state.status().message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
+                                        const FleetCreateCommand& command) {
+  const std::string events(kFleetStream);
+  const int replicas = std::max(command.replicas, 1);
+  const std::pair<std::string, std::string> streams[] = {
+      {events, CreateStreamRequest(events, replicas)},
+      {BucketStream(kVmsBucket), CreateBucketRequest(kVmsBucket, replicas)},
+      {BucketStream(kNodesBucket), CreateBucketRequest(kNodesBucket, replicas)}};
+  std::string lines;
+  for (const auto& [stream, request] : streams) {
+    absl::StatusOr<std::string> line = CreateOne(connection, stream, request, command.replicas);
+    if (!line.ok()) return line;
+    lines += *line;
+  }
+  return lines;
+}
+
+void IgnoredMessages::Add(const NatsMessage& message, const absl::Status& why) {
+  if (++count_ < next_note_) return;
+  next_note_ *= 10;
+  note_(absl::StrCat("ignoring the message ", EscapeForTerminal(message.subject), " of the ",
+                     where_, ": ", EscapeForTerminal(why.message()), " (", count_,
+                     count_ == 1 ? " message" : " messages", " so far)"));
+}
+
+bool Repeats::IsNew(const MessageNode& node, uint64_t sequence) {
+  if (sequence == 0) return true;  // a GAP that no journal has
+  const std::pair key(node.cluster, node.name);
+  if (nodes_.size() >= kMaxNodes && !nodes_.contains(key)) return true;
+  Known& known = nodes_[key];
+  if (known.journal_id != node.journal_id) known = {node.journal_id, sequence, {}};
+  if (sequence > known.newest) {
+    const uint64_t more = sequence - known.newest;
+    known.seen = more < kWindow ? known.seen << more : std::bitset<kWindow>();
+    known.newest = sequence;
+  }
+  const uint64_t age = known.newest - sequence;
+  if (age >= kWindow || known.seen[age]) return false;
+  known.seen[age] = true;
+  return true;
+}
+
+FleetEventReader::FleetEventReader(std::unique_ptr<StreamReader> reader, const FleetFilter& filter,
+                                   Environment environment)
+    : reader_(std::move(reader)),
+      matcher_(filter),
+      env_(std::move(environment)),
+      ignored_(env_.note, absl::StrCat("stream ", kFleetStream)) {}
+
+absl::StatusOr<std::unique_ptr<FleetEventReader>> FleetEventReader::Open(NatsConnection* connection,
+                                                                         const FleetFilter& filter,
+                                                                         const ReadStart& start,
+                                                                         Environment environment) {
+  auto reader = StreamReader::Open(connection, std::string(kFleetStream), EventSubjects(filter),
+                                   start, environment.clock);
+  if (!reader.ok()) return reader.status();
+  return absl::WrapUnique(new FleetEventReader(*std::move(reader), filter, std::move(environment)));
+}
+
+absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
+    absl::Duration timeout) {
+  auto next = reader_->Next(timeout);
+  if (!next.ok()) return next.status();
+  if (!next->has_value()) return std::nullopt;
+  const NatsMessage& message = (*next)->message;
+  Item item{(*next)->stream_sequence, (*next)->time, std::nullopt};
+  NodeEvent event;
+  absl::StatusOr<MessageNode> origin = ParseFleetMessage(message, &event.event);
+  if (!origin.ok()) {
+    ignored_.Add(message, origin.status());
+    return item;
+  }
+  event.node = *std::move(origin);
+  const bool repeated =
+      env_.repeats != nullptr && !env_.repeats->IsNew(event.node, event.event.sequence());
+  if (!repeated && matcher_.Matches(event.node, event.event)) item.event = std::move(event);
+  return item;
+}
+
+namespace {
+
+// Limit of the servers' silence; beyond it, a read fails with UNAVAILABLE.
+constexpr absl::Duration kPatience = absl::Seconds(5);
+
+absl::Status NothingCame(absl::string_view from) {
+  return absl::UnavailableError(
+      absl::StrCat("nothing came from the ", from, " for ", absl::FormatDuration(kPatience)));
+}
+
+// Calls `take` with the last value of each key, and its node. Ignores what is no value of this
+// node, and what `take` refuses.
+template <typename Value, typename Take>
+absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
+                        const std::vector<std::string>& subjects,
+                        const FleetEventReader::Environment& environment, const Take& take) {
+  std::map<std::string, NatsMessage> last;  // keyed by subject
+  // Servers before 2.10 know one subject for each consumer, and need one for the last messages.
+  for (const std::string& one : subjects) {
+    const auto reader = StreamReader::Open(connection, BucketStream(bucket), {one},
+                                           LastOfEachSubject{}, environment.clock);
+    if (!reader.ok()) return reader.status();
+    // Stops at the number that was pending: later writes could prolong the read without end.
+    for (uint64_t left = (*reader)->pending(); left > 0 && (*reader)->pending() > 0; --left) {
+      auto next = (*reader)->Next(kPatience);
+      if (!next.ok()) return next.status();
+      if (!next->has_value()) return NothingCame(absl::StrCat("bucket ", bucket));
+      NatsMessage message = std::move((*next)->message);
+      const std::string subject = message.subject;
+      if (message.header("KV-Operation").empty()) {
+        last[subject] = std::move(message);
+      } else {
+        last.erase(subject);  // the key was deleted
+      }
+    }
+  }
+  IgnoredMessages ignored(environment.note, absl::StrCat("bucket ", bucket));
+  for (const auto& [subject, message] : last) {
+    Value value;
+    absl::StatusOr<MessageNode> node = ParseFleetMessage(message, &value);
+    const absl::Status status =
+        node.ok() ? take(*std::move(node), std::move(value)) : node.status();
+    if (!status.ok()) ignored.Add(message, status);
+  }
+  return absl::OkStatus();
+}
+
+// The latest heartbeat of each node that the filter lets through, by cluster and node. Errors as
+// of ReadFleetVms().
+absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
+    NatsConnection* connection, const FleetFilter& filter,
+    const FleetEventReader::Environment& environment) {
+  const FleetMatcher matcher(filter);
+  std::vector<v1::NodeHeartbeat> nodes;
+  absl::Status status = ReadBucket<v1::NodeHeartbeat>(
+      connection, kNodesBucket, NodeSubjectsOf(filter), environment,
+      [&](const MessageNode& origin, v1::NodeHeartbeat node) -> absl::Status {
+        if (node.cluster() != origin.cluster || node.node() != origin.name) {
+          return absl::InvalidArgumentError("its heartbeat names another node");
+        }
+        if (matcher.MatchesNode(node.cluster(), node.node())) nodes.push_back(std::move(node));
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
+  absl::c_sort(nodes, [](const auto& a, const auto& b) {
+    return std::tie(a.cluster(), a.node()) < std::tie(b.cluster(), b.node());
+  });
+  return nodes;
+}
+
+// Sets `stale_since` of the VMs that ran at the last heartbeat of their node, unless it lives. A
+// node without a heartbeat may have died before its heartbeat was deleted.
+absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
+                            const FleetEventReader::Environment& environment, NodeVms* vms) {
+  if (vms->empty()) return absl::OkStatus();
+  const auto nodes = ReadFleetNodes(connection, filter, environment);
+  if (absl::IsNotFound(nodes.status())) return absl::OkStatus();
+  if (!nodes.ok()) return nodes.status();
+  const absl::Time now = environment.now();
+  std::map<std::pair<std::string, std::string>, const v1::NodeHeartbeat*> known;
+  for (const v1::NodeHeartbeat& node : *nodes) known[{node.cluster(), node.node()}] = &node;
+  for (NodeVm& vm : *vms) {
+    if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // final state
+    const auto node = known.find({vm.node.cluster, vm.node.name});
+    if (node == known.end()) {
+      vm.node.stale_since = absl::InfinitePast();
+    } else if (StateOf(*node->second, now) != NodeState::kUp) {
+      vm.node.stale_since = FromProto(node->second->time());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
+                                     const FleetEventReader::Environment& environment) {
+  const FleetMatcher matcher(filter);
+  NodeVms vms;
+  absl::Status status = ReadBucket<v1::Vm>(connection, kVmsBucket, VmSubjects(filter), environment,
+                                           [&](MessageNode node, v1::Vm vm) {
+                                             if (matcher.Matches(node, vm.ref())) {
+                                               vms.push_back({std::move(vm), std::move(node)});
+                                             }
+                                             return absl::OkStatus();
+                                           });
+  if (!status.ok()) return status;
+  const auto key = [](const NodeVm& vm) {
+    return std::tie(vm.vm.ref().name(), vm.node.cluster, vm.node.name);
+  };
+  absl::c_sort(vms, [&](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
+  status = JoinHeartbeats(connection, filter, environment, &vms);
+  if (!status.ok()) return status;
+  return vms;
+}
+
+namespace {
+
+// Messages that are read first to find the newest events; if too few match, more are read.
+constexpr uint64_t kFirstWindow = 10'000;
+constexpr uint64_t kWindowGrowth = 8;
+
+using Item = FleetEventReader::Item;
+
+// Runs `ask` with a connection.
+template <typename Ask>
+std::optional<Failure> WithFleet(const FleetLists::Environment& env, const Ask& ask) {
+  const auto connection = env.connect();
+  absl::Status status = connection.status();
+  if (status.ok()) status = ask(connection->get());
+  if (status.ok()) return std::nullopt;
+  return ExplainFleetFailure(env.servers, status);
+}
+
+// Calls `take` with each event of the filter from `start` up to `last`, until it returns false.
+absl::Status ReadMessages(NatsConnection* connection, const FleetFilter& filter,
+                          const ReadStart& start, uint64_t last, const FleetLists::Environment& env,
+                          const std::function<bool(Item)>& take) {
+  Repeats repeats;
+  const auto reader =
+      FleetEventReader::Open(connection, filter, start, {.note = env.note, .repeats = &repeats});
+  if (!reader.ok()) return reader.status();
+  while ((*reader)->pending() > 0) {
+    auto next = (*reader)->Next(kPatience);
+    if (!next.ok()) return next.status();
+    if (!next->has_value()) return NothingCame(absl::StrCat("stream ", kFleetStream));
+    const uint64_t sequence = (*next)->stream_sequence;
+    if (sequence > last) break;
+    if ((*next)->event && !take(*std::move(*next))) break;
+    if (sequence == last) break;
+  }
+  return absl::OkStatus();
+}
+
+ReadStart StartOf(const FleetFilter& filter, const StreamState& state) {
+  if (filter.since) return *filter.since - kMaxSkew;
+  return state.first;
+}
+
+// The newest `count` events, the oldest of them first.
+absl::StatusOr<std::deque<Item>> ReadNewest(NatsConnection* connection, const FleetFilter& filter,
+                                            uint64_t count, const FleetLists::Environment& env) {
+  const absl::StatusOr<StreamState> state = ReadStreamState(connection, kFleetStream);
+  if (!state.ok()) return state.status();
+  for (uint64_t window = std::max(kFirstWindow, 2 * count);; window *= kWindowGrowth) {
+    const bool whole = filter.since || state->last < state->first + window;
+    const ReadStart start = whole ? StartOf(filter, *state) : ReadStart(state->last + 1 - window);
+    std::deque<Item> newest;
+    absl::Status status = ReadMessages(connection, filter, start, state->last, env, [&](Item item) {
+      newest.push_back(std::move(item));
+      if (newest.size() > count) newest.pop_front();
+      return true;
+    });
+    if (!status.ok()) return status;
+    if (whole || newest.size() == count) return newest;
+  }
+}
+
+}  // namespace
+
+std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, const Take& take) {
+  const FleetFilter filter = {command.filter, env_.nodes, command.since, command.until};
+  return WithFleet(env_, [&](NatsConnection* connection) {
+    EventBatches batches(take);
+    if (!command.reads_newest_first()) {
+      const auto state = ReadStreamState(connection, kFleetStream);
+      if (!state.ok()) return state.status();
+      uint64_t left = command.most();
+      absl::Status status = ReadMessages(
+          connection, filter, StartOf(filter, *state), state->last, env_,
+          [&](Item item) { return batches.Add(*std::move(item.event)) && --left > 0; });
+      batches.Flush();
+      return status;
+    }
+    const bool limited = command.last || command.limit;
+    absl::StatusOr<std::deque<Item>> newest =
+        ReadNewest(connection, filter, limited ? command.most() : kMaxEvents, env_);
+    if (!newest.ok()) return newest.status();
+    if (!limited && newest->size() == kMaxEvents) {
+      env_.note(absl::StrCat("only the newest ", kMaxEvents,
+                             " events are shown; see more with --since and --until"));
+    }
+    std::reverse(newest->begin(), newest->end());
+    for (auto& item : *newest) {
+      if (!batches.Add(*std::move(item.event))) break;
+    }
+    batches.Flush();
+    return absl::OkStatus();
+  });
+}
+
+std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t last,
+                                             WatchStart* start) const {
+  return WithFleet(env_, [&](NatsConnection* connection) {
+    const absl::StatusOr<std::deque<Item>> newest = ReadNewest(connection, filter, last, env_);
+    if (!newest.ok()) return newest.status();
+    if (newest->size() == last) {
+      *start = FromSequence{newest->front().stream_sequence - 1, ""};
+    } else if (filter.since) {
+      *start = FromTime{*filter.since};
+    } else {
+      *start = FromOldest{};
+    }
+    return absl::OkStatus();
+  });
+}
+
+std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
+  const FleetFilter filter = {.events = command.filter, .nodes = env_.nodes};
+  return WithFleet(env_, [&](NatsConnection* connection) {
+    absl::StatusOr<NodeVms> all =
+        ReadFleetVms(connection, filter, {.note = env_.note, .now = env_.now});
+    if (!all.ok()) return all.status();
+    std::erase_if(*all, [&command](const NodeVm& one) {
+      return one.vm.state() == v1::VM_STATE_STOPPED && !command.include_stopped;
+    });
+    Append(&*all, vms);
+    return absl::OkStatus();
+  });
+}
+
+std::optional<Failure> FleetLists::ReadNodes(Formatter::Heartbeats* nodes) const {
+  return WithFleet(env_, [&](NatsConnection* connection) {
+    absl::StatusOr<std::vector<v1::NodeHeartbeat>> all =
+        ReadFleetNodes(connection, {.nodes = env_.nodes}, {.note = env_.note});
+    if (!all.ok()) return all.status();
+    for (v1::NodeHeartbeat& node : *all) *nodes->Add() = std::move(node);
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,502 @@
+#include "client/nats/jetstream.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "client/nats/subject.h"
+#include "nlohmann/json.hpp"
+
+namespace vmeventd {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kReplicas[] = "num_replicas";
+// Settings by which nodes can change what others have published, and what is safe.
+struct Setting {
+  const char* name;
+  bool safe;
+  const char* otherwise;  // what the other value permits, for people
+};
+constexpr Setting kSettings[] = {
+    {"allow_rollup_hdrs", false,
+     "it permits rollups, by which a node can delete what all others have there"},
+    {"allow_msg_schedules", false,  // since 2.12
+     "it permits message schedules, by which a node can write under the name of another"},
+    {"deny_purge", true,
+     "it permits purging (no deny_purge), which a node can make a server of NATS 2.9 do"},
+    {"deny_delete", true,
+     "it permits deleting (no deny_delete), which a node can make a server of NATS 2.9 do"}};
+// Maximum age of an event, and of a bucket's value since its last write.
+constexpr absl::Duration kMaxAge = absl::Hours(24 * 30);
+constexpr uint64_t kNoMessage = 10037;
+constexpr uint64_t kNoStream = 10059;
+constexpr uint64_t kTooLarge = 10054;
+// A consumer that nobody pulls from for so long is deleted by the server.
+constexpr absl::Duration kInactive = absl::Minutes(1);
+
+// Returns a discarded value if `text` is not JSON.
+json ParseJson(absl::string_view text) {
+  return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+}
+
+// A member; null: there is none.
+const json& Member(const json& object, const char* name) {
+  static const auto* const null = new json();
+  if (!object.is_object()) return *null;
+  const auto found = object.find(name);
+  return found == object.end() ? *null : *found;
+}
+
+// "": there is no such text.
+std::string TextIn(const json& object, const char* name) {
+  const json& member = Member(object, name);
+  return member.is_string() ? member.get<std::string>() : "";
+}
+
+// 0: there is no such number.
+uint64_t NumberIn(const json& object, const char* name) {
+  const json& member = Member(object, name);
+  return member.is_number_unsigned() ? member.get<uint64_t>() : 0;
+}
+
+absl::Status CheckError(const json& answer, absl::string_view text) {
+  if (!answer.is_object()) {
+    return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(text),
+                                               " is no JSON object, as JetStream's are"));
+  }
+  const json& error = Member(answer, "error");
+  if (error.is_null()) return absl::OkStatus();
+  const uint64_t code = NumberIn(error, "err_code");
+  const std::string message =
+      absl::StrCat("JetStream answers ", Quote(TextIn(error, "description")), " (", code, ")");
+  if (code == kNoMessage || code == kNoStream) return absl::NotFoundError(message);
+  return absl::UnavailableError(message);
+}
+
+// What both kinds of stream have.
+json StreamConfig(const std::string& name, const std::string& subjects, int replicas) {
+  return {{"name", name},           {"description", "Written by vmeventd"},
+          {"subjects", {subjects}}, {"retention", "limits"},
+          {"storage", "file"},      {"max_age", absl::ToInt64Nanoseconds(kMaxAge)},
+          {"max_msgs", -1},         {"max_bytes", -1},
+          {kReplicas, replicas},    {"deny_delete", true},
+          {"deny_purge", true}};
+}
+
+}  // namespace
+
+std::string InDomain(absl::string_view domain, absl::string_view subject) {
+  absl::string_view rest = subject;
+  const bool moves = absl::ConsumePrefix(&rest, "$JS.API.") || absl::StartsWith(subject, "$KV.");
+  if (domain.empty() || !moves) return std::string(subject);
+  return absl::StrCat("$JS.", domain, ".API.", rest);
+}
+
+absl::Status CheckDomain(absl::string_view domain) {
+  const bool fits = !domain.empty() && std::all_of(domain.begin(), domain.end(), [](char c) {
+    return absl::ascii_isgraph(c) && c != '.' && c != '*' && c != '>';
+  });
+  if (fits) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "is no domain of JetStream: visible ASCII without \".\", \"*\" and \">\"");
+}
+
+std::string ApiSubject(absl::string_view request, absl::string_view stream) {
+  return absl::StrCat("$JS.API.", request, ".", stream);
+}
+
+std::string CreateStreamRequest(absl::string_view stream, int replicas) {
+  json config = StreamConfig(std::string(stream), absl::StrCat(kSubjectPrefix, ".>"), replicas);
+  config["discard"] = "old";
+  return config.dump();
+}
+
+std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
+  // Settings of NATS's own clients, but for those that would make it unsafe.
+  json config = StreamConfig(BucketStream(bucket), KeySubject(bucket, ">"), replicas);
+  config["discard"] = "new";
+  config["max_msgs_per_subject"] = 1;
+  config["allow_rollup_hdrs"] = false;
+  config["allow_direct"] = true;
+  return config.dump();
+}
+
+std::string UpdateRequest(absl::string_view answer, int replicas) {
+  json config = Member(ParseJson(answer), "config");
+  for (const Setting& setting : kSettings) {
+    if (setting.safe || config.contains(setting.name)) config[setting.name] = setting.safe;
+  }
+  if (replicas > 0) config[kReplicas] = replicas;
+  return config.dump();
+}
+
+std::string LastMessageRequest(absl::string_view subjects) {
+  return json{{"last_by_subj", std::string(subjects)}}.dump();
+}
+
+std::string MessageRequest(uint64_t stream_sequence) {
+  return json{{"seq", stream_sequence}}.dump();
+}
+
+absl::Status CheckAnswer(absl::string_view text) { return CheckError(ParseJson(text), text); }
+
+absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
+  const json object = ParseJson(answer);
+  if (absl::Status status = CheckError(object, answer); !status.ok()) return status;
+  const json& state = Member(object, "state");
+  StreamState stream;
+  stream.created = TextIn(object, "created");
+  stream.last = NumberIn(state, "last_seq");
+  // A stream that never had a message has the first sequence 0.
+  stream.first = NumberIn(state, "messages") == 0 ? stream.last + 1 : NumberIn(state, "first_seq");
+  std::string ignored;
+  if (stream.created.empty() ||
+      !absl::ParseTime(absl::RFC3339_full, TextIn(state, "first_ts"), &stream.first_time,
+                       &ignored) ||
+      !absl::ParseTime(absl::RFC3339_full, TextIn(state, "last_ts"), &stream.last_time, &ignored)) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(answer), " describes no stream"));
+  }
+  const json& config = Member(object, "config");
+  stream.replicas = NumberIn(config, kReplicas);
+  stream.clustered = Member(object, "cluster").is_object();
+  for (const Setting& setting : kSettings) {
+    const bool is_set = Member(config, setting.name) == true;
+    if (is_set != setting.safe && stream.unsafe.empty()) stream.unsafe = setting.otherwise;
+  }
+  const std::string retention = TextIn(config, "retention");
+  if (!retention.empty() && retention != "limits") {
+    stream.unfit = absl::StrCat("its retention is ", Quote(retention),
+                                ", which deletes what consumers have read; it must be \"limits\"");
+  }
+  return stream;
+}
+
+absl::StatusOr<std::string> ParseAck(absl::string_view text) {
+  const json answer = ParseJson(text);
+  if (absl::Status status = CheckError(answer, text); !status.ok()) {
+    const uint64_t code = NumberIn(Member(answer, "error"), "err_code");
+    if (code == kTooLarge) return absl::InvalidArgumentError(status.message());
+    return absl::UnavailableError(status.message());
+  }
+  const std::string stream = TextIn(answer, "stream");
+  if (stream.empty() || NumberIn(answer, "seq") == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(text), " is no acknowledgement of JetStream"));
+  }
+  return stream;
+}
+
+absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
+  const json answer = ParseJson(text);
+  if (absl::Status status = CheckError(answer, text); !status.ok()) return status;
+  const json& message = Member(answer, "message");
+  StoredMessage stored;
+  std::string ignored;
+  std::string headers;  // "NATS/1.0\r\nNAME: VALUE\r\n\r\n", or empty
+  absl::ParseTime(absl::RFC3339_full, TextIn(message, "time"), &stored.time, &ignored);
+  stored.message.subject = TextIn(message, "subject");
+  if (NumberIn(message, "seq") == 0 || !absl::Base64Unescape(TextIn(message, "hdrs"), &headers) ||
+      !absl::Base64Unescape(TextIn(message, "data"), &stored.message.data)) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(text), " is no message of JetStream"));
+  }
+  for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
+    const std::pair<absl::string_view, absl::string_view> header =
+        absl::StrSplit(line, absl::MaxSplits(':', 1));
+    if (header.second.empty()) continue;
+    stored.message.headers.emplace_back(header.first, absl::StripAsciiWhitespace(header.second));
+  }
+  return stored;
+}
+
+std::string CreateConsumerRequest(absl::string_view stream,
+                                  const std::vector<std::string>& subjects,
+                                  const ReadStart& start) {
+  json config = {{"ack_policy", "none"},
+                 {"replay_policy", "instant"},
+                 {"inactive_threshold", absl::ToInt64Nanoseconds(kInactive)},
+                 {"mem_storage", true},
+                 {"num_replicas", 1}};
+  if (const auto* sequence = std::get_if<uint64_t>(&start)) {
+    config["deliver_policy"] = "by_start_sequence";
+    config["opt_start_seq"] = *sequence;
+  } else if (const auto* time = std::get_if<absl::Time>(&start)) {
+    config["deliver_policy"] = "by_start_time";
+    config["opt_start_time"] = absl::FormatTime(absl::RFC3339_full, *time, absl::UTCTimeZone());
+  } else {
+    config["deliver_policy"] = "last_per_subject";
+  }
+  if (subjects.size() == 1) config["filter_subject"] = subjects.front();
+  if (subjects.size() > 1) config["filter_subjects"] = subjects;
+  return json{{"stream_name", std::string(stream)}, {"config", config}}.dump();
+}
+
+absl::StatusOr<ConsumerState> ParseConsumerState(absl::string_view answer) {
+  if (absl::Status status = CheckAnswer(answer); !status.ok()) return status;
+  const json object = ParseJson(answer);
+  const ConsumerState state{TextIn(object, "name"), NumberIn(object, "num_pending"),
+                            NumberIn(Member(object, "delivered"), "consumer_seq")};
+  if (state.name.empty()) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(answer), " does not describe a consumer"));
+  }
+  return state;
+}
+
+std::string PullRequest(int messages, int64_t bytes, absl::Duration expires,
+                        absl::Duration heartbeat) {
+  return json{{"batch", messages},
+              {"max_bytes", bytes},
+              {"expires", absl::ToInt64Nanoseconds(expires)},
+              {"idle_heartbeat", absl::ToInt64Nanoseconds(heartbeat)}}
+      .dump();
+}
+
+// $JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.NUMBER.TIME.PENDING; servers may put a domain and an
+// account before the stream, and more at the end.
+std::optional<Delivery> ParseDelivery(absl::string_view reply) {
+  const std::vector<absl::string_view> tokens = absl::StrSplit(reply, '.');
+  if (tokens.size() < 9 || tokens.size() == 10 || tokens[0] != "$JS" || tokens[1] != "ACK") {
+    return std::nullopt;
+  }
+  const size_t at = tokens.size() == 9 ? 5 : 7;  // index of SEQUENCE
+  Delivery delivery;
+  int64_t nanoseconds = 0;
+  if (!absl::SimpleAtoi(tokens[at], &delivery.stream_sequence) ||
+      !absl::SimpleAtoi(tokens[at + 1], &delivery.number) ||
+      !absl::SimpleAtoi(tokens[at + 2], &nanoseconds) ||
+      !absl::SimpleAtoi(tokens[at + 3], &delivery.pending)) {
+    return std::nullopt;
+  }
+  delivery.time = absl::FromUnixNanos(nanoseconds);
+  return delivery;
+}
+
+absl::StatusOr<std::string> AskJetStream(NatsConnection* connection, absl::string_view request,
+                                         absl::string_view stream, absl::string_view text,
+                                         absl::Duration timeout) {
+  absl::StatusOr<std::string> answer =
+      connection->Request(ApiSubject(request, stream), text, timeout);
+  if (!absl::IsNotFound(answer.status())) return answer;
+  return absl::UnavailableError(
+      "the server has no JetStream, or not for this account: enable it in the server's "
+      "configuration (jetstream {})");
+}
+
+absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {
+  const absl::StatusOr<std::string> answer = AskJetStream(connection, "STREAM.INFO", stream, "");
+  if (!answer.ok()) return answer.status();
+  return ParseStreamState(*answer);
+}
+
+absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
+                                          const std::string& request, absl::Duration timeout) {
+  const absl::StatusOr<std::string> answer =
+      AskJetStream(connection, "STREAM.MSG.GET", stream, request, timeout);
+  if (!answer.ok()) return answer.status();
+  return ParseStoredMessage(*answer);
+}
+
+absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
+    NatsConnection* connection, std::string stream, const std::vector<std::string>& subjects,
+    const ReadStart& start, std::function<absl::Time()> clock) {
+  auto reader = absl::WrapUnique(new StreamReader(connection, std::move(stream), std::move(clock)));
+  reader->inbox_ = connection->NewInbox();
+  // The inbox gets the messages and the server's statuses of the pull.
+  auto subscription = connection->Subscribe(reader->inbox_, size_t{2} * kMessages);
+  if (!subscription.ok()) return subscription.status();
+  reader->subscription_ = *std::move(subscription);
+  // A cluster may choose a server that has just died for the consumer, for half a minute; then
+  // nobody answers, and a retry is likely to get another server.
+  absl::StatusOr<std::string> answer = absl::UnavailableError("not asked");
+  for (int i = 0; i < kCreateAttempts && !answer.ok() && !connection->closed(); ++i) {
+    answer = AskJetStream(connection, "CONSUMER.CREATE", reader->stream_,
+                          CreateConsumerRequest(reader->stream_, subjects, start), kCreateTimeout);
+  }
+  if (!answer.ok()) return answer.status();
+  const absl::StatusOr<ConsumerState> state = ParseConsumerState(*answer);
+  if (!state.ok()) return state.status();
+  reader->consumer_ = state->name;
+  reader->pending_ = state->pending;
+  return reader;
+}
+
+StreamReader::~StreamReader() {
+  if (consumer_.empty() || connection_->closed()) return;
+  const std::string subject = absl::StrCat(ApiSubject("CONSUMER.DELETE", stream_), ".", consumer_);
+  // Otherwise the server deletes it when it is not used any more.
+  (void)connection_->Publish({.subject = subject});
+}
+
+absl::Status StreamReader::Pull() {
+  const std::string subject =
+      absl::StrCat(ApiSubject("CONSUMER.MSG.NEXT", stream_), ".", consumer_);
+  const std::string request = PullRequest(kMessages, bytes_, kExpires, kHeartbeat);
+  absl::Status status =
+      connection_->Publish({.subject = subject, .reply = inbox_, .data = request});
+  if (!status.ok()) return status;
+  wanted_ = kMessages;
+  received_ = clock_();
+  return absl::OkStatus();
+}
+
+absl::Status StreamReader::TakeStatus(const NatsMessage& message) {
+  const std::string status = message.header("Status");
+  const std::string description = message.header("Description");
+  if (status == "100") return absl::OkStatus();  // a heartbeat
+  // The pull's time is over, or nothing is there; of 409 only those that concern the pull alone.
+  const bool full = status == "409" && absl::StartsWith(description, "Message Size Exceeds");
+  if (status == "404" || status == "408" || full) {
+    if (full && wanted_ == kMessages) bytes_ *= 2;  // not even one message
+    wanted_ = 0;
+    return absl::OkStatus();
+  }
+  return absl::UnavailableError(absl::StrCat("JetStream ended the consumer of the stream ", stream_,
+                                             ": ", status, description.empty() ? "" : " ",
+                                             description));
+}
+
+absl::StatusOr<std::optional<StreamReader::Message>> StreamReader::Next(absl::Duration timeout) {
+  const absl::Time deadline = clock_() + timeout;
+  while (true) {
+    if (wanted_ == 0) {
+      if (absl::Status status = Pull(); !status.ok()) return status;
+    }
+    const absl::Time now = clock_();
+    absl::StatusOr<std::optional<NatsMessage>> next = subscription_->Next(deadline - now);
+    if (!next.ok()) return absl::UnavailableError(next.status().message());
+    if (!next->has_value()) {
+      if (clock_() - received_ > kSilence) {
+        return absl::UnavailableError(absl::StrCat("nothing came from the stream ", stream_,
+                                                   " for ", absl::FormatDuration(kSilence)));
+      }
+      return std::nullopt;
+    }
+    received_ = clock_();
+    NatsMessage message = **std::move(next);
+    // Any publisher can give its message the status of a server's report: one that the consumer
+    // delivers is none.
+    const std::optional<Delivery> delivery = ParseDelivery(message.reply);
+    if (!delivery) {
+      if (message.no_responders()) {
+        return absl::UnavailableError(
+            absl::StrCat("the consumer of the stream ", stream_, " is gone"));
+      }
+      if (absl::Status status = TakeStatus(message); !status.ok()) return status;
+      if (clock_() >= deadline) return std::nullopt;
+      continue;
+    }
+    if (delivery->number != read_ + 1) {
+      return absl::UnavailableError(absl::StrCat("messages of the stream ", stream_,
+                                                 " were lost on the way and are read again"));
+    }
+    ++read_;
+    --wanted_;
+    pending_ = delivery->pending;
+    return Message{std::move(message), delivery->stream_sequence, delivery->time};
+  }
+}
+
+absl::StatusOr<bool> StreamReader::AskWhetherAllIsRead() {
+  const absl::StatusOr<std::string> answer =
+      AskJetStream(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), "");
+  if (!answer.ok()) return answer.status();
+  const absl::StatusOr<ConsumerState> state = ParseConsumerState(*answer);
+  if (!state.ok()) return state.status();
+  return state->delivered == read_ && state->pending == 0;
+}
+
+namespace {
+
+// Limit of unread answers: a batch's, and those of some before it.
+constexpr size_t kMaxAnswers = 65'536;
+// Longest time until a stop or a complaint is noticed.
+constexpr absl::Duration kSlice = absl::Milliseconds(100);
+
+// OK: the stream has stored the message.
+absl::Status ResultOf(absl::string_view stream, const NatsMessage& answer) {
+  if (answer.no_responders()) {
+    return absl::UnavailableError(
+        absl::StrCat("nobody takes the messages: the stream ", stream,
+                     " is gone, has no leader at the moment, or lacks their subjects"));
+  }
+  const absl::StatusOr<std::string> stored = ParseAck(answer.data);
+  if (!stored.ok()) return stored.status();
+  if (*stored == stream) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("the messages go into the stream ", *stored,
+                                             " instead of ", stream,
+                                             ": take their subjects from it"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StreamWriter>> StreamWriter::Open(NatsConnection* connection,
+                                                                 std::stop_token stop) {
+  auto writer = absl::WrapUnique(new StreamWriter(connection, std::move(stop)));
+  auto answers = connection->Subscribe(absl::StrCat(writer->inbox_, ".>"), kMaxAnswers);
+  if (!answers.ok()) return answers.status();
+  writer->answers_ = *std::move(answers);
+  return writer;
+}
+
+absl::Status StreamWriter::Write(absl::string_view stream, std::vector<NatsMessage> messages,
+                                 absl::Duration timeout, std::vector<size_t>* unfit) {
+  unfit->clear();
+  ++batches_;
+  std::map<std::string, size_t> missing;  // by the subject of the answer
+  for (size_t i = 0; i < messages.size(); ++i) {
+    messages[i].reply = absl::StrCat(inbox_, ".", batches_, ".", i);
+    absl::Status status = connection_->Publish(messages[i]);
+    if (status.ok()) {
+      missing[messages[i].reply] = i;
+    } else if (absl::IsInvalidArgument(status)) {
+      unfit->push_back(i);
+    } else {
+      return status;
+    }
+  }
+  absl::Status result;
+  for (absl::Time deadline = SteadyNow() + timeout; !missing.empty();) {
+    if (stop_.stop_requested()) return absl::CancelledError("stopped");
+    const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(kSlice);
+    if (!answer.ok()) return answer.status();
+    if (!answer->has_value()) {
+      // The server answers nothing to what is not permitted, but complains at once.
+      const std::string complaint = connection_->complaint();
+      const bool refused = std::any_of(missing.begin(), missing.end(), [&](const auto& one) {
+        return absl::StrContains(complaint, absl::StrCat("\"", messages[one.second].subject, "\""));
+      });
+      if (refused) return absl::UnavailableError(absl::StrCat("the server reports: ", complaint));
+      if (SteadyNow() < deadline) continue;
+      return absl::UnavailableError(
+          absl::StrCat("no acknowledgement came from the stream ", stream, " for ",
+                       absl::FormatDuration(timeout),
+                       complaint.empty() ? "" : "; the server reports: ", complaint));
+    }
+    const auto found = missing.find((*answer)->subject);
+    if (found == missing.end()) continue;  // of a batch before
+    deadline = SteadyNow() + timeout;
+    const absl::Status one = ResultOf(stream, **answer);
+    if (absl::IsInvalidArgument(one)) {
+      unfit->push_back(found->second);
+    } else {
+      result.Update(one);
+    }
+    missing.erase(found);
+  }
+  return result;
+}
+
+}  // namespace vmeventd

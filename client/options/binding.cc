@@ -1,0 +1,333 @@
+#include "client/options/binding.h"
+
+#include <algorithm>
+#include <array>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "base/patterns.h"
+#include "base/text.h"
+#include "base/uuid.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+// The width of a help text.
+constexpr size_t kHelpWidth = 80;
+constexpr size_t kHelpColumn = 30;  // column at which CLI11 begins an option's description
+
+// CLI11 breaks no lines.
+std::string Wrapped(const char* help) {
+  return absl::StrJoin(WrapText(help, kHelpWidth - kHelpColumn), "\n");
+}
+
+// The name of "-o,--output" in sentences.
+std::string LongName(absl::string_view names) {
+  return std::string(names.substr(names.rfind(',') + 1));
+}
+
+// See ParseCommandLine.
+std::string WithoutMark(std::string text) {
+  if (absl::StartsWith(text, "[") && absl::EndsWith(text, absl::string_view("]\0", 2))) {
+    text.pop_back();
+  }
+  return text;
+}
+
+CLI::Option* Add(CLI::App* app, const std::string& names, const std::string& help,
+                 const Take& take) {
+  return app->add_option(
+      names,
+      [take](const CLI::results_t& texts) {
+        for (const std::string& text : texts) take(WithoutMark(text));
+        return true;
+      },
+      help);
+}
+
+bool IsNumber(absl::string_view text) {
+  return !text.empty() && absl::c_all_of(text, absl::ascii_isdigit);
+}
+
+// Returns whether it looks like the rest of a time that stands without quotes: 12:00:00, hour, ago.
+bool IsPartOfTime(absl::string_view word) {
+  static constexpr std::array kWords = {"ago", "s",       "sec",  "seconds", "m",
+                                        "min", "minutes", "h",    "hour",    "hours",
+                                        "d",   "day",     "days", "week",    "weeks"};
+  if (absl::c_linear_search(kWords, word)) return true;
+  return absl::StrContains(word, ':') && absl::c_all_of(word, [](char c) {
+           return absl::ascii_isdigit(c) || c == ':' || c == '.';
+         });
+}
+
+absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
+                                     const std::string& text) {
+  const std::vector<std::string> names = TextsOf(app, "NAME");
+  if (!text.empty() && !names.empty() && IsPartOfTime(names[0])) {
+    Wrong(absl::StrCat("\"", names[0], "\" stands beside a time; put the time into quotes: '", text,
+                       " ", absl::StrJoin(names, " "), "'; a VM of that name is chosen with --vm"));
+  }
+  return ParseTimeText(text, base.now, base.zone);
+}
+
+}  // namespace
+
+void CheckPair(const char* cert_option, const std::string& cert, const char* key_option,
+               const std::string& key) {
+  if (cert.empty() == key.empty()) return;
+  Wrong(
+      key.empty()
+          ? absl::StrCat(cert_option, ": its private key is missing: give ", key_option, " FILE")
+          : absl::StrCat(key_option, ": its certificate is missing: give ", cert_option, " FILE"));
+}
+
+std::vector<std::string> TextsOf(const CLI::App& app, const std::string& name) {
+  const CLI::Option* option = app.get_option_no_throw(name);
+  std::vector<std::string> texts;
+  if (option == nullptr) return texts;
+  for (const std::string& text : option->results()) texts.push_back(WithoutMark(text));
+  return texts;
+}
+
+std::string TextOf(const CLI::App& app, const std::string& name) {
+  const std::vector<std::string> texts = TextsOf(app, name);
+  return texts.empty() ? "" : texts.back();
+}
+
+const std::string& CheckWord(absl::string_view option, const std::string& text) {
+  if (text.empty()) Wrong(absl::StrCat(option, ": the text is empty; give one"));
+  if (!IsValidUtf8(text)) {
+    Wrong(absl::StrCat(option, ": \"", text,
+                       "\" is not UTF-8; write the name as `vmevents vms -o json` shows it"));
+  }
+  return text;
+}
+
+CLI::Option* AddOption(CLI::App* app, const char* names, const char* value_name, const char* help,
+                       const Take& take) {
+  return Add(app, names, Wrapped(help), take)
+      ->type_name(value_name)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+CLI::Option* AddList(CLI::App* app, const char* names, const char* value_name, const char* help,
+                     const Take& take) {
+  return Add(app, names, Wrapped(help), take)
+      ->type_name(value_name)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(CLI::detail::expected_max_vector_size)
+      ->allow_extra_args(false);
+}
+
+CLI::Option* AddArgument(CLI::App* app, const char* name, const char* help, const Take& take) {
+  return Add(app, name, help, take)->type_name("");
+}
+
+CLI::Option* AddArguments(CLI::App* app, const char* name, const char* help, const Take& take) {
+  return AddArgument(app, name, help, take)->expected(CLI::detail::expected_max_vector_size);
+}
+
+void AddFlag(CLI::App* app, const char* names, const char* help, bool* flag, bool value) {
+  app->add_flag_callback(
+      names, [=] { *flag = value; }, Wrapped(help));
+}
+
+void AddText(CLI::App* app, const char* names, const char* value_name, const char* help,
+             const char* fix, std::string* text) {
+  AddOption(app, names, value_name, help, [=](const std::string& given) {
+    if (given.empty()) {
+      Wrong(absl::StrCat(LongName(names), ": the text is empty", *fix == '\0' ? "" : "; ", fix));
+    }
+    *text = given;
+  });
+}
+
+void AddFile(CLI::App* app, const char* names, const char* help, std::string* file) {
+  AddText(app, names, "FILE", help, "name a file", file);
+}
+
+void AddCount(CLI::App* app, const char* names, const char* help, std::optional<uint64_t>* count,
+              uint64_t max, const char* fix) {
+  AddOption(app, names, "N", help, [=](const std::string& text) {
+    uint64_t number = 0;
+    if (!IsNumber(text) || !absl::SimpleAtoi(text, &number) || number == 0) {
+      Wrong(absl::StrCat(LongName(names), ": \"", text,
+                         "\" is not a number of events; give one of at least 1"));
+    }
+    if (number > max) {
+      Wrong(absl::StrCat(LongName(names), ": ", number, " is too large; give at most ", max, fix));
+    }
+    *count = number;
+  });
+}
+
+void AddDuration(CLI::App* app, const char* names, const char* help,
+                 const std::function<void(absl::Duration)>& set) {
+  AddOption(app, names, "DURATION", help, [=](const std::string& text) {
+    const absl::StatusOr<absl::Duration> parsed = ParseDurationText(text);
+    if (!parsed.ok()) Wrong(absl::StrCat(names, ": ", parsed.status().message()));
+    set(*parsed);
+  });
+}
+
+void AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
+             std::optional<absl::Time>* time) {
+  AddOption(app, names, "TIME", help, [=](const std::string& text) {
+    const absl::StatusOr<absl::Time> parsed = ParseTime(*app, *base, text);
+    if (!parsed.ok()) Wrong(absl::StrCat(names, ": ", parsed.status().message()));
+    *time = *parsed;
+  });
+}
+
+void AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
+               const char* noun, const std::function<void(size_t)>& set) {
+  AddOption(app, names, value_name, help, [=](const std::string& text) {
+    const std::string name = LongName(names);
+    const std::vector<std::string> values = ValuesOf(name);
+    const auto found = absl::c_find(values, text);
+    if (found == values.end()) {
+      Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text, "\" is not ", noun,
+                         "; use ", absl::StrJoin(values.begin(), values.end() - 1, ", "), " or ",
+                         values.back(), HintForValue(name, text)));
+    }
+    set(static_cast<size_t>(found - values.begin()));
+  });
+}
+
+int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& option,
+              const std::string& word) {
+  const std::string upper = absl::StrReplaceAll(absl::AsciiStrToUpper(word), {{"-", "_"}});
+  for (int type = 1; option == "--type" && type <= v1::EventType_MAX; ++type) {  // not unspecified
+    if (TableName(static_cast<v1::EventType>(type)) == upper) return type;
+  }
+  const absl::StatusOr<int> value = ParseEnumName(names, word);
+  if (value.ok()) return *value;
+  // A single name helps more than the list of all, which may be long.
+  const std::string hint = HintForValue(option, word);
+  const absl::string_view fault = value.status().message();
+  Wrong(absl::StrCat(option, ": ",
+                     hint.empty() ? fault : fault.substr(0, fault.find("; use one of")), hint));
+}
+
+void AddStart(CLI::App* app, const char* from_help) {
+  const auto add = [app](const char* name, const char* value, const char* help, const char* fix) {
+    AddOption(app, name, value, help, [=](const std::string& text) {
+      if (text.empty()) Wrong(absl::StrCat(name, ": the text is empty; ", fix));
+    });
+  };
+  add("--from", "START", from_help, "give a sequence number, oldest, snapshot or a time");
+  add("--journal", "ID", "the journal of that sequence number; default the server's present one",
+      "`vmevents info` shows the journal's id");
+  add("--since", "TIME", "begin with the events at or after this time", "give a time, as 1h");
+}
+
+WatchStart ReadStart(const CLI::App& app, const TimeBase& base) {
+  const std::string from = TextOf(app, "--from");
+  const std::string journal = TextOf(app, "--journal");
+  if (IsGiven(app, "--since")) {
+    if (IsGiven(app, "--from") || IsGiven(app, "--journal")) {
+      Wrong("--since: --from says where to begin as well; use one of them");
+    }
+    const absl::StatusOr<absl::Time> time = ParseTime(app, base, TextOf(app, "--since"));
+    if (!time.ok()) Wrong(absl::StrCat("--since: ", time.status().message()));
+    return FromTime{*time};
+  }
+  if (IsNumber(from)) {
+    FromSequence sequence;
+    if (!absl::SimpleAtoi(from, &sequence.sequence)) {
+      Wrong(absl::StrCat("--from: the sequence ", from, " is larger than any sequence"));
+    }
+    if (!journal.empty()) sequence.journal_id = CheckWord("--journal", journal);
+    return sequence;
+  }
+  if (!journal.empty()) {
+    Wrong("--journal: names the journal of a sequence; use it with --from SEQUENCE");
+  }
+  if (from.empty() || from == "now") return FromNow{};
+  if (from == "oldest") return FromOldest{};
+  if (from == "snapshot") return FromSnapshot{};
+  const absl::StatusOr<absl::Time> time = ParseTime(app, base, from);
+  if (time.ok()) return FromTime{*time};
+  const std::string hint = HintForValue("--from", from);
+  Wrong(hint.empty() ? absl::StrCat("--from: ", time.status().message(),
+                                    "; or a sequence number, oldest or snapshot")
+                     : absl::StrCat("--from: ", Quote(from), " is no start", hint));
+}
+
+void AddVmName(const std::string& text, v1::EventFilter* filter) {
+  constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
+  CheckWord("--vm", text);
+  const bool list = absl::StrContains(text, ',');
+  if (!list || text.size() <= kMaxName) filter->add_vm_names(text);
+  if (!list) return;
+  for (const absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+    filter->add_vm_names(std::string(one));
+  }
+}
+
+void AddVm(CLI::App* app, v1::EventFilter* filter) {
+  AddList(app, "--vm", "GLOB", "only VMs of such names, separated by commas; may be repeated",
+          [=](const std::string& text) { AddVmName(text, filter); });
+  AddList(
+      app, "--uuid", "UUID", "only VMs of such UUIDs, separated by commas; may be repeated",
+      [=](const std::string& text) {
+        for (const absl::string_view uuid : absl::StrSplit(text, ',')) {
+          filter->add_uuids(CheckWord("--uuid", std::string(uuid)));
+          if (ParseUuid(uuid).has_value()) continue;
+          Wrong(absl::StrCat("--uuid: \"", uuid,
+                             "\" is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000"));
+        }
+      });
+  AddList(app, "-l,--label", "SELECTOR",
+          "only VMs with such labels, as app=web,tier!=db; may be repeated",
+          [=](const std::string& text) {
+            filter->add_labels(CheckWord("--label", text));
+            const absl::Status selector = LabelSelector::Parse(text).status();
+            if (!selector.ok()) {
+              Wrong(absl::StrCat("--label: \"", text, "\" ", selector.message()));
+            }
+          });
+}
+
+void AddNames(CLI::App* app, v1::EventFilter* filter) {
+  AddVm(app, filter);
+  AddArguments(app, "NAME", "only VMs of such names, as with --vm",
+               [=](const std::string& text) { AddVmName(text, filter); });
+}
+
+void AddRun(CLI::App* app, const char* help, v1::EventFilter* filter) {
+  AddList(app, "--run", "RUN_ID", help, [=](const std::string& text) {
+    for (const absl::string_view run : absl::StrSplit(text, ',')) {
+      filter->add_run_ids(CheckWord("--run", std::string(run)));
+    }
+  });
+}
+
+void AddEnds(CLI::App* app, v1::EventFilter* filter) {
+  AddList(app, "--source", "GLOB", "only VMs from such a source, as 'libvirt:*'; may be repeated",
+          [=](const std::string& text) { filter->add_sources(CheckWord("--source", text)); });
+  AddNamesOf<v1::ShutdownClass>(app, "--class", "CLASS",
+                                "only ends by user, admin, crash or unknown; may be repeated",
+                                [=](v1::ShutdownClass one) { filter->add_classes(one); });
+  AddNamesOf<v1::ShutdownCause>(
+      app, "--cause", "CAUSE",
+      "only ends of this cause, as guest-panic or host-kill; may be repeated",
+      [=](v1::ShutdownCause cause) { filter->add_causes(cause); });
+  AddRun(app, "only this run of a VM; may be repeated", filter);
+}
+
+void AddFilter(CLI::App* app, v1::EventFilter* filter) {
+  AddNamesOf<v1::EventType>(app, "--type", "TYPE",
+                            "only events of this type, as started or stopped; may be repeated",
+                            [=](v1::EventType type) { filter->add_types(type); });
+  AddEnds(app, filter);
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,155 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/consume/source.h"
+#include "client/output/event_text.h"
+#include "google/protobuf/generated_enum_reflection.h"
+
+// Binds options to values with CLI11. A value that is wrong throws CLI11's error, with a sentence
+// that names the option, the fault and the correct form; ParseCommandLine() catches it.
+
+namespace vmeventd::client {
+
+// What a time without a date or a zone is of.
+struct TimeBase {
+  absl::Time now;
+  absl::TimeZone zone;
+};
+
+[[noreturn]] inline void Wrong(const std::string& sentence) {
+  throw CLI::ValidationError(sentence);
+}
+inline void Check(const absl::Status& status) {
+  if (!status.ok()) Wrong(std::string(status.message()));
+}
+
+// A certificate and its key belong together.
+void CheckPair(const char* cert_option, const std::string& cert, const char* key_option,
+               const std::string& key);
+
+// The texts of an option or argument of a command, as typed; empty: it was not given.
+std::vector<std::string> TextsOf(const CLI::App& app, const std::string& name);
+std::string TextOf(const CLI::App& app, const std::string& name);
+inline bool IsGiven(const CLI::App& app, const std::string& name) {
+  return !TextsOf(app, name).empty();
+}
+
+// Checks a text for the server: not empty, and UTF-8, as the protocol requires.
+const std::string& CheckWord(absl::string_view option, const std::string& text);
+
+using Take = std::function<void(const std::string& text)>;
+
+// Takes the last text of the option.
+CLI::Option* AddOption(CLI::App* app, const char* names, const char* value_name, const char* help,
+                       const Take& take);
+// Takes each text of the option.
+CLI::Option* AddList(CLI::App* app, const char* names, const char* value_name, const char* help,
+                     const Take& take);
+// Adds a value that stands without an option's name.
+CLI::Option* AddArgument(CLI::App* app, const char* name, const char* help, const Take& take);
+// The same for one argument or several.
+CLI::Option* AddArguments(CLI::App* app, const char* name, const char* help, const Take& take);
+// `value` is what the flag sets.
+void AddFlag(CLI::App* app, const char* names, const char* help, bool* flag, bool value = true);
+// An empty text is a fault, whose sentence `fix` completes.
+void AddText(CLI::App* app, const char* names, const char* value_name, const char* help,
+             const char* fix, std::string* text);
+void AddFile(CLI::App* app, const char* names, const char* help, std::string* file);
+// A number of events, from 1 to `max`; `fix` completes the sentence of a larger one.
+void AddCount(CLI::App* app, const char* names, const char* help, std::optional<uint64_t>* count,
+              uint64_t max = UINT64_MAX, const char* fix = "");
+void AddDuration(CLI::App* app, const char* names, const char* help,
+                 const std::function<void(absl::Duration)>& set);
+inline void AddDuration(CLI::App* app, const char* names, const char* help,
+                        absl::Duration* duration) {
+  AddDuration(app, names, help, [duration](absl::Duration value) { *duration = value; });
+}
+void AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
+             std::optional<absl::Time>* time);
+// The index of the text in ValuesOf() the option. `noun` completes "is not ...".
+void AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
+               const char* noun, const std::function<void(size_t)>& set);
+template <typename Enum>
+void AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
+               const char* noun, Enum* value) {
+  AddChoice(app, names, value_name, help, noun,
+            [value](size_t index) { *value = static_cast<Enum>(index); });
+}
+// The number of one of the enum's names, which tables may show shorter, as POWERDOWN.
+int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& option,
+              const std::string& word);
+// Takes the parts between the commas of all texts, as values of the enum.
+template <typename Enum>
+void AddNamesOf(CLI::App* app, const char* option, const char* value_name, const char* help,
+                const std::function<void(Enum)>& add) {
+  AddList(app, option, value_name, help, [=](const std::string& text) {
+    for (const std::string& word : std::vector<std::string>(absl::StrSplit(text, ','))) {
+      add(static_cast<Enum>(ParseName(*google::protobuf::GetEnumDescriptor<Enum>(), option, word)));
+    }
+  });
+}
+
+// Options that select VMs or events, bound to a filter. A name may have commas: a text with some is
+// a name and a list.
+void AddVmName(const std::string& text, v1::EventFilter* filter);
+void AddVm(CLI::App* app, v1::EventFilter* filter);
+// NAME as well.
+void AddNames(CLI::App* app, v1::EventFilter* filter);
+void AddRun(CLI::App* app, const char* help, v1::EventFilter* filter);
+// Selects VMs by their sources, and by their runs and ends.
+void AddEnds(CLI::App* app, v1::EventFilter* filter);
+// All of the filter but the names.
+void AddFilter(CLI::App* app, v1::EventFilter* filter);
+
+// --from, --journal and --since.
+void AddStart(CLI::App* app, const char* from_help);
+WatchStart ReadStart(const CLI::App& app, const TimeBase& base);
+
+// The command that the shells' scripts run: its arguments are the words before the cursor, of which
+// the last may be incomplete or empty.
+inline constexpr char kCompleteCommand[] = "__complete";
+
+// The arguments in this program's own words: "crashes" of the table of aliases becomes
+// "events --type stopped --class crash --newest-first".
+std::vector<std::string> WithoutAliases(const CLI::App& app,
+                                        const std::vector<std::string>& arguments);
+
+// The script for bash, zsh or fish, which asks `vmevents __complete`; none for another shell.
+std::optional<std::string> CompletionScript(absl::string_view shell);
+
+// The values of an option or an argument, as typed: "guest-down". `name` is that of the option, or
+// the name that the help gives its value. Empty: any text.
+std::vector<std::string> ValuesOf(const std::string& name);
+
+// Candidates for the word at the cursor.
+struct Completions {
+  std::string lines;  // one candidate a line, a tab and its description after it
+  // The command whose output lists more, such as the names of VMs; empty: none.
+  std::vector<std::string> command;
+  bool contexts = false;  // the names of the configuration file's contexts
+};
+
+// Completes from the option table. `app` has parsed nothing.
+Completions Complete(const CLI::App& app, const std::vector<std::string>& words);
+
+// Complete a complaint, as "; did you mean --since?" does: with this program's name for what
+// kubectl, journalctl, virsh and docker call so, or with one that is spelled alike. Empty: nothing
+// comes close. The first is for a word that `command` does not know, the second for a value that
+// the option does not take.
+std::string HintFor(const CLI::App& command, absl::string_view typed);
+std::string HintForValue(const std::string& option, absl::string_view typed);
+
+}  // namespace vmeventd::client

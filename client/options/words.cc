@@ -1,0 +1,397 @@
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/text.h"
+#include "client/options/binding.h"
+
+namespace vmeventd::client {
+namespace {
+
+// Words of other programs, separated by blanks, and what they are here: of an alias the line that
+// they stand for, of a hint a name, and behind a semicolon more of a sentence.
+struct Words {
+  absl::string_view scope;  // a command or an option; empty: any
+  absl::string_view typed;
+  absl::string_view answer;
+};
+
+// "get+vms" is two words.
+constexpr Words kCommandAliases[] = {
+    {"", "crashes", "events --type stopped --class crash --newest-first"},
+    {"", "tail", "events --last 10"},
+    {"", "list get+vms get+vm", "vms"},
+    {"", "log journal get+events get+event", "events"},
+    {"", "show inspect dominfo domstate describe+vm", "why"},
+    {"", "follow monitor", "watch"},
+    {"", "stats", "top"},
+};
+
+constexpr Words kOptionAliases[] = {
+    {"", "--no-color --no-colour", "--color never"},
+    {"", "--json", "-o json"},
+    {"", "--yaml", "-o yaml"},
+    {"", "--wide", "-o wide"},
+    {"events", "-w --watch", "--follow"},
+    {"events", "--tail --lines", "--last"},
+    {"events", "--reverse", "--newest-first"},
+    {"events", "-S", "--since"},
+    {"events", "-U", "--until"},
+    {"events", "-u", "--vm"},
+    {"events", "-A -a --all", ""},
+    {"watch", "-f --follow", ""},
+    {"vms", "-A --inactive", "--all"},
+    {"top", "-b --no-stream", "--once"},
+};
+
+constexpr absl::string_view kStopsNothing =
+    "; vmevents starts, stops and changes no VM: that is for virsh, qm or systemctl, and `intent "
+    "declare` says beforehand who does it";
+
+constexpr Words kCommandWords[] = {
+    {"", "get list-units instances domains machines", "vms"},
+    {"", "event audit last dmesg", "events, or watch for what happens"},
+    {"", "crash crashed coredumpctl failed failures", "crashes"},
+    {"", "subscribe qemu-monitor-event stream", "watch"},
+    {"", "wait", "watch NAME --type stopped --count 1"},
+    {"", "timeline reason cause domjobinfo domid domuuid domcontrol domblkerror", "why NAME"},
+    {"", "nodeinfo hostname uri cluster-info system", "info"},
+    {"", "stat domstats", "top"},
+    {"", "clients subscribers watchers", "streams"},
+    {"", "ping healthz is-active", "health"},
+    {"", "check diagnose debug", "doctor"},
+    {"", "nodes node hosts", "fleet"},
+    {"",
+     "config context contexts get-contexts current-context use use-context connect set-context "
+     "delete-context",
+     "--context NAME; the contexts are in ~/.config/vmevents/config.toml, see vmevents(1)"},
+    {"", "intents", "intent list"},
+    {"", "declare", "intent declare"},
+    {"", "withdraw", "intent withdraw"},
+    {"", "explain man usage", "help"},
+    {"", "completions", "completion"},
+    {"", "webhook post notify", "push"},
+    {"",
+     "start stop restart shutdown destroy reboot reset kill rm delete run create apply edit pause "
+     "unpause suspend resume undefine define scale drain cordon migrate save managedsave dump "
+     "poweroff exec attach console",
+     kStopsNothing},
+    {"intent", "get ls show", "list"},
+    {"intent", "add create new set", "declare"},
+    {"intent", "rm remove del delete cancel abort", "withdraw"},
+    {"fleet", "list ls get status nodes", "fleet alone"},
+    {"fleet", "init make new", "create"},
+    {"info", "", "why NAME"},
+    {"doctor", "", "why NAME; doctor looks at the whole node"},
+    {"top", "", "why NAME; top shows the whole node"},
+};
+
+constexpr Words kOptionWords[] = {
+    {"", "--lines --tail --pager-end -e", "-n"},
+    {"", "--max --max-count --head", "--limit"},
+    {"", "--reverse", "--newest-first"},
+    {"", "-S --since-time --start --start-time --begin --after -b --boot", "--since"},
+    {"", "-U --until-time --end --end-time --before", "--until"},
+    {"", "--grep -g --event --events --kind -t", "--type"},
+    {"", "-p --priority --severity --level", "--class"},
+    {"", "--reason", "--cause"},
+    {"", "--filter", "--vm, --type, --class, --cause or --source"},
+    {"", "-u --unit --for --domain --field-selector --name-filter", "--vm"},
+    {"", "--selector --labels", "--label"},
+    {"", "--namespace -N", "--vm; VMs have no namespaces"},
+    {"vms", "-n", "--vm; VMs have no namespaces"},
+    {"", "-A --all-namespaces --inactive --persistent", "--all"},
+    {"", "--state-running --running --active", "--state running"},
+    {"", "--state-paused --paused", "--state paused"},
+    {"", "--state-shutoff --stopped --exited", "--state stopped"},
+    {"", "--failed --crashed --crash", "--class crash"},
+    {"top", "-n --iterations", "--once"},
+    {"", "-c --connect -H --host -M --machine -s --uri --address --addr --socket --endpoint",
+     "--server"},
+    {"", "-m --merge", "--server HOST,HOST"},
+    {"", "--kubeconfig --cluster", "--context"},
+    {"", "--certificate-authority --tlscacert --cacert --tls --tlsverify", "--tls-ca"},
+    {"", "--client-certificate --tlscert --cert", "--tls-cert"},
+    {"", "--client-key --tlskey --key", "--tls-key"},
+    {"", "--json -j", "-o json"},
+    {"", "--yaml", "-o yaml"},
+    {"", "--wide --full --show-labels --details --long -x --catalog", "-o wide"},
+    {"", "--name --quiet -q --names", "-o name"},
+    {"", "--format --template --output-fields", "-o"},
+    {"vms", "--sort --order-by", "--sort-by"},
+    {"", "--sort-by --sort", "-o json, and sort with jq"},
+    {"", "--no-truncate --no-truncation", "--no-trunc"},
+    {"", "--no-legend --noheadings --noheader --no-header", "--no-headers"},
+    {"", "--tz --timezone", "--utc, or set TZ"},
+    {"", "-w --watch --watch-only", "watch"},
+    {"", "--loop", "; it goes on until Ctrl-C, or until --count"},
+    {"", "--timestamp --timestamps", "; each event is shown with its time"},
+    {"", "--after-cursor --cursor --show-cursor", "--cursor-file"},
+    {"", "--previous", "--run"},
+    {"", "-d --delay", "--interval"},
+    {"", "-v -V", "--version"},
+    {"", "-?", "--help"},
+};
+
+constexpr Words kValueWords[] = {
+    {"--output",
+     "short short-iso short-iso-precise short-precise short-full short-unix short-monotonic text "
+     "plain pretty human cat",
+     "table"},
+    {"--output", "verbose long full with-unit", "wide"},
+    {"--output", "json-pretty json-seq json-sse export ndjson", "json"},
+    {"--output", "jsonpath jsonpath-as-json go-template custom-columns jsonpath-file csv tsv",
+     "json, and choose with jq"},
+    {"--output", "yml", "yaml"},
+    {"--output", "id ids names uuid", "name"},
+    {"--color", "yes on true 1 force", "always"},
+    {"--color", "no off false 0 none", "never"},
+    {"--color", "tty if-tty", "auto"},
+    {"--type",
+     "stop shutdown shutoff shut-off die died dead exit exited end ended destroy destroyed kill "
+     "killed poweroff crashed lifecycle undefined",
+     "stopped"},
+    {"--type", "create created boot booted add added", "started"},
+    {"--type", "unpause continue continued", "resumed"},
+    {"--type", "reboot rebooted restart restarted", "reset"},
+    {"--type", "wakeup", "woken"},
+    {"--type", "block-io-error disk-error", "io-error"},
+    {"--type", "watchdog", "watchdog-expired"},
+    {"--type", "panic oops", "guest-panicked"},
+    {"--type", "button acpi", "powerdown-requested"},
+    {"--type", "lost missed", "gap"},
+    {"--class", "failed fail failure err error errors abnormal crit", "crash"},
+    {"--class", "oom oom-kill", "crash, with --cause out-of-memory"},
+    {"--class", "guest owner tenant normal", "user"},
+    {"--class", "host administrator operator manager", "admin"},
+    {"--cause", "oom oom-kill oomkilled memory", "out-of-memory"},
+    {"--cause", "panic panicked", "guest-panic"},
+    {"--cause", "poweroff", "guest-poweroff"},
+    {"--cause", "kill killed sigkill", "host-kill, or qemu-killed where nobody saw who"},
+    {"--cause", "sigterm terminated", "host-signal"},
+    {"--cause", "segfault sigsegv sigabrt abort", "qemu-crashed"},
+    {"--cause", "destroyed destroy", "host-destroy"},
+    {"--cause", "migrated migration", "migrated-away"},
+    {"--cause", "reboot", "host-shutdown"},
+    {"--state", "up active on alive started", "running"},
+    {"--state",
+     "down off shutoff shut-off inactive exited dead ended died terminated completed "
+     "succeeded",
+     "stopped"},
+    {"--state", "crashed failed", "stopped, with --class crash"},
+    {"--state", "in-shutdown shutdown", "guest-down"},
+    {"--state", "pmsuspended", "suspended"},
+    {"--state", "lost not-responding", "unreachable"},
+    {"--from", "start begin beginning earliest first", "oldest"},
+    {"--from", "end latest last newest live", "now"},
+    {"--exec-on-failure", "ignore continue", "skip"},
+    {"--exec-on-failure", "abort fail exit", "stop"},
+    {"--exec-on-failure", "again restart repeat", "retry"},
+};
+
+std::string DidYouMean(absl::string_view answer) {
+  const size_t end = std::min(answer.find(';'), answer.size());
+  if (end == 0) return std::string(answer);
+  const absl::string_view rest = answer.substr(end);  // includes its semicolon
+  return absl::StrCat("; did you mean ", answer.substr(0, end), "?",
+                      rest.empty() ? rest : rest.substr(1));
+}
+
+std::vector<std::string> OptionsOf(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->nonpositional()) continue;
+    const std::vector<std::string> own = absl::StrSplit(option->get_name(false, true), ',');
+    names.insert(names.end(), own.begin(), own.end());
+  }
+  return names;
+}
+
+// The first row of that scope that has the word; null: none. A row without words has each.
+template <size_t kSize, typename Fits>
+const Words* FindRow(const Words (&rows)[kSize], absl::string_view scope, absl::string_view typed,
+                     const Fits& fits) {
+  const auto found = absl::c_find_if(rows, [&](const Words& row) {
+    const std::vector<absl::string_view> words = absl::StrSplit(row.typed, ' ');
+    return row.scope == scope && fits(row.answer) &&
+           (row.typed.empty() || absl::c_linear_search(words, typed));
+  });
+  return found == std::end(rows) ? nullptr : found;
+}
+template <size_t kSize>
+const Words* FindRow(const Words (&rows)[kSize], absl::string_view scope, absl::string_view typed) {
+  return FindRow(rows, scope, typed, [](absl::string_view) { return true; });
+}
+
+// "--since is an option of watch and events".
+std::string Elsewhere(const CLI::App& program, absl::string_view option) {
+  std::vector<std::string> commands;
+  for (const CLI::App* command : program.get_subcommands({})) {
+    if (absl::c_linear_search(OptionsOf(*command), option)) commands.push_back(command->get_name());
+  }
+  if (commands.empty()) return "";
+  const std::string last = std::move(commands.back());
+  commands.pop_back();
+  return absl::StrCat("; ", option, " is an option of ", absl::StrJoin(commands, ", "),
+                      commands.empty() ? "" : " and ", last);
+}
+
+std::string HintForOption(const CLI::App& command, absl::string_view typed) {
+  std::vector<std::string> names = OptionsOf(command);
+  const CLI::App* program = &command;
+  while (program->get_parent() != nullptr) program = program->get_parent();
+  if (program != &command) {
+    const std::vector<std::string> general = OptionsOf(*program);
+    names.insert(names.end(), general.begin(), general.end());
+  }
+  // An answer that is an option must be one here.
+  const auto fits = [&](absl::string_view answer) {
+    if (!absl::StartsWith(answer, "-")) return true;
+    const size_t end = answer.find_first_of(" ,;");
+    return absl::c_linear_search(names, answer.substr(0, end));
+  };
+  for (const absl::string_view scope :
+       {absl::string_view(command.get_name()), absl::string_view()}) {
+    if (const Words* row = FindRow(kOptionWords, scope, typed, fits))
+      return DidYouMean(row->answer);
+  }
+  if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
+  // Every letter is near to every other.
+  return typed.size() == 2 ? "" : DidYouMean(NearestName(typed, names));
+}
+
+// Returns whether the word after `word` is its value.
+bool TakesNext(const CLI::App& app, const CLI::App* command, const std::string& word) {
+  const auto takes = [&](const std::string& name) {
+    for (const CLI::App* one : {command, &app}) {
+      const CLI::Option* option = one == nullptr ? nullptr : one->get_option_no_throw(name);
+      if (option != nullptr) return option->get_expected_min() > 0;
+    }
+    return false;
+  };
+  if (absl::StartsWith(word, "--") || word.size() < 2 || word[0] != '-') return takes(word);
+  // The first letter that takes a value takes the rest of the word, if there is any.
+  for (size_t at = 1; at < word.size(); ++at) {
+    if (takes(absl::StrCat("-", word.substr(at, 1)))) return at + 1 == word.size();
+  }
+  return false;
+}
+
+void AppendWords(absl::string_view text, std::vector<std::string>* words) {
+  for (const absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    words->emplace_back(word);
+  }
+}
+
+const CLI::App* FindCommand(const CLI::App& app, const std::string& word) {
+  const auto found =
+      app.get_subcommands([&](const CLI::App* one) { return one->check_name(word); });
+  return found.empty() ? nullptr : found.front();
+}
+
+// Appends the option without its alias; returns whether the next argument is its value.
+bool AppendOption(const CLI::App& app, const CLI::App* command, const std::string& word,
+                  std::vector<std::string>* words) {
+  const std::string name = word.substr(0, word.find('='));
+  const Words* row = command == nullptr || command == &app
+                         ? nullptr
+                         : FindRow(kOptionAliases, command->get_name(), name);
+  if (row == nullptr) row = FindRow(kOptionAliases, "", name);
+  // "--tail=20" is "--last=20", and "--json=x" stays wrong.
+  if (row == nullptr || (name != word && absl::StrContains(row->answer, ' '))) {
+    words->push_back(word);
+  } else {
+    AppendWords(absl::StrCat(row->answer, word.substr(name.size())), words);
+    if (row->answer.empty()) return false;
+  }
+  return TakesNext(app, command, words->back());
+}
+
+}  // namespace
+
+std::vector<std::string> WithoutAliases(const CLI::App& app,
+                                        const std::vector<std::string>& arguments) {
+  std::vector<std::string> words;
+  const CLI::App* command = nullptr;
+  for (auto at = arguments.begin(); at != arguments.end(); ++at) {
+    if (*at == "--") {
+      words.insert(words.end(), at, arguments.end());
+      break;
+    }
+    if (absl::StartsWith(*at, "-")) {
+      const bool has_value = AppendOption(app, command, *at, &words);
+      if (has_value && at + 1 != arguments.end()) words.push_back(*++at);
+    } else if (command != nullptr) {
+      words.push_back(*at);
+      if (const CLI::App* action = FindCommand(*command, *at)) command = action;
+    } else {
+      const size_t begin = words.size();
+      const bool more = at + 1 != arguments.end();
+      const Words* row = FindRow(kCommandAliases, "", *at);
+      if (row == nullptr && more) {
+        row = FindRow(kCommandAliases, "", absl::StrCat(*at, "+", *(at + 1)));
+        if (row != nullptr) ++at;
+      }
+      if (row == nullptr) {
+        words.push_back(*at);
+      } else {
+        AppendWords(row->answer, &words);
+      }
+      const CLI::App* found = FindCommand(app, words[begin]);
+      command = found == nullptr ? &app : found;
+    }
+  }
+  return words;
+}
+
+std::string HintFor(const CLI::App& command, absl::string_view typed) {
+  typed = typed.substr(0, typed.find('='));
+  if (absl::StartsWith(typed, "-")) return HintForOption(command, typed);
+  const bool in_program = command.get_parent() == nullptr;
+  const absl::string_view scope = in_program ? "" : absl::string_view(command.get_name());
+  const Words* row = FindRow(kCommandWords, scope, typed);
+  // Names the command itself after "get" and its like.
+  const auto given = command.get_subcommands();
+  if (in_program && row != nullptr && row->answer == "vms" && !given.empty()) {
+    return DidYouMean(given[0]->get_name());
+  }
+  if (row != nullptr) return DidYouMean(row->answer);
+  // No command has a digit, and most VMs have one.
+  if (in_program && given.empty() && absl::c_any_of(typed, absl::ascii_isdigit)) {
+    return DidYouMean(absl::StrCat("why ", typed));
+  }
+  std::vector<std::string> names;
+  for (const CLI::App* one : command.get_subcommands({})) names.push_back(one->get_name());
+  return DidYouMean(NearestName(typed, names));
+}
+
+std::string HintForValue(const std::string& option, absl::string_view typed) {
+  absl::ConsumePrefix(&typed, "=");  // the equals sign of "-o=json"
+  std::string word = absl::AsciiStrToLower(typed.substr(0, typed.find('=')));
+  absl::c_replace_if(
+      word, [](char c) { return c == '_' || c == ' '; }, '-');
+  if (const Words* row = FindRow(kValueWords, option, word)) return DidYouMean(row->answer);
+  const std::vector<std::string> values = ValuesOf(option);
+  const std::string nearest =
+      absl::c_linear_search(values, word) ? word : NearestName(word, values);
+  if (!nearest.empty()) return DidYouMean(nearest);
+  std::vector<absl::string_view> others;
+  for (const char* other : {"--type", "--class", "--cause", "--state"}) {
+    if (absl::c_linear_search(ValuesOf(other), word)) others.emplace_back(other);
+  }
+  if (others.empty()) return "";
+  return absl::StrCat("; it is a value of ", absl::StrJoin(others, " and "));
+}
+
+}  // namespace vmeventd::client

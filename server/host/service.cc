@@ -1,0 +1,127 @@
+#include "server/host/service.h"
+
+#include <systemd/sd-daemon.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <ctime>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/system.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+// Ignores errors: vmeventd cannot fix an unreachable service manager, and need not stop for it.
+void Notify(const std::string& state) { static_cast<void>(sd_notify(0, state.c_str())); }
+
+constexpr std::array<const char*, Watchdog::kThreads> kNames = {"watcher", "pump", "acceptor",
+                                                                "gRPC"};
+
+}  // namespace
+
+void NotifyReady(const std::string& status) { Notify(absl::StrCat("READY=1\nSTATUS=", status)); }
+
+void NotifyReloading() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  Notify(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=",
+                      absl::ToInt64Microseconds(absl::DurationFromTimespec(now))));
+}
+
+void NotifyStopping(const std::string& status) {
+  Notify(absl::StrCat("STOPPING=1\nSTATUS=", status));
+}
+
+void NotifyAlive(const std::string& status) { Notify(absl::StrCat("WATCHDOG=1\nSTATUS=", status)); }
+
+absl::Duration WatchdogInterval() {
+  uint64_t microseconds = 0;
+  const bool on = sd_watchdog_enabled(0, &microseconds) > 0;
+  return on ? absl::Microseconds(microseconds) : absl::InfiniteDuration();
+}
+
+std::vector<StoredDescriptor> TakeStoredDescriptors() {
+  char** names = nullptr;
+  const int count = sd_listen_fds_with_names(0, &names);
+  std::vector<StoredDescriptor> stored;
+  for (int i = 0; i < count; ++i) {
+    stored.push_back({names[i], UniqueFd(SD_LISTEN_FDS_START + i)});
+    free(names[i]);
+  }
+  free(names);
+  return stored;
+}
+
+bool HasServiceManager() {
+  const char* const socket = getenv("NOTIFY_SOCKET");
+  return socket != nullptr && *socket != '\0';
+}
+
+absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout) {
+  const std::string state = absl::StrCat("FDSTORE=1\nFDNAME=", name, "\nFDPOLL=0");
+  int result = sd_pid_notify_with_fds(0, 0, state.c_str(), &fd, 1);
+  if (result > 0) {
+    result = sd_notify_barrier(0, static_cast<uint64_t>(absl::ToInt64Microseconds(timeout)));
+  }
+  if (result > 0) return absl::OkStatus();
+  if (result == 0) return absl::FailedPreconditionError("there is no service manager");
+  return absl::ErrnoToStatus(-result, "the service manager does not take them");
+}
+
+void RemoveStoredDescriptors(const std::string& name) {
+  Notify(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name));
+}
+
+bool Watchdog::Turn(absl::Duration now) {
+  std::vector<std::string> silent;
+  for (size_t i = 0; i < kThreads; ++i) {
+    if (answered_[i] != asked_) silent.emplace_back(kNames[i]);
+  }
+  if (silent.empty()) {
+    ++asked_;
+    asked_at_ = now;
+    logged_ = false;
+    return true;
+  }
+  if (!logged_ && now - asked_at_ >= limit_ / 3) {
+    logged_ = true;
+    spdlog::error("threads that have not answered for {}: {}",
+                  absl::FormatDuration(now - asked_at_), absl::StrJoin(silent, ", "));
+  }
+  return false;
+}
+
+StopDeadline::StopDeadline(absl::Duration timeout, Step step, GiveUp give_up)
+    : give_up_(std::move(give_up)),
+      step_(std::move(step)),
+      thread_([this, timeout] { Wait(timeout); }) {}
+
+StopDeadline::~StopDeadline() {
+  {
+    const MutexLock lock(&mutex_);
+    stopped_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void StopDeadline::Wait(absl::Duration timeout) {
+  SetThreadName("stop-deadline");
+  Step hangs;
+  {
+    const MutexLock lock(&mutex_);
+    if (WaitUntil(&changed_, &mutex_, timeout,
+                  [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopped_; }))
+      return;
+    hangs = step_;
+  }
+  give_up_(hangs);
+}
+
+}  // namespace vmeventd

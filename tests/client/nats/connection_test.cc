@@ -1,0 +1,61 @@
+#include "client/nats/connection.h"
+
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+std::vector<std::string> UrlsOf(const std::string& text) {
+  std::vector<std::string> urls;
+  const auto servers = ParseNatsServers(text);
+  EXPECT_TRUE(servers.ok()) << servers.status();
+  for (const NatsServerAddress& server : *servers) urls.push_back(server.ToUrl());
+  return urls;
+}
+
+std::string ErrorOf(const std::string& text) {
+  return std::string(ParseNatsServers(text).status().message());
+}
+
+TEST(NatsServerAddress, TheSchemeAndThePortMayBeLeftOut) {
+  EXPECT_THAT(UrlsOf("nats://a"), ElementsAre("nats://a:4222"));
+  EXPECT_THAT(UrlsOf("nats://a:1,b:2,c"), ElementsAre("nats://a:1", "nats://b:2", "nats://c:4222"));
+  EXPECT_THAT(UrlsOf("tls://a.example,[::1]:5"),
+              ElementsAre("tls://a.example:4222", "tls://[::1]:5"));
+}
+
+TEST(NatsServerAddress, WhatIsNoServerIsAnError) {
+  for (const char* const text :
+       {"", "a", "nats://", "nats://a:", "nats://a:0", "nats://a:65536", "nats://a:x",
+        "nats://[::1", "nats://[x]:1", "nats://a b", "nats://a,", "http://a", "nats://a,http://b",
+        "nats://::1", "nats://a/b", "nats://[::1]x"}) {
+    EXPECT_NE(ErrorOf(text), "") << text;
+  }
+  EXPECT_THAT(ErrorOf("nats://a:1,a:1"), HasSubstr("twice"));
+}
+
+TEST(NatsServerAddress, APasswordIsRefusedAndNotRepeated) {
+  const std::string error = ErrorOf("nats://user:secret@a:4222");
+  EXPECT_THAT(error, HasSubstr("file of credentials"));
+  EXPECT_THAT(error, Not(HasSubstr("secret")));
+}
+
+TEST(NatsServerAddress, KnowsLoopback) {
+  for (const char* const text : {"nats://localhost", "nats://127.3.2.1", "nats://[::1]"}) {
+    EXPECT_TRUE(ParseNatsServers(text)->front().is_loopback()) << text;
+  }
+  for (const char* const text : {"nats://a", "nats://10.0.0.1", "nats://[fe80::1]"}) {
+    EXPECT_FALSE(ParseNatsServers(text)->front().is_loopback()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace vmeventd

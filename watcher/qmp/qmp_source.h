@@ -1,0 +1,287 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/compact.h"
+#include "base/event_loop.h"
+#include "base/mutex.h"
+#include "base/receiving_socket.h"
+#include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/qmp/directory_watcher.h"
+#include "watcher/qmp/monitor_connection.h"
+#include "watcher/runs/command_lines.h"
+#include "watcher/runs/process.h"
+#include "watcher/runs/run_table.h"
+#include "watcher/runs/vm_run.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+
+// State shared by all runs with a QMP socket. Outlives them.
+struct QmpContext : RunContext {
+  std::unique_ptr<MonitorBudget> budget;
+  // Connections that may still be on the call stack; emptied after each turn of the loop.
+  std::vector<std::unique_ptr<MonitorConnection>> closed_connections;
+};
+
+class QmpRun;
+class SocketConnector;
+
+// The watcher's state of one socket path, while the socket is there, and while a run that was found
+// at it lives.
+struct SocketSlot {
+  std::string path;  // raw bytes
+  int spec = -1;     // -1: known from a run of an earlier daemon only
+  int runs = 0;      // live ones that were found here
+  bool present = false;
+  bool untried = false;  // found by the first scan, and not connected to yet
+  // `socket` sent no greeting, and no VM is seen behind it: until then a foreign listener is left
+  // alone.
+  absl::Duration silent_until;
+
+  // The run that this path is a way to: the newest of those found here. An older one, whose socket
+  // was replaced, lives on without being it.
+  QmpRun* run = nullptr;
+
+  TimerId retry;
+  absl::Duration backoff;  // the last wait; zero: none yet
+
+  SocketIdentity socket;  // as seen last
+
+  // A listener whose name is not a QEMU's, and its command line once that is read.
+  struct ListeningProcess {
+    ProcessId process;
+    std::shared_ptr<const CommandLines::Read> command_line;
+  };
+  Rare<ListeningProcess> listener;
+
+  // A read of all QEMUs' command lines, while it is not known whether one names the socket.
+  std::shared_ptr<const CommandLines::Monitors> monitors;
+
+  Problem problem;  // as reported, while no run is seen behind the socket
+};
+
+// The sockets of a run, as its source has them.
+struct RunSockets {
+  SocketSlot* home = nullptr;  // the slot of its first sight, which names it
+  // Slots whose `run` it is, and the one of them that it was attached by last, if that is left.
+  absl::InlinedVector<SocketSlot*, 1> ways;
+  SocketSlot* attached_by = nullptr;
+  // Key of the socket that it was attached by last, by which it is found again.
+  std::optional<InodeKey> attached_inode;
+  uint32_t owner = 0;  // the user whose socket that is
+};
+
+// A run that is followed by its QMP socket: a VmRun with the monitor's connection while there is
+// one. Its process is the QEMU that listens, or else the first process that speaks on the monitor;
+// another one is not read. Which socket to connect to, and when, is its source's business. Loop
+// thread.
+class QmpRun : public VmRun, public MonitorConnection::Delegate {
+ public:
+  enum class MonitorEnd {
+    kLost,      // the peer closed it
+    kHeld,      // no greeting in time
+    kProtocol,  // what came is not QMP, or is of another process than the run's
+  };
+
+  // The pointers outlive the run.
+  QmpRun(QmpContext* context, RunTable* table, SocketConnector* connector, VmSession session);
+  ~QmpRun() override;
+
+  // Takes over a new connection, to the socket `identity`, and closes the one it has.
+  absl::Status Attach(ReceivingSocket socket, const SocketIdentity& identity);
+  // Returns whether the first to speak on its monitor is to be followed.
+  bool awaits_speaker() const {
+    return !spoken_ && !tracked() && context_->options->process_tracking;
+  }
+
+  bool connected() const override { return connection_ != nullptr; }
+  std::optional<HandedRun> HandOver() override;
+  // Only where its socket is watched.
+  bool GoOn(HandedRun* handed) override;
+  void ReadNow() override {
+    if (connection_ != nullptr) connection_->Drain();
+  }
+
+  // Returns whether `socket`, at the path of `slot`, is still the one that it was attached by. Its
+  // inode shows that too as long as the slot has it: where the file system has no birth times, a
+  // chmod makes another identity of a socket.
+  bool IsSocketOf(const SocketSlot& slot, const SocketIdentity& socket) const {
+    return socket == info().socket || (slot.run == this && InodeOf(slot.socket) == InodeOf(socket));
+  }
+  // State of the source.
+  RunSockets& sockets() { return sockets_; }
+  const RunSockets& sockets() const { return sockets_; }
+
+ private:
+  void OnProcessGone() override;
+  void Ask(Question question) override;
+  void Disconnect() override { RetireConnection(); }
+  bool OwnsName() const override;
+
+  std::string OnSpeaker(int64_t pid) override;
+  void OnGreetingLate() override;
+  void OnReplyLate(bool last) override;
+  void OnReady(const MonitorInfo& info) override;
+  void OnEvent(const QmpEvent& event) override { HearEvent(event); }
+  void OnRunStateReply(absl::string_view run_state) override;
+  void OnGuestAgentReply(const GuestAgentInfo& agent) override { Hand(input::AgentAnswer{agent}); }
+  void OnClosed(absl::string_view why, bool protocol_error) override;
+
+  std::unique_ptr<MonitorConnection> NewConnection(ReceivingSocket socket);
+  // Ends the run if its process is gone: what that said was handed in.
+  void EndWithProcess();
+  // Drops the connection, whose object may be on the call stack.
+  void RetireConnection();
+
+  QmpContext* const context_;
+  SocketConnector* const connector_;
+  RunSockets sockets_;
+  std::unique_ptr<MonitorConnection> connection_;
+  absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet
+  const bool known_;                                       // its process was, before anybody spoke
+  bool spoken_;                  // somebody has spoken on its monitor as QEMU does
+  bool answered_ = false;        // a handshake was completed
+  bool silence_logged_ = false;  // logged since it was ready, as the next one
+  bool protocol_error_logged_ = false;
+};
+
+// The source "QMP sockets": connects to each socket in the watched directories, and hands the
+// connection to the run of the process behind it. A slot is a socket's path, a run is a process;
+// several slots may be ways to one run. A run is made for a process that is a QEMU's by its name or
+// its command line, or else for the process that greets as a QEMU.
+//
+// A slot without a connection to its run has a timer, and TryConnect() is its one step: it looks at
+// the socket, finds its run, connects, or waits for longer than before. Loop thread.
+class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
+ public:
+  // All outlive the connector. An error names the system resource that could not be had.
+  static absl::StatusOr<std::unique_ptr<SocketConnector>> Create(QmpContext* context,
+                                                                 RunTable* table, EventSink* sink);
+
+  VmRun* Restore(VmSession* session) override;
+  void Start() override;
+  bool first_scan_done() const override { return first_scan_done_; }
+  void EndTurn() override;
+  void OnOver(VmRun* run) override;
+
+  // Reports of runs, from within any method that hands an input to a session, and from the loop.
+  void OnMonitorReady(QmpRun* run, const std::string& uuid);
+  // The connection is closed and the run is open: connect again. `answered_for` is how long QEMU
+  // had answered on it, zero if it never did.
+  void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for);
+  // No VM that anybody knows of is behind the socket of `run`, of which nothing was published: it
+  // is discarded.
+  void OnNoVm(QmpRun* run, const Problem& problem);
+  // `speaker` is the first to speak on the monitor of `run`. Returns whether another run follows
+  // it: then `run` was discarded.
+  bool LeaveToOther(QmpRun* run, const PeerProcess& speaker);
+
+  // Returns whether a watched directory is there.
+  bool is_open() const { return directories_->any_present(); }
+
+  // Any thread.
+  DirectoryWatcher::Counters directory_counters() const { return directories_->counters(); }
+  std::vector<UnfollowedSocket> unfollowed_sockets() const;
+
+ private:
+  static constexpr int kDescriptorsOfRun = 2;  // its connection and its pidfd
+
+  SocketConnector(QmpContext* context, RunTable* table, EventSink* sink)
+      : context_(context), table_(table), sink_(sink), watches_(context->options->watches) {}
+
+  void OnSocket(int spec, const std::string& below) override;
+  void OnSocketGone(int spec, const std::string& below) override;
+  void OnDirectories(std::vector<WatchedDirectory> directories) override {
+    sink_->SetDirectories(std::move(directories));
+    if (started_ && runs_to_reach_) EndUnreachableRuns();
+  }
+
+  // Slots.
+  // The --watch that `path` belongs to; -1 without one.
+  int SpecOf(absl::string_view path) const;
+  // Finds the slot of that path, or makes it.
+  SocketSlot* SlotAt(const std::string& path);
+  void DropSlotIfUnused(SocketSlot* slot);
+  void ForgetUntried(SocketSlot* slot);
+  std::string RawVmName(const SocketSlot& slot) const;
+  void ReportProblem(SocketSlot* slot, const Problem& problem);
+  void ForgetProblem(SocketSlot* slot);
+
+  // Connecting.
+  void Schedule(SocketSlot* slot, absl::Duration delay);
+  // Schedules with twice the last wait, at least `first` and at most `limit`.
+  void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
+  // Returns whether it has been tried for so long that its problem is to be reported.
+  bool TriedForLong(const SocketSlot& slot) const;
+  // The problem of a VM that gets no descriptors, its slot's run or a new one; null: there is room.
+  const char* Shortage(const SocketSlot& slot, const SocketFile& file) const;
+  // Reports that there are none, and tries again later.
+  void AwaitDescriptors(SocketSlot* slot, const char* shortage);
+  // If `socket`, at the slot's path, is another than the run's: that run has its connection and its
+  // process, and the slot none.
+  void LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket);
+  void TryConnect(SocketSlot* slot);
+  // Returns whether a connect can harm nobody: programs that serve one client, such as virtiofsd
+  // and swtpm, end with it. Where another program than a QEMU may listen, a QEMU's command line
+  // must name the socket as a monitor; until that is known, it is looked for later.
+  bool MayConnect(SocketSlot* slot);
+  void OnNotConnected(SocketSlot* slot, int error);
+  void Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket);
+  // Returns whether `peer`, who listens, is a QEMU: by its name or, where it was given another one,
+  // by its command line, which is read for the next attempt.
+  bool IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const;
+  // Connects without waiting; 0 or the errno.
+  int Connect(const SocketFile& file, ReceivingSocket* connection) const;
+
+  // Runs.
+  // `run`, if it is this source's.
+  QmpRun* Own(VmRun* run) const;
+  // The run of the process behind the slot's socket, made if need be. Null: it cannot be followed.
+  QmpRun* RunFor(SocketSlot* slot, const SocketFile& file, PeerProcess peer);
+  // The run that was attached by that very socket last; null without one.
+  QmpRun* RunAttachedBy(const SocketIdentity& socket) const;
+  RunInfo Describe(const SocketSlot& slot, const SocketFile& file, const PeerProcess& peer);
+  QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
+  // Makes `slot` a way to `run`, or to none.
+  void SetRun(SocketSlot* slot, QmpRun* run);
+  // Saves by which socket, of which user, the run was attached.
+  void SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdentity& socket, uint32_t owner);
+  void ForgetSocket(QmpRun* run);
+  // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
+  static void EndUntrackedRun(SocketSlot* slot);
+  // The same for restored runs to which no socket leads.
+  void EndUnreachableRuns();
+
+  QmpContext* const context_;
+  RunTable* const table_;
+  EventSink* const sink_;
+  const std::vector<WatchSpec>& watches_;
+  absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>> slots_;  // SocketSlot::path
+  std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
+  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;        // that was attached by each socket last
+  bool runs_to_reach_ = false;  // untracked ones whose directories could not be read
+  int untried_slots_ = 0;
+  bool started_ = false;
+  bool first_scan_done_ = false;
+  std::unique_ptr<DirectoryWatcher> directories_;
+
+  mutable Mutex mutex_;
+  // By the raw bytes of their paths.
+  std::map<std::string, UnfollowedSocket> unfollowed_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace vmeventd
