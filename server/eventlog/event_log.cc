@@ -54,7 +54,7 @@ absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now)
     }
     begin.lost = begin.opened.HoleUpTo(begin.after.through);
   } else {
-    // Which sequences it has given, only the mark says.
+    // Only the mark has the sequences that it may have given.
     struct stat info {};
     const bool is_there =
         stat(options.path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
@@ -189,7 +189,7 @@ void EventLog::Stop() {
 bool EventLog::Step(absl::Duration timeout) {
   const OnThread here(&parts_->pump_role);
   const bool more = parts_->pump.RunOnce(timeout);
-  parts_->pump.Tell(&Subscriber::turn);
+  parts_->pump.Notify(&Subscriber::turn);
   return more;
 }
 
@@ -312,8 +312,8 @@ class Lister {
     scratch_.back() = 0;  // not durable
     return Take(entry);
   }
-  // Returns whether the search goes on at `next`.
-  bool GoOn(uint64_t next) {
+  // Returns whether the turn has time left; otherwise the next one continues at `next`.
+  bool HasTime(uint64_t next) {
     if (clock_->Now().monotonic < until_) return true;
     return EndTurn(next);
   }
@@ -331,7 +331,7 @@ class Lister {
   // Ends the turn behind an event, if it has taken long.
   bool IsLate(uint64_t sequence) {
     if (++rows_ % kRowsALook != 0) return false;
-    return !GoOn(bounds_.newest_first ? sequence - 1 : sequence + 1);
+    return !HasTime(bounds_.newest_first ? sequence - 1 : sequence + 1);
   }
   // Takes the event in scratch_.
   bool Take(const EventBlock::Entry& entry) {
@@ -420,7 +420,7 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
         [&](const EventBlock::Entry& entry, absl::string_view stored) {
           return more = take_stored(entry, stored);
         },
-        [&](uint64_t next) { return more = lister.GoOn(next); });
+        [&](uint64_t next) { return more = lister.HasTime(next); });
   };
   // Events that are public and not in the journal yet.
   const auto list_memory = [&] {

@@ -65,7 +65,7 @@ struct SavedRun {
 // State that the daemon before this one left, for the watcher.
 struct SavedState {
   std::vector<SavedRun> runs;   // open runs
-  bool journal_is_new = false;  // its events say nothing of the open runs
+  bool journal_is_new = false;  // its events name no open runs
 };
 
 // Start of a stream or a listing.
@@ -87,7 +87,7 @@ struct StreamBegin {
   // Time at which the stream begins, which is behind `cursor`; the journal finds the sequence.
   // Unset: `cursor` counts. InfinitePast: at the oldest event.
   std::optional<absl::Time> locate;
-  absl::Time since = absl::InfinitePast();  // earlier ones are left out
+  absl::Time since = absl::InfinitePast();  // earlier ones are skipped
   VmSnapshotPtr snapshot;                   // state as of `cursor`, if requested
 };
 

@@ -51,7 +51,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   live_state_->SetWritten(progress);  // first: what is published as durable must count as such
   const bool published = PublishDue(progress);
   const bool more_durable = std::exchange(durable_, progress.durable) != progress.durable;
-  if (published || more_durable) Tell(&Subscriber::published);
+  if (published || more_durable) Notify(&Subscriber::published);
   if (progress.writable != reported_writable_) {
     reported_writable_ = progress.writable;
     const absl::Duration now = clock_->Now().monotonic;
@@ -63,7 +63,7 @@ bool EventPump::RunOnce(absl::Duration timeout) {
       spdlog::error("the journal cannot be written: {}; new events are not durable",
                     progress.problem);
     }
-    Tell(&Subscriber::journal_writable, progress.writable);
+    Notify(&Subscriber::journal_writable, progress.writable);
   }
   return !taken_.closed || !steps_.empty() || !all_taken;
 }
@@ -117,7 +117,7 @@ void EventPump::AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& m
     encoded.mutable_missing()->set_first(missing.first);
     encoded.mutable_missing()->set_last(missing.last);
   }
-  builder_.Add(&encoded);
+  builder_.Add(std::move(encoded));
   meters_.Count(event);
   if (event.type == EventType::kStopped && vm != nullptr) {
     step_.stop_lines.emplace_back(event, vm->ref, newest_);

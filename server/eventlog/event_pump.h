@@ -36,7 +36,7 @@ class EventPump {
         newest_(newest) {}
 
   template <typename Function, typename... Arguments>
-  void Tell(Function Subscriber::*function, Arguments... arguments) const {
+  void Notify(Function Subscriber::*function, Arguments... arguments) const {
     for (const Subscriber& subscriber : *subscribers_) {
       if (subscriber.*function) (subscriber.*function)(arguments...);
     }

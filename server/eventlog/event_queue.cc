@@ -24,7 +24,7 @@ size_t SizeOf(const VmUpdate& update) {
   return size + update.event->detail_json.size() + update.event->message.size();
 }
 
-// A VM without a run_id is known by its monitor_path, as VmUpdate says.
+// A VM without a run_id is known by its monitor_path: see VmUpdate.
 const std::string& KeyOf(const VmStatus& status) {
   return status.ref.run_id.empty() ? status.monitor_path : status.ref.run_id;
 }
@@ -109,7 +109,7 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
     gap.gap_reason = GapReason::kQueueFull;
     gap.observe_time = last_drop_time_;
     gap.message =
-        absl::StrCat(dropped_unreported_, " events of VMs were left out: more than ", max_updates_,
+        absl::StrCat(dropped_unreported_, " events of VMs were dropped: more than ", max_updates_,
                      " updates or ", max_bytes_ >> 20, " MiB of them waited to be recorded");
     batch.updates.push_back({std::nullopt, std::move(gap)});
     dropped_unreported_ = 0;

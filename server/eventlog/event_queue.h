@@ -21,7 +21,7 @@ namespace vmeventd {
 // Bounded: beyond `max_updates` updates or `max_bytes` of them, an update loses its event unless
 // that is evidence (STARTED, STOPPED, INTENT_*, or somebody waits for it by `on_public`), and
 // beyond twice as much it loses any event. Its status and its saved state wait on, the newest of
-// each run. One GAP of the node, at the end of the next batch, counts what was left out.
+// each run. One GAP of the node, at the end of the next batch, counts the dropped ones.
 class EventQueue : public EventSink {
  public:
   static constexpr size_t kMaxBytes = 64 << 20;

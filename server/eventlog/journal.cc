@@ -302,7 +302,7 @@ void Journal::ReportDamage(const std::string& path, absl::string_view why) {
   const UniqueFd fd(
       open(DamagePath(path).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640));
   if (!fd.valid()) return;
-  // Without the reason the file says enough.
+  // The file is enough, without the reason too.
   if (pwrite(fd.get(), why.data(), why.size(), 0) < 0 || fsync(fd.get()) != 0) return;
 }
 
@@ -637,8 +637,8 @@ absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
   }
   if (absl::Status status = FindOldest(bounds); !status.ok()) return status;
   int64_t latest = 0;
-  // What was thinned out earlier and is now before the oldest event still has a GAP: its times are
-  // not known any more.
+  // A GAP still stands for events that were thinned out earlier and are now before the oldest one:
+  // their times are not known any more.
   for (const auto& [sequence, time] : found) {
     if (sequence > bounds->oldest) continue;
     latest = std::max(latest, time);

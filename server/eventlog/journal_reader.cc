@@ -111,7 +111,7 @@ EventBlockPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
       "the journal was full: retention has deleted events of the VMs with the most of them, but "
       "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP");
   EventBlockBuilder builder;
-  builder.Add(&gap);
+  builder.Add(std::move(gap));
   return builder.Finish();
 }
 
@@ -166,7 +166,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
 
 absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, uint64_t last,
                                    bool newest_first, Take take,
-                                   absl::FunctionRef<bool(uint64_t next)> go_on) {
+                                   absl::FunctionRef<bool(uint64_t next)> has_time) {
   const absl::flat_hash_set<std::string>* const names = matcher.names().exact();
   std::string sql = VMEVENTD_SELECT_EVENTS;
   // Each event of the node as a whole passes.
@@ -206,7 +206,7 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     } else {
       first = end + 1;
     }
-    if (first <= last && !go_on(newest_first ? last : first)) return absl::OkStatus();
+    if (first <= last && !has_time(newest_first ? last : first)) return absl::OkStatus();
   }
   return absl::OkStatus();
 }

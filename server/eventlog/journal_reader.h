@@ -31,11 +31,11 @@ class JournalReader {
   absl::StatusOr<HistoryAnswer> Answer(const HistoryRequest& request, size_t max_bytes);
 
   // Calls `take` with the events of [first, last] in either order, until it returns false. Of
-  // events that `matcher` excludes by their VM's name some may be left out. Between groups of
-  // sequences it asks `go_on`, with the next sequence; false ends the call.
+  // events that `matcher` excludes by their VM's name some may be missing. Between groups of
+  // sequences it asks `has_time`, with the next sequence; false ends the call.
   using Take = absl::FunctionRef<bool(const EventBlock::Entry&, absl::string_view stored)>;
   absl::Status Select(const EventMatcher& matcher, uint64_t first, uint64_t last, bool newest_first,
-                      Take take, absl::FunctionRef<bool(uint64_t next)> go_on);
+                      Take take, absl::FunctionRef<bool(uint64_t next)> has_time);
 
   // The first sequence that was observed at `time` or later, and the last before it; 0: there is
   // none.

@@ -76,7 +76,7 @@ void JournalWriter::DropOldest(std::vector<Hole>* dropped) {
               oldest.batch.blocks.back()->last_sequence()};
     dropped->push_back(hole);
     meters_.lost_events.Add(oldest.events);
-    // The next GAP also says what a dropped one said.
+    // The next GAP also names what a dropped one named.
     for (const EventBlockPtr& block : oldest.batch.blocks) {
       for (size_t i = 0; i < block->size(); ++i) {
         if (block->at(i).type != v1::EVENT_TYPE_GAP) continue;

@@ -21,9 +21,9 @@
 
 namespace vmeventd {
 
-// What waits for the disk, in order, and the thread that writes it. Events wait up to
-// JournalOptions::max_backlog_bytes; beyond that the oldest are dropped, and a GAP, for which the
-// pump asks, names all that were dropped. No call but Turn and Run waits for the disk.
+// The events and runs that wait for the disk, in order, and the thread that writes them. Events
+// wait up to JournalOptions::max_backlog_bytes; beyond that the oldest are dropped, and a GAP, for
+// which the pump asks, names all that were dropped. No call but Turn and Run waits for the disk.
 class JournalWriter {
  public:
   struct Progress {
@@ -42,7 +42,7 @@ class JournalWriter {
     absl::Duration stalls_at = absl::InfiniteDuration();
     std::string problem;  // why it is not writable, for people
   };
-  // The thread's way to say that there is progress.
+  // Called by the writer after each turn.
   using Changed = std::function<void()>;
 
   // `opened` has no journal if `problem` says why it cannot be opened. `begin`: the journal's id,

@@ -20,14 +20,14 @@ absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, int
 
 absl::Status SqliteDatabase::ToStatus(int code, absl::string_view doing) const {
   if (code == SQLITE_OK) return absl::OkStatus();
-  const char* const said = db_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db_.get());
-  const std::string message = absl::StrCat(path_, ": cannot ", doing, ": ", said);
+  const char* const reason = db_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db_.get());
+  const std::string message = absl::StrCat(path_, ": cannot ", doing, ": ", reason);
   switch (code & 0xFF) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return absl::DataLossError(message);
     case SQLITE_IOERR:
-      // The file ends within a page: newer versions of SQLite say so.
+      // The file ends within a page, for newer versions of SQLite.
       if (code == SQLITE_IOERR_SHORT_READ) return absl::DataLossError(message);
       return absl::UnavailableError(message);
     case SQLITE_FULL:
@@ -51,22 +51,22 @@ absl::Status SqliteDatabase::Execute(const std::string& sql) {
 }
 
 SqliteQuery::SqliteQuery(SqliteDatabase* database, const char* sql)
-    : database_(database), kept_as_(sql) {
-  const auto kept = database_->kept_.find(sql);
-  if (kept != database_->kept_.end()) statement_ = std::move(kept->second);
+    : database_(database), cache_key_(sql) {
+  const auto cached = database_->cached_.find(sql);
+  if (cached != database_->cached_.end()) statement_ = std::move(cached->second);
   if (statement_ == nullptr) Prepare(sql, SQLITE_PREPARE_PERSISTENT);
 }
 
 SqliteQuery::SqliteQuery(SqliteDatabase* database, const std::string& sql)
-    : database_(database), kept_as_(nullptr) {
+    : database_(database), cache_key_(nullptr) {
   Prepare(sql, 0);
 }
 
 SqliteQuery::~SqliteQuery() {
-  if (kept_as_ == nullptr || statement_ == nullptr) return;
+  if (cache_key_ == nullptr || statement_ == nullptr) return;
   sqlite3_reset(statement_.get());
   sqlite3_clear_bindings(statement_.get());
-  database_->kept_[kept_as_] = std::move(statement_);
+  database_->cached_[cache_key_] = std::move(statement_);
 }
 
 void SqliteQuery::Prepare(absl::string_view sql, unsigned flags) {

@@ -15,7 +15,7 @@
 
 namespace vmeventd {
 
-// One connection to one database file. Errors name the file and what SQLite says of it:
+// One connection to one database file. Errors name the file and have SQLite's message:
 //   DATA_LOSS          the file is corrupt, or no database
 //   UNAVAILABLE        it cannot be opened, written or read just now: disk full, I/O error, busy,
 //                      no descriptor left, no right to
@@ -47,14 +47,15 @@ class SqliteDatabase {
 
   std::string path_;
   std::unique_ptr<sqlite3, Close> db_;
-  absl::flat_hash_map<const void*, Statement> kept_;  // by the address of their text; null: in use
+  absl::flat_hash_map<const void*, Statement>
+      cached_;  // by the address of their text; null: in use
 };
 
 // One use of a statement: bind, step, read. It is reset when the use ends, because a statement at a
 // row holds the log. After an error in any step there are no rows, and status() is the error.
 class SqliteQuery {
  public:
-  // The statement of `sql`, which lives for ever, is kept by the connection for the next use.
+  // The connection caches the statement of `sql`, which lives for ever.
   SqliteQuery(SqliteDatabase* database, const char* sql);
   SqliteQuery(SqliteDatabase* database, const std::string& sql);
   ~SqliteQuery();
@@ -90,7 +91,7 @@ class SqliteQuery {
   SqliteQuery& Bound(int code);
 
   SqliteDatabase* const database_;
-  const char* const kept_as_;  // null: it is not kept
+  const char* const cache_key_;  // null: not cached
   SqliteDatabase::Statement statement_;
   int bound_ = 0;  // number of bound parameters
   absl::Status status_;

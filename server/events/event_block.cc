@@ -43,13 +43,14 @@ grpc::Slice EventBlock::EncodedNotDurable(size_t from, size_t to) const {
   return grpc::Slice(bytes);
 }
 
-void EventBlockBuilder::Add(v1::Event* event) {
-  const size_t vm_ref_size = AppendEventField(event, &bytes_);
-  AddKey({.sequence = event->sequence(),
-          .vm_ref = VmRefAtEnd(bytes_, vm_ref_size),
-          .type = event->type(),
-          .shutdown_class = event->shutdown().shutdown_class(),
-          .observe_time = FromTimestamp(event->observe_time())});
+void EventBlockBuilder::Add(v1::Event event) {
+  EventBlock::Entry key = {.sequence = event.sequence(),
+                           .type = event.type(),
+                           .shutdown_class = event.shutdown().shutdown_class(),
+                           .observe_time = FromTimestamp(event.observe_time())};
+  const size_t vm_ref_size = AppendEventField(std::move(event), &bytes_);
+  key.vm_ref = VmRefAtEnd(bytes_, vm_ref_size);
+  AddKey(key);
 }
 
 void EventBlockBuilder::AddStored(const EventBlock::Entry& key, absl::string_view stored) {

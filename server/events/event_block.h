@@ -87,11 +87,7 @@ class EventBlockBuilder {
   size_t bytes() const { return bytes_.size(); }
 
   // `event.sequence` is one more than that of the event before.
-  void Add(v1::Event* event);
-  void Add(const v1::Event& event) {
-    v1::Event copy = event;
-    Add(&copy);
-  }
+  void Add(v1::Event event);
   // Adds an event as the journal has it. Ignores the names of `key`.
   void AddStored(const EventBlock::Entry& key, absl::string_view stored);
   // Returns the block, and empties the builder.

@@ -23,7 +23,7 @@ constexpr bool Same(Core core, Proto proto) {
   return static_cast<int>(core) == static_cast<int>(proto);
 }
 
-// Arrays are as long as these say. A test compares the classes and causes by their names.
+// Arrays have these lengths. A test compares the classes and causes by their names.
 static_assert(Same(kLastShutdownClass, v1::ShutdownClass_MAX));
 static_assert(Same(kLastShutdownCause, v1::ShutdownCause_MAX));
 static_assert(Same(kLastEventType, v1::EventType_MAX));
@@ -313,20 +313,18 @@ v1::Intent IntentToProto(const Intent& intent) {
   return out;
 }
 
-size_t AppendEventField(v1::Event* event, std::string* out) {
-  std::unique_ptr<v1::VmRef> ref(event->release_vm());  // taken out for a moment
-  event->clear_durable();
-  const size_t size = event->ByteSizeLong();
+size_t AppendEventField(v1::Event event, std::string* out) {
+  const std::unique_ptr<v1::VmRef> ref(event.release_vm());
+  event.clear_durable();
+  const size_t size = event.ByteSizeLong();
   const size_t ref_size = ref == nullptr ? 0 : ref->ByteSizeLong();
   AppendEventHeader(size, ref_size, out);
-  AppendMessage(*event, size, out);
+  AppendMessage(event, size, out);
   if (ref_size > 0) {
     AppendHeader(v1::Event::kVmFieldNumber, ref_size, out);
     AppendMessage(*ref, ref_size, out);
   }
   out->append(kDurable.data(), kDurable.size());
-  if (ref != nullptr) event->set_allocated_vm(ref.release());
-  event->set_durable(true);
   return ref_size;
 }
 

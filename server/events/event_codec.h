@@ -28,7 +28,7 @@ v1::Intent IntentToProto(const Intent& intent);
 // has the same number in WatchEventsResponse and ListEventsResponse, so that the same bytes serve
 // both. The message ends with the VmRef, unless that is empty, and then with `durable`, whose value
 // is the last byte. Returns the size of the VmRef, whose bytes are the same whenever it is.
-size_t AppendEventField(v1::Event* event, std::string* out);
+size_t AppendEventField(v1::Event event, std::string* out);
 // The VmRef of such bytes, which has `size` bytes.
 absl::string_view VmRefAtEnd(absl::string_view event_field, size_t size);
 // The journal's `event` of such bytes: the message without its end; and such bytes of both.

@@ -105,7 +105,8 @@ class StreamCursor {
   const bool takes_all_;  // matches without looking at each event
   Phase phase_;
   bool replays_ = false;  // a Progress is due once it catches up for the first time
-  // The newest event that was sent as not durable, of which no Progress has said more; 0: none.
+  // The newest event that was sent as not durable, which no Progress has reported as durable; 0:
+  // none.
   uint64_t owed_ = 0;
   absl::Duration search_until_;
   // Pointers, since a stream has them for a moment of its life.

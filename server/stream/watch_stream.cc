@@ -185,7 +185,7 @@ void WatchStream::Cut(const absl::Status& status) {
     const MutexLock lock(&mutex_);
     if (state_ == State::kFinished) return;
     if (!end_.has_value()) end_ = status;
-    ++cutting_;  // keeps the call until Abort has returned
+    ++cutting_;  // no End before Abort has returned
   }
   deps_.call->Abort(status);
   {

@@ -12,7 +12,8 @@ void Fuzz_journal_row(absl::string_view input) {
   vmeventd::v1::Event event = vmeventd::DecodeEventField(row);
   if (event.vm().ByteSizeLong() == 0) event.clear_vm();  // says nothing, and is not stored
   std::string written;
-  const size_t size = vmeventd::AppendEventField(&event, &written);
+  const size_t size = vmeventd::AppendEventField(event, &written);
+  event.set_durable(true);
   const vmeventd::v1::Event again = vmeventd::DecodeEventField(written);
   // Not by their bytes: the order of labels in them differs.
   using google::protobuf::util::MessageDifferencer;

@@ -19,8 +19,7 @@ std::string KindOf(const std::string& killed_in) {
   if (slash == std::string::npos) return call;
   const std::string file = killed_in.substr(slash + 1);
   if (killed_in.find(kStateDirectory) != std::string::npos) {
-    return absl::StrCat(call, " of ",
-                        file.find(".generation-") != std::string::npos ? "generation" : file);
+    return absl::StrCat(call, " of ", file);
   }
   if (killed_in.find(kWatchedDirectory) != std::string::npos) {
     return absl::StrCat(call, file.find(".shutdown") != std::string::npos ? " of the shutdown file"
@@ -39,9 +38,7 @@ std::string UseOf(absl::string_view call, const std::string& path) {
   if (absl::StartsWith(path, "/proc/")) return "open of a file of /proc";
   if (absl::StartsWith(path, "/sys/")) return "open of a file of /sys";
   if (absl::StartsWith(path, kStateDirectory)) {
-    return absl::StrCat("open of ", absl::StrContains(path, ".generation-")
-                                        ? "a generation"
-                                        : path.substr(path.rfind('/') + 1));
+    return absl::StrCat("open of ", path.substr(path.rfind('/') + 1));
   }
   if (path == kWatchedDirectory) return "open of the directory";
   if (absl::EndsWith(path, ".shutdown")) return "open of the shutdown file";

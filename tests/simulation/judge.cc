@@ -100,6 +100,10 @@ void Judge::TakeOtherRunId(const v1::VmRef& vm) {
       life->listed_as = life->listed_as == life->name ? absl::StrCat(life->name, "-b") : life->name;
       return story_->Reach("a VM is found at its other socket");
     }
+    const auto former = former_runs_.find(vm.run_id());
+    if (former != former_runs_.end() && former->second == life.get()) {
+      return TakeRunId(vm.run_id(), life.get());
+    }
     if (life->launcher == nullptr && life->process->program == Process().program) continue;
     const auto is_of = [&](uint64_t inode) {
       return absl::StrContains(vm.run_id(), absl::StrCat("-s", inode, "-"));
@@ -121,6 +125,8 @@ void Judge::TakeRunId(const std::string& run_id, Life* life) {
   }
   // Without its journal a daemon does not know the first run, which then has no STOPPED.
   if (has_another) stopped_before_.insert(life->run_id);
+  former_runs_[life->run_id] = life;
+  stopped_before_.erase(run_id);
   life->run_id = run_id;
 }
 
@@ -520,7 +526,7 @@ void Judge::Add(const v1::Event& event, int daemon) {
   if (event.has_missing()) TakeMissing(event);
   if (event.has_missing() && drops()) dropped_at_.push_back(kernel_->monotonic());
   if (event.type() == v1::EVENT_TYPE_GAP && event.vm().name().empty() &&
-      absl::StrContains(event.message(), "were left out")) {
+      absl::StrContains(event.message(), "events of VMs were dropped")) {
     left_out_at_.push_back(kernel_->monotonic());
   }
   TakeUnseenDomain(event.vm());

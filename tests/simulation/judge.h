@@ -143,6 +143,8 @@ class Judge {
   bool replacement_is_due_ = false;
   std::map<std::string, const Life*> unseen_domains_;  // keyed by run
   std::set<std::string> stopped_before_;               // runs, in journals before this one
+  // The run ids that lives had before those that a daemon without their runs gave them.
+  std::map<std::string, const Life*> former_runs_;
   bool unseen_ = false;   // retention has deleted events before anybody could see them
   bool dropped_ = false;  // the event queue has left events out
   bool gave_up_ = false;  // the daemon's queue for the disk has dropped events

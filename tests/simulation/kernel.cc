@@ -463,14 +463,6 @@ int Kernel::Sync(int fd) {
   return error == 0 ? 0 : Fail(error);
 }
 
-int Kernel::TruncateFile(int fd, off_t size) {
-  Descriptor* const descriptor = Get(fd, Descriptor::Kind::kFile);
-  if (descriptor == nullptr) return -1;
-  const int error =
-      disk_.Truncate(descriptor->path, descriptor->file.get(), static_cast<size_t>(size));
-  return error == 0 ? 0 : Fail(error);
-}
-
 Disk::FilePtr Kernel::Look(int directory, const std::string& path) {
   if (path.empty()) {
     const Descriptor* const descriptor = Find(directory);

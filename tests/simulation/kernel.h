@@ -200,7 +200,6 @@ class Kernel : public Clock {
   ssize_t PositionedRead(int fd, void* to, size_t size, off_t at);
   ssize_t PositionedWrite(int fd, const void* from, size_t size, off_t at);
   int Sync(int fd);
-  int TruncateFile(int fd, off_t size);
   // The file at a path, or with "" the descriptor's own. Null, with errno: there is none.
   Disk::FilePtr Look(int directory, const std::string& path);
   int UnlinkFile(const std::string& path);

@@ -157,6 +157,9 @@ MUTATIONS = [
     # What one daemon hands over to the next.
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
              "if (⟦GoesOn(run)⟧) return Resume(run);", "false"),
+    Mutation("a-parcel-of-another-journal-is-used", "server/handover.cc",
+             "const bool same_journal =\n      ⟦first->journal.journal_id == journal.journal_id && first->journal.newest == journal.newest⟧;", "true",
+             "server_test:HandoverTest.AnotherJournalOrAnOlderCopyKnowsNoneOfThem"),
     Mutation("a-handed-monitor-begins-anew", "watcher/qmp/monitor_connection.cc",
              "phase_ = Phase::kReady;\n  handshake_.reset();\n  ⟦unhandled_ = handed.unhandled();⟧",
              "phase_ = Phase::kUuid; handshake_ = std::make_unique<Handshake>();"),
@@ -165,6 +168,8 @@ MUTATIONS = [
              "ProgressMessage(⟦snapshot_ != nullptr ? 0 : sequence_⟧, /*is_first=*/true)", "sequence_"),
     Mutation("a-resumed-stream-repeats-an-event", "server/eventlog/live_state.cc",
              "  return ⟦start.sequence⟧;", "start.sequence - (start.sequence > range.unbroken_from ? 1 : 0)"),
+    Mutation("a-position-of-another-journal-is-used", "server/eventlog/live_state.cc", "  if (⟦!same⟧) {", "false",
+             "server_test:EventLog.AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEvents"),
     Mutation("history-begins-one-late", "server/eventlog/live_state.cc",
              "HistoryRequest{std::nullopt, ⟦sequence⟧, through", "sequence + 1"),
     Mutation("a-wake-is-lost-in-a-turn", "server/stream/watch_stream.cc",

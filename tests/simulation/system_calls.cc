@@ -130,11 +130,6 @@ int __wrap_fdatasync(int fd) {
   return Simulated(fd) ? Kernel::Current().Sync(fd) : REAL(fdatasync)(fd);
 }
 
-int REAL(ftruncate)(int, off_t);
-int __wrap_ftruncate(int fd, off_t size) {
-  return Simulated(fd) ? Kernel::Current().TruncateFile(fd, size) : REAL(ftruncate)(fd, size);
-}
-
 int REAL(stat)(const char*, struct stat*);
 int REAL(lstat)(const char*, struct stat*);
 int REAL(fstat)(int, struct stat*);
@@ -439,15 +434,6 @@ int __wrap_clock_gettime(clockid_t clock, timespec* now) {
   return 0;
 }
 
-int REAL(RAND_bytes)(unsigned char*, int);
-int __wrap_RAND_bytes(unsigned char* to, int size) {
-  if (!Simulated()) return REAL(RAND_bytes)(to, size);
-  for (int i = 0; i < size; ++i) {
-    to[i] = static_cast<unsigned char>(Kernel::Current().random().Next());
-  }
-  return 1;
-}
-
 ssize_t REAL(getrandom)(void*, size_t, unsigned);
 ssize_t __wrap_getrandom(void* to, size_t size, unsigned flags) {
   if (!Simulated()) return REAL(getrandom)(to, size, flags);
@@ -463,14 +449,6 @@ int64_t __wrap__ZNSt6chrono3_V212steady_clock3nowEv() {
   timespec now{};
   __wrap_clock_gettime(CLOCK_MONOTONIC, &now);
   return now.tv_sec * 1'000'000'000 + now.tv_nsec;
-}
-
-// std::filesystem::directory_iterator(path, options, error_code*): the journal looks for the files
-// of its generations by it, and finds none.
-void __wrap__ZNSt10filesystem7__cxx1118directory_iteratorC1ERKNS0_4pathENS_17directory_optionsEPSt10error_code(  // NOLINT
-    void* self, const void*, unsigned char, std::error_code* error) {
-  std::memset(self, 0, 2 * sizeof(void*));
-  if (error != nullptr) error->clear();
 }
 
 // std::mutex

@@ -135,7 +135,7 @@ double Burst(Journal* journal) {
       const VmStatus status = StatusOf(vm);
       v1::Event event = EventToProto(Story(absl::Now())[2], &status, ++sequence);
       event.set_durable(true);
-      builder.Add(&event);
+      builder.Add(std::move(event));
       if (builder.full()) batch.blocks.push_back(builder.Finish());
       const std::string saved(kSavedBytes, static_cast<char>('a' + burst));
       batch.runs.push_back({status.ref.run_id, saved, sequence});
@@ -319,13 +319,13 @@ void Measure(int events) {
   const std::string vms = directory.MakeDirectory("vms");
   const JournalOptions options = {.path = state + "/journal.db"};
   {
-    const auto opened = Journal::Open(options, {}, absl::Now());
+    const auto opened = Journal::Open(options, absl::Now());
     if (!opened.ok()) e2e::Fail(std::string(opened.status().message()));
     const double seconds = Fill(opened->journal.get(), events, 6000);
     std::printf("append, batches of 6,000:  %.0f events/s\n", events / seconds);
     JournalOptions burst = options;
     burst.path = state + "/burst.db";
-    const auto young = Journal::Open(burst, {}, absl::Now());
+    const auto young = Journal::Open(burst, absl::Now());
     if (!young.ok()) e2e::Fail(std::string(young.status().message()));
     std::printf("append, with saved runs:   %.0f events/s of 5,600 VMs\n",
                 Burst(young->journal.get()));
@@ -339,7 +339,7 @@ void Measure(int events) {
 
   const double before_open = SecondsNow();
   {
-    const auto opened = Journal::Open(options, {}, absl::Now());
+    const auto opened = Journal::Open(options, absl::Now());
     std::printf("open, cached:              %.1f ms\n", (SecondsNow() - before_open) * 1e3);
   }
   const double before_read = SecondsNow();

@@ -31,6 +31,8 @@ TEST(JsonFormatter, UsesTheContractsNamesAndTimesInUtc) {
   EXPECT_THAT(text, HasSubstr("\"observe_time\":\"2026-07-01T12:00:00.123Z\""));
   EXPECT_THAT(text, HasSubstr("\"type\":\"EVENT_TYPE_STOPPED\""));
   EXPECT_THAT(text, HasSubstr("\"shutdown_class\":\"SHUTDOWN_CLASS_USER\""));
+  EXPECT_THAT(text, Not(HasSubstr("gap_reason")));
+  EXPECT_THAT(text, Not(HasSubstr("intent_end")));
 }
 
 TEST(JsonFormatter, PrintsFieldsThatAreZeroButNoUnsetMessage) {

@@ -32,7 +32,7 @@ TEST(EventQueue, WhatIsNoEvidenceGoesFirstAndOneGapCounts) {
   EXPECT_EQ(Events(updates, EventType::kStarted), 1);
   EXPECT_EQ(Events(updates, EventType::kGap), 1);
   EXPECT_EQ(updates.back().event->gap_reason, GapReason::kQueueFull);
-  EXPECT_THAT(updates.back().event->message, HasSubstr("2 events of VMs were left out"));
+  EXPECT_THAT(updates.back().event->message, HasSubstr("2 events of VMs were dropped"));
   EXPECT_EQ(queue.dropped_events(), 2u);
   EXPECT_EQ(Events(Taken(&queue), EventType::kGap), 0) << "once";
 }

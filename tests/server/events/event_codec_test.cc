@@ -140,8 +140,8 @@ TEST(EventCodec, AnEventFieldReadsInBothResponses) {
   const VmStatus status = Status("web1", "r1");
   std::string bytes;
   for (const uint64_t sequence : {1, 2}) {
-    v1::Event event = EventToProto(FullEvent(), &status, sequence);
-    AppendEventField(&event, &bytes);
+    const v1::Event event = EventToProto(FullEvent(), &status, sequence);
+    AppendEventField(event, &bytes);
   }
   v1::WatchEventsResponse watch;
   v1::ListEventsResponse list;
