@@ -1,10 +1,9 @@
-#include "client/commands/commands.h"
-
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "client/commands/commands.h"
 #include "client/connect/connection.h"
 #include "client/output/terminal_text.h"
 #include "gmock/gmock.h"

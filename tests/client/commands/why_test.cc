@@ -1,8 +1,7 @@
-#include "client/commands/commands.h"
-
 #include <string>
 #include <vector>
 
+#include "client/commands/commands.h"
 #include "client/connect/connection.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"

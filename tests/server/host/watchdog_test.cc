@@ -1,9 +1,9 @@
-#include "server/host/service.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <future>
+
+#include "server/host/service.h"
 
 namespace vmeventd {
 namespace {

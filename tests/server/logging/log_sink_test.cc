@@ -1,5 +1,3 @@
-#include "server/logging/logging.h"
-
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -18,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/system.h"
+#include "server/logging/logging.h"
 #include "spdlog/logger.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
