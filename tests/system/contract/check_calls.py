@@ -447,11 +447,10 @@ def invalid_arguments(world):
 @promise("VmEventService", "INVALID_ARGUMENT")
 def texts_are_utf8(world):
     world.start()
-    for method, request, field in (("GetVm", b"\n\x01\xff", "name: "),
-                                   ("ListEvents", b"\n\x03\n\x01\xc3", "filter.vm_names[0]: ")):
+    for method, request in (("GetVm", b"\n\x01\xff"), ("ListEvents", b"\n\x03\n\x01\xc3")):
         answer = world.call_raw(method, request)
         assert code(answer) == "INVALID_ARGUMENT", answer
-        assert field in answer.details() and "UTF-8" in answer.details(), answer.details()
+        assert "UTF-8" in answer.details(), answer.details()
 
 
 @promise("VmEventService", "UNAVAILABLE")
