@@ -91,7 +91,7 @@ def declared_intents(world):
     assert len(ids) == 3 and "" not in ids
 
 
-@promise("DeclareIntent", "", "1", "4", "5")
+@promise("DeclareIntent", "", "1", "3", "4")
 def what_an_intent_decides(world):
     stream = world.begin()
     endings = {
@@ -115,18 +115,15 @@ def what_an_intent_decides(world):
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.ARebootIsNoEndThatWasSeen",
           "DeclareIntent", "2")
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
-          "VmSessionIntentTest.AFileThatWasWrittenSaysThatTheShutdownCameFirst",
-          "DeclareIntent", "3")
-elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
           "VmSessionIntentTest.ExpiredOrWithdrawnAfterTheShutdownItHasCounted",
-          "DeclareIntent", "5")
+          "DeclareIntent", "4")
 
 
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.SoManyAreDeclaredForARunAndNoMore",
           "DeclareIntent", "RESOURCE_EXHAUSTED")
 
 
-@promise("DeclareIntent", "5")
+@promise("DeclareIntent", "4")
 def an_intent_ends_with_its_run(world):
     stream, qemu = world.follow()
     intent = world.declare()
@@ -177,7 +174,7 @@ def an_intent_of_two(world):
     assert not world.get(name="down").HasField("intent")
 
 
-@promise("DeclareIntent", "6")
+@promise("DeclareIntent", "5")
 @promise("Intent.declared_by")
 @promise("IntentEnd.INTENT_END_REPLACED")
 def the_same_actor_replaces_its_intent(world):
