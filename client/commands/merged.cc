@@ -281,6 +281,8 @@ void MergedSource::Deliver(std::vector<EventMerger::Item> items) {
     } else if (const auto* position = std::get_if<WatchPosition>(&item.what)) {
       positions[item.node] = *position;
     } else {
+      // A position from before the event would move the reader back.
+      positions.erase(item.node);
       events.push_back(std::get<NodeEvent>(std::move(item.what)));
     }
   }

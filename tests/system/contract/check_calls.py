@@ -439,6 +439,7 @@ def invalid_arguments(world):
         for name in names:
             assert name in message, (method, message)
     world.refused("INVALID_ARGUMENT", "GetVm", name="x" * (1 << 20))
+    world.refused("RESOURCE_EXHAUSTED", "GetVm", name="x" * (5 << 20))  # gRPC's own limit
 
 
 @promise("VmEventService", "INVALID_ARGUMENT")

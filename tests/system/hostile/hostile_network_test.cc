@@ -308,15 +308,6 @@ TEST_F(HostileNetworkMemoryTest, AnswersThatAreNotRead) {
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
 }
 
-TEST_F(HostileNetworkTest, ALargeRequestIsRefusedAtOnce) {
-  const UniqueFd connection = Connect();
-  const std::string announced("\0\0\xc0\0\0", 5);  // 12 MiB
-  ASSERT_TRUE(
-      Send(connection, kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/GetVm")) +
-                           Frame(0, 0, 1, announced)));
-  ReadUntil(connection, "larger than max");
-}
-
 // One that would become a thousand times larger when it is unpacked.
 TEST_F(HostileNetworkMemoryTest, ACompressedRequestIsRefused) {
   const size_t before = daemon().ResidentMiB();

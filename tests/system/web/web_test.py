@@ -176,6 +176,8 @@ class ApiTest(WebTest):
         other.started_vm(stream, "vm2")
         self.start("--server", f"unix:{other.socket}")
         self.assertEqual({one["ref"]["name"] for one in self.get("/api/v1/vms")["vms"]}, {"vm1", "vm2"})
+        world.wait_until("both are in the journals", lambda: sum(
+            one.get("durable", False) for one in self.get("/api/v1/events?type=started")["events"]) == 2)
         events = self.follow("?from=oldest&type=started")
         ids = [events.next()[0] for _ in range(2)]
         # One position for each daemon: behind the second event there is nothing more.
