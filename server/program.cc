@@ -42,8 +42,9 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vect
     absl::StatusOr<std::unique_ptr<SignalTrace>> trace = absl::NotFoundError("");
     if (!handed.empty()) {
       trace = ResumeTrace(std::move(handed));
-      if (!trace.ok())
+      if (!trace.ok()) {
         *note = absl::StrCat("who sent signals meanwhile is not known: ", trace.status().message());
+      }
     }
     if (!trace.ok()) trace = BeginTrace();
     if (trace.ok()) return SignalTracing{*std::move(trace)};

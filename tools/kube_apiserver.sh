@@ -17,7 +17,8 @@ trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 echo "kube-apiserver: downloading the source"
 mkdir -p "$work"/{lists/partial,src/k8s.io/kubernetes}
 # shellcheck disable=SC2016  # apt-get's own variable
-uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | head -n 1)
+uri=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Created-By: Packages' | head -n 1)
+[[ -n $uri ]] || { echo "kube-apiserver: apt-get knows no source of Debian 12 (bookworm)" >&2; exit 1; }
 echo "deb-src $uri bookworm main" >"$work/sources.list"
 apt_options=(
   -q=2 -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$work/lists"

@@ -239,9 +239,7 @@ void DaemonSource::Handle(v1::WatchEventsResponse* response) {
   HandleEvents(response);
   if (response->has_progress()) HandleProgress(response->progress());
   // A Progress, and an event that was delivered before, move the position as well.
-  if (!cursor_->position() || cursor_->position() == reported_) return;
-  reported_ = cursor_->position();
-  Add(ServerPosition{0, *reported_});
+  AddPosition(cursor_->position());
 }
 
 void DaemonSource::HandleEvents(v1::WatchEventsResponse* response) {
@@ -253,9 +251,7 @@ void DaemonSource::HandleEvents(v1::WatchEventsResponse* response) {
     // The journal may have been replaced under the stream.
     if (cursor_->position()) fresh.back().node.journal_id = position.journal_id;
   }
-  if (fresh.empty()) return;
-  if (cursor_->position()) reported_ = fresh.back().resume_after.position;
-  Add(std::move(fresh));
+  if (!fresh.empty()) Add(std::move(fresh));
 }
 
 void DaemonSource::HandleProgress(const v1::Progress& progress) {
@@ -275,8 +271,8 @@ void DaemonSource::NoteGap(const std::string& why, const std::optional<WatchPosi
   Add(MakeGap(std::move(node), *behind, sentence));
 }
 
-// Otherwise only a host needs the question which node answers: a socket's path belongs to one
-// daemon.
+// Returns whether to ask which node answers. A socket's path belongs to one daemon, which is asked
+// only for its name or its journal.
 bool DaemonSource::NeedsServerInfo() const {
   return !cursor_ || !address_.is_unix() || command_.identify;
 }

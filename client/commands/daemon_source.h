@@ -123,13 +123,12 @@ class DaemonSource : public ReconnectingSource {
   ServerAddress address_;  // address of the present attempt
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::unique_ptr<Stream> stream_;
-  absl::Duration silent_;                  // of the stream, while it was read
-  std::optional<WatchCursor> cursor_;      // unset until the journal of --from SEQ is known
-  NodeVms snapshot_;                       // the received part of an incomplete one
-  std::optional<WatchPosition> reported_;  // the latest in an item
-  bool stream_established_ = false;        // the present stream has sent something
-  bool opened_ = false;                    // its Opened is among the items
-  MessageNode node_;                       // the present server's, for `identify`
+  absl::Duration silent_;              // of the stream, while it was read
+  std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
+  NodeVms snapshot_;                   // the received part of an incomplete one
+  bool stream_established_ = false;    // the present stream has sent something
+  bool opened_ = false;                // its Opened is among the items
+  MessageNode node_;                   // the present server's, for `identify`
 };
 
 }  // namespace vmeventd::client

@@ -10,6 +10,7 @@
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
+
 void EventMerger::Add(Item item, absl::Time now) {
   const size_t node = item.node;
   queues_[node].items.push_back({std::move(item), now});

@@ -195,9 +195,9 @@ std::string TopFrame(const TopData& data, const TopStyle& style) {
   AddServer(data, &screen);
   const int unfollowed = data.info.unfollowed_sockets_size();
   if (unfollowed > 0) {
-    screen.Add("Sockets", {{absl::StrCat(unfollowed, unfollowed == 1 ? " socket" : " sockets",
-                                         " without a VM: see vmevents info"),
-                            Color::kYellow}});
+    screen.Add("Sockets",
+               {{absl::StrCat(Count(unfollowed, "socket"), " without a VM: see vmevents info"),
+                 Color::kYellow}});
   }
   AddLatest(data, style, &screen);
   if (style.keys) AddKeys(style, &screen);

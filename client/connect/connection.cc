@@ -244,8 +244,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
     if (!material.ok()) return material.status();
     credentials = grpc::SslCredentials({material->ca, material->key, material->certificate});
     // The certificate must match the host that the user named, whichever address is used.
-    const std::string& name =
-        address.tls->server_name.empty() ? address.host : address.tls->server_name;
+    const std::string& name = address.tls_name();
     if (name != address.host || !address.numeric.empty()) arguments.SetSslTargetNameOverride(name);
   }
   // A page of events with their evidence may be larger than gRPC's default of 4 MiB.

@@ -39,8 +39,8 @@ class StopSource {
   std::condition_variable_any stopping_;
 };
 
-// The addresses, in digits, of the host of a TCP address, the preferred first; at
-// least one. UNAVAILABLE: the host is not known now; the message is the resolver's reason.
+// The addresses, in digits, of the host of a TCP address, the preferred first; at least one.
+// UNAVAILABLE: the host is not known now; the message is the resolver's reason.
 using Resolver = std::function<absl::StatusOr<std::vector<std::string>>(const ServerAddress&)>;
 
 // Asks the system's resolver; errors as of Resolver.

@@ -30,6 +30,8 @@ struct ServerAddress {
   std::optional<TlsOptions> tls;  // for TCP only; unset: no TLS
 
   bool is_unix() const { return !path.empty(); }
+  // The name that the server's certificate must have. Requires `tls`.
+  const std::string& tls_name() const { return tls->server_name.empty() ? host : tls->server_name; }
 };
 
 // The port used if an address has none.

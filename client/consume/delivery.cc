@@ -13,15 +13,12 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
-
 namespace {
 
 constexpr size_t kMaxBytes = 1 << 20;

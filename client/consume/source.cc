@@ -69,6 +69,19 @@ Source::Item ReconnectingSource::Next(absl::Duration timeout) {
   return item;
 }
 
+void ReconnectingSource::Add(Item item) {
+  if (const auto* events = std::get_if<NodeEvents>(&item)) {
+    reported_ = events->back().resume_after.position;
+  }
+  ready_.push_back(std::move(item));
+}
+
+void ReconnectingSource::AddPosition(const std::optional<WatchPosition>& position) {
+  if (!position || position == reported_) return;
+  reported_ = position;
+  Add(ServerPosition{0, *position});
+}
+
 void ReconnectingSource::Close(std::optional<ExitCode> code, bool at_once) {
   open_ = false;
   ended_ = code;

@@ -15,7 +15,7 @@
 #include "client/output/output.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// What a watch reads: one daemon, several, or a fleet, as one iterator.
+// The sources of a watch: one daemon, several, or a fleet, each as one iterator.
 
 namespace vmeventd::client {
 
@@ -74,7 +74,8 @@ class Source {
     ExitCode code = ExitCode::kOk;
   };
   // NodeVms is a complete snapshot. NodeEvents are at least one, and a GAP is one of them. A
-  // ServerPosition comes when everything up to it has been delivered.
+  // ServerPosition comes when everything up to it has been delivered; not where the server's last
+  // event has it.
   using Item = std::variant<Nothing, Opened, NodeVms, NodeEvents, ServerPosition, Ended>;
 
   // Waits for so long for the next item; an attempt to connect may take longer.
@@ -108,7 +109,9 @@ class ReconnectingSource : public Source {
   // the time is over.
   virtual bool Read(absl::Duration* timeout) = 0;
 
-  void Add(Item item) { ready_.push_back(std::move(item)); }
+  void Add(Item item);
+  // Adds the position, unless there is none or the last event or position has it.
+  void AddPosition(const std::optional<WatchPosition>& position);
   // There is no connection: ends with the code of a failure that cannot be retried; otherwise
   // connects again, after a pause unless `at_once`.
   void Close(std::optional<ExitCode> code, bool at_once = false);
@@ -129,9 +132,10 @@ class ReconnectingSource : public Source {
   const std::function<bool(absl::Duration)> wait_;
   const std::function<double()> random_;
   bool open_ = false;
-  std::deque<Item> ready_;         // the next items
-  std::optional<ExitCode> ended_;  // of the last item
-  absl::Duration pause_;           // rest of the pause before the next attempt
+  std::deque<Item> ready_;                 // the next items
+  std::optional<WatchPosition> reported_;  // the latest in an item
+  std::optional<ExitCode> ended_;          // of the last item
+  absl::Duration pause_;                   // rest of the pause before the next attempt
   Backoff backoff_;
   bool ever_established_ = false;
   bool loss_noted_ = false;

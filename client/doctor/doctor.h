@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/connect/server_address.h"
@@ -33,7 +32,7 @@ struct NodeProcess {
   std::string network_namespace;    // names it; empty: not visible
   bool sees_descriptors = false;    // `sockets` is known
   std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
-  // Of a vmeventd alone:
+  // Facts of a vmeventd alone:
   uint64_t descriptor_limit = 0;    // 0: not known
   bool reads_all_files = true;      // it has CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH
   std::vector<std::string> groups;  // their numbers
@@ -99,11 +98,6 @@ struct Diagnosis {
   size_t usable = 0;  // QEMUs that are followed, or have a monitor that vmeventd may take
   std::vector<Finding> findings;
 };
-
-// "1 QEMU", "2 QEMUs".
-inline std::string Count(size_t count, const char* what) {
-  return absl::StrCat(count, " ", what, count == 1 ? "" : "s");
-}
 
 // Texts may hold any bytes.
 Diagnosis Diagnose(const NodeFacts& facts);

@@ -49,11 +49,6 @@ std::string Describe(const X509* certificate) {
   });
 }
 
-// The name that the server's certificate must have.
-const std::string& NameOf(const ServerAddress& address) {
-  return address.tls->server_name.empty() ? address.host : address.tls->server_name;
-}
-
 std::string ExplainUntrusted(const ServerAddress& address, const X509* certificate, long error) {
   std::string fix = absl::StrCat("name the CA file of that server; --tls-ca ",
                                  EscapeForTerminal(address.tls->ca_file), " has no such CA");
@@ -62,7 +57,7 @@ std::string ExplainUntrusted(const ServerAddress& address, const X509* certifica
   } else if (error == X509_V_ERR_HOSTNAME_MISMATCH || error == X509_V_ERR_IP_ADDRESS_MISMATCH) {
     fix =
         absl::StrCat("use its host in --server, or give it with --tls-server-name; it is not for ",
-                     EscapeForTerminal(NameOf(address)));
+                     EscapeForTerminal(address.tls_name()));
   } else if (error == X509_V_ERR_INVALID_PURPOSE) {
     fix = "issue one for servers (extended key usage serverAuth)";
   }
@@ -147,7 +142,7 @@ std::string ExplainTlsFault(const ServerAddress& address) {
   const SslContextPtr context = MakeContext(address, &asked);
   const SslPtr ssl(SSL_new(context.get()));
   SSL_set_fd(ssl.get(), socket.get());
-  if (address.tls) ExpectName(ssl.get(), NameOf(address));
+  if (address.tls) ExpectName(ssl.get(), address.tls_name());
   ERR_clear_error();
   int result = SSL_connect(ssl.get());
   const bool connected = result == 1;

@@ -128,8 +128,8 @@ void IgnoredMessages::Add(const NatsMessage& message, const absl::Status& why) {
   if (++count_ < next_note_) return;
   next_note_ *= 10;
   note_(absl::StrCat("ignoring the message ", EscapeForTerminal(message.subject), " of the ",
-                     where_, ": ", EscapeForTerminal(why.message()), " (", count_,
-                     count_ == 1 ? " message" : " messages", " so far)"));
+                     where_, ": ", EscapeForTerminal(why.message()), " (", Count(count_, "message"),
+                     " so far)"));
 }
 
 bool Repeats::IsNew(const MessageNode& node, uint64_t sequence) {

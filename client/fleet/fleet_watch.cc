@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/nats/jetstream.h"
 #include "client/nats/subject.h"
-#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -44,9 +42,9 @@ absl::Status FleetWatch::Connect() {
   connection_ = *std::move(connection);
   const auto state = ReadStreamState(connection_.get(), kFleetStream);
   if (!state.ok()) return state.status();
-  if (absl::Status status = CheckPosition(connection_.get(), *state); !status.ok()) return status;
+  if (absl::Status status = CheckPosition(*state); !status.ok()) return status;
   if (!started_ && !position_ && std::holds_alternative<FromSnapshot>(command_.start)) {
-    absl::Status status = TakeSnapshot(connection_.get(), *state);
+    absl::Status status = TakeSnapshot(*state);
     if (!status.ok()) return status;
   }
   started_ = true;
@@ -75,10 +73,10 @@ bool FleetWatch::Read(absl::Duration* timeout) {
   return *timeout > absl::ZeroDuration();
 }
 
-absl::Status FleetWatch::CheckPosition(NatsConnection* connection, const StreamState& state) {
+absl::Status FleetWatch::CheckPosition(const StreamState& state) {
   stream_ = absl::StrCat(kFleetStream, " of ", state.created);
   if (!position_) return started_ ? absl::OkStatus() : TakeStart(state);
-  const absl::StatusOr<bool> same = IsSame(connection, state);
+  const absl::StatusOr<bool> same = IsSame(state);
   if (!same.ok()) return same.status();
   if (!*same) return ContinueByTime(state);
   CheckJump(state);
@@ -104,12 +102,11 @@ absl::Status FleetWatch::TakeStart(const StreamState& state) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> FleetWatch::IsSame(NatsConnection* connection,
-                                        const StreamState& state) const {
+absl::StatusOr<bool> FleetWatch::IsSame(const StreamState& state) const {
   const WatchPosition& known = *position_;
   if (known.sequence == 0) return true;  // nothing read yet
   if (known.sequence > state.last || known.journal_id != stream_) return false;
-  const auto found = ReadMessage(connection, kFleetStream, MessageRequest(known.sequence));
+  const auto found = ReadMessage(connection_.get(), kFleetStream, MessageRequest(known.sequence));
   if (absl::IsNotFound(found.status())) return true;  // the stream's limits deleted it
   if (!found.ok()) return found.status();
   // A stream that was restored or rolled back has other messages there.
@@ -161,9 +158,9 @@ void FleetWatch::CheckJump(const StreamState& state) {
                        state.first));
 }
 
-absl::Status FleetWatch::TakeSnapshot(NatsConnection* connection, const StreamState& state) {
-  absl::StatusOr<NodeVms> all =
-      ReadFleetVms(connection, filter_, {.note = env_.note, .clock = env_.clock, .now = env_.now});
+absl::Status FleetWatch::TakeSnapshot(const StreamState& state) {
+  absl::StatusOr<NodeVms> all = ReadFleetVms(
+      connection_.get(), filter_, {.note = env_.note, .clock = env_.clock, .now = env_.now});
   if (!all.ok()) return all.status();
   for (const auto& [vm, node, ends, last_end] : *all) {
     snapshot_[{node.cluster, node.name, vm.ref().name()}] = {node.journal_id, vm.last_sequence()};
@@ -188,34 +185,34 @@ bool FleetWatch::IsInSnapshot(const NodeEvent& event) const {
 }
 
 absl::Status FleetWatch::ReadFor(absl::Duration timeout) {
-  const absl::StatusOr<bool> came = TakeBatch(reader_.get(), timeout);
+  const absl::StatusOr<bool> came = TakeBatch(timeout);
   if (!came.ok()) return came.status();
   if ((*came && !jumped_after_) || env_.clock() - reviewed_ < kProgressInterval) {
     return absl::OkStatus();
   }
-  return Review(connection_.get(), reader_.get());
+  return Review();
 }
 
-absl::Status FleetWatch::Review(NatsConnection* connection, FleetEventReader* reader) {
+absl::Status FleetWatch::Review() {
   reviewed_ = env_.clock();
-  const auto state = ReadStreamState(connection, kFleetStream);
+  const auto state = ReadStreamState(connection_.get(), kFleetStream);
   if (!state.ok()) return state.status();
   CheckJump(*state);
-  const absl::StatusOr<bool> all = reader->AskWhetherAllIsRead();
+  const absl::StatusOr<bool> all = reader_->AskWhetherAllIsRead();
   if (!all.ok()) return all.status();
   if (*all && state->last > 0 && (!position_ || position_->sequence < state->last)) {
     position_ = WatchPosition{state->last, stream_, state->last_time};
   }
-  ReportPosition();
+  AddPosition(position_);
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Duration timeout) {
+absl::StatusOr<bool> FleetWatch::TakeBatch(absl::Duration timeout) {
   NodeEvents batch;
   std::optional<WatchPosition> last;
   absl::Status lost;
   while (batch.size() < kMaxOfBatch && !stopped()) {
-    auto next = reader->Next(last ? absl::ZeroDuration() : timeout);
+    auto next = reader_->Next(last ? absl::ZeroDuration() : timeout);
     if (!next.ok()) {
       lost = next.status();
       break;
@@ -236,13 +233,9 @@ absl::StatusOr<bool> FleetWatch::TakeBatch(FleetEventReader* reader, absl::Durat
   if (!last) return lost.ok() ? absl::StatusOr<bool>(false) : lost;
   if (!batch.empty()) Add(std::move(batch));
   position_ = std::move(last);
-  ReportPosition();
+  AddPosition(position_);
   if (!lost.ok()) return lost;
   return true;
-}
-
-void FleetWatch::ReportPosition() {
-  if (position_) Add(ServerPosition{0, *position_});
 }
 
 void FleetWatch::HandleLoss(const absl::Status& status) {

@@ -59,25 +59,24 @@ class FleetWatch : public ReconnectingSource {
   absl::Status ReadFor(absl::Duration timeout);
   // Compares the position with what the stream has; notes what is missing. OUT_OF_RANGE: something
   // is, and the watch does not resume.
-  absl::Status CheckPosition(NatsConnection* connection, const StreamState& state);
+  absl::Status CheckPosition(const StreamState& state);
   // The position where the watch begins.
   absl::Status TakeStart(const StreamState& state);
   // True: the stream is the one that was read up to the position.
-  absl::StatusOr<bool> IsSame(NatsConnection* connection, const StreamState& state) const;
+  absl::StatusOr<bool> IsSame(const StreamState& state) const;
   absl::Status Gap(const std::string& why, const StreamState& state);
   void NoteGap(const std::string& sentence);
   // The position is of another stream: continues with what was observed since then.
   absl::Status ContinueByTime(const StreamState& state);
   // Notes it if the stream deleted messages before they were read.
   void CheckJump(const StreamState& state);
-  absl::Status TakeSnapshot(NatsConnection* connection, const StreamState& state);
+  absl::Status TakeSnapshot(const StreamState& state);
   bool IsInSnapshot(const NodeEvent& event) const;
   // Takes what comes within `timeout` and what then is there; false: nothing came.
-  absl::StatusOr<bool> TakeBatch(FleetEventReader* reader, absl::Duration timeout);
+  absl::StatusOr<bool> TakeBatch(absl::Duration timeout);
   // Compares what was read with what the stream has, and moves the position over what does
   // not pass the filter.
-  absl::Status Review(NatsConnection* connection, FleetEventReader* reader);
-  void ReportPosition();
+  absl::Status Review();
 
   // The connection has ended.
   void HandleLoss(const absl::Status& status);

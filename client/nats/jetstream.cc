@@ -84,7 +84,7 @@ absl::Status CheckError(const json& answer, absl::string_view text) {
   return absl::UnavailableError(message);
 }
 
-// What both kinds of stream have.
+// The settings of both kinds of stream.
 json StreamConfig(const std::string& name, const std::string& subjects, int replicas) {
   return {{"name", name},           {"description", "Written by vmeventd"},
           {"subjects", {subjects}}, {"retention", "limits"},

@@ -4,12 +4,12 @@
 #include <array>
 
 #include "absl/algorithm/container.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
@@ -52,10 +52,6 @@ CLI::Option* Add(CLI::App* app, const std::string& names, const std::string& hel
       help);
 }
 
-bool IsNumber(absl::string_view text) {
-  return !text.empty() && absl::c_all_of(text, absl::ascii_isdigit);
-}
-
 // Returns whether it looks like the rest of a time that stands without quotes: 12:00:00, hour, ago.
 bool IsPartOfTime(absl::string_view word) {
   static constexpr std::array kWords = {"ago", "s",       "sec",  "seconds", "m",
@@ -78,6 +74,10 @@ absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
 }
 
 }  // namespace
+
+bool IsNumber(absl::string_view text) {
+  return !text.empty() && absl::c_all_of(text, absl::ascii_isdigit);
+}
 
 void CheckPair(const char* cert_option, const std::string& cert, const char* key_option,
                const std::string& key) {
@@ -203,10 +203,6 @@ void AddChoice(CLI::App* app, const char* names, const char* value_name, const c
 
 int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& option,
               const std::string& word) {
-  const std::string upper = absl::StrReplaceAll(absl::AsciiStrToUpper(word), {{"-", "_"}});
-  for (int type = 1; option == "--type" && type <= v1::EventType_MAX; ++type) {  // not unspecified
-    if (TableName(static_cast<v1::EventType>(type)) == upper) return type;
-  }
   const absl::StatusOr<int> value = ParseEnumName(names, word);
   if (value.ok()) return *value;
   // A single name helps more than the list of all, which may be long.

@@ -9,8 +9,6 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -23,7 +21,7 @@
 
 namespace vmeventd::client {
 
-// What a time without a date or a zone is of.
+// Completes a time that has no date or no zone.
 struct TimeBase {
   absl::Time now;
   absl::TimeZone zone;
@@ -36,7 +34,10 @@ inline void Check(const absl::Status& status) {
   if (!status.ok()) Wrong(std::string(status.message()));
 }
 
-// A certificate and its key belong together.
+// Digits alone, at least one.
+bool IsNumber(absl::string_view text);
+
+// Requires a certificate and its key together, or neither.
 void CheckPair(const char* cert_option, const std::string& cert, const char* key_option,
                const std::string& key);
 
@@ -62,7 +63,7 @@ CLI::Option* AddList(CLI::App* app, const char* names, const char* value_name, c
 CLI::Option* AddArgument(CLI::App* app, const char* name, const char* help, const Take& take);
 // The same for one argument or several.
 CLI::Option* AddArguments(CLI::App* app, const char* name, const char* help, const Take& take);
-// `value` is what the flag sets.
+// Sets `value`.
 void AddFlag(CLI::App* app, const char* names, const char* help, bool* flag, bool value = true);
 // An empty text is a fault, whose sentence `fix` completes.
 void AddText(CLI::App* app, const char* names, const char* value_name, const char* help,
@@ -79,7 +80,7 @@ inline void AddDuration(CLI::App* app, const char* names, const char* help,
 }
 void AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
              std::optional<absl::Time>* time);
-// The index of the text in ValuesOf() the option. `noun` completes "is not ...".
+// Takes one of ValuesOf() the option: its index there. `noun` completes "is not ...".
 void AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
                const char* noun, const std::function<void(size_t)>& set);
 template <typename Enum>
@@ -88,7 +89,7 @@ void AddChoice(CLI::App* app, const char* names, const char* value_name, const c
   AddChoice(app, names, value_name, help, noun,
             [value](size_t index) { *value = static_cast<Enum>(index); });
 }
-// The number of one of the enum's names, which tables may show shorter, as POWERDOWN.
+// The number of one of the enum's names; see ParseEnumName().
 int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& option,
               const std::string& word);
 // Takes the parts between the commas of all texts, as values of the enum.
@@ -106,17 +107,20 @@ void AddNamesOf(CLI::App* app, const char* option, const char* value_name, const
 // a name and a list.
 void AddVmName(const std::string& text, v1::EventFilter* filter);
 void AddVm(CLI::App* app, v1::EventFilter* filter);
-// NAME as well.
+// Adds NAME as well.
 void AddNames(CLI::App* app, v1::EventFilter* filter);
 void AddRun(CLI::App* app, const char* help, v1::EventFilter* filter);
 // Selects VMs by their sources, and by their runs and ends.
 void AddEnds(CLI::App* app, v1::EventFilter* filter);
-// All of the filter but the names.
+// Adds all of the filter but the names.
 void AddFilter(CLI::App* app, v1::EventFilter* filter);
 
 // --from, --journal and --since.
 void AddStart(CLI::App* app, const char* from_help);
 WatchStart ReadStart(const CLI::App& app, const TimeBase& base);
+
+// The subcommand of that name or alias; null: there is none.
+const CLI::App* FindCommand(const CLI::App& app, const std::string& word);
 
 // The command that the shells' scripts run: its arguments are the words before the cursor, of which
 // the last may be incomplete or empty.

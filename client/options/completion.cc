@@ -82,9 +82,7 @@ class Line {
       if (equals != std::string::npos) Value(word.substr(equals + 1));
       return;
     }
-    const auto next =
-        command_->get_subcommands([&word](const CLI::App* one) { return one->check_name(word); });
-    if (!next.empty()) command_ = next.front();
+    if (const CLI::App* next = FindCommand(*command_, word)) command_ = next;
   }
 
   Completions At(absl::string_view current) const {

@@ -238,6 +238,9 @@ CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const ch
   return command;
 }
 
+// Takes a text that is read after the parse, by ReadServers() or ParseCommandLine().
+void ReadLater(const std::string& /*text*/) {}
+
 // Makes `app` set the line's command, once `check` has found it good.
 template <typename Command, typename Check>
 void Finish(CLI::App* app, Reading* reading, const std::shared_ptr<Command>& command,
@@ -282,7 +285,7 @@ void CheckWatch(const CLI::App& app, const Reading& reading, FollowCommand* comm
     if (!IsGiven(app, option) || runs) continue;
     Wrong(absl::StrCat(option, ": belongs to a command; use it with --exec COMMAND"));
   }
-  // A GAP of the node passes every filter: whether it was asked for.
+  // A GAP of the node passes every filter, and counts only where it was asked for.
   const v1::EventFilter& filter = command->watch.filter;
   command->gaps = absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP) ||
                   (runs ? command->gaps : filter.ByteSizeLong() == 0);
@@ -332,8 +335,8 @@ void CheckTarget(const PushCommand& command) {
   Check(ParsePushTarget(command.url, command.insecure_http || command.only_asks()).status());
 }
 
-// Checks what a push into a fleet's stream takes, or that it is none. Where the URL is in a file,
-// --cluster marks it as one of NATS servers.
+// Refuses the options of the other kind of push, and checks those of one into a fleet's stream.
+// Where the URL is in a file, --cluster marks it as one of NATS servers.
 void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
   constexpr size_t kMaxCluster = 64;
   const bool fleet = IsNatsUrl(command->url) || !command->cluster.empty();
@@ -705,16 +708,15 @@ void AddHealth(CLI::App* program, Reading* reading) {
 
 void AddGeneral(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
-  const Take nothing = [](const std::string&) {};  // ReadServers() reads it
   AddList(app, "--server", "ADDR",
           "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
           "nats://, see "
           "below",
-          nothing);
+          ReadLater);
   AddOption(app, "--context", "NAME",
             "the TLS files, and without --server the servers, of this context in the configuration "
             "file",
-            nothing);
+            ReadLater);
   AddText(app, "--tls-ca", "FILE",
           "speak TLS with a server whose certificate is of a CA in this PEM file", "",
           &reading->tls.ca_file);
@@ -757,7 +759,6 @@ void AddGeneral(CLI::App* app, Reading* reading) {
 }  // namespace
 
 void Define(CLI::App* app, Reading* reading) {
-  const Take nothing = [](const std::string&) {};
   app->description(kProgramHelp);
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
@@ -782,11 +783,11 @@ void Define(CLI::App* app, Reading* reading) {
                           kDoctorFooter);
   CLI::App* help =
       AddCommand(app, "help", "Explain a command", "Example:\n  vmevents help intent declare");
-  AddArguments(help, "COMMAND", "the command", nothing);
+  AddArguments(help, "COMMAND", "the command", ReadLater);
   AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
   CLI::App* completion =
       AddCommand(app, "completion", "Print what completes commands in a shell", kCompletionFooter);
-  AddArgument(completion, "SHELL", "bash, zsh or fish", nothing)->required();
+  AddArgument(completion, "SHELL", "bash, zsh or fish", ReadLater)->required();
 }
 
 }  // namespace vmeventd::client

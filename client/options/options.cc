@@ -57,6 +57,12 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
                       commands.empty() && hint.empty() ? CommandsOf(app) : "");
 }
 
+// Returns whether --help was read. CLI11 answers it only after each option took its value.
+bool AsksForHelp(const CLI::App& app) {
+  const auto commands = app.get_subcommands();
+  return app.get_help_ptr()->count() > 0 || (!commands.empty() && AsksForHelp(*commands.front()));
+}
+
 // Answers with a script, or a complaint.
 Answered AnswerCompletion(const CLI::App& app, const std::string& shell) {
   const std::optional<std::string> script = CompletionScript(shell);
@@ -84,8 +90,7 @@ std::variant<CommandLine, Answered> AnswerHelp(const CLI::App& app,
                                                const std::vector<std::string>& commands,
                                                const OptionContext& context) {
   std::vector<std::string> words = WithoutAliases(app, commands);
-  const auto is_named = [&words](const CLI::App* one) { return one->check_name(words[0]); };
-  if (!words.empty() && app.get_subcommands(is_named).empty()) {
+  if (!words.empty() && FindCommand(app, words[0]) == nullptr) {
     const std::string hint = HintFor(app, words[0]);
     return Complain(app, absl::StrCat("\"", words[0], "\" is not a command",
                                       hint.empty() ? CommandsOf(app) : hint));
@@ -98,11 +103,11 @@ std::variant<CommandLine, Answered> AnswerHelp(const CLI::App& app,
 
 std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::string>& arguments,
                                                      const OptionContext& context) {
+  if (arguments.empty()) return ParseCommandLine({"--help"}, context);
   Reading reading = {.context = context, .times = {context.now, context.zone}};
   reading.line.zone = context.zone;
   CLI::App app("", "vmevents");
   Define(&app, &reading);
-  if (arguments.empty()) return ParseCommandLine({"--help"}, context);
   if (arguments.front() == kCompleteCommand) {
     return AnswerComplete(Complete(app, {arguments.begin() + 1, arguments.end()}), context);
   }
@@ -125,7 +130,10 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     if (command == "help") return AnswerHelp(app, TextsOf(*commands.front(), "COMMAND"), context);
     ReadServers(app, &reading);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() != 0) return Complain(app, ExplainParseError(app, arguments, error));
+    if (error.get_exit_code() != 0) {
+      if (AsksForHelp(app)) return Answered{ExitCode::kOk, app.help(), ""};
+      return Complain(app, ExplainParseError(app, arguments, error));
+    }
     std::ostringstream out;
     std::ostringstream ignored;
     app.exit(error, out, ignored);

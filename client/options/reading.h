@@ -9,8 +9,8 @@
 
 namespace vmeventd::client {
 
-// What a command line is read into. The options of the program itself are bound before those of
-// its command.
+// Receives the values of a command line. CLI11 takes the options of the program itself before those
+// of its command, wherever they stand: --utc counts for a time before it.
 struct Reading {
   OptionContext context;
   TimeBase times;  // with the zone of --utc

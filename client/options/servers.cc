@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -149,8 +148,7 @@ void SetFleetAccess(const CLI::App& app, const ServerChoice& choice, const Readi
 }
 
 void CheckNoSequence(const CLI::App& command, absl::string_view with) {
-  const std::string from = TextOf(command, "--from");
-  if (from.empty() || !std::all_of(from.begin(), from.end(), absl::ascii_isdigit)) return;
+  if (!IsNumber(TextOf(command, "--from"))) return;
   Wrong(absl::StrCat("--from: a sequence is of one node's journal; with ", with,
                      " use oldest, snapshot, a time, or --cursor-file"));
 }

@@ -19,8 +19,8 @@
 namespace vmeventd::client {
 namespace {
 
-// Words of other programs, separated by blanks, and what they are here: of an alias the line that
-// they stand for, of a hint a name, and behind a semicolon more of a sentence.
+// Words of other programs, separated by blanks, and this program's answer: to an alias the words
+// that replace it, to others a name for the hint, and after a semicolon the rest of its sentence.
 struct Words {
   absl::string_view scope;  // a command or an option; empty: any
   absl::string_view typed;
@@ -294,12 +294,6 @@ void AppendWords(absl::string_view text, std::vector<std::string>* words) {
   }
 }
 
-const CLI::App* FindCommand(const CLI::App& app, const std::string& word) {
-  const auto found =
-      app.get_subcommands([&](const CLI::App* one) { return one->check_name(word); });
-  return found.empty() ? nullptr : found.front();
-}
-
 // Appends the option without its alias; returns whether the next argument is its value.
 bool AppendOption(const CLI::App& app, const CLI::App* command, const std::string& word,
                   std::vector<std::string>* words) {
@@ -319,6 +313,12 @@ bool AppendOption(const CLI::App& app, const CLI::App* command, const std::strin
 }
 
 }  // namespace
+
+const CLI::App* FindCommand(const CLI::App& app, const std::string& word) {
+  const auto found =
+      app.get_subcommands([&](const CLI::App* one) { return one->check_name(word); });
+  return found.empty() ? nullptr : found.front();
+}
 
 std::vector<std::string> WithoutAliases(const CLI::App& app,
                                         const std::vector<std::string>& arguments) {

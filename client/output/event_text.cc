@@ -65,6 +65,11 @@ absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descri
   const auto* value =
       descriptor.FindValueByName(absl::StrCat(prefix, absl::StripPrefix(upper, prefix)));
   if (value != nullptr && value->number() != 0) return value->number();
+  if (&descriptor == v1::EventType_descriptor()) {
+    for (int type = 1; type <= v1::EventType_MAX; ++type) {  // 0 is unspecified
+      if (TableName(static_cast<v1::EventType>(type)) == upper) return type;
+    }
+  }
   // "VM state" of "VM_STATE_".
   const std::string noun = absl::StrReplaceAll(
       absl::AsciiStrToLower(absl::StripSuffix(prefix, "_")), {{"_", " "}, {"vm_", "VM "}});

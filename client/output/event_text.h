@@ -27,8 +27,8 @@ std::string TableName(v1::EventType type);
 // All names but UNSPECIFIED.
 std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descriptor);
 
-// Takes the short or the full name, in any case, with "-" or "_". INVALID_ARGUMENT lists the valid
-// names.
+// Takes the short or the full name, or a type's in a table, in any case, with "-" or "_".
+// INVALID_ARGUMENT lists the short names.
 absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
                                   absl::string_view name);
 

@@ -136,7 +136,7 @@ namespace {
 // A JSON object that is put together; the first error is its result.
 class JsonObject {
  public:
-  // Adds the members of an object, before which there may be none.
+  // Adds the members of an object, which may have none.
   JsonObject& AddAll(const absl::StatusOr<std::string>& object) {
     status_.Update(object.status());
     if (object.ok() && *object != "{}") Append(object->substr(1, object->size() - 2));

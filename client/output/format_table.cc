@@ -130,10 +130,11 @@ Color ColorOf(v1::ShutdownClass shutdown_class) {
 
 // Milliseconds are for wide tables. On a terminal a time of this year has no year.
 std::string TableFormatter::TimeText(absl::Time time) const {
-  if (style_.wide) return LocalTimeText(time, zone_);
-  if (!style_.is_brief()) return absl::FormatTime("%Y-%m-%d %H:%M:%S", time, zone_);
-  const bool this_year = absl::ToCivilYear(time, zone_) == absl::ToCivilYear(style_.now(), zone_);
-  return absl::FormatTime(this_year ? "%b %d %H:%M:%S" : "%Y-%m-%d %H:%M", time, zone_);
+  if (style_.wide) return LocalTimeText(time, style_.zone);
+  if (!style_.is_brief()) return absl::FormatTime("%Y-%m-%d %H:%M:%S", time, style_.zone);
+  const bool this_year =
+      absl::ToCivilYear(time, style_.zone) == absl::ToCivilYear(style_.now(), style_.zone);
+  return absl::FormatTime(this_year ? "%b %d %H:%M:%S" : "%Y-%m-%d %H:%M", time, style_.zone);
 }
 
 std::string TableFormatter::SinceText(bool known, const google::protobuf::Timestamp& time) const {
@@ -300,10 +301,7 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
     facts.Add(i == 0 ? "watched" : "",
               absl::StrCat(EscapeForTerminal(directory.path()), ":",
                            EscapeForTerminal(directory.pattern()), "  ",
-                           directory.present()
-                               ? absl::StrCat(directory.sockets(),
-                                              directory.sockets() == 1 ? " socket" : " sockets")
-                               : "missing"),
+                           directory.present() ? Count(directory.sockets(), "socket") : "missing"),
               directory.present() ? Color::kNone : Color::kYellow);
   }
   for (int i = 0; i < info.unfollowed_sockets_size(); ++i) {
@@ -316,11 +314,10 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
   for (int i = 0; i < info.libvirt_connections_size(); ++i) {
     const v1::LibvirtConnection& connection = info.libvirt_connections(i);
     const std::string state =
-        connection.connected()
-            ? absl::StrCat(connection.domains(), connection.domains() == 1 ? " domain" : " domains")
-            : absl::StrCat("not connected since ",
-                           SinceText(connection.has_since(), connection.since()), ": ",
-                           EscapeForTerminal(connection.problem().text()));
+        connection.connected() ? Count(connection.domains(), "domain")
+                               : absl::StrCat("not connected since ",
+                                              SinceText(connection.has_since(), connection.since()),
+                                              ": ", EscapeForTerminal(connection.problem().text()));
     facts.Add(i == 0 ? "libvirt" : "",
               absl::StrCat(EscapeForTerminal(connection.uri()), "  ", state),
               connection.connected() ? Color::kNone : Color::kYellow);

@@ -98,8 +98,7 @@ struct TableStyle {
 // of the server for terminals.
 class TableFormatter : public Formatter {
  public:
-  explicit TableFormatter(TableStyle style)
-      : style_(std::move(style)), painter_(style_.color), zone_(style_.zone) {}
+  explicit TableFormatter(TableStyle style) : style_(std::move(style)), painter_(style_.color) {}
 
   std::string EventHeading() override;
   absl::StatusOr<std::string> FormatEvents(Events events) override;
@@ -142,7 +141,6 @@ class TableFormatter : public Formatter {
 
   const TableStyle style_;
   Painter painter_;
-  absl::TimeZone zone_;
   // Layout of the rows that come one by one, or of a list's first page.
   std::optional<ColumnLayout> event_layout_;
   std::string cluster_;  // the first that was shown

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 // Text for a terminal: makes foreign text harmless, aligns columns, adds colour. Pure.
@@ -29,6 +30,12 @@ std::string CutMiddle(absl::string_view text, size_t width);
 
 // The word as a shell takes it.
 std::string QuoteForShell(absl::string_view word);
+
+// "1 QEMU", "2 QEMUs".
+template <typename Number>
+std::string Count(Number count, absl::string_view noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
 
 // Breaks `text` at blanks into lines of at most `width` columns, at least one line. A word that is
 // wider has a line of its own.

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "client/consume/delivery.h"
+#include "client/push/http.h"
 #include "client/push/push_state.h"
 #include "client/push/request.h"
 
@@ -137,8 +138,7 @@ class Pusher : public EventConsumer {
     std::string form;  // the template of kTemplate
     // Reads them, for each request: they may be replaced. An error is a request that failed.
     std::function<absl::StatusOr<Credentials>()> credentials;
-    std::function<HttpAnswer(const std::string& body, const std::vector<std::string>& headers)>
-        post;
+    HttpPost post;
     std::function<absl::Status(const std::string& lines)> set_aside;
     // Waits before the next attempt; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;

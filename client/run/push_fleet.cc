@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -53,6 +54,7 @@ constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 constexpr absl::Duration kDaemonTimeout = absl::Seconds(5);
 constexpr absl::Duration kSearchTimeout = absl::Minutes(1);
 constexpr size_t kMaxOfWrite = 256;
+constexpr int kMaxNames = 32;  // of a question about VMs; each may read as a pattern
 
 // Chooses of two runs with one name.
 bool IsNewer(const v1::Vm& a, const v1::Vm& b) {
@@ -120,7 +122,7 @@ class FleetSession : public EventConsumer {
   const std::unique_ptr<StreamWriter> writer_;
   MessageNode node_;
   uint64_t published_;
-  uint64_t written_ = 0;                            // the states have all events up to here
+  std::set<std::string> changed_;                   // VMs whose states are to be written
   bool behind_ = true;                              // the last heartbeat reports waiting events
   absl::Time heartbeat_at_ = absl::InfinitePast();  // when it is due; steady, as the next two
   absl::Time rewrite_at_ = absl::InfinitePast();
@@ -138,7 +140,8 @@ absl::Status FleetSession::Consume(Formatter::Events events) {
           absl::StrCat("the node ", node_.name, " is named ", of.name, " now"));
     }
     if (std::exchange(node_.journal_id, of.journal_id) != of.journal_id) {
-      published_ = written_ = 0;
+      published_ = 0;
+      rewrite_at_ = absl::InfinitePast();
     }
     absl::StatusOr<NatsMessage> message = FleetMessageOf(event, node_, json_);
     if (!message.ok()) return message.status();
@@ -154,6 +157,12 @@ absl::Status FleetSession::Consume(Formatter::Events events) {
   }
   for (const auto& [event, of, resume_after] : events) {
     published_ = std::max(published_, event.sequence());
+    // An event of no VM, such as a GAP, may stand for any of them.
+    if (event.vm().name().empty()) {
+      rewrite_at_ = absl::InfinitePast();
+    } else {
+      changed_.insert(event.vm().name());
+    }
   }
   if (behind_) heartbeat_at_ = absl::InfinitePast();
   log_->Delivered(events);
@@ -185,7 +194,7 @@ bool FleetSession::Tick() {
     NoteBucket("the node's heartbeat", status, &noted_heartbeat_);
     if (status.ok() && !behind_) log_->Recovered();
   }
-  if (now >= states_at_ && (published_ > written_ || now >= rewrite_at_)) {
+  if (now >= states_at_ && (!changed_.empty() || now >= rewrite_at_)) {
     const absl::Status status = WriteStates();
     states_at_ = now + (status.ok() ? kStatesInterval : kBucketRetry);
     NoteBucket("the VMs' last states", status, &noted_states_);
@@ -262,6 +271,10 @@ absl::Status FleetSession::WriteStates() {
   request.set_include_stopped(true);
   constexpr int kPage = 1000;
   request.set_page_size(kPage);
+  // A node may have thousands of VMs, of which few change in an interval.
+  if (!all && changed_.size() <= kMaxNames) {
+    request.mutable_vm_names()->Add(changed_.begin(), changed_.end());
+  }
   std::map<std::string, v1::Vm> newest;
   do {
     grpc::ClientContext call;
@@ -283,14 +296,14 @@ absl::Status FleetSession::WriteStates() {
   } while (!request.page_token().empty());
   std::vector<NatsMessage> messages;
   for (const auto& [name, vm] : newest) {
-    if (!all && vm.last_sequence() <= written_) continue;
+    if (!all && changed_.count(name) == 0) continue;
     absl::StatusOr<NatsMessage> message = FleetMessage(
         KeySubject(kVmsBucket, VmBucketKey(node_.cluster, node_.name, name)), vm, node_, json_);
     if (!message.ok()) return message.status();
     messages.push_back(*std::move(message));
   }
   if (absl::Status status = WriteBucket(kVmsBucket, messages); !status.ok()) return status;
-  written_ = published_;
+  changed_.clear();
   if (all) rewrite_at_ = SteadyNow() + kRewrite;
   return absl::OkStatus();
 }

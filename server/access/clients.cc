@@ -187,7 +187,7 @@ void Clients::End(const Call& call) {
     --calls->of(call.kind_);
     calls->held_bytes -= call.held_bytes_;
   }
-  if (of_peer->second.open() == 0) share.peers.erase(of_peer);
+  if (of_peer->second.open() == 0 && of_peer->second.refused == 0) share.peers.erase(of_peer);
   // Under the lock: the thread that waits may destroy this.
   if (CountOpen() == 0) changed_.NotifyAll();
 }
@@ -197,9 +197,10 @@ std::optional<Clients::Call> Clients::BeginRefused(const std::string& name) {
   const auto found = connections_.find(name);
   if (found == connections_.end()) return std::nullopt;
   Connection& connection = found->second;
-  Call call = Count(CallKind::kOther, connection.caller);
-  const int of_peer = shares_[call.listener_].peers[call.peer_].others;
-  if (of_peer > 2 * limits_.other_calls_of_peer && connection.cut != nullptr) {
+  Call call = Count(CallKind::kRefused, connection.caller);
+  const OpenCalls& of_peer = shares_[call.listener_].peers[call.peer_];
+  if (of_peer.others + of_peer.refused > 2 * limits_.other_calls_of_peer &&
+      connection.cut != nullptr) {
     refusals_->Count(Refusal::kUnread);
     connection.cut();
     connection.cut = nullptr;

@@ -40,11 +40,11 @@ std::string CertificateNamesText(const std::vector<CertificateName>& names);
 
 // Kinds of calls, each with a limit. A peer needs few other calls at once, and gRPC 1.51 stores
 // some 20 KB for each.
-enum class CallKind { kStream, kOther };
+enum class CallKind { kStream, kOther, kRefused };
 
-// Limits of one listener. A refused call, and one of an unknown method, counts as another call
-// until it is done, because a client may leave it unread. If its peer then has more than twice its
-// limit, the connection is cut.
+// Limits of one listener. A refused call, and one of an unknown method, counts for its peer alone,
+// until it is done, because a client may leave it unread. If the peer then has more than twice its
+// limit of other calls, the connection is cut.
 struct CallLimits {
   int streams = 2'000;  // WatchEvents
   int streams_of_peer = 1'000;
@@ -147,8 +147,11 @@ class Clients {
   struct OpenCalls {
     int streams = 0;
     int others = 0;
+    int refused = 0;
     size_t held_bytes = 0;
-    int& of(CallKind kind) { return kind == CallKind::kStream ? streams : others; }
+    int& of(CallKind kind) {
+      return kind == CallKind::kStream ? streams : kind == CallKind::kOther ? others : refused;
+    }
     int open() const { return streams + others; }
   };
   // Share of one listener.

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 
@@ -37,9 +40,11 @@ bool EventPump::RunOnce(absl::Duration timeout) {
   TakeOpened();
   NameHole(writer_->progress());
   while (handled_ < taken_.updates.size() && writer_->progress().has_room) {
+    const size_t first = handled_;
     do {
       Take(&taken_.updates[handled_++]);
     } while (handled_ < taken_.updates.size() && step_.changes.blocks.size() < kMaxBlocksAStep);
+    EncodeStatuses(first);
     Submit();
   }
   const bool all_taken = handled_ == taken_.updates.size();
@@ -130,25 +135,36 @@ void EventPump::Take(VmUpdate* update) {
   if (update->on_public) step_.on_public.push_back(std::move(update->on_public));
   const VmStatus* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*update->event, status);
-  if (status == nullptr) return;
+  if (status == nullptr || status->ref.run_id.empty()) return;
   const std::string& run_id = status->ref.run_id;
-  uint64_t last_sequence = 0;
-  if (!run_id.empty()) {
-    const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);
-    if (update->event.has_value()) {
-      of_run->second = newest_;
-    } else if (is_first) {
-      const VmRecordPtr record = live_state_->FindVm({status->ref.name, run_id, ""});
-      if (record != nullptr) of_run->second = record->last_sequence();
-    }
-    last_sequence = of_run->second;
-    if (update->saved_run.has_value()) {
-      batch_.runs.push_back({run_id, *std::move(update->saved_run), last_sequence});
-    }
+  const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);
+  if (update->event.has_value()) {
+    of_run->second = newest_;
+  } else if (is_first) {
+    const VmRecordPtr record = live_state_->FindVm({status->ref.name, run_id, ""});
+    if (record != nullptr) of_run->second = record->last_sequence();
   }
-  auto record = std::make_shared<const VmRecord>(VmToProto(*status, last_sequence));
-  if (record->stopped()) batch_.stops.push_back(record);
-  step_.changes.vms.push_back(std::move(record));
+  if (update->saved_run.has_value()) {
+    batch_.runs.push_back({run_id, *std::move(update->saved_run), of_run->second});
+  }
+}
+
+void EventPump::EncodeStatuses(size_t first) {
+  std::vector<VmRecordPtr>& vms = step_.changes.vms;
+  absl::flat_hash_set<absl::string_view> encoded_runs;
+  for (size_t i = handled_; i > first; --i) {
+    const std::optional<VmStatus>& status = taken_.updates[i - 1].status;
+    if (!status.has_value()) continue;
+    // Each update without a run_id is a VM of its own.
+    const std::string& run_id = status->ref.run_id;
+    if (!run_id.empty() && !encoded_runs.insert(run_id).second) continue;
+    const uint64_t last_sequence = run_id.empty() ? 0 : last_sequences_[run_id];
+    vms.push_back(std::make_shared<const VmRecord>(VmToProto(*status, last_sequence)));
+  }
+  std::reverse(vms.begin(), vms.end());
+  for (const VmRecordPtr& vm : vms) {
+    if (vm->stopped()) batch_.stops.push_back(vm);
+  }
 }
 
 void EventPump::Submit() {

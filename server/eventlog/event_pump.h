@@ -1,9 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -69,6 +69,9 @@ class EventPump {
 
   void Take(VmUpdate* update);
   void AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing = {});
+  // Adds to step_ and batch_ the statuses that the updates from `first` on leave, the last of each
+  // run.
+  void EncodeStatuses(size_t first);
   // Gives step_ and batch_ to the writer.
   void Submit();
   // Removes what the journal will never have.

@@ -68,9 +68,8 @@ class Journal {
     std::vector<EventBlockPtr> blocks;  // ascending, all beyond newest
     std::vector<SavedRun> runs;
     std::vector<VmRecordPtr> stops;  // in order
-    // Whether a GAP of these blocks names the hole: a start must name it otherwise.
     Hole hole{};
-    bool hole_is_named = false;
+    bool hole_is_named = false;  // by a GAP of these blocks; if not, the next start must name it
   };
   struct Opened;
 

@@ -47,8 +47,8 @@ class SqliteDatabase {
 
   std::string path_;
   std::unique_ptr<sqlite3, Close> db_;
-  absl::flat_hash_map<const void*, Statement>
-      cached_;  // by the address of their text; null: in use
+  // Statements by the address of their text; null: in use.
+  absl::flat_hash_map<const void*, Statement> cached_;
 };
 
 // One use of a statement: bind, step, read. It is reset when the use ends, because a statement at a

@@ -28,9 +28,8 @@ struct MetricsServerLimits {
 
 // Serves GET and HEAD of /metrics over HTTP/1.1, in Prometheus' text format, and of the probes
 // /healthz and /readyz, until destroyed: one request a connection. Other paths get 404, other
-// methods 405. One thread serves all and never
-// blocks on a client: a connection beyond the limit closes the oldest, so that stalled clients lock
-// nobody out.
+// methods 405. One thread serves all and never blocks on a client: a connection beyond the limit
+// closes the oldest, so that stalled clients lock nobody out.
 class MetricsServer : private FdHandler {
  public:
   // The pointers must outlive the server; its thread reads `metrics` and `health`. Tries again

@@ -54,7 +54,7 @@ void Fuzz_client_frames(absl::string_view input) {
   bytes.append(input.data() + 2, input.size() - 2);
   const Result whole = Read(bytes, bytes.size());
   const Result split = Read(bytes, piece);
-  // What precedes a broken rule may have passed in pieces before it was found.
+  // Bytes before a broken rule may have passed in pieces before it was found.
   if (!whole.broken.has_value() && !(whole == split)) std::abort();
   if (whole.broken != split.broken) std::abort();
   for (const Result* result : {&whole, &split}) {

@@ -102,6 +102,7 @@ void Shortages::Begin(bool at_start) {
   const auto room = static_cast<size_t>(random_->OneIn(2) ? 0 : random_->Between(1, 6));
   max_ = at_start ? random_->Below(30) : kernel_->descriptors() + room;
   refused_ = 0;
+  unopened_.clear();
   ++begun_;
   story_->Say("host", error_ == ENFILE ? "the system" : "the daemon",
               " may open no descriptor beyond ", max_);
@@ -117,6 +118,7 @@ int Shortages::Ask(absl::string_view call, const std::string& path) {
   if (!active() || kernel_->descriptors() < max_) return 0;
   if (++refused_ > kMaxRefused) story_->Fail("descriptors are asked for without a pause");
   story_->Reach("no descriptor in ", UseOf(call, path));
+  if (call == "open") unopened_.insert(path);
   return error_;
 }
 
@@ -206,7 +208,7 @@ void Host::RunOutOfDescriptors() {
   if (at_start) hooks_.stop();
   shortages_.Begin(at_start);
   world_->At(end, [this, end] {
-    if (shortages_.active()) hooks_.no_room();
+    if (shortages_.active()) hooks_.no_room(shortages_.unopened());
     shortages_.End();
     shortage_ended_ = end;
     world_->At(end + kFollowsAgain, [this, begun = shortages_.begun()] {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -51,6 +52,8 @@ class Shortages {
   void End();
   bool active() const { return error_ != 0; }
   int begun() const { return begun_; }
+  // Paths that were not opened since it began.
+  const std::set<std::string>& unopened() const { return unopened_; }
 
  private:
   int Ask(absl::string_view call, const std::string& path);
@@ -62,6 +65,7 @@ class Shortages {
   int error_ = 0;
   size_t max_ = 0;        // descriptors
   uint64_t refused_ = 0;  // number of refusals since it began
+  std::set<std::string> unopened_;
 };
 
 // Faults of the daemon's host: its disk fails, is full or hangs, its power is lost, its clock
@@ -72,8 +76,9 @@ class Host {
   struct Hooks {
     std::function<Daemon*()> daemon;  // null: none runs
     std::function<void()> stop;       // stops it in order
-    std::function<void()> no_room;    // called after some time without descriptors
-    std::function<void()> has_room;   // called after some time with descriptors again
+    // Called after some time without descriptors, with the paths that were not opened.
+    std::function<void(const std::set<std::string>&)> no_room;
+    std::function<void()> has_room;  // called after some time with descriptors again
   };
   Host(const Plan& plan, Kernel* kernel, Random* random, Story* story, World* world, Hooks hooks);
 

@@ -828,7 +828,8 @@ bool Judge::IsFree(const Life& life, absl::Duration since) const {
          started_at_ + since <= kernel_->monotonic();
 }
 
-void Judge::CheckListed(const Daemon& daemon, int number) const {
+void Judge::CheckListed(const Daemon& daemon, int number,
+                        const std::set<std::string>& unopened) const {
   constexpr absl::Duration kLists = absl::Seconds(10);  // a directory is read again after five
   // The followed VMs are not known yet while the disk hangs.
   if (daemon.log().health().queued > 0) return;
@@ -844,8 +845,10 @@ void Judge::CheckListed(const Daemon& daemon, int number) const {
     // read.
     const VmRecordPtr run = daemon.log().FindVm({life->listed_as, life->run_id, ""});
     const std::vector<WatchedDirectory> directories = daemon.log().directories();
-    const bool unread = std::any_of(directories.begin(), directories.end(),
-                                    [](const auto& each) { return !each.present; });
+    const std::string directory = life->socket.substr(0, life->socket.rfind('/'));
+    const bool unread =
+        unopened.contains(directory) || std::any_of(directories.begin(), directories.end(),
+                                                    [](const auto& each) { return !each.present; });
     if (is_listed) story_->Reach("a VM that gets no descriptor is listed");
     if (!is_listed && run == nullptr && !unread) {
       story_->Fail("life ", life->number, " is neither followed nor listed");

@@ -57,8 +57,9 @@ class Judge {
   void AfterStop();
   // The daemon that runs began with few descriptors, or not.
   void set_short_of_descriptors(bool is) { short_of_descriptors_ = is; }
-  // Checks that what is not followed is listed, after some time without descriptors.
-  void CheckListed(const Daemon& daemon, int number) const;
+  // Checks that what is not followed is listed, after some time without descriptors, in which
+  // these paths were not opened.
+  void CheckListed(const Daemon& daemon, int number, const std::set<std::string>& unopened) const;
   // Checks that what may be followed is, after some time with descriptors.
   void CheckFollowed(int number) const;
   // Checks from time to time that the domains of libvirt are followed, each as what it is.

@@ -66,8 +66,9 @@ absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Libvirtd::Open(
 absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& link) {
   Take();
   if (link_ != link) return Away();
+  const std::vector<Life*> listed = domains_;
   std::vector<ActiveDomain> active;
-  for (Life* const life : domains_) {
+  for (Life* const life : listed) {
     active.push_back({NameOf(*life), life->run_state});
     if (const ProcessPtr other = kernel_->Living(life->process->pid);
         other != nullptr && other != life->process) {
@@ -81,6 +82,7 @@ absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& li
   Take();
   if (link_ != link) return Away();
   listed_ = true;
+  for (Life* const life : listed) life->daemons.insert(daemon_);
   return active;
 }
 

@@ -90,7 +90,8 @@ struct Life {
   absl::Duration began;
 
   std::vector<Saying> sayings;
-  std::set<int> daemons;  // those that have had a connection
+  // Those that have had a connection, or to which libvirt has spoken of the domain.
+  std::set<int> daemons;
   // The true cause of its end; a class is set with the step that decides.
   std::string ending;
   std::optional<ShutdownClass> truth;

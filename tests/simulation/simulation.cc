@@ -90,8 +90,8 @@ class Simulation {
               {.daemon = [this] { return daemon_.get(); },
                .stop = [this] { StopDaemon(); },
                .no_room =
-                   [this] {
-                     if (daemon_ != nullptr) judge_.CheckListed(*daemon_, number_);
+                   [this](const auto& unopened) {
+                     if (daemon_ != nullptr) judge_.CheckListed(*daemon_, number_, unopened);
                    },
                .has_room =
                    [this] {
@@ -181,6 +181,7 @@ class Simulation {
       return;
     }
     daemon_ = *std::move(daemon);
+    started_at_ = kernel_.monotonic();
     judge_.set_short_of_descriptors(host_.short_of_descriptors());
     if (daemon_->handed() > 0) world_.GoOn(store_.daemon, number_);
     world_.GoOnWithProcesses(number_, daemon_->domains());
@@ -431,15 +432,17 @@ class Simulation {
     idle_ = 0;
   }
 
-  // Settles after everything has happened, except that a libvirtd may still end and start: the
-  // daemon comes to rest, and each reader has all there is.
+  // Settles after everything has happened, except that a libvirtd may still end and start, and the
+  // daemon: it comes to rest, and each reader has all there is.
   void Settle() {
     host_.Settle();
     // A start replaces a journal whose damage was found by a daemon that runs.
     if (daemon_ != nullptr && !daemon_->has_journal()) StopDaemon();
-    const absl::Duration end = kernel_.monotonic() + kSettles;
-    while ((kernel_.monotonic() < end || daemon_ == nullptr) && !story_.failed()) {
-      if (world_.next() == absl::InfiniteDuration()) world_.At(end, [] {});
+    const absl::Duration begin = kernel_.monotonic();
+    // A stop may still come: the daemon after it needs that time, too.
+    const auto end = [&] { return std::max(begin, started_at_) + kSettles; };
+    while ((kernel_.monotonic() < end() || daemon_ == nullptr) && !story_.failed()) {
+      if (world_.next() == absl::InfiniteDuration()) world_.At(end(), [] {});
       Step();
     }
     if (story_.failed()) return;
@@ -480,6 +483,7 @@ class Simulation {
   std::vector<Who> who_;  // used by Step alone
   std::unique_ptr<Daemon> daemon_;
   int number_ = 0;
+  absl::Duration started_at_ = absl::ZeroDuration();  // the last start of a daemon
   absl::Duration restart_at_ = absl::ZeroDuration();
   absl::Duration writer_stalls_until_ = absl::ZeroDuration();
   absl::Duration loop_stalls_until_ = absl::ZeroDuration();

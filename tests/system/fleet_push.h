@@ -1,11 +1,15 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
+#include "tests/support/files.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
@@ -37,6 +41,14 @@ class FleetPush {
     WaitUntil("the push's log has " + text, [&] { return log().find(text) != std::string::npos; });
   }
   std::string cursor() const { return directory_ + "/cursor.json"; }
+  // The stream has an event before the push has its acknowledgement and has saved its position.
+  void WaitPosition(uint64_t sequence) const {
+    WaitUntil(absl::StrCat("the push's position is ", sequence), [&] {
+      if (!Exists(cursor())) return false;
+      const auto saved = nlohmann::json::parse(ReadFile(cursor()));
+      return saved.at("positions").at(0).at("sequence") == absl::StrCat(sequence);
+    });
+  }
 
  private:
   const std::string directory_;

@@ -98,6 +98,7 @@ class FleetTest : public JournalTestBase {
     vm->Speak(4);
     WaitNewest(5);
     WaitPublished();
+    push().WaitPosition(5);
     nats().Kill();
   }
 
@@ -248,6 +249,7 @@ TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
   vm.Speak(5);
   WaitNewest(10);
   WaitPublished();
+  push().WaitPosition(10);
   push().Signal(SIGSTOP);
   nats().Kill();
   fs::remove_all(dir() / "nats/js");

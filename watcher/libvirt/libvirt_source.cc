@@ -408,7 +408,6 @@ void LibvirtSource::Handle(Link* link, DomainsListed& message) {
     CheckLater(link, kFirstCheck);
   }
   if (link->changed.has_value()) ApplyList(link, message.domains);
-  ShowState(*link);
 }
 
 void LibvirtSource::Handle(Link* link, LinkClosed& message) {

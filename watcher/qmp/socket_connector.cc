@@ -210,7 +210,8 @@ bool SocketConnector::TriedForLong(const SocketSlot& slot) const {
 
 const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& file) const {
   const int share = context_->max_vm_descriptors - context_->max_vm_descriptors / 4;
-  // A run counts for its user already.
+  // A run counts for its user already. While all users together have less than one's share, there
+  // is nothing to count.
   if (slot.run == nullptr && context_->vm_descriptors + kDescriptorsOfRun > share) {
     const std::vector<VmRun*> runs = table_->RunsOf(this);
     const auto others = std::count_if(runs.begin(), runs.end(), [&](VmRun* run) {

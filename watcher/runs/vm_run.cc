@@ -198,8 +198,8 @@ void VmRun::Execute(const WriteShutdownFile&) { TouchShutdownFile(CreateShutdown
 
 void VmRun::Execute(const RemoveShutdownFile&) { TouchShutdownFile(DeleteShutdownFile); }
 
-template <typename Operation>
-void VmRun::TouchShutdownFile(Operation operation) {
+void VmRun::TouchShutdownFile(absl::Status (*operation)(const std::string& directory,
+                                                        const std::string& vm_name)) {
   if (!OwnsName()) return Hand(input::FileDone{std::nullopt});
   const absl::Status status = operation(Directory(), std::string(info().raw_name()));
   if (!status.ok()) {

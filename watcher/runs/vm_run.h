@@ -293,8 +293,8 @@ class VmRun {
   void Execute(const ExamineThreads& effect);
   void Execute(const ReadLastWords& effect);
   void Execute(const Done& effect);
-  template <typename Operation>
-  void TouchShutdownFile(Operation operation);
+  void TouchShutdownFile(absl::Status (*operation)(const std::string& directory,
+                                                   const std::string& vm_name));
   void ArmTick();
   void AwaitWords();
   void FinishWords(const EndFacts& facts);

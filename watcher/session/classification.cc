@@ -62,7 +62,9 @@ Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
   const RuleInput input{evidence, in_window, SnapshotMatters(evidence, powerdown_window)};
   const Rule* rule = kClassificationRules;
   while (!rule->holds(input)) ++rule;  // the last one always holds
-  return {evidence.intended ? rule->intended_class : rule->shutdown_class, rule->cause, rule->id};
+  if (evidence.intended) return {rule->intended_class, rule->cause, rule->id, rule->intended_class};
+  return {rule->shutdown_class, rule->cause, rule->id,
+          rule->file_class.value_or(rule->shutdown_class)};
 }
 
 bool EndsTheHost(const SignalSender& sender) {

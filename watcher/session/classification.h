@@ -102,6 +102,8 @@ struct Verdict {
   ShutdownClass shutdown_class;
   ShutdownCause cause;     // the rule's, with an intent as without
   absl::string_view rule;  // lives for ever
+  // The class for NAME.shutdown, which is there after a USER's end: UNKNOWN leaves it as it is.
+  ShutdownClass file_class;
 };
 
 // Applies the one table of classification_rules.h: the first row that matches. `powerdown_window`

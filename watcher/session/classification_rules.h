@@ -1,6 +1,7 @@
 #pragma once
 
 #include <csignal>
+#include <optional>
 
 #include "watcher/session/classification.h"
 
@@ -142,9 +143,6 @@ struct RuleInput {
   }
 };
 
-// The rule of a SHUTDOWN that nothing explains.
-inline constexpr char kLegacyShutdownRule[] = "legacy-shutdown";
-
 struct Rule {
   const char* id;
   const char* condition;  // in words, for the document
@@ -152,6 +150,7 @@ struct Rule {
   ShutdownClass shutdown_class;
   ShutdownClass intended_class;  // class under an intent
   ShutdownCause cause;
+  std::optional<ShutdownClass> file_class = std::nullopt;  // where it is not shutdown_class
 };
 
 inline constexpr Rule kClassificationRules[] = {
@@ -291,11 +290,12 @@ inline constexpr Rule kClassificationRules[] = {
     {"legacy-stopped", "SHUTDOWN without reason and guest, of a paused VM (STOP, no RESUME since)",
      [](const RuleInput& in) { return in.unexplained() && in.evidence.shutdown->while_paused; },
      ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest},
-    {kLegacyShutdownRule,
+    {"legacy-shutdown",
      "SHUTDOWN without reason and guest: the guest powered itself off, or the host sent a quit or "
      "a signal that was not seen",
      [](const RuleInput& in) { return in.unexplained(); },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved,
+     /*file_class=*/ShutdownClass::kUser},  // as ganeti-kvmd does
 
     // No SHUTDOWN, and the process is gone: what the run was about, and how it ended, as the kernel
     // says.

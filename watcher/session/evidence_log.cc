@@ -156,17 +156,17 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
                               Instant said, Instant now) {
   fact.while_paused = state_.facts.paused;
   const Rare<SignalSender>& sender = state_.facts.signaller;
+  const Rare<Instant>& powerdown = state_.powerdown_at;
+  const Rare<Instant>& host_shutdown = state_.host_shutdown_at;
   const bool has_reason =
       fact.reason != ShutdownReason::kMissing && fact.reason != ShutdownReason::kOther;
   fact.after_signal = !has_reason && fact.guest != true && sender.has_value() && !sender->of_qemu &&
                       sender->signal != SIGQUIT && sender->signal != SIGABRT &&
                       sender->sent <= event.time.value_or(said.wall);
-  if (state_.powerdown_at.has_value())
-    fact.powerdown_age = said.monotonic - state_.powerdown_at->monotonic;
-  fact.host_shutdown = state_.host_shutdown_at.has_value();
-  fact.powerdown_in_host_shutdown =
-      fact.host_shutdown && state_.powerdown_at.has_value() &&
-      state_.powerdown_at->monotonic >= state_.host_shutdown_at->monotonic;
+  if (powerdown.has_value()) fact.powerdown_age = said.monotonic - powerdown->monotonic;
+  fact.host_shutdown = host_shutdown.has_value();
+  fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown.has_value() &&
+                                    powerdown->monotonic >= host_shutdown->monotonic;
   state_.facts.shutdown = fact;
   state_.shutdown_qemu_time = event.time;
   state_.shutdown_json = event.detail_json;
@@ -364,32 +364,31 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
 }
 
 void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {
-  if (state_.facts.killer.has_value() || state_.facts.signaller.has_value()) return;
-  if (state_.facts.shutdown.has_value() &&
-      state_.facts.shutdown->reason != ShutdownReason::kHostSignal)
-    return;
-  state_.facts.signaller = sender;
-  state_.facts.obeyed_as_it_said = !state_.facts.shutdown.has_value();
+  Evidence& facts = state_.facts;
+  if (facts.killer.has_value() || facts.signaller.has_value()) return;
+  if (facts.shutdown.has_value() && facts.shutdown->reason != ShutdownReason::kHostSignal) return;
+  facts.signaller = sender;
+  facts.obeyed_as_it_said = !facts.shutdown.has_value();
   Saw(absl::StrCat("QEMU's last words: ", SignalName(sender.signal), " sent by ",
                    DescribeSender(sender)),
       now);
 }
 
 const SignalSender* EvidenceLog::SenderOfEnd() const {
-  if (state_.facts.shutdown.has_value()) {
-    const bool by_it = state_.facts.shutdown->reason == ShutdownReason::kHostSignal ||
-                       state_.facts.shutdown->after_signal;
-    return by_it ? state_.facts.signaller.get() : nullptr;
+  const Evidence& facts = state_.facts;
+  if (facts.shutdown.has_value()) {
+    const bool by_it =
+        facts.shutdown->reason == ShutdownReason::kHostSignal || facts.shutdown->after_signal;
+    return by_it ? facts.signaller.get() : nullptr;
   }
-  if (!state_.facts.exit_status.has_value() && state_.facts.obeyed_as_it_said)
-    return state_.facts.signaller.get();
-  if (!state_.facts.exit_status.has_value() || state_.facts.exit_status->signal == SIGKILL) {
-    return state_.facts.killer.get();
+  if (!facts.exit_status.has_value() && facts.obeyed_as_it_said) return facts.signaller.get();
+  if (!facts.exit_status.has_value() || facts.exit_status->signal == SIGKILL) {
+    return facts.killer.get();
   }
-  const bool by_it = state_.facts.signaller.has_value() &&
-                     (state_.facts.signaller->signal == state_.facts.exit_status->signal ||
-                      (state_.facts.obeyed_as_it_said && state_.facts.exit_status->code == 0));
-  return by_it ? state_.facts.signaller.get() : nullptr;
+  const bool by_it =
+      facts.signaller.has_value() && (facts.signaller->signal == facts.exit_status->signal ||
+                                      (facts.obeyed_as_it_said && facts.exit_status->code == 0));
+  return by_it ? facts.signaller.get() : nullptr;
 }
 
 void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {

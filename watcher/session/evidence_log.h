@@ -36,7 +36,7 @@ struct EvidenceState {
 };
 
 // Evidence of one run: the facts that its verdict rests on, and the timeline that shows people
-// where they came from. One table has what a RESET or a RESUME clears;
+// where they came from. One table lists what a RESET or a RESUME clears;
 // docs/internals/classification.md shows it. No thread of its own.
 class EvidenceLog {
  public:

@@ -123,8 +123,8 @@ struct SharedUuid {
 
 // Requests.
 
-// CheckIntent() was OK. It replaces an open one. It expires by the
-// monotonic clock, as long after now as its expire_time is.
+// CheckIntent() was OK. It replaces an open one. It expires by the monotonic clock, as long after
+// now as its expire_time is.
 struct IntentDeclared {
   const Intent& intent;
 };

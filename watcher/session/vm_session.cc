@@ -80,7 +80,8 @@ void VmSession::GoOn(Instant now) {
   saved_.monitor = Monitor::kReady;
   saved_.evidence.SetMonitored(true);
   if (saved_.evidence.facts().shutdown.has_value()) return;
-  saved_.evidence.paused() ? AskSoon(now) : AskIn(options_->hang_check, now);
+  if (saved_.evidence.paused()) return AskSoon(now);
+  AskIn(options_->hang_check, now);
 }
 
 absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const SessionOptions* options,

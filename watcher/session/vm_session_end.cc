@@ -12,7 +12,6 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "watcher/core/qemu_words.h"
-#include "watcher/session/classification_rules.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
@@ -35,15 +34,6 @@ std::string HowItEnded(const ShutdownDetail& detail) {
   }
   return absl::StrCat(absl::StripSuffix(cause, kByWhom), ", as ", detail.intent->actor,
                       " intended (", detail.intent->reason, ")");
-}
-
-// Returns whether NAME.shutdown is to be there; unset: it stays as it is. As ganeti-kvmd does, a
-// SHUTDOWN that nothing explains counts as the user's here.
-std::optional<bool> FileFor(const Verdict& verdict) {
-  if (verdict.shutdown_class != ShutdownClass::kUnknown) {
-    return verdict.shutdown_class == ShutdownClass::kUser;
-  }
-  return verdict.rule == kLegacyShutdownRule ? std::optional(true) : std::nullopt;
 }
 
 }  // namespace
@@ -139,22 +129,18 @@ void VmSession::Handle(const input::HostRebooted& /*input*/, Instant now) {
 }
 
 void VmSession::Handle(const input::FileDone& input, Instant now) {
-  const bool asked_by_end = file_step_ == FileStep::kRequested;
-  if (!input.status.has_value()) {
-    if (!asked_by_end) return;
-    file_step_ = FileStep::kDone;
-    saved_.file_written = false;
-  } else {
-    const bool ok = input.status->ok();
+  const bool tried = input.status.has_value();
+  const bool ok = tried && input.status->ok();
+  if (tried) {
     saved_.file_problem = {ProblemCode::kShutdownFile, std::string(input.status->message())};
-    if (!asked_by_end) {
-      saved_.file_written = !ok;  // a file that was taken back: the VM lives
-      return;
-    }
-    // A failure is tried once more when the process is gone: the disk may have room by then.
-    file_step_ = ok || gone_ ? FileStep::kDone : FileStep::kUndone;
-    saved_.file_written = ok && FileFor(CurrentVerdict()) == true;
   }
+  if (file_step_ != FileStep::kRequested) {
+    if (tried) saved_.file_written = !ok;  // a file that was taken back: the VM lives
+    return;
+  }
+  // A failure is tried once more when the process is gone: the disk may have room by then.
+  file_step_ = tried && !ok && !gone_ ? FileStep::kUndone : FileStep::kDone;
+  saved_.file_written = ok && CurrentVerdict().file_class == ShutdownClass::kUser;
   if (gone_) Conclude(now);
 }
 
@@ -177,10 +163,14 @@ bool VmSession::WantsShutdownFile() const {
 
 bool VmSession::RequestShutdownFile() {
   if (!WantsShutdownFile()) return false;
-  const std::optional<bool> wanted = FileFor(CurrentVerdict());
-  if (!wanted.has_value()) return false;
+  const ShutdownClass file_class = CurrentVerdict().file_class;
+  if (file_class == ShutdownClass::kUnknown) return false;
   file_step_ = FileStep::kRequested;
-  effects_.push_back(*wanted ? Effect(WriteShutdownFile{}) : Effect(RemoveShutdownFile{}));
+  if (file_class == ShutdownClass::kUser) {
+    effects_.push_back(WriteShutdownFile{});
+  } else {
+    effects_.push_back(RemoveShutdownFile{});
+  }
   return true;
 }
 

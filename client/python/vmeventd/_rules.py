@@ -48,8 +48,8 @@ class Position:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """An item that follow() delivers. Store `position` together with the item's work; None: there is none now, and
-    a stored one is of no use any more."""
+    """An item that follow() delivers. Store `position` together with the item's work; None: there is none
+    now, and a stored one is of no use any more."""
 
     position: Optional[Position]
 

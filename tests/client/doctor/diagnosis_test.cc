@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "client/doctor/doctor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

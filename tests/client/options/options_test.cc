@@ -349,6 +349,12 @@ TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
   EXPECT_THAT(Complaint({"help", "frobnicate"}), HasSubstr("\"frobnicate\""));
 }
 
+TEST(ParseCommandLine, HelpIsShownBesideAWrongValue) {
+  EXPECT_EQ(Answer({"watch", "--type", "bogus", "-h"}).out, Answer({"watch", "-h"}).out);
+  EXPECT_EQ(Answer({"--color", "red", "intent", "declare", "-h"}).out,
+            Answer({"intent", "declare", "-h"}).out);
+}
+
 std::vector<std::string> Candidates(std::vector<std::string> words) {
   words.insert(words.begin(), "__complete");
   std::vector<std::string> candidates;

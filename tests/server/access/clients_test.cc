@@ -166,6 +166,14 @@ TEST_F(ClientsTest, AConnectionIsCutOverTwiceItsPeersLimitOfCallsThatAreNotDone)
   EXPECT_FALSE(clients_.BeginRefused("gone").has_value());
 }
 
+TEST_F(ClientsTest, RefusedCallsOfOnePeerTakeNoPlaceOfOthers) {
+  Add("a", "user 1");
+  Add("b", "user 2");
+  std::vector<Clients::Call> unread;
+  for (int i = 0; i < 2; ++i) unread.push_back(*clients_.BeginRefused("a"));
+  EXPECT_TRUE(clients_.Begin("b", CallKind::kOther).ok());
+}
+
 TEST(Clients, WhatCallsHoldIsBounded) {
   RefusalCounters refusals;
   Clients clients({.held_bytes = 250, .held_bytes_of_peer = 150}, &refusals);

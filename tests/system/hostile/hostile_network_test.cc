@@ -308,6 +308,15 @@ TEST_F(HostileNetworkMemoryTest, AnswersThatAreNotRead) {
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
 }
 
+TEST_F(HostileNetworkTest, ALargeRequestThatDoesNotComeEndsItsCall) {
+  const UniqueFd connection = Connect();
+  const std::string announced("\0\0\xc0\0\0", 5);  // 12 MiB
+  ASSERT_TRUE(
+      Send(connection, kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/GetVm")) +
+                           Frame(0, 0, 1, announced)));
+  ReadUntil(connection, "the request was not complete within");
+}
+
 // One that would become a thousand times larger when it is unpacked.
 TEST_F(HostileNetworkMemoryTest, ACompressedRequestIsRefused) {
   const size_t before = daemon().ResidentMiB();

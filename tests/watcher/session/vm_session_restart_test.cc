@@ -1,5 +1,3 @@
-#include <functional>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
