@@ -14,12 +14,29 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "server/eventlog/event_log.h"
 #include "server/eventlog/sqlite.h"
 #include "server/events/event_block.h"
 #include "server/events/vm_registry.h"
 
 namespace vmeventd {
+
+struct JournalOptions {
+  std::string path;  // database file; its directory exists
+  absl::Duration retention_age = absl::Hours(24 * 30);
+  int64_t retention_events = 1'000'000;
+  // Limit of the events that wait for the disk; beyond it, the oldest are dropped.
+  static constexpr size_t kMaxBacklogBytes = 32 << 20;
+  size_t max_backlog_bytes = kMaxBacklogBytes;
+};
+
+// The saved state of an open run; empty: it is over.
+struct SavedRun {
+  std::string run_id;
+  std::string payload;
+  uint64_t last_sequence = 0;  // the run's newest event
+
+  size_t memory() const { return 100 + run_id.size() + payload.size(); }
+};
 
 // Bounds of the journal's rows.
 struct JournalBounds {

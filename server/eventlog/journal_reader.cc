@@ -32,17 +32,9 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
 
 absl::StatusOr<uint64_t> JournalReader::Deleted() { return QueryMetaNumber(&database_, "deleted"); }
 
-absl::StatusOr<HistoryAnswer> JournalReader::Answer(const HistoryRequest& request,
-                                                    size_t max_bytes) {
+absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   const ReadSnapshot snapshot(&database_);
   if (!snapshot.status().ok()) return snapshot.status();
-  if (!request.locate.has_value()) return ReadFrom(request.first, request.last, max_bytes);
-  const absl::StatusOr<uint64_t> first = Locate(*request.locate);
-  if (!first.ok()) return first.status();
-  return ReadFrom(*first, request.last, max_bytes);
-}
-
-absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   SqliteQuery bounds(&database_,
                      "SELECT (SELECT min(time) FROM stored), (SELECT min(sequence) FROM stored),"
                      " (SELECT max(sequence) FROM stored), (SELECT CAST(value AS INTEGER) FROM meta"
@@ -115,21 +107,21 @@ EventBlockPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
   return builder.Finish();
 }
 
-absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t last,
-                                                      size_t max_bytes) {
+absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, size_t max_bytes) {
+  const ReadSnapshot snapshot(&database_);
+  if (!snapshot.status().ok()) return snapshot.status();
   const absl::StatusOr<uint64_t> deleted = Deleted();
   if (!deleted.ok()) return deleted.status();
   if (first <= *deleted) return NotRetained(first, *deleted);
   const absl::StatusOr<uint64_t> thinned = QueryMetaNumber(&database_, "thinned");
   if (!thinned.ok()) return thinned.status();
   last = std::min(last, kMaxSequence);
-  HistoryAnswer answer;
-  answer.first = first;
+  JournalPage page;
   EventBlockBuilder builder;
   size_t bytes = 0;
   uint64_t next = first;  // the sequence behind what was read
   const auto finish = [&] {
-    if (!builder.empty()) answer.blocks.push_back(builder.Finish());
+    if (!builder.empty()) page.blocks.push_back(builder.Finish());
   };
   // The last of these that retention has deleted, and its position between the blocks.
   uint64_t gap_at = 0;
@@ -138,7 +130,7 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
     end = std::min(end, *thinned + 1);
     if (next >= end) return;
     gap_at = end - 1;
-    gap_block = answer.blocks.size();
+    gap_block = page.blocks.size();
   };
   SqliteQuery rows(&database_, VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence");
   rows.Bind(first).Bind(last);
@@ -157,11 +149,11 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
   finish();
   if (!full) find_gap(last + 1);
   if (gap_at != 0) {
-    answer.blocks.insert(answer.blocks.begin() + static_cast<ptrdiff_t>(gap_block),
-                         RetentionGap(*deleted + 1, gap_at));
+    page.blocks.insert(page.blocks.begin() + static_cast<ptrdiff_t>(gap_block),
+                       RetentionGap(*deleted + 1, gap_at));
   }
-  answer.through = full ? next - 1 : last;
-  return answer;
+  page.through = full ? next - 1 : last;
+  return page;
 }
 
 absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, uint64_t last,

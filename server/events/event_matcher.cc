@@ -59,20 +59,6 @@ bool RefMatcher::Matches(const VmRecord& vm) const {
   return matches_all() || Matches(DecodeSnapshotVmField(vm.encoded()).ref());
 }
 
-size_t RefMatcher::memory() const {
-  size_t bytes =
-      uuids_.capacity() * (sizeof(Uuid) + 1) + labels_.capacity() * sizeof(LabelSelector);
-  for (const LabelSelector& selector : labels_) bytes += selector.memory();
-  return bytes;
-}
-
-size_t NameMatcher::memory() const {
-  size_t bytes = exact_.capacity() * (sizeof(std::string) + 1);
-  for (const std::string& name : exact_) bytes += name.capacity();
-  for (const Glob& glob : globs_) bytes += glob.memory();
-  return bytes;
-}
-
 EventMatcher::EventMatcher(const v1::EventFilter& filter)
     : names_(filter.vm_names()),
       sources_(filter.sources()),
@@ -85,14 +71,6 @@ EventMatcher::EventMatcher(const v1::EventFilter& filter)
 
 EventMatcher::EventMatcher(const RequestFilter& request) : EventMatcher(request.filter) {
   for (const v1::EventFilter& filter : request.any_of) any_of_.emplace_back(filter);
-}
-
-size_t EventMatcher::memory() const {
-  size_t bytes = sizeof(*this) + names_.memory() + sources_.memory() + refs_.memory() +
-                 run_ids_.capacity() * (sizeof(std::string) + 1);
-  for (const std::string& run_id : run_ids_) bytes += run_id.capacity();
-  for (const EventMatcher& one : any_of_) bytes += one.memory();
-  return bytes;
 }
 
 bool EventMatcher::MatchesKey(const EventBlock::Entry& entry) const {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -30,7 +29,6 @@ class NameMatcher {
   const absl::flat_hash_set<std::string>* exact() const {
     return globs_.empty() && !exact_.empty() ? &exact_ : nullptr;
   }
-  size_t memory() const;
 
  private:
   absl::flat_hash_set<std::string> exact_;
@@ -49,7 +47,6 @@ class RefMatcher {
   bool Matches(const v1::VmRef& vm) const;
   bool Matches(const VmRecord& vm) const;
   bool matches_all() const { return uuids_.empty() && labels_.empty(); }
-  size_t memory() const;
 
  private:
   absl::flat_hash_set<Uuid> uuids_;
@@ -88,7 +85,6 @@ class EventMatcher {
     return names_.matches_all() && sources_.matches_all() && types_ == 0 && classes_ == 0 &&
            refs_.matches_all() && run_ids_.empty() && causes_ == 0 && any_of_.empty();
   }
-  size_t memory() const;
 
  private:
   // Returns whether one of any_of_ passes, or there is none.

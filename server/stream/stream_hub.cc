@@ -64,16 +64,14 @@ void StreamHub::Open(StreamCall* call, const WatchRequest& request, const Reques
 
 absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request,
                                    const RequestFilter& filter, const CallPeer& peer) {
-  EventMatcher matcher(filter);
   const absl::StatusOr<StreamBegin> begin = log_->Begin(request.start);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
   uint64_t id = 0;
   std::memcpy(&id, RandomBytes(sizeof(id)).data(), sizeof(id));
   const auto description = Describe(id, filter, peer, clock_->Now().wall);
-  if (absl::Status held = call->Hold(matcher.memory() + description->SpaceUsedLong()); !held.ok()) {
-    return held;
-  }
+  // The matcher takes less than three times as much as the description, which has the filter too.
+  if (absl::Status held = call->Hold(4 * description->SpaceUsedLong()); !held.ok()) return held;
   WatchStreamDeps deps = {
       .call = call,
       .peer = peer.peer,
@@ -87,7 +85,7 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   };
   const auto stream = std::make_shared<WatchStream>(
       std::move(deps),
-      StreamCursor(log_, clock_, *begin, std::move(matcher), request.durable_only, id));
+      StreamCursor(log_, clock_, *begin, EventMatcher(filter), request.durable_only, id));
   if (absl::Status status = Register({stream, description}); !status.ok()) return status;
   meters_.opened.Add();
   // Events may wake the stream once it is registered, but it takes no turn before it answers its

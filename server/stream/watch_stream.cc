@@ -43,7 +43,7 @@ void WatchStream::Drain() {
 void WatchStream::Turn() {
   waits_for_turn_ = false;
   deps_.meters->turns.Add();
-  if (Advance()) Wake();
+  if (Advance().value_or(false)) Wake();
 }
 
 void WatchStream::FinishIfEnded() {
@@ -59,37 +59,44 @@ void WatchStream::FinishIfEnded() {
   deps_.call->End(end);
 }
 
-bool WatchStream::Advance() {
+absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal) {
   FinishIfEnded();
   bool beat = false;
   bool progress = false;
-  std::unique_ptr<absl::StatusOr<HistoryAnswer>> answer;
   {
     const MutexLock lock(&mutex_);
     again_ = true;
-    if (state_ != State::kIdle || cutting_ > 0) return false;
+    const State waits = journal == nullptr ? State::kIdle : State::kReading;
+    if (state_ != waits || cutting_ > 0) return false;
     again_ = false;
     state_ = State::kBuilding;
     beat = std::exchange(beat_, false);
     progress = std::exchange(progress_requested_, false);
-    answer = std::move(answer_);
   }
 
   const Instant now = deps_.clock->Now();
   absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
-  if (answer != nullptr && !answer->ok()) next = answer->status();
-  if (next.ok()) {
-    if (answer != nullptr) cursor_.Supply(**std::move(answer));
-    next = cursor_.Next(beat);
+  if (journal != nullptr && !journal->ok()) {
+    next = journal->status();
+  } else {
+    next = journal == nullptr ? cursor_.Next(beat)
+                              : cursor_.Next(beat, **journal, deps_.hub->HistoryBytes());
     // Progress on demand waits until there is nothing else to send.
     if (progress && next.ok() && !next->has_value() && cursor_.caught_up()) {
       next = cursor_.Next(/*beat=*/true);
     }
   }
+  const absl::Status read = next.status();
+  if (absl::IsDataLoss(read)) {
+    next = WithReason("JOURNAL_DAMAGED",
+                      absl::OutOfRangeError(absl::StrCat(
+                          read.message(),
+                          ": the journal is damaged, and a restart of vmeventd replaces it; "
+                          "start from a snapshot")));
+  }
   const bool write = next.ok() && next->has_value();
   const bool has_progressed = write && cursor_.caught_up() && cursor_.sent().events == 0;
   if (write) message_ = *std::move(*next);
-  const std::unique_ptr<const HistoryRequest> request = cursor_.TakeHistoryRequest();
   {
     const MutexLock lock(&mutex_);
     if (progress && !has_progressed) progress_requested_ = true;
@@ -97,7 +104,7 @@ bool WatchStream::Advance() {
       if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
       state_ = State::kWriting;
       since_ = now.monotonic;
-    } else if (request != nullptr) {
+    } else if (next.ok() && cursor_.needs_journal()) {
       state_ = State::kReading;
     } else {
       state_ = State::kIdle;
@@ -109,40 +116,26 @@ bool WatchStream::Advance() {
                                                "vmeventd is shutting down; resume after sequence ",
                                                cursor_.sequence())));
       }
+      if (absl::IsDataLoss(read)) return read;
       return again_ || end_.has_value();
     }
   }
   if (write) {
     deps_.call->Write(&message_);
   } else {
-    deps_.log->ReadHistory(
-        deps_.peer, *request,
-        [self = shared_from_this()] { return self->deps_.hub->HistoryBytes(); },
-        [self = shared_from_this()](absl::StatusOr<HistoryAnswer> read) {
-          self->OnHistory(std::move(read));
-        });
+    deps_.log->PostQuery(
+        deps_.peer, {[self = shared_from_this()](
+                         const absl::StatusOr<JournalReader*>& reader) -> absl::StatusOr<bool> {
+                       const absl::StatusOr<bool> more = self->Advance(&reader);
+                       if (!more.ok() || *more) self->Wake();
+                       if (!more.ok()) return more.status();
+                       return true;
+                     },
+                     [] { return false; }});
   }
   // If the call ended before the state was kReading, finish it now.
   FinishIfEnded();
   return false;
-}
-
-void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {
-  if (absl::IsDataLoss(answer.status())) {
-    answer = WithReason(
-        "JOURNAL_DAMAGED",
-        absl::OutOfRangeError(absl::StrCat(
-            answer.status().message(),
-            ": the journal is damaged, and a restart of vmeventd replaces it; start from a "
-            "snapshot")));
-  }
-  {
-    const MutexLock lock(&mutex_);
-    if (state_ != State::kReading) return;  // it has ended
-    answer_ = std::make_unique<absl::StatusOr<HistoryAnswer>>(std::move(answer));
-    state_ = State::kIdle;
-  }
-  Wake();
 }
 
 void WatchStream::CountMessage() {

@@ -8,6 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -42,7 +43,7 @@ struct WatchStreamDeps {
   StreamMeters* meters = nullptr;
 };
 
-// One WatchEvents call. It has one write in flight, or one question to the journal, or waits for a
+// One WatchEvents call. It has one write in flight, or waits for its turn at the journal or for a
 // Wake. Matches its filter in its turns only. Calls gRPC without a lock, from one thread at a time,
 // and ends it once. Any thread.
 class WatchStream : public CallStream, public std::enable_shared_from_this<WatchStream> {
@@ -78,18 +79,17 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   void OnDone() override;
 
  private:
-  // State of the stream. In kBuilding, kWriting and kReading a thread, a write or a read of the
+  // State of the stream. In kBuilding, kWriting and kReading a thread, a write or its turn at the
   // journal owns it, and it continues by itself afterwards.
   enum class State { kIdle, kBuilding, kWriting, kReading, kFinished };
 
   // Goes as far as it can: builds and writes a message, finishes, or waits.
   void Turn();
-  // False: nothing is left to do now.
-  bool Advance();
+  // Sends what there is, with the journal's reader or why there is none if this is its turn at the
+  // journal. True: more is left to do now. DATA_LOSS: the journal is damaged.
+  absl::StatusOr<bool> Advance(const absl::StatusOr<JournalReader*>* journal = nullptr);
   // Finishes at once, if the stream is free and has ended.
   void FinishIfEnded();
-  // The journal's answer; the history thread.
-  void OnHistory(absl::StatusOr<HistoryAnswer> answer);
   void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const WatchStreamDeps deps_;
@@ -104,7 +104,6 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   bool again_ ABSL_GUARDED_BY(mutex_) = false;  // woken while busy
   bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a beat is due
   bool progress_requested_ ABSL_GUARDED_BY(mutex_) = false;
-  std::unique_ptr<absl::StatusOr<HistoryAnswer>> answer_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   // Number of threads that abort the call: no End meanwhile.
   int cutting_ ABSL_GUARDED_BY(mutex_) = 0;

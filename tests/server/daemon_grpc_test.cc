@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/daemon.h"
 #include "server/transport/listen_socket.h"
+#include "tests/support/event_log_for_tests.h"
 #include "tests/support/fake_watcher.h"
 #include "tests/support/loopback.h"
 #include "tests/support/proto_text.h"
@@ -113,9 +114,9 @@ TEST(VmEventService, RefusesIntentsWhileTheJournalFails) {
   IntentWatcher watcher;
   server.service().SetWatcher(&watcher);
   v1::DeclareIntentResponse response;
-  server.pumped().live_state().SetWritten({.open = true});
+  EventLogForTests::SetStatus(&server.pumped().log(), absl::UnavailableError("full"));
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
-  server.pumped().live_state().SetWritten({.open = true, .writable = true});
+  EventLogForTests::SetStatus(&server.pumped().log(), absl::OkStatus());
   server.service().SetWatcher(nullptr);
   EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
 }
@@ -125,7 +126,9 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   IntentWatcher watcher;
   server.service().SetWatcher(&watcher);
   // The disk hangs just as the event is published.
-  watcher.before_answer = [&] { server.pumped().live_state().Publish({}, false); };
+  watcher.before_answer = [&] {
+    EventLogForTests::SetPublishedDurable(&server.pumped().log(), false);
+  };
   v1::DeclareIntentResponse response;
   const grpc::Status declared = Declare(server, &response);
   EXPECT_EQ(declared.error_code(), grpc::UNAVAILABLE);

@@ -181,12 +181,10 @@ void Daemon::Stop(Store* store) {
   }
 }
 
-void Daemon::CloseWriter() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  auto& parts = EventLogForTests::PartsOf(*log_);
-  parts.writer.Close(parts.pump.newest());
+void Daemon::CloseWriter() {
+  EventLogForTests::CloseWriter(log_.get());
   while (log_->StepWriter()) {
   }
-  parts.pump.TakeWritten();
 }
 
 void Daemon::EndStreams() { hub_.Drain(kDrain); }

@@ -417,6 +417,13 @@ void Judge::AfterStart(Daemon* daemon, int number) {
 void Judge::AfterWriter(const Daemon& daemon) {
   if (kernel_->dead()) return;
   if (daemon.has_journal()) replacement_is_due_ = false;
+  const EventRange range = daemon.log().range();
+  committed_ = std::max(committed_, range.committed);
+  // Nothing is known of a journal before it could be opened.
+  if (range.durable < durable_ && range.durable != 0) {
+    story_->Fail("the durable sequence falls from ", durable_, " to ", range.durable);
+  }
+  durable_ = std::max(durable_, range.durable);
   oldest_ = daemon.journal().oldest;
   thinned_ = std::max(thinned_, daemon.journal().thinned);
 }
@@ -457,15 +464,9 @@ void Judge::Look(Daemon* daemon, int number) {
   }
   const EventRange range = log.range();
   AfterWriter(*daemon);
-  committed_ = std::max(committed_, range.committed);
-  // Nothing is known of a journal before it could be opened.
-  if (range.durable < durable_ && range.durable != 0) {
-    story_->Fail("the durable sequence falls from ", durable_, " to ", range.durable);
-  }
-  durable_ = std::max(durable_, range.durable);
   // A burst may be larger than the ring; what has left it is in the journal.
   const ReadResult next = log.Read(newest() + 1, {.max_bytes = 1});
-  const uint64_t ring = next.history.has_value() ? next.history->last + 1 : 1;
+  const uint64_t ring = next.in_journal_through.value_or(0) + 1;
   if (newest() + 1 < ring) {
     // A step that is larger than the ring, and than what is retained. The shipped ring holds any.
     if (newest() + 1 < oldest_ && !std::exchange(unseen_, true)) {

@@ -8,8 +8,6 @@
 #include "server/events/event_codec.h"
 
 namespace vmeventd {
-namespace {}  // namespace
-
 absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + seconds); }
 
 VmStatus Status(const std::string& name, const std::string& run_id, VmState state) {
@@ -132,15 +130,12 @@ std::vector<v1::Event> PumpedState::Events(uint64_t first) {
   std::vector<v1::Event> out;
   while (true) {
     ReadResult read = log_->Read(first, {.max_bytes = 1 << 20});
-    if (read.history.has_value()) {
-      log_->ReadHistory(
-          "test", *read.history, [] { return size_t{1} << 20; },
-          [&](absl::StatusOr<HistoryAnswer> answer) {
-            EXPECT_TRUE(answer.ok()) << answer.status();
-            first = answer.ok() ? answer->through + 1 : UINT64_MAX;
-            if (answer.ok()) read.blocks = answer->blocks;
-          });
-      log_->StepHistory();
+    if (read.in_journal_through.has_value()) {
+      const auto page = reader()->Read(first, *read.in_journal_through, 1 << 20);
+      EXPECT_TRUE(page.ok()) << page.status();
+      if (!page.ok()) return out;
+      first = page->through + 1;
+      read.blocks = page->blocks;
     } else if (read.blocks.empty()) {
       return out;
     } else {

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/eventlog/event_log_parts.h"
+#include "server/eventlog/event_log.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/power_loss_disk.h"
 #include "tests/support/test_events.h"
@@ -82,7 +82,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
   static void ExpectKept(const std::string& path, const std::vector<v1::Event>& seen) {
     const auto reader = JournalReader::Open(path);
     ASSERT_TRUE(reader.ok()) << reader.status();
-    const auto page = (*reader)->Answer({std::nullopt, 1, INT64_MAX}, 1 << 30);
+    const auto page = (*reader)->Read(1, INT64_MAX, 1 << 30);
     ASSERT_TRUE(page.ok()) << page.status();
     std::map<uint64_t, std::string> kept;
     std::vector<std::pair<uint64_t, uint64_t>> missing;

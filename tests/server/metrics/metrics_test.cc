@@ -157,7 +157,7 @@ TEST_F(MetricsTest, ReportsTheWatchersCounters) {
   watcher_.counted.inotify_overflows = 1;
   watcher_.counted.rate_limited_events.Add(2);
   watcher_.counted.monitor_reconnects.Add(3);
-  pumped_.queue().SetDirectories({{"/run/vms", "*.qmp", true, 5}});
+  pumped_.log().sink()->SetDirectories({{"/run/vms", "*.qmp", true, 5}});
   pumped_.Push({});
   const std::string text = Text();
   EXPECT_THAT(text, HasSubstr("vmeventd_inotify_overflows_total 1\n"));

@@ -40,7 +40,7 @@ std::string EndTime(int64_t seconds) {
 TEST_F(QueriesTest, PagesStayInPlaceWhileEventsAreAppended) {
   for (const bool newest_first : {false, true}) {
     pumped_.Push(std::vector<VmUpdate>(10, Update("a", EventType::kReset)));
-    const uint64_t newest = pumped_.live_state().range().newest;
+    const uint64_t newest = pumped_.log().range().newest;
     v1::ListEventsRequest request;
     request.set_newest_first(newest_first);
     request.set_page_size(3);
@@ -173,7 +173,7 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
                   Update("web2", EventType::kPaused, At(i * 10)),
                   Stopped("db[1]", absl::StrCat("run", i), ShutdownClass::kCrash)});
   }
-  pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 16
+  pumped_.log().sink()->Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 16
   pumped_.Push({});
   pumped_.PushEach("other", 10);  // the ring then holds nothing else
   EXPECT_THAT(BothWays("filter { vm_names: 'web2' }"), ElementsAre(2, 5, 8, 11, 14, 16));
@@ -197,7 +197,7 @@ TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
                   UpdateFrom("libvirt:qemu:///session", "db1", EventType::kReset),
                   UpdateFrom("", "web1", EventType::kReset)});
   }
-  pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 13
+  pumped_.log().sink()->Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 13
   pumped_.Push({});
   EXPECT_THAT(BothWays("filter { sources: 'qmp:/run/vms' }"), ElementsAre(1, 5, 9, 13));
   EXPECT_THAT(BothWays("filter { sources: 'libvirt:*' }"), ElementsAre(2, 3, 6, 7, 10, 11, 13));
