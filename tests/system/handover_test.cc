@@ -208,7 +208,7 @@ TEST_F(HandoverTest, AJournalThatIsAnotherOneKnowsNoneOfThem) {
   WaitFollowed("vm1");
   End();
   begin_again();
-  daemon().WaitLog("the journal is not as the previous daemon left");
+  daemon().WaitLog("the journal has changed since the previous daemon");
   Crash();
   begin_again();
 }
