@@ -98,12 +98,13 @@ void EventLog::NameHole() {
     named_by_ = given_ + 1;
     hole = hole_;
   }
-  PublishGap(GapReason::kNotWritten,
-             absl::StrCat("the events ", hole.first, " to ", hole.last,
-                          " are lost, as far as there were any: vmeventd ended before they were"
-                          " written, or more than ",
-                          JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk"),
-             hole);
+  PublishGap(
+      GapReason::kNotWritten,
+      absl::StrCat("the events ", hole.first, " to ", hole.last,
+                   " are lost, if there were any: vmeventd ended before they were written, or more"
+                   " than ",
+                   JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk"),
+      hole);
 }
 
 void EventLog::TakeOpened() {
@@ -119,10 +120,9 @@ void EventLog::TakeOpened() {
   if (!opened->replaced.empty()) {
     PublishGap(GapReason::kJournalReplaced, opened->replaced);
   } else if (!opened->runs.empty()) {
-    PublishGap(
-        GapReason::kJournalLate,
-        "the journal could not be opened at the start: of the VMs that ran before, those that have"
-        " not begun again since have no STOPPED");
+    PublishGap(GapReason::kJournalLate,
+               "the journal could not be opened at the start: VMs that ran before and have not "
+               "started again since have no STOPPED");
   }
 }
 
