@@ -70,8 +70,15 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   uint64_t id = 0;
   std::memcpy(&id, RandomBytes(sizeof(id)).data(), sizeof(id));
   const auto description = Describe(id, filter, peer, clock_->Now().wall);
-  // The matcher takes less than three times as much as the description, which has the filter too.
-  if (absl::Status held = call->Hold(4 * description->SpaceUsedLong()); !held.ok()) return held;
+  // In the matcher a name takes at most twice as much as in the description, and a selector of
+  // labels at most 2 KiB.
+  size_t bytes = 3 * description->SpaceUsedLong();
+  const auto count = [&bytes](const v1::EventFilter& one) {
+    bytes += size_t{2'048} * static_cast<size_t>(one.labels_size());
+  };
+  count(filter.filter);
+  for (const v1::EventFilter& one : filter.any_of) count(one);
+  if (absl::Status held = call->Hold(bytes); !held.ok()) return held;
   WatchStreamDeps deps = {
       .call = call,
       .peer = peer.peer,
