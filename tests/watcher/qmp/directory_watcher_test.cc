@@ -33,26 +33,6 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
-TEST(InotifyEventsTest, CutsWhatTheKernelWrites) {
-  const std::string bytes = EncodeInotifyEvent({3, IN_CREATE, "a\nb"}) +
-                            EncodeInotifyEvent({-1, IN_Q_OVERFLOW, ""}) +
-                            EncodeInotifyEvent({4, IN_DELETE | IN_ISDIR, "d"});
-  const std::vector<InotifyEvent> events = ParseInotifyEvents(bytes);
-  ASSERT_EQ(events.size(), 3u);
-  EXPECT_EQ(events[0].watch, 3);
-  EXPECT_EQ(events[0].name, "a\nb");
-  EXPECT_EQ(events[1].mask, static_cast<uint32_t>(IN_Q_OVERFLOW));
-  EXPECT_EQ(events[1].name, "");
-  EXPECT_EQ(events[2].name, "d");
-}
-
-TEST(InotifyEventsTest, IgnoresARecordThatIsCutOff) {
-  const std::string bytes = EncodeInotifyEvent({3, IN_CREATE, "name"});
-  for (size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_THAT(ParseInotifyEvents(bytes.substr(0, size)), IsEmpty()) << size;
-  }
-}
-
 // A bound socket; its file stays when it is closed.
 UniqueFd BindSocket(const std::string& path) { return UniqueFd(e2e::ListenUnix(path)); }
 
@@ -508,6 +488,20 @@ TEST_F(DirectoryWatcherTest, AttribOfASocketTellsOfItAgain) {
   const int tellings = tellings_;
   ASSERT_EQ(chmod((Watched() + "/x.kvmd").c_str(), 0600), 0);
   EXPECT_TRUE(Until([&] { return tellings_ > tellings; }));
+}
+
+TEST_F(DirectoryWatcherTest, ADirectoryForWhichNoDescriptorIsLeftIsNotPresentUntilThereIs) {
+  BindSocket(Watched() + "/x.kvmd");
+  watcher_ = DirectoryWatcher::Create(loop_.get(), {{Watched(), "", ".kvmd"}}, this).value();
+  {
+    const FullDescriptorTable full;
+    watcher_->Start();
+    ASSERT_EQ(directories_.size(), 1u);
+    EXPECT_FALSE(directories_[0].present);
+    EXPECT_FALSE(watcher_->any_present());
+  }
+  EXPECT_TRUE(UntilPresent({"x.kvmd"}));
+  EXPECT_TRUE(directories_[0].present);
 }
 
 TEST_F(DirectoryWatcherTest, AnUnreadableDirectoryIsPickedUpOnceItCanBeRead) {

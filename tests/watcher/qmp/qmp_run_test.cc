@@ -42,7 +42,6 @@ class QmpRunTest : public testing::Test {
     context_.oom_counters = &oom_counters_;
     context_.signals = &signals_;
     context_.host = &host_;
-    context_.budget = std::make_unique<MonitorBudget>();
     connector_ = SocketConnector::Create(&context_, &table_, &sink_).value();
   }
 
@@ -121,10 +120,10 @@ class QmpRunTest : public testing::Test {
   OomCounters oom_counters_{root_.path()};
   SignalWatch signals_{loop_.get(), nullptr, ""};
   HostWatch host_{loop_.get(), nullptr, ""};
-  QmpContext context_;
+  RunContext context_;
   SocketSlot slot_{.runs = 1};
-  RunTable table_{&sink_, &context_.meters};
   std::unique_ptr<SocketConnector> connector_;
+  RunTable table_{&sink_, &context_.meters};
   QmpRun* run_ = nullptr;
 };
 

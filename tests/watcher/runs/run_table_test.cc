@@ -101,10 +101,8 @@ class RunTableTest : public testing::Test, public RunSource {
     return ProblemTexts(sink_.Latest(name)->problems);
   }
   void Restore(std::vector<std::string> saved) {
-    RunRestorer restorer(&context_, &options_, &table_, std::vector<RunSource*>{this},
-                         std::move(saved), {});
-    while (!restorer.RestoreSome()) {
-    }
+    RunRestorer(&context_, &options_, &table_, std::vector<RunSource*>{this}, std::move(saved), {})
+        .Restore();
   }
 
   TempDir directory_;
@@ -128,7 +126,7 @@ TEST_F(RunTableTest, ARunIsFoundByAllThatNamesIt) {
   FakeRun* const other = Add("vm1", "run-2");
   EXPECT_EQ(table_.Find("run-1"), run);
   EXPECT_EQ(table_.Find("run-3"), nullptr);
-  EXPECT_THAT(table_.Named("vm1"), ElementsAre(run, other));
+  EXPECT_THAT(table_.Named("vm1"), testing::UnorderedElementsAre(run, other));
   run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
   EXPECT_EQ(table_.FindByIntent("intent-1"), run);
   EXPECT_EQ(run->agent_questions, 1);
