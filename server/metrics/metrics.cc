@@ -175,8 +175,9 @@ void CollectVms(const Metrics::Inputs& inputs, MetricFamilies* out) {
   for (const WatchedDirectory& directory : inputs.log->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
-    out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch exists",
-               directory.present ? 1 : 0, labels);
+    out->Gauge("vmeventd_watched_directory_present",
+               "1 if the directory of a --watch exists and can be read", directory.present ? 1 : 0,
+               labels);
     out->Gauge("vmeventd_watched_directory_sockets", "Sockets in the directory of a --watch",
                directory.sockets, labels);
   }

@@ -318,13 +318,13 @@ void HostWatch::Drain() {
     }
   }
   const bool answers = now.known && now.problem.empty();  // else nothing is known
-  if (now.shutting_down == before.shutting_down && (said_ || !answers)) return;
+  if (now.shutting_down == before.shutting_down && (reported_ || !answers)) return;
   if (now.shutting_down != before.shutting_down) {
-    spdlog::info("{}, reported by {}",
+    spdlog::info("{}, says {}",
                  now.shutting_down ? "the host shuts down" : "the host's shutdown was cancelled",
                  now.by);
   }
-  said_ = said_ || answers;
+  reported_ = reported_ || answers;
   if (on_change_ != nullptr) on_change_(now);
 }
 

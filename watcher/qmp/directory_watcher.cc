@@ -48,7 +48,7 @@ const dirent* NextEntry(DIR* directory) {
   return readdir(directory);
 }
 
-constexpr char kTooMany[] = "there are more sockets than are followed";
+constexpr char kTooMany[] = "it has more sockets than vmeventd follows in one directory";
 
 }  // namespace
 

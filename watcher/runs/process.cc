@@ -58,6 +58,17 @@ std::optional<ProcessStat> ReadStat(const std::string& directory) {
   return ParseProcessStat(ReadSmallFile(directory + "/stat").value_or(""));
 }
 
+// Unset before Linux 6.9, and for what is no pidfd.
+std::optional<uint64_t> PidfsInode(int pidfd) {
+  struct statfs file_system {};
+  struct stat status {};
+  if (fstatfs(pidfd, &file_system) != 0 || fstat(pidfd, &status) != 0 ||
+      static_cast<unsigned long>(file_system.f_type) != kPidFsMagic) {
+    return std::nullopt;
+  }
+  return status.st_ino;
+}
+
 PeerProcess Gone(int64_t pid) { return {PeerProcess::Kind::kGone, pid, 0, UniqueFd()}; }
 
 }  // namespace
@@ -107,24 +118,15 @@ absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks) {
 }
 
 std::optional<ProcessKey> KeyOf(const PeerProcess& process) {
-  struct statfs file_system {};
-  struct stat status {};
-  if (process.pidfd.valid() && fstatfs(process.pidfd.get(), &file_system) == 0 &&
-      static_cast<unsigned long>(file_system.f_type) == kPidFsMagic &&
-      fstat(process.pidfd.get(), &status) == 0) {
-    return ProcessKey{.pidfd_inode = status.st_ino};
+  if (const std::optional<uint64_t> inode = PidfsInode(process.pidfd.get())) {
+    return ProcessKey{.pidfd_inode = *inode};
   }
   if (process.pid == 0) return std::nullopt;
   return ProcessKey{.pid = process.pid, .start_ticks = process.start_ticks};
 }
 
 bool IsPidfdOf(int pidfd, const ProcessKey& process) {
-  struct statfs file_system {};
-  struct stat status {};
-  if (fstatfs(pidfd, &file_system) != 0 || fstat(pidfd, &status) != 0) return false;
-  if (static_cast<unsigned long>(file_system.f_type) == kPidFsMagic) {
-    return process.pidfd_inode != 0 && status.st_ino == process.pidfd_inode;
-  }
+  if (const std::optional<uint64_t> inode = PidfsInode(pidfd)) return *inode == process.pidfd_inode;
   const absl::StatusOr<std::string> info = ReadSmallFile(absl::StrCat("/proc/self/fdinfo/", pidfd));
   if (!info.ok()) return false;
   int64_t pid = 0;

@@ -162,7 +162,7 @@ void RunTable::ReportSharedUuids() {
 
 void RunTable::UpdateUuidProblems(const Uuid& uuid) {
   if (!reports_shared_uuids_) return;
-  // Where there are more than three, all of them report already that they are several.
+  // If there are more than three, all of them report already that they are several.
   const std::vector<VmRun*> users = WithUuid(uuid, 4);
   if (users.size() == 4) return;
   for (VmRun* user : users) user->SetUuidProblem(UuidProblem(user));

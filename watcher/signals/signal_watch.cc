@@ -221,8 +221,6 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   return sender;
 }
 
-// Which signals are to whom.
-
 SignalWatch::SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, std::string problem,
                          ProcessReader reader)
     : loop_(loop),

@@ -85,7 +85,7 @@ absl::StatusOr<std::unique_ptr<SignalTrace>> ResumeTrace(std::vector<UniqueFd> d
 // A record of the kernel's programs in the terms of SignalTrace.
 SignalRecord Decode(const TraceRecord& record);
 
-// What the stat file of a process or a thread in /proc says.
+// The stat file of a process or a thread in /proc.
 struct ProcessStat {
   int64_t pid = 0;
   std::string name;  // of the command; may hold anything
