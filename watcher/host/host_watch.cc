@@ -48,7 +48,8 @@ class SystemBus : public HostShutdownApi {
   HostShutdownState Read() override {
     for (int i = 0; i < kMessagesATurn && sd_event_run(event_.get(), 0) > 0; ++i) {
     }
-    if (bus_ != nullptr && sd_bus_is_open(bus_.get()) == 0) Disconnect("the system bus is gone");
+    if (bus_ != nullptr && sd_bus_is_open(bus_.get()) == 0)
+      Disconnect("lost the connection to the system bus");
     return State();
   }
 
@@ -312,17 +313,18 @@ void HostWatch::Drain() {
   }
   if (now.problem != before.problem) {
     if (now.problem.empty()) {
-      spdlog::info("the host's shutdown is seen");
+      spdlog::info("a shutdown of the host can be detected");
     } else {
-      spdlog::info("the host's shutdown is not seen: {}", now.problem);
+      spdlog::info("cannot detect a shutdown of the host: {}", now.problem);
     }
   }
   const bool answers = now.known && now.problem.empty();  // else nothing is known
   if (now.shutting_down == before.shutting_down && (reported_ || !answers)) return;
   if (now.shutting_down != before.shutting_down) {
-    spdlog::info("{}, says {}",
-                 now.shutting_down ? "the host shuts down" : "the host's shutdown was cancelled",
-                 now.by);
+    spdlog::info(
+        "{}, reported by {}",
+        now.shutting_down ? "the host is shutting down" : "the host's shutdown was cancelled",
+        now.by);
   }
   reported_ = reported_ || answers;
   if (on_change_ != nullptr) on_change_(now);

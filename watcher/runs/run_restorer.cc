@@ -68,7 +68,7 @@ std::vector<std::string> RunRestorer::ReadSavedRuns() {
   for (VmSession* session : by_age) {
     const std::string run_id(session->run().run_id);
     if (table_->Find(run_id) != nullptr) {
-      Refuse("a run that was saved twice", run_id);
+      Refuse("the run was saved twice", run_id);
       continue;
     }
     run_ids.push_back(run_id);
