@@ -191,6 +191,17 @@ TEST_F(WhyTest, AnEndOfAVmThatIsNoLongerListedIsFoundHoweverOldItIs) {
   EXPECT_THAT(output_.text, HasSubstr("web1\n"));
 }
 
+TEST_F(WhyTest, AGapOfTheVmDoesNotEndTheSearchForItsEnd) {
+  ends_.push_back(EndOf("web1", 90'000, v1::SHUTDOWN_CLASS_USER));
+  ends_.back().event.set_type(v1::EVENT_TYPE_GAP);
+  for (const int64_t age : {100'000, 200'000}) {
+    ends_.push_back(EndOf("db1", age, v1::SHUTDOWN_CLASS_USER));
+  }
+  ends_.push_back(EndOf("web1", 300'000, v1::SHUTDOWN_CLASS_USER));
+  EXPECT_FALSE(Why("vm_names: 'web1'"));
+  EXPECT_THAT(output_.text, HasSubstr("web1\n"));
+}
+
 TEST_F(WhyTest, AnUnknownNameNamesWhatIsKnown) {
   auto failure = Why("vm_names: 'we\\nb'");
   ASSERT_TRUE(failure);
