@@ -7,14 +7,11 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <map>
-#include <utility>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "nlohmann/json.hpp"
 
@@ -138,7 +135,7 @@ bool Delivery::OnEvents(NodeEvents events) {
 }
 
 bool Delivery::Consume(Formatter::Events events) {
-  if (!Keep(options_.consumer->Consume(events))) return false;
+  if (!Continues(options_.consumer->Consume(events))) return false;
   std::map<size_t, const ServerPosition*> last;
   for (const NodeEvent& event : events) last[event.resume_after.server] = &event.resume_after;
   return std::all_of(last.begin(), last.end(),
@@ -147,7 +144,7 @@ bool Delivery::Consume(Formatter::Events events) {
 
 bool Delivery::OnPosition(const ServerPosition& position) {
   if (options_.cursor == nullptr || position.position.journal_id.empty()) return true;
-  return Keep(options_.cursor->Save(options_.servers[position.server], position.position));
+  return Continues(options_.cursor->Save(options_.servers[position.server], position.position));
 }
 
 ExitCode Delivery::CodeOf(ExitCode code, const PrintSentence& note) const {
