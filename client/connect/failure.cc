@@ -253,7 +253,7 @@ std::string ExplainUnix(const ServerAddress& address, const ProbeResult& result)
         return absl::StrCat("vmeventd (pid ", result.daemon, ") listens on the socket ", path,
                             " and does not answer: it hangs or is stopped; its log or "
                             "/proc/",
-                            result.daemon, "/stack says more");
+                            result.daemon, "/stack shows where");
       }
       return absl::StrCat("another program listens on the socket ", path,
                           ", and does not answer as vmeventd does");
@@ -282,7 +282,7 @@ std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result
           address.tls ? "TLS with " : "", where,
           address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
           ": `vmevents --server ", WithoutNumeric(address), " doctor`",
-          address.tls ? " with the same --tls options says why" : " says why");
+          address.tls ? " with the same --tls options shows why" : " shows why");
   }
 }
 

@@ -31,7 +31,7 @@ class Reader {
     if (!file) {
       const toml::parse_error& error = file.error();
       return Wrong(absl::StrCat("line ", error.source().begin.line,
-                                ": no TOML: ", std::string(error.description())));
+                                ": not TOML: ", std::string(error.description())));
     }
     for (const auto& [key, value] : file.table()) {
       absl::Status status;
@@ -41,7 +41,7 @@ class Reader {
         status = TakeContext(*value.as_table(), "");
       } else {
         status = Wrong(absl::StrCat("\"", std::string(key.str()),
-                                    "\" is not known here; use current = \"NAME\" "
+                                    "\" is not a known setting; use current = \"NAME\" "
                                     "and sections [contexts.NAME]"));
       }
       if (!status.ok()) return status;
@@ -65,7 +65,7 @@ class Reader {
       if (value.is_table()) {
         status = TakeContext(*value.as_table(), absl::StrCat(name, name.empty() ? "" : ".", text));
       } else if (name.empty()) {
-        status = Wrong(absl::StrCat("\"", text, "\" is no section; use [contexts.NAME]"));
+        status = Wrong(absl::StrCat("\"", text, "\" is not a section; use [contexts.NAME]"));
       } else {
         own = true;
         status = TakeOfContext(text, value, &context);

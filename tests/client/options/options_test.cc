@@ -170,7 +170,7 @@ TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
        {"watch --vm \xff", "is not UTF-8; write the name as `vmevents vms -o json` shows it"},
        {"watch --source ", "--source: the text is empty; give one"},
        {"watch --uuid web1",
-        "--uuid: \"web1\" is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000"},
+        "--uuid: \"web1\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000"},
        {"watch --label app=web,",
         "--label: \"app=web,\" has an empty condition; write conditions as app=web, app!=web, app "
         "or !app, separated by commas"}});
@@ -495,7 +495,7 @@ TEST(ParseCommandLine, APushIntoAFleetSaysWhatIsWrong) {
                     {"push tls://n --cluster c --type stopped", "--type: a fleet's stream gets"},
                     {"push tls://n --cluster c --batch 7", "--batch: a fleet's stream gets"},
                     {"push tls://n --cluster c --format slack", "cloudevents or json"},
-                    {"push tls://n --cluster c --push-domain a.b", "is no domain of JetStream"},
+                    {"push tls://n --cluster c --push-domain a.b", "is not a domain of JetStream"},
                     {"--server a,b push tls://n --cluster c", "the events of one node"},
                     {"--server nats://a push tls://n --cluster c", "the events of one node"}});
 }
