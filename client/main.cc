@@ -48,7 +48,7 @@ absl::StatusOr<std::string> ReadConfig(const std::string& path) {
   const int error = errno;
   const std::string what =
       absl::StrCat("$VMEVENTS_CONFIG: cannot read ", vmeventd::client::EscapeForTerminal(path),
-                   ": ", strerror(error), "; name a file that is there, or unset it");
+                   ": ", strerror(error), "; name an existing file, or unset it");
   return error == ENOENT || error == ENOTDIR ? absl::NotFoundError(what)
                                              : absl::PermissionDeniedError(what);
 }

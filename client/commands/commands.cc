@@ -161,8 +161,8 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
     failure = on_empty(command.include_stopped ? "no VMs match"
                        : filtered ? "no VMs match; --all includes those that have stopped"
-                                  : "no VM runs, as far as vmeventd sees; vmevents doctor shows "
-                                    "what prevents it from seeing one");
+                                  : "vmeventd sees no running VM; `vmevents doctor` shows what "
+                                    "prevents it from seeing one");
     if (failure) return failure;
   }
   const auto printed = PrintText(formatter->FormatVms(vms), output);
@@ -246,14 +246,14 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
             ? ""
             : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id), "\"");
     return {ExitCode::kNotFound,
-            absl::StrCat("no VM \"", name, "\"", run, " runs, as known to vmeventd at ",
-                         ToText(context.address), "; `vmevents vms` lists those that are")};
+            absl::StrCat("no VM \"", name, "\"", run, " runs on the node of vmeventd at ",
+                         ToText(context.address), "; `vmevents vms` lists those that run")};
   }
   if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION) {
     return ExplainFailure(context.address, status);
   }
   if (absl::StrContains(message, "set run_id to")) {
-    return {ExitCode::kFailed, absl::StrCat("the name \"", name, "\" stands for more than one VM: ",
+    return {ExitCode::kFailed, absl::StrCat("\"", name, "\" is the name of more than one VM: ",
                                             message, "; choose one with --run RUN_ID")};
   }
   return {ExitCode::kFailed,
@@ -359,7 +359,7 @@ Failure ExplainOpenIntent(const DeclareIntentCommand& command, const CommandCont
           absl::StrCat("\"", EscapeForTerminal(command.name), "\" has an open intent of ",
                        EscapeForTerminal(intent.actor()), until, ": ",
                        EscapeForTerminal(intent.reason()),
-                       "; leave it, or withdraw it first: vmevents intent withdraw ",
+                       "; leave it open, or withdraw it first: vmevents intent withdraw ",
                        EscapeForTerminal(intent.intent_id()))};
 }
 
@@ -435,18 +435,17 @@ absl::string_view WhyNotServing(absl::string_view service) {
   static constexpr std::pair<absl::string_view, absl::string_view> kWhy[] = {
       {"journal", " cannot write its journal, so that events are not durable; see its log"},
       {"watch", " misses a directory of --watch; `vmevents info` names it"},
-      {"listen",
-       " does not listen at one of its addresses, and tries again; its log has the reason"},
+      {"listen", " cannot listen on one of its addresses, and tries again; its log has the reason"},
       {"sources",
-       " has nothing in which it could find VMs: no watched directory is there and no libvirt is "
-       "connected; `vmevents doctor` on the node shows more"},
+       " has no source of VMs: no watched directory exists and no libvirt is connected; run "
+       "`vmevents doctor` on the node"},
       {"libvirt",
-       " cannot connect to a libvirt of --libvirt or behind a socket that it matches, and follows "
-       "none of its domains; `vmevents info` names it"}};
+       " cannot connect to a libvirt of --libvirt, or of a socket that it matches, and does not "
+       "follow its domains; `vmevents info` names it"}};
   for (const auto& [name, why] : kWhy) {
     if (name == service) return why;
   }
-  return " does not serve now: it is starting or stopping; see its log";
+  return " is not serving: it is starting or stopping; see its log";
 }
 
 }  // namespace
@@ -462,7 +461,7 @@ std::optional<Failure> CheckHealth(const std::string& service, absl::Duration ti
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
-                                EscapeForTerminal(service), "\": leave it out, or name ",
+                                EscapeForTerminal(service), "\": omit it, or name ",
                                 absl::StrJoin(kHealthServices, ", "), " or ",
                                 v1::VmEventService::service_full_name())};
   }

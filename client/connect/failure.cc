@@ -200,7 +200,7 @@ ProbeResult ProbeUnix(const std::string& path) {
                       : absl::StrCat("vmeventd (pid ", daemon, ") listens on the socket ", shown,
                                      " and does not answer: it hangs or is stopped; its log or "
                                      "/proc/",
-                                     daemon, "/stack shows more"),
+                                     daemon, "/stack shows where"),
           "", daemon};
 }
 
@@ -231,11 +231,11 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
                                 "): start vmeventd with --listen ", ToText(named),
                                 ", or name its address with --server")};
   }
-  return {
-      0, absl::StrCat(address.tls ? "TLS with " : "", ToText(address),
-                      address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
-                      ": `vmevents --server ", ToText(named), " doctor`",
-                      address.tls ? " with the same --tls options explains why" : " explains why")};
+  return {0,
+          absl::StrCat(address.tls ? "TLS with " : "", ToText(address),
+                       address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
+                       ": `vmevents --server ", ToText(named), " doctor`",
+                       address.tls ? " with the same --tls options shows why" : " shows why")};
 }
 
 }  // namespace

@@ -45,7 +45,8 @@ absl::StatusOr<Positions> Parse(const std::string& content) {
     }
     return positions;
   } catch (const nlohmann::json::exception& error) {
-    return wrong(absl::StrCat("is no cursor of vmevents (", EscapeForTerminal(error.what()), ")"));
+    return wrong(
+        absl::StrCat("is not a cursor of vmevents (", EscapeForTerminal(error.what()), ")"));
   }
 }
 
@@ -82,7 +83,7 @@ absl::StatusOr<std::unique_ptr<CursorFile>> CursorFile::Open(
   absl::StatusOr<UniqueFd> lock = LockFile(
       absl::StrCat(file->path_.substr(0, name), ".", file->path_.substr(name), ".lock"),
       absl::StrCat("another vmevents uses the cursor file ", EscapeForTerminal(file->path_),
-                   "; end that one, or give this one a file of its own"));
+                   "; stop that one, or name another file"));
   if (!lock.ok()) return lock.status();
   file->lock_ = *std::move(lock);
   const absl::StatusOr<std::string> content = ReadPlainFile(file->path_, kMaxBytes);

@@ -67,7 +67,7 @@ absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
                                      const std::string& text) {
   const std::vector<std::string> names = TextsOf(app, "NAME");
   if (!text.empty() && !names.empty() && IsPartOfTime(names[0])) {
-    Wrong(absl::StrCat("\"", names[0], "\" stands beside a time; put the time into quotes: '", text,
+    Wrong(absl::StrCat("\"", names[0], "\" is next to a time; put the time into quotes: '", text,
                        " ", absl::StrJoin(names, " "), "'; a VM of that name is chosen with --vm"));
   }
   return ParseTimeText(text, base.now, base.zone);
@@ -253,7 +253,7 @@ WatchStart ReadStart(const CLI::App& app, const TimeBase& base) {
   const std::string hint = HintForValue("--from", from);
   Wrong(hint.empty() ? absl::StrCat("--from: ", time.status().message(),
                                     "; or a sequence number, oldest or snapshot")
-                     : absl::StrCat("--from: ", Quote(from), " is no start", hint));
+                     : absl::StrCat("--from: ", Quote(from), " is not a start", hint));
 }
 
 void AddVmName(std::string text, v1::EventFilter* filter) {
@@ -278,7 +278,7 @@ void AddVm(CLI::App* app, v1::EventFilter* filter) {
           filter->add_uuids(CheckWord("--uuid", std::string(uuid)));
           if (ParseUuid(uuid).has_value()) continue;
           Wrong(absl::StrCat("--uuid: \"", uuid,
-                             "\" is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000"));
+                             "\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000"));
         }
       });
   AddList(app, "-l,--label", "SELECTOR",

@@ -22,7 +22,7 @@ class Reader {
     if (!file) {
       const toml::parse_error& error = file.error();
       Fail(absl::StrCat("line ", error.source().begin.line,
-                        ": no TOML: ", std::string(error.description())));
+                        ": not TOML: ", std::string(error.description())));
     }
     for (const auto& [key, value] : file.table()) {
       if (key.str() == "current") {
@@ -31,7 +31,7 @@ class Reader {
         TakeContext(*value.as_table(), "");
       } else {
         Fail(absl::StrCat("\"", std::string(key.str()),
-                          "\" is not known here; use current = \"NAME\" "
+                          "\" is not a known setting; use current = \"NAME\" "
                           "and sections [contexts.NAME]"));
       }
     }
@@ -52,7 +52,7 @@ class Reader {
         TakeContext(*value.as_table(), absl::StrCat(name, name.empty() ? "" : ".", text));
         continue;
       }
-      if (name.empty()) Fail(absl::StrCat("\"", text, "\" is no section; use [contexts.NAME]"));
+      if (name.empty()) Fail(absl::StrCat("\"", text, "\" is not a section; use [contexts.NAME]"));
       own = true;
       TakeValue(text, value, &context);
     }

@@ -75,13 +75,13 @@ Examples:
       --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
   vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
 constexpr char kPushFooter[] =
-    R"(It follows as watch does, for ever, and saves its position once the receiver has
-answered 2xx: each event is delivered at least once, those of a node in order,
-and with the same id each time. It repeats what fails, after 1s to 5m or as long
-as Retry-After says, up to 1h; an answer of 410 ends it. An event that is
-answered by 400, 413 or 422 goes into the file set-aside.jsonl of its state
-directory. docs/act.md has the formats, the templates and a receiver's check of
-the signature.
+    R"(It follows events as watch does, without end, and saves its position once the
+receiver has answered 2xx: each event is delivered at least once, those of a
+node in order, and with the same id each time. It retries after 1s to 5m, or
+after the Retry-After of the answer, up to 1h; an answer of 410 ends it. An
+event that is answered by 400, 413 or 422 goes into the file set-aside.jsonl of
+its state directory. docs/act.md has the formats, the templates and a receiver's
+check of the signature.
 
 nats://HOST:PORT[,HOST:PORT...], or tls://, names NATS servers of a fleet: the
 events of the one node go into its stream, from the oldest on, and with them the
@@ -136,10 +136,10 @@ Examples:
   vmevents vms --cause host-kill          those that somebody killed
   vmevents -o json vms 'web*' db1)";
 constexpr char kWhyFooter[] =
-    R"(It shows how the VM ended last, also where it runs again: the verdict, the
-sentence that the facts make, the evidence, and what the VM does now. With
--o wide it adds the run, the UUID, the labels, the source and the monitor. NAME
-may be a glob or a UUID; `vm` is the same command.
+    R"(It shows how the VM ended last, even if it runs again: the verdict, a sentence
+with the facts, the evidence, and the VM's present state. With -o wide it adds
+the run, the UUID, the labels, the source and the monitor. NAME may be a glob or
+a UUID; `vm` is the same command.
 
 Examples:
   vmevents why web1
@@ -271,7 +271,7 @@ void AddNode(CLI::App* app, Reading* reading) {
 CLI::Option* AddCursorFile(CLI::App* app, std::string* file) {
   return AddFile(app, "--cursor-file",
                  "save the position here, and continue from it; the first time, start as the other "
-                 "options ask",
+                 "options specify",
                  file);
 }
 CLI::Option* AddTimeout(CLI::App* app, FollowCommand* command) {
@@ -296,7 +296,7 @@ void AddWatch(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   AddNames(app, &watch.filter);
   AddFilter(app, &watch.filter);
-  AddCount(app, "-n,--count", "end after N of the events that were asked for", &command->count);
+  AddCount(app, "-n,--count", "end after N matching events", &command->count);
   AddTimeout(app, command.get());
   AddFlag(app, "--no-resume", "end when the daemon stops", &watch.resume, false);
   AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
@@ -589,8 +589,8 @@ void AddStatus(CLI::App* program, Reading* reading) {
 void AddTop(CLI::App* program, Reading* reading) {
   CLI::App* app = AddCommand(program, "top", "Watch the VMs of a node on a terminal", kTopFooter);
   const auto command = std::make_shared<TopCommand>();
-  AddDuration(app, "--interval", "how often it is drawn; default 2s", &command->interval);
-  AddDuration(app, "--window", "whose ends are counted; default 15m", &command->window);
+  AddDuration(app, "--interval", "interval between frames; default 2s", &command->interval);
+  AddDuration(app, "--window", "time over which ends are counted; default 15m", &command->window);
   AddFlag(app, "--once", "print one frame", &command->once);
   Finish(app, reading, command);
 }
@@ -649,7 +649,7 @@ void AddDeclare(CLI::App* intent, Reading* reading) {
 
 void AddIntent(CLI::App* program, Reading* reading) {
   CLI::App* intent =
-      AddCommand(program, "intent", "Say who is about to stop a VM, and why", kIntentFooter);
+      AddCommand(program, "intent", "Declare who is about to stop a VM, and why", kIntentFooter);
   intent->require_subcommand(0, 1);
   AddDeclare(intent, reading);
   AddPlain<IntentsCommand>(intent, reading, "list", "List the open intents",
@@ -766,7 +766,7 @@ void Define(CLI::App* app, Reading* reading) {
   AddArguments(help, "COMMAND", "the command", ReadLater);
   AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
   CLI::App* completion =
-      AddCommand(app, "completion", "Print what completes commands in a shell", kCompletionFooter);
+      AddCommand(app, "completion", "Print the completion script of a shell", kCompletionFooter);
   AddArgument(completion, "SHELL", "bash, zsh or fish", ReadLater)->required();
 }
 

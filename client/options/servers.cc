@@ -58,7 +58,7 @@ void SetFleet(const ServerChoice& choice, CommandLine* line) {
   for (const std::string& text : choice.texts) {
     if (IsNatsUrl(text)) continue;
     Wrong(absl::StrCat(choice.origin, ": ", text,
-                       " is no NATS server, and the others are; name one kind of them"));
+                       " is not a NATS server, but the others are; name servers of one kind"));
   }
   const auto servers = ParseNatsServers(absl::StrJoin(choice.texts, ","));
   if (!servers.ok()) Wrong(absl::StrCat(choice.origin, ": ", servers.status().message()));

@@ -57,8 +57,8 @@ constexpr Words kOptionAliases[] = {
 };
 
 constexpr absl::string_view kStopsNothing =
-    "; vmevents starts, stops and changes no VM: that is for virsh, qm or systemctl, and `intent "
-    "declare` records beforehand who does it";
+    "; vmevents starts, stops and changes no VM: use virsh, qm or systemctl, and declare who does "
+    "it with `intent declare`";
 
 constexpr Words kCommandWords[] = {
     {"", "get list-units instances domains machines", "vms"},

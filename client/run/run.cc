@@ -107,8 +107,8 @@ absl::StatusOr<ConfiguredSources> ReadConfiguredSources() {
   auto sources = SourcesOfConfiguration(content.ok() ? *content : "");
   if (sources.ok()) return sources;
   return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", sources.status().message(),
-                                                 "; vmeventd --check-config --config ",
-                                                 kConfiguration, " shows more"));
+                                                 "; `vmeventd --check-config --config ",
+                                                 kConfiguration, "` shows the mistake"));
 }
 
 constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
@@ -268,8 +268,8 @@ ExitCode RunLine(const CommandLine& line, const Terminal& terminal) {
   ExitCode code = RunCommandOf(line, terminal, formatter.get(), &output, &notes);
   if (pager != nullptr && !pager->Wait()) {
     notes.Add(
-        "the pager cannot be run, so that nothing was shown: correct $VMEVENTS_PAGER or "
-        "$PAGER, or use --no-pager");
+        "cannot run the pager, so nothing was shown: correct $VMEVENTS_PAGER or $PAGER, or use "
+        "--no-pager");
     code = ExitCode::kFailed;
   }
   notes.Print();

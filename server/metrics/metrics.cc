@@ -265,7 +265,7 @@ void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
   out->Counter("vmeventd_journal_lost_events_total",
                "Published events that will never be in the journal", meters.lost_events);
   out->Counter("vmeventd_journal_retention_errors_total",
-               "Times in which the oldest events could not be deleted", meters.retention_errors);
+               "Times that the oldest events could not be deleted", meters.retention_errors);
 }
 
 void CollectStreams(const Metrics::Inputs& inputs, MetricFamilies* out) {
@@ -371,12 +371,12 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
        "memory",
        counters.lines_refused},
       {"vmeventd_connects_put_off_total",
-       "Connects to monitors that were put off because too many sockets waited to be closed",
+       "Connections to monitors that were postponed because too many sockets waited to be closed",
        counters.connects_put_off},
-      {"vmeventd_handovers_total",
-       "VMs whose monitors were taken over from the daemon before this one", counters.handovers},
+      {"vmeventd_handovers_total", "VMs whose monitors were taken over from the previous daemon",
+       counters.handovers},
       {"vmeventd_handovers_refused_total",
-       "VMs whose monitors the daemon before this one had left and that were not taken over",
+       "VMs whose monitors the previous daemon handed over and that were not taken over",
        counters.handovers_refused},
       {"vmeventd_command_lines_left_out_total",
        "QEMUs whose command line was not read because too many reads waited",

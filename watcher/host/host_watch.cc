@@ -57,7 +57,9 @@ class SystemBus : public HostShutdownApi {
     for (int i = 0; bus_ != nullptr && i < kMessagesATurn; ++i) {
       const int result = sd_bus_process(bus_.get(), nullptr);
       if (result == 0) break;
-      if (result < 0) Disconnect(absl::StrCat("the system bus is gone: ", ErrnoText(-result)));
+      if (result < 0) {
+        Disconnect(absl::StrCat("lost the connection to the system bus: ", ErrnoText(-result)));
+      }
     }
     Rearm();
     return State();
@@ -349,17 +351,18 @@ void HostWatch::Drain() {
   }
   if (now.problem != before.problem) {
     if (now.problem.empty()) {
-      spdlog::info("the host's shutdown is seen");
+      spdlog::info("a shutdown of the host can be detected");
     } else {
-      spdlog::info("the host's shutdown is not seen: {}", now.problem);
+      spdlog::info("cannot detect a shutdown of the host: {}", now.problem);
     }
   }
   const bool answers = now.known && now.problem.empty();  // else nothing is known
   if (now.shutting_down == before.shutting_down && (said_ || !answers)) return;
   if (now.shutting_down != before.shutting_down) {
-    spdlog::info("{}, says {}",
-                 now.shutting_down ? "the host shuts down" : "the host's shutdown was cancelled",
-                 now.by);
+    spdlog::info(
+        "{}, reported by {}",
+        now.shutting_down ? "the host is shutting down" : "the host's shutdown was cancelled",
+        now.by);
   }
   said_ = said_ || answers;
   if (on_change_ != nullptr) on_change_(now);

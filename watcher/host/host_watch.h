@@ -37,7 +37,7 @@ class HostShutdownApi {
 // end before the VMs. The error names the call that failed.
 absl::StatusOr<std::unique_ptr<HostShutdownApi>> ListenOnSystemBus();
 
-// Follows on the loop whether the host shuts down. Loop thread.
+// Follows on the loop whether the host is shutting down. Loop thread.
 class HostWatch : public FdHandler {
  public:
   // Longest wait of the start for the first answer.

@@ -41,7 +41,7 @@ void LibvirtRun::OnNotListed() {
   // descriptor next.
   if (followed() && !process().ended())
     ReportProblem(
-        {ProblemCode::kNotListed, "libvirt does not list the domain, and its QEMU still runs"});
+        {ProblemCode::kNotListed, "libvirt does not list the domain, but its QEMU still runs"});
 }
 
 void LibvirtRun::OnDetails(DomainDetails details) {

@@ -237,7 +237,7 @@ absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions 
 // Intents
 
 IntentRequests::~IntentRequests() {
-  for (const Task& task : Take()) task.done(absl::UnavailableError("the watcher has ended"));
+  for (const Task& task : Take()) task.done(absl::UnavailableError("the watcher has stopped"));
 }
 
 void IntentRequests::Declare(IntentRequest request,
@@ -255,9 +255,10 @@ void IntentRequests::Withdraw(std::string intent_id, std::function<void(absl::St
 void IntentRequests::Add(Task task) {
   if (unanswered_->fetch_add(1) >= kMaxIntentRequests) {
     --*unanswered_;
-    return task.done(WithReason("TOO_MANY_INTENTS",
-                                absl::ResourceExhaustedError(absl::StrCat(
-                                    kMaxIntentRequests, " requests about intents wait already"))));
+    return task.done(WithReason(
+        "TOO_MANY_INTENTS",
+        absl::ResourceExhaustedError(absl::StrCat(
+            kMaxIntentRequests, " requests about intents are waiting already; try again later"))));
   }
   task.done = [unanswered = unanswered_, done = std::move(task.done)](absl::StatusOr<Intent> said) {
     --*unanswered;

@@ -110,11 +110,12 @@ void DirectoryWatcher::Start() {
     if (directory.sockets == 0 && !directory.unmatched.empty()) WarnOfPattern(directory);
     if (directory.watch >= 0 || !directory.problem.empty()) continue;
     if (specs_[directory.spec].optional) {
-      spdlog::info("{} is not there: its VMs are followed when it is", directory.path);
+      spdlog::info("{} does not exist: its VMs are followed once it does", directory.path);
       continue;
     }
-    spdlog::warn("{} is not there: its VMs are followed when it is; check --watch if it should be",
-                 absl::CHexEscape(directory.path));
+    spdlog::warn(
+        "{} does not exist: its VMs are followed once it does; check --watch if it should exist",
+        absl::CHexEscape(directory.path));
   }
 }
 
@@ -130,7 +131,7 @@ void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
                           absl::CHexEscape(other.text()), "'");
     }
   }
-  spdlog::warn("no socket in {} matches {}, and {} is there{}", absl::CHexEscape(spec.directory),
+  spdlog::warn("no socket in {} matches {}, but {} exists{}", absl::CHexEscape(spec.directory),
                absl::CHexEscape(spec.pattern()), absl::CHexEscape(root.unmatched), hint);
 }
 
@@ -181,7 +182,7 @@ void DirectoryWatcher::Evaluate(int number, bool scan_always) {
   SetWatch(number, watch);
   if (watch < 0) {
     if (changed && directory.entry.empty()) {
-      spdlog::info("{} is not there", absl::CHexEscape(directory.path));
+      spdlog::info("{} does not exist", absl::CHexEscape(directory.path));
     }
     directory.left_out = directory.needs_scan = false;
     DropEntries(number, {});
@@ -201,8 +202,8 @@ int DirectoryWatcher::Watch(const std::string& path, std::string* problem) const
   struct stat status;
   if (fstatat(AT_FDCWD, path.c_str(), &status, 0) == 0 && status.st_nlink == 0) {
     *problem = absl::StrCat(absl::CHexEscape(path),
-                            " was removed where it is mounted from, and a directory that was made "
-                            "there since is not seen here: mount its parent instead");
+                            " was removed on the host side of its mount, and a directory created "
+                            "there since is not visible here: mount its parent instead");
     return -1;
   }
   const int watch = inotify_add_watch(inotify_.get(), path.c_str(), kMask);
@@ -242,8 +243,8 @@ bool DirectoryWatcher::IsWanted(Directory* directory, const std::string& name, i
   if (S_ISLNK(status.st_mode) && fstatat(at, path.c_str(), &status, 0) == 0 &&
       S_ISSOCK(status.st_mode) && !std::exchange(directory->link_logged, true)) {
     spdlog::warn(
-        "{} is a link to a socket, and such links are not followed: watch the directory "
-        "of the socket itself",
+        "{} is a symbolic link to a socket, which is not followed: watch the directory of the "
+        "socket itself",
         absl::CHexEscape(Join(directory->path, name)));
   }
   return false;

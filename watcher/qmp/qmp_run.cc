@@ -126,7 +126,7 @@ std::string QmpRun::OnSpeaker(int64_t pid) {
     spoken_ = true;
     // In a foreign PID namespace nobody knows who speaks.
     if (pid == info().pid || info().pid == 0) return "";
-    return absl::StrCat("another process, ", pid, ", speaks on it than the VM's, ", info().pid);
+    return absl::StrCat("process ", pid, " answers on it instead of the VM's process ", info().pid);
   }
   if (spoken_) return "";  // nobody knows who is QEMU
   absl::StatusOr<PeerProcess> speaker = IdentifyByPid(pid);
@@ -173,14 +173,13 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   if (protocol_error) {
     context_->meters.protocol_errors.Add();
     if (!std::exchange(protocol_error_logged_, true)) {
-      spdlog::warn("the monitor of {} is closed: {}", absl::Utf8SafeCHexEscape(info().name),
-                   reason);
+      spdlog::warn("closing the monitor of {}: {}", absl::Utf8SafeCHexEscape(info().name), reason);
     }
   }
   // The socket took the connection and its program closed it unseen, or speaks something else.
   if (!greeted && !published() && !known_) {
     return connector_->OnNoVm(
-        this, {ProblemCode::kNotQmp, absl::StrCat("no greeting of a QEMU came: ", reason)});
+        this, {ProblemCode::kNotQmp, absl::StrCat("no QMP greeting was received: ", reason)});
   }
   Hand(input::MonitorClosed{reason});
   if (protocol_error) {
@@ -198,8 +197,8 @@ void QmpRun::OnGreetingLate() {
   if (process().gone()) return EndWithProcess();
   // The connection may have the manager's place in QEMU's queue: it is closed for a while.
   if (!std::exchange(silence_logged_, true)) {
-    spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()),
-                 session().NoGreeting(Now()).text);
+    spdlog::warn("{}: {}; `vmevents doctor` shows who holds it",
+                 absl::CHexEscape(info().raw_path()), session().NoGreeting(Now()).text);
   }
   ReportHeld();
   connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());

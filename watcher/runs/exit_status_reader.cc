@@ -242,10 +242,10 @@ std::unique_ptr<ExitStatusReader> ExitStatusReader::Create(EventLoop* loop,
     if (const absl::Status status = reader->Connect(std::move(handed)); status.ok()) {
       reader->source_ = ExitStatusSource::kProcConnector;
     } else {
-      spdlog::debug("no process connector: {}", std::string(status.message()));
+      spdlog::debug("cannot use the kernel's process connector: {}", std::string(status.message()));
     }
   }
-  spdlog::info("exit statuses of processes come from: {}", ExitStatusSourceName(reader->source_));
+  spdlog::info("source of exit statuses: {}", ExitStatusSourceName(reader->source_));
   return reader;
 }
 

@@ -76,7 +76,7 @@ void RunRestorer::ReadSavedRuns() {
   for (VmSession* session : by_age) {
     const std::string run_id(session->run().run_id);
     if (table_->Find(run_id) != nullptr) {
-      Refuse("a run that was saved twice", run_id);
+      Refuse("the run was saved twice", run_id);
       continue;
     }
     unresolved_.push_back(run_id);

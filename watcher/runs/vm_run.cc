@@ -62,7 +62,7 @@ absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
   if (!IsPidfdOf(pidfd.get(), {.pidfd_inode = info().pidfd_inode,
                                .pid = info().pid,
                                .start_ticks = info().start_ticks})) {
-    return absl::InvalidArgumentError("the descriptor is of another process");
+    return absl::InvalidArgumentError("the descriptor belongs to another process");
   }
   return TrackAgain(
       {PeerProcess::Kind::kTracked, info().pid, info().start_ticks, std::move(pidfd)});

@@ -389,8 +389,8 @@ std::string SignalWatch::WhyUnknown() const {
   if (trace_ == nullptr) return problem_.empty() ? "" : "not recorded";
   // The end was seen, and what was recorded of it read.
   if (lost() == 0) return "not recorded: the kernel has no record of it";
-  return absl::StrCat("not recorded: the kernel has no record of it, and has thrown ", lost(),
-                      " away");
+  return absl::StrCat("not recorded: the kernel has no record of it, and dropped ", lost(),
+                      " records");
 }
 
 }  // namespace vmeventd

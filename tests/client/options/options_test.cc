@@ -170,7 +170,7 @@ TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
        {"watch --vm \xff", "is not UTF-8; write the name as `vmevents vms -o json` shows it"},
        {"watch --source ", "--source: the text is empty; give one"},
        {"watch --uuid web1",
-        "--uuid: \"web1\" is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000"},
+        "--uuid: \"web1\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000"},
        {"watch --label app=web,",
         "--label: \"app=web,\" has an empty condition; write conditions as app=web, app!=web, app "
         "or !app, separated by commas"}});
@@ -503,7 +503,7 @@ TEST(ParseCommandLine, APushIntoAFleetSaysWhatIsWrong) {
                     {"push tls://n --cluster c --type stopped", "--type: a fleet's stream gets"},
                     {"push tls://n --cluster c --batch 7", "--batch: a fleet's stream gets"},
                     {"push tls://n --cluster c --format slack", "cloudevents or json"},
-                    {"push tls://n --cluster c --push-domain a.b", "is no domain of JetStream"},
+                    {"push tls://n --cluster c --push-domain a.b", "is not a domain of JetStream"},
                     {"--server a,b push tls://n --cluster c", "the events of one node"},
                     {"--server nats://a push tls://n --cluster c", "the events of one node"}});
 }
@@ -826,12 +826,12 @@ TEST(ParseCommandLine, TheConfigurationFileIsToml) {
   const std::pair<const char*, const char*> faults[] = {
       {"[contexts.a]\nserver-list = \"x\"\n",
        "\"server-list\" of the context \"a\" is not known; the keys are servers, tls-ca"},
-      {"[servers.a]\nservers = \"x\"\n", "\"servers\" is not known here; use current"},
+      {"[servers.a]\nservers = \"x\"\n", "\"servers\" is not a known setting; use current"},
       {"default = \"x\"\n", "use current = \"NAME\""},
       {"[contexts.a]\ntls-ca = \"x\"\n", "\"a\" has no servers"},
       {"[contexts.a]\nservers = \"x\"\ntls-ca = [\"a\", \"b\"]\n", "\"tls-ca\" needs one text"},
       {"[contexts.a]\nservers = 1\n", "\"servers\" needs one text"},
-      {"this is no toml\n", "line 1: no TOML: "}};
+      {"this is no toml\n", "line 1: not TOML: "}};
   for (const auto& [content, fault] : faults) {
     EXPECT_THAT(Answer({"vms"}, Configured(content)).err,
                 AllOf(StartsWith("/c/config.toml: "), HasSubstr(fault)));

@@ -208,9 +208,9 @@ TEST_F(DirectoryWatcherTest, LogsOnceThatALinkToASocketIsNotFollowed) {
   ASSERT_EQ(symlink(directory_.Path("real").c_str(), (Watched() + "/c.kvmd").c_str()), 0);
   Settle();
   const std::string text = log.text();
-  const size_t first = text.find(".kvmd is a link to a socket");
+  const size_t first = text.find(".kvmd is a symbolic link to a socket");
   EXPECT_NE(first, std::string::npos) << text;
-  EXPECT_EQ(text.find("is a link to a socket", first + 30), std::string::npos) << text;
+  EXPECT_EQ(text.find("is a symbolic link to a socket", first + 30), std::string::npos) << text;
 }
 
 TEST_F(DirectoryWatcherTest, PicksUpADirectoryThatAppearsWithItsParents) {

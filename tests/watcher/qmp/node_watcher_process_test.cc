@@ -278,7 +278,7 @@ TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverM
 TEST_F(NodeWatcherProcessTest, AnotherProcessThatSpeaksIsNotRead) {
   const int monitor = Follow(&qemu_);
   const pid_t child = qemu_.ForkSpeaker(monitor, EventLine("RESET"));
-  ASSERT_TRUE(UntilProblem("vm1", absl::StrCat("another process, ", child)));
+  ASSERT_TRUE(UntilProblem("vm1", absl::StrCat("process ", child)));
   EXPECT_EQ(sink_.Count(EventType::kReset), 0);
   EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
   KillUntilStopped(&qemu_);
@@ -290,7 +290,7 @@ TEST_F(NodeWatcherProcessTest, AForkThatAnswersInItsPlaceIsNotReadAndItsEndIsNoE
   Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   const pid_t child = qemu_.ForkServer(0);
-  ASSERT_TRUE(UntilProblem("vm1", absl::StrCat("another process, ", child)));
+  ASSERT_TRUE(UntilProblem("vm1", absl::StrCat("process ", child)));
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   kill(child, SIGKILL);
   ASSERT_TRUE(StepUntil([] {}, [&] { return kill(child, 0) != 0; }));

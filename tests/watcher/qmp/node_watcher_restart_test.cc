@@ -47,7 +47,7 @@ TEST_F(RestartTest, APowerdownBeforeItCountsAfterIt) {
   ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
   PowerOff(&qemu_, monitor);
   ExpectStopped(ShutdownClass::kAdmin, "powerdown-obeyed");
-  EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was started again"));
+  EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd restarted"));
 }
 
 TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {

@@ -67,7 +67,7 @@ TEST_F(ShutdownFileTest, AFifoInItsPlaceIsRefusedAtOnce) {
   EXPECT_FALSE(Create("vm").ok());
   // With a reader the open succeeds: its kind is looked at as well.
   const int reader = open(directory_.Path("vm.shutdown").c_str(), O_RDONLY | O_NONBLOCK);
-  EXPECT_THAT(std::string(Create("vm").message()), HasSubstr("no regular file"));
+  EXPECT_THAT(std::string(Create("vm").message()), HasSubstr("not a regular file"));
   close(reader);
 }
 
