@@ -1,14 +1,9 @@
 #include <algorithm>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/commands/commands.h"
-#include "client/connect/connection.h"
 #include "client/output/event_text.h"
-#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -219,7 +214,7 @@ std::string HealthOf(const CommandContext& context) {
     grpc::health::v1::HealthCheckResponse response;
     if (CheckHealth(service, kRequestTimeout, context, &response)) continue;  // shown as a failure
     if (response.status() == grpc::health::v1::HealthCheckResponse::SERVING) continue;
-    if (service.empty()) return "NOT SERVING: it starts or stops";
+    if (service.empty()) return "NOT SERVING: starting or stopping";
     absl::StrAppend(&faults, faults.empty() ? "" : ", ", service);
   }
   return faults.empty() ? kServing : absl::StrCat("NOT SERVING: ", faults, "; see vmevents health");

@@ -211,6 +211,8 @@ TEST_F(WhyTest, AnUnknownNameNamesWhatIsKnown) {
   EXPECT_EQ(Why("vm_names: 'mail'")->sentence, "no VM \"mail\" is known here; known are db1, web1");
   EXPECT_EQ(Why("vm_names: 'web2'")->sentence, "no VM \"web2\" is known here; did you mean web1?");
   EXPECT_THAT(Why("vm_names: 'WEB1'")->sentence, HasSubstr("did you mean web1?"));
+  EXPECT_THAT(Why("vm_names: 'web1' run_ids: 'other'")->sentence,
+              HasSubstr("no such run is known here"));
   failure = Why("vm_names: ['web1', 'mail*']");
   EXPECT_EQ(output_.text, "web1\n") << "what is known is shown";
   EXPECT_THAT(failure->sentence, HasSubstr("no VM \"mail*\" is known here"));

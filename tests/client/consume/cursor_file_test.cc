@@ -45,7 +45,7 @@ TEST_F(CursorFileTest, IsEmptyBeforeItExists) {
 TEST_F(CursorFileTest, ServesOneAtATimeAndNamesTheFile) {
   auto first = Open();
   EXPECT_THAT(Complaint(), AllOf(HasSubstr("another vmevents uses the cursor file " + path()),
-                                 HasSubstr("a file of its own")));
+                                 HasSubstr("name another file")));
   EXPECT_TRUE(first->Save("node1:9555", {7, "journal-a"}).ok());
   EXPECT_THAT(Complaint(), HasSubstr(path())) << "the file was replaced";
   first.reset();
