@@ -577,7 +577,7 @@ TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
   ExpectComplaints({{"--server nats://a top", "top asks one vmeventd"},
                     {"--server nats://a watch --from 7", "--cursor-file"},
                     {"--server nats://a watch --from 7 --journal j", "--journal"},
-                    {"--server nats://a --server b vms", "b is no NATS server"}});
+                    {"--server nats://a --server b vms", "b is not a NATS server"}});
   EXPECT_THAT(Complaint({"--server", "nats://me:secret@a", "vms"}),
               AllOf(HasSubstr("credentials"), testing::Not(HasSubstr("secret"))));
   ExpectComplaints({{"--server nats://a vms --node ", "--node"},
