@@ -207,7 +207,8 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
     bool recent = page->empty();
     for (NodeEvent& end : *page) {
       recent = TimeOf(end) > now - kCounted;
-      wanted.erase(end.event.vm().name());
+      // A GAP passes every filter.
+      if (end.event.type() == v1::EVENT_TYPE_STOPPED) wanted.erase(end.event.vm().name());
       collector.AddEnd(std::move(end));
     }
     return recent || !wanted.empty();

@@ -45,8 +45,7 @@ absl::StatusOr<Positions> Parse(const std::string& content) {
     }
     return positions;
   } catch (const nlohmann::json::exception& error) {
-    return wrong(
-        absl::StrCat("is not a cursor of vmevents (", EscapeForTerminal(error.what()), ")"));
+    return wrong(absl::StrCat("has no cursor's content (", EscapeForTerminal(error.what()), ")"));
   }
 }
 
@@ -72,6 +71,11 @@ absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_
   UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (lock.valid() && flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
   if (lock.valid() && errno == EWOULDBLOCK) return absl::FailedPreconditionError(in_use);
+  if (errno == ENOENT) {
+    return absl::UnavailableError(absl::StrCat("there is no directory ",
+                                               EscapeForTerminal(path.substr(0, path.rfind('/'))),
+                                               ": create it first"));
+  }
   return absl::UnavailableError(
       absl::StrCat("cannot lock ", EscapeForTerminal(path), ": ", strerror(errno)));
 }
