@@ -62,13 +62,13 @@ TEST(Contexts, NameTheFileAndTheFault) {
               HasSubstr("/home/a/config.toml: \"server-list\" of the context \"a\" is not known; "
                         "the keys are servers, tls-ca"));
   EXPECT_THAT(FileComplaint("[servers.a]\nservers = \"x\"\n"),
-              HasSubstr("\"servers\" is not known here; use current"));
+              HasSubstr("\"servers\" is not a known setting; use current"));
   EXPECT_THAT(FileComplaint("default = \"x\"\n"), HasSubstr("use current = \"NAME\""));
   EXPECT_THAT(FileComplaint("[contexts.a]\ntls-ca = \"x\"\n"), HasSubstr("\"a\" has no servers"));
   EXPECT_THAT(FileComplaint("[contexts.a]\nservers = \"x\"\ntls-ca = [\"a\", \"b\"]\n"),
               HasSubstr("\"tls-ca\" needs one text"));
   EXPECT_THAT(FileComplaint("this is no toml\n"),
-              HasSubstr("/home/a/config.toml: line 1: no TOML: "));
+              HasSubstr("/home/a/config.toml: line 1: not TOML: "));
   EXPECT_THAT(FileComplaint("[contexts.a]\nservers = 1\n"),
               HasSubstr("\"servers\" needs one text"));
 }
