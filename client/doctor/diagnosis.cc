@@ -460,6 +460,13 @@ class Doctor {
       ++diagnosis_.usable;
       return;
     }
+    // By the vmeventd that may not be asked, as a rule. LookAtRights() has the finding.
+    if (facts_.daemon.forbidden && !facts_.is_root &&
+        std::any_of(monitors.begin(), monitors.end(),
+                    [this](const Monitor& one) { return IsHeldByUnseen(one); })) {
+      ++diagnosis_.unseen;
+      return;
+    }
     std::optional<Obstacle> obstacle;
     for (const Monitor& monitor : monitors) {
       if (!monitor.watched) continue;
@@ -485,6 +492,13 @@ class Doctor {
                        [this](const UnixSocket* connection) {
                          const NodeProcess* const holder = sockets_.Owner(connection->peer);
                          return holder != nullptr && holder->program == kDaemonProgram;
+                       });
+  }
+
+  bool IsHeldByUnseen(const Monitor& monitor) const {
+    return std::any_of(monitor.accepted.begin(), monitor.accepted.end(),
+                       [this](const UnixSocket* connection) {
+                         return sockets_.Owner(connection->peer) == nullptr;
                        });
   }
 

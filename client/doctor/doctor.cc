@@ -299,7 +299,8 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
     absl::StrAppend(&summary, Count(diagnosis.qemus, "QEMU"), " here: ", diagnosis.followed,
                     " followed");
     add(diagnosis.usable - diagnosis.followed, " that can be followed");
-    add(diagnosis.qemus - diagnosis.usable, " not followed");
+    add(diagnosis.qemus - diagnosis.usable - diagnosis.unseen, " not followed");
+    add(diagnosis.unseen, " of which only root sees who holds the monitor");
     summary += ". ";
   }
   absl::StrAppend(&summary,

@@ -5,28 +5,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <memory>
-#include <optional>
-#include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
-#include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
 #include "base/text.h"
-#include "client/commands/commands.h"
-#include "client/connect/connection.h"
-#include "client/connect/failure.h"
 #include "client/doctor/doctor.h"
-#include "client/fleet/fleet.h"
-#include "client/output/formatter.h"
-#include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/run/terminal.h"
 
 namespace vmeventd::client {
 namespace {

@@ -23,7 +23,6 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
-#include "base/system.h"
 #include "grpcpp/grpcpp.h"
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"
@@ -145,10 +144,8 @@ uint64_t CountDescriptors() {
 
 // Start time of this process, by the node's clock as it is set now.
 absl::Time ReadProcessStartTime() {
-  const absl::StatusOr<std::string> stat = ReadSmallFile("/proc/self/stat");
-  if (!stat.ok()) return absl::UnixEpoch();
-  const std::optional<uint64_t> ticks = ParseStatStartTicks(*stat);
-  return ticks.has_value() ? ProcessStartTime(*ticks) : absl::UnixEpoch();
+  const absl::StatusOr<PeerProcess> self = IdentifyByPid(getpid());
+  return self.ok() ? ProcessStartTime(self->start_ticks) : absl::UnixEpoch();
 }
 
 void CollectInfo(const Metrics::Inputs& inputs, MetricFamilies* out) {
@@ -178,8 +175,9 @@ void CollectVms(const Metrics::Inputs& inputs, MetricFamilies* out) {
   for (const WatchedDirectory& directory : inputs.log->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
-    out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch exists",
-               directory.present ? 1 : 0, labels);
+    out->Gauge("vmeventd_watched_directory_present",
+               "1 if the directory of a --watch exists and can be read", directory.present ? 1 : 0,
+               labels);
     out->Gauge("vmeventd_watched_directory_sockets", "Sockets in the directory of a --watch",
                directory.sockets, labels);
   }
