@@ -227,8 +227,8 @@ TEST_F(DiagnosisTest, AUserWhoMayNotAskIsNotAdvisedAboutMonitorsThatVmeventdMayH
   EXPECT_EQ(diagnosis.findings[0].kind, "rights");
   EXPECT_EQ(diagnosis.findings[1].kind, "daemon");
   EXPECT_THAT(DiagnosisText(diagnosis, 200, false),
-              testing::HasSubstr("1 QEMU here: 0 followed, 1 whose monitor is in use, by what only "
-                                 "root sees. 2 findings."));
+              testing::HasSubstr("1 QEMU here: 0 followed, 1 of which only root sees who holds "
+                                 "the monitor. 2 findings."));
 }
 
 TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
