@@ -134,7 +134,7 @@ MUTATIONS = [
     Mutation("a-pid-used-again-is-the-same", "watcher/runs/process.cc",
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
-             "if (⟦info.boot_id != context_->boot_id⟧) return run->EndWithHost();", "false"),
+             "if (⟦info.boot_id != context_->boot_id⟧) return run->Hand(input::HostRebooted{});", "false"),
     # How a VM is named.
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session.cc",
              "session.published_problems_ = session.Problems();", "session.saved_.uuid.clear();"),
@@ -228,7 +228,7 @@ MUTATIONS = [
              "process.pid == info.pid && process.start_ticks == info.start_ticks", "true",
              "LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId"),
     Mutation("a-restored-run-waits-for-its-descriptor", "watcher/runs/run_table.cc",
-             "emplace(added->info().name, added);\n  ⟦OnProcessChanged(added);⟧", ";",
+             "std::move(run));\n  ⟦OnProcessChanged(added);⟧", ";",
              "RunTableTest.ARestoredRunIsFoundByItsProcessWithoutADescriptor"),
     Mutation("labels-are-not-kept", "watcher/session/run_state.cc",
              "⟦R(labels)⟧ S(evidence)", "",

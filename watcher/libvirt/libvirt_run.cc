@@ -82,7 +82,7 @@ void LibvirtRun::OnRebooted(int64_t domain_id, PeerProcess next) {
     return TrackInstead(std::move(next)).IgnoreError();
   }
   if (!tracked()) return;
-  process().Reset({});
+  process().Reset();
   LoseTracking();
 }
 

@@ -11,9 +11,8 @@
 
 namespace vmeventd {
 
-QmpRun::QmpRun(QmpContext* context, RunTable* table, SocketConnector* connector, VmSession session)
+QmpRun::QmpRun(RunContext* context, RunTable* table, SocketConnector* connector, VmSession session)
     : VmRun(context, table, std::move(session)),
-      context_(context),
       connector_(connector),
       known_(tracked()),
       spoken_(answered()) {}
@@ -22,7 +21,7 @@ QmpRun::~QmpRun() { RetireConnection(); }
 
 std::unique_ptr<MonitorConnection> QmpRun::NewConnection(ReceivingSocket socket) {
   return std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
-                                             context_->budget.get(),
+                                             connector_->budget(),
                                              context_->options->command_lines.get(), this);
 }
 
@@ -64,7 +63,7 @@ bool QmpRun::GoOn(HandedRun* handed) {
   std::unique_ptr<MonitorConnection> connection =
       NewConnection(ReceivingSocket(std::move(handed->connection), &context_->closer));
   if (!connection->GoOn(handed->state).ok()) {
-    if (tracked()) TakeProcess();
+    if (tracked()) process().Release();
     return false;
   }
   connection_ = std::move(connection);
@@ -80,7 +79,7 @@ void QmpRun::RetireConnection() {
   if (connection_ == nullptr) return;
   connection_->Close();
   --context_->vm_descriptors;
-  context_->closed_connections.push_back(std::move(connection_));
+  connector_->Retire(std::move(connection_));
 }
 
 void QmpRun::Ask(Question question) {
@@ -200,7 +199,7 @@ void QmpRun::OnGreetingLate() {
     spdlog::warn("{}: {}; `vmevents doctor` shows who holds it",
                  absl::CHexEscape(info().raw_path()), session().NoGreeting(Now()).text);
   }
-  ReportHeld();
+  Hand(input::MonitorHeld{});
   connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 

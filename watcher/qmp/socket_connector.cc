@@ -58,7 +58,7 @@ bool SaysQemu(const SocketSlot& slot) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(QmpContext* context,
+absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(RunContext* context,
                                                                          RunTable* table,
                                                                          EventSink* sink) {
   std::unique_ptr<SocketConnector> connector(new SocketConnector(context, table, sink));
@@ -86,14 +86,27 @@ VmRun* SocketConnector::Restore(VmSession* session) {
 
 void SocketConnector::Start() {
   directories_->Start();
-  started_ = true;
-  EndUnreachableRuns();
+  // Timers fire in their order: this one after those that try the sockets that are there.
+  context_->loop->AddTimer(context_->loop->Now().monotonic, [this] { first_scan_done_ = true; });
+  // An untracked run to which no socket leads has ended.
+  for (VmRun* run : table_->RunsOf(this)) {
+    const RunSockets& sockets = Own(run)->sockets();
+    if (run->tracked() || run->connected() ||
+        std::any_of(sockets.ways.begin(), sockets.ways.end(),
+                    [](const SocketSlot* way) { return way->present; })) {
+      continue;
+    }
+    if (sockets.home->run == run && sockets.home->spec >= 0) {
+      TryConnect(sockets.home);  // its directory may not have been read: no descriptor was left
+    } else {
+      run->End();
+    }
+  }
 }
 
 void SocketConnector::EndTurn() {
-  context_->closed_connections.clear();
+  closed_connections_.clear();
   dropped_slots_.clear();
-  if (started_ && untried_slots_ == 0) first_scan_done_ = true;
 }
 
 // Slots
@@ -118,21 +131,16 @@ SocketSlot* SocketConnector::SlotAt(const std::string& path) {
   return slots_.try_emplace(key, std::move(made)).first->second.get();
 }
 
-void SocketConnector::ForgetUntried(SocketSlot* slot) {
-  if (std::exchange(slot->untried, false)) --untried_slots_;
-}
-
 void SocketConnector::OnSocket(int spec, const std::string& below) {
   SocketSlot* const slot = SlotAt(std::string(watches_[spec].PathOf(below)));
   if (slot->spec < 0) slot->spec = spec;
-  const bool is_new = !std::exchange(slot->present, true);
+  slot->present = true;
   if (slot->run != nullptr && slot->run->connected()) {
     SocketIdentity socket;
     if (IdentifySocket(slot->path, &socket) != 0) return;  // its removal will be reported
     LeaveReplacedRun(slot, socket);
     if (slot->run != nullptr) return;
   }
-  if (!first_scan_done_ && is_new && !std::exchange(slot->untried, true)) ++untried_slots_;
   slot->backoff = absl::ZeroDuration();
   Schedule(slot, absl::ZeroDuration());
 }
@@ -142,7 +150,6 @@ void SocketConnector::OnSocketGone(int spec, const std::string& below) {
   if (it == slots_.end()) return;
   SocketSlot* const slot = it->second.get();
   slot->present = false;
-  ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
   ForgetProblem(slot);
   EndUntrackedRun(slot);
@@ -152,7 +159,6 @@ void SocketConnector::OnSocketGone(int spec, const std::string& below) {
 void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
   if (slot->present || slot->runs > 0) return;
   SetRun(slot, nullptr);
-  ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
   const auto it = slots_.find(slot->path);
   if (it == slots_.end() || it->second.get() != slot) return;  // dropped already
@@ -242,7 +248,6 @@ void SocketConnector::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& s
 }
 
 void SocketConnector::TryConnect(SocketSlot* slot) {
-  ForgetUntried(slot);
   if (slot->run != nullptr && slot->run->connected()) return;
   SocketFile file;
   const int not_opened = OpenSocketFile(slot->path, &file);
@@ -519,28 +524,6 @@ QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_pt
 void SocketConnector::EndUntrackedRun(SocketSlot* slot) {
   QmpRun* const run = slot->run;
   if (run != nullptr && !run->tracked() && !run->connected()) run->End();
-}
-
-void SocketConnector::EndUnreachableRuns() {
-  std::vector<VmRun*> unreachable;
-  runs_to_reach_ = false;
-  for (VmRun* run : table_->RunsOf(this)) {
-    const RunSockets& sockets = Own(run)->sockets();
-    if (run->tracked() || run->connected() ||
-        std::any_of(sockets.ways.begin(), sockets.ways.end(),
-                    [](const SocketSlot* way) { return way->present; })) {
-      continue;
-    }
-    // The socket may be there, and its directory not be read yet: no descriptor was left.
-    SocketIdentity there;
-    if (sockets.home->spec >= 0 && IdentifySocket(sockets.home->path, &there) == 0 &&
-        Own(run)->IsSocketOf(*sockets.home, there)) {
-      runs_to_reach_ = true;
-    } else {
-      unreachable.push_back(run);
-    }
-  }
-  for (VmRun* run : unreachable) run->End();
 }
 
 // Reports of runs
