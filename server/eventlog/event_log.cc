@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/system.h"
@@ -203,8 +204,8 @@ void EventLog::Trim() {
     if (!blocks.empty()) waiting_from = blocks.front()->first_sequence();
   }
   while (blocks_.size() > 1 && blocks_.front()->last_sequence() < waiting_from &&
-         (memory_ > live_options_.ring.max_bytes ||
-          newest_ - OldestInMemory() + 1 > live_options_.ring.max_events)) {
+         (memory_ > live_options_.ring_bytes ||
+          newest_ - OldestInMemory() + 1 > live_options_.ring_events)) {
     memory_ -= blocks_.front()->memory();
     blocks_.pop_front();
   }
@@ -253,12 +254,12 @@ absl::StatusOr<uint64_t> EventLog::CursorAfter(const AfterSequence& start) const
 StreamBegin EventLog::BeginSnapshot() const {
   std::erase_if(snapshots_, [](const auto& snapshot) { return snapshot.expired(); });
   VmSnapshotPtr latest = snapshots_.empty() ? nullptr : snapshots_.back().lock();
-  if (latest != nullptr && latest->version == vms_version_) return {newest_, {}, {}, latest};
+  if (latest != nullptr && latest->version == vms_version_) return {newest_, {}, latest};
   if (latest == nullptr || snapshots_.size() < kMaxSnapshots) {
     latest = std::make_shared<const VmSnapshot>(VmSnapshot{vms_.Running(), newest_, vms_version_});
     snapshots_.push_back(latest);
   }
-  return {latest->sequence, {}, {}, latest};
+  return {latest->sequence, {}, latest};
 }
 
 absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
@@ -274,12 +275,12 @@ absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
     if (!open_) return NotOpen();
     begin.locate = absl::InfinitePast();
     begin.cursor = std::min(bounds_.deleted, newest_);
-    if (const auto* since = std::get_if<Since>(&start)) begin.locate = begin.since = since->time;
+    if (const auto* since = std::get_if<Since>(&start)) begin.locate = since->time;
   }
   return begin;
 }
 
-ReadResult EventLog::Read(uint64_t sequence, const ReadOptions& options) const {
+ReadResult EventLog::Read(uint64_t sequence, size_t max_bytes) const {
   const MutexLock lock(&mutex_);
   ReadResult result;
   result.range = RangeLocked();
@@ -295,8 +296,8 @@ ReadResult EventLog::Read(uint64_t sequence, const ReadOptions& options) const {
   auto block = std::lower_bound(
       blocks_.begin(), blocks_.end(), sequence,
       [](const EventBlockPtr& each, uint64_t value) { return each->last_sequence() < value; });
-  for (size_t bytes = 0;
-       block != blocks_.end() && (result.blocks.empty() || bytes < options.max_bytes); ++block) {
+  for (size_t bytes = 0; block != blocks_.end() && (result.blocks.empty() || bytes < max_bytes);
+       ++block) {
     bytes += (*block)->memory();
     result.blocks.push_back(*block);
   }
@@ -365,43 +366,16 @@ class Lister {
         clock_(clock),
         until_(clock->Now().monotonic + kTurn) {}
 
-  // The next two are false if the turn is over, and `next` is set.
-  bool TakeStored(const EventBlock::Entry& entry, absl::string_view stored) {
-    if (!Passes(entry)) return !IsLate(entry.sequence);
+  // Takes an event that passes, whose encoding `append` appends to a string. False: the turn is
+  // over, and `next` is set.
+  bool Take(const EventBlock::Entry& entry, absl::FunctionRef<void(std::string*)> append) {
     scratch_.clear();
-    AppendStoredEvent(stored, entry.vm_ref, &scratch_);
-    return Take(entry);
-  }
-  bool TakeFromMemory(const EventBlock::Entry& entry, absl::string_view encoded) {
-    if (!Passes(entry)) return !IsLate(entry.sequence);
-    scratch_ = std::string(encoded);
-    scratch_.back() = 0;  // not durable
-    return Take(entry);
-  }
-  // Returns whether the turn has time left; otherwise the next one continues at `next`.
-  bool HasTime(uint64_t next) {
-    if (clock_->Now().monotonic < until_) return true;
-    return EndTurn(next);
-  }
-
-  EventListing turn() && { return std::move(turn_); }
-
- private:
-  static constexpr absl::Duration kTurn = absl::Milliseconds(8);
-  static constexpr int kRowsALook = 64;
-
-  bool Passes(const EventBlock::Entry& entry) const {
-    return entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end &&
-           matcher_.MatchesKey(entry);
-  }
-  // Ends the turn behind an event, if it has taken long.
-  bool IsLate(uint64_t sequence) {
-    if (++rows_ % kRowsALook != 0) return false;
-    return !HasTime(bounds_.newest_first ? sequence - 1 : sequence + 1);
-  }
-  // Takes the event in scratch_.
-  bool Take(const EventBlock::Entry& entry) {
-    if (!matcher_.MatchesEncoding(entry, scratch_)) return !IsLate(entry.sequence);
+    const bool in_time = entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end;
+    if (in_time && matcher_.MatchesKey(entry)) append(&scratch_);
+    if (scratch_.empty() || !matcher_.MatchesEncoding(entry, scratch_)) {
+      if (++rows_ % kRowsALook != 0) return true;
+      return HasTime(bounds_.newest_first ? entry.sequence - 1 : entry.sequence + 1);
+    }
     const bool room = turn_.count == 0 || turn_.events.size() + scratch_.size() <= max_bytes_;
     if (turn_.count == bounds_.page_size || !room) {
       turn_.next = entry.sequence;
@@ -411,11 +385,19 @@ class Lister {
     ++turn_.count;
     return true;
   }
-  bool EndTurn(uint64_t next) {
+  // Returns whether the turn has time left; otherwise the next one continues at `next`.
+  bool HasTime(uint64_t next) {
+    if (clock_->Now().monotonic < until_) return true;
     turn_.next = next;
     turn_.in_turn = next == 0;
     return false;
   }
+
+  EventListing turn() && { return std::move(turn_); }
+
+ private:
+  static constexpr absl::Duration kTurn = absl::Milliseconds(8);
+  static constexpr int kRowsALook = 64;
 
   const EventMatcher& matcher_;
   const ListBounds& bounds_;
@@ -426,23 +408,6 @@ class Lister {
   std::string scratch_;
   int rows_ = 0;
 };
-
-// Finds the sequences that can lie within the bounds' times.
-absl::StatusOr<std::pair<uint64_t, uint64_t>> FindWithin(JournalReader* journal,
-                                                         const ListBounds& bounds) {
-  std::pair<uint64_t, uint64_t> within = {1, UINT64_MAX};
-  if (bounds.start > absl::InfinitePast()) {
-    const absl::StatusOr<uint64_t> since = journal->FirstSince(bounds.start);
-    if (!since.ok()) return since.status();
-    within.first = *since == 0 ? UINT64_MAX : *since;
-  }
-  if (bounds.end < absl::InfiniteFuture()) {
-    const absl::StatusOr<uint64_t> before = journal->LastBefore(bounds.end);
-    if (!before.ok()) return before.status();
-    within.second = *before;
-  }
-  return within;
-}
 
 }  // namespace
 
@@ -460,7 +425,7 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
             range().oldest)));
   }
   if (!position->within.has_value()) {
-    absl::StatusOr<std::pair<uint64_t, uint64_t>> within = FindWithin(journal, bounds);
+    const auto within = journal->Within(bounds.start, bounds.end);
     if (!within.ok()) return within.status();
     position->within = *within;
   }
@@ -469,9 +434,6 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
   const uint64_t from = position->sequence == 0 && bounds.newest_first
                             ? range.newest
                             : std::max<uint64_t>(position->sequence, 1);
-  const auto take_stored = [&](const EventBlock::Entry& entry, absl::string_view stored) {
-    return lister.TakeStored(entry, stored);
-  };
   bool more = true;
   const auto list_journal = [&] {
     uint64_t first = std::max(position->within->first, *deleted + 1);
@@ -484,13 +446,15 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
     return journal->Select(
         matcher, first, last, bounds.newest_first,
         [&](const EventBlock::Entry& entry, absl::string_view stored) {
-          return more = take_stored(entry, stored);
+          return more = lister.Take(entry, [&](std::string* out) {
+            AppendStoredEvent(stored, entry.vm_ref, out);
+          });
         },
         [&](uint64_t next) { return more = lister.HasTime(next); });
   };
   // Events that are public and not in the journal yet.
   const auto list_memory = [&] {
-    std::vector<EventBlockPtr> blocks = Read(range.committed + 1, {.max_bytes = SIZE_MAX}).blocks;
+    std::vector<EventBlockPtr> blocks = Read(range.committed + 1, SIZE_MAX).blocks;
     if (bounds.newest_first) std::reverse(blocks.begin(), blocks.end());
     for (const EventBlockPtr& block : blocks) {
       for (size_t i = 0; more && i < block->size(); ++i) {
@@ -498,7 +462,11 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
         const EventBlock::Entry entry = block->at(at);
         const bool wanted = entry.sequence > range.committed && entry.sequence <= range.newest &&
                             (bounds.newest_first ? entry.sequence <= from : entry.sequence >= from);
-        if (wanted) more = lister.TakeFromMemory(entry, block->EncodedView(at));
+        if (!wanted) continue;
+        more = lister.Take(entry, [&](std::string* out) {
+          *out = std::string(block->EncodedView(at));
+          out->back() = 0;  // not durable
+        });
       }
     }
   };

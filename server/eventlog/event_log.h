@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -19,6 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/counter.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
 #include "server/eventlog/event_queue.h"
@@ -26,7 +28,6 @@
 #include "server/eventlog/journal_reader.h"
 #include "server/events/event_block.h"
 #include "server/events/event_matcher.h"
-#include "server/events/event_meters.h"
 #include "server/events/vm_registry.h"
 #include "server/logging/logging.h"
 #include "watcher/core/run_info.h"
@@ -36,14 +37,10 @@
 
 namespace vmeventd {
 
-// The newest events in memory, and beyond that those that wait for the disk.
-struct EventRingOptions {
-  size_t max_bytes = 16 << 20;
-  size_t max_events = 1'000'000;
-};
-
+// Limits of what is in memory. Events that wait for the disk are beyond them.
 struct LiveStateOptions {
-  EventRingOptions ring;
+  size_t ring_bytes = 16 << 20;
+  size_t ring_events = 1'000'000;
   size_t max_stopped = 10'000;
 };
 
@@ -76,11 +73,10 @@ using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, AfterSequence
 // Start of a stream: everything up to `cursor` is behind it.
 struct StreamBegin {
   uint64_t cursor = 0;
-  // Time at which the stream begins, which is behind `cursor`; the journal finds the sequence.
-  // Unset: `cursor` counts. InfinitePast: at the oldest event.
+  // Time at which the stream begins, which is behind `cursor`; the journal finds the sequence, and
+  // earlier events are skipped. Unset: `cursor` counts. InfinitePast: at the oldest event.
   std::optional<absl::Time> locate;
-  absl::Time since = absl::InfinitePast();  // earlier ones are skipped
-  VmSnapshotPtr snapshot;                   // state as of `cursor`, if requested
+  VmSnapshotPtr snapshot;  // state as of `cursor`, if requested
 };
 
 // Identity of the journal that gives the sequences, and of its node.
@@ -102,9 +98,6 @@ struct EventRange {
   uint64_t durable = 0;
 };
 
-struct ReadOptions {
-  size_t max_bytes = 0;  // approximate, but at least one block
-};
 // Both empty: there is no event at or after the sequence yet.
 struct ReadResult {
   std::vector<EventBlockPtr> blocks;  // blocks from the sequence's own on
@@ -143,6 +136,58 @@ struct EventListing {
   int count = 0;        // number of events
   uint64_t next = 0;    // sequence to continue at; 0: there are no more
   bool in_turn = true;  // false: the turn ended before `page_size` or `max_bytes` was reached
+};
+
+// Counters of published events. The pump counts, any thread reads.
+class EventMeters {
+ public:
+  static constexpr size_t kTypes = static_cast<size_t>(kLastEventType) + 1;
+  static constexpr size_t kClasses = static_cast<size_t>(kLastShutdownClass) + 1;
+  static constexpr size_t kCauses = static_cast<size_t>(kLastShutdownCause) + 1;
+
+  void Count(const VmEvent& event) {
+    types_[static_cast<size_t>(event.type)].Add();
+    if (event.type == EventType::kStopped && event.shutdown.has_value()) {
+      At(event.shutdown->shutdown_class, event.shutdown->cause).Add();
+      return;  // QEMU's time in a STOPPED is that of an earlier event
+    }
+    if (event.qemu_time.has_value())
+      qemu_to_observed.Observe(event.observe_time - *event.qemu_time);
+  }
+
+  uint64_t events(EventType type) const { return types_[static_cast<size_t>(type)].value(); }
+  uint64_t stops(ShutdownClass shutdown_class, ShutdownCause cause) const {
+    return stops_[Index(shutdown_class, cause)].value();
+  }
+
+  // Measured by the node's wall clock, with which QEMU stamps its events: a step of the clock
+  // between the two shows here.
+  LatencyHistogram qemu_to_observed;
+  // Measured by the monotonic clock.
+  LatencyHistogram observed_to_durable;
+
+ private:
+  static size_t Index(ShutdownClass shutdown_class, ShutdownCause cause) {
+    return static_cast<size_t>(shutdown_class) * kCauses + static_cast<size_t>(cause);
+  }
+  Counter& At(ShutdownClass shutdown_class, ShutdownCause cause) {
+    return stops_[Index(shutdown_class, cause)];
+  }
+
+  std::array<Counter, kTypes> types_;
+  std::array<Counter, kClasses * kCauses> stops_;
+};
+
+// Meters of the journal's writing. The log counts, any thread reads.
+struct JournalMeters {
+  LatencyHistogram commits;  // each transaction, its sync to the disk included
+  Counter write_errors;      // transactions that failed
+  Counter lost_events;       // published events that are in no journal
+  Counter retention_errors;  // failures to delete what is too old
+  Level backlog_bytes;       // size of the events that wait for the disk
+  Level backlog_events;
+  Level oldest_event_ns;  // observe_time of the oldest event, since 1970; 0: none is
+  Level events;           // in the journal
 };
 
 // Takes what the watcher saw, gives each event its sequence, has it written and makes it public;
@@ -221,8 +266,9 @@ class EventLog {
   // OUT_OF_RANGE names what is retained. UNAVAILABLE: the journal is not open, and the start is in
   // it.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
-  // The events from `sequence` on: the newest are in memory, older ones in the journal.
-  ReadResult Read(uint64_t sequence, const ReadOptions& options) const;
+  // The events from `sequence` on, about `max_bytes` of them, but at least one block: the newest
+  // are in memory, older ones in the journal.
+  ReadResult Read(uint64_t sequence, size_t max_bytes) const;
   // Asks the journal what a Read or a StreamBegin leaves to it. Peers alternate. After Stop, the
   // first turn is called at once.
   void PostQuery(const std::string& peer, HistoryQuery query);

@@ -45,10 +45,9 @@ class JournalReader {
   absl::Status Select(const EventMatcher& matcher, uint64_t first, uint64_t last, bool newest_first,
                       Take take, absl::FunctionRef<bool(uint64_t next)> has_time);
 
-  // The first sequence that was observed at `time` or later, and the last before it; 0: there is
-  // none.
-  absl::StatusOr<uint64_t> FirstSince(absl::Time time);
-  absl::StatusOr<uint64_t> LastBefore(absl::Time time);
+  // Finds the sequences among which all events of [start, end) are; the first is larger than the
+  // last if there are none.
+  absl::StatusOr<std::pair<uint64_t, uint64_t>> Within(absl::Time start, absl::Time end);
   // Every event up to this one was deleted.
   absl::StatusOr<uint64_t> Deleted();
 
@@ -57,7 +56,9 @@ class JournalReader {
 
   // Runs `near`, which looks at the end of the journal that is likely, in the order of sequences;
   // where that finds nothing, `all`, in the order of times.
-  absl::StatusOr<uint64_t> FindTime(const char* near, const char* all, absl::Time time);
+  uint64_t FindTime(const char* near, const char* all, absl::Time time);
+  // The first sequence that was observed at `time` or later; 0: there is none.
+  uint64_t FirstSince(absl::Time time);
   // A block with the GAP `last`, which names [first, last].
   EventBlockPtr RetentionGap(uint64_t first, uint64_t last);
 

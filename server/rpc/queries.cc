@@ -46,11 +46,13 @@ std::string QuestionOf(const JournalIdentity& identity, Request request) {
 // Decides which VMs a ListVms request selects.
 class VmMatcher {
  public:
-  explicit VmMatcher(const v1::ListVmsRequest& request)
-      : names_(request.vm_names()),
-        sources_(request.sources()),
-        refs_(request.uuids(), request.labels()),
-        stopped_(request.include_stopped()) {
+  explicit VmMatcher(const v1::ListVmsRequest& request) : stopped_(request.include_stopped()) {
+    v1::EventFilter filter;
+    *filter.mutable_vm_names() = request.vm_names();
+    *filter.mutable_sources() = request.sources();
+    *filter.mutable_uuids() = request.uuids();
+    *filter.mutable_labels() = request.labels();
+    vms_ = EventMatcher(filter);
     for (const int state : request.states()) states_ |= 1u << state;
     if ((states_ >> v1::VM_STATE_STOPPED & 1) != 0) stopped_ = true;
   }
@@ -58,13 +60,11 @@ class VmMatcher {
   bool Matches(const VmRecord& vm) const {
     if (vm.stopped() && !stopped_) return false;
     if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
-    return names_.Matches(vm.name()) && sources_.Matches(vm.source()) && refs_.Matches(vm);
+    return vms_.MatchesVm(vm);
   }
 
  private:
-  const NameMatcher names_;
-  const NameMatcher sources_;
-  const RefMatcher refs_;
+  EventMatcher vms_;
   bool stopped_;
   unsigned states_ = 0;  // a bit a value; 0: all
 };

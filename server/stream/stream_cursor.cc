@@ -46,7 +46,7 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
       id_(id),
       sequence_(begin.cursor),
       locate_(begin.locate),
-      since_(begin.since),
+      since_(begin.locate.value_or(absl::InfinitePast())),
       takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
       phase_(locate_.has_value() ? Phase::kLocating : Phase::kOpening),
       snapshot_(std::move(begin.snapshot)) {}
@@ -75,9 +75,6 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
       if (std::optional<grpc::ByteBuffer> message = SnapshotMessage()) return message;
       if (more_) return std::nullopt;
       snapshot_.reset();
-      phase_ = Phase::kSnapshotDone;
-      [[fallthrough]];
-    case Phase::kSnapshotDone:
       phase_ = Phase::kEvents;
       return SnapshotDoneMessage();
     case Phase::kEvents:
@@ -173,7 +170,7 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
 
 absl::Status StreamCursor::Collect(JournalReader* journal, size_t page_bytes, Batch* batch) {
   while (!SearchIsOver()) {
-    const ReadResult read = log_->Read(sequence_ + 1, {.max_bytes = kMaxMessageBytes});
+    const ReadResult read = log_->Read(sequence_ + 1, kMaxMessageBytes);
     if (read.in_journal_through.has_value()) {
       if (!batch->slices.empty()) return absl::OkStatus();
       needs_journal_ = journal == nullptr;

@@ -68,7 +68,7 @@ class StreamCursor {
   uint64_t id() const { return id_; }
 
  private:
-  enum class Phase { kLocating, kOpening, kSnapshot, kSnapshotDone, kEvents };
+  enum class Phase { kLocating, kOpening, kSnapshot, kEvents };
   struct Batch;
 
   // The newest event that the stream may send.

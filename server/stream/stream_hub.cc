@@ -79,19 +79,8 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   count(filter.filter);
   for (const v1::EventFilter& one : filter.any_of) count(one);
   if (absl::Status held = call->Hold(bytes); !held.ok()) return held;
-  WatchStreamDeps deps = {
-      .call = call,
-      .peer = peer.peer,
-      .progress_interval = interval,
-      .write_timeout = options_.write_timeout,
-      .clock = clock_,
-      .turns = &turns_,
-      .log = log_,
-      .hub = this,
-      .meters = &meters_,
-  };
   const auto stream = std::make_shared<WatchStream>(
-      std::move(deps),
+      this, call, peer.peer, interval,
       StreamCursor(log_, clock_, *begin, EventMatcher(filter), request.durable_only, id));
   if (absl::Status status = Register({stream, description}); !status.ok()) return status;
   meters_.opened.Add();

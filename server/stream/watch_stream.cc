@@ -9,15 +9,19 @@
 
 namespace vmeventd {
 
-WatchStream::WatchStream(WatchStreamDeps deps, StreamCursor cursor)
-    : deps_(std::move(deps)),
-      opened_at_(deps_.clock->Now().monotonic),
+WatchStream::WatchStream(StreamHub* hub, StreamCall* call, std::string peer,
+                         absl::Duration progress_interval, StreamCursor cursor)
+    : hub_(hub),
+      call_(call),
+      peer_(std::move(peer)),
+      progress_interval_(progress_interval),
+      opened_at_(hub->clock().Now().monotonic),
       cursor_(std::move(cursor)),
       since_(opened_at_),
       delivered_(cursor_.sequence()) {}
 
 void WatchStream::Begin() {
-  deps_.turns->Add(deps_.peer, [self = shared_from_this()] { self->Turn(); });
+  hub_->turns()->Add(peer_, [self = shared_from_this()] { self->Turn(); });
 }
 
 void WatchStream::Wake() {
@@ -42,7 +46,7 @@ void WatchStream::Drain() {
 
 void WatchStream::Turn() {
   waits_for_turn_ = false;
-  deps_.meters->turns.Add();
+  hub_->meters().turns.Add();
   if (Advance().value_or(false)) Wake();
 }
 
@@ -53,10 +57,10 @@ void WatchStream::FinishIfEnded() {
     if (!end_.has_value() || cutting_ > 0) return;
     if (state_ != State::kIdle && state_ != State::kReading) return;
     state_ = State::kFinished;
-    deps_.meters->CountEnd(*end_, draining_);
+    hub_->meters().CountEnd(*end_, draining_);
     end = *end_;
   }
-  deps_.call->End(end);
+  call_->End(end);
 }
 
 absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal) {
@@ -74,13 +78,13 @@ absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* 
     progress = std::exchange(progress_requested_, false);
   }
 
-  const Instant now = deps_.clock->Now();
+  const Instant now = hub_->clock().Now();
   absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
   if (journal != nullptr && !journal->ok()) {
     next = journal->status();
   } else {
     next = journal == nullptr ? cursor_.Next(beat)
-                              : cursor_.Next(beat, **journal, deps_.hub->HistoryBytes());
+                              : cursor_.Next(beat, **journal, hub_->HistoryBytes());
     // Progress on demand waits until there is nothing else to send.
     if (progress && next.ok() && !next->has_value() && cursor_.caught_up()) {
       next = cursor_.Next(/*beat=*/true);
@@ -121,17 +125,17 @@ absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* 
     }
   }
   if (write) {
-    deps_.call->Write(&message_);
+    call_->Write(&message_);
   } else {
-    deps_.log->PostQuery(
-        deps_.peer, {[self = shared_from_this()](
-                         const absl::StatusOr<JournalReader*>& reader) -> absl::StatusOr<bool> {
-                       const absl::StatusOr<bool> more = self->Advance(&reader);
-                       if (!more.ok() || *more) self->Wake();
-                       if (!more.ok()) return more.status();
-                       return true;
-                     },
-                     [] { return false; }});
+    hub_->log()->PostQuery(
+        peer_, {[self = shared_from_this()](
+                    const absl::StatusOr<JournalReader*>& reader) -> absl::StatusOr<bool> {
+                  const absl::StatusOr<bool> more = self->Advance(&reader);
+                  if (!more.ok() || *more) self->Wake();
+                  if (!more.ok()) return more.status();
+                  return true;
+                },
+                [] { return false; }});
   }
   // If the call ended before the state was kReading, finish it now.
   FinishIfEnded();
@@ -139,13 +143,13 @@ absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* 
 }
 
 void WatchStream::CountMessage() {
-  deps_.meters->sent_messages.Add();
-  deps_.meters->sent_events.Add(cursor_.sent().events);
-  deps_.meters->sent_bytes.Add(message_.Length());
+  hub_->meters().sent_messages.Add();
+  hub_->meters().sent_events.Add(cursor_.sent().events);
+  hub_->meters().sent_bytes.Add(message_.Length());
   // An event from before the stream was opened was not late on its way.
   const absl::Duration published = cursor_.sent().published;
   if (published >= opened_at_ && published < absl::InfiniteDuration()) {
-    deps_.meters->public_to_sent.Observe(deps_.clock->Now().monotonic - published);
+    hub_->meters().public_to_sent.Observe(hub_->clock().Now().monotonic - published);
   }
   delivered_ = cursor_.sequence();
 }
@@ -156,7 +160,7 @@ void WatchStream::OnWriteDone(bool ok) {
     if (ok) CountMessage();
     message_.Clear();
     state_ = State::kIdle;
-    since_ = deps_.clock->Now().monotonic;
+    since_ = hub_->clock().Now().monotonic;
     if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
   }
   FinishIfEnded();
@@ -171,7 +175,7 @@ void WatchStream::OnCancel() {
   FinishIfEnded();
 }
 
-void WatchStream::OnDone() { deps_.hub->StreamDone(this); }
+void WatchStream::OnDone() { hub_->StreamDone(this); }
 
 void WatchStream::Cut(const absl::Status& status) {
   {
@@ -180,7 +184,7 @@ void WatchStream::Cut(const absl::Status& status) {
     if (!end_.has_value()) end_ = status;
     ++cutting_;  // no End before Abort has returned
   }
-  deps_.call->Abort(status);
+  call_->Abort(status);
   {
     const MutexLock lock(&mutex_);
     --cutting_;
@@ -194,14 +198,14 @@ absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
     const MutexLock lock(&mutex_);
     if (state_ == State::kFinished) return absl::InfiniteDuration();
     if (state_ == State::kWriting) {
-      if (now < since_ + deps_.write_timeout) {
+      if (now < since_ + hub_->options().write_timeout) {
         // The write may end in a moment, and a beat is due an interval after that.
-        return std::min(since_ + deps_.write_timeout, now + deps_.progress_interval);
+        return std::min(since_ + hub_->options().write_timeout, now + progress_interval_);
       }
     } else {
-      if (now < since_ + deps_.progress_interval) {
+      if (now < since_ + progress_interval_) {
         // A write may begin meanwhile, and must be checked in time.
-        return std::min(since_ + deps_.progress_interval, now + deps_.write_timeout);
+        return std::min(since_ + progress_interval_, now + hub_->options().write_timeout);
       }
       beat = beat_ = true;
     }
@@ -209,11 +213,11 @@ absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
   if (beat) {
     Wake();
   } else {
-    Cut(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
-                                                  absl::FormatDuration(deps_.write_timeout),
-                                                  "; resume after the last sequence received")));
+    Cut(absl::ResourceExhaustedError(absl::StrCat(
+        "the client read nothing for ", absl::FormatDuration(hub_->options().write_timeout),
+        "; resume after the last sequence received")));
   }
-  return now + std::min(deps_.progress_interval, deps_.write_timeout);
+  return now + std::min(progress_interval_, hub_->options().write_timeout);
 }
 
 }  // namespace vmeventd

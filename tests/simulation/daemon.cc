@@ -64,7 +64,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
                                   .retention_age = options.retention_age,
                                   .retention_events = options.retention_events,
                                   .max_backlog_bytes = options.max_backlog_bytes},
-                      .live = {.ring = {.max_bytes = options.ring_bytes}},
+                      .live = {.ring_bytes = options.ring_bytes},
                       .node_id = "node",
                       .max_queued = options.max_queued},
                      kernel);

@@ -66,7 +66,9 @@ std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks) {
 
 absl::Status ExecuteSql(const std::string& path, const std::string& sql) {
   auto database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-  return database.ok() ? database->Execute(sql) : database.status();
+  if (!database.ok()) return database.status();
+  database->Execute(sql);
+  return database->TakeStatus();
 }
 
 std::vector<std::string> CostlyPatterns() {
@@ -129,7 +131,7 @@ void PumpedState::Restart(bool in_order) {
 std::vector<v1::Event> PumpedState::Events(uint64_t first) {
   std::vector<v1::Event> out;
   while (true) {
-    ReadResult read = log_->Read(first, {.max_bytes = 1 << 20});
+    ReadResult read = log_->Read(first, 1 << 20);
     if (read.in_journal_through.has_value()) {
       const auto page = reader()->Read(first, *read.in_journal_through, 1 << 20);
       EXPECT_TRUE(page.ok()) << page.status();

@@ -36,7 +36,7 @@ VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownCla
 // The events of blocks, in order.
 std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks);
 
-inline LiveStateOptions RingOf(size_t events) { return {.ring = {.max_events = events}}; }
+inline LiveStateOptions RingOf(size_t events) { return {.ring_events = events}; }
 
 // Changes the database at `path`, which it makes if there is none.
 absl::Status ExecuteSql(const std::string& path, const std::string& sql);

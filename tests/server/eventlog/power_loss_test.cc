@@ -41,7 +41,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
 
   // What a client has seen by now.
   std::vector<v1::Event> Seen() const {
-    const ReadResult read = pumped_->log().Read(1, {.max_bytes = 1 << 30});
+    const ReadResult read = pumped_->log().Read(1, 1 << 30);
     std::vector<v1::Event> events = EventsOf(read.blocks);
     for (v1::Event& event : events) event.set_durable(event.sequence() <= read.range.committed);
     return events;
@@ -156,8 +156,7 @@ TEST(PowerLoss, WhatAStartFindsIsNotLostAnyMore) {
     auto database = SqliteDatabase::Open(after / "journal.db", SQLITE_OPEN_READWRITE);
     ASSERT_TRUE(database.ok()) << database.status();
     const auto value = QueryMeta(&*database, "new");
-    ASSERT_TRUE(value.ok()) << value.status();
-    EXPECT_EQ(value->value_or("gone"), "there");
+    EXPECT_EQ(value.value_or("gone"), "there");
   }
 }
 

@@ -76,14 +76,6 @@ TEST(StreamCursor, ResumesInTheMiddleOfABlock) {
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2, 3));
 }
 
-TEST(StreamCursor, BeatsOnlyWhenAsked) {
-  PumpedState pumped;
-  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
-  Next(&cursor);
-  EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_TRUE(Next(&cursor, true).has_progress());
-}
-
 TEST(StreamCursor, AReplaySaysThatItHasCaughtUp) {
   PumpedState pumped;
   pumped.PushEach("db", 5);
