@@ -279,37 +279,6 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
   }
 }
 
-std::vector<WatchStart> StartsOfLast(const std::vector<NodeEvents>& newest,
-                                     std::optional<absl::Time> since, uint64_t last) {
-  std::vector<size_t> taken(newest.size(), 0);
-  for (uint64_t left = last; left > 0; --left) {
-    std::optional<size_t> next;
-    absl::Time next_time;
-    for (size_t node = 0; node < newest.size(); ++node) {
-      if (taken[node] == newest[node].size()) continue;
-      const absl::Time time = FromProto(newest[node][taken[node]].event.observe_time());
-      if (next && time <= next_time) continue;
-      next = node;
-      next_time = time;
-    }
-    if (!next) break;
-    ++taken[*next];
-  }
-  std::vector<WatchStart> starts;
-  for (size_t node = 0; node < newest.size(); ++node) {
-    const NodeEvents& events = newest[node];
-    const bool complete = events.size() < last;  // the node has no older ones
-    if (complete && taken[node] == events.size()) {
-      starts.push_back(since ? WatchStart(FromTime{*since}) : WatchStart(FromOldest{}));
-    } else if (taken[node] == 0) {
-      starts.emplace_back(FromSequence{events[0].event.sequence(), ""});
-    } else {
-      starts.emplace_back(FromSequence{events[taken[node] - 1].event.sequence() - 1, ""});
-    }
-  }
-  return starts;
-}
-
 std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   v1::ListVmsRequest request;
   *request.mutable_vm_names() = command.filter.vm_names();

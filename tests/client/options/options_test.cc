@@ -193,7 +193,7 @@ TEST(ParseCommandLine, EachStartOfAWatch) {
       {{"watch --from 18446744073709551616", "larger than any sequence"},
        {"watch --from=-1", "--from: \"-1\""},
        {"watch --from oldest --journal j", "--from SEQUENCE"},
-       {"watch --since 10m --from 7", "--from cannot stand beside --since; use one of them"},
+       {"watch --since 10m --from 7", "--from cannot be combined with --since; use one of them"},
        {"watch --since soon", "--since: \"soon\""}});
 }
 
@@ -577,7 +577,7 @@ TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
   ExpectComplaints({{"--server nats://a top", "top asks one vmeventd"},
                     {"--server nats://a watch --from 7", "--cursor-file"},
                     {"--server nats://a watch --from 7 --journal j", "--journal"},
-                    {"--server nats://a --server b vms", "b is no NATS server"}});
+                    {"--server nats://a --server b vms", "b is not a NATS server"}});
   EXPECT_THAT(Complaint({"--server", "nats://me:secret@a", "vms"}),
               AllOf(HasSubstr("credentials"), testing::Not(HasSubstr("secret"))));
   ExpectComplaints({{"--server nats://a vms --node ", "--node"},
