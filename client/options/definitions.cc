@@ -391,8 +391,8 @@ void AddPush(CLI::App* program, Reading* reading) {
                                   absl::Duration most, absl::Duration* duration) {
     AddDuration(app, name, help, [=](absl::Duration value) {
       if (value < least || value > most) {
-        Wrong(absl::StrCat(name, ": ", TextOf(*app, name), " is not between ", DurationText(least),
-                           " and ", DurationText(most)));
+        Wrong(absl::StrCat(name, ": ", TextOf(*app, name), " is not between ", PrintDuration(least),
+                           " and ", PrintDuration(most)));
       }
       *duration = value;
     });

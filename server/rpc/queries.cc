@@ -26,18 +26,14 @@ constexpr size_t kReservedBytes = size_t{8} << 10;
 constexpr absl::Duration kMaxSearch = absl::Milliseconds(10);
 constexpr int kVmsALook = 16;
 
-void ClearEmptyFilter(v1::ListEventsRequest* request) {
-  if (request->filter().ByteSizeLong() == 0)
-    request->clear_filter();  // an empty filter means the same
-}
-void ClearEmptyFilter(v1::ListVmsRequest*) {}
-
 // Returns a text that is equal for all pages of one question to one journal.
 template <typename Request>
 std::string QuestionOf(const JournalIdentity& identity, Request request) {
   request.clear_page_token();
   request.clear_page_size();
-  ClearEmptyFilter(&request);
+  if constexpr (requires { request.clear_filter(); }) {
+    if (request.filter().ByteSizeLong() == 0) request.clear_filter();  // which means the same
+  }
   std::string text = absl::StrCat(identity.journal_id, "\n", Request::descriptor()->name(), "\n");
   google::protobuf::io::StringOutputStream stream(&text);
   google::protobuf::io::CodedOutputStream coded(&stream);

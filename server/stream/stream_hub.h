@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
-#include "server/access/clients.h"
+#include "server/access/access.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
 #include "server/stream/stream_call.h"
