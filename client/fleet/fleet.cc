@@ -80,11 +80,11 @@ absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::str
   if (!state.ok()) return state.status();
   if (!state->unfit.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("the stream ", stream, " is there, and nodes cannot use it: ", state->unfit));
+        absl::StrCat("the stream ", stream, " exists, but nodes cannot use it: ", state->unfit));
   }
   std::vector<std::string> changes;
   if (!state->unsafe.empty()) {
-    changes.push_back(absl::StrCat("no longer unsafe: ", state->unsafe, " before"));
+    changes.push_back(absl::StrCat("made safe, because ", state->unsafe));
   }
   if (replicas > 0 && state->replicas != static_cast<uint64_t>(replicas)) {
     // nats-server 2.9.10 takes it, and has lost the stream after its next start.
@@ -96,7 +96,7 @@ absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::str
     }
     changes.push_back(absl::StrCat("replicas ", replicas, " instead of ", state->replicas));
   }
-  if (changes.empty()) return absl::StrCat(stream, ": is there\n");
+  if (changes.empty()) return absl::StrCat(stream, ": exists already\n");
   const std::string wanted = absl::StrJoin(changes, "; ");
   state = Ask(connection, "STREAM.UPDATE", stream, UpdateRequest(*answer, replicas));
   if (state.ok() && state->unsafe.empty()) return absl::StrCat(stream, ": ", wanted, "\n");

@@ -132,7 +132,7 @@ absl::Status FleetWatch::Gap(const std::string& why, const StreamState& state) {
 
 absl::Status FleetWatch::ContinueByTime(const StreamState& state) {
   const std::string why =
-      absl::StrCat("the position ", position_->sequence, " is of another stream than the ", stream_,
+      absl::StrCat("the position ", position_->sequence, " is of another stream than ", stream_,
                    ", which was deleted, restored from a copy or rolled back");
   // The first times of clocks are those of streams without a message.
   const absl::Time stored = position_->message_time;

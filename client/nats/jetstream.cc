@@ -73,7 +73,7 @@ uint64_t NumberIn(const json& object, const char* name) {
 absl::Status CheckError(const json& answer, absl::string_view text) {
   if (!answer.is_object()) {
     return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(text),
-                                               " is no JSON object, as JetStream's are"));
+                                               " is not a JSON object, as JetStream's are"));
   }
   const json& error = Member(answer, "error");
   if (error.is_null()) return absl::OkStatus();
@@ -109,7 +109,7 @@ absl::Status CheckDomain(absl::string_view domain) {
   });
   if (fits) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      "is no domain of JetStream: visible ASCII without \".\", \"*\" and \">\"");
+      "is not a domain of JetStream: use visible ASCII without \".\", \"*\" and \">\"");
 }
 
 std::string ApiSubject(absl::string_view request, absl::string_view stream) {
@@ -192,8 +192,8 @@ absl::StatusOr<std::string> ParseAck(absl::string_view text) {
   }
   const std::string stream = TextIn(answer, "stream");
   if (stream.empty() || NumberIn(answer, "seq") == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("the server's answer ", Quote(text), " is no acknowledgement of JetStream"));
+    return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(text),
+                                               " is not an acknowledgement of JetStream"));
   }
   return stream;
 }
@@ -210,7 +210,7 @@ absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
   if (NumberIn(message, "seq") == 0 || !absl::Base64Unescape(TextIn(message, "hdrs"), &headers) ||
       !absl::Base64Unescape(TextIn(message, "data"), &stored.message.data)) {
     return absl::UnavailableError(
-        absl::StrCat("the server's answer ", Quote(text), " is no message of JetStream"));
+        absl::StrCat("the server's answer ", Quote(text), " is not a message of JetStream"));
   }
   for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
     const std::pair<absl::string_view, absl::string_view> header =

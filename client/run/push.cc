@@ -108,7 +108,7 @@ absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
     if (!clean || !named) {
       return absl::InvalidArgumentError(
           absl::StrCat("--header-file: ", EscapeForTerminal(command.header_file),
-                       " has a line that is no header; write NAME: VALUE"));
+                       " has a line that is not a header; write NAME: VALUE"));
     }
     headers.emplace_back(line);
   }
@@ -169,7 +169,7 @@ absl::StatusOr<Places> PlacesOf(const PushCommand& command, const std::string& k
     return Places{absl::StrCat(command.state_home, "/vmevents/push/", key)};
   }
   return absl::InvalidArgumentError(
-      "push: no directory for its position; give --state-dir, or set $HOME");
+      "push: no directory to save the position in; give --state-dir, or set $HOME");
 }
 
 // The lock of a push that runs. FAILED_PRECONDITION: another one has it.
@@ -317,7 +317,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (!command.only_asks() && target.nats.empty() != command.cluster.empty()) {
     return wrong(absl::InvalidArgumentError(
         absl::StrCat("push: ", target.shown,
-                     target.nats.empty() ? " is no NATS server; leave out --cluster"
+                     target.nats.empty() ? " is not a NATS server; remove --cluster"
                                          : " needs --cluster NAME, the cluster of this node")));
   }
   const auto places = PlacesOf(command, target.key);

@@ -152,7 +152,7 @@ absl::Status FleetSession::Consume(Formatter::Events events) {
   if (!status.ok()) return status;
   for (const size_t i : unfit) {
     const uint64_t sequence = events[i].event.sequence();
-    status = PublishGap(node_, sequence, sequence, "the stream refuses it, as too large");
+    status = PublishGap(node_, sequence, sequence, "the stream refuses it: too large");
     if (!status.ok()) return status;
   }
   for (const auto& [event, of, resume_after] : events) {
@@ -178,9 +178,9 @@ absl::Status FleetSession::PublishGap(const MessageNode& of, uint64_t first, uin
   absl::Status status = writer_->Write(kFleetStream, {*message}, kEventsTimeout, &unfit);
   if (!status.ok()) return status;
   if (!unfit.empty()) {
-    return absl::UnavailableError(absl::StrCat("the stream ", kFleetStream,
-                                               " takes not even a GAP: its max_msg_size, or the "
-                                               "server's max_payload, is too small"));
+    return absl::UnavailableError(absl::StrCat(
+        "the stream ", kFleetStream,
+        " refuses even a GAP: its max_msg_size, or the server's max_payload, is too small"));
   }
   log_->Note(absl::StrCat("GAP: ", EscapeForTerminal(gap.message())));
   return absl::OkStatus();
@@ -438,7 +438,7 @@ absl::StatusOr<uint64_t> FleetPush::FindStart(NatsConnection* connection) {
   published_ = 0;
   if (!position && !stored) return 0;
   const uint64_t acknowledged = position ? position->sequence : *stored;
-  if (!stored && other && acknowledged > 0) gap_ = "it was made again";
+  if (!stored && other && acknowledged > 0) gap_ = "it was created again";
   // Events behind the position were not acknowledged: they are sent again.
   const uint64_t begin = stored ? std::min(*stored, acknowledged) : acknowledged;
   published_ = of.journal_id == node_.journal_id ? begin : 0;

@@ -153,7 +153,7 @@ absl::Status CheckWatches(const Config& config) {
     return Invalid("--watch",
                    absl::StrCat(Quote(watch.text()), " would take the monitors that belong to ",
                                 monitor->owner, ", such as ", monitor->socket,
-                                ", and a monitor serves one client: ", monitor->cure,
+                                ", and a monitor serves one client: ", monitor->hint,
                                 " (docs/connect.md), or permit it with --watch-manager-sockets"));
   }
   return absl::OkStatus();

@@ -29,7 +29,7 @@ struct Manager {
   absl::string_view directory;
   absl::string_view socket;  // the monitor's file name; of a VM, where each has its own
   absl::string_view owner;
-  absl::string_view cure;
+  absl::string_view hint;
 };
 
 constexpr absl::string_view kProxmoxCure =
@@ -252,7 +252,7 @@ std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch) {
     if (!DirectoryMatches(manager.directory, watch.directory)) continue;
     if (!TakesSocket(watch, manager.socket)) continue;
     return ManagerMonitor{absl::StrCat(watch.directory, "/", manager.socket),
-                          std::string(manager.owner), std::string(manager.cure)};
+                          std::string(manager.owner), std::string(manager.hint)};
   }
   return std::nullopt;
 }

@@ -204,7 +204,8 @@ TEST(PushLogTest, WhatCanBeReachedAgainIsNoLongerFailing) {
   EXPECT_EQ(state.failing_since, kPushedAt);
   for (int i = 0; i < 2; ++i) log.Recovered();
   EXPECT_EQ(state.failing_since, absl::InfinitePast());
-  EXPECT_THAT(notes, ElementsAre(HasSubstr("(trying again)"), "nats://x:4222 takes events again"));
+  EXPECT_THAT(notes,
+              ElementsAre(HasSubstr("(trying again)"), "nats://x:4222 accepts events again"));
 }
 
 TEST(PushStateTest, IsReadAsItWasWritten) {
@@ -232,9 +233,9 @@ TEST(PushStateTest, AStatusIsSafeForATerminal) {
                              R"({"positions":[{"server":"s\u001b","sequence":"4"},7]})", "/x"};
   const std::string text = StatusText(status, kPushedAt, absl::UTCTimeZone());
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
-  EXPECT_THAT(text, HasSubstr("state         failing for 5m: evil \\x1b[31m\n"));
+  EXPECT_THAT(text, HasSubstr("state         failing for 5 min: evil \\x1b[31m\n"));
   EXPECT_THAT(text, HasSubstr("position      4 of ?, s\\x1b\n"));
-  EXPECT_THAT(text, HasSubstr("(5m ago) waits\n"));
+  EXPECT_THAT(text, HasSubstr("(5 min ago) waits\n"));
 }
 
 // Records the batches, as sequences, and the positions.
