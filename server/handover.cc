@@ -33,8 +33,6 @@ constexpr int kQueueBytes = 32 << 20;
 // Longest wait for the service manager's answer.
 constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
 
-absl::Status Failed(absl::string_view call) { return absl::ErrnoToStatus(errno, call); }
-
 absl::Status Send(int socket, std::string text, absl::Span<const int> descriptors) {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
   iovec data{text.data(), text.size()};
@@ -50,7 +48,8 @@ absl::Status Send(int socket, std::string text, absl::Span<const int> descriptor
     header->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
     std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size() * sizeof(int));
   }
-  if (sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return Failed("sendmsg");
+  if (sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+    return absl::ErrnoToStatus(errno, "sendmsg");
   return absl::OkStatus();
 }
 
@@ -67,7 +66,7 @@ absl::StatusOr<absl::string_view> Receive(int socket, bool stays, absl::Span<cha
   message.msg_controllen = control.size();
   const int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC | (stays ? MSG_PEEK : 0);
   const ssize_t size = recvmsg(socket, &message, flags);
-  if (size < 0) return Failed("recvmsg");
+  if (size < 0) return absl::ErrnoToStatus(errno, "recvmsg");
   *descriptors = TakeDescriptors(&message);
   if ((message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
     return absl::ResourceExhaustedError("out of file descriptors");
@@ -143,7 +142,8 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
 absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
                                       int exit_statuses, const std::vector<int>& trace) {
   int ends[2] = {};
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return Failed("socketpair");
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return absl::ErrnoToStatus(errno, "socketpair");
   UniqueFd parcel(ends[0]);
   const UniqueFd sender(ends[1]);
   if (setsockopt(sender.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kQueueBytes, sizeof(kQueueBytes)) !=
@@ -209,7 +209,7 @@ Handover UnpackHandover(UniqueFd parcel, const JournalEnd& journal) {
   } else if (!handover.runs.empty()) {
     spdlog::info("resuming {} VMs of the previous daemon", handover.runs.size());
   }
-  RemoveStoredDescriptors(kStoredName);
+  Notify(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", kStoredName));
   return handover;
 }
 

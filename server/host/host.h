@@ -77,8 +77,6 @@ bool HasServiceManager();
 // unit, and when the service is stopped and not started again. Waits up to `timeout` until it has
 // it. The error is the reason why it cannot be stored.
 absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout);
-// Has it close all that it has stored as `name`.
-void RemoveStoredDescriptors(const std::string& name);
 
 // Decides when to notify the service manager that the daemon is alive: as long as every watched
 // thread still does its turns. Asks the threads thirty times within the manager's limit, so that a

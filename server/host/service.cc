@@ -56,10 +56,6 @@ absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration tim
   return absl::ErrnoToStatus(-result, "the service manager does not accept them");
 }
 
-void RemoveStoredDescriptors(const std::string& name) {
-  Notify(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name));
-}
-
 bool Watchdog::Turn(absl::Duration now) {
   std::vector<std::string> silent;
   for (size_t i = 0; i < kThreads; ++i) {

@@ -55,20 +55,6 @@ std::string TextOfField(const nlohmann::ordered_json& value) {
   });
 }
 
-// " key=value" for each member of `fields` except "message": a value in quotes if needed, a
-// list with "; " between its entries.
-std::string FieldsAsText(const nlohmann::ordered_json& fields) {
-  std::string out;
-  for (const auto& [key, value] : fields.items()) {
-    if (key != "message") absl::StrAppend(&out, " ", key, "=", Quoted(TextOfField(value)));
-  }
-  return out;
-}
-
-bool HasFields(const spdlog::details::log_msg& msg) {
-  return View(msg.logger_name) == kStopLogger || View(msg.logger_name) == kLimiterLogger;
-}
-
 // Texts of spdlog's levels: the name here, and syslog's priority as sd-daemon(3) describes it.
 struct LevelText {
   const char* name;
@@ -137,7 +123,9 @@ std::string FormatLine(const spdlog::details::log_msg& msg, LogFormat format, bo
   const std::string time =
       absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(msg.time), absl::UTCTimeZone());
   nlohmann::ordered_json fields = {{"message", std::string(View(msg.payload))}};
-  if (HasFields(msg)) fields = nlohmann::ordered_json::parse(View(msg.payload));
+  if (View(msg.logger_name) == kStopLogger || View(msg.logger_name) == kLimiterLogger) {
+    fields = nlohmann::ordered_json::parse(View(msg.payload));
+  }
   std::string line(for_journal ? LevelOf(msg.level).priority : "");
   if (format == LogFormat::kJson) {
     nlohmann::ordered_json object = {{"time", time}, {"level", LevelOf(msg.level).name}};
@@ -146,10 +134,12 @@ std::string FormatLine(const spdlog::details::log_msg& msg, LogFormat format, bo
     return line + object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n";
   }
   if (!for_journal) absl::StrAppend(&line, time, " ");
-  absl::StrAppendFormat(&line, "%-5s %s%s\n", LevelOf(msg.level).name,
-                        OnOneLine(fields["message"].get_ref<const std::string&>()),
-                        FieldsAsText(fields));
-  return line;
+  absl::StrAppendFormat(&line, "%-5s %s", LevelOf(msg.level).name,
+                        OnOneLine(fields["message"].get_ref<const std::string&>()));
+  for (const auto& [key, value] : fields.items()) {
+    if (key != "message") absl::StrAppend(&line, " ", key, "=", Quoted(TextOfField(value)));
+  }
+  return line + "\n";
 }
 
 Logging::Logging(spdlog::level::level_enum level, LogFormat format, const Clock* clock) {

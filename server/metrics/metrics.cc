@@ -436,15 +436,14 @@ void CollectProcess(MetricFamilies* out) {
 
 constexpr size_t kMaxRequestBytes = 8 << 10;
 constexpr absl::string_view kEndOfHeaders = "\r\n\r\n";
-constexpr absl::string_view kPlainText = "text/plain; charset=utf-8";
 
-std::string Response(absl::string_view status, absl::string_view headers, absl::string_view type,
-                     absl::string_view body, bool with_body) {
+std::string Response(absl::string_view status, absl::string_view body, bool with_body = true,
+                     absl::string_view type = "text/plain; charset=utf-8") {
   return absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: ", type,
                       "\r\nContent-Length: ", body.size(),
                       "\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store"
-                      "\r\nConnection: close\r\n",
-                      headers, "\r\n", with_body ? body : "");
+                      "\r\nAllow: GET, HEAD\r\nConnection: close\r\n\r\n",
+                      with_body ? body : "");
 }
 
 // Answers a probe of `target`, as "/readyz?service=journal".
@@ -456,7 +455,7 @@ std::string AnswerProbe(absl::string_view target, const Health& health, bool wit
     if (absl::StartsWith(parameter, "service=")) service = std::string(parameter.substr(8));
   }
   const auto answer = [&](absl::string_view status, absl::string_view text) {
-    return Response(status, "", kPlainText, absl::StrCat(text, "\n"), with_body);
+    return Response(status, absl::StrCat(text, "\n"), with_body);
   };
   // The daemon answers, which is all that /healthz asks unless it names a service.
   if (parts.first == "/healthz" && service.empty()) return answer("200 OK", "alive");
@@ -551,29 +550,23 @@ void MetricsServer::Close(Connection* connection) {
 
 std::string MetricsServer::Answer(const std::string& request) const {
   if (request.size() > kMaxRequestBytes) {
-    return Response("431 Request Header Fields Too Large", "", kPlainText,
-                    "the request has too many bytes\n", true);
+    return Response("431 Request Header Fields Too Large", "the request has too many bytes\n");
   }
   const std::vector<std::string> parts =
       absl::StrSplit(request.substr(0, request.find("\r\n")), ' ');
   if (parts.size() != 3 || !absl::StartsWith(parts[2], "HTTP/1.") ||
       !absl::StartsWith(parts[1], "/")) {
-    return Response("400 Bad Request", "", kPlainText, "not an HTTP/1.1 request\n", true);
+    return Response("400 Bad Request", "not an HTTP/1.1 request\n");
   }
-  const bool head = parts[0] == "HEAD";
-  if (!head && parts[0] != "GET") {
-    return Response("405 Method Not Allowed", "Allow: GET, HEAD\r\n", kPlainText,
-                    "only GET and HEAD\n", true);
-  }
+  const bool get = parts[0] == "GET";
+  if (!get && parts[0] != "HEAD") return Response("405 Method Not Allowed", "only GET and HEAD\n");
   const std::string path = parts[1].substr(0, parts[1].find('?'));
-  if (path == "/healthz" || path == "/readyz")
-    return AnswerProbe(parts[1], *options_.health, !head);
-  if (path != "/metrics") {
-    return Response("404 Not Found", "", kPlainText,
-                    "metrics are at /metrics, probes at /healthz and /readyz\n", !head);
+  if (path == "/healthz" || path == "/readyz") return AnswerProbe(parts[1], *options_.health, get);
+  if (path == "/metrics") {
+    return Response("200 OK", options_.metrics(), get, "text/plain; version=0.0.4; charset=utf-8");
   }
-  return Response("200 OK", "", "text/plain; version=0.0.4; charset=utf-8", options_.metrics(),
-                  !head);
+  return Response("404 Not Found", "metrics are at /metrics, probes at /healthz and /readyz\n",
+                  get);
 }
 
 bool MetricsServer::Advance(Connection* connection) const {

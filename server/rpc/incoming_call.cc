@@ -138,15 +138,10 @@ absl::Status IncomingCall::SetResponse(const std::string& response) {
   return absl::OkStatus();
 }
 
-void IncomingCall::Answer(const absl::StatusOr<std::string>& response) {
+void IncomingCall::Answer(const absl::StatusOr<std::string>& response, bool reads_next) {
   const absl::Status status = response.ok() ? SetResponse(*response) : response.status();
   if (!status.ok()) return End(status);
-  StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
-}
-
-void IncomingCall::AnswerAndReadNext(const absl::StatusOr<std::string>& response) {
-  const absl::Status status = response.ok() ? SetResponse(*response) : response.status();
-  if (!status.ok()) return End(status);
+  if (!reads_next) return StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
   answered_ = true;
   reads_next_ = true;
   StartWrite(&response_);

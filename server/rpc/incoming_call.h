@@ -91,11 +91,10 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
     return cancelled_;
   }
 
-  // Sends the encoded response and ends the call, or ends it with the error.
-  void Answer(const absl::StatusOr<std::string>& response);
-  // The same, but passes the next request to the same handler. The call ends with OK when no more
-  // requests come.
-  void AnswerAndReadNext(const absl::StatusOr<std::string>& response);
+  // Sends the encoded response and ends the call, or ends it with the error. With `reads_next` it
+  // does not end yet, and the next request goes to the same handler: the call ends with OK when no
+  // more requests come.
+  void Answer(const absl::StatusOr<std::string>& response, bool reads_next = false);
   void AnswerBy(CallStream* stream) override;
   absl::Status Hold(size_t bytes) override { return counted_->Hold(bytes); }
   void Write(const grpc::ByteBuffer* message) override { StartWrite(message); }

@@ -44,8 +44,6 @@ using google::protobuf::FileDescriptorProto;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
-constexpr char kMethod[] = "ServerReflection/ServerReflectionInfo";
-
 // v1alpha is v1 with another name.
 FileDescriptorProto AlphaOf(const FileDescriptorProto& file) {
   std::string text;
@@ -278,8 +276,10 @@ ServerReflectionResponse Reflection::Answer(const ServerReflectionRequest& reque
 void Reflection::AddTo(CallService* listener) const {
   for (const char* version : {"v1", "v1alpha"}) {
     listener->Add(
-        absl::StrCat("/grpc.reflection.", version, ".", kMethod),
-        [this](IncomingCall* call) { call->AnswerAndReadNext(AnswerTo(call->request(), *this)); });
+        absl::StrCat("/grpc.reflection.", version, ".ServerReflection/ServerReflectionInfo"),
+        [this](IncomingCall* call) {
+          call->Answer(AnswerTo(call->request(), *this), /*reads_next=*/true);
+        });
   }
 }
 

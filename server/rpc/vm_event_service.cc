@@ -12,11 +12,6 @@
 #include "server/rpc/request_checks.h"
 
 namespace vmeventd {
-namespace {
-
-constexpr size_t kMaxRequestBytes = 1 << 20;
-
-}  // namespace
 
 VmEventService::VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub,
                                RefusalCounters* refusals)
@@ -25,6 +20,7 @@ VmEventService::VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub,
 template <typename Request>
 absl::Status VmEventService::Admit(const IncomingCall& call, const AccessPolicy& policy,
                                    unsigned needs, Request* request) const {
+  constexpr size_t kMaxRequestBytes = 1 << 20;
   if ((needs & kOperator) != 0) {
     if (absl::Status status = policy.CheckOperator(*call.context()); !status.ok()) return status;
   }
@@ -92,12 +88,6 @@ absl::Status VmEventService::CheckDurable(absl::string_view what) const {
                         what, "; try again later")));
 }
 
-void VmEventService::TakeBackIntent(const std::string& intent_id) {
-  const MutexLock lock(&mutex_);
-  if (watcher_ == nullptr) return;  // vmeventd stops
-  watcher_->WithdrawIntent(intent_id, [](const absl::Status&) {});
-}
-
 void VmEventService::WatchEvents(IncomingCall* call, const AccessPolicy& policy) {
   v1::WatchEventsRequest request;
   const absl::Status status = Admit(*call, policy, kNothing, &request);
@@ -154,10 +144,11 @@ void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& polic
     const auto answer = [this, call](const absl::StatusOr<Intent>& declared) {
       if (!declared.ok()) return call->Answer(declared.status());
       const absl::Status durable = CheckDurable("the intent is withdrawn");
-      if (!durable.ok()) {
-        TakeBackIntent(declared->intent_id);
-        return call->Answer(durable);
+      if (const MutexLock lock(&mutex_); !durable.ok() && watcher_ != nullptr) {
+        // The client's answer stays true after a restart.
+        watcher_->WithdrawIntent(declared->intent_id, [](const absl::Status&) {});
       }
+      if (!durable.ok()) return call->Answer(durable);
       v1::DeclareIntentResponse response;
       *response.mutable_intent() = IntentToProto(*declared);
       call->Answer(response.SerializeAsString());

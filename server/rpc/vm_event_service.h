@@ -76,18 +76,13 @@ class VmEventService {
   // Checks the event of an intent that was just published; called on the publishing thread. OK if
   // it is durable, else UNAVAILABLE, saying that `what` was done.
   absl::Status CheckDurable(absl::string_view what) const;
-  // Withdraws an intent that is not durable, so that the client's answer stays true after a
-  // restart. Does not block.
-  void TakeBackIntent(const std::string& intent_id);
 
   const ServerFacts facts_;
   EventLog* const log_;
   const Queries queries_;
   StreamHub* const hub_;
   RefusalCounters* const refusals_;
-  std::function<std::vector<v1::Listener>()> listeners_ = [] {
-    return std::vector<v1::Listener>();
-  };
+  std::function<std::vector<v1::Listener>()> listeners_;
 
   mutable Mutex mutex_;
   NodeWatcher* watcher_ ABSL_GUARDED_BY(mutex_) = nullptr;

@@ -53,10 +53,6 @@ void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) 
   builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
 }
 
-std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
-  return std::chrono::system_clock::now() + absl::ToChronoMicroseconds(timeout);
-}
-
 }  // namespace
 
 struct GrpcServer::Listener {
@@ -215,7 +211,8 @@ void GrpcServer::Shutdown(absl::Duration timeout) {
     acceptor_thread_.join();
     relay_thread_.join();
   }
-  for (const auto& listener : listeners_) listener->server->Shutdown(Deadline(kFlushTime));
+  const auto deadline = std::chrono::system_clock::now() + absl::ToChronoMicroseconds(kFlushTime);
+  for (const auto& listener : listeners_) listener->server->Shutdown(deadline);
 }
 
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }

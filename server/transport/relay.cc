@@ -49,21 +49,16 @@ void Consume(std::string* waiting, size_t sent) {
 constexpr int kToServer = 4 << 10;
 constexpr int kFromServer = 64 << 10;
 
-// A pair of sockets between the relay and gRPC's server. Both ends are non-blocking, and hold
-// little.
-struct NamedPair {
-  UniqueFd relay;
-  UniqueFd server;
-  std::string name;  // of `server`'s peer: see Relay::Added
-};
-
-// The error is of the system, which is out of descriptors or memory.
-absl::StatusOr<NamedPair> MakeNamedPair() {
+// Makes the pair of sockets between the relay and gRPC's server, and returns the relay's end. Both
+// are non-blocking, and hold little. The error is of the system, which is out of descriptors or
+// memory.
+absl::StatusOr<UniqueFd> MakeNamedPair(Relay::Added* added) {
   int pair[2] = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
     return ErrnoStatus("a connection", "no socket pair can be made", errno);
   }
-  NamedPair out = {UniqueFd(pair[0]), UniqueFd(pair[1]), ""};
+  UniqueFd relay(pair[0]);
+  added->server = UniqueFd(pair[1]);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   socklen_t size = sizeof(address.sun_family);  // no name: the kernel takes a free abstract one
@@ -75,10 +70,11 @@ absl::StatusOr<NamedPair> MakeNamedPair() {
     return ErrnoStatus("a connection", "the name of its socket pair cannot be read", errno);
   }
   constexpr size_t kBegin = offsetof(sockaddr_un, sun_path) + 1;  // offset behind the zero
-  out.name = absl::StrCat("unix-abstract:", absl::string_view(address.sun_path + 1, size - kBegin));
-  setsockopt(out.relay.get(), SOL_SOCKET, SO_SNDBUF, &kToServer, sizeof(kToServer));
-  setsockopt(out.server.get(), SOL_SOCKET, SO_SNDBUF, &kFromServer, sizeof(kFromServer));
-  return out;
+  added->name =
+      absl::StrCat("unix-abstract:", absl::string_view(address.sun_path + 1, size - kBegin));
+  setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &kToServer, sizeof(kToServer));
+  setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &kFromServer, sizeof(kFromServer));
+  return relay;
 }
 
 }  // namespace
@@ -275,13 +271,14 @@ std::shared_ptr<Relay::Budget> Relay::FindPeer(const std::string& peer) {
 
 absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
                                         const std::string& peer) {
-  absl::StatusOr<NamedPair> pair = MakeNamedPair();
-  if (!pair.ok()) return pair.status();
+  Added added;
+  absl::StatusOr<UniqueFd> own = MakeNamedPair(&added);
+  if (!own.ok()) return own.status();
   const int one = 1;  // fails on a Unix socket, which does not wait anyway
   setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-  const Id id = next_id_++;
-  auto connection = std::make_unique<Connection>(
-      this, id, std::move(client), std::move(pair->relay), FindPeer(peer), std::move(tls), limits_);
+  added.id = next_id_++;
+  auto connection = std::make_unique<Connection>(this, added.id, std::move(client), *std::move(own),
+                                                 FindPeer(peer), std::move(tls), limits_);
   absl::Status watched =
       loop_->Add(connection->client.fd(), connection->client_interest, &connection->of_client);
   if (watched.ok()) {
@@ -292,8 +289,8 @@ absl::StatusOr<Relay::Added> Relay::Add(ReceivingSocket client, SslPtr tls,
     loop_->Remove(connection->client.fd());
     return watched;
   }
-  connections_.emplace(id, std::move(connection));
-  return Added{id, std::move(pair->server), std::move(pair->name)};
+  connections_.emplace(added.id, std::move(connection));
+  return added;
 }
 
 void Relay::Cut(Id id) {

@@ -107,7 +107,7 @@ class Relay {
   Relay& operator=(const Relay&) = delete;
 
   struct Added {
-    Id id;            // never used again
+    Id id = 0;        // never used again
     UniqueFd server;  // the other end of the pair, non-blocking
     // gRPC's name for the peer of `server`, as in ServerContext::peer(): one that no other
     // socket of the host has while the connection is open.
