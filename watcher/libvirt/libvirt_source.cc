@@ -405,7 +405,7 @@ void LibvirtSource::Handle(Link* link, DomainsListed& message) {
     const Instant now = context_->loop->Now();
     link->since = now.wall;
     link->connected_at = now.monotonic;
-    SetProblem(link, ProblemCode::kNone, "");
+    SetProblem(link, ProblemCode::kUnspecified, "");
     CheckLater(link, kFirstCheck);
   }
   if (link->changed.has_value()) ApplyList(link, message.domains);
