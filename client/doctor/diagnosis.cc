@@ -13,7 +13,7 @@
 #include "base/unix_address.h"
 #include "client/doctor/doctor.h"
 #include "client/output/terminal_text.h"
-#include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_texts.h"
 #include "watcher/core/specs.h"
 
 namespace vmeventd::client {

@@ -24,7 +24,7 @@
 #include "base/system.h"
 #include "client/output/formatter.h"
 #include "nlohmann/json.hpp"
-#include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_texts.h"
 
 namespace vmeventd::client {
 namespace {

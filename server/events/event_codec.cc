@@ -18,62 +18,6 @@ using google::protobuf::internal::WireFormatLite;
 constexpr int64_t kFirstSecond = -62135596800;  // 0001-01-01T00:00:00Z
 constexpr int64_t kLastSecond = 253402300799;   // 9999-12-31T23:59:59Z
 
-template <typename Core, typename Proto>
-constexpr bool Same(Core core, Proto proto) {
-  return static_cast<int>(core) == static_cast<int>(proto);
-}
-
-// Arrays have these lengths. A test compares the classes and causes by their names.
-static_assert(Same(kLastShutdownClass, v1::ShutdownClass_MAX));
-static_assert(Same(kLastShutdownCause, v1::ShutdownCause_MAX));
-static_assert(Same(kLastEventType, v1::EventType_MAX));
-static_assert(Same(kLastProblemCode, v1::ProblemCode_MAX));
-
-static_assert(Same(EventType::kStarted, v1::EVENT_TYPE_STARTED));
-static_assert(Same(EventType::kStopped, v1::EVENT_TYPE_STOPPED));
-static_assert(Same(EventType::kGuestShutdown, v1::EVENT_TYPE_GUEST_SHUTDOWN));
-static_assert(Same(EventType::kPowerdownRequested, v1::EVENT_TYPE_POWERDOWN_REQUESTED));
-static_assert(Same(EventType::kReset, v1::EVENT_TYPE_RESET));
-static_assert(Same(EventType::kPaused, v1::EVENT_TYPE_PAUSED));
-static_assert(Same(EventType::kResumed, v1::EVENT_TYPE_RESUMED));
-static_assert(Same(EventType::kSuspended, v1::EVENT_TYPE_SUSPENDED));
-static_assert(Same(EventType::kWoken, v1::EVENT_TYPE_WOKEN));
-static_assert(Same(EventType::kHibernating, v1::EVENT_TYPE_HIBERNATING));
-static_assert(Same(EventType::kGuestPanicked, v1::EVENT_TYPE_GUEST_PANICKED));
-static_assert(Same(EventType::kWatchdogExpired, v1::EVENT_TYPE_WATCHDOG_EXPIRED));
-static_assert(Same(EventType::kIoError, v1::EVENT_TYPE_IO_ERROR));
-static_assert(Same(EventType::kMemoryFailure, v1::EVENT_TYPE_MEMORY_FAILURE));
-static_assert(Same(EventType::kMigration, v1::EVENT_TYPE_MIGRATION));
-static_assert(Same(EventType::kMonitorLost, v1::EVENT_TYPE_MONITOR_LOST));
-static_assert(Same(EventType::kMonitorRestored, v1::EVENT_TYPE_MONITOR_RESTORED));
-static_assert(Same(EventType::kIntentDeclared, v1::EVENT_TYPE_INTENT_DECLARED));
-static_assert(Same(EventType::kIntentWithdrawn, v1::EVENT_TYPE_INTENT_WITHDRAWN));
-static_assert(Same(EventType::kGap, v1::EVENT_TYPE_GAP));
-static_assert(Same(EventType::kStateChanged, v1::EVENT_TYPE_STATE_CHANGED));
-static_assert(Same(EventType::kProblemsChanged, v1::EVENT_TYPE_PROBLEMS_CHANGED));
-static_assert(Same(EventType::kPvshutdownRequested, v1::EVENT_TYPE_PVSHUTDOWN_REQUESTED));
-
-static_assert(Same(ShutdownCaveat::kGuestAgentConnected,
-                   v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
-static_assert(Same(ShutdownCaveat::kGuestAgentPossible, v1::SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE));
-static_assert(Same(ShutdownCaveat::kPowerdownEarlier, v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER));
-static_assert(Same(ShutdownCaveat::kHostShuttingDown, v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN));
-
-static_assert(Same(WordsSource::kLibvirtLog, v1::LAST_WORDS_SOURCE_LIBVIRT_LOG));
-static_assert(Same(WordsSource::kJournal, v1::LAST_WORDS_SOURCE_JOURNAL));
-static_assert(Same(WordsSource::kStandardError, v1::LAST_WORDS_SOURCE_STANDARD_ERROR));
-
-static_assert(Same(IntentEnd::kWithdrawn, v1::INTENT_END_WITHDRAWN));
-static_assert(Same(IntentEnd::kExpired, v1::INTENT_END_EXPIRED));
-static_assert(Same(IntentEnd::kReplaced, v1::INTENT_END_REPLACED));
-
-static_assert(Same(VmState::kRunning, v1::VM_STATE_RUNNING));
-static_assert(Same(VmState::kPaused, v1::VM_STATE_PAUSED));
-static_assert(Same(VmState::kSuspended, v1::VM_STATE_SUSPENDED));
-static_assert(Same(VmState::kGuestDown, v1::VM_STATE_GUEST_DOWN));
-static_assert(Same(VmState::kUnreachable, v1::VM_STATE_UNREACHABLE));
-static_assert(Same(VmState::kStopped, v1::VM_STATE_STOPPED));
-
 void FillRef(const VmRef& ref, v1::VmRef* out) {
   out->set_name(ref.name);
   out->set_run_id(ref.run_id);

@@ -46,10 +46,10 @@ class FakeLibvirt : public LibvirtApi {
   }
 
   void Qmp(const DomainName& domain, const std::string& event, const std::string& data = "") {
-    Current()->OnQmpEvent(domain, event, 1700000000, 5, data);
+    Current()(DomainEvent{domain, PassedOnEvent(event, 1700000000, 5, data).value()});
   }
   void Started(const DomainName& domain, bool incoming = false) {
-    Current()->OnLifecycle(domain, {DomainLifecycle::What::kStarted, {}, "started", incoming});
+    Current()(DomainChanged{domain, {DomainLifecycle::What::kStarted, {}, "started", incoming}});
   }
   // Reports the end as libvirt does of a transient domain, without the number that it had.
   void Stopped(DomainName domain, ManagerEnd end, const std::string& text) {
@@ -57,11 +57,13 @@ class FakeLibvirt : public LibvirtApi {
     StoppedWithId(domain, end, text);
   }
   void StoppedWithId(const DomainName& domain, ManagerEnd end, const std::string& text) {
-    Current()->OnLifecycle(domain,
-                           {.what = DomainLifecycle::What::kStopped, .end = end, .text = text});
+    Current()(
+        DomainChanged{domain, {.what = DomainLifecycle::What::kStopped, .end = end, .text = text}});
   }
-  void DetailsChanged(const DomainName& domain) { Current()->OnDetailsChanged(domain); }
-  void Close(const std::string& why) { Current()->OnClosed(why); }
+  void DetailsChanged(const DomainName& domain) {
+    Current()(vmeventd::DetailsChanged{domain.uuid});
+  }
+  void Close(const std::string& why) { Current()(LinkClosed{why}); }
 
   int opened() const {
     const MutexLock lock(&mutex_);
@@ -87,14 +89,14 @@ class FakeLibvirt : public LibvirtApi {
   }
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
-                                                   std::shared_ptr<Callbacks> listener) override {
+                                                   const Callback& callback) override {
     const MutexLock lock(&mutex_);
     ++opened_;
     opened_uri_ = uri;
     Block(uri);
     // Makes no copy, which would share its text by a counter that ThreadSanitizer does not see.
     if (!open_error_.ok()) return absl::Status(open_error_.code(), open_error_.message());
-    listener_ = std::move(listener);
+    callback_ = callback;
     ++open_connections_;
     return std::make_unique<FakeConnection>(this);
   }
@@ -142,9 +144,9 @@ class FakeLibvirt : public LibvirtApi {
     }
     if (once) once();
   }
-  std::shared_ptr<Callbacks> Current() const {
+  Callback Current() const {
     const MutexLock lock(&mutex_);
-    return listener_;
+    return callback_;
   }
 
   mutable Mutex mutex_;
@@ -158,7 +160,7 @@ class FakeLibvirt : public LibvirtApi {
   int lists_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<ActiveDomain> active_ ABSL_GUARDED_BY(mutex_);
   DomainDetails details_ ABSL_GUARDED_BY(mutex_);
-  std::shared_ptr<Callbacks> listener_ ABSL_GUARDED_BY(mutex_);
+  Callback callback_ ABSL_GUARDED_BY(mutex_);
   int opened_ ABSL_GUARDED_BY(mutex_) = 0;
   std::string opened_uri_ ABSL_GUARDED_BY(mutex_);
   int open_connections_ ABSL_GUARDED_BY(mutex_) = 0;

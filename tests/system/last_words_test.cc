@@ -15,7 +15,7 @@
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/core/qemu_words.h"
+#include "watcher/core/qemu_texts.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -17,7 +17,7 @@ uint64_t StableHash(absl::string_view text) {
   return hash;
 }
 
-std::string EscapeNonUtf8(absl::string_view bytes) {
+std::string EscapeNonUtf8(absl::string_view bytes, absl::string_view mark) {
   std::string text;
   text.reserve(bytes.size());
   while (true) {
@@ -34,7 +34,7 @@ std::string EscapeNonUtf8(absl::string_view bytes) {
       // Written by hand: a hostile peer may send megabytes of such bytes.
       constexpr char kDigits[] = "0123456789abcdef";
       const auto byte = static_cast<unsigned char>(bytes[0]);
-      text.append({'\\', 'x', kDigits[byte >> 4], kDigits[byte & 0xF]});
+      text.append(mark.data(), mark.size()).append({kDigits[byte >> 4], kDigits[byte & 0xF]});
       bytes.remove_prefix(1);
     } else {
       text.append(bytes.data(), length);

@@ -52,27 +52,6 @@ Extent Measure(absl::string_view line) {
   return extent;
 }
 
-// Makes bytes that are not UTF-8 readable: "\xNN", with its backslash escaped for JSON.
-std::string RepairUtf8(absl::string_view line) {
-  std::string escaped = EscapeNonUtf8(line);
-  if (escaped.size() == line.size()) return escaped;
-  std::string repaired;
-  repaired.reserve(escaped.size() + (escaped.size() - line.size()) / 3);
-  size_t at = 0;
-  for (const char c : line) {
-    // EscapeNonUtf8 turned exactly the bytes that differ here into four characters.
-    if (escaped[at] == c) {
-      repaired.push_back(c);
-      ++at;
-    } else {
-      repaired.push_back('\\');
-      repaired.append(escaped, at, 4);
-      at += 4;
-    }
-  }
-  return repaired;
-}
-
 const QmpObject* Member(const QmpObject& object, const char* name) {
   if (!object.is_object()) return nullptr;
   const auto it = object.find(name);
@@ -192,7 +171,9 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
   if (extent.values > kMaxQmpValues) {
     return Malformed(absl::StrCat("a line of more than ", kMaxQmpValues, " values"));
   }
-  QmpObject message = QmpObject::parse(RepairUtf8(line), nullptr, /*allow_exceptions=*/false);
+  // Within JSON the backslash of "\xNN" is escaped.
+  const std::string text = EscapeNonUtf8(line, R"(\\x)");
+  QmpObject message = QmpObject::parse(text, nullptr, /*allow_exceptions=*/false);
   if (message.is_discarded()) return Malformed("a line that is not JSON");
   if (!message.is_object()) return Malformed("a line that is no JSON object");
   if (message.contains("event")) return ParseEvent(std::move(message));

@@ -31,15 +31,17 @@ struct ProcessId {
   bool operator==(const ProcessId&) const = default;
 };
 
-// Facts of a run's process, as RunInfo has them.
+// Facts of a run's process.
 struct ProcessInfo {
-  int64_t pid = 0;
-  uint64_t start_ticks = 0;
-  uint64_t pidfd_inode = 0;
-  absl::Time process_start = absl::InfinitePast();
+  int64_t pid = 0;                                  // 0: not visible, or of a foreign PID namespace
+  uint64_t start_ticks = 0;                         // field 22 of /proc/PID/stat; 0: not known
+  uint64_t pidfd_inode = 0;                         // see ProcessKey; 0: not known
+  absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
+  // The file that counts the OOM kills in the process's cgroup, and what it had while the process
+  // lived. Empty: not known.
   std::string oom_file;
   uint64_t oom_kills = 0;
-  std::string unit;
+  std::string unit;  // VmRef::unit
 };
 
 // The party that reports on a run.
@@ -51,14 +53,11 @@ enum class ReportedBy {
 
 // Knowledge of a run when its process is first seen. Text is UTF-8 already, but for
 // unescaped_*.
-struct RunInfo {
+struct RunInfo : ProcessInfo {
   std::string name;
   std::string run_id;
   std::string source;          // VmRef::source: "qmp:/run/qemu", "libvirt:qemu:///system"
   std::string monitor_path;    // empty for a domain of libvirt
-  int64_t pid = 0;             // 0: not visible, or of a foreign PID namespace
-  uint64_t start_ticks = 0;    // field 22 of the process's /proc/PID/stat; 0: not known
-  uint64_t pidfd_inode = 0;    // the process's, see ProcessKey; 0: not known
   std::string boot_id;         // id of the boot that it runs under
   uint64_t pid_namespace = 0;  // namespace of `pid`; 0: not known
   std::string unescaped_path;  // see raw_path(); empty: the same as monitor_path
@@ -69,12 +68,6 @@ struct RunInfo {
   bool process_tracked = true;
   ReportedBy reported_by = ReportedBy::kMonitor;
   int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
-  absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
-  // The file that counts the OOM kills in the process's cgroup, and what it had while the process
-  // lived. Empty: not known.
-  std::string oom_file;
-  uint64_t oom_kills = 0;
-  std::string unit;  // of its process; VmRef::unit
 
   // Originals of the escaped `monitor_path` and `name`: the path of the monitor's socket as the
   // kernel knows it, and the name in file names.
@@ -91,13 +84,7 @@ struct RunInfo {
   // Makes `process` the run's process, which is tracked.
   void SetProcess(const ProcessInfo& process) {
     process_tracked = true;
-    pid = process.pid;
-    start_ticks = process.start_ticks;
-    pidfd_inode = process.pidfd_inode;
-    process_start = process.process_start;
-    oom_file = process.oom_file;
-    oom_kills = process.oom_kills;
-    unit = process.unit;
+    static_cast<ProcessInfo&>(*this) = process;
   }
 };
 

@@ -11,137 +11,20 @@
 
 #include "absl/time/time.h"
 #include "base/compact.h"
+#include "vmeventd/contract/enums.h"
 
-// Output of the watcher. These types mirror the messages of vm_events.proto, whose comments
-// explain each value; the numbers are the same, and the server checks that at compile time. All
-// text is valid UTF-8.
+// Output of the watcher. These types stand for the messages of vm_events.proto, whose comments
+// explain each member; its enumerations are generated from there. All text is valid UTF-8.
 
 namespace vmeventd {
 
-enum class ShutdownClass { kUser = 1, kAdmin = 2, kCrash = 3, kUnknown = 4 };
-inline constexpr ShutdownClass kLastShutdownClass = ShutdownClass::kUnknown;
-
-enum class ShutdownCause {
-  kGuestPoweroff = 1,
-  kGuestRebootExit = 2,
-  kGuestHibernate = 3,
-  kHostPowerdown = 4,
-  kHostQuit = 5,
-  kHostSignal = 6,
-  kHostUi = 7,
-  kHostResetExit = 8,
-  kMigratedAway = 9,
-  kGuestPanic = 10,
-  kWatchdog = 11,
-  kHostError = 12,
-  kQemuKilled = 13,
-  kQemuCrashed = 14,
-  kOutOfMemory = 15,
-  kProcessExited = 16,
-  kUnobserved = 17,
-  kHostRequest = 18,
-  kGuestRequest = 19,
-  kHostDestroy = 20,
-  kHostSave = 21,
-  kMigrationFailed = 22,
-  kNeverRan = 23,
-  kMigrationUnfinished = 24,
-  kHostKill = 25,
-  kHostShutdown = 26,
-};
-inline constexpr ShutdownCause kLastShutdownCause = ShutdownCause::kHostShutdown;
-
-// Doubts that a verdict leaves open.
-enum class ShutdownCaveat {
-  kGuestAgentConnected = 1,
-  kGuestAgentPossible = 2,
-  kPowerdownEarlier = 3,
-  kHostShuttingDown = 4,
-};
-
-enum class EventType {
-  kStarted = 1,
-  kStopped = 2,
-  kGuestShutdown = 3,
-  kPowerdownRequested = 4,
-  kReset = 5,
-  kPaused = 6,
-  kResumed = 7,
-  kSuspended = 8,
-  kWoken = 9,
-  kHibernating = 10,
-  kGuestPanicked = 11,
-  kWatchdogExpired = 12,
-  kIoError = 13,
-  kMemoryFailure = 14,
-  kMigration = 15,
-  kMonitorLost = 16,
-  kMonitorRestored = 17,
-  kIntentDeclared = 18,
-  kIntentWithdrawn = 19,
-  kGap = 20,
-  kStateChanged = 21,
-  kProblemsChanged = 22,
-  kPvshutdownRequested = 23,
-};
-inline constexpr EventType kLastEventType = EventType::kPvshutdownRequested;
-
-// End of an intent before the run's.
-enum class IntentEnd {
-  kWithdrawn = 1,
-  kExpired = 2,
-  kReplaced = 3,
-};
-
-enum class GapReason {
-  kRateLimited = 1,
-  kUnseenChange = 2,
-  kLibvirtLost = 3,
-  kQueueFull = 4,
-  kNotWritten = 5,
-  kJournalReplaced = 6,
-  kJournalLate = 7,
-};
-
-enum class ProblemCode {
-  kNone = 0,
-  kNoGreeting = 1,
-  kStarting = 2,
-  kNoAnswer = 3,
-  kMonitorLost = 4,
-  kNotQmp = 5,
-  kNoMonitor = 6,
-  kRefused = 7,
-  kCannotConnect = 8,
-  kFollowedElsewhere = 9,
-  kOutOfDescriptors = 10,
-  kLibvirtLost = 11,
-  kNotListed = 12,
-  kProcessNotVisible = 13,
-  kIoError = 14,
-  kInternalError = 15,
-  kShutdownFile = 16,
-  kExitLate = 17,
-  kSharedUuid = 18,
-};
-inline constexpr ProblemCode kLastProblemCode = ProblemCode::kSharedUuid;
-
 // A problem of a VM, a socket or a connection. No text: there is none.
 struct Problem {
-  ProblemCode code = ProblemCode::kNone;
+  ProblemCode code = ProblemCode::kUnspecified;
   std::string text;  // UTF-8
 
   bool empty() const { return text.empty(); }
   bool operator==(const Problem&) const = default;
-};
-
-enum class VmState {
-  kRunning = 1,
-  kPaused = 2,
-  kSuspended = 3,
-  kGuestDown = 4,
-  kUnreachable = 5,
-  kStopped = 6,
 };
 
 // Keys and values, by key; no key twice. As the contract has them for VmRef.labels.
@@ -246,12 +129,10 @@ struct GuestPanic {
   std::variant<std::monostate, HyperVPanic, S390Panic, TdxPanic> info;
 };
 
-enum class WordsSource { kLibvirtLog = 1, kJournal = 2, kStandardError = 3 };
-
 // QEMU's last lines, which nobody checks; each is one line of UTF-8.
 struct LastWords {
   std::vector<std::string> lines;  // empty: there are none
-  WordsSource source = WordsSource::kLibvirtLog;
+  LastWordsSource source = LastWordsSource::kLibvirtLog;
   bool truncated = false;
 };
 

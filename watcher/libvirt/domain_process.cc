@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -90,13 +91,18 @@ std::vector<int64_t> PidsIn(const ProcessPlace& place) {
   return pids;
 }
 
-using CommandLine = std::shared_ptr<const CommandLines::Read>;
-
-// Waits for the command lines of some processes. One that does not come is null then.
-void Await(std::vector<CommandLine>* reads) {
-  const absl::Time deadline = absl::Now() + kMaxWait;
-  for (CommandLine& read : *reads) {
-    if (!read->Await(deadline - absl::Now())) read = nullptr;
+// Calls `use` with the index and the command line of each process that gives it in time.
+void ForEachCommandLine(const std::vector<int64_t>& pids, CommandLines* command_lines,
+                        const std::function<void(size_t, const CommandLines::Read&)>& use) {
+  for (size_t begin = 0; begin < pids.size(); begin += kReadsAtOnce) {
+    const size_t end = std::min(begin + kReadsAtOnce, pids.size());
+    std::vector<std::shared_ptr<const CommandLines::Read>> reads;
+    for (size_t at = begin; at < end; ++at) reads.push_back(command_lines->Begin(pids[at]));
+    const absl::Time deadline = absl::Now() + kMaxWait;
+    for (size_t at = begin; at < end; ++at) {
+      const CommandLines::Read& read = *reads[at - begin];
+      if (read.Await(deadline - absl::Now())) use(at, read);
+    }
   }
 }
 
@@ -110,35 +116,28 @@ struct Candidate {
 void Confirm(const ProcessPlace& place, const std::vector<DomainName>& domains,
              const std::vector<Candidate>& candidates, CommandLines* command_lines,
              std::vector<DomainProcess>* found) {
-  for (size_t begin = 0; begin < candidates.size(); begin += kReadsAtOnce) {
-    const size_t end = std::min(begin + kReadsAtOnce, candidates.size());
-    std::vector<CommandLine> reads;
-    std::vector<std::pair<size_t, PeerProcess>> processes;
-    for (size_t at = begin; at < end; ++at) {
-      const Candidate& candidate = candidates[at];
-      // The descriptor first: what is read then is of the process that it holds.
-      absl::StatusOr<PeerProcess> process = IdentifyByPid(candidate.pid);
-      (*found)[candidate.index].no_descriptor |= absl::IsResourceExhausted(process.status());
-      if (!process.ok() || process->kind != PeerProcess::Kind::kTracked) continue;
-      reads.push_back(command_lines->Begin(candidate.pid));
-      processes.emplace_back(candidate.index, *std::move(process));
-    }
-    Await(&reads);
-    for (size_t at = 0; at < processes.size(); ++at) {
-      auto& [index, process] = processes[at];
-      if (reads[at] == nullptr) continue;
-      const CommandLines::Read& read = *reads[at];
-      const DomainName& domain = domains[index];
-      const bool is_its =
-          place.containers ? read.container() == domain.name : read.uuid() == domain.uuid;
-      // A process that started later is that of a later life.
-      if (!is_its || !IsIn(place, process.pid) || HasEnded(process.pidfd.get()) ||
-          process.start_ticks > domain.reported_ticks) {
-        continue;
-      }
-      (*found)[index].process = std::move(process);
-    }
+  std::vector<int64_t> pids;
+  std::vector<std::pair<size_t, PeerProcess>> processes;
+  for (const Candidate& candidate : candidates) {
+    // The descriptor first: what is read then is of the process that it holds.
+    absl::StatusOr<PeerProcess> process = IdentifyByPid(candidate.pid);
+    (*found)[candidate.index].no_descriptor |= absl::IsResourceExhausted(process.status());
+    if (!process.ok() || process->kind != PeerProcess::Kind::kTracked) continue;
+    pids.push_back(candidate.pid);
+    processes.emplace_back(candidate.index, *std::move(process));
   }
+  ForEachCommandLine(pids, command_lines, [&](size_t at, const CommandLines::Read& read) {
+    auto& [index, process] = processes[at];
+    const DomainName& domain = domains[index];
+    const bool is_its =
+        place.containers ? read.container() == domain.name : read.uuid() == domain.uuid;
+    // A process that started later is that of a later life.
+    if (!is_its || !IsIn(place, process.pid) || HasEnded(process.pidfd.get()) ||
+        process.start_ticks > domain.reported_ticks) {
+      return;
+    }
+    (*found)[index].process = std::move(process);
+  });
 }
 
 // The processes that were started with the UUID of a domain that has none yet. Where several have
@@ -155,17 +154,10 @@ std::vector<Candidate> FindByUuid(const ProcessPlace& place, const std::vector<D
   }
   if (wanted.empty()) return {};
   const std::vector<int64_t> pids = PidsIn(place);
-  for (size_t begin = 0; begin < pids.size(); begin += kReadsAtOnce) {
-    const size_t end = std::min(begin + kReadsAtOnce, pids.size());
-    std::vector<CommandLine> reads;
-    for (size_t at = begin; at < end; ++at) reads.push_back(command_lines->Begin(pids[at]));
-    Await(&reads);
-    for (size_t at = begin; at < end; ++at) {
-      if (reads[at - begin] == nullptr) continue;
-      const auto it = wanted.find(reads[at - begin]->uuid());
-      if (it != wanted.end()) it->second.pid = it->second.pid == 0 ? pids[at] : kSeveral;
-    }
-  }
+  ForEachCommandLine(pids, command_lines, [&](size_t at, const CommandLines::Read& read) {
+    const auto it = wanted.find(read.uuid());
+    if (it != wanted.end()) it->second.pid = it->second.pid == 0 ? pids[at] : kSeveral;
+  });
   std::vector<Candidate> candidates;
   for (const auto& [uuid, candidate] : wanted) {
     if (candidate.pid > 0) candidates.push_back(candidate);

@@ -4,15 +4,13 @@
 
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/patterns.h"
 #include "watcher/core/names.h"
 #include "watcher/libvirt/libvirt_api.h"
@@ -23,6 +21,39 @@ namespace {
 // Expat writes a name as its namespace's URI, this, and the local name.
 constexpr char kSeparator = ' ';
 
+// An element's name with our prefix of its namespace.
+std::string ShortName(absl::string_view name) {
+  const size_t separator = name.find(kSeparator);
+  if (separator == absl::string_view::npos) return std::string(name);
+  const absl::string_view uri = name.substr(0, separator);
+  const absl::string_view local = name.substr(separator + 1);
+  // nova's ends with a version.
+  if (absl::StartsWith(uri, "http://openstack.org/xmlns/libvirt/nova/")) {
+    return absl::StrCat("nova:", local);
+  }
+  if (uri == "http://kubevirt.io") return absl::StrCat("kubevirt:", local);
+  if (uri == "urn:vmeventd:labels") return absl::StrCat("vmeventd:", local);
+  return "other:";
+}
+
+// A label from a domain's metadata: the text of an element, or an attribute.
+struct LabelPlace {
+  absl::string_view path;
+  absl::string_view attribute;  // empty: the text
+  absl::string_view key;
+};
+#define NOVA "/domain/metadata/nova:instance"
+constexpr LabelPlace kLabelPlaces[] = {
+    {NOVA "/nova:name", "", "nova.name"},
+    {NOVA "/nova:flavor", "name", "nova.flavor"},
+    {NOVA "/nova:owner/nova:user", "", "nova.user"},
+    {NOVA "/nova:owner/nova:user", "uuid", "nova.user_id"},
+    {NOVA "/nova:owner/nova:project", "", "nova.project"},
+    {NOVA "/nova:owner/nova:project", "uuid", "nova.project_id"},
+    {"/domain/metadata/kubevirt:kubevirt/kubevirt:uid", "", "kubevirt.uid"},
+};
+#undef NOVA
+
 // The value of an attribute; empty without one.
 absl::string_view Attribute(const char** attributes, absl::string_view name) {
   for (const char** at = attributes; *at != nullptr; at += 2) {
@@ -31,38 +62,37 @@ absl::string_view Attribute(const char** attributes, absl::string_view name) {
   return {};
 }
 
-// Returns whether `name` is the element `local` of OpenStack nova, whose namespace ends with a
-// version.
-bool IsNova(absl::string_view name, absl::string_view local) {
-  return absl::ConsumePrefix(&name, "http://openstack.org/xmlns/libvirt/nova/") &&
-         absl::EndsWith(name, absl::StrCat(std::string(1, kSeparator), local));
-}
-
 class DomainReader {
  public:
   void Begin(const char* name, const char** attributes) {
-    path_.emplace_back(name);
+    absl::StrAppend(&path_, "/", ShortName(name));
     text_.clear();
-    if (path_.size() < 3 || path_[0] != "domain") return;
-    if (path_[1] == "devices" && path_[2] == "channel") BeginInChannel(attributes);
-    if (path_[1] == "metadata") BeginInMetadata(attributes);
+    if (path_ == kChannel) channel_ = {};
+    if (path_ == "/domain/devices/channel/alias") {
+      channel_.port = std::string(Attribute(attributes, "name"));
+    }
+    if (path_ == "/domain/devices/channel/target" && Attribute(attributes, "type") == "virtio") {
+      channel_.name = std::string(Attribute(attributes, "name"));
+      channel_.open = Attribute(attributes, "state") == "connected";
+    }
+    is_kubevirt_ |= path_ == "/domain/metadata/kubevirt:kubevirt";
+    if (path_ == "/domain/metadata/vmeventd:labels/vmeventd:label") {
+      Add(Attribute(attributes, "key"), Attribute(attributes, "value"));
+    }
+    for (const LabelPlace& place : kLabelPlaces) {
+      if (place.path != path_ || place.attribute.empty()) continue;
+      AddIf(place.key, Attribute(attributes, place.attribute));
+    }
   }
 
   void End() {
     const absl::string_view text = absl::StripAsciiWhitespace(text_);
-    if (path_.size() == 2 && path_[0] == "domain" && path_[1] == "name") name_ = std::string(text);
-    if (path_.size() == 3 && path_[1] == "devices" && path_[2] == "channel") EndChannel();
-    if (path_.size() > 3 && path_[1] == "metadata") {
-      if (IsNova(path_[2], "instance")) {
-        if (path_.size() == 4 && IsNova(path_[3], "name")) AddIf("nova.name", text);
-        if (const std::optional<std::string> owner = Owner(); owner.has_value())
-          AddIf(*owner, text);
-      }
-      if (path_.size() == 4 && is_kubevirt_ && path_[3] == "http://kubevirt.io uid") {
-        AddIf("kubevirt.uid", text);
-      }
+    if (path_ == "/domain/name") name_ = std::string(text);
+    if (path_ == kChannel) EndChannel();
+    for (const LabelPlace& place : kLabelPlaces) {
+      if (place.path == path_ && place.attribute.empty()) AddIf(place.key, text);
     }
-    path_.pop_back();
+    path_.resize(path_.rfind('/'));
     text_.clear();
   }
 
@@ -88,21 +118,12 @@ class DomainReader {
   }
 
  private:
+  static constexpr absl::string_view kChannel = "/domain/devices/channel";
   struct Channel {
     std::string name;  // empty: it is no virtio-serial port
     std::string port;  // the id of its device
     bool open = false;
   };
-
-  void BeginInChannel(const char** attributes) {
-    if (path_.size() == 3) channel_ = {};
-    if (path_.size() != 4) return;
-    if (path_[3] == "alias") channel_.port = std::string(Attribute(attributes, "name"));
-    if (path_[3] == "target" && Attribute(attributes, "type") == "virtio") {
-      channel_.name = std::string(Attribute(attributes, "name"));
-      channel_.open = Attribute(attributes, "state") == "connected";
-    }
-  }
 
   void EndChannel() {
     if (channel_.name == kGuestAgentPort) {
@@ -116,29 +137,6 @@ class DomainReader {
     }
   }
 
-  void BeginInMetadata(const char** attributes) {
-    if (path_.size() == 3) is_kubevirt_ |= path_[2] == "http://kubevirt.io kubevirt";
-    if (path_.size() == 4 && path_[2] == "urn:vmeventd:labels labels" &&
-        path_[3] == "urn:vmeventd:labels label") {
-      Add(Attribute(attributes, "key"), Attribute(attributes, "value"));
-    }
-    if (!IsNova(path_[2], "instance")) return;
-    if (path_.size() == 4 && IsNova(path_[3], "flavor")) {
-      AddIf("nova.flavor", Attribute(attributes, "name"));
-    }
-    if (const std::optional<std::string> owner = Owner(); owner.has_value()) {
-      AddIf(absl::StrCat(*owner, "_id"), Attribute(attributes, "uuid"));
-    }
-  }
-
-  // The label of the enclosing element, a user's or a project's; unset elsewhere.
-  std::optional<std::string> Owner() const {
-    if (path_.size() != 5 || !IsNova(path_[3], "owner")) return std::nullopt;
-    if (IsNova(path_[4], "user")) return "nova.user";
-    if (IsNova(path_[4], "project")) return "nova.project";
-    return std::nullopt;
-  }
-
   void AddIf(absl::string_view key, absl::string_view value) {
     if (!value.empty()) Add(key, value);
   }
@@ -150,9 +148,9 @@ class DomainReader {
     labels_.emplace(key, std::string(Utf8Prefix(line, kMaxLabelValueBytes)));
   }
 
-  std::vector<std::string> path_;  // the enclosing elements
-  std::string text_;               // the innermost one's since its last child
-  std::string name_;               // the domain's
+  std::string path_;  // of the innermost element
+  std::string text_;  // the innermost one's since its last child
+  std::string name_;  // the domain's
   bool is_kubevirt_ = false;
   std::map<std::string, std::string> labels_;
   Channel channel_;  // the enclosing one
@@ -163,12 +161,10 @@ struct ParserDeleter {
   void operator()(XML_Parser parser) const { XML_ParserFree(parser); }
 };
 
-}  // namespace
-
-DomainDetails DetailsIn(absl::string_view domain_xml) {
+absl::StatusOr<DomainDetails> Parse(absl::string_view xml) {
   const std::unique_ptr<XML_ParserStruct, ParserDeleter> parser(
       XML_ParserCreateNS("UTF-8", kSeparator));
-  if (parser == nullptr) return {};
+  if (parser == nullptr) return absl::ResourceExhaustedError("no memory for a parser of XML");
   DomainReader reader;
   XML_SetUserData(parser.get(), &reader);
   XML_SetElementHandler(
@@ -180,8 +176,25 @@ DomainDetails DetailsIn(absl::string_view domain_xml) {
   XML_SetCharacterDataHandler(parser.get(), [](void* data, const char* text, int size) {
     static_cast<DomainReader*>(data)->Text(text, size);
   });
-  XML_Parse(parser.get(), domain_xml.data(), static_cast<int>(domain_xml.size()), /*isFinal=*/1);
+  if (XML_Parse(parser.get(), xml.data(), static_cast<int>(xml.size()), /*isFinal=*/1) !=
+      XML_STATUS_OK) {
+    return absl::InvalidArgumentError(XML_ErrorString(XML_GetErrorCode(parser.get())));
+  }
   return reader.Take();
+}
+
+}  // namespace
+
+absl::StatusOr<DomainDetails> DetailsIn(absl::string_view domain_xml) {
+  absl::StatusOr<DomainDetails> details = Parse(domain_xml);
+  if (details.ok()) return details;
+  // libvirt takes metadata with a prefix that is not declared; it does not hide a guest agent.
+  constexpr absl::string_view kBegin = "<metadata>";
+  constexpr absl::string_view kEnd = "</metadata>";
+  const size_t begin = domain_xml.find(kBegin);
+  const size_t end = domain_xml.find(kEnd, begin);
+  if (end == absl::string_view::npos) return details;
+  return Parse(absl::StrCat(domain_xml.substr(0, begin), domain_xml.substr(end + kEnd.size())));
 }
 
 }  // namespace vmeventd

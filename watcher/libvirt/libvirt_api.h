@@ -1,13 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "watcher/core/qmp_message.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/guest_agent_probe.h"
@@ -50,43 +53,56 @@ struct DomainDetails {
   Labels labels;
 };
 
-// Pure. Of malformed XML, the part before the error counts.
-DomainDetails DetailsIn(absl::string_view domain_xml);
+// Pure. Of metadata that is malformed, as by a prefix that is not declared, nothing counts.
+// INVALID_ARGUMENT: the rest is malformed too.
+absl::StatusOr<DomainDetails> DetailsIn(absl::string_view domain_xml);
+
+// Events of a connection.
+struct DomainEvent {
+  DomainName domain;
+  QmpEvent event;
+};
+struct DomainChanged {
+  DomainName domain;
+  DomainLifecycle lifecycle;
+};
+struct DetailsChanged {  // what Details() returns may have changed
+  std::string uuid;
+};
+struct LinkClosed {  // the connection is of no use any more, or was never opened
+  std::string why;
+  bool overflow = false;  // its backlog exceeded the limit
+};
+using LibvirtEvent = std::variant<DomainEvent, DomainChanged, DetailsChanged, LinkClosed>;
+
+// QEMU's event as libvirt passes it on: its name, its time ({-1, -1}: QEMU did not know), its
+// `data` as JSON ("" if it has none). Unset: it is malformed. Pure.
+std::optional<QmpEvent> PassedOnEvent(const std::string& name, int64_t seconds,
+                                      uint32_t microseconds, const std::string& data);
 
 class LibvirtApi {
  public:
-  // Receives events on the library's own thread, one at a time. Must not block, nor call the
+  // Takes the events on the library's own thread, one at a time. Must not block, nor call the
   // library.
-  class Callbacks {
-   public:
-    virtual ~Callbacks() = default;
-    // An event of QEMU: its name, its time (unset: QEMU did not know), its `data` as JSON ("" if it
-    // has none).
-    virtual void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
-                            uint32_t microseconds, const std::string& data) = 0;
-    virtual void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) = 0;
-    // Reports that the answer of Details() may have changed.
-    virtual void OnDetailsChanged(const DomainName& domain) = 0;
-    // Reports that the connection is of no use any more; `why` is for people.
-    virtual void OnClosed(const std::string& why) = 0;
-  };
+  using Callback = std::function<void(LibvirtEvent)>;
 
   // Each call may block for as long as libvirt likes.
   class Connection {
    public:
     // Closes it.
     virtual ~Connection() = default;
-    // The domains that run, as of some moment of the call.
+    // The domains that run, as of some moment of the call. It asks for the state of each, as the
+    // driver of containers has no call for that of all.
     virtual absl::StatusOr<std::vector<ActiveDomain>> ListActive() = 0;
     // Details of the running domain with that UUID.
     virtual absl::StatusOr<DomainDetails> Details(const std::string& uuid) = 0;
   };
 
   virtual ~LibvirtApi() = default;
-  // Connects to `uri` and has `callbacks` called for all of its domains from then on. The error is
-  // for people, and says what to do.
-  virtual absl::StatusOr<std::unique_ptr<Connection>> Open(
-      const std::string& uri, std::shared_ptr<Callbacks> callbacks) = 0;
+  // Connects to `uri` and has `callback` called for all of its domains from then on. The error is
+  // for people, and has a hint.
+  virtual absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
+                                                           const Callback& callback) = 0;
 };
 
 // Loads libvirt.so.0 and libvirt-qemu.so.0, once in a process. FAILED_PRECONDITION names the Debian

@@ -273,6 +273,15 @@ LibvirtRun* LibvirtSource::FindRun(const Link& link, const std::string& uuid) {
   return it == link.domains.end() ? nullptr : it->second.run;
 }
 
+std::vector<LibvirtRun*> LibvirtSource::RunsThat(
+    const std::function<bool(const LibvirtRun&, const Link&)>& pass) const {
+  std::vector<LibvirtRun*> runs;
+  for (const auto& [run, link] : link_of_) {
+    if (pass(*Of(run), *link)) runs.push_back(Of(run));
+  }
+  return runs;
+}
+
 // An id is used again by the next libvirtd only.
 bool LibvirtSource::IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain) {
   return run.info().domain_id == domain.id &&
@@ -338,15 +347,6 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
       link, domain.uuid, VmSession(std::move(info), &options_->session, context_->loop->Now()));
   if (tracked && !added->Track(std::move(process)).ok()) added->LoseTracking();
   return added;
-}
-
-// The only reporter of how its domains end is gone for good.
-void LibvirtSource::EndOrphans() {
-  std::vector<LibvirtRun*> orphans;
-  for (const auto& [run, link] : link_of_) {
-    if (!link->reachable()) orphans.push_back(Of(run));
-  }
-  for (LibvirtRun* run : orphans) run->OnLibvirtGone();
 }
 
 VmRun* LibvirtSource::Restore(VmSession* session) {

@@ -84,8 +84,8 @@ std::string LastErrorText() {
   return error == nullptr || error->message == nullptr ? "no reason given" : error->message;
 }
 
-// Advice to a person on the error of an attempt to connect.
-absl::string_view CureFor(const virError* error, absl::string_view text) {
+// A hint on the error of an attempt to connect.
+absl::string_view HintFor(const virError* error, absl::string_view text) {
   const int code = error == nullptr ? VIR_ERR_OK : error->code;
   if (absl::StrContains(text, "Permission denied") || code == VIR_ERR_AUTH_FAILED ||
       code == VIR_ERR_AUTH_CANCELLED || code == VIR_ERR_AUTH_UNAVAILABLE ||
@@ -103,7 +103,7 @@ absl::string_view CureFor(const virError* error, absl::string_view text) {
 absl::Status OpenError() {
   const std::string text = LastErrorText();
   return absl::UnavailableError(
-      absl::StrCat("cannot connect to libvirt: ", text, CureFor(lib.virGetLastError(), text)));
+      absl::StrCat("cannot connect to libvirt: ", text, HintFor(lib.virGetLastError(), text)));
 }
 
 // libvirt pauses both sides of a migration for the same reason, and has statistics of it on the
@@ -117,38 +117,37 @@ bool IsMigrationSource(virDomainPtr domain) {
   return type != VIR_DOMAIN_JOB_NONE;
 }
 
-std::string RunStateOf(virDomainPtr domain, int state, int reason) {
-  switch (state) {
-    case VIR_DOMAIN_PAUSED:
-      switch (reason) {
-        case VIR_DOMAIN_PAUSED_STARTING_UP:
-          return "prelaunch";
-        case VIR_DOMAIN_PAUSED_MIGRATION:
-          return IsMigrationSource(domain) ? "finish-migrate" : "inmigrate";
-        case VIR_DOMAIN_PAUSED_POSTCOPY:
-        case VIR_DOMAIN_PAUSED_POSTCOPY_FAILED:
-          return "finish-migrate";
-        case VIR_DOMAIN_PAUSED_IOERROR:
-          return "io-error";
-        case VIR_DOMAIN_PAUSED_WATCHDOG:
-          return "watchdog";
-        case VIR_DOMAIN_PAUSED_CRASHED:
-          return "guest-panicked";
-        case VIR_DOMAIN_PAUSED_SHUTTING_DOWN:
-          return "shutdown";
-        default:
-          return "paused";
-      }
-    case VIR_DOMAIN_CRASHED:
-      return "guest-panicked";
+struct StateCode {
+  int state;
+  int reason;  // kAny: each
+  const char* run_state;
+};
+constexpr int kAny = -1;
+constexpr StateCode kStateCodes[] = {
+    {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_STARTING_UP, "prelaunch"},
+    {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_POSTCOPY, "finish-migrate"},
+    {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_POSTCOPY_FAILED, "finish-migrate"},
+    {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_IOERROR, "io-error"},
+    {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_WATCHDOG, "watchdog"},
+    {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_CRASHED, "guest-panicked"},
+    {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_SHUTTING_DOWN, "shutdown"},
+    {VIR_DOMAIN_PAUSED, kAny, "paused"},
+    {VIR_DOMAIN_CRASHED, kAny, "guest-panicked"},
     // libvirt is about to end a QEMU whose guest has shut down, or has asked its guest to.
-    case VIR_DOMAIN_SHUTDOWN:
-      return "shutdown";
-    case VIR_DOMAIN_PMSUSPENDED:
-      return "suspended";
-    default:
-      return "running";
+    {VIR_DOMAIN_SHUTDOWN, kAny, "shutdown"},
+    {VIR_DOMAIN_PMSUSPENDED, kAny, "suspended"},
+};
+
+std::string RunStateOf(virDomainPtr domain, int state, int reason) {
+  if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_MIGRATION) {
+    return IsMigrationSource(domain) ? "finish-migrate" : "inmigrate";
   }
+  for (const StateCode& code : kStateCodes) {
+    if (code.state == state && (code.reason == reason || code.reason == kAny)) {
+      return code.run_state;
+    }
+  }
+  return "running";
 }
 
 DomainName NameOf(virDomainPtr domain) {
@@ -195,59 +194,54 @@ std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
   return std::nullopt;
 }
 
-absl::string_view CloseReason(int reason) {
-  switch (reason) {
-    case VIR_CONNECT_CLOSE_REASON_EOF:
-      return "libvirt closed the connection";
-    case VIR_CONNECT_CLOSE_REASON_KEEPALIVE:
-      return "libvirt does not answer";
-    case VIR_CONNECT_CLOSE_REASON_CLIENT:
-      return "closed";
-    default:
-      return "I/O error";
-  }
+std::string CloseReason(int reason) {
+  if (reason == VIR_CONNECT_CLOSE_REASON_EOF) return "libvirt closed the connection";
+  if (reason == VIR_CONNECT_CLOSE_REASON_KEEPALIVE) return "libvirt does not answer";
+  return reason == VIR_CONNECT_CLOSE_REASON_CLIENT ? "closed" : "I/O error";
 }
 
-// Passed to libvirt with a callback; libvirt frees it by FreeCallbacks when it forgets that.
-using CallbacksHandle = std::shared_ptr<LibvirtApi::Callbacks>;
-LibvirtApi::Callbacks* Of(void* opaque) { return static_cast<CallbacksHandle*>(opaque)->get(); }
-void FreeCallbacks(void* opaque) { delete static_cast<CallbacksHandle*>(opaque); }
+// Passed to libvirt with each function; libvirt frees it by FreeCallback when it forgets that.
+using Callback = LibvirtApi::Callback;
+void Post(void* opaque, LibvirtEvent event) { (*static_cast<Callback*>(opaque))(std::move(event)); }
+void FreeCallback(void* opaque) { delete static_cast<Callback*>(opaque); }
 
-void OnQemuEvent(virConnectPtr, virDomainPtr domain, const char* event, long long seconds,
+void OnQemuEvent(virConnectPtr, virDomainPtr domain, const char* name, long long seconds,
                  unsigned int micros, const char* details, void* opaque) {
-  Of(opaque)->OnQmpEvent(NameOf(domain), event, seconds, micros, details == nullptr ? "" : details);
+  std::optional<QmpEvent> event =
+      PassedOnEvent(name, seconds, micros, details == nullptr ? "" : details);
+  if (event.has_value()) Post(opaque, DomainEvent{NameOf(domain), *std::move(event)});
 }
 
 int OnLifecycleEvent(virConnectPtr, virDomainPtr domain, int event, int detail, void* opaque) {
-  const std::optional<DomainLifecycle> lifecycle = LifecycleOf(event, detail);
-  if (lifecycle.has_value()) Of(opaque)->OnLifecycle(NameOf(domain), *lifecycle);
+  std::optional<DomainLifecycle> lifecycle = LifecycleOf(event, detail);
+  if (lifecycle.has_value()) Post(opaque, DomainChanged{NameOf(domain), *std::move(lifecycle)});
   return 0;
 }
 
-// Reports the events of a container in QEMU's words: there is no QEMU that would send them.
-void SayOfContainer(virDomainPtr domain, const char* event, void* opaque) {
-  Of(opaque)->OnQmpEvent(NameOf(domain), event, /*seconds=*/-1, /*microseconds=*/UINT32_MAX, "");
+// Reports an event of a container in QEMU's words: there is no QEMU that would send it.
+void PostOfContainer(virDomainPtr domain, const char* event, void* opaque) {
+  Post(opaque, DomainEvent{NameOf(domain), QmpEvent{.name = event}});
 }
 
 int OnContainerLifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail,
                          void* opaque) {
-  if (event == VIR_DOMAIN_EVENT_SUSPENDED) SayOfContainer(domain, "STOP", opaque);
+  if (event == VIR_DOMAIN_EVENT_SUSPENDED) PostOfContainer(domain, "STOP", opaque);
   if (event == VIR_DOMAIN_EVENT_STARTED || event == VIR_DOMAIN_EVENT_RESUMED) {
-    SayOfContainer(domain, "RESUME", opaque);
+    PostOfContainer(domain, "RESUME", opaque);
   }
   return OnLifecycleEvent(connection, domain, event, detail, opaque);
 }
 
 void OnContainerReboot(virConnectPtr, virDomainPtr domain, void* opaque) {
-  SayOfContainer(domain, "RESET", opaque);
+  PostOfContainer(domain, "RESET", opaque);
 }
 
 void OnMetadataChange(virConnectPtr, virDomainPtr domain, int, const char*, void* opaque) {
-  Of(opaque)->OnDetailsChanged(NameOf(domain));
+  Post(opaque, DetailsChanged{NameOf(domain).uuid});
 }
 
 void OnClose(virConnectPtr, int reason, void* opaque) {
-  Of(opaque)->OnClosed(std::string(CloseReason(reason)));
+  Post(opaque, LinkClosed{CloseReason(reason)});
 }
 
 struct DomainDeleter {
@@ -261,9 +255,7 @@ class RealConnection : public LibvirtApi::Connection {
       : connection_(connection), containers_(containers) {}
   // Each callback holds a reference to the connection, which stays open as long as there is one.
   ~RealConnection() override {
-    for (const int events : {lifecycle_events_, reboots_, metadata_changes_}) {
-      if (events >= 0) lib.virConnectDomainEventDeregisterAny(connection_, events);
-    }
+    for (const int events : events_) lib.virConnectDomainEventDeregisterAny(connection_, events);
     if (qemu_events_ >= 0) {
       lib.virConnectDomainQemuMonitorEventDeregister(connection_, qemu_events_);
     }
@@ -271,29 +263,28 @@ class RealConnection : public LibvirtApi::Connection {
     lib.virConnectClose(connection_);
   }
 
-  absl::Status Listen(const CallbacksHandle& callbacks) {
+  absl::Status Listen(const Callback& callback) {
     close_registered_ =
-        Register(callbacks, [&](void* opaque) {
-          return lib.virConnectRegisterCloseCallback(connection_, OnClose, opaque, FreeCallbacks);
+        Register(callback, [&](void* opaque) {
+          return lib.virConnectRegisterCloseCallback(connection_, OnClose, opaque, FreeCallback);
         }) >= 0;
     if (!close_registered_) return OpenError();
-    if (containers_) {
-      reboots_ = RegisterEvents(callbacks, VIR_DOMAIN_EVENT_ID_REBOOT,
-                                VIR_DOMAIN_EVENT_CALLBACK(OnContainerReboot));
-      if (reboots_ < 0) return OpenError();
-    } else {
-      qemu_events_ = Register(callbacks, [&](void* opaque) {
+    if (!containers_) {
+      qemu_events_ = Register(callback, [&](void* opaque) {
         return lib.virConnectDomainQemuMonitorEventRegister(connection_, nullptr, nullptr,
-                                                            OnQemuEvent, opaque, FreeCallbacks, 0);
+                                                            OnQemuEvent, opaque, FreeCallback, 0);
       });
       if (qemu_events_ < 0) return OpenError();
     }
-    lifecycle_events_ = RegisterEvents(
-        callbacks, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-        VIR_DOMAIN_EVENT_CALLBACK(containers_ ? OnContainerLifecycle : OnLifecycleEvent));
-    metadata_changes_ = RegisterEvents(callbacks, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
-                                       VIR_DOMAIN_EVENT_CALLBACK(OnMetadataChange));
-    if (lifecycle_events_ < 0 || metadata_changes_ < 0 ||
+    const bool registered =
+        (!containers_ || Registers(callback, VIR_DOMAIN_EVENT_ID_REBOOT,
+                                   VIR_DOMAIN_EVENT_CALLBACK(OnContainerReboot))) &&
+        Registers(
+            callback, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+            VIR_DOMAIN_EVENT_CALLBACK(containers_ ? OnContainerLifecycle : OnLifecycleEvent)) &&
+        Registers(callback, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
+                  VIR_DOMAIN_EVENT_CALLBACK(OnMetadataChange));
+    if (!registered ||
         lib.virConnectSetKeepAlive(connection_, kKeepAliveSeconds, kKeepAliveCount) < 0) {
       return OpenError();
     }
@@ -325,25 +316,26 @@ class RealConnection : public LibvirtApi::Connection {
     if (domain.get() == nullptr) return absl::NotFoundError(LastErrorText());
     char* const xml = lib.virDomainGetXMLDesc(domain.get(), 0);
     if (xml == nullptr) return absl::UnavailableError(LastErrorText());
-    DomainDetails details = DetailsIn(xml);
+    absl::StatusOr<DomainDetails> details = DetailsIn(xml);
     free(xml);  // NOLINT(cppcoreguidelines-no-malloc): as virDomainGetXMLDesc demands
     return details;
   }
 
  private:
-  int RegisterEvents(const CallbacksHandle& callbacks, int id,
-                     virConnectDomainEventGenericCallback callback) {
-    return Register(callbacks, [&](void* opaque) {
-      return lib.virConnectDomainEventRegisterAny(connection_, nullptr, id, callback, opaque,
-                                                  FreeCallbacks);
+  bool Registers(const Callback& callback, int id, virConnectDomainEventGenericCallback function) {
+    const int events = Register(callback, [&](void* opaque) {
+      return lib.virConnectDomainEventRegisterAny(connection_, nullptr, id, function, opaque,
+                                                  FreeCallback);
     });
+    if (events >= 0) events_.push_back(events);
+    return events >= 0;
   }
 
   template <typename Call>
-  static int Register(const CallbacksHandle& callbacks, Call call) {
-    auto handle = std::make_unique<CallbacksHandle>(callbacks);
-    const int result = call(handle.get());
-    if (result >= 0) std::ignore = handle.release();  // libvirt's, until it calls FreeCallbacks
+  static int Register(const Callback& callback, Call call) {
+    auto copy = std::make_unique<Callback>(callback);
+    const int result = call(copy.get());
+    if (result >= 0) std::ignore = copy.release();  // libvirt's, until it calls FreeCallback
     return result;
   }
 
@@ -351,9 +343,7 @@ class RealConnection : public LibvirtApi::Connection {
   const bool containers_;
   bool close_registered_ = false;
   int qemu_events_ = -1;
-  int reboots_ = -1;
-  int metadata_changes_ = -1;
-  int lifecycle_events_ = -1;
+  std::vector<int> events_;  // others that are registered
 };
 
 class RealLibvirt : public LibvirtApi {
@@ -372,7 +362,7 @@ class RealLibvirt : public LibvirtApi {
   }
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
-                                                   std::shared_ptr<Callbacks> callbacks) override {
+                                                   const Callback& callback) override {
     const virConnectPtr opened = lib.virConnectOpen(uri.c_str());
     if (opened == nullptr) return OpenError();
     const bool containers = IsContainerUri(uri);
@@ -382,7 +372,7 @@ class RealLibvirt : public LibvirtApi {
       return absl::UnavailableError(absl::StrCat("it is libvirt, but its driver is not for ",
                                                  containers ? "containers" : "QEMU"));
     }
-    if (absl::Status status = connection->Listen(callbacks); !status.ok()) return status;
+    if (absl::Status status = connection->Listen(callback); !status.ok()) return status;
     return connection;
   }
 

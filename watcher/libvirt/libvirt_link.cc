@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -31,40 +32,6 @@ size_t BytesOf(const LibvirtMessage& message) {
   return kOfAny + (known == nullptr ? 0 : kOfEach * known->details.labels.size());
 }
 
-// Posts the events of one connection. Lives for as long as libvirt may call it.
-class Poster : public LibvirtApi::Callbacks {
- public:
-  explicit Poster(std::shared_ptr<LibvirtInbox> inbox) : inbox_(std::move(inbox)) {}
-
-  void OnQmpEvent(const DomainName& domain, const std::string& event, int64_t seconds,
-                  uint32_t microseconds, const std::string& data) override {
-    // The message as QEMU sent it, so that it is read, bounded and cut like a monitor's.
-    const std::string name =
-        nlohmann::json(event).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    std::string line = absl::StrCat("{\"event\":", name, ",\"timestamp\":{\"seconds\":", seconds,
-                                    ",\"microseconds\":", static_cast<int32_t>(microseconds), "}");
-    if (!data.empty()) absl::StrAppend(&line, ",\"data\":", data);
-    absl::StatusOr<QmpMessage> message = ParseQmpMessage(line + "}");
-    if (!message.ok() || !std::holds_alternative<QmpEvent>(*message)) return;
-    inbox_->Post(DomainEvent{AsOfNow(domain), std::get<QmpEvent>(*std::move(message))});
-  }
-  void OnLifecycle(const DomainName& domain, const DomainLifecycle& lifecycle) override {
-    inbox_->Post(DomainChanged{AsOfNow(domain), lifecycle});
-  }
-  void OnDetailsChanged(const DomainName& domain) override {
-    inbox_->Post(DetailsChanged{domain.uuid});
-  }
-  void OnClosed(const std::string& why) override { inbox_->Post(LinkClosed{why}); }
-
- private:
-  static DomainName AsOfNow(DomainName domain) {
-    domain.reported_ticks = StartTicksNow();
-    return domain;
-  }
-
-  const std::shared_ptr<LibvirtInbox> inbox_;
-};
-
 // The domains that run. A process that started after the call began is none of theirs: of a domain
 // that started meanwhile there is a STARTED.
 absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connection) {
@@ -76,6 +43,19 @@ absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connectio
 }
 
 }  // namespace
+
+std::optional<QmpEvent> PassedOnEvent(const std::string& name, int64_t seconds,
+                                      uint32_t microseconds, const std::string& data) {
+  // The message as QEMU sent it, so that it is read, bounded and cut like a monitor's.
+  const std::string quoted =
+      nlohmann::json(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string line = absl::StrCat("{\"event\":", quoted, ",\"timestamp\":{\"seconds\":", seconds,
+                                  ",\"microseconds\":", static_cast<int32_t>(microseconds), "}");
+  if (!data.empty()) absl::StrAppend(&line, ",\"data\":", data);
+  absl::StatusOr<QmpMessage> message = ParseQmpMessage(line + "}");
+  if (!message.ok() || !std::holds_alternative<QmpEvent>(*message)) return std::nullopt;
+  return std::get<QmpEvent>(*std::move(message));
+}
 
 void LibvirtInbox::Post(LibvirtMessage message) {
   const MutexLock lock(&mutex_);
@@ -108,6 +88,17 @@ void LibvirtInbox::Close() {
   messages_.clear();
 }
 
+// Calls that were asked for.
+struct LibvirtLink::Requests {
+  bool reconnects = false;              // first of all
+  std::shared_ptr<LibvirtInbox> inbox;  // the next connection's; null: there is none
+  std::vector<DomainName> processes;
+  bool list = false;
+  std::set<std::string> details;  // UUIDs
+
+  bool empty() const { return !reconnects && processes.empty() && !list && details.empty(); }
+};
+
 // Shared with the worker, which may outlive the link.
 struct LibvirtLink::Shared {
   std::shared_ptr<LibvirtApi> api;
@@ -115,10 +106,7 @@ struct LibvirtLink::Shared {
   Place place;
 
   Mutex mutex;
-  // A task at a time is under way; bounded by the domains, each of which is asked about twice.
-  std::deque<std::function<void(Shared*)>> tasks ABSL_GUARDED_BY(mutex);
-  absl::flat_hash_set<std::string> pending ABSL_GUARDED_BY(mutex);  // names, see DoOnce()
-  std::vector<DomainName> processes_asked ABSL_GUARDED_BY(mutex);
+  Requests requests ABSL_GUARDED_BY(mutex);     // bounded by the domains
   bool working ABSL_GUARDED_BY(mutex) = false;  // it has a thread, or waits for one
   bool has_thread ABSL_GUARDED_BY(mutex) = false;
 
@@ -129,14 +117,23 @@ struct LibvirtLink::Shared {
 
   // Connects, and sets `processes`.
   absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Connect() {
-    const auto poster = std::make_shared<Poster>(inbox);
+    // libvirt may call it for longer than the link exists.
+    const auto post = [to = inbox](LibvirtEvent event) {
+      const auto post_as_of_now = [&](auto& message) {
+        if constexpr (requires { message.domain; }) {
+          message.domain.reported_ticks = StartTicksNow();
+        }
+        to->Post(std::move(message));
+      };
+      std::visit(post_as_of_now, event);
+    };
     processes = {.pid_directory = place.pid_directory,
                  .containers = spec.containers,
                  .foreign_namespace = std::nullopt};
-    if (place.socket.empty()) return api->Open(spec.Uri(), poster);
+    if (place.socket.empty()) return api->Open(spec.Uri(), post);
     const absl::StatusOr<UnixAddress> address = UnixAddress::Open(place.socket);
     if (!address.ok()) return address.status();
-    auto opened = api->Open(spec.UriAt(address->text()), poster);
+    auto opened = api->Open(spec.UriAt(address->text()), post);
     if (!opened.ok()) {  // libvirt names the address
       return absl::Status(
           opened.status().code(),
@@ -153,9 +150,10 @@ struct LibvirtLink::Shared {
     return domains.status();
   }
 
-  void OpenNow(std::shared_ptr<LibvirtInbox> next) {
+  void Reconnect(std::shared_ptr<LibvirtInbox> next) {
     connection.reset();
     inbox = std::move(next);
+    if (inbox == nullptr) return;
     absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> opened = Connect();
     absl::Status status = opened.status();
     if (opened.ok()) {
@@ -163,6 +161,19 @@ struct LibvirtLink::Shared {
       status = PostList();
     }
     if (!status.ok()) inbox->Post(LinkClosed{std::string(status.message())});
+  }
+
+  void PostProcesses(std::vector<DomainName> asked) {
+    std::vector<DomainProcess> found(asked.size());
+    if (place.finds_processes) found = FindProcesses(processes, asked, &command_lines);
+    for (size_t index = 0; index < asked.size(); ++index) {
+      inbox->Post(ProcessFound{std::move(asked[index]), std::move(found[index])});
+    }
+  }
+
+  void PostDetails(const std::string& uuid) {
+    absl::StatusOr<DomainDetails> details = connection->Details(uuid);
+    if (details.ok()) inbox->Post(DetailsKnown{uuid, *std::move(details)});
   }
 };
 
@@ -179,45 +190,25 @@ LibvirtLink::~LibvirtLink() { Close(); }
 void LibvirtLink::Open() {
   if (inbox_ != nullptr) inbox_->Close();
   inbox_ = std::make_shared<LibvirtInbox>(wake_);
-  DoInstead([inbox = inbox_](Shared* shared) { shared->OpenNow(inbox); });
+  Ask([this](Requests* requests) { *requests = {.reconnects = true, .inbox = inbox_}; });
 }
 
 void LibvirtLink::Close() {
   if (inbox_ == nullptr) return;
   std::exchange(inbox_, nullptr)->Close();
-  DoInstead([](Shared* shared) { shared->connection.reset(); });
+  Ask([](Requests* requests) { *requests = {.reconnects = true}; });
 }
 
 void LibvirtLink::AskDetails(const std::string& uuid) {
-  DoOnce(uuid, [uuid](Shared* shared) {
-    absl::StatusOr<DomainDetails> details = shared->connection->Details(uuid);
-    if (details.ok()) shared->inbox->Post(DetailsKnown{uuid, *std::move(details)});
-  });
+  Ask([&](Requests* requests) { requests->details.insert(uuid); });
 }
 
 void LibvirtLink::ListAgain() {
-  DoOnce("list", [](Shared* shared) { shared->PostList().IgnoreError(); });
+  Ask([](Requests* requests) { requests->list = true; });
 }
 
 void LibvirtLink::FindProcess(const DomainName& domain) {
-  {
-    const MutexLock lock(&shared_->mutex);
-    shared_->processes_asked.push_back(domain);
-  }
-  DoOnce("processes", [](Shared* shared) {
-    std::vector<DomainName> asked;
-    {
-      const MutexLock lock(&shared->mutex);
-      asked = std::exchange(shared->processes_asked, {});
-    }
-    std::vector<DomainProcess> found(asked.size());
-    if (shared->place.finds_processes) {
-      found = FindProcesses(shared->processes, asked, &shared->command_lines);
-    }
-    for (size_t index = 0; index < asked.size(); ++index) {
-      shared->inbox->Post(ProcessFound{std::move(asked[index]), std::move(found[index])});
-    }
-  });
+  Ask([&](Requests* requests) { requests->processes.push_back(domain); });
 }
 
 bool LibvirtLink::busy() const {
@@ -230,53 +221,33 @@ bool LibvirtLink::waits_for_thread() const {
   return shared_->working && !shared_->has_thread;
 }
 
-void LibvirtLink::DoInstead(std::function<void(Shared*)> task) {
+void LibvirtLink::Ask(const std::function<void(Requests*)>& add) {
   {
     const MutexLock lock(&shared_->mutex);
-    shared_->tasks.clear();
-    shared_->pending.clear();
-    shared_->processes_asked.clear();
-  }
-  Do(std::move(task));
-}
-
-void LibvirtLink::Do(std::function<void(Shared*)> task) {
-  {
-    const MutexLock lock(&shared_->mutex);
-    shared_->tasks.push_back(std::move(task));
+    add(&shared_->requests);
     if (std::exchange(shared_->working, true)) return;
   }
   threads_->Run([shared = shared_] { Work(shared.get()); });
 }
 
-void LibvirtLink::DoOnce(const std::string& name, std::function<void(Shared*)> task) {
-  {
-    const MutexLock lock(&shared_->mutex);
-    if (!shared_->pending.insert(name).second) return;
-  }
-  Do([name, task = std::move(task)](Shared* shared) {
-    {
-      const MutexLock lock(&shared->mutex);
-      shared->pending.erase(name);
-    }
-    if (shared->connection != nullptr) task(shared);
-  });
-}
-
 void LibvirtLink::Work(Shared* shared) {
   while (true) {
-    std::function<void(Shared*)> task;
+    Requests now;
+    std::string uuid;
     {
       const MutexLock lock(&shared->mutex);
-      shared->has_thread = !shared->tasks.empty();
-      if (!shared->has_thread) {
-        shared->working = false;
-        return;
-      }
-      task = std::move(shared->tasks.front());
-      shared->tasks.pop_front();
+      shared->has_thread = shared->working = !shared->requests.empty();
+      if (!shared->working) return;
+      now = std::exchange(shared->requests, {});
+      // The details of one domain at a time: nothing else waits for those of all.
+      if (!now.details.empty()) uuid = std::move(now.details.extract(now.details.begin()).value());
+      shared->requests.details = std::move(now.details);
     }
-    task(shared);
+    if (now.reconnects) shared->Reconnect(std::move(now.inbox));
+    if (shared->connection == nullptr) continue;
+    if (!now.processes.empty()) shared->PostProcesses(std::move(now.processes));
+    if (now.list) shared->PostList().IgnoreError();
+    if (!uuid.empty()) shared->PostDetails(uuid);
   }
 }
 

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "base/detached_threads.h"
 #include "base/mutex.h"
@@ -66,18 +65,6 @@ std::vector<DomainProcess> FindProcesses(const ProcessPlace& place,
 struct DomainsListed {
   std::vector<ActiveDomain> domains;
 };
-struct LinkClosed {  // also sent if it was never opened
-  std::string why;
-  bool overflow = false;  // its backlog exceeded the limit
-};
-struct DomainEvent {
-  DomainName domain;
-  QmpEvent event;
-};
-struct DomainChanged {
-  DomainName domain;
-  DomainLifecycle lifecycle;
-};
 struct ProcessFound {  // result of a look for the domain's process
   DomainName domain;   // as it was asked for
   DomainProcess result;
@@ -85,9 +72,6 @@ struct ProcessFound {  // result of a look for the domain's process
 struct DetailsKnown {
   std::string uuid;
   DomainDetails details;
-};
-struct DetailsChanged {
-  std::string uuid;
 };
 using LibvirtMessage = std::variant<DomainsListed, LinkClosed, DomainEvent, DomainChanged,
                                     ProcessFound, DetailsKnown, DetailsChanged>;
@@ -157,13 +141,10 @@ class LibvirtLink {
   bool waits_for_thread() const;
 
  private:
+  struct Requests;
   struct Shared;
 
-  void Do(std::function<void(Shared*)> task);
-  // Does `task` if there is a connection then; no-op while one of the same `name` is pending.
-  void DoOnce(const std::string& name, std::function<void(Shared*)> task);
-  // Does `task` in place of all pending ones.
-  void DoInstead(std::function<void(Shared*)> task);
+  void Ask(const std::function<void(Requests*)>& add);
   static void Work(Shared* shared);
 
   const std::shared_ptr<Shared> shared_;

@@ -89,12 +89,10 @@ void LibvirtSource::Start() {
   }
   sockets_.Start();
   // Runs of an earlier life of its domain.
-  std::vector<LibvirtRun*> earlier;
-  for (const auto& [known, link] : link_of_) {
-    LibvirtRun* const run = Of(known);
-    if (FindRun(*link, run->uuid()) != run) earlier.push_back(run);
-  }
-  for (LibvirtRun* run : earlier) run->OnLibvirtGone();
+  const auto is_earlier = [](const LibvirtRun& run, const Link& link) {
+    return FindRun(link, run.uuid()) != &run;
+  };
+  for (LibvirtRun* run : RunsThat(is_earlier)) run->OnLibvirtGone();
 }
 
 void LibvirtSource::EndTurn() {
@@ -102,7 +100,9 @@ void LibvirtSource::EndTurn() {
   for (const auto& [uri, link] : links_) link->tried |= link->connected && link->looks == 0;
   const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
   if (!first_scan_done_ && started_ && std::all_of(links_.begin(), links_.end(), tried)) {
-    EndOrphans();
+    // The only reporter of how its domains end is gone for good.
+    const auto is_orphan = [](const LibvirtRun&, const Link& link) { return !link.reachable(); };
+    for (LibvirtRun* run : RunsThat(is_orphan)) run->OnLibvirtGone();
     first_scan_done_ = true;
   }
   if (std::exchange(has_unused_, false)) DropUnused();
@@ -233,11 +233,8 @@ void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
     if (now.monotonic - link->connected_at >= kStable) link->backoff = absl::ZeroDuration();
     link->worker->Close();
   }
-  std::vector<LibvirtRun*> runs;
-  for (const auto& [run, of] : link_of_) {
-    if (of == link) runs.push_back(Of(run));
-  }
-  for (LibvirtRun* run : runs) {
+  const auto is_its = [link](const LibvirtRun&, const Link& of) { return &of == link; };
+  for (LibvirtRun* run : RunsThat(is_its)) {
     if (link_of_.contains(run)) run->OnLost(why);
   }
 }
@@ -251,11 +248,8 @@ void LibvirtSource::DropLink(Link* link) {
     const MutexLock lock(&mutex_);
     states_.erase(link->uri);
   }
-  std::vector<LibvirtRun*> runs;
-  for (const auto& [uuid, domain] : link->domains) {
-    if (domain.run != nullptr) runs.push_back(domain.run);
-  }
-  for (LibvirtRun* run : runs) run->OnLibvirtGone();
+  const auto is_its = [link](const LibvirtRun&, const Link& of) { return &of == link; };
+  for (LibvirtRun* run : RunsThat(is_its)) run->OnLibvirtGone();
   has_unused_ = true;
 }
 
@@ -405,7 +399,7 @@ void LibvirtSource::Handle(Link* link, DomainsListed& message) {
     const Instant now = context_->loop->Now();
     link->since = now.wall;
     link->connected_at = now.monotonic;
-    SetProblem(link, ProblemCode::kNone, "");
+    SetProblem(link, ProblemCode::kUnspecified, "");
     CheckLater(link, kFirstCheck);
   }
   if (link->changed.has_value()) ApplyList(link, message.domains);

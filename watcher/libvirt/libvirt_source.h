@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -262,6 +263,9 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   // The run of the life whose process was looked for, made if need be; null: none follows it.
   LibvirtRun* RunOf(Link* link, const NewLife& life, ProcessFound* found);
   static LibvirtRun* FindRun(const Link& link, const std::string& uuid);
+  // The runs that pass, each of which may be gone once another has taken an input.
+  std::vector<LibvirtRun*> RunsThat(
+      const std::function<bool(const LibvirtRun&, const Link&)>& pass) const;
   // Returns whether the life that libvirt names is that of `run`, without a look at its process.
   static bool IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain);
   // The same, by its process, where that was found.
@@ -272,7 +276,6 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
   LibvirtRun* Adopt(Link* link, const std::string& uuid, VmSession session);
   // Follows the process that was found of a run that had none.
   void Track(LibvirtRun* run, ProcessFound* found);
-  void EndOrphans();
 
   RunContext* const context_;
   const WatcherOptions* const options_;

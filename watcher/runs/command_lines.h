@@ -16,7 +16,7 @@
 #include "base/counter.h"
 #include "base/detached_threads.h"
 #include "base/mutex.h"
-#include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_texts.h"
 
 namespace vmeventd {
 

@@ -14,7 +14,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
-#include "watcher/core/qemu_words.h"
+#include "watcher/core/qemu_texts.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/runs/vm_run.h"
@@ -161,7 +161,7 @@ LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail) {
   LastWords words;
   bool cut = false;
   if (error >= 0 && !trail->libvirts) {
-    words = WordsIn(ReadEnd(error, trail->begin, &cut), WordsSource::kStandardError);
+    words = WordsIn(ReadEnd(error, trail->begin, &cut), LastWordsSource::kStandardError);
     words.truncated |= cut;
     return words;
   }
@@ -179,10 +179,10 @@ LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail) {
   absl::Duration age;
   do {
     if (log >= 0) {
-      words =
-          WordsIn(LibvirtLife(ReadEnd(log, 0, &cut), run.process_start), WordsSource::kLibvirtLog);
+      words = WordsIn(LibvirtLife(ReadEnd(log, 0, &cut), run.process_start),
+                      LastWordsSource::kLibvirtLog);
     } else if (journal != nullptr) {
-      words = WordsIn(ReadJournal(journal.get(), run.process_start), WordsSource::kJournal);
+      words = WordsIn(ReadJournal(journal.get(), run.process_start), LastWordsSource::kJournal);
     } else {
       return words;
     }

@@ -14,7 +14,7 @@
 #include "absl/strings/strip.h"
 #include "base/system.h"
 #include "watcher/core/names.h"
-#include "watcher/core/qemu_words.h"
+#include "watcher/core/qemu_texts.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
 

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -14,6 +15,7 @@ namespace {
 // qapi/run-state.json. `none`, `subsystem-reset` and `snapshot-load` do not end a VM; should one
 // come with a SHUTDOWN all the same, its `guest` decides.
 constexpr std::pair<absl::string_view, ShutdownReason> kReasonNames[] = {
+    {"", ShutdownReason::kMissing},
     {"host-error", ShutdownReason::kHostError},
     {"host-qmp-quit", ShutdownReason::kHostQmpQuit},
     {"host-qmp-system-reset", ShutdownReason::kHostQmpSystemReset},
@@ -23,18 +25,6 @@ constexpr std::pair<absl::string_view, ShutdownReason> kReasonNames[] = {
     {"guest-reset", ShutdownReason::kGuestReset},
     {"guest-panic", ShutdownReason::kGuestPanic},
 };
-
-}  // namespace
-
-ShutdownReason ParseShutdownReason(absl::string_view reason) {
-  if (reason.empty()) return ShutdownReason::kMissing;
-  for (const auto& [name, known] : kReasonNames) {
-    if (name == reason) return known;
-  }
-  return ShutdownReason::kOther;
-}
-
-namespace {
 
 // Returns whether what a return to a snapshot may have made void makes another class.
 bool SnapshotMatters(const Evidence& evidence, absl::Duration powerdown_window) {
@@ -54,6 +44,13 @@ bool SnapshotMatters(const Evidence& evidence, absl::Duration powerdown_window) 
 }
 
 }  // namespace
+
+ShutdownReason ParseShutdownReason(absl::string_view reason) {
+  for (const auto& [name, known] : kReasonNames) {
+    if (name == reason) return known;
+  }
+  return ShutdownReason::kOther;
+}
 
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
   const bool in_window = evidence.shutdown.has_value() &&
@@ -82,81 +79,44 @@ bool IsDecided(const Evidence& evidence) {
          evidence.migrated || evidence.down_before_attach;
 }
 
-absl::string_view ShutdownClassName(ShutdownClass shutdown_class) {
-  switch (shutdown_class) {
-    case ShutdownClass::kUser:
-      return "USER";
-    case ShutdownClass::kAdmin:
-      return "ADMIN";
-    case ShutdownClass::kCrash:
-      return "CRASH";
-    case ShutdownClass::kUnknown:
-      return "UNKNOWN";
+absl::string_view CauseSentence(ShutdownCause cause) {
+  using enum ShutdownCause;
+  static constexpr std::pair<ShutdownCause, absl::string_view> kSentences[] = {
+      {kGuestPoweroff, "the guest powered itself off"},
+      {kGuestRebootExit,
+       "the guest rebooted, and QEMU runs with -no-reboot: its manager may start it again"},
+      {kGuestHibernate, "the guest hibernated (suspend to disk)"},
+      {kHostPowerdown, "the host pressed the power button and the guest obeyed"},
+      {kHostQuit, "the host sent QEMU a quit command"},
+      {kHostSignal, "the host sent QEMU a SIGTERM, SIGINT or SIGHUP"},
+      {kHostUi, "QEMU's window was closed on the host"},
+      {kHostResetExit, "the host reset the VM, and QEMU runs with -no-reboot"},
+      {kMigratedAway, "the VM was migrated away and lives on elsewhere"},
+      {kGuestPanic, "the guest's kernel panicked"},
+      {kWatchdog, "the guest stopped feeding its watchdog"},
+      {kHostError, "QEMU reported an error of the host"},
+      {kQemuKilled, "QEMU was killed (SIGKILL), by whom is not known"},
+      {kQemuCrashed, "QEMU crashed, or exited with an error"},
+      {kOutOfMemory, "QEMU was killed because memory ran out"},
+      {kProcessExited, "QEMU ended without reporting why"},
+      {kUnobserved, "what ended it is not known"},
+      {kHostRequest, "the host ended it; this QEMU does not report how"},
+      {kGuestRequest, "the guest ended itself; how is not known"},
+      {kHostDestroy, "the host destroyed the VM through its manager"},
+      {kHostSave, "the host saved the VM's memory to a file and ended QEMU"},
+      {kMigrationFailed, "an incoming migration or a restore failed before the VM ran here"},
+      {kNeverRan, "QEMU ended before its VM was seen running"},
+      {kMigrationUnfinished,
+       "QEMU ended while it finished a migration: the VM may live on elsewhere"},
+      {kHostKill, "a process of the host killed QEMU"},
+      {kHostShutdown, "the VM ended because its host shut down"},
+  };
+  static_assert(std::size(kSentences) == static_cast<int>(kLastShutdownCause));
+  for (const auto& [known, sentence] : kSentences) {
+    if (known == cause) return sentence;
   }
   return "";
 }
-
-namespace {
-
-struct CauseText {
-  ShutdownCause cause;
-  absl::string_view name;
-  absl::string_view sentence;
-};
-
-constexpr CauseText kCauseTexts[] = {
-    {ShutdownCause::kGuestPoweroff, "GUEST_POWEROFF", "the guest powered itself off"},
-    {ShutdownCause::kGuestRebootExit, "GUEST_REBOOT_EXIT",
-     "the guest rebooted, and QEMU runs with -no-reboot: its manager may start it again"},
-    {ShutdownCause::kGuestHibernate, "GUEST_HIBERNATE", "the guest hibernated (suspend to disk)"},
-    {ShutdownCause::kHostPowerdown, "HOST_POWERDOWN",
-     "the host pressed the power button and the guest obeyed"},
-    {ShutdownCause::kHostQuit, "HOST_QUIT", "the host sent QEMU a quit command"},
-    {ShutdownCause::kHostSignal, "HOST_SIGNAL", "the host sent QEMU a SIGTERM, SIGINT or SIGHUP"},
-    {ShutdownCause::kHostUi, "HOST_UI", "QEMU's window was closed on the host"},
-    {ShutdownCause::kHostResetExit, "HOST_RESET_EXIT",
-     "the host reset the VM, and QEMU runs with -no-reboot"},
-    {ShutdownCause::kMigratedAway, "MIGRATED_AWAY",
-     "the VM was migrated away and lives on elsewhere"},
-    {ShutdownCause::kGuestPanic, "GUEST_PANIC", "the guest's kernel panicked"},
-    {ShutdownCause::kWatchdog, "WATCHDOG", "the guest stopped feeding its watchdog"},
-    {ShutdownCause::kHostError, "HOST_ERROR", "QEMU reported an error of the host"},
-    {ShutdownCause::kQemuKilled, "QEMU_KILLED", "QEMU was killed (SIGKILL), by whom is not known"},
-    {ShutdownCause::kQemuCrashed, "QEMU_CRASHED", "QEMU crashed, or exited with an error"},
-    {ShutdownCause::kOutOfMemory, "OUT_OF_MEMORY", "QEMU was killed because memory ran out"},
-    {ShutdownCause::kProcessExited, "PROCESS_EXITED", "QEMU ended without reporting why"},
-    {ShutdownCause::kUnobserved, "UNOBSERVED", "what ended it is not known"},
-    {ShutdownCause::kHostRequest, "HOST_REQUEST",
-     "the host ended it; this QEMU does not report how"},
-    {ShutdownCause::kGuestRequest, "GUEST_REQUEST", "the guest ended itself; how is not known"},
-    {ShutdownCause::kHostDestroy, "HOST_DESTROY", "the host destroyed the VM through its manager"},
-    {ShutdownCause::kHostSave, "HOST_SAVE",
-     "the host saved the VM's memory to a file and ended QEMU"},
-    {ShutdownCause::kMigrationFailed, "MIGRATION_FAILED",
-     "an incoming migration or a restore failed before the VM ran here"},
-    {ShutdownCause::kNeverRan, "NEVER_RAN", "QEMU ended before its VM was seen running"},
-    {ShutdownCause::kMigrationUnfinished, "MIGRATION_UNFINISHED",
-     "QEMU ended while it finished a migration: the VM may live on elsewhere"},
-    {ShutdownCause::kHostKill, "HOST_KILL", "a process of the host killed QEMU"},
-    {ShutdownCause::kHostShutdown, "HOST_SHUTDOWN", "the VM ended because its host shut down"},
-};
-
-constexpr bool EachCauseIsAtItsPlace() {
-  int number = 0;
-  for (const CauseText& text : kCauseTexts) {
-    if (static_cast<int>(text.cause) != ++number) return false;
-  }
-  return number == static_cast<int>(kLastShutdownCause);
-}
-static_assert(EachCauseIsAtItsPlace());
-
-const CauseText& TextOf(ShutdownCause cause) { return kCauseTexts[static_cast<int>(cause) - 1]; }
-
-}  // namespace
-
-absl::string_view ShutdownCauseName(ShutdownCause cause) { return TextOf(cause).name; }
-
-absl::string_view CauseSentence(ShutdownCause cause) { return TextOf(cause).sentence; }
 
 std::string DescribeExit(const ExitStatus& status) {
   if (status.signal == 0) return absl::StrCat("exit code ", status.code);

@@ -117,9 +117,6 @@ bool EndsTheHost(const SignalSender& sender);
 // unless the VM comes to life again.
 bool IsDecided(const Evidence& evidence);
 
-absl::string_view ShutdownClassName(ShutdownClass shutdown_class);  // "USER"
-absl::string_view ShutdownCauseName(ShutdownCause cause);           // "GUEST_POWEROFF"
-
 // One sentence for people: "the guest powered itself off".
 absl::string_view CauseSentence(ShutdownCause cause);
 

@@ -153,258 +153,224 @@ struct Rule {
   std::optional<ShutdownClass> file_class = std::nullopt;  // where it is not shutdown_class
 };
 
-inline constexpr Rule kClassificationRules[] = {
+namespace rules {
+
+using enum ShutdownCause;
+using ShutdownClass::kAdmin, ShutdownClass::kCrash, ShutdownClass::kUnknown, ShutdownClass::kUser;
+using In = const RuleInput&;
+
+inline constexpr Rule kTable[] = {
     // These decide whatever else was seen.
     {"host-shutdown-unseen",
      "the host was rebooted while the run was open, it was shutting down when vmeventd stopped, "
      "and nothing had decided the run's end before",
-     [](const RuleInput& in) {
+     [](In in) {
        return in.evidence.host_rebooted && in.evidence.host_shutdown && !IsDecided(in.evidence) &&
               !in.evidence.never_ran && !in.evidence.finishing_migration;
      },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostShutdown},
+     kAdmin, kAdmin, kHostShutdown},
     {"host-rebooted", "the host was rebooted while the run was open: its end was not seen",
-     [](const RuleInput& in) { return in.evidence.host_rebooted; },  //
-     ShutdownClass::kUnknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
+     [](In in) { return in.evidence.host_rebooted; }, kUnknown, kUnknown, kUnobserved},
     {"migrated-away", "the run state was `postmigrate`, not resumed since",
-     [](const RuleInput& in) { return in.evidence.migrated; },  //
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kMigratedAway},
+     [](In in) { return in.evidence.migrated; }, kAdmin, kAdmin, kMigratedAway},
     {"snapshot",
      "a RESUME came since a panic, a WATCHDOG or a POWERDOWN that makes another class: the VM may "
      "have returned to a snapshot of before (`loadvm`), which QEMU does not report",
-     [](const RuleInput& in) { return in.snapshot_matters; },  //
-     ShutdownClass::kUnknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
+     [](In in) { return in.snapshot_matters; }, kUnknown, kUnknown, kUnobserved},
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
-     [](const RuleInput& in) { return in.evidence.guest_panicked; },  //
-     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kGuestPanic},
+     [](In in) { return in.evidence.guest_panicked; }, kCrash, kCrash, kGuestPanic},
     {"watchdog",
      "WATCHDOG with action reset, shutdown, poweroff or pause, no RESET since, nor, after a "
      "pause, a RESUME",
-     [](const RuleInput& in) { return in.evidence.watchdog_expired; },  //
-     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kWatchdog},
+     [](In in) { return in.evidence.watchdog_expired; }, kCrash, kCrash, kWatchdog},
     {"internal-error",
      "the run state was `internal-error` (KVM or QEMU cannot run the guest any more), no RESET nor "
      "RESUME since",
-     [](const RuleInput& in) { return in.evidence.internal_error; },  //
-     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kHostError},
+     [](In in) { return in.evidence.internal_error; }, kCrash, kCrash, kHostError},
     {"manager-saved", "libvirt saved the VM's memory and ended it",
-     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kSaved); },  //
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSave},
+     [](In in) { return in.manager_says(ManagerEnd::kSaved); }, kAdmin, kAdmin, kHostSave},
     {"down-before-attach",
      "the guest was down already when its monitor was attached, or when the VM arrived by a "
      "migration",
-     [](const RuleInput& in) { return in.evidence.down_before_attach; },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+     [](In in) { return in.evidence.down_before_attach; }, kUnknown, kAdmin, kUnobserved},
 
     // The first uncleared SHUTDOWN's reason (QEMU 4.0 and later).
     {"shutdown-guest-panic", "SHUTDOWN reason=guest-panic",
-     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kGuestPanic); },
-     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kGuestPanic},
+     [](In in) { return in.reason_is(ShutdownReason::kGuestPanic); }, kCrash, kCrash, kGuestPanic},
     {"shutdown-host-error", "SHUTDOWN reason=host-error",
-     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostError); },
-     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kHostError},
+     [](In in) { return in.reason_is(ShutdownReason::kHostError); }, kCrash, kCrash, kHostError},
     {"memory-killer",
      "SHUTDOWN by a signal, or no SHUTDOWN and exit by SIGTERM, SIGINT or SIGHUP, the VM was seen "
      "running, and systemd-oomd, earlyoom, nohang or oomd sent the signal, as root or as "
      "another user than QEMU's",
-     [](const RuleInput& in) { return in.asked_by_memory_killer(); },  //
-     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
+     [](In in) { return in.asked_by_memory_killer(); }, kCrash, kCrash, kOutOfMemory},
     {"host-shutdown",
      "SHUTDOWN reason=host-signal, host-qmp-quit or host-ui, or guest=false without a known "
      "reason, or reason=guest-shutdown or none after a POWERDOWN within the window, no RESET "
      "between; and the host was shutting down when both came",
-     [](const RuleInput& in) { return in.down_with_host(); },  //
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostShutdown},
+     [](In in) { return in.down_with_host(); }, kAdmin, kAdmin, kHostShutdown},
     {kHostShutdownAgentRule,
      "SHUTDOWN reason=guest-shutdown or none, not after SUSPEND_DISK or a POWERDOWN within the "
      "window, while the host was shutting down and a guest agent was connected",
-     [](const RuleInput& in) {
+     [](In in) {
        return in.from_guest() && in.evidence.shutdown->host_shutdown && !in.evidence.hibernating &&
               !in.powerdown_in_window &&
               in.evidence.shutdown->caveat == ShutdownCaveat::kGuestAgentConnected;
      },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostShutdown},
+     kAdmin, kAdmin, kHostShutdown},
     {"host-shutdown-end",
      "no SHUTDOWN while the host was shutting down, the VM was seen running, and the exit was by "
      "SIGTERM, SIGINT or SIGHUP, by SIGKILL that no memory killer sent nor the kernel, QEMU "
      "itself or what may descend from it, is not known how of a VM that was followed to its end, "
      "or was with 0 after such a signal, while another client held the monitor",
-     [](const RuleInput& in) { return in.ended_with_host(); },  //
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostShutdown},
+     [](In in) { return in.ended_with_host(); }, kAdmin, kAdmin, kHostShutdown},
     {"powerdown-obeyed",
      "SHUTDOWN reason=guest-shutdown, a POWERDOWN within the window before it, no RESET between",
-     [](const RuleInput& in) {
-       return in.reason_is(ShutdownReason::kGuestShutdown) && in.powerdown_in_window;
-     },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown},
+     [](In in) { return in.reason_is(ShutdownReason::kGuestShutdown) && in.powerdown_in_window; },
+     kAdmin, kAdmin, kHostPowerdown},
     {"guest-hibernate", "SHUTDOWN reason=guest-shutdown after SUSPEND_DISK",
-     [](const RuleInput& in) {
-       return in.reason_is(ShutdownReason::kGuestShutdown) && in.evidence.hibernating;
-     },
-     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestHibernate},
+     [](In in) { return in.reason_is(ShutdownReason::kGuestShutdown) && in.evidence.hibernating; },
+     kUser, kAdmin, kGuestHibernate},
     {"guest-poweroff", "SHUTDOWN reason=guest-shutdown",
-     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kGuestShutdown); },
-     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestPoweroff},
+     [](In in) { return in.reason_is(ShutdownReason::kGuestShutdown); }, kUser, kAdmin,
+     kGuestPoweroff},
     {"guest-reboot-exit", "SHUTDOWN reason=guest-reset (a reboot under -no-reboot)",
-     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kGuestReset); },
-     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestRebootExit},
+     [](In in) { return in.reason_is(ShutdownReason::kGuestReset); }, kUser, kAdmin,
+     kGuestRebootExit},
     {"host-quit", "SHUTDOWN reason=host-qmp-quit",
-     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostQmpQuit); },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostQuit},
+     [](In in) { return in.reason_is(ShutdownReason::kHostQmpQuit); }, kAdmin, kAdmin, kHostQuit},
     {"host-reset-exit", "SHUTDOWN reason=host-qmp-system-reset (system_reset under -no-reboot)",
-     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostQmpSystemReset); },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostResetExit},
+     [](In in) { return in.reason_is(ShutdownReason::kHostQmpSystemReset); }, kAdmin, kAdmin,
+     kHostResetExit},
     {"manager-destroyed",
      "libvirt destroyed the VM: SHUTDOWN by a signal, or no SHUTDOWN and a process that "
      "neither crashed by itself nor was killed for its memory",
-     [](const RuleInput& in) {
+     [](In in) {
        if (!in.manager_says(ManagerEnd::kDestroyed)) return false;
        if (in.down()) return in.by_signal();
        return in.killed() ? !in.out_of_memory() : !in.failed();
      },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostDestroy},
+     kAdmin, kAdmin, kHostDestroy},
     {"host-signal",
      "SHUTDOWN by a signal: reason=host-signal; or without a known reason and guest=true, after "
      "another process or the kernel had sent SIGTERM, SIGINT or SIGHUP",
-     [](const RuleInput& in) { return in.by_signal(); }, ShutdownClass::kAdmin,
-     ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+     [](In in) { return in.by_signal(); }, kAdmin, kAdmin, kHostSignal},
     {"host-ui", "SHUTDOWN reason=host-ui",
-     [](const RuleInput& in) { return in.reason_is(ShutdownReason::kHostUi); },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostUi},
+     [](In in) { return in.reason_is(ShutdownReason::kHostUi); }, kAdmin, kAdmin, kHostUi},
 
     // No reason, or one that is not known here: by `guest` (QEMU 2.10 to 3.1), and without that
     // by what came before (QEMU up to 2.9).
     {"legacy-host", "SHUTDOWN guest=false without a known reason",
-     [](const RuleInput& in) { return in.unexplained_from_host(); },  //
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest},
+     [](In in) { return in.unexplained_from_host(); }, kAdmin, kAdmin, kHostRequest},
     {"legacy-powerdown",
      "SHUTDOWN without a known reason, a POWERDOWN within the window before it, no RESET between",
-     [](const RuleInput& in) { return in.unexplained() && in.powerdown_in_window; },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown},
+     [](In in) { return in.unexplained() && in.powerdown_in_window; }, kAdmin, kAdmin,
+     kHostPowerdown},
     {"legacy-hibernate", "SHUTDOWN without a known reason, after SUSPEND_DISK",
-     [](const RuleInput& in) { return in.unexplained() && in.evidence.hibernating; },
-     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestHibernate},
+     [](In in) { return in.unexplained() && in.evidence.hibernating; }, kUser, kAdmin,
+     kGuestHibernate},
     {"legacy-guest", "SHUTDOWN guest=true without a known reason",
-     [](const RuleInput& in) { return in.unexplained_from_guest(); },  //
-     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestRequest},
+     [](In in) { return in.unexplained_from_guest(); }, kUser, kAdmin, kGuestRequest},
     {"legacy-stopped", "SHUTDOWN without reason and guest, of a paused VM (STOP, no RESUME since)",
-     [](const RuleInput& in) { return in.unexplained() && in.evidence.shutdown->while_paused; },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest},
+     [](In in) { return in.unexplained() && in.evidence.shutdown->while_paused; }, kAdmin, kAdmin,
+     kHostRequest},
     {"legacy-shutdown",
      "SHUTDOWN without reason and guest: the guest powered itself off, or the host sent a quit or "
      "a signal that was not seen",
-     [](const RuleInput& in) { return in.unexplained(); },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved,
-     /*file_class=*/ShutdownClass::kUser},  // as ganeti-kvmd does
+     [](In in) { return in.unexplained(); }, kUnknown, kAdmin, kUnobserved,
+     /*file_class=*/kUser},  // as ganeti-kvmd does
 
     // No SHUTDOWN, and the process is gone: what the run was about, and how it ended, as the kernel
     // says.
     {"manager-crashed",
      "no SHUTDOWN seen here, and libvirt reports a crash of the guest, of which no "
      "GUEST_PANICKED was seen (`virsh dump --crash` looks the same)",
-     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kCrashed); },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+     [](In in) { return in.manager_says(ManagerEnd::kCrashed); }, kUnknown, kAdmin, kUnobserved},
     {"host-signal-exit", "no SHUTDOWN, exit by SIGTERM, SIGINT or SIGHUP",
-     [](const RuleInput& in) { return in.exit_by_request(); }, ShutdownClass::kAdmin,
-     ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+     [](In in) { return in.exit_by_request(); }, kAdmin, kAdmin, kHostSignal},
     {"incoming-failed",
      "no SHUTDOWN, exit not with 0, and the VM was not seen running: its run state was "
      "`inmigrate`, no RESUME since",
-     [](const RuleInput& in) {
-       return in.evidence.incoming && in.failed() && in.exit_signal() == 0;
-     },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kMigrationFailed},
+     [](In in) { return in.evidence.incoming && in.failed() && in.exit_signal() == 0; }, kAdmin,
+     kAdmin, kMigrationFailed},
     {"never-ran",
      "no SHUTDOWN, however the process ended, and the VM was not seen running: its run state was "
      "`inmigrate` or `prelaunch`, or its monitor closed before QEMU reported one; no RESUME since",
-     [](const RuleInput& in) { return in.evidence.never_ran; },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kNeverRan},
+     [](In in) { return in.evidence.never_ran; }, kUnknown, kAdmin, kNeverRan},
     {"migration-unfinished",
      "no SHUTDOWN, however the process ended, and `finish-migrate` was the last run state, no "
      "RESUME since",
-     [](const RuleInput& in) { return in.evidence.finishing_migration; },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kMigrationUnfinished},
+     [](In in) { return in.evidence.finishing_migration; }, kUnknown, kAdmin, kMigrationUnfinished},
     {"out-of-memory",
      "no SHUTDOWN, exit by SIGKILL that no process is known to have sent, and the kernel named it "
      "as its OOM victim, or the OOM kills of its cgroup rose; or systemd-oomd, earlyoom, nohang or "
      "oomd sent it, as root or as another user than QEMU's",
-     [](const RuleInput& in) { return in.out_of_memory(); },  //
-     ShutdownClass::kCrash, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory},
+     [](In in) { return in.out_of_memory(); }, kCrash, kCrash, kOutOfMemory},
     {"killed-by-host",
      "no SHUTDOWN, exit by SIGKILL, and another process of the host sent it, as the kernel showed; "
      "or ended the first process of its container by SIGKILL, SIGTERM, SIGINT or SIGQUIT, with "
      "which the kernel killed the rest of that",
-     [](const RuleInput& in) { return in.killed_by_other_process(); },  //
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostKill},
+     [](In in) { return in.killed_by_other_process(); }, kAdmin, kAdmin, kHostKill},
     {"ended-by-host",
      "no SHUTDOWN, exit by SIGQUIT, and another process of the host sent it, or the kernel for a "
      "terminal",
-     [](const RuleInput& in) { return in.ended_by_other_process(); },  //
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostKill},
+     [](In in) { return in.ended_by_other_process(); }, kAdmin, kAdmin, kHostKill},
     {"killed-unseen",
      "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
      "restarted, or with a code that the kernel's timers and any process may give it; or the "
      "kernel killed it with its container, whose first process had ended without a known signal",
-     [](const RuleInput& in) {
+     [](In in) {
        return in.container_ended() ||
               (in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value());
      },
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+     kUnknown, kAdmin, kUnobserved},
     {"never-greeted",
      "no SHUTDOWN, exit by a signal or not with 0, and QEMU had not sent a greeting in the less "
      "than 2 minutes since its start",
-     [](const RuleInput& in) { return in.evidence.never_greeted && in.failed(); },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kNeverRan},
+     [](In in) { return in.evidence.never_greeted && in.failed(); }, kUnknown, kAdmin, kNeverRan},
     {"qemu-killed",
      "no SHUTDOWN, exit by SIGKILL: nobody saw who sent it, or the kernel did, QEMU itself, or "
      "what may descend from it",
-     [](const RuleInput& in) { return in.killed(); },  //
-     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kQemuKilled},
+     [](In in) { return in.killed(); }, kCrash, kAdmin, kQemuKilled},
     {"guest-exit",
      "no SHUTDOWN, exit with a code above 1, and QEMU's command line has isa-debug-exit or "
      "semihosting, by which a guest ends it",
-     [](const RuleInput& in) { return in.ended_by_guest(); },  //
-     ShutdownClass::kUser, ShutdownClass::kAdmin, ShutdownCause::kGuestRequest},
+     [](In in) { return in.ended_by_guest(); }, kUser, kAdmin, kGuestRequest},
     {"exit-unclear",
      "no SHUTDOWN, exit with 1, and QEMU's command line has one of these: its guest's, or QEMU's "
      "own",
-     [](const RuleInput& in) {
-       return in.evidence.guest_can_exit && in.failed() && in.exit_signal() == 0;
-     },
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+     [](In in) { return in.evidence.guest_can_exit && in.failed() && in.exit_signal() == 0; },
+     kUnknown, kAdmin, kUnobserved},
     {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
-     [](const RuleInput& in) { return in.failed(); }, ShutdownClass::kCrash, ShutdownClass::kCrash,
-     ShutdownCause::kQemuCrashed},
+     [](In in) { return in.failed(); }, kCrash, kCrash, kQemuCrashed},
     {"host-signal-words",
      "no SHUTDOWN seen here, exit with 0 or not known how, and QEMU's last words in libvirt's log "
      "or the journal are that it terminates on a signal of another process, of which the kernel "
      "showed none",
-     [](const RuleInput& in) {
-       return in.evidence.obeyed_as_it_said && !in.failed() && !in.killed();
-     },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+     [](In in) { return in.evidence.obeyed_as_it_said && !in.failed() && !in.killed(); }, kAdmin,
+     kAdmin, kHostSignal},
     {"manager-shutdown", "no SHUTDOWN seen here, but libvirt saw an orderly shutdown",
-     [](const RuleInput& in) { return in.manager_says(ManagerEnd::kShutdown); },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+     [](In in) { return in.manager_says(ManagerEnd::kShutdown); }, kUnknown, kAdmin, kUnobserved},
     {"paused-exit",
      "no SHUTDOWN, exit with 0 of a VM that was followed to its end and was paused, as by a "
      "debugger's kill",
-     [](const RuleInput& in) { return in.evidence.monitored && in.exited() && in.evidence.paused; },
-     ShutdownClass::kAdmin, ShutdownClass::kAdmin, ShutdownCause::kHostRequest},
+     [](In in) { return in.evidence.monitored && in.exited() && in.evidence.paused; }, kAdmin,
+     kAdmin, kHostRequest},
     {"clean-exit",
      "no SHUTDOWN, exit with 0 of a VM that was followed to its end: QEMU did not crash, and did "
      "not report who ended it",
-     [](const RuleInput& in) { return in.evidence.monitored && in.exited(); },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+     [](In in) { return in.evidence.monitored && in.exited(); }, kUnknown, kAdmin, kUnobserved},
     {"process-exited",
      "no SHUTDOWN, the process of a VM that was followed to its end is gone, not known how",
-     [](const RuleInput& in) { return in.evidence.monitored; },  //
-     ShutdownClass::kCrash, ShutdownClass::kAdmin, ShutdownCause::kProcessExited},
+     [](In in) { return in.evidence.monitored; }, kCrash, kAdmin, kProcessExited},
     {"unobserved",
      "the monitor gave no greeting, went to another client or was lost, or libvirt was: nobody "
      "here saw the end, and the exit status is no evidence",
-     [](const RuleInput&) { return true; },  //
-     ShutdownClass::kUnknown, ShutdownClass::kAdmin, ShutdownCause::kUnobserved},
+     [](In) { return true; }, kUnknown, kAdmin, kUnobserved},
 };
+
+}  // namespace rules
+
+inline constexpr const auto& kClassificationRules = rules::kTable;
 
 }  // namespace vmeventd

@@ -24,72 +24,54 @@ bool NeedsReset(absl::string_view run_state) {
 
 // A fact that a VM's new life makes void.
 struct EvidenceLog::Clearable {
+  enum By { kReset, kRunning, kBoth };
   const char* what;  // text for the document
   EvidenceId id;     // the id of its entries in the timeline
-  enum class By { kReset, kRunning, kBoth } by;
-  // Null: it leaves no trace in the timeline when cleared alone.
-  bool (*stands)(const EvidenceLog&);
-  void (*clear)(EvidenceLog*);
+  By by;
+  bool leaves_trace;  // the timeline shows that it was cleared
+  bool Evidence::*fact = nullptr;
+  bool Evidence::*other = nullptr;  // a fact that is cleared with it
 };
 
 // The one table of what clears evidence.
 const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
-    {"POWERDOWN", EvidenceId::kPowerdown, Clearable::By::kReset,
-     [](const EvidenceLog& log) { return log.state_.powerdown_at.has_value(); },
-     [](EvidenceLog* log) {
-       log->state_.powerdown_at.reset();
-       log->state_.facts.powerdown_doubted = false;
-     }},
-    {"SHUTDOWN", EvidenceId::kShutdown, Clearable::By::kBoth,
-     [](const EvidenceLog& log) { return log.state_.facts.shutdown.has_value(); },
-     [](EvidenceLog* log) { log->state_.facts.shutdown.reset(); }},
-    {"STOP", EvidenceId::kStop, Clearable::By::kRunning, nullptr,
-     [](EvidenceLog* log) { log->state_.facts.paused = false; }},
+    {"POWERDOWN", EvidenceId::kPowerdown, Clearable::kReset, true, &Evidence::powerdown_doubted},
+    {"SHUTDOWN", EvidenceId::kShutdown, Clearable::kBoth, true},
+    {"STOP", EvidenceId::kStop, Clearable::kRunning, false, &Evidence::paused},
     {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it reported a run "
      "state",
-     EvidenceId::kNotRunning, Clearable::By::kRunning, nullptr,
-     [](EvidenceLog* log) { log->state_.facts.never_ran = log->state_.facts.incoming = false; }},
-    {"run state `finish-migrate`", EvidenceId::kFinishingMigration, Clearable::By::kRunning,
-     nullptr, [](EvidenceLog* log) { log->state_.facts.finishing_migration = false; }},
+     EvidenceId::kNotRunning, Clearable::kRunning, false, &Evidence::never_ran,
+     &Evidence::incoming},
+    {"run state `finish-migrate`", EvidenceId::kFinishingMigration, Clearable::kRunning, false,
+     &Evidence::finishing_migration},
     {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
-     EvidenceId::kPanic, Clearable::By::kReset,
-     [](const EvidenceLog& log) { return log.state_.facts.guest_panicked; },
-     [](EvidenceLog* log) {
-       log->state_.facts.guest_panicked = log->state_.facts.panic_doubted = false;
-       log->state_.panic.reset();
-     }},
+     EvidenceId::kPanic, Clearable::kReset, true, &Evidence::guest_panicked,
+     &Evidence::panic_doubted},
     {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
-     Clearable::By::kBoth, [](const EvidenceLog& log) { return log.state_.facts.watchdog_paused; },
-     [](EvidenceLog* log) {
-       log->state_.facts.watchdog_paused = log->state_.facts.watchdog_expired = false;
-     }},
-    {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog,
-     Clearable::By::kReset,
-     [](const EvidenceLog& log) { return log.state_.facts.watchdog_expired; },
-     [](EvidenceLog* log) {
-       log->state_.facts.watchdog_expired = log->state_.facts.watchdog_doubted = false;
-     }},
-    {"run state `internal-error`", EvidenceId::kInternalError, Clearable::By::kBoth,
-     [](const EvidenceLog& log) { return log.state_.facts.internal_error; },
-     [](EvidenceLog* log) { log->state_.facts.internal_error = false; }},
-    {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, Clearable::By::kBoth, nullptr,
-     [](EvidenceLog*) {}},
-    {"SUSPEND_DISK", EvidenceId::kHibernation, Clearable::By::kReset,
-     [](const EvidenceLog& log) { return log.state_.facts.hibernating; },
-     [](EvidenceLog* log) { log->state_.facts.hibernating = false; }},
-    {"run state `postmigrate`", EvidenceId::kMigration, Clearable::By::kBoth,
-     [](const EvidenceLog& log) { return log.state_.facts.migrated; },
-     [](EvidenceLog* log) { log->state_.facts.migrated = false; }},
-    {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach, Clearable::By::kBoth,
-     [](const EvidenceLog& log) { return log.state_.facts.down_before_attach; },
-     [](EvidenceLog* log) { log->state_.facts.down_before_attach = false; }},
+     Clearable::kBoth, true, &Evidence::watchdog_paused, &Evidence::watchdog_expired},
+    {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog, Clearable::kReset,
+     true, &Evidence::watchdog_expired, &Evidence::watchdog_doubted},
+    {"run state `internal-error`", EvidenceId::kInternalError, Clearable::kBoth, true,
+     &Evidence::internal_error},
+    {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, Clearable::kBoth, false},
+    {"SUSPEND_DISK", EvidenceId::kHibernation, Clearable::kReset, true, &Evidence::hibernating},
+    {"run state `postmigrate`", EvidenceId::kMigration, Clearable::kBoth, true,
+     &Evidence::migrated},
+    {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach, Clearable::kBoth, true,
+     &Evidence::down_before_attach},
 };
+
+bool EvidenceLog::Stands(const Clearable& row) const {
+  if (row.id == EvidenceId::kPowerdown) return state_.powerdown_at.has_value();
+  if (row.id == EvidenceId::kShutdown) return state_.facts.shutdown.has_value();
+  return row.fact != nullptr && state_.facts.*row.fact;
+}
 
 std::string ClearingsTable() {
   constexpr const char* kNames[] = {"RESET", "RESUME", "RESET, RESUME"};
   std::string table = "| seen | cleared by |\n|---|---|\n";
   for (const EvidenceLog::Clearable& row : EvidenceLog::kClearables) {
-    absl::StrAppend(&table, "| ", row.what, " | ", kNames[static_cast<int>(row.by)], " |\n");
+    absl::StrAppend(&table, "| ", row.what, " | ", kNames[row.by], " |\n");
   }
   return table;
 }
@@ -103,18 +85,18 @@ void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline) {
 
 void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
   const auto is_cleared = [clearing](const Clearable& row) {
-    const auto one = clearing == Clearing::kReset ? Clearable::By::kReset : Clearable::By::kRunning;
-    return row.by == one || row.by == Clearable::By::kBoth;
+    return row.by == Clearable::kBoth ||
+           row.by == (clearing == Clearing::kReset ? Clearable::kReset : Clearable::kRunning);
   };
   const bool leaves_trace = absl::c_any_of(kClearables, [&](const Clearable& row) {
-    return is_cleared(row) && row.stands != nullptr && row.stands(*this);
+    return is_cleared(row) && row.leaves_trace && Stands(row);
   });
   // A reset is a new life, of which nothing was seen yet.
   const auto goes = [&](const EvidenceEntry& entry) {
     if (entry.id == EvidenceId::kSignalSent || entry.id == EvidenceId::kHostShutdown) return false;
     if (clearing == Clearing::kReset && leaves_trace) return true;
     return absl::c_any_of(kClearables, [&](const Clearable& row) {
-      return row.id == entry.id && is_cleared(row) && (leaves_trace || row.stands == nullptr);
+      return row.id == entry.id && is_cleared(row) && (leaves_trace || !row.leaves_trace);
     });
   };
   std::string cleared;
@@ -124,7 +106,13 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
     return true;
   });
   for (const Clearable& row : kClearables) {
-    if (is_cleared(row) && (row.stands == nullptr || row.stands(*this))) row.clear(this);
+    if (!is_cleared(row) || (row.leaves_trace && !Stands(row))) continue;
+    for (bool Evidence::*const fact : {row.fact, row.other}) {
+      if (fact != nullptr) state_.facts.*fact = false;
+    }
+    if (row.id == EvidenceId::kPowerdown) state_.powerdown_at.reset();
+    if (row.id == EvidenceId::kShutdown) state_.facts.shutdown.reset();
+    if (row.id == EvidenceId::kPanic) state_.panic_json.clear();
   }
   if (!leaves_trace) return;
   constexpr size_t kMaxClearedText = 200;
@@ -180,16 +168,22 @@ void EvidenceLog::SawStop(Instant now) {
   if (state_.migrating) SawMigrationState("finish-migrate", "STOP in a migration", now);
 }
 
-void EvidenceLog::SawPanic(absl::string_view event, GuestPanic panic, Instant now) {
+void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
   state_.facts.guest_panicked = true;
   state_.facts.panic_doubted = false;
+  const GuestPanic panic = ParseGuestPanic(event.data);
   const std::string said = DescribePanic(panic);
-  Saw(absl::StrCat(event, panic.action.empty() ? "" : " action=", panic.action,
+  Saw(absl::StrCat(event.name, panic.action.empty() ? "" : " action=", panic.action,
                    said.empty() ? "" : ", the guest said ", said),
       now, EvidenceId::kPanic);
   // A crash kernel that was loaded has less than the panic before it.
-  const bool says_more = !state_.panic.has_value() || !said.empty();
-  if (says_more) state_.panic = std::move(panic);
+  if (!state_.panic_json.empty() && said.empty()) return;
+  state_.panic_json = event.detail_json.empty() ? "{}" : event.detail_json;
+}
+
+std::optional<GuestPanic> EvidenceLog::panic() const {
+  if (state_.panic_json.empty()) return std::nullopt;
+  return ParseGuestPanic(QmpObject::parse(state_.panic_json, nullptr, /*allow_exceptions=*/false));
 }
 
 void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {

@@ -27,11 +27,11 @@ enum class Clearing {
 struct EvidenceState {
   Evidence facts;
   std::vector<EvidenceEntry> timeline;
-  Rare<Instant> powerdown_at;  // the last one that nothing has cleared
-  Rare<GuestPanic> panic;
+  Rare<Instant> powerdown_at;      // the last one that nothing has cleared
+  std::string panic_json;          // data of the last panic that stands
   Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
   bool migrating = false;          // outgoing, see SawMigration
-  Rare<absl::Time> shutdown_qemu_time;
+  std::optional<absl::Time> shutdown_qemu_time;
   std::string shutdown_json;
 };
 
@@ -54,13 +54,10 @@ class EvidenceLog {
   // QEMU has stopped the guest's processors.
   bool paused() const { return state_.facts.paused; }
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
-  std::optional<absl::Time> shutdown_qemu_time() const {
-    return state_.shutdown_qemu_time.has_value() ? std::optional(*state_.shutdown_qemu_time)
-                                                 : std::nullopt;
-  }
+  std::optional<absl::Time> shutdown_qemu_time() const { return state_.shutdown_qemu_time; }
   absl::string_view shutdown_json() const { return state_.shutdown_json; }
-  // Details of the last panic, if that stands and its event was seen; null: none.
-  const GuestPanic* panic() const { return state_.panic.get(); }
+  // Details of the last panic, if that stands and its event was seen.
+  std::optional<GuestPanic> panic() const;
   // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw
   // it.
   const SignalSender* SenderOfEnd() const;
@@ -82,7 +79,7 @@ class EvidenceLog {
   void SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event, Instant said,
                    Instant now);
   void SawStop(Instant now);
-  void SawPanic(absl::string_view event, GuestPanic panic, Instant now);
+  void SawPanic(const QmpEvent& event, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
   // QEMU paused the VM for it; `error` is for people.
   void SawIoError(absl::string_view error, Instant now);
@@ -134,6 +131,7 @@ class EvidenceLog {
   static const Clearable kClearables[];
   friend std::string ClearingsTable();
 
+  bool Stands(const Clearable& row) const;
   void Clear(Clearing clearing, absl::string_view by, Instant now);
   // A VM that was paused runs: perhaps from a snapshot.
   void DoubtWhatStands(absl::string_view by, Instant now);

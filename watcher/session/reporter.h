@@ -18,9 +18,8 @@ struct Reporter {
   absl::string_view reported_end;  // the same, where it has reported one
   absl::string_view regained;
   absl::string_view was_lost;
-  // Texts before and after the reason.
-  absl::string_view lost, lost_end;
-  absl::string_view lost_message, lost_message_end;
+  absl::string_view lost;  // $0 is the reason, here and in the next
+  absl::string_view lost_message;
   ProblemCode lost_code = ProblemCode::kMonitorLost;  // of both problems
   absl::string_view lost_problem;                     // prefix of the reason
   absl::string_view away_problem;
@@ -38,10 +37,8 @@ inline constexpr Reporter kMonitorReporter = {
     .reported_end = "",
     .regained = "the monitor is connected",
     .was_lost = "its monitor was lost",
-    .lost = "monitor closed (",
-    .lost_end = ") while the process lives",
-    .lost_message = "the monitor closed (",
-    .lost_message_end = "), but QEMU still runs: the VM has not ended",
+    .lost = "monitor closed ($0) while the process lives",
+    .lost_message = "the monitor closed ($0), but QEMU still runs: the VM has not ended",
     .lost_problem = "monitor lost: ",
     .away_problem = "vmeventd has not connected to the monitor since it started",
     .away_message =
@@ -60,10 +57,9 @@ inline constexpr Reporter kLibvirtReporter = {
     .reported_end = "the process cannot be seen, so libvirt's report is taken as its end",
     .regained = "libvirt is connected again",
     .was_lost = "libvirt was lost",
-    .lost = "libvirt lost (",
-    .lost_end = ")",
-    .lost_message = "the connection to libvirt was lost (",
-    .lost_message_end = "): this does not mean that the VM has ended",
+    .lost = "libvirt lost ($0)",
+    .lost_message =
+        "the connection to libvirt was lost ($0): this does not mean that the VM has ended",
     .lost_code = ProblemCode::kLibvirtLost,
     .lost_problem = "libvirt lost: ",
     .away_problem = "vmeventd has not connected to libvirt since it started",
@@ -79,15 +75,8 @@ inline constexpr Reporter kContainerReporter = [] {
 }();
 
 inline const Reporter& ReporterOf(const RunInfo& run) {
-  switch (run.reported_by) {
-    case ReportedBy::kMonitor:
-      return kMonitorReporter;
-    case ReportedBy::kLibvirt:
-      return kLibvirtReporter;
-    case ReportedBy::kContainerLibvirt:
-      return kContainerReporter;
-  }
-  return kMonitorReporter;
+  if (run.reported_by == ReportedBy::kMonitor) return kMonitorReporter;
+  return run.reported_by == ReportedBy::kLibvirt ? kLibvirtReporter : kContainerReporter;
 }
 
 }  // namespace vmeventd

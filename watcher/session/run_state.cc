@@ -1,10 +1,8 @@
 #include "watcher/session/run_state.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <utility>
-#include <variant>
 
 #include "absl/status/status.h"
 #include "vmeventd/internal/run_state.pb.h"
@@ -12,7 +10,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 4;
+constexpr uint32_t kFormat = 5;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -117,39 +115,8 @@ CONVERT(Problem, PROBLEM)
   F(unknown) F(present) F(open) F(reported) F(port) M(opened) M(closed)
 CONVERT(GuestAgent, GUEST_AGENT)
 
-#define S390_PANIC(F, O, S, M, R) F(core) F(psw_mask) F(psw_addr) F(reason)
-CONVERT(S390Panic, S390_PANIC)
-
-#define TDX_PANIC(F, O, S, M, R) F(error_code) F(message) O(gpa)
-CONVERT(TdxPanic, TDX_PANIC)
-
-void Save(const GuestPanic& from, internal::GuestPanic* to) {
-  to->set_action(from.action);
-  if (const auto* hyper_v = std::get_if<HyperVPanic>(&from.info)) {
-    for (const uint64_t arg : hyper_v->args) to->mutable_hyper_v()->add_args(arg);
-  } else if (const auto* s390 = std::get_if<S390Panic>(&from.info)) {
-    Save(*s390, to->mutable_s390());
-  } else if (const auto* tdx = std::get_if<TdxPanic>(&from.info)) {
-    Save(*tdx, to->mutable_tdx());
-  }
-}
-
-void Load(const internal::GuestPanic& from, GuestPanic* to) {
-  to->action = from.action();
-  if (from.has_hyper_v()) {
-    auto& args = to->info.emplace<HyperVPanic>().args;
-    for (int i = 0; i < std::min<int>(from.hyper_v().args_size(), args.size()); ++i) {
-      args[i] = from.hyper_v().args(i);
-    }
-  } else if (from.has_s390()) {
-    Load(from.s390(), &to->info.emplace<S390Panic>());
-  } else if (from.has_tdx()) {
-    Load(from.tdx(), &to->info.emplace<TdxPanic>());
-  }
-}
-
 #define EVIDENCE_STATE(F, O, S, M, R)                                                         \
-  S(facts) R(timeline) M(powerdown_at) M(panic) M(host_shutdown_at) F(migrating)               \
+  S(facts) R(timeline) M(powerdown_at) F(panic_json) M(host_shutdown_at) F(migrating)               \
   O(shutdown_qemu_time) F(shutdown_json)
 CONVERT(EvidenceState, EVIDENCE_STATE)
 

@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 
-// Restarts of the daemon, the process, time, intents and the guest agent.
+// Restarts of the daemon, time, intents and the guest agent.
 
 namespace vmeventd {
 namespace {
@@ -29,6 +29,13 @@ constexpr absl::Duration kExitReport = absl::Seconds(10);
 // One GAP reports a flood: once it has paused for kDropQuiet, or has gone on for kDropReport.
 constexpr absl::Duration kDropQuiet = absl::Seconds(1);
 constexpr absl::Duration kDropReport = absl::Seconds(10);
+
+template <typename... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
+};
+template <typename... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
 
 }  // namespace
 
@@ -51,7 +58,45 @@ Effects VmSession::On(const Input& input, Instant now) {
     saved_.evidence.SetMonitored(true);
     return {};  // an event that is not followed changes nothing else
   }
-  std::visit([&](const auto& known) { Handle(known, now); }, input);
+  EvidenceLog& evidence = saved_.evidence;
+  const Overloaded handle{
+      [&](const input::Socket& in) { saved_.run.socket = in.identity; },
+      [&](const input::MonitorProblem& in) { SetMonitorProblem(in.problem, now); },
+      [&](const input::ProcessFound& in) {
+        saved_.run.SetProcess(in.process);
+        if (started_) PublishStatus();
+      },
+      [&](const input::TrackingLost&) {
+        saved_.run.process_tracked = false;
+        saved_.run.pid = 0;
+        PublishStatus();
+      },
+      [&](const input::OomKills& in) { saved_.run.oom_kills = in.kills; },
+      [&](const input::SignalSent& in) {
+        evidence.SawSignal(in.sender, now);
+        BeginExit(now);
+      },
+      [&](const input::NamedOomVictim& in) { evidence.SawOomVictim(in.victim, now); },
+      [&](const input::NewLabels& in) { saved_.labels = in.labels; },
+      [&](const input::NextId& in) { saved_.run.domain_id = in.domain_id; },
+      [&](const input::ReportedEnd& in) {
+        evidence.SawManagerEnd(in.end, std::string(in.what), now);
+      },
+      [&](const input::HostShutdown& in) {
+        evidence.SawHostShutdown(in.shutting_down, in.by, now);
+      },
+      [&](const input::SharedUuid& in) {
+        saved_.uuid_problem = {ProblemCode::kSharedUuid, std::string(in.problem)};
+      },
+      [&](const input::IntentWithdrawn&) {
+        if (saved_.intent.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
+      },
+      [&](const input::HandOver&) {
+        FlushDropped(now);
+        SaveNow();
+      },
+      [&](const auto& other) { Handle(other, now); }};
+  std::visit(handle, input);
   PublishChanges(now);
   return std::exchange(effects_, {});
 }
@@ -66,11 +111,6 @@ std::string VmSession::Save() const {
 bool VmSession::CanBeHandedOver() const {
   return started_ && !gone_ && !away_ && saved_.monitor == Monitor::kReady &&
          file_step_ == FileStep::kUndone;
-}
-
-void VmSession::Handle(const input::HandOver& /*input*/, Instant now) {
-  FlushDropped(now);
-  KeepNow();
 }
 
 void VmSession::GoOn(Instant now) {
@@ -93,57 +133,8 @@ absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const Sess
   session.started_ = session.away_ = true;
   if (session.saved_.exiting_since.has_value()) session.exit_report_ = kExitReport;
   session.published_problems_ = session.Problems();
-  session.kept_ = absl::HashOf(saved);
+  session.saved_hash_ = absl::HashOf(saved);
   return session;
-}
-
-// The process
-
-void VmSession::Handle(const input::TrackingLost& /*input*/, Instant /*now*/) {
-  saved_.run.process_tracked = false;
-  saved_.run.pid = 0;
-  PublishStatus();
-}
-
-void VmSession::Handle(const input::ProcessFound& input, Instant /*now*/) {
-  saved_.run.SetProcess(input.process);
-  if (started_) PublishStatus();
-}
-
-void VmSession::Handle(const input::OomKills& input, Instant /*now*/) {
-  saved_.run.oom_kills = input.kills;
-  KeepAtOnce();
-}
-
-void VmSession::Handle(const input::SignalSent& input, Instant now) {
-  saved_.evidence.SawSignal(input.sender, now);
-  BeginExit(now);
-}
-
-void VmSession::Handle(const input::NamedOomVictim& input, Instant now) {
-  saved_.evidence.SawOomVictim(input.victim, now);
-}
-
-void VmSession::Handle(const input::HostShutdown& input, Instant now) {
-  saved_.evidence.SawHostShutdown(input.shutting_down, input.by, now);
-}
-
-void VmSession::Handle(const input::NextId& input, Instant /*now*/) {
-  saved_.run.domain_id = input.domain_id;
-  KeepAtOnce();
-}
-
-void VmSession::Handle(const input::Socket& input, Instant /*now*/) {
-  saved_.run.socket = input.identity;
-  KeepAtOnce();
-}
-
-void VmSession::Handle(const input::NewLabels& input, Instant /*now*/) {
-  saved_.labels = input.labels;
-}
-
-void VmSession::Handle(const input::SharedUuid& input, Instant /*now*/) {
-  saved_.uuid_problem = {ProblemCode::kSharedUuid, std::string(input.problem)};
 }
 
 // Time
@@ -199,7 +190,7 @@ absl::Duration VmSession::NextTick() const {
     next = closed_at_.monotonic + kAwayGrace;
   }
   if (saved_.intent.has_value()) next = std::min(next, saved_.intent->deadline);
-  next = std::min({next, DownReport(), keep_at_, poll_at_, answer_due_});
+  next = std::min({next, DownReport(), save_at_, poll_at_, answer_due_});
   if (saved_.exiting_since.has_value())
     next = std::min(next, saved_.exiting_since->monotonic + exit_report_);
   if (drops_.has_value()) next = std::min(next, DropReport());
@@ -281,10 +272,6 @@ void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
   saved_.intent = DeclaredIntent{input.intent, now.wall, deadline};
   ReconsiderIntent();
   EmitAlways(std::move(event), now);
-}
-
-void VmSession::Handle(const input::IntentWithdrawn& /*input*/, Instant now) {
-  if (saved_.intent.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
 }
 
 bool VmSession::IntentIsOver(Instant now) const {
@@ -379,10 +366,10 @@ void VmSession::Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const {
   }
   if (caveat == ShutdownCaveat::kGuestAgentPossible) {
     const char* const why =
-        saved_.agent.unknown
-            ? "vmeventd did not know yet whether a guest agent was connected"
-            : "the VM has a guest agent's port whose device has no id: QEMU does not "
-              "report whether an agent is connected";
+        saved_.agent.present && !saved_.agent.reported
+            ? "the VM has a guest agent's port whose device has no id: QEMU does not "
+              "report whether an agent is connected"
+            : "vmeventd did not know yet whether a guest agent was connected";
     InsertByTime({saved_.attached_at.wall, why}, &detail->evidence);
     return;
   }

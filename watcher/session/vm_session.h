@@ -142,7 +142,7 @@ class VmSession {
   // Status as published with the last event.
   VmStatus Status() const;
   // Returns whether Save() has changed since it was published: a Tick will publish it.
-  bool unsaved() const { return keep_at_ < absl::InfiniteDuration(); }
+  bool unsaved() const { return save_at_ < absl::InfiniteDuration(); }
   const RunInfo& run() const { return saved_.run; }
   Instant attached_at() const { return saved_.attached_at; }
   // The open intent; null: there is none.
@@ -192,41 +192,25 @@ class VmSession {
     absl::Duration last;
   };
 
-  // The body of each step. What is wanted is added to `effects_`.
-  void Handle(const input::Socket& input, Instant now);
+  // The body of a step; On() has those of a line or two. What is wanted is added to `effects_`.
   void Handle(const input::MonitorReady& input, Instant now);
   void Handle(const input::MonitorHeld& input, Instant now);
-  void Handle(const input::MonitorProblem& input, Instant now);
   void Handle(const input::Event& input, Instant now);
   void Handle(const input::StateAnswer& input, Instant now);
   void Handle(const input::AgentAnswer& input, Instant now);
   void Handle(const input::MonitorClosed& input, Instant now);
-  void Handle(const input::ProcessFound& input, Instant now);
-  void Handle(const input::TrackingLost& input, Instant now);
-  void Handle(const input::OomKills& input, Instant now);
-  void Handle(const input::SignalSent& input, Instant now);
-  void Handle(const input::NamedOomVictim& input, Instant now);
   void Handle(const input::Threads& input, Instant now);
   void Handle(const input::ProcessGone& input, Instant now);
   void Handle(const input::WordsRead& input, Instant now);
-  void Handle(const input::NewLabels& input, Instant now);
-  void Handle(const input::NextId& input, Instant now);
-  void Handle(const input::ReportedEnd& input, Instant now);
   void Handle(const input::FileDone& input, Instant now);
-  void Handle(const input::HostShutdown& input, Instant now);
   void Handle(const input::HostRebooted& input, Instant now);
-  void Handle(const input::SharedUuid& input, Instant now);
   void Handle(const input::IntentDeclared& input, Instant now);
-  void Handle(const input::IntentWithdrawn& input, Instant now);
-  void Handle(const input::HandOver& input, Instant now);
   void Handle(const input::Tick& input, Instant now);
   // Publishes a state and problems that no event has reported, and then what is to be saved.
   void PublishChanges(Instant now);
   // Has the last update publish Save() if it has changed; within a bound, or else later.
-  void Keep(Instant now);
-  void KeepNow();
-  // Saves the run at once, without an event: after a restart it is found again by that.
-  void KeepAtOnce();
+  void SaveSoon(Instant now);
+  void SaveNow();
 
   // QMP events.
   struct KnownEvent;
@@ -237,17 +221,11 @@ class VmSession {
   // Time at which QEMU sent it: `now`, except for input that waited for this daemon.
   Instant SaidAt(const QmpEvent& event, Instant now) const;
   void OnShutdown(const QmpEvent& event, Instant now);
-  void OnPowerdown(const QmpEvent& event, Instant now);
   void OnReset(const QmpEvent& event, Instant now);
   void OnStop(const QmpEvent& event, Instant now);
-  void OnResume(const QmpEvent& event, Instant now);
   void OnPanic(const QmpEvent& event, Instant now);
-  void OnWatchdog(const QmpEvent& event, Instant now);
   void OnIoError(const QmpEvent& event, Instant now);
   void OnMemoryFailure(const QmpEvent& event, Instant now);
-  void OnSuspend(const QmpEvent& event, Instant now);
-  void OnWakeup(const QmpEvent& event, Instant now);
-  void OnSuspendDisk(const QmpEvent& event, Instant now);
   void OnPortChange(const QmpEvent& event, Instant now);
   void OnMigration(const QmpEvent& event, Instant now);
 
@@ -372,11 +350,11 @@ class VmSession {
   bool words_wanted_ = false;
   bool words_due_ = false;  // ReadLastWords has no answer yet
   Rare<EndFacts> end_;      // once the process is gone
-  size_t kept_ = 0;         // the hash of Save() as it was published last
+  size_t saved_hash_ = 0;   // the hash of Save() as it was published last
   // Limits savings without an event, of which a hostile monitor can cause any number.
-  TokenBucket keeps_{50, 10};
+  TokenBucket save_limit_{50, 10};
   Rare<TokenBucket> intents_;                          // rate limit of declarations; see kIntents
-  absl::Duration keep_at_ = absl::InfiniteDuration();  // time to save what was put off
+  absl::Duration save_at_ = absl::InfiniteDuration();  // time to save what was put off
 
   // Ids of the guest agent's other ports, and of further ports for which QEMU was asked again, at
   // most GuestAgentProbe::kMaxPorts; beyond that it is not asked.

@@ -1,11 +1,17 @@
-// A run's monitor: attached, held by another client, lost, and attached again.
+// A run's monitor: attached, held by another client, lost, and attached again; and the meaning of
+// each of its events for the run (docs/internals/qemu.md).
 
 #include <algorithm>
+#include <initializer_list>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/substitute.h"
+#include "watcher/core/names.h"
+#include "watcher/core/qmp_message.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
@@ -33,6 +39,39 @@ VmState StateOf(absl::string_view run_state) {
 // Returns whether an earlier SHUTDOWN or pause is over in `state`.
 bool GuestGoesOn(VmState state) {
   return state == VmState::kRunning || state == VmState::kSuspended;
+}
+
+// One guest reboot gives two or three RESET events within 50 ms (docs/internals/qemu.md).
+constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
+
+// A word of QEMU's, in one line. Empty: it has none.
+std::string Word(const QmpObject& data, const char* member) {
+  constexpr size_t kMaxTextBytes = 128;
+  return std::string(Utf8Prefix(OneLine(QmpText(data, member)), kMaxTextBytes));
+}
+
+// "write on virtio0: No space left on device". A disk without a device's name has that of its node.
+std::string DescribeIoError(const QmpObject& data) {
+  const auto first_of = [&](std::initializer_list<const char*> members) {
+    for (const char* const member : members) {
+      if (std::string text = Word(data, member); !text.empty()) return text;
+    }
+    return std::string();
+  };
+  const std::string where = first_of({"device", "node-name", "qom-path"});
+  const std::string reason = first_of({"reason", "msg"});
+  std::string text = Word(data, "operation");
+  if (!where.empty()) absl::StrAppend(&text, text.empty() ? "" : " ", "on ", where);
+  if (!reason.empty()) absl::StrAppend(&text, text.empty() ? "" : ": ", reason);
+  return text;
+}
+
+// "by its guest (guest-reset)", as far as this QEMU says it.
+std::string DescribeReset(const ResetDetail& reset) {
+  return absl::StrCat(!reset.by_guest.has_value() ? ""
+                      : *reset.by_guest           ? " by its guest"
+                                                  : " by the host",
+                      reset.reason.empty() ? "" : absl::StrCat(" (", reset.reason, ")"));
 }
 
 }  // namespace
@@ -192,10 +231,6 @@ void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
   EnsureStarted(now);
 }
 
-void VmSession::Handle(const input::MonitorProblem& input, Instant now) {
-  SetMonitorProblem(input.problem, now);
-}
-
 void VmSession::SetMonitorProblem(const Problem& problem, Instant now) {
   if (saved_.monitor_problem == problem) return;
   saved_.monitor_problem = problem;
@@ -270,10 +305,10 @@ void VmSession::DeclareLost(Instant now) {
   saved_.evidence.SetMonitored(false);  // a missing SHUTDOWN is no evidence
   const Reporter& reporter = ReporterOf(saved_.run);
   const std::string& why = close_reason_;
-  saved_.evidence.Saw(absl::StrCat(reporter.lost, why, reporter.lost_end), closed_at_);
+  saved_.evidence.Saw(absl::Substitute(reporter.lost, why), closed_at_);
   if (saved_.monitor_problem.empty())
     saved_.monitor_problem = {reporter.lost_code, absl::StrCat(reporter.lost_problem, why)};
-  LoseMonitor(absl::StrCat(reporter.lost_message, why, reporter.lost_message_end), now);
+  LoseMonitor(absl::Substitute(reporter.lost_message, why), now);
 }
 
 void VmSession::DeclareAway(Instant now) {
@@ -305,6 +340,226 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   if (state == VmState::kUnreachable) return;
   SetState(state, now);
   saved_.silence_problem = {};
+}
+
+// Events
+
+struct VmSession::KnownEvent {
+  absl::string_view name;
+  void (*handle)(VmSession* of, const QmpEvent& event, Instant now);
+};
+
+const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
+  using Of = VmSession*;
+  using Event = const QmpEvent&;
+  static constexpr KnownEvent kEvents[] = {
+      {"SHUTDOWN", [](Of of, Event sent, Instant now) { of->OnShutdown(sent, now); }},
+      {"POWERDOWN",
+       [](Of of, Event sent, Instant now) {
+         of->saved_.evidence.SawPowerdown(of->SaidAt(sent, now), now);
+         of->Report(EventType::kPowerdownRequested, "the host pressed the power button", sent, now);
+       }},
+      {"RESET", [](Of of, Event sent, Instant now) { of->OnReset(sent, now); }},
+      {"STOP", [](Of of, Event sent, Instant now) { of->OnStop(sent, now); }},
+      {"RESUME",
+       [](Of of, Event sent, Instant now) {
+         const bool was_running = of->saved_.state == VmState::kRunning;
+         of->ApplyRunState("running", "RESUME", now);
+         if (of->started_ && !was_running) {
+           of->Report(EventType::kResumed, "the VM runs again", sent, now);
+         }
+         of->TakeShutdownFileBack();
+       }},
+      {"GUEST_PANICKED", [](Of of, Event sent, Instant now) { of->OnPanic(sent, now); }},
+      {"GUEST_CRASHLOADED", [](Of of, Event sent, Instant now) { of->OnPanic(sent, now); }},
+      {"GUEST_PVSHUTDOWN",
+       [](Of of, Event sent, Instant now) {
+         of->Report(EventType::kPvshutdownRequested,
+                    "the guest asked its pvpanic device for its shutdown", sent, now);
+       }},
+      {"WATCHDOG",
+       [](Of of, Event sent, Instant now) {
+         of->saved_.evidence.SawWatchdog(QmpText(sent.data, "action"), now);
+         of->Report(EventType::kWatchdogExpired, "the guest did not feed its watchdog", sent, now);
+       }},
+      {"SUSPEND",
+       [](Of of, Event sent, Instant now) {
+         of->SetState(VmState::kSuspended, now);
+         of->Report(EventType::kSuspended, "the guest sleeps", sent, now);
+       }},
+      {"WAKEUP",
+       [](Of of, Event sent, Instant now) {
+         of->SetState(of->saved_.evidence.paused() ? VmState::kPaused : VmState::kRunning, now);
+         of->Report(EventType::kWoken, "the guest woke up", sent, now);
+       }},
+      {"SUSPEND_DISK",
+       [](Of of, Event sent, Instant now) {
+         of->saved_.evidence.SawHibernation(now);
+         of->Report(EventType::kHibernating, "the guest hibernates", sent, now);
+       }},
+      {"VSERPORT_CHANGE", [](Of of, Event sent, Instant now) { of->OnPortChange(sent, now); }},
+      {"BLOCK_IO_ERROR", [](Of of, Event sent, Instant now) { of->OnIoError(sent, now); }},
+      {"BLOCK_JOB_ERROR", [](Of of, Event sent, Instant now) { of->OnIoError(sent, now); }},
+      {"BLOCK_IMAGE_CORRUPTED", [](Of of, Event sent, Instant now) { of->OnIoError(sent, now); }},
+      {"MEMORY_FAILURE", [](Of of, Event sent, Instant now) { of->OnMemoryFailure(sent, now); }},
+      {"MIGRATION", [](Of of, Event sent, Instant now) { of->OnMigration(sent, now); }},
+  };
+  for (const KnownEvent& known : kEvents) {
+    if (known.name == event) return &known;
+  }
+  return nullptr;
+}
+
+void VmSession::Handle(const input::Event& input, Instant now) {
+  saved_.evidence.SetMonitored(true);
+  if (const KnownEvent* const known = Find(input.event.name); known != nullptr) {
+    known->handle(this, input.event, now);
+  }
+}
+
+void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
+                       Instant now, EventDetail detail) {
+  EnsureStarted(now);
+  if (!Admit(type, now)) return;
+  VmEvent out = MakeEvent(type, std::string(message), now);
+  if (ReporterOf(saved_.run).has_qemu) {
+    out.qemu_time = event.time;
+    out.qmp_event = event.name;
+    out.detail_json = event.detail_json;
+  }
+  if (detail.index() != 0) out.detail = std::move(detail);
+  if (type == EventType::kGuestShutdown) out.shutdown = MakeDetail();
+  PublishEvent(std::move(out));
+}
+
+Instant VmSession::SaidAt(const QmpEvent& event, Instant now) const {
+  const bool waited =
+      goes_on_ && event.time.has_value() && *event.time < std::min(options_->started, now.wall);
+  if (!waited) return now;
+  return {*event.time, now.monotonic - (now.wall - *event.time)};
+}
+
+void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
+  // A signal that it obeys late is not what is waited for any more.
+  if (!saved_.evidence.facts().shutdown.has_value()) ForgetExit();
+  BeginExit(now);
+  poll_at_ = absl::InfiniteDuration();
+  ForgetSilence();
+  // The first cause wins.
+  if (saved_.evidence.facts().shutdown.has_value()) return;
+  const std::string reason = QmpText(event.data, "reason");
+  ShutdownFact fact;
+  fact.reason = ParseShutdownReason(reason);
+  fact.guest = QmpBool(event.data, "guest");
+  // The name of a reason that is newer than this program still shows where it came from.
+  if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
+  if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
+  fact.caveat = AgentCaveat(now.monotonic);
+  down_in_handshake_ = saved_.monitor != Monitor::kReady;
+
+  std::string what = "SHUTDOWN";
+  if (!reason.empty()) {
+    absl::StrAppend(&what, " reason=", reason);
+  } else if (fact.guest.has_value()) {
+    absl::StrAppend(&what, " guest=", *fact.guest ? "true" : "false");
+  }
+  saved_.evidence.SawShutdown(fact, std::move(what), event, SaidAt(event, now), now);
+  // Its QEMU mostly ends at once, which STOPPED reports. One that stays sends STOP, or is found by
+  // DownReport().
+  if (!started_) SetState(VmState::kGuestDown, now);
+}
+
+void VmSession::OnReset(const QmpEvent& event, Instant now) {
+  saved_.evidence.SawReset(now);
+  // The guest begins again without its agent; a port that is reported has had an event.
+  saved_.agent.closed.reset();
+  if (!saved_.agent.reported) saved_.agent.open = false;
+  if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
+  ReconsiderIntent();
+  ForgetExit();
+  saved_.run_problem = {};
+  if (saved_.state != VmState::kRunning) {
+    SetState(saved_.evidence.paused() ? VmState::kPaused : VmState::kRunning, now);
+  }
+
+  const bool repeated = now.monotonic - last_reset_ < kResetWindow;
+  last_reset_ = now.monotonic;
+  if (!repeated) {
+    ResetDetail reset{QmpBool(event.data, "guest"), Word(event.data, "reason")};
+    const std::string message = absl::StrCat("the VM was reset", DescribeReset(reset));
+    Report(EventType::kReset, message, event, now, std::move(reset));
+  }
+  TakeShutdownFileBack();
+}
+
+void VmSession::OnStop(const QmpEvent& event, Instant now) {
+  saved_.evidence.SawStop(now);
+  if (saved_.evidence.facts().shutdown.has_value()) {
+    ForgetExit();
+    SetState(VmState::kGuestDown, now);
+    Report(EventType::kGuestShutdown, "the guest is down and QEMU keeps running (-no-shutdown)",
+           event, now);
+    return;
+  }
+  const bool panicked =
+      saved_.evidence.facts().guest_panicked && !saved_.evidence.facts().panic_doubted;
+  SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
+  // Before STARTED the state is all there is to report: query-status will report it.
+  if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
+  AskSoon(now);
+}
+
+void VmSession::OnPanic(const QmpEvent& event, Instant now) {
+  GuestPanic panic = ParseGuestPanic(event.data);
+  if (panic.action == "pause" || panic.action == "poweroff") SetState(VmState::kGuestDown, now);
+  saved_.evidence.SawPanic(event, now);
+  Report(EventType::kGuestPanicked, "the guest's kernel panicked", event, now, std::move(panic));
+}
+
+void VmSession::OnIoError(const QmpEvent& event, Instant now) {
+  const std::string error = DescribeIoError(event.data);
+  // The STOP follows. A job that stops leaves the VM as it is. Several requests fail at once: the
+  // first is enough.
+  if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
+      saved_.run_problem.code != ProblemCode::kIoError) {
+    saved_.run_problem = {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)};
+    saved_.evidence.SawIoError(error, now);
+  }
+  const absl::string_view what = event.name == "BLOCK_JOB_ERROR" ? "a block job met an I/O error"
+                                 : event.name == "BLOCK_IMAGE_CORRUPTED"
+                                     ? "a disk image of the VM is corrupt"
+                                     : "a disk of the VM met an I/O error";
+  Report(EventType::kIoError, absl::StrCat(what, error.empty() ? "" : ": ", error), event, now,
+         IoErrorDetail{.device = Word(event.data, "device"),
+                       .node_name = Word(event.data, "node-name"),
+                       .operation = Word(event.data, "operation"),
+                       .action = Word(event.data, "action"),
+                       .no_space = QmpBool(event.data, "nospace")});
+}
+
+void VmSession::OnMemoryFailure(const QmpEvent& event, Instant now) {
+  const auto flags = event.data.find("flags");
+  const QmpObject none = QmpObject::object();
+  const QmpObject& of = flags == event.data.end() ? none : *flags;
+  Report(EventType::kMemoryFailure, "the VM's memory failed", event, now,
+         MemoryFailureDetail{.recipient = Word(event.data, "recipient"),
+                             .action = Word(event.data, "action"),
+                             .action_required = QmpBool(of, "action-required").value_or(false),
+                             .recursive = QmpBool(of, "recursive").value_or(false)});
+}
+
+void VmSession::OnMigration(const QmpEvent& event, Instant now) {
+  const std::string status = QmpText(event.data, "status");
+  Report(
+      EventType::kMigration,
+      absl::StrCat("the migration's status changed", status.empty() ? "" : " to ", OneLine(status)),
+      event, now, MigrationDetail{Word(event.data, "status")});
+  // `completed` comes on both sides; only the source is then in `postmigrate`.
+  if (status == "completed") AskSoon(now);
+  if (ReporterOf(saved_.run).is_manager) saved_.evidence.SawMigration(status, now);
+  if (status == "failed" && saved_.evidence.facts().incoming) {
+    saved_.evidence.Saw("MIGRATION status=failed", now, EvidenceId::kNotRunning);
+  }
 }
 
 }  // namespace vmeventd

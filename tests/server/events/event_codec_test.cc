@@ -83,11 +83,11 @@ TEST(EventCodec, TheEndOfAProcessIsOneOfThree) {
 
 TEST(EventCodec, AnEndHasLastWordsACoreAndNumbers) {
   VmEvent event = FullEvent();
-  event.shutdown->end =
-      EndFacts{.words = {.lines = {"a", "b"}, .source = WordsSource::kJournal, .truncated = true},
-               .core = "coredumpctl info 7",
-               .peak_memory = 5,
-               .ran_for = absl::Seconds(3)};
+  event.shutdown->end = EndFacts{
+      .words = {.lines = {"a", "b"}, .source = LastWordsSource::kJournal, .truncated = true},
+      .core = "coredumpctl info 7",
+      .peak_memory = 5,
+      .ran_for = absl::Seconds(3)};
   const v1::ShutdownDetail end = EventToProto(event, nullptr, 1).shutdown();
   EXPECT_EQ(end.last_words().ShortDebugString(),
             R"(lines: "a" lines: "b" source: LAST_WORDS_SOURCE_JOURNAL truncated: true)");

@@ -131,7 +131,7 @@ class NodeWatcherFixture : public testing::Test {
     for (const UnfollowedSocket& socket : watcher_->unfollowed_sockets()) {
       if (socket.name != vm) continue;
       EXPECT_EQ(socket.path, Socket(vm));
-      EXPECT_NE(socket.problem.code, ProblemCode::kNone);
+      EXPECT_NE(socket.problem.code, ProblemCode::kUnspecified);
       return !part.empty() && socket.problem.text.find(part) != std::string::npos;
     }
     return part.empty();
@@ -141,7 +141,7 @@ class NodeWatcherFixture : public testing::Test {
     if (status == nullptr) return false;
     if (part.empty()) return status->problems.empty();
     for (const Problem& problem : status->problems) {
-      EXPECT_NE(problem.code, ProblemCode::kNone);
+      EXPECT_NE(problem.code, ProblemCode::kUnspecified);
       if (problem.text.find(part) != std::string::npos) return true;
     }
     return false;

@@ -15,7 +15,7 @@
 #include "tests/support/faulty_calls.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_texts.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/runs/command_lines.h"
 

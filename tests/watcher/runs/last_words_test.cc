@@ -58,7 +58,7 @@ TEST_F(LastWordsTest, AFileThatIsItsOwnIsReadFromItsBeginning) {
   Start("2>" + File() + "; echo early >&2");
   const EndFacts facts = End("late");
   EXPECT_THAT(facts.words.lines, ElementsAre("early", "late"));
-  EXPECT_EQ(facts.words.source, WordsSource::kStandardError);
+  EXPECT_EQ(facts.words.source, LastWordsSource::kStandardError);
   EXPECT_EQ(facts.core, "");
 }
 

@@ -46,7 +46,7 @@ TEST_F(EvidenceLogTest, AShutdownKnowsWhatStoodBeforeIt) {
 
 TEST_F(EvidenceLogTest, AResetClearsAllAndSaysWhat) {
   log_.SawPowerdown(now_, now_);
-  log_.SawPanic("GUEST_PANICKED", {.action = "pause"}, now_);
+  log_.SawPanic({.name = "GUEST_PANICKED", .data = {{"action", "pause"}}}, now_);
   log_.SawStop(now_);
   log_.SawReset(now_);
   EXPECT_FALSE(log_.decided());
@@ -100,7 +100,7 @@ TEST_F(EvidenceLogTest, ARunStateBeforeTheVmRanLeavesNoTraceOfItself) {
 }
 
 TEST_F(EvidenceLogTest, AResumeLeavesAPanicInDoubt) {
-  log_.SawPanic("GUEST_CRASHLOADED", {}, now_);
+  log_.SawPanic({.name = "GUEST_CRASHLOADED"}, now_);
   log_.SawRunState("running", "query-status running", now_);
   EXPECT_FALSE(log_.facts().panic_doubted) << "it was not paused";
   log_.SawStop(now_);

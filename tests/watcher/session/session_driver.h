@@ -204,7 +204,7 @@ class SessionDriver {
     EXPECT_EQ(update.status->state, published_state_);
     EXPECT_EQ(update.status->problems, published_problems_);
     for (const Problem& problem : update.status->problems) {
-      EXPECT_NE(problem.code, ProblemCode::kNone) << problem.text;
+      EXPECT_NE(problem.code, ProblemCode::kUnspecified) << problem.text;
     }
     if (update.event.has_value()) {
       EXPECT_EQ(update.event->gap_reason.has_value(), update.event->type == EventType::kGap);

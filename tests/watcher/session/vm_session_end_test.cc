@@ -1,423 +1,309 @@
-// How the ways in which a run ends are judged.
+// How runs end, by what QEMU and the kernel report of them.
 
-#include <csignal>
-#include <string>
-#include <vector>
-
-#include "absl/strings/str_cat.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/problem_texts.h"
-#include "tests/watcher/session/session_driver.h"
+#include "tests/watcher/session/story.h"
 
 namespace vmeventd {
 namespace {
 
-using ::testing::Contains;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Not;
+class VmSessionEndTest : public testing::TestWithParam<StoryCase> {};
 
-// The rows of docs/internals/qemu.md that are no transcript.
+TEST_P(VmSessionEndTest, IsJudged) { Story(GetParam().steps).ExpectVerdict(GetParam().verdict); }
 
-using VmSessionEndTest = RunningVmTest;
+const StoryCase kPowerButton[] = {
+    {"APressInItsWindowIsTheAdmins", "POWERDOWN; wait 10m; SHUTDOWN guest-shutdown; end",
+     "ADMIN HOST_POWERDOWN"},
+    {"AnIgnoredPressIsOutOfItsWindow", "POWERDOWN; wait 10m1ms; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat POWERDOWN_EARLIER; seen the power button was pressed 10m before "
+     "the SHUTDOWN"},
+    {"ARebootObeysNoPress", "POWERDOWN; wait 11m; SHUTDOWN guest-reset; end",
+     "USER GUEST_REBOOT_EXIT"},
+    {"TheLastPressCounts", "POWERDOWN; wait 9m; POWERDOWN; wait 9m; SHUTDOWN guest-shutdown; end",
+     "ADMIN HOST_POWERDOWN"},
+    {"AResetClearsAPress", "POWERDOWN; RESET guest=true; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; seen RESET (clears: POWERDOWN)"},
+    {"QemusClockDoesNotMatter",
+     R"({"event":"POWERDOWN","timestamp":{"seconds":1,"microseconds":0}}; {"event":"SHUTDOWN",)"
+     R"("timestamp":{"seconds":1795157000,"microseconds":0},)"
+     R"("data":{"guest":true,"reason":"guest-shutdown"}}; end)",
+     "ADMIN HOST_POWERDOWN"},
+    {"APressBeforeASnapshotDecidesNothing", "POWERDOWN; STOP; RESUME; SHUTDOWN guest-shutdown; end",
+     "UNKNOWN UNOBSERVED; rule snapshot"},
+    {"APressBeforeASnapshotLeavesASignal", "POWERDOWN; STOP; RESUME; SHUTDOWN host-signal; end",
+     "ADMIN HOST_SIGNAL"},
+    {"APressAfterASnapshotCounts",
+     "POWERDOWN; STOP; RESUME; POWERDOWN; SHUTDOWN guest-shutdown; end", "ADMIN HOST_POWERDOWN"},
+    {"AnIntentSettlesAPressBeforeASnapshot",
+     "POWERDOWN; STOP; RESUME; declare; SHUTDOWN guest-shutdown; end",
+     "ADMIN HOST_POWERDOWN; intent intent-1"},
+};
+STORIES(VmSessionEndTest, PowerButton, kPowerButton);
 
-TEST_F(VmSessionEndTest, GuestPoweroffIsUser) {
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
-  EXPECT_EQ(vm_.Last().qmp_event, "SHUTDOWN");
-  EXPECT_EQ(vm_.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
-  EXPECT_EQ(vm_.Last().message,
-            "USER: the guest powered itself off. Seen: SHUTDOWN reason=guest-shutdown, monitor "
-            "closed, process gone.");
-  EXPECT_TRUE(vm_.Stopped().shutdown_file_written);
-}
+const StoryCase kPanics[] = {
+    {"APausedOneIsACrash",
+     "GUEST_PANICKED action=pause; STOP; is GUEST_DOWN; answer guest-panicked; SHUTDOWN "
+     "host-qmp-quit; end",
+     "CRASH GUEST_PANIC"},
+    {"OneUnderNoRebootIsACrash", "GUEST_PANICKED action=run; SHUTDOWN guest-reset; end",
+     "CRASH GUEST_PANIC"},
+    {"AResetClearsOne",
+     "GUEST_PANICKED action=run; RESET guest=true; is RUNNING; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"ACrashKernelsPoweroffIsACrash", "GUEST_CRASHLOADED action=run; SHUTDOWN guest-shutdown; end",
+     "CRASH GUEST_PANIC"},
+    {"ASignalAfterAResumeIsUnknown",
+     "GUEST_PANICKED action=pause; STOP; RESUME; is RUNNING; STOP; is PAUSED; RESUME; restart 0s; "
+     "ready; SHUTDOWN host-signal; end",
+     "UNKNOWN UNOBSERVED; rule snapshot; seen RESUME, perhaps from a snapshot of before"},
+    {"APoweroffAfterAResumeIsUnknown",
+     "GUEST_PANICKED action=pause; STOP; RESUME; SHUTDOWN guest-shutdown; end",
+     "UNKNOWN UNOBSERVED; rule snapshot"},
+    {"ARebootAfterAResumeIsUnknown",
+     "GUEST_PANICKED action=pause; STOP; RESUME; SHUTDOWN guest-reset; end",
+     "UNKNOWN UNOBSERVED; rule snapshot"},
+    {"ACrashAfterAResumeIsACrash", "GUEST_PANICKED action=pause; STOP; RESUME; end SIGSEGV",
+     "CRASH GUEST_PANIC"},
+    {"OneAfterASnapshotCounts",
+     "GUEST_PANICKED action=pause; STOP; RESUME; STOP; GUEST_PANICKED action=pause; SHUTDOWN "
+     "host-qmp-quit; end",
+     "CRASH GUEST_PANIC"},
+    {"OneThatIsFoundAfterASnapshotCounts",
+     "GUEST_PANICKED action=pause; STOP; RESUME; STOP; attach guest-panicked; SHUTDOWN "
+     "host-qmp-quit; end",
+     "CRASH GUEST_PANIC"},
+    {"OneThatIsFoundAtAttachIsACrash", "new; ready guest-panicked; SHUTDOWN host-qmp-quit; end",
+     "CRASH GUEST_PANIC"},
+    {"ARequestByPvpanicIsNone",
+     "GUEST_PVSHUTDOWN; last PVSHUTDOWN_REQUESTED; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+};
+STORIES(VmSessionEndTest, Panics, kPanics);
 
-TEST_F(VmSessionEndTest, APowerdownInItsWindowIsAdmin) {
-  vm_.Event("POWERDOWN");
-  vm_.Advance(absl::Minutes(10));
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm_.Stopped().powerdown_age, absl::Minutes(10));
-}
+const StoryCase kWatchdogs[] = {
+    {"APoweroffComesWithoutAShutdown", "WATCHDOG action=poweroff; closed; file removed; gone",
+     "CRASH WATCHDOG"},
+    {"AShutdownIsNoPressByTheAdmin",
+     "WATCHDOG action=shutdown; POWERDOWN; SHUTDOWN guest-shutdown; end", "CRASH WATCHDOG"},
+    {"OneThatOnlyReportsIsNoCause",
+     "WATCHDOG action=none; WATCHDOG action=debug; WATCHDOG action=inject-nmi; SHUTDOWN "
+     "guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"AResetIsAliveAgain", "WATCHDOG action=reset; RESET guest=true; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    // It has pressed the power button: the guest runs until it obeys.
+    {"ARestartDoesNotClearAShutdown",
+     "WATCHDOG action=shutdown; POWERDOWN; attach; SHUTDOWN guest-shutdown; end",
+     "CRASH WATCHDOG; unseen RESUME; seen WATCHDOG action=shutdown, POWERDOWN"},
+    {"AReconnectDoesNotClearAShutdown",
+     "WATCHDOG action=shutdown; POWERDOWN; lost; wait 1s; ready; SHUTDOWN guest-shutdown; end",
+     "CRASH WATCHDOG; unseen RESUME; seen WATCHDOG action=shutdown, POWERDOWN"},
+    {"AStopAndContLeaveAShutdownInDoubt",
+     "WATCHDOG action=shutdown; POWERDOWN; STOP; RESUME; SHUTDOWN guest-shutdown; end",
+     "UNKNOWN UNOBSERVED; rule snapshot"},
+    {"AResumeClearsAPause", "WATCHDOG action=pause; STOP; RESUME; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"ARestartClearsAPause", "WATCHDOG action=pause; STOP; attach; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"AReconnectClearsAPause",
+     "WATCHDOG action=pause; STOP; closed; ready; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"AResumeClearsAPauseThatWasFound",
+     "new; ready watchdog; STOP; RESUME; SHUTDOWN guest-shutdown; end", "USER GUEST_POWEROFF"},
+};
+STORIES(VmSessionEndTest, Watchdogs, kWatchdogs);
 
-TEST_F(VmSessionEndTest, AnIgnoredPowerdownIsOutOfItsWindow) {
-  RunningVm vm(SessionOptions{.powerdown_window = absl::Seconds(3)});
-  vm.Event("POWERDOWN");
-  vm.Advance(absl::Milliseconds(3001));
-  vm.EndBy("guest-shutdown");
-  ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_EQ(vm.Stopped().powerdown_age, absl::Milliseconds(3001));
-  EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kPowerdownEarlier));
-  EXPECT_THAT(vm.Last().message, HasSubstr("the power button was pressed 3s before the SHUTDOWN"));
-}
+const StoryCase kShutdowns[] = {
+    {"OneThatAResetTookBackIsNone",
+     "SHUTDOWN guest-shutdown; STOP; last GUEST_SHUTDOWN USER; is GUEST_DOWN; RESET guest=false; "
+     "is "
+     "PAUSED; RESUME; is RUNNING; SHUTDOWN host-signal; end",
+     "ADMIN HOST_SIGNAL"},
+    {"OneThatAResumeTookBackIsNone",
+     "SHUTDOWN guest-shutdown; STOP; RESUME; SHUTDOWN host-qmp-quit; end", "ADMIN HOST_QUIT"},
+    {"OneThatAResetTookBackLeavesACrash", "SHUTDOWN guest-shutdown; RESET; end SIGSEGV",
+     "CRASH QEMU_CRASHED"},
+    {"TheFirstCounts", "SHUTDOWN guest-shutdown; STOP; wait 1h; SHUTDOWN host-signal; end",
+     "USER GUEST_POWEROFF"},
+    {"AHibernationIsTheUsers", "SUSPEND_DISK; last HIBERNATING; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_HIBERNATE"},
+    {"AReasonFromTheFutureIsReadByItsName", "SHUTDOWN reason=host-new-thing; end",
+     "ADMIN HOST_REQUEST"},
+    {"OneDecidesWhateverTheExitStatusIs", "SHUTDOWN guest-shutdown; end SIGSEGV",
+     "USER GUEST_POWEROFF"},
+    {"OneDecidesAlsoBeforeAKill", "SHUTDOWN guest-shutdown; end SIGKILL", "USER GUEST_POWEROFF"},
+    {"OneDecidesAlsoBeforeAnError", "SHUTDOWN guest-shutdown; end 1", "USER GUEST_POWEROFF"},
+    {"AQemuThatStaysIsReportedOnce",
+     "SHUTDOWN guest-shutdown; wait 4999ms; events STARTED; is RUNNING; wait 1ms; events STARTED "
+     "GUEST_SHUTDOWN; last GUEST_SHUTDOWN USER; is GUEST_DOWN; STOP; wait 1h; asked 0; RESET; is "
+     "PAUSED; end",
+     "CRASH PROCESS_EXITED"},
+    {"ARestartDoesNotForgetAQemuThatStays",
+     "SHUTDOWN guest-shutdown; restart 6s; wait 0s; last GUEST_SHUTDOWN; gone",
+     "USER GUEST_POWEROFF"},
+    {"OneOutranksTheRunStateOfTheHandshake",
+     "new; SHUTDOWN guest-shutdown; ready; is GUEST_DOWN; gone",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE; seen did not know yet"},
+    // The SHUTDOWN of a QEMU before 2.10, and what else the handshake shows.
+    {"AMigrationOutranksOne", "new; SHUTDOWN; ready postmigrate; is GUEST_DOWN; gone",
+     "ADMIN MIGRATED_AWAY"},
+    {"APanicOutranksOne", "new; SHUTDOWN; ready guest-panicked; is GUEST_DOWN; gone",
+     "CRASH GUEST_PANIC"},
+    {"AWatchdogOutranksOne", "new; SHUTDOWN; ready watchdog; is GUEST_DOWN; gone",
+     "CRASH WATCHDOG"},
+    {"OneOfAnOldQemuIsUnknown", "new; SHUTDOWN; ready shutdown; is GUEST_DOWN; gone",
+     "UNKNOWN UNOBSERVED; file written"},
+    {"AResetInTheHandshakeTakesOneBack",
+     "new; SHUTDOWN guest-shutdown; RESET guest=false; ready; is RUNNING; end",
+     "CRASH PROCESS_EXITED"},
+    // A reset and a `cont` that nobody saw are why it runs.
+    {"OneInAHandshakeThatEndedIsTakenBackByTheNext",
+     "closed; SHUTDOWN guest-shutdown; closed; ready; is RUNNING; gone", "CRASH PROCESS_EXITED"},
+    {"OneBeforeTheAttachIsUnknown",
+     "new; ready shutdown; is GUEST_DOWN; SHUTDOWN host-qmp-quit; end", "UNKNOWN UNOBSERVED"},
+    {"WhatAReconnectClearsNamesTheReconnect",
+     "POWERDOWN; SHUTDOWN guest-shutdown; STOP; attach; SHUTDOWN host-qmp-quit; end",
+     "ADMIN HOST_QUIT; unseen RESUME; seen Seen: POWERDOWN, ; seen query-status running (clears: "
+     "SHUTDOWN"},
+};
+STORIES(VmSessionEndTest, Shutdowns, kShutdowns);
 
-TEST_F(VmSessionEndTest, ARebootObeysNoPowerdown) {
-  vm_.Event("POWERDOWN");
-  vm_.Advance(absl::Minutes(11));
-  vm_.EndBy("guest-reset");
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestRebootExit);
-  EXPECT_THAT(vm_.Stopped().caveats, IsEmpty());
-}
+const StoryCase kFiles[] = {
+    {"OneIsThereAtEof",
+     "SHUTDOWN guest-shutdown; file none; closed; file written; wait 3s; events STARTED; gone",
+     "USER GUEST_POWEROFF"},
+    {"OneIsThereAtEofOfTheFirstHandshake",
+     "new; SHUTDOWN guest-shutdown; file none; closed; file written; wait 100ms; gone",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE"},
+    {"OneIsThereAtEofOfAHandshakeAfterARestart",
+     "restart; SHUTDOWN guest-shutdown; file none; closed; file written; gone",
+     "USER GUEST_POWEROFF"},
+    {"OneIsThereAtEofOfALaterHandshake",
+     "lost; SHUTDOWN guest-shutdown; file none; closed; file written; gone", "USER GUEST_POWEROFF"},
+    {"WithoutAShutdownItFollowsTheProcess", "closed; file none; gone", "CRASH PROCESS_EXITED"},
+    {"AnEndThatWasNoneDoesNotDecideTheNext",
+     "SHUTDOWN host-qmp-quit; closed; file removed; wait 5s; RESET; SHUTDOWN guest-shutdown; "
+     "closed; file written; gone",
+     "USER GUEST_POWEROFF"},
+    {"AVmThatCameBackToLifeTakesItBack",
+     "SHUTDOWN guest-shutdown; closed; file written; wait 5s; is GUEST_DOWN; wait 1m; problem QEMU "
+     "has not exited for; ready; is RUNNING; no problem; file removed; SHUTDOWN guest-shutdown; "
+     "end",
+     "USER GUEST_POWEROFF; file written"},
+    {"AVmThatLivesOnAfterARestartTakesItBack",
+     "SHUTDOWN guest-shutdown; closed; file written; restart; attach; file removed; events "
+     "STARTED; "
+     "end",
+     "CRASH PROCESS_EXITED"},
+    {"AGuestThatIsDownAfterARestartLeavesItUntilItsReset",
+     "SHUTDOWN guest-shutdown; closed; attach shutdown; file written; RESET; file removed; end",
+     "CRASH PROCESS_EXITED"},
+};
+STORIES(VmSessionEndTest, Files, kFiles);
 
-TEST_F(VmSessionEndTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone) {
-  for (const bool again : {false, true}) {
-    RunningVm vm;
-    vm.Shutdown("guest-shutdown");
-    vm.file_status = absl::ResourceExhaustedError("No space left on device");
-    vm.Closed();
-    EXPECT_THAT(vm.log, ElementsAre("file+"));
-    if (!again) vm.file_status = absl::OkStatus();
-    vm.Gone();
-    EXPECT_THAT(vm.log, ElementsAre("file+", "file+", "STOPPED"));
-    EXPECT_EQ(vm.Stopped().shutdown_file_written, !again);
-    EXPECT_EQ(vm.Status().problems.empty(), !again);
-  }
-}
+const StoryCase kMonitors[] = {
+    {"AnotherClientsShowsNothing",
+     "new; held; last STARTED; is UNREACHABLE; problem held by another client; gone",
+     "UNKNOWN UNOBSERVED; file none"},
+    {"OneThatOpensAfterBeingHeldIsRestored",
+     "new; held; held; ready; events STARTED MONITOR_RESTORED; no problem; end",
+     "CRASH PROCESS_EXITED"},
+    {"ALostOneShowsNothingOfALaterEnd", "lost; last MONITOR_LOST; wait 5h; gone 0",
+     "UNKNOWN UNOBSERVED; rule unobserved; file none"},
+    {"ALostOneThatIsTriedAgainShowsNothing", "lost; wait 5h; closed; gone 0",
+     "UNKNOWN UNOBSERVED; rule unobserved; file none"},
+    {"ALostOneLeavesWhatTheKernelReports", "closed; wait 5h; gone SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"OneThatIsBackAtOnceShowsTheEnd", "closed; ready; end", "CRASH PROCESS_EXITED"},
+    {"EofOfALivingProcessIsNoEnd",
+     "closed; wait 999ms; events STARTED; wait 1ms; events STARTED MONITOR_LOST; is UNREACHABLE; "
+     "ready; last MONITOR_RESTORED; is RUNNING; no problem; end",
+     "CRASH PROCESS_EXITED"},
+    {"OneThatClosedInItsHandshakeShowsNothingOfALaterEnd",
+     "new; MEMORY_FAILURE; closed; wait 5h; gone 0", "UNKNOWN UNOBSERVED"},
+    {"AStateThatChangedUnseenIsAGap",
+     "lost; ready paused; events STARTED MONITOR_LOST MONITOR_RESTORED GAP PAUSED; is PAUSED; end",
+     "CRASH PROCESS_EXITED"},
+    {"AnEventBeforeTheRepliesFollowsStarted",
+     "new; POWERDOWN; is UNREACHABLE; ready; events STARTED POWERDOWN_REQUESTED STATE_CHANGED; is "
+     "RUNNING; end",
+     "CRASH PROCESS_EXITED"},
+    {"TheFirstResumeOfAStartIsNoNews", "new; RESUME; ready; events STARTED; end",
+     "CRASH PROCESS_EXITED"},
+    {"EventsThatAreNoLifecycleAreNotPublished",
+     "RTC_CHANGE offset=78; NIC_RX_FILTER_CHANGED; events STARTED; end", "CRASH PROCESS_EXITED"},
+    {"OneRebootIsOneReset",
+     "RESET guest=true; wait 25ms; RESET guest=true; wait 25ms; RESET guest=true; wait 20s; RESET "
+     "guest=true; events STARTED RESET RESET; end",
+     "CRASH PROCESS_EXITED"},
+    {"PausesAndSleepsAreStates",
+     "STOP; is PAUSED; RESUME; is RUNNING; events STARTED PAUSED RESUMED; SUSPEND; is SUSPENDED; "
+     "WAKEUP; is RUNNING; end",
+     "CRASH PROCESS_EXITED"},
+    {"AnIoErrorIsAProblemUntilAResume",
+     "BLOCK_IO_ERROR device=d action=stop; STOP; answer io-error; problem I/O error; RESUME; no "
+     "problem; SHUTDOWN guest-shutdown; end 0",
+     "USER GUEST_POWEROFF; unseen I/O error"},
+    {"AnIoErrorIsAProblemUntilAReset",
+     "BLOCK_IO_ERROR device=d action=stop; STOP; RESET; no problem; SHUTDOWN guest-shutdown; end 0",
+     "USER GUEST_POWEROFF; unseen I/O error"},
+    {"AnIoErrorThatTheGuestGetsIsNoProblem",
+     "BLOCK_IO_ERROR device=d operation=read action=report; no problem; last IO_ERROR; end",
+     "CRASH PROCESS_EXITED"},
+    // KVM cannot run the guest any more: QEMU sends STOP alone.
+    {"AnInternalErrorIsACrash",
+     "STOP; answer internal-error; problem internal error; restart 0s; ready internal-error; "
+     "SHUTDOWN host-qmp-quit; end 0",
+     "CRASH HOST_ERROR; rule internal-error; seen query-status internal-error"},
+    {"AnInternalErrorThatIsFoundIsACrash",
+     "new; ready internal-error; problem internal error; SHUTDOWN host-qmp-quit; end 0",
+     "CRASH HOST_ERROR; rule internal-error"},
+    {"AResetLeadsOutOfAnInternalError",
+     "STOP; answer internal-error; RESET; RESUME; no problem; SHUTDOWN guest-shutdown; end 0",
+     "USER GUEST_POWEROFF"},
+};
+STORIES(VmSessionEndTest, Monitors, kMonitors);
 
-TEST_F(VmSessionEndTest, AShutdownFileThatCouldNotBeTakenBackIsStillThere) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Closed();
-  vm_.file_status = absl::ResourceExhaustedError("Read-only file system");
-  vm_.Ready();
-  EXPECT_THAT(vm_.log, ElementsAre("file+", "file-"));
-  vm_.file_status = absl::OkStatus();
-  vm_.Event("RESUME");
-  EXPECT_THAT(vm_.log, ElementsAre("file+", "file-", "file-"));
-  EXPECT_EQ(vm_.file, false);
-}
-
-TEST_F(VmSessionEndTest, TheLastPowerdownCounts) {
-  for (int press = 0; press < 12; ++press) {
-    vm_.Event("POWERDOWN");
-    vm_.Advance(absl::Minutes(1));
-  }
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm_.Stopped().powerdown_age, absl::Minutes(1));
-}
-
-TEST_F(VmSessionEndTest, AResetAfterAPowerdownClearsIt) {
-  vm_.Event("POWERDOWN");
-  vm_.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_EQ(vm_.Stopped().powerdown_age, std::nullopt);
-  EXPECT_EQ(vm_.Stopped().evidence.front().what, "RESET (clears: POWERDOWN)");
-}
-
-TEST_F(VmSessionEndTest, TheClocksStepDoesNotMatter) {
-  vm_.Line(R"({"event":"POWERDOWN","timestamp":{"seconds":1,"microseconds":0}})");
-  vm_.Line(R"({"event":"SHUTDOWN","timestamp":{"seconds":1795157000,"microseconds":0},)"
-           R"("data":{"guest":true,"reason":"guest-shutdown"}})");
-  vm_.End();
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-}
-
-TEST_F(VmSessionEndTest, PanicPausedThenQuitIsACrash) {
-  vm_.Event("GUEST_PANICKED", R"({"action": "pause"})");
-  vm_.Event("STOP");
-  EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
-  vm_.RunState("guest-panicked");
-  vm_.EndBy("host-qmp-quit");
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
-}
-
-TEST_F(VmSessionEndTest, PanicWithoutActionUnderNoRebootIsACrash) {
-  vm_.Event("GUEST_PANICKED", R"({"action": "run"})");
-  vm_.EndBy("guest-reset");
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
-}
-
-TEST_F(VmSessionEndTest, AResetClearsAPanic) {
-  vm_.Event("GUEST_PANICKED", R"({"action": "run"})");
-  vm_.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-}
-
-TEST_F(VmSessionEndTest, ACrashKernelsPoweroffIsACrash) {
-  vm_.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
-}
-
-// It may have returned to a snapshot in which it had not panicked, or not.
-TEST_F(VmSessionEndTest, APanickedGuestThatIsResumedIsUnknownWhereThePanicDecides) {
-  for (const char* reason : {"host-signal", "guest-shutdown", "guest-reset"}) {
-    RunningVm vm;
-    vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
-    vm.Event("STOP");
-    vm.Event("RESUME");
-    EXPECT_EQ(vm.Status().state, VmState::kRunning);
-    vm.Event("STOP");
-    EXPECT_EQ(vm.Status().state, VmState::kPaused);
-    vm.Event("RESUME");
-    vm.Restart(absl::ZeroDuration());
-    vm.Ready();
-    vm.EndBy(reason);
-    ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-    EXPECT_EQ(vm.Stopped().rule, "snapshot");
-    EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("RESUME, perhaps from a snapshot of before; "));
-  }
-  vm_.Event("GUEST_PANICKED", R"({"action": "pause"})");
-  vm_.Event("STOP");
-  vm_.Event("RESUME");
-  vm_.End(Signal(SIGSEGV));
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
-}
-
-TEST_F(VmSessionEndTest, APanicAfterAReturnToASnapshotCounts) {
-  for (const bool event : {true, false}) {
-    RunningVm vm;
-    vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
-    vm.Event("STOP");
-    vm.Event("RESUME");
-    vm.Event("STOP");
-    if (event) {
-      vm.Event("GUEST_PANICKED", R"({"action": "pause"})");
-    } else {
-      vm.RestartAndAttach("guest-panicked");
-    }
-    vm.EndBy("host-qmp-quit");
-    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
-  }
-}
-
-TEST_F(VmSessionEndTest, APowerdownBeforeAReturnToASnapshotDecidesNothing) {
-  const struct {
-    const char* reason;
-    ShutdownClass shutdown_class;
-    ShutdownCause cause;
-  } kCases[] = {{"guest-shutdown", ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
-                {"host-signal", ShutdownClass::kAdmin, ShutdownCause::kHostSignal}};
-  for (const auto& expected : kCases) {
-    RunningVm vm;
-    vm.Event("POWERDOWN");
-    vm.Event("STOP");
-    vm.Event("RESUME");
-    vm.EndBy(expected.reason);
-    ExpectVerdict(vm, expected.shutdown_class, expected.cause);
-  }
-  vm_.Event("POWERDOWN");
-  vm_.Event("STOP");
-  vm_.Event("RESUME");
-  vm_.Event("POWERDOWN");
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-  RunningVm intended;
-  intended.Event("POWERDOWN");
-  intended.Event("STOP");
-  intended.Event("RESUME");
-  intended.Declare();
-  intended.EndBy("guest-shutdown");
-  EXPECT_EQ(intended.Stopped().shutdown_class, ShutdownClass::kAdmin);
-}
-
-TEST_F(VmSessionEndTest, NoShutdownThenResetAndContIsAliveAgain) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Event("STOP");
-  EXPECT_EQ(vm_.Last().type, EventType::kGuestShutdown);
-  EXPECT_EQ(vm_.Last().shutdown->shutdown_class, ShutdownClass::kUser);
-  EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
-  vm_.Event("RESET", R"({"guest": false, "reason": "host-qmp-system-reset"})");
-  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
-  vm_.Event("RESUME");
-  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
-  vm_.EndBy("host-signal");
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-}
-
-TEST_F(VmSessionEndTest, ResumeAloneClearsAShutdown) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Event("STOP");
-  vm_.Event("RESUME");
-  vm_.EndBy("host-qmp-quit");
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
-}
-
-TEST_F(VmSessionEndTest, WatchdogPoweroffComesWithoutAShutdown) {
-  vm_.Event("WATCHDOG", R"({"action": "poweroff"})");
-  vm_.Closed();
-  EXPECT_EQ(vm_.file, false) << "decided at EOF already";
-  vm_.Gone();
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
-}
-
-TEST_F(VmSessionEndTest, WatchdogShutdownIsNoPressByTheAdmin) {
-  vm_.Event("WATCHDOG", R"({"action": "shutdown"})");
-  vm_.Event("POWERDOWN");
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
-}
-
-TEST_F(VmSessionEndTest, AWatchdogThatOnlyReportsIsNoCause) {
-  for (const char* action : {"none", "debug", "inject-nmi"}) {
-    RunningVm vm;
-    vm.Event("WATCHDOG", absl::StrCat(R"({"action": ")", action, R"("})"));
-    vm.EndBy("guest-shutdown");
-    ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  }
-}
-
-TEST_F(VmSessionEndTest, AWatchdogResetIsAliveAgain) {
-  vm_.Event("WATCHDOG", R"({"action": "reset"})");
-  vm_.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-}
-
-// The watchdog has pressed the power button: the guest runs until it obeys.
-TEST_F(VmSessionEndTest, AReconnectDoesNotClearAWatchdogThatShutsDown) {
-  for (const bool restart : {false, true}) {
-    RunningVm vm;
-    vm.Event("WATCHDOG", R"({"action": "shutdown"})");
-    vm.Event("POWERDOWN");
-    if (restart) {
-      vm.Restart();
-    } else {
-      vm.Closed();
-      vm.Advance(absl::Seconds(2));
-    }
-    vm.Ready("running");
-    vm.EndBy("guest-shutdown");
-    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
-    EXPECT_THAT(vm.Last().message, Not(HasSubstr("RESUME")));
-    EXPECT_THAT(vm.Last().message, HasSubstr("WATCHDOG action=shutdown, POWERDOWN"));
-  }
-}
-
-TEST_F(VmSessionEndTest, AStopAndContLeaveAWatchdogThatShutsDownInDoubt) {
-  vm_.Event("WATCHDOG", R"({"action": "shutdown"})");
-  vm_.Event("POWERDOWN");
-  vm_.Event("STOP");
-  vm_.Event("RESUME");
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_EQ(vm_.Stopped().rule, "snapshot");
-}
-
-TEST_F(VmSessionEndTest, AWatchdogThatPausedIsClearedByRunningAgain) {
-  for (const char* how : {"RESUME", "restart", "reconnect", "attach"}) {
-    SessionDriver vm;
-    if (how == std::string("attach")) {
-      vm.Ready("watchdog");
-    } else {
-      vm.Ready();
-      vm.Event("WATCHDOG", R"({"action": "pause"})");
-    }
-    vm.Event("STOP");
-    if (how == std::string("restart")) {
-      vm.RestartAndAttach();
-    } else if (how == std::string("reconnect")) {
-      vm.Closed();
-      vm.Ready("running");
-    } else {
-      vm.Event("RESUME");
-    }
-    vm.EndBy("guest-shutdown");
-    ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  }
-}
-
-TEST_F(VmSessionEndTest, WhatAReconnectClearsIsSaidOfTheReconnect) {
-  vm_.Event("POWERDOWN");
-  vm_.Shutdown("guest-shutdown");
-  vm_.Event("STOP");
-  vm_.RestartAndAttach();
-  vm_.EndBy("host-qmp-quit");
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
-  EXPECT_THAT(vm_.Last().message, Not(HasSubstr("RESUME")));
-  EXPECT_THAT(vm_.Last().message, HasSubstr("Seen: POWERDOWN, ")) << "it was not cleared";
-  EXPECT_THAT(vm_.Last().message, HasSubstr("query-status running (clears: SHUTDOWN "));
-}
-
-TEST_F(VmSessionEndTest, HibernationIsUser) {
-  vm_.Event("SUSPEND_DISK");
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestHibernate);
-  EXPECT_THAT(vm_.Types(), Contains(EventType::kHibernating));
-}
-
-TEST_F(VmSessionEndTest, AMonitorThatAnotherClientHeldTellsNothing) {
-  SessionDriver vm;
-  vm.Held();
-  EXPECT_EQ(vm.Types(), std::vector<EventType>{EventType::kStarted});
-  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(ProblemTexts(vm.Status().problems), ElementsAre(HasSubstr("held by another client")));
-  vm.Gone();
-  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_EQ(vm.file, std::nullopt) << "UNKNOWN touches no file";
-}
-
-TEST_F(VmSessionEndTest, ALostMonitorTellsNothingOfALaterEnd) {
-  for (const bool reconnecting : {false, true}) {
-    SessionDriver vm;
-    vm.file = true;
-    vm.Ready();
-    vm.Closed();
-    vm.Advance(absl::Seconds(1));
-    ASSERT_EQ(vm.Last().type, EventType::kMonitorLost);
-    vm.Advance(absl::Hours(5));
-    if (reconnecting) vm.Closed();
-    vm.Gone(Exited(0));
-    EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUnknown);
-    EXPECT_EQ(vm.Stopped().rule, "unobserved");
-    EXPECT_EQ(vm.file, true) << "UNKNOWN touches no file";
-  }
-}
-
-TEST_F(VmSessionEndTest, ALostMonitorLeavesWhatTheKernelTells) {
-  vm_.Closed();
-  vm_.Advance(absl::Hours(5));
-  vm_.Gone({ExitStatus{0, SIGSEGV}, false});
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
-}
-
-TEST_F(VmSessionEndTest, AMonitorThatIsBackTellsAgain) {
-  for (const absl::Duration away : {absl::ZeroDuration(), absl::Seconds(1)}) {
-    RunningVm vm;
-    vm.Closed();
-    vm.Advance(away);
-    vm.Ready();
-    vm.End();
-    ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
-  }
-}
-
-TEST_F(VmSessionEndTest, AMonitorThatClosedInItsHandshakeTellsNothingOfALaterEnd) {
-  SessionDriver vm;
-  vm.Event("MEMORY_FAILURE");
-  vm.Closed();
-  vm.Advance(absl::Hours(5));
-  vm.Gone(Exited(0));
-  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-}
-
-TEST_F(VmSessionEndTest, AGuestThatWasDownAtAttachIsNotJudged) {
-  SessionDriver vm;
-  vm.Ready("shutdown");
-  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
-  vm.EndBy("host-qmp-quit");
-  ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-}
-
-TEST_F(VmSessionEndTest, AGuestThatWasPanickedAtAttachIsACrash) {
-  SessionDriver vm;
-  vm.Ready("guest-panicked");
-  vm.EndBy("host-qmp-quit");
-  ExpectVerdict(vm, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
-}
-
-TEST(VmSessionLegacyTest, AReasonFromTheFutureIsReadByItsName) {
-  RunningVm vm;
-  vm.Event("SHUTDOWN", R"({"reason": "host-new-thing"})");
-  vm.End();
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostRequest);
-}
+const StoryCase kExits[] = {
+    {"ByAKill", "end SIGKILL", "CRASH QEMU_KILLED; seen exit signal 9 (SIGKILL)"},
+    {"BySegv", "end SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"ByAbort", "end SIGABRT", "CRASH QEMU_CRASHED"},
+    {"ByBus", "end SIGBUS", "CRASH QEMU_CRASHED"},
+    {"ByTerm", "end SIGTERM", "ADMIN HOST_SIGNAL"},
+    {"ByInt", "end SIGINT", "ADMIN HOST_SIGNAL"},
+    {"ByHup", "end SIGHUP", "ADMIN HOST_SIGNAL"},
+    {"WithAnError", "end 1", "CRASH QEMU_CRASHED"},
+    {"ByTheOomKiller", "end SIGKILL oom", "CRASH OUT_OF_MEMORY; seen OOM kill"},
+    {"NotKnownHow", "end", "CRASH PROCESS_EXITED; seen exit status not known"},
+    {"InOrder", "end 0", "UNKNOWN UNOBSERVED; rule clean-exit"},
+    {"ByADebugger", "STOP; restart 0s; ready debug; end 0", "ADMIN HOST_REQUEST; rule paused-exit"},
+    {"WhileTheDaemonWasAway", "restart; gone SIGABRT", "CRASH QEMU_CRASHED"},
+    {"OfAProcessThatIsNotTracked", "untracked; ready; end SIGKILL", "CRASH PROCESS_EXITED"},
+    {"ByADeviceOfTheGuests", "new; can-exit yes; ready; restart 0s; can-exit no; ready; end 99",
+     "USER GUEST_REQUEST"},
+    {"BySemihosting", "new; can-exit yes; ready; end 2", "USER GUEST_REQUEST"},
+    {"WithOneOfADevice", "new; can-exit yes; ready; end 1",
+     "UNKNOWN UNOBSERVED; rule exit-unclear"},
+    {"InOrderDespiteADevice", "new; can-exit yes; ready; end 0", "UNKNOWN UNOBSERVED"},
+    {"BySegvDespiteADevice", "new; can-exit yes; ready; end SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"WithACodeAndNoDevice", "end 3", "CRASH QEMU_CRASHED"},
+    {"BySegvWhileAnotherHadTheMonitor", "new; held; gone SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"ByAKillWhileAnotherHadTheMonitor", "new; held; gone SIGKILL", "CRASH QEMU_KILLED"},
+    {"ByTermWhileAnotherHadTheMonitor", "new; held; gone SIGTERM", "ADMIN HOST_SIGNAL"},
+    {"WithAnErrorWhileAnotherHadTheMonitor", "new; held; gone 1", "CRASH QEMU_CRASHED"},
+    {"InOrderWhileAnotherHadTheMonitor", "new; held; gone 0", "UNKNOWN UNOBSERVED"},
+    {"SoonAfterTheStart", "young; wait 1s; held; gone 1", "UNKNOWN NEVER_RAN"},
+    {"WithAnErrorBeforeTheGreeting", "young; wait 16s; held; gone 1",
+     "UNKNOWN NEVER_RAN; seen QEMU sent no greeting in the 16 s of its life"},
+    {"ByAbortBeforeTheGreeting", "young; wait 16s; held; gone SIGABRT", "UNKNOWN NEVER_RAN"},
+    {"ByAKillBeforeTheGreeting", "young; wait 16s; held; gone SIGKILL", "UNKNOWN NEVER_RAN"},
+    {"ByTermBeforeTheGreeting", "young; wait 16s; held; gone SIGTERM", "ADMIN HOST_SIGNAL"},
+    // Another client may have its monitor.
+    {"LongAfterTheStart",
+     "young; wait 15s; held; problem QEMU may still be starting; wait 105s; held; problem held by "
+     "another client; gone 1",
+     "CRASH QEMU_CRASHED"},
+    {"AfterTheGreeting", "young; ready; end 1", "CRASH QEMU_CRASHED"},
+};
+STORIES(VmSessionEndTest, Exits, kExits);
 
 }  // namespace
 }  // namespace vmeventd

@@ -13,12 +13,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-void ExpectIntended(const SessionDriver& vm, ShutdownCause cause) {
-  ExpectVerdict(vm, ShutdownClass::kAdmin, cause);
-  ASSERT_TRUE(vm.Stopped().intent.has_value());
-  EXPECT_EQ(vm.Stopped().intent->actor, "ops");
-}
-
 using VmSessionIntentTest = RunningVmTest;
 
 TEST_F(VmSessionIntentTest, IsToldWhenDeclaredAndWithdrawn) {
@@ -54,45 +48,6 @@ TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST_F(VmSessionIntentTest, OverridesTheClassAndLeavesTheCause) {
-  const struct {
-    const char* reason;  // null: no SHUTDOWN
-    ProcessEnd end;
-    ShutdownCause cause;
-  } kCases[] = {
-      {"guest-shutdown", Exited(0), ShutdownCause::kGuestPoweroff},
-      {"guest-reset", Exited(0), ShutdownCause::kGuestRebootExit},
-      {"host-qmp-quit", Exited(0), ShutdownCause::kHostQuit},
-      {"host-signal", Exited(0), ShutdownCause::kHostSignal},
-      {nullptr, Signal(SIGKILL), ShutdownCause::kQemuKilled},
-      {nullptr, Signal(SIGTERM), ShutdownCause::kHostSignal},
-      {nullptr, {}, ShutdownCause::kProcessExited},
-      {nullptr, Exited(0), ShutdownCause::kUnobserved},
-  };
-  for (const auto& expected : kCases) {
-    RunningVm vm;
-    vm.Declare();
-    if (expected.reason != nullptr) vm.Shutdown(expected.reason);
-    vm.End(expected.end);
-    ExpectIntended(vm, expected.cause);
-  }
-}
-
-TEST_F(VmSessionIntentTest, StoppedNamesActorAndReasonAndDoesNotContradictThem) {
-  vm_.Declare();
-  vm_.End(Signal(SIGKILL));
-  EXPECT_THAT(vm_.Last().message,
-              testing::StartsWith(
-                  "ADMIN: QEMU was killed (SIGKILL), as ops intended (maintenance). Seen:"));
-
-  RunningVm crash;
-  crash.Declare();
-  crash.Event("GUEST_PANICKED", R"({"action": "poweroff"})");
-  crash.End({});
-  EXPECT_THAT(crash.Last().message,
-              testing::StartsWith("CRASH: the guest's kernel panicked. Seen:"));
-}
-
 TEST_F(VmSessionIntentTest, AnotherOneReplacesTheFirst) {
   vm_.Declare();
   vm_.Declare(absl::Minutes(10), "intent-2");
@@ -101,32 +56,6 @@ TEST_F(VmSessionIntentTest, AnotherOneReplacesTheFirst) {
   EXPECT_EQ(first.intent_end, IntentEnd::kReplaced);
   vm_.End(Signal(SIGKILL));
   EXPECT_EQ(vm_.Stopped().intent->intent_id, "intent-2");
-}
-
-TEST_F(VmSessionIntentTest, WhatNobodyIntendsStaysACrashAndTheIntentIsShown) {
-  const struct {
-    const char* event;
-    const char* data;
-    ProcessEnd end;
-    ShutdownCause cause;
-  } kCases[] = {
-      {"GUEST_PANICKED", R"({"action": "poweroff"})", {}, ShutdownCause::kGuestPanic},
-      {"WATCHDOG", R"({"action": "poweroff"})", {}, ShutdownCause::kWatchdog},
-      {"SHUTDOWN", R"({"guest": true, "reason": "guest-panic"})", {}, ShutdownCause::kGuestPanic},
-      {"SHUTDOWN", R"({"guest": false, "reason": "host-error"})", {}, ShutdownCause::kHostError},
-      {"WAKEUP", "{}", Signal(SIGSEGV), ShutdownCause::kQemuCrashed},
-      {"WAKEUP", "{}", Signal(SIGABRT), ShutdownCause::kQemuCrashed},
-      {"WAKEUP", "{}", Exited(1), ShutdownCause::kQemuCrashed},
-      {"WAKEUP", "{}", {ExitStatus{0, SIGKILL}, true}, ShutdownCause::kOutOfMemory},
-  };
-  for (const auto& expected : kCases) {
-    RunningVm vm;
-    vm.Declare();
-    vm.Event(expected.event, expected.data);
-    vm.End(expected.end);
-    ExpectVerdict(vm, ShutdownClass::kCrash, expected.cause);
-    EXPECT_EQ(vm.Stopped().intent->intent_id, "intent-1");
-  }
 }
 
 TEST_F(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
@@ -168,57 +97,6 @@ TEST_F(VmSessionIntentTest, ARetryFindsItsOwn) {
   EXPECT_EQ(vm_.session().IntentOfRequest(""), nullptr) << "one without a request id has no retry";
 }
 
-TEST_F(VmSessionIntentTest, DeclaredAfterTheShutdownItIsShownAndChangesNothing) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Declare();
-  vm_.End();
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_EQ(vm_.Stopped().intent->intent_id, "intent-1");
-}
-
-TEST_F(VmSessionIntentTest, ExpiredOrWithdrawnAfterTheShutdownItHasCounted) {
-  for (const bool expires : {false, true}) {
-    RunningVm vm;
-    vm.Declare(absl::Seconds(5));
-    vm.Shutdown("guest-shutdown");
-    vm.Closed();
-    if (expires) {
-      vm.Advance(absl::Seconds(6));
-    } else {
-      vm.Withdraw();
-    }
-    EXPECT_FALSE(vm.Status().intent.has_value());
-    vm.Declare(absl::Minutes(1), "intent-2");
-    vm.Gone();
-    ExpectIntended(vm, ShutdownCause::kGuestPoweroff);
-    EXPECT_EQ(vm.Stopped().intent->intent_id, "intent-1");
-    EXPECT_EQ(vm.file, false);
-  }
-}
-
-TEST_F(VmSessionIntentTest, CountsAgainForAVmThatCameBackToLife) {
-  for (const char* back : {"RESET", "RESUME"}) {
-    RunningVm vm;
-    vm.Shutdown("guest-shutdown");
-    vm.Event("STOP");
-    vm.Declare();
-    vm.Event(back);
-    vm.EndBy("guest-shutdown");
-    ExpectIntended(vm, ShutdownCause::kGuestPoweroff);
-  }
-}
-
-TEST_F(VmSessionIntentTest, OneThatCountedForAnEndThatWasNoneIsForgotten) {
-  vm_.Declare(absl::Seconds(5));
-  vm_.Shutdown("guest-shutdown");
-  vm_.Event("STOP");
-  vm_.Advance(absl::Seconds(6));
-  vm_.Event("RESET");
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_FALSE(vm_.Stopped().intent.has_value());
-}
-
 TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIsLate) {
   Instant now = vm_.now();
   const Intent intent{"late", "ops", "", now.wall + absl::Seconds(5)};
@@ -256,36 +134,6 @@ TEST_F(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
 }
 
-TEST_F(VmSessionIntentTest, AnEndThatNobodySawCountsIfTheIntentHadNotExpired) {
-  for (const bool expired : {false, true}) {
-    RunningVm vm;
-    vm.Declare(absl::Minutes(1));
-    vm.EndDuringRestart(expired ? absl::Minutes(2) : absl::Seconds(30));
-    if (expired) {
-      ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-      EXPECT_FALSE(vm.Stopped().intent.has_value());
-    } else {
-      ExpectIntended(vm, ShutdownCause::kUnobserved);
-    }
-  }
-}
-
-TEST_F(VmSessionIntentTest, WhatCountedIsKeptAcrossARestart) {
-  vm_.Declare(absl::Seconds(5));
-  vm_.Shutdown("guest-shutdown");
-  vm_.Advance(absl::Seconds(6));
-  vm_.EndDuringRestart();
-  ExpectIntended(vm_, ShutdownCause::kGuestPoweroff);
-}
-
-TEST_F(VmSessionIntentTest, ARebootIsNoEndThatWasSeen) {
-  vm_.Declare();
-  vm_.Restart();
-  vm_.Rebooted();
-  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_TRUE(vm_.Stopped().intent.has_value());
-}
-
 TEST_F(VmSessionIntentTest, StandsInTheEvidenceAtItsTime) {
   vm_.Event("POWERDOWN");
   vm_.Advance(absl::Seconds(1));
@@ -299,15 +147,6 @@ TEST_F(VmSessionIntentTest, StandsInTheEvidenceAtItsTime) {
   EXPECT_THAT(seen,
               ElementsAre("POWERDOWN", "intent declared by ops", "SHUTDOWN reason=guest-shutdown"));
   EXPECT_FALSE(vm_.statuses.back().intent.has_value()) << "it ended with the run";
-}
-
-TEST_F(VmSessionIntentTest, IsOfTheGuestThatIsDownAsWell) {
-  vm_.Declare();
-  vm_.Shutdown("guest-shutdown");
-  vm_.Event("STOP");
-  EXPECT_EQ(vm_.Last().type, EventType::kGuestShutdown);
-  EXPECT_EQ(vm_.Last().shutdown->shutdown_class, ShutdownClass::kAdmin);
-  EXPECT_EQ(vm_.Last().shutdown->intent->intent_id, "intent-1");
 }
 
 // Each makes two events, which no limit of events holds back.

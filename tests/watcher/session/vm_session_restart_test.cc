@@ -1,13 +1,11 @@
 #include <optional>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/problem_texts.h"
 #include "tests/support/saved_run.h"
 #include "tests/watcher/session/session_driver.h"
 #include "watcher/session/vm_session.h"
@@ -16,7 +14,6 @@ namespace vmeventd {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::Optional;
@@ -25,17 +22,6 @@ using ::testing::SizeIs;
 // The daemon's restart.
 
 using VmSessionRestartTest = RunningVmTest;
-
-TEST_F(VmSessionRestartTest, APowerdownBeforeTheRestartCountsAfterIt) {
-  vm_.Event("POWERDOWN");
-  vm_.RestartAndAttach();
-  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested))
-      << "nothing happened meanwhile";
-  vm_.EndBy("guest-shutdown");
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm_.Stopped().powerdown_age, absl::Seconds(30));
-  EXPECT_THAT(vm_.Last().message, HasSubstr("vmeventd restarted"));
-}
 
 // QEMU's own time counts of what waited in the connection, and of nothing else.
 TEST_F(VmSessionRestartTest, WhatWaitedForTheNextDaemonWasSaidInTheWindow) {
@@ -63,42 +49,6 @@ TEST_F(VmSessionRestartTest, APowerdownThatWaitedWasPressedBeforeTheStart) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST_F(VmSessionRestartTest, AVmThatEndedMeanwhileIsJudgedByWhatWasKept) {
-  RunningVm known;
-  known.Shutdown("guest-shutdown");
-  known.EndDuringRestart();
-  ExpectVerdict(known, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-  EXPECT_EQ(known.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
-
-  RunningVm unknown;
-  unknown.Event("POWERDOWN");
-  unknown.EndDuringRestart();
-  ExpectVerdict(unknown, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_EQ(unknown.file, std::nullopt);
-}
-
-TEST_F(VmSessionRestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
-  vm_.RestartAndAttach("paused");
-  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
-  vm_.RestartAndAttach();
-  EXPECT_EQ(vm_.Last().type, EventType::kResumed);
-}
-
-TEST_F(VmSessionRestartTest, AGuestThatWentDownMeanwhileIsNotJudged) {
-  vm_.RestartAndAttach("shutdown");
-  EXPECT_THAT(vm_.Types(),
-              ElementsAre(EventType::kStarted, EventType::kGap, EventType::kGuestShutdown));
-  vm_.EndBy("host-qmp-quit");
-  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-}
-
-TEST_F(VmSessionRestartTest, AMonitorThatWasLostIsRestored) {
-  vm_.Closed();
-  vm_.Advance(absl::Seconds(1));
-  vm_.RestartAndAttach();
-  EXPECT_EQ(vm_.Last().type, EventType::kMonitorRestored);
-}
-
 TEST_F(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
   vm_.Event("WATCHDOG", R"({"action": "pause"})");
   vm_.Event("STOP");
@@ -116,107 +66,9 @@ TEST_F(VmSessionRestartTest, NothingIsKeptOfARunThatIsOver) {
   EXPECT_EQ(vm_.session().Save(), "");
 }
 
-TEST_F(VmSessionRestartTest, AVmThatWasDownStaysDownWithoutNews) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Event("STOP");
-  vm_.RestartAndAttach("shutdown");
-  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
-  vm_.EndBy("host-qmp-quit");
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-}
-
-// Nobody saw the reset after its shutdown.
-TEST_F(VmSessionRestartTest, AVmThatIsPausedIsNotDownAnyMore) {
-  for (const char* run_state : {"paused", "prelaunch", "io-error", "internal-error"}) {
-    RunningVm vm;
-    vm.Shutdown("guest-shutdown");
-    vm.Event("STOP");
-    vm.RestartAndAttach(run_state);
-    EXPECT_EQ(vm.Last().type, EventType::kPaused) << run_state;
-    vm.EndBy("host-qmp-quit");
-    const bool error = run_state == std::string("internal-error");
-    ExpectVerdict(vm, error ? ShutdownClass::kCrash : ShutdownClass::kAdmin,
-                  error ? ShutdownCause::kHostError : ShutdownCause::kHostQuit);
-    EXPECT_THAT(vm.Last().message, HasSubstr("(clears: SHUTDOWN reason=guest-shutdown"));
-  }
-}
-
-TEST_F(VmSessionRestartTest, AVmThatWasFoundDownAndIsPausedIsNotDownAnyMore) {
-  SessionDriver vm;
-  vm.Ready("shutdown");
-  vm.RestartAndAttach("paused");
-  vm.EndBy("host-qmp-quit");
-  ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
-}
-
-TEST_F(VmSessionRestartTest, AVmThatWasPausedWhenItWentDownStaysSo) {
-  vm_.Event("STOP");
-  vm_.Shutdown("guest-shutdown");
-  vm_.RestartAndAttach("paused");
-  vm_.End();
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-
-  SessionDriver asked;  // when its SHUTDOWN came
-  asked.Shutdown("guest-shutdown");
-  asked.Ready("paused");
-  asked.RestartAndAttach("paused");
-  asked.End();
-  ExpectVerdict(asked, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-}
-
-TEST_F(VmSessionRestartTest, ARunThatNobodyHasReachedIsNoStateThatChanged) {
-  SessionDriver vm;
-  vm.Ready("");
-  vm.RestartAndAttach();
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kStateChanged))
-      << "and no GAP";
-}
-
-TEST_F(VmSessionRestartTest, AMonitorThatDoesNotComeBackIsLost) {
-  vm_.Restart();
-  vm_.Advance(absl::Seconds(9));
-  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
-  vm_.Advance(absl::Seconds(1));
-  EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems),
-              ElementsAre(HasSubstr("has not connected to the monitor")));
-  vm_.Ready("paused");
-  EXPECT_THAT(vm_.Types(),
-              ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kMonitorRestored,
-                          EventType::kGap, EventType::kPaused));
-}
-
-TEST_F(VmSessionRestartTest, ALostMonitorTellsNothingOfTheEnd) {
-  vm_.Restart();
-  vm_.Advance(absl::Seconds(10));
-  vm_.Gone();
-  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-}
-
 // The shutdown file.
 
 using VmSessionFileTest = RunningVmTest;
-
-TEST_F(VmSessionFileTest, IsTakenBackWhenTheVmLivesOnAfterARestart) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Closed();
-  ASSERT_EQ(vm_.file, true);
-  vm_.Restart();
-  vm_.RestartAndAttach("running");
-  EXPECT_EQ(vm_.file, false);
-  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted));
-  vm_.End();
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kProcessExited);
-}
-
-TEST_F(VmSessionFileTest, StaysWithAGuestThatIsStillDownAfterARestartUntilItIsReset) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Closed();
-  vm_.RestartAndAttach("shutdown");
-  EXPECT_EQ(vm_.file, true);
-  vm_.Event("RESET");
-  EXPECT_EQ(vm_.file, false);
-}
 
 TEST_F(VmSessionFileTest, IsLeftWhereALaterRunHasTheName) {
   vm_.Shutdown("host-qmp-quit");
@@ -251,28 +103,6 @@ TEST(VmSessionFileSettingTest, AFileFromBeforeAChangeIsTakenBackWhenTheVmLivesOn
 }
 
 // The host's restart.
-
-TEST_F(VmSessionRestartTest, ARebootOfTheHostIsAnEndThatNobodySaw) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Restart();
-  vm_.Rebooted();
-  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_EQ(vm_.Stopped().rule, "host-rebooted");
-  EXPECT_EQ(vm_.file, std::nullopt);
-  EXPECT_EQ(vm_.Last().qmp_event, "");
-  EXPECT_THAT(vm_.Last().message, HasSubstr("SHUTDOWN reason=guest-shutdown"));
-  EXPECT_THAT(vm_.Last().message, HasSubstr("the host was rebooted"));
-}
-
-TEST_F(VmSessionRestartTest, AProcessThatCannotBeFollowedAnyMoreEndsWithItsMonitor) {
-  vm_.Restart();
-  vm_.TrackingLost();
-  EXPECT_EQ(vm_.Status().ref.pid, 0);
-  vm_.Ready();
-  vm_.Closed();
-  vm_.Gone();
-  EXPECT_THAT(vm_.Last().message, HasSubstr("not tracked"));
-}
 
 // What is saved. SessionDriver checks in every test that it is never behind.
 
@@ -358,13 +188,6 @@ TEST_F(VmSessionSaveTest, ARunIsKeptWithEachOfItsEvents) {
     ASSERT_TRUE(update.event.has_value()) << name;
     EXPECT_EQ(update.saved_run, vm_.session().Save()) << name;
   }
-}
-
-TEST_F(VmSessionSaveTest, WhatARestoredEntryIsAboutIsKnown) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.RestartAndAttach();
-  vm_.End(Signal(SIGKILL));
-  EXPECT_THAT(vm_.Last().message, testing::HasSubstr("(clears: SHUTDOWN reason=guest-shutdown)"));
 }
 
 TEST_F(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {

@@ -14,31 +14,63 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
-using ::testing::SizeIs;
 
-// The order of things at the end.
+// What no story tells: the order of things at the end, and texts.
 
 using VmSessionOrderTest = RunningVmTest;
 
-TEST_F(VmSessionOrderTest, AShutdownInAnyHandshakeHasItsFileAtEof) {
-  for (const char* how : {"attach", "restart", "reconnect"}) {
-    SessionDriver vm;
-    if (how != std::string("attach")) vm.Ready();
-    if (how == std::string("restart")) vm.Restart();
-    if (how == std::string("reconnect")) {
-      vm.Closed();
-      vm.Advance(absl::Seconds(1));
-    }
+TEST_F(VmSessionOrderTest, AGuestsPoweroffHasItsSentenceAndQemusWords) {
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
+  EXPECT_EQ(vm_.Last().qmp_event, "SHUTDOWN");
+  EXPECT_EQ(vm_.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
+  EXPECT_EQ(vm_.Last().message,
+            "USER: the guest powered itself off. Seen: SHUTDOWN reason=guest-shutdown, monitor "
+            "closed, process gone.");
+  EXPECT_TRUE(vm_.Stopped().shutdown_file_written);
+  EXPECT_THAT(vm_.log, ElementsAre("file+", "STOPPED"));
+}
+
+TEST_F(VmSessionOrderTest, ARunThatEndedWithItsHostHasNoWordsOfQemu) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Restart();
+  vm_.Rebooted();
+  EXPECT_EQ(vm_.Last().qmp_event, "");
+}
+
+TEST_F(VmSessionOrderTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone) {
+  for (const bool again : {false, true}) {
+    RunningVm vm;
     vm.Shutdown("guest-shutdown");
-    EXPECT_EQ(vm.file, std::nullopt) << how;
+    vm.file_status = absl::ResourceExhaustedError("No space left on device");
     vm.Closed();
-    EXPECT_EQ(vm.file, true) << how;
-    vm.Advance(absl::Milliseconds(100));
+    EXPECT_THAT(vm.log, ElementsAre("file+"));
+    if (!again) vm.file_status = absl::OkStatus();
     vm.Gone();
-    ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-    EXPECT_THAT(vm.log, ElementsAre("file+", "STOPPED")) << how;
+    EXPECT_THAT(vm.log, ElementsAre("file+", "file+", "STOPPED"));
+    EXPECT_EQ(vm.Stopped().shutdown_file_written, !again);
+    EXPECT_EQ(vm.Status().problems.empty(), !again);
   }
+}
+
+TEST_F(VmSessionOrderTest, AShutdownFileThatCouldNotBeTakenBackIsStillThere) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Closed();
+  vm_.file_status = absl::ResourceExhaustedError("Read-only file system");
+  vm_.Ready();
+  EXPECT_THAT(vm_.log, ElementsAre("file+", "file-"));
+  vm_.file_status = absl::OkStatus();
+  vm_.Event("RESUME");
+  EXPECT_THAT(vm_.log, ElementsAre("file+", "file-", "file-"));
+  EXPECT_EQ(vm_.file, false);
+}
+
+TEST_F(VmSessionOrderTest, WhatIsReportedAgainOfTheHostIsNoNewEvidence) {
+  vm_.Host(true, "systemd-logind");
+  const std::string once = vm_.saved;
+  vm_.Host(true, "systemd");
+  EXPECT_EQ(vm_.saved, once);
 }
 
 TEST_F(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
@@ -48,38 +80,6 @@ TEST_F(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
   vm.Closed();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kProblemsChanged));
   EXPECT_THAT(ProblemTexts(vm.statuses.back().problems), Contains(HasSubstr("Permission denied")));
-}
-
-TEST_F(VmSessionOrderTest, AnEndThatWasNoneDoesNotDecideTheNextFile) {
-  vm_.Shutdown("host-qmp-quit");
-  vm_.Closed();
-  EXPECT_EQ(vm_.file, false);
-  vm_.Advance(absl::Seconds(5));  // it lives
-  vm_.Event("RESET");
-  vm_.Shutdown("guest-shutdown");
-  vm_.Closed();
-  EXPECT_EQ(vm_.file, true);
-  vm_.Gone();
-  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-}
-
-TEST_F(VmSessionOrderTest, TheFileComesAtEofAndBeforeStopped) {
-  vm_.Shutdown("guest-shutdown");
-  EXPECT_EQ(vm_.file, std::nullopt) << "QEMU may stay (-no-shutdown)";
-  vm_.Closed();
-  EXPECT_EQ(vm_.file, true);
-  EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kStopped)));
-  vm_.Advance(absl::Seconds(3));
-  EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kMonitorLost)));
-  vm_.Gone();
-  EXPECT_THAT(vm_.log, ElementsAre("file+", "STOPPED"));
-}
-
-TEST_F(VmSessionOrderTest, WithoutAShutdownTheFileFollowsTheProcess) {
-  vm_.Closed();
-  EXPECT_EQ(vm_.file, std::nullopt);
-  vm_.Gone();
-  EXPECT_THAT(vm_.log, ElementsAre("file-", "STOPPED"));
 }
 
 TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
@@ -101,14 +101,6 @@ TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
   }
 }
 
-TEST_F(VmSessionOrderTest, TheFirstShutdownWins) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Event("STOP");
-  vm_.Advance(absl::Hours(1));
-  vm_.EndBy("host-signal");
-  EXPECT_EQ(vm_.Stopped().cause, ShutdownCause::kGuestPoweroff);
-}
-
 TEST_F(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
   vm_.Event("POWERDOWN");
   vm_.Advance(absl::Seconds(5));
@@ -124,88 +116,12 @@ TEST_F(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
 
 using VmSessionMonitorTest = RunningVmTest;
 
-TEST_F(VmSessionMonitorTest, AnEventBeforeTheRepliesFollowsStarted) {
-  SessionDriver vm;
-  vm.Event("POWERDOWN");
-  EXPECT_EQ(vm.Status().state, VmState::kUnreachable);
-  vm.Ready();
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kPowerdownRequested,
-                                      EventType::kStateChanged));
-  EXPECT_EQ(vm.Last().message, "the VM is running");
-  EXPECT_EQ(vm.Status().state, VmState::kRunning);
-  EXPECT_EQ(vm.statuses.back().ref.uuid, "uuid-1");
-}
-
-TEST_F(VmSessionMonitorTest, EofOfALivingProcessIsNoEnd) {
-  vm_.Closed();
-  vm_.Advance(absl::Milliseconds(999));
-  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted));
-  vm_.Advance(absl::Milliseconds(1));
-  EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost));
-  EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(vm_.Status().problems, SizeIs(1));
-  vm_.Ready();
-  EXPECT_EQ(vm_.Last().type, EventType::kMonitorRestored);
-  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
-  EXPECT_THAT(vm_.Status().problems, IsEmpty());
-}
-
 TEST_F(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
   vm_.Closed("a line that is not JSON");
   vm_.Ready();
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
                                        EventType::kMonitorRestored));
   EXPECT_THAT(vm_.events[1].message, HasSubstr("not JSON"));
-}
-
-TEST_F(VmSessionMonitorTest, AStateThatChangedUnseenIsAGap) {
-  vm_.Closed();
-  vm_.Advance(absl::Seconds(1));
-  vm_.Ready("paused");
-  EXPECT_THAT(vm_.Types(),
-              ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kMonitorRestored,
-                          EventType::kGap, EventType::kPaused));
-  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
-}
-
-TEST_F(VmSessionMonitorTest, AVmThatCameBackToLifeUnseenTakesItsFileBack) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Closed();
-  EXPECT_EQ(vm_.file, true);
-  vm_.Advance(absl::Seconds(5));
-  EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kMonitorLost))) << "QEMU exits";
-  EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
-  vm_.Advance(absl::Minutes(1));
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems),
-              ElementsAre(HasSubstr("QEMU has not exited for")));
-  vm_.Ready("running");
-  EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kMonitorRestored)));
-  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
-  EXPECT_THAT(vm_.Status().problems, IsEmpty());
-  EXPECT_EQ(vm_.file, false);
-  vm_.EndBy("guest-shutdown");
-  EXPECT_EQ(vm_.file, true);
-  EXPECT_TRUE(vm_.Stopped().shutdown_file_written);
-}
-
-TEST_F(VmSessionMonitorTest, AMonitorThatOpensAfterBeingHeldIsRestored) {
-  SessionDriver vm;
-  vm.Held();
-  vm.Held();
-  vm.Ready();
-  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorRestored));
-  EXPECT_THAT(vm.Status().problems, IsEmpty());
-  vm.End();
-  EXPECT_EQ(vm.Stopped().cause, ShutdownCause::kProcessExited);
-}
-
-TEST_F(VmSessionMonitorTest, RunStatesThatNeedALookAreProblems) {
-  vm_.Event("BLOCK_IO_ERROR", R"({"device": "disk0", "action": "stop"})");
-  vm_.Event("STOP");
-  vm_.RunState("io-error");
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(HasSubstr("I/O error")));
-  vm_.Event("RESUME");
-  EXPECT_THAT(vm_.Status().problems, IsEmpty());
 }
 
 TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {

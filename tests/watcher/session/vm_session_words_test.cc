@@ -17,8 +17,8 @@ constexpr char kTerminating[] = "qemu: terminating on signal 15 from pid 812 (/u
 
 class VmSessionWordsTest : public testing::Test {
  protected:
-  VmSessionWordsTest() { Say("Assertion failed", WordsSource::kStandardError); }
-  void Say(const std::string& line, WordsSource source = WordsSource::kJournal) {
+  VmSessionWordsTest() { Say("Assertion failed", LastWordsSource::kStandardError); }
+  void Say(const std::string& line, LastWordsSource source = LastWordsSource::kJournal) {
     vm_.facts.words = {.lines = {line}, .source = source};
   }
   RunningVm vm_{SessionOptions{.last_words = true}};
@@ -92,14 +92,14 @@ TEST_F(VmSessionWordsTest, ASignalThatOnlyTheyTellOfIsTheHosts) {
 TEST_F(VmSessionWordsTest, TheyMakeNoCrashTheHosts) {
   for (const ProcessEnd& end : {Signal(SIGSEGV), Signal(SIGKILL), Exited(1)}) {
     RunningVm vm(SessionOptions{.last_words = true});
-    vm.facts.words = {.lines = {kTerminating}, .source = WordsSource::kJournal};
+    vm.facts.words = {.lines = {kTerminating}, .source = LastWordsSource::kJournal};
     vm.End(end);
     EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kCrash);
   }
 }
 
 TEST_F(VmSessionWordsTest, AFileThatOthersMayWriteDecidesNothing) {
-  Say(kTerminating, WordsSource::kStandardError);
+  Say(kTerminating, LastWordsSource::kStandardError);
   vm_.End(Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
   EXPECT_FALSE(vm_.Stopped().sender.has_value());

@@ -1,10 +1,17 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "watcher/core/vm_event.h"
+
+// A QEMU's command line, and its texts for people: its standard error, and the logs that it goes
+// to. Pure.
 
 namespace vmeventd {
 
@@ -41,7 +48,28 @@ std::string GivenUuid(const std::vector<std::string>& arguments);
 // Name of the container of a libvirt_lxc; empty: the process is none.
 std::string GivenContainer(const std::vector<std::string>& arguments);
 
-// Reads the command line of a QEMU. Pure.
+// Reads the command line of a QEMU.
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);
+
+inline constexpr size_t kMaxWordLines = 10;
+inline constexpr size_t kMaxWordBytes = 2048;
+
+// The last lines of `text`, escaped, within the two bounds. Lines that libvirt adds are dropped.
+LastWords WordsIn(absl::string_view text, LastWordsSource source);
+
+// The part of a libvirt log that the process wrote that was started at `start`, without its command
+// line; "": there is none.
+std::string LibvirtLife(absl::string_view log, absl::Time start);
+
+// The sender that QEMU names: "terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)". Unset:
+// it names none.
+std::optional<SignalSender> SenderInWords(const std::vector<std::string>& lines);
+
+// The unit in a text of /proc/PID/cgroup, or else the cgroup; "": none, or one with other than
+// printable ASCII.
+std::string UnitOf(absl::string_view cgroups);
+
+// The place of a core dumped by process `pid`, according to /proc/sys/kernel/core_pattern.
+std::string CoreOf(absl::string_view core_pattern, int64_t pid);
 
 }  // namespace vmeventd

@@ -1,0 +1,268 @@
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/problem_texts.h"
+#include "tests/watcher/session/session_driver.h"
+
+namespace vmeventd {
+
+// What happens to a VM, and the verdict.
+// Steps and verdicts are separated by "; ". A VM runs, and its monitor is attached, unless the
+// first step says otherwise:
+//   new, young, untracked      no monitor yet; the process has just started; it cannot be seen
+// Steps:
+//   EVENT [MEMBER=VALUE...]    of QEMU; SHUTDOWN REASON has its `guest` as well; or a whole line
+//   ready [RUN_STATE], held    the monitor is attached; another client has it
+//   answer RUN_STATE           to query-status
+//   closed, lost               the monitor ends; and a second passes
+//   restart [TIME], attach [RUN_STATE]   of the daemon, which then reaches the monitor
+//   end [HOW...], gone [HOW...]  the process ends, with the monitor before; HOW: an exit code, a
+//                              signal; oom, unclear, unrecorded (the sender)
+//   sent SIGNAL NAME [...]     by a process of root's, or "kernel"; own, user, bare, pid=, uid=,
+//                              container=FIRST_SIGNAL
+//   agent open|closed|unreported|silent    the guest agent's port
+//   wait TIME, declare [TIME], withdraw, host down|up, rebooted, victim, untrack, can-exit yes|no
+// Checks on the way:
+//   is STATE, last TYPE [CLASS], events TYPE..., problem TEXT, no problem, asked COUNT,
+//   file written|removed|none
+// Verdict: CLASS CAUSE, and what else is expected:
+//   rule ID, seen TEXT, unseen TEXT, caveat NAME..., intent ID, sender NAME, no sender, file ...
+class Story {
+  using Words = std::vector<std::string>;
+
+ public:
+  explicit Story(const std::string& steps) {
+    const bool young = absl::StartsWith(steps, "young;");
+    tracked_ = !absl::StartsWith(steps, "untracked;");
+    vm_ = std::make_unique<SessionDriver>(SessionOptions(), tracked_, "/run/ctrl/web1.kvmd",
+                                          young ? absl::ZeroDuration() : absl::InfiniteDuration());
+    const bool attached = tracked_ && !young && !absl::StartsWith(steps, "new;");
+    if (attached) vm_->Ready();
+    Words all = absl::StrSplit(steps, "; ");
+    if (!attached) all.erase(all.begin());
+    for (const std::string& step : all) {
+      SCOPED_TRACE(step);
+      Play(step);
+    }
+  }
+
+  void ExpectVerdict(const std::string& verdict) const {
+    const ShutdownDetail& detail = vm_->Stopped();
+    const std::string& message = vm_->Last().message;
+    std::vector<std::string> caveats;
+    std::string intent;
+    bool file_is_named = false;
+    const Words all = absl::StrSplit(verdict, "; ");
+    EXPECT_EQ(absl::StrCat(ShutdownClassName(detail.shutdown_class), " ",
+                           ShutdownCauseName(detail.cause)),
+              all[0])
+        << message;
+    for (size_t at = 1; at < all.size(); ++at) {
+      const std::pair<std::string, std::string> parts =
+          absl::StrSplit(all[at], absl::MaxSplits(' ', 1));
+      const auto& [word, text] = parts;
+      const bool is_seen = absl::StrContains(message, text);
+      std::string actual = text;
+      if (word == "rule") {
+        actual = detail.rule;
+      } else if (word == "seen" || word == "unseen") {
+        if (is_seen != (word == "seen")) actual = message;
+      } else if (word == "caveat") {
+        caveats = absl::StrSplit(text, ' ');
+      } else if (word == "intent") {
+        intent = text;
+      } else if (word == "sender") {
+        actual = !detail.sender.has_value() ? "none"
+                 : detail.sender->by_kernel ? "kernel"
+                                            : detail.sender->command;
+      } else if (word == "no") {
+        if (detail.sender.has_value()) actual = detail.sender->command;
+      } else {
+        EXPECT_EQ(word, "file");
+        actual = FileNow();
+        file_is_named = true;
+      }
+      EXPECT_EQ(actual, text) << word << ": " << message;
+    }
+    std::vector<std::string> found;
+    for (const ShutdownCaveat caveat : detail.caveats) {
+      found.emplace_back(ShutdownCaveatName(caveat));
+    }
+    EXPECT_EQ(found, caveats) << message;
+    EXPECT_EQ(detail.intent.has_value() ? detail.intent->intent_id : "", intent);
+    EXPECT_FALSE(detail.evidence.empty());
+    EXPECT_EQ(std::count(vm_->log.begin(), vm_->log.end(), "STOPPED"), 1);
+    if (!file_is_named && detail.shutdown_class != ShutdownClass::kUnknown) {
+      EXPECT_EQ(vm_->file, detail.shutdown_class == ShutdownClass::kUser);
+    }
+    const std::optional<ExitStatus> status = tracked_ ? end_.status : std::nullopt;
+    ASSERT_EQ(detail.exit_status.has_value(), status.has_value());
+    if (!status.has_value()) return;
+    EXPECT_EQ(DescribeExit(*detail.exit_status), DescribeExit(*status));
+    EXPECT_THAT(message, testing::HasSubstr(DescribeExit(*status)));
+  }
+
+ private:
+  void Play(const std::string& step) {
+    if (step[0] == '{') return vm_->Line(step);
+    const Words words = absl::StrSplit(step, ' ');
+    const std::string& word = words[0];
+    const std::string first = words.size() > 1 ? words[1] : "";
+    const std::string rest(absl::StripPrefix(absl::StripPrefix(step, word), " "));
+    const std::string run_state = first == "none" ? "" : first.empty() ? "running" : first;
+    if (absl::ascii_isupper(static_cast<unsigned char>(word[0]))) return PlayEvent(words);
+    if (word == "ready") return vm_->Ready(run_state);
+    if (word == "held") return vm_->Held();
+    if (word == "answer") return vm_->RunState(first);
+    if (word == "closed" || word == "lost") {
+      vm_->Closed();
+      if (word == "lost") vm_->Advance(absl::Seconds(1));
+      return;
+    }
+    if (word == "restart") return vm_->Restart(first.empty() ? absl::Seconds(30) : Time(first));
+    if (word == "attach") return vm_->RestartAndAttach(run_state);
+    if (word == "end") vm_->Closed();
+    if (word == "end" || word == "gone") return vm_->Gone(end_ = End(words));
+    if (word == "sent") return vm_->Sent(Sender(words));
+    if (word == "agent") return PlayAgent(first);
+    if (word == "wait") return vm_->Advance(Time(first));
+    if (word == "declare") {
+      vm_->Declare(first.empty() ? absl::Minutes(10) : Time(first),
+                   absl::StrCat("intent-", ++declared_));
+      return;
+    }
+    if (word == "withdraw") return vm_->Withdraw();
+    if (word == "host") return vm_->Host(first == "down", "systemd-logind");
+    if (word == "rebooted") return vm_->Rebooted();
+    if (word == "victim") return vm_->NamedOomVictim({});
+    if (word == "untrack") return vm_->TrackingLost();
+    if (word == "can-exit") {
+      vm_->guest_can_exit = first == "yes";
+      return;
+    }
+    EXPECT_EQ(Found(words, rest), rest);
+  }
+
+  // What a check finds; what it expects is `rest`.
+  std::string Found(const Words& words, const std::string& rest) const {
+    const std::string& word = words[0];
+    if (word == "is") return std::string(VmStateName(vm_->Status().state));
+    if (word == "asked") return absl::StrCat(vm_->queries);
+    if (word == "file") return FileNow();
+    const std::string problems = absl::StrJoin(ProblemTexts(vm_->Status().problems), ", ");
+    if (word == "no") return problems.empty() ? "problem" : problems;
+    if (word == "problem") return absl::StrContains(problems, rest) ? rest : problems;
+    Words types;
+    for (const EventType type : vm_->Types()) types.emplace_back(EventTypeName(type));
+    if (word == "events") return absl::StrJoin(types, " ");
+    if (word != "last") return "no such word";
+    if (words.size() < 3) return types.back();
+    return absl::StrCat(types.back(), " ", ShutdownClassName(vm_->Last().shutdown->shutdown_class));
+  }
+
+  void PlayEvent(const Words& words) {
+    if (words.size() == 1) return vm_->Event(words[0]);
+    if (!absl::StrContains(words[1], '=')) return vm_->Shutdown(words[1]);
+    std::vector<std::string> members;
+    for (size_t at = 1; at < words.size(); ++at) {
+      const std::pair<std::string, std::string> member = absl::StrSplit(words[at], '=');
+      const bool is_bool = member.second == "true" || member.second == "false";
+      members.push_back(absl::StrCat("\"", member.first, "\":", is_bool ? "" : "\"", member.second,
+                                     is_bool ? "" : "\""));
+    }
+    vm_->Event(words[0], absl::StrCat("{", absl::StrJoin(members, ","), "}"));
+  }
+
+  void PlayAgent(const std::string& port) {
+    if (port == "silent") return vm_->agent_answer.reset();
+    vm_->Agent({.present = true,
+                .open = port == "open",
+                .reported = port != "unreported",
+                .port = port == "unreported" ? "" : "ch0",
+                .other_ports = {"spice"}});
+  }
+
+  static int SignalNumber(const std::string& name) {
+    int signal = 1;
+    while (signal < 32 && SignalName(signal) != name) ++signal;
+    return signal;
+  }
+
+  static ProcessEnd End(const Words& words) {
+    ProcessEnd end;
+    for (size_t at = 1; at < words.size(); ++at) {
+      const std::string& how = words[at];
+      if (absl::StartsWith(how, "SIG")) end = Signal(SignalNumber(how));
+      if (how[0] >= '0' && how[0] <= '9') end = Exited(std::stoi(how));
+      end.oom_killed |= how == "oom";
+      end.sender_unclear |= how == "unclear";
+      if (how == "unrecorded") end.sender_unknown = "not recorded";
+    }
+    return end;
+  }
+
+  static SignalSender Sender(const Words& words) {
+    SignalSender sender{.signal = SignalNumber(words[1])};
+    if (words[2] == "kernel") {
+      sender.by_kernel = true;
+    } else {
+      sender.pid = 812;
+      sender.uid = 0;
+      sender.command = words[2];
+      sender.executable = "/usr/sbin/" + words[2];
+      sender.cgroup = "/system.slice/virtqemud.service";
+    }
+    for (size_t at = 3; at < words.size(); ++at) {
+      const std::pair<std::string, std::string> option = absl::StrSplit(words[at], '=');
+      sender.of_qemu |= option.first == "own";
+      sender.of_qemus_user |= option.first == "user";
+      if (option.first == "bare") sender.executable = sender.cgroup = "";
+      if (option.first == "pid") sender.pid = std::stoi(option.second);
+      if (option.first == "uid") sender.uid = std::stoi(option.second);
+      if (option.first != "container") continue;
+      sender.first_process = 4700;
+      if (option.second != "0") sender.first_signal = SignalNumber(option.second);
+    }
+    return sender;
+  }
+
+  static absl::Duration Time(const std::string& text) {
+    absl::Duration time;
+    EXPECT_TRUE(absl::ParseDuration(text, &time)) << text;
+    return time;
+  }
+  std::string FileNow() const {
+    return !vm_->file.has_value() ? "none" : *vm_->file ? "written" : "removed";
+  }
+
+  std::unique_ptr<SessionDriver> vm_;
+  bool tracked_ = true;
+  ProcessEnd end_;
+  int declared_ = 0;
+};
+
+struct StoryCase {
+  const char* name;
+  const char* steps;
+  const char* verdict;
+};
+
+#define STORIES(suite, topic, cases)                               \
+  INSTANTIATE_TEST_SUITE_P(topic, suite, testing::ValuesIn(cases), \
+                           [](const auto& test) { return std::string(test.param.name); })
+
+}  // namespace vmeventd
