@@ -12,7 +12,6 @@
 #include <memory>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -33,10 +32,8 @@
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/push/http.h"
-#include "client/push/push_state.h"
 #include "client/push/pusher.h"
 #include "client/push/request.h"
-#include "client/run/push_fleet.h"
 #include "client/run/run.h"
 #include "client/run/terminal.h"
 
@@ -83,21 +80,25 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
 
 namespace {
 
-absl::StatusOr<std::string> UrlOf(const PushCommand& command) {
-  if (command.url_file.empty()) return command.url;
-  const absl::StatusOr<std::string> content = ReadOption("--url-file", command.url_file);
+// What `parse` makes of the file that the option names; its error completes "FILE ...". Empty where
+// there is no file.
+template <typename Parse>
+auto ParseOption(const char* option, const std::string& path, const Parse& parse,
+                 bool secret = true) -> decltype(parse(path)) {
+  using Value = typename decltype(parse(path))::value_type;
+  if (path.empty()) return Value();
+  const absl::StatusOr<std::string> content = ReadOption(option, path, secret);
   if (!content.ok()) return content.status();
-  const absl::string_view text = absl::StripAsciiWhitespace(*content);
-  return std::string(absl::StripAsciiWhitespace(text.substr(0, text.find('\n'))));
+  auto parsed = parse(*content);
+  if (parsed.ok()) return parsed;
+  return absl::InvalidArgumentError(
+      absl::StrCat(option, ": ", EscapeForTerminal(path), " ", parsed.status().message()));
 }
 
-absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
-  std::vector<std::string> headers = {"User-Agent: vmevents", "Expect:"};
-  if (command.header_file.empty()) return headers;
-  const absl::StatusOr<std::string> content = ReadOption("--header-file", command.header_file);
-  if (!content.ok()) return content.status();
-  constexpr int kMaxHeaders = 32;
-  for (absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipWhitespace())) {
+absl::StatusOr<std::vector<std::string>> ParseHeaders(absl::string_view content) {
+  constexpr size_t kMaxHeaders = 30;
+  std::vector<std::string> headers;
+  for (absl::string_view line : absl::StrSplit(content, '\n', absl::SkipWhitespace())) {
     line = absl::StripAsciiWhitespace(line);
     const size_t colon = line.find(':');
     const bool clean = std::none_of(line.begin(), line.end(), absl::ascii_iscntrl);
@@ -106,45 +107,32 @@ absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
         std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(colon),
                     [](char c) { return absl::ascii_isalnum(c) || absl::StrContains("-_", c); });
     if (!clean || !named) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--header-file: ", EscapeForTerminal(command.header_file),
-                       " has a line that is no header; write NAME: VALUE"));
+      return absl::InvalidArgumentError("has a line that is no header; write NAME: VALUE");
     }
     headers.emplace_back(line);
   }
-  if (headers.size() > kMaxHeaders) {
-    return absl::InvalidArgumentError("--header-file: has too many headers; write at most 30");
-  }
-  return headers;
+  if (headers.size() <= kMaxHeaders) return headers;
+  return absl::InvalidArgumentError(
+      absl::StrCat("has too many headers; write at most ", kMaxHeaders));
 }
 
-absl::StatusOr<std::vector<std::string>> SecretsOf(const PushCommand& command) {
-  if (command.secret_file.empty()) return std::vector<std::string>();
-  const absl::StatusOr<std::string> content = ReadOption("--secret-file", command.secret_file);
-  if (!content.ok()) return content.status();
-  auto secrets = ParseSecrets(*content);
-  if (secrets.ok()) return secrets;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "--secret-file: ", EscapeForTerminal(command.secret_file), " ", secrets.status().message()));
+absl::StatusOr<std::string> ParseUrlFile(const std::string& content) {
+  const absl::string_view text = absl::StripAsciiWhitespace(content);
+  return std::string(absl::StripAsciiWhitespace(text.substr(0, text.find('\n'))));
+}
+
+absl::StatusOr<std::string> ParseTemplate(const std::string& form) {
+  absl::Status fault = FillTemplate(form, {}, {}).status();
+  return fault.ok() ? absl::StatusOr<std::string>(form) : fault;
 }
 
 absl::StatusOr<Pusher::Credentials> CredentialsOf(const PushCommand& command) {
-  absl::StatusOr<std::vector<std::string>> headers = HeadersOf(command);
+  auto headers = ParseOption("--header-file", command.header_file, ParseHeaders);
   if (!headers.ok()) return headers.status();
-  absl::StatusOr<std::vector<std::string>> secrets = SecretsOf(command);
+  auto secrets = ParseOption("--secret-file", command.secret_file, ParseSecrets);
   if (!secrets.ok()) return secrets.status();
+  headers->insert(headers->begin(), {"User-Agent: vmevents", "Expect:"});
   return Pusher::Credentials{*std::move(headers), *std::move(secrets)};
-}
-
-absl::StatusOr<std::string> TemplateOf(const PushCommand& command) {
-  if (command.template_file.empty()) return "";
-  absl::StatusOr<std::string> form =
-      ReadOption("--template", command.template_file, /*secret=*/false);
-  if (!form.ok()) return form;
-  const absl::Status fault = FillTemplate(*form, {}, {}).status();
-  if (fault.ok()) return form;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--template: ", EscapeForTerminal(command.template_file), " ", fault.message()));
 }
 
 // The libraries name them only as they connect.
@@ -172,10 +160,17 @@ absl::StatusOr<Places> PlacesOf(const PushCommand& command, const std::string& k
       "push: no directory for its position; give --state-dir, or set $HOME");
 }
 
-// The lock of a push that runs. FAILED_PRECONDITION: another one has it.
+// The lock of a push that runs, in its directory, which is made. FAILED_PRECONDITION: another one
+// has it.
 absl::StatusOr<UniqueFd> Lock(const Places& places) {
-  return LockFile(places.lock(), absl::StrCat("another vmevents push runs in ",
-                                              EscapeForTerminal(places.directory),
+  const std::string shown = EscapeForTerminal(places.directory);
+  std::error_code unknown;
+  std::filesystem::create_directories(std::filesystem::path(places.directory).parent_path(),
+                                      unknown);
+  if (mkdir(places.directory.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
+    return absl::UnavailableError(absl::StrCat("cannot create ", shown, ": ", strerror(errno)));
+  }
+  return LockFile(places.lock(), absl::StrCat("another vmevents push runs in ", shown,
                                               "; give this one a --state-dir of its own"));
 }
 
@@ -308,16 +303,17 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   };
   PushTarget target;
   if (!command.url.empty() || !command.url_file.empty()) {
-    const auto url = UrlOf(command);
+    const auto url = ParseOption("--url-file", command.url_file, ParseUrlFile);
     if (!url.ok()) return wrong(url.status());
-    auto parsed = ParsePushTarget(*url, command.insecure_http || command.only_asks());
+    auto parsed = ParsePushTarget(command.url_file.empty() ? command.url : *url,
+                                  command.insecure_http || command.only_asks());
     if (!parsed.ok()) return wrong(parsed.status());
     target = *std::move(parsed);
   }
   if (!command.only_asks() && target.nats.empty() != command.cluster.empty()) {
     return wrong(absl::InvalidArgumentError(
         absl::StrCat("push: ", target.shown,
-                     target.nats.empty() ? " is no NATS server; leave out --cluster"
+                     target.nats.empty() ? " is no NATS server; remove --cluster"
                                          : " needs --cluster NAME, the cluster of this node")));
   }
   const auto places = PlacesOf(command, target.key);
@@ -325,7 +321,8 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (command.status) return ShowStatus(*places, line, output);
   if (command.retry_set_aside) return AskToRetry(*places);
 
-  const auto form = TemplateOf(command);
+  const auto form =
+      ParseOption("--template", command.template_file, ParseTemplate, /*secret=*/false);
   if (!form.ok()) return wrong(form.status());
   if (const auto now = CredentialsOf(command); !now.ok()) return wrong(now.status());
   if (absl::Status files = CheckFiles(command); !files.ok()) return wrong(files);
@@ -335,13 +332,6 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   constexpr int kNoOutput = -1;
   const auto signals = StopSignals::Create(&stop, kNoOutput);
   if (!signals.ok()) return Fail(signals.status());
-  std::error_code unknown;
-  std::filesystem::create_directories(std::filesystem::path(places->directory).parent_path(),
-                                      unknown);
-  if (mkdir(places->directory.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
-    return Fail(absl::UnavailableError(absl::StrCat(
-        "cannot create ", EscapeForTerminal(places->directory), ": ", strerror(errno))));
-  }
   const auto lock = Lock(*places);
   if (!lock.ok()) return Fail(lock.status());
   auto state = ReadState(*places);
@@ -369,46 +359,35 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
 
   const auto post = MakeHttpPost({target.url, command.tls, command.timeout}, stop.token());
   if (!post.ok()) return Fail(post.status());
-  Pusher::Environment environment;
-  environment.format = command.format;
-  environment.form = *form;
-  environment.credentials = [&command] { return CredentialsOf(command); };
-  environment.post = *post;
-  environment.set_aside = [&places](const std::string& lines) {
-    return AppendDurably(places->set_aside(), lines, kMaxSetAside);
-  };
-  environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
-  environment.log = &log;
-  environment.now = absl::Now;
-  Batcher::Limits limits = command.batch;
+  BatchLimits limits = command.batch;
   limits.events = std::min(limits.events, MostEventsOf(command.format));
-  Pusher pusher(limits.events, std::move(environment));
-
+  Pusher pusher({
+      .limit = limits.events,
+      .format = command.format,
+      .form = *form,
+      .credentials = [&command] { return CredentialsOf(command); },
+      .post = *post,
+      .set_aside =
+          [&places](const std::string& lines) {
+            return AppendDurably(places->set_aside(), lines, kMaxSetAside);
+          },
+      .wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); },
+      .log = &log,
+  });
   const MadeSource source =
       MakeSource(command.follow, line, PositionsIn(cursor->get()), &stop, PrintNote);
   if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
   announce();
-  Delivery::Options options;
-  options.servers = servers;
-  options.consumer = &pusher;
-  options.cursor = cursor->get();
-  Delivery delivery(std::move(options));
-  Batcher batcher(limits, stop.token());
-  ExitCode code = ExitCode::kOk;
-  std::thread follower([&] {
-    code = std::get<std::unique_ptr<Source>>(source)->Run(&batcher);
-    batcher.Close();
-  });
+  Delivery delivery({.consumer = &pusher, .cursor = cursor->get(), .servers = servers});
   absl::Status retried;
-  batcher.Run(&delivery, [&] {
-    retried = Retry(*places, &delivery);
-    return retried.ok();
-  });
-  stop.Stop();
-  follower.join();
+  const ExitCode code =
+      DeliverBatches(std::get<std::unique_ptr<Source>>(source).get(), limits, &delivery, [&] {
+        retried = Retry(*places, &delivery);
+        return retried.ok();
+      });
   if (!retried.ok() && !absl::IsCancelled(retried)) return Fail(retried);
-  code = delivery.CodeOf(code, PrintNote);
-  return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : code;
+  const ExitCode result = delivery.CodeOf(code, PrintNote);
+  return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : result;
 }
 
 }  // namespace vmeventd::client
