@@ -19,7 +19,6 @@ struct DetachedThreads::State {
   CondVar done;
   std::deque<std::function<void()>> waiting ABSL_GUARDED_BY(mutex);
   int threads ABSL_GUARDED_BY(mutex) = 0;
-  int starting ABSL_GUARDED_BY(mutex) = 0;  // those of them that have taken no job yet
 };
 
 DetachedThreads::DetachedThreads(int max_threads, std::function<void()> begin)
@@ -35,15 +34,12 @@ void DetachedThreads::Run(std::function<void()> job) {
 
 void DetachedThreads::StartMissing() {
   const MutexLock lock(&state_->mutex);
-  while (state_->waiting.size() > static_cast<size_t>(state_->starting) &&
-         state_->threads < state_->max_threads) {
-    try {
-      std::thread([state = state_] { Work(state); }).detach();
-    } catch (const std::system_error&) {
-      return;
-    }
+  if (state_->waiting.empty() || state_->threads == state_->max_threads) return;
+  try {
+    std::thread([state = state_] { Work(state); }).detach();
     ++state_->threads;
-    ++state_->starting;
+  } catch (const std::system_error&) {
+    // The next call tries again.
   }
 }
 
@@ -63,11 +59,10 @@ bool DetachedThreads::WaitForJobs(absl::Duration limit) {
 
 void DetachedThreads::Work(const std::shared_ptr<State>& state) {
   state->begin();
-  for (bool first = true;; first = false) {
+  while (true) {
     std::function<void()> job;
     {
       const MutexLock lock(&state->mutex);
-      if (first) --state->starting;
       if (state->waiting.empty()) {
         if (--state->threads == 0) state->done.NotifyAll();
         return;

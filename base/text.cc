@@ -12,6 +12,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -109,7 +110,7 @@ std::string NearestName(absl::string_view typed, const std::vector<std::string>&
   std::string nearest;
   size_t least = typed.size() > 4 ? 3 : 2;
   for (const std::string& name : names) {
-    const size_t distance = Distance(typed, name);
+    const size_t distance = absl::EqualsIgnoreCase(typed, name) ? 0 : Distance(typed, name);
     if (distance >= least) continue;
     least = distance;
     nearest = name;

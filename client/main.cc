@@ -20,7 +20,6 @@
 #include "base/system.h"
 #include "client/output/terminal_text.h"
 #include "client/run/run.h"
-#include "client/settings/contexts.h"
 
 namespace {
 
@@ -49,7 +48,7 @@ absl::StatusOr<std::string> ReadConfig(const std::string& path) {
   const int error = errno;
   const std::string what =
       absl::StrCat("$VMEVENTS_CONFIG: cannot read ", vmeventd::client::EscapeForTerminal(path),
-                   ": ", strerror(error), "; name a file that is there, or unset it");
+                   ": ", strerror(error), "; name an existing file, or unset it");
   return error == ENOENT || error == ENOTDIR ? absl::NotFoundError(what)
                                              : absl::PermissionDeniedError(what);
 }
@@ -90,12 +89,12 @@ int main(int argc, char** argv) {
   context.credentials_variable = Variable("VMEVENTS_CREDENTIALS");
   context.xdg_runtime_dir = Variable("XDG_RUNTIME_DIR");
   context.state_home = Variable("XDG_STATE_HOME");
-  if (context.state_home.empty() && !Variable("HOME").empty()) {
-    context.state_home = Variable("HOME") + "/.local/state";
+  context.home = Variable("HOME");
+  if (context.state_home.empty() && !context.home.empty()) {
+    context.state_home = context.home + "/.local/state";
   }
-  context.config_path = vmeventd::client::ConfigPath(Variable("VMEVENTS_CONFIG"),
-                                                     Variable("XDG_CONFIG_HOME"), Variable("HOME"));
-  context.config_required = !Variable("VMEVENTS_CONFIG").empty();
+  context.config_variable = Variable("VMEVENTS_CONFIG");
+  context.xdg_config_home = Variable("XDG_CONFIG_HOME");
   context.read_config = ReadConfig;
   context.uid = geteuid();
   context.user = Variable("SUDO_USER");

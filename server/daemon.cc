@@ -35,7 +35,7 @@ std::string NodeName(const Config& config) {
 std::string NodeIdOrNone(const std::string& state_dir) {
   absl::StatusOr<std::string> id = NodeId(state_dir);
   if (id.ok()) return *std::move(id);
-  spdlog::warn("node_id is not known: {}", std::string(id.status().message()));
+  spdlog::warn("cannot determine node_id: {}", std::string(id.status().message()));
   return "";
 }
 
@@ -80,7 +80,7 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
   std::vector<std::string> sources;
   if (!config.watches.empty()) sources.push_back(absl::StrJoin(config.watches, ", ", directory));
   if (!config.libvirts.empty()) sources.push_back(absl::StrJoin(config.libvirts, ", ", uri));
-  if (config.has_default_sources()) sources.push_back("libvirt and Ganeti if they are there");
+  if (config.has_default_sources()) sources.push_back("libvirt and Ganeti if they exist");
   const auto address = [](std::string* out, const ListenerState& listener) {
     absl::StrAppend(out, listener.address.ToString());
   };
@@ -97,9 +97,9 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
 // Ends the process if a stop exceeds its deadline.
 void GiveUpStop(const StopDeadline::Step& hangs) {
   if (hangs.exit_code == 0) {
-    spdlog::warn("the stop takes too long: {}; exiting without it", hangs.what);
+    spdlog::warn("stopping takes too long: {}; exiting anyway", hangs.what);
   } else {
-    spdlog::error("the stop takes too long: {}; exiting with {}", hangs.what, hangs.exit_code);
+    spdlog::error("stopping takes too long: {}; exiting with {}", hangs.what, hangs.exit_code);
   }
   spdlog::default_logger()->flush();
   _exit(hangs.exit_code);
@@ -174,7 +174,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   // Nobody misses what was switched off.
   if (!no_senders.empty() && config.process_tracking &&
       config.signal_senders != SignalSenders::kOff) {
-    spdlog::info("who sends signals to VMs is not seen: {}", no_senders);
+    spdlog::info("cannot see who sends signals to VMs: {}", no_senders);
   }
   return daemon;
 }
@@ -184,7 +184,7 @@ absl::Status Daemon::StartServer(const Config& config, int descriptors) {
   const ConnectionAcceptor::Seats seats = ConnectionAcceptor::SeatsWithin(descriptors, wanted);
   if (seats.connections < wanted) {
     spdlog::warn(
-        "the limit of open descriptors leaves {} for connections of each listener, instead of {}: "
+        "the limit of file descriptors leaves {} for connections of each listener, instead of {}: "
         "raise it (LimitNOFILE=, ulimit -n)",
         seats.connections, wanted);
   }
@@ -337,7 +337,7 @@ void Daemon::Run() {
   hub_thread_ = std::thread([this] { hub_.Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();
-  NotifyStopping("sending what was observed");
+  NotifyStopping("sending the remaining events");
   Stop();
 }
 
@@ -360,7 +360,7 @@ void Daemon::Reload() {
     if (ready) NotifyReloading();
   }
   if (tls_ == nullptr) {
-    spdlog::info("nothing to read again: there is no TLS");
+    spdlog::info("nothing to reload: TLS is not configured");
   } else {
     tls_->Reload().IgnoreError();  // it has been logged
   }
@@ -375,7 +375,7 @@ void Daemon::Stop() {
   StopDeadline deadline(
       kStopTimeout, {"the watcher hangs, in the file system of a watched directory or in /proc"},
       GiveUpStop);
-  spdlog::info("stopping: sending what was observed to {} streams", hub_.stream_count());
+  spdlog::info("stopping: sending the remaining events to {} streams", hub_.stream_count());
   server_->SetServing(false);
   service_.SetWatcher(nullptr);  // refuses intents
   watcher_thread_.join();
@@ -385,7 +385,7 @@ void Daemon::Stop() {
   if (HasServiceManager()) handed = watcher_->HandOver();
   // The streams get what was observed last even while the disk hangs.
   constexpr absl::Duration kWriteTime = absl::Seconds(2);
-  deadline.Enter({"the pump hangs"});
+  deadline.Enter({"the event pump hangs"});
   log_->Close(kWriteTime);
   if (HasServiceManager() && log_->health().journal_writable) {
     deadline.Enter({"the service manager does not answer", 0});
@@ -395,22 +395,22 @@ void Daemon::Stop() {
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
-  deadline.Enter({"streams do not end"});
+  deadline.Enter({"streams do not close"});
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
   // Stops before the transport's shutdown, which waits for the queries that the history thread
   // answers.
   deadline.Enter(
-      {"the disk of the state directory does not answer; events that were published as not durable "
-       "may be lost"});
+      {"the disk of the state directory does not respond; events that were published as "
+       "not durable may be lost"});
   log_->Stop();
   // Everything is in the journal now, and was sent or dropped.
-  deadline.Enter({"a client holds its connection up", 0});
+  deadline.Enter({"a client does not close its connection", 0});
   server_->Shutdown(kShutdownTime / 2);
   hub_.Stop();
   hub_thread_.join();
-  deadline.Enter({"a scrape of the metrics does not end", 0});
+  deadline.Enter({"a scrape of the metrics does not finish", 0});
   metrics_server_.reset();
-  deadline.Enter({"a client holds its connection up", 0});
+  deadline.Enter({"a client does not close its connection", 0});
   server_.reset();
   if (!log_->health().journal_writable) {
     spdlog::error(

@@ -70,7 +70,7 @@ absl::StatusOr<absl::string_view> Receive(int socket, bool stays, absl::Span<cha
   if (size < 0) return Failed("recvmsg");
   *descriptors = TakeDescriptors(&message);
   if ((message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0) {
-    return absl::ResourceExhaustedError("no descriptor is left for what it has");
+    return absl::ResourceExhaustedError("out of file descriptors");
   }
   return absl::string_view(buffer.data(), static_cast<size_t>(size));
 }
@@ -134,7 +134,8 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
   }
   return same_journal || out->runs.empty()
              ? absl::OkStatus()
-             : absl::FailedPreconditionError("the journal is not as the previous daemon left it");
+             : absl::FailedPreconditionError(
+                   "the journal has changed since the previous daemon stopped");
 }
 
 }  // namespace

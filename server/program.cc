@@ -43,7 +43,8 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vect
     if (!handed.empty()) {
       trace = ResumeTrace(std::move(handed));
       if (!trace.ok()) {
-        *note = absl::StrCat("who sent signals meanwhile is not known: ", trace.status().message());
+        *note = absl::StrCat("who sent signals during the restart is not known: ",
+                             trace.status().message());
       }
     }
     if (!trace.ok()) trace = BeginTrace();
@@ -128,7 +129,7 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   const sigset_t signals = WatchedSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  if (!dropped) spdlog::warn("capabilities that are not needed cannot be dropped");
+  if (!dropped) spdlog::warn("cannot drop the capabilities that are not needed");
   const SystemClock clock;
   const Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
   if (!note.empty()) spdlog::warn("{}", note);

@@ -1,9 +1,7 @@
 #include "client/commands/commands.h"
 
 #include <algorithm>
-#include <map>
 #include <tuple>
-#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -39,12 +37,12 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
     return printed.ok();
   };
   NodeEvents last;
-  const auto keep = [&last](NodeEvents* page) {
+  const auto collect = [&last](NodeEvents* page) {
     Append(page, &last);
     return true;
   };
-  std::optional<Failure> failure =
-      source->ReadEvents(command, command.last ? ListSource::Take(keep) : ListSource::Take(print));
+  std::optional<Failure> failure = source->ReadEvents(
+      command, command.last ? ListSource::Take(collect) : ListSource::Take(print));
   if (!command.newest_first) std::reverse(last.begin(), last.end());
   print(&last);
   if (begun || !printed.ok()) return printed.ok() ? failure : FromPrint(printed);
@@ -163,8 +161,8 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
     failure = on_empty(command.include_stopped ? "no VMs match"
                        : filtered ? "no VMs match; --all includes those that have stopped"
-                                  : "no VM runs, as far as vmeventd sees; vmevents doctor shows "
-                                    "what prevents it from seeing one");
+                                  : "vmeventd sees no running VM; `vmevents doctor` shows what "
+                                    "prevents it from seeing one");
     if (failure) return failure;
   }
   const auto printed = PrintText(formatter->FormatVms(vms), output);
@@ -189,15 +187,27 @@ v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
   return request;
 }
 
+// Asks the server once.
+template <typename Request, typename Response>
+using Method = grpc::Status (v1::VmEventService::StubInterface::*)(grpc::ClientContext*,
+                                                                   const Request&, Response*);
+template <typename Request, typename Response>
+grpc::Status Ask(const CommandContext& context, Method<Request, Response> method,
+                 const Request& request, Response* response) {
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  return (context.stub->*method)(&call, request, response);
+}
+using Stub = v1::VmEventService::StubInterface;
+
 // Asks for a page; waits while the server limits their rate.
-grpc::Status ListPage(const CommandContext& context,
-                      const std::function<grpc::Status(grpc::ClientContext*)>& ask) {
+template <typename Request, typename Response>
+grpc::Status ListPage(const CommandContext& context, Method<Request, Response> method,
+                      const Request& request, Response* page) {
   absl::Duration waited;
   Backoff backoff(kFirstPause, kLongestPause);
   while (true) {
-    grpc::ClientContext call;
-    SetRequestDeadline(&call);
-    grpc::Status status = ask(&call);
+    grpc::Status status = Ask(context, method, request, page);
     if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED || waited >= kPatience) {
       return status;
     }
@@ -221,9 +231,7 @@ grpc::Status GetVm(const CommandContext& context, const std::string& name,
     v1::GetVmRequest request;
     by_uuid ? request.set_uuid(name) : request.set_name(name);
     request.set_run_id(run_id);
-    grpc::ClientContext call;
-    SetRequestDeadline(&call);
-    return context.stub->GetVm(&call, request, response);
+    return Ask(context, &Stub::GetVm, request, response);
   });
 }
 
@@ -238,14 +246,14 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
             ? ""
             : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id), "\"");
     return {ExitCode::kNotFound,
-            absl::StrCat("no VM \"", name, "\"", run, " runs, as known to vmeventd at ",
-                         ToText(context.address), "; `vmevents vms` lists those that are")};
+            absl::StrCat("no VM \"", name, "\"", run, " runs on the node of vmeventd at ",
+                         ToText(context.address), "; `vmevents vms` lists those that run")};
   }
   if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION) {
     return ExplainFailure(context.address, status);
   }
   if (absl::StrContains(message, "set run_id to")) {
-    return {ExitCode::kFailed, absl::StrCat("the name \"", name, "\" stands for more than one VM: ",
+    return {ExitCode::kFailed, absl::StrCat("\"", name, "\" is the name of more than one VM: ",
                                             message, "; choose one with --run RUN_ID")};
   }
   return {ExitCode::kFailed,
@@ -260,9 +268,7 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
   while (true) {
     request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
     v1::ListEventsResponse page;
-    const grpc::Status status = ListPage(context_, [&](grpc::ClientContext* call) {
-      return context_.stub->ListEvents(call, request, &page);
-    });
+    const grpc::Status status = ListPage(context_, &Stub::ListEvents, request, &page);
     if (!status.ok()) return ExplainFailure(context_.address, status);
     left -= std::min(left, static_cast<uint64_t>(page.events_size()));
     NodeEvents list;
@@ -315,9 +321,7 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* 
   NodeVms all;
   do {
     v1::ListVmsResponse page;
-    const grpc::Status status = ListPage(context_, [&](grpc::ClientContext* call) {
-      return context_.stub->ListVms(call, request, &page);
-    });
+    const grpc::Status status = ListPage(context_, &Stub::ListVms, request, &page);
     if (!status.ok()) return ExplainFailure(context_.address, status);
     for (v1::Vm& vm : *page.mutable_vms()) all.push_back({std::move(vm)});
     request.set_page_token(page.next_page_token());
@@ -355,7 +359,7 @@ Failure ExplainOpenIntent(const DeclareIntentCommand& command, const CommandCont
           absl::StrCat("\"", EscapeForTerminal(command.name), "\" has an open intent of ",
                        EscapeForTerminal(intent.actor()), until, ": ",
                        EscapeForTerminal(intent.reason()),
-                       "; keep it, or withdraw it first: vmevents intent withdraw ",
+                       "; leave it open, or withdraw it first: vmevents intent withdraw ",
                        EscapeForTerminal(intent.intent_id()))};
 }
 
@@ -372,9 +376,7 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
   const grpc::Status status = AskByNameOrUuid(command.name, [&](bool by_uuid) {
     request.set_vm_name(by_uuid ? "" : command.name);
     if (by_uuid) request.set_uuid(command.name);
-    grpc::ClientContext call;
-    SetRequestDeadline(&call);
-    return context.stub->DeclareIntent(&call, request, &response);
+    return Ask(context, &Stub::DeclareIntent, request, &response);
   });
   if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) {
     return ExplainOpenIntent(command, context, status);
@@ -387,10 +389,8 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
                                   const CommandContext& context) {
   v1::WithdrawIntentRequest request;
   request.set_intent_id(command.intent_id);
-  grpc::ClientContext call;
-  SetRequestDeadline(&call);
   v1::WithdrawIntentResponse response;
-  const grpc::Status status = context.stub->WithdrawIntent(&call, request, &response);
+  const grpc::Status status = Ask(context, &Stub::WithdrawIntent, request, &response);
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{
         ExitCode::kNotFound,
@@ -403,9 +403,7 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
 }
 
 std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info) {
-  grpc::ClientContext call;
-  SetRequestDeadline(&call);
-  const grpc::Status status = context.stub->GetServerInfo(&call, {}, info);
+  const grpc::Status status = Ask(context, &Stub::GetServerInfo, v1::GetServerInfoRequest(), info);
   if (!status.ok()) return ExplainFailure(context.address, status);
   return std::nullopt;
 }
@@ -421,10 +419,8 @@ std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
   Formatter::Streams streams;
   v1::ListStreamsRequest request;
   do {
-    grpc::ClientContext call;
-    SetRequestDeadline(&call);
     v1::ListStreamsResponse response;
-    const grpc::Status status = context.stub->ListStreams(&call, request, &response);
+    const grpc::Status status = Ask(context, &Stub::ListStreams, request, &response);
     if (!status.ok()) return ExplainFailure(context.address, status);
     streams.MergeFrom(response.streams());
     request.set_page_token(response.next_page_token());
@@ -439,18 +435,17 @@ absl::string_view WhyNotServing(absl::string_view service) {
   static constexpr std::pair<absl::string_view, absl::string_view> kWhy[] = {
       {"journal", " cannot write its journal, so that events are not durable; see its log"},
       {"watch", " misses a directory of --watch; `vmevents info` names it"},
-      {"listen",
-       " does not listen at one of its addresses, and tries again; its log has the reason"},
+      {"listen", " cannot listen on one of its addresses, and tries again; its log has the reason"},
       {"sources",
-       " has nothing in which it could find VMs: no watched directory is there and no libvirt is "
-       "connected; `vmevents doctor` on the node shows more"},
+       " has no source of VMs: no watched directory exists and no libvirt is connected; run "
+       "`vmevents doctor` on the node"},
       {"libvirt",
-       " cannot connect to a libvirt of --libvirt or behind a socket that it matches, and follows "
-       "none of its domains; `vmevents info` names it"}};
+       " cannot connect to a libvirt of --libvirt, or of a socket that it matches, and does not "
+       "follow its domains; `vmevents info` names it"}};
   for (const auto& [name, why] : kWhy) {
     if (name == service) return why;
   }
-  return " does not serve now: it is starting or stopping; see its log";
+  return " is not serving: it is starting or stopping; see its log";
 }
 
 }  // namespace
@@ -466,7 +461,7 @@ std::optional<Failure> CheckHealth(const std::string& service, absl::Duration ti
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
-                                EscapeForTerminal(service), "\": leave it out, or name ",
+                                EscapeForTerminal(service), "\": omit it, or name ",
                                 absl::StrJoin(kHealthServices, ", "), " or ",
                                 v1::VmEventService::service_full_name())};
   }

@@ -7,8 +7,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/connect/connection.h"
-#include "client/connect/failure.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "grpcpp/client_context.h"
@@ -294,7 +292,7 @@ void DaemonSource::HandleNoAnswer(const grpc::Status& status) {
 bool DaemonSource::HandleAnswer(const v1::GetServerInfoResponse& info) {
   if (command_.identify) node_ = {info.node(), "", info.journal_id()};
   const bool first = !pin_.node().has_value();
-  if ((cursor_ && address_.is_unix()) || pin_.OnAnswer(IdentityOf(info))) {
+  if ((cursor_ && address_.is_unix()) || pin_.OnAnswer(info)) {
     if (first && pin_.is_ambiguous()) {
       Note(absl::StrCat(env_.address.host, " has several addresses, and each node has its ",
                         "own events: following only the node ", EscapeForTerminal(info.node()),
@@ -311,12 +309,12 @@ bool DaemonSource::HandleAnswer(const v1::GetServerInfoResponse& info) {
     Close(std::nullopt, /*at_once=*/true);
     return false;
   }
-  const auto name = [](const NodeIdentity& node) {
-    return absl::StrCat("the node ", EscapeForTerminal(node.node), " with the journal ",
-                        EscapeForTerminal(node.journal_id));
+  const auto name = [](const v1::GetServerInfoResponse& node) {
+    return absl::StrCat("the node ", EscapeForTerminal(node.node()), " with the journal ",
+                        EscapeForTerminal(node.journal_id()));
   };
-  const std::string why = absl::StrCat(ToText(address_), " is ", name(IdentityOf(info)),
-                                       " now; following ", name(*pin_.node()));
+  const std::string why =
+      absl::StrCat(ToText(address_), " is ", name(info), " now; following ", name(*pin_.node()));
   if (command_.resume) {
     NoteLoss(absl::StrCat(why, " (waiting for that one)"));
     Close(std::nullopt);

@@ -1,161 +1,106 @@
 #include "client/commands/merged.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <map>
-#include <mutex>
-#include <stop_token>
 
 #include "client/commands/daemon_source.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
-
-void EventMerger::Add(Item item, absl::Time now) {
-  const size_t node = item.node;
-  queues_[node].items.push_back({std::move(item), now});
-}
-
-EventMerger::Item EventMerger::Pop(size_t node) {
-  Item item = std::move(queues_[node].items.front().item);
-  queues_[node].items.pop_front();
-  return item;
-}
-
-std::optional<size_t> EventMerger::First() const {
-  std::optional<size_t> first;
-  absl::Time first_time;
-  for (size_t node = 0; node < queues_.size(); ++node) {
-    if (queues_[node].items.empty()) continue;
-    const auto& event = std::get<NodeEvent>(queues_[node].items.front().item.what).event;
-    const absl::Time time = FromProto(event.observe_time());
-    if (first && (order_.newest_first ? time <= first_time : time >= first_time)) continue;
-    first = node;
-    first_time = time;
-  }
-  return first;
-}
-
-bool EventMerger::AllHaveOne() const {
-  return std::none_of(queues_.begin(), queues_.end(),
-                      [](const Queue& queue) { return queue.items.empty() && !queue.ended; });
-}
-
-bool EventMerger::done() const {
-  return std::all_of(queues_.begin(), queues_.end(),
-                     [](const Queue& queue) { return queue.items.empty() && queue.ended; });
-}
-
-std::optional<EventMerger::Item> EventMerger::Take(absl::Time now) {
-  for (size_t node = 0; node < queues_.size(); ++node) {
-    const auto& items = queues_[node].items;
-    // Time orders events only.
-    if (!items.empty() && !std::holds_alternative<NodeEvent>(items.front().item.what)) {
-      return Pop(node);
-    }
-  }
-  const std::optional<size_t> first = First();
-  if (!first) return std::nullopt;
-  if (AllHaveOne()) return Pop(*first);
-  if (order_.exact) return std::nullopt;
-  if (queues_[*first].items.front().arrival + kWindow <= now) return Pop(*first);
-  for (size_t node = 0; node < queues_.size(); ++node) {
-    const auto& items = queues_[node].items;
-    if (!items.empty() && items.front().arrival + kLongestWait <= now) return Pop(node);
-  }
-  return std::nullopt;
-}
-
-absl::Time EventMerger::NextTime() const {
-  absl::Time next = absl::InfiniteFuture();
-  for (const Queue& queue : queues_) {
-    if (queue.items.empty()) continue;
-    const Waiting& first = queue.items.front();
-    if (!std::holds_alternative<NodeEvent>(first.item.what)) return absl::InfinitePast();
-    next = std::min(next, first.arrival + kLongestWait);
-  }
-  if (next == absl::InfiniteFuture()) return next;
-  if (AllHaveOne()) return absl::InfinitePast();
-  if (order_.exact) return absl::InfiniteFuture();
-  return std::min(next, queues_[*First()].items.front().arrival + kWindow);
-}
-
 namespace {
 
-// Items of one node that were read and not merged; its thread reads no more until some are.
-constexpr size_t kMaxWaiting = 2000;
 // Limit of items that are taken together.
 constexpr size_t kTakenTogether = 1000;
 
 }  // namespace
 
-// Passes items from the nodes' threads to the one that consumes them.
-class MergeQueue {
- public:
-  using Item = EventMerger::Item;
-
-  MergeQueue(size_t nodes, EventMerger::Order order, std::function<absl::Time()> clock)
-      : clock_(std::move(clock)), merger_(nodes, order) {}
-
-  // Waits for room. False: no more is wanted.
-  bool Add(Item item, const std::stop_token& stop) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    const size_t node = item.node;
-    if (!changed_.wait(lock, stop, [&] { return merger_.waiting(node) < kMaxWaiting; })) {
-      return false;
+std::optional<size_t> EventMerger::Find(absl::Time now, absl::Time* next) const {
+  std::optional<size_t> first;    // the node whose event comes first
+  std::optional<size_t> overdue;  // one whose event has waited for long enough
+  absl::Time first_time;
+  bool all_have_one = true;
+  *next = absl::InfiniteFuture();
+  for (size_t node = 0; node < queues_.size(); ++node) {
+    const Queue& queue = queues_[node];
+    if (queue.items.empty()) {
+      all_have_one = all_have_one && queue.ended;
+      continue;
     }
-    merger_.Add(std::move(item), clock_());
-    changed_.notify_all();
-    return true;
+    const Waiting& waiting = queue.items.front();
+    const auto* event = std::get_if<NodeEvent>(&waiting.item.what);
+    if (event == nullptr) return node;  // time orders events only
+    const absl::Time patience = waiting.arrival + kLongestWait;
+    *next = std::min(*next, patience);
+    if (!overdue && patience <= now) overdue = node;
+    const absl::Time time = FromProto(event->event.observe_time());
+    if (first && (order_.newest_first ? time <= first_time : time >= first_time)) continue;
+    first = node;
+    first_time = time;
   }
-
-  // Ends the node's queue: nothing more comes.
-  void End(size_t node) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    merger_.End(node);
-    changed_.notify_all();
+  if (!first || all_have_one) return first;
+  if (order_.exact) {
+    *next = absl::InfiniteFuture();
+    return std::nullopt;
   }
+  const absl::Time complete = queues_[*first].items.front().arrival + kWindow;
+  *next = std::min(*next, complete);
+  return complete <= now ? first : overdue;
+}
 
-  // Waits for items that are ready, and takes at most `most`. Empty: stopped, all nodes have ended,
-  // or none came within `timeout`.
-  std::vector<Item> Take(size_t most, const std::stop_token& stop,
-                         absl::Duration timeout = absl::InfiniteDuration()) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    const absl::Time end = clock_() + timeout;
-    std::vector<Item> items;
-    while (!stop.stop_requested()) {
-      const absl::Time now = clock_();
-      while (items.size() < most) {
-        std::optional<Item> item = merger_.Take(now);
-        if (!item) break;
-        items.push_back(*std::move(item));
-      }
-      if (!items.empty() || merger_.done() || now >= end) break;
-      const absl::Time due = merger_.NextTime();
-      const auto sooner = [&] { return merger_.NextTime() < due || merger_.done(); };
-      const absl::Time next = std::min(due, end);
-      if (next == absl::InfiniteFuture()) {
-        changed_.wait(lock, stop, sooner);
-      } else {
-        changed_.wait_for(lock, stop, absl::ToChronoNanoseconds(next - now), sooner);
-      }
+bool EventMerger::IsDone() const {
+  return std::all_of(queues_.begin(), queues_.end(),
+                     [](const Queue& queue) { return queue.items.empty() && queue.ended; });
+}
+
+bool EventMerger::done() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return IsDone();
+}
+
+bool EventMerger::Add(Item item, const std::stop_token& stop) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  std::deque<Waiting>& items = queues_[item.node].items;
+  if (!changed_.wait(lock, stop, [&] { return items.size() < kMaxWaiting; })) return false;
+  items.push_back({std::move(item), clock_()});
+  changed_.notify_all();
+  return true;
+}
+
+void EventMerger::End(size_t node) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  queues_[node].ended = true;
+  changed_.notify_all();
+}
+
+std::vector<EventMerger::Item> EventMerger::Take(size_t max, const std::stop_token& stop,
+                                                 absl::Duration timeout) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const absl::Time end = clock_() + timeout;
+  std::vector<Item> items;
+  while (!stop.stop_requested()) {
+    const absl::Time now = clock_();
+    absl::Time due;
+    while (items.size() < max) {
+      const std::optional<size_t> node = Find(now, &due);
+      if (!node) break;
+      items.push_back(std::move(queues_[*node].items.front().item));
+      queues_[*node].items.pop_front();
     }
-    changed_.notify_all();
-    return items;
+    if (!items.empty() || IsDone() || now >= end) break;
+    const auto sooner = [this, now, due] {
+      absl::Time next;
+      return Find(now, &next) || next < due || IsDone();
+    };
+    const absl::Time until = std::min(due, end);
+    if (until == absl::InfiniteFuture()) {
+      changed_.wait(lock, stop, sooner);
+    } else {
+      changed_.wait_for(lock, stop, absl::ToChronoNanoseconds(until - now), sooner);
+    }
   }
-
-  // Returns whether all nodes have ended and all items are taken.
-  bool done() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return merger_.done();
-  }
-
- private:
-  const std::function<absl::Time()> clock_;
-  std::mutex mutex_;
-  std::condition_variable_any changed_;
-  EventMerger merger_;  // guarded by mutex_
-};
+  changed_.notify_all();
+  return items;
+}
 
 MergedLists::Answers MergedLists::AskAll(
     const std::function<std::optional<Failure>(size_t)>& ask) const {
@@ -178,23 +123,22 @@ std::optional<Failure> MergedLists::Report(Answers answers) const {
 }
 
 std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, const Take& take) {
-  MergeQueue queue(nodes_.size(), {.exact = true, .newest_first = command.reads_newest_first()},
-                   SteadyNow);
+  EventMerger merger(nodes_.size(), {.exact = true, .newest_first = command.reads_newest_first()});
   std::stop_source stop;
   Answers answers = AskAll([&](size_t i) {
     const auto add = [&](NodeEvent& event) {
       event.node.name = nodes_[i].name;
-      return queue.Add({i, std::move(event)}, stop.get_token());
+      return merger.Add({i, std::move(event)}, stop.get_token());
     };
     auto failure = nodes_[i].lists->ReadEvents(
         command, [&add](NodeEvents* page) { return std::all_of(page->begin(), page->end(), add); });
-    queue.End(i);
+    merger.End(i);
     return failure;
   });
   EventBatches batches(take);
   for (uint64_t left = command.most(); left > 0;) {
     std::vector<EventMerger::Item> items =
-        queue.Take(std::min<uint64_t>(left, kTakenTogether), stop.get_token());
+        merger.Take(std::min<uint64_t>(left, kTakenTogether), stop.get_token());
     if (items.empty()) break;
     left -= items.size();
     for (EventMerger::Item& item : items) {
@@ -223,7 +167,7 @@ std::optional<Failure> MergedLists::ReadVms(const VmsCommand& command, NodeVms* 
 MergedSource::MergedSource(std::vector<WatchedNode> nodes, Environment environment)
     : nodes_(std::move(nodes)),
       env_(std::move(environment)),
-      queue_(std::make_unique<MergeQueue>(nodes_.size(), EventMerger::Order{}, env_.clock)),
+      merger_(nodes_.size(), {}, env_.clock),
       codes_(nodes_.size(), ExitCode::kOk),
       on_stop_(env_.stop->token(), [this] { stop_.Stop(); }) {
   for (size_t node = 0; node < nodes_.size(); ++node) {
@@ -236,7 +180,7 @@ MergedSource::~MergedSource() { stop_.Stop(); }
 void MergedSource::Follow(size_t node) {
   const WatchedNode& watched = nodes_[node];
   DaemonSource source(watched.command, watched.address, &stop_, env_.note);
-  const auto add = [&](auto what) { return queue_->Add({node, std::move(what)}, stop_.token()); };
+  const auto add = [&](auto what) { return merger_.Add({node, std::move(what)}, stop_.token()); };
   for (bool wanted = true; wanted;) {
     Item item = source.Next(absl::InfiniteDuration());
     if (const auto* ended = std::get_if<Ended>(&item)) {
@@ -258,18 +202,18 @@ void MergedSource::Follow(size_t node) {
       wanted = add(Opened{});
     }
   }
-  queue_->End(node);
+  merger_.End(node);
 }
 
 Source::Item MergedSource::Next(absl::Duration timeout) {
-  if (ready_.empty()) Deliver(queue_->Take(kTakenTogether, env_.stop->token(), timeout));
+  if (ready_.empty()) Deliver(merger_.Take(kTakenTogether, env_.stop->token(), timeout));
   if (!ready_.empty()) {
     Item item = std::move(ready_.front());
     ready_.pop_front();
     return item;
   }
   if (env_.stop->stopped()) return Ended{};
-  if (!queue_->done()) return Nothing{};
+  if (!merger_.done()) return Nothing{};
   const auto failed = std::find_if(codes_.begin(), codes_.end(),
                                    [](ExitCode code) { return code != ExitCode::kOk; });
   return Ended{failed == codes_.end() ? ExitCode::kOk : *failed};

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -23,14 +25,16 @@
 
 namespace vmeventd::client {
 
-// Merges what several nodes deliver. The events of one node keep their order. Of those that several
-// nodes have, the one that was observed first comes first, as far as they arrive together: an event
-// waits at most kWindow for the others, and a later one at most kLongestWait behind older ones, so
-// that no node holds up the others. Pure; times are of any clock that is never set.
+// Merges what several nodes deliver, each on a thread of its own. The events of one node stay in
+// order. Of those that several nodes have, the one that was observed first comes first, as far as
+// they arrive together: an event waits at most kWindow for the others, and a later one at most
+// kLongestWait behind older ones, so that no node holds up the others.
 class EventMerger {
  public:
   static constexpr absl::Duration kWindow = absl::Milliseconds(500);
   static constexpr absl::Duration kLongestWait = absl::Seconds(5);
+  // Items of one node that were added and not taken; Add() waits while there are so many.
+  static constexpr size_t kMaxWaiting = 2000;
 
   struct Order {
     bool exact = false;  // an event waits for each node, however long
@@ -42,18 +46,20 @@ class EventMerger {
     std::variant<NodeEvent, NodeVms, WatchPosition, Source::Opened> what;
   };
 
-  EventMerger(size_t nodes, Order order) : order_(order), queues_(nodes) {}
+  // `clock` measures how long events wait; it is never set. Any thread.
+  EventMerger(size_t nodes, Order order, std::function<absl::Time()> clock = SteadyNow)
+      : order_(order), clock_(std::move(clock)), queues_(nodes) {}
 
-  void Add(Item item, absl::Time now);
+  // Waits for room. False: no more is wanted.
+  bool Add(Item item, const std::stop_token& stop);
   // Ends the node's queue: nothing more comes, and the others' items no longer wait for it.
-  void End(size_t node) { queues_[node].ended = true; }
-  // The next item that need not wait any longer.
-  std::optional<Item> Take(absl::Time now);
-  // Time at which Take() has the next item, unless more are added; InfiniteFuture: not before that.
-  absl::Time NextTime() const;
-  size_t waiting(size_t node) const { return queues_[node].items.size(); }
+  void End(size_t node);
+  // Waits for items that need not wait any longer, and takes at most `max`. Empty: stopped, all
+  // nodes have ended, or none came within `timeout`.
+  std::vector<Item> Take(size_t max, const std::stop_token& stop,
+                         absl::Duration timeout = absl::InfiniteDuration());
   // Returns whether all nodes have ended and all items are taken.
-  bool done() const;
+  bool done();
 
  private:
   struct Waiting {
@@ -64,17 +70,18 @@ class EventMerger {
     std::deque<Waiting> items;
     bool ended = false;
   };
-  Item Pop(size_t node);
-  // The node whose first event comes first.
-  std::optional<size_t> First() const;
-  // Returns whether each node that may have an event has one.
-  bool AllHaveOne() const;
+  // The node whose item comes next; none: all wait. `next`: until then, unless more are added.
+  std::optional<size_t> Find(absl::Time now, absl::Time* next) const;
+  bool IsDone() const;
 
   const Order order_;
-  std::vector<Queue> queues_;
+  const std::function<absl::Time()> clock_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::vector<Queue> queues_;  // guarded by mutex_
 };
 
-// The lists of several nodes as one: events by time, where those of one node keep their order, and
+// The lists of several nodes as one: events by time, where those of one node stay in order, and
 // VMs by name. Asks all nodes at once, each on a thread of its own. A failed node is noted, the
 // others' answers count; the result is then the last node's failure.
 class MergedLists : public ListSource {
@@ -108,8 +115,6 @@ struct WatchedNode {
   ServerAddress address;
 };
 
-class MergeQueue;
-
 // Watches several nodes at once, each with a DaemonSource on a thread of its own, and merges their
 // events by time. A node that fails for good is reported, and the others continue; the watch fails
 // when all nodes have.
@@ -128,17 +133,17 @@ class MergedSource : public Source {
   Item Next(absl::Duration timeout) override;
 
  private:
-  // Passes what the node delivers to the queue, on its thread.
+  // Passes what the node delivers to the merger, on its thread.
   void Follow(size_t node);
-  // Passes what was taken from the queue to `ready_`.
+  // Passes what was taken from the merger to `ready_`.
   void Deliver(std::vector<EventMerger::Item> items);
 
   const std::vector<WatchedNode> nodes_;
   const Environment env_;
   StopSource stop_;  // of the nodes' sources
-  const std::unique_ptr<MergeQueue> queue_;
+  EventMerger merger_;
   std::deque<Item> ready_;
-  std::vector<ExitCode> codes_;  // each written by its node's thread, before that ends the queue
+  std::vector<ExitCode> codes_;  // each written by its node's thread, before its End()
   const std::stop_callback<std::function<void()>> on_stop_;
   std::vector<std::jthread> threads_;
 };

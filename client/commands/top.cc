@@ -1,14 +1,9 @@
 #include <algorithm>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/commands/commands.h"
-#include "client/connect/connection.h"
 #include "client/output/event_text.h"
-#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -219,7 +214,7 @@ std::string HealthOf(const CommandContext& context) {
     grpc::health::v1::HealthCheckResponse response;
     if (CheckHealth(service, kRequestTimeout, context, &response)) continue;  // shown as a failure
     if (response.status() == grpc::health::v1::HealthCheckResponse::SERVING) continue;
-    if (service.empty()) return "NOT SERVING: it starts or stops";
+    if (service.empty()) return "NOT SERVING: starting or stopping";
     absl::StrAppend(&faults, faults.empty() ? "" : ", ", service);
   }
   return faults.empty() ? kServing : absl::StrCat("NOT SERVING: ", faults, "; see vmevents health");
@@ -244,11 +239,16 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
   ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
   ends.since = data->now - command.window;
   ends.last = kMaxEnds;
-  auto failure = lists.ReadEvents(ends, [data](NodeEvents* page) {
+  size_t read = 0;
+  auto failure = lists.ReadEvents(ends, [&](NodeEvents* page) {
+    read += page->size();
+    // A GAP passes every filter.
+    std::erase_if(*page,
+                  [](const NodeEvent& one) { return one.event.type() != v1::EVENT_TYPE_STOPPED; });
     Append(page, &data->ends);
     return true;
   });
-  data->more_ends = data->ends.size() >= kMaxEnds;
+  data->more_ends = read >= kMaxEnds;
   return failure;
 }
 

@@ -22,7 +22,7 @@ bool IsAlive(const NodeVm& one) {
   return one.vm.state() != v1::VM_STATE_STOPPED && !one.node.stale_since;
 }
 
-// Returns whether `a` says more than `b` about the VM as it is now.
+// Returns whether `a` is the better source for the VM as it is now.
 bool IsNewer(const NodeVm& a, const NodeVm& b) {
   if (IsAlive(a) != IsAlive(b)) return IsAlive(a);
   return FromProto(a.vm.state_time()) > FromProto(b.vm.state_time());
@@ -207,7 +207,8 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
     bool recent = page->empty();
     for (NodeEvent& end : *page) {
       recent = TimeOf(end) > now - kCounted;
-      wanted.erase(end.event.vm().name());
+      // A GAP passes every filter.
+      if (end.event.type() == v1::EVENT_TYPE_STOPPED) wanted.erase(end.event.vm().name());
       collector.AddEnd(std::move(end));
     }
     return recent || !wanted.empty();
@@ -224,6 +225,11 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
     if (!text.ok()) return FromPrint(text.status());
   }
   if (failure) return failure;
+  if (stories.empty() && filter.run_ids_size() > 0) {
+    return Failure{ExitCode::kNotFound,
+                   absl::StrCat("no such run is known", where,
+                                "; `vmevents vms NAME --runs -o wide` lists those of a VM")};
+  }
   const std::vector<std::string> unknown = UnknownNames(command.filter, stories);
   if (!unknown.empty()) return ExplainUnknown(unknown, where, source);
   if (!stories.empty()) return std::nullopt;

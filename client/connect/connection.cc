@@ -32,12 +32,13 @@ namespace {
 // does so with the same journal, or as the same node with a new journal; at another address only
 // with the same journal, because one node may run several servers. If nothing can be compared, it
 // does.
-bool GoesOn(const NodeIdentity& known, const NodeIdentity& found, bool same_address) {
-  const bool journals = !known.journal_id.empty() && !found.journal_id.empty();
-  if (journals && known.journal_id == found.journal_id) return true;
+bool Continues(const v1::GetServerInfoResponse& known, const v1::GetServerInfoResponse& found,
+               bool same_address) {
+  const bool journals = !known.journal_id().empty() && !found.journal_id().empty();
+  if (journals && known.journal_id() == found.journal_id()) return true;
   if (journals && !same_address) return false;
-  if (!known.node_id.empty() && known.node_id == found.node_id) return true;
-  return known.node.empty() || found.node.empty() || known.node == found.node;
+  if (!known.node_id().empty() && known.node_id() == found.node_id()) return true;
+  return known.node().empty() || found.node().empty() || known.node() == found.node();
 }
 
 constexpr std::chrono::seconds kConnectTimeout(5);
@@ -89,14 +90,14 @@ absl::StatusOr<ServerAddress> NodePin::Next() {
   if (untried_.empty()) {
     const absl::StatusOr<std::vector<std::string>> resolved = resolver_(address_);
     // A followed node may return before its name does.
-    if (!resolved.ok() && kept_.empty()) return resolved.status();
-    if (!kept_.empty()) untried_.push_back(kept_);
+    if (!resolved.ok() && followed_.empty()) return resolved.status();
+    if (!followed_.empty()) untried_.push_back(followed_);
     if (resolved.ok()) {
       const auto ipv6 = static_cast<size_t>(absl::c_count_if(
           *resolved, [](const std::string& one) { return absl::StrContains(one, ':'); }));
       ambiguous_ = ipv6 > 1 || resolved->size() - ipv6 > 1;
       for (const std::string& numeric : *resolved) {
-        if (numeric != kept_) untried_.push_back(numeric);
+        if (numeric != followed_) untried_.push_back(numeric);
       }
     }
   }
@@ -106,17 +107,17 @@ absl::StatusOr<ServerAddress> NodePin::Next() {
   return next;
 }
 
-bool NodePin::OnAnswer(const NodeIdentity& identity) {
-  if (node_ && !GoesOn(*node_, identity, current_ == kept_)) return false;
-  node_ = identity;
-  kept_ = current_;
+bool NodePin::OnAnswer(const v1::GetServerInfoResponse& info) {
+  if (node_ && !Continues(*node_, info, current_ == followed_)) return false;
+  node_ = info;
+  followed_ = current_;
   untried_.clear();
   return true;
 }
 
 namespace {
 
-constexpr size_t kMaxFileBytes = 4 << 20;  // a distribution's authorities take 250 KiB
+constexpr off_t kMaxFileBytes = 4 << 20;  // a distribution's authorities take 250 KiB
 
 // The PEM file of one option.
 struct PemFile {
@@ -129,81 +130,53 @@ absl::Status Wrong(const PemFile& file, absl::string_view what) {
       absl::StrCat(file.option, ": ", EscapeForTerminal(file.path), " ", what));
 }
 
-std::string OpenFault(int error) {
-  if (error == ENOENT || error == ENOTDIR) return "does not exist: check the path";
-  if (error == EACCES || error == EPERM) {
-    return "may not be read (permission denied): let the user who runs vmevents read it";
-  }
-  return absl::StrCat("cannot be read (", strerror(error), ")");
-}
-
 absl::StatusOr<std::string> ReadPem(const PemFile& file) {
   // Non-blocking: a FIFO in the file's place is reported instead of waited for.
   const UniqueFd opened(open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!opened.valid()) return Wrong(file, OpenFault(errno));
   struct stat info {};
-  if (fstat(opened.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
-    return Wrong(file, "is not a regular file: name the PEM file itself");
+  if (!opened.valid() || fstat(opened.get(), &info) != 0) {
+    return Wrong(file, absl::StrCat("cannot be opened (", strerror(errno),
+                                    "): check the path, and that the user who runs vmevents may "
+                                    "read it"));
   }
-  absl::StatusOr<std::string> text = ReadSmallFile(opened.get(), file.path, kMaxFileBytes + 1);
-  if (!text.ok()) {
-    return Wrong(file, absl::StrCat("cannot be read (", text.status().message(), ")"));
+  if (!S_ISREG(info.st_mode) || info.st_size == 0 || info.st_size > kMaxFileBytes) {
+    return Wrong(
+        file, "is empty, is not a regular file or is larger than 4 MiB: name the PEM file itself");
   }
-  if (text->size() > kMaxFileBytes) {
-    return Wrong(file, "is too large for a PEM file of certificates: check the path");
-  }
-  if (text->empty()) return Wrong(file, "is empty: it must contain PEM text");
-  return text;
+  absl::StatusOr<std::string> text = ReadSmallFile(opened.get(), file.path, kMaxFileBytes);
+  if (text.ok()) return text;
+  return Wrong(file, absl::StrCat("cannot be read (", text.status().message(), ")"));
 }
 
 BioPtr Reader(const std::string& text) {
   return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
-// The text's first certificate; null: there is none.
-X509Ptr FirstCertificate(const std::string& text) {
-  const BioPtr reader = Reader(text);
-  X509Ptr certificate(PEM_read_bio_X509(reader.get(), nullptr, nullptr, nullptr));
+// The fault of a file in which OpenSSL found no `what`, but perhaps what has the mark `other`.
+absl::Status NotPem(const PemFile& file, const std::string& text, absl::string_view what,
+                    absl::string_view other, absl::string_view fix) {
+  const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
   ERR_clear_error();
-  return certificate;
-}
-
-bool HoldsKey(const std::string& text) { return absl::StrContains(text, "PRIVATE KEY-----"); }
-
-absl::Status NoCertificate(const PemFile& file, const std::string& text) {
-  if (HoldsKey(text)) {
-    return Wrong(file, "holds a private key and no certificate: swap the two files");
-  }
-  if (absl::StrContains(text, "-----BEGIN CERTIFICATE-----")) {
-    return Wrong(file, "holds a damaged certificate: copy the file again");
-  }
   return Wrong(file,
-               "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----): `openssl x509 "
-               "-inform der -in FILE` makes PEM of DER");
+               absl::StrCat("holds no usable ", what,
+                            " in PEM form (OpenSSL: ", reason == nullptr ? "unknown error" : reason,
+                            "): ", absl::StrContains(text, other) ? "swap the two files" : fix));
 }
 
-// Refuses to ask for a passphrase: programs that run vmevents could not answer.
-int RefusePassphrase(char* /*buffer*/, int /*size*/, int /*writing*/, void* asked) {
-  *static_cast<bool*>(asked) = true;
-  return -1;
+absl::StatusOr<X509Ptr> ParseCertificate(const PemFile& file, const std::string& text) {
+  X509Ptr certificate(PEM_read_bio_X509(Reader(text).get(), nullptr, nullptr, nullptr));
+  if (certificate != nullptr) return certificate;
+  return NotPem(file, text, "certificate", "PRIVATE KEY-----",
+                "`openssl x509 -inform der -in FILE` makes PEM of DER");
 }
 
 absl::StatusOr<KeyPtr> ParseKey(const PemFile& file, const std::string& text) {
-  bool encrypted = false;
-  const BioPtr reader = Reader(text);
-  KeyPtr key(PEM_read_bio_PrivateKey(reader.get(), nullptr, RefusePassphrase, &encrypted));
-  ERR_clear_error();
+  // Programs that run vmevents could not answer a question for a passphrase.
+  const auto refuse = [](char*, int, int, void*) { return -1; };
+  KeyPtr key(PEM_read_bio_PrivateKey(Reader(text).get(), nullptr, refuse, nullptr));
   if (key != nullptr) return key;
-  if (encrypted) {
-    return Wrong(file,
-                 "holds a key with a passphrase, which vmevents does not ask for: `openssl pkey "
-                 "-in FILE` writes it without one");
-  }
-  if (HoldsKey(text)) return Wrong(file, "holds a damaged private key: copy the file again");
-  if (FirstCertificate(text) != nullptr) {
-    return Wrong(file, "holds a certificate and no private key: swap the two files");
-  }
-  return Wrong(file, "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)");
+  return NotPem(file, text, "private key", "-----BEGIN CERTIFICATE",
+                "`openssl pkey -in FILE` writes it without a passphrase");
 }
 
 }  // namespace
@@ -212,28 +185,28 @@ absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options) {
   const PemFile ca_file = {"--tls-ca", options.ca_file};
   const absl::StatusOr<std::string> ca = ReadPem(ca_file);
   if (!ca.ok()) return ca.status();
-  if (FirstCertificate(*ca) == nullptr) return NoCertificate(ca_file, *ca);
+  if (const auto authority = ParseCertificate(ca_file, *ca); !authority.ok()) {
+    return authority.status();
+  }
   if (options.cert_file.empty()) return TlsMaterial{*ca, "", ""};
 
   const PemFile cert_file = {"--tls-cert", options.cert_file};
   const absl::StatusOr<std::string> certificate_text = ReadPem(cert_file);
   if (!certificate_text.ok()) return certificate_text.status();
-  const X509Ptr certificate = FirstCertificate(*certificate_text);
-  if (certificate == nullptr) return NoCertificate(cert_file, *certificate_text);
+  const absl::StatusOr<X509Ptr> certificate = ParseCertificate(cert_file, *certificate_text);
+  if (!certificate.ok()) return certificate.status();
 
   const PemFile key_file = {"--tls-key", options.key_file};
   const absl::StatusOr<std::string> key_text = ReadPem(key_file);
   if (!key_text.ok()) return key_text.status();
   const absl::StatusOr<KeyPtr> key = ParseKey(key_file, *key_text);
   if (!key.ok()) return key.status();
-  const bool match = X509_check_private_key(certificate.get(), key->get()) == 1;
+  const bool match = X509_check_private_key(certificate->get(), key->get()) == 1;
   ERR_clear_error();
-  if (!match) {
-    return Wrong(key_file, absl::StrCat("does not belong to the certificate ",
-                                        EscapeForTerminal(options.cert_file),
-                                        ": name the key that the certificate was made for"));
-  }
-  return TlsMaterial{*ca, *certificate_text, *key_text};
+  if (match) return TlsMaterial{*ca, *certificate_text, *key_text};
+  return Wrong(key_file, absl::StrCat("does not belong to the certificate ",
+                                      EscapeForTerminal(options.cert_file),
+                                      ": name the key that the certificate was made for"));
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address) {

@@ -50,47 +50,37 @@ absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::strin
 // The system's resolver. Blocks as long as the system does.
 absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& address);
 
-// Identity of a node. Empty: unknown.
-struct NodeIdentity {
-  std::string node_id;     // stays when the host is renamed
-  std::string node;        // the host's name
-  std::string journal_id;  // of its journal now
-};
-inline NodeIdentity IdentityOf(const v1::GetServerInfoResponse& info) {
-  return {info.node_id(), info.node(), info.journal_id()};
-}
-
-// Keeps to one node if a name has several, such as that of a headless Service of Kubernetes: each
-// node has its own events and sequences, and a client that switched nodes would mix them. Keeps the
-// first address that answers; accepts another only if the same node answers there. One thread;
+// Follows one node if a name has several, such as that of a headless Service of Kubernetes: each
+// node has its own events and sequences, and a client that switched nodes would mix them. Follows
+// the first address that answers; accepts another only if the same node answers there. One thread;
 // calls only the resolver.
 class NodePin {
  public:
   NodePin(ServerAddress address, Resolver resolver)
       : address_(std::move(address)), resolver_(std::move(resolver)) {}
 
-  // The address of the next attempt: the kept one first, then the name's present addresses.
+  // The address of the next attempt: the followed one first, then the name's present addresses.
   // UNAVAILABLE: the name cannot be resolved.
   absl::StatusOr<ServerAddress> Next();
   // True if more addresses remain before the name is resolved again.
   bool has_more() const { return !untried_.empty(); }
 
   // A node answered at the address of the last Next(). False: it is not the followed node.
-  bool OnAnswer(const NodeIdentity& identity);
+  bool OnAnswer(const v1::GetServerInfoResponse& info);
 
   // True if the name had several addresses of one family, so that they may be several nodes.
   bool is_ambiguous() const { return ambiguous_; }
-  // The followed node; unset before the first answer.
-  const std::optional<NodeIdentity>& node() const { return node_; }
+  // The last answer of the followed node; unset before the first.
+  const std::optional<v1::GetServerInfoResponse>& node() const { return node_; }
 
  private:
   const ServerAddress address_;
   const Resolver resolver_;
   std::deque<std::string> untried_;
-  std::string current_;  // of the last Next()
-  std::string kept_;     // empty before the first answer
+  std::string current_;   // of the last Next()
+  std::string followed_;  // empty before the first answer
   bool ambiguous_ = false;
-  std::optional<NodeIdentity> node_;
+  std::optional<v1::GetServerInfoResponse> node_;
 };
 
 // The deadline of a unary request.

@@ -27,9 +27,7 @@ Failure ExplainUnavailable(const ServerAddress& address, const std::string& mess
   const ProbeResult probe = Probe(address);
   // gRPC's error for a server that accepts the connection and does not speak HTTP/2.
   const bool no_answer = absl::StrContains(message, "failed to connect to all addresses");
-  if (no_answer || probe.kind != ProbeResult::Kind::kConnected) {
-    return {ExitCode::kUnreachable, ExplainProbe(address, probe)};
-  }
+  if (no_answer || probe.error != 0) return {ExitCode::kUnreachable, probe.why};
   return {ExitCode::kUnreachable, absl::StrCat("vmeventd at ", ToText(address),
                                                " is not available now (", message, "): try again")};
 }
@@ -44,7 +42,7 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
       return ExplainUnavailable(address, message);
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       if (const ProbeResult probe = Probe(address); probe.daemon != 0) {
-        return {ExitCode::kUnreachable, ExplainProbe(address, probe)};
+        return {ExitCode::kUnreachable, probe.why};
       }
       return {ExitCode::kUnreachable,
               absl::StrCat("vmeventd at ", where, " did not answer in time: try again")};
@@ -60,7 +58,7 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
                        " does not support this request: it is not vmeventd, or an older version")};
     case grpc::StatusCode::PERMISSION_DENIED:
     case grpc::StatusCode::UNAUTHENTICATED:
-      // vmeventd's message says who may call and how to get the right.
+      // vmeventd's message names who may call and how to get the right.
       return {
           ExitCode::kFailed,
           absl::StrCat("vmeventd at ", where, " does not permit this: ", message,
@@ -84,13 +82,6 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
   const std::string message(status.message());
   if (absl::IsUnavailable(status)) return ExplainUnavailable(address, EscapeForTerminal(message));
   return {ExitCode::kFailed, message};
-}
-
-Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason) {
-  ProbeResult result;
-  result.kind = ProbeResult::Kind::kNoSuchHost;
-  result.detail = reason;
-  return {ExitCode::kUnreachable, ExplainProbe(address, result)};
 }
 
 bool IsWorthRetrying(grpc::StatusCode code) {
@@ -136,7 +127,7 @@ int DaemonOf(int fd) {
 }
 
 std::string OwnerText(const struct stat& info) {
-  return absl::StrFormat("mode %04o, owner %s, group %s", info.st_mode & 07777,
+  return absl::StrFormat(" (mode %04o, owner %s, group %s)", info.st_mode & 07777,
                          UserName(info.st_uid), GroupName(info.st_gid));
 }
 
@@ -146,42 +137,71 @@ std::string GroupWith(mode_t right, const struct stat& info) {
 }
 
 // Names the directory above `path` that may not be passed.
-void FindClosedDirectory(const std::string& path, ProbeResult* result) {
+ProbeResult ProbeDirectories(const std::string& path) {
+  std::string closed = "a directory";
+  ProbeResult result = {EACCES};
   for (size_t slash = path.find('/', 1); slash != std::string::npos;
        slash = path.find('/', slash + 1)) {
     const std::string directory = path.substr(0, slash);
     struct stat info {};
-    if (stat(directory.c_str(), &info) != 0) return;
+    if (stat(directory.c_str(), &info) != 0) break;
     if (access(directory.c_str(), X_OK) == 0) continue;
-    result->detail = directory;
-    result->owner = OwnerText(info);
-    result->group = GroupWith(S_IXGRP, info);
-    return;
+    closed = EscapeForTerminal(directory);
+    result.why = OwnerText(info);
+    result.group = GroupWith(S_IXGRP, info);
+    break;
   }
+  result.why = absl::StrCat("permission denied on ", closed, " above the socket ",
+                            EscapeForTerminal(path), result.why,
+                            ": run vmevents as root or as a member of the directory's group, or "
+                            "open the directory to the group of the socket");
+  return result;
 }
 
-ProbeResult ProbeUnix(const ServerAddress& address) {
-  ProbeResult result;
+ProbeResult ProbeUnix(const std::string& path) {
+  const std::string shown = EscapeForTerminal(path);
   struct stat info {};
-  if (stat(address.path.c_str(), &info) != 0) {
-    result.kind = ProbeResult::Kind::kCannotFind;
-    result.error = errno;
-    if (result.error == EACCES) FindClosedDirectory(address.path, &result);
-    return result;
+  if (stat(path.c_str(), &info) != 0) {
+    const int error = errno;
+    if (error == EACCES) return ProbeDirectories(path);
+    if (error != ENOENT && error != ENOTDIR) {
+      return {error, absl::StrCat("cannot examine the socket ", shown, ": ", strerror(error))};
+    }
+    return {error, absl::StrCat("there is no socket ", shown,
+                                ": start vmeventd, or name the socket of a running one with "
+                                "--server unix:PATH")};
   }
   if (!S_ISSOCK(info.st_mode)) {
-    result.kind = ProbeResult::Kind::kNotASocket;
-    return result;
+    return {ENOTSOCK, absl::StrCat(shown,
+                                   " is not a socket: name vmeventd's socket with --server "
+                                   "unix:PATH")};
   }
-  const absl::StatusOr<UnixAddress> target = UnixAddress::Open(address.path);
+  const absl::StatusOr<UnixAddress> target = UnixAddress::Open(path);
   const UniqueFd socket = NewSocket(AF_UNIX);
   // stat() has passed the directory, so that only a missing descriptor can be the reason.
-  result.error = target.ok() && socket.valid() ? target->Connect(socket.get()) : EMFILE;
-  if (result.error != 0) result.kind = ProbeResult::Kind::kCannotConnect;
-  if (result.error == 0) result.daemon = DaemonOf(socket.get());
-  result.owner = OwnerText(info);
-  if (result.error == EACCES) result.group = GroupWith(S_IWGRP, info);
-  return result;
+  const int error = target.ok() && socket.valid() ? target->Connect(socket.get()) : EMFILE;
+  if (error == EACCES || error == EPERM) {
+    return {error,
+            absl::StrCat("permission denied on the socket ", shown, OwnerText(info),
+                         ": run vmevents as its owner or as a member of its group"),
+            GroupWith(S_IWGRP, info)};
+  }
+  if (error == ECONNREFUSED) {
+    return {error, absl::StrCat("nobody listens on the socket ", shown,
+                                ": vmeventd has ended and left the file behind; start vmeventd")};
+  }
+  if (error != 0) {
+    return {error, absl::StrCat("cannot connect to the socket ", shown, ": ", strerror(error))};
+  }
+  const int daemon = DaemonOf(socket.get());
+  return {0,
+          daemon == 0 ? absl::StrCat("another program listens on the socket ", shown,
+                                     ", and does not answer as vmeventd does")
+                      : absl::StrCat("vmeventd (pid ", daemon, ") listens on the socket ", shown,
+                                     " and does not answer: it hangs or is stopped; its log or "
+                                     "/proc/",
+                                     daemon, "/stack shows where"),
+          "", daemon};
 }
 
 UniqueFd ConnectToAny(const addrinfo* first, int* error) {
@@ -193,97 +213,39 @@ UniqueFd ConnectToAny(const addrinfo* first, int* error) {
   return UniqueFd();
 }
 
+std::string UnknownHost(const ServerAddress& address, absl::string_view reason) {
+  return absl::StrCat("the host of ", ToText(address), " cannot be resolved (", reason,
+                      "): check the name given with --server");
+}
+
 ProbeResult ProbeTcp(const ServerAddress& address) {
-  ProbeResult result;
   const std::string& host = address.numeric.empty() ? address.host : address.numeric;
   const absl::StatusOr<HostAddresses> all = FindHost(host, address.port);
-  if (!all.ok()) {
-    result.kind = ProbeResult::Kind::kNoSuchHost;
-    result.detail = std::string(all.status().message());
-    return result;
+  if (!all.ok()) return {EHOSTUNREACH, UnknownHost(address, all.status().message())};
+  int error = 0;
+  const UniqueFd socket = ConnectToAny(all->get(), &error);
+  ServerAddress named = address;  // as the user can paste it
+  named.numeric.clear();
+  if (error != 0) {
+    return {error, absl::StrCat("cannot connect to ", ToText(address), " (", strerror(error),
+                                "): start vmeventd with --listen ", ToText(named),
+                                ", or name its address with --server")};
   }
-  const UniqueFd socket = ConnectToAny(all->get(), &result.error);
-  if (result.error != 0) result.kind = ProbeResult::Kind::kCannotConnect;
-  return result;
-}
-
-// The address as the user can paste it.
-std::string WithoutNumeric(ServerAddress address) {
-  address.numeric.clear();
-  return ToText(address);
-}
-
-std::string ExplainUnixConnect(const std::string& path, const ProbeResult& result) {
-  switch (result.error) {
-    case EACCES:
-    case EPERM:
-      return absl::StrCat("permission denied on the socket ", path, " (", result.owner,
-                          "): run vmevents as its owner or as a member of its group");
-    case ECONNREFUSED:
-      return absl::StrCat("nobody listens on the socket ", path,
-                          ": vmeventd has ended and left the file behind; start vmeventd");
-    default:
-      return absl::StrCat("cannot connect to the socket ", path, ": ", strerror(result.error));
-  }
-}
-
-std::string ExplainUnix(const ServerAddress& address, const ProbeResult& result) {
-  const std::string path = EscapeForTerminal(address.path);
-  switch (result.kind) {
-    case ProbeResult::Kind::kCannotFind:
-      if (result.error == ENOENT || result.error == ENOTDIR) {
-        return absl::StrCat("there is no socket ", path,
-                            ": start vmeventd, or name the socket of a running one with "
-                            "--server unix:PATH");
-      }
-      if (result.error == EACCES) {
-        return absl::StrCat("permission denied on ", result.detail.empty() ? "a directory" : "",
-                            EscapeForTerminal(result.detail), " above the socket ", path,
-                            result.owner.empty() ? "" : absl::StrCat(" (", result.owner, ")"),
-                            ": run vmevents as root or as a member of the directory's group, or "
-                            "open the directory to the group of the socket");
-      }
-      return absl::StrCat("cannot examine the socket ", path, ": ", strerror(result.error));
-    case ProbeResult::Kind::kNotASocket:
-      return absl::StrCat(path, " is not a socket: name vmeventd's socket with --server unix:PATH");
-    case ProbeResult::Kind::kCannotConnect:
-      return ExplainUnixConnect(path, result);
-    default:
-      if (result.daemon != 0) {
-        return absl::StrCat("vmeventd (pid ", result.daemon, ") listens on the socket ", path,
-                            " and does not answer: it hangs or is stopped; its log or "
-                            "/proc/",
-                            result.daemon, "/stack says more");
-      }
-      return absl::StrCat("another program listens on the socket ", path,
-                          ", and does not answer as vmeventd does");
-  }
+  return {0,
+          absl::StrCat(address.tls ? "TLS with " : "", ToText(address),
+                       address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
+                       ": `vmevents --server ", ToText(named), " doctor`",
+                       address.tls ? " with the same --tls options shows why" : " shows why")};
 }
 
 }  // namespace
 
 ProbeResult Probe(const ServerAddress& address) {
-  return address.is_unix() ? ProbeUnix(address) : ProbeTcp(address);
+  return address.is_unix() ? ProbeUnix(address.path) : ProbeTcp(address);
 }
 
-std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result) {
-  if (address.is_unix()) return ExplainUnix(address, result);
-  const std::string where = ToText(address);
-  switch (result.kind) {
-    case ProbeResult::Kind::kNoSuchHost:
-      return absl::StrCat("the host of ", where, " cannot be resolved (", result.detail,
-                          "): check the name given with --server");
-    case ProbeResult::Kind::kCannotConnect:
-      return absl::StrCat("cannot connect to ", where, " (", strerror(result.error),
-                          "): start vmeventd with --listen ", WithoutNumeric(address),
-                          ", or name its address with --server");
-    default:
-      return absl::StrCat(
-          address.tls ? "TLS with " : "", where,
-          address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
-          ": `vmevents --server ", WithoutNumeric(address), " doctor`",
-          address.tls ? " with the same --tls options says why" : " says why");
-  }
+Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason) {
+  return {ExitCode::kUnreachable, UnknownHost(address, reason)};
 }
 
 UniqueFd ConnectTcp(const ServerAddress& address, int* error) {

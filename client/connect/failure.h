@@ -44,27 +44,14 @@ bool IsWorthRetrying(grpc::StatusCode code);
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
 // forbidden one.
 struct ProbeResult {
-  enum class Kind {
-    kConnected,      // a process listens, perhaps without gRPC
-    kNoSuchHost,     // `detail` is the resolver's error
-    kCannotFind,     // stat() of the Unix socket's path failed with `error`
-    kNotASocket,     // another kind of file is at that path
-    kCannotConnect,  // connect() failed with `error`
-  };
-  Kind kind = Kind::kConnected;
-  int error = 0;       // an errno
-  std::string detail;  // for EACCES from stat: the directory that may not be passed
-  std::string owner;   // for EACCES, its or the socket's: "mode 0660, owner root, group vmeventd"
-  std::string group;   // for EACCES: its members may pass there; empty: only root and owner
-  int daemon = 0;      // the pid of the vmeventd that listens on a Unix socket; 0: not known
+  int error = 0;        // an errno; 0: a process listens, perhaps without gRPC
+  std::string why{};    // why nothing answers: a sentence without a full stop
+  std::string group{};  // where permission is denied: its members have it; empty: root and owner
+  int daemon = 0;       // the pid of the vmeventd that listens on a Unix socket; 0: not known
 };
 
-// Probes with stat() and connect(), and for TCP a TLS handshake, each for at most 2 s. The caller
-// must ignore SIGPIPE.
+// Probes with stat() and connect(), which takes at most 2 s.
 ProbeResult Probe(const ServerAddress& address);
-
-// Returns one sentence without a full stop. Pure.
-std::string ExplainProbe(const ServerAddress& address, const ProbeResult& result);
 
 // Connects to a TCP address within 2 s for each of its addresses. `error` is 0, or the errno of the
 // last; EAI_* of a name that is unknown are EHOSTUNREACH.

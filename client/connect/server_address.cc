@@ -60,11 +60,11 @@ bool IsUriPathCharacter(char c) { return absl::ascii_isalnum(c) || absl::StrCont
 }  // namespace
 
 absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text) {
-  if (absl::StartsWith(text, "unix:")) return ParseUnix(text);
+  if (absl::StartsWith(text, "unix:") || absl::StartsWith(text, "/")) return ParseUnix(text);
   if (text.empty()) return BadAddress(text, "is empty");
   if (absl::StrContains(text, "://")) return BadAddress(text, "is a URL");
   if (absl::StrContains(text, '/')) {
-    return BadAddress(text, "looks like a path, which needs unix: before it");
+    return BadAddress(text, "looks like a path, which must begin with unix: or /");
   }
   if (std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
     return BadAddress(text, "is only a number and names no host");
@@ -106,9 +106,9 @@ ServerAddress DefaultServerAddress(unsigned uid, absl::string_view xdg_runtime_d
 
 std::string ToText(const ServerAddress& address) {
   if (address.is_unix()) return absl::StrCat("unix:", EscapeForTerminal(address.path));
-  const bool says_more = !address.numeric.empty() && address.numeric != address.host;
+  const bool adds_digits = !address.numeric.empty() && address.numeric != address.host;
   return absl::StrCat(HostAndPort(address.host, address.port),
-                      says_more ? absl::StrCat(" (", address.numeric, ")") : "");
+                      adds_digits ? absl::StrCat(" (", address.numeric, ")") : "");
 }
 
 std::string NodeName(const ServerAddress& address) {

@@ -37,14 +37,14 @@ struct ServerAddress {
 // The port used if an address has none.
 inline constexpr char kDefaultPort[] = "9555";
 
-// Parses unix:PATH, HOST[:PORT] or [IPV6][:PORT]. INVALID_ARGUMENT names the fault and the correct
-// form.
+// Parses unix:PATH, /PATH, HOST[:PORT] or [IPV6][:PORT]. INVALID_ARGUMENT names the fault and the
+// correct form.
 absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text);
 
 // unix:/run/vmeventd/vmeventd.sock for root. For another user, vmeventd/vmeventd.sock in the user's
 // runtime directory, `xdg_runtime_dir` or if empty /run/user/UID; but the system's socket if only
-// that exists. `may_exist` says whether a path exists; it also returns true for a path it may not
-// examine.
+// that exists. `may_exist` returns whether a path exists; it also returns true for a path it may
+// not examine.
 ServerAddress DefaultServerAddress(
     unsigned uid, absl::string_view xdg_runtime_dir,
     const std::function<bool(const std::string& path)>& may_exist = nullptr);

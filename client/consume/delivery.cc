@@ -7,14 +7,11 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <map>
-#include <utility>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "nlohmann/json.hpp"
 
@@ -48,7 +45,7 @@ absl::StatusOr<Positions> Parse(const std::string& content) {
     }
     return positions;
   } catch (const nlohmann::json::exception& error) {
-    return wrong(absl::StrCat("is no cursor of vmevents (", EscapeForTerminal(error.what()), ")"));
+    return wrong(absl::StrCat("has no cursor's content (", EscapeForTerminal(error.what()), ")"));
   }
 }
 
@@ -74,6 +71,11 @@ absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_
   UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (lock.valid() && flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
   if (lock.valid() && errno == EWOULDBLOCK) return absl::FailedPreconditionError(in_use);
+  if (errno == ENOENT) {
+    return absl::UnavailableError(absl::StrCat("there is no directory ",
+                                               EscapeForTerminal(path.substr(0, path.rfind('/'))),
+                                               ": create it first"));
+  }
   return absl::UnavailableError(
       absl::StrCat("cannot lock ", EscapeForTerminal(path), ": ", strerror(errno)));
 }
@@ -85,7 +87,7 @@ absl::StatusOr<std::unique_ptr<CursorFile>> CursorFile::Open(
   absl::StatusOr<UniqueFd> lock = LockFile(
       absl::StrCat(file->path_.substr(0, name), ".", file->path_.substr(name), ".lock"),
       absl::StrCat("another vmevents uses the cursor file ", EscapeForTerminal(file->path_),
-                   "; end that one, or give this one a file of its own"));
+                   "; stop that one, or name another file"));
   if (!lock.ok()) return lock.status();
   file->lock_ = *std::move(lock);
   const absl::StatusOr<std::string> content = ReadPlainFile(file->path_, kMaxBytes);
@@ -138,7 +140,7 @@ bool Delivery::OnEvents(NodeEvents events) {
 }
 
 bool Delivery::Consume(Formatter::Events events) {
-  if (!Keep(options_.consumer->Consume(events))) return false;
+  if (!Continues(options_.consumer->Consume(events))) return false;
   std::map<size_t, const ServerPosition*> last;
   for (const NodeEvent& event : events) last[event.resume_after.server] = &event.resume_after;
   return std::all_of(last.begin(), last.end(),
@@ -147,7 +149,7 @@ bool Delivery::Consume(Formatter::Events events) {
 
 bool Delivery::OnPosition(const ServerPosition& position) {
   if (options_.cursor == nullptr || position.position.journal_id.empty()) return true;
-  return Keep(options_.cursor->Save(options_.servers[position.server], position.position));
+  return Continues(options_.cursor->Save(options_.servers[position.server], position.position));
 }
 
 ExitCode Delivery::CodeOf(ExitCode code, const PrintSentence& note) const {

@@ -102,8 +102,10 @@ class Delivery : public WatchSink {
   };
   explicit Delivery(Options options) : options_(std::move(options)) {}
 
-  bool OnOpen() override { return std::exchange(begun_, true) || Keep(options_.consumer->Begin()); }
-  bool OnVms(const NodeVms& vms) override { return Keep(options_.consumer->ConsumeVms(vms)); }
+  bool OnOpen() override {
+    return std::exchange(begun_, true) || Continues(options_.consumer->Begin());
+  }
+  bool OnVms(const NodeVms& vms) override { return Continues(options_.consumer->ConsumeVms(vms)); }
   bool OnEvents(NodeEvents events) override;
   bool OnPosition(const ServerPosition& position) override;
 
@@ -120,7 +122,7 @@ class Delivery : public WatchSink {
   // Consumes the events, and moves the cursor.
   bool Consume(Formatter::Events events);
   // Stores why the watch ends; returns whether it continues.
-  bool Keep(const absl::Status& status) {
+  bool Continues(const absl::Status& status) {
     status_.Update(status);
     return status_.ok();
   }

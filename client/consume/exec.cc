@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
 #include <iterator>
 
@@ -19,10 +18,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/string_view.h"
 #include "base/system.h"
 #include "client/output/event_text.h"
-#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -89,31 +86,25 @@ absl::Status Explain(int status) {
   return absl::AbortedError(absl::StrCat("ended with exit code ", WEXITSTATUS(status)));
 }
 
-}  // namespace
-
-void WakeEvent(int event) {
-  const uint64_t one = 1;
-  (void)!write(event, &one, sizeof(one));
-}
-
-absl::StatusOr<pid_t> SpawnShell(const std::string& command, int input,
-                                 const std::vector<std::pair<std::string, std::string>>& variables,
-                                 int flags, std::initializer_list<int> default_signals) {
-  std::vector<std::string> arguments = {"/bin/sh", "-c", command};
-  std::vector<std::string> environment = Environment(variables);
+// Starts /bin/sh with the command, in a session of its own: Ctrl-C reaches vmevents alone, which
+// then ends all that the shell started; and a command that asks the terminal gets an error, where a
+// group in the background would be stopped for ever.
+absl::StatusOr<pid_t> SpawnShell(const CommandCall& call, int input) {
+  std::vector<std::string> arguments = {"/bin/sh", "-c", call.command};
+  std::vector<std::string> environment = Environment(call.variables);
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  sigset_t defaults;
-  sigemptyset(&defaults);
-  for (const int signal : default_signals) sigaddset(&defaults, signal);
-  posix_spawnattr_setsigdefault(&attributes, &defaults);
-  posix_spawnattr_setflags(&attributes, static_cast<short>(POSIX_SPAWN_SETSIGDEF | flags));
+  // vmevents blocks the signals that end it and ignores SIGPIPE; a command expects neither.
+  sigset_t set;
+  sigemptyset(&set);
+  posix_spawnattr_setsigmask(&attributes, &set);
+  sigaddset(&set, SIGPIPE);
+  posix_spawnattr_setsigdefault(&attributes, &set);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
   pid_t pid = 0;
   const int error = posix_spawn(&pid, "/bin/sh", &files, &attributes, Pointers(&arguments).data(),
                                 Pointers(&environment).data());
@@ -122,6 +113,8 @@ absl::StatusOr<pid_t> SpawnShell(const std::string& command, int input,
   if (error != 0) return CannotRun("/bin/sh", error);
   return pid;
 }
+
+}  // namespace
 
 std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
                                                                 const MessageNode& node) {
@@ -163,16 +156,10 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
   if (!input.ok()) return input.status();
   const UniqueFd stopped(eventfd(0, EFD_CLOEXEC));
   if (!stopped.valid()) return CannotRun("eventfd", errno);
-  // vmevents blocks the signals that end it and ignores SIGPIPE; a command expects neither.
-  // A session of its own: Ctrl-C reaches vmevents alone, which then ends all that the shell
-  // started; and a command that asks the terminal gets an error, where a group in the background
-  // would be stopped for ever.
-  const absl::StatusOr<pid_t> pid =
-      SpawnShell(call.command, input->get(), call.variables,
-                 POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID, {SIGPIPE});
+  const absl::StatusOr<pid_t> pid = SpawnShell(call, input->get());
   if (!pid.ok()) return pid.status();
   const UniqueFd ended(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));
-  const std::stop_callback on_stop(stop, [&stopped] { WakeEvent(stopped.get()); });
+  const std::stop_callback on_stop(stop, [&stopped] { eventfd_write(stopped.get(), 1); });
   bool was_stopped = false;
   // Without the descriptor the command is waited for, and no stop ends it.
   if (ended.valid() && WaitForEnd(ended.get(), stopped.get(), absl::InfiniteDuration())) {

@@ -1,9 +1,6 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <functional>
-#include <initializer_list>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -23,16 +20,6 @@ namespace vmeventd::client {
 // event, empty where the event has no such field. No value contains a NUL. Pure.
 std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
                                                                 const MessageNode& node);
-
-// Wakes the thread that polls the eventfd, which always accepts its first write.
-void WakeEvent(int event);
-
-// Starts /bin/sh with the command: with `variables` beside the environment, and with flags of
-// posix_spawnattr_setflags(); POSIX_SPAWN_SETSIGMASK unblocks all signals. UNAVAILABLE: it could
-// not be started.
-absl::StatusOr<pid_t> SpawnShell(const std::string& command, int input,
-                                 const std::vector<std::pair<std::string, std::string>>& variables,
-                                 int flags, std::initializer_list<int> default_signals);
 
 // A command line for /bin/sh and what it is given.
 struct CommandCall {

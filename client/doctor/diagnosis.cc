@@ -294,9 +294,9 @@ class Doctor {
     if (const auto monitor = FindManagerMonitor(place.spec)) {
       Add("manager", subject,
           absl::StrCat("This --watch takes ", monitor->socket, ", a monitor that ", monitor->owner,
-                       " needs for itself: ", monitor->cure, "."),
-          absl::StrContains(monitor->cure, "session")   ? kLibvirtSessionLine
-          : absl::StrContains(monitor->cure, "libvirt") ? kLibvirtLine
+                       " needs for itself: ", monitor->hint, "."),
+          absl::StrContains(monitor->hint, "session")   ? kLibvirtSessionLine
+          : absl::StrContains(monitor->hint, "libvirt") ? kLibvirtLine
                                                         : "watch = [\"/run/qemu:*.qmp\"]",
           Place::kConfiguration);
     }
@@ -446,6 +446,13 @@ class Doctor {
       ++diagnosis_.usable;
       return;
     }
+    // By the vmeventd that may not be asked, as a rule. LookAtRights() has the finding.
+    if (facts_.daemon.forbidden && !facts_.is_root &&
+        std::any_of(monitors.begin(), monitors.end(),
+                    [this](const Monitor& one) { return IsHeldByUnseen(one); })) {
+      ++diagnosis_.unseen;
+      return;
+    }
     std::optional<Obstacle> obstacle;
     for (const Monitor& monitor : monitors) {
       if (!monitor.watched) continue;
@@ -471,6 +478,13 @@ class Doctor {
                        [this](const UnixSocket* connection) {
                          const NodeProcess* const holder = sockets_.Owner(connection->peer);
                          return holder != nullptr && holder->program == kDaemonProgram;
+                       });
+  }
+
+  bool IsHeldByUnseen(const Monitor& monitor) const {
+    return std::any_of(monitor.accepted.begin(), monitor.accepted.end(),
+                       [this](const UnixSocket* connection) {
+                         return sockets_.Owner(connection->peer) == nullptr;
                        });
   }
 
@@ -535,7 +549,7 @@ class Doctor {
           SpecOfSocket(path, arguments.name, IsInManyDirectories(path.substr(path.rfind('/') + 1)));
       const auto manager = FindManagerMonitor(spec);
       if (manager && manager->owner == "libvirt") {
-        const bool session = absl::StrContains(manager->cure, "session");
+        const bool session = absl::StrContains(manager->hint, "session");
         // Another finding reports a daemon or a libvirt that is not reached.
         if (!session && facts_.follows_libvirt) return void(++diagnosis_.usable);
         return Add("unwatched", subject, absl::StrCat(what, ". It is libvirt's: follow libvirt."),

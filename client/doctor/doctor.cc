@@ -299,7 +299,8 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
     absl::StrAppend(&summary, Count(diagnosis.qemus, "QEMU"), " here: ", diagnosis.followed,
                     " followed");
     add(diagnosis.usable - diagnosis.followed, " that can be followed");
-    add(diagnosis.qemus - diagnosis.usable, " that cannot be followed");
+    add(diagnosis.qemus - diagnosis.usable - diagnosis.unseen, " that cannot be followed");
+    add(diagnosis.unseen, " whose monitor is in use, by what only root sees");
     summary += ". ";
   }
   absl::StrAppend(&summary,

@@ -96,6 +96,7 @@ struct Diagnosis {
   size_t qemus = 0;
   size_t followed = 0;
   size_t usable = 0;  // QEMUs that are followed, or have a monitor that vmeventd may take
+  size_t unseen = 0;  // QEMUs of which only root sees who holds a monitor, vmeventd or another
   std::vector<Finding> findings;
 };
 

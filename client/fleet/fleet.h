@@ -52,7 +52,7 @@ absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
 // differ.
 inline constexpr absl::Duration kMaxSkew = absl::Minutes(5);
 
-// What the readers of a fleet depend on.
+// The dependencies of those that read a fleet.
 struct FleetEnvironment {
   std::function<absl::StatusOr<std::unique_ptr<NatsConnection>>()> connect;
   std::string servers;             // names the servers in messages

@@ -112,10 +112,9 @@ class FleetWatch : public ReconnectingSource {
     const absl::StatusOr<bool> same = IsSame(state);
     if (!same.ok()) return same.status();
     if (!*same) {
-      return Gap(
-          absl::StrCat("the position ", position_->sequence, " is of another stream than the ",
-                       stream_, ", which was deleted, restored from a copy or rolled back"),
-          state, /*same_stream=*/false);
+      return Gap(absl::StrCat("the position ", position_->sequence, " is of another stream than ",
+                              stream_, ", which was deleted, restored from a copy or rolled back"),
+                 state, /*same_stream=*/false);
     }
     CheckJump(state);
     if (position_->sequence + 1 >= state.first) return absl::OkStatus();

@@ -75,7 +75,7 @@ absl::Status ParseAnswer(absl::string_view text, json* answer) {
   *answer = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!answer->is_object()) {
     return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(text),
-                                               " is no JSON object, as JetStream's are"));
+                                               " is not a JSON object, as JetStream's are"));
   }
   const json& error = Member(*answer, "error");
   if (error.is_null()) return absl::OkStatus();
@@ -100,9 +100,9 @@ absl::Status Ask(NatsConnection* connection, absl::string_view request, absl::st
       "configuration (jetstream {})");
 }
 
-absl::Status IsNo(const char* what, const json& answer) {
-  return absl::UnavailableError(
-      absl::StrCat("the server's answer ", Quote(answer.dump()), " is no ", what, " of JetStream"));
+absl::Status IsNot(const char* what, const json& answer) {
+  return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(answer.dump()),
+                                             " is not ", what, " of JetStream"));
 }
 
 // The settings of both kinds of stream.
@@ -130,7 +130,7 @@ absl::Status CheckDomain(absl::string_view domain) {
   });
   if (fits) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      "is no domain of JetStream: visible ASCII without \".\", \"*\" and \">\"");
+      "is not a domain of JetStream: use visible ASCII without \".\", \"*\" and \">\"");
 }
 
 std::string ApiSubject(absl::string_view request, absl::string_view stream) {
@@ -164,7 +164,7 @@ absl::StatusOr<StreamState> StateOf(const json& answer) {
   stream.first = NumberIn(state, "messages") == 0 ? stream.last + 1 : NumberIn(state, "first_seq");
   if (stream.created.empty() || !TimeIn(state, "first_ts", &stream.first_time) ||
       !TimeIn(state, "last_ts", &stream.last_time)) {
-    return IsNo("stream", answer);
+    return IsNot("a stream", answer);
   }
   const json& config = Member(answer, "config");
   for (const Setting& setting : kSettings) {
@@ -188,7 +188,7 @@ absl::StatusOr<StoredMessage> MessageOf(const json& answer) {
   stored.message.subject = TextIn(message, "subject");
   if (stored.stream_sequence == 0 || !absl::Base64Unescape(TextIn(message, "hdrs"), &headers) ||
       !absl::Base64Unescape(TextIn(message, "data"), &stored.message.data)) {
-    return IsNo("message", answer);
+    return IsNot("a message", answer);
   }
   for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
     const std::pair<absl::string_view, absl::string_view> header =
@@ -213,13 +213,13 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
   if (!state.ok()) return state.status();
   if (!state->unfit.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("the stream ", stream, " is there, and nodes cannot use it: ", state->unfit));
+        absl::StrCat("the stream ", stream, " exists, but nodes cannot use it: ", state->unfit));
   }
   json config = Member(answer, "config");
   const uint64_t present = NumberIn(config, kReplicas);
   std::vector<std::string> changes;
   if (!state->unsafe.empty()) {
-    changes.push_back(absl::StrCat("no longer unsafe: ", state->unsafe, " before"));
+    changes.push_back(absl::StrCat("made safe, because ", state->unsafe));
   }
   if (replicas > 0 && present != static_cast<uint64_t>(replicas)) {
     // nats-server 2.9.10 takes it, and has lost the stream after its next start.
@@ -232,7 +232,7 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
     changes.push_back(absl::StrCat("replicas ", replicas, " instead of ", present));
     config[kReplicas] = replicas;
   }
-  if (changes.empty()) return absl::StrCat(stream, ": is there\n");
+  if (changes.empty()) return absl::StrCat(stream, ": exists already\n");
   for (const Setting& setting : kSettings) {
     if (setting.safe || config.contains(setting.name)) config[setting.name] = setting.safe;
   }
@@ -364,7 +364,7 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   if (!status.ok()) return status;
   reader->consumer_ = TextIn(answer, "name");
   reader->pending_ = NumberIn(answer, "num_pending");
-  if (reader->consumer_.empty()) return IsNo("consumer", answer);
+  if (reader->consumer_.empty()) return IsNot("a consumer", answer);
   return reader;
 }
 
@@ -460,7 +460,7 @@ absl::StatusOr<std::string> ParseAck(absl::string_view text) {
   json answer;
   if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
   std::string stream = TextIn(answer, "stream");
-  if (stream.empty() || NumberIn(answer, "seq") == 0) return IsNo("acknowledgement", answer);
+  if (stream.empty() || NumberIn(answer, "seq") == 0) return IsNot("an acknowledgement", answer);
   return stream;
 }
 

@@ -67,7 +67,7 @@ absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
                                      const std::string& text) {
   const std::vector<std::string> names = TextsOf(app, "NAME");
   if (!text.empty() && !names.empty() && IsPartOfTime(names[0])) {
-    Wrong(absl::StrCat("\"", names[0], "\" stands beside a time; put the time into quotes: '", text,
+    Wrong(absl::StrCat("\"", names[0], "\" is next to a time; put the time into quotes: '", text,
                        " ", absl::StrJoin(names, " "), "'; a VM of that name is chosen with --vm"));
   }
   return ParseTimeText(text, base.now, base.zone);
@@ -77,15 +77,6 @@ absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
 
 bool IsNumber(absl::string_view text) {
   return !text.empty() && absl::c_all_of(text, absl::ascii_isdigit);
-}
-
-void CheckPair(const char* cert_option, const std::string& cert, const char* key_option,
-               const std::string& key) {
-  if (cert.empty() == key.empty()) return;
-  Wrong(
-      key.empty()
-          ? absl::StrCat(cert_option, ": its private key is missing: give ", key_option, " FILE")
-          : absl::StrCat(key_option, ": its certificate is missing: give ", cert_option, " FILE"));
 }
 
 std::vector<std::string> TextsOf(const CLI::App& app, const std::string& name) {
@@ -134,14 +125,14 @@ CLI::Option* AddArguments(CLI::App* app, const char* name, const char* help, con
   return AddArgument(app, name, help, take)->expected(CLI::detail::expected_max_vector_size);
 }
 
-void AddFlag(CLI::App* app, const char* names, const char* help, bool* flag, bool value) {
-  app->add_flag_callback(
+CLI::Option* AddFlag(CLI::App* app, const char* names, const char* help, bool* flag, bool value) {
+  return app->add_flag_callback(
       names, [=] { *flag = value; }, Wrapped(help));
 }
 
-void AddText(CLI::App* app, const char* names, const char* value_name, const char* help,
-             const char* fix, std::string* text) {
-  AddOption(app, names, value_name, help, [=](const std::string& given) {
+CLI::Option* AddText(CLI::App* app, const char* names, const char* value_name, const char* help,
+                     const char* fix, std::string* text) {
+  return AddOption(app, names, value_name, help, [=](const std::string& given) {
     if (given.empty()) {
       Wrong(absl::StrCat(LongName(names), ": the text is empty", *fix == '\0' ? "" : "; ", fix));
     }
@@ -149,13 +140,20 @@ void AddText(CLI::App* app, const char* names, const char* value_name, const cha
   });
 }
 
-void AddFile(CLI::App* app, const char* names, const char* help, std::string* file) {
-  AddText(app, names, "FILE", help, "name a file", file);
+CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file) {
+  return AddText(app, names, "FILE", help, "name a file", file);
 }
 
-void AddCount(CLI::App* app, const char* names, const char* help, std::optional<uint64_t>* count,
-              uint64_t max, const char* fix) {
-  AddOption(app, names, "N", help, [=](const std::string& text) {
+void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
+             TlsOptions* tls) {
+  CLI::Option* cert = AddFile(app, cert_name, cert_help, &tls->cert_file);
+  cert->needs(
+      AddFile(app, key_name, "that certificate's private key, PEM", &tls->key_file)->needs(cert));
+}
+
+CLI::Option* AddCount(CLI::App* app, const char* names, const char* help,
+                      std::optional<uint64_t>* count, uint64_t max, const char* fix) {
+  return AddOption(app, names, "N", help, [=](const std::string& text) {
     uint64_t number = 0;
     if (!IsNumber(text) || !absl::SimpleAtoi(text, &number) || number == 0) {
       Wrong(absl::StrCat(LongName(names), ": \"", text,
@@ -168,27 +166,27 @@ void AddCount(CLI::App* app, const char* names, const char* help, std::optional<
   });
 }
 
-void AddDuration(CLI::App* app, const char* names, const char* help,
-                 const std::function<void(absl::Duration)>& set) {
-  AddOption(app, names, "DURATION", help, [=](const std::string& text) {
+CLI::Option* AddDuration(CLI::App* app, const char* names, const char* help,
+                         const std::function<void(absl::Duration)>& set) {
+  return AddOption(app, names, "DURATION", help, [=](const std::string& text) {
     const absl::StatusOr<absl::Duration> parsed = ParseDurationText(text);
     if (!parsed.ok()) Wrong(absl::StrCat(names, ": ", parsed.status().message()));
     set(*parsed);
   });
 }
 
-void AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
-             std::optional<absl::Time>* time) {
-  AddOption(app, names, "TIME", help, [=](const std::string& text) {
+CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
+                     std::optional<absl::Time>* time) {
+  return AddOption(app, names, "TIME", help, [=](const std::string& text) {
     const absl::StatusOr<absl::Time> parsed = ParseTime(*app, *base, text);
     if (!parsed.ok()) Wrong(absl::StrCat(names, ": ", parsed.status().message()));
     *time = *parsed;
   });
 }
 
-void AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-               const char* noun, const std::function<void(size_t)>& set) {
-  AddOption(app, names, value_name, help, [=](const std::string& text) {
+CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
+                       const char* noun, const std::function<void(size_t)>& set) {
+  return AddOption(app, names, value_name, help, [=](const std::string& text) {
     const std::string name = LongName(names);
     const std::vector<std::string> values = ValuesOf(name);
     const auto found = absl::c_find(values, text);
@@ -214,23 +212,24 @@ int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& 
 
 void AddStart(CLI::App* app, const char* from_help) {
   const auto add = [app](const char* name, const char* value, const char* help, const char* fix) {
-    AddOption(app, name, value, help, [=](const std::string& text) {
+    return AddOption(app, name, value, help, [=](const std::string& text) {
       if (text.empty()) Wrong(absl::StrCat(name, ": the text is empty; ", fix));
     });
   };
-  add("--from", "START", from_help, "give a sequence number, oldest, snapshot or a time");
-  add("--journal", "ID", "the journal of that sequence number; default the server's present one",
+  CLI::Option* from =
+      add("--from", "START", from_help, "give a sequence number, oldest, snapshot or a time");
+  CLI::Option* journal = add(
+      "--journal", "ID", "the journal of that sequence number; default the server's present one",
       "`vmevents info` shows the journal's id");
-  add("--since", "TIME", "begin with the events at or after this time", "give a time, as 1h");
+  add("--since", "TIME", "begin with the events at or after this time", "give a time, as 1h")
+      ->excludes(from)
+      ->excludes(journal);
 }
 
 WatchStart ReadStart(const CLI::App& app, const TimeBase& base) {
   const std::string from = TextOf(app, "--from");
   const std::string journal = TextOf(app, "--journal");
   if (IsGiven(app, "--since")) {
-    if (IsGiven(app, "--from") || IsGiven(app, "--journal")) {
-      Wrong("--since: --from sets the start as well; use one of them");
-    }
     const absl::StatusOr<absl::Time> time = ParseTime(app, base, TextOf(app, "--since"));
     if (!time.ok()) Wrong(absl::StrCat("--since: ", time.status().message()));
     return FromTime{*time};
@@ -254,12 +253,13 @@ WatchStart ReadStart(const CLI::App& app, const TimeBase& base) {
   const std::string hint = HintForValue("--from", from);
   Wrong(hint.empty() ? absl::StrCat("--from: ", time.status().message(),
                                     "; or a sequence number, oldest or snapshot")
-                     : absl::StrCat("--from: ", Quote(from), " is no start", hint));
+                     : absl::StrCat("--from: ", Quote(from), " is not a start", hint));
 }
 
-void AddVmName(const std::string& text, v1::EventFilter* filter) {
+void AddVmName(std::string text, v1::EventFilter* filter) {
   constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
   CheckWord("--vm", text);
+  if (absl::StartsWith(text, "vm/") && text.size() > 3) text.erase(0, 3);  // as for kubectl
   const bool list = absl::StrContains(text, ',');
   if (!list || text.size() <= kMaxName) filter->add_vm_names(text);
   if (!list) return;
@@ -278,7 +278,7 @@ void AddVm(CLI::App* app, v1::EventFilter* filter) {
           filter->add_uuids(CheckWord("--uuid", std::string(uuid)));
           if (ParseUuid(uuid).has_value()) continue;
           Wrong(absl::StrCat("--uuid: \"", uuid,
-                             "\" is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000"));
+                             "\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000"));
         }
       });
   AddList(app, "-l,--label", "SELECTOR",

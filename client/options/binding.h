@@ -12,7 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/consume/source.h"
+#include "client/options/options.h"
 #include "client/output/event_text.h"
 #include "google/protobuf/generated_enum_reflection.h"
 
@@ -27,6 +27,45 @@ struct TimeBase {
   absl::TimeZone zone;
 };
 
+// Receives the values of a command line. CLI11 takes the options of the program itself before those
+// of its command, wherever they stand: --utc counts for a time before it.
+struct Reading {
+  OptionContext context;
+  TimeBase times;  // with the zone of --utc
+  CommandLine line;
+  TlsOptions tls;
+  std::string credentials;
+  std::string nats_domain;
+};
+
+// Defines all commands and options, with their help, for `reading`, which must outlive `app`.
+void Define(CLI::App* app, Reading* reading);
+
+// Sets the servers or the fleet of the line: from the options, the environment and the contexts.
+// Checks whether they fit the command. `app` was parsed.
+void ReadServers(const CLI::App& app, Reading* reading);
+
+// A named server or several, with their TLS files.
+struct Context {
+  std::string name;
+  std::vector<std::string> servers;  // form of --server; at least one
+  TlsOptions tls;                    // all empty: none
+  std::string credentials;           // a file, for the NATS servers of a fleet; empty: none
+  std::string nats_domain;           // domain of their JetStream; empty: their own
+};
+// The configuration file, whose files are relative to its directory:
+//   current = "prod"
+//   [contexts.prod]
+//   servers = ["node1", "node2:9555"]    # or one text
+//   tls-ca = "ca.pem"                    # and so on, with the names of the options
+struct Contexts {
+  std::string path;     // or that there is none
+  std::string current;  // empty: none
+  std::vector<Context> list;
+};
+// Reads the file of the context; nothing if there is no file.
+Contexts ReadContexts(const OptionContext& context);
+
 [[noreturn]] inline void Wrong(const std::string& sentence) {
   throw CLI::ValidationError(sentence);
 }
@@ -36,10 +75,6 @@ inline void Check(const absl::Status& status) {
 
 // Digits alone, at least one.
 bool IsNumber(absl::string_view text);
-
-// Requires a certificate and its key together, or neither.
-void CheckPair(const char* cert_option, const std::string& cert, const char* key_option,
-               const std::string& key);
 
 // The texts of an option or argument of a command, as typed; empty: it was not given.
 std::vector<std::string> TextsOf(const CLI::App& app, const std::string& name);
@@ -64,30 +99,35 @@ CLI::Option* AddArgument(CLI::App* app, const char* name, const char* help, cons
 // The same for one argument or several.
 CLI::Option* AddArguments(CLI::App* app, const char* name, const char* help, const Take& take);
 // Sets `value`.
-void AddFlag(CLI::App* app, const char* names, const char* help, bool* flag, bool value = true);
+CLI::Option* AddFlag(CLI::App* app, const char* names, const char* help, bool* flag,
+                     bool value = true);
 // An empty text is a fault, whose sentence `fix` completes.
-void AddText(CLI::App* app, const char* names, const char* value_name, const char* help,
-             const char* fix, std::string* text);
-void AddFile(CLI::App* app, const char* names, const char* help, std::string* file);
+CLI::Option* AddText(CLI::App* app, const char* names, const char* value_name, const char* help,
+                     const char* fix, std::string* text);
+CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file);
+// A certificate and its private key, which need each other.
+void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
+             TlsOptions* tls);
 // A number of events, from 1 to `max`; `fix` completes the sentence of a larger one.
-void AddCount(CLI::App* app, const char* names, const char* help, std::optional<uint64_t>* count,
-              uint64_t max = UINT64_MAX, const char* fix = "");
-void AddDuration(CLI::App* app, const char* names, const char* help,
-                 const std::function<void(absl::Duration)>& set);
+CLI::Option* AddCount(CLI::App* app, const char* names, const char* help,
+                      std::optional<uint64_t>* count, uint64_t max = UINT64_MAX,
+                      const char* fix = "");
+CLI::Option* AddDuration(CLI::App* app, const char* names, const char* help,
+                         const std::function<void(absl::Duration)>& set);
 inline void AddDuration(CLI::App* app, const char* names, const char* help,
                         absl::Duration* duration) {
   AddDuration(app, names, help, [duration](absl::Duration value) { *duration = value; });
 }
-void AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
-             std::optional<absl::Time>* time);
+CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
+                     std::optional<absl::Time>* time);
 // Takes one of ValuesOf() the option: its index there. `noun` completes "is not ...".
-void AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-               const char* noun, const std::function<void(size_t)>& set);
+CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
+                       const char* noun, const std::function<void(size_t)>& set);
 template <typename Enum>
-void AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-               const char* noun, Enum* value) {
-  AddChoice(app, names, value_name, help, noun,
-            [value](size_t index) { *value = static_cast<Enum>(index); });
+CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
+                       const char* noun, Enum* value) {
+  return AddChoice(app, names, value_name, help, noun,
+                   [value](size_t index) { *value = static_cast<Enum>(index); });
 }
 // The number of one of the enum's names; see ParseEnumName().
 int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& option,
@@ -105,7 +145,7 @@ void AddNamesOf(CLI::App* app, const char* option, const char* value_name, const
 
 // Options that select VMs or events, bound to a filter. A name may have commas: a text with some is
 // a name and a list.
-void AddVmName(const std::string& text, v1::EventFilter* filter);
+void AddVmName(std::string text, v1::EventFilter* filter);
 void AddVm(CLI::App* app, v1::EventFilter* filter);
 // Adds NAME as well.
 void AddNames(CLI::App* app, v1::EventFilter* filter);

@@ -1,17 +1,12 @@
 #include <algorithm>
-#include <cstddef>
 #include <initializer_list>
 #include <map>
 
-#include "CLI/CLI.hpp"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/options/binding.h"
-#include "client/output/event_text.h"
-#include "google/protobuf/generated_enum_reflection.h"
 
 namespace vmeventd::client {
 namespace {

@@ -1,9 +1,6 @@
 #include <memory>
-#include <string>
 #include <utility>
-#include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -11,7 +8,7 @@
 #include "base/text.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
-#include "client/options/reading.h"
+#include "client/options/binding.h"
 #include "client/output/time_text.h"
 
 // The commands: their options, the help, and which options fit each other.
@@ -78,13 +75,13 @@ Examples:
       --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
   vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
 constexpr char kPushFooter[] =
-    R"(It follows as watch does, for ever, and saves its position once the receiver has
-answered 2xx: each event is delivered at least once, those of a node in order,
-and with the same id each time. It repeats what fails, after 1s to 5m or as long
-as Retry-After says, up to 1h; an answer of 410 ends it. An event that is
-answered by 400, 413 or 422 goes into the file set-aside.jsonl of its state
-directory. docs/act.md has the formats, the templates and a receiver's check of
-the signature.
+    R"(It follows events as watch does, without end, and saves its position once the
+receiver has answered 2xx: each event is delivered at least once, those of a
+node in order, and with the same id each time. It retries after 1s to 5m, or
+after the Retry-After of the answer, up to 1h; an answer of 410 ends it. An
+event that is answered by 400, 413 or 422 goes into the file set-aside.jsonl of
+its state directory. docs/act.md has the formats, the templates and a receiver's
+check of the signature.
 
 nats://HOST:PORT[,HOST:PORT...], or tls://, names NATS servers of a fleet: the
 events of the one node go into its stream, from the oldest on, and with them the
@@ -139,10 +136,10 @@ Examples:
   vmevents vms --cause host-kill          those that somebody killed
   vmevents -o json vms 'web*' db1)";
 constexpr char kWhyFooter[] =
-    R"(It shows how the VM ended last, also where it runs again: the verdict, the
-sentence that the facts make, the evidence, and what the VM does now. With
--o wide it adds the run, the UUID, the labels, the source and the monitor. NAME
-may be a glob or a UUID; `vm` is the same command.
+    R"(It shows how the VM ended last, even if it runs again: the verdict, a sentence
+with the facts, the evidence, and the VM's present state. With -o wide it adds
+the run, the UUID, the labels, the source and the monitor. NAME may be a glob or
+a UUID; `vm` is the same command.
 
 Examples:
   vmevents why web1
@@ -271,24 +268,23 @@ void AddNode(CLI::App* app, Reading* reading) {
           });
 }
 
-void AddCursorFile(CLI::App* app, std::string* file) {
-  AddFile(app, "--cursor-file",
-          "save the position here, and continue from it; the first time, start as the other "
-          "options ask",
-          file);
+CLI::Option* AddCursorFile(CLI::App* app, std::string* file) {
+  return AddFile(app, "--cursor-file",
+                 "save the position here, and continue from it; the first time, start as the other "
+                 "options specify",
+                 file);
+}
+CLI::Option* AddTimeout(CLI::App* app, FollowCommand* command) {
+  return AddDuration(app, "--timeout", "end after so long, such as 5m",
+                     [=](absl::Duration timeout) { command->timeout = timeout; });
 }
 
 void CheckWatch(const CLI::App& app, const Reading& reading, FollowCommand* command) {
   command->watch.start = ReadStart(app, reading.times);
-  const bool runs = !command->exec.empty();
-  for (const char* option : {"--exec-on-failure", "--exec-gaps"}) {
-    if (!IsGiven(app, option) || runs) continue;
-    Wrong(absl::StrCat(option, ": belongs to a command; use it with --exec COMMAND"));
-  }
   // A GAP of the node passes every filter, and counts only where it was asked for.
   const v1::EventFilter& filter = command->watch.filter;
   command->gaps = absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP) ||
-                  (runs ? command->gaps : filter.ByteSizeLong() == 0);
+                  (!command->exec.empty() ? command->gaps : filter.ByteSizeLong() == 0);
 }
 
 void AddWatch(CLI::App* program, Reading* reading) {
@@ -300,30 +296,25 @@ void AddWatch(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   AddNames(app, &watch.filter);
   AddFilter(app, &watch.filter);
-  AddCount(app, "-n,--count", "end after N of the events that were asked for", &command->count);
-  AddDuration(app, "--timeout", "end after so long, such as 5m",
-              [=](absl::Duration timeout) { command->timeout = timeout; });
+  AddCount(app, "-n,--count", "end after N matching events", &command->count);
+  AddTimeout(app, command.get());
   AddFlag(app, "--no-resume", "end when the daemon stops", &watch.resume, false);
   AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
   AddCursorFile(app, &command->cursor_file);
-  AddText(app, "--exec", "COMMAND", "run this for each event instead of printing it",
-          "give a command", &command->exec);
+  CLI::Option* exec =
+      AddText(app, "--exec", "COMMAND", "run this for each event instead of printing it",
+              "give a command", &command->exec);
   AddChoice(app, "--exec-on-failure", "ACTION",
             "stop, retry (10 times, after 1s to 1m) or skip the event; default stop", "an action",
-            &command->on_failure);
-  AddFlag(app, "--exec-gaps", "run COMMAND for each GAP too, which may have no VM", &command->gaps);
+            &command->on_failure)
+      ->needs(exec);
+  AddFlag(app, "--exec-gaps", "run COMMAND for each GAP too, which may have no VM", &command->gaps)
+      ->needs(exec);
   Finish(app, reading, command, [=](FollowCommand* one) { CheckWatch(*app, *reading, one); });
 }
 
 // Checks the destination of a push.
 void CheckTarget(const PushCommand& command) {
-  CheckPair("--push-cert", command.tls.cert_file, "--push-key", command.tls.key_file);
-  if (!command.url.empty() && !command.url_file.empty()) {
-    Wrong("--url-file: the command line has a URL as well; use one of them");
-  }
-  if (command.status && command.retry_set_aside) {
-    Wrong("--status: --retry-set-aside is given as well; use one after the other");
-  }
   const bool named = !command.url.empty() || !command.url_file.empty();
   if (!named && !(command.only_asks() && !command.state_dir.empty())) {
     Wrong(command.only_asks()
@@ -385,12 +376,7 @@ void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command
   if (std::holds_alternative<FromSnapshot>(watch.start)) {
     Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
   }
-  if (!command->template_file.empty()) {
-    if (IsGiven(app, "--format")) {
-      Wrong("--template: --format names another form; use one of them");
-    }
-    command->format = PushFormat::kTemplate;
-  }
+  if (!command->template_file.empty()) command->format = PushFormat::kTemplate;
   CheckTarget(*command);
   CheckFleetTarget(app, command);
 }
@@ -411,14 +397,17 @@ void AddPush(CLI::App* program, Reading* reading) {
       *duration = value;
     });
   };
-  AddArgument(app, "URL", "where to: https://, or nats:// into a fleet",
-              [=](const std::string& url) { push->url = url; });
-  AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file);
-  AddChoice(app, "--format", "FORMAT", "cloudevents, slack or json; default cloudevents",
-            "a format", &push->format);
+  CLI::Option* url = AddArgument(app, "URL", "where to: https://, or nats:// into a fleet",
+                                 [=](const std::string& text) { push->url = text; });
+  AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
+      ->excludes(url);
+  CLI::Option* format =
+      AddChoice(app, "--format", "FORMAT", "cloudevents, slack or json; default cloudevents",
+                "a format", &push->format);
   AddFile(app, "--template",
           "instead send this JSON for each event, with its fields as {{vm}} in the texts",
-          &push->template_file);
+          &push->template_file)
+      ->excludes(format);
   AddStart(app, "at first begin after a sequence number, or at oldest or a time; default now");
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);
@@ -437,8 +426,8 @@ void AddPush(CLI::App* program, Reading* reading) {
           &push->header_file);
   AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM; default the system's",
           &push->tls.ca_file);
-  AddFile(app, "--push-cert", "the certificate to show the receiver, PEM", &push->tls.cert_file);
-  AddFile(app, "--push-key", "that certificate's private key, PEM", &push->tls.key_file);
+  AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
+          &push->tls);
   AddText(app, "--cluster", "NAME", "nats://: the cluster of this node", "name the node's cluster",
           &push->cluster);
   AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
@@ -454,9 +443,11 @@ void AddPush(CLI::App* program, Reading* reading) {
           "name a directory", &push->state_dir);
   AddFile(app, "--metrics-file", "write metrics here, NAME.prom for the node exporter",
           &push->metrics_file);
-  AddFlag(app, "--status", "show what this push last did, without a network", &push->status);
+  CLI::Option* status =
+      AddFlag(app, "--status", "show what this push last did, without a network", &push->status);
   AddFlag(app, "--retry-set-aside", "have this push send again what it set aside",
-          &push->retry_set_aside);
+          &push->retry_set_aside)
+      ->excludes(status);
   Finish(app, reading, command, [=](PushCommand* one) {
     one->batch.events = static_cast<size_t>(batch->value_or(one->batch.events));
     CheckPush(*app, *reading, one);
@@ -477,37 +468,23 @@ void AddWeb(CLI::App* program, Reading* reading) {
         }
         command->listen = *address;
       });
-  AddFile(app, "--web-cert", "serve TLS with this certificate, PEM", &command->cert_file);
-  AddFile(app, "--web-key", "that certificate's private key, PEM", &command->key_file);
+  AddPair(app, "--web-cert", "serve TLS with this certificate, PEM", "--web-key", &command->tls);
   AddFile(app, "--web-client-ca",
           "serve only browsers that show a certificate of a CA in this PEM file",
-          &command->client_ca_file);
+          &command->tls.ca_file)
+      ->needs(app->get_option("--web-cert"));
   AddFile(app, "--token-file", "serve only browsers that send the token in this file",
           &command->token_file);
   AddNode(app, reading);
-  Finish(app, reading, command, [](WebCommand* web) {
-    CheckPair("--web-cert", web->cert_file, "--web-key", web->key_file);
-    if (!web->client_ca_file.empty() && web->cert_file.empty()) {
-      Wrong("--web-client-ca: only TLS has certificates of clients: give --web-cert FILE");
-    }
-  });
+  Finish(app, reading, command);
 }
 
 // `events -f`: the history that `events` has, and what follows.
-FollowCommand MakeFollow(const CLI::App& app, const EventsCommand& events,
-                         const std::string& cursor_file) {
-  for (const char* option : {"--until", "--newest-first", "--limit"}) {
-    if (!IsGiven(app, option)) continue;
-    Wrong(absl::StrCat("--follow: has no end, so that ", option,
-                       " has no meaning; remove one of them"));
-  }
-  FollowCommand command;
-  command.cursor_file = cursor_file;
-  command.watch.filter = events.filter;
-  command.watch.start = events.since ? WatchStart(FromTime{*events.since}) : FromOldest{};
-  command.last = events.last;
-  if (!command.last && !events.since) command.last = kUsualLast;
-  return command;
+void MakeFollow(const EventsCommand& events, FollowCommand* command) {
+  command->watch.filter = events.filter;
+  command->watch.start = events.since ? WatchStart(FromTime{*events.since}) : FromOldest{};
+  command->last = events.last;
+  if (!command->last && !events.since) command->last = kUsualLast;
 }
 
 void AddEvents(CLI::App* program, Reading* reading) {
@@ -515,36 +492,39 @@ void AddEvents(CLI::App* program, Reading* reading) {
   app->alias("logs")->alias("history");
   struct Options {
     EventsCommand list;
-    bool follow = false;
-    std::string cursor_file;
+    bool follows = false;
+    FollowCommand follow;
   };
   const auto options = std::make_shared<Options>();
   EventsCommand* list = &options->list;
   AddTime(app, "--since", "only events at or after this time", &reading->times, &list->since);
-  AddTime(app, "--until", "only events before this time", &reading->times, &list->until);
+  CLI::Option* until =
+      AddTime(app, "--until", "only events before this time", &reading->times, &list->until);
   AddNode(app, reading);
   AddNames(app, &list->filter);
   AddFilter(app, &list->filter);
-  AddFlag(app, "-r,--newest-first", "the newest at the top", &list->newest_first);
-  AddCount(app, "-n,--last", "only the newest N events", &list->last, kMaxLast, ", or use --since");
-  AddCount(app, "--limit", "only the first N events of the list", &list->limit);
-  AddFlag(app, "-f,--follow", "then follow events as they happen, as watch does", &options->follow);
-  AddCursorFile(app, &options->cursor_file);
+  CLI::Option* newest =
+      AddFlag(app, "-r,--newest-first", "the newest at the top", &list->newest_first);
+  CLI::Option* last = AddCount(app, "-n,--last", "only the newest N events", &list->last, kMaxLast,
+                               ", or use --since");
+  CLI::Option* limit =
+      AddCount(app, "--limit", "only the first N events of the list", &list->limit)->excludes(last);
+  CLI::Option* follow =
+      AddFlag(app, "-f,--follow", "then follow events as they happen, as watch does",
+              &options->follows)
+          ->excludes(until, newest, limit);
+  AddTimeout(app, &options->follow)->needs(follow);
+  AddCursorFile(app, &options->follow.cursor_file)->needs(follow);
   app->callback([=] {
     if (list->since && list->until && *list->since >= *list->until) {
       Wrong("--since is not before --until, so no event can match; swap the two");
     }
-    if (list->last && list->limit) {
-      Wrong("--last: --limit limits the list as well; use one of them");
+    if (options->follows) {
+      MakeFollow(*list, &options->follow);
+      reading->line.command = options->follow;
+    } else {
+      reading->line.command = *list;
     }
-    if (options->follow) {
-      reading->line.command = MakeFollow(*app, *list, options->cursor_file);
-      return;
-    }
-    if (!options->cursor_file.empty()) {
-      Wrong("--cursor-file: a list has no position to save; use it with --follow");
-    }
-    reading->line.command = *list;
   });
 }
 
@@ -609,8 +589,8 @@ void AddStatus(CLI::App* program, Reading* reading) {
 void AddTop(CLI::App* program, Reading* reading) {
   CLI::App* app = AddCommand(program, "top", "Watch the VMs of a node on a terminal", kTopFooter);
   const auto command = std::make_shared<TopCommand>();
-  AddDuration(app, "--interval", "how often it is drawn; default 2s", &command->interval);
-  AddDuration(app, "--window", "whose ends are counted; default 15m", &command->window);
+  AddDuration(app, "--interval", "interval between frames; default 2s", &command->interval);
+  AddDuration(app, "--window", "time over which ends are counted; default 15m", &command->window);
   AddFlag(app, "--once", "print one frame", &command->once);
   Finish(app, reading, command);
 }
@@ -642,6 +622,7 @@ void AddDeclare(CLI::App* intent, Reading* reading) {
   CLI::App* app = AddCommand(
       intent, "declare", "Declare an intent for a VM",
       "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m");
+  app->alias("create")->alias("add");
   const auto command = std::make_shared<DeclareIntentCommand>();
   DeclareIntentCommand* declare = command.get();
   const auto add = [app](const char* name, const char* value, const char* help, std::string* text) {
@@ -668,14 +649,17 @@ void AddDeclare(CLI::App* intent, Reading* reading) {
 
 void AddIntent(CLI::App* program, Reading* reading) {
   CLI::App* intent =
-      AddCommand(program, "intent", "Say who is about to stop a VM, and why", kIntentFooter);
+      AddCommand(program, "intent", "Declare who is about to stop a VM, and why", kIntentFooter);
   intent->require_subcommand(0, 1);
   AddDeclare(intent, reading);
   AddPlain<IntentsCommand>(intent, reading, "list", "List the open intents",
-                           "Example:\n  vmevents intent list");
+                           "Example:\n  vmevents intent list")
+      ->alias("ls")
+      ->alias("get");
   CLI::App* app =
       AddCommand(intent, "withdraw", "Withdraw a declared intent",
                  "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
+  app->alias("delete")->alias("rm");
   const auto withdraw = std::make_shared<WithdrawIntentCommand>();
   AddArgument(app, "INTENT_ID", "as printed by declare", [=](const std::string& id) {
     withdraw->intent_id = CheckWord("INTENT_ID", id);
@@ -693,25 +677,21 @@ void AddHealth(CLI::App* program, Reading* reading) {
   CLI::App* app = AddCommand(program, "health", "Ask whether vmeventd serves", kHealthFooter);
   const auto command = std::make_shared<HealthCommand>();
   HealthCommand* health = command.get();
-  AddArgument(app, "SERVICE", "one of its services", [=](const std::string& service) {
-    if (!service.empty()) health->service = CheckWord("SERVICE", service);
-  });
-  AddFlag(app, "--all", "each of its services, a line each", &health->all);
+  CLI::Option* service =
+      AddArgument(app, "SERVICE", "one of its services", [=](const std::string& text) {
+        if (!text.empty()) health->service = CheckWord("SERVICE", text);
+      });
+  AddFlag(app, "--all", "each of its services, a line each", &health->all)->excludes(service);
   AddDuration(app, "--timeout", "how long to wait for the answer, such as 1s; default 5s",
               &health->timeout);
-  Finish(app, reading, command, [](HealthCommand* one) {
-    if (one->all && !one->service.empty()) {
-      Wrong("--all: a SERVICE is given as well; use one of them");
-    }
-  });
+  Finish(app, reading, command);
 }
 
 void AddGeneral(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
   AddList(app, "--server", "ADDR",
           "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
-          "nats://, see "
-          "below",
+          "nats://, see below",
           ReadLater);
   AddOption(app, "--context", "NAME",
             "the TLS files, and without --server the servers, of this context in the configuration "
@@ -786,7 +766,7 @@ void Define(CLI::App* app, Reading* reading) {
   AddArguments(help, "COMMAND", "the command", ReadLater);
   AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
   CLI::App* completion =
-      AddCommand(app, "completion", "Print what completes commands in a shell", kCompletionFooter);
+      AddCommand(app, "completion", "Print the completion script of a shell", kCompletionFooter);
   AddArgument(completion, "SHELL", "bash, zsh or fish", ReadLater)->required();
 }
 

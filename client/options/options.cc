@@ -10,7 +10,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/options/reading.h"
+#include "absl/strings/str_replace.h"
+#include "client/options/binding.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -40,9 +41,20 @@ Answered Complain(const CLI::App& app, absl::string_view what) {
 // Uses CLI11's own message if it is good enough.
 std::string ExplainParseError(const CLI::App& app, const std::vector<std::string>& arguments,
                               const CLI::ParseError& error) {
+  const std::string own = error.what();
+  const std::string kind = error.get_name();
+  if (kind == "ExcludesError") {
+    return absl::StrCat(absl::StrReplaceAll(own, {{" excludes ", " cannot stand beside "}}),
+                        "; use one of them");
+  }
+  if (kind == "RequiresError") return absl::StrReplaceAll(own, {{" requires ", " needs "}});
+  if (kind == "ArgumentMismatch") {
+    return absl::StrReplaceAll(own, {{": 1 required ", " needs a value: "}, {" missing", ""}});
+  }
   const std::vector<std::string> extras = app.remaining(true);
+  // CLI11 gives the error the command's name.
   const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
-  if (!has_extras || extras.empty()) return error.what();
+  if (!has_extras || extras.empty()) return own;
   const auto commands = app.get_subcommands();
   const CLI::App* command = commands.empty() ? &app : commands.front();
   if (commands.size() == 1 && !command->get_subcommands().empty()) {
@@ -52,7 +64,10 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
   const auto at = [&](const std::string& word) { return absl::c_find(arguments, word); };
   const bool is_word = !absl::StartsWith(extras.front(), "-");
   const bool is_before = !commands.empty() && at(extras.front()) < at(commands[0]->get_name());
-  const std::string hint = HintFor(is_word && is_before ? app : *command, extras.front());
+  std::string hint = HintFor(is_word && is_before ? app : *command, extras.front());
+  if (extras.size() > 1 && extras.front() == "get") {
+    if (std::string of_object = HintFor(app, extras[1]); !of_object.empty()) hint = of_object;
+  }
   return absl::StrCat("\"", extras.front(), "\" is not known here", hint,
                       commands.empty() && hint.empty() ? CommandsOf(app) : "");
 }
@@ -73,11 +88,8 @@ Answered AnswerCompletion(const CLI::App& app, const std::string& shell) {
 std::variant<CommandLine, Answered> AnswerComplete(const Completions& found,
                                                    const OptionContext& context) {
   if (found.contexts) {
-    const absl::StatusOr<Contexts> contexts = ReadContexts(context);
     std::string names;
-    if (contexts.ok()) {
-      for (const Context& one : contexts->list) absl::StrAppend(&names, one.name, "\n");
-    }
+    for (const Context& one : ReadContexts(context).list) absl::StrAppend(&names, one.name, "\n");
     return Answered{ExitCode::kOk, names, ""};
   }
   if (found.command.empty()) return Answered{ExitCode::kOk, found.lines, ""};
@@ -108,10 +120,10 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   reading.line.zone = context.zone;
   CLI::App app("", "vmevents");
   Define(&app, &reading);
-  if (arguments.front() == kCompleteCommand) {
-    return AnswerComplete(Complete(app, {arguments.begin() + 1, arguments.end()}), context);
-  }
   try {
+    if (arguments.front() == kCompleteCommand) {
+      return AnswerComplete(Complete(app, {arguments.begin() + 1, arguments.end()}), context);
+    }
     // CLI11 takes the arguments in reverse order. Where several values may stand, "[a,b]" is a list
     // for it, and not a name: a NUL, which no argument has, marks it as one.
     std::vector<std::string> words = WithoutAliases(app, arguments);

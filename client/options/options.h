@@ -29,8 +29,9 @@ struct OptionContext {
   std::string state_home;            // $XDG_STATE_HOME, else ~/.local/state; empty: there is none
   std::string user;                  // $SUDO_USER, else $USER, else by the uid
   unsigned uid = 0;
-  std::string config_path;       // path of the configuration file; empty: there is none
-  bool config_required = false;  // the user named it, so that it must exist
+  std::string config_variable;  // $VMEVENTS_CONFIG: the configuration file, which must exist
+  std::string xdg_config_home;  // $XDG_CONFIG_HOME; the file's default place is there
+  std::string home;             // $HOME; the place is in its .config without the former
   // Reads the configuration file. NOT_FOUND: it does not exist. PERMISSION_DENIED: another error.
   std::function<absl::StatusOr<std::string>(const std::string& path)> read_config;
   // Returns whether a path exists, or may exist: see DefaultServerAddress().
@@ -82,11 +83,9 @@ struct PushCommand {
 
 // `web`.
 struct WebCommand {
-  ServerAddress listen;   // a host and a port
-  std::string cert_file;  // empty: no TLS
-  std::string key_file;
-  std::string client_ca_file;  // empty: clients need no certificate
-  std::string token_file;      // empty: clients need no token
+  ServerAddress listen;    // a host and a port
+  TlsOptions tls;          // cert_file empty: no TLS; ca_file empty: clients need no certificate
+  std::string token_file;  // empty: clients need no token
 };
 
 // `doctor`, which looks at this node.

@@ -1,15 +1,11 @@
 #include <algorithm>
-#include <optional>
 #include <set>
-#include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
-#include "client/options/reading.h"
+#include "client/options/binding.h"
 
 namespace vmeventd::client {
 namespace {
@@ -23,16 +19,13 @@ struct ServerChoice {
   std::optional<Context> context;
 };
 
-std::string NoSuchContext(absl::string_view name, const Contexts& contexts,
-                          const OptionContext& context) {
-  const auto name_of = [](std::string* out, const Context& one) { absl::StrAppend(out, one.name); };
+std::string NoSuchContext(absl::string_view name, const Contexts& contexts) {
   const std::string known =
-      contexts.list.empty()
-          ? absl::StrCat(
-                context.config_path.empty() ? "no configuration file" : context.config_path,
-                " has none")
-          : absl::StrCat("the contexts are ", absl::StrJoin(contexts.list, ", ", name_of));
-  return absl::StrCat("there is no context \"", name, "\"; ", known);
+      absl::StrJoin(contexts.list, ", ",
+                    [](std::string* out, const Context& one) { absl::StrAppend(out, one.name); });
+  return absl::StrCat("there is no context \"", name, "\"; ",
+                      known.empty() ? absl::StrCat(contexts.path, " has none")
+                                    : absl::StrCat("the contexts are ", known));
 }
 
 ServerChoice ChooseServers(const CLI::App& app, const OptionContext& context) {
@@ -45,17 +38,17 @@ ServerChoice ChooseServers(const CLI::App& app, const OptionContext& context) {
   } else if (!named && !context.server_variable.empty()) {
     return {"$VMEVENTS_SERVER", {context.server_variable}, std::nullopt};
   }
-  const absl::StatusOr<Contexts> contexts = ReadContexts(context);
-  Check(contexts.status());
-  const std::string name = named ? TextOf(app, "--context") : contexts->current;
+  const Contexts contexts = ReadContexts(context);
+  const std::string name = named ? TextOf(app, "--context") : contexts.current;
   if (name.empty() && !named) return choice;
-  const Context* found = contexts->Find(name);
-  if (found == nullptr) Wrong(NoSuchContext(name, *contexts, context));
+  for (const Context& one : contexts.list) {
+    if (one.name == name) choice.context = one;
+  }
+  if (!choice.context) Wrong(NoSuchContext(name, contexts));
   // The option chooses among servers that have the context's TLS files, if both are given.
-  choice.context = *found;
   if (given) return choice;
   choice.origin = absl::StrCat("context \"", name, "\"");
-  choice.texts = found->servers;
+  choice.texts = choice.context->servers;
   return choice;
 }
 
@@ -65,7 +58,7 @@ void SetFleet(const ServerChoice& choice, CommandLine* line) {
   for (const std::string& text : choice.texts) {
     if (IsNatsUrl(text)) continue;
     Wrong(absl::StrCat(choice.origin, ": ", text,
-                       " is no NATS server, and the others are; name one kind of them"));
+                       " is not a NATS server, but the others are; name servers of one kind"));
   }
   const auto servers = ParseNatsServers(absl::StrJoin(choice.texts, ","));
   if (!servers.ok()) Wrong(absl::StrCat(choice.origin, ": ", servers.status().message()));
@@ -118,7 +111,10 @@ void SetTls(const CLI::App& app, const ServerChoice& choice, const Reading& read
   if (tls.ca_file.empty() && !line->fleet) {
     Wrong(absl::StrCat(given, ": TLS needs --tls-ca FILE, the CA of the server's certificate"));
   }
-  CheckPair("--tls-cert", tls.cert_file, "--tls-key", tls.key_file);
+  if (tls.cert_file.empty() != tls.key_file.empty()) {
+    Wrong(tls.key_file.empty() ? "--tls-cert: its private key is missing: give --tls-key FILE"
+                               : "--tls-key: its certificate is missing: give --tls-cert FILE");
+  }
   if (line->fleet) line->fleet->tls = tls;
   for (ServerAddress& server : line->servers) {
     if (!server.is_unix()) server.tls = tls;
@@ -184,16 +180,6 @@ void CheckServers(const CLI::App& command, const ServerChoice& choice, const Com
 }
 
 }  // namespace
-
-absl::StatusOr<Contexts> ReadContexts(const OptionContext& context) {
-  if (context.config_path.empty() || context.read_config == nullptr) return Contexts{};
-  const absl::StatusOr<std::string> content = context.read_config(context.config_path);
-  const bool missing =
-      absl::IsNotFound(content.status()) || absl::IsPermissionDenied(content.status());
-  if (missing && !context.config_required) return Contexts{};
-  if (!content.ok()) return content.status();
-  return ParseContexts(*content, context.config_path);
-}
 
 void ReadServers(const CLI::App& app, Reading* reading) {
   CommandLine* line = &reading->line;

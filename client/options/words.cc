@@ -1,17 +1,12 @@
 #include <algorithm>
-#include <cstddef>
 #include <iterator>
-#include <string>
 #include <utility>
-#include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/text.h"
 #include "client/options/binding.h"
@@ -36,6 +31,9 @@ constexpr Words kCommandAliases[] = {
     {"", "show inspect dominfo domstate describe+vm", "why"},
     {"", "follow monitor", "watch"},
     {"", "stats", "top"},
+    {"", "intents get+intents get+intent", "intent list"},
+    {"", "declare", "intent declare"},
+    {"", "withdraw", "intent withdraw"},
 };
 
 constexpr Words kOptionAliases[] = {
@@ -51,17 +49,20 @@ constexpr Words kOptionAliases[] = {
     {"events", "-u", "--vm"},
     {"events", "-A -a --all", ""},
     {"watch", "-f --follow", ""},
-    {"vms", "-A --inactive", "--all"},
+    {"vms", "-A --inactive --all-namespaces", "--all"},
+    {"why", "-a -A --all", "*"},
+    {"why", "--reason --last", ""},
     {"top", "-b --no-stream", "--once"},
+    {"version", "--client --short", ""},
 };
 
 constexpr absl::string_view kStopsNothing =
-    "; vmevents starts, stops and changes no VM: that is for virsh, qm or systemctl, and `intent "
-    "declare` records beforehand who does it";
+    "; vmevents starts, stops and changes no VM: use virsh, qm or systemctl, and declare who does "
+    "it with `intent declare`";
 
 constexpr Words kCommandWords[] = {
     {"", "get list-units instances domains machines", "vms"},
-    {"", "event audit last dmesg", "events, or watch for what happens"},
+    {"", "event audit last dmesg journalctl", "events, or watch for what happens"},
     {"", "crash crashed coredumpctl failed failures", "crashes"},
     {"", "subscribe qemu-monitor-event stream", "watch"},
     {"", "wait", "watch NAME --type stopped --count 1"},
@@ -71,14 +72,11 @@ constexpr Words kCommandWords[] = {
     {"", "clients subscribers watchers", "streams"},
     {"", "ping healthz is-active", "health"},
     {"", "check diagnose debug", "doctor"},
-    {"", "nodes node hosts", "fleet"},
+    {"", "nodes node hosts", "info, or fleet for many nodes"},
     {"",
      "config context contexts get-contexts current-context use use-context connect set-context "
      "delete-context",
      "--context NAME; the contexts are in ~/.config/vmevents/config.toml, see vmevents(1)"},
-    {"", "intents", "intent list"},
-    {"", "declare", "intent declare"},
-    {"", "withdraw", "intent withdraw"},
     {"", "explain man usage", "help"},
     {"", "completions", "completion"},
     {"", "webhook post notify", "push"},
@@ -87,9 +85,9 @@ constexpr Words kCommandWords[] = {
      "unpause suspend resume undefine define scale drain cordon migrate save managedsave dump "
      "poweroff exec attach console",
      kStopsNothing},
-    {"intent", "get ls show", "list"},
-    {"intent", "add create new set", "declare"},
-    {"intent", "rm remove del delete cancel abort", "withdraw"},
+    {"intent", "show", "list"},
+    {"intent", "new set", "declare"},
+    {"intent", "remove del cancel abort", "withdraw"},
     {"fleet", "list ls get status nodes", "fleet alone"},
     {"fleet", "init make new", "create"},
     {"info", "", "why NAME"},
@@ -98,6 +96,8 @@ constexpr Words kCommandWords[] = {
 };
 
 constexpr Words kOptionWords[] = {
+    {"vmevents", "-u -x -e -p -b -k -g", "events"},
+    {"watch", "-t", "--timeout"},
     {"", "--lines --tail --pager-end -e", "-n"},
     {"", "--max --max-count --head", "--limit"},
     {"", "--reverse", "--newest-first"},
@@ -138,7 +138,7 @@ constexpr Words kOptionWords[] = {
     {"", "--loop", "; it runs until Ctrl-C, or until --count"},
     {"", "--timestamp --timestamps", "; each event is shown with its time"},
     {"", "--after-cursor --cursor --show-cursor", "--cursor-file"},
-    {"", "--previous", "--run"},
+    {"", "--previous", "why NAME, which shows how the run before ended"},
     {"", "-d --delay", "--interval"},
     {"", "-v -V", "--version"},
     {"", "-?", "--help"},
@@ -337,19 +337,23 @@ std::vector<std::string> WithoutAliases(const CLI::App& app,
       if (const CLI::App* action = FindCommand(*command, *at)) command = action;
     } else {
       const size_t begin = words.size();
-      const bool more = at + 1 != arguments.end();
       const Words* row = FindRow(kCommandAliases, "", *at);
-      if (row == nullptr && more) {
-        row = FindRow(kCommandAliases, "", absl::StrCat(*at, "+", *(at + 1)));
+      std::string name;  // of "get vm/NAME"
+      if (row == nullptr && at + 1 != arguments.end()) {
+        const size_t slash = (at + 1)->find('/');
+        row = FindRow(kCommandAliases, "", absl::StrCat(*at, "+", (at + 1)->substr(0, slash)));
+        if (row != nullptr && slash != std::string::npos) name = *(at + 1);
         if (row != nullptr) ++at;
       }
       if (row == nullptr) {
         words.push_back(*at);
       } else {
-        AppendWords(row->answer, &words);
+        AppendWords(absl::StrCat(row->answer, " ", name), &words);
       }
-      const CLI::App* found = FindCommand(app, words[begin]);
-      command = found == nullptr ? &app : found;
+      command = &app;
+      for (size_t word = begin; word < words.size(); ++word) {
+        if (const CLI::App* found = FindCommand(*command, words[word])) command = found;
+      }
     }
   }
   return words;

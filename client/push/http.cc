@@ -130,7 +130,7 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
   if (!clean || !absl::StrContains(url, "://") ||
       Curl().curl_url_set(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
                           CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
-    return wrong(absl::StrCat("URL: the text is no URL; ", kForm));
+    return wrong(absl::StrCat("URL: not a URL; ", kForm));
   }
   const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
   const std::string host = PartOf(parsed.get(), CURLUPART_HOST);

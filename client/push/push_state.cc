@@ -27,17 +27,18 @@ struct Member {
 constexpr Member<uint64_t> kCounts[] = {
     {"requests", &PushState::requests, "Requests that were answered 2xx."},
     {"delivered_events", &PushState::delivered, "Events in these requests."},
-    {"set_aside_events", &PushState::set_aside, "Events that the receiver will never take."},
+    {"set_aside_events", &PushState::set_aside, "Events that the receiver rejected."},
     {"failures", &PushState::failures, "Requests that were not delivered."},
     {"gaps", &PushState::gaps, "GAPs among the events."}};
 constexpr Member<absl::Time> kTimes[] = {
     {"last_success", &PushState::last_success, "When a request was last answered 2xx; 0: never."},
     {"last_error", &PushState::last_error, nullptr},
-    {"failing_since", &PushState::failing_since, "Since when none is delivered; 0: it is not so."},
+    {"failing_since", &PushState::failing_since,
+     "Start of the present failure to deliver; 0: none."},
     {"observed_until", &PushState::observed_until,
-     "When the newest event that is done with was observed; 0: there is none."},
+     "When the newest delivered or rejected event was observed; 0: there is none."},
     {"waiting_since", &PushState::waiting_since,
-     "When the oldest event that waits was observed; 0: none waits."}};
+     "When the oldest waiting event was observed; 0: none waits."}};
 constexpr std::pair<const char*, std::string PushState::*> kTexts[] = {
     {"target", &PushState::target},
     {"format", &PushState::format},

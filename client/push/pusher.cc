@@ -90,7 +90,7 @@ void PushLog::Recovered() {
 
 void PushLog::NoteRecovery() {
   state_.failing_since = absl::InfinitePast();
-  if (!noted_.empty()) note_(absl::StrCat(state_.target, " takes events again"));
+  if (!noted_.empty()) note_(absl::StrCat(state_.target, " accepts events again"));
   noted_.clear();
 }
 
@@ -150,8 +150,8 @@ absl::Status Pusher::Send(Formatter::Events events) {
     if (verdict == Verdict::kSplit) return too_many;
     if (verdict == Verdict::kEnd) {
       log.Ended(absl::StrCat(reason, " (Gone): it wants no more events"));
-      return absl::NotFoundError(absl::StrCat(log.state().target, ": ", log.state().ended,
-                                              "; nothing is delivered from here on"));
+      return absl::NotFoundError(
+          absl::StrCat(log.state().target, ": ", log.state().ended, "; delivery ends here"));
     }
     if (verdict == Verdict::kSetAside) {
       absl::Status status = SetAside(events, reason);

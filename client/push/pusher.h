@@ -127,7 +127,7 @@ class Pusher : public EventConsumer {
   static constexpr absl::Duration kLongestRetryAfter = absl::Hours(1);
 
   struct Credentials {
-    std::vector<std::string> headers;  // lines, beside Content-Type and the signature
+    std::vector<std::string> headers;  // lines, without Content-Type and the signature
     std::vector<std::string> secrets;  // empty: no signature
   };
   struct Environment {

@@ -301,7 +301,7 @@ absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Even
     json = Json::parse(form);
   } catch (const Json::parse_error& error) {
     return absl::InvalidArgumentError(
-        absl::StrCat("is no JSON: ", EscapeForTerminal(error.what())));
+        absl::StrCat("is not JSON: ", EscapeForTerminal(error.what())));
   }
   if (!json.is_structured()) return absl::InvalidArgumentError("has no JSON object");
   if (absl::Status status = FillStrings(fields, &json); !status.ok()) return status;

@@ -118,7 +118,7 @@ class FleetSession : public EventConsumer {
     if (!status.ok()) return status;
     for (const size_t i : unfit) {
       const uint64_t sequence = events[i].event.sequence();
-      status = PublishGap(node_, sequence, sequence, "the stream refuses it, as too large");
+      status = PublishGap(node_, sequence, sequence, "the stream refuses it: too large");
       if (!status.ok()) return status;
     }
     for (const auto& [event, of, resume_after] : events) {
@@ -145,9 +145,9 @@ class FleetSession : public EventConsumer {
     absl::Status status = writer_->Write(kFleetStream, {*message}, kEventsTimeout, &unfit);
     if (!status.ok()) return status;
     if (!unfit.empty()) {
-      return absl::UnavailableError(absl::StrCat("the stream ", kFleetStream,
-                                                 " takes not even a GAP: its max_msg_size, or the "
-                                                 "server's max_payload, is too small"));
+      return absl::UnavailableError(absl::StrCat(
+          "the stream ", kFleetStream,
+          " refuses even a GAP: its max_msg_size, or the server's max_payload, is too small"));
     }
     log_->Note(absl::StrCat("GAP: ", EscapeForTerminal(gap.message())));
     return absl::OkStatus();
@@ -186,7 +186,7 @@ class FleetSession : public EventConsumer {
  private:
   absl::Status WriteHeartbeat() {
     v1::GetServerInfoResponse info;
-    // Where nobody observes its VMs, the node falls silent.
+    // A node whose VMs nobody observes falls silent.
     if (const auto failure = ReadInfo(daemon_, &info)) {
       return absl::UnavailableError(failure->sentence);
     }
@@ -347,7 +347,7 @@ class FleetPush {
       MessageNode of = node;
       of.journal_id = position->journal_id;
       absl::Status status = session.PublishGap(
-          of, 1, position->sequence, "it was made again, was restored, or has deleted them");
+          of, 1, position->sequence, "it was created again, was restored, or has deleted them");
       if (!status.ok()) return status;
     }
     const MadeSource source =

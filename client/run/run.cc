@@ -5,29 +5,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <memory>
-#include <optional>
-#include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
-#include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
 #include "base/text.h"
-#include "client/commands/commands.h"
-#include "client/connect/connection.h"
-#include "client/connect/failure.h"
 #include "client/doctor/doctor.h"
-#include "client/fleet/fleet.h"
-#include "client/nats/connection.h"
-#include "client/output/formatter.h"
-#include "client/output/output.h"
 #include "client/output/terminal_text.h"
-#include "client/run/terminal.h"
 
 namespace vmeventd::client {
 namespace {
@@ -121,8 +107,8 @@ absl::StatusOr<ConfiguredSources> ReadConfiguredSources() {
   auto sources = SourcesOfConfiguration(content.ok() ? *content : "");
   if (sources.ok()) return sources;
   return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", sources.status().message(),
-                                                 "; vmeventd --check-config --config ",
-                                                 kConfiguration, " says more"));
+                                                 "; `vmeventd --check-config --config ",
+                                                 kConfiguration, "` shows the mistake"));
 }
 
 constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
@@ -282,8 +268,8 @@ ExitCode RunLine(const CommandLine& line, const Terminal& terminal) {
   ExitCode code = RunCommandOf(line, terminal, formatter.get(), &output, &notes);
   if (pager != nullptr && !pager->Wait()) {
     notes.Add(
-        "the pager cannot be run, so that nothing was shown: correct $VMEVENTS_PAGER or "
-        "$PAGER, or use --no-pager");
+        "cannot run the pager, so nothing was shown: correct $VMEVENTS_PAGER or $PAGER, or use "
+        "--no-pager");
     code = ExitCode::kFailed;
   }
   notes.Print();

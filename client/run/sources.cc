@@ -2,24 +2,17 @@
 
 #include <atomic>
 #include <map>
-#include <memory>
-#include <optional>
 #include <thread>
 #include <utility>
-#include <variant>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/commands/daemon_source.h"
 #include "client/commands/merged.h"
-#include "client/connect/connection.h"
-#include "client/consume/delivery.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet.h"
 #include "client/output/time_text.h"
 #include "client/run/run.h"
-#include "client/run/terminal.h"
 
 namespace vmeventd::client {
 namespace {
@@ -32,25 +25,22 @@ class ServerLists : public ListSource {
  public:
   explicit ServerLists(ServerAddress server) : server_(std::move(server)) {}
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
-    return Ask([&](ListSource* lists) { return lists->ReadEvents(command, take); });
+    return WithServer(server_, nullptr, nullptr, [&](const CommandContext& context) {
+      return DaemonLists(context).ReadEvents(command, take);
+    });
   }
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override {
-    return Ask([&](ListSource* lists) { return lists->ReadVms(command, vms); });
-  }
-
- private:
-  std::optional<Failure> Ask(const std::function<std::optional<Failure>(ListSource*)>& ask) const {
-    return WithServer(server_, nullptr, nullptr, [&ask](const CommandContext& context) {
-      DaemonLists lists(context);
-      return ask(&lists);
+    return WithServer(server_, nullptr, nullptr, [&](const CommandContext& context) {
+      return DaemonLists(context).ReadVms(command, vms);
     });
   }
 
+ private:
   const ServerAddress server_;
 };
 
 // Returns the name of each of several servers: the name of its node, or its address where it does
-// not say one in time, or one that another has too. Asks all at once.
+// report one in time, or one that another has too. Asks all at once.
 std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
   std::vector<std::string> names(servers.size());
   std::vector<std::thread> askers;
@@ -165,20 +155,16 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
   for (size_t i = 0; i < listed.size(); ++i) listed[i]->start = std::move(starts[i]);
 }
 
-MadeSource MakeDaemon(const FollowCommand& command, const ServerAddress& server,
-                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
-  std::vector<WatchCommand> watches = {command.watch};
-  std::vector<std::optional<Failure>> failures;
-  SetStarts(command, {server}, position_of, &watches, &failures);
-  if (failures[0]) return *failures[0];
-  return std::make_unique<DaemonSource>(std::move(watches[0]), server, stop, note);
-}
-
-MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddress>& servers,
-                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
+MadeSource MakeOfServers(const FollowCommand& command, const std::vector<ServerAddress>& servers,
+                         const PositionOf& position_of, StopSource* stop,
+                         const PrintSentence& note) {
   std::vector<WatchCommand> watches(servers.size(), command.watch);
   std::vector<std::optional<Failure>> failures;
   SetStarts(command, servers, position_of, &watches, &failures);
+  if (servers.size() == 1) {
+    if (failures[0]) return *failures[0];
+    return std::make_unique<DaemonSource>(std::move(watches[0]), servers[0], stop, note);
+  }
   const std::vector<std::string> names = NodeNames(servers);
   std::vector<WatchedNode> nodes;
   for (size_t i = 0; i < servers.size(); ++i) {
@@ -186,10 +172,7 @@ MadeSource MakeMerged(const FollowCommand& command, const std::vector<ServerAddr
     watches[i].wait = watches[i].resume;  // a node that is down does not end the watch
     nodes.push_back({names[i], std::move(watches[i]), servers[i]});
   }
-  MergedSource::Environment environment;
-  environment.stop = stop;
-  environment.note = note;
-  return std::make_unique<MergedSource>(std::move(nodes), std::move(environment));
+  return std::make_unique<MergedSource>(std::move(nodes), MergedSource::Environment{stop, note});
 }
 
 MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
@@ -229,8 +212,7 @@ PositionOf PositionsIn(const CursorFile* cursor) {
 MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
                       const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
   if (line.fleet) return MakeFleet(command, line, position_of, stop, note);
-  return line.servers.size() == 1 ? MakeDaemon(command, line.server(), position_of, stop, note)
-                                  : MakeMerged(command, line.servers, position_of, stop, note);
+  return MakeOfServers(command, line.servers, position_of, stop, note);
 }
 
 ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {

@@ -23,7 +23,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
-#include "client/consume/exec.h"
 
 namespace vmeventd::client {
 
@@ -52,7 +51,7 @@ sigset_t StoppingSignals() {
   sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction present {};
-    // Keeps ignoring signals that nohup(1) or a shell without job control ignores.
+    // Leaves alone what nohup(1) or a shell without job control ignores.
     const bool ignored = sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
     if (!ignored) sigaddset(&set, signal);
   }
@@ -80,7 +79,7 @@ StopSignals::StopSignals(UniqueFd signals, UniqueFd done, int output, StopSource
       output_(output),
       thread_([this, stop] { Wait(stop); }) {}
 
-StopSignals::~StopSignals() { WakeEvent(done_.get()); }
+StopSignals::~StopSignals() { eventfd_write(done_.get(), 1); }
 
 void StopSignals::Wait(StopSource* stop) const {
   // Requests no event for the output: poll() then reports only that its reader has gone.
@@ -148,7 +147,7 @@ void LiveScreen::Enter() {
 }
 
 char LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
-  const std::stop_callback wake(stop, [this] { WakeEvent(stopped_.get()); });
+  const std::stop_callback wake(stop, [this] { eventfd_write(stopped_.get(), 1); });
   const absl::Time end = absl::Now() + duration;
   while (true) {
     pollfd watched[] = {
@@ -204,32 +203,24 @@ TerminalSize SizeOfTerminal(int descriptor) {
 }
 
 std::unique_ptr<Pager> Pager::Start(const std::string& command) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return nullptr;
-  const UniqueFd output(ends[0]);
-  UniqueFd input(ends[1]);
   // Pagers that show colours only if asked to, as git(1) asks them.
   setenv("LESS", "FRX", 0);
   setenv("LV", "-c", 0);
-  // vmevents ignores both signals.
-  const absl::StatusOr<pid_t> pid = SpawnShell(command, output.get(), {}, 0, {SIGPIPE, SIGINT});
-  if (!pid.ok()) return nullptr;
-  return absl::WrapUnique(new Pager(std::move(input), *pid));
+  // The pager shall not ignore SIGPIPE, as vmevents does.
+  const auto ignored = signal(SIGPIPE, SIG_DFL);
+  FILE* const input = popen(command.c_str(), "we");
+  signal(SIGPIPE, ignored);
+  return input == nullptr ? nullptr : absl::WrapUnique(new Pager(input));
 }
 
 // Ctrl-C is for the pager: one that ends over it is seen by the next write.
-Pager::Pager(UniqueFd input, pid_t pid)
-    : input_(std::move(input)), pid_(pid), interrupt_(signal(SIGINT, SIG_IGN)) {}
+Pager::Pager(FILE* input) : input_(input), interrupt_(signal(SIGINT, SIG_IGN)) {}
 
 Pager::~Pager() { static_cast<void>(Wait()); }
 
 bool Pager::Wait() {
-  if (pid_ == 0) return true;
-  input_.Reset();
-  int status = 0;
-  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
-  }
-  pid_ = 0;
+  if (input_ == nullptr) return true;
+  const int status = pclose(std::exchange(input_, nullptr));
   signal(SIGINT, interrupt_);
   // A shell that cannot run its command ends so.
   return !WIFEXITED(status) || (WEXITSTATUS(status) != 126 && WEXITSTATUS(status) != 127);

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <sys/types.h>
 #include <termios.h>
 
 #include <cstddef>
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -42,7 +42,7 @@ void PrintNote(const std::string& sentence);
 ExitCode Fail(const Failure& failure);
 ExitCode Fail(const absl::Status& status);
 
-// Keeps sentences until the pager, which would hide them, has ended. Any thread.
+// Stores sentences until the pager, which would hide them, has ended. Any thread.
 class LateNotes {
  public:
   void Add(const std::string& sentence) {
@@ -121,7 +121,7 @@ std::string ChoosePager(const std::optional<std::string>& own,
 // Returns whether a directory of $PATH has an executable of that name.
 bool IsInPath(const std::string& program);
 
-// Size of the terminal at `descriptor`; 0: it is none, or does not say.
+// Size of the terminal at `descriptor`; 0: it is none, or has no size.
 struct TerminalSize {
   size_t columns = 0;
   size_t rows = 0;
@@ -142,13 +142,12 @@ class Pager {
   // run the command, so that nothing was shown.
   bool Wait();
 
-  int descriptor() const { return input_.get(); }
+  int descriptor() const { return fileno(input_); }
 
  private:
-  Pager(UniqueFd input, pid_t pid);
+  explicit Pager(FILE* input);
 
-  UniqueFd input_;
-  pid_t pid_;  // 0: it was waited for
+  FILE* input_;  // of popen(); null: the pager has ended
   void (*interrupt_)(int);
 };
 

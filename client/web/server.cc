@@ -178,9 +178,9 @@ struct WebServer {
 
 absl::Status ReadFiles(const WebCommand& command, WebServer* server) {
   const std::tuple<const char*, const std::string*, std::string*, bool> files[] = {
-      {"--web-cert", &command.cert_file, &server->certificate, false},
-      {"--web-key", &command.key_file, &server->key, true},
-      {"--web-client-ca", &command.client_ca_file, &server->client_ca, false},
+      {"--web-cert", &command.tls.cert_file, &server->certificate, false},
+      {"--web-key", &command.tls.key_file, &server->key, true},
+      {"--web-client-ca", &command.tls.ca_file, &server->client_ca, false},
       {"--token-file", &command.token_file, &server->token, true}};
   for (const auto& [option, path, content, secret] : files) {
     if (path->empty()) continue;

@@ -173,10 +173,11 @@ absl::Status Clients::Hold(Call* call, size_t bytes) {
   call->held_bytes_ = held;
   if (room) return absl::OkStatus();
   refusals_->Count(Refusal::kUnread);
-  return WithReason("TOO_MUCH_UNREAD",
-                    absl::ResourceExhaustedError(absl::StrCat(
-                        "too many answers wait to be read, or filters of streams are open, from ",
-                        call->peer_, " or in all; read them, and try again later")));
+  return WithReason(
+      "TOO_MUCH_UNREAD",
+      absl::ResourceExhaustedError(absl::StrCat(
+          "unread responses and filters of streams need too much memory, from ", call->peer_,
+          " or from all clients together; read the responses, and try again later")));
 }
 
 void Clients::End(const Call& call) {

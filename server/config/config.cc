@@ -28,7 +28,7 @@ constexpr int kUsageError = 2;
 
 constexpr char kExamples[] = R"(Examples:
   vmeventd
-      follow libvirt's domains and Ganeti's VMs, where these are there, and
+      follow libvirt's domains and Ganeti's VMs, where these exist, and
       serve its own users on a Unix socket
   vmeventd --watch '/run/vms:*.qmp' --listen unix:/run/vms.sock \
       --listen 127.0.0.1:9555
@@ -137,7 +137,7 @@ absl::Status CheckTls(const Config& config) {
                ? absl::OkStatus()
                : Invalid("--tls-operator", "needs --tls-cert, --tls-key and --tls-client-ca");
   }
-  if (!any_tcp) return Invalid("--tls-cert", "there is no --listen HOST:PORT to use it");
+  if (!any_tcp) return Invalid("--tls-cert", "needs a --listen HOST:PORT");
   if (!config.tls_operators.empty() && config.tls_client_ca.empty()) {
     return Invalid("--tls-operator",
                    "needs --tls-client-ca: without it clients show no certificate");
@@ -155,9 +155,10 @@ absl::Status CheckAccess(const Config& config) {
     if (address.is_unix()) continue;
     const std::string name = Quote(address.ToString());
     if (!has_tls && !address.is_loopback() && !config.insecure_listen) {
-      return Invalid("--listen", absl::StrCat(name, kBeyond,
-                                              "give --tls-cert and --tls-key, or "
-                                              "--insecure-listen if you mean it"));
+      return Invalid(
+          "--listen",
+          absl::StrCat(name, kBeyond,
+                       "give --tls-cert and --tls-key, or permit it with --insecure-listen"));
     }
     if (address.role != Role::kOperator) continue;
     if (!has_tls && !address.is_loopback()) {
@@ -174,9 +175,8 @@ absl::Status CheckAccess(const Config& config) {
   }
   if (config.metrics_listen.has_value() && !config.metrics_listen->is_loopback() &&
       !config.insecure_listen) {
-    return Invalid("--metrics-listen",
-                   absl::StrCat(Quote(config.metrics_listen->ToString()), kBeyond,
-                                "give --insecure-listen if you mean it"));
+    return Invalid("--metrics-listen", absl::StrCat(Quote(config.metrics_listen->ToString()),
+                                                    kBeyond, "permit it with --insecure-listen"));
   }
   return absl::OkStatus();
 }
@@ -186,12 +186,11 @@ absl::Status CheckWatches(const Config& config) {
   for (const WatchSpec& watch : config.watches) {
     const std::optional<ManagerMonitor> monitor = FindManagerMonitor(watch);
     if (!monitor.has_value()) continue;
-    return Invalid(
-        "--watch",
-        absl::StrCat(Quote(watch.text()), " would take the monitors that belong to ",
-                     monitor->owner, ", such as ", monitor->socket,
-                     ", and a monitor serves one client: ", monitor->cure,
-                     " (docs/connect.md), or give --watch-manager-sockets if you mean it"));
+    return Invalid("--watch",
+                   absl::StrCat(Quote(watch.text()), " would take the monitors that belong to ",
+                                monitor->owner, ", such as ", monitor->socket,
+                                ", and a monitor serves one client: ", monitor->hint,
+                                " (docs/connect.md), or permit it with --watch-manager-sockets"));
   }
   return absl::OkStatus();
 }
@@ -202,7 +201,7 @@ absl::Status CheckNode(const std::string& node) {
     return Invalid("--node", absl::StrCat(Quote(node), " is longer than ", kMaxNode, " bytes"));
   }
   if (!std::all_of(node.begin(), node.end(), absl::ascii_isgraph)) {
-    return Invalid("--node", absl::StrCat(Quote(node), " has bytes that are no visible ASCII"));
+    return Invalid("--node", absl::StrCat(Quote(node), " has bytes that are not visible ASCII"));
   }
   return absl::OkStatus();
 }
@@ -336,13 +335,13 @@ std::string ExplainExtras(const std::vector<std::string>& extras) {
   });
   if (flag == extras.end()) {
     const std::string hint = HintFor(extras.front(), {});
-    return absl::StrCat(Quote(extras.front()), " is no flag",
+    return absl::StrCat(Quote(extras.front()), " is not a flag",
                         hint.empty() ? "; vmeventd takes no other arguments" : hint);
   }
   std::vector<std::string> names = {"--config", "--check-config", "--help", "--version"};
   for (const Flag& known : Flags()) names.push_back(absl::StrCat("--", known.name));
   const std::string typed = flag->substr(0, flag->find('='));
-  return absl::StrCat(Quote(typed), " is no flag", HintFor(typed, names));
+  return absl::StrCat(Quote(typed), " is not a flag", HintFor(typed, names));
 }
 
 }  // namespace
@@ -350,7 +349,7 @@ std::string ExplainExtras(const std::vector<std::string>& extras) {
 const char kVersion[] = VMEVENTD_VERSION;
 const char kDefaultSources[] =
     "neither watch nor libvirt is set: libvirt (qemu:///system) and Ganeti's directory are "
-    "followed, each as soon as it is there";
+    "followed, each as soon as it exists";
 
 Environment SystemEnvironment() {
   Environment environment;
@@ -388,7 +387,7 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
   const Config defaults = DefaultConfig(environment);
   GivenFlags given;
   bool check_config = false;
-  CLI::App app("Follows the QMP sockets of this node's QEMUs, and says who ended each VM",
+  CLI::App app("Follows the QMP sockets of this node's QEMUs, and reports who ended each VM",
                "vmeventd");
   DefineFlags(&app, defaults, &given, &check_config);
   try {

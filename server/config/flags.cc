@@ -214,7 +214,7 @@ std::vector<Flag> MakeFlags() {
            "Follow the QMP sockets in DIR that match PATTERN, which has one * for the VM's name "
            "(by default *.qmp, in Ganeti's directory *.kvmd), or /run/vms/*/qmp.sock where each "
            "VM has a directory; repeatable. Without --watch and --libvirt, libvirt's system socket "
-           "and Ganeti's directory are followed, each as soon as it is there"),
+           "and Ganeti's directory are followed, each as soon as it exists"),
       Switch("watch-manager-sockets", &Config::watch_manager_sockets,
              "Permit a --watch that takes a VM manager's own monitor (Proxmox VE, Ganeti, libvirt, "
              "Incus): the manager can no longer control its VMs"),
@@ -244,9 +244,9 @@ std::vector<Flag> MakeFlags() {
       Switch("insecure-listen", &Config::insecure_listen,
              "Permit --listen and --metrics-listen beyond loopback without TLS: anyone who can "
              "reach the port, or listens on the path, can read everything"),
-      Number("max-connections", &Config::max_connections, kMaxClients,
-             "Hold at most this many connections open on each --listen, and half as many from one "
-             "peer"),
+      Number(
+          "max-connections", &Config::max_connections, kMaxClients,
+          "Accept at most this many connections on each --listen, and half as many from one peer"),
       Number(
           "max-streams", &Config::max_streams, kMaxClients,
           "Serve at most this many WatchEvents streams on each --listen, and half as many to one "
@@ -256,28 +256,27 @@ std::vector<Flag> MakeFlags() {
           [](const Config& config) {
             return config.metrics_listen.has_value() ? config.metrics_listen->ToString() : "";
           }),
-      Number(
-          "metrics-vms", &Config::metrics_vms, kMaxMetricsVms,
-          "Name the VMs of so many of the last stops in the metrics, for alerts that say which VM "
-          "crashed; 0: no VM is named",
-          0),
-      One("state-dir", "DIR", "The daemon's own directory, which holds the journal", ReadStateDir,
+      Number("metrics-vms", &Config::metrics_vms, kMaxMetricsVms,
+             "Name the VMs of this many of the latest stops in the metrics, for alerts that name "
+             "the VM that crashed; 0: no VM is named",
+             0),
+      One("state-dir", "DIR", "The daemon's directory, which contains the journal", ReadStateDir,
           std::mem_fn(&Config::state_dir)),
       Time("powerdown-window", &Config::powerdown_window,
            "A guest's poweroff within this time of an ACPI powerdown counts as requested by the "
            "host; such as 3s, 10m or 1h30m"),
       One("hang-check", "DURATION|off",
-          "Ask a QEMU whose VM runs for its run state in this interval: a VM whose QEMU does not "
-          "answer within 10 s is UNREACHABLE",
+          "Ask each QEMU whose VM runs for its run state at this interval: a VM whose QEMU "
+          "does not answer within 10 s is UNREACHABLE",
           ReadHangCheck,
           [](const Config& config) {
             return config.hang_check == absl::InfiniteDuration() ? "off"
                                                                  : PrintDuration(config.hang_check);
           }),
       Time("retention-age", &Config::retention_age,
-           "Keep events in the journal for this time; such as 12h or 30d"),
+           "Retain events in the journal for this time; such as 12h or 30d"),
       Number("retention-events", &Config::retention_events, kMaxEvents,
-             "Keep this many events in the journal; a hundredth more may wait to be deleted"),
+             "Retain this many events in the journal; up to 1% more may wait to be deleted"),
       Word<bool>("process-tracking", "auto|off", &Config::process_tracking,
                  {{"auto", true}, {"off", false}},
                  "off: a VM counts as ended when its monitor's connection ends, whatever its "
@@ -286,7 +285,7 @@ std::vector<Flag> MakeFlags() {
                           {{"auto", SignalSenders::kAuto},
                            {"off", SignalSenders::kOff},
                            {"require", SignalSenders::kRequire}},
-                          "Whether the kernel's records of signals show who killed a VM; require: "
+                          "Use the kernel's records of signals to report who killed a VM; require: "
                           "do not start without them"),
       Word<LogLevel>("log-level", "LEVEL", &Config::log_level,
                      {{"trace", LogLevel::kTrace},

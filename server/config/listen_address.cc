@@ -70,9 +70,9 @@ absl::Status ReadHostAndPort(absl::string_view text, absl::string_view rest,
   in6_addr parsed{};
   if (inet_pton(AF_INET, address->host.c_str(), &parsed) != 1 &&
       inet_pton(AF_INET6, address->host.c_str(), &parsed) != 1) {
-    return InvalidText(text, absl::StrCat("has the host ", Quote(host),
-                                          ", which is no IP address; write one in digits, or "
-                                          "localhost"));
+    return InvalidText(
+        text, absl::StrCat("has the host ", Quote(host),
+                           ", which is not an IP address; write one in digits, or localhost"));
   }
   return absl::OkStatus();
 }
@@ -128,7 +128,7 @@ absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, Listen
     } else if (is_unix && name == "group") {
       status = ReadGroup(text, value, address);
     } else {
-      status = InvalidText(text, absl::StrCat("has the option ", Quote(name), "; there is ",
+      status = InvalidText(text, absl::StrCat("has the option ", Quote(name), "; the options are ",
                                               is_unix ? "role=, mode= and group=" : "role="));
     }
     if (!status.ok()) return status;

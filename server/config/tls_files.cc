@@ -91,7 +91,7 @@ std::string Reason() {
 
 absl::Status Refused(const char* flag, const std::string& path) {
   return absl::InvalidArgumentError(
-      absl::StrCat(flag, ": ", path, ": OpenSSL does not use it: ", Reason(),
+      absl::StrCat(flag, ": ", path, ": OpenSSL refuses it: ", Reason(),
                    "; keys need at least 2048 bits (RSA) or 224 (EC), and signatures SHA-256 or "
                    "better"));
 }
@@ -115,7 +115,7 @@ absl::Status UseAuthorities(const TlsPaths& paths, const std::vector<X509Ptr>& a
     if (EVP_PKEY_get_security_bits(X509_get0_pubkey(authority.get())) < kSecurityBits) {
       return absl::InvalidArgumentError(
           absl::StrCat("--tls-client-ca: ", paths.client_ca,
-                       ": OpenSSL does not use it: ca key too small; keys need at least 2048 bits "
+                       ": OpenSSL refuses it: ca key too small; keys need at least 2048 bits "
                        "(RSA) or 224 (EC)"));
     }
     if (X509_STORE_add_cert(SSL_CTX_get_cert_store(context), authority.get()) != 1 ||
@@ -254,8 +254,7 @@ absl::Status TlsFiles::ReadAgainLocked() {
   usable_ = status.ok();
   if (!status.ok()) {
     reload_failures_.Add();
-    spdlog::error("{}; the certificate that was read before stays in use",
-                  std::string(status.message()));
+    spdlog::error("{}; the previous certificate stays in use", std::string(status.message()));
   }
   return status;
 }

@@ -45,12 +45,12 @@ absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now)
     if (begin.opened.created && begin.opened.replaced.empty() && !mark->journal_id.empty()) {
       begin.opened.is_new = true;
       begin.opened.replaced = absl::StrCat("the journal ", mark->journal_id,
-                                           " is gone, and the events and open runs in it");
-      spdlog::error("{}: {}; another one begins", options.path, begin.opened.replaced);
+                                           " is missing, with its events and open runs");
+      spdlog::error("{}: {}; starting a new journal", options.path, begin.opened.replaced);
     } else if (is_marked && begin.opened.replaced.empty()) {
       begin.after.through = std::max(begin.after.through, mark->through);
     } else if (!begin.opened.created) {
-      rename("which sequences were given is not known, and some events may be missing");
+      rename("the last sequence is not known, and events may be missing");
     }
     begin.lost = begin.opened.HoleUpTo(begin.after.through);
   } else {
@@ -69,7 +69,7 @@ absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now)
   // that is not of this id.
   const SequenceMark reserved = {begin.after.journal_id, begin.after.through + kReservedSequences};
   if (!WriteMark(options.path, reserved).ok() && !id_is_new) {
-    rename("no sequences could be reserved at the start");
+    rename("cannot reserve sequences at the start");
   }
   return begin;
 }

@@ -82,7 +82,7 @@ void EventPump::NameHole(const JournalWriter::Progress& progress) {
   gap.observe_time = clock_->Now().wall;
   gap.message = absl::StrCat(
       "the events ", hole.first, " to ", hole.last,
-      " are lost, as far as there were any: vmeventd ended before they were written, or more than ",
+      " are lost, if there were any: vmeventd ended before they were written, or more than ",
       JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk");
   AddEvent(gap, nullptr, hole);
   Submit();
@@ -94,10 +94,9 @@ void EventPump::TakeOpened() {
   if (!opened->replaced.empty()) {
     PublishGap(GapReason::kJournalReplaced, opened->replaced);
   } else if (!opened->runs.empty()) {
-    PublishGap(
-        GapReason::kJournalLate,
-        "the journal could not be opened at the start: of the VMs that ran before, those that have"
-        " not begun again since have no STOPPED");
+    PublishGap(GapReason::kJournalLate,
+               "the journal could not be opened at the start: VMs that ran before and have not "
+               "started again since have no STOPPED");
   }
   LiveState::Step step;
   for (const v1::Vm& vm : opened->stops) {

@@ -116,8 +116,7 @@ absl::Status CreateFile(const std::string& path) {
   }
   struct stat info {};
   if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": this is no regular file; move it away"));
+    return absl::FailedPreconditionError(absl::StrCat(path, ": not a regular file; move it away"));
   }
   if (info.st_uid != geteuid()) {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -136,18 +135,17 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
   row.Next();
   if (!row.status().ok()) return row.status();
   if (row.Int(1) != kApplicationId && row.Int(2) < 2) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path,
-                     ": this is a database, but not vmeventd's; move it away, or name another "
-                     "--state-dir"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        path,
+        ": a database, but not a journal of vmeventd; move it away, or name another --state-dir"));
   }
   if (row.Int(1) != kApplicationId) {
     return absl::DataLossError(
         absl::StrCat(path, ": the file's header has the application_id ", row.Int(1)));
   }
   if (row.Int(0) != kSchemaVersion) {
-    return absl::UnimplementedError(absl::StrCat(path, ": the journal has the format ", row.Int(0),
-                                                 ", this vmeventd has ", kSchemaVersion));
+    return absl::UnimplementedError(absl::StrCat(path, ": the journal has format ", row.Int(0),
+                                                 ", this vmeventd needs format ", kSchemaVersion));
   }
   return absl::OkStatus();
 }

@@ -149,7 +149,7 @@ absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> grou
   if (!S_ISDIR(info.st_mode)) return ErrnoStatus(path, "cannot be used", ENOTDIR);
   // Checks with the effective ids, which the files are created with.
   if (faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0 && errno != EROFS) {
-    return ErrnoStatus(path, "is not writable for this user", errno);
+    return ErrnoStatus(path, "is not writable by this user", errno);
   }
   return absl::OkStatus();
 }

@@ -71,7 +71,7 @@ absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration tim
   }
   if (result > 0) return absl::OkStatus();
   if (result == 0) return absl::FailedPreconditionError("there is no service manager");
-  return absl::ErrnoToStatus(-result, "the service manager does not take them");
+  return absl::ErrnoToStatus(-result, "the service manager does not accept them");
 }
 
 void RemoveStoredDescriptors(const std::string& name) {
@@ -91,8 +91,8 @@ bool Watchdog::Turn(absl::Duration now) {
   }
   if (!logged_ && now - asked_at_ >= limit_ / 3) {
     logged_ = true;
-    spdlog::error("threads that have not answered for {}: {}",
-                  absl::FormatDuration(now - asked_at_), absl::StrJoin(silent, ", "));
+    spdlog::error("threads not responding for {}: {}", absl::FormatDuration(now - asked_at_),
+                  absl::StrJoin(silent, ", "));
   }
   return false;
 }

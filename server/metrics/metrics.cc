@@ -23,7 +23,6 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
-#include "base/system.h"
 #include "grpcpp/grpcpp.h"
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"
@@ -145,10 +144,8 @@ uint64_t CountDescriptors() {
 
 // Start time of this process, by the node's clock as it is set now.
 absl::Time ReadProcessStartTime() {
-  const absl::StatusOr<std::string> stat = ReadSmallFile("/proc/self/stat");
-  if (!stat.ok()) return absl::UnixEpoch();
-  const std::optional<uint64_t> ticks = ParseStatStartTicks(*stat);
-  return ticks.has_value() ? ProcessStartTime(*ticks) : absl::UnixEpoch();
+  const absl::StatusOr<PeerProcess> self = IdentifyByPid(getpid());
+  return self.ok() ? ProcessStartTime(self->start_ticks) : absl::UnixEpoch();
 }
 
 void CollectInfo(const Metrics::Inputs& inputs, MetricFamilies* out) {
@@ -178,8 +175,9 @@ void CollectVms(const Metrics::Inputs& inputs, MetricFamilies* out) {
   for (const WatchedDirectory& directory : inputs.log->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
-    out->Gauge("vmeventd_watched_directory_present", "1 if the directory of a --watch exists",
-               directory.present ? 1 : 0, labels);
+    out->Gauge("vmeventd_watched_directory_present",
+               "1 if the directory of a --watch exists and can be read", directory.present ? 1 : 0,
+               labels);
     out->Gauge("vmeventd_watched_directory_sockets", "Sockets in the directory of a --watch",
                directory.sockets, labels);
   }
@@ -265,7 +263,7 @@ void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
   out->Counter("vmeventd_journal_lost_events_total",
                "Published events that will never be in the journal", meters.lost_events);
   out->Counter("vmeventd_journal_retention_errors_total",
-               "Times in which the oldest events could not be deleted", meters.retention_errors);
+               "Times that the oldest events could not be deleted", meters.retention_errors);
 }
 
 void CollectStreams(const Metrics::Inputs& inputs, MetricFamilies* out) {
@@ -371,12 +369,12 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
        "memory",
        counters.lines_refused},
       {"vmeventd_connects_put_off_total",
-       "Connects to monitors that were put off because too many sockets waited to be closed",
+       "Connections to monitors that were postponed because too many sockets waited to be closed",
        counters.connects_put_off},
-      {"vmeventd_handovers_total",
-       "VMs whose monitors were taken over from the daemon before this one", counters.handovers},
+      {"vmeventd_handovers_total", "VMs whose monitors were taken over from the previous daemon",
+       counters.handovers},
       {"vmeventd_handovers_refused_total",
-       "VMs whose monitors the daemon before this one had left and that were not taken over",
+       "VMs whose monitors the previous daemon handed over and that were not taken over",
        counters.handovers_refused},
       {"vmeventd_command_lines_left_out_total",
        "QEMUs whose command line was not read because too many reads waited",

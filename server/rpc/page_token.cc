@@ -34,7 +34,8 @@ absl::StatusOr<std::string> ReadPageToken(absl::string_view journal_id, absl::st
   std::string bytes;
   if (!absl::WebSafeBase64Unescape(token, &bytes) || bytes.size() < 3 * kHashBytes ||
       bytes.substr(0, kHashBytes) != Hash(bytes.substr(kHashBytes))) {
-    return absl::InvalidArgumentError(absl::StrCat("page_token: ", Quote(token), " is no token"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("page_token: ", Quote(token), " is not a page token"));
   }
   if (bytes.substr(kHashBytes, kHashBytes) != Hash(journal_id)) {
     return WithReason(

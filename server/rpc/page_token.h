@@ -13,8 +13,8 @@ namespace vmeventd {
 // `question` is everything that determines what is listed and in which order.
 std::string MakePageToken(absl::string_view journal_id, absl::string_view question,
                           absl::string_view position);
-// Returns the position. INVALID_ARGUMENT: it is no token, or of another question. OUT_OF_RANGE: of
-// another journal.
+// Returns the position. INVALID_ARGUMENT: it is not a page token, or of another question.
+// OUT_OF_RANGE: of another journal.
 absl::StatusOr<std::string> ReadPageToken(absl::string_view journal_id, absl::string_view question,
                                           absl::string_view token);
 

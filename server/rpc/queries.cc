@@ -163,7 +163,7 @@ absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
         ReadPageToken(log_->identity().journal_id, question, request.page_token());
     if (!position.ok()) return position.status();
     if (!absl::SimpleAtoi(*position, &from)) {
-      return absl::InvalidArgumentError("page_token: its position is no sequence");
+      return absl::InvalidArgumentError("page_token: its position is not a sequence");
     }
   }
   return std::unique_ptr<EventsQuery>(new EventsQuery(
@@ -185,7 +185,7 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
     position = *std::move(read);
     const std::vector<absl::string_view> parts = absl::StrSplit(position, '\0');
     if (parts.size() != 3) {
-      return absl::InvalidArgumentError("page_token: its position is no VM");
+      return absl::InvalidArgumentError("page_token: its position is not a VM");
     }
     after = {parts[0], parts[1], parts[2]};
   }

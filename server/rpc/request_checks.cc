@@ -64,7 +64,7 @@ class Checker {
   }
   void Uuid(const std::string& field, const std::string& text) {
     if (ParseUuid(text).has_value()) return;
-    Refuse(field, Quote(text), "is no UUID: write 550e8400-e29b-41d4-a716-446655440000");
+    Refuse(field, Quote(text), "is not a UUID: write 550e8400-e29b-41d4-a716-446655440000");
   }
   void Label(const std::string& field, const std::string& label) {
     Length(field, label, kMaxNameBytes);
@@ -74,7 +74,7 @@ class Checker {
   // Checks a text for people. Line breaks and other control characters could forge log lines.
   void Text(const std::string& field, const std::string& text, size_t max_bytes) {
     if (absl::StripAsciiWhitespace(text).empty()) {
-      Refuse(field, Quote(text), "must not be empty: people read it");
+      Refuse(field, Quote(text), "must not be empty: it is shown to people");
     } else if (text.size() > max_bytes) {
       Refuse(field, absl::StrCat(text.size(), " bytes"),
              absl::StrCat("are too long, at most ", max_bytes, " bytes are allowed"));

@@ -115,7 +115,7 @@ std::optional<std::string> ClientFrames::OnHeader(const FrameHeader& header) {
       last_stream_ = std::max(last_stream_, header.stream);
       break;
     case FrameType::kContinuation:
-      return "CONTINUATION continues nothing";
+      return "CONTINUATION without HEADERS before it";
     case FrameType::kData:
       if (header.length < kSmallData && (header.flags & FrameHeader::kEndStream) == 0) {
         CountControl();

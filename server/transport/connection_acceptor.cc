@@ -210,7 +210,8 @@ void ConnectionAcceptor::RefuseForDescriptors(size_t listener) {
   refusals_->Count(Refusal::kDescriptors);
   const MutexLock lock(&mutex_);
   if (MayLog()) {
-    spdlog::error("{}: no descriptor is left for a connection", options_.listeners[listener].name);
+    spdlog::error("{}: no file descriptor is left for a connection",
+                  options_.listeners[listener].name);
   }
 }
 

@@ -28,11 +28,11 @@ constexpr int kSocketFlags = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
 absl::Status RemoveStale(const std::string& path, const UnixAddress& address) {
   struct stat info {};
   if (lstat(path.c_str(), &info) != 0) {
-    return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(path, "cannot be looked at", errno);
+    return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(path, "cannot be examined", errno);
   }
   if (!S_ISSOCK(info.st_mode)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": exists and is not a socket; it is left alone"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": exists and is not a socket; move it away, or listen at another path"));
   }
   const UniqueFd probe(socket(AF_UNIX, kSocketFlags, 0));
   if (probe.get() < 0) return ErrnoStatus(path, "cannot make a socket", errno);
@@ -104,7 +104,7 @@ void ListenSocket::WarnOfClosedDirectories() const {
     const bool admits_group = !all && info.st_gid == *address_.gid;
     if ((info.st_mode & (admits_group ? S_IXGRP : S_IXOTH)) != 0) continue;
     spdlog::warn(
-        "{}: the directory {} (mode {:04o}) does not let {} in; {}", address_.ToString(), directory,
+        "{}: the directory {} (mode {:04o}) does not admit {}; {}", address_.ToString(), directory,
         info.st_mode & 07777U, all ? "everybody" : absl::StrCat("the group ", address_.group),
         all ? absl::StrCat("chmod o+x ", directory)
             : absl::StrCat("chgrp ", address_.group, " ", directory, " && chmod g+x ", directory));
@@ -148,7 +148,7 @@ absl::Status ListenSocket::OpenTcp() {
 int ListenSocket::Bind(const sockaddr* name, socklen_t size) const {
   if (bind(fd(), name, size) == 0) return 0;
   if (errno != EADDRNOTAVAIL) return -1;
-  spdlog::warn("{}: this host does not have the address now; connections come once it does",
+  spdlog::warn("{}: this host does not have the address; clients can connect once it has",
                address_.ToString());
   const int one = 1;
   const bool is_v4 = name->sa_family == AF_INET;
@@ -175,8 +175,8 @@ const absl::Status& ListenAttempts::Try(absl::Duration now) {
     return status_;
   }
   if (!failed_ || opened.status() != status_) {
-    spdlog::error("{} does not listen on {}: {}; trying again until it does", what_,
-                  address_.ToString(), std::string(opened.status().message()));
+    spdlog::error("{} cannot listen on {}: {}; trying again", what_, address_.ToString(),
+                  std::string(opened.status().message()));
   }
   failed_ = true;
   status_ = opened.status();

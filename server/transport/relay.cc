@@ -500,7 +500,7 @@ void Relay::OnTimer(Connection* connection) {
       refusals_->Count(Refusal::kUnread);
       breached_(connection->id,
                 absl::StrCat("its client has read nothing for ",
-                             absl::FormatDuration(limits_.unread), ", and something waits"));
+                             absl::FormatDuration(limits_.unread), ", and data waits for it"));
       Close(connection);
       return;
     }

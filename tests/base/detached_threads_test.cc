@@ -28,13 +28,5 @@ TEST(DetachedThreadsTest, JobsBeyondTheLimitWaitForAThread) {
   EXPECT_EQ(done, kJobs);
 }
 
-TEST(DetachedThreadsTest, WaitsForJobsThatAreUnderWay) {
-  DetachedThreads threads(2, [] {});
-  int done = 0;
-  threads.Run([&] { ++done; });
-  ASSERT_TRUE(threads.WaitForJobs(absl::InfiniteDuration()));
-  EXPECT_EQ(done, 1);
-}
-
 }  // namespace
 }  // namespace vmeventd

@@ -69,15 +69,6 @@ TEST_F(EventLoopTest, TellsOfInputAsLongAsItIsThere) {
   EXPECT_EQ(pipe.calls, 2);
 }
 
-TEST_F(EventLoopTest, AHandlerMayRemoveItself) {
-  Pipe pipe(loop_.get());
-  pipe.on_ready = [&] { pipe.Remove(); };
-  pipe.Fill();
-  Turn();
-  Turn();
-  EXPECT_EQ(pipe.calls, 1);
-}
-
 TEST_F(EventLoopTest, AHandlerMayRemoveAnotherThatIsDueInTheSameTurn) {
   Pipe first(loop_.get());
   Pipe second(loop_.get());

@@ -228,7 +228,7 @@ MUTATIONS = [
              "process.pid == info.pid && process.start_ticks == info.start_ticks", "true",
              "LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId"),
     Mutation("a-restored-run-waits-for-its-descriptor", "watcher/runs/run_table.cc",
-             "emplace(added->info().name, added);\n  ⟦OnProcessChanged(added);⟧", ";",
+             "std::move(run));\n  ⟦OnProcessChanged(added);⟧", ";",
              "RunTableTest.ARestoredRunIsFoundByItsProcessWithoutADescriptor"),
     Mutation("labels-are-not-kept", "watcher/session/run_state.cc",
              "⟦R(labels)⟧ S(evidence)", "",

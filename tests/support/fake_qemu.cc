@@ -108,20 +108,6 @@ class Monitor {
   }
   void Unlink() { Check(unlink(path_.c_str()) == 0, "unlink"); }
 
-  // Serves this socket alone, until the leash is let go or there is neither a listener nor a
-  // client.
-  [[noreturn]] void ServeAlone() {
-    close(kChannel);
-    while (listening_ || client_ >= 0) {
-      pollfd polls[] = {{kLeash, POLLIN, 0}, Poll()};
-      poll(polls, 2, -1);
-      if (polls[0].revents != 0) break;
-      Handle(polls[1].revents);
-    }
-    _exit(0);
-  }
-  void StopListening() { listening_ = false; }
-
   // Sends at once.
   void Say(const std::string& bytes) const {
     send(client_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -267,7 +253,6 @@ class Server {
     }
     Monitor& monitor = monitors_.at(request.at("monitor").get<size_t>());
     if (what == "speak") return ForkSpeaker(monitor, request.at("bytes").get<std::string>());
-    if (what == "fork server") return ForkServer(&monitor);
     if (what == "listen") monitor.Listen();
     if (what == "behave") monitor.SetBehavior(request.at("behavior").get<FakeMonitor>());
     if (what == "send")
@@ -319,14 +304,6 @@ class Server {
     monitor.Say(bytes);
     close(spoken[1]);
     AwaitLeash();
-  }
-
-  static json ForkServer(Monitor* monitor) {
-    monitor->CloseClient();
-    const pid_t child = Fork();
-    if (child == 0) monitor->ServeAlone();
-    monitor->StopListening();
-    return child;
   }
 
   json ForkHolder() const {
@@ -445,8 +422,6 @@ void FakeQemu::ForkHolder() { holder_ = Request({{"do", "fork"}}).get<pid_t>(); 
 pid_t FakeQemu::ForkSpeaker(int monitor, const std::string& bytes) {
   return Request({{"do", "speak"}, {"monitor", monitor}, {"bytes", bytes}}).get<pid_t>();
 }
-
-pid_t FakeQemu::ForkServer(int monitor) { return Do("fork server", monitor); }
 
 pid_t FakeQemu::HandOver(bool stay) {
   return Request({{"do", "hand over"}, {"stay", stay}}).get<pid_t>();

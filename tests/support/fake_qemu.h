@@ -73,11 +73,9 @@ class FakeQemu {
 
   // Forks a child that keeps all sockets open, as helpers of QEMU may; it dies with the test.
   void ForkHolder();
-  // Forks a child that sends that to the connected client, once, and then lives on. Returns its
-  // pid, as the next does; each child dies with the test.
+  // Forks a child that sends that to the connected client, once, and then lives on until the test
+  // ends. Returns its pid.
   pid_t ForkSpeaker(int monitor, const std::string& bytes);
-  // Closes the client, and forks a child that serves the socket alone until Listen().
-  pid_t ForkServer(int monitor);
 
   // Gives the process another name than a QEMU's, as a launcher's.
   void Rename(const std::string& name);

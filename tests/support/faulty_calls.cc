@@ -2,9 +2,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <functional>
@@ -15,7 +13,6 @@ namespace {
 // Faults for the calling thread; -1 and 0: the calls work.
 thread_local int entries_left = -1;
 thread_local int peer_error = 0;
-thread_local int poll_error = 0;
 thread_local std::function<void()> before_peer;
 thread_local pid_t gone_peer = 0;
 thread_local pid_t reused_by = 0;
@@ -60,17 +57,6 @@ extern "C" int getsockopt(int fd, int level, int name, void* value, socklen_t* s
   }
   return result;
 }
-
-extern "C" int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
-  static const auto next = Next<int (*)(int, int, int, epoll_event*)>("epoll_ctl");
-  struct stat status {};
-  if (poll_error != 0 && operation == EPOLL_CTL_ADD && fstat(fd, &status) == 0 &&
-      S_ISSOCK(status.st_mode)) {
-    errno = poll_error;
-    return -1;
-  }
-  return next(epoll, operation, fd, event);
-}
 // NOLINTEND(readability-inconsistent-declaration-parameter-name)
 
 namespace vmeventd {
@@ -88,9 +74,6 @@ BeforePeerCredentials::BeforePeerCredentials(std::function<void()> then)
 ReusedPeerPid::ReusedPeerPid(pid_t gone, pid_t now) : ScopedFault([] { gone_peer = 0; }) {
   gone_peer = gone;
   reused_by = now;
-}
-FaultySocketPoll::FaultySocketPoll(int error) : ScopedFault([] { poll_error = 0; }) {
-  poll_error = error;
 }
 
 }  // namespace vmeventd

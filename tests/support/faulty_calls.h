@@ -42,9 +42,4 @@ struct ReusedPeerPid : ScopedFault {
   ReusedPeerPid(pid_t gone, pid_t now);
 };
 
-// epoll_ctl(2) fails with `error` where it would add a socket.
-struct FaultySocketPoll : ScopedFault {
-  explicit FaultySocketPoll(int error);
-};
-
 }  // namespace vmeventd

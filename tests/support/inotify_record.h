@@ -2,14 +2,21 @@
 
 #include <sys/inotify.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
 #include "absl/strings/match.h"
-#include "watcher/qmp/directory_watcher.h"
 
 namespace vmeventd {
+
+// One record of inotify(7).
+struct InotifyEvent {
+  int watch = -1;     // the watch descriptor; -1 with IN_Q_OVERFLOW
+  uint32_t mask = 0;  // IN_*
+  std::string name;   // the directory's entry; empty if the event is about the directory itself
+};
 
 // The bytes of one record, as the kernel would write them.
 inline std::string EncodeInotifyEvent(const InotifyEvent& event) {

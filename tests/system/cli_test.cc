@@ -1,17 +1,12 @@
 // vmevents against a running daemon, as scripts use it.
 
-#include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "base/system.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
-#include "tests/support/loopback.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/e2e_test.h"
@@ -228,56 +223,6 @@ TEST_F(CliTest, SeveralNodesAreMergedAndOneThatIsDownHoldsUpNone) {
   EXPECT_EQ(one_down.exit_code, 4);
   EXPECT_EQ(one_down.output, daemon().GetServerInfo().node() + "/vm2\n");
   EXPECT_THAT(one_down.error, HasSubstr("no.sock"));
-}
-
-// Two daemons behind one name, such as the pods of a headless Service.
-class TwoNodesTest : public E2eTest {
- protected:
-  void SetUp() override {
-    const std::string mount = "mount -t tmpfs none /run";
-    if (RunCommand({.arguments = {"unshare", "-m", "sh", "-c", mount}}).exit_code != 0) {
-      GTEST_SKIP() << "needs the right to mount: vmevents gets its own /etc/hosts";
-    }
-  }
-
-  std::string other_dir() const { return dir() / "other"; }
-  std::string errors() const { return dir() / "watch-errors"; }
-
-  std::unique_ptr<ChildProcess> Watch(const std::string& port) {
-    const std::string hosts = dir() / "hosts";
-    std::ofstream(hosts) << "127.0.0.1 nodes\n127.0.0.2 nodes\n";
-    const std::string bind = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-    ChildOptions child;
-    child.arguments = VmeventsCommand("nodes:" + port, {"-o", "json", "watch", "--from", "oldest"});
-    child.arguments.insert(child.arguments.begin(), {"unshare", "-m", "sh", "-c", bind, hosts});
-    child.error_file = errors();
-    return std::make_unique<ChildProcess>(child);
-  }
-};
-
-TEST_F(TwoNodesTest, AWatchKeepsToItsFirstNode) {
-  uint16_t number = 0;
-  const UniqueFd held = HoldOnLoopback(&number);  // also while the daemon is away
-  const std::string port = std::to_string(number);
-  StartDaemon(Options({"--listen", "127.0.0.1:" + port}));
-  std::filesystem::create_directory(other_dir());
-  Daemon other(OtherNode(Options({"--listen", "127.0.0.2:" + port}), dir()));
-  const ChattyVm alien(other_dir(), "alien");
-  WaitUntil("the other node has an event",
-            [&] { return other.GetServerInfo().newest_sequence() > 0; });
-
-  const ChattyVm one(watch_dir(), "vm1");
-  const auto watch = Watch(port);
-  std::string shown = watch->ReadUntil("\"vm1\"");
-  StopDaemon();
-  WaitUntil("it has found the other node", [this] {
-    return ReadFile(errors()).find("(127.0.0.2) is the node") != std::string::npos;
-  });
-  StartDaemon(Options({"--listen", "127.0.0.1:" + port}));
-  const ChattyVm two(watch_dir(), "vm2");
-  shown += watch->ReadUntil("\"vm2\"");
-  EXPECT_THAT(shown, testing::Not(HasSubstr("alien")));
-  EXPECT_THAT(ReadFile(errors()), testing::Not(HasSubstr("GAP")));
 }
 
 }  // namespace

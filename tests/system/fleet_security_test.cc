@@ -244,11 +244,12 @@ TEST_F(FleetAccountTest, EveryConnectionWithCredentialsSucceeds) {
 
 TEST_F(FleetAccountTest, TheStreamsOfAFleetAreMadeByACommand) {
   EXPECT_EQ(AskAs(admin(), {"fleet", "create", "--replicas", "1"}).output,
-            "VMEVENTS: is there\nKV_VMEVENTS_VMS: is there\nKV_VMEVENTS_NODES: is there\n");
+            "VMEVENTS: exists already\nKV_VMEVENTS_VMS: exists already\nKV_VMEVENTS_NODES: exists "
+            "already\n");
   PermitRollups();
   EXPECT_THAT(AskAs(admin(), {"fleet", "create"}).output,
-              AllOf(HasSubstr("\nKV_VMEVENTS_VMS: no longer unsafe: it permits rollups"),
-                    HasSubstr("VMEVENTS: no longer unsafe: it permits rollups")));
+              AllOf(HasSubstr("\nKV_VMEVENTS_VMS: made safe, because it permits rollups"),
+                    HasSubstr("VMEVENTS: made safe, because it permits rollups")));
   const std::unique_ptr<NatsConnection> connection = ConnectAs(admin());
   for (const std::string& stream : {std::string(kFleetStream), BucketStream(kVmsBucket)}) {
     EXPECT_EQ(ReadStreamState(connection.get(), stream)->unsafe, "");

@@ -183,7 +183,7 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   nats().CreateStream(stream, nlohmann::json::parse(CreateStreamRequest(stream, 1)));
   WaitNewest(11);
   ExpectComplete();
-  push().WaitLog("takes events again");
+  push().WaitLog("accepts events again");
   // Buckets that are missing hold no event up.
   push().WaitLog("cannot write the VMs' last states");
   push().WaitLog("cannot write the node's heartbeat");
@@ -280,7 +280,7 @@ TEST_F(FleetTest, AStreamThatHasNothingOfTheNodeAnyMoreGetsAGap) {
   EXPECT_EQ(gap.missing().first(), 1u);
   EXPECT_EQ(gap.missing().last(), 5u);
   EXPECT_THAT(Published(), testing::ElementsAre(5, 6));
-  push().WaitLog("GAP: the events 1 to 5 are not in the fleet's stream: it was made again, ");
+  push().WaitLog("GAP: the events 1 to 5 are not in the fleet's stream: it was created again, ");
 }
 
 TEST_F(FleetTest, AServerAndAPushThatAreKilledLoseNothing) {
@@ -312,7 +312,7 @@ TEST_F(FleetTest, AnIdlePushIsNoLongerFailingOnceTheServerIsBack) {
   nats().Kill();
   push().WaitLog("cannot deliver to");
   nats().Start();
-  push().WaitLog("takes events again");
+  push().WaitLog("accepts events again");
 }
 
 // The stream names what it has: its last message is where the push continues.

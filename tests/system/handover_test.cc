@@ -54,7 +54,7 @@ class HandoverTest : public E2eTest {
   // The STOPPED of a VM of which the daemon before has told everything.
   v1::Event WaitKnownEnd(const std::string& name) {
     v1::Event stopped = WaitStopped(name);
-    EXPECT_THAT(EvidenceOf(stopped), Not(Contains(HasSubstr("started again"))))
+    EXPECT_THAT(EvidenceOf(stopped), Not(Contains(HasSubstr("vmeventd restarted"))))
         << stopped.message();
     ExpectNoGap(name);
     return stopped;
@@ -162,7 +162,7 @@ TEST_F(HandoverTest, AnEndOverACrashOfTheDaemonIsUnknownAndTheOthersAreFollowed)
   Begin();
   const v1::Event stopped = WaitStopped("vm1");
   EXPECT_EQ(stopped.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN) << stopped.message();
-  EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("what happened while it was away")));
+  EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("events while it was down")));
   WaitFollowed("vm2");
   lives->manager().Execute("quit");
   EXPECT_EQ(WaitStopped("vm2").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
@@ -208,7 +208,7 @@ TEST_F(HandoverTest, AJournalThatIsAnotherOneKnowsNoneOfThem) {
   WaitFollowed("vm1");
   End();
   begin_again();
-  daemon().WaitLog("the journal is not as the previous daemon left");
+  daemon().WaitLog("the journal has changed since the previous daemon");
   Crash();
   begin_again();
 }

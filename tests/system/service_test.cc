@@ -118,7 +118,7 @@ TEST_F(ServiceTest, AReloadDuringTheStopNotifiesNothing) {
   const auto process = StopOnHungDisk();
   manager_.ReceiveUntil("STOPPING=1");
   process->Signal(SIGHUP);
-  WaitUntil("the reload", [&] { return absl::StrContains(Log(), "nothing to read again"); });
+  WaitUntil("the reload", [&] { return absl::StrContains(Log(), "nothing to reload"); });
   std::filesystem::remove(hang());
   EXPECT_EQ(process->Wait(), 0);
   for (std::string text = manager_.ReceiveNow(); !text.empty(); text = manager_.ReceiveNow()) {
@@ -131,7 +131,7 @@ TEST_F(ServiceTest, AStopBlockedByADiskFailsAndNamesTheDisk) {
   const int status = process->Wait();
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 1);
-  EXPECT_THAT(Log(), HasSubstr("the disk of the state directory does not answer"));
+  EXPECT_THAT(Log(), HasSubstr("the disk of the state directory does not respond"));
   EXPECT_THAT(Log(), Not(HasSubstr("a client")));
 }
 
@@ -194,7 +194,7 @@ TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
       WaitUntil(name + " is missed", [&] {
         const std::vector<std::string> lines = absl::StrSplit(Log().substr(before), '\n');
         return std::any_of(lines.begin(), lines.end(), [&](const std::string& line) {
-          return absl::StrContains(line, "threads that have not answered for") &&
+          return absl::StrContains(line, "threads not responding for") &&
                  absl::StrContains(line, name);
         });
       });

@@ -42,7 +42,7 @@ class Comparison:
             path.mkdir()
         self._libvirtd = machine.Libvirtd(directory / "libvirt", cache)
         self._observers = {
-            "qmp": observers.Vmeventd(directory, "vmeventd-qmp", programs, ["--watch", self._watched[1]]),
+            "qmp": observers.Vmeventd(directory, "vmeventd-qmp", programs, ["--watch", f"{self._watched[1]}:*.kvmd"]),
             "kvmd": observers.Kvmd(directory, self._watched[0]),
             "libvirt": observers.Vmeventd(directory, "vmeventd-libvirt", programs,
                                           ["--watch", nothing, "--libvirt", self._libvirtd.uri]),

@@ -107,7 +107,9 @@ class Vmeventd(Observer):
                    for vm in self._lines("vms"))
 
     def _stops(self, name):
-        return self._lines("events", "--vm", name, "--type", "stopped")
+        # Every filter passes GAPs, such as that of a daemon that was killed.
+        return [event for event in self._lines("events", "--vm", name, "--type", "stopped")
+                if event["type"] == "EVENT_TYPE_STOPPED"]
 
     def has_reported(self, name):
         return bool(self._stops(name))

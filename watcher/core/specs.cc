@@ -29,7 +29,7 @@ struct Manager {
   absl::string_view directory;
   absl::string_view socket;  // the monitor's file name; of a VM, where each has its own
   absl::string_view owner;
-  absl::string_view cure;
+  absl::string_view hint;
 };
 
 constexpr absl::string_view kProxmoxCure =
@@ -198,8 +198,9 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
     pattern = directory.substr(slash + 1);
     directory = directory.substr(0, std::max(slash, size_t{1}));
     if (!absl::StrContains(directory, '*')) {
-      return Invalid(text, absl::StrCat("a colon stands before the pattern: write \"", directory,
-                                        ":", *pattern, "\""));
+      return Invalid(text,
+                     absl::StrCat("a colon must separate the directory and the pattern: write \"",
+                                  directory, ":", *pattern, "\""));
     }
   }
   const auto stars = std::count(directory.begin(), directory.end(), '*');
@@ -215,14 +216,14 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   const bool one_file = stars == 1 && halves.size() == 1 && !halves[0].empty();
   if (halves.size() != 2 && !one_file) {
     return Invalid(text, stars == 1
-                             ? "behind the directory the socket's file must be named, as in "
+                             ? "the socket's file name must follow the directory, as in "
                                "/run/vms/*/qmp.sock or /run/vms/*:*.sock"
                              : "the pattern must have exactly one '*', which stands for the VM's "
                                "name, as in *.qmp");
   }
   for (const absl::string_view half : halves) {
     if (absl::StrContains(half, '?') || absl::StrContains(half, '[')) {
-      return Invalid(text, "the pattern knows '*' alone: no '?' and no '['");
+      return Invalid(text, "'*' is the only wildcard of a pattern: remove '?' and '['");
     }
   }
   WatchSpec spec;
@@ -251,7 +252,7 @@ std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch) {
     if (!DirectoryMatches(manager.directory, watch.directory)) continue;
     if (!TakesSocket(watch, manager.socket)) continue;
     return ManagerMonitor{absl::StrCat(watch.directory, "/", manager.socket),
-                          std::string(manager.owner), std::string(manager.cure)};
+                          std::string(manager.owner), std::string(manager.hint)};
   }
   return std::nullopt;
 }
@@ -292,7 +293,7 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
   if (path != "/system" && path != "/session") return Wrong(uri, kForms);
   spec.session = path == "/session";
   if (spec.session && spec.containers) {
-    return Wrong(uri, "libvirt runs containers for the whole system alone: lxc:///system");
+    return Wrong(uri, "libvirt has containers only in its system instance: write lxc:///system");
   }
   if (query.empty()) return spec;
   if (!by_socket || !absl::ConsumePrefix(&query, "socket=") || absl::StrContains(query, '&')) {

@@ -64,7 +64,7 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 struct ManagerMonitor {
   std::string socket;  // a path that the --watch would take
   std::string owner;   // the program that needs it
-  std::string cure;    // advice what to write instead, as an imperative
+  std::string hint;    // advice what to write instead, as an imperative
 };
 
 // The first known manager's monitor that `watch` matches, judged by the paths alone:

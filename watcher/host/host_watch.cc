@@ -1,13 +1,11 @@
 #include "watcher/host/host_watch.h"
 
 #include <sys/epoll.h>
-#include <sys/timerfd.h>
 #include <systemd/sd-bus.h>
-#include <unistd.h>
+#include <systemd/sd-event.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <ctime>
@@ -16,8 +14,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
-#include "base/clock.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
 
@@ -34,32 +30,26 @@ constexpr int kMessagesATurn = 100;
 constexpr char kBusName[] = "org.freedesktop.DBus";
 constexpr char kShutdownTarget[] = "shutdown.target";
 
-// On CLOCK_MONOTONIC, as sd-bus has its deadlines.
-uint64_t NowMicroseconds() { return static_cast<uint64_t>(absl::ToUnixMicros(SteadyNow())); }
-
-struct BusCloser {
+struct Release {
+  void operator()(sd_event* event) const { sd_event_unref(event); }
+  void operator()(sd_event_source* source) const { sd_event_source_disable_unref(source); }
   void operator()(sd_bus* bus) const { sd_bus_close_unref(bus); }
 };
 
 class SystemBus : public HostShutdownApi {
  public:
-  SystemBus(UniqueFd epoll, UniqueFd timer) : epoll_(std::move(epoll)), timer_(std::move(timer)) {
+  explicit SystemBus(sd_event* event) : event_(event) {
     Connect();
-    Rearm();
+    SystemBus::Read();  // sets the timers
   }
 
-  int fd() const override { return epoll_.get(); }
+  int fd() const override { return sd_event_get_fd(event_.get()); }
 
   HostShutdownState Read() override {
-    uint64_t expirations = 0;
-    [[maybe_unused]] const ssize_t size = read(timer_.get(), &expirations, sizeof(expirations));
-    if (bus_ == nullptr && NowMicroseconds() >= retry_at_) Connect();
-    for (int i = 0; bus_ != nullptr && i < kMessagesATurn; ++i) {
-      const int result = sd_bus_process(bus_.get(), nullptr);
-      if (result == 0) break;
-      if (result < 0) Disconnect(absl::StrCat("the system bus is gone: ", ErrnoText(-result)));
+    for (int i = 0; i < kMessagesATurn && sd_event_run(event_.get(), 0) > 0; ++i) {
     }
-    Rearm();
+    if (bus_ != nullptr && sd_bus_is_open(bus_.get()) == 0)
+      Disconnect("lost the connection to the system bus");
     return State();
   }
 
@@ -109,12 +99,7 @@ class SystemBus : public HostShutdownApi {
     problem_.clear();
     sd_bus_set_method_call_timeout(bus_.get(), kCallMicroseconds);
     result = Listen();
-    epoll_event input{};
-    input.events = EPOLLIN;
-    if (result >= 0 &&
-        epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, sd_bus_get_fd(bus_.get()), &input) != 0) {
-      result = -errno;
-    }
+    if (result >= 0) result = sd_bus_attach_event(bus_.get(), event_.get(), 0);
     if (result < 0) Disconnect(absl::StrCat("the system bus: ", ErrnoText(-result)));
   }
 
@@ -184,37 +169,21 @@ class SystemBus : public HostShutdownApi {
   }
 
   void Disconnect(std::string problem) {
-    if (bus_ != nullptr && sd_bus_get_fd(bus_.get()) >= 0) {
-      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, sd_bus_get_fd(bus_.get()), nullptr);
-    }
     bus_.reset();
     for (Speaker& speaker : speakers_) speaker.owner.clear();
     problem_ = std::move(problem);
-    retry_at_ = NowMicroseconds() + retry_;
+    sd_event_source* timer = nullptr;
+    sd_event_add_time_relative(event_.get(), &timer, CLOCK_MONOTONIC, retry_, 0, OnRetry, this);
+    retry_timer_.reset(timer);
     retry_ = std::min(retry_ * 2, kLastRetryMicroseconds);
   }
 
-  // Wakes for what the bus waits for, and for the next try.
-  void Rearm() {
-    uint64_t deadline = retry_at_;
-    if (bus_ != nullptr) {
-      deadline = UINT64_MAX;
-      sd_bus_get_timeout(bus_.get(), &deadline);
-      epoll_event wanted{};
-      const int events = sd_bus_get_events(bus_.get());
-      wanted.events = events < 0 ? uint32_t{EPOLLIN} : static_cast<uint32_t>(events);
-      epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, sd_bus_get_fd(bus_.get()), &wanted);
-    }
-    itimerspec at{};
-    if (deadline != UINT64_MAX) {
-      deadline = std::max<uint64_t>(deadline, 1);  // 0 would disarm it
-      at.it_value.tv_sec = static_cast<time_t>(deadline / 1'000'000);
-      at.it_value.tv_nsec = static_cast<long>(deadline % 1'000'000) * 1000;
-    }
-    timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &at, nullptr);
-  }
+  // Callbacks of sd-bus and sd-event, from within Read().
 
-  // Callbacks of sd-bus, from within Read().
+  static int OnRetry(sd_event_source*, uint64_t, void* self) {
+    static_cast<SystemBus*>(self)->Connect();
+    return 0;
+  }
 
   static int OnOwner(sd_bus_message* message, void* self, sd_bus_error*) {
     const char *name = nullptr, *before = nullptr, *owner = nullptr;
@@ -289,9 +258,9 @@ class SystemBus : public HostShutdownApi {
   static constexpr std::array<sd_bus_message_handler_t, 2> kPropertyAnswers = {
       OnProperty<kLogind>, OnProperty<kSystemd>};
 
-  const UniqueFd epoll_;
-  const UniqueFd timer_;
-  std::unique_ptr<sd_bus, BusCloser> bus_;  // null: not connected
+  const std::unique_ptr<sd_event, Release> event_;
+  std::unique_ptr<sd_event_source, Release> retry_timer_;
+  std::unique_ptr<sd_bus, Release> bus_;  // null: not connected
   std::array<Speaker, 2> speakers_{{
       {"org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
        "PreparingForShutdown", "systemd-logind"},
@@ -300,23 +269,18 @@ class SystemBus : public HostShutdownApi {
   }};
   std::string last_ = "systemd";
   std::string problem_;
-  uint64_t retry_at_ = 0;  // on CLOCK_MONOTONIC, in microseconds
   uint64_t retry_ = kFirstRetryMicroseconds;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HostShutdownApi>> ListenOnSystemBus() {
-  UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
-  UniqueFd timer(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  epoll_event input{};
-  input.events = EPOLLIN;
-  if (!epoll.valid() || !timer.valid() ||
-      epoll_ctl(epoll.get(), EPOLL_CTL_ADD, timer.get(), &input) != 0) {
+  sd_event* event = nullptr;
+  if (const int result = sd_event_new(&event); result < 0) {
     return absl::UnavailableError(
-        absl::StrCat("epoll and timerfd for the system bus: ", ErrnoText(errno)));
+        absl::StrCat("no event loop for the system bus: ", ErrnoText(-result)));
   }
-  return std::make_unique<SystemBus>(std::move(epoll), std::move(timer));
+  return std::make_unique<SystemBus>(event);
 }
 
 HostWatch::HostWatch(EventLoop* loop, std::shared_ptr<HostShutdownApi> source, std::string problem)
@@ -349,19 +313,20 @@ void HostWatch::Drain() {
   }
   if (now.problem != before.problem) {
     if (now.problem.empty()) {
-      spdlog::info("the host's shutdown is seen");
+      spdlog::info("a shutdown of the host can be detected");
     } else {
-      spdlog::info("the host's shutdown is not seen: {}", now.problem);
+      spdlog::info("cannot detect a shutdown of the host: {}", now.problem);
     }
   }
   const bool answers = now.known && now.problem.empty();  // else nothing is known
-  if (now.shutting_down == before.shutting_down && (said_ || !answers)) return;
+  if (now.shutting_down == before.shutting_down && (reported_ || !answers)) return;
   if (now.shutting_down != before.shutting_down) {
-    spdlog::info("{}, says {}",
-                 now.shutting_down ? "the host shuts down" : "the host's shutdown was cancelled",
-                 now.by);
+    spdlog::info(
+        "{}, reported by {}",
+        now.shutting_down ? "the host is shutting down" : "the host's shutdown was cancelled",
+        now.by);
   }
-  said_ = said_ || answers;
+  reported_ = reported_ || answers;
   if (on_change_ != nullptr) on_change_(now);
 }
 

@@ -37,7 +37,7 @@ class HostShutdownApi {
 // end before the VMs. The error names the call that failed.
 absl::StatusOr<std::unique_ptr<HostShutdownApi>> ListenOnSystemBus();
 
-// Follows on the loop whether the host shuts down. Loop thread.
+// Follows on the loop whether the host is shutting down. Loop thread.
 class HostWatch : public FdHandler {
  public:
   // Longest wait of the start for the first answer.
@@ -67,7 +67,7 @@ class HostWatch : public FdHandler {
   const std::shared_ptr<HostShutdownApi> source_;
   std::function<void(const HostShutdownState&)> on_change_;
   bool settled_ = false;
-  bool said_ = false;  // the first answer was handed out
+  bool reported_ = false;  // on_change_ has had the first answer
   TimerId patience_;
   mutable Mutex mutex_;
   HostShutdownState state_ ABSL_GUARDED_BY(mutex_);

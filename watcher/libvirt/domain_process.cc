@@ -50,7 +50,7 @@ absl::StatusOr<std::string> ReadPidFile(const std::string& path) {
   if (!there.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
   struct stat status {};
   if (fstat(there.get(), &status) != 0) return absl::ErrnoToStatus(errno, "fstat");
-  if (!S_ISREG(status.st_mode)) return absl::FailedPreconditionError("no regular file");
+  if (!S_ISREG(status.st_mode)) return absl::FailedPreconditionError("not a regular file");
   return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), kMaxPidFile);
 }
 

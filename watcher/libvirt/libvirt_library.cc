@@ -379,8 +379,8 @@ class RealLibvirt : public LibvirtApi {
     auto connection = std::make_unique<RealConnection>(opened, containers);
     const char* const type = lib.virConnectGetType(opened);
     if (type == nullptr || absl::string_view(type) != (containers ? "LXC" : "QEMU")) {
-      return absl::UnavailableError(
-          absl::StrCat("it is a libvirt, but not of ", containers ? "containers" : "QEMU"));
+      return absl::UnavailableError(absl::StrCat("it is libvirt, but its driver is not for ",
+                                                 containers ? "containers" : "QEMU"));
     }
     if (absl::Status status = connection->Listen(callbacks); !status.ok()) return status;
     return connection;

@@ -82,7 +82,7 @@ void LibvirtInbox::Post(LibvirtMessage message) {
   if (closed_) return;
   size_t bytes = BytesOf(message);
   if (bytes_ + bytes > kMaxBytes && !std::holds_alternative<LinkClosed>(message)) {
-    message = LinkClosed{"more events came than are taken in", /*overflow=*/true};
+    message = LinkClosed{"events arrived faster than vmeventd could read them", /*overflow=*/true};
     bytes = BytesOf(message);
   }
   closed_ = std::holds_alternative<LinkClosed>(message);

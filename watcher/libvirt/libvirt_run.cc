@@ -41,7 +41,7 @@ void LibvirtRun::OnNotListed() {
   // descriptor next.
   if (followed() && !process().ended())
     ReportProblem(
-        {ProblemCode::kNotListed, "libvirt does not list the domain, and its QEMU still runs"});
+        {ProblemCode::kNotListed, "libvirt does not list the domain, but its QEMU still runs"});
 }
 
 void LibvirtRun::OnDetails(DomainDetails details) {
@@ -82,7 +82,7 @@ void LibvirtRun::OnRebooted(int64_t domain_id, PeerProcess next) {
     return TrackInstead(std::move(next)).IgnoreError();
   }
   if (!tracked()) return;
-  process().Reset({});
+  process().Reset();
   LoseTracking();
 }
 

@@ -78,7 +78,7 @@ LibvirtSource::~LibvirtSource() {
     link->worker.reset();
   }
   if (!threads_.WaitForJobs(kStopWait)) {
-    spdlog::warn("a call of libvirt has not returned at the stop: vmeventd ends without it");
+    spdlog::warn("a call to libvirt has not returned: stopping without waiting for it");
   }
 }
 
@@ -142,7 +142,7 @@ void LibvirtSource::WantIfThere(const LibvirtSpec& spec) {
                         std::any_of(spec.awaited.begin(), spec.awaited.end(), [](const auto& path) {
                           return access(path.c_str(), F_OK) == 0;
                         });
-  std::string problem = is_there ? "" : "its socket is not there";
+  std::string problem = is_there ? "" : "its socket does not exist";
   if (is_there && api_ == nullptr) {
     absl::StatusOr<std::shared_ptr<LibvirtApi>> api = LoadLibvirt();
     if (api.ok()) {
@@ -156,7 +156,7 @@ void LibvirtSource::WantIfThere(const LibvirtSpec& spec) {
     return Want(LinkAt(spec.Uri()), spec, spec.socket);
   }
   if (std::exchange(awaited_problem_, problem) != problem) {
-    spdlog::info("libvirt {} is followed as soon as it can be: {}", spec.Uri(), problem);
+    spdlog::info("cannot follow libvirt {} yet, trying again: {}", spec.Uri(), problem);
   }
   context_->loop->SetTimerIn(&await_, kAwaitInterval, [this, &spec] { WantIfThere(spec); });
 }
@@ -167,7 +167,7 @@ void LibvirtSource::OnSocketPath(int spec, const std::string& path) {
   if (!links_.contains(uri) && links_.size() >= kMaxLinks) {
     context_->meters.libvirt_overflows.Add();
     spdlog::warn(
-        "--libvirt: more than {} sockets came and went with calls under way: {} is not followed",
+        "--libvirt: calls to {} libvirts, some of them gone, have not returned: not following {}",
         kMaxLinks, absl::CHexEscape(path));
     return;
   }
@@ -196,9 +196,10 @@ void LibvirtSource::Connect(Link* link) {
 void LibvirtSource::OnSlow(Link* link) {
   link->tried = true;
   SetProblem(link, ProblemCode::kNoAnswer,
-             link->worker->waits_for_thread() ? absl::StrCat("it waits for its turn: ", kMaxThreads,
-                                                             " calls of libvirts have not returned")
-                                              : "libvirt does not answer");
+             link->worker->waits_for_thread()
+                 ? absl::StrCat("waiting for a free thread: ", kMaxThreads,
+                                " calls to libvirt have not returned")
+                 : "libvirt does not answer");
 }
 
 void LibvirtSource::BackOff(Link* link) {
@@ -382,7 +383,7 @@ bool LibvirtSource::ReadFrom(Link* link) {
     if (!link->open) break;  // it was closed meanwhile
     std::visit([&](auto& known) { Handle(link, known); }, message);
     if (link->held > kMaxHeld) {
-      LinkClosed closed{"more events came than are taken in", /*overflow=*/true};
+      LinkClosed closed{"events arrived faster than vmeventd could read them", /*overflow=*/true};
       Handle(link, closed);
     }
   }

@@ -71,7 +71,7 @@ void SocketGlobWatcher::Enter(int spec, size_t at, const std::string& path) {
   DIR* const list = opendir(path.empty() ? "/" : path.c_str());
   if (list == nullptr) return;
   while (const dirent* const entry = readdir(list)) {
-    if (!Count(&entries_, kMaxEntries, "files are in the directories that match")) break;
+    if (!Count(&entries_, kMaxEntries, "files in the matching directories")) break;
     const std::string name = entry->d_name;
     if (!IsHidden(name) && part.glob.Matches(name)) {
       Look(spec, at, absl::StrCat(path, "/", name));
@@ -92,7 +92,7 @@ void SocketGlobWatcher::Look(int spec, size_t at, const std::string& path) {
   if (!S_ISSOCK(there.st_mode)) return;
   // Sockets that were found before keep their places.
   if (!sockets_.contains(path) && !found_.contains(path) &&
-      !Count(&new_sockets_, kMaxSockets, "sockets match")) {
+      !Count(&new_sockets_, kMaxSockets, "matching sockets")) {
     return;
   }
   found_.try_emplace(path,
@@ -107,7 +107,7 @@ bool SocketGlobWatcher::Count(size_t* count, size_t limit, const char* what) {
     return true;
   }
   if (!std::exchange(limited_, true) && !warned_) {
-    spdlog::warn("--libvirt: more than {} {}: the rest are left out", limit, what);
+    spdlog::warn("--libvirt: more than {} {}: the others are not followed", limit, what);
   }
   return false;
 }

@@ -66,7 +66,6 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.pid_namespace = ReadPidNamespace();
     context_.max_vm_descriptors = options_.max_vm_descriptors;
     context_.options = &options_;
-    context_.budget = std::make_unique<MonitorBudget>();
   }
 
   absl::Status AddSources(EventSink* sink, std::vector<std::string> saved_runs,
@@ -92,12 +91,11 @@ class NodeWatcherImpl : public NodeWatcher {
     if (!started_ && host_.settled()) {
       timeout = absl::ZeroDuration();
       // The runs come first, so that what is found in the directories is known for theirs.
-      if (restorer_->RestoreSome()) {
-        exit_statuses_->ForgetHanded();
-        for (RunSource* source : sources_) source->Start();
-        started_ = true;
-        table_.ReportSharedUuids();
-      }
+      restorer_->Restore();
+      exit_statuses_->ForgetHanded();
+      for (RunSource* source : sources_) source->Start();
+      started_ = true;
+      table_.ReportSharedUuids();
     }
     loop_->RunOnce(timeout);
     table_.EndTurn();
@@ -158,7 +156,7 @@ class NodeWatcherImpl : public NodeWatcher {
     all.inotify_overflows = directories.overflows;
     all.rescans = directories.rescans;
     all.exit_statuses_lost = exit_statuses_->overflows();
-    all.lines_refused = context_.budget->refused();
+    all.lines_refused = sockets_->lines_refused();
     all.sockets_to_close = context_.closer.waiting();
     if (options_.command_lines != nullptr) {
       all.command_lines_left_out = options_.command_lines->left_out();
@@ -180,10 +178,9 @@ class NodeWatcherImpl : public NodeWatcher {
   SignalWatch signals_;
   HostWatch host_;
   EventSink* const sink_;
-  QmpContext context_;
-  // Its runs call no source when they are destroyed.
+  RunContext context_;
+  std::unique_ptr<SocketConnector> sockets_;  // its runs close their monitors as they are destroyed
   RunTable table_ ABSL_GUARDED_BY(loop_role_);
-  std::unique_ptr<SocketConnector> sockets_;
   std::unique_ptr<LibvirtSource> libvirt_;
   std::vector<RunSource*> sources_;  // all of them
   std::unique_ptr<RunRestorer> restorer_ ABSL_GUARDED_BY(loop_role_);
@@ -237,7 +234,7 @@ absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions 
 // Intents
 
 IntentRequests::~IntentRequests() {
-  for (const Task& task : Take()) task.done(absl::UnavailableError("the watcher has ended"));
+  for (const Task& task : Take()) task.done(absl::UnavailableError("the watcher has stopped"));
 }
 
 void IntentRequests::Declare(IntentRequest request,
@@ -255,9 +252,10 @@ void IntentRequests::Withdraw(std::string intent_id, std::function<void(absl::St
 void IntentRequests::Add(Task task) {
   if (unanswered_->fetch_add(1) >= kMaxIntentRequests) {
     --*unanswered_;
-    return task.done(WithReason("TOO_MANY_INTENTS",
-                                absl::ResourceExhaustedError(absl::StrCat(
-                                    kMaxIntentRequests, " requests about intents wait already"))));
+    return task.done(WithReason(
+        "TOO_MANY_INTENTS",
+        absl::ResourceExhaustedError(absl::StrCat(
+            kMaxIntentRequests, " requests about intents are waiting already; try again later"))));
   }
   task.done = [unanswered = unanswered_, done = std::move(task.done)](absl::StatusOr<Intent> said) {
     --*unanswered;

@@ -106,13 +106,13 @@ struct WatcherCounters : WatcherMeters {
 
 // Follows every QEMU whose monitor socket appears in the watched directories, and every domain of
 // the libvirts that were named, and pushes what happens to each to `sink`. Owns all sessions,
-// connections and watches. Every method but Wake is
-// for one thread, the loop thread; none blocks but RunOnce, for its timeout at the most.
+// connections and watches. For the loop thread, where nothing else is said; none blocks but
+// RunOnce, for its timeout at the most.
 class NodeWatcher {
  public:
-  // `clock` and `sink` outlive the watcher. The watches are set and the directories scanned by the
-  // first RunOnce that has no saved run left to look after. An error names the system resource that
-  // could not be had.
+  // `clock` and `sink` outlive the watcher. The first RunOnce after the host's first answer
+  // restores the saved runs, sets the watches and scans the directories. An error names the system
+  // resource that could not be had.
   static absl::StatusOr<std::unique_ptr<NodeWatcher>> Create(WatcherOptions options,
                                                              const Clock* clock, EventSink* sink);
   virtual ~NodeWatcher() = default;

@@ -48,25 +48,9 @@ const dirent* NextEntry(DIR* directory) {
   return readdir(directory);
 }
 
-constexpr char kTooMany[] = "there are more sockets than are followed";
+constexpr char kTooMany[] = "it has more sockets than vmeventd follows in one directory";
 
 }  // namespace
-
-std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes) {
-  std::vector<InotifyEvent> events;
-  inotify_event header;
-  while (bytes.size() >= sizeof(header)) {
-    std::memcpy(&header, bytes.data(), sizeof(header));
-    bytes.remove_prefix(sizeof(header));
-    if (bytes.size() < header.len) break;
-    // The name is padded with zero bytes.
-    const absl::string_view padded = bytes.substr(0, header.len);
-    std::string name(padded.substr(0, padded.find('\0')));
-    events.push_back({header.wd, header.mask, std::move(name)});
-    bytes.remove_prefix(header.len);
-  }
-  return events;
-}
 
 absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
     EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate, size_t max_sockets) {
@@ -110,11 +94,12 @@ void DirectoryWatcher::Start() {
     if (directory.sockets == 0 && !directory.unmatched.empty()) WarnOfPattern(directory);
     if (directory.watch >= 0 || !directory.problem.empty()) continue;
     if (specs_[directory.spec].optional) {
-      spdlog::info("{} is not there: its VMs are followed when it is", directory.path);
+      spdlog::info("{} does not exist: its VMs are followed once it does", directory.path);
       continue;
     }
-    spdlog::warn("{} is not there: its VMs are followed when it is; check --watch if it should be",
-                 absl::CHexEscape(directory.path));
+    spdlog::warn(
+        "{} does not exist: its VMs are followed once it does; check --watch if it should exist",
+        absl::CHexEscape(directory.path));
   }
 }
 
@@ -130,7 +115,7 @@ void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
                           absl::CHexEscape(other.text()), "'");
     }
   }
-  spdlog::warn("no socket in {} matches {}, and {} is there{}", absl::CHexEscape(spec.directory),
+  spdlog::warn("no socket in {} matches {}, but {} exists{}", absl::CHexEscape(spec.directory),
                absl::CHexEscape(spec.pattern()), absl::CHexEscape(root.unmatched), hint);
 }
 
@@ -143,17 +128,22 @@ void DirectoryWatcher::OnFdReady(uint32_t) {
 void DirectoryWatcher::Dispatch(absl::string_view bytes) {
   std::vector<int> changed;
   bool overflow = false;
-  for (const InotifyEvent& event : ParseInotifyEvents(bytes)) {
+  inotify_event event;
+  while (bytes.size() >= sizeof(event)) {
+    std::memcpy(&event, bytes.data(), sizeof(event));
+    const absl::string_view padded = bytes.substr(sizeof(event), event.len);  // with zero bytes
+    const std::string name(padded.substr(0, padded.find('\0')));
+    bytes.remove_prefix(sizeof(event) + padded.size());
     if (event.mask & IN_Q_OVERFLOW) overflow = true;
-    const auto it = users_.find(event.watch);
+    const auto it = users_.find(event.wd);
     if (it == users_.end()) continue;             // of a watch that is not needed any more
     const std::vector<int> numbers = it->second;  // to look may change it
-    if ((event.mask & kSelfMask) || event.name.empty()) {
+    if ((event.mask & kSelfMask) || name.empty()) {
       changed.insert(changed.end(), numbers.begin(), numbers.end());
       if (event.mask & IN_IGNORED) users_.erase(it);  // the kernel has dropped the watch
       continue;
     }
-    for (const int number : numbers) Look(number, event.name);
+    for (const int number : numbers) Look(number, name);
   }
   if (overflow) {
     overflows_.Add();
@@ -181,7 +171,7 @@ void DirectoryWatcher::Evaluate(int number, bool scan_always) {
   SetWatch(number, watch);
   if (watch < 0) {
     if (changed && directory.entry.empty()) {
-      spdlog::info("{} is not there", absl::CHexEscape(directory.path));
+      spdlog::info("{} does not exist", absl::CHexEscape(directory.path));
     }
     directory.left_out = directory.needs_scan = false;
     DropEntries(number, {});
@@ -201,8 +191,8 @@ int DirectoryWatcher::Watch(const std::string& path, std::string* problem) const
   struct stat status;
   if (fstatat(AT_FDCWD, path.c_str(), &status, 0) == 0 && status.st_nlink == 0) {
     *problem = absl::StrCat(absl::CHexEscape(path),
-                            " was removed where it is mounted from, and a directory that was made "
-                            "there since is not seen here: mount its parent instead");
+                            " was removed on the host side of its mount, and a directory created "
+                            "there since is not visible here: mount its parent instead");
     return -1;
   }
   const int watch = inotify_add_watch(inotify_.get(), path.c_str(), kMask);
@@ -242,8 +232,8 @@ bool DirectoryWatcher::IsWanted(Directory* directory, const std::string& name, i
   if (S_ISLNK(status.st_mode) && fstatat(at, path.c_str(), &status, 0) == 0 &&
       S_ISSOCK(status.st_mode) && !std::exchange(directory->link_logged, true)) {
     spdlog::warn(
-        "{} is a link to a socket, and such links are not followed: watch the directory "
-        "of the socket itself",
+        "{} is a symbolic link to a socket, which is not followed: watch the directory of the "
+        "socket itself",
         absl::CHexEscape(Join(directory->path, name)));
   }
   return false;
@@ -253,12 +243,13 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   Directory& directory = directories_.at(number);
   if (directory.scanned) rescans_.Add();
   directory.scanned = true;
-  directory.needs_scan = false;
+  directory.needs_scan = directory.unreadable = false;
   DIR* const stream = opendir(directory.path.c_str());
   if (stream == nullptr) {
     // Sockets that were there stay known: a full descriptor table removes none.
     const int error = errno;
     *problem = ErrnoText("read", directory.path, error);
+    directory.unreadable = true;
     ScanLater(&directory);
     return;
   }
@@ -388,7 +379,7 @@ void DirectoryWatcher::CheckLater() {
 
 bool DirectoryWatcher::any_present() const {
   return std::any_of(directories_.begin(), directories_.end(),
-                     [](const auto& directory) { return directory.second.watch >= 0; });
+                     [](const auto& directory) { return directory.second.present(); });
 }
 
 void DirectoryWatcher::ReportDirectories() {
@@ -397,7 +388,7 @@ void DirectoryWatcher::ReportDirectories() {
     const Directory& root = directories_.at(spec);
     if (specs_[spec].optional && root.watch < 0) continue;
     now.push_back({EscapeNonUtf8(specs_[spec].directory), EscapeNonUtf8(specs_[spec].pattern()),
-                   root.watch >= 0, root.sockets});
+                   root.present(), root.sockets});
   }
   const auto same = [](const WatchedDirectory& a, const WatchedDirectory& b) {
     return a.present == b.present && a.sockets == b.sockets;

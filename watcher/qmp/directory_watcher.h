@@ -21,17 +21,6 @@
 
 namespace vmeventd {
 
-// One record of inotify(7).
-struct InotifyEvent {
-  int watch = -1;     // the watch descriptor; -1 with IN_Q_OVERFLOW
-  uint32_t mask = 0;  // IN_*
-  std::string name;   // the directory's entry; empty if the event is about the directory itself
-};
-
-// Cuts what one read() of an inotify descriptor returned into events. What is left of a record
-// that is cut off is ignored: the kernel gives whole records only.
-std::vector<InotifyEvent> ParseInotifyEvents(absl::string_view bytes);
-
 // Follows the sockets in the directories of all --watch flags, with one inotify descriptor. Where a
 // spec has a directory for each VM, the directories in its root come and go as sockets do.
 //
@@ -52,7 +41,8 @@ class DirectoryWatcher : public FdHandler {
     // It is not there any more.
     virtual void OnSocketGone(int spec, const std::string& below) = 0;
     // The directories as they are now, in the order of the specs, without optional ones that are
-    // not there; `present` or `sockets` of one of them differs from the last call.
+    // not there; `present` or `sockets` of one of them differs from the last call. A directory that
+    // cannot be read is not `present`.
     virtual void OnDirectories(std::vector<WatchedDirectory> directories) = 0;
   };
 
@@ -77,12 +67,12 @@ class DirectoryWatcher : public FdHandler {
   void Start();
 
   void OnFdReady(uint32_t events) override;
-  // Handles bytes as read from the inotify descriptor.
+  // Handles whole records as read from the inotify descriptor.
   void Dispatch(absl::string_view bytes);
 
   // Any thread.
   Counters counters() const { return {overflows_.value(), rescans_.value(), left_out_.value()}; }
-  // Returns whether a directory of the specs is there. Loop thread.
+  // Returns whether a directory of the specs is there and can be read. Loop thread.
   bool any_present() const;
 
  private:
@@ -98,6 +88,7 @@ class DirectoryWatcher : public FdHandler {
     int watch = -1;     // the kernel gives each inode one, and never one number twice
     bool scanned = false;
     bool needs_scan = false;                        // the next look at its path has to scan
+    bool unreadable = false;                        // the last scan failed
     bool link_logged = false;                       // that a link to a socket is not followed
     bool left_out = false;                          // entries are there that are not in `entries`
     std::string problem;                            // last one logged
@@ -105,6 +96,8 @@ class DirectoryWatcher : public FdHandler {
     absl::flat_hash_map<std::string, int> numbers;  // of the directories in a root, by entry
     int sockets = 0;                                // of a root: those of its spec
     std::string unmatched;                          // of a root: a socket that is not one of them
+
+    bool present() const { return watch >= 0 && !unreadable; }
   };
 
   DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate,

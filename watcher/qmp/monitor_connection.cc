@@ -227,17 +227,10 @@ bool MonitorConnection::ReadOnce(size_t max_bytes, bool to_the_end, size_t* tota
 }
 
 bool MonitorConnection::HandleLines(absl::string_view bytes) {
-  while (socket_.valid() && !bytes.empty()) {
-    const size_t end = bytes.find('\n');
-    const size_t size = end == absl::string_view::npos ? bytes.size() : end + 1;
-    const auto on_line = [this](absl::string_view line) { return OnLine(line); };
-    if (const absl::Status status = framer_.Feed(bytes.substr(0, size), on_line); !status.ok()) {
-      Fail(status.message(), true);
-      return false;
-    }
-    bytes.remove_prefix(size);
-  }
-  return true;
+  const absl::Status status =
+      framer_.Feed(bytes, [this](absl::string_view line) { return OnLine(line); });
+  if (!status.ok()) Fail(status.message(), true);
+  return status.ok();
 }
 
 absl::Status MonitorConnection::OnLine(absl::string_view line) {

@@ -11,9 +11,8 @@
 
 namespace vmeventd {
 
-QmpRun::QmpRun(QmpContext* context, RunTable* table, SocketConnector* connector, VmSession session)
+QmpRun::QmpRun(RunContext* context, RunTable* table, SocketConnector* connector, VmSession session)
     : VmRun(context, table, std::move(session)),
-      context_(context),
       connector_(connector),
       known_(tracked()),
       spoken_(answered()) {}
@@ -22,7 +21,7 @@ QmpRun::~QmpRun() { RetireConnection(); }
 
 std::unique_ptr<MonitorConnection> QmpRun::NewConnection(ReceivingSocket socket) {
   return std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
-                                             context_->budget.get(),
+                                             connector_->budget(),
                                              context_->options->command_lines.get(), this);
 }
 
@@ -64,7 +63,7 @@ bool QmpRun::GoOn(HandedRun* handed) {
   std::unique_ptr<MonitorConnection> connection =
       NewConnection(ReceivingSocket(std::move(handed->connection), &context_->closer));
   if (!connection->GoOn(handed->state).ok()) {
-    if (tracked()) TakeProcess();
+    if (tracked()) process().Release();
     return false;
   }
   connection_ = std::move(connection);
@@ -80,7 +79,7 @@ void QmpRun::RetireConnection() {
   if (connection_ == nullptr) return;
   connection_->Close();
   --context_->vm_descriptors;
-  context_->closed_connections.push_back(std::move(connection_));
+  connector_->Retire(std::move(connection_));
 }
 
 void QmpRun::Ask(Question question) {
@@ -126,7 +125,7 @@ std::string QmpRun::OnSpeaker(int64_t pid) {
     spoken_ = true;
     // In a foreign PID namespace nobody knows who speaks.
     if (pid == info().pid || info().pid == 0) return "";
-    return absl::StrCat("another process, ", pid, ", speaks on it than the VM's, ", info().pid);
+    return absl::StrCat("process ", pid, " answers on it instead of the VM's process ", info().pid);
   }
   if (spoken_) return "";  // nobody knows who is QEMU
   absl::StatusOr<PeerProcess> speaker = IdentifyByPid(pid);
@@ -173,14 +172,13 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   if (protocol_error) {
     context_->meters.protocol_errors.Add();
     if (!std::exchange(protocol_error_logged_, true)) {
-      spdlog::warn("the monitor of {} is closed: {}", absl::Utf8SafeCHexEscape(info().name),
-                   reason);
+      spdlog::warn("closing the monitor of {}: {}", absl::Utf8SafeCHexEscape(info().name), reason);
     }
   }
   // The socket took the connection and its program closed it unseen, or speaks something else.
   if (!greeted && !published() && !known_) {
     return connector_->OnNoVm(
-        this, {ProblemCode::kNotQmp, absl::StrCat("no greeting of a QEMU came: ", reason)});
+        this, {ProblemCode::kNotQmp, absl::StrCat("no QMP greeting was received: ", reason)});
   }
   Hand(input::MonitorClosed{reason});
   if (protocol_error) {
@@ -198,8 +196,8 @@ void QmpRun::OnGreetingLate() {
   if (process().gone()) return EndWithProcess();
   // The connection may have the manager's place in QEMU's queue: it is closed for a while.
   if (!std::exchange(silence_logged_, true)) {
-    spdlog::warn("{}: {}; vmevents doctor says more", absl::CHexEscape(info().raw_path()),
-                 session().NoGreeting(Now()).text);
+    spdlog::warn("{}: {}; `vmevents doctor` shows who holds it",
+                 absl::CHexEscape(info().raw_path()), session().NoGreeting(Now()).text);
   }
   ReportHeld();
   connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());

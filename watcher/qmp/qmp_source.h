@@ -30,13 +30,6 @@
 
 namespace vmeventd {
 
-// State shared by all runs with a QMP socket. Outlives them.
-struct QmpContext : RunContext {
-  std::unique_ptr<MonitorBudget> budget;
-  // Connections that may still be on the call stack; emptied after each turn of the loop.
-  std::vector<std::unique_ptr<MonitorConnection>> closed_connections;
-};
-
 class QmpRun;
 class SocketConnector;
 
@@ -98,7 +91,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   };
 
   // The pointers outlive the run.
-  QmpRun(QmpContext* context, RunTable* table, SocketConnector* connector, VmSession session);
+  QmpRun(RunContext* context, RunTable* table, SocketConnector* connector, VmSession session);
   ~QmpRun() override;
 
   // Takes over a new connection, to the socket `identity`, and closes the one it has.
@@ -147,7 +140,6 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // Drops the connection, whose object may be on the call stack.
   void RetireConnection();
 
-  QmpContext* const context_;
   SocketConnector* const connector_;
   RunSockets sockets_;
   std::unique_ptr<MonitorConnection> connection_;
@@ -168,8 +160,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
 // the socket, finds its run, connects, or waits for longer than before. Loop thread.
 class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
  public:
-  // All outlive the connector. An error names the system resource that could not be had.
-  static absl::StatusOr<std::unique_ptr<SocketConnector>> Create(QmpContext* context,
+  // All but the runs in the table outlive the connector, which outlives those. An error names the
+  // system resource that could not be had.
+  static absl::StatusOr<std::unique_ptr<SocketConnector>> Create(RunContext* context,
                                                                  RunTable* table, EventSink* sink);
 
   VmRun* Restore(VmSession* session) override;
@@ -190,24 +183,31 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   // it: then `run` was discarded.
   bool LeaveToOther(QmpRun* run, const PeerProcess& speaker);
 
+  // For runs: the shares of their monitors, and the end of a connection that may be on the call
+  // stack.
+  MonitorBudget* budget() { return &budget_; }
+  void Retire(std::unique_ptr<MonitorConnection> connection) {
+    closed_connections_.push_back(std::move(connection));
+  }
+
   // Returns whether a watched directory is there.
   bool is_open() const { return directories_->any_present(); }
 
   // Any thread.
   DirectoryWatcher::Counters directory_counters() const { return directories_->counters(); }
+  uint64_t lines_refused() const { return budget_.refused(); }
   std::vector<UnfollowedSocket> unfollowed_sockets() const;
 
  private:
   static constexpr int kDescriptorsOfRun = 2;  // its connection and its pidfd
 
-  SocketConnector(QmpContext* context, RunTable* table, EventSink* sink)
+  SocketConnector(RunContext* context, RunTable* table, EventSink* sink)
       : context_(context), table_(table), sink_(sink), watches_(context->options->watches) {}
 
   void OnSocket(int spec, const std::string& below) override;
   void OnSocketGone(int spec, const std::string& below) override;
   void OnDirectories(std::vector<WatchedDirectory> directories) override {
     sink_->SetDirectories(std::move(directories));
-    if (started_ && runs_to_reach_) EndUnreachableRuns();
   }
 
   // Slots.
@@ -263,17 +263,17 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   void ForgetSocket(QmpRun* run);
   // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
   static void EndUntrackedRun(SocketSlot* slot);
-  // The same for restored runs to which no socket leads.
-  void EndUnreachableRuns();
 
-  QmpContext* const context_;
+  RunContext* const context_;
   RunTable* const table_;
   EventSink* const sink_;
   const std::vector<WatchSpec>& watches_;
   absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>> slots_;  // SocketSlot::path
-  std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;  // may be on the call stack
-  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;        // that was attached by each socket last
-  bool runs_to_reach_ = false;  // untracked ones whose directories could not be read
+  MonitorBudget budget_;
+  // These may be on the call stack until the turn of the loop ends.
+  std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;
+  std::vector<std::unique_ptr<MonitorConnection>> closed_connections_;
+  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;  // that was attached by each socket last
   int untried_slots_ = 0;
   bool started_ = false;
   bool first_scan_done_ = false;

@@ -58,7 +58,7 @@ bool SaysQemu(const SocketSlot& slot) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(QmpContext* context,
+absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(RunContext* context,
                                                                          RunTable* table,
                                                                          EventSink* sink) {
   std::unique_ptr<SocketConnector> connector(new SocketConnector(context, table, sink));
@@ -87,11 +87,24 @@ VmRun* SocketConnector::Restore(VmSession* session) {
 void SocketConnector::Start() {
   directories_->Start();
   started_ = true;
-  EndUnreachableRuns();
+  // An untracked run to which no socket leads has ended.
+  for (VmRun* run : table_->RunsOf(this)) {
+    const RunSockets& sockets = Own(run)->sockets();
+    if (run->tracked() || run->connected() ||
+        std::any_of(sockets.ways.begin(), sockets.ways.end(),
+                    [](const SocketSlot* way) { return way->present; })) {
+      continue;
+    }
+    if (sockets.home->run == run && sockets.home->spec >= 0) {
+      TryConnect(sockets.home);  // its directory may not have been read: no descriptor was left
+    } else {
+      run->End();
+    }
+  }
 }
 
 void SocketConnector::EndTurn() {
-  context_->closed_connections.clear();
+  closed_connections_.clear();
   dropped_slots_.clear();
   if (started_ && untried_slots_ == 0) first_scan_done_ = true;
 }
@@ -519,28 +532,6 @@ QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_pt
 void SocketConnector::EndUntrackedRun(SocketSlot* slot) {
   QmpRun* const run = slot->run;
   if (run != nullptr && !run->tracked() && !run->connected()) run->End();
-}
-
-void SocketConnector::EndUnreachableRuns() {
-  std::vector<VmRun*> unreachable;
-  runs_to_reach_ = false;
-  for (VmRun* run : table_->RunsOf(this)) {
-    const RunSockets& sockets = Own(run)->sockets();
-    if (run->tracked() || run->connected() ||
-        std::any_of(sockets.ways.begin(), sockets.ways.end(),
-                    [](const SocketSlot* way) { return way->present; })) {
-      continue;
-    }
-    // The socket may be there, and its directory not be read yet: no descriptor was left.
-    SocketIdentity there;
-    if (sockets.home->spec >= 0 && IdentifySocket(sockets.home->path, &there) == 0 &&
-        Own(run)->IsSocketOf(*sockets.home, there)) {
-      runs_to_reach_ = true;
-    } else {
-      unreachable.push_back(run);
-    }
-  }
-  for (VmRun* run : unreachable) run->End();
 }
 
 // Reports of runs

@@ -101,14 +101,14 @@ bool MayRead(int64_t pid) {
 // Reads the status of a zombie. 0 is both the status of a process that ended well and what a reader
 // without the right sees.
 std::optional<int> WaitStatusFromStat(int pidfd, int64_t pid, uint64_t start_ticks) {
-  const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
-  if (!stat.ok()) return std::nullopt;
-  const std::optional<int> wait_status = ParseStatExitCode(*stat);
+  const std::optional<ProcessStat> stat =
+      ParseProcessStat(ReadSmallFile(absl::StrCat("/proc/", pid, "/stat")).value_or(""));
+  if (!stat.has_value()) return std::nullopt;
+  const std::optional<int> wait_status = stat->exit_code;
   if (!wait_status.has_value() || (*wait_status == 0 && !MayRead(pid))) return std::nullopt;
   // All of that was of this process if it has its number still.
   if (!StillThere(pidfd)) return std::nullopt;
-  const std::optional<uint64_t> started = ParseStatStartTicks(*stat);
-  if (start_ticks != 0 && started != start_ticks) return std::nullopt;
+  if (start_ticks != 0 && stat->start_ticks != start_ticks) return std::nullopt;
   return wait_status;
 }
 
@@ -242,10 +242,10 @@ std::unique_ptr<ExitStatusReader> ExitStatusReader::Create(EventLoop* loop,
     if (const absl::Status status = reader->Connect(std::move(handed)); status.ok()) {
       reader->source_ = ExitStatusSource::kProcConnector;
     } else {
-      spdlog::debug("no process connector: {}", std::string(status.message()));
+      spdlog::debug("cannot use the kernel's process connector: {}", std::string(status.message()));
     }
   }
-  spdlog::info("exit statuses of processes come from: {}", ExitStatusSourceName(reader->source_));
+  spdlog::info("source of exit statuses: {}", ExitStatusSourceName(reader->source_));
   return reader;
 }
 

@@ -10,7 +10,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <ctime>
 #include <map>
 #include <string>
 #include <utility>
@@ -20,7 +19,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/system.h"
 #include "watcher/signals/signal_watch.h"
@@ -43,7 +41,7 @@ absl::StatusOr<uint64_t> ReadStartTicks(int64_t pid) {
     if (absl::IsResourceExhausted(stat.status())) return stat.status();
     return 0;
   }
-  return ParseStatStartTicks(*stat).value_or(0);
+  return ParseProcessStat(*stat).value_or(ProcessStat()).start_ticks;
 }
 
 // `pidfd` stands for the process, so that what is read of the number is of that process as long
@@ -55,26 +53,20 @@ absl::StatusOr<PeerProcess> WithPidfd(int64_t pid, UniqueFd pidfd) {
   return PeerProcess{kind, pid, *start_ticks, std::move(pidfd)};
 }
 
-// The number in a field of the text of /proc/PID/stat, counted from 1 as proc(5) does.
-template <typename Number>
-std::optional<Number> StatField(absl::string_view stat, size_t field) {
-  const size_t name_end = stat.rfind(')');
-  if (name_end == absl::string_view::npos) return std::nullopt;
-  const std::vector<absl::string_view> fields =
-      absl::StrSplit(stat.substr(name_end + 1), absl::ByAnyChar(" \n"), absl::SkipEmpty());
-  constexpr size_t kFirst = 3;  // after the name
-  Number number = 0;
-  if (fields.size() <= field - kFirst || !absl::SimpleAtoi(fields[field - kFirst], &number)) {
-    return std::nullopt;
-  }
-  return number;
+// Empty where it cannot be read.
+std::optional<ProcessStat> ReadStat(const std::string& directory) {
+  return ParseProcessStat(ReadSmallFile(directory + "/stat").value_or(""));
 }
 
-// The command name in such a text.
-absl::string_view NameIn(absl::string_view stat) {
-  const size_t begin = stat.find('(');
-  const size_t end = stat.rfind(')');
-  return end == absl::string_view::npos ? "" : stat.substr(begin, end - begin);
+// Unset before Linux 6.9, and for what is no pidfd.
+std::optional<uint64_t> PidfsInode(int pidfd) {
+  struct statfs file_system {};
+  struct stat status {};
+  if (fstatfs(pidfd, &file_system) != 0 || fstat(pidfd, &status) != 0 ||
+      static_cast<unsigned long>(file_system.f_type) != kPidFsMagic) {
+    return std::nullopt;
+  }
+  return status.st_ino;
 }
 
 PeerProcess Gone(int64_t pid) { return {PeerProcess::Kind::kGone, pid, 0, UniqueFd()}; }
@@ -126,24 +118,15 @@ absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks) {
 }
 
 std::optional<ProcessKey> KeyOf(const PeerProcess& process) {
-  struct statfs file_system {};
-  struct stat status {};
-  if (process.pidfd.valid() && fstatfs(process.pidfd.get(), &file_system) == 0 &&
-      static_cast<unsigned long>(file_system.f_type) == kPidFsMagic &&
-      fstat(process.pidfd.get(), &status) == 0) {
-    return ProcessKey{.pidfd_inode = status.st_ino};
+  if (const std::optional<uint64_t> inode = PidfsInode(process.pidfd.get())) {
+    return ProcessKey{.pidfd_inode = *inode};
   }
   if (process.pid == 0) return std::nullopt;
   return ProcessKey{.pid = process.pid, .start_ticks = process.start_ticks};
 }
 
 bool IsPidfdOf(int pidfd, const ProcessKey& process) {
-  struct statfs file_system {};
-  struct stat status {};
-  if (fstatfs(pidfd, &file_system) != 0 || fstat(pidfd, &status) != 0) return false;
-  if (static_cast<unsigned long>(file_system.f_type) == kPidFsMagic) {
-    return process.pidfd_inode != 0 && status.st_ino == process.pidfd_inode;
-  }
+  if (const std::optional<uint64_t> inode = PidfsInode(pidfd)) return *inode == process.pidfd_inode;
   const absl::StatusOr<std::string> info = ReadSmallFile(absl::StrCat("/proc/self/fdinfo/", pidfd));
   if (!info.ok()) return false;
   int64_t pid = 0;
@@ -154,8 +137,7 @@ bool IsPidfdOf(int pidfd, const ProcessKey& process) {
 
 bool IsDying(int64_t pid) {
   const std::string directory = absl::StrCat("/proc/", pid);
-  const absl::StatusOr<std::string> stat = ReadSmallFile(directory + "/stat");
-  if (stat.ok() && (StatField<unsigned>(*stat, 9).value_or(0) & kExiting) != 0) return true;
+  if ((ReadStat(directory).value_or(ProcessStat()).flags & kExiting) != 0) return true;
   const absl::StatusOr<std::string> status = ReadSmallFile(directory + "/status");
   if (!status.ok()) return false;
   for (const absl::string_view name : {"SigPnd:", "ShdPnd:"}) {
@@ -188,10 +170,8 @@ std::string DescribeThreads(int64_t pid) {
     const dirent* const entry = readdir(list);
     if (entry == nullptr) break;
     if (entry->d_name[0] == '.') continue;
-    const absl::StatusOr<std::string> stat =
-        ReadSmallFile(absl::StrCat(directory, "/", entry->d_name, "/stat"));
-    const size_t end = stat.ok() ? stat->rfind(") ") : std::string::npos;
-    if (end != std::string::npos && end + 2 < stat->size()) ++count[(*stat)[end + 2]];
+    const auto stat = ReadStat(absl::StrCat(directory, "/", entry->d_name));
+    if (stat.has_value()) ++count[stat->state];
   }
   closedir(list);
   std::string text;
@@ -203,19 +183,12 @@ std::string DescribeThreads(int64_t pid) {
   return text;
 }
 
-uint64_t StartTicksNow() {
-  timespec since_boot{};
-  clock_gettime(CLOCK_BOOTTIME, &since_boot);
-  const auto per_second = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
-  return static_cast<uint64_t>(since_boot.tv_sec) * per_second +
-         static_cast<uint64_t>(since_boot.tv_nsec) * per_second / 1'000'000'000;
-}
+uint64_t StartTicksNow() { return static_cast<uint64_t>(SinceBoot() / StartOf(1)); }
 
 bool HasNameOfQemu(int64_t pid) {
-  const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
-  if (!stat.ok()) return true;
-  absl::string_view name = NameIn(*stat);
-  absl::ConsumePrefix(&name, "(");
+  const std::optional<ProcessStat> stat = ReadStat(absl::StrCat("/proc/", pid));
+  if (!stat.has_value()) return true;
+  absl::string_view name = stat->name;
   absl::ConsumePrefix(&name, ".");  // a wrapped program of NixOS
   // Not qemu-nbd, qemu-storage-daemon and the like.
   return name.empty() || absl::StartsWith(name, "qemu-system-") || name == "qemu-kvm" ||
@@ -227,18 +200,7 @@ bool HasEnded(int pidfd) {
   return poll(&poll_pidfd, 1, 0) == 1;
 }
 
-std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat) {
-  return StatField<uint64_t>(stat, 22);
-}
-
-std::optional<int> ParseStatExitCode(absl::string_view stat) { return StatField<int>(stat, 52); }
-
-absl::Time ProcessStartTime(uint64_t start_ticks) {
-  // The start time counts from boot, on the clock that also runs while the node sleeps.
-  timespec wall{};
-  clock_gettime(CLOCK_REALTIME, &wall);
-  return absl::TimeFromTimespec(wall) - SinceBoot() + StartOf(start_ticks);
-}
+absl::Time ProcessStartTime(uint64_t start_ticks) { return WallTimeOf(StartOf(start_ticks)); }
 
 uint64_t ReadPidNamespace() {
   struct stat status;

@@ -77,14 +77,6 @@ bool IsDying(int64_t pid);
 // they cannot be read.
 std::string DescribeThreads(int64_t pid);
 
-// Field 22, starttime, of the text of /proc/PID/stat; unset if it is not such a text. The command
-// name within may hold anything, ") " included.
-std::optional<uint64_t> ParseStatStartTicks(absl::string_view stat);
-
-// Field 52, exit_code, of the same text: encoded as wait(2) does. 0 as well where the reader may
-// not know.
-std::optional<int> ParseStatExitCode(absl::string_view stat);
-
 // Start time of a process with those ticks, by the node's clock.
 absl::Time ProcessStartTime(uint64_t start_ticks);
 

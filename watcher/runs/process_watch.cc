@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 #include <vector>
@@ -76,11 +77,6 @@ ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters* oom_c
   return info;
 }
 
-ProcessWatch::ProcessWatch(ProcessContext* context, VmRun* run, const ProcessInfo& info)
-    : context_(context), run_(run) {
-  Reset(info);
-}
-
 ProcessWatch::~ProcessWatch() {
   if (status_wait_.has_value()) context_->loop->CancelTimer(&status_wait_->timer);
   Release();
@@ -92,25 +88,21 @@ absl::Status ProcessWatch::Follow(PeerProcess process) {
   }
   pidfd_ = std::move(process.pidfd);
   ++context_->vm_descriptors;
-  context_->exit_statuses->Follow(pid_);
-  context_->signals->Follow(pid_, start_ticks_, this);
+  context_->exit_statuses->Follow(run_->info().pid);
+  context_->signals->Follow(run_->info().pid, run_->info().start_ticks, this);
   return absl::OkStatus();
 }
 
-void ProcessWatch::Reset(const ProcessInfo& info) {
+void ProcessWatch::NoteBegun() { context_->signals->NoteBegun(run_->info().pid, this); }
+
+void ProcessWatch::NoteUnseenEnd() {
+  end_unseen_ = HasEnded(pidfd_.get()) || IsDying(run_->info().pid);
+}
+
+void ProcessWatch::Reset() {
   Release();
   gone_ = end_unseen_ = kill_seen_ = false;
   kill_unclear_.clear();
-  pid_ = info.pid;
-  start_ticks_ = info.start_ticks;
-  oom_file_ = info.oom_file;
-  oom_kills_ = info.oom_kills;
-}
-
-PeerProcess ProcessWatch::Take() {
-  PeerProcess process{PeerProcess::Kind::kTracked, pid_, start_ticks_, UniqueFd()};
-  process.pidfd = Release();
-  return process;
 }
 
 UniqueFd ProcessWatch::Release() {
@@ -118,8 +110,8 @@ UniqueFd ProcessWatch::Release() {
   if (!pidfd.valid()) return pidfd;
   if (!gone_) context_->loop->Remove(pidfd.get());
   --context_->vm_descriptors;
-  context_->exit_statuses->Unfollow(pid_);
-  context_->signals->Unfollow(pid_, this);
+  context_->exit_statuses->Unfollow(run_->info().pid);
+  context_->signals->Unfollow(run_->info().pid, this);
   return pidfd;
 }
 
@@ -136,9 +128,9 @@ void ProcessWatch::OnFdReady(uint32_t) {
 // Returns whether a record of a kill need not be of this process: it ended while nobody watched, so
 // that another one may have had its number since, and its exit status does not say that it was
 // killed.
-bool ProcessWatch::MayBeAnothers() {
+bool ProcessWatch::MayBeAnothers() const {
   if (!end_unseen_) return false;
-  const std::optional<ExitStatus> status = ExitStatusOf(pidfd_.get(), pid_, start_ticks_).status;
+  const std::optional<ExitStatus> status = AskNow().status;
   return !status.has_value() || status->signal != SIGKILL;
 }
 
@@ -157,14 +149,18 @@ void ProcessWatch::OnOomVictim(const OomVictim& victim) {
   if (!gone_ && !MayBeAnothers()) run_->Hand(input::NamedOomVictim{victim});
 }
 
-std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() {
+std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() const {
   const std::optional<uint64_t> kills = ReadOomKills();
   // A process that was killed lives on until it has exited.
-  if (!kills.has_value() || *kills == oom_kills_ || !pidfd_.valid() || IsDying(pid_) ||
-      HasEnded(pidfd_.get())) {
+  if (!kills.has_value() || *kills == run_->info().oom_kills || !pidfd_.valid() ||
+      IsDying(run_->info().pid) || HasEnded(pidfd_.get())) {
     return std::nullopt;
   }
-  return oom_kills_ = *kills;
+  return kills;
+}
+
+uint64_t ProcessWatch::DiscountOomKill(uint64_t kills) const {
+  return std::min(run_->info().oom_kills + 1, kills);
 }
 
 void ProcessWatch::AwaitEnd() {
@@ -173,8 +169,12 @@ void ProcessWatch::AwaitEnd() {
   AskExitStatus();
 }
 
+ExitStatusReader::Answer ProcessWatch::AskNow() const {
+  return context_->exit_statuses->Ask(pidfd_.get(), run_->info().pid, run_->info().start_ticks);
+}
+
 void ProcessWatch::AskExitStatus() {
-  const ExitStatusReader::Answer answer = ExitStatusOf(pidfd_.get(), pid_, start_ticks_);
+  const ExitStatusReader::Answer answer = AskNow();
   const absl::Duration now = context_->loop->Now().monotonic;
   if (!answer.final && now < status_wait_->deadline) {
     status_wait_->timer = context_->loop->AddTimer(
@@ -189,12 +189,14 @@ void ProcessWatch::AskExitStatus() {
 
 ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {
   end_unseen_ = true;
-  return EndOf(ExitStatusOf(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status);
+  return EndOf(
+      context_->exit_statuses->Ask(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status);
 }
 
 std::optional<uint64_t> ProcessWatch::ReadOomKills() const {
-  if (oom_file_.empty() || context_->oom_counters == nullptr) return std::nullopt;
-  return context_->oom_counters->Read(std::string(oom_file_));
+  const std::string& file = run_->info().oom_file;
+  if (file.empty() || context_->oom_counters == nullptr) return std::nullopt;
+  return context_->oom_counters->Read(file);
 }
 
 ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
@@ -205,13 +207,13 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   if (!status.has_value() || status->signal != SIGKILL) return end;
   if (!kill_seen_) {
     end.sender_unclear = end_unseen_ || !kill_unclear_.empty();
-    end.sender_unknown =
-        !kill_unclear_.empty() ? absl::StrCat("not proven: ", std::string(kill_unclear_))
-        : end_unseen_          ? "not recorded: vmeventd was being restarted when it was sent"
-                               : context_->signals->WhyUnknown();
+    end.sender_unknown = !kill_unclear_.empty() ? absl::StrCat("not proven: ", kill_unclear_)
+                         : end_unseen_
+                             ? "not recorded: vmeventd was being restarted when it was sent"
+                             : context_->signals->WhyUnknown();
   }
   const std::optional<uint64_t> kills = ReadOomKills();
-  end.oom_killed = kills.has_value() && *kills > oom_kills_;
+  end.oom_killed = kills.has_value() && *kills > run_->info().oom_kills;
   if (end.oom_killed) run_->table_->OnOomKill(run_, *kills);
   return end;
 }

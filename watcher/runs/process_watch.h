@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -158,23 +157,22 @@ ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters* oom_c
 // from the loop and from within AwaitEnd. Loop thread.
 class ProcessWatch : public FdHandler, public SignalWatch::User {
  public:
-  // `info` is the process that is to be followed, or was by a daemon before this one. `context` and
-  // `run` outlive the watch.
-  ProcessWatch(ProcessContext* context, VmRun* run, const ProcessInfo& info);
+  // The process is the one of the run's RunInfo. `context` and `run` outlive the watch.
+  ProcessWatch(ProcessContext* context, VmRun* run) : context_(context), run_(run) {}
   ~ProcessWatch() override;
 
-  // Begins to wait for the end of `process`, which is tracked and is that of `info`. An error names
-  // the system call that failed; nothing is followed then.
+  // Begins to wait for the end of `process`, which is tracked. An error names the system call that
+  // failed; nothing is followed then.
   absl::Status Follow(PeerProcess process);
   // The process has begun its work, as QEMU has with its first answer: after -runas.
-  void NoteBegun() { context_->signals->NoteBegun(pid_, this); }
+  void NoteBegun();
   // If the process, which is followed, has ended or is about to: nobody watched then.
-  void NoteUnseenEnd() { end_unseen_ = HasEnded(pidfd_.get()) || IsDying(pid_); }
+  void NoteUnseenEnd();
   bool end_unseen() const { return end_unseen_; }
-  // Releases the process, and takes another one's facts in its place.
-  void Reset(const ProcessInfo& info);
-  // Releases the process, which is followed, to the caller.
-  PeerProcess Take();
+  // Releases the process: RunInfo names another one next, or none.
+  void Reset();
+  // Releases the pidfd, if there is one, to the caller.
+  UniqueFd Release();
 
   // After OnProcessGone: finds out how it ended, at once or after a moment, and calls OnProcessEnd.
   void AwaitEnd();
@@ -183,9 +181,9 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
 
   // The process lives, and so all OOM kills that its cgroup counts were of others. Returns their
   // number if it has changed.
-  std::optional<uint64_t> ReadOomKillsOfOthers();
+  std::optional<uint64_t> ReadOomKillsOfOthers() const;
   // One of the `kills` that its cgroup counts was of another process. Returns how many were.
-  uint64_t DiscountOomKill(uint64_t kills) { return oom_kills_ = std::min(oom_kills_ + 1, kills); }
+  uint64_t DiscountOomKill(uint64_t kills) const;
 
   // A process is followed, or has ended and its end was not found out yet.
   bool followed() const { return pidfd_.valid(); }
@@ -200,21 +198,14 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void OnOomVictim(const OomVictim& victim) override;
 
  private:
-  UniqueFd Release();
   void AskExitStatus();
-  ExitStatusReader::Answer ExitStatusOf(int pidfd, int64_t pid, uint64_t start_ticks) {
-    return context_->exit_statuses->Ask(pidfd, pid, start_ticks);
-  }
+  ExitStatusReader::Answer AskNow() const;
   std::optional<uint64_t> ReadOomKills() const;
-  bool MayBeAnothers();
+  bool MayBeAnothers() const;
   ProcessEnd EndOf(const std::optional<ExitStatus>& status);
 
   ProcessContext* const context_;
   VmRun* const run_;
-  int64_t pid_ = 0;
-  uint64_t start_ticks_ = 0;
-  std::string oom_file_;
-  uint64_t oom_kills_ = 0;  // of the cgroup's, that were of others
   UniqueFd pidfd_;
   bool gone_ = false;
   bool end_unseen_ = false;

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
-#include "base/clock.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/runs/process.h"
@@ -13,9 +12,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr size_t kRunsATurn = 500;
-constexpr absl::Duration kFirstRetry = absl::Milliseconds(1);
-constexpr absl::Duration kMaxRetry = absl::Seconds(5);
+constexpr absl::Duration kFindRetry = absl::Seconds(1);
 
 }  // namespace
 
@@ -36,20 +33,15 @@ RunRestorer::RunRestorer(RunContext* context, const SessionOptions* session_opti
 
 RunRestorer::~RunRestorer() { context_->loop->CancelTimer(&retry_); }
 
-bool RunRestorer::RestoreSome() {
-  if (!std::exchange(saved_runs_are_read_, true)) ReadSavedRuns();
-  const size_t end = std::min(resolved_ + kRunsATurn, unresolved_.size());
-  for (; resolved_ < end; ++resolved_) {
-    VmRun* const run = table_->Find(unresolved_[resolved_]);
+void RunRestorer::Restore() {
+  for (const std::string& run_id : ReadSavedRuns()) {
+    VmRun* const run = table_->Find(run_id);
     if (run != nullptr) ResolveRestored(run);
   }
-  if (resolved_ < unresolved_.size()) return false;
-  unresolved_ = {};
-  resolved_ = 0;
-  return true;
 }
 
-void RunRestorer::ReadSavedRuns() {
+std::vector<std::string> RunRestorer::ReadSavedRuns() {
+  std::vector<std::string> run_ids;
   std::vector<VmSession> sessions;
   sessions.reserve(saved_runs_.size());
   absl::flat_hash_map<std::string, HandedRun> handed_runs = std::exchange(handed_runs_, {});
@@ -76,15 +68,16 @@ void RunRestorer::ReadSavedRuns() {
   for (VmSession* session : by_age) {
     const std::string run_id(session->run().run_id);
     if (table_->Find(run_id) != nullptr) {
-      Refuse("a run that was saved twice", run_id);
+      Refuse("the run was saved twice", run_id);
       continue;
     }
-    unresolved_.push_back(run_id);
+    run_ids.push_back(run_id);
     for (RunSource* source : sources_) {
       if (source->Restore(session) != nullptr) break;
     }
   }
   for (auto& [run_id, handed] : handed_runs) Close(std::move(handed));
+  return run_ids;
 }
 
 void RunRestorer::Close(HandedRun handed) {
@@ -163,9 +156,7 @@ bool RunRestorer::FindProcess(VmRun* run) {
 }
 
 void RunRestorer::FindProcessesLater() {
-  if (retry_.serial != 0) return;
-  backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);
-  context_->loop->SetTimerIn(&retry_, backoff_, [this] { FindProcesses(); });
+  if (retry_.serial == 0) context_->loop->SetTimerIn(&retry_, kFindRetry, [this] { FindProcesses(); });
 }
 
 void RunRestorer::FindProcesses() {

@@ -6,7 +6,6 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/system.h"
 #include "vmeventd/internal/run_state.pb.h"
@@ -37,11 +36,12 @@ class RunRestorer {
               std::vector<HandedRun> handed_runs);
   ~RunRestorer();
 
-  // Restores some of them, all texts at the first call. Returns whether all are done.
-  bool RestoreSome();
+  // Call it once.
+  void Restore();
 
  private:
-  void ReadSavedRuns();
+  // Returns the ids of the runs that are in the table then, oldest first.
+  std::vector<std::string> ReadSavedRuns();
   void Refuse(absl::string_view why, absl::string_view text);
   // Closes what was handed over and is not used.
   void Close(HandedRun handed);
@@ -61,16 +61,11 @@ class RunRestorer {
   RunTable* const table_;
   const std::vector<RunSource*> sources_;
 
-  // Runs still to be restored: texts, then the run ids that they hold, oldest first.
-  std::vector<std::string> saved_runs_;
-  bool saved_runs_are_read_ = false;
-  std::vector<std::string> unresolved_;
+  std::vector<std::string> saved_runs_;                      // texts still to be read
   absl::flat_hash_map<std::string, HandedRun> handed_runs_;  // by run id
-  size_t resolved_ = 0;
   // Runs whose processes are looked for again, as no descriptor was left.
   std::vector<std::string> without_process_;
   TimerId retry_;
-  absl::Duration backoff_;
 };
 
 }  // namespace vmeventd

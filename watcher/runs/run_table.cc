@@ -7,24 +7,11 @@
 #include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
-namespace {
-
-// Removes the entry of `run` among those of `key`.
-template <typename Index, typename Key>
-void Erase(Index* index, const Key& key, const VmRun* run) {
-  const auto [begin, end] = index->equal_range(key);
-  const auto it =
-      std::find_if(begin, end, [run](const auto& entry) { return entry.second == run; });
-  if (it != end) index->erase(it);
-}
-
-}  // namespace
 
 VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   VmRun* const added = run.get();
   added->source_ = source;
   runs_.try_emplace(added->info().run_id, std::move(run));
-  by_name_.emplace(added->info().name, added);
   OnProcessChanged(added);
   if (!added->away()) ApplyHostShutdown(added);
   return added;
@@ -91,8 +78,9 @@ std::vector<VmRun*> RunTable::RunsOf(const RunSource* source) const {
 
 std::vector<VmRun*> RunTable::Named(const std::string& name) const {
   std::vector<VmRun*> runs;
-  const auto [begin, end] = by_name_.equal_range(name);
-  for (auto it = begin; it != end; ++it) runs.push_back(it->second);
+  for (const auto& [run_id, run] : runs_) {
+    if (run->info().name == name) runs.push_back(run.get());
+  }
   return runs;
 }
 
@@ -132,11 +120,7 @@ void RunTable::OnOver(VmRun* run) {
   const auto it = runs_.find(run->info().run_id);
   ended_.push_back(std::move(it->second));
   runs_.erase(it);
-  Erase(&by_name_, run->info().name, run);
-  if (run->indexed_uuid_.has_value()) {
-    Erase(&by_uuid_, *run->indexed_uuid_, run);
-    UpdateUuidProblems(*run->indexed_uuid_);
-  }
+  ForgetUuid(run);
   ForgetProcess(run);
   run->source_->OnOver(run);
 }
@@ -151,15 +135,24 @@ std::vector<VmRun*> RunTable::WithUuid(const Uuid& uuid, size_t limit) const {
 }
 
 void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
-  const std::optional<Uuid> before = run->indexed_uuid_;
   const std::optional<Uuid> now = ParseUuid(uuid);
-  if (now == before) return;
-  if (before.has_value()) Erase(&by_uuid_, *before, run);
+  if (now == run->indexed_uuid_) return;
+  ForgetUuid(run);
   run->indexed_uuid_ = now;
-  if (now.has_value()) by_uuid_.emplace(*now, run);
-  if (before.has_value()) UpdateUuidProblems(*before);
-  if (now.has_value()) UpdateUuidProblems(*now);
+  if (now.has_value()) {
+    by_uuid_.emplace(*now, run);
+    UpdateUuidProblems(*now);
+  }
   if (reports_shared_uuids_) run->SetUuidProblem(UuidProblem(run));
+}
+
+void RunTable::ForgetUuid(VmRun* run) {
+  const std::optional<Uuid> uuid = std::exchange(run->indexed_uuid_, std::nullopt);
+  if (!uuid.has_value()) return;
+  const auto [begin, end] = by_uuid_.equal_range(*uuid);
+  by_uuid_.erase(
+      std::find_if(begin, end, [run](const auto& entry) { return entry.second == run; }));
+  UpdateUuidProblems(*uuid);
 }
 
 void RunTable::ReportSharedUuids() {
@@ -169,7 +162,7 @@ void RunTable::ReportSharedUuids() {
 
 void RunTable::UpdateUuidProblems(const Uuid& uuid) {
   if (!reports_shared_uuids_) return;
-  // Where there are more than three, all of them report already that they are several.
+  // If there are more than three, all of them report already that they are several.
   const std::vector<VmRun*> users = WithUuid(uuid, 4);
   if (users.size() == 4) return;
   for (VmRun* user : users) user->SetUuidProblem(UuidProblem(user));

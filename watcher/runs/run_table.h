@@ -93,6 +93,7 @@ class RunTable {
 
  private:
   void ForgetProcess(VmRun* run);
+  void ForgetUuid(VmRun* run);
   // Updates what the users of a UUID report, which depends on whether they are one, two or more.
   void UpdateUuidProblems(const Uuid& uuid);
   std::string UuidProblem(const VmRun* run) const;
@@ -100,9 +101,8 @@ class RunTable {
   EventSink* const sink_;
   WatcherMeters* const meters_;
   bool reports_shared_uuids_ = false;
-  std::optional<HostShutdownState> host_;                    // unset: not reported yet
-  absl::btree_multimap<Uuid, VmRun*> by_uuid_;               // VmRun::indexed_uuid_
-  absl::btree_multimap<absl::string_view, VmRun*> by_name_;  // RunInfo::name
+  std::optional<HostShutdownState> host_;       // unset: not reported yet
+  absl::btree_multimap<Uuid, VmRun*> by_uuid_;  // VmRun::indexed_uuid_
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
   absl::flat_hash_map<absl::string_view, std::unique_ptr<VmRun>> runs_;  // RunInfo::run_id
   std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack

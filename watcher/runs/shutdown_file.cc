@@ -44,9 +44,9 @@ absl::Status CreateShutdownFile(const std::string& directory, const std::string&
   struct stat there;
   if (!file.valid() || fstat(file.get(), &there) != 0) return Failed("renew", path, errno);
   if (!S_ISREG(there.st_mode)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("cannot create the shutdown file ", absl::CHexEscape(path),
-                     ": something that is no regular file is in its place"));
+    return absl::FailedPreconditionError(absl::StrCat("cannot create the shutdown file ",
+                                                      absl::CHexEscape(path),
+                                                      ": it is not a regular file; remove it"));
   }
   if (there.st_nlink > 1) {
     // Its other link is none of our business.

@@ -23,18 +23,10 @@ VmRun::VmRun(RunContext* context, RunTable* table, VmSession session)
     : context_(context),
       table_(table),
       session_(std::move(session)),
-      process_(context, this,
-               {.pid = info().pid,
-                .start_ticks = info().start_ticks,
-                .pidfd_inode = info().pidfd_inode,
-                .oom_file = info().oom_file,
-                .oom_kills = info().oom_kills}),
+      process_(context, this),
       published_(session_.away()) {}
 
-VmRun::~VmRun() {
-  process_.Reset({});
-  CancelTimers();
-}
+VmRun::~VmRun() { CancelTimers(); }
 
 void VmRun::CancelTimers() {
   context_->loop->CancelTimer(&tick_timer_);
@@ -62,7 +54,7 @@ absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
   if (!IsPidfdOf(pidfd.get(), {.pidfd_inode = info().pidfd_inode,
                                .pid = info().pid,
                                .start_ticks = info().start_ticks})) {
-    return absl::InvalidArgumentError("the descriptor is of another process");
+    return absl::InvalidArgumentError("the descriptor belongs to another process");
   }
   return TrackAgain(
       {PeerProcess::Kind::kTracked, info().pid, info().start_ticks, std::move(pidfd)});
@@ -70,7 +62,7 @@ absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
 
 absl::Status VmRun::TrackInstead(PeerProcess process) {
   const ProcessInfo info = DescribeProcess(process, context_->oom_counters);
-  process_.Reset(info);
+  process_.Reset();
   Hand(input::ProcessFound{info});
   if (!over_) table_->OnProcessChanged(this);
   absl::Status status = Track(std::move(process));
@@ -100,7 +92,7 @@ void VmRun::OnProcessEnd(const ProcessEnd& end) {
 void VmRun::Discard() {
   over_ = true;
   CancelTimers();
-  process_.Reset({});  // its end may be in the same turn of the loop
+  process_.Reset();  // its end may be in the same turn of the loop
   Disconnect();
   table_->OnOver(this);
 }
@@ -114,7 +106,7 @@ void VmRun::HandOverTo(HandedRun* handed) {
   state.set_pid(info().pid);
   const std::optional<int> wait_status = context_->exit_statuses->WaitStatusRead(info().pid);
   if (wait_status.has_value()) state.set_wait_status(*wait_status);
-  handed->process = TakeProcess().pidfd;
+  handed->process = process_.Release();
 }
 
 void VmRun::Resume() {
@@ -157,24 +149,13 @@ void VmRun::Confirm(std::function<void()> done) {
 
 void VmRun::DeclareIntent(Intent intent, std::function<void()> done) {
   ReadOomKills();  // one before it makes no kill that it announces a crash
-  ApplyThen(session_.On(input::IntentDeclared{std::move(intent)}, Now()),
-            EventType::kIntentDeclared, std::move(done));
+  Hand(input::IntentDeclared{std::move(intent)});
+  Confirm(std::move(done));
 }
 
 void VmRun::WithdrawIntent(std::function<void()> done) {
-  ApplyThen(session_.On(input::IntentWithdrawn{}, Now()), EventType::kIntentWithdrawn,
-            std::move(done));
-}
-
-void VmRun::ApplyThen(Effects effects, EventType type, std::function<void()> done) {
-  for (Effect& effect : effects) {
-    Publish* const publish = std::get_if<Publish>(&effect);
-    if (publish == nullptr || !publish->update.event.has_value()) continue;
-    if (publish->update.event->type != type) continue;
-    publish->update.on_public = std::move(done);
-    break;
-  }
-  Apply(std::move(effects));
+  Hand(input::IntentWithdrawn{});
+  Confirm(std::move(done));
 }
 
 // Effects

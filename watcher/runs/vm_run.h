@@ -260,7 +260,6 @@ class VmRun {
 
   // Hands in what QEMU said.
   void HearEvent(const QmpEvent& event);
-  PeerProcess TakeProcess() { return process_.Take(); }
   // An OOM kill up to now was not of the process, if that lives.
   void ReadOomKills();
   // Gives the next daemon the process, and which text of the journal is the run's.
@@ -270,6 +269,8 @@ class VmRun {
   void Hand(const Input& input) {
     if (!over_) Apply(session_.On(input, Now()));
   }
+
+  RunContext* const context_;
 
   VmSession& session() { return session_; }
   const VmSession& session() const { return session_; }
@@ -283,8 +284,6 @@ class VmRun {
 
   // AwaitEnd has its answer; the watch holds no descriptor any more.
   void OnProcessEnd(const ProcessEnd& end);
-  // Carries out `effects`; the first event of `type` among them has `done` called.
-  void ApplyThen(Effects effects, EventType type, std::function<void()> done);
   void Execute(Publish& effect);
   void Execute(const WriteShutdownFile& effect);
   void Execute(const RemoveShutdownFile& effect);
@@ -307,7 +306,6 @@ class VmRun {
     TimerId timer;
   };
 
-  RunContext* const context_;
   RunTable* const table_;
   VmSession session_;
   ProcessWatch process_;

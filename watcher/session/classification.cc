@@ -120,7 +120,7 @@ constexpr CauseText kCauseTexts[] = {
      "the VM was migrated away and lives on elsewhere"},
     {ShutdownCause::kGuestPanic, "GUEST_PANIC", "the guest's kernel panicked"},
     {ShutdownCause::kWatchdog, "WATCHDOG", "the guest stopped feeding its watchdog"},
-    {ShutdownCause::kHostError, "HOST_ERROR", "QEMU met an error on the host"},
+    {ShutdownCause::kHostError, "HOST_ERROR", "QEMU reported an error of the host"},
     {ShutdownCause::kQemuKilled, "QEMU_KILLED", "QEMU was killed (SIGKILL), by whom is not known"},
     {ShutdownCause::kQemuCrashed, "QEMU_CRASHED", "QEMU crashed, or exited with an error"},
     {ShutdownCause::kOutOfMemory, "OUT_OF_MEMORY", "QEMU was killed because memory ran out"},

@@ -73,7 +73,7 @@ struct Evidence {
   bool incoming = false;            // never_ran, and the run state was `inmigrate`
   bool never_greeted = false;       // it ended soon after its start, and nobody had answered
   bool down_before_attach = false;  // as query-status reported at attach: its SHUTDOWN was not seen
-  bool monitored = false;           // the monitor is ours, or was until the process went
+  bool monitored = false;           // the monitor is connected, or was until the process went
   bool host_rebooted = false;       // rebooted since the run was seen last
   bool host_shutdown = false;       // the host shuts down, as far as was seen last
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not reported

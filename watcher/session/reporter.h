@@ -36,17 +36,17 @@ inline constexpr Reporter kMonitorReporter = {
     .closed = "monitor closed",
     .end = "monitor closed; the process is not tracked, so this is taken as its end",
     .reported_end = "",
-    .regained = "the monitor is ours",
+    .regained = "the monitor is connected",
     .was_lost = "its monitor was lost",
     .lost = "monitor closed (",
     .lost_end = ") while the process lives",
     .lost_message = "the monitor closed (",
-    .lost_message_end = ") and QEMU's process lives on: this is no end",
+    .lost_message_end = "), but QEMU still runs: the VM has not ended",
     .lost_problem = "monitor lost: ",
-    .away_problem = "monitor not reached again since vmeventd was started",
+    .away_problem = "vmeventd has not connected to the monitor since it started",
     .away_message =
-        "vmeventd was started again and does not reach the monitor; QEMU's process "
-        "lives on: this is no end",
+        "vmeventd restarted and cannot connect to the monitor, but QEMU still runs: the VM has not "
+        "ended",
 };
 
 inline constexpr Reporter kLibvirtReporter = {
@@ -58,17 +58,18 @@ inline constexpr Reporter kLibvirtReporter = {
     .closed = "connection to libvirt ended",
     .end = "libvirt does not list it any more, and its process cannot be seen",
     .reported_end = "the process cannot be seen, so libvirt's report is taken as its end",
-    .regained = "libvirt is reached again",
+    .regained = "libvirt is connected again",
     .was_lost = "libvirt was lost",
     .lost = "libvirt lost (",
     .lost_end = ")",
-    .lost_message = "the connection to libvirt ended (",
-    .lost_message_end = "): this is no end of the VM",
+    .lost_message = "the connection to libvirt was lost (",
+    .lost_message_end = "): this does not mean that the VM has ended",
     .lost_code = ProblemCode::kLibvirtLost,
     .lost_problem = "libvirt lost: ",
-    .away_problem = "libvirt not reached again since vmeventd was started",
+    .away_problem = "vmeventd has not connected to libvirt since it started",
     .away_message =
-        "vmeventd was started again and does not reach libvirt: this is no end of the VM",
+        "vmeventd restarted and cannot connect to libvirt: this does not mean that the VM has "
+        "ended",
 };
 
 inline constexpr Reporter kContainerReporter = [] {

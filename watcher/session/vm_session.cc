@@ -237,8 +237,7 @@ void VmSession::SetState(VmState state, Instant now) {
 
 void VmSession::SawRestart(Instant now) {
   if (!away_) return;
-  saved_.evidence.Saw("vmeventd was started again: what happened while it was away was not seen",
-                      now);
+  saved_.evidence.Saw("vmeventd restarted: events while it was down were not seen", now);
 }
 
 // Intents that were declared with the run: DeclareIntent in vm_events.proto.
@@ -254,13 +253,11 @@ absl::Status VmSession::CheckIntent(Instant now) const {
                                               "2 s; declare one for as long as the work takes"));
   }
   const Verdict verdict = CurrentVerdict();
-  return WithReason(
-      "END_IS_DECIDED",
-      absl::FailedPreconditionError(absl::StrCat(
-          "vm_name: the intent would not count, because what decides the end of the run was seen "
-          "already: ",
-          CauseSentence(verdict.cause), " (rule ", verdict.rule,
-          "); declare an intent before the VM is asked to end")));
+  return WithReason("END_IS_DECIDED", absl::FailedPreconditionError(absl::StrCat(
+                                          "vm_name: the intent would have no effect: what decides "
+                                          "the end of the run was already seen: ",
+                                          CauseSentence(verdict.cause), " (rule ", verdict.rule,
+                                          "); declare an intent before the VM is asked to end")));
 }
 
 const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
@@ -299,7 +296,7 @@ void VmSession::CloseIntent(IntentEnd end, Instant now) {
       MakeEvent(EventType::kIntentWithdrawn,
                 absl::StrCat("the intent of ", saved_.intent->intent.actor,
                              end == IntentEnd::kExpired    ? " has expired"
-                             : end == IntentEnd::kReplaced ? " was replaced by another of theirs"
+                             : end == IntentEnd::kReplaced ? " was replaced by a newer one"
                                                            : " was withdrawn"),
                 now);
   event.intent = saved_.intent->intent;
@@ -383,7 +380,7 @@ void VmSession::Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const {
   if (caveat == ShutdownCaveat::kGuestAgentPossible) {
     const char* const why =
         saved_.agent.unknown
-            ? "vmeventd had not learned yet whether a guest agent is connected"
+            ? "vmeventd did not know yet whether a guest agent was connected"
             : "the VM has a guest agent's port whose device has no id: QEMU does not "
               "report whether an agent is connected";
     InsertByTime({saved_.attached_at.wall, why}, &detail->evidence);

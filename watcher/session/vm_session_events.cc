@@ -178,8 +178,8 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
   if (saved_.evidence.facts().shutdown.has_value()) {
     ForgetExit();
     SetState(VmState::kGuestDown, now);
-    Report(EventType::kGuestShutdown, "the guest is down and QEMU stays (-no-shutdown)", event,
-           now);
+    Report(EventType::kGuestShutdown, "the guest is down and QEMU keeps running (-no-shutdown)",
+           event, now);
     return;
   }
   const bool panicked =

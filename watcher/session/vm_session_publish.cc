@@ -74,7 +74,7 @@ absl::string_view VmSession::StateText(VmState state) {
     case VmState::kSuspended:
       return "suspended";
     case VmState::kGuestDown:
-      return "down with QEMU still there";
+      return "down, but QEMU still runs";
     case VmState::kUnreachable:
       return "not reachable";
     case VmState::kStopped:
@@ -163,7 +163,7 @@ void VmSession::PublishChanges(Instant now) {
     if (problems != published_problems_) {
       const auto text = [](std::string* out, const Problem& problem) { *out += problem.text; };
       Emit(MakeEvent(EventType::kProblemsChanged,
-                     problems.empty() ? "the VM has no problem any more"
+                     problems.empty() ? "the VM has no problems any more"
                                       : absl::StrJoin(problems, "; ", text),
                      now),
            now);

@@ -314,7 +314,7 @@ absl::StatusOr<std::unique_ptr<SignalTrace>> ResumeTrace(std::vector<UniqueFd> d
   if (descriptors.size() != kMaps + std::size(kPrograms) ||
       bpf_obj_get_info_by_fd(descriptors[0].get(), &info, &size) != 0 ||
       info.type != BPF_MAP_TYPE_RINGBUF || absl::string_view(info.name) != kRing) {
-    return absl::InvalidArgumentError("no trace of this version of vmeventd");
+    return absl::InvalidArgumentError("the trace is of another version of vmeventd");
   }
   return BpfTrace::Map(std::move(descriptors));
 }

@@ -17,7 +17,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "absl/time/clock.h"
 #include "base/system.h"
 #include "watcher/core/names.h"
 
@@ -63,10 +62,8 @@ bool IsOfAnother(const SignalRecord& record) {
 }
 
 absl::Duration StartOf(uint64_t start_ticks) {
-  static const auto kTicksPerSecond = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
-  return absl::Seconds(static_cast<int64_t>(start_ticks / kTicksPerSecond)) +
-         absl::Seconds(1) * static_cast<int64_t>(start_ticks % kTicksPerSecond) /
-             static_cast<int64_t>(kTicksPerSecond);
+  static const absl::Duration kTick = absl::Seconds(1) / sysconf(_SC_CLK_TCK);
+  return kTick * static_cast<int64_t>(start_ticks);
 }
 
 absl::Duration SinceBoot() {
@@ -76,45 +73,32 @@ absl::Duration SinceBoot() {
 }
 
 absl::Time WallTimeOf(absl::Duration since_boot) {
-  // This thread may be held up between two readings: the shortest span has the least error.
-  absl::Duration shortest = absl::InfiniteDuration();
-  absl::Duration offset;
-  for (int i = 0; i < 3; ++i) {
-    const absl::Duration before = SinceBoot();
-    const absl::Time wall = absl::Now();
-    const absl::Duration span = SinceBoot() - before;
-    if (span >= shortest) continue;
-    shortest = span;
-    offset = wall - absl::UnixEpoch() - before - span / 2;
+  return SystemClock().Now().wall - (SinceBoot() - since_boot);
+}
+
+std::optional<ProcessStat> ParseProcessStat(absl::string_view text) {
+  const size_t begin = text.find('(');
+  const size_t end = text.rfind(')');
+  if (end == absl::string_view::npos || end < begin) return std::nullopt;
+  ProcessStat stat;
+  stat.name = std::string(text.substr(begin + 1, end - begin - 1));
+  const std::vector<absl::string_view> fields =
+      absl::StrSplit(text.substr(end + 1), absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  // By the number that proc(5) gives the field; the third one is the first after the name.
+  const auto read = [&fields](size_t field, auto* number) {
+    return field - 3 < fields.size() && absl::SimpleAtoi(fields[field - 3], number);
+  };
+  if (!absl::SimpleAtoi(text.substr(0, begin), &stat.pid) || !read(4, &stat.parent) ||
+      !read(6, &stat.session) || !read(9, &stat.flags) || !read(22, &stat.start_ticks)) {
+    return std::nullopt;
   }
-  return absl::UnixEpoch() + offset + since_boot;
+  stat.state = fields[0][0];
+  if (int code = 0; read(52, &code)) stat.exit_code = code;
+  return stat;
 }
 
 std::string ProcessReader::Read(int64_t pid, absl::string_view file) const {
   return ReadSmallFile(absl::StrCat(root_, "/proc/", pid, "/", file)).value_or("");
-}
-
-std::optional<ProcessReader::Stat> ProcessReader::ReadStat(int64_t pid) const {
-  const std::string text = Read(pid, "stat");
-  // The command name in parentheses may hold anything.
-  const size_t end = text.rfind(") ");
-  if (end == std::string::npos) return std::nullopt;
-  const std::vector<absl::string_view> fields =
-      absl::StrSplit(absl::string_view(text).substr(end + 2), ' ');
-  // Fields 3, 4, 6 and 22; the first one here is field 3.
-  constexpr size_t kState = 0;
-  constexpr size_t kParent = 1;
-  constexpr size_t kSession = 3;
-  constexpr size_t kStart = 19;
-  Stat stat;
-  if (fields.size() <= kStart || !absl::SimpleAtoi(fields[kParent], &stat.parent) ||
-      !absl::SimpleAtoi(fields[kSession], &stat.session) ||
-      !absl::SimpleAtoi(fields[kStart], &stat.start_ticks)) {
-    return std::nullopt;
-  }
-  stat.ended = fields[kState] == "Z" || fields[kState] == "X";
-  stat.leads_session = stat.session == pid;
-  return stat;
 }
 
 std::optional<uint32_t> ProcessReader::ReadUid(int64_t pid) const {
@@ -157,23 +141,23 @@ ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {
   return {.pid = pid, .start_ticks = start_ticks, .uid = ReadUid(pid), .cgroup = ReadCgroup(pid)};
 }
 
-bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, const Stat& stat, uint32_t uid,
-                                   absl::string_view cgroup) const {
+bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, const ProcessStat& stat,
+                                   uint32_t uid, absl::string_view cgroup) const {
   // A process that was left by its parent has init as its parent, or another process that takes
   // such on: it is in another session than that, which it does not lead. In QEMU's cgroup and of
   // its user it may be QEMU's then, unless something on the way up is older than QEMU, or is what
   // systemd began a service with, as of a manager that was restarted while its QEMUs lived on in
   // its service.
   const bool in_service = absl::StrContains(absl::StrCat(cgroup, "/"), ".service/");
-  const auto is_others = [&](const Stat& each) {
-    return each.start_ticks < target.start_ticks || (in_service && each.leads_session);
+  const auto is_others = [&](const ProcessStat& each) {
+    return each.start_ticks < target.start_ticks || (in_service && each.leads_session());
   };
   bool of_others = is_others(stat);
-  Stat at = stat;
+  ProcessStat at = stat;
   for (int step = 0; step < kMaxAncestors && at.parent > kInit; ++step) {
     if (at.parent == target.pid) return true;
-    const std::optional<Stat> parent = ReadStat(at.parent);
-    const bool left = !at.leads_session && parent.has_value() && parent->session != at.session;
+    const std::optional<ProcessStat> parent = ReadStat(at.parent);
+    const bool left = !at.leads_session() && parent.has_value() && parent->session != at.session;
     if (!parent.has_value() || left) break;
     at = *parent;
     of_others = of_others || is_others(at);
@@ -208,7 +192,7 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
                                      absl::Duration now) const {
   SignalSender sender = RecordedSenderOf(record, target);
   if (record.by_kernel) return sender;
-  const std::optional<Stat> stat = ReadStat(sender.pid);
+  const std::optional<ProcessStat> stat = ReadStat(sender.pid);
   if (!stat.has_value() || StartOf(stat->start_ticks) > record.time) return sender;
   if (sender.pid == kKernelThreads || stat->parent == kKernelThreads) {
     return {.signal = record.signal, .by_kernel = true};
@@ -218,12 +202,12 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   std::string cgroup = ReadCgroup(sender.pid);
   const std::optional<uint32_t> uid = ReadUid(sender.pid);
   // It may have gone meanwhile, and its number to another one.
-  const std::optional<Stat> after = ReadStat(sender.pid);
+  const std::optional<ProcessStat> after = ReadStat(sender.pid);
   if (!uid.has_value() || !after.has_value() || after->start_ticks != stat->start_ticks) {
     return sender;
   }
   // A hierarchy of v1 shows one that has ended in its root.
-  if (after->ended && cgroup == "/") cgroup.clear();
+  if (after->ended() && cgroup == "/") cgroup.clear();
   sender.of_qemu = sender.of_qemu || MayDescendFrom(target, *stat, *uid, cgroup);
   sender.of_qemus_user = MayBeUserOf(target, *uid);
   // A process that began in the tick of the signal may have begun after it.
@@ -236,8 +220,6 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   sender.cgroup = std::string(Utf8Prefix(OneLine(cgroup), kMaxCgroupBytes));
   return sender;
 }
-
-// Which signals are to whom.
 
 SignalWatch::SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, std::string problem,
                          ProcessReader reader)
@@ -389,8 +371,8 @@ std::string SignalWatch::WhyUnknown() const {
   if (trace_ == nullptr) return problem_.empty() ? "" : "not recorded";
   // The end was seen, and what was recorded of it read.
   if (lost() == 0) return "not recorded: the kernel has no record of it";
-  return absl::StrCat("not recorded: the kernel has no record of it, and has thrown ", lost(),
-                      " away");
+  return absl::StrCat("not recorded: the kernel has no record of it, and dropped ", lost(),
+                      " records");
 }
 
 }  // namespace vmeventd

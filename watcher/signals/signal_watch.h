@@ -85,6 +85,23 @@ absl::StatusOr<std::unique_ptr<SignalTrace>> ResumeTrace(std::vector<UniqueFd> d
 // A record of the kernel's programs in the terms of SignalTrace.
 SignalRecord Decode(const TraceRecord& record);
 
+// The stat file of a process or a thread in /proc.
+struct ProcessStat {
+  int64_t pid = 0;
+  std::string name;  // of the command; may hold anything
+  char state = 0;    // as proc(5) has them
+  int64_t parent = 0;
+  int64_t session = 0;
+  uint32_t flags = 0;
+  uint64_t start_ticks = 0;
+  std::optional<int> exit_code;  // as wait(2) encodes it; 0 as well where the reader may not know
+
+  bool ended() const { return state == 'Z' || state == 'X'; }
+  bool leads_session() const { return session == pid; }
+};
+// Unset: it is not such a text.
+std::optional<ProcessStat> ParseProcessStat(absl::string_view text);
+
 // Facts of a process that show whether another may descend from it.
 struct ProcessOrigin {
   int64_t pid = 0;
@@ -115,19 +132,14 @@ class ProcessReader {
   std::optional<bool> LeadsNamespace(int64_t pid) const;
 
  private:
-  struct Stat {
-    int64_t parent = 0;
-    int64_t session = 0;
-    uint64_t start_ticks = 0;
-    bool ended = false;
-    bool leads_session = false;
-  };
   std::string Read(int64_t pid, absl::string_view file) const;
-  std::optional<Stat> ReadStat(int64_t pid) const;
+  std::optional<ProcessStat> ReadStat(int64_t pid) const {
+    return ParseProcessStat(Read(pid, "stat"));
+  }
   std::optional<uint32_t> ReadUid(int64_t pid) const;
   std::string ReadCgroup(int64_t pid) const;
   std::string ReadExecutable(int64_t pid) const;
-  bool MayDescendFrom(const ProcessOrigin& target, const Stat& stat, uint32_t uid,
+  bool MayDescendFrom(const ProcessOrigin& target, const ProcessStat& stat, uint32_t uid,
                       absl::string_view cgroup) const;
 
   const std::string root_;
@@ -141,7 +153,7 @@ bool IsOfAnother(const SignalRecord& record);
 // Earliest start of a process with those ticks, by the clock of SignalRecord::time.
 absl::Duration StartOf(uint64_t start_ticks);
 
-// Returns the time on that clock.
+// Returns the time on that clock, which runs while the host sleeps.
 absl::Duration SinceBoot();
 
 // Returns the wall clock's time at a time of that clock.

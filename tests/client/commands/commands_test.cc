@@ -247,13 +247,6 @@ TEST_F(CommandsTest, StreamsPrintsTheStreamsOfEachPage) {
   EXPECT_THAT(output_.text, HasSubstr("\"stream_id\":\"2\""));
 }
 
-TEST_F(CommandsTest, InfoPrintsOneObject) {
-  server_.service().info.set_node("node1");
-  EXPECT_FALSE(Run(InfoCommand{}).has_value());
-  EXPECT_EQ(Lines(), 1U);
-  EXPECT_THAT(output_.text, HasSubstr("\"node\":\"node1\""));
-}
-
 TEST_F(CommandsTest, HealthPrintsTheStatusAndFailsUnlessServing) {
   EXPECT_FALSE(Run(HealthCommand{"", absl::Minutes(1)}).has_value());
   EXPECT_EQ(output_.text, "{\"status\":\"SERVING\"}\n");
@@ -363,16 +356,6 @@ TEST_F(CommandsTest, ListsTheVmsThatHaveAnOpenIntent) {
   EXPECT_EQ(Lines(), 1U);
   EXPECT_THAT(output_.text, AllOf(testing::StartsWith("{\"vm\":{\"name\":\"web2\""),
                                   HasSubstr("\"intent_id\":\"intent-2\"")));
-}
-
-TEST_F(CommandsTest, WithdrawsAnIntent) {
-  server_.service().withdraw_intent = [](const v1::WithdrawIntentRequest& request) {
-    return request.intent_id() == "intent-1" ? grpc::Status::OK
-                                             : grpc::Status(grpc::NOT_FOUND, "no such intent");
-  };
-  EXPECT_FALSE(Run(WithdrawIntentCommand{"intent-1"}).has_value());
-  EXPECT_THAT(Run(WithdrawIntentCommand{"other"}),
-              Fails(ExitCode::kNotFound, HasSubstr("\"other\"")));
 }
 
 TEST(ConnectToOne, TakesTheFirstAddressThatAnswersAndSaysThatThereAreMore) {

@@ -264,16 +264,6 @@ TEST_F(DaemonSourceTest, TheCursorFollowsEventsAndProgress) {
   EXPECT_EQ(Kept(), (WatchPosition{21, "journal-a"}));
 }
 
-TEST_F(DaemonSourceTest, TheCursorStaysBeforeAnEventThatIsNotDurable) {
-  KeepCursor();
-  v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
-  events.mutable_events(1)->set_durable(false);
-  events.mutable_events(2)->set_durable(false);
-  ServeAndHoldOpen({ProgressMessage(10), events});
-  EXPECT_EQ(Run(Count(3)), ExitCode::kOk);
-  EXPECT_EQ(Kept(), (WatchPosition{11, "journal-a"}));
-}
-
 TEST_F(DaemonSourceTest, TheCursorDoesNotPassWhatCouldNotBePrinted) {
   KeepCursor();
   output_.after_write = [this] {
@@ -282,22 +272,6 @@ TEST_F(DaemonSourceTest, TheCursorDoesNotPassWhatCouldNotBePrinted) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   EXPECT_EQ(Run({}), ExitCode::kOk);
   EXPECT_EQ(Kept(), (WatchPosition{10, "journal-a"}));
-}
-
-TEST_F(DaemonSourceTest, TheCursorOfACountStandsAfterItsLastEvent) {
-  KeepCursor();
-  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11, 12, 13})});
-  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
-  EXPECT_EQ(Kept(), (WatchPosition{12, "journal-a"}));
-}
-
-TEST_F(DaemonSourceTest, TheCursorMovesToANewJournal) {
-  KeepCursor();
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  Serve({}, kOutOfRange);
-  ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1})});
-  EXPECT_EQ(Run(Count(2)), ExitCode::kOk);
-  EXPECT_EQ(Kept(), (WatchPosition{1, "journal-b"}));
 }
 
 TEST_F(DaemonSourceTest, ACursorThatCannotBeWrittenEndsTheWatch) {

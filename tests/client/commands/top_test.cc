@@ -159,6 +159,15 @@ TEST_F(TopTest, WithoutATerminalItIsOneFrame) {
   EXPECT_EQ(request_.start_time().seconds(), 1782907200 - 900);
 }
 
+TEST_F(TopTest, AGapIsNoEnd) {
+  events_ = {End(v1::SHUTDOWN_CLASS_USER, "web1"), MakeEvent(2, "")};
+  events_[1].set_type(v1::EVENT_TYPE_GAP);
+  events_[1].clear_vm();
+  EXPECT_FALSE(Top(false, 1).has_value());
+  EXPECT_THAT(output_.text, HasSubstr("Ends      1  USER 1  ADMIN 0"));
+  EXPECT_THAT(output_.text, Not(HasSubstr("UNSPECIFIED")));
+}
+
 TEST_F(TopTest, OnATerminalItIsDrawnAgain) {
   EXPECT_FALSE(Top(true, 2).has_value());
   EXPECT_THAT(output_.text, HasSubstr("\x1b[H\x1b[Jnode1  vmeventd"));
@@ -166,7 +175,7 @@ TEST_F(TopTest, OnATerminalItIsDrawnAgain) {
 }
 
 TEST_F(TopTest, AKeySortsWhatIsShownWithoutAskingAgain) {
-  events_ = {MakeEvent(2, "web2"), MakeEvent(1, "db1")};
+  events_ = {End(v1::SHUTDOWN_CLASS_USER, "web2"), End(v1::SHUTDOWN_CLASS_USER, "db1")};
   wakes_ = {'v', 't'};
   std::vector<bool> db_is_first;
   on_wait_ = [&] {

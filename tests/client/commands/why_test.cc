@@ -191,6 +191,17 @@ TEST_F(WhyTest, AnEndOfAVmThatIsNoLongerListedIsFoundHoweverOldItIs) {
   EXPECT_THAT(output_.text, HasSubstr("web1\n"));
 }
 
+TEST_F(WhyTest, AGapOfTheVmDoesNotEndTheSearchForItsEnd) {
+  ends_.push_back(EndOf("web1", 90'000, v1::SHUTDOWN_CLASS_USER));
+  ends_.back().event.set_type(v1::EVENT_TYPE_GAP);
+  for (const int64_t age : {100'000, 200'000}) {
+    ends_.push_back(EndOf("db1", age, v1::SHUTDOWN_CLASS_USER));
+  }
+  ends_.push_back(EndOf("web1", 300'000, v1::SHUTDOWN_CLASS_USER));
+  EXPECT_FALSE(Why("vm_names: 'web1'"));
+  EXPECT_THAT(output_.text, HasSubstr("web1\n"));
+}
+
 TEST_F(WhyTest, AnUnknownNameNamesWhatIsKnown) {
   auto failure = Why("vm_names: 'we\\nb'");
   ASSERT_TRUE(failure);
@@ -199,6 +210,9 @@ TEST_F(WhyTest, AnUnknownNameNamesWhatIsKnown) {
   vms_ = {RunIn("web1", v1::VM_STATE_RUNNING, 1).vm, RunIn("db1", v1::VM_STATE_RUNNING, 1).vm};
   EXPECT_EQ(Why("vm_names: 'mail'")->sentence, "no VM \"mail\" is known here; known are db1, web1");
   EXPECT_EQ(Why("vm_names: 'web2'")->sentence, "no VM \"web2\" is known here; did you mean web1?");
+  EXPECT_THAT(Why("vm_names: 'WEB1'")->sentence, HasSubstr("did you mean web1?"));
+  EXPECT_THAT(Why("vm_names: 'web1' run_ids: 'other'")->sentence,
+              HasSubstr("no such run is known here"));
   failure = Why("vm_names: ['web1', 'mail*']");
   EXPECT_EQ(output_.text, "web1\n") << "what is known is shown";
   EXPECT_THAT(failure->sentence, HasSubstr("no VM \"mail*\" is known here"));

@@ -27,13 +27,5 @@ TEST(StopSource, StopEndsAWaitOfAnotherThread) {
   EXPECT_TRUE(stopped);
 }
 
-TEST(StopSource, StopsForGood) {
-  StopSource stop;
-  stop.Stop();
-  stop.Stop();
-  EXPECT_TRUE(stop.stopped());
-  EXPECT_TRUE(stop.WaitFor(absl::Hours(1)));
-}
-
 }  // namespace
 }  // namespace vmeventd::client

@@ -1,6 +1,7 @@
 #include "client/connect/failure.h"
 
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,12 +18,11 @@ namespace vmeventd::client {
 namespace {
 
 using testing::HasSubstr;
-using Kind = ProbeResult::Kind;
 
 class ReachabilityTest : public testing::Test {
  protected:
   ReachabilityTest() { address_.path = directory_.path() + "/s.sock"; }
-  std::string Explain() { return ExplainProbe(address_, Probe(address_)); }
+  std::string Explain() { return Probe(address_).why; }
 
   TemporaryDirectory directory_;
   ServerAddress address_;
@@ -68,36 +68,41 @@ TEST_F(ReachabilityTest, ARequestToAnotherListenerFailsWithoutProtocolJargon) {
                                   ", and does not answer as vmeventd does");
 }
 
-TEST_F(ReachabilityTest, ExplainsPermissionDeniedOnTheSocketWithItsOwner) {
-  // Root passes every permission check, so this result is constructed.
-  const ProbeResult denied = {Kind::kCannotConnect, EACCES, "", "mode 0660, owner root, group kvm"};
-  EXPECT_EQ(ExplainProbe(address_, denied),
-            "permission denied on the socket " + address_.path +
-                " (mode 0660, owner root, group kvm): run vmevents as its owner or as a member of "
-                "its group");
-}
-
-TEST_F(ReachabilityTest, ExplainsPermissionDeniedOnADirectory) {
-  const ProbeResult denied = {Kind::kCannotFind, EACCES, "", ""};
-  EXPECT_THAT(ExplainProbe(address_, denied), HasSubstr("permission denied on a directory above"));
-  const ProbeResult named = {Kind::kCannotFind, EACCES, "/run/vmeventd",
-                             "mode 0750, owner root, group root"};
-  EXPECT_THAT(ExplainProbe(address_, named),
-              HasSubstr("permission denied on /run/vmeventd above the socket " + address_.path +
-                        " (mode 0750, owner root, group root): run vmevents as root"));
+TEST_F(ReachabilityTest, ExplainsWhatMayNotBePassed) {
+  const UniqueFd listener(e2e::ListenUnix(address_.path));
+  // Root passes every permission check.
+  const auto denied = [this] {
+    const bool is_root = geteuid() == 0;
+    if (is_root) EXPECT_EQ(setresuid(65534, 65534, 0), 0);
+    ProbeResult result = Probe(address_);
+    if (is_root) EXPECT_EQ(setresuid(0, 0, 0), 0);
+    EXPECT_EQ(result.error, EACCES);
+    return result.why;
+  };
+  ASSERT_EQ(chmod(directory_.path().c_str(), 0755), 0);
+  ASSERT_EQ(chmod(address_.path.c_str(), 0), 0);
+  EXPECT_THAT(denied(), testing::MatchesRegex(
+                            "permission denied on the socket " + address_.path +
+                            " \\(mode 0000, owner .*, group .*\\): run vmevents as its owner or as "
+                            "a member of its group"));
+  ASSERT_EQ(chmod(directory_.path().c_str(), 0), 0);
+  EXPECT_THAT(denied(), testing::MatchesRegex("permission denied on " + directory_.path() +
+                                              " above the socket " + address_.path +
+                                              " \\(mode 0000, .*\\): run vmevents as root or .*"));
+  ASSERT_EQ(chmod(directory_.path().c_str(), 0700), 0);
 }
 
 TEST_F(ReachabilityTest, ExplainsARefusedPort) {
   uint16_t port = 0;
   const UniqueFd held = e2e::HoldOnLoopback(&port);
   const ServerAddress address = {.host = "127.0.0.1", .port = std::to_string(port)};
-  EXPECT_THAT(ExplainProbe(address, Probe(address)), HasSubstr("(Connection refused)"));
+  EXPECT_THAT(Probe(address).why, HasSubstr("(Connection refused)"));
 }
 
 TEST_F(ReachabilityTest, ExplainsAnUnknownHost) {
   const ServerAddress address = {.host = "nobody.invalid", .port = "80"};
-  const ProbeResult unknown = {Kind::kNoSuchHost, 0, "Name or service not known", ""};
-  EXPECT_THAT(ExplainProbe(address, unknown), HasSubstr("the host of nobody.invalid:80"));
+  EXPECT_THAT(ExplainUnknownHost(address, "unknown").sentence,
+              HasSubstr("the host of nobody.invalid:80 cannot be resolved (unknown)"));
 }
 
 }  // namespace

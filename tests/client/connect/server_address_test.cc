@@ -18,6 +18,7 @@ std::string AddressComplaint(const std::string& text) {
 TEST(ParseServerAddress, TakesUnixSockets) {
   EXPECT_EQ(ParseServerAddress("unix:/run/x.sock")->path, "/run/x.sock");
   EXPECT_EQ(ParseServerAddress("unix:///run/x.sock")->path, "/run/x.sock");
+  EXPECT_EQ(ParseServerAddress("/run/x.sock")->path, "/run/x.sock");
   EXPECT_EQ(ParseServerAddress("unix:here.sock")->path, "here.sock");
   EXPECT_TRUE(ParseServerAddress("unix:" + std::string(107, 'x')).ok());
   EXPECT_TRUE(ParseServerAddress("unix:/" + std::string(200, 'd') + "/s").ok());
@@ -43,7 +44,7 @@ TEST(ParseServerAddress, SaysWhatIsWrong) {
   EXPECT_THAT(AddressComplaint("unix://host/x"), HasSubstr("names a host before the path"));
   EXPECT_THAT(AddressComplaint("unix:" + std::string(108, 'x')),
               HasSubstr("its file name is too long for a Unix socket: 108 bytes"));
-  EXPECT_THAT(AddressComplaint("/run/x.sock"), HasSubstr("needs unix: before it"));
+  EXPECT_THAT(AddressComplaint("run/x.sock"), HasSubstr("must begin with unix: or /"));
   EXPECT_THAT(AddressComplaint("http://localhost:1"), HasSubstr("is a URL"));
   EXPECT_THAT(AddressComplaint("9555"), HasSubstr("names no host"));
   EXPECT_THAT(AddressComplaint("::1"), HasSubstr("without brackets"));

@@ -229,6 +229,22 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotBeAskedIsNotStarted) {
             "cd /" + directory + " && virsh -c 'qemu+unix:///session?socket=virtqemud-sock' list");
 }
 
+TEST_F(DiagnosisTest, AUserWhoMayNotAskIsNotAdvisedAboutMonitorsThatVmeventdMayHold) {
+  Connect(&facts_, Process(8, "vmeventd", {"vmeventd"}));
+  facts_.processes.pop_back();
+  facts_.watches.clear();
+  facts_.is_root = false;
+  facts_.daemon.failure = "permission denied on the socket /run/vmeventd/vmeventd.sock";
+  facts_.daemon.forbidden = true;
+  const Diagnosis diagnosis = Diagnose(facts_);
+  ASSERT_EQ(diagnosis.findings.size(), 2);
+  EXPECT_EQ(diagnosis.findings[0].kind, "rights");
+  EXPECT_EQ(diagnosis.findings[1].kind, "daemon");
+  EXPECT_THAT(DiagnosisText(diagnosis, 200, false),
+              testing::HasSubstr("1 QEMU here: 0 followed, 1 whose monitor is in use, by what only "
+                                 "root sees. 2 findings."));
+}
+
 TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
   v1::SignalSenderWatch* const senders = facts_.daemon.info.mutable_signal_senders();
   senders->set_problem("--signal-senders is off");

@@ -33,14 +33,10 @@ class Memory : public EventConsumer {
     for (const auto& [event, node, resume_after] : events) {
       seen.push_back(node.name + ":" + std::to_string(event.sequence()));
     }
-    return fail_at > 0 && seen.size() >= fail_at ? absl::AbortedError("the command failed")
-                                                 : absl::OkStatus();
+    return absl::OkStatus();
   }
-  bool one_by_one() const override { return one; }
 
   std::vector<std::string> seen;
-  size_t fail_at = 0;
-  bool one = false;
 };
 
 class FleetWatchTest : public testing::Test {
@@ -202,16 +198,6 @@ TEST(RepeatsTest, OfEachNodeTheEventsOfItsJournalCountOnce) {
   EXPECT_FALSE(repeats.IsNew(node, 7)) << "it is too old to be remembered";
   for (int i = 0; i < 2; ++i) EXPECT_TRUE(repeats.IsNew(node, 0)) << "a GAP of no journal";
   EXPECT_TRUE(repeats.IsNew({"n1", "prod", "another", {}}, 5));
-}
-
-TEST_F(FleetWatchTest, TheCursorStaysBeforeAnEventWhoseCommandFailed) {
-  with_cursor_ = true;
-  memory_.one = true;
-  memory_.fail_at = 2;
-  AddEvents("n1", 1, 3);
-  EXPECT_EQ(Run(), ExitCode::kFailed);
-  EXPECT_EQ(saved(), 1u);
-  EXPECT_THAT(notes(), HasSubstr("the command failed"));
 }
 
 TEST_F(FleetWatchTest, WhatIsMissingIsAGap) {

@@ -32,7 +32,7 @@ OptionContext TestContext() {
 // With a configuration file.
 OptionContext Configured(const std::string& content) {
   OptionContext context = TestContext();
-  context.config_path = "/c/config.toml";
+  context.config_variable = "/c/config.toml";
   context.read_config = [content](const std::string&) { return content; };
   return context;
 }
@@ -170,7 +170,7 @@ TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
        {"watch --vm \xff", "is not UTF-8; write the name as `vmevents vms -o json` shows it"},
        {"watch --source ", "--source: the text is empty; give one"},
        {"watch --uuid web1",
-        "--uuid: \"web1\" is no UUID; write it as 550e8400-e29b-41d4-a716-446655440000"},
+        "--uuid: \"web1\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000"},
        {"watch --label app=web,",
         "--label: \"app=web,\" has an empty condition; write conditions as app=web, app!=web, app "
         "or !app, separated by commas"}});
@@ -189,11 +189,12 @@ TEST(ParseCommandLine, EachStartOfAWatch) {
   EXPECT_EQ(std::get<FromTime>(start({"--from", "10m"})).time, now - absl::Minutes(10));
   EXPECT_EQ(std::get<FromTime>(start({"--since", "2026-07-01T12:00:00Z"})).time, now);
   EXPECT_EQ(std::get<FromSequence>(start({"--from", "18446744073709551615"})).sequence, UINT64_MAX);
-  ExpectComplaints({{"watch --from 18446744073709551616", "larger than any sequence"},
-                    {"watch --from=-1", "--from: \"-1\""},
-                    {"watch --from oldest --journal j", "--from SEQUENCE"},
-                    {"watch --since 10m --from 7", "use one of them"},
-                    {"watch --since soon", "--since: \"soon\""}});
+  ExpectComplaints(
+      {{"watch --from 18446744073709551616", "larger than any sequence"},
+       {"watch --from=-1", "--from: \"-1\""},
+       {"watch --from oldest --journal j", "--from SEQUENCE"},
+       {"watch --since 10m --from 7", "--from cannot stand beside --since; use one of them"},
+       {"watch --since soon", "--since: \"soon\""}});
 }
 
 TEST(ParseCommandLine, ACountIsAWholeNumberFromOne) {
@@ -224,7 +225,11 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       "get vms -A -o wide|get events -w|list|list --all|list --inactive|show web1|inspect web1|"
       "dominfo web1|domstate web1|log web1|log web1 -f|journal --since today|monitor|"
       "follow web1|describe vm web1|events --since midnight|events --vm web1|-h|help why|why -h|"
-      "-o json events|--server unix:/x crashes -o json";
+      "-o json events|--server unix:/x crashes -o json|domstate web1 --reason|why --all|why -a|"
+      "vms --all-namespaces|version --client|intent ls|intent create web1 --actor a --reason r|"
+      "intent delete 6a6f|intents|get intents|declare web1 --actor a --reason r|withdraw 6a6f|"
+      "events -f --timeout 5m|logs -f web1 --timeout 1m|get vm/web1|describe vm/web1|"
+      "logs vm/web1|--server /run/x.sock vms";
   for (const absl::string_view line : absl::StrSplit(understood, '|')) {
     const auto parsed = ParseCommandLine(absl::StrSplit(line, ' '), TestContext());
     const auto* answered = std::get_if<Answered>(&parsed);
@@ -240,7 +245,10 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"crashed|coredumpctl", "did you mean crashes?"},
       {"vms --failed", "did you mean --class crash?"},
       {"top -n 1", "did you mean --once?"},
-      {"-u web1", "\"-u\" is not known here; the commands are"},
+      {"-u web1", "\"-u\" is not known here; did you mean events?"},
+      {"vms -l", "--label needs a value: SELECTOR"},
+      {"watch web1 -t 5m", "did you mean --timeout?"},
+      {"journalctl -f", "did you mean events"},
       {"health journal --all", "use one of them"},
       {"mail7", "\"mail7\" is not known here; did you mean why mail7?"},
       {"web1", "did you mean why web1?"},
@@ -251,10 +259,10 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"get|get pods|list-units", "did you mean vms?"},
       {"list --state-shutoff", "did you mean --state stopped?"},
       {"domid web1|reason web1|info web1", "did you mean why NAME?"},
-      {"domstate web1 --reason", "\"--reason\" is not known here"},
       {"-c qemu:///system list|-s node1 vms", "did you mean --server?"},
       {"watch --cuont 3", "did you mean --count?"},
-      {"intent ls", "did you mean list?"},
+      {"get nodes", "did you mean info, or fleet for many nodes?"},
+      {"intent show", "did you mean list?"},
       {"config use-context prod|config get-contexts|context list|use-context prod",
        "did you mean --context NAME? the contexts are in ~/.config/vmevents/config.toml"},
       {"vms -o=json|events -o json-pretty", "did you mean json?"},
@@ -267,7 +275,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
        "did you mean json, and choose with jq?"},
       {"events --types=Warning|events -t qemu|events -g panic|watch --event lifecycle",
        "did you mean --type?"},
-      {"events web1 --previous", "did you mean --run?"},
+      {"events web1 --previous", "did you mean why NAME, which shows how the run before ended?"},
       {"delete vm web1|shutdown web1|start web1|stop web1",
        "vmevents starts, stops and changes no VM"},
       {"wait --for=delete web1", "did you mean watch NAME --type stopped --count 1?"},
@@ -298,7 +306,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"events --cause oom", "did you mean out-of-memory?"},
       {"events --type guest-panic", "it is a value of --cause"},
       {"doctor web1", "did you mean why NAME? doctor looks at the whole node"},
-      {"intent rm 6a6f", "did you mean withdraw?"},
+      {"intent cancel 6a6f", "did you mean withdraw?"},
       {"--server nats://n1 fleet list", "did you mean fleet alone?"},
       {"vms --color=yes", "did you mean always?"},
       {"watch --from beginning", "did you mean oldest?"},
@@ -418,8 +426,8 @@ TEST(ParseCommandLine, EventsMayFollow) {
   for (const char* option : {"--until", "--limit"}) {
     EXPECT_THAT(Complaint({"events", "-f", option, "1"}), HasSubstr(option));
   }
-  ExpectComplaints(
-      {{"events -f -r", "--newest-first"}, {"events --cursor-file c", "use it with --follow"}});
+  ExpectComplaints({{"events -f -r", "--newest-first"},
+                    {"events --cursor-file c", "--cursor-file needs --follow"}});
 }
 
 TEST(ParseCommandLine, WatchMayRunACommand) {
@@ -430,7 +438,7 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
   EXPECT_EQ(watch.cursor_file, "c");
   ExpectComplaints({{"watch --exec ", "--exec: "},
                     {"watch --cursor-file ", "--cursor-file: "},
-                    {"watch --exec-on-failure skip", "--exec COMMAND"},
+                    {"watch --exec-on-failure skip", "--exec-on-failure needs --exec"},
                     {"watch --exec x --exec-on-failure ignore", "stop, retry or skip"},
                     {"watch --wait=maybe", "--wait = maybe"}});
 }
@@ -447,7 +455,7 @@ TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
   EXPECT_FALSE(counts({"watch", "--vm", "web1"}));
   EXPECT_FALSE(counts({"watch", "--type", "stopped"}));
   EXPECT_FALSE(counts({"watch", "--class", "crash"}));
-  EXPECT_THAT(Complaint({"watch", "--exec-gaps"}), HasSubstr("use it with --exec COMMAND"));
+  EXPECT_THAT(Complaint({"watch", "--exec-gaps"}), HasSubstr("--exec-gaps needs --exec"));
 }
 
 TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
@@ -495,7 +503,7 @@ TEST(ParseCommandLine, APushIntoAFleetSaysWhatIsWrong) {
                     {"push tls://n --cluster c --type stopped", "--type: a fleet's stream gets"},
                     {"push tls://n --cluster c --batch 7", "--batch: a fleet's stream gets"},
                     {"push tls://n --cluster c --format slack", "cloudevents or json"},
-                    {"push tls://n --cluster c --push-domain a.b", "is no domain of JetStream"},
+                    {"push tls://n --cluster c --push-domain a.b", "is not a domain of JetStream"},
                     {"--server a,b push tls://n --cluster c", "the events of one node"},
                     {"--server nats://a push tls://n --cluster c", "the events of one node"}});
 }
@@ -511,8 +519,8 @@ TEST(ParseCommandLine, APushSaysWhatIsWrong) {
                     {"push https://x --from snapshot", "no events"},
                     {"push https://x --batch 1001", "at most 1000"},
                     {"push https://x --timeout 1h", "not between 1s and"},
-                    {"push https://x --push-cert c", "--push-key FILE"},
-                    {"push https://x --push-key k", "--push-cert FILE"},
+                    {"push https://x --push-cert c", "--push-cert needs --push-key"},
+                    {"push https://x --push-key k", "--push-key needs --push-cert"},
                     {"push https://x --format alertmanager", "cloudevents, slack"},
                     {"push https://x --secret-file ", "name a file"},
                     {"--server nats://a push https://x --from 7 --journal j",
@@ -569,7 +577,7 @@ TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
   ExpectComplaints({{"--server nats://a top", "top asks one vmeventd"},
                     {"--server nats://a watch --from 7", "--cursor-file"},
                     {"--server nats://a watch --from 7 --journal j", "--journal"},
-                    {"--server nats://a --server b vms", "b is no NATS server"}});
+                    {"--server nats://a --server b vms", "b is not a NATS server"}});
   EXPECT_THAT(Complaint({"--server", "nats://me:secret@a", "vms"}),
               AllOf(HasSubstr("credentials"), testing::Not(HasSubstr("secret"))));
   ExpectComplaints({{"--server nats://a vms --node ", "--node"},
@@ -800,8 +808,52 @@ TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
               HasSubstr("no context \"x\"; the contexts are lab, prod"));
   EXPECT_THAT(Answer({"--context", "prod", "info"}, context).err,
               HasSubstr("context \"prod\": info asks one server, and these are 2"));
-  EXPECT_THAT(Answer({"vms"}, Configured("x = 1\n")).err, HasSubstr("/c/config.toml: \"x\""));
   EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
+}
+
+TEST(ParseCommandLine, TheConfigurationFileIsToml) {
+  OptionContext context = Configured(
+      "current = \"node1.example\"  # mine\n"
+      "[contexts.a]\nservers = [\"node1\", # a comment\n 'node2']\n"
+      "[contexts.node1.example]\nservers = \"node9\"\ntls-ca = \"/etc/ca of us.pem\"\n"
+      "tls-cert = \"me.pem\"\ntls-key = \"me.key\"\ntls-server-name = \"vmeventd\"\n");
+  EXPECT_EQ(Parsed({"--context", "a", "vms"}, context).servers.size(), 2U);
+  const CommandLine line = Parsed({"vms"}, context);
+  EXPECT_EQ(line.server().host, "node9");
+  EXPECT_EQ(line.server().tls,
+            (TlsOptions{"/etc/ca of us.pem", "/c/me.pem", "/c/me.key", "vmeventd"}));
+  EXPECT_EQ(Parsed({"vms"}, Configured("")).server().path, "/run/vmeventd/vmeventd.sock");
+  const std::pair<const char*, const char*> faults[] = {
+      {"[contexts.a]\nserver-list = \"x\"\n",
+       "\"server-list\" of the context \"a\" is not known; the keys are servers, tls-ca"},
+      {"[servers.a]\nservers = \"x\"\n", "\"servers\" is not a known setting; use current"},
+      {"default = \"x\"\n", "use current = \"NAME\""},
+      {"[contexts.a]\ntls-ca = \"x\"\n", "\"a\" has no servers"},
+      {"[contexts.a]\nservers = \"x\"\ntls-ca = [\"a\", \"b\"]\n", "\"tls-ca\" needs one text"},
+      {"[contexts.a]\nservers = 1\n", "\"servers\" needs one text"},
+      {"this is no toml\n", "line 1: not TOML: "}};
+  for (const auto& [content, fault] : faults) {
+    EXPECT_THAT(Answer({"vms"}, Configured(content)).err,
+                AllOf(StartsWith("/c/config.toml: "), HasSubstr(fault)));
+  }
+}
+
+TEST(ParseCommandLine, TheEnvironmentNamesTheConfigurationFile) {
+  std::string path;
+  OptionContext context = TestContext();
+  context.read_config = [&path](const std::string& asked) {
+    path = asked;
+    return absl::NotFoundError("cannot read it");
+  };
+  context.home = "/h";
+  Parsed({"vms"}, context);
+  EXPECT_EQ(path, "/h/.config/vmevents/config.toml");
+  context.xdg_config_home = "/x";
+  Parsed({"vms"}, context);
+  EXPECT_EQ(path, "/x/vmevents/config.toml");
+  context.config_variable = "/c.toml";
+  EXPECT_THAT(Answer({"vms"}, context).err, HasSubstr("cannot read it")) << "it must exist";
+  EXPECT_EQ(path, "/c.toml");
 }
 
 TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
@@ -816,17 +868,17 @@ TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
   ExpectComplaints({{"web --listen x:y", "--listen: "},
                     {"web --listen localhost", "HOST:PORT"},
                     {"web --listen unix:/x", "--listen: "},
-                    {"web --web-cert x", "--web-key FILE"},
-                    {"web --web-key x", "--web-cert FILE"},
-                    {"web --web-client-ca x", "--web-cert FILE"},
+                    {"web --web-cert x", "--web-cert needs --web-key"},
+                    {"web --web-key x", "--web-key needs --web-cert"},
+                    {"web --web-client-ca x", "--web-client-ca needs --web-cert"},
                     {"web --token-file ", "--token-file"}});
 }
 
 TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
   OptionContext context = TestContext();
-  context.server_variable = "/nonsense";
+  context.server_variable = "non/sense";
   EXPECT_THAT(Answer({"info"}, context).err, StartsWith("$VMEVENTS_SERVER: "));
-  EXPECT_THAT(Complaint({"--server", "/nonsense", "info"}), StartsWith("--server: "));
+  EXPECT_THAT(Complaint({"--server", "non/sense", "info"}), StartsWith("--server: "));
   EXPECT_THAT(Complaint({"--server", "", "info"}), HasSubstr("is empty"));
 }
 

@@ -51,10 +51,10 @@ void ExpectOperator(const std::shared_ptr<grpc::Channel>& channel) {
   EXPECT_EQ(Withdraw(channel).error_code(), grpc::UNAVAILABLE);
 }
 
-void ExpectReader(const std::shared_ptr<grpc::Channel>& channel, const std::string& cure) {
+void ExpectReader(const std::shared_ptr<grpc::Channel>& channel, const std::string& hint) {
   for (const grpc::Status& status : {Declare(channel), Withdraw(channel)}) {
     EXPECT_EQ(status.error_code(), grpc::PERMISSION_DENIED);
-    EXPECT_THAT(status.error_message(), HasSubstr(cure));
+    EXPECT_THAT(status.error_message(), HasSubstr(hint));
   }
   EXPECT_TRUE(Info(channel).ok());
 }

@@ -41,7 +41,7 @@ TEST(ListenAddress, RefusesTheRestWithAReason) {
       {"unix:/run/", "directory"},
       {"unix:/" + std::string(107, 'x'), "107 bytes; in a path of more than 107 bytes at most 82"},
       {":7070", "no host"},
-      {"example.org:7070|*:7070|127.1:80", "no IP address"},
+      {"example.org:7070|*:7070|127.1:80", "not an IP address"},
       {"::1:7070", "write an IPv6 address as [ADDRESS]:PORT"},
       {"[::1:7070", "without a ]"},
       {"127.0.0.1:", "port"},

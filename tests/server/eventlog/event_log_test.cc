@@ -290,7 +290,7 @@ TEST(EventLog, AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEve
   const std::vector<v1::Event> events = state.Events();
   ASSERT_EQ(events.size(), 3u);
   EXPECT_EQ(events[2].gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
-  EXPECT_THAT(events[2].message(), HasSubstr("could be reserved"));
+  EXPECT_THAT(events[2].message(), HasSubstr("cannot reserve sequences"));
   state.Restart(/*in_order=*/false);
   EXPECT_EQ(state.log().identity().journal_id, journal_id) << "the mark was written meanwhile";
 }

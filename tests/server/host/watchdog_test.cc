@@ -63,7 +63,7 @@ TEST(StopDeadline, AStopInTimeIsNotEnded) {
   {
     StopDeadline deadline(absl::Hours(1), {"the watcher hangs"},
                           [&](const StopDeadline::Step&) { gave_up = true; });
-    deadline.Enter({"a client holds its connection up", 0});
+    deadline.Enter({"a client does not close its connection", 0});
   }
   EXPECT_FALSE(gave_up);
 }

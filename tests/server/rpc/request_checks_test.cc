@@ -171,7 +171,7 @@ TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
       {"page_size: -5", "page_size", "-5", "or more"},
       {"sources: ''", "sources[0]", "\"\"", "not be empty"},
       {Repeated("sources: 'a*' ", 33), "sources", "33 entries with a wildcard", "at most 32"},
-      {"uuids: 'web1'", "uuids[0]", "\"web1\"", "is no UUID"},
+      {"uuids: 'web1'", "uuids[0]", "\"web1\"", "is not a UUID"},
       {"labels: ['app', 'a b=c']", "labels[1]", "\"a b=c\"", "write conditions as app=web"},
   };
   for (const Bad& row : list) {
@@ -181,7 +181,7 @@ TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
       {"", "name", "\"\"", "must not be empty"},
       {"name: 'web1' run_id: '" + std::string(1025, 'x') + "'", "run_id", "1025 bytes",
        "at most 1024"},
-      {"uuid: '550e8400'", "uuid", "\"550e8400\"", "is no UUID"},
+      {"uuid: '550e8400'", "uuid", "\"550e8400\"", "is not a UUID"},
   };
   for (const Bad& row : get)
     ExpectRefused(CheckGetVm(FromText<v1::GetVmRequest>(row.request)), row);

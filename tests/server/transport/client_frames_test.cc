@@ -111,7 +111,7 @@ TEST_F(ClientFramesTest, HeadersAreInOneFrame) {
     ClientFrames frames;
     EXPECT_EQ(Read(&frames, kConnectionStart + before), "");
     EXPECT_THAT(Read(&frames, Frame(FrameType::kContinuation, FrameHeader::kEndHeaders, 1, "x")),
-                HasSubstr("CONTINUATION continues nothing"));
+                HasSubstr("CONTINUATION without HEADERS before it"));
   }
 }
 

@@ -222,7 +222,8 @@ TEST_F(RelayTest, ABrokenRuleGetsAGoAwayBetweenTwoFrames) {
   Turn();
   const std::string end = ReceiveBytes(one.client);
   EXPECT_EQ(end.substr(0, answer.size() - 7), answer.substr(7));
-  EXPECT_EQ(end.substr(answer.size() - 7), GoAwayFrame(0, "CONTINUATION continues nothing"));
+  EXPECT_EQ(end.substr(answer.size() - 7),
+            GoAwayFrame(0, "CONTINUATION without HEADERS before it"));
   EXPECT_EQ(Receive(one.client), std::nullopt);
   EXPECT_EQ(ReceiveBytes(one.server), "") << "it does not get that far";
   EXPECT_EQ(Receive(one.server), std::nullopt);

@@ -141,7 +141,7 @@ TEST_F(TlsFilesTest, WhatOpensslWouldRefuseIsNotLoaded) {
   std::ofstream(in_use_.certificate) << certificate;
   std::ofstream(in_use_.key) << key;
   EXPECT_THAT(files->Reload(), testing::AllOf(Says("--tls-cert"), Says(in_use_.certificate),
-                                              Says("OpenSSL does not use it"), Says("2048 bits")));
+                                              Says("OpenSSL refuses it"), Says("2048 bits")));
   EXPECT_EQ(files->reload_failures(), 1u);
   EXPECT_THAT(files->Current()->subject, HasSubstr("first")) << "the old one stays in use";
   EXPECT_FALSE(

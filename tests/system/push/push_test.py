@@ -272,7 +272,7 @@ class PushTest(world.WorldTest):
     def test_what_fails_comes_again(self):
         self.check_after(Answer(503, b"try \x1b[31mlater"), Answer(408), Answer(425))
         self.assertIn("it answers 503: try \\x1b[31mlater (trying again)", self.log)
-        self.assertIn("takes events again", self.log)
+        self.assertIn("accepts events again", self.log)
 
     def test_connections_that_are_reset(self):
         self.check_after(Answer(reset="before"), Answer(reset="middle"))

@@ -119,19 +119,21 @@ TEST_P(BadWatchSpecTest, SaysWhatIsWrong) {
   EXPECT_THAT(std::string(spec.status().message()), HasSubstr(GetParam().text));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Table, BadWatchSpecTest,
-    ::testing::Values(BadSpec{"", "absolute"}, BadSpec{"run/qemu", "absolute"},
-                      BadSpec{"/run/../etc", "\"..\""}, BadSpec{"/run:kvmd", "exactly one '*'"},
-                      BadSpec{"/run/vms/*.qmp", "write \"/run/vms:*.qmp\""},
-                      BadSpec{"/*.qmp", "write \"/:*.qmp\""},
-                      BadSpec{"/run/*/*/qmp", "takes one '*'"},
-                      BadSpec{"/run/*/", "as in /run/vms/*/qmp.sock"},
-                      BadSpec{"/run/*:", "as in /run/vms/*/qmp.sock"},
-                      BadSpec{"/run/*:*a*", "as in /run/vms/*/qmp.sock"},
-                      BadSpec{"/run/*:a?", "'*' alone"}, BadSpec{"/run:", "exactly one '*'"},
-                      BadSpec{"/run:*a*", "exactly one '*'"}, BadSpec{"/run:*?.kvmd", "'*' alone"},
-                      BadSpec{"/run:*[a].kvmd", "'*' alone"}));
+INSTANTIATE_TEST_SUITE_P(Table, BadWatchSpecTest,
+                         ::testing::Values(BadSpec{"", "absolute"}, BadSpec{"run/qemu", "absolute"},
+                                           BadSpec{"/run/../etc", "\"..\""},
+                                           BadSpec{"/run:kvmd", "exactly one '*'"},
+                                           BadSpec{"/run/vms/*.qmp", "write \"/run/vms:*.qmp\""},
+                                           BadSpec{"/*.qmp", "write \"/:*.qmp\""},
+                                           BadSpec{"/run/*/*/qmp", "takes one '*'"},
+                                           BadSpec{"/run/*/", "as in /run/vms/*/qmp.sock"},
+                                           BadSpec{"/run/*:", "as in /run/vms/*/qmp.sock"},
+                                           BadSpec{"/run/*:*a*", "as in /run/vms/*/qmp.sock"},
+                                           BadSpec{"/run/*:a?", "only wildcard"},
+                                           BadSpec{"/run:", "exactly one '*'"},
+                                           BadSpec{"/run:*a*", "exactly one '*'"},
+                                           BadSpec{"/run:*?.kvmd", "only wildcard"},
+                                           BadSpec{"/run:*[a].kvmd", "only wildcard"}));
 
 TEST(LibvirtSpecTest, UrisOfThisNode) {
   for (const char* uri :

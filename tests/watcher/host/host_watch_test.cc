@@ -77,7 +77,7 @@ TEST_F(HostWatchTest, AShutdownGoesOnWhereTheBusIsGone) {
   source_->Say(Says(true));
   Turn();
   HostShutdownState gone = Says(true);
-  gone.problem = "the system bus is gone";
+  gone.problem = "lost the connection to the system bus";
   source_->Say(gone);
   Turn();
   EXPECT_THAT(said_, ElementsAre(true));

@@ -231,7 +231,7 @@ TEST_F(LibvirtProcessTest, ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(Until([&] {
     return ProblemTexts(sink_.Latest("web1")->problems) ==
-           std::vector<std::string>{"libvirt does not list the domain, and its QEMU still runs"};
+           std::vector<std::string>{"libvirt does not list the domain, but its QEMU still runs"};
   }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
@@ -679,7 +679,7 @@ TEST_F(LibvirtPodsTest, BeyondTheLimitOfThreadsALibvirtWaitsForItsTurn) {
   ASSERT_TRUE(UntilInTime([&] {
     const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
     return std::any_of(states.begin(), states.end(), [](const LibvirtConnectionState& state) {
-      return state.problem.text.starts_with("it waits for its turn");
+      return state.problem.text.starts_with("waiting for a free thread");
     });
   }));
   libvirt_->Hang(true, "hostile1");

@@ -70,22 +70,6 @@ TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
   EXPECT_EQ(ConnectTo(file, &connection), ECONNREFUSED);
 }
 
-TEST(ConnectToTest, KnowsNoLimitOfThePathsLength) {
-  TempDir directory;
-  std::string path = directory.path();
-  while (path.size() < 400) {
-    path += "/" + std::string(50, 'd');
-    ASSERT_EQ(mkdir(path.c_str(), 0700), 0);
-  }
-  path += "/socket";
-  FakeQemu qemu;
-  qemu.AddMonitor(path);
-  SocketFile file;
-  UniqueFd connection;
-  ASSERT_EQ(OpenSocketFile(path, &file), 0);
-  EXPECT_EQ(ConnectTo(file, &connection), 0);
-}
-
 class MonitorConnectionTest : public MonitorFixture<SystemClock> {
  protected:
   void Connect(const FakeMonitor& behavior = {}) {
@@ -114,35 +98,21 @@ TEST_F(MonitorConnectionTest, LeadsTheHandshake) {
                           "{\"execute\":\"query-name\"}", "{\"execute\":\"query-status\"}"));
 }
 
-TEST_F(MonitorConnectionTest, TheNullUuidIsNone) {
-  ConnectUntilReady();
-  EXPECT_EQ(info_->uuid, "");
-  EXPECT_EQ(info_->qemu_name, "");
-}
-
 TEST_F(MonitorConnectionTest, HandsOnEventsBetweenTheReplies) {
   ConnectUntilReady({.before_replies = kEvent});
   EXPECT_THAT(events_, ElementsAre("X", "X", "X", "X"));
   EXPECT_FALSE(ready_at_event_);
 }
 
-TEST_F(MonitorConnectionTest, AnErrorInPlaceOfAReplyLeavesItsFieldEmpty) {
-  FakeMonitor behavior;
+TEST_F(MonitorConnectionTest, ARepliesShapeMayBeAnyAndAnErrorLeavesItsFieldEmpty) {
   const std::string error =
       "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"not here\"}}\r\n";
-  for (const char* command : {"qmp_capabilities", "query-status", "query-uuid", "query-name"}) {
-    behavior.replies[command] = error;
-  }
-  ConnectUntilReady(behavior);
-  EXPECT_EQ(info_->run_state, "");
-  EXPECT_EQ(info_->qemu_version, "7.2.22");
-}
-
-TEST_F(MonitorConnectionTest, ARepliesShapeMayBeAny) {
-  ConnectUntilReady({.replies = {{"query-status", "{\"return\": [1, 2]}\n"},
+  ConnectUntilReady({.replies = {{"qmp_capabilities", error},
+                                 {"query-status", "{\"return\": [1, 2]}\n"},
                                  {"query-uuid", "{\"return\": {\"UUID\": 17}}\n"},
-                                 {"query-name", "{\"return\": \"text\"}\n"}}});
+                                 {"query-name", error}}});
   EXPECT_EQ(info_->run_state + info_->uuid + info_->qemu_name, "");
+  EXPECT_EQ(info_->qemu_version, "7.2.22");
 }
 
 // As a QEMU with one port, the agent's, answers.
@@ -182,6 +152,7 @@ TEST_F(MonitorConnectionTest, FindsTheGuestAgentBetweenTheRunStates) {
 
 TEST_F(MonitorConnectionTest, AQemuThatCannotTellOfAnAgentHasNone) {
   ConnectUntilReady();  // its answers have no such shape
+  EXPECT_EQ(info_->uuid, "") << "the null UUID is none";
   connection_->RequestGuestAgent();
   ASSERT_TRUE(Until([&] { return agents_.size() == 1; }));
   EXPECT_FALSE(agents_[0].present);
@@ -240,6 +211,34 @@ TEST_F(MonitorConnectionTest, ALongLineIsFineUpToTheLimit) {
   ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
   EXPECT_TRUE(protocol_error_);
   EXPECT_THAT(*closed_, HasSubstr("1 MiB"));
+}
+
+TEST_F(MonitorConnectionTest, AFloodIsReadInPartsOfOneTurnEach) {
+  constexpr size_t kPart = MonitorBudget::kTurnBytes / (sizeof(kEvent) - 1) + 1;
+  ConnectUntilReady();
+  std::string flood;
+  for (size_t i = 0; i < 10 * kPart; ++i) flood += kEvent;
+  qemu_.Send(monitor_, flood);
+  ASSERT_TRUE(StepUntil(
+      [&] {
+        const size_t before = events_.size();
+        loop_->RunOnce(absl::Milliseconds(10));
+        ASSERT_LE(events_.size() - before, kPart);
+      },
+      [&] { return events_.size() == 10 * kPart; }));
+}
+
+TEST_F(MonitorConnectionTest, OneThatWouldHoldTooMuchOfUnfinishedLinesIsClosed) {
+  ConnectUntilReady();
+  size_t others = 0;
+  ASSERT_TRUE(budget_.Hold(&others, MonitorBudget::kMaxHeldBytes - 64));
+  qemu_.Send(monitor_, "{");
+  ASSERT_TRUE(Until([&] { return budget_.held() > others; }));
+  qemu_.Send(monitor_, std::string(100, ' '));
+  ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
+  EXPECT_THAT(*closed_, HasSubstr("unfinished lines"));
+  EXPECT_EQ(budget_.refused(), 1u);
+  ASSERT_TRUE(budget_.Hold(&others, 0));
 }
 
 TEST_F(MonitorConnectionTest, ClosedByUsItTellsNothing) {

@@ -30,15 +30,6 @@ class NodeWatcherExitTest : public RestartTest {
   }
 };
 
-TEST_F(NodeWatcherExitTest, AParentThatReapsAtOnce) {
-  if (const std::string why = WhyNoExitStatus(); !why.empty()) GTEST_SKIP() << why;
-  Follow(&qemu_);
-  qemu_.Kill(SIGABRT);
-  qemu_.Reap();
-  ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
-  ExpectSignal(SIGABRT);
-}
-
 TEST_F(NodeWatcherExitTest, AnEndLongAfterTheMonitorWasLostIsNotJudgedByItsSilence) {
   const int monitor = Follow(&qemu_);
   WriteFile(ShutdownFile("vm1"));
@@ -48,15 +39,6 @@ TEST_F(NodeWatcherExitTest, AnEndLongAfterTheMonitorWasLostIsNotJudgedByItsSilen
   qemu_.Exit();
   ExpectStopped(ShutdownClass::kUnknown, "unobserved");
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
-}
-
-TEST_F(NodeWatcherExitTest, AParentThatNeverReaps) {
-  Follow(&qemu_);
-  qemu_.Kill(SIGKILL);
-  AwaitEnd(qemu_.pid());
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1)) << "a zombie is gone";
-  ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
-  ExpectSignal(SIGKILL);
 }
 
 TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
@@ -102,17 +84,6 @@ TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
   EXPECT_THAT(EvidenceText(), HasSubstr("exit status not known"));
 }
 
-TEST_F(NodeWatcherExitTest, AUsersShutdownFileDoesNotWaitForTheStatus) {
-  const int monitor = FollowWithManualClock();
-  qemu_.SendAndExit(monitor, kGuestShutdownLine);
-  AwaitEnd(qemu_.pid());
-  ASSERT_TRUE(Until([&] { return FileExists(ShutdownFile("vm1")); }));
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUser);
-  ASSERT_TRUE(Stopped().exit_status.has_value());
-  EXPECT_EQ(Stopped().exit_status->code, 0);
-}
-
 TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
   options_.exit_status_source = ExitStatusSource::kNone;
   Follow(&qemu_);
@@ -122,17 +93,6 @@ TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
   EXPECT_FALSE(Stopped().exit_status.has_value());
 }
 
-TEST_F(NodeWatcherExitTest, TheProcessConnectorTellsOfAReapedProcess) {
-  if (const std::string why = WhyNoProcConnector(); !why.empty()) GTEST_SKIP() << why;
-  options_.exit_status_source = ExitStatusSource::kProcConnector;
-  Follow(&qemu_);
-  qemu_.Kill(SIGABRT);
-  qemu_.Reap();
-  ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
-  ExpectSignal(SIGABRT);
-  EXPECT_EQ(watcher_->counters().exit_statuses_lost, 0u);
-}
-
 TEST_F(NodeWatcherExitTest, ASilentQemuThatEndsSoonAfterItsStartMayNeverHaveRun) {
   FollowSilent();
   qemu_.Kill(SIGABRT);
@@ -140,24 +100,22 @@ TEST_F(NodeWatcherExitTest, ASilentQemuThatEndsSoonAfterItsStartMayNeverHaveRun)
   ExpectSignal(SIGABRT);
 }
 
-TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatus) {
-  Follow(&qemu_);
-  Die();
-  qemu_.Kill(SIGABRT);
-  AwaitEnd(qemu_.pid());
-  Restart();
-  ExpectStopped(ShutdownClass::kCrash, "qemu-crashed");
-  ExpectSignal(SIGABRT);
-}
-
-TEST_F(NodeWatcherExitTest, AZombieThatIsFoundKilledAtAStartIsUnknownAsNobodySawWhoDidIt) {
-  Follow(&qemu_);
-  Die();
-  qemu_.Kill(SIGKILL);
-  AwaitEnd(qemu_.pid());
-  Restart();
-  ExpectStopped(ShutdownClass::kUnknown, "killed-unseen");
-  ExpectSignal(SIGKILL);
+TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatusAndNotWhoKilledIt) {
+  int ends = 0;
+  for (const int signal : {SIGABRT, SIGKILL}) {
+    FakeQemu qemu;
+    qemu.AddMonitor(Socket(std::to_string(signal)));
+    Start();
+    ASSERT_TRUE(UntilState(std::to_string(signal), VmState::kRunning));
+    Die();
+    qemu.Kill(signal);
+    AwaitEnd(qemu.pid());
+    Restart();
+    ASSERT_TRUE(UntilCount(EventType::kStopped, ++ends));
+    EXPECT_EQ(Stopped().rule, signal == SIGABRT ? "qemu-crashed" : "killed-unseen");
+    ExpectSignal(signal);
+    Die();
+  }
 }
 
 TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {

@@ -27,20 +27,6 @@ using NodeWatcherFaultsTest = NodeWatcherFixture;
 // Another client, such as the VM's manager.
 UniqueFd ConnectAsOther(const std::string& path) { return UniqueFd(e2e::ConnectUnix(path)); }
 
-TEST_F(NodeWatcherFaultsTest, AMonitorThatAnotherClientHoldsIsAProblemUntilItIsFree) {
-  options_.greeting_timeout = absl::Milliseconds(30);
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  UniqueFd other = ConnectAsOther(Socket("vm1"));
-  ASSERT_TRUE(StepUntil([] {}, [&] { return qemu_.HasClient(monitor); }));
-  StartUntilHeld();
-  EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kUnreachable);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
-  other.Reset();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
 TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItIsShorter) {
   options_.greeting_timeout = absl::Milliseconds(30);
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
@@ -88,30 +74,6 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
   manual_clock_.Advance(MonitorConnection::kNudgeInterval);
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
-}
-
-TEST_F(NodeWatcherFaultsTest, GarbageClosesThatMonitorAndNoOther) {
-  FakeQemu bystander;
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  const int other = bystander.AddMonitor(Socket("vm2"));
-  StartWithManualClock();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  qemu_.Send(monitor, "\x01\x02 garbage\r\n");
-  ASSERT_TRUE(UntilProblem("vm1", "monitor closed by vmeventd: not QMP: a"));
-  EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
-  manual_clock_.Advance(absl::Seconds(2));
-  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
-  bystander.Send(other, EventLine("RESET"));
-  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  EXPECT_FALSE(qemu_.HasClient(monitor));
-  manual_clock_.Advance(absl::Seconds(5));
-  EXPECT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
-}
-
-TEST_F(NodeWatcherFaultsTest, ASocketThatDoesNotSpeakQmpIsListedWithAProblem) {
-  qemu_.AddMonitor(Socket("vm1"), {.greeting = "220 mail.example.com ESMTP\r\n"});
-  Start();
-  EXPECT_TRUE(UntilProblem("vm1", "not QMP"));
 }
 
 TEST_F(NodeWatcherFaultsTest, EofAfterAnyStepOfTheHandshakeIsNoEnd) {
@@ -178,30 +140,6 @@ TEST_F(NodeWatcherFaultsTest, ASuccessorIsListedWhileNoFileCanBeOpened) {
     EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   }
   EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
-}
-
-TEST_F(NodeWatcherFaultsTest, ASocketWithoutARunIsForgottenWhenItIsGone) {
-  options_.max_vm_descriptors = 0;
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  Start();
-  ASSERT_TRUE(UntilUnfollowed("vm1", "LimitNOFILE"));
-  qemu_.Unlink(monitor);
-  ASSERT_TRUE(UntilUnfollowed("vm1", ""));
-  EXPECT_THAT(sink_.entries(), IsEmpty());
-}
-
-TEST_F(NodeWatcherFaultsTest, AFullDescriptorTableLosesNoEvent) {
-  FakeQemu first;
-  FakeQemu second;
-  const int monitor = Follow(&first);
-  {
-    const FullDescriptorTable full;
-    second.AddMonitor(Socket("vm2"));
-    ASSERT_TRUE(UntilUnfollowed("vm2", "LimitNOFILE"));
-    first.Send(monitor, EventLine("RESET"));
-    ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  }
-  EXPECT_TRUE(UntilState("vm2", VmState::kRunning));
 }
 
 TEST_F(NodeWatcherFaultsTest, AMonitorThatMayNotBeConnectedToIsListedWithTheReason) {

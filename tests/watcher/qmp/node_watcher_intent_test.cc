@@ -1,7 +1,6 @@
 // Intents that come from other threads.
 
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -92,17 +91,6 @@ TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
   EXPECT_EQ(outcome.intent->intent_id, "id-1");
   EXPECT_EQ(outcome.intent->expire_time, sink_.Latest("vm1")->intent->expire_time);
   EXPECT_THAT(KeptRun(), HasSubstr("upgrade"));
-}
-
-TEST_F(NodeWatcherIntentTest, MakesAKillAnAdminsWish) {
-  StartOne(&qemu_);
-  WriteFile(ShutdownFile("vm1"));
-  ASSERT_TRUE(Declare(Of("vm1")).ok());
-  KillUntilStopped(&qemu_);
-  ExpectStopped(ShutdownClass::kAdmin, "qemu-killed");
-  EXPECT_EQ(Stopped().intent->actor, "ops");
-  EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
-  EXPECT_TRUE(absl::IsNotFound(Withdraw("id-1"))) << "it ended with the run";
 }
 
 TEST_F(NodeWatcherIntentTest, ARetryFindsItsOwnIntent) {
@@ -200,6 +188,7 @@ TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
   Restart();
   ExpectStopped(ShutdownClass::kAdmin, "unobserved");
   EXPECT_EQ(Stopped().intent->intent_id, "id-2");
+  EXPECT_TRUE(absl::IsNotFound(Withdraw("id-2"))) << "it ended with the run";
 }
 
 TEST_F(NodeWatcherIntentTest, WaitsForTheFirstScan) {
@@ -235,16 +224,6 @@ TEST_F(NodeWatcherIntentTest, TheEndOfTheWatcherAnswersWhatWaits) {
   EXPECT_EQ(declared.calls, 1);
   EXPECT_TRUE(absl::IsUnavailable(declared.intent.status()));
   EXPECT_TRUE(absl::IsUnavailable(withdrawn));
-}
-
-TEST_F(NodeWatcherIntentTest, ComesFromAnyThread) {
-  StartOne(&qemu_);
-  Outcome outcome;
-  std::thread other([&] { Ask(Of("vm1"), &outcome); });
-  EXPECT_TRUE(UntilCount(EventType::kIntentDeclared, 1));
-  other.join();
-  TellAll();
-  EXPECT_TRUE(outcome.intent.ok());
 }
 
 }  // namespace

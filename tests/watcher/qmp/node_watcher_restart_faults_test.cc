@@ -23,32 +23,6 @@ using testing::IsEmpty;
 
 using RestartFaultsTest = RestartTest;
 
-TEST_F(RestartFaultsTest, WhatCannotBeRestoredIsGivenUpAndTheOthersGoOn) {
-  const int monitor = Follow(&qemu_);
-  const std::string kept = KeptRun();
-  StartWith({"", "garbage \xff", kept, kept.substr(0, kept.size() / 2), "{}",
-             Changed(kept, [](internal::RunState* state) { state->set_format(1); }), kept});
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
-  EXPECT_EQ(watcher_->counters().unreadable_runs, 6u);
-  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
-}
-
-TEST_F(RestartFaultsTest, AThousandRunsGoOnAndEnd) {
-  constexpr int kRuns = 1000;
-  options_.process_tracking = false;  // one process stands for all
-  for (int i = 0; i < kRuns; ++i) qemu_.AddMonitor(Socket("vm" + std::to_string(i)));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, kRuns));
-  RestartUntilScanned();
-  ASSERT_TRUE(Until([&] { return qemu_.HasClient(kRuns - 1); }));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), kRuns);
-  Die();
-  qemu_.KillAndReap();
-  RestartUntilScanned();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), kRuns);
-  EXPECT_THAT(Kept(), IsEmpty());
-}
-
 TEST_F(RestartFaultsTest, SocketsThatGoBeforeTheyAreTriedDoNotHoldTheFirstScanUp) {
   constexpr int kVms = 8;
   constexpr int kLeftovers = 900;  // a turn tries 256

@@ -39,17 +39,6 @@ TEST_F(RestartTest, AVmThatLivesGoesOnAsTheSameRunWithoutNews) {
   EXPECT_TRUE(watcher_->first_scan_done());
 }
 
-TEST_F(RestartTest, APowerdownBeforeItCountsAfterIt) {
-  const int monitor = Follow(&qemu_);
-  qemu_.Send(monitor, EventLine("POWERDOWN"));
-  ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, 1));
-  Restart();
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
-  PowerOff(&qemu_, monitor);
-  ExpectStopped(ShutdownClass::kAdmin, "powerdown-obeyed");
-  EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was started again"));
-}
-
 TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {
   FollowUntilShutdown(&qemu_);
   Die();
@@ -263,6 +252,9 @@ TEST_F(RestartTest, RawNamesComeBack) {
   ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
   KillUntilStopped(&qemu_);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+  ASSERT_NE(sink_.Latest("a\nb\\xff"), nullptr);
+  EXPECT_THAT(sink_.Latest("a\nb\\xff")->monitor_path, testing::EndsWith("a\nb\\xff.kvmd"));
+  EXPECT_TRUE(FileExists(ShutdownFile(raw)));
 }
 
 // Without the processes.

@@ -11,13 +11,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
-#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 namespace {
 
 using testing::ElementsAre;
-using testing::EndsWith;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -57,14 +55,6 @@ TEST_F(NodeWatcherTest, TriesAgainUntilTheSocketListens) {
   EXPECT_THAT(sink_.entries(), IsEmpty());
   qemu_.Listen(monitor);
   EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
-}
-
-TEST_F(NodeWatcherTest, TellsEventsAsTheyCome) {
-  const int monitor = Follow(&qemu_);
-  qemu_.Send(monitor, EventLine("POWERDOWN") + EventLine("RESET"));
-  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  EXPECT_THAT(sink_.Types("vm1"),
-              ElementsAre(EventType::kStarted, EventType::kPowerdownRequested, EventType::kReset));
 }
 
 TEST_F(NodeWatcherTest, EventsBeforeTheRepliesAreNotLost) {
@@ -156,39 +146,6 @@ TEST_F(NodeWatcherTest, ANewProcessAtTheSamePathIsANewRun) {
     ASSERT_TRUE(UntilCount(EventType::kStopped, run));
   }
   EXPECT_EQ(run_ids.size(), 3u);
-}
-
-TEST_F(NodeWatcherTest, ANewProcessMayTakeThePathWhileTheOldOneStillDies) {
-  FakeQemu old_qemu;
-  FakeQemu new_qemu;
-  const int old_monitor = Follow(&old_qemu);
-  const std::string old_run(sink_.Latest("vm1")->ref.run_id);
-  old_qemu.Unlink(old_monitor);
-  new_qemu.AddMonitor(Socket("vm1"));
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  const std::string new_run(sink_.Latest("vm1")->ref.run_id);
-  EXPECT_NE(old_run, new_run);
-
-  // The old one is still heard, and its end is its own.
-  PowerOff(&old_qemu, old_monitor);
-  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
-  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-  new_qemu.Kill(SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
-  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, new_run);
-  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
-}
-
-TEST_F(NodeWatcherTest, NamesAreEscapedAndTheShutdownFileHasTheRawOne) {
-  const std::string raw = "a\nb\xff";
-  const int monitor = qemu_.AddMonitor(Socket(raw));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  const VmStatus* status = sink_.Latest("a\nb\\xff");
-  ASSERT_NE(status, nullptr) << sink_.entries()[0].update.status->ref.name;
-  EXPECT_THAT(std::string(status->monitor_path), EndsWith("a\nb\\xff.kvmd"));
-  PowerOff(&qemu_, monitor);
-  EXPECT_TRUE(FileExists(ShutdownFile(raw)));
 }
 
 TEST_F(NodeWatcherTest, FollowsAThousandSocketsAndTheirEndsAtOnce) {
@@ -291,16 +248,6 @@ using WatcherCountersTest = NodeWatcherFixture;
 
 uint64_t CountOf(const LatencyHistogram::Snapshot& times) {
   return std::accumulate(times.counts.begin(), times.counts.end(), uint64_t{0});
-}
-
-TEST_F(WatcherCountersTest, WhatAFloodLosesIsCountedWhileItLasts) {
-  constexpr int kFlood = 1000;
-  const int monitor = FollowWithManualClock();
-  std::string lines;
-  for (int i = 0; i < kFlood; ++i) lines += EventLine("SUSPEND");
-  qemu_.Send(monitor, lines);
-  EXPECT_TRUE(Until(
-      [&] { return watcher_->counters().rate_limited_events == kFlood - EventLimiter::kBurst; }));
 }
 
 TEST_F(WatcherCountersTest, AnyThreadReadsThem) {

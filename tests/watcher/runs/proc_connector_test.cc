@@ -108,14 +108,6 @@ class ProcConnectorTest : public testing::Test {
   HandedExits handed_;
 };
 
-TEST_F(ProcConnectorTest, TellsTheEndOfAProcessThatIsFollowed) {
-  Child child(Sleep);
-  connector_->Follow(child.pid());
-  EXPECT_EQ(connector_->WaitStatusOf(child.pid()), std::nullopt);
-  kill(child.pid(), SIGKILL);
-  EXPECT_EQ(Learn(child.pid()), SIGKILL);
-}
-
 TEST_F(ProcConnectorTest, ForgetsWhatNobodyFollows) {
   Child first(Sleep);
   Child second(Sleep);

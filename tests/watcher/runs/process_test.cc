@@ -23,38 +23,45 @@
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/qemu_arguments.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 namespace {
 
-constexpr char kStatTail[] =
-    " S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 170 11 18446744073709551615 1\n";
-
-TEST(ParseStatStartTicksTest, ReadsField22) {
-  EXPECT_EQ(ParseStatStartTicks("1 (init)" + std::string(kStatTail)), 12345u);
+// The text of a stat file whose fields have their numbers as values.
+std::string StatText(const std::string& name, int last) {
+  std::string text = "7 (" + name + ") Z";
+  for (int field = 4; field <= last; ++field) text += " " + std::to_string(field);
+  return text + "\n";
 }
 
-TEST(ParseStatStartTicksTest, TheNameMayHoldBracketsSpacesAndNewlines) {
-  EXPECT_EQ(ParseStatStartTicks("7 (a) S 1 (b\n) ) 9" + ("x)" + std::string(kStatTail))), 12345u);
+TEST(ParseProcessStatTest, ReadsTheFieldsWhateverTheNameIs) {
+  for (const char* name : {"init", "a) S 1 (b\n) ) 9x)", ""}) {
+    const std::optional<ProcessStat> stat = ParseProcessStat(StatText(name, 52));
+    ASSERT_TRUE(stat.has_value()) << name;
+    EXPECT_EQ(stat->pid, 7);
+    EXPECT_EQ(stat->name, name);
+    EXPECT_TRUE(stat->ended());
+    EXPECT_EQ(stat->parent, 4);
+    EXPECT_EQ(stat->session, 6);
+    EXPECT_EQ(stat->flags, 9u);
+    EXPECT_EQ(stat->start_ticks, 22u);
+    EXPECT_EQ(stat->exit_code, 52);
+  }
+  EXPECT_EQ(ParseProcessStat(StatText("init", 51))->exit_code, std::nullopt) << "before Linux 3.5";
 }
 
-TEST(ParseStatStartTicksTest, RefusesOtherText) {
-  EXPECT_EQ(ParseStatStartTicks(""), std::nullopt);
-  EXPECT_EQ(ParseStatStartTicks("1 (init) S 1 2 3"), std::nullopt);
-  EXPECT_EQ(ParseStatStartTicks("1 init S 1 2 3"), std::nullopt);
-  std::string text = "1 (init)" + std::string(kStatTail);
-  text.replace(text.find("12345"), 5, "12x45");
-  EXPECT_EQ(ParseStatStartTicks(text), std::nullopt);
+TEST(ParseProcessStatTest, RefusesOtherText) {
+  for (const char* text : {"", "1 (init) S 1 2 3", "1 init S 1 2 3", ") (", "x (init) S 1 2 3"}) {
+    EXPECT_EQ(ParseProcessStat(text).has_value(), false) << text;
+  }
+  EXPECT_FALSE(ParseProcessStat(StatText("init", 21)).has_value());
 }
 
-TEST(ParseStatExitCodeTest, ReadsField52) {
-  std::string text = "1 (a) b) Z";
-  for (int field = 4; field <= 51; ++field) text += " " + std::to_string(field);
-  EXPECT_EQ(ParseStatExitCode(text + " 768\n"), 768);
-  EXPECT_EQ(ParseStatExitCode(text), std::nullopt) << "a kernel before 3.5";
+TEST(ProcessTest, TheBootAndThePidNamespaceHaveNames) {
+  EXPECT_EQ(ReadBootId().size(), 36u);
+  EXPECT_NE(ReadPidNamespace(), 0u);
 }
-
-TEST(ProcessTest, TheBootIdIsAUuid) { EXPECT_EQ(ReadBootId().size(), 36u); }
 
 bool Readable(const UniqueFd& fd) {
   pollfd poll_fd{fd.get(), POLLIN, 0};
@@ -72,39 +79,23 @@ TEST(ProcessTest, IdentifiesTheProcessBehindASocket) {
   EXPECT_EQ(peer->pid, qemu.pid());
   const absl::Duration age = absl::Now() - ProcessStartTime(peer->start_ticks);
   EXPECT_LT(absl::AbsDuration(age), absl::Minutes(5));
+  EXPECT_EQ(IdentifyByPid(qemu.pid())->start_ticks, peer->start_ticks);
 
   qemu.Kill(SIGKILL);
   EXPECT_TRUE(Readable(peer->pidfd));
 }
 
-TEST(ProcessTest, TheFallbackFindsTheSame) {
-  FakeQemu qemu;
-  const auto peer = IdentifyByPid(qemu.pid());
-  ASSERT_TRUE(peer.ok()) << peer.status();
-  EXPECT_EQ(peer->kind, PeerProcess::Kind::kTracked);
-  EXPECT_EQ(peer->pid, qemu.pid());
-  EXPECT_NE(peer->start_ticks, 0u);
-}
-
-TEST(ProcessTest, AZombieIsGone) {
-  TempDir directory;
-  FakeQemu qemu;
-  qemu.AddMonitor(directory.Path("m"));
-  const UniqueFd connection(e2e::ConnectUnix(directory.Path("m")));
-  qemu.Kill(SIGKILL);
-  siginfo_t info;
-  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(qemu.pid()), &info, WEXITED | WNOWAIT), 0);
-  EXPECT_EQ(IdentifyPeer(connection.get())->kind, PeerProcess::Kind::kGone);
-  EXPECT_EQ(IdentifyByPid(qemu.pid())->kind, PeerProcess::Kind::kGone);
-}
-
-TEST(ProcessTest, AReapedProcessIsGone) {
+TEST(ProcessTest, AZombieIsGoneAndSoIsAReapedProcess) {
   TempDir directory;
   FakeQemu qemu;
   qemu.AddMonitor(directory.Path("m"));
   const UniqueFd connection(e2e::ConnectUnix(directory.Path("m")));
   const pid_t pid = qemu.pid();
   qemu.Kill(SIGKILL);
+  siginfo_t info;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_EQ(IdentifyPeer(connection.get())->kind, PeerProcess::Kind::kGone);
+  EXPECT_EQ(IdentifyByPid(pid)->kind, PeerProcess::Kind::kGone);
   qemu.Reap();
   EXPECT_EQ(IdentifyPeer(connection.get())->kind, PeerProcess::Kind::kGone);
   EXPECT_EQ(IdentifyByPid(pid)->kind, PeerProcess::Kind::kGone);
@@ -150,8 +141,6 @@ TEST(ProcessTest, AThreadsNumberIsNoProcess) {
   over.notify_all();
   thread.join();
 }
-
-TEST(ProcessTest, ThePidNamespaceHasANumber) { EXPECT_NE(ReadPidNamespace(), 0u); }
 
 // A shell that has `arguments` as its own and waits to be killed.
 int RunAs(std::vector<const char*> arguments) {

@@ -3,6 +3,7 @@
 #include "watcher/runs/run_table.h"
 
 #include <csignal>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -101,10 +102,8 @@ class RunTableTest : public testing::Test, public RunSource {
     return ProblemTexts(sink_.Latest(name)->problems);
   }
   void Restore(std::vector<std::string> saved) {
-    RunRestorer restorer(&context_, &options_, &table_, std::vector<RunSource*>{this},
-                         std::move(saved), {});
-    while (!restorer.RestoreSome()) {
-    }
+    RunRestorer(&context_, &options_, &table_, std::vector<RunSource*>{this}, std::move(saved), {})
+        .Restore();
   }
 
   TempDir directory_;
@@ -128,7 +127,7 @@ TEST_F(RunTableTest, ARunIsFoundByAllThatNamesIt) {
   FakeRun* const other = Add("vm1", "run-2");
   EXPECT_EQ(table_.Find("run-1"), run);
   EXPECT_EQ(table_.Find("run-3"), nullptr);
-  EXPECT_THAT(table_.Named("vm1"), ElementsAre(run, other));
+  EXPECT_THAT(table_.Named("vm1"), testing::UnorderedElementsAre(run, other));
   run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
   EXPECT_EQ(table_.FindByIntent("intent-1"), run);
   EXPECT_EQ(run->agent_questions, 1);
@@ -158,6 +157,32 @@ TEST_F(RunTableTest, ARunThatIsDiscardedLetsGoOfItsProcessAtOnce) {
   listener.Kill(SIGKILL);
   for (int i = 0; i < 20; ++i) loop_->RunOnce(absl::Milliseconds(10));
   EXPECT_EQ(run->process_ends, 0);
+}
+
+// A helper of QEMU's that was killed weeks before does not make an admin's kill a crash.
+TEST_F(RunTableTest, AKillForMemoryIsTheRunsOwnIfItIsCountedAsTheRunEnds) {
+  const auto count = [&](int kills) {
+    std::ofstream(directory_.Path("memory.events")) << "oom_kill " << kills << "\n";
+  };
+  for (const bool own : {false, true}) {
+    FakeQemu qemu;
+    count(0);
+    RunInfo info = Info("vm1", own ? "run-1" : "run-2");
+    info.process_tracked = true;
+    info.pid = qemu.pid();
+    info.oom_file = "/memory.events";
+    FakeRun* const run = Add(std::move(info));
+    ASSERT_TRUE(run->Track(IdentifyByPid(qemu.pid()).value()).ok());
+    if (!own) count(1);
+    run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
+    if (own) count(1);
+    const int ends = sink_.Count(EventType::kStopped);
+    qemu.Kill(SIGKILL);
+    ASSERT_TRUE(StepUntil([&] { loop_->RunOnce(absl::Milliseconds(10)); },
+                          [&] { return sink_.Count(EventType::kStopped) > ends; }));
+    EXPECT_EQ(sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_class,
+              own ? ShutdownClass::kCrash : ShutdownClass::kAdmin);
+  }
 }
 
 // Each makes two events, which no limit of events holds back.

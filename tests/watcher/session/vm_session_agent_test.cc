@@ -140,7 +140,7 @@ TEST_F(VmSessionAgentTest, OneThatIsNotKnownYetMayBeConnected) {
     if (restarted) vm.RestartAndAttach();
     vm.EndBy("guest-shutdown");
     EXPECT_THAT(vm.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentPossible));
-    EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("not learned yet"));
+    EXPECT_THAT(EvidenceOf(vm.Stopped()), HasSubstr("did not know yet"));
   }
 }
 

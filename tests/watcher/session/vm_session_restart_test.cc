@@ -34,7 +34,7 @@ TEST_F(VmSessionRestartTest, APowerdownBeforeTheRestartCountsAfterIt) {
   vm_.EndBy("guest-shutdown");
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
   EXPECT_EQ(vm_.Stopped().powerdown_age, absl::Seconds(30));
-  EXPECT_THAT(vm_.Last().message, HasSubstr("vmeventd was started again"));
+  EXPECT_THAT(vm_.Last().message, HasSubstr("vmeventd restarted"));
 }
 
 // QEMU's own time counts of what waited in the connection, and of nothing else.
@@ -178,7 +178,8 @@ TEST_F(VmSessionRestartTest, AMonitorThatDoesNotComeBackIsLost) {
   EXPECT_EQ(vm_.Status().state, VmState::kRunning);
   vm_.Advance(absl::Seconds(1));
   EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(HasSubstr("not reached again")));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems),
+              ElementsAre(HasSubstr("has not connected to the monitor")));
   vm_.Ready("paused");
   EXPECT_THAT(vm_.Types(),
               ElementsAre(EventType::kStarted, EventType::kMonitorLost, EventType::kMonitorRestored,

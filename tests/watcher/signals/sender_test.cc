@@ -171,58 +171,67 @@ TEST_F(SenderTest, QemuItselfIsItsOwn) {
   EXPECT_TRUE(Sender(kQemu).of_qemu);
 }
 
-TEST_F(SenderTest, ADescendantIsItsOwn) {
-  Write({.pid = 4800, .parent = kQemu});
-  Write({.pid = 4801, .parent = 4800, .start_ticks = 6001});
-  EXPECT_TRUE(Sender(4800).of_qemu);
-  EXPECT_TRUE(Sender(4801).of_qemu);
+constexpr char kScope[] = "0::/machine.slice/qemu-1.scope\n";
+constexpr char kService[] = "0::/system.slice/ganeti-noded.service\n";
+
+TEST_F(SenderTest, ADescendantAndAnOrphanThatMayBeOneAreItsOwn) {
+  const struct {
+    const char* what;
+    FakeProcess process;
+    bool of_qemu;
+  } kCases[] = {
+      {"a child", {.pid = 4800, .parent = kQemu}, true},
+      {"a child of that", {.pid = 4801, .parent = 4800, .start_ticks = 6001}, true},
+      {"an orphan of its user and cgroup", {.pid = 4810, .uid = 107, .cgroup = kScope}, true},
+      {"an orphan of another user", {.pid = 4811, .uid = 0, .cgroup = kScope}, false},
+      {"an orphan of another cgroup", {.pid = 4812, .uid = 107}, false},
+      {"an orphan that leads its session",
+       {.pid = 4813, .session = 4813, .uid = 107, .cgroup = kScope},
+       true},
+      {"an older one", {.pid = 4600, .start_ticks = 4000, .uid = 107, .cgroup = kScope}, false},
+      {"a child of an older one",
+       {.pid = 4820, .parent = 4600, .uid = 107, .cgroup = kScope},
+       false},
+      // As the init of a container, or a user's systemd.
+      {"one that takes orphans on",
+       {.pid = 4000, .session = 4000, .start_ticks = 4000, .comm = "tini"},
+       false},
+      {"an orphan that it took on",
+       {.pid = 4830, .parent = 4000, .session = 4711, .uid = 107, .cgroup = kScope},
+       true},
+      {"a child of its own",
+       {.pid = 4831, .parent = 4000, .session = 4000, .uid = 107, .cgroup = kScope},
+       false},
+  };
+  for (const auto& each : kCases) {
+    Write(each.process);
+    EXPECT_EQ(Sender(each.process.pid).of_qemu, each.of_qemu) << each.what;
+  }
 }
 
-TEST_F(SenderTest, AnOrphanOfItsCgroupAndUserMayBeItsOwn) {
-  const std::string cgroup = "0::/machine.slice/qemu-1.scope\n";
-  Write({.pid = 4800, .uid = 107, .cgroup = cgroup});
-  EXPECT_TRUE(Sender(4800).of_qemu);
-  Write({.pid = 4801, .uid = 0, .cgroup = cgroup});
-  EXPECT_FALSE(Sender(4801).of_qemu) << "another user";
-  Write({.pid = 4802, .uid = 107});
-  EXPECT_FALSE(Sender(4802).of_qemu) << "another cgroup";
-}
-
-TEST_F(SenderTest, WhatIsOlderThanQemuDoesNotDescendFromIt) {
-  const std::string cgroup = "0::/machine.slice/qemu-1.scope\n";
-  Write({.pid = 4600, .start_ticks = 4000, .uid = 107, .cgroup = cgroup});
-  EXPECT_FALSE(Sender(4600).of_qemu) << "it is older";
-  Write({.pid = 4800, .parent = 4600, .uid = 107, .cgroup = cgroup});
-  EXPECT_FALSE(Sender(4800).of_qemu) << "its parent is";
-}
-
-TEST_F(SenderTest, AnOrphanIsNoChildOfTheOneThatTookItOn) {
-  // As the init of a container, or a user's systemd.
-  Write({.pid = 4000, .session = 4000, .start_ticks = 4000, .comm = "tini"});
-  const std::string cgroup = "0::/machine.slice/qemu-1.scope\n";
-  Write({.pid = 4800, .parent = 4000, .session = 4711, .uid = 107, .cgroup = cgroup});
-  EXPECT_TRUE(Sender(4800).of_qemu);
-  Write({.pid = 4801, .parent = 4000, .session = 4000, .uid = 107, .cgroup = cgroup});
-  EXPECT_FALSE(Sender(4801).of_qemu) << "its session is that of its parent";
-}
-
+// As ganeti-noded after its restart (KillMode=process), and its worker.
 TEST_F(SenderTest, AManagerThatBeganAgainInTheServiceOfItsQemusDoesNotDescendFromThem) {
-  // As ganeti-noded after its restart (KillMode=process), and its worker.
-  const std::string cgroup = "0::/system.slice/ganeti-noded.service\n";
-  Write({.pid = kQemu, .session = 4600, .start_ticks = kQemuStart, .cgroup = cgroup});
-  Write({.pid = 4800, .session = 4800, .cgroup = cgroup});
-  Write({.pid = 4900, .parent = 4800, .session = 4800, .start_ticks = 7000, .cgroup = cgroup});
-  EXPECT_FALSE(Sender(4800).of_qemu);
-  EXPECT_FALSE(Sender(4900).of_qemu);
-  Write({.pid = 4901, .session = 4600, .start_ticks = 7000, .cgroup = cgroup});
-  EXPECT_TRUE(Sender(4901).of_qemu) << "an orphan of QEMU's session";
-  Write({.pid = 4902, .parent = kQemu, .session = 4902, .start_ticks = 7000, .cgroup = cgroup});
-  EXPECT_TRUE(Sender(4902).of_qemu) << "QEMU is its parent, whatever its session is";
-}
-
-TEST_F(SenderTest, AnOrphanThatLeadsItsSessionInAScopeMayBeItsOwn) {
-  Write({.pid = 4800, .session = 4800, .uid = 107, .cgroup = "0::/machine.slice/qemu-1.scope\n"});
-  EXPECT_TRUE(Sender(4800).of_qemu);
+  Write({.pid = kQemu, .session = 4600, .start_ticks = kQemuStart, .cgroup = kService});
+  const struct {
+    const char* what;
+    FakeProcess process;
+    bool of_qemu;
+  } kCases[] = {
+      {"the manager", {.pid = 4800, .session = 4800, .cgroup = kService}, false},
+      {"its worker",
+       {.pid = 4900, .parent = 4800, .session = 4800, .start_ticks = 7000, .cgroup = kService},
+       false},
+      {"an orphan of QEMU's session",
+       {.pid = 4901, .session = 4600, .start_ticks = 7000, .cgroup = kService},
+       true},
+      {"a child of QEMU, whatever its session is",
+       {.pid = 4902, .parent = kQemu, .session = 4902, .start_ticks = 7000, .cgroup = kService},
+       true},
+  };
+  for (const auto& each : kCases) {
+    Write(each.process);
+    EXPECT_EQ(Sender(each.process.pid).of_qemu, each.of_qemu) << each.what;
+  }
 }
 
 TEST_F(SenderTest, ThreadsOfTheKernelAreTheKernel) {
