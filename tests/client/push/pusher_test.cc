@@ -203,7 +203,8 @@ TEST(PushLogTest, WhatCanBeReachedAgainIsNoLongerFailing) {
   EXPECT_EQ(state.failing_since, kPushedAt);
   for (int i = 0; i < 2; ++i) log.Recovered();
   EXPECT_EQ(state.failing_since, absl::InfinitePast());
-  EXPECT_THAT(notes, ElementsAre(HasSubstr("(trying again)"), "nats://x:4222 accepts events again"));
+  EXPECT_THAT(notes,
+              ElementsAre(HasSubstr("(trying again)"), "nats://x:4222 accepts events again"));
 }
 
 TEST(PushStateTest, IsReadAsItWasWritten) {
