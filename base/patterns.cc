@@ -142,13 +142,4 @@ bool LabelSelector::Matches(ValueOf value_of) const {
   });
 }
 
-size_t LabelSelector::memory() const {
-  size_t bytes = conditions_.capacity() * sizeof(Condition);
-  for (const Condition& condition : conditions_) {
-    bytes += condition.key.capacity();
-    if (condition.value.has_value()) bytes += condition.value->capacity();
-  }
-  return bytes;
-}
-
 }  // namespace vmeventd

@@ -22,8 +22,6 @@ class Glob {
   // Returns whether `text` as a whole matches. Looks at (n + 1) * (m + 1) bytes at most, of a
   // pattern of n and a text of m bytes, and adds their number to `steps`, for tests.
   bool Matches(absl::string_view text, size_t* steps = nullptr) const;
-  // Memory of the pattern, about.
-  size_t memory() const { return sizeof(*this) + pattern_.capacity(); }
 
  private:
   // Takes the element at `*at`, which is no star. Returns whether it stands for `c`.
@@ -53,9 +51,6 @@ class LabelSelector {
   // `value_of` has the value of a key; unset: there is no such label.
   using ValueOf = absl::FunctionRef<std::optional<absl::string_view>(absl::string_view key)>;
   bool Matches(ValueOf value_of) const;
-
-  // Memory of the conditions, about.
-  size_t memory() const;
 
  private:
   struct Condition {

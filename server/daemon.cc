@@ -1,26 +1,38 @@
 #include "server/daemon.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <climits>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <thread>
 #include <utility>
-#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/system.h"
 #include "server/handover.h"
-#include "server/host/files.h"
-#include "server/host/privileges.h"
-#include "server/host/service.h"
-#include "server/transport/connection_acceptor.h"
+#include "server/host/host.h"
+#include "server/logging/logging.h"
+#include "server/metrics/metrics.h"
 #include "spdlog/spdlog.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/libvirt/libvirt_api.h"
+#include "watcher/node/node_watcher.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 namespace {
@@ -71,22 +83,16 @@ JournalEnd EndOf(const EventLog& log) { return {log.identity().journal_id, log.r
 
 void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
               const std::string& journal_id) {
-  const auto directory = [](std::string* out, const WatchSpec& watch) {
-    absl::StrAppend(out, watch.text());
-  };
-  const auto uri = [](std::string* out, const LibvirtSpec& libvirt) {
-    absl::StrAppend(out, "libvirt ", libvirt.ToFlag());
-  };
   std::vector<std::string> sources;
-  if (!config.watches.empty()) sources.push_back(absl::StrJoin(config.watches, ", ", directory));
-  if (!config.libvirts.empty()) sources.push_back(absl::StrJoin(config.libvirts, ", ", uri));
+  for (const WatchSpec& watch : config.watches) sources.push_back(watch.text());
+  for (const LibvirtSpec& libvirt : config.libvirts)
+    sources.push_back("libvirt " + libvirt.ToFlag());
   if (config.has_default_sources()) sources.push_back("libvirt and Ganeti if they exist");
-  const auto address = [](std::string* out, const ListenerState& listener) {
-    absl::StrAppend(out, listener.address.ToString());
-  };
+  std::vector<std::string> addresses;
+  for (const ListenerState& listener : listeners) addresses.push_back(listener.address.ToString());
   spdlog::info(
       "vmeventd {} started, pid {}; watching {}; listening on {}; state directory {}; journal {}",
-      kVersion, getpid(), absl::StrJoin(sources, ", "), absl::StrJoin(listeners, ", ", address),
+      kVersion, getpid(), absl::StrJoin(sources, ", "), absl::StrJoin(addresses, ", "),
       config.state_dir, journal_id);
   if (config.has_default_sources()) {
     spdlog::info("{}; to follow others instead, set watch = [\"/run/qemu:*.qmp\"], libvirt or both",
@@ -94,18 +100,98 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
   }
 }
 
-// Ends the process if a stop exceeds its deadline.
-void GiveUpStop(const StopDeadline::Step& hangs) {
-  if (hangs.exit_code == 0) {
-    spdlog::warn("stopping takes too long: {}; exiting anyway", hangs.what);
-  } else {
-    spdlog::error("stopping takes too long: {}; exiting with {}", hangs.what, hangs.exit_code);
-  }
-  spdlog::default_logger()->flush();
-  _exit(hangs.exit_code);
+// A step of the stop: the reason why the process is ended if it hangs, and the exit code then.
+struct StopStep {
+  const char* what;
+  int exit_code = 1;
+};
+
+// Ends the process if `*step` is not null after `timeout`, on a thread of its own.
+void EndAfter(absl::Duration timeout, const std::atomic<const StopStep*>* step) {
+  std::thread([timeout, step] {
+    SetThreadName("stop-deadline");
+    absl::SleepFor(timeout);
+    const StopStep* const hangs = step->load();
+    if (hangs == nullptr) return;
+    if (hangs->exit_code == 0) {
+      spdlog::warn("stopping takes too long: {}; exiting anyway", hangs->what);
+    } else {
+      spdlog::error("stopping takes too long: {}; exiting with {}", hangs->what, hangs->exit_code);
+    }
+    spdlog::default_logger()->flush();
+    _exit(hangs->exit_code);
+  }).detach();
 }
 
-}  // namespace
+// The whole daemon, put together. Its threads: the watcher's loop, those of the event log, the
+// hub's deadlines, and gRPC's own.
+class Daemon {
+ public:
+  // Longest time from RequestStop to the return of Run.
+  static constexpr absl::Duration kStopTimeout = absl::Seconds(5);
+  // Longest time from the start of Run until the service manager is notified that the daemon is
+  // ready: it starts the managers of VMs after that, and a libvirt that it has yet to start does
+  // not answer before. The health service waits for the first scan.
+  static constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
+
+  // Takes the locks, sets up the watcher and listens; an address that cannot be listened on is
+  // retried while the daemon runs. The error names the obstacle. `meters` are the log's.
+  // `signals` was begun before any thread; `parcel` is
+  // TakeParcel()'s. The pointers outlive the daemon.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock,
+                                                        const LogMeters* meters,
+                                                        const Tuning& tuning, SignalTracing signals,
+                                                        UniqueFd parcel);
+  // Follows the VMs and serves until RequestStop, then drains: all that was observed is sent on
+  // every stream before it ends. The thread that made the daemon; once.
+  void Run();
+  // Any thread.
+  void RequestStop();
+  // Reads again what may be replaced while the daemon runs: the TLS files. Any thread.
+  void Reload();
+
+ private:
+  Daemon(const Config& config, const Tuning& tuning, const Clock* clock, UniqueFd state_lock,
+         std::unique_ptr<TlsFiles> tls, std::unique_ptr<EventLog> log);
+
+  absl::Status StartServer(const Config& config, const DescriptorShares& descriptors);
+  absl::Status StartMetrics(const Config& config, const LogMeters* log);
+  void WatcherLoop();
+  // Runs after each turn of the pump thread, on it.
+  void OnPumpTurn();
+  std::string StatusText() const;
+  // Asks the watched threads to answer in their next turns.
+  void AskThreads();
+  // Serves from the first scan on, and notifies the service manager, until RequestStop.
+  void ServeUntilStop();
+  void Stop();
+
+  const Tuning tuning_;
+  const Clock* const clock_;
+  const UniqueFd state_lock_;            // see LockFile
+  const std::unique_ptr<TlsFiles> tls_;  // null: no TLS
+  RefusalCounters refusals_;
+  const std::unique_ptr<EventLog> log_;
+  StreamHub hub_;
+  VmEventService service_;
+  std::shared_ptr<SignalTrace> trace_;  // null: none
+  std::unique_ptr<NodeWatcher> watcher_;
+
+  std::thread watcher_thread_;
+  bool directories_present_ = true;  // the health service's value; pump thread
+  std::thread hub_thread_;
+
+  Mutex mutex_;
+  CondVar changed_;
+  bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ready_ ABSL_GUARDED_BY(mutex_) = false;  // the service manager was notified
+  // Shared with calls of gRPC that end later than the daemon.
+  const std::shared_ptr<Watchdog> watchdog_ = std::make_shared<Watchdog>(WatchdogInterval());
+  // Destroyed first, because open streams and scrapes use the rest.
+  std::unique_ptr<GrpcServer> server_;
+  std::unique_ptr<MetricsServer> metrics_server_;  // null: not asked for
+};
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock,
                                                        const LogMeters* meters,
@@ -132,8 +218,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
       {.journal = ToJournalOptions(config), .node_id = NodeIdOrNone(config.state_dir)}, clock);
   if (!log.ok()) return log.status();
   const DescriptorShares descriptors = ShareDescriptors(
-      RaiseDescriptorLimit(), config.listens.size(),
-      ConnectionAcceptor::DescriptorsFor(static_cast<int>(config.max_connections)));
+      RaiseDescriptorLimit(), config.listens.size(), static_cast<int>(config.max_connections));
   WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
   watcher_options.libvirt_api = std::move(libvirt);
   const std::string no_senders = signals.problem;
@@ -162,7 +247,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   daemon->trace_ = std::move(trace);
   daemon->service_.SetWatcher(daemon->watcher_.get());
   if (saved.journal_is_new) daemon->watcher_->PublishRunsAgain();
-  status = daemon->StartServer(config, descriptors.listener);
+  status = daemon->StartServer(config, descriptors);
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
   LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
@@ -179,25 +264,23 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   return daemon;
 }
 
-absl::Status Daemon::StartServer(const Config& config, int descriptors) {
-  const auto wanted = static_cast<int>(config.max_connections);
-  const ConnectionAcceptor::Seats seats = ConnectionAcceptor::SeatsWithin(descriptors, wanted);
-  if (seats.connections < wanted) {
+absl::Status Daemon::StartServer(const Config& config, const DescriptorShares& descriptors) {
+  if (descriptors.connections < config.max_connections) {
     spdlog::warn(
         "the limit of file descriptors leaves {} for connections of each listener, instead of {}: "
         "raise it (LimitNOFILE=, ulimit -n)",
-        seats.connections, wanted);
+        descriptors.connections, config.max_connections);
   }
-  absl::StatusOr<std::unique_ptr<GrpcServer>> server =
-      GrpcServer::Start({.addresses = config.listens,
-                         .tls = tls_.get(),
-                         .operators = config.tls_operators,
-                         .max_connections = seats.connections,
-                         .arrivals = {.at_once = seats.arrivals},
-                         .max_streams = static_cast<int>(config.max_streams),
-                         .max_streams_per_peer = static_cast<int>(config.max_streams_per_peer()),
-                         .list_rate = tuning_.list_rate},
-                        &service_, &refusals_, clock_);
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
+      {.addresses = config.listens,
+       .tls = tls_.get(),
+       .operators = config.tls_operators,
+       .max_connections = descriptors.connections,
+       .arrivals = {.at_once = descriptors.arrivals},
+       .calls = {.streams = static_cast<int>(config.max_streams),
+                 .streams_of_peer = static_cast<int>(config.max_streams_per_peer())},
+       .list_rate = tuning_.list_rate},
+      &service_, &refusals_, clock_);
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
   return absl::OkStatus();
@@ -205,11 +288,22 @@ absl::Status Daemon::StartServer(const Config& config, int descriptors) {
 
 absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   if (!config.metrics_listen.has_value()) return absl::OkStatus();
-  metrics_ = std::make_unique<Metrics>(Metrics::Inputs{
-      log_.get(), &hub_, watcher_.get(), &refusals_, server_.get(), tls_.get(), log,
-      ToJournalOptions(config).path, kVersion, static_cast<size_t>(config.metrics_vms)});
-  absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Create(
-      *config.metrics_listen, metrics_.get(), &server_->health(), &refusals_, clock_);
+  const MetricSources sources = {log_.get(),
+                                 &hub_,
+                                 watcher_.get(),
+                                 &refusals_,
+                                 server_.get(),
+                                 tls_.get(),
+                                 log,
+                                 ToJournalOptions(config).path,
+                                 kVersion,
+                                 static_cast<size_t>(config.metrics_vms)};
+  absl::StatusOr<std::unique_ptr<MetricsServer>> server =
+      MetricsServer::Create({.address = *config.metrics_listen,
+                             .metrics = [sources] { return MetricsText(sources); },
+                             .health = &server_->health(),
+                             .refusals = &refusals_},
+                            clock_);
   if (!server.ok()) return server.status();
   metrics_server_ = *std::move(server);
   return absl::OkStatus();
@@ -228,12 +322,6 @@ Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock, U
   log_->Subscribe(
       {.journal_writable = [this](bool writable) { server_->health().Set("journal", writable); },
        .turn = [this] { OnPumpTurn(); }});
-}
-
-Daemon::~Daemon() {
-  // Destroyed first, because scrapes and open streams use the rest.
-  metrics_server_.reset();
-  server_.reset();
 }
 
 void Daemon::WatcherLoop() {
@@ -317,7 +405,7 @@ void Daemon::ServeUntilStop() {
       const MutexLock lock(&mutex_);
       if (!stop_) {
         ready_ = true;
-        NotifyReady(status);
+        Notify(absl::StrCat("READY=1\nSTATUS=", status));
       }
     }
     if (now >= trim_at) {
@@ -325,7 +413,8 @@ void Daemon::ServeUntilStop() {
       trim_at = absl::InfiniteDuration();
     }
     if (ready && watchdog_->turn() < absl::InfiniteDuration() && watchdog_->Turn(now)) {
-      NotifyAlive(serving ? StatusText() : "the first scan is not done yet");
+      Notify(absl::StrCat("WATCHDOG=1\nSTATUS=",
+                          serving ? StatusText() : "the first scan is not done yet"));
       AskThreads();
     }
   }
@@ -337,7 +426,7 @@ void Daemon::Run() {
   hub_thread_ = std::thread([this] { hub_.Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();
-  NotifyStopping("sending the remaining events");
+  Notify("STOPPING=1\nSTATUS=sending the remaining events");
   Stop();
 }
 
@@ -357,7 +446,8 @@ void Daemon::Reload() {
   {
     const MutexLock lock(&mutex_);
     ready = ready_ && !stop_;
-    if (ready) NotifyReloading();
+    const int64_t now_us = absl::ToInt64Microseconds(clock_->Now().monotonic);
+    if (ready) Notify(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=", now_us));
   }
   if (tls_ == nullptr) {
     spdlog::info("nothing to reload: TLS is not configured");
@@ -367,14 +457,23 @@ void Daemon::Reload() {
   if (!ready) return;
   const std::string status = StatusText();
   const MutexLock lock(&mutex_);
-  if (!stop_) NotifyReady(status);
+  if (!stop_) Notify(absl::StrCat("READY=1\nSTATUS=", status));
 }
 
 void Daemon::Stop() {
   const absl::Duration end = clock_->Now().monotonic + kStopTimeout;
-  StopDeadline deadline(
-      kStopTimeout, {"the watcher hangs, in the file system of a watched directory or in /proc"},
-      GiveUpStop);
+  static constexpr StopStep kWatcher = {
+      "the watcher hangs, in the file system of a watched directory or in /proc"};
+  static constexpr StopStep kPump = {"the event pump hangs"};
+  static constexpr StopStep kManager = {"the service manager does not answer", 0};
+  static constexpr StopStep kStreams = {"streams do not close"};
+  static constexpr StopStep kDisk = {
+      "the disk of the state directory does not respond; events that were published as not durable "
+      "may be lost"};
+  static constexpr StopStep kClient = {"a client does not close its connection", 0};
+  static constexpr StopStep kScrape = {"a scrape of the metrics does not finish", 0};
+  static std::atomic<const StopStep*> step = &kWatcher;
+  EndAfter(kStopTimeout, &step);
   spdlog::info("stopping: sending the remaining events to {} streams", hub_.stream_count());
   server_->SetServing(false);
   service_.SetWatcher(nullptr);  // refuses intents
@@ -385,38 +484,137 @@ void Daemon::Stop() {
   if (HasServiceManager()) handed = watcher_->HandOver();
   // The streams get what was observed last even while the disk hangs.
   constexpr absl::Duration kWriteTime = absl::Seconds(2);
-  deadline.Enter({"the event pump hangs"});
+  step = &kPump;
   log_->Close(kWriteTime);
   if (HasServiceManager() && log_->health().journal_writable) {
-    deadline.Enter({"the service manager does not answer", 0});
+    step = &kManager;
     StoreHandover(EndOf(*log_), handed, watcher_->exit_status_socket(),
                   trace_ == nullptr ? std::vector<int>() : trace_->descriptors());
   }
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.
   constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
-  deadline.Enter({"streams do not close"});
+  step = &kStreams;
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
   // Stops before the transport's shutdown, which waits for the queries that the history thread
   // answers.
-  deadline.Enter(
-      {"the disk of the state directory does not respond; events that were published as "
-       "not durable may be lost"});
+  step = &kDisk;
   log_->Stop();
   // Everything is in the journal now, and was sent or dropped.
-  deadline.Enter({"a client does not close its connection", 0});
+  step = &kClient;
   server_->Shutdown(kShutdownTime / 2);
   hub_.Stop();
   hub_thread_.join();
-  deadline.Enter({"a scrape of the metrics does not finish", 0});
+  step = &kScrape;
   metrics_server_.reset();
-  deadline.Enter({"a client does not close its connection", 0});
+  step = &kClient;
   server_.reset();
   if (!log_->health().journal_writable) {
     spdlog::error(
         "events that were published as not durable are lost: the journal is still not writable");
   }
+  step = nullptr;
   spdlog::info("stopped at sequence {}", log_->range().newest);
+}
+
+// Resumes `handed`, the trace of the previous daemon, or begins one. `*note` is for the log. The
+// error is the reason why what is required cannot be had.
+absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vector<UniqueFd> handed,
+                                                 std::string* note) {
+  if (config.signal_senders == SignalSenders::kOff)
+    return SignalTracing{{}, "--signal-senders is off"};
+  if (!config.process_tracking) return SignalTracing{{}, "--process-tracking is off"};
+  absl::StatusOr<std::unique_ptr<SignalTrace>> trace = absl::NotFoundError("");
+  if (!handed.empty()) {
+    trace = ResumeTrace(std::move(handed));
+    if (!trace.ok()) {
+      *note = absl::StrCat("who sent signals during the restart is not known: ",
+                           trace.status().message());
+    }
+  }
+  if (!trace.ok()) trace = BeginTrace();
+  if (trace.ok()) return SignalTracing{*std::move(trace)};
+  const std::string problem(trace.status().message());
+  if (config.signal_senders == SignalSenders::kAuto) return SignalTracing{{}, problem};
+  return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", problem));
+}
+
+sigset_t WatchedSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
+  return signals;
+}
+
+// Waits for signals. SIGHUP reloads the daemon. The first SIGTERM or SIGINT stops it; the second
+// ends the process at once, with status 1. Returns at a signal after `done` was set.
+void WatchSignals(Daemon* daemon, const std::atomic<bool>* done) {
+  SetThreadName("signals");
+  const sigset_t signals = WatchedSignals();
+  for (bool stopping = false;;) {
+    int number = 0;
+    sigwait(&signals, &number);
+    if (*done) return;
+    if (number == SIGHUP) {
+      daemon->Reload();
+    } else if (std::exchange(stopping, true)) {
+      _exit(1);
+    } else {
+      daemon->RequestStop();
+    }
+  }
+}
+
+}  // namespace
+
+int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) {
+  const ParsedConfig parsed = ParseConfig(arguments, SystemEnvironment());
+  if (!parsed.config.has_value()) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  // An arena for each of gRPC's threads would cost more memory than the VMs do.
+  mallopt(M_ARENA_MAX, 2);
+  // Larger blocks go back to the kernel when they are freed. Without this, one long line from a
+  // hostile monitor makes glibc hold up to 64 MiB for the next.
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  // Free memory at the end of an arena that glibc holds. With glibc's 128 KiB a burst of events
+  // gives memory back and takes it again all the time, for a fifth of its processor time.
+  mallopt(M_TRIM_THRESHOLD, 1 << 20);
+  // Debian's Abseil, built without NDEBUG, checks at each of gRPC's locks whether their order could
+  // make a deadlock, and then ends the process.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  bool dropped = DropCapabilities();
+  UniqueFd parcel = TakeParcel();
+  std::string note;
+  absl::StatusOr<SignalTracing> tracing =
+      BeginSignalTracing(*parsed.config, TraceIn(parcel), &note);
+  dropped = DropTracing() && dropped;
+  // In this thread and in those that it starts.
+  const sigset_t signals = WatchedSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  if (!dropped) spdlog::warn("cannot drop the capabilities that are not needed");
+  const SystemClock clock;
+  const Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
+  if (!note.empty()) spdlog::warn("{}", note);
+  if (!tracing.ok()) {
+    spdlog::error("cannot start: {}", std::string(tracing.status().message()));
+    return 1;
+  }
+  absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Create(
+      *parsed.config, &clock, &logging.meters(), tuning, *std::move(tracing), std::move(parcel));
+  if (!daemon.ok()) {
+    spdlog::error("cannot start: {}", std::string(daemon.status().message()));
+    return 1;
+  }
+  std::atomic<bool> done = false;
+  std::thread watching([&] { WatchSignals(daemon->get(), &done); });
+  (*daemon)->Run();
+  done = true;
+  pthread_kill(watching.native_handle(), SIGHUP);
+  watching.join();
+  return 0;
 }
 
 }  // namespace vmeventd

@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/system.h"
-#include "server/host/service.h"
+#include "server/host/host.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/receiving_socket.h"
-#include "server/program.h"
+#include "server/daemon.h"
 
 // libvirt's client library makes its sockets itself, and reads them with recv(2): a descriptor that
 // the peer passed would be closed on the thread that reads, `libvirt-events`, which all libvirts

@@ -22,7 +22,7 @@ soak             kill -9 the daemon ROUNDS (1000) times under load, and check it
 fleet-sizing     what a full stream of the fleet costs a NATS server [--mib N] [--nodes N] [--connections N]
 attacks          attacks as a client can make them, and what others notice [--seconds N] [--attack NAME]...
 instructions     instructions and system calls of the hot paths, against tools/measure/hot_paths.json
-simulation       10,000 lives in virtual time [--seed N | --shrink N | --away N | --lives N]
+simulation       10,000 lives in virtual time [--seed N | --shrink N | --lives N]
 mutations        defects built into a copy, which the simulation has to find [NAME...]
 fuzz             each fuzz target for SECONDS (60)
 harm             ends ROUNDS (1000) QEMUs beside vmeventd and without it [--phase start|restart|stop|pause]

@@ -81,25 +81,18 @@ int RankOf(const NodeVm& one) {
 
 NodeVms RowsOf(NodeVms runs, bool runs_known) {
   std::map<std::tuple<std::string, std::string, std::string, std::string>, NodeVm> rows;
-  const auto is_newer = [](const v1::Vm& a, const v1::Vm& b) {
-    const bool stopped = a.state() == v1::VM_STATE_STOPPED;
-    if (stopped != (b.state() == v1::VM_STATE_STOPPED)) return !stopped;
-    return FromProto(a.state_time()) > FromProto(b.state_time());
-  };
-  std::map<const NodeVm*, absl::Time> last_ends;
+  std::stable_sort(runs.begin(), runs.end(), [](const NodeVm& a, const NodeVm& b) {
+    return FromProto(a.vm.state_time()) < FromProto(b.vm.state_time());
+  });
   for (NodeVm& run : runs) {
     NodeVm& row =
         rows[{run.vm.ref().name(), run.node.cluster, run.node.name, run.vm.ref().source()}];
     if (runs_known) row.ends = row.ends.value_or(0) + (IsStopped(run) ? 1 : 0);
-    absl::Time& last_end = last_ends.try_emplace(&row, absl::InfinitePast()).first->second;
-    if (IsStopped(run) && FromProto(run.vm.state_time()) >= last_end) {
-      last_end = FromProto(run.vm.state_time());
-      row.last_end = run.vm.shutdown();
-    }
-    if (!row.vm.has_ref() || is_newer(run.vm, row.vm)) {
-      row.vm = std::move(run.vm);
-      row.node = std::move(run.node);
-    }
+    if (IsStopped(run)) row.last_end = run.vm.shutdown();
+    // The newest run that lives, or else the newest.
+    if (row.vm.has_ref() && !IsStopped(row) && IsStopped(run)) continue;
+    row.vm = std::move(run.vm);
+    row.node = std::move(run.node);
   }
   NodeVms list;
   for (auto& [key, row] : rows) list.push_back(std::move(row));
@@ -277,37 +270,6 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
     if (left == 0 || page.next_page_token().empty()) return std::nullopt;
     request.set_page_token(page.next_page_token());
   }
-}
-
-std::vector<WatchStart> StartsOfLast(const std::vector<NodeEvents>& newest,
-                                     std::optional<absl::Time> since, uint64_t last) {
-  std::vector<size_t> taken(newest.size(), 0);
-  for (uint64_t left = last; left > 0; --left) {
-    std::optional<size_t> next;
-    absl::Time next_time;
-    for (size_t node = 0; node < newest.size(); ++node) {
-      if (taken[node] == newest[node].size()) continue;
-      const absl::Time time = FromProto(newest[node][taken[node]].event.observe_time());
-      if (next && time <= next_time) continue;
-      next = node;
-      next_time = time;
-    }
-    if (!next) break;
-    ++taken[*next];
-  }
-  std::vector<WatchStart> starts;
-  for (size_t node = 0; node < newest.size(); ++node) {
-    const NodeEvents& events = newest[node];
-    const bool complete = events.size() < last;  // the node has no older ones
-    if (complete && taken[node] == events.size()) {
-      starts.push_back(since ? WatchStart(FromTime{*since}) : WatchStart(FromOldest{}));
-    } else if (taken[node] == 0) {
-      starts.emplace_back(FromSequence{events[0].event.sequence(), ""});
-    } else {
-      starts.emplace_back(FromSequence{events[taken[node] - 1].event.sequence() - 1, ""});
-    }
-  }
-  return starts;
 }
 
 std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* vms) {

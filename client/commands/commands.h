@@ -197,12 +197,6 @@ class DaemonLists : public ListSource {
 // The server's own state. The caller prints it.
 std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info);
 
-// Returns where the watches of several nodes begin so that together they first deliver the newest
-// `last` events. `newest` has each node's newest events, newest first and at most `last`, of those
-// at or after `since` if that is set. Pure.
-std::vector<WatchStart> StartsOfLast(const std::vector<NodeEvents>& newest,
-                                     std::optional<absl::Time> since, uint64_t last);
-
 struct WhyCommand {
   v1::EventFilter filter;  // selects at least one VM; no types
   bool markdown = false;   // for a ticket

@@ -150,14 +150,6 @@ DaemonSource::DaemonSource(WatchCommand command, Environment environment)
   if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
 }
 
-DaemonSource::DaemonSource(WatchCommand command, const ServerAddress& address, StopSource* stop,
-                           PrintSentence note)
-    : DaemonSource(std::move(command),
-                   {.address = address,
-                    .stop = stop,
-                    .note = std::move(note),
-                    .wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); }}) {}
-
 DaemonSource::~DaemonSource() = default;
 
 bool DaemonSource::Open() {

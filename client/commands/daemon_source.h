@@ -78,7 +78,7 @@ class DaemonSource : public ReconnectingSource {
     ServerAddress address;
     StopSource* stop = nullptr;
     PrintSentence note;
-    // Waits before the next attempt; returns whether to stop instead.
+    // As of ReconnectingSource.
     std::function<bool(absl::Duration)> wait;
     // A number in [0, 1) for the random part of a pause.
     std::function<double()> random = RandomFraction;
@@ -89,9 +89,6 @@ class DaemonSource : public ReconnectingSource {
   };
 
   DaemonSource(WatchCommand command, Environment environment);
-  // Waits until `stop` ends it.
-  DaemonSource(WatchCommand command, const ServerAddress& address, StopSource* stop,
-               PrintSentence note);
   ~DaemonSource() override;
 
  private:

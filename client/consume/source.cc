@@ -40,7 +40,8 @@ ExitCode Source::Run(WatchSink* sink) {
 ReconnectingSource::ReconnectingSource(Environment environment)
     : stop_(environment.stop),
       note_(std::move(environment.note)),
-      wait_(std::move(environment.wait)),
+      wait_(environment.wait ? std::move(environment.wait)
+                             : [this](absl::Duration time) { return stop_->WaitFor(time); }),
       random_(std::move(environment.random)),
       backoff_(kFirstPause, kLongestPause) {}
 

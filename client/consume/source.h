@@ -92,7 +92,7 @@ class ReconnectingSource : public Source {
   struct Environment {
     StopSource* stop = nullptr;
     PrintSentence note;
-    // Waits before the next attempt; returns whether to stop instead.
+    // Waits before the next attempt; returns whether to stop instead. Null: until `stop` stops.
     std::function<bool(absl::Duration)> wait;
     // A number in [0, 1) for the random part of a pause.
     std::function<double()> random = RandomFraction;

@@ -81,6 +81,14 @@ std::string ListDomains(const std::string& uri) {
                       QuoteForShell(spec->UriAt(spec->socket.substr(slash + 1))), " list");
 }
 
+// The line that adds a setting to the daemon's unit.
+std::string AddSetting(absl::string_view file, absl::string_view setting) {
+  constexpr char kDirectory[] = "/etc/systemd/system/vmeventd.service.d";
+  return absl::StrCat("install -d ", kDirectory, " && printf '[Service]\\n", setting, "\\n' >",
+                      kDirectory, "/", file,
+                      ".conf && systemctl daemon-reload && systemctl restart vmeventd");
+}
+
 // The sentence's end after a text that may be a question already.
 const char* Stop(absl::string_view text) { return absl::EndsWith(text, "?") ? "" : "."; }
 
@@ -164,19 +172,21 @@ class Doctor {
     }
     for (const NodeProcess& process : facts_.processes) LookAtProcess(process);
     LookAtDaemonsProblems();
-    for (size_t i = 0; i < diagnosis_.findings.size(); ++i) {
-      Finding& finding = diagnosis_.findings[i];
+    for (Draft& draft : drafts_) {
+      Finding& finding = draft.finding;
       finding.line = absl::StrReplaceAll(
           finding.line,
-          {{kPids, pids_[i]}, {kName, finding.subjects.size() > 1 ? "NAME" : names_[i]}});
+          {{kPids, draft.pids}, {kName, finding.subjects.size() > 1 ? "NAME" : draft.name}});
+      diagnosis_.findings.push_back(std::move(finding));
     }
     return std::move(diagnosis_);
   }
 
  private:
-  // In a line: the pids of all subjects; the VM's name, or NAME where there are several.
-  static constexpr char kPids[] = "{pids}";
-  static constexpr char kName[] = "{name}";
+  // In a line: the pids of all subjects; the VM's name, or NAME where there are several. No name or
+  // path of a process has a NUL.
+  static constexpr absl::string_view kPids = {"\0pids", 5};
+  static constexpr absl::string_view kName = {"\0name", 5};
 
   // The object of a finding.
   struct Subject {
@@ -185,21 +195,25 @@ class Doctor {
     std::string name = {};
   };
 
+  struct Draft {
+    Finding finding;
+    std::string pids;  // of its subjects
+    std::string name;  // of its first subject
+  };
+
   // Merges findings of the same cause, which the same sentences and line answer.
   void Add(const char* kind, Subject subject, const std::string& what, const std::string& line,
            Place place = Place::kShell) {
     const auto [same, is_new] =
-        by_cause_.emplace(absl::StrCat(kind, "\n", what, "\n", line), diagnosis_.findings.size());
+        by_cause_.emplace(absl::StrCat(kind, "\n", what, "\n", line), drafts_.size());
     if (is_new) {
-      diagnosis_.findings.push_back({kind, {}, what, place, line});
-      pids_.emplace_back();
-      names_.push_back(subject.name.empty()
-                           ? "NAME"
-                           : QuoteForShell(absl::StrReplaceAll(subject.name, {{",", ",,"}})));
+      const std::string name = absl::StrReplaceAll(subject.name, {{",", ",,"}});
+      drafts_.push_back(
+          {{kind, {}, what, place, line}, "", name.empty() ? "NAME" : QuoteForShell(name)});
     }
-    std::string& pids = pids_[same->second];
-    absl::StrAppend(&pids, pids.empty() ? "" : " ", subject.pid);
-    diagnosis_.findings[same->second].subjects.push_back(std::move(subject.text));
+    Draft& draft = drafts_[same->second];
+    absl::StrAppend(&draft.pids, draft.pids.empty() ? "" : " ", subject.pid);
+    draft.finding.subjects.push_back(std::move(subject.text));
   }
 
   std::string Asked() const {
@@ -220,7 +234,7 @@ class Doctor {
   void LookAtRights() {
     if (facts_.is_root) return;
     Add("rights", {"vmevents doctor"},
-        "Only root sees the sockets of other users' processes: who holds a monitor stays unknown.",
+        "Only root sees the sockets of other users' processes, and so who holds a monitor.",
         absl::StrCat("sudo ", facts_.command));
   }
 
@@ -242,13 +256,13 @@ class Doctor {
                  daemon.line);
     }
     const std::string what =
-        absl::StrCat("You may not ask vmeventd: ", daemon.failure, Stop(daemon.failure));
+        absl::StrCat("No permission to query vmeventd: ", daemon.failure, Stop(daemon.failure));
     if (daemon.group.empty()) {
       return Add("daemon", {daemon.address}, what, absl::StrCat("sudo ", facts_.command));
     }
     Add("daemon", {daemon.address},
         absl::StrCat(what, " Members of the group ", daemon.group,
-                     " may, from their next login on."),
+                     " have it from their next login on."),
         absl::StrCat("sudo usermod -aG ", QuoteForShell(daemon.group), " \"$USER\""));
   }
 
@@ -269,7 +283,7 @@ class Doctor {
     // A watch that the user switched off is no finding.
     if (problem.empty() || absl::StartsWith(problem, "--")) return;
     Add("senders", {facts_.daemon.address},
-        absl::StrCat("The sender of a signal is not seen, so a killed VM is a CRASH: ", problem,
+        absl::StrCat("vmeventd cannot see who sends a signal, so a killed VM is a CRASH: ", problem,
                      ".",
                      absl::StrContains(problem, "PID namespace")
                          ? " Its container needs --pid host, or hostPID: true in Kubernetes."
@@ -283,9 +297,10 @@ class Doctor {
     const std::string& problem = facts_.daemon.info.host_shutdown().problem();
     if (problem.empty()) return;
     Add("host", {facts_.daemon.address},
-        absl::StrCat("The shutdown of the host is not seen, so a VM that it ends is HOST_SIGNAL, "
-                     "HOST_POWERDOWN or HOST_KILL: ",
-                     problem, "."),
+        absl::StrCat(
+            "vmeventd cannot see a shutdown of the host, so a VM that it ends is HOST_SIGNAL, "
+            "HOST_POWERDOWN or HOST_KILL: ",
+            problem, "."),
         "systemctl status dbus systemd-logind");
   }
 
@@ -303,12 +318,11 @@ class Doctor {
     if (!place.exists) {
       if (place.spec.optional) return;
       Add("directory", subject,
-          "The directory is missing. vmeventd follows its sockets as soon as somebody makes it; "
-          "check the spelling.",
+          "The directory does not exist. vmeventd follows its sockets once it does; check the "
+          "spelling.",
           absl::StrCat("install -d -m 0755 ", QuoteForShell(place.spec.root())));
     } else if (facts_.daemon.reachable() && !DaemonSees(place.spec)) {
-      Add("rights", subject,
-          "The directory exists, and vmeventd cannot read it: its user lacks the right.",
+      Add("rights", subject, "The directory exists, but vmeventd's user may not read it.",
           absl::StrCat("setfacl -m u:", DaemonUser(), ":rx ", QuoteForShell(place.spec.root())));
     }
   }
@@ -415,7 +429,7 @@ class Doctor {
     explained_.insert(qemu.pid);
     if (qemu.stopped()) {
       return Add("hung-monitor", subject,
-                 "This QEMU is stopped by a signal (state T), so that its monitor answers nobody.",
+                 "This QEMU is stopped by a signal (state T), so its monitor does not answer.",
                  absl::StrCat("kill -CONT ", kPids));
     }
     const v1::Vm* const vm = Followed(qemu);
@@ -435,7 +449,7 @@ class Doctor {
     if (monitors.empty()) {
       return Add(
           "no-monitor", subject,
-          "This QEMU has no QMP socket, so that nobody can follow it. Give it one at its next "
+          "This QEMU has no QMP socket, so vmeventd cannot follow it. Give it one at its next "
           "start.",
           OwnMonitor(), Place::kQemu);
     }
@@ -511,7 +525,7 @@ class Doctor {
     if (!holders.empty()) {
       const std::string what = absl::StrCat(
           "The monitor is held by ", absl::StrJoin(holders, ", "),
-          ". QEMU serves one client a monitor, and vmeventd waits until that one leaves.");
+          ". A monitor serves one client, and vmeventd waits until that one disconnects.");
       if (other == nullptr) {
         return Obstacle{monitor.path, "held-monitor", what,
                         absl::StrCat("ss -xp | grep -F ", QuoteForShell(directory))};
@@ -521,19 +535,19 @@ class Doctor {
       }
       return Obstacle{monitor.path, "held-monitor",
                       absl::StrCat(what,
-                                   " See what it is, and end it if it is not needed; otherwise "
-                                   "give it or vmeventd another monitor (docs/connect.md)."),
+                                   " Stop it if it is not needed; otherwise give it or vmeventd "
+                                   "another monitor (docs/connect.md)."),
                       absl::StrCat("ps -o pid,user,lstart,args -p ", other->pid)};
     }
     if (monitor.listener == nullptr) {
       return Obstacle{monitor.path, "no-monitor",
-                      "Nobody listens at the monitor of this QEMU's arguments.",
+                      "Nothing listens on the monitor socket of this QEMU's command line.",
                       absl::StrCat("ls -l ", QuoteForShell(directory))};
     }
     if (monitor.accepted.empty() && facts_.waited_at.contains(monitor.listener->inode)) {
       return Obstacle{monitor.path, "hung-monitor",
-                      "This QEMU hangs: it accepts no connection at its monitor, where a client "
-                      "waits. See what its threads do.",
+                      "This QEMU hangs: it does not accept the client that waits at its monitor. "
+                      "The line shows what its threads do.",
                       absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", kPids)};
     }
     return std::nullopt;
@@ -552,7 +566,8 @@ class Doctor {
         const bool session = absl::StrContains(manager->hint, "session");
         // Another finding reports a daemon or a libvirt that is not reached.
         if (!session && facts_.follows_libvirt) return void(++diagnosis_.usable);
-        return Add("unwatched", subject, absl::StrCat(what, ". It is libvirt's: follow libvirt."),
+        return Add("unwatched", subject,
+                   absl::StrCat(what, ". It is a domain of libvirt: follow libvirt."),
                    session ? kLibvirtSessionLine : kLibvirtLine, Place::kConfiguration);
       }
       if (manager || !absl::StartsWith(monitor.path, "/")) continue;
@@ -562,7 +577,7 @@ class Doctor {
     }
     Add("unwatched", subject,
         absl::StrCat(what,
-                     ", and another program needs those that it has: give QEMU one more at its "
+                     ", and other programs need those that it has: give QEMU one more at its "
                      "next start."),
         OwnMonitor(), Place::kQemu);
   }
@@ -573,10 +588,11 @@ class Doctor {
           std::any_of(facts_.watches.begin(), facts_.watches.end(),
                       [](const auto& place) { return place.spec.suffix == kGanetiPattern; });
       if (!watches_ganeti) return;
-      return Add("manager", {DescribeProcess(process)},
-                 "ganeti-kvmd and vmeventd need the same monitors, NAME.kvmd, which serve one of "
-                 "them; docs/connect.md describes how to replace kvmd.",
-                 "systemctl disable --now ganeti-kvmd");
+      return Add(
+          "manager", {DescribeProcess(process)},
+          "ganeti-kvmd and vmeventd need the same monitors, NAME.kvmd, and a monitor serves one "
+          "client; docs/connect.md describes how to replace kvmd.",
+          "systemctl disable --now ganeti-kvmd");
     }
     if (process.program != kDaemonProgram) return;
     LookAtLogs(process);
@@ -585,10 +601,7 @@ class Doctor {
     Add("descriptors", {DescribeProcess(process)},
         absl::StrCat("It may open ", process.descriptor_limit, " descriptors. ", diagnosis_.qemus,
                      " QEMUs need ", needed, ", and each client connection three."),
-        "install -d /etc/systemd/system/vmeventd.service.d && printf "
-        "'[Service]\\nLimitNOFILE=262144\\n'"
-        " >/etc/systemd/system/vmeventd.service.d/descriptors.conf && systemctl daemon-reload && "
-        "systemctl restart vmeventd");
+        AddSetting("descriptors", "LimitNOFILE=262144"));
   }
 
   // Libvirt's logs belong to root, systemd's journal to a group.
@@ -617,10 +630,7 @@ class Doctor {
     Add("words", subject,
         "It may not read systemd's journal, so the crash of a QEMU in a unit is reported without "
         "its last words: it needs the group systemd-journal.",
-        "install -d /etc/systemd/system/vmeventd.service.d && printf "
-        "'[Service]\\nSupplementaryGroups=systemd-journal\\n'"
-        " >/etc/systemd/system/vmeventd.service.d/journal.conf && systemctl daemon-reload && "
-        "systemctl restart vmeventd");
+        AddSetting("journal", "SupplementaryGroups=systemd-journal"));
   }
 
   // Problems from the daemon that no finding above explains.
@@ -655,9 +665,8 @@ class Doctor {
   const NodeFacts& facts_;
   const SocketIndex sockets_;
   Diagnosis diagnosis_;
-  std::map<std::string, size_t> by_cause_;  // the index of the finding
-  std::vector<std::string> pids_;           // by finding: of its subjects
-  std::vector<std::string> names_;          // by finding: of its first subject
+  std::vector<Draft> drafts_;
+  std::map<std::string, size_t> by_cause_;  // the index of the draft
   std::set<int64_t> explained_;             // the QEMUs that a finding explains, by pid
 };
 

@@ -292,15 +292,15 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
     if (count > 0) absl::StrAppend(&summary, ", ", count, what);
   };
   if (!diagnosis.is_here) {
-    summary += "Its QEMUs were not looked at: run `vmevents doctor` there. ";
+    summary += "Its QEMUs were not examined: run `vmevents doctor` there. ";
   } else if (diagnosis.qemus == 0) {
     summary += "No QEMU runs here. ";
   } else {
     absl::StrAppend(&summary, Count(diagnosis.qemus, "QEMU"), " here: ", diagnosis.followed,
                     " followed");
     add(diagnosis.usable - diagnosis.followed, " that can be followed");
-    add(diagnosis.qemus - diagnosis.usable - diagnosis.unseen, " that cannot be followed");
-    add(diagnosis.unseen, " whose monitor is in use, by what only root sees");
+    add(diagnosis.qemus - diagnosis.usable - diagnosis.unseen, " not followed");
+    add(diagnosis.unseen, " of which only root sees who holds the monitor");
     summary += ". ";
   }
   absl::StrAppend(&summary,

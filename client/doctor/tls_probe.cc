@@ -24,29 +24,22 @@ namespace {
 constexpr unsigned char kHttp2[] = {2, 'h', '2'};  // ALPN's encoding
 constexpr size_t kMaxText = 400;                   // columns of a certificate's description
 
-// The text that `print` writes, cut, and safe for a terminal.
-template <typename Print>
-std::string Printed(Print print) {
-  const BioPtr memory(BIO_new(BIO_s_mem()));
-  print(memory.get());
-  char* text = nullptr;
-  const long size = BIO_get_mem_data(memory.get(), &text);
-  return CutText(EscapeForTerminal({text, static_cast<size_t>(size)}), kMaxText);
-}
-
-// "for DNS:node1, issued by CN=ca, valid from ... to ...".
+// "for DNS:node1, issued by CN=ca, valid from ... to ...", cut, and safe for a terminal.
 std::string Describe(const X509* certificate) {
-  return Printed([&](BIO* out) {
-    const int hosts = X509_get_ext_by_NID(certificate, NID_subject_alt_name, -1);
-    BIO_puts(out, hosts < 0 ? "for no host" : "for ");
-    if (hosts >= 0) X509V3_EXT_print(out, X509_get_ext(certificate, hosts), 0, 0);
-    BIO_puts(out, ", issued by ");
-    X509_NAME_print_ex(out, X509_get_issuer_name(certificate), 0, XN_FLAG_RFC2253);
-    BIO_puts(out, ", valid from ");
-    ASN1_TIME_print(out, X509_get0_notBefore(certificate));
-    BIO_puts(out, " to ");
-    ASN1_TIME_print(out, X509_get0_notAfter(certificate));
-  });
+  const BioPtr memory(BIO_new(BIO_s_mem()));
+  BIO* const out = memory.get();
+  const int hosts = X509_get_ext_by_NID(certificate, NID_subject_alt_name, -1);
+  BIO_puts(out, hosts < 0 ? "for no host" : "for ");
+  if (hosts >= 0) X509V3_EXT_print(out, X509_get_ext(certificate, hosts), 0, 0);
+  BIO_puts(out, ", issued by ");
+  X509_NAME_print_ex(out, X509_get_issuer_name(certificate), 0, XN_FLAG_RFC2253);
+  BIO_puts(out, ", valid from ");
+  ASN1_TIME_print(out, X509_get0_notBefore(certificate));
+  BIO_puts(out, " to ");
+  ASN1_TIME_print(out, X509_get0_notAfter(certificate));
+  char* text = nullptr;
+  const long size = BIO_get_mem_data(out, &text);
+  return CutText(EscapeForTerminal({text, static_cast<size_t>(size)}), kMaxText);
 }
 
 std::string ExplainUntrusted(const ServerAddress& address, const X509* certificate, long error) {
@@ -179,7 +172,7 @@ std::string ExplainTlsFault(const ServerAddress& address) {
   }
   if (IsNotTls(reason)) {
     return absl::StrCat(where,
-                        " does not speak TLS: leave --tls-ca out, or start vmeventd with "
+                        " does not speak TLS: remove --tls-ca, or start vmeventd with "
                         "--tls-cert and --tls-key");
   }
   if (asked) return ExplainRefused(address, SSL_get_certificate(ssl.get()), alert);

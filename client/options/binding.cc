@@ -185,14 +185,15 @@ CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const T
 }
 
 CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-                       const char* noun, const std::function<void(size_t)>& set) {
+                       const std::function<void(size_t)>& set) {
   return AddOption(app, names, value_name, help, [=](const std::string& text) {
     const std::string name = LongName(names);
     const std::vector<std::string> values = ValuesOf(name);
     const auto found = absl::c_find(values, text);
     if (found == values.end()) {
-      Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text, "\" is not ", noun,
-                         "; use ", absl::StrJoin(values.begin(), values.end() - 1, ", "), " or ",
+      Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text,
+                         "\" is not one of its values; use ",
+                         absl::StrJoin(values.begin(), values.end() - 1, ", "), " or ",
                          values.back(), HintForValue(name, text)));
     }
     set(static_cast<size_t>(found - values.begin()));

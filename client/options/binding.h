@@ -120,13 +120,13 @@ inline void AddDuration(CLI::App* app, const char* names, const char* help,
 }
 CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
                      std::optional<absl::Time>* time);
-// Takes one of ValuesOf() the option: its index there. `noun` completes "is not ...".
+// Takes one of ValuesOf() the option: its index there.
 CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-                       const char* noun, const std::function<void(size_t)>& set);
+                       const std::function<void(size_t)>& set);
 template <typename Enum>
 CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-                       const char* noun, Enum* value) {
-  return AddChoice(app, names, value_name, help, noun,
+                       Enum* value) {
+  return AddChoice(app, names, value_name, help,
                    [value](size_t index) { *value = static_cast<Enum>(index); });
 }
 // The number of one of the enum's names; see ParseEnumName().

@@ -305,7 +305,7 @@ void AddWatch(CLI::App* program, Reading* reading) {
       AddText(app, "--exec", "COMMAND", "run this for each event instead of printing it",
               "give a command", &command->exec);
   AddChoice(app, "--exec-on-failure", "ACTION",
-            "stop, retry (10 times, after 1s to 1m) or skip the event; default stop", "an action",
+            "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
             &command->on_failure)
       ->needs(exec);
   AddFlag(app, "--exec-gaps", "run COMMAND for each GAP too, which may have no VM", &command->gaps)
@@ -391,8 +391,8 @@ void AddPush(CLI::App* program, Reading* reading) {
                                   absl::Duration most, absl::Duration* duration) {
     AddDuration(app, name, help, [=](absl::Duration value) {
       if (value < least || value > most) {
-        Wrong(absl::StrCat(name, ": ", TextOf(*app, name), " is not between ", DurationText(least),
-                           " and ", DurationText(most)));
+        Wrong(absl::StrCat(name, ": ", TextOf(*app, name), " is not between ", PrintDuration(least),
+                           " and ", PrintDuration(most)));
       }
       *duration = value;
     });
@@ -401,9 +401,8 @@ void AddPush(CLI::App* program, Reading* reading) {
                                  [=](const std::string& text) { push->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
       ->excludes(url);
-  CLI::Option* format =
-      AddChoice(app, "--format", "FORMAT", "cloudevents, slack or json; default cloudevents",
-                "a format", &push->format);
+  CLI::Option* format = AddChoice(app, "--format", "FORMAT",
+                                  "cloudevents, slack or json; default cloudevents", &push->format);
   AddFile(app, "--template",
           "instead send this JSON for each event, with its fields as {{vm}} in the texts",
           &push->template_file)
@@ -541,7 +540,7 @@ void AddVms(CLI::App* program, Reading* reading) {
                           [=](v1::VmState state) { vms->states.push_back(state); });
   AddFlag(app, "-a,--all", "include stopped VMs", &vms->include_stopped);
   AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
-  AddChoice(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state", "an order",
+  AddChoice(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state",
             &vms->order);
   Finish(app, reading, command, [](VmsCommand* one) {
     // A VM that is named, and a request for stopped VMs, imply that they are listed.
@@ -718,15 +717,14 @@ void AddGeneral(CLI::App* app, Reading* reading) {
   AddChoice(app, "-o,--output", "FORMAT",
             "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
             "table",
-            "a format", [=](size_t index) {
+            [=](size_t index) {
               static constexpr OutputFormat kFormats[] = {
                   OutputFormat::kTable, OutputFormat::kWide, OutputFormat::kJson,
                   OutputFormat::kJson,  OutputFormat::kYaml, OutputFormat::kName};
               line->format = kFormats[index];
             });
   AddChoice(app, "--color", "WHEN",
-            "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", "a choice",
-            &line->color);
+            "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);
   app->add_flag_callback(
       "--utc", [=] { reading->times.zone = line->zone = absl::UTCTimeZone(); },
       "times in UTC, not in the local time zone");

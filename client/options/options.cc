@@ -44,7 +44,7 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
   const std::string own = error.what();
   const std::string kind = error.get_name();
   if (kind == "ExcludesError") {
-    return absl::StrCat(absl::StrReplaceAll(own, {{" excludes ", " cannot stand beside "}}),
+    return absl::StrCat(absl::StrReplaceAll(own, {{" excludes ", " cannot be combined with "}}),
                         "; use one of them");
   }
   if (kind == "RequiresError") return absl::StrReplaceAll(own, {{" requires ", " needs "}});

@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -119,17 +120,11 @@ namespace {
 
 // Returns whether somebody acts where a VM ends so.
 bool IsAct(v1::ShutdownCause cause) {
-  switch (cause) {
-    case v1::SHUTDOWN_CAUSE_HOST_SIGNAL:
-    case v1::SHUTDOWN_CAUSE_HOST_KILL:
-    case v1::SHUTDOWN_CAUSE_HOST_DESTROY:
-    case v1::SHUTDOWN_CAUSE_HOST_SHUTDOWN:
-    case v1::SHUTDOWN_CAUSE_QEMU_KILLED:
-    case v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY:
-      return true;
-    default:
-      return false;
-  }
+  static constexpr v1::ShutdownCause kActs[] = {
+      v1::SHUTDOWN_CAUSE_HOST_SIGNAL,  v1::SHUTDOWN_CAUSE_HOST_KILL,
+      v1::SHUTDOWN_CAUSE_HOST_DESTROY, v1::SHUTDOWN_CAUSE_HOST_SHUTDOWN,
+      v1::SHUTDOWN_CAUSE_QEMU_KILLED,  v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY};
+  return absl::c_linear_search(kActs, cause);
 }
 
 // "the kernel", its command, or "pid 7". Escaped.
@@ -185,7 +180,7 @@ std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
       return " A guest agent may have been connected, by which the host may have asked for it.";
     case v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER:
       return absl::StrCat(" The host had pressed the power button ",
-                          AgeText(FromProto(shutdown.powerdown_age())), " earlier.");
+                          DurationText(FromProto(shutdown.powerdown_age())), " earlier.");
     case v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN:
       return " The host was shutting down, and may have asked for it.";
     default:

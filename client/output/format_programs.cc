@@ -1,13 +1,11 @@
 #include <array>
 #include <cstddef>
-#include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "base/text.h"
+#include "absl/strings/str_replace.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
@@ -56,32 +54,16 @@ bool IsPlain(absl::string_view text) {
          });
 }
 
-std::string EscapeForYaml(uint32_t code_point) {
-  if (code_point <= 0xFF) return absl::StrFormat("\\x%02x", code_point);
-  if (code_point <= 0xFFFF) return absl::StrFormat("\\u%04x", code_point);
-  return absl::StrFormat("\\U%08x", code_point);
-}
-
-// `text` is UTF-8, because it comes from JSON.
+// `text` is UTF-8, because it comes from JSON. The escapes for a terminal are YAML's too, which
+// does not permit U+FFFE and U+FFFF as they are.
 std::string Scalar(absl::string_view text) {
   if (IsPlain(text)) return std::string(text);
-  std::string out = "\"";
-  while (!text.empty()) {
-    const Utf8Character character = DecodeUtf8(text);
-    const size_t length = std::max<size_t>(character.length, 1);
-    if (text[0] == '\n') {
-      out += "\\n";
-    } else if (text[0] == '"' || text[0] == '\\') {
-      absl::StrAppend(&out, "\\", text.substr(0, 1));
-    } else if (IsHiddenCharacter(character.code_point) || (character.code_point | 1) == 0xFFFF) {
-      // YAML does not permit U+FFFE and U+FFFF as they are.
-      out += EscapeForYaml(character.code_point);
-    } else {
-      absl::StrAppend(&out, text.substr(0, length));
-    }
-    text.remove_prefix(length);
-  }
-  return absl::StrCat(out, "\"");
+  const std::string escaped = absl::StrReplaceAll(text, {{"\\", "\\\\"},
+                                                         {"\"", "\\\""},
+                                                         {"\n", "\\n"},
+                                                         {"\uFFFE", "\\ufffe"},
+                                                         {"\uFFFF", "\\uffff"}});
+  return absl::StrCat("\"", EscapeForTerminal(escaped), "\"");
 }
 
 std::string ScalarOf(const Json& value) {

@@ -36,30 +36,28 @@ Color TypeColor(v1::EventType type) {
 
 std::string Problems(const v1::Vm& vm) {
   return absl::StrJoin(vm.problems(), "; ", [](std::string* out, const v1::Problem& problem) {
-    absl::StrAppend(out, EscapeForTerminal(problem.text()));
+    absl::StrAppend(out, problem.text());
   });
 }
 
 // The end in one line: with its evidence in a wide table.
 std::string EndLine(const v1::ShutdownDetail& shutdown, absl::string_view message, bool wide) {
   if (!wide) return ShortEnd(shutdown);
-  const std::string evidence =
-      absl::StrJoin(shutdown.evidence(), ", ", [](std::string* out, const v1::Evidence& one) {
-        absl::StrAppend(out, EscapeForTerminal(one.what()));
-      });
+  const std::string evidence = absl::StrJoin(
+      shutdown.evidence(), ", ",
+      [](std::string* out, const v1::Evidence& one) { absl::StrAppend(out, one.what()); });
   return absl::StrCat(IntentPrefix(shutdown), EndSentence(shutdown, message),
                       evidence.empty() ? "" : absl::StrCat(" Seen: ", evidence, "."));
 }
 
 std::string WhatHappened(const v1::Event& event, bool wide) {
   if (event.has_shutdown()) return EndLine(event.shutdown(), event.message(), wide);
-  std::string detail = EscapeForTerminal(event.message());
-  if (detail.empty()) detail = EscapeForTerminal(event.qmp_event());
+  std::string detail = event.message();
+  if (detail.empty()) detail = event.qmp_event();
   // The message of a declaration has it.
   if (event.has_intent() && !absl::StrContains(event.message(), event.intent().reason())) {
-    absl::StrAppend(&detail, detail.empty() ? "" : "; ", "by ",
-                    EscapeForTerminal(event.intent().actor()), ": ",
-                    EscapeForTerminal(event.intent().reason()));
+    absl::StrAppend(&detail, detail.empty() ? "" : "; ", "by ", event.intent().actor(), ": ",
+                    event.intent().reason());
   }
   return detail;
 }
@@ -72,8 +70,8 @@ Cell ClassCell(const v1::ShutdownDetail& shutdown) {
 std::string WhyText(const NodeVm& one, bool wide) {
   std::vector<std::string> parts;
   if (one.vm.has_intent()) {
-    parts.push_back(absl::StrCat("intent of ", EscapeForTerminal(one.vm.intent().actor()), ": ",
-                                 EscapeForTerminal(one.vm.intent().reason())));
+    parts.push_back(
+        absl::StrCat("intent of ", one.vm.intent().actor(), ": ", one.vm.intent().reason()));
   }
   if (one.vm.problems_size() > 0) parts.push_back(Problems(one.vm));
   if (one.end() != nullptr) parts.push_back(EndLine(*one.end(), "", wide));
@@ -88,7 +86,7 @@ bool HasSeveralSources(Formatter::Vms vms) {
 }
 
 // "-" for an empty text.
-std::string OrDash(absl::string_view text) { return text.empty() ? "-" : EscapeForTerminal(text); }
+std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
 
 Color StateColor(NodeState state) {
   return state == NodeState::kUp       ? Color::kGreen
@@ -160,7 +158,7 @@ TableFormatter::Row TableFormatter::EventRow(const NodeEvent& one, bool reserve)
     row.Add({"NODE", least(std::max<size_t>(style_.node_width, 12))}, NodeCell(one.node));
   }
   if (wide) row.Add({"SEQUENCE"}, {absl::StrCat(event.sequence())});
-  row.Add(NameColumn(least(name_width)), {EscapeForTerminal(event.vm().name()), Color::kBold});
+  row.Add(NameColumn(least(name_width)), {event.vm().name(), Color::kBold});
   row.Add({"EVENT", wide ? 22U : 10U},
           {wide ? ShortName(event.type()) : TableName(event.type()), TypeColor(event.type())});
   row.Add({"CLASS", 7}, event.has_shutdown() ? ClassCell(event.shutdown()) : Cell{});
@@ -168,7 +166,7 @@ TableFormatter::Row TableFormatter::EventRow(const NodeEvent& one, bool reserve)
     row.Add({"STATE", least(11)},
             {event.state() == v1::VM_STATE_UNSPECIFIED ? "" : ShortName(event.state()),
              ColorOf(event.state())});
-    row.Add({"RUN", least(48)}, {EscapeForTerminal(event.vm().run_id())});
+    row.Add({"RUN", least(48)}, {event.vm().run_id()});
     row.Add({"LABELS", least(8)}, {OrDash(LabelsText(event.vm()))});
   }
   row.Add({"DETAIL"},
@@ -188,8 +186,7 @@ void TableFormatter::NoteCluster(const MessageNode& node) {
 }
 
 Cell TableFormatter::NodeCell(const MessageNode& node) const {
-  return {EscapeForTerminal(several_clusters_ ? absl::StrCat(node.cluster, "/", node.name)
-                                              : node.name)};
+  return {several_clusters_ ? absl::StrCat(node.cluster, "/", node.name) : node.name};
 }
 
 template <typename List, typename MakeRow>
@@ -220,7 +217,7 @@ absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
     const std::string state = ShortName(vm.state());
     Row row;
     if (style_.nodes) row.Add({"NODE"}, NodeCell(one.node));
-    row.Add(NameColumn(0), {EscapeForTerminal(vm.ref().name()), Color::kBold});
+    row.Add(NameColumn(0), {vm.ref().name(), Color::kBold});
     if (sources) row.Add({"SOURCE"}, {OrDash(vm.ref().source())});
     row.Add({"STATE"}, one.node.stale_since ? Cell{absl::StrCat(state, " (stale)"), Color::kDim}
                                             : Cell{state, ColorOf(vm.state())});
@@ -248,78 +245,73 @@ absl::StatusOr<std::string> TableFormatter::FormatIntents(Vms vms) {
   return Table(vms, [this](const NodeVm& one) {
     const v1::Intent& intent = one.vm.intent();
     Row row;
-    row.Add({"INTENT"}, {EscapeForTerminal(intent.intent_id())});
-    row.Add({"VM"}, {EscapeForTerminal(one.vm.ref().name()), Color::kBold});
-    row.Add({"ACTOR"}, {EscapeForTerminal(intent.actor())});
+    row.Add({"INTENT"}, {intent.intent_id()});
+    row.Add({"VM"}, {one.vm.ref().name(), Color::kBold});
+    row.Add({"ACTOR"}, {intent.actor()});
     row.Add({"EXPIRES"}, {SinceText(intent.has_expire_time(), intent.expire_time())});
-    row.Add({"REASON"}, {EscapeForTerminal(intent.reason())});
+    row.Add({"REASON"}, {intent.reason()});
     return row;
   });
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatIntent(const v1::Intent& intent) {
   FactList facts(painter_);
-  facts.Add("intent", EscapeForTerminal(intent.intent_id()), Color::kBold);
-  facts.Add("actor", EscapeForTerminal(intent.actor()));
-  facts.Add("declared by", EscapeForTerminal(intent.declared_by()));
-  facts.Add("reason", EscapeForTerminal(intent.reason()));
+  facts.Add("intent", intent.intent_id(), Color::kBold);
+  facts.Add("actor", intent.actor());
+  facts.Add("declared by", intent.declared_by());
+  facts.Add("reason", intent.reason());
   facts.Add("expires", SinceText(intent.has_expire_time(), intent.expire_time()));
   return facts.Take();
 }
 
 absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
   FactList facts(painter_);
-  facts.Add("version", EscapeForTerminal(info.version()));
-  facts.Add("node", EscapeForTerminal(info.node()));
-  facts.Add("node id", EscapeForTerminal(info.node_id()));
+  facts.Add("version", info.version());
+  facts.Add("node", info.node());
+  facts.Add("node id", info.node_id());
   facts.Add("started", SinceText(info.has_start_time(), info.start_time()));
-  facts.Add("journal", EscapeForTerminal(info.journal_id()));
+  facts.Add("journal", info.journal_id());
   facts.Add("writable", YesNo(info.journal_writable()),
             info.journal_writable() ? Color::kNone : Color::kYellow);
   facts.Add("oldest event", absl::StrCat(info.oldest_sequence()));
   facts.Add("newest event", absl::StrCat(info.newest_sequence()));
   facts.Add("VMs", absl::StrCat(info.vms()));
   facts.Add("streams", absl::StrCat(info.streams()));
-  facts.Add("exit status", EscapeForTerminal(info.exit_status_source()));
+  facts.Add("exit status", info.exit_status_source());
+  const auto add = [&facts](const char* name, const std::string& value, const std::string& problem,
+                            bool warn) {
+    facts.Add(name, problem.empty() ? value : absl::StrCat(value, "  ", problem),
+              warn ? Color::kYellow : Color::kNone);
+  };
   if (info.has_signal_senders()) {
     const v1::SignalSenderWatch& senders = info.signal_senders();
-    facts.Add("signal senders",
-              senders.problem().empty() ? YesNo(senders.active())
-                                        : absl::StrCat(YesNo(senders.active()), "  ",
-                                                       EscapeForTerminal(senders.problem())),
-              senders.problem().empty() ? Color::kNone : Color::kYellow);
+    add("signal senders", YesNo(senders.active()), senders.problem(), !senders.problem().empty());
   }
   if (info.has_host_shutdown()) {
     const v1::HostShutdownWatch& host = info.host_shutdown();
-    std::string text = absl::StrCat(host.active() ? "seen" : "not seen",
-                                    host.shutting_down() ? ", it shuts down now" : "");
-    if (!host.problem().empty()) absl::StrAppend(&text, "  ", EscapeForTerminal(host.problem()));
-    facts.Add("host shutdown", text, host.shutting_down() ? Color::kYellow : Color::kNone);
+    add("host shutdown",
+        host.shutting_down() ? "shutting down now"
+        : host.active()      ? "seen"
+                             : "not seen",
+        host.problem(), host.shutting_down());
   }
-  for (int i = 0; i < info.directories_size(); ++i) {
-    const v1::WatchedDirectory& directory = info.directories(i);
-    facts.Add(i == 0 ? "watched" : "",
-              absl::StrCat(EscapeForTerminal(directory.path()), ":",
-                           EscapeForTerminal(directory.pattern()), "  ",
+  for (const v1::WatchedDirectory& directory : info.directories()) {
+    facts.Add("watched",
+              absl::StrCat(directory.path(), ":", directory.pattern(), "  ",
                            directory.present() ? Count(directory.sockets(), "socket") : "missing"),
               directory.present() ? Color::kNone : Color::kYellow);
   }
-  for (int i = 0; i < info.unfollowed_sockets_size(); ++i) {
-    const v1::UnfollowedSocket& socket = info.unfollowed_sockets(i);
-    facts.Add(i == 0 ? "not followed" : "",
-              absl::StrCat(EscapeForTerminal(socket.path()), "  ",
-                           EscapeForTerminal(socket.problem().text())),
+  for (const v1::UnfollowedSocket& socket : info.unfollowed_sockets()) {
+    facts.Add("not followed", absl::StrCat(socket.path(), "  ", socket.problem().text()),
               Color::kYellow);
   }
-  for (int i = 0; i < info.libvirt_connections_size(); ++i) {
-    const v1::LibvirtConnection& connection = info.libvirt_connections(i);
+  for (const v1::LibvirtConnection& connection : info.libvirt_connections()) {
     const std::string state =
         connection.connected() ? Count(connection.domains(), "domain")
                                : absl::StrCat("not connected since ",
                                               SinceText(connection.has_since(), connection.since()),
-                                              ": ", EscapeForTerminal(connection.problem().text()));
-    facts.Add(i == 0 ? "libvirt" : "",
-              absl::StrCat(EscapeForTerminal(connection.uri()), "  ", state),
+                                              ": ", connection.problem().text());
+    facts.Add("libvirt", absl::StrCat(connection.uri(), "  ", state),
               connection.connected() ? Color::kNone : Color::kYellow);
   }
   return facts.Take();
@@ -332,8 +324,8 @@ absl::StatusOr<std::string> TableFormatter::FormatStreams(const Streams& streams
     *filters.mutable_any_of() = stream.any_of();
     const std::string names = absl::StrJoin(stream.certificate_names(), ", ");
     Row row;
-    row.Add({"STREAM"}, {EscapeForTerminal(stream.stream_id())});
-    row.Add({"CLIENT"}, {EscapeForTerminal(names.empty() ? stream.peer() : names), Color::kBold});
+    row.Add({"STREAM"}, {stream.stream_id()});
+    row.Add({"CLIENT"}, {names.empty() ? stream.peer() : names, Color::kBold});
     row.Add({"OPEN"}, {SinceText(stream.has_open_time(), stream.open_time())});
     row.Add({"SEQUENCE"}, {absl::StrCat(stream.sequence())});
     row.Add({"LAG"},
@@ -379,9 +371,9 @@ absl::StatusOr<std::string> TableFormatter::FormatFleet(const Heartbeats& nodes,
     const uint64_t lag = LagOf(node);
     Row row;
     if (clusters.size() > 1 || style_.wide) {
-      row.Add({"CLUSTER"}, {EscapeForTerminal(node.cluster())});
+      row.Add({"CLUSTER"}, {node.cluster()});
     }
-    row.Add({"NODE"}, {EscapeForTerminal(node.node()), Color::kBold});
+    row.Add({"NODE"}, {node.node(), Color::kBold});
     row.Add({"STATE"}, {StateName(state), StateColor(state)});
     row.Add({"SEEN"}, {SinceText(node.has_time(), node.time())});
     row.Add({"LAST EVENT"}, {SinceText(node.has_newest_event_time(), node.newest_event_time())});
@@ -391,8 +383,8 @@ absl::StatusOr<std::string> TableFormatter::FormatFleet(const Heartbeats& nodes,
       row.Add({"NEWEST"}, {absl::StrCat(node.newest_sequence())});
       row.Add({"PUBLISHED"}, {absl::StrCat(node.published_sequence())});
     }
-    row.Add({"VERSION"}, {EscapeForTerminal(node.version())});
-    row.Add({"JOURNAL"}, {EscapeForTerminal(node.journal_id())});
+    row.Add({"VERSION"}, {node.version()});
+    row.Add({"JOURNAL"}, {node.journal_id()});
     return row;
   });
 }

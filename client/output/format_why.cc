@@ -39,12 +39,13 @@ std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
   }
 }
 
-// Appends lines of at most `width` columns, the first behind `first`; 0: one line.
+// Appends the text escaped, in lines of at most `width` columns, the first behind `first`; 0: one
+// line.
 void AddLines(const std::string& first, absl::string_view text, size_t width, std::string* out) {
   const size_t indent = first.size();
   const size_t room = width == 0 ? SIZE_MAX : std::max<size_t>(width, indent + 20) - indent;
   std::string margin = first;
-  for (const std::string& line : WrapText(text, room)) {
+  for (const std::string& line : WrapText(EscapeForTerminal(text), room)) {
     absl::StrAppend(out, margin, line, "\n");
     margin = std::string(indent, ' ');
   }
@@ -140,7 +141,7 @@ class StoryText {
     return today && !style_.markdown ? absl::FormatTime("%H:%M:%S", time, style_.zone)
                                      : DayAndTime(time);
   }
-  std::string Ago(absl::Time time) const { return absl::StrCat(AgeText(now_ - time), " ago"); }
+  std::string Ago(absl::Time time) const { return absl::StrCat(DurationText(now_ - time), " ago"); }
 
   std::string When() const {
     if (!story_.end) {
@@ -154,7 +155,7 @@ class StoryText {
     return absl::StrCat(
         DayAndTime(time), " (", Ago(time), ")",
         numbers.ran_for().seconds() > 0
-            ? absl::StrCat(", after running ", AgeText(FromProto(numbers.ran_for())))
+            ? absl::StrCat(", after running ", DurationText(FromProto(numbers.ran_for())))
             : "");
   }
 
@@ -182,7 +183,7 @@ class StoryText {
                                                                  : "on its standard error",
                      ":\n", words.truncated() ? "    ...\n" : "");
     for (const std::string& line : words.lines()) {
-      AddLines("    ", EscapeForTerminal(line), width_, &text);
+      AddLines("    ", line, width_, &text);
     }
     return text;
   }
@@ -198,11 +199,9 @@ class StoryText {
   }
 
   static std::string IntentWords(const v1::Intent& intent) {
-    const std::string by = intent.declared_by().empty()
-                               ? ""
-                               : absl::StrCat(" (", EscapeForTerminal(intent.declared_by()), ")");
-    return absl::StrCat("Intent of ", EscapeForTerminal(intent.actor()), by, ": ",
-                        EscapeForTerminal(intent.reason()));
+    const std::string by =
+        intent.declared_by().empty() ? "" : absl::StrCat(" (", intent.declared_by(), ")");
+    return absl::StrCat("Intent of ", intent.actor(), by, ": ", intent.reason());
   }
 
   std::string State(const v1::Vm& vm) const {
@@ -217,7 +216,7 @@ class StoryText {
     if (vm.state() == v1::VM_STATE_STOPPED) return state;
     if (vm.has_state_time()) absl::StrAppend(&state, " since ", Since(FromProto(vm.state_time())));
     if (vm.ref().pid() != 0) absl::StrAppend(&state, " (pid ", vm.ref().pid(), ")");
-    if (moved_) absl::StrAppend(&state, " on ", EscapeForTerminal(node_.name));
+    if (moved_) absl::StrAppend(&state, " on ", node_.name);
     if (vm.has_shutdown()) absl::StrAppend(&state, ": ", CauseWords(vm.shutdown().cause()));
     return state;
   }
@@ -246,7 +245,7 @@ class StoryText {
         facts.Add("", absl::StrCat(IntentWords(vm.intent()), until));
       }
       for (const v1::Problem& problem : vm.problems()) {
-        facts.Add("", EscapeForTerminal(problem.text()), Color::kYellow);
+        facts.Add("", problem.text(), Color::kYellow);
       }
     }
     facts.Add("Ends", Ends());
@@ -258,11 +257,10 @@ class StoryText {
   }
 
   static void AddWhereToLook(const v1::Event& end, FactList* facts) {
-    const std::string unit = EscapeForTerminal(end.vm().unit());
-    const std::string core = EscapeForTerminal(end.shutdown().core());
+    const std::string unit = end.vm().unit();
+    const std::string core = end.shutdown().core();
     // KubeVirt names a domain NAMESPACE_NAME, and no namespace has a "_".
-    const std::vector<std::string> names =
-        absl::StrSplit(EscapeForTerminal(end.vm().name()), absl::MaxSplits('_', 1));
+    const std::vector<std::string> names = absl::StrSplit(end.vm().name(), absl::MaxSplits('_', 1));
     if (end.shutdown().shutdown_class() == v1::SHUTDOWN_CLASS_USER) return;
     if (absl::StrContains(end.vm().source(), "/kubelet/pods/") && names.size() == 2) {
       const std::string pod = absl::StrCat("-n ", QuoteForShell(names[0]),
@@ -284,21 +282,21 @@ class StoryText {
     FactList facts(painter_);
     if (story_.vm) {
       const v1::Vm& vm = story_.vm->vm;
-      facts.Add("run", EscapeForTerminal(vm.ref().run_id()));
-      facts.Add("uuid", EscapeForTerminal(vm.ref().uuid()));
-      facts.Add("labels", EscapeForTerminal(LabelsText(vm.ref())));
-      facts.Add("cluster", EscapeForTerminal(node_.cluster));
+      facts.Add("run", vm.ref().run_id());
+      facts.Add("uuid", vm.ref().uuid());
+      facts.Add("labels", LabelsText(vm.ref()));
+      facts.Add("cluster", node_.cluster);
       facts.Add("started",
                 vm.has_start_time() ? DayAndTime(FromProto(vm.start_time())) : std::string());
-      facts.Add("qemu", EscapeForTerminal(vm.qemu_version()));
-      facts.Add("source", EscapeForTerminal(vm.ref().source()));
-      facts.Add("monitor", EscapeForTerminal(vm.monitor_path()));
+      facts.Add("qemu", vm.qemu_version());
+      facts.Add("source", vm.ref().source());
+      facts.Add("monitor", vm.monitor_path());
       facts.Add("last sequence", absl::StrCat(vm.last_sequence()));
-      facts.Add("intent id", EscapeForTerminal(vm.intent().intent_id()));
+      facts.Add("intent id", vm.intent().intent_id());
     }
     if (story_.end) {
       const v1::Event& end = story_.end->event;
-      facts.Add("ended run", EscapeForTerminal(end.vm().run_id()));
+      facts.Add("ended run", end.vm().run_id());
       facts.Add("shutdown file",
                 end.shutdown().shutdown_file_written() ? "written" : "not written");
     }

@@ -114,11 +114,11 @@ class TableFormatter : public Formatter {
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
 
  private:
-  // A row with its columns: those of an empty message are the table's.
+  // A row with its columns: those of an empty message are the table's. Escapes its cells.
   struct Row {
-    void Add(ColumnLayout::Column column, Cell cell) {
+    void Add(ColumnLayout::Column column, const Cell& cell) {
       columns.push_back(std::move(column));
-      cells.push_back(std::move(cell));
+      cells.push_back({EscapeForTerminal(cell.text), cell.color});
     }
     std::vector<ColumnLayout::Column> columns;
     std::vector<Cell> cells;

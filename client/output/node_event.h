@@ -50,8 +50,8 @@ struct ServerPosition {
 struct NodeEvent {
   v1::Event event;
   MessageNode node;
-  // Place where a later watch continues once the event and all before it are done with. It stays
-  // before an event that is not durable. Only a watch sets it.
+  // Position from which a later watch resumes once the event and all before it are handled. It
+  // stays before an event that is not durable. Only a watch sets it.
   ServerPosition resume_after;
 };
 using NodeEvents = std::vector<NodeEvent>;
@@ -81,7 +81,7 @@ struct VmStory {
 };
 using VmStories = std::vector<VmStory>;
 
-// Returns whether a filter's list has the value, or is empty and so has no say.
+// Returns whether a filter's list has the value, or is empty.
 template <typename List, typename Value>
 bool IsWanted(const List& list, const Value& value) {
   return list.empty() || absl::c_linear_search(list, value);

@@ -29,7 +29,7 @@ absl::Status DescriptorOutput::Write(absl::string_view text) {
       poll(&waiting, 1, -1);
       continue;
     }
-    if (errno == EPIPE) return absl::CancelledError("the reader of the output has gone");
+    if (errno == EPIPE) return absl::CancelledError("the reader of the output has closed it");
     return absl::UnavailableError(
         absl::StrCat("cannot write to standard output: ", strerror(errno)));
   }
@@ -86,7 +86,7 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
     if (absl::Status kind = CheckKind(path, found); !kind.ok()) return kind;
     mode = found.st_mode & 0777;
   } else if (errno != ENOENT) {
-    return Failed("look at", path, errno);
+    return Failed("examine", path, errno);
   }
   // A crash may have left one.
   if (unlink(fresh.c_str()) != 0 && errno != ENOENT) return Failed("remove", fresh, errno);
@@ -105,7 +105,7 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
   return SyncDirectoryOf(path);
 }
 
-absl::Status AppendDurably(const std::string& path, absl::string_view lines, uint64_t most_bytes) {
+absl::Status AppendDurably(const std::string& path, absl::string_view lines, uint64_t max_bytes) {
   const UniqueFd file(
       open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
   const auto refuse = [&path](absl::string_view what) {
@@ -114,15 +114,15 @@ absl::Status AppendDurably(const std::string& path, absl::string_view lines, uin
   if (!file.valid() && errno == ELOOP) return refuse("is a symbolic link; move it away");
   if (!file.valid()) return Failed("open", path, errno);
   struct stat found {};
-  if (fstat(file.get(), &found) != 0) return Failed("look at", path, errno);
+  if (fstat(file.get(), &found) != 0) return Failed("examine", path, errno);
   if (!S_ISREG(found.st_mode)) return refuse("is not a regular file; move it away");
   if (found.st_nlink > 1) return refuse("has another name (a hard link); remove that");
   if (found.st_uid != geteuid()) return refuse("is another user's; move it away");
   if ((found.st_mode & 077) != 0) return refuse("may be read by others; make its mode 0600");
   const auto size = static_cast<uint64_t>(found.st_size);
-  if (size + lines.size() > most_bytes) {
+  if (size + lines.size() > max_bytes) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(EscapeForTerminal(path), " is full (", most_bytes, " bytes); move it away"));
+        absl::StrCat(EscapeForTerminal(path), " is full (", max_bytes, " bytes); move it away"));
   }
   // A crash may have torn the last line.
   char last = '\n';
@@ -140,7 +140,7 @@ absl::StatusOr<std::string> ReadPlainFile(const std::string& path, size_t limit)
   struct stat found {};
   if (lstat(path.c_str(), &found) != 0) {
     if (errno == ENOENT) return absl::NotFoundError(absl::StrCat(path, " does not exist"));
-    return Failed("look at", path, errno);
+    return Failed("examine", path, errno);
   }
   const absl::Status kind = CheckKind(path, found);
   if (!kind.ok()) return kind;

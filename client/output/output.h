@@ -21,8 +21,8 @@ class Output {
  public:
   virtual ~Output() = default;
 
-  // Returns once all of `text` is written. CANCELLED: the reader has gone (a broken pipe), which is
-  // no failure of this program; the message of any other error names the fault.
+  // Returns once all of `text` is written. CANCELLED: the reader has closed a pipe, which is not a
+  // failure of this program; the message of any other error names the fault.
   virtual absl::Status Write(absl::string_view text) = 0;
 };
 
@@ -45,9 +45,9 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
 
 // Adds whole lines to a file that belongs to its owner alone, and returns when they survive a
 // crash; after an error the file is as it was. Opens it for each addition, so that a person may
-// move it away. RESOURCE_EXHAUSTED: it would have more than `most_bytes`. FAILED_PRECONDITION: it
+// move it away. RESOURCE_EXHAUSTED: it would have more than `max_bytes`. FAILED_PRECONDITION: it
 // is a link, no regular file, or not its owner's alone. UNAVAILABLE: the disk's fault. One writer.
-absl::Status AppendDurably(const std::string& path, absl::string_view lines, uint64_t most_bytes);
+absl::Status AppendDurably(const std::string& path, absl::string_view lines, uint64_t max_bytes);
 
 // The content of a regular file of at most `limit` bytes. NOT_FOUND: there is no such file.
 // FAILED_PRECONDITION: it is a link, no regular file, or larger. Other errors name the cause.

@@ -87,20 +87,24 @@ class ColumnLayout {
   bool headed_ = false;
 };
 
-// Lines of "name   value", the values aligned.
+// Lines of "name   value", the values aligned and escaped. Of several lines of one name the first
+// has it.
 class FactList {
  public:
   explicit FactList(const Painter& painter, size_t width = 14)
       : layout_({{"", width}, {"", 0}}, painter) {}
 
-  void Add(const char* name, std::string value, Color color = Color::kNone) {
+  void Add(absl::string_view name, absl::string_view value, Color color = Color::kNone) {
     if (value.empty()) return;
-    text_ += layout_.Line({{name, Color::kDim}, {std::move(value), color}});
+    const bool same = name == std::exchange(name_, std::string(name));
+    text_ += layout_.Line(
+        {{same ? "" : std::string(name), Color::kDim}, {EscapeForTerminal(value), color}});
   }
   std::string Take() { return std::move(text_); }
 
  private:
   ColumnLayout layout_;
+  std::string name_;  // of the last line
   std::string text_;
 };
 

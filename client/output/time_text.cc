@@ -48,18 +48,6 @@ std::optional<absl::Duration> ParseAge(absl::string_view text) {
   return ParseDuration(plain);
 }
 
-// "12:00" or "12:00:30", of the day of `now`.
-std::optional<absl::Time> ParseClock(absl::string_view text, absl::Time now, absl::TimeZone zone) {
-  const std::string day = absl::FormatTime("%Y-%m-%d ", now, zone);
-  absl::Time time;
-  std::string ignored;
-  if (text.empty() || !absl::ascii_isdigit(text[0])) return std::nullopt;
-  for (const char* format : {"%Y-%m-%d %H:%M:%E*S", "%Y-%m-%d %H:%M"}) {
-    if (absl::ParseTime(format, absl::StrCat(day, text), zone, &time, &ignored)) return time;
-  }
-  return std::nullopt;
-}
-
 // "@1782907200", seconds since 1970.
 std::optional<absl::Time> ParseEpoch(absl::string_view text) {
   if (text.size() < 2 || text[0] != '@' || !absl::ascii_isdigit(text.back())) return std::nullopt;
@@ -105,12 +93,11 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     time = absl::FromCivil(absl::CivilHour(absl::ToCivilDay(now, zone)) - 6, zone);
   } else if (const auto age = ParseAge(text)) {
     time = now - *age;
-  } else if (const auto clock = ParseClock(text, now, zone)) {
-    time = clock;
   } else if (const auto epoch = ParseEpoch(text)) {
     time = epoch;
-  } else {
-    time = ParseDate(text, zone);
+  } else if (time = ParseDate(text, zone); !time && !text.empty() && absl::ascii_isdigit(text[0])) {
+    // "12:00" or "12:00:30", of the day of `now`.
+    time = ParseDate(absl::StrCat(absl::FormatTime("%Y-%m-%d ", now, zone), text), zone);
   }
   if (!time) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -133,22 +120,6 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
   }
   return absl::InvalidArgumentError(
       absl::StrCat("\"", text, "\" is not a duration; use 30s, 10m, 1h30m"));
-}
-
-std::string DurationText(absl::Duration duration) {
-  if (duration < absl::ZeroDuration()) return absl::StrCat("-", DurationText(-duration));
-  if (duration < absl::Seconds(1)) {
-    return absl::StrCat(absl::ToInt64Milliseconds(duration), "ms");
-  }
-  const int64_t seconds = absl::ToInt64Seconds(duration);
-  const auto two = [](int64_t first, const char* unit1, int64_t second, const char* unit2) {
-    return second == 0 ? absl::StrCat(first, unit1)
-                       : absl::StrCat(first, unit1, " ", second, unit2);
-  };
-  if (seconds < 60) return absl::StrCat(seconds, "s");
-  if (seconds < 3600) return two(seconds / 60, "m", seconds % 60, "s");
-  if (seconds < 86400) return two(seconds / 3600, "h", seconds / 60 % 60, "m");
-  return two(seconds / 86400, "d", seconds / 3600 % 24, "h");
 }
 
 std::string ShortDurationText(absl::Duration duration) {
@@ -176,10 +147,13 @@ std::string ShortDurationText(absl::Duration duration) {
   return "";
 }
 
-std::string AgeText(absl::Duration duration) {
-  const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
+std::string DurationText(absl::Duration duration) {
+  // A clock that was set back.
+  const int64_t millis = std::max<int64_t>(absl::ToInt64Milliseconds(duration), 0);
+  const int64_t seconds = millis / 1000;
   const int64_t minutes = seconds / 60;
   const int64_t hours = minutes / 60;
+  if (millis > 0 && seconds == 0) return absl::StrCat(millis, " ms");
   if (seconds < 120) return absl::StrCat(seconds, " s");
   if (minutes < 120) return absl::StrCat(minutes, " min");
   if (hours >= 48) return absl::StrCat(hours / 24, " d");

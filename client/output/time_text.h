@@ -41,14 +41,11 @@ inline std::string Rfc3339Text(absl::Time time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
 }
 
-// "350ms", "42s", "3m 5s", "2h 10m", "4d 6h": at most two units.
+// A duration in a sentence: "350 ms", "29 s", "14 min", "3 h 20 min", "12 d".
 std::string DurationText(absl::Duration duration);
 // A duration for a narrow column, as kubectl shows ages: "90s", "5m30s", "45m", "3h20m", "30h",
 // "12d", "3y".
 std::string ShortDurationText(absl::Duration duration);
-
-// A duration in a sentence: "29 s", "14 min", "3 h 20 min", "12 d".
-std::string AgeText(absl::Duration duration);
 
 inline absl::Time FromProto(const google::protobuf::Timestamp& timestamp) {
   return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());

@@ -1,4 +1,4 @@
-"""Builds the package with the generated modules of the wire contract; pyproject.toml has the rest."""
+"""Builds the package with the generated modules of the wire contract; the metadata is in pyproject.toml."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ import stubs  # noqa: E402  pylint: disable=wrong-import-position
 
 
 class BuildWithStubs(build_py):
-    """The package of the source, and vmeventd.v1, which only the build has."""
+    """Adds vmeventd.v1, which is generated."""
 
     def run(self):
         super().run()

@@ -1,6 +1,8 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <map>
 #include <thread>
 #include <utility>
@@ -119,8 +121,9 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
   return std::make_unique<CommandRunner>(std::move(environment));
 }
 
-// Sets where the watch of each server begins. A server that does not answer has the failure, and
-// begins now: its history is not worth more than that of the others.
+// Sets where the watch of each server begins: with --last, of several servers at the time of the
+// last of the newest events of all. A server that does not answer has the failure, and begins now:
+// its history is not worth more than that of the others.
 void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& servers,
                const PositionOf& position_of, std::vector<WatchCommand>* watches,
                std::vector<std::optional<Failure>>* failures) {
@@ -129,7 +132,7 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
   list.filter = command.watch.filter;
   if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
   list.last = command.last;
-  std::vector<NodeEvents> newest;
+  NodeEvents newest;
   std::vector<WatchCommand*> listed;
   for (size_t i = 0; i < servers.size(); ++i) {
     WatchCommand* const watch = &(*watches)[i];
@@ -138,21 +141,28 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
       continue;
     }
     if (!command.last) continue;
-    NodeEvents events;
-    (*failures)[i] = ServerLists(servers[i]).ReadEvents(list, [&events](NodeEvents* page) {
-      Append(page, &events);
+    (*failures)[i] = ServerLists(servers[i]).ReadEvents(list, [&newest](NodeEvents* page) {
+      Append(page, &newest);
       return true;
     });
     if ((*failures)[i]) {
       watch->start = FromNow{};
-      continue;
+    } else {
+      listed.push_back(watch);
     }
-    listed.push_back(watch);
-    newest.push_back(std::move(events));
   }
-  if (!command.last) return;
-  std::vector<WatchStart> starts = StartsOfLast(newest, list.since, *command.last);
-  for (size_t i = 0; i < listed.size(); ++i) listed[i]->start = std::move(starts[i]);
+  // Otherwise there are no older ones.
+  if (!command.last || newest.size() < *command.last) return;
+  const auto last = newest.begin() + static_cast<std::ptrdiff_t>(*command.last) - 1;
+  const auto time = [](const NodeEvent& one) { return FromProto(one.event.observe_time()); };
+  if (servers.size() > 1) {
+    std::nth_element(newest.begin(), last, newest.end(),
+                     [&time](const NodeEvent& a, const NodeEvent& b) { return time(a) > time(b); });
+  }
+  for (WatchCommand* watch : listed) {
+    watch->start = FromTime{time(*last)};
+    if (servers.size() == 1) watch->start = FromSequence{last->event.sequence() - 1, ""};
+  }
 }
 
 MadeSource MakeOfServers(const FollowCommand& command, const std::vector<ServerAddress>& servers,
@@ -163,7 +173,9 @@ MadeSource MakeOfServers(const FollowCommand& command, const std::vector<ServerA
   SetStarts(command, servers, position_of, &watches, &failures);
   if (servers.size() == 1) {
     if (failures[0]) return *failures[0];
-    return std::make_unique<DaemonSource>(std::move(watches[0]), servers[0], stop, note);
+    return std::make_unique<DaemonSource>(
+        std::move(watches[0]),
+        DaemonSource::Environment{.address = servers[0], .stop = stop, .note = note});
   }
   const std::vector<std::string> names = NodeNames(servers);
   std::vector<WatchedNode> nodes;

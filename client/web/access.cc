@@ -1,25 +1,21 @@
-#include "client/web/access.h"
-
 #include <arpa/inet.h>
 #include <openssl/crypto.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-#include <memory>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
+#include "base/openssl_ptr.h"
+#include "client/web/api.h"
 
 namespace vmeventd::client {
 namespace {
 
 bool IsNameOf(const std::string& certificate, const std::string& name) {
-  const std::unique_ptr<BIO, decltype(&BIO_free)> pem(
-      BIO_new_mem_buf(certificate.data(), static_cast<int>(certificate.size())), BIO_free);
-  const std::unique_ptr<X509, decltype(&X509_free)> read(
-      PEM_read_bio_X509(pem.get(), nullptr, nullptr, nullptr), X509_free);
+  const BioPtr pem(BIO_new_mem_buf(certificate.data(), static_cast<int>(certificate.size())));
+  const X509Ptr read(PEM_read_bio_X509(pem.get(), nullptr, nullptr, nullptr));
   return read != nullptr && X509_check_host(read.get(), name.data(), name.size(), 0, nullptr) == 1;
 }
 

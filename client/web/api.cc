@@ -124,7 +124,7 @@ WebAnswer WebApi::Answer(const WebRequest& request) {
     arguments = {"why", "--vm=x"};  // for the name, which may have commas
   } else {
     return ErrorAnswer(404,
-                       "there is no such page; there are /, /api/v1/vms, /api/v1/vms/NAME, "
+                       "there is no such page; the pages are /, /api/v1/vms, /api/v1/vms/NAME, "
                        "/api/v1/events, /api/v1/events/stream and /healthz");
   }
   auto parsed = Parse(std::move(arguments), query);
@@ -160,7 +160,7 @@ std::variant<CommandLine, WebAnswer> WebApi::Parse(std::vector<std::string> argu
                                                    const Query& query) const {
   for (const auto& [name, value] : query) {
     if (!absl::c_linear_search(kParameters, name)) {
-      return ErrorAnswer(400, absl::StrCat("\"", name, "\" is no parameter; the parameters are ",
+      return ErrorAnswer(400, absl::StrCat("\"", name, "\" is not a parameter; the parameters are ",
                                            absl::StrJoin(kParameters, ", ")));
     }
     const bool flag = name == "all" || name == "runs" || name == "newest-first";
@@ -207,9 +207,8 @@ WebAnswer WebApi::Follow(CommandLine query, const WebRequest& request) {
   // The stream counts as long as its source can be made.
   const std::shared_ptr<void> counted(nullptr, [this](void*) { --streams_; });
   if (++streams_ > kMaxStreams) {
-    return ErrorAnswer(503, absl::StrCat(kMaxStreams,
-                                         " streams are open, and no more can be; try "
-                                         "again later"));
+    return ErrorAnswer(
+        503, absl::StrCat(kMaxStreams, " streams are open, the maximum; try again later"));
   }
   const auto make = [counted, keys, positions = *positions, query = std::move(query)](
                         StopSource* stop, const PrintSentence& note) {

@@ -38,7 +38,7 @@ absl::StatusOr<StreamPositions> ParseEventId(absl::string_view id, size_t server
     if (!part.empty() && (server >= servers || words.first.empty() ||
                           !absl::SimpleAtoi(words.second, &position.sequence))) {
       return absl::InvalidArgumentError(
-          "is no position of this server; send the id of an event, JOURNAL:SEQUENCE");
+          "is not a position of this server; send the id of an event, JOURNAL:SEQUENCE");
     }
     if (!part.empty()) positions[server] = std::move(position);
     ++server;

@@ -20,7 +20,6 @@
 #include "client/connect/connection.h"
 #include "client/run/run.h"
 #include "client/run/terminal.h"
-#include "client/web/access.h"
 #include "client/web/api.h"
 
 // `vmevents web`: serves the API by HTTP, a thread for each connection.
@@ -141,7 +140,7 @@ struct WebServer {
 
   WebAnswer Answer(MHD_Connection* connection, const char* path, bool reads, bool head) {
     if (!client_ca.empty() && !HasCertificate(connection)) {
-      return ErrorAnswer(403, "no certificate of an authority that is known here was shown");
+      return ErrorAnswer(403, "no certificate of the authorities of --web-client-ca was shown");
     }
     if (!IsOwnHost(HeaderOf(connection, "Host"), certificate)) {
       return ErrorAnswer(421,
@@ -151,7 +150,7 @@ struct WebServer {
     if (!token.empty() && !HasToken(HeaderOf(connection, "Authorization"), token)) {
       return ErrorAnswer(401, "the token is missing or wrong");
     }
-    if (!reads) return ErrorAnswer(405, "everything here is only read; use GET or HEAD");
+    if (!reads) return ErrorAnswer(405, "the API is read-only; use GET or HEAD");
     WebRequest request = {path, {}, HeaderOf(connection, "Last-Event-ID"), head};
     http.MHD_get_connection_values(
         connection, MHD_GET_ARGUMENT_KIND,

@@ -4,15 +4,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <map>
+#include <functional>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -49,22 +47,6 @@ absl::Status Invalid(absl::string_view flag, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(flag, ": ", message));
 }
 
-// The values given for one flag, as CLI11 stores them.
-struct Given {
-  std::vector<std::string> list;  // values of a repeatable flag
-  std::string text;
-  bool on = false;  // value of a switch
-  CLI::Option* option = nullptr;
-
-  // Returns the flag's values; empty: it was not given.
-  std::vector<std::string> Values(const Flag& flag) const {
-    if (flag.repeatable) return list;
-    if (option->count() == 0) return {};
-    return {flag.kind == Flag::Kind::kSwitch ? (on ? "true" : "false") : text};
-  }
-};
-using GivenFlags = std::map<std::string, Given>;  // keyed by name; CLI11 holds pointers into it
-
 // The width of the help, and where CLI11 begins a flag's description.
 constexpr size_t kHelpWidth = 80;
 constexpr size_t kHelpColumn = 30;
@@ -94,55 +76,33 @@ std::string HelpOf(const Flag& flag, const Config& defaults) {
       absl::StrCat(flag.help, ". Default ", values.empty() ? "none" : absl::StrJoin(values, " ")));
 }
 
-void DefineFlags(CLI::App* app, const Config& defaults, GivenFlags* given, bool* check_config) {
+void DefineFlags(CLI::App* app, const Config& defaults) {
   app->set_version_flag("--version", absl::StrCat("vmeventd ", kVersion));
   app->set_config("--config", "",
                   Wrapped("Read settings from FILE (TOML or INI, named like the flags)"));
   app->get_config_ptr()->option_text("FILE");
   app->allow_config_extras(CLI::config_extras_mode::error);
   for (const Flag& flag : Flags()) {
-    Given& out = (*given)[flag.name];
     const std::string name = absl::StrCat("--", flag.name);
     const std::string help = HelpOf(flag, defaults);
     if (flag.kind == Flag::Kind::kSwitch) {
-      out.option = app->add_flag(name, out.on, help);
-    } else if (flag.repeatable) {
-      out.option = app->add_option(name, out.list, help)
-                       ->option_text(flag.argument)
-                       ->allow_extra_args(false);
-    } else {
-      out.option = app->add_option(name, out.text, help)->option_text(flag.argument);
+      app->add_flag(name, help);
+      continue;
     }
+    CLI::Option* const option =
+        app->add_option(name, CLI::callback_t(), help)->option_text(flag.argument);
+    if (flag.repeatable) option->take_all();
   }
-  app->add_flag(
-         "--check-config", *check_config,
-         Wrapped("Check the flags and the configuration file, print what they mean, and exit"))
-      ->configurable(false);
+  constexpr std::pair<const char*, const char*> kNeeds[] = {{"--tls-cert", "--tls-key"},
+                                                            {"--tls-key", "--tls-cert"},
+                                                            {"--tls-client-ca", "--tls-cert"},
+                                                            {"--tls-operator", "--tls-client-ca"}};
+  for (const auto& [flag, other] : kNeeds) app->get_option(flag)->needs(app->get_option(other));
+  const std::string check =
+      Wrapped("Check the flags and the configuration file, print what they mean, and exit");
+  app->add_flag("--check-config", check)->configurable(false);
   app->get_formatter()->column_width(kHelpColumn);
   app->footer(kExamples);
-}
-
-absl::Status CheckTls(const Config& config) {
-  const bool any_tcp = std::any_of(config.listens.begin(), config.listens.end(),
-                                   [](const ListenAddress& address) { return !address.is_unix(); });
-  if (config.tls_cert.empty() != config.tls_key.empty()) {
-    return config.tls_key.empty() ? Invalid("--tls-cert", "needs --tls-key as well")
-                                  : Invalid("--tls-key", "needs --tls-cert as well");
-  }
-  if (config.tls_cert.empty()) {
-    if (!config.tls_client_ca.empty()) {
-      return Invalid("--tls-client-ca", "needs --tls-cert and --tls-key as well");
-    }
-    return config.tls_operators.empty()
-               ? absl::OkStatus()
-               : Invalid("--tls-operator", "needs --tls-cert, --tls-key and --tls-client-ca");
-  }
-  if (!any_tcp) return Invalid("--tls-cert", "needs a --listen HOST:PORT");
-  if (!config.tls_operators.empty() && config.tls_client_ca.empty()) {
-    return Invalid("--tls-operator",
-                   "needs --tls-client-ca: without it clients show no certificate");
-  }
-  return absl::OkStatus();
 }
 
 // Checks which TCP addresses are permitted: by who can reach them and whether they use TLS.
@@ -151,6 +111,10 @@ absl::Status CheckAccess(const Config& config) {
       " is not a loopback address (127.0.0.0/8, [::1] or localhost): other hosts could "
       "connect without authentication and read the traffic; ";
   const bool has_tls = config.tls().has_value();
+  if (has_tls && std::all_of(config.listens.begin(), config.listens.end(),
+                             std::mem_fn(&ListenAddress::is_unix))) {
+    return Invalid("--tls-cert", "needs a --listen HOST:PORT");
+  }
   for (const ListenAddress& address : config.listens) {
     if (address.is_unix()) continue;
     const std::string name = Quote(address.ToString());
@@ -195,17 +159,6 @@ absl::Status CheckWatches(const Config& config) {
   return absl::OkStatus();
 }
 
-absl::Status CheckNode(const std::string& node) {
-  constexpr size_t kMaxNode = 253;  // limit of a host name in the DNS
-  if (node.size() > kMaxNode) {
-    return Invalid("--node", absl::StrCat(Quote(node), " is longer than ", kMaxNode, " bytes"));
-  }
-  if (!std::all_of(node.begin(), node.end(), absl::ascii_isgraph)) {
-    return Invalid("--node", absl::StrCat(Quote(node), " has bytes that are not visible ASCII"));
-  }
-  return absl::OkStatus();
-}
-
 // An IPv6 address leaves IPv4 to the listener that has its port there: a socket of "::" would take
 // both.
 void LeaveIpv4ToOthers(Config* config) {
@@ -233,12 +186,14 @@ absl::Status CheckHost(Config* config) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
+absl::StatusOr<Config> ReadFlags(const CLI::App& app, Config config) {
   for (const Flag& flag : Flags()) {
-    std::vector<std::string> values = given.at(flag.name).Values(flag);
+    const std::string name = absl::StrCat("--", flag.name);
+    const CLI::Option& option = *app.get_option(name);
+    std::vector<std::string> values = option.results();
     if (values.empty()) values = flag.print(config);  // check the default as well
     if (values.empty()) continue;
-    const std::string name = absl::StrCat("--", flag.name);
+    if (flag.kind == Flag::Kind::kSwitch) values = {option.as<bool>() ? "true" : "false"};
     for (const std::string& value : values) {
       // System calls would stop at the NUL and use another path.
       if (absl::StrContains(value, '\0')) {
@@ -250,9 +205,7 @@ absl::StatusOr<Config> ReadFlags(const GivenFlags& given, Config config) {
     if (!status.ok()) return Invalid(name, status.message());
   }
   absl::Status status = CheckWatches(config);
-  if (status.ok()) status = CheckTls(config);
   if (status.ok()) status = CheckAccess(config);
-  if (status.ok()) status = CheckNode(config.node);
   if (!status.ok()) return status;
   LeaveIpv4ToOthers(&config);
   return config;
@@ -385,11 +338,9 @@ std::optional<TlsPaths> Config::tls() const {
 ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
                          const Environment& environment) {
   const Config defaults = DefaultConfig(environment);
-  GivenFlags given;
-  bool check_config = false;
   CLI::App app("Follows the QMP sockets of this node's QEMUs, and reports who ended each VM",
                "vmeventd");
-  DefineFlags(&app, defaults, &given, &check_config);
+  DefineFlags(&app, defaults);
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(),
                                        arguments.rend()));  // CLI11 takes the last first
@@ -402,8 +353,9 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
   } catch (const CLI::ParseError& error) {
     return UsageError(Explain(error));
   }
-  absl::StatusOr<Config> config = ReadFlags(given, defaults);
+  absl::StatusOr<Config> config = ReadFlags(app, defaults);
   if (!config.ok()) return UsageError(config.status().message());
+  const bool check_config = app.count("--check-config") > 0;
   if (const absl::Status host = CheckHost(&*config); !host.ok()) {
     if (check_config) return UsageError(host.message());
     return {std::nullopt, kFailed, absl::StrCat("vmeventd: cannot start: ", host.message(), "\n")};

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <functional>
@@ -8,9 +10,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "server/config/listen_address.h"
+#include "base/text.h"
 #include "server/config/tls_files.h"
+#include "spdlog/common.h"
 #include "watcher/core/specs.h"
 
 namespace vmeventd {
@@ -20,9 +25,40 @@ extern const char kVersion[];
 // For people, what is followed where the configuration names no source.
 extern const char kDefaultSources[];
 
-enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError };
 enum class LogFormat { kText, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
+
+// Rights of a caller: a reader watches and queries, an operator declares intents too.
+enum class Role { kReader, kOperator };
+
+// One --listen: the address, and the rights of its callers.
+struct ListenAddress {
+  std::string path;          // Unix socket, absolute; empty: TCP
+  std::string host;          // an IP address in digits
+  uint16_t port = 0;         // 0: the kernel chooses
+  bool ipv6_only = false;    // "::" leaves IPv4 to another listener; else it has both
+  std::optional<Role> role;  // every caller's; unset: AccessPolicy decides
+  mode_t mode = 0660;        // permissions of a Unix socket
+  std::string group;         // owner of a Unix socket; empty: the process's own group
+  std::optional<gid_t> gid;  // id of `group`; set by a number or by ResolveGroup
+
+  bool is_unix() const { return !path.empty(); }
+  bool is_ipv6() const { return host.find(':') != std::string::npos; }
+  bool is_loopback() const { return IsLoopback(host); }  // TCP only
+  // The address for people and clients: unix:PATH, HOST:PORT or [HOST]:PORT.
+  std::string ToString() const;
+  // ToString plus the options that differ from the default, as --listen takes them.
+  std::string ToFlag() const;
+};
+
+// Parses unix:PATH[,role=ROLE][,mode=MODE][,group=GROUP] or HOST:PORT[,role=ROLE]. A relative path
+// is resolved against the working directory; localhost is 127.0.0.1. INVALID_ARGUMENT names the
+// text and the rule. The caller decides whether an address beyond loopback is allowed.
+absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
+
+// Looks the group's name up, which may ask a name service. The error names address and group; it
+// may pass, for example once the network is up. The main thread, before others start.
+absl::Status ResolveGroup(ListenAddress* address);
 
 // The flags and the configuration file, checked. Each field belongs to one flag, which Flag
 // describes; its initializer is the flag's default.
@@ -48,7 +84,7 @@ struct Config {
   bool process_tracking = true;
   SignalSenders signal_senders = SignalSenders::kAuto;
   std::string node;  // empty: the host name
-  LogLevel log_level = LogLevel::kInfo;
+  spdlog::level::level_enum log_level = spdlog::level::info;
   LogFormat log_format = LogFormat::kText;
 
   // Returns whether no source is named: GanetiIfThere() and SystemLibvirtIfThere() are followed.

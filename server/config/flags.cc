@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
-#include <initializer_list>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -31,109 +33,74 @@ absl::Status CheckDirectory(const std::string& path) {
   return absl::OkStatus();  // the daemon waits for a missing one
 }
 
-// A flag of one text, which `read` takes and `print` gives; printed empty: no value.
-Flag One(std::string name, std::string argument, std::string help,
-         std::function<absl::Status(const std::string& text, Config* config)> read,
-         std::function<std::string(const Config&)> print, Flag::Kind kind = Flag::Kind::kText) {
+// A flag of one value, which `parse` reads and `print` writes; printed empty: no value.
+template <typename Value, typename Parse, typename Print>
+Flag One(std::string name, std::string argument, Value Config::*field, Parse parse, Print print,
+         std::string help, Flag::Kind kind = Flag::Kind::kText) {
   return {.name = std::move(name),
           .argument = std::move(argument),
           .help = std::move(help),
           .kind = kind,
-          .read = [read = std::move(read)](const Texts& texts,
-                                           Config* config) { return read(texts.front(), config); },
+          .read = [field, parse](const Texts& texts, Config* config) -> absl::Status {
+            absl::StatusOr<Value> value = parse(texts.back());
+            if (!value.ok()) return value.status();
+            config->*field = *std::move(value);
+            return absl::OkStatus();
+          },
           .print =
-              [print = std::move(print)](const Config& config) {
-                const std::string text = print(config);
+              [field, print](const Config& config) {
+                const std::string text = print(config.*field);
                 return text.empty() ? Texts{} : Texts{text};
               }};
 }
 
+std::string Same(const std::string& text) { return text; }
+
 Flag Switch(std::string name, bool Config::*field, std::string help) {
   return One(
-      std::move(name), "", std::move(help),
-      [field](const std::string& text, Config* config) {
-        config->*field = text == "true";
-        return absl::OkStatus();
-      },
-      [field](const Config& config) { return config.*field ? "true" : ""; }, Flag::Kind::kSwitch);
+      std::move(name), "", field, [](const std::string& text) { return text == "true"; },
+      [](bool on) { return on ? "true" : ""; }, std::move(help), Flag::Kind::kSwitch);
 }
 
 Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string help,
             int64_t min = 1) {
+  const auto parse = [min, max](const std::string& text) -> absl::StatusOr<int64_t> {
+    int64_t out = 0;
+    if (absl::SimpleAtoi(text, &out) && out >= min && out <= max) return out;
+    return InvalidText(text, absl::StrCat("is not a number from ", min, " to ", max));
+  };
   return One(
-      std::move(name), "NUMBER", std::move(help),
-      [field, min, max](const std::string& text, Config* config) {
-        int64_t& out = config->*field;
-        if (absl::SimpleAtoi(text, &out) && out >= min && out <= max) return absl::OkStatus();
-        return InvalidText(text, absl::StrCat("is not a number from ", min, " to ", max));
-      },
-      [field](const Config& config) { return absl::StrCat(config.*field); }, Flag::Kind::kNumber);
-}
-
-absl::Status ReadHangCheck(const std::string& text, Config* config) {
-  constexpr absl::Duration kLeast = absl::Seconds(1);
-  const auto duration = text == "off" ? absl::InfiniteDuration() : ParseDuration(text);
-  if (!duration.has_value() || *duration < kLeast) {
-    return InvalidText(text,
-                       "is neither off nor a duration of at least a second, such as 30s or 5m");
-  }
-  config->hang_check = *duration;
-  return absl::OkStatus();
+      std::move(name), "NUMBER", field, parse, [](int64_t value) { return absl::StrCat(value); },
+      std::move(help), Flag::Kind::kNumber);
 }
 
 Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
-  return One(
-      std::move(name), "DURATION", std::move(help),
-      [field](const std::string& text, Config* config) {
-        const auto duration = ParseDuration(text);
-        if (!duration.has_value() || *duration <= absl::ZeroDuration() ||
-            *duration >= absl::InfiniteDuration()) {
-          return InvalidText(text,
-                             "is not a positive duration with a unit, such as 500ms, 3s, 10m, "
-                             "1h30m or 30d");
-        }
-        config->*field = *duration;
-        return absl::OkStatus();
-      },
-      [field](const Config& config) { return PrintDuration(config.*field); });
+  const auto parse = [](const std::string& text) -> absl::StatusOr<absl::Duration> {
+    const auto duration = ParseDuration(text);
+    if (duration > absl::ZeroDuration() && duration < absl::InfiniteDuration()) return *duration;
+    return InvalidText(
+        text, "is not a positive duration with a unit, such as 500ms, 3s, 10m, 1h30m or 30d");
+  };
+  return One(std::move(name), "DURATION", field, parse, PrintDuration, std::move(help));
 }
 
 // A flag that takes one of a few words, each with its value.
 template <typename Value>
-Flag Word(const std::string& name, const std::string& argument, Value Config::*field,
-          std::initializer_list<std::pair<const char*, Value>> words, const std::string& help) {
-  const std::vector<std::pair<const char*, Value>> table = words;
-  return One(
-      name, argument, help,
-      [field, table](const std::string& text, Config* config) {
-        for (const auto& [word, value] : table) {
-          if (text != word) continue;
-          config->*field = value;
-          return absl::OkStatus();
-        }
-        const auto append = [](std::string* out, const auto& row) {
-          absl::StrAppend(out, row.first);
-        };
-        return InvalidText(text,
-                           absl::StrCat("is not one of ", absl::StrJoin(table, ", ", append)));
-      },
-      [field, table](const Config& config) {
-        for (const auto& [word, value] : table) {
-          if (config.*field == value) return word;
-        }
-        return "";
-      });
-}
-
-// A text that `ParseConfig` checks together with others; empty: not set.
-Flag Text(std::string name, std::string argument, std::string Config::*field, std::string help) {
-  return One(
-      std::move(name), std::move(argument), std::move(help),
-      [field](const std::string& text, Config* config) {
-        config->*field = text;
-        return absl::OkStatus();
-      },
-      [field](const Config& config) { return config.*field; });
+Flag Word(std::string name, std::string argument, Value Config::*field,
+          std::vector<std::pair<std::string, Value>> words, std::string help) {
+  const auto parse = [words](const std::string& text) -> absl::StatusOr<Value> {
+    for (const auto& [word, value] : words) {
+      if (text == word) return value;
+    }
+    const auto append = [](std::string* out, const auto& row) { absl::StrAppend(out, row.first); };
+    return InvalidText(text, absl::StrCat("is not one of ", absl::StrJoin(words, ", ", append)));
+  };
+  const auto print = [words](Value value) {
+    return std::find_if(words.begin(), words.end(),
+                        [value](const auto& row) { return row.second == value; })
+        ->first;
+  };
+  return One(std::move(name), std::move(argument), field, parse, print, std::move(help));
 }
 
 // A list of what `parse` reads and `print` writes. Refuses the second of two with the same `key`;
@@ -186,26 +153,41 @@ std::string KeyOfListen(const ListenAddress& listen) {
   return listen.is_unix() || listen.port != 0 ? listen.ToString() : "";
 }
 
-absl::Status ReadMetricsListen(const std::string& text, Config* config) {
-  config->metrics_listen.reset();
-  if (text.empty()) return absl::OkStatus();
+absl::StatusOr<std::optional<ListenAddress>> ReadMetricsListen(const std::string& text) {
+  if (text.empty()) return std::nullopt;
   absl::StatusOr<ListenAddress> address = ParseListenAddress(text);
   if (!address.ok()) return address.status();
   if (address->is_unix()) return InvalidText(text, "is a Unix socket; write HOST:PORT");
   if (address->role.has_value()) return InvalidText(text, "takes no role=");
-  config->metrics_listen = *std::move(address);
-  return absl::OkStatus();
+  return *std::move(address);
 }
 
-absl::Status ReadStateDir(const std::string& text, Config* config) {
+absl::StatusOr<std::string> ReadStateDir(const std::string& text) {
   if (text.empty()) return InvalidText(text, "must not be empty");
   std::error_code error;
   const std::filesystem::path path = std::filesystem::absolute(text, error);
   if (error) return InvalidText(text, absl::StrCat("cannot be made absolute: ", error.message()));
   std::string directory = path.lexically_normal().string();
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
-  config->state_dir = directory;
-  return CheckDirectory(directory);
+  if (absl::Status status = CheckDirectory(directory); !status.ok()) return status;
+  return directory;
+}
+
+absl::StatusOr<absl::Duration> ReadHangCheck(const std::string& text) {
+  const auto duration = text == "off" ? absl::InfiniteDuration() : ParseDuration(text);
+  if (duration >= absl::Seconds(1)) return *duration;
+  return InvalidText(text, "is neither off nor a duration of at least a second, such as 30s or 5m");
+}
+
+absl::StatusOr<std::string> ReadNode(const std::string& text) {
+  constexpr size_t kMaxNode = 253;  // limit of a host name in the DNS
+  if (text.size() > kMaxNode) {
+    return InvalidText(text, absl::StrCat("is longer than ", kMaxNode, " bytes"));
+  }
+  if (!std::all_of(text.begin(), text.end(), absl::ascii_isgraph)) {
+    return InvalidText(text, "has bytes that are not visible ASCII");
+  }
+  return text;
 }
 
 std::vector<Flag> MakeFlags() {
@@ -228,16 +210,16 @@ std::vector<Flag> MakeFlags() {
            "Serve gRPC on unix:PATH or on HOST:PORT; repeatable. Options: role=reader (may watch "
            "and query) or role=operator (may declare intents too); of a Unix socket mode=0660 and "
            "group=NAME"),
-      Text("tls-cert", "FILE", &Config::tls_cert,
-           "Speak TLS on every --listen HOST:PORT, with this certificate and its chain (PEM). The "
-           "TLS files may be replaced at any time: new connections use what they then hold"),
-      Text("tls-key", "FILE", &Config::tls_key, "The private key of --tls-cert (PEM, no password)"),
-      Text("tls-client-ca", "FILE", &Config::tls_client_ca,
-           "Accept TLS connections only from clients with a certificate of these authorities "
-           "(PEM)"),
+      One("tls-cert", "FILE", &Config::tls_cert, Same, Same,
+          "Speak TLS on every --listen HOST:PORT, with this certificate and its chain (PEM). The "
+          "TLS files may be replaced at any time: new connections use what they then hold"),
+      One("tls-key", "FILE", &Config::tls_key, Same, Same,
+          "The private key of --tls-cert (PEM, no password)"),
+      One("tls-client-ca", "FILE", &Config::tls_client_ca, Same, Same,
+          "Accept TLS connections only from clients with a certificate of these authorities "
+          "(PEM)"),
       List(
-          "tls-operator", "NAME", &Config::tls_operators, ReadOperator,
-          [](const std::string& name) { return name; },
+          "tls-operator", "NAME", &Config::tls_operators, ReadOperator, Same,
           [](const std::string&) { return std::string(); },
           "A client whose certificate has this subject alternative name (DNS, URI, email or IP) is "
           "an operator, every other a reader; repeatable"),
@@ -251,28 +233,28 @@ std::vector<Flag> MakeFlags() {
           "max-streams", &Config::max_streams, kMaxClients,
           "Serve at most this many WatchEvents streams on each --listen, and half as many to one "
           "peer: an IPv4 address, an IPv6 /64 network, or a user of a Unix socket"),
-      One("metrics-listen", "HOST:PORT", "Serve Prometheus metrics by HTTP, at /metrics",
-          ReadMetricsListen,
-          [](const Config& config) {
-            return config.metrics_listen.has_value() ? config.metrics_listen->ToString() : "";
-          }),
+      One(
+          "metrics-listen", "HOST:PORT", &Config::metrics_listen, ReadMetricsListen,
+          [](const auto& address) { return address.has_value() ? address->ToString() : ""; },
+          "Serve Prometheus metrics by HTTP, at /metrics"),
       Number("metrics-vms", &Config::metrics_vms, kMaxMetricsVms,
-             "Name the VMs of this many of the latest stops in the metrics, for alerts that name "
-             "the VM that crashed; 0: no VM is named",
+             "Name the VMs of this many of the latest stops in the metrics, for alerts that say "
+             "which VM "
+             "crashed; 0: no VM is named",
              0),
-      One("state-dir", "DIR", "The daemon's directory, which contains the journal", ReadStateDir,
-          std::mem_fn(&Config::state_dir)),
+      One("state-dir", "DIR", &Config::state_dir, ReadStateDir, Same,
+          "The daemon's directory, which contains the journal"),
       Time("powerdown-window", &Config::powerdown_window,
            "A guest's poweroff within this time of an ACPI powerdown counts as requested by the "
            "host; such as 3s, 10m or 1h30m"),
-      One("hang-check", "DURATION|off",
-          "Ask each QEMU whose VM runs for its run state at this interval: a VM whose QEMU "
-          "does not answer within 10 s is UNREACHABLE",
-          ReadHangCheck,
-          [](const Config& config) {
-            return config.hang_check == absl::InfiniteDuration() ? "off"
-                                                                 : PrintDuration(config.hang_check);
-          }),
+      One(
+          "hang-check", "DURATION|off", &Config::hang_check, ReadHangCheck,
+          [](absl::Duration interval) {
+            return interval == absl::InfiniteDuration() ? "off" : PrintDuration(interval);
+          },
+          "Ask each QEMU whose VM runs for its run state at this interval: a VM whose QEMU does "
+          "not "
+          "answer within 10 s is UNREACHABLE"),
       Time("retention-age", &Config::retention_age,
            "Retain events in the journal for this time; such as 12h or 30d"),
       Number("retention-events", &Config::retention_events, kMaxEvents,
@@ -287,19 +269,19 @@ std::vector<Flag> MakeFlags() {
                            {"require", SignalSenders::kRequire}},
                           "Use the kernel's records of signals to report who killed a VM; require: "
                           "do not start without them"),
-      Word<LogLevel>("log-level", "LEVEL", &Config::log_level,
-                     {{"trace", LogLevel::kTrace},
-                      {"debug", LogLevel::kDebug},
-                      {"info", LogLevel::kInfo},
-                      {"warn", LogLevel::kWarn},
-                      {"error", LogLevel::kError}},
-                     "trace, debug, info, warn or error"),
+      Word<spdlog::level::level_enum>("log-level", "LEVEL", &Config::log_level,
+                                      {{"trace", spdlog::level::trace},
+                                       {"debug", spdlog::level::debug},
+                                       {"info", spdlog::level::info},
+                                       {"warn", spdlog::level::warn},
+                                       {"error", spdlog::level::err}},
+                                      "trace, debug, info, warn or error"),
       Word<LogFormat>("log-format", "text|json", &Config::log_format,
                       {{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
                       "json: one object a line"),
-      Text("node", "NAME", &Config::node,
-           "The name of this node, in GetServerInfo and in a fleet's stream; the host name if not "
-           "given. In a container give the node's name: the container's own changes"),
+      One("node", "NAME", &Config::node, ReadNode, Same,
+          "The name of this node, in GetServerInfo and in a fleet's stream; the host name if not "
+          "given. In a container give the node's name: the container's own changes"),
   };
 }
 

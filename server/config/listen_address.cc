@@ -1,11 +1,9 @@
-#include "server/config/listen_address.h"
-
 #include <arpa/inet.h>
 #include <grp.h>
 #include <netinet/in.h>
 
 #include <cerrno>
-#include <cstdlib>
+#include <charconv>
 #include <filesystem>
 
 #include "absl/strings/match.h"
@@ -16,6 +14,7 @@
 #include "base/system.h"
 #include "base/text.h"
 #include "base/unix_address.h"
+#include "server/config/config.h"
 
 namespace vmeventd {
 namespace {
@@ -77,66 +76,48 @@ absl::Status ReadHostAndPort(absl::string_view text, absl::string_view rest,
   return absl::OkStatus();
 }
 
-absl::Status ReadRole(absl::string_view text, absl::string_view value, ListenAddress* address) {
-  for (const Role role : {Role::kReader, Role::kOperator}) {
-    if (value == RoleName(role)) {
-      address->role = role;
-      return absl::OkStatus();
+absl::Status ReadOption(absl::string_view text, absl::string_view name, absl::string_view value,
+                        ListenAddress* address) {
+  const bool is_unix = absl::StartsWith(text, "unix:");
+  if (name == "role") {
+    if (value != RoleName(Role::kReader) && value != RoleName(Role::kOperator)) {
+      return InvalidText(text,
+                         absl::StrCat("has the role ", Quote(value), "; use reader or operator"));
     }
+    address->role = value == RoleName(Role::kReader) ? Role::kReader : Role::kOperator;
+  } else if (is_unix && name == "mode") {
+    const char* const end = value.data() + value.size();
+    const auto [rest, error] = std::from_chars(value.data(), end, address->mode, 8);
+    if (error != std::errc() || rest != end || value.size() < 3 || address->mode > 0777) {
+      return InvalidText(text,
+                         absl::StrCat("has the mode ", Quote(value), "; use one such as 0660"));
+    }
+  } else if (is_unix && name == "group") {
+    if (value.empty()) return InvalidText(text, "has no name after group=");
+    address->group = std::string(value);
+    gid_t number = 0;
+    if (absl::SimpleAtoi(value, &number)) address->gid = number;
+  } else {
+    return InvalidText(text, absl::StrCat("has the option ", Quote(name), "; the options are ",
+                                          is_unix ? "role=, mode= and group=" : "role="));
   }
-  return InvalidText(text, absl::StrCat("has the role ", Quote(value), "; use reader or operator"));
-}
-
-absl::Status ReadMode(absl::string_view text, absl::string_view value, ListenAddress* address) {
-  const bool octal = value.size() >= 3 && value.size() <= 4 &&
-                     value.find_first_not_of("01234567") == absl::string_view::npos;
-  const auto mode = octal
-                        ? static_cast<mode_t>(std::strtoul(std::string(value).c_str(), nullptr, 8))
-                        : mode_t{01000};
-  if (mode > 0777) {
-    return InvalidText(text, absl::StrCat("has the mode ", Quote(value), "; use one such as 0660"));
-  }
-  address->mode = mode;
-  return absl::OkStatus();
-}
-
-absl::Status ReadGroup(absl::string_view text, absl::string_view value, ListenAddress* address) {
-  uint32_t number = 0;
-  address->group = std::string(value);
-  if (absl::SimpleAtoi(value, &number)) {
-    address->gid = number;
-    return absl::OkStatus();
-  }
-  if (value.empty()) return InvalidText(text, "has no name after group=");
   return absl::OkStatus();
 }
 
 // Removes the options from the end of `rest`. A comma without a = after it belongs to the path.
 absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, ListenAddress* address) {
-  const bool is_unix = absl::StartsWith(*rest, "unix:");
   for (;;) {
     const size_t comma = rest->rfind(',');
     const size_t equals = rest->find('=', comma == absl::string_view::npos ? 0 : comma);
     if (comma == absl::string_view::npos || equals == absl::string_view::npos) break;
-    const absl::string_view name = rest->substr(comma + 1, equals - comma - 1);
-    const absl::string_view value = rest->substr(equals + 1);
-    absl::Status status;
-    if (name == "role") {
-      status = ReadRole(text, value, address);
-    } else if (is_unix && name == "mode") {
-      status = ReadMode(text, value, address);
-    } else if (is_unix && name == "group") {
-      status = ReadGroup(text, value, address);
-    } else {
-      status = InvalidText(text, absl::StrCat("has the option ", Quote(name), "; the options are ",
-                                              is_unix ? "role=, mode= and group=" : "role="));
-    }
+    const absl::Status status = ReadOption(text, rest->substr(comma + 1, equals - comma - 1),
+                                           rest->substr(equals + 1), address);
     if (!status.ok()) return status;
     *rest = rest->substr(0, comma);
   }
   if ((address->mode & kOthers) != 0 && address->role != Role::kReader) {
     return InvalidText(text,
-                       "lets every user of the host declare intents: end "
+                       "would let every user of the host declare intents: end "
                        "mode= with 0, or use role=reader");
   }
   return absl::OkStatus();

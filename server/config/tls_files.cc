@@ -1,72 +1,20 @@
 #include "server/config/tls_files.h"
 
-#include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/openssl_ptr.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
-
-constexpr off_t kMaxFileBytes = 1 << 20;
-
-absl::Status Unusable(const std::string& flag, const std::string& path, absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat(flag, ": ", path, ": ", what));
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& flag, const std::string& path) {
-  const auto failed = [&](int error) {
-    const absl::Status status = ErrnoStatus(path, "cannot be read", error);
-    return absl::Status(status.code(), absl::StrCat(flag, ": ", status.message()));
-  };
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat info {};
-  if (!fd.valid() || fstat(fd.get(), &info) != 0) return failed(errno);
-  if (!S_ISREG(info.st_mode)) return Unusable(flag, path, "is not a regular file");
-  if (info.st_size > kMaxFileBytes) {
-    return Unusable(flag, path, absl::StrCat("has more than ", kMaxFileBytes, " bytes"));
-  }
-  std::string out(static_cast<size_t>(info.st_size), '\0');
-  const ssize_t size = pread(fd.get(), out.data(), out.size(), 0);
-  if (size < 0) return failed(errno);
-  out.resize(static_cast<size_t>(size));
-  return out;
-}
-
-// Reads every certificate in a PEM text; empty if there is none or one is unreadable.
-std::vector<X509Ptr> ReadCertificates(const std::string& pem) {
-  const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  std::vector<X509Ptr> out;
-  while (X509Ptr next{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)}) {
-    out.push_back(std::move(next));
-  }
-  const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-  ERR_clear_error();
-  if (!at_end) out.clear();
-  return out;
-}
-
-KeyPtr ReadKey(const std::string& pem) {
-  const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  // An encrypted key must not ask for its password on the terminal.
-  const auto no_password = [](char*, int, int, void*) { return -1; };
-  KeyPtr out(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_password, nullptr));
-  ERR_clear_error();
-  return out;
-}
 
 absl::Time ToTime(const ASN1_TIME* time, absl::Time unreadable) {
   tm parts{};
@@ -82,18 +30,32 @@ constexpr int kSecurityLevel = 2;  // 112 bits: RSA from 2,048 bits on, no SHA-1
 constexpr int kSecurityBits = 112;
 constexpr long kMaxClientChain = 32 << 10;  // bytes of a client's certificates
 
-// The last error of OpenSSL.
-std::string Reason() {
-  const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
-  ERR_clear_error();
-  return reason == nullptr ? "unknown error" : reason;
+// The flag of a file, its path, and what it must be.
+struct PemFile {
+  const char* flag;
+  const std::string& path;
+  std::string rule;
+};
+
+// Checks that the file can be read without waiting, which OpenSSL's own functions do at a FIFO.
+absl::Status CheckFile(const PemFile& file) {
+  struct stat info {};
+  if (stat(file.path.c_str(), &info) != 0) {
+    const absl::Status status = ErrnoStatus(file.path, "cannot be read", errno);
+    return absl::Status(status.code(), absl::StrCat(file.flag, ": ", status.message()));
+  }
+  if (S_ISREG(info.st_mode)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(file.flag, ": ", file.path, ": is not a regular file"));
 }
 
-absl::Status Refused(const char* flag, const std::string& path) {
-  return absl::InvalidArgumentError(
-      absl::StrCat(flag, ": ", path, ": OpenSSL refuses it: ", Reason(),
-                   "; keys need at least 2048 bits (RSA) or 224 (EC), and signatures SHA-256 or "
-                   "better"));
+// The file with the first error of OpenSSL: later ones repeat it in general terms.
+absl::Status Refused(const PemFile& file) {
+  const char* const reason = ERR_reason_error_string(ERR_peek_error());
+  ERR_clear_error();
+  return absl::InvalidArgumentError(absl::StrCat(file.flag, ": ", file.path, ": cannot be used: ",
+                                                 reason == nullptr ? "unknown error" : reason,
+                                                 "; it must hold ", file.rule));
 }
 
 // Selects HTTP/2, which every client of gRPC offers.
@@ -109,39 +71,51 @@ int SelectHttp2(SSL*, const unsigned char** selected, unsigned char* selected_si
   return SSL_TLSEXT_ERR_OK;
 }
 
-absl::Status UseAuthorities(const TlsPaths& paths, const std::vector<X509Ptr>& authorities,
-                            SSL_CTX* context) {
-  for (const X509Ptr& authority : authorities) {
-    if (EVP_PKEY_get_security_bits(X509_get0_pubkey(authority.get())) < kSecurityBits) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--tls-client-ca: ", paths.client_ca,
-                       ": OpenSSL refuses it: ca key too small; keys need at least 2048 bits "
-                       "(RSA) or 224 (EC)"));
+// Has the context require a certificate of one of the file's authorities.
+absl::Status UseAuthorities(const PemFile& file, SSL_CTX* context) {
+  if (absl::Status status = CheckFile(file); !status.ok()) return status;
+  X509_STORE* const store = SSL_CTX_get_cert_store(context);
+  if (X509_STORE_load_file(store, file.path.c_str()) != 1) return Refused(file);
+  const STACK_OF(X509_OBJECT)* const authorities = X509_STORE_get0_objects(store);
+  for (int i = 0; i < sk_X509_OBJECT_num(authorities); ++i) {
+    X509* const authority = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(authorities, i));
+    if (authority == nullptr) continue;  // a revocation list
+    if (EVP_PKEY_get_security_bits(X509_get0_pubkey(authority)) < kSecurityBits) {
+      ERR_raise(ERR_LIB_SSL, SSL_R_CA_KEY_TOO_SMALL);
+      return Refused(file);
     }
-    if (X509_STORE_add_cert(SSL_CTX_get_cert_store(context), authority.get()) != 1 ||
-        SSL_CTX_add_client_CA(context, authority.get()) != 1) {
-      return Refused("--tls-client-ca", paths.client_ca);
-    }
+    if (SSL_CTX_add_client_CA(context, authority) != 1) return Refused(file);
   }
   // An authority that is no root is trusted as it stands, without its root.
-  X509_STORE_set_flags(SSL_CTX_get_cert_store(context), X509_V_FLAG_PARTIAL_CHAIN);
+  X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   return absl::OkStatus();
 }
 
-// Context of the server's handshakes: HTTP/2 over TLS 1.2 or newer, with the certificates of
-// `chain` (its own first) and its key. With `authorities`, a client must show a certificate of one
-// of them. There is no session resumption and no renegotiation.
-absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeTlsContext(const TlsPaths& paths,
-                                                        const std::vector<X509Ptr>& chain,
-                                                        EVP_PKEY* key,
-                                                        const std::vector<X509Ptr>& authorities) {
+constexpr absl::Duration kLookInterval = absl::Seconds(1);
+
+}  // namespace
+
+// The context of the server's handshakes: HTTP/2 over TLS 1.2 or newer. There is no session
+// resumption and no renegotiation.
+absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
+  const PemFile cert = {"--tls-cert", paths.cert,
+                        "a certificate in PEM, beginning with -----BEGIN CERTIFICATE-----, with a "
+                        "key of at least 2048 bits (RSA) or 224 (EC), and signed with SHA-256 or "
+                        "better"};
+  const PemFile key = {"--tls-key", paths.key,
+                       absl::StrCat("the private key of the certificate in ", paths.cert,
+                                    ", in PEM and without a password")};
+  const PemFile client_ca = {"--tls-client-ca", paths.client_ca,
+                             "the certificates in PEM of the authorities that clients' "
+                             "certificates come from, with keys of at least 2048 bits (RSA) or 224 "
+                             "(EC)"};
   ERR_clear_error();
   const std::shared_ptr<SSL_CTX> out(SSL_CTX_new(TLS_server_method()), &SSL_CTX_free);
   SSL_CTX* const context = out.get();
   if (context == nullptr || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
       SSL_CTX_set_cipher_list(context, kCiphers12) != 1) {
-    return absl::InternalError(absl::StrCat("OpenSSL cannot be set up: ", Reason()));
+    return absl::InternalError("OpenSSL cannot be set up");
   }
   SSL_CTX_set_security_level(context, kSecurityLevel);
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
@@ -153,63 +127,21 @@ absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeTlsContext(const TlsPaths& paths,
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                 SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);  // a flood of TLS's own messages ends a read
-  for (const X509Ptr& certificate : chain) {
-    const bool used = certificate == chain.front()
-                          ? SSL_CTX_use_certificate(context, certificate.get()) == 1
-                          : SSL_CTX_add1_chain_cert(context, certificate.get()) == 1;
-    if (!used) return Refused("--tls-cert", paths.cert);
+  // An encrypted key must not ask for its password on the terminal.
+  SSL_CTX_set_default_passwd_cb(context, [](char*, int, int, void*) { return -1; });
+  absl::Status status = CheckFile(cert);
+  if (status.ok()) status = CheckFile(key);
+  if (!status.ok()) return status;
+  if (SSL_CTX_use_certificate_chain_file(context, paths.cert.c_str()) != 1) return Refused(cert);
+  if (SSL_CTX_use_PrivateKey_file(context, paths.key.c_str(), SSL_FILETYPE_PEM) != 1) {
+    return Refused(key);
   }
-  if (SSL_CTX_use_PrivateKey(context, key) != 1) return Refused("--tls-key", paths.key);
-  if (authorities.empty()) return out;
-  if (absl::Status status = UseAuthorities(paths, authorities, context); !status.ok()) {
-    return status;
-  }
-  return out;
-}
-
-constexpr absl::Duration kLookInterval = absl::Seconds(1);
-
-}  // namespace
-
-absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
-  absl::StatusOr<std::string> cert = ReadFile("--tls-cert", paths.cert);
-  if (!cert.ok()) return cert.status();
-  absl::StatusOr<std::string> key = ReadFile("--tls-key", paths.key);
-  if (!key.ok()) return key.status();
-  const std::vector<X509Ptr> chain = ReadCertificates(*cert);
-  if (chain.empty()) {
-    return Unusable("--tls-cert", paths.cert,
-                    "holds no readable certificate; it must be PEM, beginning with -----BEGIN "
-                    "CERTIFICATE-----");
-  }
-  const KeyPtr private_key = ReadKey(*key);
-  if (private_key == nullptr) {
-    return Unusable("--tls-key", paths.key,
-                    "holds no readable private key; it must be PEM and without a password");
-  }
-  if (X509_check_private_key(chain.front().get(), private_key.get()) != 1) {
-    ERR_clear_error();
-    return Unusable("--tls-key", paths.key,
-                    absl::StrCat("is not the key of the certificate in ", paths.cert));
-  }
-  std::vector<X509Ptr> authorities;
-  if (!paths.client_ca.empty()) {
-    absl::StatusOr<std::string> client_ca = ReadFile("--tls-client-ca", paths.client_ca);
-    if (!client_ca.ok()) return client_ca.status();
-    authorities = ReadCertificates(*client_ca);
-    if (authorities.empty()) {
-      return Unusable("--tls-client-ca", paths.client_ca,
-                      "holds no readable certificate; it must be the PEM of the authorities that "
-                      "clients' certificates come from");
-    }
-  }
-  absl::StatusOr<std::shared_ptr<SSL_CTX>> context =
-      MakeTlsContext(paths, chain, private_key.get(), authorities);
-  if (!context.ok()) return context.status();
-  X509* const own = chain.front().get();
+  if (!paths.client_ca.empty()) status = UseAuthorities(client_ca, context);
+  if (!status.ok()) return status;
+  const X509* const own = SSL_CTX_get0_certificate(context);
   char subject[256] = {};
   X509_NAME_oneline(X509_get_subject_name(own), subject, sizeof(subject));
-  return TlsMaterial{.context = *std::move(context),
+  return TlsMaterial{.context = out,
                      .subject = subject,
                      .not_before = ToTime(X509_get0_notBefore(own), absl::InfinitePast()),
                      .not_after = ToTime(X509_get0_notAfter(own), absl::InfiniteFuture())};

@@ -5,24 +5,33 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/system.h"
+#include "base/text.h"
 #include "base/uuid.h"
-#include "server/eventlog/event_log_parts.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
-namespace {
 
-absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now) {
+// State with which a log begins.
+struct EventLog::Beginning {
+  Journal::Opened opened;  // without a journal if `problem` says why
+  absl::Status problem;
+  SequenceMark after;  // the journal's id, and the last sequence that may have been given
+  Hole lost;
+};
+
+absl::StatusOr<EventLog::Beginning> EventLog::FindBeginning(const JournalOptions& options,
+                                                            absl::Time now) {
   const absl::StatusOr<SequenceMark> mark = ReadMark(options.path);
   if (!mark.ok()) return mark.status();
   absl::StatusOr<Journal::Opened> opened = Journal::Open(options, now);
   if (absl::IsFailedPrecondition(opened.status())) return opened.status();
-  LogBegin begin;
+  Beginning begin;
   begin.after = *mark;
   // No sequence was given under the id yet.
   bool id_is_new = false;
@@ -74,161 +83,260 @@ absl::StatusOr<LogBegin> BeginLog(const JournalOptions& options, absl::Time now)
   return begin;
 }
 
+namespace {
+
 // The VMs that are known from the daemon before. Open runs are in the first snapshot already: the
 // watcher publishes them later.
-LiveState::Step KnownVms(const Journal::Opened& opened, Instant now) {
-  LiveState::Step step;
-  for (const v1::Vm& vm : opened.stops) step.vms.push_back(std::make_shared<const VmRecord>(vm));
+std::vector<VmRecordPtr> KnownVms(const Journal::Opened& opened, Instant now) {
+  std::vector<VmRecordPtr> vms;
+  for (const v1::Vm& vm : opened.stops) vms.push_back(std::make_shared<const VmRecord>(vm));
   const SessionOptions session_options;
   for (const SavedRun& saved : opened.runs) {
     const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
     if (!run.ok()) continue;  // the watcher logs it
-    step.vms.push_back(
-        std::make_shared<const VmRecord>(VmToProto(run->Status(), saved.last_sequence)));
+    vms.push_back(std::make_shared<const VmRecord>(VmToProto(run->Status(), saved.last_sequence)));
   }
-  return step;
+  return vms;
+}
+
+absl::Status NotOpen() {
+  return WithReason("JOURNAL_UNAVAILABLE",
+                    absl::UnavailableError("the journal cannot be opened now, so that earlier "
+                                           "events cannot be read; try again later"));
 }
 
 }  // namespace
 
-EventLog::Parts::Parts(const EventLogOptions& options, const Clock* the_clock, LogBegin begin)
-    : journal_options(options.journal),
-      clock(the_clock),
-      saved{.runs = begin.opened.runs, .journal_is_new = begin.opened.is_new},
-      queue(options.max_queued),
-      live_state(options.live, {begin.after.journal_id, options.node_id}, begin.after.through),
-      writer(options.journal,
-             {.journal = std::move(begin.opened.journal), .runs = begin.opened.runs}, begin.problem,
-             begin.after, begin.lost, clock, [this] { queue.Wake(); }),
-      pump(&queue, &live_state, &writer, clock, &subscribers, begin.after.through),
-      event_meters(pump.meters()) {
-  const OnThread here(&pump_role);
-  live_state.Publish(KnownVms(begin.opened, clock->Now()), true);
-  pump.TakeWritten();
-  if (!begin.opened.replaced.empty())
-    pump.PublishGap(GapReason::kJournalReplaced, begin.opened.replaced);
-  pump.RunOnce(absl::ZeroDuration());
-}
-
-absl::StatusOr<JournalReader*> EventLog::Parts::Reader() {
-  if (reads.stopped()) return ShuttingDown();
-  if (!writer.progress().open) {
-    return WithReason("JOURNAL_UNAVAILABLE",
-                      absl::UnavailableError("the journal cannot be opened now; try again later"));
-  }
-  if (reader == nullptr) {
-    absl::StatusOr<std::unique_ptr<JournalReader>> opened =
-        JournalReader::Open(journal_options.path);
-    CheckDamage(opened.status());
-    if (!opened.ok()) return opened.status();
-    reader = *std::move(opened);
-  }
-  return reader.get();
-}
-
-void EventLog::Parts::CheckDamage(const absl::Status& status) {
-  if (absl::IsDataLoss(status)) writer.ReportDamage(status);
-}
-
 absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
                                                          const Clock* clock) {
-  absl::StatusOr<LogBegin> begin = BeginLog(options.journal, clock->Now().wall);
+  absl::StatusOr<Beginning> begin = FindBeginning(options.journal, clock->Now().wall);
   if (!begin.ok()) return begin.status();
-  return std::unique_ptr<EventLog>(
-      new EventLog(std::make_unique<Parts>(options, clock, *std::move(begin))));
+  return std::unique_ptr<EventLog>(new EventLog(options, clock, *std::move(begin)));
 }
 
-EventLog::EventLog(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Beginning begin)
+    : options_(options.journal),
+      live_options_(options.live),
+      identity_{begin.after.journal_id, options.node_id},
+      begin_(begin.after),
+      clock_(clock),
+      saved_{.runs = begin.opened.runs, .journal_is_new = begin.opened.is_new},
+      queue_(options.max_queued),
+      journal_(std::move(begin.opened.journal)),
+      given_(begin_.through),
+      newest_(begin_.through),
+      vms_(options.live.max_stopped),
+      open_(journal_ != nullptr),
+      hole_(begin.lost),
+      status_(std::move(begin.problem)),
+      wanted_mark_{begin_.journal_id, begin_.through + kReservedSequences} {
+  {
+    const MutexLock lock(&mutex_);
+    gap_is_due_ = open_ && !hole_.empty();
+    if (open_) {
+      bounds_ = journal_->bounds();
+    } else {
+      retry_at_ = clock_->Now().monotonic + kRetry;
+      bounds_ = {.oldest = begin_.through + 1,
+                 .newest = begin_.through,
+                 .deleted = begin_.through,
+                 .thinned = begin_.through};
+    }
+    UpdateMeters();
+    PutVms(KnownVms(begin.opened, clock->Now()));
+  }
+  if (!begin.opened.replaced.empty()) {
+    PublishGap(GapReason::kJournalReplaced, begin.opened.replaced);
+  }
+  Pump(absl::ZeroDuration());
+}
 
 EventLog::~EventLog() {
   Close();
   Stop();
 }
 
-SavedState EventLog::TakeSaved() { return std::exchange(parts_->saved, {}); }
-EventSink* EventLog::sink() { return &parts_->queue; }
-
-void EventLog::Subscribe(Subscriber subscriber) {
-  parts_->subscribers.push_back(std::move(subscriber));
-}
-
 void EventLog::Start(Threads threads) {
   if (threads == Threads::kAll) {
-    parts_->pump_thread = std::thread([this] {
+    pump_thread_ = std::thread([this] {
       SetThreadName("pump");
       while (Step(absl::InfiniteDuration())) {
       }
     });
-    parts_->writer_thread = std::thread([this] { parts_->writer.Run(); });
+    writer_thread_ = std::thread([this] { RunWriter(); });
   }
-  parts_->history_thread = std::thread([this] {
+  history_thread_ = std::thread([this] {
     SetThreadName("history");
-    parts_->reads.Run();
+    reads_.Run();
   });
 }
 
-void EventLog::Wake() { parts_->queue.Wake(); }
-
 void EventLog::Close(absl::Duration timeout) {
-  parts_->queue.Close();
-  if (!parts_->pump_thread.joinable()) return;
-  parts_->pump_thread.join();
-  const OnThread here(&parts_->pump_role);
-  parts_->writer.Close(parts_->pump.newest());
-  parts_->writer.WaitUntilClosed(timeout);
-  parts_->pump.TakeWritten();
+  queue_.Close();
+  if (!pump_thread_.joinable()) return;
+  pump_thread_.join();
+  CloseWriter();
+  const MutexLock lock(&mutex_);
+  WaitUntil(&wake_, &mutex_, timeout,
+            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_; });
 }
 
 void EventLog::Stop() {
-  parts_->reads.Stop();
-  parts_->writer.Stop();
-  if (parts_->history_thread.joinable()) parts_->history_thread.join();
-  if (parts_->writer_thread.joinable()) parts_->writer_thread.join();
+  reads_.Stop();
+  {
+    const MutexLock lock(&mutex_);
+    stopped_ = true;
+    wake_.NotifyAll();
+  }
+  if (history_thread_.joinable()) history_thread_.join();
+  if (writer_thread_.joinable()) writer_thread_.join();
 }
 
-bool EventLog::Step(absl::Duration timeout) {
-  const OnThread here(&parts_->pump_role);
-  const bool more = parts_->pump.RunOnce(timeout);
-  parts_->pump.Notify(&Subscriber::turn);
-  return more;
+void EventLog::PutVms(std::vector<VmRecordPtr> vms) {
+  if (!vms.empty()) ++vms_version_;
+  for (VmRecordPtr& vm : vms) vms_.Put(std::move(vm));
 }
 
-bool EventLog::StepWriter() { return parts_->writer.Turn(); }
-
-absl::Duration EventLog::NextStep() const {
-  const OnThread here(&parts_->pump_role);
-  return parts_->queue.ready() ? absl::ZeroDuration() : parts_->pump.next();
+void EventLog::Trim() {
+  uint64_t waiting_from = UINT64_MAX;
+  for (size_t i = written_; i < changes_.size() && waiting_from == UINT64_MAX; ++i) {
+    const std::vector<EventBlockPtr>& blocks = changes_[i].batch.blocks;
+    if (!blocks.empty()) waiting_from = blocks.front()->first_sequence();
+  }
+  while (blocks_.size() > 1 && blocks_.front()->last_sequence() < waiting_from &&
+         (memory_ > live_options_.ring_bytes ||
+          newest_ - OldestInMemory() + 1 > live_options_.ring_events)) {
+    memory_ -= blocks_.front()->memory();
+    blocks_.pop_front();
+  }
 }
 
-absl::Duration EventLog::NextWrite() const { return parts_->writer.next(); }
-bool EventLog::StepHistory() { return parts_->reads.RunTurn(); }
+EventRange EventLog::RangeLocked() const {
+  EventRange range{.newest = newest_,
+                   .unbroken_from = std::min(bounds_.deleted, newest_) + 1,
+                   .committed = std::min(bounds_.newest, newest_)};
+  // Nothing is known of a journal before it is open.
+  if (open_) range.durable = range.committed;
+  if (!hole_.empty()) range.durable = std::min(range.durable, hole_.first - 1);
+  const bool in_journal = open_ && bounds_.oldest <= range.committed;
+  range.oldest = in_journal ? bounds_.oldest : OldestInMemory();
+  return range;
+}
+
+absl::StatusOr<uint64_t> EventLog::CursorAfter(const AfterSequence& start) const {
+  const EventRange range = RangeLocked();
+  const bool same = start.journal_id == identity_.journal_id;
+  if (!open_ && (!same || start.sequence < begin_.through)) return NotOpen();
+  if (!same) {
+    return WithReason(
+        "JOURNAL_REPLACED",
+        absl::OutOfRangeError(absl::StrCat(
+            "journal_id: ", Quote(start.journal_id), " is not this daemon's journal, ",
+            Quote(identity_.journal_id),
+            ": its sequences mean nothing here, where the oldest retained sequence is ",
+            range.oldest, "; start from a snapshot")));
+  }
+  if (start.sequence > range.newest) {
+    return WithReason("BEYOND_NEWEST",
+                      absl::OutOfRangeError(absl::StrCat(
+                          "after_sequence: ", start.sequence, " is beyond the newest sequence, ",
+                          range.newest, "; the oldest retained sequence is ", range.oldest)));
+  }
+  if (start.sequence + 1 < range.unbroken_from) {
+    return WithReason("RETENTION_PASSED",
+                      absl::OutOfRangeError(absl::StrCat(
+                          "after_sequence: ", start.sequence,
+                          " is too old: the oldest retained sequence is ", range.oldest)));
+  }
+  return start.sequence;
+}
+
+StreamBegin EventLog::BeginSnapshot() const {
+  std::erase_if(snapshots_, [](const auto& snapshot) { return snapshot.expired(); });
+  VmSnapshotPtr latest = snapshots_.empty() ? nullptr : snapshots_.back().lock();
+  if (latest != nullptr && latest->version == vms_version_) return {newest_, {}, latest};
+  if (latest == nullptr || snapshots_.size() < kMaxSnapshots) {
+    latest = std::make_shared<const VmSnapshot>(VmSnapshot{vms_.Running(), newest_, vms_version_});
+    snapshots_.push_back(latest);
+  }
+  return {latest->sequence, {}, latest};
+}
 
 absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
-  return parts_->live_state.Begin(start);
+  const MutexLock lock(&mutex_);
+  if (std::holds_alternative<FromSnapshot>(start)) return BeginSnapshot();
+  StreamBegin begin;
+  begin.cursor = newest_;
+  if (const auto* after = std::get_if<AfterSequence>(&start)) {
+    const absl::StatusOr<uint64_t> cursor = CursorAfter(*after);
+    if (!cursor.ok()) return cursor.status();
+    begin.cursor = *cursor;
+  } else if (!std::holds_alternative<FromNow>(start)) {
+    if (!open_) return NotOpen();
+    begin.locate = absl::InfinitePast();
+    begin.cursor = std::min(bounds_.deleted, newest_);
+    if (const auto* since = std::get_if<Since>(&start)) begin.locate = since->time;
+  }
+  return begin;
 }
 
-ReadResult EventLog::Read(uint64_t sequence, const ReadOptions& options) const {
-  return parts_->live_state.Read(sequence, options);
+ReadResult EventLog::Read(uint64_t sequence, size_t max_bytes) const {
+  const MutexLock lock(&mutex_);
+  ReadResult result;
+  result.range = RangeLocked();
+  const uint64_t in_memory = OldestInMemory();
+  const uint64_t committed = result.range.committed;
+  const uint64_t through = std::min(in_memory - 1, committed);
+  if (sequence <= through) {
+    result.in_journal_through = through;
+    return result;
+  }
+  if (sequence > newest_) return result;
+  // The block that holds `sequence`, or the first one behind it.
+  auto block = std::lower_bound(
+      blocks_.begin(), blocks_.end(), sequence,
+      [](const EventBlockPtr& each, uint64_t value) { return each->last_sequence() < value; });
+  for (size_t bytes = 0; block != blocks_.end() && (result.blocks.empty() || bytes < max_bytes);
+       ++block) {
+    bytes += (*block)->memory();
+    result.blocks.push_back(*block);
+  }
+  return result;
 }
 
-void EventLog::ReadHistory(const std::string& peer, const HistoryRequest& request,
-                           std::function<size_t()> max_bytes,
-                           std::function<void(absl::StatusOr<HistoryAnswer>)> done) {
-  const auto turn = [this, request, max_bytes = std::move(max_bytes), done = std::move(done)](
-                        const absl::StatusOr<JournalReader*>& reader) -> absl::StatusOr<bool> {
-    if (!reader.ok()) {
-      done(reader.status());
-      return true;
-    }
-    HistoryRequest wanted = request;
-    if (wanted.locate.has_value()) wanted.last = range().committed;
-    absl::StatusOr<HistoryAnswer> answer = (*reader)->Answer(wanted, max_bytes());
-    const absl::Status status = answer.status();
-    done(std::move(answer));
-    if (!status.ok()) return status;
-    return true;
-  };
-  PostQuery(peer, {.turn = turn, .cancelled = [] { return false; }});
+EventLog::Health EventLog::health() const {
+  Health health;
+  const std::vector<WatchedDirectory> directories = queue_.directories();
+  health.directories_present =
+      std::all_of(directories.begin(), directories.end(),
+                  [](const WatchedDirectory& directory) { return directory.present; });
+  health.queued = queue_.depth();
+  health.max_queued = queue_.max_updates();
+  health.dropped_events = queue_.dropped_events();
+  const MutexLock lock(&mutex_);
+  health.journal_writable = IsWritable();
+  const absl::Duration now = clock_->Now().monotonic;
+  if (since_ != absl::InfiniteDuration()) health.journal_age = now - since_;
+  if (Waits()) health.journal_age = now - changes_[FirstToWrite(written_)].added;
+  health.published_durable = published_durable_;
+  health.ring_events = newest_ + 1 - OldestInMemory();
+  health.ring_bytes = memory_;
+  return health;
+}
+
+absl::StatusOr<JournalReader*> EventLog::Reader() {
+  if (reads_.stopped()) return ShuttingDown();
+  {
+    const MutexLock lock(&mutex_);
+    if (!open_) return NotOpen();
+  }
+  if (reader_ == nullptr) {
+    absl::StatusOr<std::unique_ptr<JournalReader>> opened = JournalReader::Open(options_.path);
+    CheckDamage(opened.status());
+    if (!opened.ok()) return opened.status();
+    reader_ = *std::move(opened);
+  }
+  return reader_.get();
 }
 
 void EventLog::PostQuery(const std::string& peer, HistoryQuery query) {
@@ -236,55 +344,14 @@ void EventLog::PostQuery(const std::string& peer, HistoryQuery query) {
   const auto turn = [this, peer, shared](auto again) -> void {
     const bool cancelled = shared->cancelled();
     const absl::StatusOr<bool> done =
-        shared->turn(cancelled ? absl::CancelledError("the call was cancelled") : parts_->Reader());
-    if (!done.ok()) return parts_->CheckDamage(done.status());
-    if (*done || parts_->reads.Add(peer, [again] { again(again); })) return;
+        shared->turn(cancelled ? absl::CancelledError("the call was cancelled") : Reader());
+    if (!done.ok()) return CheckDamage(done.status());
+    if (*done || reads_.Add(peer, [again] { again(again); })) return;
     shared->turn(ShuttingDown()).IgnoreError();
   };
-  if (parts_->reads.Add(peer, [turn] { turn(turn); })) return;
+  if (reads_.Add(peer, [turn] { turn(turn); })) return;
   shared->turn(ShuttingDown()).IgnoreError();
 }
-
-EventLog::VmPage EventLog::Vms(const VmKey* after, size_t limit) const {
-  return parts_->live_state.ListVmsAfter(after, limit);
-}
-
-std::vector<VmRecordPtr> EventLog::VmsNamed(absl::string_view name) const {
-  return parts_->live_state.VmsNamed(name);
-}
-
-std::vector<VmRecordPtr> EventLog::VmsWithUuid(const Uuid& uuid) const {
-  return parts_->live_state.VmsWithUuid(uuid);
-}
-
-VmRecordPtr EventLog::FindVm(const VmKey& key) const { return parts_->live_state.FindVm(key); }
-std::vector<VmRecordPtr> EventLog::LastStoppedVms(size_t limit) const {
-  return parts_->live_state.LastStoppedVms(limit);
-}
-int EventLog::vm_count() const { return parts_->live_state.vm_count(); }
-VmCounts EventLog::vm_counts() const { return parts_->live_state.vm_counts(); }
-
-std::vector<WatchedDirectory> EventLog::directories() const { return parts_->queue.directories(); }
-
-const JournalIdentity& EventLog::identity() const { return parts_->live_state.identity(); }
-EventRange EventLog::range() const { return parts_->live_state.range(); }
-
-EventLog::Health EventLog::health() const {
-  Health health = parts_->live_state.health();
-  const std::vector<WatchedDirectory> directories = parts_->queue.directories();
-  health.directories_present =
-      std::all_of(directories.begin(), directories.end(),
-                  [](const WatchedDirectory& directory) { return directory.present; });
-  health.journal_age = parts_->writer.progress().age;
-  health.queued = parts_->queue.depth();
-  health.max_queued = parts_->queue.max_updates();
-  health.dropped_events = parts_->queue.dropped_events();
-  return health;
-}
-
-const Clock& EventLog::clock() const { return *parts_->clock; }
-const EventMeters& EventLog::event_meters() const { return parts_->event_meters; }
-const JournalMeters& EventLog::journal_meters() const { return parts_->writer.meters(); }
 
 namespace {
 
@@ -299,43 +366,16 @@ class Lister {
         clock_(clock),
         until_(clock->Now().monotonic + kTurn) {}
 
-  // The next two are false if the turn is over, and `next` is set.
-  bool TakeStored(const EventBlock::Entry& entry, absl::string_view stored) {
-    if (!Passes(entry)) return !IsLate(entry.sequence);
+  // Takes an event that passes, whose encoding `append` appends to a string. False: the turn is
+  // over, and `next` is set.
+  bool Take(const EventBlock::Entry& entry, absl::FunctionRef<void(std::string*)> append) {
     scratch_.clear();
-    AppendStoredEvent(stored, entry.vm_ref, &scratch_);
-    return Take(entry);
-  }
-  bool TakeFromMemory(const EventBlock::Entry& entry, absl::string_view encoded) {
-    if (!Passes(entry)) return !IsLate(entry.sequence);
-    scratch_ = std::string(encoded);
-    scratch_.back() = 0;  // not durable
-    return Take(entry);
-  }
-  // Returns whether the turn has time left; otherwise the next one continues at `next`.
-  bool HasTime(uint64_t next) {
-    if (clock_->Now().monotonic < until_) return true;
-    return EndTurn(next);
-  }
-
-  EventListing turn() && { return std::move(turn_); }
-
- private:
-  static constexpr absl::Duration kTurn = absl::Milliseconds(8);
-  static constexpr int kRowsALook = 64;
-
-  bool Passes(const EventBlock::Entry& entry) const {
-    return entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end &&
-           matcher_.MatchesKey(entry);
-  }
-  // Ends the turn behind an event, if it has taken long.
-  bool IsLate(uint64_t sequence) {
-    if (++rows_ % kRowsALook != 0) return false;
-    return !HasTime(bounds_.newest_first ? sequence - 1 : sequence + 1);
-  }
-  // Takes the event in scratch_.
-  bool Take(const EventBlock::Entry& entry) {
-    if (!matcher_.MatchesEncoding(entry, scratch_)) return !IsLate(entry.sequence);
+    const bool in_time = entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end;
+    if (in_time && matcher_.MatchesKey(entry)) append(&scratch_);
+    if (scratch_.empty() || !matcher_.MatchesEncoding(entry, scratch_)) {
+      if (++rows_ % kRowsALook != 0) return true;
+      return HasTime(bounds_.newest_first ? entry.sequence - 1 : entry.sequence + 1);
+    }
     const bool room = turn_.count == 0 || turn_.events.size() + scratch_.size() <= max_bytes_;
     if (turn_.count == bounds_.page_size || !room) {
       turn_.next = entry.sequence;
@@ -345,11 +385,19 @@ class Lister {
     ++turn_.count;
     return true;
   }
-  bool EndTurn(uint64_t next) {
+  // Returns whether the turn has time left; otherwise the next one continues at `next`.
+  bool HasTime(uint64_t next) {
+    if (clock_->Now().monotonic < until_) return true;
     turn_.next = next;
     turn_.in_turn = next == 0;
     return false;
   }
+
+  EventListing turn() && { return std::move(turn_); }
+
+ private:
+  static constexpr absl::Duration kTurn = absl::Milliseconds(8);
+  static constexpr int kRowsALook = 64;
 
   const EventMatcher& matcher_;
   const ListBounds& bounds_;
@@ -360,23 +408,6 @@ class Lister {
   std::string scratch_;
   int rows_ = 0;
 };
-
-// Finds the sequences that can lie within the bounds' times.
-absl::StatusOr<std::pair<uint64_t, uint64_t>> FindWithin(JournalReader* journal,
-                                                         const ListBounds& bounds) {
-  std::pair<uint64_t, uint64_t> within = {1, UINT64_MAX};
-  if (bounds.start > absl::InfinitePast()) {
-    const absl::StatusOr<uint64_t> since = journal->FirstSince(bounds.start);
-    if (!since.ok()) return since.status();
-    within.first = *since == 0 ? UINT64_MAX : *since;
-  }
-  if (bounds.end < absl::InfiniteFuture()) {
-    const absl::StatusOr<uint64_t> before = journal->LastBefore(bounds.end);
-    if (!before.ok()) return before.status();
-    within.second = *before;
-  }
-  return within;
-}
 
 }  // namespace
 
@@ -394,18 +425,15 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
             range().oldest)));
   }
   if (!position->within.has_value()) {
-    absl::StatusOr<std::pair<uint64_t, uint64_t>> within = FindWithin(journal, bounds);
+    const auto within = journal->Within(bounds.start, bounds.end);
     if (!within.ok()) return within.status();
     position->within = *within;
   }
-  Lister lister(matcher, bounds, max_bytes, parts_->clock);
+  Lister lister(matcher, bounds, max_bytes, clock_);
   const EventRange range = this->range();
   const uint64_t from = position->sequence == 0 && bounds.newest_first
                             ? range.newest
                             : std::max<uint64_t>(position->sequence, 1);
-  const auto take_stored = [&](const EventBlock::Entry& entry, absl::string_view stored) {
-    return lister.TakeStored(entry, stored);
-  };
   bool more = true;
   const auto list_journal = [&] {
     uint64_t first = std::max(position->within->first, *deleted + 1);
@@ -418,13 +446,15 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
     return journal->Select(
         matcher, first, last, bounds.newest_first,
         [&](const EventBlock::Entry& entry, absl::string_view stored) {
-          return more = take_stored(entry, stored);
+          return more = lister.Take(entry, [&](std::string* out) {
+            AppendStoredEvent(stored, entry.vm_ref, out);
+          });
         },
         [&](uint64_t next) { return more = lister.HasTime(next); });
   };
   // Events that are public and not in the journal yet.
   const auto list_memory = [&] {
-    std::vector<EventBlockPtr> blocks = Read(range.committed + 1, {.max_bytes = SIZE_MAX}).blocks;
+    std::vector<EventBlockPtr> blocks = Read(range.committed + 1, SIZE_MAX).blocks;
     if (bounds.newest_first) std::reverse(blocks.begin(), blocks.end());
     for (const EventBlockPtr& block : blocks) {
       for (size_t i = 0; more && i < block->size(); ++i) {
@@ -432,7 +462,11 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
         const EventBlock::Entry entry = block->at(at);
         const bool wanted = entry.sequence > range.committed && entry.sequence <= range.newest &&
                             (bounds.newest_first ? entry.sequence <= from : entry.sequence >= from);
-        if (wanted) more = lister.TakeFromMemory(entry, block->EncodedView(at));
+        if (!wanted) continue;
+        more = lister.Take(entry, [&](std::string* out) {
+          *out = std::string(block->EncodedView(at));
+          out->back() = 0;  // not durable
+        });
       }
     }
   };

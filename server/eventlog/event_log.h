@@ -1,24 +1,35 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/counter.h"
+#include "base/mutex.h"
+#include "base/turn_queue.h"
+#include "server/eventlog/event_queue.h"
+#include "server/eventlog/journal.h"
+#include "server/eventlog/journal_reader.h"
 #include "server/events/event_block.h"
 #include "server/events/event_matcher.h"
-#include "server/events/event_meters.h"
 #include "server/events/vm_registry.h"
+#include "server/logging/logging.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 
@@ -26,25 +37,10 @@
 
 namespace vmeventd {
 
-class JournalReader;  // the history thread's, for one turn of a query
-
-struct JournalOptions {
-  std::string path;  // database file; its directory exists
-  absl::Duration retention_age = absl::Hours(24 * 30);
-  int64_t retention_events = 1'000'000;
-  // Limit of the events that wait for the disk; beyond it, the oldest are dropped.
-  static constexpr size_t kMaxBacklogBytes = 32 << 20;
-  size_t max_backlog_bytes = kMaxBacklogBytes;
-};
-
-// The newest events in memory, and beyond that those that wait for the disk.
-struct EventRingOptions {
-  size_t max_bytes = 16 << 20;
-  size_t max_events = 1'000'000;
-};
-
+// Limits of what is in memory. Events that wait for the disk are beyond them.
 struct LiveStateOptions {
-  EventRingOptions ring;
+  size_t ring_bytes = 16 << 20;
+  size_t ring_events = 1'000'000;
   size_t max_stopped = 10'000;
 };
 
@@ -53,13 +49,6 @@ struct EventLogOptions {
   LiveStateOptions live{};
   std::string node_id{};        // empty: not known
   size_t max_queued = 100'000;  // updates of VMs
-};
-
-// The saved state of an open run; empty: it is over.
-struct SavedRun {
-  std::string run_id;
-  std::string payload;
-  uint64_t last_sequence = 0;  // the run's newest event
 };
 
 // State that the daemon before this one left, for the watcher.
@@ -84,11 +73,10 @@ using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, AfterSequence
 // Start of a stream: everything up to `cursor` is behind it.
 struct StreamBegin {
   uint64_t cursor = 0;
-  // Time at which the stream begins, which is behind `cursor`; the journal finds the sequence.
-  // Unset: `cursor` counts. InfinitePast: at the oldest event.
+  // Time at which the stream begins, which is behind `cursor`; the journal finds the sequence, and
+  // earlier events are skipped. Unset: `cursor` counts. InfinitePast: at the oldest event.
   std::optional<absl::Time> locate;
-  absl::Time since = absl::InfinitePast();  // earlier ones are skipped
-  VmSnapshotPtr snapshot;                   // state as of `cursor`, if requested
+  VmSnapshotPtr snapshot;  // state as of `cursor`, if requested
 };
 
 // Identity of the journal that gives the sequences, and of its node.
@@ -110,26 +98,11 @@ struct EventRange {
   uint64_t durable = 0;
 };
 
-// Request for what only the journal holds: the first events since `locate`, and their sequence, or
-// else the events [first, last].
-struct HistoryRequest {
-  std::optional<absl::Time> locate;
-  uint64_t first = 0;
-  uint64_t last = 0;
-};
-struct HistoryAnswer {
-  uint64_t first = 0;                 // sequence at which the blocks begin
-  std::vector<EventBlockPtr> blocks;  // retained events of [first, through]
-  uint64_t through = 0;
-};
-
-struct ReadOptions {
-  size_t max_bytes = 0;  // approximate, but at least one block
-};
 // Both empty: there is no event at or after the sequence yet.
 struct ReadResult {
-  std::vector<EventBlockPtr> blocks;      // blocks from the sequence's own on
-  std::optional<HistoryRequest> history;  // set: events to read first, which only the journal has
+  std::vector<EventBlockPtr> blocks;  // blocks from the sequence's own on
+  // Set: the events up to this one are to be read first, and only the journal has them.
+  std::optional<uint64_t> in_journal_through;
   EventRange range;
 };
 
@@ -163,6 +136,58 @@ struct EventListing {
   int count = 0;        // number of events
   uint64_t next = 0;    // sequence to continue at; 0: there are no more
   bool in_turn = true;  // false: the turn ended before `page_size` or `max_bytes` was reached
+};
+
+// Counters of published events. The pump counts, any thread reads.
+class EventMeters {
+ public:
+  static constexpr size_t kTypes = static_cast<size_t>(kLastEventType) + 1;
+  static constexpr size_t kClasses = static_cast<size_t>(kLastShutdownClass) + 1;
+  static constexpr size_t kCauses = static_cast<size_t>(kLastShutdownCause) + 1;
+
+  void Count(const VmEvent& event) {
+    types_[static_cast<size_t>(event.type)].Add();
+    if (event.type == EventType::kStopped && event.shutdown.has_value()) {
+      At(event.shutdown->shutdown_class, event.shutdown->cause).Add();
+      return;  // QEMU's time in a STOPPED is that of an earlier event
+    }
+    if (event.qemu_time.has_value())
+      qemu_to_observed.Observe(event.observe_time - *event.qemu_time);
+  }
+
+  uint64_t events(EventType type) const { return types_[static_cast<size_t>(type)].value(); }
+  uint64_t stops(ShutdownClass shutdown_class, ShutdownCause cause) const {
+    return stops_[Index(shutdown_class, cause)].value();
+  }
+
+  // Measured by the node's wall clock, with which QEMU stamps its events: a step of the clock
+  // between the two shows here.
+  LatencyHistogram qemu_to_observed;
+  // Measured by the monotonic clock.
+  LatencyHistogram observed_to_durable;
+
+ private:
+  static size_t Index(ShutdownClass shutdown_class, ShutdownCause cause) {
+    return static_cast<size_t>(shutdown_class) * kCauses + static_cast<size_t>(cause);
+  }
+  Counter& At(ShutdownClass shutdown_class, ShutdownCause cause) {
+    return stops_[Index(shutdown_class, cause)];
+  }
+
+  std::array<Counter, kTypes> types_;
+  std::array<Counter, kClasses * kCauses> stops_;
+};
+
+// Meters of the journal's writing. The log counts, any thread reads.
+struct JournalMeters {
+  LatencyHistogram commits;  // each transaction, its sync to the disk included
+  Counter write_errors;      // transactions that failed
+  Counter lost_events;       // published events that are in no journal
+  Counter retention_errors;  // failures to delete what is too old
+  Level backlog_bytes;       // size of the events that wait for the disk
+  Level backlog_events;
+  Level oldest_event_ns;  // observe_time of the oldest event, since 1970; 0: none is
+  Level events;           // in the journal
 };
 
 // Takes what the watcher saw, gives each event its sequence, has it written and makes it public;
@@ -207,17 +232,17 @@ class EventLog {
   ~EventLog();
 
   // Returns what Open found; once.
-  SavedState TakeSaved();
+  SavedState TakeSaved() { return std::exchange(saved_, {}); }
   // The watcher's thread pushes; never waits.
-  EventSink* sink();
+  EventSink* sink() { return &queue_; }
   // Call it before Start.
-  void Subscribe(Subscriber subscriber);
+  void Subscribe(Subscriber subscriber) { subscribers_.push_back(std::move(subscriber)); }
 
   // Threads that run; Step, StepWriter and StepHistory do the others' work.
   enum class Threads { kAll, kHistory };
   void Start(Threads threads = Threads::kAll);
   // Makes the pump take a turn.
-  void Wake();
+  void Wake() { queue_.Wake(); }
   // Call it once nothing more will be pushed. Returns when all is public and durable; or public
   // alone, if the journal cannot be written within `timeout`.
   void Close(absl::Duration timeout = absl::InfiniteDuration());
@@ -230,22 +255,22 @@ class EventLog {
   // One turn of the writer; false: there was nothing to do.
   bool StepWriter();
   // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
-  absl::Duration NextStep() const;
-  absl::Duration NextWrite() const;
+  absl::Duration NextStep() const { return queue_.ready() ? absl::ZeroDuration() : NextPump(); }
+  absl::Duration NextWrite() const {
+    const MutexLock lock(&mutex_);
+    return NextWriteLocked();
+  }
   // One turn of the history thread; false: nothing waits.
-  bool StepHistory();
+  bool StepHistory() { return reads_.RunTurn(); }
 
   // OUT_OF_RANGE names what is retained. UNAVAILABLE: the journal is not open, and the start is in
   // it.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
-  // The events from `sequence` on: the newest are in memory, older ones in the journal.
-  ReadResult Read(uint64_t sequence, const ReadOptions& options) const;
-  // Answers what a Read or a StreamBegin leaves to the journal, with about `max_bytes()`, which is
-  // asked when it is read. `done` is called on the history thread, or at once after Stop. Peers
-  // alternate.
-  void ReadHistory(const std::string& peer, const HistoryRequest& request,
-                   std::function<size_t()> max_bytes,
-                   std::function<void(absl::StatusOr<HistoryAnswer>)> done);
+  // The events from `sequence` on, about `max_bytes` of them, but at least one block: the newest
+  // are in memory, older ones in the journal.
+  ReadResult Read(uint64_t sequence, size_t max_bytes) const;
+  // Asks the journal what a Read or a StreamBegin leaves to it. Peers alternate. After Stop, the
+  // first turn is called at once.
   void PostQuery(const std::string& peer, HistoryQuery query);
   // Lists from `position`, which it sets for the next turn. Searches for some milliseconds,
   // whatever the filter, and advances by at least one event. OUT_OF_RANGE: the position was named
@@ -255,29 +280,214 @@ class EventLog {
                                     size_t max_bytes) const;
 
   // See VmRegistry.
-  VmPage Vms(const VmKey* after, size_t limit) const;
-  std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const;
-  std::vector<VmRecordPtr> VmsWithUuid(const Uuid& uuid) const;
-  VmRecordPtr FindVm(const VmKey& key) const;
-  std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const;
-  int vm_count() const;
-  VmCounts vm_counts() const;
-  std::vector<WatchedDirectory> directories() const;
+  VmPage Vms(const VmKey* after, size_t limit) const {
+    const MutexLock lock(&mutex_);
+    return {vms_.ListAfter(after, limit), newest_};
+  }
+  std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const {
+    const MutexLock lock(&mutex_);
+    return vms_.Named(name);
+  }
+  VmRecordPtr FindVm(const VmKey& key) const {
+    const MutexLock lock(&mutex_);
+    return vms_.Find(key);
+  }
+  std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const {
+    const MutexLock lock(&mutex_);
+    return vms_.LastStopped(limit);
+  }
+  int vm_count() const {
+    const MutexLock lock(&mutex_);
+    return static_cast<int>(vms_.running_count());
+  }
+  VmCounts vm_counts() const {
+    const MutexLock lock(&mutex_);
+    return vms_.counts();
+  }
+  std::vector<WatchedDirectory> directories() const { return queue_.directories(); }
 
-  const JournalIdentity& identity() const;
-  EventRange range() const;
+  const JournalIdentity& identity() const { return identity_; }
+  EventRange range() const {
+    const MutexLock lock(&mutex_);
+    return RangeLocked();
+  }
   Health health() const;
-  const Clock& clock() const;
-  const EventMeters& event_meters() const;
-  const JournalMeters& journal_meters() const;
+  const Clock& clock() const { return *clock_; }
+  const EventMeters& event_meters() const { return event_meters_; }
+  const JournalMeters& journal_meters() const { return journal_meters_; }
 
  private:
   friend struct EventLogForTests;
-  struct Parts;
+  struct Beginning;
+  // Changes that are written together, and become public together.
+  struct Changes {
+    Journal::Batch batch;
+    size_t bytes = 0;              // size of the batch
+    std::vector<VmRecordPtr> vms;  // in order
+    uint64_t newest = 0;           // the last sequence given, whose event may be lost
+    absl::Duration added;
+    std::vector<std::function<void()>> on_public;
+    std::vector<StopLine> stop_lines;
+    std::vector<absl::Duration> observed;  // observation times of the events
+    bool dropped = false;                  // its batch
 
-  explicit EventLog(std::unique_ptr<Parts> parts);
+    bool to_write() const { return !batch.blocks.empty() || !batch.runs.empty(); }
+  };
+  enum class Work { kNone, kOpen, kMark, kAppend, kRetain, kCloseMark };
+  // Limit of the snapshots that streams still send: beyond it, a stream begins with the latest of
+  // them, and with the events since.
+  static constexpr size_t kMaxSnapshots = 64;
+  static constexpr absl::Duration kRetry = absl::Seconds(1);  // of a journal that fails
 
-  const std::unique_ptr<Parts> parts_;
+  // Opens the journal, and determines what is lost.
+  static absl::StatusOr<Beginning> FindBeginning(const JournalOptions& options, absl::Time now);
+  EventLog(const EventLogOptions& options, const Clock* clock, Beginning begin);
+
+  // The pump: event_log_pump.cc. Takes updates from the queue, gives each event its sequence and
+  // adds them to changes_, from which it publishes what is written or has waited for kPatience.
+  template <typename Function, typename... Arguments>
+  void Notify(Function Subscriber::*function, Arguments... arguments) const {
+    for (const Subscriber& subscriber : subscribers_) {
+      if (subscriber.*function) (subscriber.*function)(arguments...);
+    }
+  }
+  bool Pump(absl::Duration timeout);
+  // Time at which it has something to do without another update.
+  absl::Duration NextPump() const;
+  void Take(VmUpdate* update);
+  void AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing = {});
+  // Adds the statuses that the updates from `first` on leave, the last of each run.
+  void EncodeStatuses(size_t first);
+  // Adds what was taken to changes_.
+  void Submit();
+  // Publishes a GAP of the node as a whole.
+  void PublishGap(GapReason reason, const std::string& message, const Hole& missing = {});
+  void NameHole();
+  // Takes over a journal that could be opened at last.
+  void TakeOpened();
+  // Publishes what is due. Returns whether there was an event.
+  bool PublishDue();
+  void ReportWritability();
+
+  // The writer: event_log_writer.cc. Events wait up to JournalOptions::max_backlog_bytes; beyond
+  // that the oldest are dropped, and a GAP, which the pump publishes, names all that were dropped.
+  void RunWriter();
+  void CloseWriter();
+  // The journal is damaged, as `found` says if it is DATA_LOSS: nothing more is written, and the
+  // next start replaces it.
+  void CheckDamage(const absl::Status& found);
+  absl::Duration NextWriteLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Work ChooseWork(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Joins what waits first, up to a few MiB.
+  Journal::Batch TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The first change from `at` on that is to be written.
+  size_t FirstToWrite(size_t at) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    while (at < changes_.size() && !changes_[at].to_write()) ++at;
+    return at;
+  }
+  bool Waits() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return FirstToWrite(written_) < changes_.size();
+  }
+  // Drops the oldest of two that wait. False: there are fewer.
+  bool DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RemoveDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndAppend(const absl::Status& status, absl::Duration took)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndOpen(absl::StatusOr<Journal::Opened> opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void UpdateMeters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsWritable() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return open_ && status_.ok() && clock_->Now().monotonic < since_ + kMaxCommit;
+  }
+  // More may wait for the disk. A burst that is faster than a disk that works stays in the event
+  // queue; one that hangs or fails holds nothing up.
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !IsWritable() || bytes_ < options_.max_backlog_bytes / 2;
+  }
+
+  // What is public: event_log.cc.
+  // The journal's reader, or why there is none. History thread.
+  absl::StatusOr<JournalReader*> Reader();
+  StreamBegin BeginSnapshot() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<uint64_t> CursorAfter(const AfterSequence& start) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  EventRange RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The oldest event in memory; newest + 1 if there is none.
+  uint64_t OldestInMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return blocks_.empty() ? newest_ + 1 : blocks_.front()->first_sequence();
+  }
+  void PutVms(std::vector<VmRecordPtr> vms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Forgets the oldest events in memory that are more than it may hold, and do not wait.
+  void Trim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const JournalOptions options_;
+  const LiveStateOptions live_options_;
+  const JournalIdentity identity_;
+  const SequenceMark begin_;  // the journal's id, and the sequence behind which new events begin
+  const Clock* const clock_;
+  SavedState saved_;
+  std::vector<Subscriber> subscribers_;  // complete before the threads start
+  EventQueue queue_;
+  TurnQueue reads_;
+  EventMeters event_meters_;
+  JournalMeters journal_meters_;
+  std::unique_ptr<JournalReader> reader_;  // history thread
+  std::unique_ptr<Journal> journal_;       // the writer's thread, between turns by mutex_
+
+  // The pump's thread.
+  uint64_t given_;           // sequence that was given last
+  EventQueue::Batch taken_;  // from the queue
+  size_t handled_ = 0;       // number of its updates that were handled
+  EventBlockBuilder builder_;
+  Changes taking_;  // of the updates being handled
+  // The newest event of each run that waits to be public.
+  absl::flat_hash_map<std::string, uint64_t> last_sequences_;
+  bool reported_writable_ = true;
+  absl::Duration unwritable_since_;
+  uint64_t reported_durable_ = 0;
+
+  mutable Mutex mutex_;
+  CondVar wake_;  // of the writer
+  // Changes that wait to be written or public, in order: the first `written_` of them are written,
+  // the next `in_flight_` are being written, and the first `public_` of all are public.
+  std::deque<Changes> changes_ ABSL_GUARDED_BY(mutex_);
+  size_t written_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t public_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // size of those that are not written
+
+  // What is public. Between two blocks there may be sequences that are missing.
+  std::deque<EventBlockPtr> blocks_ ABSL_GUARDED_BY(mutex_);
+  size_t memory_ ABSL_GUARDED_BY(mutex_) = 0;  // size of blocks_
+  uint64_t newest_ ABSL_GUARDED_BY(mutex_);
+  VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
+  uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
+  bool published_durable_ ABSL_GUARDED_BY(mutex_) = true;
+  mutable std::vector<std::weak_ptr<const VmSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
+
+  // The journal, as the writer knows it.
+  bool open_ ABSL_GUARDED_BY(mutex_);
+  JournalBounds bounds_ ABSL_GUARDED_BY(mutex_);
+  Hole hole_ ABSL_GUARDED_BY(mutex_);
+  uint64_t named_by_ ABSL_GUARDED_BY(mutex_) = 0;  // the GAP of hole_; 0: there is none yet
+  // The disk works again since hole_ grew last, so that one GAP names all of it.
+  bool gap_is_due_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);  // of the last attempt to write
+  absl::Duration retry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  // Begin of what is under way, or waits for its turn; Infinite: nothing does.
+  absl::Duration since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
+  SequenceMark mark_ ABSL_GUARDED_BY(mutex_);  // as written; empty: not yet
+  SequenceMark wanted_mark_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration expiry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  bool retained_ ABSL_GUARDED_BY(mutex_) = false;                  // in the last turn
+  std::optional<Journal::Opened> opened_ ABSL_GUARDED_BY(mutex_);  // at last, without its journal
+  std::optional<uint64_t> close_at_ ABSL_GUARDED_BY(mutex_);  // the newest sequence, at the end
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+
+  std::thread pump_thread_;
+  std::thread writer_thread_;
+  std::thread history_thread_;
 };
 
 }  // namespace vmeventd

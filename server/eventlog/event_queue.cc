@@ -78,7 +78,6 @@ void EventQueue::PushLocked(VmUpdate&& update) {
     left_[key] = std::move(update);
     return;
   }
-  if (updates_.empty()) updates_.reserve(last_taken_);
   updates_.push_back(std::move(update));
 }
 
@@ -101,7 +100,6 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
   batch.closed = closed_;
   batch.updates.swap(updates_);
   for (auto& [key, update] : std::exchange(left_, {})) batch.updates.push_back(std::move(update));
-  last_taken_ = batch.updates.size();
   bytes_ = 0;
   if (dropped_unreported_ > 0) {
     VmEvent gap;

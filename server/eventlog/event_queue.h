@@ -67,11 +67,6 @@ class EventQueue : public EventSink {
     return ReadyLocked();
   }
   std::vector<WatchedDirectory> directories() const;
-  // Approximate memory of the waiting updates.
-  size_t bytes() const {
-    const MutexLock lock(&mutex_);
-    return bytes_;
-  }
   uint64_t dropped_events() const {
     const MutexLock lock(&mutex_);
     return dropped_;
@@ -96,8 +91,7 @@ class EventQueue : public EventSink {
   uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t dropped_unreported_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time last_drop_time_ ABSL_GUARDED_BY(mutex_);
-  size_t last_taken_ ABSL_GUARDED_BY(mutex_) = 0;  // size of the last batch: the next is alike
-  size_t held_back_ ABSL_GUARDED_BY(mutex_) = 0;   // pushed since Pop was woken last
+  size_t held_back_ ABSL_GUARDED_BY(mutex_) = 0;  // pushed since Pop was woken last
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -81,8 +81,8 @@ absl::Status SyncLogOf(const std::string& path) {
   return absl::UnavailableError(ErrnoStatus(log, "cannot be synced", errno).message());
 }
 
-absl::Status PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
-  return SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)")
+void PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
+  SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)")
       .BindText(key)
       .BindText(value)
       .Run();
@@ -132,44 +132,37 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
                   "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"
                   " WHERE name IN ('meta', 'events', 'runs', 'stopped_vms')) "
                   "FROM pragma_user_version, pragma_application_id");
-  row.Next();
-  if (!row.status().ok()) return row.status();
-  if (row.Int(1) != kApplicationId && row.Int(2) < 2) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        path,
-        ": a database, but not a journal of vmeventd; move it away, or name another --state-dir"));
-  }
-  if (row.Int(1) != kApplicationId) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": the file's header has the application_id ", row.Int(1)));
-  }
-  if (row.Int(0) != kSchemaVersion) {
+  if (!row.Next()) return database->TakeStatus();
+  if (row.Int(1) == kApplicationId && row.Int(0) == kSchemaVersion) return absl::OkStatus();
+  if (row.Int(1) == kApplicationId) {
     return absl::UnimplementedError(absl::StrCat(path, ": the journal has format ", row.Int(0),
                                                  ", this vmeventd needs format ", kSchemaVersion));
   }
-  return absl::OkStatus();
+  if (row.Int(2) >= 2) {
+    return absl::DataLossError(
+        absl::StrCat(path, ": the file's header has the application_id ", row.Int(1)));
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      path,
+      ": a database, but not a journal of vmeventd; move it away, or name another --state-dir"));
 }
 
-absl::Status PutIdentity(SqliteDatabase* database, const std::string& journal_id,
-                         const std::string& path) {
-  const absl::Status status = PutMeta(database, "journal_id", journal_id);
-  return status.ok() ? PutMeta(database, "file", FileIdentity(path)) : status;
+void PutIdentity(SqliteDatabase* database, const std::string& journal_id, const std::string& path) {
+  PutMeta(database, "journal_id", journal_id);
+  PutMeta(database, "file", FileIdentity(path));
 }
 
 absl::Status CreateSchema(SqliteDatabase* database, const std::string& path,
                           const SequenceMark& begin) {
-  const std::string journal_id = begin.journal_id.empty() ? RandomUuid() : begin.journal_id;
-  absl::Status status = database->Execute("BEGIN IMMEDIATE");
-  if (status.ok()) {
-    status = database->Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
-                                            "; PRAGMA application_id = ", kApplicationId, ";"));
-  }
-  if (status.ok()) status = PutIdentity(database, journal_id, path);
+  database->Execute("BEGIN IMMEDIATE");
+  database->Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
+                                 "; PRAGMA application_id = ", kApplicationId, ";"));
+  PutIdentity(database, begin.journal_id.empty() ? RandomUuid() : begin.journal_id, path);
   for (const char* key : {"deleted", "thinned"}) {
-    if (status.ok()) status = PutMeta(database, key, absl::StrCat(begin.through));
+    PutMeta(database, key, absl::StrCat(begin.through));
   }
-  if (status.ok()) status = database->Execute("COMMIT");
-  return status;
+  database->Execute("COMMIT");
+  return database->TakeStatus();
 }
 
 }  // namespace
@@ -212,16 +205,13 @@ absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark
   return is_new ? SyncDirectoryOf(path) : absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
-                                                     absl::string_view key) {
+std::optional<std::string> QueryMeta(SqliteDatabase* database, absl::string_view key) {
   SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?");
-  std::optional<std::string> value;
-  if (row.BindText(key).Next()) value = std::string(row.Bytes(0));
-  if (!row.status().ok()) return row.status();
-  return value;
+  if (!row.BindText(key).Next()) return std::nullopt;
+  return std::string(row.Bytes(0));
 }
 
-absl::StatusOr<uint64_t> QueryMetaNumber(SqliteDatabase* database, absl::string_view key) {
+uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key) {
   return SqliteQuery(database, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?")
       .BindText(key)
       .Number();
@@ -258,9 +248,9 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
   if (opened.ok()) {
     opened->is_new = true;
     opened->replaced = absl::StrCat(moved, "; the events before this one are there");
-    const absl::Status status =
-        PutMeta(&opened->journal->database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
-    if (!status.ok()) return status;
+    SqliteDatabase& database = opened->journal->database_;
+    PutMeta(&database, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
+    if (absl::Status status = database.TakeStatus(); !status.ok()) return status;
   }
   return opened;
 }
@@ -274,13 +264,13 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
   absl::StatusOr<SqliteDatabase> database =
       SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE);
   if (!database.ok()) return database.status();
-  absl::Status status = database->Execute(
+  database->Execute(
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
       "PRAGMA journal_size_limit = 67108864");
-  if (!status.ok()) return status;
+  if (absl::Status status = database->TakeStatus(); !status.ok()) return status;
   Opened opened;
   opened.journal.reset(new Journal(options, *std::move(database)));
-  status = opened.journal->Load(begin, &opened);
+  absl::Status status = opened.journal->Load(begin, &opened);
   // The identity is ours and the version is known: a table or column that is not there was lost.
   if (absl::IsInternal(status)) return absl::DataLossError(status.message());
   if (status.ok()) status = SyncLogOf(options.path);
@@ -305,128 +295,101 @@ void Journal::ReportDamage(const std::string& path, absl::string_view why) {
 }
 
 absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
-  const absl::StatusOr<uint64_t> tables =
-      SqliteQuery(&database_, "SELECT count(*) FROM sqlite_schema").Number();
-  if (!tables.ok()) return tables.status();
-  absl::Status status = *tables == 0 ? CreateSchema(&database_, options_.path, begin)
-                                     : CheckSchema(&database_, options_.path);
-  opened->created = *tables == 0;
-  if (status.ok() && opened->created) status = SyncDirectoryOf(options_.path);
-  if (status.ok()) status = LoadIdentity(opened);
-  if (status.ok()) status = LoadBounds();
+  opened->created = SqliteQuery(&database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
+  absl::Status status = database_.TakeStatus();
   if (!status.ok()) return status;
-  const auto hole = QueryMeta(&database_, "hole");
-  if (!hole.ok()) return hole.status();
-  if (hole->has_value()) {
-    const std::pair<absl::string_view, absl::string_view> ends = absl::StrSplit(**hole, ' ');
-    if (!absl::SimpleAtoi(ends.first, &opened->hole.first) ||
-        !absl::SimpleAtoi(ends.second, &opened->hole.last)) {
-      return absl::DataLossError(absl::StrCat(options_.path, ": meta's hole is no range"));
-    }
-  }
+  status = opened->created ? CreateSchema(&database_, options_.path, begin)
+                           : CheckSchema(&database_, options_.path);
+  if (status.ok() && opened->created) status = SyncDirectoryOf(options_.path);
+  if (!status.ok()) return status;
+  const auto id = QueryMeta(&database_, "journal_id");
+  const auto file = QueryMeta(&database_, "file");
+  bounds_.deleted = QueryMetaNumber(&database_, "deleted");
+  bounds_.thinned = QueryMetaNumber(&database_, "thinned");
+  SqliteQuery row(&database_, "SELECT count(*), max(sequence) FROM stored");
+  row.Next();
+  bounds_.events = row.Int(0);
+  bounds_.newest = std::max(row.Uint(1), bounds_.deleted);
+  FindOldest(&bounds_);
+  const std::string hole = QueryMeta(&database_, "hole").value_or("0 0");
   SqliteQuery runs(&database_, "SELECT run, sequence, state FROM runs ORDER BY run");
   while (runs.Next()) {
     opened->runs.push_back({std::string(runs.Bytes(0)), std::string(runs.Bytes(2)), runs.Uint(1)});
   }
+  bool readable = true;
   SqliteQuery stops(&database_, "SELECT sequence, vm FROM stopped_vms ORDER BY sequence");
-  while (stops.Next()) {
-    v1::Vm vm;
+  while (readable && stops.Next()) {
     const absl::string_view bytes = stops.Bytes(1);
-    if (!vm.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-      return absl::DataLossError(
-          absl::StrCat(options_.path, ": the stopped VM ", stops.Uint(0), " cannot be read"));
-    }
-    opened->stops.push_back(std::move(vm));
+    readable =
+        opened->stops.emplace_back().ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
   }
-  return runs.status().ok() ? stops.status() : runs.status();
-}
-
-absl::Status Journal::LoadIdentity(Opened* opened) {
-  const auto id = QueryMeta(&database_, "journal_id");
-  if (!id.ok()) return id.status();
-  const auto file = QueryMeta(&database_, "file");
-  if (!file.ok()) return file.status();
-  if (!id->has_value() || !file->has_value()) {
-    return absl::DataLossError(absl::StrCat(options_.path, ": the journal has no identity"));
+  status = database_.TakeStatus();
+  if (!status.ok()) return status;
+  const std::pair<absl::string_view, absl::string_view> ends = absl::StrSplit(hole, ' ');
+  if (!id.has_value() || !file.has_value() || !readable ||
+      !absl::SimpleAtoi(ends.first, &opened->hole.first) ||
+      !absl::SimpleAtoi(ends.second, &opened->hole.last)) {
+    return absl::DataLossError(
+        absl::StrCat(options_.path,
+                     ": meta has no journal_id, file or valid hole, or a VM in stopped_vms is "
+                     "damaged"));
   }
-  journal_id_ = **id;
-  if (FileIdentity(options_.path) == **file) return absl::OkStatus();
-  identity_is_stored_ = false;
-  const absl::StatusOr<uint64_t> newest =
-      SqliteQuery(&database_, "SELECT max(sequence) FROM stored").Number();
-  if (!newest.ok()) return newest.status();
-  opened->replaced =
-      absl::StrCat("the journal was restored from a copy, which ends with the event ", *newest,
-                   "; what was observed since then is missing");
+  journal_id_ = *id;
+  identity_is_stored_ = FileIdentity(options_.path) == *file;
+  if (!identity_is_stored_) {
+    opened->replaced =
+        absl::StrCat("the journal was restored from a copy, which ends with the event ",
+                     row.Uint(1), "; what was observed since then is missing");
+  }
   return absl::OkStatus();
 }
 
-absl::Status Journal::LoadBounds() {
-  for (const auto& [key, number] :
-       {std::pair("deleted", &bounds_.deleted), std::pair("thinned", &bounds_.thinned)}) {
-    const absl::StatusOr<uint64_t> value = QueryMetaNumber(&database_, key);
-    if (!value.ok()) return value.status();
-    *number = *value;
-  }
-  SqliteQuery row(&database_, "SELECT count(*), max(sequence) FROM stored");
-  row.Next();
-  if (!row.status().ok()) return row.status();
-  bounds_.events = row.Int(0);
-  bounds_.newest = std::max(row.Uint(1), bounds_.deleted);
-  return FindOldest(&bounds_);
-}
-
-absl::Status Journal::FindOldest(JournalBounds* bounds) {
+void Journal::FindOldest(JournalBounds* bounds) {
   SqliteQuery row(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1");
   const bool found = row.Next();
   bounds->oldest = found ? row.Uint(0) : bounds->newest + 1;
   bounds->oldest_time = found ? absl::FromUnixNanos(row.Int(1)) : absl::InfiniteFuture();
-  return row.status();
 }
 
 template <typename Change>
 absl::Status Journal::Transact(const Change& change) {
   JournalBounds bounds = bounds_;
-  absl::Status status = database_.Execute("BEGIN IMMEDIATE");
-  if (status.ok()) status = change(&bounds);
-  if (status.ok()) status = database_.Execute("COMMIT");
+  database_.Execute("BEGIN IMMEDIATE");
+  change(&bounds);
+  database_.Execute("COMMIT");
+  absl::Status status = database_.TakeStatus();
   if (status.ok()) {
     bounds_ = bounds;
     return status;
   }
   noise_.reset();
-  if (database_.in_transaction()) database_.Execute("ROLLBACK").IgnoreError();
+  if (database_.in_transaction()) database_.Execute("ROLLBACK");
+  database_.TakeStatus().IgnoreError();
   return status;
 }
 
 absl::Status Journal::Append(const Batch& batch) {
-  const absl::Status status =
-      Transact([&](JournalBounds* bounds) { return Insert(batch, bounds); });
+  const absl::Status status = Transact([&](JournalBounds* bounds) { Insert(batch, bounds); });
   identity_is_stored_ = identity_is_stored_ || status.ok();
   return status;
 }
 
-absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
-  if (!identity_is_stored_) {
-    const absl::Status status = PutIdentity(&database_, journal_id_, options_.path);
-    if (!status.ok()) return status;
-  }
+void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
+  if (!identity_is_stored_) PutIdentity(&database_, journal_id_, options_.path);
   for (const EventBlockPtr& block : batch.blocks) {
     for (size_t i = 0; i < block->size(); ++i) {
       const EventBlock::Entry entry = block->at(i);
-      const absl::StatusOr<uint64_t> vm = FindVm(entry);
-      if (!vm.ok()) return vm.status();
-      SqliteQuery insert(&database_,
-                         "INSERT INTO stored(sequence, time, type, class, vm, event)"
-                         " VALUES(?, ?, ?, nullif(?, 0), ?, ?)");
-      const absl::Status status = insert.Bind(entry.sequence)
-                                      .Bind(absl::ToUnixNanos(entry.observe_time))
-                                      .Bind(int{entry.type})
-                                      .Bind(int{entry.shutdown_class})
-                                      .Bind(*vm)
-                                      .BindBlob(StoredPart(block->EncodedView(i), entry.vm_ref))
-                                      .Run();
-      if (!status.ok()) return status;
+      const uint64_t vm = FindVm(entry);
+      SqliteQuery(&database_,
+                  "INSERT INTO stored(sequence, time, type, class, vm, event)"
+                  " VALUES(?, ?, ?, nullif(?, 0), ?, ?)")
+          .Bind(entry.sequence)
+          .Bind(absl::ToUnixNanos(entry.observe_time))
+          .Bind(int{entry.type})
+          .Bind(int{entry.shutdown_class})
+          .Bind(vm)
+          .BindBlob(StoredPart(block->EncodedView(i), entry.vm_ref))
+          .Run();
       if (bounds->events++ == 0) {
         bounds->oldest = entry.sequence;
         bounds->oldest_time = entry.observe_time;
@@ -435,47 +398,43 @@ absl::Status Journal::Insert(const Batch& batch, JournalBounds* bounds) {
       if (noise_.has_value() && !IsEvidence(entry.type)) ++(*noise_)[entry.vm_name];
     }
   }
-  if (!batch.hole.empty()) {
-    const absl::Status status =
-        batch.hole_is_named
-            ? SqliteQuery(&database_, "DELETE FROM meta WHERE key = 'hole'").Run()
-            : PutMeta(&database_, "hole", absl::StrCat(batch.hole.first, " ", batch.hole.last));
-    if (!status.ok()) return status;
+  if (batch.hole_is_named) {
+    SqliteQuery(&database_, "DELETE FROM meta WHERE key = 'hole'").Run();
+  } else if (!batch.hole.empty()) {
+    PutMeta(&database_, "hole", absl::StrCat(batch.hole.first, " ", batch.hole.last));
   }
   for (const SavedRun& run : batch.runs) {
-    const absl::Status status =
-        run.payload.empty()
-            ? SqliteQuery(&database_, "DELETE FROM runs WHERE run = ?").BindText(run.run_id).Run()
-            : SqliteQuery(&database_,
-                          "INSERT INTO runs(run, sequence, state) VALUES(?, ?, ?) ON CONFLICT(run)"
-                          " DO UPDATE SET sequence = excluded.sequence, state = excluded.state")
-                  .BindText(run.run_id)
-                  .Bind(run.last_sequence)
-                  .BindBlob(run.payload)
-                  .Run();
-    if (!status.ok()) return status;
+    if (run.payload.empty()) {
+      SqliteQuery(&database_, "DELETE FROM runs WHERE run = ?").BindText(run.run_id).Run();
+    } else {
+      SqliteQuery(&database_,
+                  "INSERT INTO runs(run, sequence, state) VALUES(?, ?, ?) ON CONFLICT(run)"
+                  " DO UPDATE SET sequence = excluded.sequence, state = excluded.state")
+          .BindText(run.run_id)
+          .Bind(run.last_sequence)
+          .BindBlob(run.payload)
+          .Run();
+    }
   }
   for (const VmRecordPtr& vm : batch.stops) {
-    const absl::Status status =
-        SqliteQuery(&database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)")
-            .Bind(vm->last_sequence())
-            .BindBlob(MessageOfField(vm->encoded()))
-            .Run();
-    if (!status.ok()) return status;
+    SqliteQuery(&database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)")
+        .Bind(vm->last_sequence())
+        .BindBlob(MessageOfField(vm->encoded()))
+        .Run();
   }
-  if (batch.stops.empty()) return absl::OkStatus();
-  return SqliteQuery(&database_,
-                     "DELETE FROM stopped_vms WHERE sequence <= (SELECT sequence FROM stopped_vms"
-                     " ORDER BY sequence DESC LIMIT 1 OFFSET ?)")
+  if (batch.stops.empty()) return;
+  SqliteQuery(&database_,
+              "DELETE FROM stopped_vms WHERE sequence <= (SELECT sequence FROM stopped_vms"
+              " ORDER BY sequence DESC LIMIT 1 OFFSET ?)")
       .Bind(kMaxStops)
       .Run();
 }
 
-absl::StatusOr<uint64_t> Journal::FindVm(const EventBlock::Entry& event) {
+uint64_t Journal::FindVm(const EventBlock::Entry& event) {
   SqliteQuery row(&database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?");
-  const absl::StatusOr<uint64_t> id =
+  const uint64_t id =
       row.BindText(event.vm_name).BindText(event.run_id).BindBlob(event.vm_ref).Number();
-  if (!id.ok() || *id != 0) return id;
+  if (id != 0) return id;
   return SqliteQuery(&database_,
                      "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id")
       .BindText(event.vm_name)
@@ -485,13 +444,13 @@ absl::StatusOr<uint64_t> Journal::FindVm(const EventBlock::Entry& event) {
       .Number();
 }
 
-absl::Status Journal::DeleteUnusedVms(const JournalBounds& bounds) {
+void Journal::DeleteUnusedVms(const JournalBounds& bounds) {
   // All events are looked at: seldom enough that it costs little for each that was deleted.
-  if (deleted_ < bounds.events / 10) return absl::OkStatus();
+  if (deleted_ < bounds.events / 10) return;
   deleted_ = 0;
-  return SqliteQuery(&database_,
-                     "DELETE FROM vms WHERE id NOT IN (SELECT vm FROM stored"
-                     " INDEXED BY stored_by_vm GROUP BY sequence >> 13, vm)")
+  SqliteQuery(&database_,
+              "DELETE FROM vms WHERE id NOT IN (SELECT vm FROM stored"
+              " INDEXED BY stored_by_vm GROUP BY sequence >> 13, vm)")
       .Run();
 }
 
@@ -514,24 +473,22 @@ absl::StatusOr<bool> Journal::Retain(Instant now) {
   const int64_t before = bounds_.events;
   const bool by_age = ClockIsSteady(now);
   const absl::Status status = Transact([&](JournalBounds* bounds) {
-    const absl::StatusOr<uint64_t> expired = by_age ? LastExpired(now.wall) : 0;
-    if (!expired.ok()) return expired.status();
+    const uint64_t expired = by_age ? LastExpired(now.wall) : 0;
     const int64_t excess = bounds->events - options_.retention_events;
-    absl::Status deleted;
-    if (*expired != 0) {
-      deleted = DeleteThrough(*expired, bounds);
+    if (expired != 0) {
+      DeleteThrough(expired, bounds);
     } else if (excess > 0) {
-      deleted = Thin(std::min(excess, kRetainStep), bounds);
+      Thin(std::min(excess, kRetainStep), bounds);
     }
     deleted_ += before - bounds->events;
-    return deleted.ok() ? DeleteUnusedVms(*bounds) : deleted;
+    DeleteUnusedVms(*bounds);
   });
   if (!status.ok()) return status;
   retaining_ = bounds_.events > options_.retention_events;
   return bounds_.events < before;
 }
 
-absl::StatusOr<uint64_t> Journal::LastExpired(absl::Time now) {
+uint64_t Journal::LastExpired(absl::Time now) {
   const int64_t cutoff = absl::ToUnixNanos(now - options_.retention_age);
   SqliteQuery rows(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT ?");
   rows.Bind(kRetainStep);
@@ -544,11 +501,10 @@ absl::StatusOr<uint64_t> Journal::LastExpired(absl::Time now) {
     }
     // A time in the future is of a clock that was ahead: what follows shows the event's age.
   }
-  if (!rows.status().ok()) return rows.status();
   return last;
 }
 
-absl::Status Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
+void Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
   int64_t latest = 0;
   {
     SqliteQuery rows(&database_,
@@ -562,39 +518,34 @@ absl::Status Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
         --(*noise_)[rows.Bytes(2)];
       }
     }
-    if (!rows.status().ok()) return rows.status();
   }
   bounds->deleted = std::max(bounds->deleted, sequence);
-  const absl::Status status = PutDeleted(*bounds, latest);
-  return status.ok() ? FindOldest(bounds) : status;
+  PutDeleted(*bounds, latest);
+  FindOldest(bounds);
 }
 
-absl::Status Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
-  absl::Status status =
-      SqliteQuery(
-          &database_,
-          "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
-          " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))")
-          .Bind(latest_ns)
-          .Run();
-  if (status.ok()) status = PutMeta(&database_, "deleted", absl::StrCat(bounds.deleted));
-  if (status.ok()) status = PutMeta(&database_, "thinned", absl::StrCat(bounds.thinned));
-  return status;
+void Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
+  SqliteQuery(&database_,
+              "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
+              " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))")
+      .Bind(latest_ns)
+      .Run();
+  PutMeta(&database_, "deleted", absl::StrCat(bounds.deleted));
+  PutMeta(&database_, "thinned", absl::StrCat(bounds.thinned));
 }
 
-absl::Status Journal::CountNoise() {
-  if (noise_.has_value()) return absl::OkStatus();
+void Journal::CountNoise() {
+  if (noise_.has_value()) return;
   noise_.emplace();
   SqliteQuery rows(&database_,
                    "SELECT (SELECT name FROM vms WHERE id = vm), count(*) FROM stored"
                    " INDEXED BY stored_by_vm WHERE type NOT IN " VMEVENTD_EVIDENCE
                    " GROUP BY sequence >> 13, vm");
   while (rows.Next()) (*noise_)[rows.Bytes(0)] += rows.Int(1);
-  return rows.status();
 }
 
-absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
-  if (absl::Status status = CountNoise(); !status.ok()) return status;
+void Journal::Thin(int64_t count, JournalBounds* bounds) {
+  CountNoise();
   // The level down to which the VMs with the most events lose some, `count` together.
   const auto above = [&](int64_t level) {
     int64_t sum = 0;
@@ -624,16 +575,13 @@ absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
       --(*noise_)[quota->first];
       if (--quota->second == 0) quotas.erase(quota);
     }
-    if (!rows.status().ok()) return rows.status();
   }
   for (const auto& [sequence, time] : found) {
-    const absl::Status status =
-        SqliteQuery(&database_, "DELETE FROM stored WHERE sequence = ?").Bind(sequence).Run();
-    if (!status.ok()) return status;
+    SqliteQuery(&database_, "DELETE FROM stored WHERE sequence = ?").Bind(sequence).Run();
     bounds->thinned = std::max(bounds->thinned, sequence);
     --bounds->events;
   }
-  if (absl::Status status = FindOldest(bounds); !status.ok()) return status;
+  FindOldest(bounds);
   int64_t latest = 0;
   // A GAP still stands for events that were thinned out earlier and are now before the oldest one:
   // their times are not known any more.
@@ -642,16 +590,14 @@ absl::Status Journal::Thin(int64_t count, JournalBounds* bounds) {
     latest = std::max(latest, time);
     bounds->deleted = std::max(bounds->deleted, sequence);
   }
-  if (absl::Status status = PutDeleted(*bounds, latest); !status.ok()) return status;
-  if (found.size() == wanted) return absl::OkStatus();
+  PutDeleted(*bounds, latest);
+  if (found.size() == wanted) return;
   // Only evidence is left: of that the oldest goes.
   SqliteQuery rows(&database_,
                    "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence < ?"
                    " ORDER BY sequence LIMIT ?)");
-  const absl::StatusOr<uint64_t> last =
-      rows.Bind(bounds->newest).Bind(wanted - found.size()).Number();
-  if (!last.ok()) return last.status();
-  return DeleteThrough(std::max(*last, bounds->deleted), bounds);
+  const uint64_t last = rows.Bind(bounds->newest).Bind(wanted - found.size()).Number();
+  DeleteThrough(std::max(last, bounds->deleted), bounds);
 }
 
 }  // namespace vmeventd

@@ -14,12 +14,29 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "server/eventlog/event_log.h"
 #include "server/eventlog/sqlite.h"
 #include "server/events/event_block.h"
 #include "server/events/vm_registry.h"
 
 namespace vmeventd {
+
+struct JournalOptions {
+  std::string path;  // database file; its directory exists
+  absl::Duration retention_age = absl::Hours(24 * 30);
+  int64_t retention_events = 1'000'000;
+  // Limit of the events that wait for the disk; beyond it, the oldest are dropped.
+  static constexpr size_t kMaxBacklogBytes = 32 << 20;
+  size_t max_backlog_bytes = kMaxBacklogBytes;
+};
+
+// The saved state of an open run; empty: it is over.
+struct SavedRun {
+  std::string run_id;
+  std::string payload;
+  uint64_t last_sequence = 0;  // the run's newest event
+
+  size_t memory() const { return 100 + run_id.size() + payload.size(); }
+};
 
 // Bounds of the journal's rows.
 struct JournalBounds {
@@ -109,26 +126,24 @@ class Journal {
       : options_(std::move(options)), database_(std::move(database)) {}
 
   absl::Status Load(const SequenceMark& begin, Opened* opened);
-  absl::Status LoadIdentity(Opened* opened);
-  absl::Status LoadBounds();
-  // Runs `change`, a `absl::Status(JournalBounds*)`, in a transaction: all of it or nothing.
+  // Runs `change`, a `void(JournalBounds*)`, in a transaction: all of it or nothing.
   template <typename Change>
   absl::Status Transact(const Change& change);
-  absl::Status Insert(const Batch& batch, JournalBounds* bounds);
-  absl::Status FindOldest(JournalBounds* bounds);
+  void Insert(const Batch& batch, JournalBounds* bounds);
+  void FindOldest(JournalBounds* bounds);
   // Returns whether the wall clock went on as the monotonic one since the look before the last,
   // some ten minutes ago: a clock that was set shows no age.
   bool ClockIsSteady(Instant now);
   // Finds the last of the oldest events, a thousand at most, that are beyond the age; 0: none.
-  absl::StatusOr<uint64_t> LastExpired(absl::Time now);
-  absl::Status DeleteThrough(uint64_t sequence, JournalBounds* bounds);
+  uint64_t LastExpired(absl::Time now);
+  void DeleteThrough(uint64_t sequence, JournalBounds* bounds);
   // Records `bounds`, and that events up to a time were deleted.
-  absl::Status PutDeleted(const JournalBounds& bounds, int64_t latest_ns);
-  absl::Status Thin(int64_t count, JournalBounds* bounds);
-  absl::Status CountNoise();
+  void PutDeleted(const JournalBounds& bounds, int64_t latest_ns);
+  void Thin(int64_t count, JournalBounds* bounds);
+  void CountNoise();
   // The row of `vms` for an event's VM, which it adds if there is none.
-  absl::StatusOr<uint64_t> FindVm(const EventBlock::Entry& event);
-  absl::Status DeleteUnusedVms(const JournalBounds& bounds);
+  uint64_t FindVm(const EventBlock::Entry& event);
+  void DeleteUnusedVms(const JournalBounds& bounds);
 
   const JournalOptions options_;
   SqliteDatabase database_;
@@ -167,8 +182,7 @@ inline absl::string_view StoredEventOfRow(const SqliteQuery& row) { return row.B
 // together lies together, and the events of a VM are still found fast.
 inline constexpr int kGroupBits = 13;
 
-absl::StatusOr<std::optional<std::string>> QueryMeta(SqliteDatabase* database,
-                                                     absl::string_view key);
-absl::StatusOr<uint64_t> QueryMetaNumber(SqliteDatabase* database, absl::string_view key);
+std::optional<std::string> QueryMeta(SqliteDatabase* database, absl::string_view key);
+uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key);
 
 }  // namespace vmeventd

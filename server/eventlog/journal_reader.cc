@@ -30,25 +30,17 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   return std::unique_ptr<JournalReader>(new JournalReader(*std::move(database)));
 }
 
-absl::StatusOr<uint64_t> JournalReader::Deleted() { return QueryMetaNumber(&database_, "deleted"); }
-
-absl::StatusOr<HistoryAnswer> JournalReader::Answer(const HistoryRequest& request,
-                                                    size_t max_bytes) {
-  const ReadSnapshot snapshot(&database_);
-  if (!snapshot.status().ok()) return snapshot.status();
-  if (!request.locate.has_value()) return ReadFrom(request.first, request.last, max_bytes);
-  const absl::StatusOr<uint64_t> first = Locate(*request.locate);
-  if (!first.ok()) return first.status();
-  return ReadFrom(*first, request.last, max_bytes);
+absl::StatusOr<uint64_t> JournalReader::Deleted() {
+  return database_.Result(QueryMetaNumber(&database_, "deleted"));
 }
 
 absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
+  const ReadSnapshot snapshot(&database_);
   SqliteQuery bounds(&database_,
                      "SELECT (SELECT min(time) FROM stored), (SELECT min(sequence) FROM stored),"
                      " (SELECT max(sequence) FROM stored), (SELECT CAST(value AS INTEGER) FROM meta"
                      " WHERE key = 'deleted_until')");
-  bounds.Next();
-  if (!bounds.status().ok()) return bounds.status();
+  if (!bounds.Next()) return database_.TakeStatus();
   const int64_t earliest = bounds.Int(0);
   const int64_t deleted_until = bounds.Int(3);
   const int64_t wanted = absl::ToUnixNanos(time);
@@ -60,41 +52,44 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
             "since: events of ", absl::FormatTime(time, absl::UTCTimeZone()),
             " are no longer retained: the oldest retained sequence is ", bounds.Uint(1))));
   }
-  const absl::StatusOr<uint64_t> deleted = Deleted();
-  if (!deleted.ok()) return deleted.status();
+  const uint64_t deleted = QueryMetaNumber(&database_, "deleted");
   if (time == absl::InfinitePast() || (bounds.Int(1) != 0 && earliest >= wanted)) {
-    return *deleted + 1;
+    return database_.Result(deleted + 1);
   }
-  absl::StatusOr<uint64_t> first = FirstSince(time);
-  if (!first.ok()) return first;
-  if (*first == 0) return std::max(bounds.Uint(2), *deleted) + 1;
+  const uint64_t first = FirstSince(time);
   // Events deleted just before it may have been observed since then.
   SqliteQuery before(&database_, "SELECT max(sequence) FROM stored WHERE sequence < ?");
-  absl::StatusOr<uint64_t> last = before.Bind(*first).Number();
-  if (!last.ok()) return last;
-  return std::max(*last, *deleted) + 1;
+  const uint64_t last = first == 0 ? bounds.Uint(2) : before.Bind(first).Number();
+  return database_.Result(std::max(last, deleted) + 1);
 }
 
-absl::StatusOr<uint64_t> JournalReader::FindTime(const char* near, const char* all,
-                                                 absl::Time time) {
-  SqliteQuery in_order_of_sequences(&database_, near);
-  absl::StatusOr<uint64_t> found = in_order_of_sequences.Bind(absl::ToUnixNanos(time)).Number();
-  if (!found.ok() || *found != 0) return found;
+uint64_t JournalReader::FindTime(const char* near, const char* all, absl::Time time) {
+  const uint64_t found = SqliteQuery(&database_, near).Bind(absl::ToUnixNanos(time)).Number();
+  if (found != 0) return found;
   return SqliteQuery(&database_, all).Bind(absl::ToUnixNanos(time)).Number();
 }
 
-absl::StatusOr<uint64_t> JournalReader::FirstSince(absl::Time time) {
+uint64_t JournalReader::FirstSince(absl::Time time) {
   return FindTime(
       "SELECT min(sequence) FROM (SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1000)"
       " WHERE time >= ?",
       "SELECT min(sequence) FROM stored INDEXED BY stored_by_time WHERE time >= ?", time);
 }
 
-absl::StatusOr<uint64_t> JournalReader::LastBefore(absl::Time time) {
-  return FindTime(
-      "SELECT max(sequence) FROM (SELECT sequence, time FROM stored ORDER BY sequence DESC"
-      " LIMIT 1000) WHERE time < ?",
-      "SELECT max(sequence) FROM stored INDEXED BY stored_by_time WHERE time < ?", time);
+absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time start,
+                                                                    absl::Time end) {
+  std::pair<uint64_t, uint64_t> within = {1, UINT64_MAX};
+  if (start > absl::InfinitePast()) {
+    const uint64_t since = FirstSince(start);
+    within.first = since == 0 ? UINT64_MAX : since;
+  }
+  if (end < absl::InfiniteFuture()) {
+    within.second = FindTime(
+        "SELECT max(sequence) FROM (SELECT sequence, time FROM stored ORDER BY sequence DESC"
+        " LIMIT 1000) WHERE time < ?",
+        "SELECT max(sequence) FROM stored INDEXED BY stored_by_time WHERE time < ?", end);
+  }
+  return database_.Result(within);
 }
 
 EventBlockPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
@@ -115,30 +110,27 @@ EventBlockPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
   return builder.Finish();
 }
 
-absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t last,
-                                                      size_t max_bytes) {
-  const absl::StatusOr<uint64_t> deleted = Deleted();
-  if (!deleted.ok()) return deleted.status();
-  if (first <= *deleted) return NotRetained(first, *deleted);
-  const absl::StatusOr<uint64_t> thinned = QueryMetaNumber(&database_, "thinned");
-  if (!thinned.ok()) return thinned.status();
+absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, size_t max_bytes) {
+  const ReadSnapshot snapshot(&database_);
+  const uint64_t deleted = QueryMetaNumber(&database_, "deleted");
+  if (first <= deleted) return NotRetained(first, deleted);
+  const uint64_t thinned = QueryMetaNumber(&database_, "thinned");
   last = std::min(last, kMaxSequence);
-  HistoryAnswer answer;
-  answer.first = first;
+  JournalPage page;
   EventBlockBuilder builder;
   size_t bytes = 0;
   uint64_t next = first;  // the sequence behind what was read
   const auto finish = [&] {
-    if (!builder.empty()) answer.blocks.push_back(builder.Finish());
+    if (!builder.empty()) page.blocks.push_back(builder.Finish());
   };
   // The last of these that retention has deleted, and its position between the blocks.
   uint64_t gap_at = 0;
   size_t gap_block = 0;
   const auto find_gap = [&](uint64_t end) {
-    end = std::min(end, *thinned + 1);
+    end = std::min(end, thinned + 1);
     if (next >= end) return;
     gap_at = end - 1;
-    gap_block = answer.blocks.size();
+    gap_block = page.blocks.size();
   };
   SqliteQuery rows(&database_, VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence");
   rows.Bind(first).Bind(last);
@@ -153,15 +145,14 @@ absl::StatusOr<HistoryAnswer> JournalReader::ReadFrom(uint64_t first, uint64_t l
     next = entry.sequence + 1;
     full = bytes >= max_bytes;
   }
-  if (!rows.status().ok()) return rows.status();
   finish();
   if (!full) find_gap(last + 1);
   if (gap_at != 0) {
-    answer.blocks.insert(answer.blocks.begin() + static_cast<ptrdiff_t>(gap_block),
-                         RetentionGap(*deleted + 1, gap_at));
+    page.blocks.insert(page.blocks.begin() + static_cast<ptrdiff_t>(gap_block),
+                       RetentionGap(deleted + 1, gap_at));
   }
-  answer.through = full ? next - 1 : last;
-  return answer;
+  page.through = full ? next - 1 : last;
+  return database_.Result(std::move(page));
 }
 
 absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, uint64_t last,
@@ -183,10 +174,9 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     SqliteQuery found(&database_, newest_first
                                       ? "SELECT max(sequence) FROM stored WHERE sequence <= ?"
                                       : "SELECT min(sequence) FROM stored WHERE sequence >= ?");
-    const absl::StatusOr<uint64_t> next = found.Bind(newest_first ? last : first).Number();
-    if (!next.ok()) return next.status();
-    if (*next < first || *next > last) return absl::OkStatus();
-    (newest_first ? last : first) = *next;
+    const uint64_t next = found.Bind(newest_first ? last : first).Number();
+    if (next < first || next > last) break;
+    (newest_first ? last : first) = next;
     const uint64_t group = (newest_first ? last : first) >> kGroupBits;
     const uint64_t begin = std::max(first, group << kGroupBits);
     const uint64_t end = std::min(last, ((group + 1) << kGroupBits) - 1);
@@ -197,18 +187,14 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     }
     rows.Bind(begin).Bind(end);
     while (rows.Next()) {
-      if (!take(KeyOfRow(rows), StoredEventOfRow(rows))) return absl::OkStatus();
+      if (!take(KeyOfRow(rows), StoredEventOfRow(rows))) return database_.TakeStatus();
     }
-    if (!rows.status().ok()) return rows.status();
-    if (newest_first) {
-      if (begin == 0) return absl::OkStatus();
-      last = begin - 1;
-    } else {
-      first = end + 1;
-    }
-    if (first <= last && !has_time(newest_first ? last : first)) return absl::OkStatus();
+    if (newest_first && begin == 0) break;
+    (newest_first ? last : first) = newest_first ? begin - 1 : end + 1;
+    const bool more = database_.status().ok() && first <= last;
+    if (!more || !has_time(newest_first ? last : first)) break;
   }
-  return absl::OkStatus();
+  return database_.TakeStatus();
 }
 
 }  // namespace vmeventd

@@ -11,25 +11,28 @@ absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, int
   flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
   const int code = sqlite3_open_v2(path.c_str(), &db, flags, nullptr);
   SqliteDatabase database(path, db);
-  if (code != SQLITE_OK) return database.ToStatus(code, "open it");
+  database.Check(code, "open it");
+  if (!database.status().ok()) return database.status();
   sqlite3_extended_result_codes(db, 1);
   // Readers wait for the moments in which the log begins again at its start.
   sqlite3_busy_timeout(db, 2'000);
   return database;
 }
 
-absl::Status SqliteDatabase::ToStatus(int code, absl::string_view doing) const {
-  if (code == SQLITE_OK) return absl::OkStatus();
+void SqliteDatabase::Check(int code, absl::string_view doing) {
+  if (code == SQLITE_OK || !status_.ok()) return;
   const char* const reason = db_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db_.get());
   const std::string message = absl::StrCat(path_, ": cannot ", doing, ": ", reason);
   switch (code & 0xFF) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return absl::DataLossError(message);
+      status_ = absl::DataLossError(message);
+      break;
     case SQLITE_IOERR:
       // The file ends within a page, for newer versions of SQLite.
-      if (code == SQLITE_IOERR_SHORT_READ) return absl::DataLossError(message);
-      return absl::UnavailableError(message);
+      status_ = code == SQLITE_IOERR_SHORT_READ ? absl::DataLossError(message)
+                                                : absl::UnavailableError(message);
+      break;
     case SQLITE_FULL:
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -39,15 +42,17 @@ absl::Status SqliteDatabase::ToStatus(int code, absl::string_view doing) const {
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_AUTH:
-      return absl::UnavailableError(message);
+      status_ = absl::UnavailableError(message);
+      break;
     default:
-      return absl::InternalError(message);
+      status_ = absl::InternalError(message);
   }
 }
 
-absl::Status SqliteDatabase::Execute(const std::string& sql) {
-  return ToStatus(sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr),
-                  absl::StrCat("run \"", absl::string_view(sql).substr(0, 40), "\""));
+void SqliteDatabase::Execute(const std::string& sql) {
+  if (!status_.ok()) return;
+  Check(sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr),
+        absl::StrCat("run \"", absl::string_view(sql).substr(0, 40), "\""));
 }
 
 SqliteQuery::SqliteQuery(SqliteDatabase* database, const char* sql)
@@ -70,11 +75,12 @@ SqliteQuery::~SqliteQuery() {
 }
 
 void SqliteQuery::Prepare(absl::string_view sql, unsigned flags) {
+  if (!database_->status().ok()) return;
   sqlite3_stmt* statement = nullptr;
   const int code = sqlite3_prepare_v3(database_->db_.get(), sql.data(),
                                       static_cast<int>(sql.size()), flags, &statement, nullptr);
   statement_.reset(statement);
-  status_ = database_->ToStatus(code, absl::StrCat("prepare \"", sql.substr(0, 40), "\""));
+  database_->Check(code, absl::StrCat("prepare \"", sql.substr(0, 40), "\""));
 }
 
 SqliteQuery& SqliteQuery::BindText(absl::string_view text) {
@@ -90,24 +96,16 @@ SqliteQuery& SqliteQuery::BindBlob(absl::string_view bytes) {
 }
 
 SqliteQuery& SqliteQuery::Bound(int code) {
-  if (code != SQLITE_OK && status_.ok()) {
-    status_ = absl::InternalError(absl::StrCat(database_->path_, ": cannot bind to a statement"));
-  }
+  database_->Check(code, "bind to a statement");
   return *this;
 }
 
 bool SqliteQuery::Next() {
-  if (!status_.ok()) return false;
+  if (!database_->status().ok()) return false;
   const int code = sqlite3_step(statement_.get());
   if (code == SQLITE_ROW) return true;
-  if (code != SQLITE_DONE) status_ = database_->ToStatus(code, "run a statement");
+  if (code != SQLITE_DONE) database_->Check(code, "run a statement");
   return false;
-}
-
-absl::StatusOr<uint64_t> SqliteQuery::Number() {
-  const uint64_t number = Next() ? Uint(0) : 0;
-  if (!status_.ok()) return status_;
-  return number;
 }
 
 absl::string_view SqliteQuery::Bytes(int column) const {

@@ -20,19 +20,27 @@ namespace vmeventd {
 //   UNAVAILABLE        it cannot be opened, written or read just now: disk full, I/O error, busy,
 //                      no descriptor left, no right to
 //   INTERNAL           anything else
-// One thread at a time.
+// After an error it does nothing more, and queries find no rows, until TakeStatus: so a sequence of
+// statements is checked once, at its end. One thread at a time.
 class SqliteDatabase {
  public:
   // `flags` as sqlite3_open_v2 takes them; it follows no symbolic link.
   static absl::StatusOr<SqliteDatabase> Open(const std::string& path, int flags);
 
   // Runs one or more statements without results.
-  absl::Status Execute(const std::string& sql);
+  void Execute(const std::string& sql);
+  // The first error since the last TakeStatus.
+  const absl::Status& status() const { return status_; }
+  absl::Status TakeStatus() { return std::exchange(status_, absl::OkStatus()); }
+  // `value`, or that error, which it takes.
+  template <typename T>
+  absl::StatusOr<T> Result(T value) {
+    absl::Status status = TakeStatus();
+    if (!status.ok()) return status;
+    return value;
+  }
   // Returns whether a transaction is open: SQLite rolls back by itself after some errors.
   bool in_transaction() const { return sqlite3_get_autocommit(db_.get()) == 0; }
-
-  // Status for `code`, just returned for this connection.
-  absl::Status ToStatus(int code, absl::string_view doing) const;
 
  private:
   friend class SqliteQuery;
@@ -45,14 +53,18 @@ class SqliteDatabase {
   using Statement = std::unique_ptr<sqlite3_stmt, Finalize>;
   SqliteDatabase(std::string path, sqlite3* db) : path_(std::move(path)), db_(db) {}
 
+  // Records `code`, just returned for this connection, if it is an error and the first.
+  void Check(int code, absl::string_view doing);
+
   std::string path_;
   std::unique_ptr<sqlite3, Close> db_;
+  absl::Status status_;
   // Statements by the address of their text; null: in use.
   absl::flat_hash_map<const void*, Statement> cached_;
 };
 
 // One use of a statement: bind, step, read. It is reset when the use ends, because a statement at a
-// row holds the log. After an error in any step there are no rows, and status() is the error.
+// row holds the log.
 class SqliteQuery {
  public:
   // The connection caches the statement of `sql`, which lives for ever.
@@ -69,16 +81,12 @@ class SqliteQuery {
   SqliteQuery& BindText(absl::string_view text);
   SqliteQuery& BindBlob(absl::string_view bytes);
 
-  // Steps to the next row. False: there are no more, or status() is an error.
+  // Steps to the next row. False: there are no more.
   bool Next();
   // Next for a statement without results.
-  absl::Status Run() {
-    Next();
-    return status_;
-  }
+  void Run() { Next(); }
   // The first number of the first row; 0 if there is none.
-  absl::StatusOr<uint64_t> Number();
-  const absl::Status& status() const { return status_; }
+  uint64_t Number() { return Next() ? Uint(0) : 0; }
 
   // Columns of the row: NULL is 0 or empty. Bytes live until the next step.
   int64_t Int(int column) const { return sqlite3_column_int64(statement_.get(), column); }
@@ -94,26 +102,25 @@ class SqliteQuery {
   const char* const cache_key_;  // null: not cached
   SqliteDatabase::Statement statement_;
   int bound_ = 0;  // number of bound parameters
-  absl::Status status_;
 };
 
 // One view of the database for all that is read while this lives, whatever is committed meanwhile.
 class ReadSnapshot {
  public:
-  explicit ReadSnapshot(SqliteDatabase* database)
-      : database_(database), status_(database->Execute("BEGIN")) {}
+  explicit ReadSnapshot(SqliteDatabase* database) : database_(database) {
+    database_->Execute("BEGIN");
+  }
   ~ReadSnapshot() {
-    // Nothing was written: a failure here was reported before, where it was read.
-    if (status_.ok()) database_->Execute("COMMIT").IgnoreError();
+    // Nothing was written: a failure was reported before, where it was read.
+    database_->TakeStatus().IgnoreError();
+    database_->Execute("COMMIT");
+    database_->TakeStatus().IgnoreError();
   }
   ReadSnapshot(const ReadSnapshot&) = delete;
   ReadSnapshot& operator=(const ReadSnapshot&) = delete;
 
-  const absl::Status& status() const { return status_; }
-
  private:
   SqliteDatabase* const database_;
-  const absl::Status status_;
 };
 
 }  // namespace vmeventd

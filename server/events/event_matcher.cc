@@ -31,17 +31,23 @@ bool NameMatcher::Matches(absl::string_view name) const {
                      [&](const Glob& glob) { return glob.Matches(name); });
 }
 
-RefMatcher::RefMatcher(const Texts& uuids, const Texts& labels) {
-  for (const std::string& text : uuids) {
+EventMatcher::EventMatcher(const v1::EventFilter& filter)
+    : names_(filter.vm_names()),
+      sources_(filter.sources()),
+      run_ids_(filter.run_ids().begin(), filter.run_ids().end()) {
+  for (const int type : filter.types()) types_ |= uint64_t{1} << type;
+  for (const int shutdown_class : filter.classes()) classes_ |= uint64_t{1} << shutdown_class;
+  for (const int cause : filter.causes()) causes_ |= uint64_t{1} << cause;
+  for (const std::string& text : filter.uuids()) {
     if (const std::optional<Uuid> uuid = ParseUuid(text); uuid.has_value()) uuids_.insert(*uuid);
   }
-  for (const std::string& text : labels) {
+  for (const std::string& text : filter.labels()) {
     absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
     if (selector.ok()) labels_.push_back(*std::move(selector));
   }
 }
 
-bool RefMatcher::Matches(const v1::VmRef& vm) const {
+bool EventMatcher::MatchesRef(const v1::VmRef& vm) const {
   if (!uuids_.empty()) {
     const std::optional<Uuid> uuid = ParseUuid(vm.uuid());
     if (!uuid.has_value() || !uuids_.contains(*uuid)) return false;
@@ -55,44 +61,8 @@ bool RefMatcher::Matches(const v1::VmRef& vm) const {
                      [&](const LabelSelector& selector) { return selector.Matches(value_of); });
 }
 
-bool RefMatcher::Matches(const VmRecord& vm) const {
-  return matches_all() || Matches(DecodeSnapshotVmField(vm.encoded()).ref());
-}
-
-size_t RefMatcher::memory() const {
-  size_t bytes =
-      uuids_.capacity() * (sizeof(Uuid) + 1) + labels_.capacity() * sizeof(LabelSelector);
-  for (const LabelSelector& selector : labels_) bytes += selector.memory();
-  return bytes;
-}
-
-size_t NameMatcher::memory() const {
-  size_t bytes = exact_.capacity() * (sizeof(std::string) + 1);
-  for (const std::string& name : exact_) bytes += name.capacity();
-  for (const Glob& glob : globs_) bytes += glob.memory();
-  return bytes;
-}
-
-EventMatcher::EventMatcher(const v1::EventFilter& filter)
-    : names_(filter.vm_names()),
-      sources_(filter.sources()),
-      refs_(filter.uuids(), filter.labels()),
-      run_ids_(filter.run_ids().begin(), filter.run_ids().end()) {
-  for (const int type : filter.types()) types_ |= uint64_t{1} << type;
-  for (const int shutdown_class : filter.classes()) classes_ |= uint64_t{1} << shutdown_class;
-  for (const int cause : filter.causes()) causes_ |= uint64_t{1} << cause;
-}
-
 EventMatcher::EventMatcher(const RequestFilter& request) : EventMatcher(request.filter) {
   for (const v1::EventFilter& filter : request.any_of) any_of_.emplace_back(filter);
-}
-
-size_t EventMatcher::memory() const {
-  size_t bytes = sizeof(*this) + names_.memory() + sources_.memory() + refs_.memory() +
-                 run_ids_.capacity() * (sizeof(std::string) + 1);
-  for (const std::string& run_id : run_ids_) bytes += run_id.capacity();
-  for (const EventMatcher& one : any_of_) bytes += one.memory();
-  return bytes;
 }
 
 bool EventMatcher::MatchesKey(const EventBlock::Entry& entry) const {
@@ -108,17 +78,18 @@ bool EventMatcher::MatchesEncoding(const EventBlock::Entry& entry,
                                    absl::string_view encoded) const {
   if (entry.vm_name.empty()) return true;
   if (!IsAny([&](const EventMatcher& one) { return one.Matches(entry, encoded); })) return false;
-  if (causes_ == 0 && refs_.matches_all()) return true;
+  if (causes_ == 0 && is_for_all_refs()) return true;
   const v1::Event event = DecodeEventField(encoded);
   // A cause that this version does not know cannot be asked for.
   const auto cause = static_cast<uint32_t>(event.shutdown().cause());
   if (causes_ != 0 && (cause >= 64 || (causes_ >> cause & 1) == 0)) return false;
-  return refs_.Matches(event.vm());
+  return MatchesRef(event.vm());
 }
 
 bool EventMatcher::MatchesVm(const VmRecord& vm) const {
   if (!run_ids_.empty() && !run_ids_.contains(vm.run_id())) return false;
-  return names_.Matches(vm.name()) && sources_.Matches(vm.source()) && refs_.Matches(vm) &&
+  return names_.Matches(vm.name()) && sources_.Matches(vm.source()) &&
+         (is_for_all_refs() || MatchesRef(DecodeSnapshotVmField(vm.encoded()).ref())) &&
          IsAny([&](const EventMatcher& one) { return one.MatchesVm(vm); });
 }
 

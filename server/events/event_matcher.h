@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -30,30 +29,10 @@ class NameMatcher {
   const absl::flat_hash_set<std::string>* exact() const {
     return globs_.empty() && !exact_.empty() ? &exact_ : nullptr;
   }
-  size_t memory() const;
 
  private:
   absl::flat_hash_set<std::string> exact_;
   std::vector<Glob> globs_;
-};
-
-// Lists of checked UUIDs and selectors of labels. An empty list matches every VM. Immutable; any
-// thread.
-class RefMatcher {
- public:
-  using Texts = google::protobuf::RepeatedPtrField<std::string>;
-
-  RefMatcher() = default;
-  RefMatcher(const Texts& uuids, const Texts& labels);
-
-  bool Matches(const v1::VmRef& vm) const;
-  bool Matches(const VmRecord& vm) const;
-  bool matches_all() const { return uuids_.empty() && labels_.empty(); }
-  size_t memory() const;
-
- private:
-  absl::flat_hash_set<Uuid> uuids_;
-  std::vector<LabelSelector> labels_;
 };
 
 // Returns whether a name pattern has a wildcard.
@@ -81,14 +60,13 @@ class EventMatcher {
   // Its two parts.
   bool MatchesKey(const EventBlock::Entry& entry) const;
   bool MatchesEncoding(const EventBlock::Entry& entry, absl::string_view encoded) const;
-  // Returns whether a snapshot has such a VM.
+  // Returns whether it passes those of the lists that are about a VM.
   bool MatchesVm(const VmRecord& vm) const;
   const NameMatcher& names() const { return names_; }
   bool matches_all() const {
     return names_.matches_all() && sources_.matches_all() && types_ == 0 && classes_ == 0 &&
-           refs_.matches_all() && run_ids_.empty() && causes_ == 0 && any_of_.empty();
+           is_for_all_refs() && run_ids_.empty() && causes_ == 0 && any_of_.empty();
   }
-  size_t memory() const;
 
  private:
   // Returns whether one of any_of_ passes, or there is none.
@@ -97,9 +75,13 @@ class EventMatcher {
     return any_of_.empty() || std::any_of(any_of_.begin(), any_of_.end(), passes);
   }
 
+  bool is_for_all_refs() const { return uuids_.empty() && labels_.empty(); }
+  bool MatchesRef(const v1::VmRef& vm) const;
+
   NameMatcher names_;
   NameMatcher sources_;
-  RefMatcher refs_;
+  absl::flat_hash_set<Uuid> uuids_;
+  std::vector<LabelSelector> labels_;
   absl::flat_hash_set<std::string> run_ids_;
   uint64_t types_ = 0;
   uint64_t classes_ = 0;

@@ -32,7 +32,6 @@ void VmRegistry::Erase(Records::iterator at) {
   --counts_.by_state[(*at)->state()];
   if ((*at)->has_problems()) --counts_.with_problems;
   stopped_.erase(*at);
-  if ((*at)->uuid().has_value()) by_uuid_.erase({*(*at)->uuid(), *at});
   records_.erase(at);
 }
 
@@ -42,7 +41,6 @@ void VmRegistry::Put(VmRecordPtr record) {
   records_.insert(record);
   ++counts_.by_state[record->state()];
   if (record->has_problems()) ++counts_.with_problems;
-  if (record->uuid().has_value()) by_uuid_.insert({*record->uuid(), record});
   if (record->stopped()) stopped_.insert(std::move(record));
   if (stopped_.size() > max_stopped_) Erase(records_.find(*stopped_.begin()));
 }
@@ -53,16 +51,6 @@ std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
        it != records_.end() && (*it)->name() == name; ++it) {
     out.push_back(*it);
   }
-  return out;
-}
-
-std::vector<VmRecordPtr> VmRegistry::WithUuid(const Uuid& uuid) const {
-  std::vector<VmRecordPtr> out;
-  for (auto it = by_uuid_.lower_bound({uuid, nullptr}); it != by_uuid_.end() && it->first == uuid;
-       ++it) {
-    out.push_back(it->second);
-  }
-  std::sort(out.begin(), out.end(), Order());
   return out;
 }
 

@@ -93,8 +93,6 @@ class VmRegistry {
   }
   // Every entry of that name, in order.
   std::vector<VmRecordPtr> Named(absl::string_view name) const;
-  // Every entry with that UUID, in order.
-  std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;
   // At most `limit` entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after, size_t limit) const;
   // Returns at most `limit` stopped VMs, the last to stop first.
@@ -124,7 +122,6 @@ class VmRegistry {
   const size_t max_stopped_;
   Records records_;
   std::set<VmRecordPtr, StopOrder> stopped_;  // stopped ones of records_
-  absl::btree_set<std::pair<Uuid, VmRecordPtr>> by_uuid_;
   VmCounts counts_;
 };
 

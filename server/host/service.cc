@@ -1,44 +1,26 @@
-#include "server/host/service.h"
-
 #include <systemd/sd-daemon.h>
 
 #include <cstdint>
 #include <cstdlib>
-#include <ctime>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/system.h"
+#include "server/host/host.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
-
-// Ignores errors: vmeventd cannot fix an unreachable service manager, and need not stop for it.
-void Notify(const std::string& state) { static_cast<void>(sd_notify(0, state.c_str())); }
 
 constexpr std::array<const char*, Watchdog::kThreads> kNames = {"watcher", "pump", "acceptor",
                                                                 "gRPC"};
 
 }  // namespace
 
-void NotifyReady(const std::string& status) { Notify(absl::StrCat("READY=1\nSTATUS=", status)); }
-
-void NotifyReloading() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  Notify(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=",
-                      absl::ToInt64Microseconds(absl::DurationFromTimespec(now))));
-}
-
-void NotifyStopping(const std::string& status) {
-  Notify(absl::StrCat("STOPPING=1\nSTATUS=", status));
-}
-
-void NotifyAlive(const std::string& status) { Notify(absl::StrCat("WATCHDOG=1\nSTATUS=", status)); }
+// Ignores errors: vmeventd cannot fix an unreachable service manager, and need not stop for it.
+void Notify(const std::string& state) { static_cast<void>(sd_notify(0, state.c_str())); }
 
 absl::Duration WatchdogInterval() {
   uint64_t microseconds = 0;
@@ -95,33 +77,6 @@ bool Watchdog::Turn(absl::Duration now) {
                   absl::StrJoin(silent, ", "));
   }
   return false;
-}
-
-StopDeadline::StopDeadline(absl::Duration timeout, Step step, GiveUp give_up)
-    : give_up_(std::move(give_up)),
-      step_(std::move(step)),
-      thread_([this, timeout] { Wait(timeout); }) {}
-
-StopDeadline::~StopDeadline() {
-  {
-    const MutexLock lock(&mutex_);
-    stopped_ = true;
-    changed_.NotifyAll();
-  }
-  thread_.join();
-}
-
-void StopDeadline::Wait(absl::Duration timeout) {
-  SetThreadName("stop-deadline");
-  Step hangs;
-  {
-    const MutexLock lock(&mutex_);
-    if (WaitUntil(&changed_, &mutex_, timeout,
-                  [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopped_; }))
-      return;
-    hangs = step_;
-  }
-  give_up_(hangs);
 }
 
 }  // namespace vmeventd

@@ -46,6 +46,15 @@ std::string Quoted(const std::string& value) {
   return absl::StrCat("\"", OnOneLine(escaped), "\"");
 }
 
+// Returns a field as text: a list with "; " between its entries.
+std::string TextOfField(const nlohmann::ordered_json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) return value.dump();
+  return absl::StrJoin(value, "; ", [](std::string* out, const nlohmann::ordered_json& entry) {
+    absl::StrAppend(out, TextOfField(entry));
+  });
+}
+
 // " key=value" for each member of `fields` except "message": a value in quotes if needed, a
 // list with "; " between its entries.
 std::string FieldsAsText(const nlohmann::ordered_json& fields) {
@@ -72,48 +81,6 @@ const LevelText& LevelOf(spdlog::level::level_enum level) {
   return kLevels[std::min<size_t>(level, std::size(kLevels) - 1)];
 }
 
-class LineFormatter : public spdlog::formatter {
- public:
-  LineFormatter(LogFormat format, LogReader reader) : format_(format), reader_(reader) {}
-
-  void format(const spdlog::details::log_msg& msg, spdlog::memory_buf_t& dest) override {
-    const std::string time =
-        absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(msg.time), absl::UTCTimeZone());
-    nlohmann::ordered_json fields = {{"message", std::string(View(msg.payload))}};
-    if (HasFields(msg)) fields = nlohmann::ordered_json::parse(View(msg.payload));
-    std::string line(reader_ == LogReader::kJournald ? LevelOf(msg.level).priority : "");
-    if (format_ == LogFormat::kJson) {
-      nlohmann::ordered_json object = {{"time", time},
-                                       {"level", std::string(LogLevelName(msg.level))}};
-      object.update(fields);
-      // ASCII only, so that it cannot affect a terminal.
-      line += object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-    } else {
-      if (reader_ != LogReader::kJournald) absl::StrAppend(&line, time, " ");
-      absl::StrAppendFormat(&line, "%-5s %s%s", LogLevelName(msg.level),
-                            OnOneLine(fields["message"].get_ref<const std::string&>()),
-                            FieldsAsText(fields));
-    }
-    line += '\n';
-    dest.append(line.data(), line.data() + line.size());
-  }
-
-  std::unique_ptr<spdlog::formatter> clone() const override {
-    return std::make_unique<LineFormatter>(format_, reader_);
-  }
-
- private:
-  const LogFormat format_;
-  const LogReader reader_;
-};
-
-// The levels have the same numbers.
-spdlog::level::level_enum ToSpdlog(LogLevel level) {
-  static_assert(int{SPDLOG_LEVEL_TRACE} == static_cast<int>(LogLevel::kTrace) &&
-                int{SPDLOG_LEVEL_ERROR} == static_cast<int>(LogLevel::kError));
-  return static_cast<spdlog::level::level_enum>(level);
-}
-
 void LogOfGrpc(gpr_log_func_args* args) {
   const auto level = args->severity == GPR_LOG_SEVERITY_ERROR  ? spdlog::level::warn
                      : args->severity == GPR_LOG_SEVERITY_INFO ? spdlog::level::debug
@@ -134,20 +101,13 @@ void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::stri
 // Time that dropped lines are counted before the next line reports them.
 constexpr absl::Duration kReportInterval = absl::Seconds(1);
 
-bool IsSocket(int fd) {
-  struct stat status {};
-  return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
-}
-
 // Returns "info" or "stop warn", for example.
 std::string KindOf(const spdlog::details::log_msg& msg) {
   const absl::string_view logger = View(msg.logger_name);
-  return absl::StrCat(logger, logger.empty() ? "" : " ", LogLevelName(msg.level));
+  return absl::StrCat(logger, logger.empty() ? "" : " ", LevelOf(msg.level).name);
 }
 
 }  // namespace
-
-absl::string_view LogLevelName(spdlog::level::level_enum level) { return LevelOf(level).name; }
 
 std::string OnOneLine(absl::string_view text) {
   std::string out;
@@ -167,45 +127,51 @@ std::string OnOneLine(absl::string_view text) {
   return out;
 }
 
-LogReader ReaderOf(int fd, const char* journal_stream) {
+bool IsJournal(int fd, const char* journal_stream) {
   struct stat status {};
-  const bool is_journal = journal_stream != nullptr && fstat(fd, &status) == 0 &&
-                          absl::StrCat(status.st_dev, ":", status.st_ino) == journal_stream;
-  return is_journal ? LogReader::kJournald : LogReader::kAnybody;
+  return journal_stream != nullptr && fstat(fd, &status) == 0 &&
+         absl::StrCat(status.st_dev, ":", status.st_ino) == journal_stream;
 }
 
-std::string TextOfField(const nlohmann::ordered_json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) return value.dump();
-  return absl::StrJoin(value, "; ", [](std::string* out, const nlohmann::ordered_json& entry) {
-    absl::StrAppend(out, TextOfField(entry));
-  });
-}
-
-std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader reader) {
-  return std::make_unique<LineFormatter>(format, reader);
-}
-
-Logging::Logging(LogLevel level, LogFormat format, const Clock* clock) {
-  const LogReader reader = ReaderOf(STDERR_FILENO, std::getenv("JOURNAL_STREAM"));
-  LogSinkOptions options;
-  if (reader == LogReader::kJournald) options.journal_socket = "/run/systemd/journal/socket";
-  sink_ = std::make_shared<LogSink>(STDERR_FILENO, MakeLogFormatter(format, reader), clock,
-                                    &meters_, options);
-  spdlog::drop_all();
-  for (const char* name : {kStopLogger, kGrpcLogger}) {
-    auto logger = std::make_shared<spdlog::logger>(name, sink_);
-    logger->set_level(ToSpdlog(level));
-    spdlog::register_logger(std::move(logger));
+std::string FormatLine(const spdlog::details::log_msg& msg, LogFormat format, bool for_journal) {
+  const std::string time =
+      absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(msg.time), absl::UTCTimeZone());
+  nlohmann::ordered_json fields = {{"message", std::string(View(msg.payload))}};
+  if (HasFields(msg)) fields = nlohmann::ordered_json::parse(View(msg.payload));
+  std::string line(for_journal ? LevelOf(msg.level).priority : "");
+  if (format == LogFormat::kJson) {
+    nlohmann::ordered_json object = {{"time", time}, {"level", LevelOf(msg.level).name}};
+    object.update(fields);
+    // ASCII only, so that it cannot affect a terminal.
+    return line + object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n";
   }
-  auto logger = std::make_shared<spdlog::logger>("", sink_);
-  logger->set_level(ToSpdlog(level));
-  spdlog::set_default_logger(std::move(logger));
+  if (!for_journal) absl::StrAppend(&line, time, " ");
+  absl::StrAppendFormat(&line, "%-5s %s%s\n", LevelOf(msg.level).name,
+                        OnOneLine(fields["message"].get_ref<const std::string&>()),
+                        FieldsAsText(fields));
+  return line;
+}
+
+Logging::Logging(spdlog::level::level_enum level, LogFormat format, const Clock* clock) {
+  LogSinkOptions options = {.format = format};
+  if (IsJournal(STDERR_FILENO, std::getenv("JOURNAL_STREAM"))) {
+    options.journal_socket = "/run/systemd/journal/socket";
+  }
+  sink_ = std::make_shared<LogSink>(STDERR_FILENO, clock, &meters_, options);
+  spdlog::drop_all();
+  const auto make = [&](const char* name) {
+    auto logger = std::make_shared<spdlog::logger>(name, sink_);
+    logger->set_level(level);
+    return logger;
+  };
+  spdlog::register_logger(make(kStopLogger));
+  spdlog::register_logger(make(kGrpcLogger));
+  spdlog::set_default_logger(make(""));
   gpr_set_log_function(LogOfGrpc);
   google::protobuf::SetLogHandler(LogOfProtobuf);
   // gRPC does not format messages that nobody wants.
-  if (level == LogLevel::kDebug) gpr_set_log_verbosity(GPR_LOG_SEVERITY_INFO);
-  if (level == LogLevel::kTrace) gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);
+  if (level == spdlog::level::debug) gpr_set_log_verbosity(GPR_LOG_SEVERITY_INFO);
+  if (level == spdlog::level::trace) gpr_set_log_verbosity(GPR_LOG_SEVERITY_DEBUG);
 }
 
 Logging::~Logging() {
@@ -270,11 +236,8 @@ void StopLine::Log() const {
   if (logger != nullptr) logger->log(level_, "{}", fields_);
 }
 
-LogSink::LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clock* clock,
-                 LogMeters* meters, LogSinkOptions options)
+LogSink::LogSink(int fd, const Clock* clock, LogMeters* meters, LogSinkOptions options)
     : fd_(fd),
-      is_socket_(IsSocket(fd)),
-      formatter_(std::move(formatter)),
       clock_(clock),
       meters_(meters),
       options_(options),
@@ -283,16 +246,11 @@ LogSink::LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clo
 
 LogSink::~LogSink() { Stop(); }
 
-double LogSink::LinesASecond(absl::string_view logger) const {
-  if (logger == kStopLogger) return options_.stop_lines;
-  return logger == kGrpcLogger ? options_.grpc_lines : options_.lines;
-}
-
 void LogSink::log(const spdlog::details::log_msg& msg) {
   const MutexLock lock(&mutex_);
   if (stopped_) return;
-  const double limit = LinesASecond(View(msg.logger_name));
-  Kind& kind = kinds_.try_emplace(KindOf(msg), Kind{TokenBucket(limit, limit)}).first->second;
+  const TokenBucket limit(options_.lines, options_.lines);
+  Kind& kind = kinds_.try_emplace(KindOf(msg), Kind{limit}).first->second;
   const absl::Duration now = clock_->Now().monotonic;
   const bool room = waiting_.size() + writing_ < options_.max_bytes;
   if (now >= report_at_ && room) AppendReports();
@@ -304,13 +262,10 @@ void LogSink::log(const spdlog::details::log_msg& msg) {
 }
 
 void LogSink::Append(const spdlog::details::log_msg& msg) {
-  spdlog::memory_buf_t line;
-  formatter_->format(msg, line);
-  if (options_.journal_socket != nullptr && View(msg.logger_name) == kStopLogger &&
-      SendStop(msg, View({line.data(), line.size()}))) {
-    return;
-  }
-  waiting_.append(line.data(), line.size());
+  const bool for_journal = options_.journal_socket != nullptr;
+  const std::string line = FormatLine(msg, options_.format, for_journal);
+  if (for_journal && View(msg.logger_name) == kStopLogger && SendStop(msg, line)) return;
+  waiting_ += line;
   changed_.NotifyAll();
 }
 
@@ -324,7 +279,6 @@ bool LogSink::SendStop(const spdlog::details::log_msg& msg, absl::string_view li
                     "\n");
   };
   // The line begins with its priority, "<4>".
-  if (line.size() < 3) return false;
   add("PRIORITY", line.substr(1, 1));
   add("MESSAGE", absl::StripTrailingAsciiWhitespace(line.substr(3)));
   add("MESSAGE_ID", kStoppedMessageId);
@@ -388,29 +342,17 @@ std::string LogSink::Take() {
   return lines;
 }
 
-bool LogSink::WaitUntilWritable() {
+bool LogSink::Write(const std::string& lines) {
   constexpr int kPollMilliseconds = 100;
-  for (;;) {
-    bool late = false;
-    {
-      const MutexLock lock(&mutex_);
-      late = SteadyNow() >= give_up_;
-    }
+  for (absl::string_view rest = lines; !rest.empty();) {
     // Lines that fit without waiting are written, however late this thread had its turn.
+    const bool late = SteadyNow() >= give_up();
     pollfd writable = {fd_, POLLOUT, 0};
     const int ready = poll(&writable, 1, late ? 0 : kPollMilliseconds);
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
-    if (late) return false;
-  }
-}
-
-bool LogSink::Write(const std::string& lines) {
-  for (absl::string_view rest = lines; !rest.empty();) {
-    if (!WaitUntilWritable()) return false;
-    // A writable pipe accepts this many bytes without blocking.
-    const size_t size = std::min<size_t>(rest.size(), PIPE_BUF);
-    const ssize_t written = is_socket_ ? send(fd_, rest.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL)
-                                       : write(fd_, rest.data(), size);
+    if (ready == 0 && late) return false;
+    if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
+    // A pipe or socket that is writable accepts this many bytes without blocking.
+    const ssize_t written = write(fd_, rest.data(), std::min<size_t>(rest.size(), PIPE_BUF));
     if (written >= 0) {
       rest.remove_prefix(static_cast<size_t>(written));
     } else if (errno != EINTR && errno != EAGAIN) {

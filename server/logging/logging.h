@@ -36,12 +36,10 @@ struct LogMeters {
 struct LogSinkOptions {
   size_t max_bytes = size_t{1} << 20;          // limit of queued lines
   absl::Duration patience = absl::Seconds(1);  // longest wait of a flush or a stop for the reader
-  // Limits of each kind of line: at once, and a second.
-  double lines = 50;
-  double stop_lines = 100;
-  double grpc_lines = 5;
-  // The socket by which systemd's journal takes entries with fields, for lines of stops; null:
-  // those go to the descriptor as well.
+  double lines = 100;                          // limit of each kind of line: at once, and a second
+  LogFormat format = LogFormat::kText;
+  // The socket by which systemd's journal, which reads the descriptor, takes entries with fields,
+  // for lines of stops; null: anybody reads it.
   const char* journal_socket = nullptr;
 };
 
@@ -55,8 +53,7 @@ inline constexpr char kStoppedMessageId[] = "0240108af81e4335823d0cbf4a388847";
 class LogSink : public spdlog::sinks::sink {
  public:
   // `fd`, `clock` and `meters` must outlive the sink.
-  LogSink(int fd, std::unique_ptr<spdlog::formatter> formatter, const Clock* clock,
-          LogMeters* meters, LogSinkOptions options = {});
+  LogSink(int fd, const Clock* clock, LogMeters* meters, LogSinkOptions options = {});
   // Stops, if Stop was not called.
   ~LogSink() override;
 
@@ -64,7 +61,7 @@ class LogSink : public spdlog::sinks::sink {
   void log(const spdlog::details::log_msg& msg) override;
   // Returns when all earlier lines are written, or after the patience.
   void flush() override;
-  void set_pattern(const std::string&) override {}  // only the constructor's formatter is used
+  void set_pattern(const std::string&) override {}  // the options have the format
   void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
 
   // Reports dropped lines and writes the queued lines; waits for their reader for at most the
@@ -78,7 +75,6 @@ class LogSink : public spdlog::sinks::sink {
     uint64_t dropped = 0;  // since last reported
   };
 
-  double LinesASecond(absl::string_view logger) const;
   void Append(const spdlog::details::log_msg& msg) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AppendReport(const nlohmann::ordered_json& fields) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AppendReports() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -90,12 +86,12 @@ class LogSink : public spdlog::sinks::sink {
   bool SendStop(const spdlog::details::log_msg& msg, absl::string_view line) const;
   // Writes `lines`, waiting while the descriptor is full. False: the sink ends first.
   bool Write(const std::string& lines);
-  // Returns when the descriptor accepts more. False: the sink ends first.
-  bool WaitUntilWritable();
+  absl::Time give_up() {
+    const MutexLock lock(&mutex_);
+    return give_up_;
+  }
 
   const int fd_;
-  const bool is_socket_;
-  const std::unique_ptr<spdlog::formatter> formatter_;
   const Clock* const clock_;
   LogMeters* const meters_;
   const LogSinkOptions options_;
@@ -119,26 +115,17 @@ class LogSink : public spdlog::sinks::sink {
 // and all invalid UTF-8 written as \xNN.
 std::string OnOneLine(absl::string_view text);
 
-// A field of such a line as text: a list with "; " between its entries.
-std::string TextOfField(const nlohmann::ordered_json& value);
-
 // The logger of lines with fields: its payloads are JSON objects whose first member is "message".
 inline constexpr char kStopLogger[] = "stop";
 // The logger of the log's reports about itself, with payloads of the same kind.
 inline constexpr char kLimiterLogger[] = "limiter";
 // The logger of gRPC's and protobuf's messages.
 inline constexpr char kGrpcLogger[] = "grpc";
-// "info"
-absl::string_view LogLevelName(spdlog::level::level_enum level);
 
-// The program that reads the log.
-enum class LogReader {
-  kAnybody,
-  kJournald,  // systemd's: reads a line's priority from its prefix, and stores the time itself
-};
-// The reader of `fd`, according to the variable JOURNAL_STREAM, as systemd.exec(5) describes. Null:
-// not set.
-LogReader ReaderOf(int fd, const char* journal_stream);
+// Returns whether systemd's journal reads `fd`, according to the variable JOURNAL_STREAM, as
+// systemd.exec(5) describes: it reads a line's priority from its prefix, and stores the time
+// itself. Null: not set.
+bool IsJournal(int fd, const char* journal_stream);
 
 // The process's log: spdlog's default logger and kStopLogger write one line per message to stderr,
 // through a queue, so that no thread waits for the log's reader. gRPC's own messages go the same
@@ -146,7 +133,7 @@ LogReader ReaderOf(int fd, const char* journal_stream);
 class Logging {
  public:
   // `clock` must outlive the log.
-  Logging(LogLevel level, LogFormat format, const Clock* clock);
+  Logging(spdlog::level::level_enum level, LogFormat format, const Clock* clock);
   // Reports dropped lines and writes the queued lines. Later lines are lost.
   ~Logging();
 
@@ -157,13 +144,13 @@ class Logging {
   std::shared_ptr<LogSink> sink_;
 };
 
-// The format of lines:
+// Returns the message as a line:
 //   text  2026-01-31T12:00:00.123Z info  message key=value key="a value"
 //   json  {"time":"2026-01-31T12:00:00.123Z","level":"info","message":"message","key":"value"}
 // For the journal each line begins with its priority, such as <4>, and text has no time. In both
 // formats line breaks, other control characters and those that change the direction of text are
 // escaped.
-std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format, LogReader reader);
+std::string FormatLine(const spdlog::details::log_msg& msg, LogFormat format, bool for_journal);
 
 // The fields of a STOPPED for the log: the VM, class and cause, and the evidence.
 nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_t sequence);

@@ -1,11 +1,14 @@
 #include "server/metrics/metrics.h"
 
 #include <dirent.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
@@ -19,7 +22,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
@@ -27,7 +33,9 @@
 #include "prometheus/client_metric.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
+#include "prometheus/text_serializer.h"
 #include "server/events/event_codec.h"
+#include "spdlog/spdlog.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/runs/process.h"
 #include "watcher/session/classification_rules.h"
@@ -148,7 +156,7 @@ absl::Time ReadProcessStartTime() {
   return self.ok() ? ProcessStartTime(self->start_ticks) : absl::UnixEpoch();
 }
 
-void CollectInfo(const Metrics::Inputs& inputs, MetricFamilies* out) {
+void CollectInfo(const MetricSources& inputs, MetricFamilies* out) {
   out->Gauge("vmeventd_build_info", "Always 1; the labels hold the versions", 1,
              {{"version", inputs.version}, {"grpc_version", grpc::Version()}});
   out->Gauge("vmeventd_exit_status_source_info",
@@ -162,7 +170,7 @@ void CollectInfo(const Metrics::Inputs& inputs, MetricFamilies* out) {
   out->Gauge("vmeventd_host_shutting_down", "1 if the host shuts down", host.shutting_down ? 1 : 0);
 }
 
-void CollectVms(const Metrics::Inputs& inputs, MetricFamilies* out) {
+void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
   const VmCounts counts = inputs.log->vm_counts();
   for (int state = v1::VM_STATE_RUNNING; state < v1::VM_STATE_STOPPED; ++state) {
     out->Gauge(
@@ -183,7 +191,7 @@ void CollectVms(const Metrics::Inputs& inputs, MetricFamilies* out) {
   }
 }
 
-void CollectStops(const Metrics::Inputs& inputs, MetricFamilies* out) {
+void CollectStops(const MetricSources& inputs, MetricFamilies* out) {
   if (inputs.named_vms == 0) return;
   std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
   for (const VmRecordPtr& record : inputs.log->LastStoppedVms(inputs.named_vms)) {
@@ -201,7 +209,7 @@ void CollectStops(const Metrics::Inputs& inputs, MetricFamilies* out) {
   }
 }
 
-void CollectEvents(const Metrics::Inputs& inputs, MetricFamilies* out) {
+void CollectEvents(const MetricSources& inputs, MetricFamilies* out) {
   const EventMeters& meters = inputs.log->event_meters();
   for (size_t type = 1; type < EventMeters::kTypes; ++type) {
     out->Counter(
@@ -226,9 +234,14 @@ void CollectEvents(const Metrics::Inputs& inputs, MetricFamilies* out) {
   const EventLog::Health health = inputs.log->health();
   out->Gauge("vmeventd_ring_events", "Newest events in memory", health.ring_events);
   out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", health.ring_bytes);
+  out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded", health.queued);
+  out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are dropped",
+             health.max_queued);
+  out->Counter("vmeventd_queue_dropped_events_total",
+               "Events dropped because too many waited to be recorded", health.dropped_events);
 }
 
-void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
+void CollectJournal(const MetricSources& inputs, MetricFamilies* out) {
   const JournalMeters& meters = inputs.log->journal_meters();
   const EventRange range = inputs.log->range();
   out->Gauge("vmeventd_journal_writable", "1 if events are durable, 0 if they wait in memory",
@@ -266,7 +279,7 @@ void CollectJournal(const Metrics::Inputs& inputs, MetricFamilies* out) {
                "Times that the oldest events could not be deleted", meters.retention_errors);
 }
 
-void CollectStreams(const Metrics::Inputs& inputs, MetricFamilies* out) {
+void CollectStreams(const MetricSources& inputs, MetricFamilies* out) {
   const StreamMeters& meters = inputs.hub->meters();
   const StreamLag lag = inputs.hub->Lag(inputs.log->range().newest);
   out->Gauge("vmeventd_streams", "Open WatchEvents streams", inputs.hub->stream_count());
@@ -290,11 +303,10 @@ void CollectStreams(const Metrics::Inputs& inputs, MetricFamilies* out) {
                meters.sent_bytes);
 }
 
-void CollectAccess(const Metrics::Inputs& inputs, MetricFamilies* out) {
-  for (size_t i = 0; i < kRefusalNames.size(); ++i) {
+void CollectAccess(const MetricSources& inputs, MetricFamilies* out) {
+  for (size_t i = 0; i < std::size(kRefusalNames); ++i) {
     out->Counter("vmeventd_refusals_total", "Connections and calls refused, by reason",
-                 inputs.refusals->value(static_cast<Refusal>(i)),
-                 {{"reason", std::string(kRefusalNames[i])}});
+                 inputs.refusals->value(static_cast<Refusal>(i)), {{"reason", kRefusalNames[i]}});
   }
   if (inputs.server == nullptr) return;
   for (const ListenerState& listener : inputs.server->listeners()) {
@@ -321,16 +333,7 @@ void CollectAccess(const Metrics::Inputs& inputs, MetricFamilies* out) {
                inputs.tls->reload_failures());
 }
 
-void CollectQueue(const Metrics::Inputs& inputs, MetricFamilies* out) {
-  const EventLog::Health health = inputs.log->health();
-  out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded", health.queued);
-  out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are dropped",
-             health.max_queued);
-  out->Counter("vmeventd_queue_dropped_events_total",
-               "Events dropped because too many waited to be recorded", health.dropped_events);
-}
-
-void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
+void CollectWatcher(const MetricSources& inputs, MetricFamilies* out) {
   const WatcherCounters counters = inputs.watcher->counters();
   const struct {
     const char* name;
@@ -379,45 +382,38 @@ void CollectWatcher(const Metrics::Inputs& inputs, MetricFamilies* out) {
       {"vmeventd_command_lines_left_out_total",
        "QEMUs whose command line was not read because too many reads waited",
        counters.command_lines_left_out},
+      {"vmeventd_sockets_left_out_total",
+       "Times that a socket was not watched because its directory had as many as it may have",
+       counters.sockets_over_directory_limit},
+      {"vmeventd_libvirt_connects_total", "Connections to libvirt that were made",
+       counters.libvirt_connects},
+      {"vmeventd_libvirt_failures_total",
+       "Connections to libvirt that could not be made or were lost", counters.libvirt_failures},
+      {"vmeventd_libvirt_overflows_total",
+       "Connections to libvirt that were cut because too many events waited",
+       counters.libvirt_overflows},
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, row.value);
-  out->Counter(
-      "vmeventd_sockets_left_out_total",
-      "Times that a socket was not watched because its directory had as many as it may have",
-      counters.sockets_over_directory_limit);
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp, counters.sockets_to_close, {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",
                  counters.shutdown_file_times);
-}
-
-void CollectLibvirt(const Metrics::Inputs& inputs, MetricFamilies* out) {
   for (const LibvirtConnectionState& connection : inputs.watcher->libvirt_connections()) {
     out->Gauge("vmeventd_libvirt_connected", "1 if the connection to this libvirt is open",
                connection.connected ? 1 : 0, {{"uri", connection.uri}});
   }
-  const WatcherCounters counters = inputs.watcher->counters();
-  out->Counter("vmeventd_libvirt_connects_total", "Connections to libvirt that were made",
-               counters.libvirt_connects);
-  out->Counter("vmeventd_libvirt_failures_total",
-               "Connections to libvirt that could not be made or were lost",
-               counters.libvirt_failures);
-  out->Counter("vmeventd_libvirt_overflows_total",
-               "Connections to libvirt that were cut because too many events waited",
-               counters.libvirt_overflows);
 }
 
-void CollectLog(const Metrics::Inputs& inputs, MetricFamilies* out) {
+void CollectLog(const MetricSources& inputs, MetricFamilies* out) {
   if (inputs.log_lines == nullptr) return;
-  for (const auto& [reason, counter] :
-       {std::pair("rate", &inputs.log_lines->rate),
-        std::pair("stalled_read", &inputs.log_lines->stalled_read)}) {
-    out->Counter("vmeventd_log_dropped_lines_total", "Log lines dropped, by reason", *counter,
-                 {{"reason", reason}});
-  }
+  constexpr char kName[] = "vmeventd_log_dropped_lines_total";
+  constexpr char kHelp[] = "Log lines dropped, by reason";
+  out->Counter(kName, kHelp, inputs.log_lines->rate, {{"reason", "rate"}});
+  out->Counter(kName, kHelp, inputs.log_lines->stalled_read, {{"reason", "stalled_read"}});
 }
 
-void CollectProcess(absl::Time start, MetricFamilies* out) {
+void CollectProcess(MetricFamilies* out) {
+  static const absl::Time start = ReadProcessStartTime();
   out->Gauge("process_start_time_seconds", "Start of the process, in seconds since 1970",
              ToSeconds(start));
   rusage usage{};
@@ -438,26 +434,170 @@ void CollectProcess(absl::Time start, MetricFamilies* out) {
   out->Gauge("process_max_fds", "Limit of open file descriptors", limit.rlim_cur);
 }
 
+constexpr size_t kMaxRequestBytes = 8 << 10;
+constexpr absl::string_view kEndOfHeaders = "\r\n\r\n";
+constexpr absl::string_view kPlainText = "text/plain; charset=utf-8";
+
+std::string Response(absl::string_view status, absl::string_view headers, absl::string_view type,
+                     absl::string_view body, bool with_body) {
+  return absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: ", type,
+                      "\r\nContent-Length: ", body.size(),
+                      "\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store"
+                      "\r\nConnection: close\r\n",
+                      headers, "\r\n", with_body ? body : "");
+}
+
+// Answers a probe of `target`, as "/readyz?service=journal".
+std::string AnswerProbe(absl::string_view target, const Health& health, bool with_body) {
+  std::string service;
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(target, absl::MaxSplits('?', 1));
+  for (const absl::string_view parameter : absl::StrSplit(parts.second, '&')) {
+    if (absl::StartsWith(parameter, "service=")) service = std::string(parameter.substr(8));
+  }
+  const auto answer = [&](absl::string_view status, absl::string_view text) {
+    return Response(status, "", kPlainText, absl::StrCat(text, "\n"), with_body);
+  };
+  // The daemon answers, which is all that /healthz asks unless it names a service.
+  if (parts.first == "/healthz" && service.empty()) return answer("200 OK", "alive");
+  const std::optional<bool> serving = health.IsServing(service);
+  if (!serving.has_value()) return answer("404 Not Found", "no service has this name");
+  return *serving ? answer("200 OK", "serving") : answer("503 Service Unavailable", "not serving");
+}
+
 }  // namespace
 
-Metrics::Metrics(Inputs inputs)
-    : inputs_(std::move(inputs)), process_start_(ReadProcessStartTime()) {}
-
-std::vector<prometheus::MetricFamily> Metrics::Collect() const {
+std::string MetricsText(const MetricSources& inputs) {
   MetricFamilies out;
-  CollectInfo(inputs_, &out);
-  CollectVms(inputs_, &out);
-  CollectStops(inputs_, &out);
-  CollectEvents(inputs_, &out);
-  CollectJournal(inputs_, &out);
-  CollectStreams(inputs_, &out);
-  CollectAccess(inputs_, &out);
-  CollectQueue(inputs_, &out);
-  CollectWatcher(inputs_, &out);
-  CollectLibvirt(inputs_, &out);
-  CollectLog(inputs_, &out);
-  CollectProcess(process_start_, &out);
-  return out.Take();
+  CollectInfo(inputs, &out);
+  CollectVms(inputs, &out);
+  CollectStops(inputs, &out);
+  CollectEvents(inputs, &out);
+  CollectJournal(inputs, &out);
+  CollectStreams(inputs, &out);
+  CollectAccess(inputs, &out);
+  CollectWatcher(inputs, &out);
+  CollectLog(inputs, &out);
+  CollectProcess(&out);
+  return prometheus::TextSerializer().Serialize(out.Take());
+}
+
+// Reads its request, sends the answer, then waits for the client to close: closing first could
+// discard the answer.
+struct MetricsServer::Connection : FdHandler {
+  Connection(MetricsServer* of, UniqueFd connected) : server(of), fd(std::move(connected)) {}
+  void OnFdReady(uint32_t /*events*/) override {
+    if (!server->Advance(this)) return server->Close(this);
+    server->loop_->Modify(fd.get(), unsent.empty() ? EPOLLIN : EPOLLOUT);
+  }
+
+  MetricsServer* const server;
+  const UniqueFd fd;
+  TimerId timer;
+  std::string request;
+  std::string unsent;  // of the answer
+  bool answered = false;
+};
+
+absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Create(MetricsServerOptions options,
+                                                                     const Clock* clock) {
+  absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
+  if (!loop.ok()) return loop.status();
+  std::unique_ptr<MetricsServer> server(new MetricsServer(std::move(options), *std::move(loop)));
+  // The first attempt, so that the port that the kernel chose is known. Later ones are the
+  // thread's.
+  server->listener_.Listen().IgnoreError();  // it has been logged
+  server->address_ = server->listener_.address();
+  if (server->listener_.listening()) {
+    spdlog::info("metrics at http://{}/metrics", server->address_.ToString());
+  }
+  server->thread_ = std::thread([of = server.get()] {
+    SetThreadName("metrics");
+    while (!of->stopped_) of->loop_->RunOnce(absl::InfiniteDuration());
+  });
+  return server;
+}
+
+MetricsServer::MetricsServer(MetricsServerOptions options, std::unique_ptr<EventLoop> loop)
+    : options_(std::move(options)),
+      loop_(std::move(loop)),
+      listener_("the metrics' server", options_.address, loop_.get(),
+                {.accepted = [this](UniqueFd fd) { OnAccepted(std::move(fd)); },
+                 .out_of_descriptors = [this] { OnOutOfDescriptors(); }}) {}
+
+MetricsServer::~MetricsServer() {
+  loop_->Post([this] { stopped_ = true; });
+  thread_.join();
+}
+
+void MetricsServer::OnOutOfDescriptors() {
+  options_.refusals->Count(Refusal::kDescriptors);
+  if (!connections_.empty()) Evict(&connections_.front());  // that makes room
+}
+
+void MetricsServer::OnAccepted(UniqueFd fd) {
+  if (connections_.size() >= options_.connections) Evict(&connections_.front());
+  Connection* const connection = &connections_.emplace_back(this, std::move(fd));
+  connection->timer = loop_->AddTimer(loop_->Now().monotonic + options_.time,
+                                      [this, connection] { Close(connection); });
+  if (!loop_->Add(connection->fd.get(), EPOLLIN, connection).ok()) Close(connection);
+}
+
+void MetricsServer::Close(Connection* connection) {
+  loop_->CancelTimer(&connection->timer);
+  loop_->Remove(connection->fd.get());
+  connections_.remove_if([connection](const Connection& open) { return &open == connection; });
+}
+
+std::string MetricsServer::Answer(const std::string& request) const {
+  if (request.size() > kMaxRequestBytes) {
+    return Response("431 Request Header Fields Too Large", "", kPlainText,
+                    "the request has too many bytes\n", true);
+  }
+  const std::vector<std::string> parts =
+      absl::StrSplit(request.substr(0, request.find("\r\n")), ' ');
+  if (parts.size() != 3 || !absl::StartsWith(parts[2], "HTTP/1.") ||
+      !absl::StartsWith(parts[1], "/")) {
+    return Response("400 Bad Request", "", kPlainText, "not an HTTP/1.1 request\n", true);
+  }
+  const bool head = parts[0] == "HEAD";
+  if (!head && parts[0] != "GET") {
+    return Response("405 Method Not Allowed", "Allow: GET, HEAD\r\n", kPlainText,
+                    "only GET and HEAD\n", true);
+  }
+  const std::string path = parts[1].substr(0, parts[1].find('?'));
+  if (path == "/healthz" || path == "/readyz")
+    return AnswerProbe(parts[1], *options_.health, !head);
+  if (path != "/metrics") {
+    return Response("404 Not Found", "", kPlainText,
+                    "metrics are at /metrics, probes at /healthz and /readyz\n", !head);
+  }
+  return Response("200 OK", "", "text/plain; version=0.0.4; charset=utf-8", options_.metrics(),
+                  !head);
+}
+
+bool MetricsServer::Advance(Connection* connection) const {
+  const auto retry = [](ssize_t size) {
+    return size > 0 || (size < 0 && (errno == EAGAIN || errno == EINTR));
+  };
+  const int fd = connection->fd.get();
+  if (connection->unsent.empty()) {
+    char bytes[4096];
+    const ssize_t size = recv(fd, bytes, sizeof(bytes), 0);
+    if (size <= 0 || connection->answered) return retry(size);
+    std::string& request = connection->request;
+    request.append(bytes, static_cast<size_t>(size));
+    if (request.size() <= kMaxRequestBytes && !absl::StrContains(request, kEndOfHeaders)) {
+      return true;
+    }
+    connection->unsent = Answer(request);
+    connection->answered = true;
+  }
+  const ssize_t size = send(fd, connection->unsent.data(), connection->unsent.size(), MSG_NOSIGNAL);
+  if (size <= 0) return retry(size);
+  connection->unsent.erase(0, static_cast<size_t>(size));
+  if (connection->unsent.empty()) shutdown(fd, SHUT_WR);
+  return true;
 }
 
 }  // namespace vmeventd

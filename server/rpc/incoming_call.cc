@@ -9,8 +9,6 @@
 #include "base/error_reason.h"
 #include "google/rpc/status.pb.h"
 #include "grpc/grpc.h"
-#include "grpcpp/impl/codegen/server_callback_handlers.h"
-#include "grpcpp/impl/rpc_service_method.h"
 #include "grpcpp/support/proto_buffer_reader.h"
 
 namespace vmeventd {
@@ -54,7 +52,7 @@ absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Messa
                    ": it is malformed, or a text in it is not UTF-8"));
 }
 
-CallGate::Place CallGate::Add(IncomingCall* call) {
+CallGate::Position CallGate::Add(IncomingCall* call) {
   const absl::Duration until = clock_->Now().monotonic + kRequestTime;
   const MutexLock lock(&mutex_);
   return waiting_.insert(waiting_.end(), {call, until});
@@ -114,23 +112,17 @@ void IncomingCall::Reject(const absl::Status& status) {
   End(status);
 }
 
-IncomingCall::IncomingCall(grpc::CallbackServerContext* context, const Handler* handler,
-                           CallGate* gate)
-    : context_(context), handler_(handler), gate_(gate) {}
-
-IncomingCall::~IncomingCall() = default;
-
 void IncomingCall::ReadRequest() {
   {
     const MutexLock lock(&mutex_);
     reading_ = true;
   }
-  place_ = gate_->Add(this);
+  position_ = gate_->Add(this);
   StartRead(&request_);
 }
 
 void IncomingCall::OnReadDone(bool ok) {
-  gate_->Remove(place_);
+  gate_->Remove(position_);
   if (!TakeWhileReading()) return;  // it took too long and was ended
   if (ok) {
     (*handler_)(this);
@@ -202,18 +194,6 @@ void IncomingCall::OnCancel() {
 void IncomingCall::OnDone() {
   if (CallStream* const answering = stream()) answering->OnDone();
   delete this;
-}
-
-void CallService::Add(const std::string& path, IncomingCall::Handler handler, CallKind kind) {
-  const Method& method = methods_.emplace_back(Method{path, std::move(handler), kind});
-  AddMethod(new grpc::internal::RpcServiceMethod(
-      method.path.c_str(), grpc::internal::RpcMethod::BIDI_STREAMING, nullptr));
-  MarkMethodRawCallback(static_cast<int>(methods_.size()) - 1,
-                        new grpc::internal::CallbackBidiHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
-                            [method = &method, gate = gate_](grpc::CallbackServerContext* context) {
-                              return IncomingCall::Start(context, method->kind, &method->handler,
-                                                         gate);
-                            }));
 }
 
 }  // namespace vmeventd

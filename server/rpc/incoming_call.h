@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <list>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,10 +16,8 @@
 #include "google/protobuf/message.h"
 #include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/grpcpp.h"
-#include "grpcpp/impl/service_type.h"
 #include "grpcpp/support/byte_buffer.h"
-#include "server/access/clients.h"
-#include "server/access/refusals.h"
+#include "server/access/access.h"
 #include "server/stream/stream_call.h"
 
 namespace vmeventd {
@@ -50,12 +49,12 @@ class CallGate {
     IncomingCall* call;
     absl::Duration until;  // monotonic
   };
-  using Place = std::list<Waiting>::iterator;
+  using Position = std::list<Waiting>::iterator;
 
-  Place Add(IncomingCall* call);
-  void Remove(Place place) {
+  Position Add(IncomingCall* call);
+  void Remove(Position position) {
     const MutexLock lock(&mutex_);
-    waiting_.erase(place);
+    waiting_.erase(position);
   }
   // Ends the calls whose limit is `time` or earlier; returns how many.
   int EndUntil(absl::Duration time, const absl::Status& status);
@@ -106,8 +105,9 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
  private:
   friend class CallGate;
 
-  IncomingCall(grpc::CallbackServerContext* context, const Handler* handler, CallGate* gate);
-  ~IncomingCall() override;
+  IncomingCall(grpc::CallbackServerContext* context, const Handler* handler, CallGate* gate)
+      : context_(context), handler_(handler), gate_(gate) {}
+  ~IncomingCall() override = default;
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -135,9 +135,9 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   std::optional<Clients::Call> counted_;  // open or refused, once Clients has been asked
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
-  CallGate::Place place_;    // set while it reads
-  bool answered_ = false;    // at least one request was answered
-  bool reads_next_ = false;  // reads another request after the write
+  CallGate::Position position_;  // set while it reads
+  bool answered_ = false;        // at least one request was answered
+  bool reads_next_ = false;      // reads another request after the write
 
   Mutex mutex_;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
@@ -145,39 +145,32 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   CallStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// The methods of one listener, of all its services: IncomingCalls. Paths have the form
-// "/package.Service/Method".
-class CallService : public grpc::Service {
+// The methods of one listener, of all its services: IncomingCalls. Others are refused.
+class CallService : public grpc::CallbackGenericService {
  public:
   // `gate` outlives the service.
   explicit CallService(CallGate* gate) : gate_(gate) {}
 
+  // Adds a method, before the server starts: `path` is "/package.Service/Method".
   void Add(const std::string& path, IncomingCall::Handler handler,
-           CallKind kind = CallKind::kOther);
+           CallKind kind = CallKind::kOther) {
+    methods_.try_emplace(path, Method{std::move(handler), kind});
+  }
 
  private:
   struct Method {
-    std::string path;
     IncomingCall::Handler handler;
     CallKind kind;
   };
-  CallGate* const gate_;
-  std::list<Method> methods_;  // gRPC holds pointers to the paths
-};
-
-// Every method that no other service of the listener has.
-class UnknownMethods : public grpc::CallbackGenericService {
- public:
-  // `gate` outlives the service.
-  explicit UnknownMethods(CallGate* gate) : gate_(gate) {}
-
- private:
   grpc::ServerGenericBidiReactor* CreateReactor(
       grpc::GenericCallbackServerContext* context) override {
-    return IncomingCall::StartUnknown(context, gate_);
+    const auto found = methods_.find(context->method());
+    if (found == methods_.end()) return IncomingCall::StartUnknown(context, gate_);
+    return IncomingCall::Start(context, found->second.kind, &found->second.handler, gate_);
   }
 
   CallGate* const gate_;
+  std::map<std::string, Method> methods_;
 };
 
 }  // namespace vmeventd

@@ -26,18 +26,14 @@ constexpr size_t kReservedBytes = size_t{8} << 10;
 constexpr absl::Duration kMaxSearch = absl::Milliseconds(10);
 constexpr int kVmsALook = 16;
 
-void ClearEmptyFilter(v1::ListEventsRequest* request) {
-  if (request->filter().ByteSizeLong() == 0)
-    request->clear_filter();  // an empty filter means the same
-}
-void ClearEmptyFilter(v1::ListVmsRequest*) {}
-
 // Returns a text that is equal for all pages of one question to one journal.
 template <typename Request>
 std::string QuestionOf(const JournalIdentity& identity, Request request) {
   request.clear_page_token();
   request.clear_page_size();
-  ClearEmptyFilter(&request);
+  if constexpr (requires { request.clear_filter(); }) {
+    if (request.filter().ByteSizeLong() == 0) request.clear_filter();  // which means the same
+  }
   std::string text = absl::StrCat(identity.journal_id, "\n", Request::descriptor()->name(), "\n");
   google::protobuf::io::StringOutputStream stream(&text);
   google::protobuf::io::CodedOutputStream coded(&stream);
@@ -50,11 +46,13 @@ std::string QuestionOf(const JournalIdentity& identity, Request request) {
 // Decides which VMs a ListVms request selects.
 class VmMatcher {
  public:
-  explicit VmMatcher(const v1::ListVmsRequest& request)
-      : names_(request.vm_names()),
-        sources_(request.sources()),
-        refs_(request.uuids(), request.labels()),
-        stopped_(request.include_stopped()) {
+  explicit VmMatcher(const v1::ListVmsRequest& request) : stopped_(request.include_stopped()) {
+    v1::EventFilter filter;
+    *filter.mutable_vm_names() = request.vm_names();
+    *filter.mutable_sources() = request.sources();
+    *filter.mutable_uuids() = request.uuids();
+    *filter.mutable_labels() = request.labels();
+    vms_ = EventMatcher(filter);
     for (const int state : request.states()) states_ |= 1u << state;
     if ((states_ >> v1::VM_STATE_STOPPED & 1) != 0) stopped_ = true;
   }
@@ -62,13 +60,11 @@ class VmMatcher {
   bool Matches(const VmRecord& vm) const {
     if (vm.stopped() && !stopped_) return false;
     if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
-    return names_.Matches(vm.name()) && sources_.Matches(vm.source()) && refs_.Matches(vm);
+    return vms_.MatchesVm(vm);
   }
 
  private:
-  const NameMatcher names_;
-  const NameMatcher sources_;
-  const RefMatcher refs_;
+  EventMatcher vms_;
   bool stopped_;
   unsigned states_ = 0;  // a bit a value; 0: all
 };
@@ -228,9 +224,10 @@ absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) cons
                 int{v1::ListVmsResponse::kVmsFieldNumber});
   const std::optional<Uuid> uuid = ParseUuid(request.uuid());
   std::vector<VmRecordPtr> vms =
-      uuid.has_value() ? log_->VmsWithUuid(*uuid) : log_->VmsNamed(request.name());
+      uuid.has_value() ? log_->Vms(nullptr, SIZE_MAX).vms : log_->VmsNamed(request.name());
   std::erase_if(vms, [&](const VmRecordPtr& vm) {
-    return (!request.name().empty() && vm->name() != request.name()) ||
+    return (uuid.has_value() && vm->uuid() != uuid) ||
+           (!request.name().empty() && vm->name() != request.name()) ||
            (!request.run_id().empty() && vm->run_id() != request.run_id());
   });
   if (vms.empty() && !request.run_id().empty()) {

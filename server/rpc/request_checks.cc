@@ -75,38 +75,35 @@ class Checker {
   void Text(const std::string& field, const std::string& text, size_t max_bytes) {
     if (absl::StripAsciiWhitespace(text).empty()) {
       Refuse(field, Quote(text), "must not be empty: it is shown to people");
-    } else if (text.size() > max_bytes) {
-      Refuse(field, absl::StrCat(text.size(), " bytes"),
-             absl::StrCat("are too long, at most ", max_bytes, " bytes are allowed"));
-    } else if (HoldsControl(text)) {
+    } else if (AtMost(field, text.size(), " bytes", max_bytes) && HoldsControl(text)) {
       Refuse(field, Quote(text), "must not contain line breaks or other control characters");
     }
   }
 
+  // Refuses more than `most` of what `unit` names.
+  bool AtMost(const std::string& field, size_t value, const char* unit, size_t most) {
+    if (value <= most) return true;
+    Refuse(field, absl::StrCat(value, unit),
+           absl::StrCat("are too many, at most ", most, " are allowed"));
+    return false;
+  }
   // Checks the number of entries, then each of them by `check`, which gets its field.
   template <typename Entries, typename Check>
-  void Each(const std::string& field, const Entries& entries, int most, const Check& check) {
-    if (entries.size() > most) {
-      return Refuse(field, absl::StrCat(entries.size(), " entries"),
-                    absl::StrCat("are too many, at most ", most, " are allowed"));
-    }
+  void Each(const std::string& field, const Entries& entries, size_t most, const Check& check) {
+    if (!AtMost(field, static_cast<size_t>(entries.size()), " entries", most)) return;
     for (int i = 0; i < entries.size(); ++i) check(absl::StrCat(field, "[", i, "]"), entries[i]);
   }
-  void Globs(const std::string& field, const Texts& names, int max_globs) {
+  void Globs(const std::string& field, const Texts& names, size_t max_globs) {
     const auto globs = std::count_if(names.begin(), names.end(), IsGlob);
-    if (globs <= max_globs) return;
-    Refuse(field, absl::StrCat(globs, " entries with a wildcard"),
-           absl::StrCat("are too many, at most ", max_globs, " are allowed"));
+    AtMost(field, static_cast<size_t>(globs), " entries with a wildcard", max_globs);
   }
-  void Names(const std::string& field, const Texts& names, int max_globs = kMaxGlobs) {
+  void Names(const std::string& field, const Texts& names, size_t max_globs = kMaxGlobs) {
     Each(field, names, kMaxListEntries,
          [this](const auto& at, const auto& name) { Name(at, name); });
     Globs(field, names, max_globs);
     size_t bytes = 0;
     for (const std::string& name : names) bytes += name.size();
-    if (bytes <= kMaxPatternBytes) return;
-    Refuse(field, absl::StrCat(bytes, " bytes together"),
-           absl::StrCat("are too long, at most ", kMaxPatternBytes, " are allowed"));
+    AtMost(field, bytes, " bytes together", kMaxPatternBytes);
   }
   void Uuids(const std::string& field, const Texts& uuids) {
     Each(field, uuids, kMaxListEntries,

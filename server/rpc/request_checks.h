@@ -15,15 +15,15 @@
 
 namespace vmeventd {
 
-inline constexpr int kMaxListEntries = 1'000;   // entries of each list of a filter
-inline constexpr size_t kMaxNameBytes = 1'024;  // size of a name or a pattern
+inline constexpr size_t kMaxListEntries = 1'000;  // entries of each list of a filter
+inline constexpr size_t kMaxNameBytes = 1'024;    // size of a name or a pattern
 // Limits of the patterns of names of one request, and of those of sources: patterns with a
 // wildcard, each of which is compared with every name; and the bytes of all, which a stream holds
 // while it is open.
-inline constexpr int kMaxGlobs = 32;
+inline constexpr size_t kMaxGlobs = 32;
 inline constexpr size_t kMaxPatternBytes = size_t{64} << 10;
-inline constexpr int kMaxAnyOf = 16;
-inline constexpr int kMaxSelectors = 100;  // selectors of labels
+inline constexpr size_t kMaxAnyOf = 16;
+inline constexpr size_t kMaxSelectors = 100;  // selectors of labels
 inline constexpr size_t kMaxPageTokenBytes = size_t{8} << 10;
 inline constexpr int kDefaultPageSize = 100;
 inline constexpr int kMaxPageSize = 1'000;

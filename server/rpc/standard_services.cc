@@ -154,9 +154,6 @@ class Health::Watcher : public CallStream, public std::enable_shared_from_this<H
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-Health::Health() = default;
-Health::~Health() = default;
-
 Health::Current Health::Read(const std::string& service) const {
   const MutexLock lock(&mutex_);
   const auto found = serving_.find(service);
@@ -262,15 +259,8 @@ ServerReflectionResponse Reflection::Answer(const ServerReflectionRequest& reque
       SetFile(pool_.FindFileContainingSymbol(request.file_containing_symbol()), &out);
       break;
     case ServerReflectionRequest::kFileContainingExtension:
-      SetFile(nullptr, &out);  // proto3 has none
-      break;
     case ServerReflectionRequest::kAllExtensionNumbersOfType:
-      if (pool_.FindMessageTypeByName(request.all_extension_numbers_of_type()) == nullptr) {
-        SetFile(nullptr, &out);
-      } else {
-        out.mutable_all_extension_numbers_response()->set_base_type_name(
-            request.all_extension_numbers_of_type());
-      }
+      SetFile(nullptr, &out);  // proto3 has no extensions
       break;
     case ServerReflectionRequest::kListServices:
       out.mutable_list_services_response();

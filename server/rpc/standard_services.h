@@ -20,9 +20,6 @@ namespace vmeventd {
 // thread.
 class Health {
  public:
-  Health();
-  ~Health();
-
   void Set(const std::string& service, bool serving);
   // Returns whether the service is serving; nullopt: there is none of that name.
   std::optional<bool> IsServing(const std::string& service) const;

@@ -46,20 +46,26 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
       id_(id),
       sequence_(begin.cursor),
       locate_(begin.locate),
-      since_(begin.since),
+      since_(begin.locate.value_or(absl::InfinitePast())),
       takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
       phase_(locate_.has_value() ? Phase::kLocating : Phase::kOpening),
       snapshot_(std::move(begin.snapshot)) {}
 
-absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat) {
+absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
+                                                                   JournalReader* journal,
+                                                                   size_t page_bytes) {
   sent_ = {};
-  more_ = false;
-  caught_up_ = false;
+  more_ = caught_up_ = needs_journal_ = false;
   search_until_ = clock_->Now().monotonic + kMaxSearch;
   switch (phase_) {
-    case Phase::kLocating:
-      history_request_ = std::make_unique<HistoryRequest>(HistoryRequest{locate_, 0, 0});
-      return std::nullopt;
+    case Phase::kLocating: {
+      needs_journal_ = journal == nullptr;
+      if (needs_journal_) return std::nullopt;
+      const absl::StatusOr<uint64_t> first = journal->Locate(*locate_);
+      if (!first.ok()) return first.status();
+      sequence_ = std::max(sequence_, *first - 1);
+    }
+      [[fallthrough]];
     case Phase::kOpening:
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
       replays_ = sequence_ < Limit(log_->range(), durable_only_);
@@ -69,33 +75,22 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat) {
       if (std::optional<grpc::ByteBuffer> message = SnapshotMessage()) return message;
       if (more_) return std::nullopt;
       snapshot_.reset();
-      phase_ = Phase::kSnapshotDone;
-      [[fallthrough]];
-    case Phase::kSnapshotDone:
       phase_ = Phase::kEvents;
       return SnapshotDoneMessage();
     case Phase::kEvents:
       break;
   }
   Batch batch;
-  const absl::Status status = Collect(&batch);
+  const absl::Status status = Collect(journal, page_bytes, &batch);
   sent_.events = batch.events;
   if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
   if (!status.ok()) return status;
   const bool replayed = caught_up_ && std::exchange(replays_, false);
   const bool owed = owed_ != 0 && log_->range().durable >= owed_;
-  if (beat || replayed || owed || !(caught_up_ || history_request_ != nullptr)) {
+  if (beat || replayed || owed || !(caught_up_ || needs_journal_)) {
     return ProgressMessage(sequence_);
   }
   return std::nullopt;
-}
-
-void StreamCursor::Supply(HistoryAnswer answer) {
-  if (phase_ == Phase::kLocating) {
-    sequence_ = std::max(sequence_, answer.first - 1);
-    phase_ = Phase::kOpening;
-  }
-  history_ = std::make_unique<HistoryAnswer>(std::move(answer));
 }
 
 grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, bool is_first) {
@@ -173,38 +168,32 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
   return end == block.size();
 }
 
-void StreamCursor::TakeHistory(Batch* batch) {
-  const EventRange range{.committed = UINT64_MAX};
-  while (!history_->blocks.empty()) {
-    if (!TakeBlock(*history_->blocks.front(), range, batch)) return;
-    history_->blocks.erase(history_->blocks.begin());
-  }
-  sequence_ = std::max(sequence_, history_->through);
-  history_.reset();
-}
-
-absl::Status StreamCursor::Collect(Batch* batch) {
-  if (history_ != nullptr) {
-    TakeHistory(batch);
-    if (history_ != nullptr) return absl::OkStatus();  // the message is full
-  }
+absl::Status StreamCursor::Collect(JournalReader* journal, size_t page_bytes, Batch* batch) {
   while (!SearchIsOver()) {
-    ReadResult read = log_->Read(sequence_ + 1, {.max_bytes = kMaxMessageBytes});
-    const EventRange& range = read.range;
-    if (read.history.has_value()) {
-      if (batch->slices.empty()) {
-        history_request_ = std::make_unique<HistoryRequest>(*std::move(read.history));
+    const ReadResult read = log_->Read(sequence_ + 1, kMaxMessageBytes);
+    if (read.in_journal_through.has_value()) {
+      if (!batch->slices.empty()) return absl::OkStatus();
+      needs_journal_ = journal == nullptr;
+      if (needs_journal_) return absl::OkStatus();
+      const absl::StatusOr<JournalPage> page =
+          journal->Read(sequence_ + 1, *read.in_journal_through, page_bytes);
+      if (!page.ok()) return page.status();
+      journal = nullptr;  // others want a page too
+      search_until_ = clock_->Now().monotonic + kMaxSearch;
+      for (const EventBlockPtr& block : page->blocks) {
+        if (!TakeBlock(*block, {.committed = UINT64_MAX}, batch)) return absl::OkStatus();
       }
-      return absl::OkStatus();
+      sequence_ = std::max(sequence_, page->through);
+      continue;
     }
-    const uint64_t limit = Limit(range, durable_only_);
+    const uint64_t limit = Limit(read.range, durable_only_);
     if (read.blocks.empty() || read.blocks.front()->last_sequence() > limit) {
       caught_up_ = true;
       return absl::OkStatus();
     }
     for (const EventBlockPtr& block : read.blocks) {
       if (block->last_sequence() > limit) break;
-      if (!TakeBlock(*block, range, batch)) return absl::OkStatus();
+      if (!TakeBlock(*block, read.range, batch)) return absl::OkStatus();
     }
   }
   return absl::OkStatus();

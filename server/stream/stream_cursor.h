@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -26,7 +25,7 @@ std::string StreamIdText(uint64_t id);
 class StreamCursor {
  public:
   static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
-  // Size of a HistoryAnswer, which fits into one message, so that nothing of it waits.
+  // Size of a page of the journal, which fits into one message.
   static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
   // Limit of a search for one message; beyond it, the stream reports its progress instead, so that
   // a filter that matches nothing holds no thread for long.
@@ -40,17 +39,19 @@ class StreamCursor {
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
   // snapshot), then the snapshot, then events as they come, and a Progress when the stream has
   // caught up for the first time, unless it began there, and when what it sent has become durable.
-  // Unset when there is nothing to send, or when TakeHistoryRequest has something; with `beat`, a
-  // Progress instead. OUT_OF_RANGE: what comes next is no longer retained.
-  absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(bool beat);
+  // Unset when there is nothing to send, or when it needs the journal; with `beat`, a Progress
+  // instead. With `journal` it reads a page of it, of about `page_bytes`. OUT_OF_RANGE: what comes
+  // next is no longer retained.
+  absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(bool beat, JournalReader* journal = nullptr,
+                                                       size_t page_bytes = kHistoryBytes);
   // Returns whether Next returned nothing only because its search took long: call it again, after
   // others.
   bool more() const { return more_; }
   // Returns whether the last call of Next went as far as there were events.
   bool caught_up() const { return caught_up_; }
-  // Request for the journal, whose answer Supply takes before Next is called again.
-  std::unique_ptr<const HistoryRequest> TakeHistoryRequest() { return std::move(history_request_); }
-  void Supply(HistoryAnswer answer);
+  // Returns whether the last call of Next ended where only the journal has what follows: call it
+  // again on the history thread.
+  bool needs_journal() const { return needs_journal_; }
 
   // Contents of the last message of Next.
   struct Sent {
@@ -67,7 +68,7 @@ class StreamCursor {
   uint64_t id() const { return id_; }
 
  private:
-  enum class Phase { kLocating, kOpening, kSnapshot, kSnapshotDone, kEvents };
+  enum class Phase { kLocating, kOpening, kSnapshot, kEvents };
   struct Batch;
 
   // The newest event that the stream may send.
@@ -89,9 +90,9 @@ class StreamCursor {
   bool TakeBlock(const EventBlock& block, const EventRange& range, Batch* batch);
   // Takes the events [begin, end) of the block.
   void Take(const EventBlock& block, size_t begin, size_t end, uint64_t committed, Batch* batch);
-  // Fills `batch` from memory until it is full, there are no more events or the search took long.
-  absl::Status Collect(Batch* batch);
-  void TakeHistory(Batch* batch);
+  // Fills `batch` until it is full, there are no more events, it needs the journal or the search
+  // took long.
+  absl::Status Collect(JournalReader* journal, size_t page_bytes, Batch* batch);
 
   const EventLog* const log_;
   const Clock* const clock_;
@@ -109,13 +110,11 @@ class StreamCursor {
   // none.
   uint64_t owed_ = 0;
   absl::Duration search_until_;
-  // Pointers, since a stream has them for a moment of its life.
-  std::unique_ptr<const HistoryRequest> history_request_;
-  std::unique_ptr<HistoryAnswer> history_;
   VmSnapshotPtr snapshot_;  // snapshot being sent; null: none
   size_t snapshot_vm_ = 0;  // next to send
   bool more_ = false;
   bool caught_up_ = false;
+  bool needs_journal_ = false;
 };
 
 }  // namespace vmeventd

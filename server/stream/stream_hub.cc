@@ -64,30 +64,24 @@ void StreamHub::Open(StreamCall* call, const WatchRequest& request, const Reques
 
 absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request,
                                    const RequestFilter& filter, const CallPeer& peer) {
-  EventMatcher matcher(filter);
   const absl::StatusOr<StreamBegin> begin = log_->Begin(request.start);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
   uint64_t id = 0;
   std::memcpy(&id, RandomBytes(sizeof(id)).data(), sizeof(id));
   const auto description = Describe(id, filter, peer, clock_->Now().wall);
-  if (absl::Status held = call->Hold(matcher.memory() + description->SpaceUsedLong()); !held.ok()) {
-    return held;
-  }
-  WatchStreamDeps deps = {
-      .call = call,
-      .peer = peer.peer,
-      .progress_interval = interval,
-      .write_timeout = options_.write_timeout,
-      .clock = clock_,
-      .turns = &turns_,
-      .log = log_,
-      .hub = this,
-      .meters = &meters_,
+  // In the matcher a name takes at most twice as much as in the description, and a selector of
+  // labels at most 2 KiB.
+  size_t bytes = 3 * description->SpaceUsedLong();
+  const auto count = [&bytes](const v1::EventFilter& one) {
+    bytes += size_t{2'048} * static_cast<size_t>(one.labels_size());
   };
+  count(filter.filter);
+  for (const v1::EventFilter& one : filter.any_of) count(one);
+  if (absl::Status held = call->Hold(bytes); !held.ok()) return held;
   const auto stream = std::make_shared<WatchStream>(
-      std::move(deps),
-      StreamCursor(log_, clock_, *begin, std::move(matcher), request.durable_only, id));
+      this, call, peer.peer, interval,
+      StreamCursor(log_, clock_, *begin, EventMatcher(filter), request.durable_only, id));
   if (absl::Status status = Register({stream, description}); !status.ok()) return status;
   meters_.opened.Add();
   // Events may wake the stream once it is registered, but it takes no turn before it answers its

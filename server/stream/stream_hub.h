@@ -15,11 +15,10 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
-#include "server/access/clients.h"
+#include "server/access/access.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
 #include "server/stream/stream_call.h"
-#include "server/stream/stream_meters.h"
 #include "server/stream/watch_stream.h"
 
 namespace vmeventd {
@@ -35,6 +34,13 @@ struct WatchRequest {
 struct StreamPage {
   int size = 0;
   std::optional<uint64_t> after{};  // id of the last stream of the page before
+};
+
+// Distance of the open streams from the newest event.
+struct StreamLag {
+  int behind = 0;  // streams that are not at the newest event
+  uint64_t max_events = 0;
+  uint64_t summed_events = 0;
 };
 
 // Every open WatchEvents stream. Owns them; outlives the gRPC server. Any thread, unless stated
@@ -87,6 +93,13 @@ class StreamHub {
   // Statistics of the open streams, `newest` being the newest event.
   StreamLag Lag(uint64_t newest) const;
   const StreamMeters& meters() const { return meters_; }
+
+  // For its streams.
+  StreamMeters& meters() { return meters_; }
+  TurnQueue* turns() { return &turns_; }  // where they search what to send
+  EventLog* log() { return log_; }
+  const Clock& clock() const { return *clock_; }
+  const StreamOptions& options() const { return options_; }
 
   // Removes a stream whose call is done and which is not used any more; the hub destroys it.
   void StreamDone(WatchStream* stream);

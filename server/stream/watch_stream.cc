@@ -9,15 +9,19 @@
 
 namespace vmeventd {
 
-WatchStream::WatchStream(WatchStreamDeps deps, StreamCursor cursor)
-    : deps_(std::move(deps)),
-      opened_at_(deps_.clock->Now().monotonic),
+WatchStream::WatchStream(StreamHub* hub, StreamCall* call, std::string peer,
+                         absl::Duration progress_interval, StreamCursor cursor)
+    : hub_(hub),
+      call_(call),
+      peer_(std::move(peer)),
+      progress_interval_(progress_interval),
+      opened_at_(hub->clock().Now().monotonic),
       cursor_(std::move(cursor)),
       since_(opened_at_),
       delivered_(cursor_.sequence()) {}
 
 void WatchStream::Begin() {
-  deps_.turns->Add(deps_.peer, [self = shared_from_this()] { self->Turn(); });
+  hub_->turns()->Add(peer_, [self = shared_from_this()] { self->Turn(); });
 }
 
 void WatchStream::Wake() {
@@ -42,8 +46,8 @@ void WatchStream::Drain() {
 
 void WatchStream::Turn() {
   waits_for_turn_ = false;
-  deps_.meters->turns.Add();
-  if (Advance()) Wake();
+  hub_->meters().turns.Add();
+  if (Advance().value_or(false)) Wake();
 }
 
 void WatchStream::FinishIfEnded() {
@@ -53,43 +57,50 @@ void WatchStream::FinishIfEnded() {
     if (!end_.has_value() || cutting_ > 0) return;
     if (state_ != State::kIdle && state_ != State::kReading) return;
     state_ = State::kFinished;
-    deps_.meters->CountEnd(*end_, draining_);
+    hub_->meters().CountEnd(*end_, draining_);
     end = *end_;
   }
-  deps_.call->End(end);
+  call_->End(end);
 }
 
-bool WatchStream::Advance() {
+absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal) {
   FinishIfEnded();
   bool beat = false;
   bool progress = false;
-  std::unique_ptr<absl::StatusOr<HistoryAnswer>> answer;
   {
     const MutexLock lock(&mutex_);
     again_ = true;
-    if (state_ != State::kIdle || cutting_ > 0) return false;
+    const State waits = journal == nullptr ? State::kIdle : State::kReading;
+    if (state_ != waits || cutting_ > 0) return false;
     again_ = false;
     state_ = State::kBuilding;
     beat = std::exchange(beat_, false);
     progress = std::exchange(progress_requested_, false);
-    answer = std::move(answer_);
   }
 
-  const Instant now = deps_.clock->Now();
+  const Instant now = hub_->clock().Now();
   absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
-  if (answer != nullptr && !answer->ok()) next = answer->status();
-  if (next.ok()) {
-    if (answer != nullptr) cursor_.Supply(**std::move(answer));
-    next = cursor_.Next(beat);
+  if (journal != nullptr && !journal->ok()) {
+    next = journal->status();
+  } else {
+    next = journal == nullptr ? cursor_.Next(beat)
+                              : cursor_.Next(beat, **journal, hub_->HistoryBytes());
     // Progress on demand waits until there is nothing else to send.
     if (progress && next.ok() && !next->has_value() && cursor_.caught_up()) {
       next = cursor_.Next(/*beat=*/true);
     }
   }
+  const absl::Status read = next.status();
+  if (absl::IsDataLoss(read)) {
+    next = WithReason("JOURNAL_DAMAGED",
+                      absl::OutOfRangeError(absl::StrCat(
+                          read.message(),
+                          ": the journal is damaged, and a restart of vmeventd replaces it; "
+                          "start from a snapshot")));
+  }
   const bool write = next.ok() && next->has_value();
   const bool has_progressed = write && cursor_.caught_up() && cursor_.sent().events == 0;
   if (write) message_ = *std::move(*next);
-  const std::unique_ptr<const HistoryRequest> request = cursor_.TakeHistoryRequest();
   {
     const MutexLock lock(&mutex_);
     if (progress && !has_progressed) progress_requested_ = true;
@@ -97,7 +108,7 @@ bool WatchStream::Advance() {
       if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
       state_ = State::kWriting;
       since_ = now.monotonic;
-    } else if (request != nullptr) {
+    } else if (next.ok() && cursor_.needs_journal()) {
       state_ = State::kReading;
     } else {
       state_ = State::kIdle;
@@ -109,50 +120,36 @@ bool WatchStream::Advance() {
                                                "vmeventd is shutting down; resume after sequence ",
                                                cursor_.sequence())));
       }
+      if (absl::IsDataLoss(read)) return read;
       return again_ || end_.has_value();
     }
   }
   if (write) {
-    deps_.call->Write(&message_);
+    call_->Write(&message_);
   } else {
-    deps_.log->ReadHistory(
-        deps_.peer, *request,
-        [self = shared_from_this()] { return self->deps_.hub->HistoryBytes(); },
-        [self = shared_from_this()](absl::StatusOr<HistoryAnswer> read) {
-          self->OnHistory(std::move(read));
-        });
+    hub_->log()->PostQuery(
+        peer_, {[self = shared_from_this()](
+                    const absl::StatusOr<JournalReader*>& reader) -> absl::StatusOr<bool> {
+                  const absl::StatusOr<bool> more = self->Advance(&reader);
+                  if (!more.ok() || *more) self->Wake();
+                  if (!more.ok()) return more.status();
+                  return true;
+                },
+                [] { return false; }});
   }
   // If the call ended before the state was kReading, finish it now.
   FinishIfEnded();
   return false;
 }
 
-void WatchStream::OnHistory(absl::StatusOr<HistoryAnswer> answer) {
-  if (absl::IsDataLoss(answer.status())) {
-    answer = WithReason(
-        "JOURNAL_DAMAGED",
-        absl::OutOfRangeError(absl::StrCat(
-            answer.status().message(),
-            ": the journal is damaged, and a restart of vmeventd replaces it; start from a "
-            "snapshot")));
-  }
-  {
-    const MutexLock lock(&mutex_);
-    if (state_ != State::kReading) return;  // it has ended
-    answer_ = std::make_unique<absl::StatusOr<HistoryAnswer>>(std::move(answer));
-    state_ = State::kIdle;
-  }
-  Wake();
-}
-
 void WatchStream::CountMessage() {
-  deps_.meters->sent_messages.Add();
-  deps_.meters->sent_events.Add(cursor_.sent().events);
-  deps_.meters->sent_bytes.Add(message_.Length());
+  hub_->meters().sent_messages.Add();
+  hub_->meters().sent_events.Add(cursor_.sent().events);
+  hub_->meters().sent_bytes.Add(message_.Length());
   // An event from before the stream was opened was not late on its way.
   const absl::Duration published = cursor_.sent().published;
   if (published >= opened_at_ && published < absl::InfiniteDuration()) {
-    deps_.meters->public_to_sent.Observe(deps_.clock->Now().monotonic - published);
+    hub_->meters().public_to_sent.Observe(hub_->clock().Now().monotonic - published);
   }
   delivered_ = cursor_.sequence();
 }
@@ -163,7 +160,7 @@ void WatchStream::OnWriteDone(bool ok) {
     if (ok) CountMessage();
     message_.Clear();
     state_ = State::kIdle;
-    since_ = deps_.clock->Now().monotonic;
+    since_ = hub_->clock().Now().monotonic;
     if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
   }
   FinishIfEnded();
@@ -178,7 +175,7 @@ void WatchStream::OnCancel() {
   FinishIfEnded();
 }
 
-void WatchStream::OnDone() { deps_.hub->StreamDone(this); }
+void WatchStream::OnDone() { hub_->StreamDone(this); }
 
 void WatchStream::Cut(const absl::Status& status) {
   {
@@ -187,7 +184,7 @@ void WatchStream::Cut(const absl::Status& status) {
     if (!end_.has_value()) end_ = status;
     ++cutting_;  // no End before Abort has returned
   }
-  deps_.call->Abort(status);
+  call_->Abort(status);
   {
     const MutexLock lock(&mutex_);
     --cutting_;
@@ -201,14 +198,14 @@ absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
     const MutexLock lock(&mutex_);
     if (state_ == State::kFinished) return absl::InfiniteDuration();
     if (state_ == State::kWriting) {
-      if (now < since_ + deps_.write_timeout) {
+      if (now < since_ + hub_->options().write_timeout) {
         // The write may end in a moment, and a beat is due an interval after that.
-        return std::min(since_ + deps_.write_timeout, now + deps_.progress_interval);
+        return std::min(since_ + hub_->options().write_timeout, now + progress_interval_);
       }
     } else {
-      if (now < since_ + deps_.progress_interval) {
+      if (now < since_ + progress_interval_) {
         // A write may begin meanwhile, and must be checked in time.
-        return std::min(since_ + deps_.progress_interval, now + deps_.write_timeout);
+        return std::min(since_ + progress_interval_, now + hub_->options().write_timeout);
       }
       beat = beat_ = true;
     }
@@ -216,11 +213,11 @@ absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
   if (beat) {
     Wake();
   } else {
-    Cut(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
-                                                  absl::FormatDuration(deps_.write_timeout),
-                                                  "; resume after the last sequence received")));
+    Cut(absl::ResourceExhaustedError(absl::StrCat(
+        "the client read nothing for ", absl::FormatDuration(hub_->options().write_timeout),
+        "; resume after the last sequence received")));
   }
-  return now + std::min(deps_.progress_interval, deps_.write_timeout);
+  return now + std::min(progress_interval_, hub_->options().write_timeout);
 }
 
 }  // namespace vmeventd

@@ -1,41 +1,178 @@
 #include "server/transport/connection_acceptor.h"
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "base/clock.h"
-#include "server/access/access_policy.h"
+#include "server/transport/client_frames.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
 
-constexpr int kAcceptsAtOnce = 64;  // accepts on one listener before the next has its turn
-constexpr absl::Duration kTick = absl::Seconds(1);
-constexpr absl::Duration kDescriptorWait = absl::Milliseconds(100);
+constexpr char kTlsHandshakeRecord = 0x16;
 
-bool IsOutOfDescriptors(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+// The reason, for people, for which SSL_accept has just failed with `error`, of SSL_get_error.
+std::string HandshakeFault(SSL* tls, int error) {
+  const long verified = SSL_get_verify_result(tls);
+  if (verified != X509_V_OK) {
+    return absl::StrCat("its certificate is not accepted: ",
+                        X509_verify_cert_error_string(verified));
+  }
+  if (error != SSL_ERROR_SSL) return "it closed the connection within the TLS handshake";
+  const unsigned long last = ERR_peek_last_error();
+  const int reason = ERR_GET_REASON(last);
+  switch (reason) {
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+      return "it shows no certificate, and --tls-client-ca requires one";
+    case SSL_R_NO_APPLICATION_PROTOCOL:
+      return "it does not offer HTTP/2 (ALPN h2)";
+    case SSL_R_WRONG_VERSION_NUMBER:
+    case SSL_R_HTTP_REQUEST:
+      return "it does not speak TLS";
+    case SSL_R_UNEXPECTED_EOF_WHILE_READING:
+      return "it closed the connection within the TLS handshake";
+    default: {
+      const char* const text = ERR_reason_error_string(last);
+      return absl::StrCat(reason > SSL_AD_REASON_OFFSET
+                              ? "it does not accept this server's certificate: "
+                              : "the TLS handshake failed: ",
+                          text == nullptr ? "unknown error" : text);
+    }
+  }
 }
+
+constexpr absl::Duration kTick = absl::Seconds(1);
 
 }  // namespace
 
-class ConnectionAcceptor::Accepting : public FdHandler {
- public:
-  Accepting(ConnectionAcceptor* acceptor, size_t listener)
-      : acceptor_(acceptor), listener_(listener) {}
-  void OnFdReady(uint32_t /*events*/) override { acceptor_->Accept(listener_); }
+Arrivals::Arrivals(size_t listeners, ArrivalLimits limits, EventLoop* loop,
+                   RefusalCounters* refusals, std::function<void(Arrived)> arrived, Refused refused)
+    : limits_(limits),
+      loop_(loop),
+      refusals_(refusals),
+      arrived_(std::move(arrived)),
+      refused_(std::move(refused)),
+      listeners_(listeners) {}
 
- private:
-  ConnectionAcceptor* const acceptor_;
-  const size_t listener_;
-};
+void Arrivals::Add(size_t listener, ReceivingSocket socket, std::string peer, SSL_CTX* context) {
+  if (listeners_[listener].arrivals >= limits_.at_once) MakeRoom(listener);
+  SslPtr tls;
+  if (context != nullptr) {
+    tls.reset(SSL_new(context));
+    if (tls == nullptr || SSL_set_fd(tls.get(), socket.get()) != 1) return;  // no memory
+    SSL_set_accept_state(tls.get());
+  }
+  const uint64_t id = next_id_++;
+  Listener& of = listeners_[listener];
+  ++of.arrivals;
+  ++of.peers[peer];
+  Arrival* const arrival =
+      &arrivals_
+           .try_emplace(id, this, id,
+                        Arrived{listener, std::move(socket), std::move(tls), std::move(peer)})
+           .first->second;
+  arrival->timer = loop_->AddTimer(loop_->Now().monotonic + limits_.time, [this, arrival] {
+    refusals_->Count(Refusal::kHandshakes);
+    Take(arrival);
+  });
+  // Edge-triggered: received bytes are looked at once, however few.
+  constexpr uint32_t kEdges = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  if (!loop_->Add(arrival->connection.socket.get(), kEdges, arrival).ok()) Take(arrival);
+}
+
+void Arrivals::MakeRoom(size_t listener) {
+  const auto& peers = listeners_[listener].peers;
+  const auto most = std::max_element(
+      peers.begin(), peers.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto oldest = std::find_if(arrivals_.begin(), arrivals_.end(), [&](const auto& entry) {
+    const Arrived& connection = entry.second.connection;
+    return connection.listener == listener && peers.at(connection.peer) == most->second;
+  });
+  refusals_->Count(Refusal::kHandshakes);
+  Take(&oldest->second);
+}
+
+Arrivals::Arrived Arrivals::Take(Arrival* arrival) {
+  Arrived out = std::move(arrival->connection);
+  // epoll_wait holds the sockets that it looks at: it may drop the last reference, and then closes.
+  loop_->Remove(out.socket.get());
+  loop_->CancelTimer(&arrival->timer);
+  arrivals_.erase(arrival->id);
+  Listener& of = listeners_[out.listener];
+  --of.arrivals;
+  const auto peer = of.peers.find(out.peer);
+  if (--peer->second == 0) of.peers.erase(peer);
+  return out;
+}
+
+Arrivals::Step Arrivals::AdvanceTls(SSL* tls, std::string* why) {
+  ERR_clear_error();
+  const int result = SSL_accept(tls);
+  if (result == 1) {
+    const unsigned char* protocol = nullptr;
+    unsigned int size = 0;
+    SSL_get0_alpn_selected(tls, &protocol, &size);
+    if (size > 0) return Step::kDone;
+    *why = "it does not offer HTTP/2 (ALPN h2)";
+    return Step::kFailed;
+  }
+  const int error = SSL_get_error(tls, result);
+  if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return Step::kWaits;
+  if (BIO_number_read(SSL_get_rbio(tls)) > 0) *why = HandshakeFault(tls, error);
+  return Step::kFailed;
+}
+
+Arrivals::Step Arrivals::Advance(const Arrived& connection, std::string* why) {
+  if (connection.tls != nullptr) return AdvanceTls(connection.tls.get(), why);
+  std::array<char, kHttp2Preface.size()> bytes;
+  const ssize_t size =
+      recv(connection.socket.get(), bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (size < 0) return errno == EAGAIN || errno == EINTR ? Step::kWaits : Step::kFailed;
+  const absl::string_view begin(bytes.data(), static_cast<size_t>(size));
+  if (size == 0) return Step::kFailed;
+  if (begin != kHttp2Preface.substr(0, begin.size())) {
+    *why = begin.front() == kTlsHandshakeRecord ? "it speaks TLS, which this address does not have"
+                                                : "it does not begin with the preface of HTTP/2";
+    return Step::kFailed;
+  }
+  return begin.size() == kHttp2Preface.size() ? Step::kDone : Step::kWaits;
+}
+
+void Arrivals::OnReady(Arrival* arrival) {
+  std::string why;
+  const Step step = Advance(arrival->connection, &why);
+  if (step == Step::kWaits) return;
+  Arrived connection = Take(arrival);
+  if (step == Step::kDone) return arrived_(std::move(connection));
+  if (why.empty()) return;
+  refusals_->Count(connection.tls != nullptr ? Refusal::kTls : Refusal::kFrames);
+  refused_(connection.listener, connection.peer, why);
+}
+
+DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int max_connections) {
+  constexpr uint64_t kOwn = 64;          // files, sockets and timers of the daemon itself
+  constexpr uint64_t kOfConnection = 3;  // the client's, and the relay's pair
+  const uint64_t at_once = ArrivalLimits().at_once;
+  const uint64_t wanted = kOfConnection * static_cast<uint64_t>(max_connections) + at_once;
+  const uint64_t reserve =
+      std::min<uint64_t>(listeners * wanted + kOwn, std::max<uint64_t>(limit / 4, 32));
+  const uint64_t each = (reserve - std::min(kOwn, reserve / 2)) / std::max<size_t>(listeners, 1);
+  const uint64_t arrivals = each >= wanted ? at_once : std::clamp<uint64_t>(each / 4, 1, at_once);
+  const uint64_t seats = each > arrivals ? (each - arrivals) / kOfConnection : 0;
+  return {static_cast<int>(std::min<uint64_t>(limit > reserve ? limit - reserve : 0, 1 << 20)),
+          std::clamp(static_cast<int>(seats), 1, max_connections), arrivals};
+}
 
 absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
     Options options, const Clock* clock, Clients* clients, RefusalCounters* refusals) {
@@ -43,8 +180,10 @@ absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Create(
   if (!accept_loop.ok()) return accept_loop.status();
   absl::StatusOr<std::unique_ptr<EventLoop>> relay_loop = EventLoop::Create(clock);
   if (!relay_loop.ok()) return relay_loop.status();
-  return std::unique_ptr<ConnectionAcceptor>(new ConnectionAcceptor(
+  std::unique_ptr<ConnectionAcceptor> out(new ConnectionAcceptor(
       std::move(options), *std::move(accept_loop), *std::move(relay_loop), clients, refusals));
+  if (absl::Status status = out->Listen(); !status.ok()) return status;
+  return out;
 }
 
 ConnectionAcceptor::ConnectionAcceptor(Options options, std::unique_ptr<EventLoop> accept_loop,
@@ -61,7 +200,6 @@ ConnectionAcceptor::ConnectionAcceptor(Options options, std::unique_ptr<EventLoo
           [this](size_t listener, const std::string& peer, const std::string& why) {
             LogClosed(listener, peer, why);
           }),
-      watched_(options_.listeners.size()),
       relay_(
           options_.relay, relay_loop_.get(), refusals, [this](Relay::Id id) { Forget(id); },
           [this](Relay::Id id, const std::string& why) {
@@ -70,19 +208,36 @@ ConnectionAcceptor::ConnectionAcceptor(Options options, std::unique_ptr<EventLoo
           }),
       open_(options_.listeners.size()) {}
 
-ConnectionAcceptor::~ConnectionAcceptor() = default;
+absl::Status ConnectionAcceptor::Listen() {
+  for (size_t i = 0; i < options_.listeners.size(); ++i) {
+    const ListenAddress& address = options_.listeners[i].address;
+    {
+      const MutexLock lock(&mutex_);
+      open_[i].state.address = address;
+    }
+    const auto listening = [this, i] {
+      {
+        const MutexLock lock(&mutex_);
+        open_[i].state.address = sockets_[i]->address();
+        open_[i].state.listening = true;
+      }
+      options_.listening();
+    };
+    sockets_.push_back(std::make_unique<AcceptingSocket>(
+        "gRPC", address, accept_loop_.get(),
+        AcceptingSocket::Calls{.accepted = [this, i](UniqueFd fd) { OnAccepted(i, std::move(fd)); },
+                               .out_of_descriptors = [this, i] { RefuseForDescriptors(i); },
+                               .listening = listening,
+                               .full = [this] { return closer_.full(); }}));
+    const absl::Status status = sockets_.back()->Listen();
+    if (absl::IsAlreadyExists(status)) return status;
+  }
+  return absl::OkStatus();
+}
 
 void ConnectionAcceptor::CallInTurn(std::function<void()> done) {
   accept_loop_->Post(
       [this, done = std::move(done)]() mutable { relay_loop_->Post(std::move(done)); });
-}
-
-void ConnectionAcceptor::StopAccepting() {
-  {
-    const MutexLock lock(&accepting_mutex_);
-    accepting_ = false;
-  }
-  accept_loop_->Wake();
 }
 
 void ConnectionAcceptor::Stop(absl::Duration timeout) {
@@ -90,77 +245,14 @@ void ConnectionAcceptor::Stop(absl::Duration timeout) {
   relay_loop_->Post([this, end = SteadyNow() + timeout] { end_ = end; });
 }
 
-bool ConnectionAcceptor::AcceptOnce(absl::Duration timeout) {
-  timeout = std::min(timeout, OpenSockets());
-  if (std::exchange(out_of_descriptors_, false)) {
-    // Pending connections cannot be accepted now, and epoll would report them at once for ever.
-    WatchSockets(false);
-    accept_loop_->RunOnce(std::min(timeout, kDescriptorWait));
-    WatchSockets(true);
-    timeout = absl::ZeroDuration();
-  }
-  accept_loop_->RunOnce(timeout);
-  const MutexLock lock(&accepting_mutex_);
-  if (!accepting_) arrivals_.CloseAll();
-  return accepting_;
-}
-
-void ConnectionAcceptor::WatchSockets(bool watch) {
-  const MutexLock lock(&accepting_mutex_);
-  for (size_t i = 0; accepting_ && i < options_.listeners.size(); ++i) {
-    if (watched_[i] != nullptr)
-      accept_loop_->Modify(DescriptorOf(i), watch ? uint32_t{EPOLLIN} : 0);
-  }
-}
-
-absl::Duration ConnectionAcceptor::OpenSockets() {
-  const MutexLock lock(&accepting_mutex_);
-  absl::Duration wait = absl::InfiniteDuration();
-  if (!accepting_) return wait;
-  const absl::Duration now = accept_loop_->Now().monotonic;
-  for (size_t i = 0; i < options_.listeners.size(); ++i) {
-    if (watched_[i] != nullptr) continue;
-    ListenAttempts* const socket = options_.listeners[i].socket;
-    if (!socket->Try(now).ok()) {
-      wait = std::min(wait, socket->due() - now);
-      continue;
-    }
-    auto accepting = std::make_unique<Accepting>(this, i);
-    if (!accept_loop_->Add(DescriptorOf(i), EPOLLIN, accepting.get()).ok()) {
-      wait = std::min(wait, kDescriptorWait);
-      continue;
-    }
-    watched_[i] = std::move(accepting);
-    options_.listeners[i].listening();
-  }
-  return wait;
-}
-
-void ConnectionAcceptor::Accept(size_t listener) {
-  const MutexLock lock(&accepting_mutex_);
-  for (int i = 0; i < kAcceptsAtOnce && accepting_; ++i) {
-    if (closer_.full()) {
-      out_of_descriptors_ = true;
-      RefuseForDescriptors(listener);
-      return;
-    }
-    UniqueFd fd(accept4(DescriptorOf(listener), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (fd.valid()) {
-      std::string peer = PeerOfSocket(fd.get());
-      if (peer.empty()) continue;  // gone again
-      TlsFiles* const tls = options_.listeners[listener].tls;
-      // The context lives as long as the handshakes that were begun with it.
-      const auto material = tls == nullptr ? nullptr : tls->Current();
-      arrivals_.Add(listener, ReceivingSocket(std::move(fd), &closer_), std::move(peer),
-                    material == nullptr ? nullptr : material->context.get());
-    } else if (IsOutOfDescriptors(errno)) {
-      out_of_descriptors_ = true;
-      RefuseForDescriptors(listener);
-      return;
-    } else if (errno != ECONNABORTED && errno != EINTR) {
-      return;  // nothing more waits
-    }
-  }
+void ConnectionAcceptor::OnAccepted(size_t listener, UniqueFd fd) {
+  std::string peer = PeerOfSocket(fd.get());
+  if (peer.empty()) return;  // gone again
+  TlsFiles* const tls = options_.listeners[listener].tls;
+  // The context lives as long as the handshakes that were begun with it.
+  const auto material = tls == nullptr ? nullptr : tls->Current();
+  arrivals_.Add(listener, ReceivingSocket(std::move(fd), &closer_), std::move(peer),
+                material == nullptr ? nullptr : material->context.get());
 }
 
 void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
@@ -170,7 +262,7 @@ void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
     Open& open = open_[listener];
     const std::optional<Refusal> reason = FindRefusal(open, arrived.peer);
     if (!reason.has_value()) {
-      ++open.connections;
+      ++open.state.connections;
       ++open.peers[arrived.peer];
       relay_loop_->Post(
           [this, arrived = std::move(arrived)]() mutable { Serve(std::move(arrived)); });
@@ -181,20 +273,11 @@ void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
       spdlog::warn(
           "{}: a connection of {} was closed: {} of at most {} are open{}; --max-connections "
           "sets the limit",
-          options_.listeners[listener].name, arrived.peer, open.connections,
+          open.state.address.ToString(), arrived.peer, open.state.connections,
           options_.max_connections,
           *reason == Refusal::kConnectionsPerPeer ? ", half of them its own" : "");
     }
   }
-}
-
-ConnectionAcceptor::Seats ConnectionAcceptor::SeatsWithin(int descriptors, int max_connections) {
-  const int at_once = static_cast<int>(ArrivalLimits().at_once);
-  const int arrivals = descriptors >= DescriptorsFor(max_connections)
-                           ? at_once
-                           : std::clamp(descriptors / 4, 1, at_once);
-  const int seats = (descriptors - arrivals) / kDescriptorsOfConnection;
-  return {std::clamp(seats, 1, max_connections), static_cast<size_t>(arrivals)};
 }
 
 std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
@@ -202,7 +285,7 @@ std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
   const auto found = open.peers.find(peer);
   const int of_peer = found == open.peers.end() ? 0 : found->second;
   if (of_peer >= std::max(1, options_.max_connections / 2)) return Refusal::kConnectionsPerPeer;
-  if (open.connections >= options_.max_connections) return Refusal::kConnections;
+  if (open.state.connections >= options_.max_connections) return Refusal::kConnections;
   return std::nullopt;
 }
 
@@ -211,7 +294,7 @@ void ConnectionAcceptor::RefuseForDescriptors(size_t listener) {
   const MutexLock lock(&mutex_);
   if (MayLog()) {
     spdlog::error("{}: no file descriptor is left for a connection",
-                  options_.listeners[listener].name);
+                  open_[listener].state.address.ToString());
   }
 }
 
@@ -265,7 +348,7 @@ void ConnectionAcceptor::Forget(Relay::Id id) {
 void ConnectionAcceptor::GiveSeatBack(size_t listener, const std::string& peer) {
   const MutexLock lock(&mutex_);
   Open& open = open_[listener];
-  --open.connections;
+  --open.state.connections;
   const auto found = open.peers.find(peer);
   if (--found->second == 0) open.peers.erase(found);
 }
@@ -274,16 +357,15 @@ void ConnectionAcceptor::LogClosed(size_t listener, const std::string& peer,
                                    const std::string& why) {
   const MutexLock lock(&mutex_);
   if (MayLog()) {
-    spdlog::warn("{}: a connection of {} was closed: {}", options_.listeners[listener].name, peer,
-                 why);
+    spdlog::warn("{}: a connection of {} was closed: {}", open_[listener].state.address.ToString(),
+                 peer, why);
   }
 }
 
-std::vector<int> ConnectionAcceptor::open_connections() const {
+std::vector<ListenerState> ConnectionAcceptor::listeners() const {
   const MutexLock lock(&mutex_);
-  std::vector<int> out;
-  out.reserve(open_.size());
-  for (const Open& open : open_) out.push_back(open.connections);
+  std::vector<ListenerState> out;
+  for (const Open& open : open_) out.push_back(open.state);
   return out;
 }
 

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -14,15 +17,103 @@
 #include "base/clock.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
+#include "base/openssl_ptr.h"
 #include "base/receiving_socket.h"
-#include "server/access/clients.h"
-#include "server/access/refusals.h"
+#include "server/access/access.h"
 #include "server/config/tls_files.h"
-#include "server/transport/arrivals.h"
 #include "server/transport/listen_socket.h"
 #include "server/transport/relay.h"
 
 namespace vmeventd {
+
+struct ArrivalLimits {
+  // Limit of a listener's unfinished ones. Beyond it, the oldest of a peer that has the most is
+  // closed.
+  size_t at_once = 500;
+  absl::Duration time = absl::Seconds(10);
+};
+
+// The connections that were accepted and are not served yet: over TLS until the handshake is done,
+// else until the client has sent the preface of HTTP/2. They hold no seat of those that are served,
+// and cost one descriptor each. Loop thread.
+class Arrivals {
+ public:
+  struct Arrived {
+    size_t listener;
+    ReceivingSocket socket;
+    SslPtr tls;  // null: a plain connection
+    std::string peer;
+  };
+
+  // Gets the listener, the peer and, for people, the reason of a connection that was closed because
+  // its client sent something else than it must.
+  using Refused = std::function<void(size_t, const std::string&, const std::string&)>;
+
+  // `arrived` and `refused` are called from the loop. The pointers outlive it.
+  Arrivals(size_t listeners, ArrivalLimits limits, EventLoop* loop, RefusalCounters* refusals,
+           std::function<void(Arrived)> arrived, Refused refused);
+  ~Arrivals() { CloseAll(); }
+  Arrivals(const Arrivals&) = delete;
+  Arrivals& operator=(const Arrivals&) = delete;
+
+  // Adds a connection; a plain one if `context` is null.
+  void Add(size_t listener, ReceivingSocket socket, std::string peer, SSL_CTX* context);
+  void CloseAll() {
+    while (!arrivals_.empty()) Take(&arrivals_.begin()->second);
+  }
+
+  size_t size() const { return arrivals_.size(); }
+
+ private:
+  struct Arrival : FdHandler {
+    Arrival(Arrivals* all, uint64_t number, Arrived begun)
+        : arrivals(all), id(number), connection(std::move(begun)) {}
+    void OnFdReady(uint32_t /*events*/) override { arrivals->OnReady(this); }
+
+    Arrivals* const arrivals;
+    const uint64_t id;
+    Arrived connection;
+    TimerId timer;
+  };
+
+  enum class Step { kWaits, kDone, kFailed };
+  // kFailed sets `*why`; empty: the client has sent nothing.
+  static Step Advance(const Arrived& connection, std::string* why);
+  static Step AdvanceTls(SSL* tls, std::string* why);
+  void OnReady(Arrival* arrival);
+  void MakeRoom(size_t listener);
+  Arrived Take(Arrival* arrival);
+
+  const ArrivalLimits limits_;
+  EventLoop* const loop_;
+  RefusalCounters* const refusals_;
+  const std::function<void(Arrived)> arrived_;
+  const Refused refused_;
+
+  uint64_t next_id_ = 0;
+  std::map<uint64_t, Arrival> arrivals_;  // oldest first
+  struct Listener {
+    size_t arrivals = 0;
+    absl::flat_hash_map<std::string, size_t> peers;  // number of each peer's
+  };
+  std::vector<Listener> listeners_;
+};
+
+// Shares of the open descriptors: VMs get what listeners do not need, and at least three quarters,
+// so that a low limit costs connections first.
+struct DescriptorShares {
+  int vms;
+  // Of each listener; at least 1.
+  int connections;
+  size_t arrivals;
+};
+DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int max_connections);
+
+struct ListenerState {
+  ListenAddress address;  // with the port that the kernel chose, once it listens
+  bool listening = false;
+  int connections = 0;  // those that are served now
+};
 
 // Accepts the connections of listening sockets, and serves them behind a relay once their client
 // has shown that it speaks HTTP/2, and who it is; or closes them if there are too many: gRPC 1.51
@@ -36,23 +127,10 @@ namespace vmeventd {
 class ConnectionAcceptor {
  public:
   struct Listener {
-    ListenAttempts* socket = nullptr;  // outlives StopAccepting; until then the accepting thread's
-    std::string name;                  // for messages
-    std::function<void(int)> take;     // gets the descriptor of a connection; relay's thread
-    std::function<void()> listening = [] {};  // the socket is open now; accepting thread
-    TlsFiles* tls = nullptr;                  // null: plain connections
+    ListenAddress address;
+    std::function<void(int)> take;  // gets the descriptor of a connection; relay's thread
+    TlsFiles* tls = nullptr;        // null: plain connections
   };
-  // The descriptors that a listener takes at most: three for each connection, and one for each that
-  // is not served yet.
-  static int DescriptorsFor(int max_connections) {
-    return max_connections * kDescriptorsOfConnection + static_cast<int>(ArrivalLimits().at_once);
-  }
-  // A listener's share of its descriptors: `connections` is at least 1.
-  struct Seats {
-    int connections;
-    size_t arrivals;
-  };
-  static Seats SeatsWithin(int descriptors, int max_connections);
 
   struct Options {
     std::vector<Listener> listeners;
@@ -61,19 +139,23 @@ class ConnectionAcceptor {
     ArrivalLimits arrivals;
     // Called by RunRelay, about every second while a connection is open.
     std::function<void()> tick = [] {};
+    std::function<void()> listening = [] {};  // a listener's socket is open now; accepting thread
   };
 
-  // The pointers outlive it. Nothing is accepted before RunAccepting or AcceptOnce. The error is of
-  // the system, which is out of descriptors.
+  // Opens the sockets, now or later: see AcceptingSocket. The pointers outlive it. Nothing is
+  // accepted before RunAccepting or AcceptOnce. The error is of the system, which is out of
+  // descriptors, or ALREADY_EXISTS: another process listens on a Unix socket.
   static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Create(Options options,
                                                                     const Clock* clock,
                                                                     Clients* clients,
                                                                     RefusalCounters* refusals);
-  ~ConnectionAcceptor();
 
   // Accepts what waits, and continues handshakes, after waiting at most `timeout`. False:
   // StopAccepting was called, and all that was not served yet is closed.
-  bool AcceptOnce(absl::Duration timeout);
+  bool AcceptOnce(absl::Duration timeout) {
+    accept_loop_->RunOnce(timeout);
+    return accepting_;
+  }
   // Calls AcceptOnce until it is false.
   void RunAccepting() {
     while (AcceptOnce(absl::InfiniteDuration())) {
@@ -87,15 +169,20 @@ class ConnectionAcceptor {
 
   // Calls `done` on the relay's thread once both threads have had a turn. Any thread.
   void CallInTurn(std::function<void()> done);
-  // Accepts nothing from now on; connections stay. Any thread.
-  void StopAccepting();
+  // Has the accepting thread close its sockets; connections stay. Any thread.
+  void StopAccepting() {
+    accept_loop_->Post([this] {
+      accepting_ = false;
+      sockets_.clear();
+      arrivals_.CloseAll();
+    });
+  }
   // Ends all connections: what the server has sent still arrives. RunRelay ends once none is left,
   // or after `timeout`, when it closes the rest. Any thread.
   void Stop(absl::Duration timeout);
 
-  // The connections of each listener that are served now, in the order of the listeners. Any
-  // thread.
-  std::vector<int> open_connections() const;
+  // In the order of the options. Any thread.
+  std::vector<ListenerState> listeners() const;
   // Closed connections whose sockets wait to be closed. Any thread.
   size_t sockets_to_close() const { return closer_.waiting(); }
 
@@ -105,26 +192,16 @@ class ConnectionAcceptor {
     std::string peer;
     std::string name;
   };
-  // The connections of one listener.
   struct Open {
-    int connections = 0;
-    absl::flat_hash_map<std::string, int> peers;  // number of each peer's
+    ListenerState state;
+    absl::flat_hash_map<std::string, int> peers;  // number of each peer's connections
   };
-
-  static constexpr int kDescriptorsOfConnection = 3;  // the client's, and the relay's pair
-  class Accepting;
 
   ConnectionAcceptor(Options options, std::unique_ptr<EventLoop> accept_loop,
                      std::unique_ptr<EventLoop> relay_loop, Clients* clients,
                      RefusalCounters* refusals);
-  // Opens the sockets that are not open yet. Returns the time until another is due.
-  absl::Duration OpenSockets();
-  // Has epoll wait for the open sockets, or not.
-  void WatchSockets(bool watch);
-  int DescriptorOf(size_t listener) const {
-    return options_.listeners[listener].socket->socket()->fd();
-  }
-  void Accept(size_t listener);
+  absl::Status Listen();
+  void OnAccepted(size_t listener, UniqueFd fd);
   // Gives a connection its seat and passes it to the relay's thread, or refuses it.
   void OnArrived(Arrivals::Arrived arrived);
   void Serve(Arrivals::Arrived arrived);
@@ -149,8 +226,8 @@ class ConnectionAcceptor {
 
   // Belongs to the accepting thread.
   Arrivals arrivals_;
-  std::vector<std::unique_ptr<Accepting>> watched_;  // indexed by listener; null: not open yet
-  bool out_of_descriptors_ = false;
+  std::vector<std::unique_ptr<AcceptingSocket>> sockets_;  // indexed by listener; none: stopped
+  bool accepting_ = true;
 
   // Belongs to the relay's thread.
   Relay relay_;
@@ -162,9 +239,6 @@ class ConnectionAcceptor {
   std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);  // indexed by listener
   // Of closed connections: any stranger can cause them.
   TokenBucket log_lines_ ABSL_GUARDED_BY(mutex_){/*burst=*/10, /*per_second=*/0.1};
-
-  Mutex accepting_mutex_;  // held while connections are accepted
-  bool accepting_ ABSL_GUARDED_BY(accepting_mutex_) = true;
 };
 
 }  // namespace vmeventd

@@ -10,7 +10,7 @@
 #include "base/system.h"
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
-#include "server/access/access_policy.h"
+#include "server/access/access.h"
 #include "server/transport/listen_socket.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
@@ -28,27 +28,9 @@ constexpr double kListBurstSeconds = 5;  // seconds of the rate that may come at
 constexpr size_t kMaxListPeers = 1'024;
 // Time for clients to read what gRPC has sent, and to close, after its shutdown.
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
-// Limit of one connection's calls beside its streams.
+// Limit of one connection's calls in addition to its streams.
 constexpr int kOtherCallsOfConnection = 100;
 constexpr int kAcceptorNiceness = 10;
-
-CallLimits CallLimitsOf(const GrpcServerOptions& options) {
-  CallLimits limits;
-  limits.streams = options.max_streams;
-  limits.streams_of_peer = options.max_streams_per_peer;
-  return limits;
-}
-
-void SetUpLibrary() {
-  static const bool done = [] {
-    // The last server that goes would shut down the library with it, and that waits up to 10 s for
-    // a poller of its own (gRPC 1.51, the backup poller of tcp_posix.cc): longer than a stop may
-    // take. So the library stays up until the process ends.
-    grpc_init();
-    return true;
-  }();
-  static_cast<void>(done);
-}
 
 void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxMessageBytes);
@@ -58,7 +40,7 @@ void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) 
     builder->SetCompressionAlgorithmSupportStatus(algorithm, false);
   }
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                              options.max_streams_per_peer + kOtherCallsOfConnection);
+                              options.calls.streams_of_peer + kOtherCallsOfConnection);
   // A connection that sends nothing, or makes no call, makes room for others.
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 300'000);
@@ -78,10 +60,8 @@ std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
 }  // namespace
 
 struct GrpcServer::Listener {
-  std::unique_ptr<ListenAttempts> socket;  // null after Shutdown
   std::unique_ptr<AccessPolicy> policy;
   std::unique_ptr<CallService> methods;
-  std::unique_ptr<UnknownMethods> unknown;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
   std::unique_ptr<grpc::Server> server;  // destroyed first: it uses the others
 };
@@ -93,7 +73,7 @@ GrpcServer::GrpcServer(GrpcServerOptions options, VmEventService* service,
       refusals_(refusals),
       clock_(clock),
       list_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
-      clients_(CallLimitsOf(options_), refusals),
+      clients_(options_.calls, refusals),
       gate_(&clients_, clock, refusals),
       // A channel without credentials leads nowhere: each call fails at once, and gRPC reports that
       // where it reports everything else.
@@ -103,32 +83,15 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
                                                               VmEventService* service,
                                                               RefusalCounters* refusals,
                                                               const Clock* clock) {
-  SetUpLibrary();
+  // The last server that goes would shut down the library with it, and that waits up to 10 s for a
+  // poller of its own (gRPC 1.51, the backup poller of tcp_posix.cc): longer than a stop may take.
+  // So the library stays up until the process ends.
+  [[maybe_unused]] static const bool initialized = (grpc_init(), true);
   std::unique_ptr<GrpcServer> out(new GrpcServer(std::move(options), service, refusals, clock));
-  for (const ListenAddress& address : out->options_.addresses) {
-    if (absl::Status status = out->StartListener(address); !status.ok()) return status;
+  if (absl::Status status = out->StartAcceptor(); !status.ok()) return status;
+  for (const ListenerState& listener : out->listeners()) {
+    if (absl::Status status = out->StartListener(listener.address); !status.ok()) return status;
   }
-  ConnectionAcceptor::Options sockets = {.listeners = {},
-                                         .max_connections = out->options_.max_connections,
-                                         .relay = out->options_.relay,
-                                         .arrivals = out->options_.arrivals,
-                                         .tick = [gate = &out->gate_] { gate->EndOverdue(); }};
-  for (size_t i = 0; i < out->listeners_.size(); ++i) {
-    const Listener& listener = *out->listeners_[i];
-    sockets.listeners.push_back(
-        {listener.socket.get(), listener.socket->address().ToString(),
-         [connections = listener.connections.get()](int fd) {
-           grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
-           connection.fd = fd;
-           connections->HandleNewConnection(&connection);
-         },
-         [server = out.get(), i] { server->SetListening(i); },
-         listener.socket->address().is_unix() ? nullptr : out->options_.tls});
-  }
-  absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> acceptor =
-      ConnectionAcceptor::Create(std::move(sockets), clock, &out->clients_, refusals);
-  if (!acceptor.ok()) return acceptor.status();
-  out->acceptor_ = *std::move(acceptor);
   out->SetServing(false);
   out->health_.Set("journal", true);
   out->health_.Set("watch", true);
@@ -157,13 +120,34 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   return out;
 }
 
+absl::Status GrpcServer::StartAcceptor() {
+  ConnectionAcceptor::Options options;
+  options.max_connections = options_.max_connections;
+  options.relay = options_.relay;
+  options.arrivals = options_.arrivals;
+  options.tick = [this] { gate_.EndOverdue(); };
+  options.listening = [this] {
+    if (acceptor_ != nullptr) ShowListening();
+  };
+  for (size_t i = 0; i < options_.addresses.size(); ++i) {
+    const auto take = [this, i](int fd) {
+      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+      connection.fd = fd;
+      listeners_[i]->connections->HandleNewConnection(&connection);
+    };
+    const ListenAddress& address = options_.addresses[i];
+    options.listeners.push_back({address, take, address.is_unix() ? nullptr : options_.tls});
+  }
+  absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> acceptor =
+      ConnectionAcceptor::Create(std::move(options), clock_, &clients_, refusals_);
+  if (!acceptor.ok()) return acceptor.status();
+  acceptor_ = *std::move(acceptor);
+  return absl::OkStatus();
+}
+
 absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   auto listener = std::make_unique<Listener>();
-  listener->socket = std::make_unique<ListenAttempts>("gRPC", address);
-  const absl::Status& listens = listener->socket->Try(clock_->Now().monotonic);
-  if (absl::IsAlreadyExists(listens)) return listens;
-  const ListenAddress& opened = listener->socket->address();
-  listener->policy = std::make_unique<AccessPolicy>(opened, options_.operators, &clients_,
+  listener->policy = std::make_unique<AccessPolicy>(address, options_.operators, &clients_,
                                                     &list_rate_, clock_, refusals_);
   listener->methods = std::make_unique<CallService>(&gate_);
   service_->AddTo(listener->methods.get(), listener->policy.get());
@@ -175,28 +159,14 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   listener->connections = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
       grpc::InsecureServerCredentials());
-  builder.RegisterService(listener->methods.get());
-  listener->unknown = std::make_unique<UnknownMethods>(&gate_);
-  builder.RegisterCallbackGenericService(listener->unknown.get());
+  builder.RegisterCallbackGenericService(listener->methods.get());
   listener->server = builder.BuildAndStart();
   if (listener->server == nullptr) {
     return absl::InternalError(absl::StrCat(
         address.ToString(), ": gRPC cannot start a server here; the log above has the reason"));
   }
-  {
-    const MutexLock lock(&mutex_);
-    states_.push_back({opened, listens.ok()});
-  }
   listeners_.push_back(std::move(listener));
   return absl::OkStatus();
-}
-
-void GrpcServer::SetListening(size_t listener) {
-  {
-    const MutexLock lock(&mutex_);
-    states_[listener] = {listeners_[listener]->socket->address(), true};
-  }
-  ShowListening();
 }
 
 void GrpcServer::ShowListening() {
@@ -204,18 +174,6 @@ void GrpcServer::ShowListening() {
   health_.Set("listen", std::all_of(all.begin(), all.end(), [](const ListenerState& listener) {
                 return listener.listening;
               }));
-}
-
-std::vector<ListenerState> GrpcServer::listeners() const {
-  std::vector<ListenerState> out;
-  {
-    const MutexLock lock(&mutex_);
-    out = states_;
-  }
-  if (acceptor_ == nullptr) return out;  // in Start
-  const std::vector<int> open = acceptor_->open_connections();
-  for (size_t i = 0; i < out.size(); ++i) out[i].connections = open[i];
-  return out;
 }
 
 void GrpcServer::Probe(std::function<void()> acceptor, std::function<void()> grpc) {
@@ -247,7 +205,6 @@ void GrpcServer::SetServing(bool serving) {
 
 void GrpcServer::Shutdown(absl::Duration timeout) {
   if (acceptor_ != nullptr) acceptor_->StopAccepting();
-  for (const auto& listener : listeners_) listener->socket.reset();
   health_.Drain();
   gate_.Drain();
   clients_.WaitUntilNoCalls(timeout);

@@ -6,17 +6,13 @@
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/mutex.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
-#include "server/access/access_policy.h"
-#include "server/access/clients.h"
-#include "server/access/refusals.h"
-#include "server/config/listen_address.h"
+#include "server/access/access.h"
+#include "server/config/config.h"
 #include "server/config/tls_files.h"
 #include "server/rpc/incoming_call.h"
 #include "server/rpc/standard_services.h"
@@ -31,16 +27,9 @@ struct GrpcServerOptions {
   std::vector<std::string> operators;  // names in certificates; see AccessPolicy
   int max_connections = 4'000;         // limit of each address
   ArrivalLimits arrivals;              // limits of each address
-  int max_streams = 2'000;             // on each listener
-  int max_streams_per_peer = 1'000;
-  double list_rate = 200;  // ListEvents a second and peer; and ListVms
-  RelayLimits relay;       // what clients may send
-};
-
-struct ListenerState {
-  ListenAddress address;  // with the port that the kernel chose, once it listens
-  bool listening = false;
-  int connections = 0;  // open ones
+  CallLimits calls;                    // limits of each address
+  double list_rate = 200;              // ListEvents a second and peer; and ListVms
+  RelayLimits relay;                   // what clients may send
 };
 
 // The listening gRPC server: the service, health and reflection on each address. Removes the Unix
@@ -74,7 +63,7 @@ class GrpcServer {
   void Shutdown(absl::Duration timeout);
 
   // States of the listeners, in the order of the options.
-  std::vector<ListenerState> listeners() const;
+  std::vector<ListenerState> listeners() const { return acceptor_->listeners(); }
   // Closed connections of clients whose sockets wait to be closed.
   size_t sockets_to_close() const { return acceptor_->sockets_to_close(); }
   // The calls that are open, of all methods.
@@ -87,8 +76,9 @@ class GrpcServer {
 
   GrpcServer(GrpcServerOptions options, VmEventService* service, RefusalCounters* refusals,
              const Clock* clock);
+  absl::Status StartAcceptor();
   absl::Status StartListener(const ListenAddress& address);
-  void SetListening(size_t listener);  // the acceptor's thread
+  // Sets the state of the health service "listen".
   void ShowListening();
 
   const GrpcServerOptions options_;
@@ -101,9 +91,7 @@ class GrpcServer {
   Health health_;
   const Reflection reflection_;
   grpc::GenericStub nowhere_;
-  std::vector<std::unique_ptr<Listener>> listeners_;
-  mutable Mutex mutex_;
-  std::vector<ListenerState> states_ ABSL_GUARDED_BY(mutex_);  // all but the connections
+  std::vector<std::unique_ptr<Listener>> listeners_;  // in the order of the options
   std::unique_ptr<ConnectionAcceptor> acceptor_;
   std::thread acceptor_thread_;
   std::thread relay_thread_;

@@ -1,12 +1,14 @@
 #include "server/transport/listen_socket.h"
 
-#include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -16,7 +18,7 @@
 #include "base/receiving_socket.h"
 #include "base/system.h"
 #include "base/unix_address.h"
-#include "server/host/files.h"
+#include "server/host/host.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -61,7 +63,7 @@ absl::Status ListenSocket::OpenUnix() {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == 0 ? "/" : path.substr(0, slash);
   absl::Status status = MakeOwnDirectory(directory, address_.gid);
-  if (status.ok()) status = CheckNobodyElseReplaces(directory);
+  if (status.ok()) status = CheckOwner(directory, /*others_files=*/true);
   if (!status.ok()) return status;
   absl::StatusOr<UniqueFd> lock = LockFile(path + ".lock");
   if (!lock.ok()) return lock.status();
@@ -112,77 +114,88 @@ void ListenSocket::WarnOfClosedDirectories() const {
 }
 
 absl::Status ListenSocket::OpenTcp() {
-  sockaddr_in v4{};
-  sockaddr_in6 v6{};
-  const bool is_v4 = inet_pton(AF_INET, address_.host.c_str(), &v4.sin_addr) == 1;
-  if (!is_v4) inet_pton(AF_INET6, address_.host.c_str(), &v6.sin6_addr);
-  v4.sin_family = AF_INET;
-  v4.sin_port = htons(address_.port);
-  v6.sin6_family = AF_INET6;
-  v6.sin6_port = htons(address_.port);
-  fd_ = UniqueFd(socket(is_v4 ? AF_INET : AF_INET6, kSocketFlags, 0));
-  if (fd() < 0) return ErrnoStatus(address_.ToString(), "cannot make a socket", errno);
+  const std::string text = address_.ToString();
+  addrinfo hints{};
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (const int error =
+          getaddrinfo(address_.host.c_str(), absl::StrCat(address_.port).c_str(), &hints, &found);
+      error != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(text, ": ", gai_strerror(error)));
+  }
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> address(found, freeaddrinfo);
+  fd_ = UniqueFd(socket(address->ai_family, kSocketFlags, 0));
+  if (fd() < 0) return ErrnoStatus(text, "cannot make a socket", errno);
   const int one = 1;  // connections of the daemon before this one may linger
   setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  if (!is_v4) {  // whatever net.ipv6.bindv6only is
-    const int only = address_.ipv6_only ? 1 : 0;
-    setsockopt(fd(), IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
-  }
-  int result = is_v4 ? Bind(reinterpret_cast<sockaddr*>(&v4), sizeof(v4))
-                     : Bind(reinterpret_cast<sockaddr*>(&v6), sizeof(v6));
+  // Whatever net.ipv6.bindv6only is; fails on a socket of IPv4.
+  const int only = address_.ipv6_only ? 1 : 0;
+  setsockopt(fd(), IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
   // With SO_REUSEADDR it is listen that finds another listener.
-  if (result == 0) result = listen(fd(), SOMAXCONN);
-  if (result != 0 && errno == EADDRINUSE) {
+  if (bind(fd(), address->ai_addr, address->ai_addrlen) != 0 || listen(fd(), SOMAXCONN) != 0) {
+    if (errno != EADDRINUSE) return ErrnoStatus(text, "cannot be listened on", errno);
     return absl::FailedPreconditionError(
-        absl::StrCat(address_.ToString(), ": another process listens on this port"));
+        absl::StrCat(text, ": another process listens on this port"));
   }
-  if (result != 0) return ErrnoStatus(address_.ToString(), "cannot be listened on", errno);
-  socklen_t size = sizeof(v6);
-  if (getsockname(fd(), reinterpret_cast<sockaddr*>(&v6), &size) != 0) {
-    return ErrnoStatus(address_.ToString(), "its port cannot be read", errno);
+  sockaddr_in6 own{};
+  socklen_t size = sizeof(own);
+  if (getsockname(fd(), reinterpret_cast<sockaddr*>(&own), &size) != 0) {
+    return ErrnoStatus(text, "its port cannot be read", errno);
   }
-  address_.port = ntohs(v6.sin6_port);  // at the same place in both
+  address_.port = ntohs(own.sin6_port);  // at the same place in an address of IPv4
   return absl::OkStatus();
-}
-
-int ListenSocket::Bind(const sockaddr* name, socklen_t size) const {
-  if (bind(fd(), name, size) == 0) return 0;
-  if (errno != EADDRNOTAVAIL) return -1;
-  spdlog::warn("{}: this host does not have the address; clients can connect once it has",
-               address_.ToString());
-  const int one = 1;
-  const bool is_v4 = name->sa_family == AF_INET;
-  setsockopt(fd(), is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_FREEBIND : IPV6_FREEBIND, &one,
-             sizeof(one));
-  return bind(fd(), name, size);
 }
 
 ListenSocket::~ListenSocket() {
   if (bound_) unlink(address_.path.c_str());
 }
 
-ListenAttempts::ListenAttempts(std::string what, ListenAddress address)
-    : what_(std::move(what)), address_(std::move(address)) {}
+AcceptingSocket::~AcceptingSocket() {
+  loop_->CancelTimer(&timer_);
+  if (listening()) loop_->Remove(socket_->fd());
+}
 
-const absl::Status& ListenAttempts::Try(absl::Duration now) {
-  if (now < due_) return status_;
+absl::Status AcceptingSocket::Listen() {
   absl::StatusOr<std::unique_ptr<ListenSocket>> opened = ListenSocket::Open(address_);
-  if (opened.ok()) {
+  absl::Status status = opened.status();
+  if (status.ok()) status = loop_->Add((*opened)->fd(), EPOLLIN, this);
+  if (status.ok()) {
     socket_ = *std::move(opened);
-    status_ = absl::OkStatus();
-    due_ = absl::InfiniteDuration();
-    if (failed_) spdlog::info("{} listens on {} now", what_, address().ToString());
-    return status_;
+    if (!failure_.ok()) spdlog::info("{} listens on {} now", what_, address().ToString());
+    calls_.listening();
+    return status;
   }
-  if (!failed_ || opened.status() != status_) {
+  if (status != failure_) {
     spdlog::error("{} cannot listen on {}: {}; trying again", what_, address_.ToString(),
-                  std::string(opened.status().message()));
+                  std::string(status.message()));
   }
-  failed_ = true;
-  status_ = opened.status();
+  failure_ = status;
   backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);
-  due_ = now + backoff_;
-  return status_;
+  loop_->SetTimerIn(&timer_, backoff_, [this] { Listen().IgnoreError(); });
+  return status;
+}
+
+void AcceptingSocket::OnFdReady(uint32_t /*events*/) {
+  constexpr int kAcceptsAtOnce = 64;  // before another descriptor has its turn
+  for (int i = 0; i < kAcceptsAtOnce; ++i) {
+    UniqueFd fd;
+    errno = EMFILE;
+    if (!calls_.full()) {
+      fd = UniqueFd(accept4(socket_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    }
+    if (fd.valid()) {
+      calls_.accepted(std::move(fd));
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      calls_.out_of_descriptors();
+      loop_->Modify(socket_->fd(), 0);
+      loop_->SetTimerIn(&timer_, kDescriptorPause,
+                        [this] { loop_->Modify(socket_->fd(), EPOLLIN); });
+      return;
+    } else if (errno != ECONNABORTED && errno != EINTR) {
+      return;  // nothing more waits
+    }
+  }
 }
 
 }  // namespace vmeventd

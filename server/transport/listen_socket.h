@@ -1,7 +1,7 @@
 #pragma once
 
-#include <sys/socket.h>
-
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,8 +9,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/event_loop.h"
 #include "base/system.h"
-#include "server/config/listen_address.h"
+#include "server/config/config.h"
 
 // The daemon binds and accepts itself: gRPC would replace another process's socket without a word,
 // does not report why a bind failed, and takes as many connections as come.
@@ -22,10 +23,9 @@ namespace vmeventd {
 class ListenSocket {
  public:
   // Makes a Unix socket's directory (0750) where it is missing, and removes a stale socket. The
-  // path is never open to more than the mode permits. An address that this host does not
-  // have, or not yet, is no error: connections come once it is there. ALREADY_EXISTS: a process
-  // listens on the Unix socket. FAILED_PRECONDITION: something else is in the way: a process on the
-  // port, a file that is no socket, a directory in which others could replace the socket.
+  // path is never open to more than the mode permits. ALREADY_EXISTS: a process listens on the Unix
+  // socket. FAILED_PRECONDITION: something else is in the way: a process on the port, a file that
+  // is no socket, a directory in which others could replace the socket.
   static absl::StatusOr<std::unique_ptr<ListenSocket>> Open(const ListenAddress& address);
   ~ListenSocket();
   ListenSocket(const ListenSocket&) = delete;
@@ -40,8 +40,6 @@ class ListenSocket {
   absl::Status OpenUnix();
   void WarnOfClosedDirectories() const;
   absl::Status OpenTcp();
-  // bind(2), also to an address that this host does not have now.
-  int Bind(const sockaddr* name, socklen_t size) const;
 
   ListenAddress address_;
   UniqueFd lock_;  // of the file beside a Unix socket
@@ -49,38 +47,53 @@ class ListenSocket {
   bool bound_ = false;  // the Unix socket's path is there
 };
 
-// Opens one listening socket, again and again until it succeeds: what is in the way, such as a port
-// that another process has, may go away while the daemon follows its VMs. Logs the first failure,
-// each new reason, and the success after one. One thread at a time.
-class ListenAttempts {
+// Accepts the connections of one address in a loop. Opens its socket again and again until that
+// succeeds: what is in the way, such as a port that another process has, may go away while the
+// daemon follows its VMs. Logs the first failure, each new reason, and the success after one.
+// Pauses while the process is out of descriptors, as epoll would report the waiting connection for
+// ever. Loop thread.
+class AcceptingSocket : private FdHandler {
  public:
   static constexpr absl::Duration kFirstRetry = absl::Seconds(1);
   static constexpr absl::Duration kMaxRetry = absl::Seconds(10);
+  static constexpr absl::Duration kDescriptorPause = absl::Milliseconds(100);
 
-  // `what` names the listener in the log: "gRPC", "the metrics".
-  ListenAttempts(std::string what, ListenAddress address);
+  struct Calls {
+    std::function<void(UniqueFd)> accepted = {};        // gets a connection, non-blocking
+    std::function<void()> out_of_descriptors = {};      // before each pause
+    std::function<void()> listening = [] {};            // the socket is open now
+    std::function<bool()> full = [] { return false; };  // has it pause before it accepts
+  };
 
-  // Opens the socket, if it is not open and an attempt is due at `now`. OK: it listens; else the
-  // reason of the last attempt, ALREADY_EXISTS where another process listens on a Unix socket.
-  const absl::Status& Try(absl::Duration now);
-  // When the next attempt is due, on the clock of Try's `now`. Infinite: it listens.
-  absl::Duration due() const { return due_; }
+  // `what` names the listener in the log: "gRPC", "the metrics". `loop` outlives it.
+  AcceptingSocket(std::string what, ListenAddress address, EventLoop* loop, Calls calls)
+      : what_(std::move(what)),
+        address_(std::move(address)),
+        loop_(loop),
+        calls_(std::move(calls)) {}
+  ~AcceptingSocket() override;
+  AcceptingSocket(const AcceptingSocket&) = delete;
+  AcceptingSocket& operator=(const AcceptingSocket&) = delete;
 
-  // The open socket; null: it does not listen.
-  const ListenSocket* socket() const { return socket_.get(); }
+  // Opens the socket now, or later. The error is that of this attempt, ALREADY_EXISTS where another
+  // process listens on a Unix socket. Once.
+  absl::Status Listen();
+
+  bool listening() const { return socket_ != nullptr; }
   // With the port that the kernel chose, if it listens.
-  const ListenAddress& address() const {
-    return socket_ == nullptr ? address_ : socket_->address();
-  }
+  const ListenAddress& address() const { return listening() ? socket_->address() : address_; }
 
  private:
+  void OnFdReady(uint32_t events) override;
+
   const std::string what_;
   const ListenAddress address_;
-  std::unique_ptr<ListenSocket> socket_;
-  absl::Status status_ = absl::UnavailableError("not tried");
-  bool failed_ = false;
+  EventLoop* const loop_;
+  const Calls calls_;
+  std::unique_ptr<ListenSocket> socket_;  // null: it does not listen
+  absl::Status failure_;                  // of the last attempt
   absl::Duration backoff_;
-  absl::Duration due_ = -absl::InfiniteDuration();
+  TimerId timer_;  // the next attempt, or the end of a pause
 };
 
 }  // namespace vmeventd

@@ -95,15 +95,10 @@ Wire::Wire(ReceivingSocket socket, SslPtr tls) : socket_(std::move(socket)), tls
 
 ssize_t Wire::Receive(char* out, size_t size) {
   if (tls_ != nullptr) return ReceiveTls(out, size);
-  for (;;) {
-    const ssize_t received = socket_.Receive(out, size);
-    if (received >= 0) {
-      received_ += static_cast<uint64_t>(received);
-      return received;
-    }
-    if (errno == EAGAIN) return -1;
-    if (errno != EINTR) return 0;
-  }
+  const ssize_t received = socket_.Receive(out, size);
+  if (received < 0) return errno == EAGAIN || errno == EINTR ? -1 : 0;
+  received_ += static_cast<uint64_t>(received);
+  return received;
 }
 
 ssize_t Wire::ReceiveTls(char* out, size_t size) {
@@ -120,12 +115,8 @@ ssize_t Wire::ReceiveTls(char* out, size_t size) {
 
 ssize_t Wire::Send(absl::string_view bytes) {
   if (tls_ != nullptr) return SendTls(bytes);
-  for (;;) {
-    const ssize_t sent = send(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent >= 0) return sent;
-    if (errno == EAGAIN) return 0;
-    if (errno != EINTR) return -1;
-  }
+  const ssize_t sent = send(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  return sent < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : sent;
 }
 
 ssize_t Wire::SendTls(absl::string_view bytes) {

@@ -112,23 +112,6 @@ TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
   EXPECT_LT(read.runs.size(), runs.size());
 }
 
-TEST(HandoverTest, ItHoldsConnectionsOpenUntilItIsClosed) {
-  int ends[2] = {};
-  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-  std::vector<HandedRun> runs(1);
-  runs[0].state.set_run_id("run");
-  runs[0].connection = UniqueFd(ends[0]);
-  const UniqueFd peer(ends[1]);
-  UniqueFd parcel = PackHandover(kEndOfJournal, runs, -1, {}).value();
-  runs.clear();
-  char byte = 0;
-  EXPECT_LT(recv(peer.get(), &byte, 1, 0), 0) << "nobody has hung up";
-  parcel.Reset();
-  // The kernel may free it a moment later.
-  fcntl(peer.get(), F_SETFL, 0);
-  EXPECT_EQ(recv(peer.get(), &byte, 1, 0), 0);
-}
-
 TEST(HandoverTest, AnythingElseIsRefused) {
   EXPECT_TRUE(UnpackHandover(UniqueFd(), kEndOfJournal).runs.empty());
   EXPECT_TRUE(TraceIn(UniqueFd()).empty());

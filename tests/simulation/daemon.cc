@@ -64,7 +64,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
                                   .retention_age = options.retention_age,
                                   .retention_events = options.retention_events,
                                   .max_backlog_bytes = options.max_backlog_bytes},
-                      .live = {.ring = {.max_bytes = options.ring_bytes}},
+                      .live = {.ring_bytes = options.ring_bytes},
                       .node_id = "node",
                       .max_queued = options.max_queued},
                      kernel);
@@ -181,12 +181,10 @@ void Daemon::Stop(Store* store) {
   }
 }
 
-void Daemon::CloseWriter() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  auto& parts = EventLogForTests::PartsOf(*log_);
-  parts.writer.Close(parts.pump.newest());
+void Daemon::CloseWriter() {
+  EventLogForTests::CloseWriter(log_.get());
   while (log_->StepWriter()) {
   }
-  parts.pump.TakeWritten();
 }
 
 void Daemon::EndStreams() { hub_.Drain(kDrain); }

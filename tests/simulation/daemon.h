@@ -107,14 +107,12 @@ class Daemon {
 
   NodeWatcher& watcher() const { return *watcher_; }
   EventLog& log() const { return *log_; }
-  JournalBounds journal() const {
-    return EventLogForTests::PartsOf(*log_).writer.progress().bounds;
-  }
+  JournalBounds journal() const { return EventLogForTests::BoundsOf(*log_); }
   // The open runs that it began with.
   const std::vector<SavedRun>& saved_runs() const { return saved_.runs; }
   bool replaced() const { return saved_.journal_is_new; }
   // False: the journal cannot be opened yet, and with it the open runs of the daemons before.
-  bool has_journal() const { return EventLogForTests::PartsOf(*log_).writer.progress().open; }
+  bool has_journal() const { return EventLogForTests::IsOpen(*log_); }
   // Runs that were handed over to it, and those of them that it goes on with.
   size_t handed() const { return handed_; }
   // Runs of domains, whose processes were handed over.

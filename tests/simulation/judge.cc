@@ -226,12 +226,8 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
       AppendStoredEvent(StoredEventOfRow(rows), entry.vm_ref, &bytes);
       events[entry.sequence] = DecodeEventField(bytes);
     }
-    status = rows.status();
-  }
-  if (status.ok()) {
-    const absl::StatusOr<uint64_t> thinned = QueryMetaNumber(&*database, "thinned");
-    status = thinned.status();
-    if (thinned.ok()) thinned_ = std::max(thinned_, *thinned);
+    thinned_ = std::max(thinned_, QueryMetaNumber(&*database, "thinned"));
+    status = database->TakeStatus();
   }
   if (!status.ok() && !replacement_is_due_) {
     story_->Fail("the journal cannot be read: ", status.message());
@@ -269,7 +265,7 @@ bool Judge::DamageJournal() {
       vm.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
       stopped_before_.insert(vm.ref().run_id());
     }
-    if (!stops.status().ok()) return false;
+    if (!database->status().ok()) return false;
   }
   database = absl::UnknownError("closed");
   kernel_->disk().Unlink(absl::StrCat(kJournalPath, "-wal"));
@@ -417,6 +413,13 @@ void Judge::AfterStart(Daemon* daemon, int number) {
 void Judge::AfterWriter(const Daemon& daemon) {
   if (kernel_->dead()) return;
   if (daemon.has_journal()) replacement_is_due_ = false;
+  const EventRange range = daemon.log().range();
+  committed_ = std::max(committed_, range.committed);
+  // Nothing is known of a journal before it could be opened.
+  if (range.durable < durable_ && range.durable != 0) {
+    story_->Fail("the durable sequence falls from ", durable_, " to ", range.durable);
+  }
+  durable_ = std::max(durable_, range.durable);
   oldest_ = daemon.journal().oldest;
   thinned_ = std::max(thinned_, daemon.journal().thinned);
 }
@@ -457,15 +460,9 @@ void Judge::Look(Daemon* daemon, int number) {
   }
   const EventRange range = log.range();
   AfterWriter(*daemon);
-  committed_ = std::max(committed_, range.committed);
-  // Nothing is known of a journal before it could be opened.
-  if (range.durable < durable_ && range.durable != 0) {
-    story_->Fail("the durable sequence falls from ", durable_, " to ", range.durable);
-  }
-  durable_ = std::max(durable_, range.durable);
   // A burst may be larger than the ring; what has left it is in the journal.
-  const ReadResult next = log.Read(newest() + 1, {.max_bytes = 1});
-  const uint64_t ring = next.history.has_value() ? next.history->last + 1 : 1;
+  const ReadResult next = log.Read(newest() + 1, 1);
+  const uint64_t ring = next.in_journal_through.value_or(0) + 1;
   if (newest() + 1 < ring) {
     // A step that is larger than the ring, and than what is retained. The shipped ring holds any.
     if (newest() + 1 < oldest_ && !std::exchange(unseen_, true)) {
@@ -478,7 +475,7 @@ void Judge::Look(Daemon* daemon, int number) {
     }
   }
   while (newest() < log.range().newest) {
-    const ReadResult page = log.Read(std::max(newest() + 1, ring), {.max_bytes = 1 << 20});
+    const ReadResult page = log.Read(std::max(newest() + 1, ring), 1 << 20);
     bool any = false;
     for (const EventBlockPtr& block : page.blocks) {
       for (size_t i = 0; i < block->size(); ++i) {

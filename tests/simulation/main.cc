@@ -39,17 +39,7 @@ struct Flags {
   uint64_t processes = 1;
   uint64_t failures = 1000;
   uint64_t found = 0;  // value of --found
-  uint64_t away = 0;   // value of --away
 };
-
-// Has many ends come while the daemon is away after a clean stop.
-void HaveAway(Plan* plan) {
-  plan->handover = plan->calm = 1;
-  plan->lives = 60;
-  plan->kills = 0;
-  plan->stops = 60;
-  plan->power_losses = plan->faults = plan->damages = plan->shortages = 0;
-}
 
 // A story by which a failure was found: seeds change with the code, so it is a kind of plan, and
 // what its simulations reach where they are that story.
@@ -82,19 +72,20 @@ constexpr Found kFound[] = {
      "a damaged journal is replaced at a start"},
     {"a VM that ends while the daemon is restarted has no class",
      [](Plan* plan) {
-       HaveAway(plan);
+       plan->handover = plan->calm = 1;
+       plan->lives = plan->stops = 60;
+       plan->kills = plan->power_losses = plan->faults = plan->damages = plan->shortages = 0;
        plan->domains = plan->libvirtd_ends = 0;
      },
      "an end over a clean stop has its class"},
 };
 
 constexpr char kUsage[] =
-    "usage: simulate [--seed N | --shrink N | --found N | --away N] [--first N] [--lives N]\n"
+    "usage: simulate [--seed N | --shrink N | --found N] [--first N] [--lives N]\n"
     "                [--processes N] [--failures N]\n"
     "  --seed N       one simulation, and its story\n"
     "  --shrink N     likewise, with as much left out as a failure allows\n"
     "  --found N      the stories by which failures were found, of N seeds each\n"
-    "  --away N       N ends while the daemon is away, after clean stops\n"
     "  --first N      the first of the seeds to try, which follow one another; 1 if not given\n"
     "  --lives N      ends after so many lives of VMs; 10000 if not given\n"
     "  --processes N  that simulate at the same time, up to 64; 1 if not given\n"
@@ -108,10 +99,10 @@ constexpr uint64_t kRepeatOneIn = 50;
 // Allocates nothing: see Worker.
 bool Parse(int argc, char** argv, Flags* flags) {
   const std::pair<absl::string_view, uint64_t*> numbers[] = {
-      {"--seed", &flags->seed},           {"--shrink", &flags->seed},
-      {"--found", &flags->found},         {"--away", &flags->away},
-      {"--first", &flags->first},         {"--lives", &flags->lives},
-      {"--processes", &flags->processes}, {"--failures", &flags->failures}};
+      {"--seed", &flags->seed},        {"--shrink", &flags->seed},
+      {"--found", &flags->found},      {"--first", &flags->first},
+      {"--lives", &flags->lives},      {"--processes", &flags->processes},
+      {"--failures", &flags->failures}};
   for (int i = 1; i + 1 < argc; i += 2) {
     const auto* const number =
         std::find_if(std::begin(numbers), std::end(numbers),
@@ -237,40 +228,6 @@ int RunFound(Worker* worker, uint64_t seeds) {
   return failed == 0 ? 0 : 1;
 }
 
-// Ends while the daemon is away, what it then makes of them. Wrong is what the judge refuses:
-// An end has its class if a restart made no difference to it. It is unseen where what happened
-// meanwhile left no trace, and so UNKNOWN; of hosts whose kernels are older than 6.15, and say no
-// exit status afterwards, these are counted apart.
-int RunAway(Worker* worker, uint64_t first, uint64_t ends) {
-  uint64_t wrong = 0;
-  // Ends of domains and of other VMs.
-  for (const int domains : {0, 3}) {
-    const std::string name =
-        absl::StrCat(domains > 0 ? "an end of a domain" : "an end", " over a clean stop");
-    uint64_t known = 0;
-    uint64_t unseen = 0;
-    uint64_t without_status = 0;
-    uint64_t failed = 0;
-    for (uint64_t seed = first; known + unseen < ends && seed < first + 20 * ends + 20; ++seed) {
-      Plan plan = PlanOf(seed);
-      HaveAway(&plan);
-      plan.libvirtd_ends = plan.listers = 0;
-      plan.domains = domains;
-      const Result result = Run(worker, plan, false);
-      known += TimesReached(result, absl::StrCat(name, " has its class"));
-      unseen += TimesReached(result, absl::StrCat(name, " is unseen"));
-      without_status += TimesReached(result, absl::StrCat(name, " has no exit status"));
-      if (result.problem.empty()) continue;
-      ++failed;
-      Explain(worker, plan, name, result.problem);
-    }
-    absl::PrintF("%s: %d have their class, %d are unseen, %d more have no exit status, %d wrong\n",
-                 name, known, unseen, without_status, failed);
-    wrong += failed;
-  }
-  return wrong == 0 ? 0 : 1;
-}
-
 // Runs many seeds, and collects the results of all of them.
 class Batch {
  public:
@@ -370,7 +327,6 @@ int main(int argc, char** argv) {
   while (workers.size() < flags.processes) workers.push_back(Worker::Start());
   setvbuf(stdout, nullptr, _IOLBF, 0);
   if (flags.found > 0) return RunFound(workers.data(), flags.found);
-  if (flags.away > 0) return RunAway(workers.data(), flags.first, flags.away);
   if (flags.one) return RunOne(workers.data(), flags);
   Batch batch(flags, workers.data());
   batch.Run();

@@ -1,14 +1,29 @@
 #pragma once
 
 #include "server/eventlog/event_log.h"
-#include "server/eventlog/event_log_parts.h"
 
 namespace vmeventd {
 
 // Leads to what an event log does not show.
 struct EventLogForTests {
-  using Parts = EventLog::Parts;
-  static Parts& PartsOf(const EventLog& log) { return *log.parts_; }
+  static JournalBounds BoundsOf(const EventLog& log) {
+    const MutexLock lock(&log.mutex_);
+    return log.bounds_;
+  }
+  static bool IsOpen(const EventLog& log) {
+    const MutexLock lock(&log.mutex_);
+    return log.open_;
+  }
+  // Acts as the end of the pump's thread.
+  static void CloseWriter(EventLog* log) { log->CloseWriter(); }
+  static void SetStatus(EventLog* log, const absl::Status& status) {
+    const MutexLock lock(&log->mutex_);
+    log->status_ = status;
+  }
+  static void SetPublishedDurable(EventLog* log, bool durable) {
+    const MutexLock lock(&log->mutex_);
+    log->published_durable_ = durable;
+  }
 };
 
 }  // namespace vmeventd

@@ -8,8 +8,6 @@
 #include "server/events/event_codec.h"
 
 namespace vmeventd {
-namespace {}  // namespace
-
 absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + seconds); }
 
 VmStatus Status(const std::string& name, const std::string& run_id, VmState state) {
@@ -68,7 +66,9 @@ std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks) {
 
 absl::Status ExecuteSql(const std::string& path, const std::string& sql) {
   auto database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-  return database.ok() ? database->Execute(sql) : database.status();
+  if (!database.ok()) return database.status();
+  database->Execute(sql);
+  return database->TakeStatus();
 }
 
 std::vector<std::string> CostlyPatterns() {
@@ -131,16 +131,13 @@ void PumpedState::Restart(bool in_order) {
 std::vector<v1::Event> PumpedState::Events(uint64_t first) {
   std::vector<v1::Event> out;
   while (true) {
-    ReadResult read = log_->Read(first, {.max_bytes = 1 << 20});
-    if (read.history.has_value()) {
-      log_->ReadHistory(
-          "test", *read.history, [] { return size_t{1} << 20; },
-          [&](absl::StatusOr<HistoryAnswer> answer) {
-            EXPECT_TRUE(answer.ok()) << answer.status();
-            first = answer.ok() ? answer->through + 1 : UINT64_MAX;
-            if (answer.ok()) read.blocks = answer->blocks;
-          });
-      log_->StepHistory();
+    ReadResult read = log_->Read(first, 1 << 20);
+    if (read.in_journal_through.has_value()) {
+      const auto page = reader()->Read(first, *read.in_journal_through, 1 << 20);
+      EXPECT_TRUE(page.ok()) << page.status();
+      if (!page.ok()) return out;
+      first = page->through + 1;
+      read.blocks = page->blocks;
     } else if (read.blocks.empty()) {
       return out;
     } else {

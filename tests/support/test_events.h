@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "tests/support/event_log_for_tests.h"
+#include "server/eventlog/event_log.h"
 #include "tests/support/temporary_directory.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
@@ -36,7 +36,7 @@ VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownCla
 // The events of blocks, in order.
 std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks);
 
-inline LiveStateOptions RingOf(size_t events) { return {.ring = {.max_events = events}}; }
+inline LiveStateOptions RingOf(size_t events) { return {.ring_events = events}; }
 
 // Changes the database at `path`, which it makes if there is none.
 absl::Status ExecuteSql(const std::string& path, const std::string& sql);
@@ -85,8 +85,6 @@ class PumpedState {
   void Restart(bool in_order);
 
   EventLog& log() { return *log_; }
-  LiveState& live_state() { return EventLogForTests::PartsOf(*log_).live_state; }
-  EventQueue& queue() { return EventLogForTests::PartsOf(*log_).queue; }
   FakeClock& clock() { return clock_; }
   const JournalOptions& journal_options() const { return options_.journal; }
   // The log's last report about the journal.

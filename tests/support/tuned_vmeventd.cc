@@ -12,7 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
-#include "server/program.h"
+#include "server/daemon.h"
 
 int main(int argc, char** argv) {
   vmeventd::Tuning tuning;

@@ -1,7 +1,5 @@
 // Who may do what on which listener, using the programs as operators do.
 
-#include <sys/stat.h>
-
 #include <csignal>
 #include <string>
 #include <vector>
@@ -63,19 +61,6 @@ TEST_F(AccessTest, ACertificateMakesAnOperator) {
   EXPECT_EQ(declared.exit_code, 0) << declared.error;
 }
 
-TEST_F(AccessTest, AListenerForReaders) {
-  const std::string readers = dir() / "readers.sock";
-  StartDaemon(Options({"--listen", "unix:" + readers + ",role=reader,mode=0666"}));
-  struct stat info {};
-  ASSERT_EQ(stat(readers.c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777, 0666);
-  EXPECT_EQ(Run(VmeventsCommand("unix:" + readers, {"vms"})).exit_code, 0);
-  const CommandResult refused = Run(VmeventsCommand("unix:" + readers, declare_));
-  EXPECT_EQ(refused.exit_code, 1);
-  EXPECT_THAT(refused.error, HasSubstr("role=operator"));
-  EXPECT_EQ(Run(VmeventsCommand(daemon().server_address(), declare_)).exit_code, 3) << "no such VM";
-}
-
 TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonContinues) {
   StartTlsDaemon();
   const auto others = MakeCertificateAuthority(dir().path(), "others");
@@ -125,7 +110,7 @@ TEST_F(AccessTest, CertificatesAreReplacedUnderAStream) {
   const CertificateFiles replacement = authority_->Issue(next);
   ReplaceCertificate({replacement.certificate, server_.key}, server_);
   daemon().Signal(SIGHUP);
-  daemon().WaitLog("is not the key of the certificate");
+  daemon().WaitLog("must hold the private key of the certificate");
   EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);
 
   ReplaceCertificate(replacement, server_);

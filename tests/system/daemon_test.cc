@@ -1,6 +1,4 @@
-// The daemon as a process: its locks, its end, its refusals.
-
-#include <sys/stat.h>
+// The daemon as a process: its locks and its listeners.
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -17,12 +15,6 @@ using testing::HasSubstr;
 
 class DaemonTest : public E2eTest {
  protected:
-  static CommandResult RunDaemon(const std::vector<std::string>& arguments) {
-    ChildOptions child;
-    child.arguments = {ProgramPath("vmeventd")};
-    child.arguments.insert(child.arguments.end(), arguments.begin(), arguments.end());
-    return RunCommand(child);
-  }
   // Whether the server says that all it was to listen on is open: the exit code.
   static int ListenHealth(const std::string& server) {
     return RunCommand({.arguments = VmeventsCommand(server, {"health", "listen"})}).exit_code;
@@ -79,47 +71,9 @@ TEST_F(DaemonTest, AnAddressMayComeAfterTheStart) {
   };
   ASSERT_EQ(inside({"ip", "link", "set", "lo", "up"}).exit_code, 0);
   ASSERT_EQ(inside({"ip", "address", "add", "192.0.2.55/32", "dev", "lo"}).exit_code, 0);
+  daemon().WaitLog("gRPC listens on 192.0.2.55:9555 now");
   const CommandResult health = inside(VmeventsCommand("192.0.2.55:9555", {"health", "listen"}));
   EXPECT_EQ(health.exit_code, 0) << health.error;
-}
-
-TEST_F(DaemonTest, FaultsThatMayPassAreNoWrongUsage) {
-  const CommandResult group =
-      RunDaemon({"--listen", absl::StrCat("unix:", dir() / "s", ",group=no-such-group")});
-  EXPECT_EQ(group.exit_code, 1);
-  EXPECT_THAT(group.error, HasSubstr("no-such-group"));
-  const CommandResult checked = RunDaemon(
-      {"--check-config", "--listen", absl::StrCat("unix:", dir() / "s", ",group=no-such-group")});
-  EXPECT_EQ(checked.exit_code, 2);
-}
-
-TEST_F(DaemonTest, SocketIsForItsGroupInItsOwnDirectory) {
-  StartDaemon();
-  struct stat info {};
-  ASSERT_EQ(stat(Options().socket.c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777, 0660u);
-  ASSERT_EQ(stat((dir() / "run").c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777, 0750u);
-}
-
-TEST_F(DaemonTest, VersionAndCheckedConfiguration) {
-  const CommandResult version = RunDaemon({"--version"});
-  EXPECT_EQ(version.exit_code, 0);
-  EXPECT_THAT(version.output, HasSubstr("vmeventd"));
-  const CommandResult good = RunDaemon({"--check-config", "--watch", watch_dir() + ":*.qmp"});
-  EXPECT_EQ(good.exit_code, 0) << good.error;
-  EXPECT_THAT(good.output, HasSubstr(watch_dir()));
-}
-
-TEST_F(DaemonTest, WrongFlagsAreNamed) {
-  const std::vector<std::vector<std::string>> wrong = {
-      {"--wacht", "/run"}, {"--powerdown-window", "soon"}, {"--listen", "192.0.2.1:7000"}};
-  for (const std::vector<std::string>& arguments : wrong) {
-    const CommandResult result = RunDaemon(arguments);
-    EXPECT_EQ(result.exit_code, 2);
-    const std::string& named = arguments[0] == "--listen" ? arguments[1] : arguments[0];
-    EXPECT_THAT(result.error, HasSubstr(named));
-  }
 }
 
 }  // namespace

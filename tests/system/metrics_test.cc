@@ -5,13 +5,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/str_split.h"
 #include "base/system.h"
 #include "gmock/gmock.h"
-#include "nlohmann/json.hpp"
 #include "tests/support/loopback.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
@@ -21,7 +18,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
-using testing::SizeIs;
 
 class MetricsTest : public E2eTest {
  protected:
@@ -63,17 +59,6 @@ class MetricsTest : public E2eTest {
       return answer.find(text) != std::string::npos;
     });
     return answer;
-  }
-  // The log's lines with this message; each must be an object.
-  std::vector<nlohmann::json> Lines(const std::string& message) const {
-    std::vector<nlohmann::json> out;
-    std::string log = ReadFile(Options().log_file);
-    log.resize(log.rfind('\n') + 1);  // the last one may be written now
-    for (const absl::string_view line : absl::StrSplit(log, '\n', absl::SkipEmpty())) {
-      nlohmann::json object = nlohmann::json::parse(line);
-      if (object["message"] == message) out.push_back(std::move(object));
-    }
-    return out;
   }
 };
 
@@ -118,30 +103,6 @@ TEST_F(MetricsTest, ClientsThatDoNotReadDelayNeitherScrapesNorTheEnd) {
   EXPECT_THAT(Scrape(), HasSubstr("vmeventd_build_info"));
   EXPECT_EQ(EndDaemon(SIGTERM), 0);
   EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("stopped at sequence"));
-}
-
-TEST_F(MetricsTest, TheLogHasALineForEachStop) {
-  StartDaemonAndStream(Options({"--log-format", "json"}));
-  const auto guest = StartEmptyGuest("vm1");
-  const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  guest->Signal(SIGKILL);
-  const v1::Event stopped = WaitStopped();
-  // The line follows the event's commit, which a live stream does not wait for.
-  WaitUntil("the log has the stop", [&] { return !Lines("VM stopped").empty(); });
-  const std::vector<nlohmann::json> lines = Lines("VM stopped");
-  ASSERT_THAT(lines, SizeIs(1));
-  EXPECT_EQ(lines[0]["level"], "warn");
-  EXPECT_EQ(lines[0]["vm"], "vm1");
-  EXPECT_EQ(lines[0]["run_id"], started.vm().run_id());
-  EXPECT_EQ(lines[0]["class"], "CRASH");
-  EXPECT_EQ("SHUTDOWN_CAUSE_" + lines[0]["cause"].get<std::string>(),
-            v1::ShutdownCause_Name(stopped.shutdown().cause()));
-  EXPECT_EQ(lines[0]["rule"], stopped.shutdown().rule());
-  EXPECT_EQ(lines[0]["sequence"], stopped.sequence());
-  ASSERT_EQ(lines[0]["evidence"].size(), static_cast<size_t>(stopped.shutdown().evidence_size()));
-  for (int i = 0; i < stopped.shutdown().evidence_size(); ++i) {
-    EXPECT_EQ(lines[0]["evidence"][i], stopped.shutdown().evidence(i).what());
-  }
 }
 
 }  // namespace

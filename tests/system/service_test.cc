@@ -135,14 +135,6 @@ TEST_F(ServiceTest, AStopBlockedByADiskFailsAndNamesTheDisk) {
   EXPECT_THAT(Log(), Not(HasSubstr("a client")));
 }
 
-TEST_F(ServiceTest, NotifiesTheWatchdogWhileItWorks) {
-  const auto process = Start();
-  manager_.ReceiveUntil("WATCHDOG=1");
-  manager_.ReceiveUntil("WATCHDOG=1");
-  process->Signal(SIGTERM);
-  EXPECT_EQ(process->Wait(), 0);
-}
-
 TEST_F(ServiceTest, NotifiesTheWatchdogWhileTheDiskHangs) {
   const auto process = StartOnHungDisk();
   manager_.ReceiveUntil("READY=1");

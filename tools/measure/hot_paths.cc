@@ -155,7 +155,7 @@ void CountPublishing() {
 
   JournalReader* const reader = pumped.reader();
   Count("replay an event", kEvents, [&] {
-    const auto page = reader->Answer({std::nullopt, newest - kEvents + 1, newest, ""}, 1 << 30);
+    const auto page = reader->Read(newest - kEvents + 1, newest, 1 << 30);
     if (!page.ok() || page->through != newest) Fail("an event was not read");
   });
 }

@@ -285,8 +285,7 @@ void ReadPages(const std::string& path, uint64_t events, const Take& take) {
   auto reader = JournalReader::Open(path);
   if (!reader.ok()) e2e::Fail(std::string(reader.status().message()));
   for (uint64_t next = 1; next <= events;) {
-    const auto page =
-        (*reader)->Answer({std::nullopt, next, events, ""}, StreamCursor::kHistoryBytes);
+    const auto page = (*reader)->Read(next, events, StreamCursor::kHistoryBytes);
     if (!page.ok()) e2e::Fail(std::string(page.status().message()));
     take(*page);
     next = page->through + 1;
@@ -295,7 +294,7 @@ void ReadPages(const std::string& path, uint64_t events, const Take& take) {
 
 double Floor(const std::string& address, const std::string& path, uint64_t events) {
   std::vector<grpc::ByteBuffer> messages;
-  ReadPages(path, events, [&](const HistoryAnswer& page) {
+  ReadPages(path, events, [&](const JournalPage& page) {
     std::vector<grpc::Slice> slices;
     for (const EventBlockPtr& block : page.blocks) {
       slices.push_back(block->Encoded(0, block->size()));
@@ -343,7 +342,7 @@ void Measure(int events) {
     std::printf("open, cached:              %.1f ms\n", (SecondsNow() - before_open) * 1e3);
   }
   const double before_read = SecondsNow();
-  ReadPages(options.path, events, [](const HistoryAnswer&) {});
+  ReadPages(options.path, events, [](const JournalPage&) {});
   std::printf("read in pages:             %.0f events/s\n", events / (SecondsNow() - before_read));
 
   const std::string address = "unix:" + (directory / "s");

@@ -199,7 +199,7 @@ void QmpRun::OnGreetingLate() {
     spdlog::warn("{}: {}; `vmevents doctor` shows who holds it",
                  absl::CHexEscape(info().raw_path()), session().NoGreeting(Now()).text);
   }
-  ReportHeld();
+  Hand(input::MonitorHeld{});
   connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 

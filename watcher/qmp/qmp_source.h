@@ -40,7 +40,6 @@ struct SocketSlot {
   int spec = -1;     // -1: known from a run of an earlier daemon only
   int runs = 0;      // live ones that were found here
   bool present = false;
-  bool untried = false;  // found by the first scan, and not connected to yet
   // `socket` sent no greeting, and no VM is seen behind it: until then a foreign listener is left
   // alone.
   absl::Duration silent_until;
@@ -216,7 +215,6 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   // Finds the slot of that path, or makes it.
   SocketSlot* SlotAt(const std::string& path);
   void DropSlotIfUnused(SocketSlot* slot);
-  void ForgetUntried(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;
   void ReportProblem(SocketSlot* slot, const Problem& problem);
   void ForgetProblem(SocketSlot* slot);
@@ -274,8 +272,6 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections_;
   absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;  // that was attached by each socket last
-  int untried_slots_ = 0;
-  bool started_ = false;
   bool first_scan_done_ = false;
   std::unique_ptr<DirectoryWatcher> directories_;
 

@@ -86,7 +86,8 @@ VmRun* SocketConnector::Restore(VmSession* session) {
 
 void SocketConnector::Start() {
   directories_->Start();
-  started_ = true;
+  // Timers fire in their order: this one after those that try the sockets that are there.
+  context_->loop->AddTimer(context_->loop->Now().monotonic, [this] { first_scan_done_ = true; });
   // An untracked run to which no socket leads has ended.
   for (VmRun* run : table_->RunsOf(this)) {
     const RunSockets& sockets = Own(run)->sockets();
@@ -106,7 +107,6 @@ void SocketConnector::Start() {
 void SocketConnector::EndTurn() {
   closed_connections_.clear();
   dropped_slots_.clear();
-  if (started_ && untried_slots_ == 0) first_scan_done_ = true;
 }
 
 // Slots
@@ -131,21 +131,16 @@ SocketSlot* SocketConnector::SlotAt(const std::string& path) {
   return slots_.try_emplace(key, std::move(made)).first->second.get();
 }
 
-void SocketConnector::ForgetUntried(SocketSlot* slot) {
-  if (std::exchange(slot->untried, false)) --untried_slots_;
-}
-
 void SocketConnector::OnSocket(int spec, const std::string& below) {
   SocketSlot* const slot = SlotAt(std::string(watches_[spec].PathOf(below)));
   if (slot->spec < 0) slot->spec = spec;
-  const bool is_new = !std::exchange(slot->present, true);
+  slot->present = true;
   if (slot->run != nullptr && slot->run->connected()) {
     SocketIdentity socket;
     if (IdentifySocket(slot->path, &socket) != 0) return;  // its removal will be reported
     LeaveReplacedRun(slot, socket);
     if (slot->run != nullptr) return;
   }
-  if (!first_scan_done_ && is_new && !std::exchange(slot->untried, true)) ++untried_slots_;
   slot->backoff = absl::ZeroDuration();
   Schedule(slot, absl::ZeroDuration());
 }
@@ -155,7 +150,6 @@ void SocketConnector::OnSocketGone(int spec, const std::string& below) {
   if (it == slots_.end()) return;
   SocketSlot* const slot = it->second.get();
   slot->present = false;
-  ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
   ForgetProblem(slot);
   EndUntrackedRun(slot);
@@ -165,7 +159,6 @@ void SocketConnector::OnSocketGone(int spec, const std::string& below) {
 void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
   if (slot->present || slot->runs > 0) return;
   SetRun(slot, nullptr);
-  ForgetUntried(slot);
   context_->loop->CancelTimer(&slot->retry);
   const auto it = slots_.find(slot->path);
   if (it == slots_.end() || it->second.get() != slot) return;  // dropped already
@@ -255,7 +248,6 @@ void SocketConnector::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& s
 }
 
 void SocketConnector::TryConnect(SocketSlot* slot) {
-  ForgetUntried(slot);
   if (slot->run != nullptr && slot->run->connected()) return;
   SocketFile file;
   const int not_opened = OpenSocketFile(slot->path, &file);

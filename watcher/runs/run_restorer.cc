@@ -112,7 +112,7 @@ void RunRestorer::Refuse(absl::string_view why, absl::string_view text) {
 
 void RunRestorer::ResolveRestored(VmRun* run) {
   const RunInfo& info = run->info();
-  if (info.boot_id != context_->boot_id) return run->EndWithHost();
+  if (info.boot_id != context_->boot_id) return run->Hand(input::HostRebooted{});
   if (GoesOn(run)) return Resume(run);
   if (!info.process_tracked) return Resume(run);  // its socket decides
   const uint64_t here = context_->pid_namespace;
@@ -156,7 +156,8 @@ bool RunRestorer::FindProcess(VmRun* run) {
 }
 
 void RunRestorer::FindProcessesLater() {
-  if (retry_.serial == 0) context_->loop->SetTimerIn(&retry_, kFindRetry, [this] { FindProcesses(); });
+  if (retry_.serial != 0) return;
+  context_->loop->SetTimerIn(&retry_, kFindRetry, [this] { FindProcesses(); });
 }
 
 void RunRestorer::FindProcesses() {

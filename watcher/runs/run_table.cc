@@ -23,7 +23,7 @@ void RunTable::SetHostShutdown(const HostShutdownState& state) {
 }
 
 void RunTable::ApplyHostShutdown(VmRun* run) const {
-  if (host_.has_value()) run->NoteHostShutdown(host_->shutting_down, host_->by);
+  if (host_.has_value()) run->Hand(input::HostShutdown{host_->shutting_down, host_->by});
 }
 
 void RunTable::ApplyHostCancel(VmRun* run) const {
@@ -143,7 +143,7 @@ void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
     by_uuid_.emplace(*now, run);
     UpdateUuidProblems(*now);
   }
-  if (reports_shared_uuids_) run->SetUuidProblem(UuidProblem(run));
+  if (reports_shared_uuids_) run->Hand(input::SharedUuid{UuidProblem(run)});
 }
 
 void RunTable::ForgetUuid(VmRun* run) {
@@ -157,7 +157,7 @@ void RunTable::ForgetUuid(VmRun* run) {
 
 void RunTable::ReportSharedUuids() {
   reports_shared_uuids_ = true;
-  for (const auto& [run_id, run] : runs_) run->SetUuidProblem(UuidProblem(run.get()));
+  for (const auto& [run_id, run] : runs_) run->Hand(input::SharedUuid{UuidProblem(run.get())});
 }
 
 void RunTable::UpdateUuidProblems(const Uuid& uuid) {
@@ -165,7 +165,7 @@ void RunTable::UpdateUuidProblems(const Uuid& uuid) {
   // If there are more than three, all of them report already that they are several.
   const std::vector<VmRun*> users = WithUuid(uuid, 4);
   if (users.size() == 4) return;
-  for (VmRun* user : users) user->SetUuidProblem(UuidProblem(user));
+  for (VmRun* user : users) user->Hand(input::SharedUuid{UuidProblem(user)});
 }
 
 std::string RunTable::UuidProblem(const VmRun* run) const {

@@ -114,10 +114,6 @@ void VmRun::Resume() {
   ArmTick();
 }
 
-void VmRun::NoteHostShutdown(bool shutting_down, absl::string_view by) {
-  Hand(input::HostShutdown{shutting_down, by});
-}
-
 void VmRun::HearEvent(const QmpEvent& event) {
   if (event.name == "SHUTDOWN") {
     // The signal that it obeyed was recorded before it said so.

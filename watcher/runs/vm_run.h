@@ -176,18 +176,15 @@ class VmRun {
   // Ends a run of which nothing was published.
   void Discard();
 
-  // Inputs of a restored run: it is open, its process cannot be followed any more, it ended with
-  // its host.
+  // Inputs of a restored run: it is open, its process cannot be followed any more.
   void Resume();
   void LoseTracking();
-  void EndWithHost() { Hand(input::HostRebooted{}); }
 
-  // Inputs of any run, as VmSession has them.
-  void SetUuidProblem(absl::string_view problem) { Hand(input::SharedUuid{problem}); }
-  void NoteHostShutdown(bool shutting_down, absl::string_view by);
-
-  // Reports that the monitor cannot be had for now: it has sent no greeting, or as `problem` says.
-  void ReportHeld() { Hand(input::MonitorHeld{}); }
+  // Hands `input` to the session, and carries out what it wants; nothing if the run is over.
+  void Hand(const Input& input) {
+    if (!over_) Apply(session_.On(input, Now()));
+  }
+  // Reports that the monitor cannot be had for now.
   void ReportProblem(const Problem& problem) { Hand(input::MonitorProblem{problem}); }
   // Ends a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});
@@ -265,10 +262,6 @@ class VmRun {
   // Gives the next daemon the process, and which text of the journal is the run's.
   void HandOverTo(HandedRun* handed);
   void Apply(Effects effects);
-  // Hands `input` to the session, and carries out what it wants; nothing if the run is over.
-  void Hand(const Input& input) {
-    if (!over_) Apply(session_.On(input, Now()));
-  }
 
   RunContext* const context_;
 

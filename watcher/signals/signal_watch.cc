@@ -228,7 +228,9 @@ SignalWatch::SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, st
       reader_(std::move(reader)),
       problem_(std::move(problem)),
       begun_(SinceBoot()) {
-  if (trace_ != nullptr) Rest();
+  if (trace_ == nullptr) return;
+  lost_.Add(trace_->lost());  // a resumed trace counts on
+  Rest();
 }
 
 SignalWatch::~SignalWatch() {

@@ -10,7 +10,7 @@
                 report(item.why)
             store(item.position)
 
-The iterator keeps the rules of the wire contract (api.md): it resumes after restarts of the daemon,
+The iterator obeys the rules of the wire contract (api.md): it resumes after restarts of the daemon,
 lost connections and OUT_OF_RANGE, never passes an event that a crash may lose, and repeats none.
 vmeventd.aio has the same for asyncio. vmeventd.v1 has the generated messages and the stub.
 """

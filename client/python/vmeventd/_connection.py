@@ -48,7 +48,7 @@ class Server:
         options: List[Tuple[str, Any]] = [
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
-            # Or channels to one address share a connection, with its certificates and its pauses.
+            # Otherwise channels to one address share a connection, with its certificates and its pauses.
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_http_proxy", 0),
         ]
@@ -62,7 +62,7 @@ class Server:
 
 
 def _target(address: str) -> str:
-    """The address by which gRPC reaches it: a longer path of a Unix socket leads by its directory's descriptor."""
+    """The address for gRPC. A Unix socket whose path is too long is named by its directory's descriptor."""
     scheme, _, rest = address.partition(":")
     path = urllib.parse.unquote(rest[2:] if rest.startswith("///") else rest)
     if scheme != "unix" or len(os.fsencode(path)) <= _UNIX_ADDRESS_BYTES:
@@ -74,7 +74,7 @@ def _target(address: str) -> str:
     opened = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with _LOCK:
         descriptor = _DIRECTORIES.setdefault(directory, opened)
-        if descriptor != opened:  # the directory may have been made again
+        if descriptor != opened:  # the directory may have been replaced
             os.dup2(opened, descriptor, inheritable=False)
             os.close(opened)
     return f"unix:/proc/self/fd/{descriptor}/{urllib.parse.quote(name)}"

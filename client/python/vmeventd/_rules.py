@@ -39,7 +39,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Raises ValueError if the text is no position."""
+        """Raises ValueError if the text is not a position."""
         journal_id, _, sequence = text.strip().rpartition(":")
         if not journal_id or not (sequence.isascii() and sequence.isdigit()):
             raise ValueError(f"not JOURNAL_ID:SEQUENCE: {text!r}")
@@ -48,8 +48,8 @@ class Position:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """An item that follow() delivers. Store `position` together with the item's work; None: there is none
-    now, and a stored one is of no use any more."""
+    """An item that follow() delivers. Store `position` together with the item's work; None: there is no
+    position now; delete a stored one."""
 
     position: Optional[Position]
 
@@ -191,7 +191,7 @@ class Rules:
             items.append(Gap(self._position, f"the journal was replaced by {progress.journal_id}"))
             return
         before = self._position
-        # The first Progress of a snapshot is no position: a crash now would leave VMs out.
+        # The first Progress of a snapshot is not a position: after a crash now, VMs would be missing.
         if not self._awaits_snapshot:
             self._reach(progress.sequence, progress.durable_sequence)  # (2)
         if self._position != before:
@@ -202,14 +202,14 @@ class Rules:
         self._durable = max(self._durable, durable)
         if self._awaits_snapshot:
             return
-        place = min(self._reached, self._durable)  # (3)
+        position = min(self._reached, self._durable)  # (3)
         if self._position is not None and self._position.journal_id == self._journal_id:
-            place = max(place, self._position.sequence)
-        self._position = Position(self._journal_id, place)
-        self._rewinds = self._received > place
+            position = max(position, self._position.sequence)
+        self._position = Position(self._journal_id, position)
+        self._rewinds = self._received > position
 
     def ended(self, code: grpc.StatusCode, details: str) -> List[Item]:
-        """The items that the end of a stream delivers. Raises Refused if no other attempt is of use."""
+        """The items that the end of a stream delivers. Raises Refused if retrying is useless."""
         if code in FINAL:
             raise Refused(code, details)
         if code != grpc.StatusCode.OUT_OF_RANGE:

@@ -21,9 +21,9 @@ LOG = logging.getLogger("vmeventd")
 def follow(server: Union[str, Server], *, position: Optional[Position] = None, start: Start = "snapshot",
            filter: Optional[pb.EventFilter] = None,  # pylint: disable=redefined-builtin
            provisional: bool = False, progress_interval: float = 5.0) -> Follower:
-    """Follows a node's events, for ever: iterate over the result.
+    """Follows a node's events without end: iterate over the result.
 
-    position: where an earlier item had it; without one, `start` counts: "snapshot" (the VMs as they are,
+    position: that of an earlier item; without one, it begins at `start`: "snapshot" (the VMs as they are,
     then events), "oldest" (the oldest retained event), "now", or a datetime.
     filter: which events.
     provisional: whether to deliver events that are not durable at once, which a Rewind may take back.
@@ -68,7 +68,7 @@ class Follower:
         self._batches.close()
 
     def close(self) -> None:
-        """Ends the iteration, also one that waits in another thread."""
+        """Ends the iteration, even one that waits in another thread."""
         self._closed.set()
         with self._lock:
             if self._call is not None:

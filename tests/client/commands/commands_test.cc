@@ -74,13 +74,6 @@ class CommandsTest : public testing::Test {
   std::vector<absl::Duration> pauses_;
 };
 
-TEST_F(CommandsTest, EventsReadsAllPages) {
-  ServeEvents(2500);
-  EXPECT_FALSE(Run(EventsCommand{}).has_value());
-  EXPECT_EQ(Lines(), 2500U);
-  EXPECT_THAT(requests_, SizeIs(3));
-}
-
 TEST_F(CommandsTest, AnEmptyListSaysSo) {
   ServeEvents(0);
   server_.service().list_vms = Answers<v1::ListVmsResponse>("");
@@ -378,35 +371,6 @@ TEST(ConnectToOne, AnUnknownNameIsReportedByTheFirstRequest) {
   ASSERT_TRUE(connected.ok());
   EXPECT_EQ(connected->address.numeric, "");
   EXPECT_FALSE(connected->ambiguous);
-}
-
-NodeEvents NewestFirst(const std::vector<int>& seconds) {
-  NodeEvents events;
-  for (const int second : seconds) {
-    events.push_back({MakeEvent(static_cast<uint64_t>(second) + 100)});
-    events.back().event.mutable_observe_time()->set_seconds(second);
-  }
-  return events;
-}
-
-uint64_t After(const WatchStart& start) { return std::get<FromSequence>(start).sequence; }
-
-TEST(StartsOfLast, AreOfAllNodesTogether) {
-  const auto starts = StartsOfLast(
-      {NewestFirst({9, 5, 4}), NewestFirst({8, 7, 6}), NewestFirst({3, 2, 1})}, std::nullopt, 3);
-  ASSERT_EQ(starts.size(), 3U);
-  EXPECT_EQ(After(starts[0]), 108U);  // 9
-  EXPECT_EQ(After(starts[1]), 106U);  // 8 and 7
-  EXPECT_EQ(After(starts[2]), 103U);  // what follows
-}
-
-TEST(StartsOfLast, OfANodeWithFewerBeginAtItsOldest) {
-  const absl::Time since = absl::FromUnixSeconds(1);
-  const auto starts = StartsOfLast({NewestFirst({9}), NewestFirst({})}, std::nullopt, 3);
-  EXPECT_TRUE(std::holds_alternative<FromOldest>(starts[0]));
-  EXPECT_TRUE(std::holds_alternative<FromOldest>(starts[1]));
-  EXPECT_EQ(std::get<FromTime>(StartsOfLast({NewestFirst({9})}, since, 3)[0]).time, since);
-  EXPECT_EQ(After(StartsOfLast({NewestFirst({9, 8, 7})}, since, 3)[0]), 106U);
 }
 
 }  // namespace

@@ -53,10 +53,10 @@ TEST(TopFrame, ShowsTheNodeAtOneLook) {
   EXPECT_EQ(TopFrame(Data(), {}),
             "node1  vmeventd 1.0.0  2026-07-01 12:00:00.000\n"
             "VMs       123  RUNNING 120  PAUSED 3  with problems 2\n"
-            "Ends      2  USER 1  ADMIN 0  CRASH 1  UNKNOWN 0  in the last 15m\n"
+            "Ends      2  USER 1  ADMIN 0  CRASH 1  UNKNOWN 0  in the last 15 min\n"
             "Streams   4\n"
             "Journal   writable  events 1 to 4711\n"
-            "Lag       answer in 3ms\n"
+            "Lag       answer in 3 ms\n"
             "\n"
             "TIME          VM    CLASS  CAUSE\n"
             "12:00:00.123  db1   CRASH  guest poweroff\n"

@@ -47,12 +47,6 @@ TEST(WatchCursor, OlderProgressMovesNothingBack) {
   EXPECT_EQ(NextRequest(cursor).after_sequence(), 51U);
 }
 
-TEST(WatchCursor, AStreamThatBrokeOffBeforeItsFirstProgressIsAskedForAgain) {
-  WatchCursor cursor(FromTime{absl::FromUnixSeconds(5)});
-  EXPECT_TRUE(NextRequest(cursor).has_since());
-  EXPECT_TRUE(NextRequest(cursor).has_since());
-}
-
 v1::Event NotDurable(uint64_t sequence) {
   v1::Event event = MakeEvent(sequence);
   event.set_durable(false);

@@ -102,12 +102,12 @@ TEST_F(CursorFileTest, SaysWhatIsWrongWithTheContent) {
     return Complaint();
   };
   EXPECT_THAT(complaint_of(""), HasSubstr("it is empty"));
-  EXPECT_THAT(complaint_of("root:x:0:0"), HasSubstr("it has no cursor's content ("));
+  EXPECT_THAT(complaint_of("root:x:0:0"), HasSubstr("it holds no cursor ("));
   EXPECT_THAT(complaint_of("{}"), HasSubstr("'vmevents_cursor' not found"));
   EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 2})"), HasSubstr("later version"));
   EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1})"), HasSubstr("'positions' not found"));
   EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions": [1]})"),
-              HasSubstr("it has no cursor's content ("));
+              HasSubstr("it holds no cursor ("));
   EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions": [{"server": "a"}]})"),
               HasSubstr("journal_id"));
   EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions":

@@ -1,69 +1,48 @@
-#include "client/doctor/unix_sockets.h"
-
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "base/system.h"
+#include "client/doctor/doctor.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
 
-namespace vmeventd {
+namespace vmeventd::client {
 namespace {
 
-TEST(UnixSocketsTest, AnAnswerThatIsCutOffIsRefused) {
-  std::vector<UnixSocket> sockets;
-  const std::string cut("\x40\0\0\0\x14\0\x02\0\0\0\0\0\0\0\0\0\x01", 17);
-  EXPECT_EQ(ParseUnixSockets(cut, &sockets).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_TRUE(sockets.empty());
+// The socket that listens at the path.
+UnixSocket ListenerIn(const absl::StatusOr<std::vector<UnixSocket>>& sockets,
+                      const std::string& path) {
+  EXPECT_TRUE(sockets.ok()) << sockets.status();
+  if (!sockets.ok()) return {};
+  const auto found = absl::c_find_if(
+      *sockets, [&path](const UnixSocket& one) { return one.path == path && one.listening; });
+  return found == sockets->end() ? UnixSocket() : *found;
 }
 
-TEST(UnixSocketsTest, AnErrorOfTheKernelIsNamed) {
-  std::vector<UnixSocket> sockets;
-  // ENOENT: the kernel has no unix_diag.
-  const std::string error(
-      "\x24\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\xfe\xff\xff\xff"
-      "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
-      36);
-  EXPECT_EQ(ParseUnixSockets(error, &sockets).status().message(),
-            "cannot list Unix sockets: sock_diag: No such file or directory");
-}
-
-TEST(UnixSocketsTest, ProcListsThemWithoutTheirConnections) {
-  const std::vector<UnixSocket> sockets = ParseProcNetUnix(
-      "Num       RefCount Protocol Flags    Type St Inode Path\n"
-      "0000000000000000: 00000002 00000000 00010000 0001 01    17 /run/a b.qmp\n"
-      "0000000000000000: 00000003 00000000 00000000 0001 03 4294967295\n"
-      "0000000000000000: 00000002 00000000 00010000 0001 01 24 @/tmp/dbus\n"
-      "of a path with a line's end\n"
-      "0000000000000000: 00000003");
-  ASSERT_EQ(sockets.size(), 3U);
-  EXPECT_EQ(sockets[0].inode, 17U);
-  EXPECT_EQ(sockets[0].path, "/run/a b.qmp");
-  EXPECT_TRUE(sockets[0].listening);
-  EXPECT_EQ(sockets[1].inode, 4294967295U);
-  EXPECT_EQ(sockets[1].path, "");
-  EXPECT_FALSE(sockets[1].listening);
-  EXPECT_EQ(sockets[2].path, "");
-}
-
-TEST(UnixSocketsTest, ProcHasASocketThatListensHere) {
+TEST(UnixSocketsTest, TheKernelAndProcListASocketThatListens) {
   const TemporaryDirectory directory;
-  const std::string path = directory / "a.sock";
+  const std::string path = directory / "a b.sock";
   const UniqueFd listener(socket(AF_UNIX, SOCK_STREAM, 0));
+  const UniqueFd client(socket(AF_UNIX, SOCK_STREAM, 0));
   sockaddr_un address{.sun_family = AF_UNIX};
   path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  const auto* const name = reinterpret_cast<const sockaddr*>(&address);
+  ASSERT_EQ(bind(listener.get(), name, sizeof(address)), 0);
   ASSERT_EQ(listen(listener.get(), 1), 0);
-  const auto sockets = ReadUnixSocketsOfProc();
-  ASSERT_TRUE(sockets.ok()) << sockets.status();
-  EXPECT_TRUE(std::any_of(sockets->begin(), sockets->end(), [&](const UnixSocket& each) {
-    return each.path == path && each.listening;
-  }));
+  ASSERT_EQ(connect(client.get(), name, sizeof(address)), 0);
+  struct stat file {};
+  ASSERT_EQ(stat(path.c_str(), &file), 0);
+  const UnixSocket of_kernel = ListenerIn(ReadUnixSockets(), path);
+  EXPECT_NE(of_kernel.inode, 0U);
+  EXPECT_EQ(of_kernel.pending, 1U);
+  EXPECT_EQ(of_kernel.file.inode, static_cast<uint32_t>(file.st_ino));
+  EXPECT_EQ(ListenerIn(ReadUnixSocketsOfProc(), path).inode, of_kernel.inode);
 }
 
 }  // namespace
-}  // namespace vmeventd
+}  // namespace vmeventd::client

@@ -193,7 +193,7 @@ TEST(ParseCommandLine, EachStartOfAWatch) {
       {{"watch --from 18446744073709551616", "larger than any sequence"},
        {"watch --from=-1", "--from: \"-1\""},
        {"watch --from oldest --journal j", "--from SEQUENCE"},
-       {"watch --since 10m --from 7", "--from cannot stand beside --since; use one of them"},
+       {"watch --since 10m --from 7", "--from cannot be combined with --since; use one of them"},
        {"watch --since soon", "--since: \"soon\""}});
 }
 

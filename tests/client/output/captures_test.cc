@@ -6,7 +6,9 @@
 #include <iterator>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "client/commands/commands.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
@@ -116,6 +118,110 @@ TEST(Captures, AreThoseOfTheGoldenFiles) {
     if (getenv("VMEVENTS_WRITE_CAPTURES") != nullptr) std::ofstream(path) << text;
     std::ifstream file(path);
     EXPECT_EQ(text, std::string(std::istreambuf_iterator<char>(file), {})) << path;
+  }
+}
+
+// The demo's night, as the documents show it: web1 crashed and was started again, web2 was stopped
+// by a signal, web3 was killed after an intent.
+constexpr int64_t kDemo = 1'795'739'820;  // 2026-11-27 00:37:00
+
+NodeEvents DemoEvents() {
+  const auto at = [](const char* field, int second, int millis) {
+    return absl::StrCat(field, " { seconds: ", kDemo + second, " nanos: ", millis, "000000 } ");
+  };
+  const auto saw = [&at](int second, int millis, const char* what) {
+    return absl::StrCat("evidence { ", at("time", second, millis), " what: '", what, "' } ");
+  };
+  const auto event = [&at](const char* name, const char* type, int second,
+                           const std::string& rest) {
+    return NodeEvent{FromText<v1::Event>(absl::StrCat("durable: true vm { name: '", name,
+                                                      "' pid: 6018 } type: EVENT_TYPE_", type, " ",
+                                                      at("observe_time", second, 900), rest))};
+  };
+  const std::string crash =
+      "shutdown_class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_QEMU_CRASHED rule: "
+      "'qemu-crashed' exit_signal { number: 11 core_dumped: true } numbers { ran_for { seconds: 3 "
+      "} } ";
+  const std::string signal =
+      "shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_SIGNAL rule: 'host-signal' "
+      "sender { signal: 15 pid: 5934 command: 'bash' cgroup: '/' } numbers { ran_for { seconds: 4 "
+      "} } ";
+  const std::string kill =
+      "shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_KILL rule: "
+      "'killed-by-host' exit_signal { number: 9 } numbers { ran_for { seconds: 5 } } sender { "
+      "signal: 9 pid: 5934 command: 'bash' cgroup: '/' } intent { actor: 'alice' reason: 'node is "
+      "emptied' } ";
+  return {event("web1", "STOPPED", 1,
+                absl::StrCat("shutdown { ", crash, saw(1, 705, "monitor closed"),
+                             saw(1, 706, "process gone"), saw(1, 706, "exit signal 11 (SIGSEGV)"),
+                             "}")),
+          event("web2", "STOPPED", 2,
+                absl::StrCat(
+                    "shutdown { ", signal, saw(2, 714, "SIGTERM sent by bash (pid 5934, uid 0, /)"),
+                    saw(2, 714, "SHUTDOWN reason=host-signal"), saw(2, 715, "monitor closed"),
+                    saw(2, 719, "process gone"), saw(2, 719, "exit code 0"), "}")),
+          event("web3", "INTENT_DECLARED", 3,
+                "message: 'alice intends to end the VM: node is emptied'"),
+          event("web3", "STOPPED", 3,
+                absl::StrCat("shutdown { ", kill, saw(3, 855, "intent declared by alice"),
+                             saw(3, 898, "SIGKILL sent by bash (pid 5934, uid 0, /)"),
+                             saw(3, 903, "monitor closed"), saw(3, 904, "process gone"),
+                             saw(3, 904, "exit signal 9 (SIGKILL)"), "}")),
+          event("web1", "STARTED", 6, "message: 'QEMU 7.2.22, pid 6125, named web1, running'")};
+}
+
+// The output of a command 9 s after the demo began.
+std::string OutputOf(absl::string_view command) {
+  const TableStyle style = {.now = [] { return absl::FromUnixSeconds(kDemo + 9); }};
+  const NodeEvents events = DemoEvents();
+  if (command == "events -n 4") {
+    TableFormatter list(style);
+    const std::string rows = *list.FormatEvents(Formatter::Events(events).subspan(1));
+    return list.EventHeading() + rows;
+  }
+  const auto running = [](const char* name, int64_t pid, int64_t second) {
+    v1::Vm vm = MakeVm(name);
+    vm.mutable_ref()->set_pid(pid);
+    vm.mutable_state_time()->set_seconds(kDemo + second);
+    return NodeVm{vm};
+  };
+  NodeVms runs = Runs(events);
+  runs.back() = running("web1", 6125, 6);
+  if (command == "vms --all") {
+    runs.push_back(running("db1", 6019, -2));
+    NodeVms vms = RowsOf(runs, /*runs_known=*/true);
+    SortVms({}, &vms);
+    return *TableFormatter(style).FormatVms(vms);
+  }
+  const std::string name(absl::StripPrefix(command, "why "));
+  VmStory story = {.name = name};
+  for (const NodeEvent& one : events) {
+    if (one.event.has_shutdown() && one.event.vm().name() == name) story.end = one;
+  }
+  if (!story.end) return absl::StrCat("no output of ", command, " is known here");
+  if (name == "web1") story.vm = runs.back();
+  story.ends = {{story.end->event.shutdown().shutdown_class(), 1}};
+  return *TableFormatter(style).FormatWhy(story);
+}
+
+// A document shows an output from its beginning, and may omit its end.
+TEST(Captures, OutputsInTheDocumentsAreThoseOfTheProgram) {
+  for (const char* document : {"README.md", "docs/answers.md", "docs/vmevents.md"}) {
+    std::ifstream file(absl::StrCat(VMEVENTD_SOURCE_DIR "/", document));
+    const std::string text(std::istreambuf_iterator<char>(file), {});
+    const std::string kPrompt = "\n$ vmevents ";
+    size_t examples = 0;
+    for (size_t at = 0; (at = text.find(kPrompt, at)) != std::string::npos; ++examples) {
+      at += kPrompt.size();
+      const size_t line = text.find('\n', at);
+      const size_t end = std::min(text.find("\n```", at), text.find(kPrompt, at));
+      const absl::string_view command(text.data() + at, line - at);
+      const absl::string_view shown(text.data() + line + 1, end - line - 1);
+      EXPECT_THAT(OutputOf(command),
+                  testing::StartsWith(std::string(absl::StripTrailingAsciiWhitespace(shown))))
+          << document << ": " << command;
+    }
+    EXPECT_GT(examples, 0) << document;
   }
 }
 

@@ -44,10 +44,6 @@ TEST(JsonFormatter, PrintsFieldsThatAreZeroButNoUnsetMessage) {
   EXPECT_THAT(text, Not(HasSubstr("start_time")));
 }
 
-TEST(JsonFormatter, HasNoHeading) { EXPECT_EQ(JsonFormatter().EventHeading(), ""); }
-
-TEST(JsonFormatter, NoVmsAreNoLines) { EXPECT_EQ(*JsonFormatter().FormatVms({}), ""); }
-
 TEST(JsonFormatter, NamesWhatCannotBeWritten) {
   v1::Vm vm = MakeVm("web1");
   vm.mutable_state_time()->set_seconds(INT64_MAX);
@@ -102,7 +98,7 @@ TEST(YamlOfJson, QuotesWhatAReaderCouldTakeForSomethingElse) {
 
 TEST(YamlOfJson, EscapesWhatItQuotes) {
   EXPECT_EQ(YamlOfJson(R"({"k":"a\"b\\c\nd\te\u0000\u0085\u2028"})"),
-            "k: \"a\\\"b\\\\c\\nd\\x09e\\x00\\x85\\u2028\"\n");
+            "k: \"a\\\"b\\\\c\\nd\\x09e\\x00\\u0085\\u2028\"\n");
   EXPECT_EQ(YamlOfJson(R"({"k":"gr\u00fc\u00df \ud83d\ude00"})"),
             "k: \"gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80\"\n");
 }

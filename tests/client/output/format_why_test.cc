@@ -114,14 +114,6 @@ More   vmevents events web1
 )");
 }
 
-TEST(FormatWhy, OnAWiderTerminalTheSentenceIsOneLine) {
-  TableStyle style = kTerminal;
-  style.width = 120;
-  EXPECT_THAT(Why(Crashed(), style), HasSubstr("itself. No request to end it was seen.\n"));
-  style.width = 70;
-  EXPECT_THAT(Why(Crashed(), style), StartsWith("web1 CRASHED\n  Wed 2026-07-01 11:46:00 UTC"));
-}
-
 TEST(FormatWhy, AFailedStartIsNoEndOfUnknownReason) {
   VmStory story = Crashed();
   v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
@@ -176,7 +168,7 @@ TEST(EndSentence, NamesTheSignalAndItsSender) {
 
 TEST(EndSentence, HasTheAgeOfAPowerdownAndEachCaveat) {
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_POWERDOWN powerdown_age { seconds: 4 }"),
-            "The host pressed the power button, and the guest obeyed after 4s.");
+            "The host pressed the power button, and the guest obeyed after 4 s.");
   EXPECT_EQ(Sentence("shutdown_class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_GUEST_POWEROFF "
                      "powerdown_age { seconds: 900 } caveats: SHUTDOWN_CAVEAT_POWERDOWN_EARLIER",
                      "USER: the guest powered itself off. Seen: POWERDOWN."),

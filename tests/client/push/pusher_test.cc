@@ -232,9 +232,9 @@ TEST(PushStateTest, AStatusIsSafeForATerminal) {
                              R"({"positions":[{"server":"s\u001b","sequence":"4"},7]})", "/x"};
   const std::string text = StatusText(status, kPushedAt, absl::UTCTimeZone());
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
-  EXPECT_THAT(text, HasSubstr("state         failing for 5m: evil \\x1b[31m\n"));
+  EXPECT_THAT(text, HasSubstr("state         failing for 5 min: evil \\x1b[31m\n"));
   EXPECT_THAT(text, HasSubstr("position      4 of ?, s\\x1b\n"));
-  EXPECT_THAT(text, HasSubstr("(5m ago) waits\n"));
+  EXPECT_THAT(text, HasSubstr("(5 min ago) waits\n"));
 }
 
 // Has these items; then it ends with the code.

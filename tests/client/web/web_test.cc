@@ -1,8 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "client/web/access.h"
-#include "client/web/event_stream.h"
+#include "client/web/api.h"
 
 namespace vmeventd::client {
 namespace {

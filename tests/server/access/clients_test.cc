@@ -1,5 +1,3 @@
-#include "server/access/clients.h"
-
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -11,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
+#include "server/access/access.h"
 
 namespace vmeventd {
 namespace {
@@ -80,10 +79,10 @@ class ClientsTest : public ::testing::Test {
 TEST_F(ClientsTest, AreIdentifiedByTheNameOfTheirConnection) {
   Add("a", "user 1");
   Add("b", "192.0.2.7");
-  EXPECT_EQ(clients_.PeerOf("a"), "user 1");
-  EXPECT_EQ(clients_.PeerOf("b"), "192.0.2.7");
+  EXPECT_EQ(clients_.CallerOf("a").peer, "user 1");
+  EXPECT_EQ(clients_.CallerOf("b").peer, "192.0.2.7");
   clients_.Remove("a");
-  EXPECT_EQ(clients_.PeerOf("a"), "a closed connection");
+  EXPECT_EQ(clients_.CallerOf("a").peer, "a closed connection");
   EXPECT_EQ(clients_.Begin("a", CallKind::kStream).status().code(), absl::StatusCode::kUnavailable);
 }
 
@@ -107,13 +106,13 @@ TEST_F(ClientsTest, CallsOtherThanStreamsHaveALowerLimit) {
   for (const char* name : {"a", "b", "c"}) Add(name, absl::StrCat("user ", name));
   const Clients::Call of_a = *clients_.Begin("a", CallKind::kOther);
   EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kOther).status().message()),
-            "too many calls beside WatchEvents: at most 1 may be open from user a");
+            "too many calls other than WatchEvents: at most 1 may be open from user a");
   EXPECT_EQ(refusals_.value(Refusal::kCallsPerPeer), 1);
   EXPECT_TRUE(clients_.Begin("a", CallKind::kStream).ok());
   {
     const Clients::Call of_b = *clients_.Begin("b", CallKind::kOther);
     EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kOther).status().message()),
-              "too many calls beside WatchEvents: at most 2 may be open");
+              "too many calls other than WatchEvents: at most 2 may be open");
     EXPECT_EQ(refusals_.value(Refusal::kCalls), 1);
     EXPECT_TRUE(clients_.Begin("c", CallKind::kStream).ok());
   }

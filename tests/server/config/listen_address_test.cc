@@ -1,5 +1,3 @@
-#include "server/config/listen_address.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_split.h"
+#include "server/config/config.h"
 #include "tests/support/status_matchers.h"
 
 namespace vmeventd {
@@ -47,8 +46,8 @@ TEST(ListenAddress, RefusesTheRestWithAReason) {
       {"127.0.0.1:", "port"},
       {"127.0.0.1:65536|127.0.0.1:-1|127.0.0.1:http|127.0.0.1: 80", "0 to 65535"},
       {"unix:/x,role=admin|unix:/x,role=", "use reader or operator"},
-      {"unix:/x,rolle=reader", "there is role=, mode= and group="},
-      {"127.0.0.1:1,mode=0600", "there is role="},
+      {"unix:/x,rolle=reader", "the options are role=, mode= and group="},
+      {"127.0.0.1:1,mode=0600", "the options are role="},
       {"unix:/x,mode=660u|unix:/x,mode=66|unix:/x,mode=4660", "use one such as 0660"},
       {"unix:/x,mode=0666|unix:/x,mode=0662,role=operator", "role=reader"},
       {"unix:/x,group=", "has no name after group="},

@@ -135,7 +135,7 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
   EXPECT_EQ(gap->missing().last(), 1 + lost);
   EXPECT_EQ(state.log().range().durable, state.log().range().newest);
   EXPECT_EQ(events.size(), 1 + 400 - lost + 1);
-  EXPECT_LE(state.log().health().ring_bytes, EventRingOptions().max_bytes);
+  EXPECT_LE(state.log().health().ring_bytes, LiveStateOptions().ring_bytes);
 }
 
 TEST(EventLog, ABurstThatIsFasterThanTheDiskLosesNothing) {
@@ -424,7 +424,7 @@ class UnopenedJournal : public ::testing::Test {
   // The newest event is a durable GAP that names all events before it.
   void ExpectThatTheNewestNamesAllBefore() const {
     const uint64_t newest = log_->range().newest;
-    const std::vector<v1::Event> events = EventsOf(log_->Read(newest, {.max_bytes = 1}).blocks);
+    const std::vector<v1::Event> events = EventsOf(log_->Read(newest, 1).blocks);
     ASSERT_EQ(events.size(), 1u);
     EXPECT_EQ(events[0].missing().first(), 1u);
     EXPECT_EQ(events[0].missing().last(), newest - 1);
@@ -467,7 +467,7 @@ TEST_F(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
   Open();
   Repair();
   Step();
-  const std::vector<v1::Event> events = EventsOf(log_->Read(2, {.max_bytes = 1 << 20}).blocks);
+  const std::vector<v1::Event> events = EventsOf(log_->Read(2, 1 << 20).blocks);
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
   EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_JOURNAL_LATE);

@@ -22,9 +22,9 @@ using ::testing::IsEmpty;
 // "SEQUENCE NAME" of each event in the journal.
 std::vector<std::string> Rows(PumpedState* state) {
   std::vector<std::string> out;
-  const HistoryRequest all{std::nullopt, state->log().range().unbroken_from, UINT64_MAX >> 1};
-  for (const v1::Event& event :
-       EventsOf(state->reader()->Answer(all, size_t{1} << 30).value().blocks)) {
+  const uint64_t first = state->log().range().unbroken_from;
+  const JournalPage all = state->reader()->Read(first, INT64_MAX, size_t{1} << 30).value();
+  for (const v1::Event& event : EventsOf(all.blocks)) {
     out.push_back(
         absl::StrCat(event.sequence(), " ", event.has_missing() ? "gap" : event.vm().name()));
   }
@@ -109,8 +109,7 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   state.Push({Update("quiet", EventType::kStarted)});
   state.PushEach("noisy", 20);
   ASSERT_TRUE(state.log().Begin(AfterSequence{2, kJournal}).ok());
-  const HistoryRequest rest{std::nullopt, 3, UINT64_MAX >> 1};
-  const auto events = EventsOf(state.reader()->Answer(rest, size_t{1} << 30).value().blocks);
+  const auto events = EventsOf(state.reader()->Read(3, INT64_MAX, size_t{1} << 30).value().blocks);
   ASSERT_FALSE(events.empty());
   EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
   EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_RETENTION);
@@ -118,8 +117,7 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   EXPECT_EQ(events[0].missing().last(), events[0].sequence());
   EXPECT_EQ(events[1].sequence(), events[0].sequence() + 1);
   // A page that ends among the thinned out has one as well.
-  const HistoryRequest part{std::nullopt, 3, 10};
-  const auto page = state.reader()->Answer(part, size_t{1} << 30).value();
+  const auto page = state.reader()->Read(3, 10, size_t{1} << 30).value();
   ASSERT_EQ(EventsOf(page.blocks).size(), 1u);
   EXPECT_EQ(EventsOf(page.blocks)[0].sequence(), 10u);
   EXPECT_EQ(page.through, 10u);
@@ -129,8 +127,7 @@ TEST(JournalReader, WhatWasDeletedAltogetherIsOutOfRange) {
   PumpedState state({}, {.retention_events = 4});
   state.PushEach("a", 10);
   EXPECT_EQ(state.log().range().unbroken_from, 7u);
-  const HistoryRequest early{std::nullopt, 3, 10};
-  EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Answer(early, 1 << 20).status()));
+  EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Read(3, 10, 1 << 20).status()));
   EXPECT_TRUE(absl::IsOutOfRange(state.log().Begin(AfterSequence{3, kJournal}).status()));
   EXPECT_TRUE(state.log().Begin(AfterSequence{6, kJournal}).ok());
 }
@@ -139,9 +136,7 @@ TEST(JournalReader, SinceFindsTheFirstEventOfATimeWhateverTheClockDid) {
   PumpedState state;
   for (int64_t i = 1; i <= 9; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
   state.Push({Update("a", EventType::kReset, At(15))});  // the clock was set back
-  const auto first = [&](absl::Time time) {
-    return state.reader()->Answer({time, 0, 10}, 1 << 20).value().first;
-  };
+  const auto first = [&](absl::Time time) { return state.reader()->Locate(time).value(); };
   EXPECT_EQ(first(At(75)), 8u);
   EXPECT_EQ(first(At(-1)), 1u);
   EXPECT_EQ(first(At(91)), 11u);
@@ -151,8 +146,8 @@ TEST(JournalReader, SinceFindsTheFirstEventOfATimeWhateverTheClockDid) {
 TEST(JournalReader, SinceBeforeWhatWasDeletedIsOutOfRange) {
   PumpedState state({}, {.retention_events = 3});
   for (int64_t i = 1; i <= 6; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
-  EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Answer({At(20), 0, 6}, 1 << 20).status()));
-  EXPECT_EQ(state.reader()->Answer({At(40), 0, 6}, 1 << 20).value().first, 4u);
+  EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Locate(At(20)).status()));
+  EXPECT_EQ(state.reader()->Locate(At(40)).value(), 4u);
 }
 
 TEST(JournalReader, WhatIsThinnedOutLaterMakesNoEarlierTimeSafe) {
@@ -160,7 +155,7 @@ TEST(JournalReader, WhatIsThinnedOutLaterMakesNoEarlierTimeSafe) {
   for (int64_t i = 1; i <= 3; ++i) state.Push({Update("a", EventType::kStarted, At(i * 10))});
   for (int64_t i = 4; i <= 5; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
   ASSERT_THAT(Rows(&state), ElementsAre("3 a", "4 gap", "5 a"));
-  EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Answer({At(10), 0, 5}, 1 << 20).status()));
+  EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Locate(At(10)).status()));
 }
 
 TEST(JournalReader, SinceATimeWhoseEventsWereThinnedOutBeginsWithAGap) {
@@ -169,9 +164,7 @@ TEST(JournalReader, SinceATimeWhoseEventsWereThinnedOutBeginsWithAGap) {
   for (int64_t i = 2; i <= 5; ++i) state.Push({Update("noisy", EventType::kReset, At(i * 10))});
   for (int64_t i = 6; i <= 7; ++i) state.Push({Update("a", EventType::kStarted, At(i * 10))});
   ASSERT_THAT(Rows(&state), ElementsAre("4 gap", "5 noisy", "6 a", "7 a"));
-  const HistoryAnswer answer = state.reader()->Answer({At(30), 0, 7}, 1 << 20).value();
-  ASSERT_FALSE(answer.blocks.empty());
-  EXPECT_EQ(EventsOf(answer.blocks)[0].type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(state.reader()->Locate(At(30)).value(), 2u) << "where its GAP begins";
 }
 
 TEST(JournalReader, SinceATimeJustBeforeWhatWasThinnedOutBeginsWithItsGap) {
@@ -180,9 +173,7 @@ TEST(JournalReader, SinceATimeJustBeforeWhatWasThinnedOutBeginsWithItsGap) {
   for (int64_t i = 2; i <= 4; ++i) state.Push({Update("noisy", EventType::kReset, At(i * 10))});
   state.Push({Update("quiet", EventType::kStarted, At(50))});
   ASSERT_THAT(Rows(&state), ElementsAre("1 quiet", "3 gap", "4 noisy", "5 quiet"));
-  const HistoryAnswer answer = state.reader()->Answer({At(15), 0, 5}, 1 << 20).value();
-  EXPECT_EQ(answer.first, 2u);
-  EXPECT_EQ(EventsOf(answer.blocks)[0].sequence(), 3u);
+  EXPECT_EQ(state.reader()->Locate(At(15)).value(), 2u);
 }
 
 TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
@@ -215,7 +206,7 @@ TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
   PumpedState state({}, {.retention_events = 5});
   const auto vms = [&] {
     auto database = SqliteDatabase::Open(state.journal_options().path, SQLITE_OPEN_READWRITE);
-    return SqliteQuery(&*database, "SELECT count(*) FROM vms").Number().value();
+    return SqliteQuery(&*database, "SELECT count(*) FROM vms").Number();
   };
   VmUpdate update = Update("web1", EventType::kReset);
   for (const char* value : {"a", "a", "b"}) {
@@ -224,10 +215,8 @@ TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
     state.Push({update, update});
     EXPECT_EQ(vms(), *value == 'a' ? 1u : 2u);
   }
-  EXPECT_EQ(
-      EventsOf(state.reader()->Answer({std::nullopt, 5, 6}, 1 << 20)->blocks)[0].vm().labels().at(
-          "owner"),
-      "b");
+  EXPECT_EQ(EventsOf(state.reader()->Read(5, 6, 1 << 20)->blocks)[0].vm().labels().at("owner"),
+            "b");
   for (int i = 0; i < 5; ++i) state.Push({Update("web2", EventType::kStarted)});
   EXPECT_EQ(vms(), 1u) << "no event of the others is left";
 }

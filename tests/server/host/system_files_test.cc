@@ -3,15 +3,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <fstream>
+#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "server/host/files.h"
-#include "server/host/privileges.h"
+#include "base/event_loop.h"
+#include "server/host/host.h"
 #include "server/transport/listen_socket.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/test_events.h"
 #include "tests/support/unix_socket.h"
 
 namespace vmeventd {
@@ -72,7 +75,7 @@ TEST(Directories, OneThatOthersOwnOrMayWriteIsRefused) {
   EXPECT_TRUE(CheckOwner(directory / "given").ok());
   ASSERT_EQ(chmod((directory / "given").c_str(), 0770), 0);
   EXPECT_THAT(CheckOwner(directory / "given"), Says("chmod g-w"));
-  EXPECT_THAT(CheckNobodyElseReplaces(directory / "given"), Says("chmod g-w"));
+  EXPECT_THAT(CheckOwner(directory / "given", /*others_files=*/true), Says("chmod g-w"));
   ASSERT_EQ(chown((directory / "given").c_str(), 12345, 0), 0);
   EXPECT_THAT(CheckOwner(directory / "given"), Says("12345"));
 }
@@ -81,12 +84,12 @@ TEST(Directories, OneWhereOthersCouldReplaceASocketIsRefused) {
   const TemporaryDirectory directory;
   ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
   ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
-  EXPECT_THAT(CheckNobodyElseReplaces(directory / "open"), Says("chmod o-w"));
+  EXPECT_THAT(CheckOwner(directory / "open", /*others_files=*/true), Says("chmod o-w"));
   ASSERT_EQ(chmod((directory / "open").c_str(), 01777), 0);
-  EXPECT_TRUE(CheckNobodyElseReplaces(directory / "open").ok()) << "like /tmp";
+  EXPECT_TRUE(CheckOwner(directory / "open", /*others_files=*/true).ok()) << "like /tmp";
   if (geteuid() != 0) return;  // only root can give a directory away
   ASSERT_EQ(chown((directory / "open").c_str(), 12345, 0), 0);
-  EXPECT_THAT(CheckNobodyElseReplaces(directory / "open"), Says("12345"));
+  EXPECT_THAT(CheckOwner(directory / "open", /*others_files=*/true), Says("12345"));
 }
 
 ListenAddress UnixAddress(const std::string& path, const std::string& options = "") {
@@ -172,109 +175,56 @@ TEST(ListenSocket, KeepsFilesOfOthers) {
   EXPECT_EQ(access(file.c_str(), F_OK), 0);
 }
 
-TEST(ListenSocket, MayHaveAnAddressThatIsNotThereYet) {
-  // Reserved for documentation: no host has it (RFC 5737, RFC 3849).
-  for (const char* address : {"192.0.2.55:0", "[2001:db8::55]:0"}) {
-    const auto socket = ListenSocket::Open(ParseListenAddress(address).value());
-    ASSERT_TRUE(socket.ok()) << socket.status();
-    EXPECT_NE((*socket)->address().port, 0);
-  }
-}
-
-TEST(ListenAttempts, OpenTheSocketOnceWhatIsInTheWayIsGone) {
+TEST(AcceptingSocket, OpensOnceWhatIsInTheWayIsGone) {
   const TemporaryDirectory directory;
   const std::string path = directory / "s";
   std::ofstream(path) << "x";
-  ListenAttempts attempts("gRPC", UnixAddress(path));
-  absl::Duration now = absl::Hours(1);
-  EXPECT_THAT(attempts.Try(now), Says("not a socket"));
-  EXPECT_EQ(attempts.socket(), nullptr);
-  EXPECT_EQ(attempts.due(), now + absl::Seconds(1));
-  ASSERT_EQ(unlink(path.c_str()), 0);
-  EXPECT_FALSE(attempts.Try(now + absl::Milliseconds(999)).ok()) << "it is not due";
-  std::ofstream(path) << "x";
-  for (const int wait : {2, 4, 8, 10, 10}) {
-    now = attempts.due();
-    EXPECT_FALSE(attempts.Try(now).ok());
-    EXPECT_EQ(attempts.due() - now, absl::Seconds(wait));
+  FakeClock clock;
+  const std::unique_ptr<EventLoop> loop = EventLoop::Create(&clock).value();
+  AcceptingSocket socket("gRPC", UnixAddress(path), loop.get(), {});
+  EXPECT_THAT(socket.Listen(), Says("not a socket"));
+  // The file in the way goes, and comes again before the attempt.
+  for (const int wait : {1, 2, 4, 8, 10, 10}) {
+    clock.Advance(absl::Seconds(wait) - absl::Milliseconds(1));
+    ASSERT_EQ(unlink(path.c_str()), 0);
+    loop->RunOnce(absl::ZeroDuration());
+    EXPECT_FALSE(socket.listening()) << "it is not due";
+    std::ofstream(path) << "x";
+    clock.Advance(absl::Milliseconds(1));
+    loop->RunOnce(absl::ZeroDuration());
+    EXPECT_FALSE(socket.listening());
   }
   ASSERT_EQ(unlink(path.c_str()), 0);
-  EXPECT_TRUE(attempts.Try(attempts.due()).ok());
-  EXPECT_NE(attempts.socket(), nullptr);
-  EXPECT_EQ(attempts.due(), absl::InfiniteDuration());
-}
-
-TEST(DescriptorShares, ProtectVmsFromClientsAndTheReverse) {
-  const struct {
-    uint64_t limit;
-    size_t listeners;
-    int wanted;
-    int vms;
-    int listener;
-  } rows[] = {
-      {16, 1, 12'000, 0, 16},
-      {64, 1, 12'000, 32, 16},
-      {1024, 1, 12'000, 768, 192},
-      {1024, 2, 12'000, 768, 96},
-      {1024, 2, 30, 900, 30},
-      {1'048'576, 1, 12'000, 1'048'576 - 12'064, 12'000},
-      {UINT64_MAX, 3, 12'000, 1 << 20, 12'000},
-  };
-  for (const auto& row : rows) {
-    const DescriptorShares shares = ShareDescriptors(row.limit, row.listeners, row.wanted);
-    EXPECT_EQ(shares.vms, row.vms) << row.limit;
-    EXPECT_EQ(shares.listener, row.listener) << row.limit;
-  }
+  clock.Advance(AcceptingSocket::kMaxRetry);
+  loop->RunOnce(absl::ZeroDuration());
+  EXPECT_TRUE(socket.listening());
 }
 
 constexpr char kUuid[] = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}";
 
-TEST(NodeId, IsWhatSystemdDerivesFromTheMachineId) {
-  // systemd-id128 machine-id --app-specific=cfa051b179e349de98d50d35ed0d0b37
-  EXPECT_EQ(NodeIdOfMachine("3d1219c7c4c5404aaa1f6d2a48adfda4").value(),
-            "6887eb09-e18d-4dd0-aeeb-24ea58ad1a67");
-  EXPECT_NE(NodeIdOfMachine("3d1219c7c4c5404aaa1f6d2a48adfda5").value(),
-            "6887eb09-e18d-4dd0-aeeb-24ea58ad1a67");
-}
-
-TEST(NodeId, RefusesAnInvalidMachineId) {
-  for (const char* text :
-       {"", "uninitialized", "3d1219c7c4c5404aaa1f6d2a48adfda",
-        "3d1219c7-c4c5-404a-aa1f-6d2a48adfda4", "00000000000000000000000000000000"}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(NodeIdOfMachine(text).status())) << text;
-  }
-}
-
-TEST(NodeId, ComesFromTheMachineIdIfThereIsOne) {
+TEST(NodeId, IsStoredInTheStateDirectoryWhereThereIsNoMachineId) {
   const TemporaryDirectory directory;
-  std::ofstream(directory / "machine-id") << "3d1219c7c4c5404aaa1f6d2a48adfda4\n";
-  EXPECT_EQ(NodeId(directory.path(), directory / "machine-id").value(),
-            NodeIdOfMachine("3d1219c7c4c5404aaa1f6d2a48adfda4").value());
-  EXPECT_FALSE(std::ifstream(directory / "node_id").good());
-}
-
-TEST(NodeId, IsKeptInTheStateDirectoryOtherwise) {
-  const TemporaryDirectory directory;
-  for (const char* text : {"", "uninitialized\n"}) {
-    std::ofstream(directory / "machine-id") << text;
-    const std::string id = NodeId(directory.path(), directory / "machine-id").value();
-    EXPECT_THAT(id, MatchesRegex(kUuid));
-    EXPECT_EQ(NodeId(directory.path(), directory / "machine-id").value(), id);
-    EXPECT_EQ(NodeId(directory.path(), directory / "missing").value(), id);
-  }
-}
-
-TEST(NodeId, ADamagedFileIsReplaced) {
-  const TemporaryDirectory directory;
-  std::ofstream(directory / "node_id") << "garbage";
-  const std::string id = NodeId(directory.path(), directory / "missing").value();
+  const std::string id = StoredNodeId(directory.path()).value();
   EXPECT_THAT(id, MatchesRegex(kUuid));
-  EXPECT_EQ(NodeId(directory.path(), directory / "missing").value(), id);
+  EXPECT_EQ(StoredNodeId(directory.path()).value(), id);
+  std::ofstream(directory / "node_id") << "garbage";
+  const std::string next = StoredNodeId(directory.path()).value();
+  EXPECT_THAT(next, MatchesRegex(kUuid));
+  EXPECT_NE(next, id) << "a damaged file is replaced";
+  EXPECT_EQ(StoredNodeId(directory.path()).value(), next);
+  EXPECT_THAT(StoredNodeId(directory / "missing"), Says("missing/node_id"));
 }
 
-TEST(NodeId, NamesTheFileThatCannotBeCreated) {
+// Another id would be another node for everybody who knows this one.
+TEST(NodeId, IsWhatSystemdPrintsForTheApplication) {
   const TemporaryDirectory directory;
-  EXPECT_THAT(NodeId(directory / "missing", directory / "missing"), Says("missing/node_id"));
+  FILE* const systemd =
+      popen("systemd-id128 machine-id --uuid --app-specific=cfa051b179e349de98d50d35ed0d0b37", "r");
+  char printed[37] = {};
+  const bool has_machine_id = fread(printed, 1, 36, systemd) == 36;
+  pclose(systemd);
+  const std::string id = NodeId(directory.path()).value();
+  EXPECT_EQ(id, has_machine_id ? printed : StoredNodeId(directory.path()).value());
 }
 
 }  // namespace

@@ -45,9 +45,7 @@ class LogSinkTest : public ::testing::Test {
     in_ = std::move(in);
     LogSinkOptions options = {.max_bytes = kBytes, .patience = patience};
     if (!limited) options.lines = 1e9;
-    sink_ = std::make_shared<LogSink>(in_.get(),
-                                      MakeLogFormatter(LogFormat::kText, LogReader::kAnybody),
-                                      &clock_, &meters_, options);
+    sink_ = std::make_shared<LogSink>(in_.get(), &clock_, &meters_, options);
     logger_ = std::make_unique<spdlog::logger>("", sink_);
   }
   // Everything until the sink's end is closed.
@@ -154,9 +152,8 @@ class LogJournalTest : public LogSinkTest {
     ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
     out_ = UniqueFd(ends[0]);
     in_ = UniqueFd(ends[1]);
-    sink_ = std::make_shared<LogSink>(
-        in_.get(), MakeLogFormatter(LogFormat::kText, LogReader::kJournald), &clock_, &meters_,
-        LogSinkOptions{.journal_socket = path.c_str()});
+    sink_ = std::make_shared<LogSink>(in_.get(), &clock_, &meters_,
+                                      LogSinkOptions{.journal_socket = path.c_str()});
     logger_ = std::make_unique<spdlog::logger>(kStopLogger, sink_);
     logger_->warn("{}", R"({"message": "VM stopped", "vm": "web1", "last_words": ["a", "b"]})");
     End();
@@ -238,8 +235,8 @@ TEST_F(LogLimitTest, NoKindCrowdsOutAnother) {
   for (int i = 0; i < 1000; ++i) logger_->warn("flapping");
   logger_->error("the disk is full");
   const std::vector<std::string> lines = Lines();
-  EXPECT_EQ(Count(lines, "chatter"), 50);
-  EXPECT_EQ(Count(lines, "flapping"), 50);
+  EXPECT_EQ(Count(lines, "chatter"), 100);
+  EXPECT_EQ(Count(lines, "flapping"), 100);
   EXPECT_EQ(Count(lines, "the disk is full"), 1);
 }
 
@@ -248,9 +245,9 @@ TEST_F(LogLimitTest, WhatWasLeftOutIsReportedWithALaterLine) {
   clock_.Advance(absl::Seconds(1));
   logger_->info("the next");
   const std::vector<std::string> lines = Lines();
-  ASSERT_THAT(lines, SizeIs(52));
-  EXPECT_THAT(lines[50], HasSubstr("kind=info lines=950"));
-  EXPECT_THAT(lines[51], HasSubstr("the next"));
+  ASSERT_THAT(lines, SizeIs(102));
+  EXPECT_THAT(lines[100], HasSubstr("kind=info lines=900"));
+  EXPECT_THAT(lines[101], HasSubstr("the next"));
 }
 
 }  // namespace

@@ -24,13 +24,11 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 std::string Line(LogFormat format, const std::string& message, const std::string& logger = "",
-                 LogReader reader = LogReader::kAnybody) {
+                 bool for_journal = false) {
   const spdlog::details::log_msg msg(
       spdlog::log_clock::time_point(std::chrono::milliseconds(1'769'860'800'123)),
       spdlog::source_loc(), logger, spdlog::level::warn, message);
-  spdlog::memory_buf_t out;
-  MakeLogFormatter(format, reader)->format(msg, out);
-  return std::string(out.data(), out.size());
+  return FormatLine(msg, format, for_journal);
 }
 
 TEST(Logging, WritesTextOnOneLine) {
@@ -76,8 +74,8 @@ TEST(Logging, NoTextControlsATerminal) {
 }
 
 TEST(Logging, TheJournalGetsThePriorityAndKeepsTheTimeItself) {
-  EXPECT_EQ(Line(LogFormat::kText, "a\nb", "", LogReader::kJournald), "<4>warn  a\\x0ab\n");
-  const std::string json = Line(LogFormat::kJson, "a", "", LogReader::kJournald);
+  EXPECT_EQ(Line(LogFormat::kText, "a\nb", "", /*for_journal=*/true), "<4>warn  a\\x0ab\n");
+  const std::string json = Line(LogFormat::kJson, "a", "", /*for_journal=*/true);
   ASSERT_EQ(json.substr(0, 3), "<4>");
   EXPECT_EQ(nlohmann::json::parse(json.substr(3))["message"], "a");
 }
@@ -90,10 +88,10 @@ TEST(Logging, RecognisesTheJournalByDeviceAndInode) {
   struct stat status {};
   ASSERT_EQ(fstat(in.get(), &status), 0);
   const std::string name = absl::StrCat(status.st_dev, ":", status.st_ino);
-  EXPECT_EQ(ReaderOf(in.get(), name.c_str()), LogReader::kJournald);
-  EXPECT_EQ(ReaderOf(in.get(), (name + "0").c_str()), LogReader::kAnybody);
-  EXPECT_EQ(ReaderOf(in.get(), ""), LogReader::kAnybody);
-  EXPECT_EQ(ReaderOf(in.get(), nullptr), LogReader::kAnybody);
+  EXPECT_TRUE(IsJournal(in.get(), name.c_str()));
+  EXPECT_FALSE(IsJournal(in.get(), (name + "0").c_str()));
+  EXPECT_FALSE(IsJournal(in.get(), ""));
+  EXPECT_FALSE(IsJournal(in.get(), nullptr));
 }
 
 VmEvent StoppedBySignal() {

@@ -6,10 +6,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/rpc/page_token.h"
 #include "server/rpc/queries.h"
 #include "tests/server/rpc/queries_fixture.h"
-#include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -17,11 +15,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-class SmallLogQueriesTest : public QueriesTest {
- protected:
-  SmallLogQueriesTest() : QueriesTest(RingOf(5), {.retention_events = 5}) {}
-};
 
 std::vector<uint64_t> Sequences(const v1::ListEventsResponse& response) {
   std::vector<uint64_t> out;
@@ -40,7 +33,7 @@ std::string EndTime(int64_t seconds) {
 TEST_F(QueriesTest, PagesStayInPlaceWhileEventsAreAppended) {
   for (const bool newest_first : {false, true}) {
     pumped_.Push(std::vector<VmUpdate>(10, Update("a", EventType::kReset)));
-    const uint64_t newest = pumped_.live_state().range().newest;
+    const uint64_t newest = pumped_.log().range().newest;
     v1::ListEventsRequest request;
     request.set_newest_first(newest_first);
     request.set_page_size(3);
@@ -63,57 +56,6 @@ TEST_F(QueriesTest, ThereIsNoTokenForAPageThatWouldBeEmpty) {
   EXPECT_THAT(Sequences(page), ElementsAre(1, 2));
   EXPECT_THAT(page.next_page_token(), IsEmpty());
   EXPECT_FALSE(Events("filter { vm_names: 'a' } page_size: 1").next_page_token().empty());
-}
-
-TEST_F(QueriesTest, RefusesForgedTokensAndThoseOfAnotherQuestion) {
-  pumped_.PushEach("a", 5);
-  const std::string token = Events("page_size: 2").next_page_token();
-  v1::ListEventsRequest request = FromText<v1::ListEventsRequest>("page_size: 1");
-  request.set_page_token(token);
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3)) << "the page size may change";
-
-  const auto refused = [this](const v1::ListEventsRequest& bad) {
-    const absl::Status status = List(queries_, bad, pumped_.reader()).status();
-    EXPECT_THAT(status, Says("page_token"));
-    return absl::IsInvalidArgument(status);
-  };
-  v1::ListEventsRequest other;
-  for (const char* question :
-       {"filter { vm_names: 'a' }", "filter { sources: 'qmp:*' }", "newest_first: true"}) {
-    other = request;
-    other.MergeFrom(FromText<v1::ListEventsRequest>(question));
-    EXPECT_TRUE(refused(other)) << question;
-  }
-  for (const char* forged : {"x", "!!!", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA"}) {
-    other = request;
-    other.set_page_token(forged);
-    EXPECT_TRUE(refused(other)) << forged;
-  }
-  for (size_t size = 1; size < token.size(); ++size) {
-    other = request;
-    other.set_page_token(token.substr(0, size));
-    EXPECT_TRUE(refused(other)) << "cut to " << size;
-  }
-  for (size_t i = 0; i < token.size(); i += 3) {
-    other = request;
-    other.mutable_page_token()->at(i) = token[i] == 'A' ? 'B' : 'A';
-    EXPECT_TRUE(refused(other)) << i;
-  }
-  request.set_page_token(MakePageToken("another", "any", "1"));
-  EXPECT_TRUE(absl::IsOutOfRange(List(queries_, request, pumped_.reader()).status()));
-}
-
-TEST_F(QueriesTest, AnUnsetFilterAndAnEmptyOneAreTheSameQuestion) {
-  pumped_.PushEach("a", 3);
-  v1::ListEventsRequest request;
-  request.set_page_size(1);
-  request.set_page_token(Events(request).next_page_token());
-  request.mutable_filter();
-  const v1::ListEventsResponse second = Events(request);
-  EXPECT_THAT(Sequences(second), ElementsAre(2));
-  request.set_page_token(second.next_page_token());
-  request.clear_filter();
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3));
 }
 
 TEST_F(QueriesTest, ATokenIsValidForOneMethod) {
@@ -173,7 +115,7 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
                   Update("web2", EventType::kPaused, At(i * 10)),
                   Stopped("db[1]", absl::StrCat("run", i), ShutdownClass::kCrash)});
   }
-  pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 16
+  pumped_.log().sink()->Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 16
   pumped_.Push({});
   pumped_.PushEach("other", 10);  // the ring then holds nothing else
   EXPECT_THAT(BothWays("filter { vm_names: 'web2' }"), ElementsAre(2, 5, 8, 11, 14, 16));
@@ -197,7 +139,7 @@ TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
                   UpdateFrom("libvirt:qemu:///session", "db1", EventType::kReset),
                   UpdateFrom("", "web1", EventType::kReset)});
   }
-  pumped_.queue().Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 13
+  pumped_.log().sink()->Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 13
   pumped_.Push({});
   EXPECT_THAT(BothWays("filter { sources: 'qmp:/run/vms' }"), ElementsAre(1, 5, 9, 13));
   EXPECT_THAT(BothWays("filter { sources: 'libvirt:*' }"), ElementsAre(2, 3, 6, 7, 10, 11, 13));
@@ -214,24 +156,6 @@ TEST_F(SmallRingQueriesTest, ATokenOutlivesTheRing) {
   request.set_page_token(Events(request).next_page_token());  // at 3, in the ring
   pumped_.PushEach("a", 10);
   EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 4)) << "from the journal";
-}
-
-TEST_F(SmallLogQueriesTest, ReportsAPageThatIsNoLongerRetained) {
-  pumped_.PushEach("a", 5);
-  v1::ListEventsRequest forward;
-  forward.set_page_size(2);
-  v1::ListEventsRequest backward = forward;
-  backward.set_newest_first(true);
-  forward.set_page_token(Events(forward).next_page_token());    // at 3
-  backward.set_page_token(Events(backward).next_page_token());  // at 3
-  pumped_.PushEach("a", 2);
-  EXPECT_THAT(Sequences(Events(forward)), ElementsAre(3, 4));
-  EXPECT_THAT(Sequences(Events(backward)), ElementsAre(3));
-  pumped_.PushEach("a", 1);
-  for (const v1::ListEventsRequest& request : {forward, backward}) {
-    EXPECT_THAT(List(queries_, request, pumped_.reader()),
-                FailsAs(absl::IsOutOfRange, "oldest retained sequence is 4"));
-  }
 }
 
 TEST_F(QueriesTest, EndsAPageBeforeItIsTooLong) {

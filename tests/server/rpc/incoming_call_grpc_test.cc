@@ -73,7 +73,7 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {ParseListenAddress("unix:" + (directory / "s")).value(),
                                    ParseListenAddress("127.0.0.1:0").value()},
-                     .max_streams_per_peer = 1});
+                     .calls = {.streams_of_peer = 1}});
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   std::vector<std::unique_ptr<OpenCall>> calls;
   for (int i = 0; i < 500; ++i) {

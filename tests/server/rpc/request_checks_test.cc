@@ -6,7 +6,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/text.h"
 #include "server/rpc/incoming_call.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/status_matchers.h"
@@ -250,11 +249,6 @@ TEST(ParseMessage, ReportsMalformedMessages) {
   }
   EXPECT_TRUE(ParseMessage(Bytes("\x0a\x02\xc3\xa4"), &get).ok());
   EXPECT_EQ(get.name(), "\u00e4");
-}
-
-TEST(Quote, KeepsMessagesShortAndOnOneLine) {
-  EXPECT_EQ(Quote("a\nb\xff"), "\"a\\nb\\xff\"");
-  EXPECT_LT(Quote(std::string(1 << 20, '\xff')).size(), 1000);
 }
 
 }  // namespace

@@ -76,14 +76,6 @@ TEST(StreamCursor, ResumesInTheMiddleOfABlock) {
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2, 3));
 }
 
-TEST(StreamCursor, BeatsOnlyWhenAsked) {
-  PumpedState pumped;
-  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
-  Next(&cursor);
-  EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_TRUE(Next(&cursor, true).has_progress());
-}
-
 TEST(StreamCursor, AReplaySaysThatItHasCaughtUp) {
   PumpedState pumped;
   pumped.PushEach("db", 5);
@@ -212,17 +204,15 @@ TEST(StreamCursor, AnEmptySnapshotIsDoneAtOnce) {
   EXPECT_TRUE(SaysNothing(&cursor));
 }
 
-// Answers the cursor's request from the journal, with about so many bytes.
-void Ask(PumpedState* pumped, StreamCursor* cursor, size_t bytes = StreamCursor::kHistoryBytes) {
-  const auto request = cursor->TakeHistoryRequest();
-  ASSERT_NE(request, nullptr);
-  absl::StatusOr<HistoryAnswer> answer = absl::UnknownError("not read");
-  pumped->log().ReadHistory(
-      "test", *request, [bytes] { return bytes; },
-      [&](absl::StatusOr<HistoryAnswer> read) { answer = std::move(read); });
-  pumped->log().StepHistory();
-  ASSERT_TRUE(answer.ok()) << answer.status();
-  cursor->Supply(*std::move(answer));
+// The next message of a cursor that has to read a page of the journal, of about so many bytes.
+v1::WatchEventsResponse NextFromJournal(PumpedState* pumped, StreamCursor* cursor,
+                                        size_t bytes = StreamCursor::kHistoryBytes) {
+  EXPECT_TRUE(SaysNothing(cursor) && cursor->needs_journal());
+  const auto message = cursor->Next(false, pumped->reader(), bytes);
+  v1::WatchEventsResponse response;
+  EXPECT_TRUE(message.ok()) << message.status();
+  EXPECT_TRUE(message->has_value() && ParseMessage(**message, &response).ok());
+  return response;
 }
 
 TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
@@ -230,20 +220,16 @@ TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
   pumped.PushEach("a", 10);
   StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal});
   EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
-  EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
-  pumped.PushEach("a", 2);  // the ring moves on meanwhile
-  Ask(&pumped, &cursor);
-  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1, 2, 3, 4, 5, 6, 7));
+  EXPECT_THAT(Sequences(NextFromJournal(&pumped, &cursor)),
+              ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10))
+      << "with the ring's";
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 10) << "it has caught up";
   EXPECT_TRUE(SaysNothing(&cursor));
-  Ask(&pumped, &cursor);
-  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(8, 9, 10, 11, 12)) << "with the ring's";
-  EXPECT_EQ(Next(&cursor).progress().sequence(), 12) << "it has caught up";
-  EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_EQ(cursor.TakeHistoryRequest(), nullptr);
+  EXPECT_FALSE(cursor.needs_journal());
 }
 
 TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullPageThatMemoryContinues) {
-  PumpedState pumped({}, {.retention_events = 8});
+  PumpedState pumped(RingOf(20), {.retention_events = 8});
   pumped.Push({Update("quiet", EventType::kStarted)});
   pumped.PushEach("noisy", 5);
   VmUpdate large = LargeUpdate("quiet");
@@ -251,10 +237,9 @@ TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullPageThatMemoryContinues) {
   pumped.Push({large});
   pumped.PushEach("noisy", 20);
   StreamCursor cursor = Cursor(pumped.log(), FromOldest{});
-  EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
-  Ask(&pumped, &cursor, 2'000);  // a page that ends with the large event
-  EXPECT_EQ(Next(&cursor).progress().sequence(), 0);
-  const v1::WatchEventsResponse message = Next(&cursor);
+  EXPECT_EQ(NextFromJournal(&pumped, &cursor).progress().sequence(), 0);
+  // A page that ends with the large event.
+  const v1::WatchEventsResponse message = NextFromJournal(&pumped, &cursor, 2'000);
   ASSERT_EQ(message.events_size(), 23);
   EXPECT_EQ(message.events(1).sequence(), 6);
   EXPECT_EQ(message.events(1).missing().last(), 6);
@@ -269,9 +254,7 @@ TEST(StreamCursor, OneAnswerOfTheJournalIsOneMessage) {
   Next(&cursor);
   uint64_t seen = 0;
   while (seen < 600) {
-    ASSERT_TRUE(SaysNothing(&cursor));
-    Ask(&pumped, &cursor);
-    const std::vector<uint64_t> sequences = Sequences(Next(&cursor));
+    const std::vector<uint64_t> sequences = Sequences(NextFromJournal(&pumped, &cursor));
     ASSERT_FALSE(sequences.empty());
     EXPECT_EQ(sequences.front(), seen + 1);
     EXPECT_LT(sequences.size() * 4000, StreamCursor::kMaxMessageBytes);
@@ -284,10 +267,8 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
   pumped.PushEach("a", 10);
   StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal}, "vm_names: 'b'");
   Next(&cursor);
-  EXPECT_TRUE(SaysNothing(&cursor));
-  Ask(&pumped, &cursor);
-  EXPECT_EQ(Next(&cursor).progress().sequence(), 10) << "it has caught up";
-  EXPECT_EQ(cursor.TakeHistoryRequest(), nullptr);
+  EXPECT_EQ(NextFromJournal(&pumped, &cursor).progress().sequence(), 10) << "it has caught up";
+  EXPECT_FALSE(cursor.needs_journal());
   EXPECT_EQ(cursor.sequence(), 10);
 }
 
@@ -299,20 +280,17 @@ TEST(StreamCursor, LeavesOutOtherSourcesInTheRingAndInTheJournal) {
   pumped.PushEach("web1", 2);  // the ring holds these
   StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal}, "sources: 'qmp:/run/vms'");
   Next(&cursor);
-  EXPECT_TRUE(SaysNothing(&cursor));
-  Ask(&pumped, &cursor);
-  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2, 4, 5));
+  EXPECT_THAT(Sequences(NextFromJournal(&pumped, &cursor)), ElementsAre(2, 4, 5));
 }
 
 // Where a stream since `time` begins, and what it is sent of what is there now.
 std::vector<uint64_t> SentSince(PumpedState* pumped, absl::Time time) {
   StreamCursor cursor = Cursor(pumped->log(), Since{time});
-  EXPECT_TRUE(SaysNothing(&cursor)) << "the journal is to be asked";
-  Ask(pumped, &cursor);
-  EXPECT_TRUE(Next(&cursor).has_progress());
+  EXPECT_TRUE(NextFromJournal(pumped, &cursor).has_progress());
   std::vector<uint64_t> out;
   for (;;) {
-    const auto message = cursor.Next(false);
+    auto message = cursor.Next(false);
+    if (cursor.needs_journal()) message = cursor.Next(false, pumped->reader());
     EXPECT_TRUE(message.ok()) << message.status();
     if (!message.ok() || !message->has_value()) return out;
     v1::WatchEventsResponse response;
@@ -332,7 +310,7 @@ TEST(StreamCursor, SinceIsEveryEventObservedAtThatTimeOrLater) {
 }
 
 TEST(StreamCursor, SinceATimeHasTheGapOfLaterEventsWhoseTimeIsEarlier) {
-  PumpedState pumped({}, {.retention_events = 3});
+  PumpedState pumped(RingOf(1), {.retention_events = 3});
   pumped.Push({Update("quiet", EventType::kStarted, At(20))});
   for (const int64_t time : {30, 40, 5}) {  // the clock was set back
     pumped.Push({Update("noisy", EventType::kReset, At(time))});
@@ -345,9 +323,7 @@ TEST(StreamCursor, SinceATimeToComeLeavesOutWhatIsBeforeIt) {
   PumpedState pumped;
   pumped.PushEach("a", 3);
   StreamCursor cursor = Cursor(pumped.log(), Since{At(3600)});
-  EXPECT_TRUE(SaysNothing(&cursor));
-  Ask(&pumped, &cursor);
-  EXPECT_EQ(Next(&cursor).progress().sequence(), 3);
+  EXPECT_EQ(NextFromJournal(&pumped, &cursor).progress().sequence(), 3);
   pumped.Push({Update("a", EventType::kReset, At(3599))});
   EXPECT_TRUE(SaysNothing(&cursor));
   pumped.Push({Update("a", EventType::kReset, At(3600))});
@@ -440,8 +416,7 @@ TEST(StreamCursor, AStreamThatRetentionHasPassedEndsWithOutOfRange) {
   Next(&cursor);
   pumped.PushEach("a", 10);
   EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_TRUE(
-      absl::IsOutOfRange(pumped.reader()->Answer(*cursor.TakeHistoryRequest(), 1 << 20).status()));
+  EXPECT_TRUE(absl::IsOutOfRange(cursor.Next(false, pumped.reader()).status()));
 }
 
 TEST(StreamCursor, FindsInASnapshotWhatMatches) {

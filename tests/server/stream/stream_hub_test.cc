@@ -5,7 +5,6 @@
 #include <functional>
 
 #include "base/mutex.h"
-#include "server/stream/stream_meters.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {

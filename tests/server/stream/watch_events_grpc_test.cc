@@ -48,40 +48,6 @@ TEST(WatchEvents, OpensWithProgressAndGoesOnLive) {
   EXPECT_EQ(stream.NextSequences(3), Range(3, 5));
 }
 
-TEST(WatchEvents, ResumesWithoutGapOrRepeat) {
-  TestServer server;
-  server.PushEach("a", 10);
-  TestStream stream(server.stub(), After(4));
-  EXPECT_EQ(stream.Next().progress().sequence(), 4);
-  server.PushEach("a", 5);
-  EXPECT_EQ(stream.NextSequences(11), Range(5, 15));
-}
-
-TEST(WatchEvents, BeginsAtTheOldestOrAtATime) {
-  TestServer server;
-  for (int i = 1; i <= 5; ++i) server.Push({Update("a", EventType::kReset, At(i))});
-  TestStream oldest(server.stub(), FromTheOldest());
-  EXPECT_EQ(oldest.NextSequences(5), Range(1, 5));
-  v1::WatchEventsRequest request;
-  request.mutable_since()->set_seconds(absl::ToUnixSeconds(At(4)));
-  TestStream since(server.stub(), request);
-  EXPECT_EQ(since.NextSequences(2), Range(4, 5));
-}
-
-TEST(WatchEvents, GivesASnapshotFirst) {
-  TestServer server;
-  server.Push({Update("a", EventType::kStarted), Update("b", EventType::kStarted),
-               Stopped("b", "run-b", ShutdownClass::kUser)});
-  TestStream stream(server.stub(), FromText<v1::WatchEventsRequest>("snapshot: true"));
-  EXPECT_TRUE(stream.Next().has_progress());
-  const v1::WatchEventsResponse vms = stream.Next();
-  ASSERT_EQ(vms.snapshot_vms_size(), 1);
-  EXPECT_EQ(vms.snapshot_vms(0).ref().name(), "a");
-  EXPECT_EQ(stream.Next().snapshot_done().sequence(), 3);
-  server.PushEach("a", 1);
-  EXPECT_EQ(stream.NextSequences(1), Range(4, 4));
-}
-
 TEST(WatchEvents, BeatsWhenIdleWithTheSequenceThatAFilterReached) {
   for (const char* names : {"web*", "web1"}) {
     TestServer server(WithPatience());
@@ -313,33 +279,6 @@ TEST(WatchEvents, DrainCutsWhoDoesNotRead) {
   server.hub().Drain(absl::Milliseconds(50));
   EXPECT_TRUE(Eventually([&] { return server.hub().stream_count() == 0; }));
   EXPECT_EQ(slow.End().error_code(), grpc::UNAVAILABLE);
-}
-
-TEST(WatchEvents, TwoHundredStreamsGetTheSame) {
-  constexpr int kStreams = 200;
-  constexpr uint64_t kEvents = 2000;
-  TestServer server;
-  std::vector<std::unique_ptr<v1::VmEventService::Stub>> stubs(4);
-  for (auto& stub : stubs) stub = server.NewStub();
-  std::atomic<int> open{0};
-  std::atomic<int> complete{0};
-  std::vector<std::thread> readers;
-  readers.reserve(kStreams);
-  for (int i = 0; i < kStreams; ++i) {
-    readers.emplace_back([&, i] {
-      TestStream stream(stubs[i % stubs.size()].get(), Live());
-      stream.Next();
-      ++open;
-      if (stream.NextSequences(kEvents) == Range(1, kEvents)) ++complete;
-    });
-  }
-  EXPECT_TRUE(Eventually([&] { return open == kStreams; }));
-  EXPECT_EQ(server.hub().stream_count(), kStreams);
-  for (uint64_t i = 0; i < kEvents; i += 10) {
-    server.Push(std::vector<VmUpdate>(10, Update("a", EventType::kReset)));
-  }
-  for (std::thread& reader : readers) reader.join();
-  EXPECT_EQ(complete, kStreams);
 }
 
 TEST(WatchEvents, StreamsComeAndGoWhileEventsFlow) {

@@ -1,5 +1,3 @@
-#include "server/transport/arrivals.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
@@ -18,6 +16,7 @@
 #include "absl/strings/str_replace.h"
 #include "server/config/tls_files.h"
 #include "server/transport/client_frames.h"
+#include "server/transport/connection_acceptor.h"
 #include "server/transport/relay.h"
 #include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
@@ -231,17 +230,6 @@ TEST_F(ArrivalsTest, AReaderThatStopsLosesNothingOverTls) {
     if (size > 0) got.append(bytes.data(), static_cast<size_t>(size));
   }
   EXPECT_EQ(got, sent);
-}
-
-TEST_F(ArrivalsTest, StrangersAreNotServed) {
-  Open();
-  for (const bool offers_http2 : {false, true}) {
-    const UniqueFd socket = Connect("a", 0, material_.context.get());
-    const SslPtr client = Client(socket, offers_http2, !offers_http2);
-    Shake(client);
-    EXPECT_EQ(arrivals_->size(), 0);
-  }
-  EXPECT_TRUE(arrived_.empty());
 }
 
 TEST_F(ArrivalsTest, EachRefusedHandshakeIsCountedAndHasAReason) {

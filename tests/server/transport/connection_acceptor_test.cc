@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -31,19 +30,15 @@ class ConnectionAcceptorTest : public ::testing::Test {
   void Open(int max_connections, const std::string& tcp = "127.0.0.1:0") {
     std::vector<ConnectionAcceptor::Listener> listeners;
     for (const std::string& address : {"unix:" + (directory_ / "s"), tcp}) {
-      sockets_.push_back(
-          std::make_unique<ListenAttempts>("gRPC", ParseListenAddress(address).value()));
-      static_cast<void>(sockets_.back()->Try(clock_.Now().monotonic));
-      const size_t index = listeners.size();
-      listeners.push_back({sockets_.back().get(), address,
-                           [this](int fd) { taken_.emplace_back(fd); },
-                           [this, index] { listening_[index] = true; }});
+      listeners.push_back(
+          {ParseListenAddress(address).value(), [this](int fd) { taken_.emplace_back(fd); }});
     }
     acceptor_ = ConnectionAcceptor::Create(
                     {.listeners = std::move(listeners), .max_connections = max_connections},
                     &clock_, &clients_, &refusals_)
                     .value();
   }
+  ListenerState State(size_t listener) const { return acceptor_->listeners()[listener]; }
 
   // Sends what shows that it speaks HTTP/2.
   static UniqueFd Speak(UniqueFd fd) {
@@ -62,14 +57,14 @@ class ConnectionAcceptorTest : public ::testing::Test {
     sockaddr_in to{};
     to.sin_family = AF_INET;
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    to.sin_port = htons(sockets_[1]->address().port);
+    to.sin_port = htons(State(1).address.port);
     EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
     ++connected_;
     return fd;
   }
 
   UniqueFd ConnectUnixSilently() {
-    UniqueFd fd(e2e::ConnectUnix(sockets_[0]->address().path));
+    UniqueFd fd(e2e::ConnectUnix(State(0).address.path));
     EXPECT_TRUE(fd.valid());
     return fd;
   }
@@ -86,11 +81,11 @@ class ConnectionAcceptorTest : public ::testing::Test {
   }
   // Passed on or refused.
   uint64_t AcceptedByTcp() const {
-    return static_cast<uint64_t>(acceptor_->open_connections()[1]) +
-           refusals_.value(Refusal::kConnections) + refusals_.value(Refusal::kConnectionsPerPeer);
+    return static_cast<uint64_t>(State(1).connections) + refusals_.value(Refusal::kConnections) +
+           refusals_.value(Refusal::kConnectionsPerPeer);
   }
 
-  // Whether the peer has closed it.
+  // Returns whether the peer has closed it.
   static bool Closed(const UniqueFd& fd) {
     char byte = 0;
     return recv(fd.get(), &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
@@ -105,23 +100,10 @@ class ConnectionAcceptorTest : public ::testing::Test {
   FakeClock clock_;
   RefusalCounters refusals_;
   Clients clients_{CallLimits(), &refusals_};
-  std::vector<std::unique_ptr<ListenAttempts>> sockets_;
-  bool listening_[2] = {};
   std::vector<UniqueFd> taken_;
   uint64_t connected_ = 0;  // by TCP
   std::unique_ptr<ConnectionAcceptor> acceptor_;
 };
-
-TEST_F(ConnectionAcceptorTest, PassesEachConnectionOn) {
-  Open(10);
-  const UniqueFd by_unix = ConnectUnix();
-  const UniqueFd by_tcp = ConnectTcp("127.0.0.1");
-  Accept();
-  EXPECT_EQ(taken_.size(), 2);
-  EXPECT_FALSE(Closed(by_unix));
-  EXPECT_FALSE(Closed(by_tcp));
-  EXPECT_EQ(acceptor_->open_connections(), (std::vector<int>{1, 1}));
-}
 
 TEST_F(ConnectionAcceptorTest, APeerMayHaveHalfOfTheConnections) {
   Open(4);
@@ -150,7 +132,8 @@ TEST_F(ConnectionAcceptorTest, AFullListenerDoesNotAffectOthers) {
   const UniqueFd by_unix = ConnectUnix();
   Accept();
   EXPECT_FALSE(Closed(by_unix));
-  EXPECT_EQ(acceptor_->open_connections(), (std::vector<int>{1, 4}));
+  EXPECT_EQ(State(0).connections, 1);
+  EXPECT_EQ(State(1).connections, 4);
 }
 
 TEST_F(ConnectionAcceptorTest, AClosedConnectionMakesRoom) {
@@ -165,7 +148,7 @@ TEST_F(ConnectionAcceptorTest, AClosedConnectionMakesRoom) {
   const UniqueFd next = ConnectUnix();
   Accept();
   EXPECT_FALSE(Closed(next));
-  EXPECT_EQ(acceptor_->open_connections()[0], 1);
+  EXPECT_EQ(State(0).connections, 1);
 }
 
 TEST_F(ConnectionAcceptorTest, AConnectionThatGrpcClosesIsClosed) {
@@ -177,7 +160,7 @@ TEST_F(ConnectionAcceptorTest, AConnectionThatGrpcClosesIsClosed) {
   EXPECT_TRUE(UntilClosed(first));
   first.Reset();
   Accept();
-  EXPECT_EQ(acceptor_->open_connections()[0], 0);
+  EXPECT_EQ(State(0).connections, 0);
 }
 
 TEST_F(ConnectionAcceptorTest, KnowsThePeerOfEachConnection) {
@@ -193,9 +176,8 @@ TEST_F(ConnectionAcceptorTest, KnowsThePeerOfEachConnection) {
     sockaddr_un name{};
     socklen_t size = sizeof(name);
     ASSERT_EQ(getpeername(fd.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
-    peers.push_back(clients_.PeerOf(
-        "unix-abstract:" +
-        std::string(name.sun_path + 1, size - offsetof(sockaddr_un, sun_path) - 1)));
+    const std::string path(name.sun_path + 1, size - offsetof(sockaddr_un, sun_path) - 1);
+    peers.push_back(clients_.CallerOf("unix-abstract:" + path).peer);
   }
   EXPECT_EQ(peers, (std::vector<std::string>{"127.0.0.2", "127.0.0.3"}));
 }
@@ -206,7 +188,7 @@ TEST_F(ConnectionAcceptorTest, ASilentConnectionHasNoSeat) {
   for (int i = 0; i < 10; ++i) silent.push_back(ConnectUnixSilently());
   Accept();
   EXPECT_TRUE(taken_.empty());
-  EXPECT_EQ(acceptor_->open_connections()[0], 0);
+  EXPECT_EQ(State(0).connections, 0);
   const UniqueFd other = ConnectUnix();
   Accept();
   EXPECT_EQ(taken_.size(), 1);
@@ -246,7 +228,7 @@ TEST_F(ConnectionAcceptorTest, WaitsWhileOutOfDescriptors) {
   EXPECT_TRUE(taken_.empty());
   EXPECT_FALSE(Closed(waiting));
   EXPECT_GE(refusals_.value(Refusal::kDescriptors), 1);
-  Accept();
+  clock_.Advance(AcceptingSocket::kDescriptorPause);
   Accept();
   EXPECT_EQ(taken_.size(), 1) << "accepted as soon as one is free";
 }
@@ -257,14 +239,14 @@ TEST_F(ConnectionAcceptorTest, ASocketThatCannotBeOpenedIsTriedAgainWhileOthersA
   std::unique_ptr<ListenSocket> other = ListenSocket::Open(address).value();
   Open(10, other->address().ToString());
   Turn();
-  EXPECT_FALSE(listening_[1]);
+  EXPECT_FALSE(State(1).listening);
   const UniqueFd by_unix = ConnectUnix();
   Accept();
   EXPECT_EQ(taken_.size(), 1);
   other.reset();
-  clock_.Advance(ListenAttempts::kFirstRetry);
+  clock_.Advance(AcceptingSocket::kFirstRetry);
   Turn();
-  EXPECT_TRUE(listening_[1]);
+  EXPECT_TRUE(State(1).listening);
   const UniqueFd by_tcp = ConnectTcp("127.0.0.1");
   Accept();
   EXPECT_EQ(taken_.size(), 2);
@@ -277,21 +259,9 @@ TEST_F(ConnectionAcceptorTest, NoSocketIsOpenedAfterTheStop) {
   Turn();
   acceptor_->StopAccepting();
   other.reset();
-  clock_.Advance(ListenAttempts::kMaxRetry);
+  clock_.Advance(AcceptingSocket::kMaxRetry);
   Turn();
-  EXPECT_FALSE(listening_[1]);
-}
-
-TEST_F(ConnectionAcceptorTest, CallsWhatItIsAskedToCallInATurn) {
-  Open(2);
-  std::thread relay([this] { acceptor_->RunRelay(); });
-  std::promise<std::thread::id> called_by;
-  acceptor_->CallInTurn([&] { called_by.set_value(std::this_thread::get_id()); });
-  std::future<std::thread::id> called = called_by.get_future();
-  acceptor_->AcceptOnce(absl::InfiniteDuration());
-  EXPECT_EQ(called.get(), relay.get_id());
-  acceptor_->Stop(absl::ZeroDuration());
-  relay.join();
+  EXPECT_FALSE(State(1).listening);
 }
 
 TEST_F(ConnectionAcceptorTest, StopsFromAnotherThread) {
@@ -333,22 +303,25 @@ TEST_F(ConnectionAcceptorTest, AClientThatStaysDoesNotDelayTheStop) {
   EXPECT_TRUE(UntilClosed(first));
 }
 
-// So many connections with all seats, and so many that are not served yet, fit into the
-// descriptors.
-TEST(ListenerSeats, FitIntoTheirDescriptors) {
-  EXPECT_EQ(ConnectionAcceptor::DescriptorsFor(4000), 3 * 4000 + 500);
-  for (const int wanted : {1, 10, 4000}) {
-    const int all = ConnectionAcceptor::DescriptorsFor(wanted);
-    EXPECT_EQ(ConnectionAcceptor::SeatsWithin(all, wanted).connections, wanted);
-    EXPECT_EQ(ConnectionAcceptor::SeatsWithin(all, wanted).arrivals, ArrivalLimits().at_once);
-    EXPECT_GE(ConnectionAcceptor::SeatsWithin(0, wanted).connections, 1);
-    EXPECT_GE(ConnectionAcceptor::SeatsWithin(0, wanted).arrivals, 1);
-    for (int descriptors = 100; descriptors < all; descriptors += 7) {
-      const ConnectionAcceptor::Seats seats = ConnectionAcceptor::SeatsWithin(descriptors, wanted);
-      const int taken = ConnectionAcceptor::DescriptorsFor(seats.connections) -
-                        static_cast<int>(ArrivalLimits().at_once - seats.arrivals);
-      EXPECT_LE(taken, descriptors) << seats.connections;
-    }
+TEST(DescriptorShares, ProtectVmsFromClientsAndTheReverse) {
+  const struct {
+    uint64_t limit;
+    size_t listeners;
+    int wanted;
+    DescriptorShares is;
+  } rows[] = {
+      {16, 1, 4'000, {0, 4, 4}},
+      {64, 1, 4'000, {32, 4, 4}},
+      {1024, 1, 4'000, {768, 48, 48}},
+      {1024, 2, 4'000, {768, 24, 24}},
+      {1'048'576, 1, 4'000, {1'048'576 - 12'564, 4'000, 500}},
+      {UINT64_MAX, 3, 4'000, {1 << 20, 4'000, 500}},
+  };
+  for (const auto& row : rows) {
+    const DescriptorShares shares = ShareDescriptors(row.limit, row.listeners, row.wanted);
+    EXPECT_EQ(shares.vms, row.is.vms) << row.limit;
+    EXPECT_EQ(shares.connections, row.is.connections) << row.limit;
+    EXPECT_EQ(shares.arrivals, row.is.arrivals) << row.limit;
   }
 }
 

@@ -232,7 +232,7 @@ TEST_F(RelayTest, ABrokenRuleGetsAGoAwayBetweenTwoFrames) {
   EXPECT_EQ(ended_, std::vector<Relay::Id>{one.id});
 }
 
-// What the server's SETTINGS say holds for all that it reads, and a GOAWAY comes after them.
+// The server's SETTINGS hold for all that it reads, and a GOAWAY comes after them.
 TEST_F(RelayTest, NothingIsReadBeforeTheServersSettings) {
   Open();
   const Connected one = Add();

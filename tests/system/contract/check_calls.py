@@ -330,7 +330,7 @@ def server_info(world):
     wait_until("the directory is there", lambda: world.info().directories[1].present)
 
 
-elsewhere("tests/server/host/system_files_test.cc:NodeId.IsKeptInTheStateDirectoryOtherwise",
+elsewhere("tests/server/host/system_files_test.cc:NodeId.IsStoredInTheStateDirectoryWhereThereIsNoMachineId",
           "GetServerInfoResponse.node_id")
 
 

@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -158,17 +157,6 @@ TEST_F(HostileNetworkTest, TenThousandConnectionsWithoutARequest) {
   EXPECT_TRUE(AnswersTcp());
 }
 
-TEST_F(HostileNetworkTest, HalfOpenConnectionsAreClosed) {
-  std::vector<UniqueFd> silent;
-  for (const std::string& begin :
-       {std::string(), std::string("PRI * HTTP/2.0\r\n"), std::string("\x16\x03\x01", 3)}) {
-    silent.push_back(Connect());
-    ASSERT_TRUE(Send(silent.back(), begin));
-  }
-  ExpectServes("vm1");
-  WaitUntil("all are closed", [&] { return std::all_of(silent.begin(), silent.end(), Closed); });
-}
-
 TEST_F(HostileNetworkTest, Garbage) {
   std::mt19937 random(20'181);
   std::vector<std::string> inputs = {
@@ -275,16 +263,6 @@ TEST_F(HostileNetworkMemoryTest, CallsWithoutARequestEnd) {
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
 }
 
-// A slow client, or one that wants each piece to cost the daemon something.
-TEST_F(HostileNetworkTest, FramesThatComeByteByByteAreAnswered) {
-  const UniqueFd connection = Connect("127.0.0.9");
-  const int one = 1;
-  setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-  const std::string bytes = kPreface + Call("/vmeventd.v1.VmEventService/ListVms");
-  for (const char byte : bytes) ASSERT_TRUE(Send(connection, std::string(1, byte)));
-  ReadUntil(connection, "grpc-status");
-}
-
 // Calls whose answers are large, or refusals, and none of which is read.
 TEST_F(HostileNetworkMemoryTest, AnswersThatAreNotRead) {
   const size_t before = daemon().ResidentMiB();
@@ -306,15 +284,6 @@ TEST_F(HostileNetworkMemoryTest, AnswersThatAreNotRead) {
   ExpectServes("vm1");
   EXPECT_TRUE(AnswersTcp());
   EXPECT_LE(daemon().ResidentMiB(), before + 64);
-}
-
-TEST_F(HostileNetworkTest, ALargeRequestThatDoesNotComeEndsItsCall) {
-  const UniqueFd connection = Connect();
-  const std::string announced("\0\0\xc0\0\0", 5);  // 12 MiB
-  ASSERT_TRUE(
-      Send(connection, kPreface + Frame(1, 4, 1, CallHeaders("/vmeventd.v1.VmEventService/GetVm")) +
-                           Frame(0, 0, 1, announced)));
-  ReadUntil(connection, "the request was not complete within");
 }
 
 // One that would become a thousand times larger when it is unpacked.

@@ -444,7 +444,7 @@ check_formats() {
   install "${debs[@]}"
   systemctl start vmeventd.service
   wait_for "the older version moves it aside" \
-    bash -c 'journalctl -q -u vmeventd.service | grep "journal has the format 5.* was moved to /var/lib/vmeventd/journal.db.2"'
+    bash -c 'journalctl -q -u vmeventd.service | grep "journal has format 5.* was moved to /var/lib/vmeventd/journal.db.2"'
   follow 2 install.md "Upgrade, downgrade, backup, removal"
   wait_for "the service is up" systemctl is-active vmeventd.service
   # A journal that was restored says so by an event.

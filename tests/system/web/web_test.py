@@ -126,10 +126,10 @@ class ApiTest(WebTest):
         for path, sentence in (("events?type=stoped", "did you mean stopped?"), ("events?since=x", "since: "),
                                ("events?bogus=1", "the parameters are all, cause"), ("events?last=1001", "at most 1000"),
                                ("events?vm=%ff", "UTF-8"), ("events?vm=", "empty"), ("events?vm", "empty"),
-                               ("events?server=x", "no parameter"), ("vms?state=x", "state: "),
+                               ("events?server=x", "not a parameter"), ("vms?state=x", "state: "),
                                ("events/stream?from=snapshot", "/api/v1/vms"), ("vms/", "empty"), ("vms/%ff", "UTF-8")):
             self.assertIn(sentence, self.get("/api/v1/" + path, 400)["error"], path)
-        self.assertIn("no position", self.get("/api/v1/events/stream", 400, Last_Event_ID="x")["error"])
+        self.assertIn("not a position", self.get("/api/v1/events/stream", 400, Last_Event_ID="x")["error"])
         self.assertIn("vm9", self.get("/api/v1/vms/vm9", 404)["error"])
         self.assertIn("/healthz", self.get("/api/v2/vms", 404)["error"])
 

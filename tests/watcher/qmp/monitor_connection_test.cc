@@ -72,9 +72,7 @@ TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
 
 class MonitorConnectionTest : public MonitorFixture<SystemClock> {
  protected:
-  void Connect(const FakeMonitor& behavior = {}) {
-    TestMonitor::Connect(loop_.get(), &budget_, nullptr, directory_.Path("m"), behavior);
-  }
+  void Connect(const FakeMonitor& behavior = {}) { MonitorFixture::Connect(nullptr, behavior); }
   bool UntilReady() {
     return Until([this] { return info_.has_value(); });
   }

@@ -18,9 +18,27 @@
 
 namespace vmeventd {
 
-// Records what a connection reports.
-class RecordingDelegate : public MonitorConnection::Delegate {
+// A monitor of a fake QEMU, our end of it, and what that reports.
+template <typename TheClock>
+class MonitorFixture : public testing::Test, public MonitorConnection::Delegate {
  protected:
+  ~MonitorFixture() override { connection_.reset(); }
+
+  void Connect(CommandLines* command_lines, const FakeMonitor& behavior,
+               absl::Duration greeting_timeout = absl::InfiniteDuration()) {
+    monitor_ = qemu_.AddMonitor(directory_.Path("m"), behavior);
+    SocketFile file;
+    UniqueFd socket;
+    ASSERT_EQ(OpenSocketFile(directory_.Path("m"), &file), 0);
+    ASSERT_EQ(ConnectTo(file, &socket), 0);
+    connection_ = std::make_unique<MonitorConnection>(
+        loop_.get(), ReceivingSocket(std::move(socket), &closer_), &budget_, command_lines, this);
+    ASSERT_TRUE(connection_->Start(greeting_timeout).ok());
+  }
+  bool Until(const std::function<bool()>& done) {
+    return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
+  }
+
   std::string OnSpeaker(int64_t) override { return ""; }
   void OnGreetingLate() override { ++late_greetings_; }
   void OnReplyLate(bool last) override { late_replies_.push_back(last); }
@@ -36,6 +54,14 @@ class RecordingDelegate : public MonitorConnection::Delegate {
     protocol_error_ = protocol_error;
   }
 
+  TempDir directory_;
+  TheClock clock_;
+  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
+  MonitorBudget budget_;
+  FakeQemu qemu_;
+  int monitor_ = -1;
+  SocketCloser closer_;
+  std::unique_ptr<MonitorConnection> connection_;
   int late_greetings_ = 0;
   std::vector<bool> late_replies_;
   std::optional<MonitorInfo> info_;  // once it is ready
@@ -45,43 +71,6 @@ class RecordingDelegate : public MonitorConnection::Delegate {
   std::vector<GuestAgentInfo> agents_;
   std::optional<std::string> closed_;
   bool protocol_error_ = false;
-};
-
-// A monitor of a fake QEMU, and our end of it.
-class TestMonitor : public RecordingDelegate {
- protected:
-  void Connect(EventLoop* loop, MonitorBudget* budget, CommandLines* command_lines,
-               const std::string& path, const FakeMonitor& behavior = {},
-               absl::Duration greeting_timeout = absl::InfiniteDuration()) {
-    monitor_ = qemu_.AddMonitor(path, behavior);
-    SocketFile file;
-    UniqueFd socket;
-    ASSERT_EQ(OpenSocketFile(path, &file), 0);
-    ASSERT_EQ(ConnectTo(file, &socket), 0);
-    connection_ = std::make_unique<MonitorConnection>(
-        loop, ReceivingSocket(std::move(socket), &closer_), budget, command_lines, this);
-    ASSERT_TRUE(connection_->Start(greeting_timeout).ok());
-  }
-
-  FakeQemu qemu_;
-  int monitor_ = -1;
-  SocketCloser closer_;
-  std::unique_ptr<MonitorConnection> connection_;
-};
-
-// The one of a test.
-template <typename TheClock>
-class MonitorFixture : public testing::Test, public TestMonitor {
- protected:
-  ~MonitorFixture() override { connection_.reset(); }
-  bool Until(const std::function<bool()>& done) {
-    return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
-  }
-
-  TempDir directory_;
-  TheClock clock_;
-  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
-  MonitorBudget budget_;
 };
 
 }  // namespace vmeventd

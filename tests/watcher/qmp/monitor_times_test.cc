@@ -40,8 +40,7 @@ class HeldCommandLines : public CommandLines {
 class MonitorHandshakeTest : public MonitorFixture<ManualClock> {
  protected:
   void Connect(const FakeMonitor& behavior) {
-    TestMonitor::Connect(loop_.get(), &budget_, &command_lines_, directory_.Path("m"), behavior,
-                         absl::Seconds(3));
+    MonitorFixture::Connect(&command_lines_, behavior, absl::Seconds(3));
   }
   // Time passes once the fake has answered what came before: however slow it is, it is not late.
   bool UntilReady() {

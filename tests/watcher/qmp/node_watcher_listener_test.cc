@@ -55,7 +55,7 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
   FakeMonitor silent{.greet = false};
   qemu_.SetBehavior(0, silent);
   qemu_.CloseClient(0);
-  ASSERT_TRUE(UntilProblem("vm1", "no QMP greeting"));
+  ASSERT_TRUE(UntilProblem("vm1", "no greeting"));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   qemu_.SetBehavior(0, FakeMonitor());
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));

@@ -23,31 +23,6 @@ using testing::IsEmpty;
 
 using RestartFaultsTest = RestartTest;
 
-TEST_F(RestartFaultsTest, SocketsThatGoBeforeTheyAreTriedDoNotHoldTheFirstScanUp) {
-  constexpr int kVms = 8;
-  constexpr int kLeftovers = 900;  // a turn tries 256
-  std::vector<std::unique_ptr<FakeQemu>> qemus;
-  for (int i = 0; i < kVms; ++i) {
-    qemus.push_back(std::make_unique<FakeQemu>());
-    qemus.back()->AddMonitor(Socket("vm" + std::to_string(i)));
-  }
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, kVms));
-  Die();
-  {
-    FakeQemu leftovers;
-    for (int i = 0; i < kLeftovers; ++i) {
-      leftovers.AddMonitor(Socket("left" + std::to_string(i)), {.listen = false});
-    }
-  }
-  Restart();
-  Turn();
-  ASSERT_FALSE(watcher_->first_scan_done());
-  for (const auto& qemu : qemus) qemu->Unlink(0);
-  ASSERT_TRUE(UntilScanned());
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "their processes live";
-}
-
 TEST_F(RestartFaultsTest, AFullDescriptorTableEndsNoRun) {
   FakeQemu lives;
   FakeQemu ends;

@@ -248,6 +248,7 @@ TEST_F(RestartTest, RawNamesComeBack) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   qemu_.Send(monitor, kGuestShutdownLine);
   ASSERT_TRUE(UntilShutdownKept());
+  qemu_.SetBehavior(monitor, {.status = "shutdown"});
   Restart();
   ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
   KillUntilStopped(&qemu_);

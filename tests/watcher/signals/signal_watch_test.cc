@@ -348,7 +348,7 @@ TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
   trace_->Lose(7);
   watch_.Drain();
   EXPECT_EQ(watch_.lost(), 7U);
-  EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("thrown 7 away"));
+  EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("dropped 7 records"));
   SignalWatch none(loop_.get(), nullptr, "no BTF");
   EXPECT_EQ(none.WhyUnknown(), "not recorded");
   EXPECT_EQ(none.state().problem, "no BTF") << "for info and doctor";

@@ -2,8 +2,11 @@
 
 #include <netinet/in.h>
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,14 +14,66 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/counter.h"
 #include "base/mutex.h"
 #include "base/openssl_ptr.h"
-#include "server/access/refusals.h"
+#include "grpcpp/grpcpp.h"
+#include "server/config/config.h"
 
 namespace vmeventd {
+
+// Reason why a connection or a call was turned away.
+enum class Refusal {
+  kConnections,         // limit of one listener
+  kConnectionsPerPeer,  // limit of one peer on it
+  kDescriptors,         // no descriptor left in the process or the system
+  kStreams,             // limit of open WatchEvents calls
+  kStreamsPerPeer,      // limit of one peer's
+  kListRate,            // ListEvents and ListVms too often
+  kRequestSize,         // a request of too many bytes
+  kRole,                // a reader called a method for operators
+  kInboundRate,         // a connection sent, called or reset too much, and has to wait
+  kCalls,               // limit of open calls other than WatchEvents
+  kCallsPerPeer,        // limit of one peer's
+  kRequestTime,         // a request that was not complete in time
+  kScrapes,             // a connection of the metrics was closed to make room
+  kFrames,              // a connection was closed: it broke a rule for HTTP/2 frames
+  kUnread,      // a connection was closed, or a call refused: its client does not read what waits
+  kHandshakes,  // a connection was closed before it was served: it took too long, or others came
+  kTls,         // a TLS handshake failed
+};
+inline constexpr const char* kRefusalNames[] = {"connections",
+                                                "connections_per_peer",
+                                                "descriptors",
+                                                "streams",
+                                                "streams_per_peer",
+                                                "list_rate",
+                                                "request_size",
+                                                "role",
+                                                "inbound_rate",
+                                                "calls",
+                                                "calls_per_peer",
+                                                "request_time",
+                                                "scrapes",
+                                                "frames",
+                                                "unread",
+                                                "handshakes",
+                                                "tls"};
+
+// Counts of each reason since the start. Any thread.
+class RefusalCounters {
+ public:
+  void Count(Refusal reason) { counts_[static_cast<size_t>(reason)].Add(); }
+  uint64_t value(Refusal reason) const { return counts_[static_cast<size_t>(reason)].value(); }
+
+ private:
+  std::array<Counter, std::size(kRefusalNames)> counts_;
+};
 
 // The kinds of subject alternative names in a certificate.
 enum class NameKind { kDns, kUri, kEmail, kIp };
@@ -34,9 +89,6 @@ std::vector<CertificateName> CertificateNamesOf(X509* certificate);
 
 // Texts of each, as "URI spiffe://site/mover", without control characters.
 std::vector<std::string> CertificateNameTexts(const std::vector<CertificateName>& names);
-
-// Text for people: "URI spiffe://site/mover, DNS host", or "it has none".
-std::string CertificateNamesText(const std::vector<CertificateName>& names);
 
 // Kinds of calls, each with a limit. A peer needs few other calls at once, and gRPC 1.51 stores
 // some 20 KB for each.
@@ -84,9 +136,8 @@ class Clients {
     connections_.erase(name);
   }
 
-  // Returns "a closed connection" if there is none of that name.
-  std::string PeerOf(absl::string_view name) const;
-  std::vector<CertificateName> NamesOf(absl::string_view name) const;
+  // Returns "a closed connection" as the peer if there is none of that name.
+  Caller CallerOf(absl::string_view name) const;
 
   // Counts one call, open or refused, for as long as this object lives.
   class Call {
@@ -181,5 +232,68 @@ class Clients {
 std::string PeerOfSocket(int fd);
 // The peer of a connection from `address`: its network, or the IPv4 address that it stands for.
 std::string PeerOfIpv6(in6_addr address);
+
+// A token bucket for each key: `per_second` in the long run, `burst` at once. Keeps at most
+// `max_keys` buckets; those beyond share one, so that many keys are no way around the limit. Any
+// thread.
+class RateLimiter {
+ public:
+  RateLimiter(double per_second, double burst, size_t max_keys)
+      : rate_{per_second, burst}, max_keys_(max_keys) {}
+
+  // Returns zero and counts the event if it may happen now, else the time until it may. `now` is
+  // monotonic.
+  absl::Duration Take(const std::string& key, absl::Duration now);
+
+ private:
+  const TokenRate rate_;
+  const size_t max_keys_;
+  Mutex mutex_;
+  absl::flat_hash_map<std::string, TokenBucket> buckets_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Kind of name that a --tls-operator is, by its form: an IP address, "scheme:…" a URI, "…@…" an
+// email address, everything else a DNS name.
+NameKind KindOfOperator(absl::string_view name);
+
+// Returns whether a certificate's name of `kind` is this --tls-operator. The kinds must be the
+// same, so that an authority that gives out names of one kind freely makes no operator of another.
+// DNS names and domains of email addresses are the same in any case, IP addresses in any notation.
+bool IsOperatorName(absl::string_view name_of_operator, NameKind kind, absl::string_view name);
+
+// Identity and rights of one listener's callers. Any thread.
+//
+// The listener's role applies if it has one. Else every caller on a Unix socket is an operator,
+// because the socket's mode admitted it; a TLS caller is one if its certificate has one of
+// `operators` among its subject alternative names; everybody else is a reader.
+class AccessPolicy {
+ public:
+  // The pointers outlive the policy.
+  AccessPolicy(ListenAddress address, std::vector<std::string> operators, const Clients* clients,
+               RateLimiter* list_rate, const Clock* clock, RefusalCounters* refusals);
+
+  // PERMISSION_DENIED, counted, for a reader; the message names who may and how to become one.
+  absl::Status CheckOperator(const grpc::CallbackServerContext& context) const;
+  // RESOURCE_EXHAUSTED, counted, if this peer has called ListEvents and ListVms too often.
+  absl::Status CheckRate(const grpc::CallbackServerContext& context) const;
+  // Returns the name under which the caller is counted: see Clients.
+  std::string Peer(const grpc::CallbackServerContext& context) const {
+    return clients_->CallerOf(context.peer()).peer;
+  }
+  CallPeer Identify(const grpc::CallbackServerContext& context) const {
+    const Clients::Caller caller = clients_->CallerOf(context.peer());
+    return {caller.peer, CertificateNameTexts(caller.names)};
+  }
+
+ private:
+  bool IsOperator(const grpc::CallbackServerContext& context) const;
+
+  const ListenAddress address_;
+  const std::vector<std::string> operators_;
+  const Clients* const clients_;
+  RateLimiter* const list_rate_;
+  const Clock* const clock_;
+  RefusalCounters* const refusals_;
+};
 
 }  // namespace vmeventd

@@ -1,0 +1,251 @@
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "server/eventlog/event_log.h"
+#include "server/events/event_codec.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+// Limit of one step, so that the events of a burst are written and published while it lasts.
+constexpr size_t kMaxBlocksAStep = 16;
+
+}  // namespace
+
+absl::Duration EventLog::NextPump() const {
+  const MutexLock lock(&mutex_);
+  const bool has_input = handled_ < taken_.updates.size() && HasRoom();
+  if (gap_is_due_ || has_input) return absl::ZeroDuration();
+  absl::Duration next = absl::InfiniteDuration();
+  if (public_ < changes_.size()) next = changes_[public_].added + kPatience;
+  if (reported_writable_) next = std::min(next, since_ + kMaxCommit);
+  return next;
+}
+
+bool EventLog::Step(absl::Duration timeout) {
+  const bool more = Pump(timeout);
+  Notify(&Subscriber::turn);
+  return more;
+}
+
+bool EventLog::Pump(absl::Duration timeout) {
+  timeout = std::min(timeout, std::max(absl::ZeroDuration(), NextPump() - clock_->Now().monotonic));
+  if (handled_ < taken_.updates.size()) {
+    queue_.WaitForWake(timeout);
+  } else {
+    taken_ = queue_.Pop(timeout);
+    handled_ = 0;
+  }
+  TakeOpened();
+  NameHole();
+  const auto has_room = [this] {
+    const MutexLock lock(&mutex_);
+    return HasRoom();
+  };
+  while (handled_ < taken_.updates.size() && has_room()) {
+    const size_t first = handled_;
+    do {
+      Take(&taken_.updates[handled_++]);
+    } while (handled_ < taken_.updates.size() && taking_.batch.blocks.size() < kMaxBlocksAStep);
+    EncodeStatuses(first);
+    Submit();
+  }
+  const bool all_taken = handled_ == taken_.updates.size();
+  if (all_taken) {
+    taken_.updates = {};  // large after a burst
+    handled_ = 0;
+  }
+  const bool published = PublishDue();
+  const uint64_t durable = range().durable;
+  const bool more_durable = std::exchange(reported_durable_, durable) != durable;
+  if (published || more_durable) Notify(&Subscriber::published);
+  ReportWritability();
+  const MutexLock lock(&mutex_);
+  return !taken_.closed || public_ < changes_.size() || !all_taken;
+}
+
+void EventLog::ReportWritability() {
+  std::string problem;
+  {
+    const MutexLock lock(&mutex_);
+    if (IsWritable() == reported_writable_) return;
+    problem = status_.ok() ? absl::StrCat(options_.path, ": the disk does not answer")
+                           : std::string(status_.message());
+  }
+  reported_writable_ = !reported_writable_;
+  const absl::Duration now = clock_->Now().monotonic;
+  if (reported_writable_) {
+    spdlog::info("the journal can be written again, after {}",
+                 absl::FormatDuration(now - unwritable_since_));
+  } else {
+    unwritable_since_ = now;
+    spdlog::error("the journal cannot be written: {}; new events are not durable", problem);
+  }
+  Notify(&Subscriber::journal_writable, reported_writable_);
+}
+
+void EventLog::NameHole() {
+  Hole hole;
+  {
+    const MutexLock lock(&mutex_);
+    if (!std::exchange(gap_is_due_, false)) return;
+    named_by_ = given_ + 1;
+    hole = hole_;
+  }
+  PublishGap(
+      GapReason::kNotWritten,
+      absl::StrCat("the events ", hole.first, " to ", hole.last,
+                   " are lost, if there were any: vmeventd ended before they were written, or more"
+                   " than ",
+                   JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk"),
+      hole);
+}
+
+void EventLog::TakeOpened() {
+  std::optional<Journal::Opened> opened;
+  {
+    const MutexLock lock(&mutex_);
+    if (!opened_.has_value()) return;
+    opened = std::exchange(opened_, std::nullopt);
+    std::vector<VmRecordPtr> vms;
+    for (const v1::Vm& vm : opened->stops) vms.push_back(std::make_shared<const VmRecord>(vm));
+    PutVms(std::move(vms));
+  }
+  if (!opened->replaced.empty()) {
+    PublishGap(GapReason::kJournalReplaced, opened->replaced);
+  } else if (!opened->runs.empty()) {
+    PublishGap(GapReason::kJournalLate,
+               "the journal could not be opened at the start: VMs that ran before and have not "
+               "started again since have no STOPPED");
+  }
+}
+
+void EventLog::PublishGap(GapReason reason, const std::string& message, const Hole& missing) {
+  VmEvent gap;
+  gap.type = EventType::kGap;
+  gap.gap_reason = reason;
+  gap.observe_time = clock_->Now().wall;
+  gap.message = message;
+  AddEvent(gap, nullptr, missing);
+  Submit();
+}
+
+void EventLog::AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing) {
+  v1::Event encoded = EventToProto(event, vm, ++given_);
+  if (!missing.empty()) {
+    encoded.mutable_missing()->set_first(missing.first);
+    encoded.mutable_missing()->set_last(missing.last);
+  }
+  builder_.Add(std::move(encoded));
+  event_meters_.Count(event);
+  if (event.type == EventType::kStopped && vm != nullptr) {
+    taking_.stop_lines.emplace_back(event, vm->ref, given_);
+  }
+  if (event.observe_monotonic.has_value()) taking_.observed.push_back(*event.observe_monotonic);
+  if (builder_.full()) taking_.batch.blocks.push_back(builder_.Finish());
+}
+
+void EventLog::Take(VmUpdate* update) {
+  if (update->on_public) taking_.on_public.push_back(std::move(update->on_public));
+  const VmStatus* const status = update->status.has_value() ? &*update->status : nullptr;
+  if (update->event.has_value()) AddEvent(*update->event, status);
+  if (status == nullptr || status->ref.run_id.empty()) return;
+  const std::string& run_id = status->ref.run_id;
+  const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);
+  if (update->event.has_value()) {
+    of_run->second = given_;
+  } else if (is_first) {
+    const VmRecordPtr record = FindVm({status->ref.name, run_id, ""});
+    if (record != nullptr) of_run->second = record->last_sequence();
+  }
+  if (update->saved_run.has_value()) {
+    taking_.batch.runs.push_back({run_id, *std::move(update->saved_run), of_run->second});
+  }
+}
+
+void EventLog::EncodeStatuses(size_t first) {
+  std::vector<VmRecordPtr>& vms = taking_.vms;
+  absl::flat_hash_set<absl::string_view> encoded_runs;
+  for (size_t i = handled_; i > first; --i) {
+    const std::optional<VmStatus>& status = taken_.updates[i - 1].status;
+    if (!status.has_value()) continue;
+    // Each update without a run_id is a VM of its own.
+    const std::string& run_id = status->ref.run_id;
+    if (!run_id.empty() && !encoded_runs.insert(run_id).second) continue;
+    const uint64_t last_sequence = run_id.empty() ? 0 : last_sequences_[run_id];
+    vms.push_back(std::make_shared<const VmRecord>(VmToProto(*status, last_sequence)));
+  }
+  std::reverse(vms.begin(), vms.end());
+  for (const VmRecordPtr& vm : vms) {
+    if (vm->stopped()) taking_.batch.stops.push_back(vm);
+  }
+}
+
+void EventLog::Submit() {
+  if (!builder_.empty()) taking_.batch.blocks.push_back(builder_.Finish());
+  if (!taking_.to_write() && taking_.vms.empty() && taking_.on_public.empty()) return;
+  taking_.newest = given_;
+  taking_.added = clock_->Now().monotonic;
+  const MutexLock lock(&mutex_);
+  for (const EventBlockPtr& block : taking_.batch.blocks) taking_.bytes += block->memory();
+  for (const SavedRun& run : taking_.batch.runs) taking_.bytes += run.memory();
+  bytes_ += taking_.bytes;
+  if (taking_.to_write() && since_ == absl::InfiniteDuration()) since_ = taking_.added;
+  if (given_ + kReservedSequences / 2 >= wanted_mark_.through) {
+    wanted_mark_.through = given_ + kReservedSequences;
+  }
+  changes_.push_back(std::exchange(taking_, {}));
+  while (bytes_ > options_.max_backlog_bytes && DropOldest()) {
+  }
+  RemoveDone();
+  UpdateMeters();
+  wake_.NotifyAll();
+}
+
+bool EventLog::PublishDue() {
+  for (bool published = false;;) {
+    Changes due;
+    bool durable = false;
+    const absl::Duration now = clock_->Now().monotonic;
+    {
+      const MutexLock lock(&mutex_);
+      RemoveDone();
+      if (public_ == changes_.size()) {
+        last_sequences_.clear();
+        return published;
+      }
+      Changes& next = changes_[public_];
+      durable = public_ < written_ && !next.dropped;
+      if (!durable && IsWritable() && now < next.added + kPatience) return published;
+      ++public_;
+      for (const EventBlockPtr& block : next.batch.blocks) {
+        block->SetPublished(now);
+        memory_ += block->memory();
+        blocks_.push_back(block);
+        published = true;
+      }
+      newest_ = std::max(newest_, next.newest);
+      published_durable_ = durable;
+      PutVms(std::exchange(next.vms, {}));
+      due.on_public = std::exchange(next.on_public, {});
+      due.stop_lines = std::exchange(next.stop_lines, {});
+      due.observed = std::exchange(next.observed, {});
+      Trim();
+    }
+    if (durable) {
+      for (const absl::Duration at : due.observed)
+        event_meters_.observed_to_durable.Observe(now - at);
+    }
+    // These may ask whether their event is durable.
+    for (const std::function<void()>& on_public : due.on_public) on_public();
+    for (const StopLine& line : due.stop_lines) line.Log();
+  }
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,268 @@
+#include <algorithm>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "base/system.h"
+#include "server/eventlog/event_log.h"
+#include "server/events/event_codec.h"
+#include "spdlog/spdlog.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr size_t kBatchBytes = size_t{4} << 20;
+
+}  // namespace
+
+bool EventLog::DropOldest() {
+  const size_t at = FirstToWrite(written_ + in_flight_);
+  const size_t behind = FirstToWrite(at + 1);
+  if (behind >= changes_.size()) return false;
+  const Journal::Batch oldest = std::exchange(changes_[at].batch, {});
+  Changes& next = changes_[behind];
+  bytes_ -= std::exchange(changes_[at].bytes, 0);
+  if (!oldest.blocks.empty()) {
+    Hole hole{oldest.blocks.front()->first_sequence(), oldest.blocks.back()->last_sequence()};
+    size_t freed = 0;
+    std::erase_if(blocks_, [&](const EventBlockPtr& block) {
+      const bool drop =
+          block->first_sequence() >= hole.first && block->last_sequence() <= hole.last;
+      if (drop) freed += block->memory();
+      return drop;
+    });
+    memory_ -= freed;
+    // The next GAP also names what a dropped one named.
+    for (const EventBlockPtr& block : oldest.blocks) {
+      journal_meters_.lost_events.Add(block->size());
+      for (size_t i = 0; i < block->size(); ++i) {
+        if (block->at(i).type != v1::EVENT_TYPE_GAP) continue;
+        const v1::Event gap = DecodeEventField(block->EncodedView(i));
+        if (gap.has_missing()) hole.first = std::min(hole.first, gap.missing().first());
+      }
+    }
+    hole_.first = hole_.empty() ? hole.first : std::min(hole_.first, hole.first);
+    hole_.last = std::max(hole_.last, hole.last);
+    named_by_ = 0;
+    gap_is_due_ = false;
+  }
+  // Changes of VMs move to the next batch.
+  absl::flat_hash_set<std::string> newer;
+  for (const SavedRun& run : next.batch.runs) newer.emplace(run.run_id);
+  for (const SavedRun& run : oldest.runs) {
+    if (newer.contains(run.run_id)) continue;
+    next.bytes += run.memory();
+    bytes_ += run.memory();
+    next.batch.runs.push_back(run);
+  }
+  std::vector<VmRecordPtr>& stops = next.batch.stops;
+  stops.insert(stops.begin(), oldest.stops.begin(), oldest.stops.end());
+  if (std::ssize(stops) > Journal::kMaxStops) {
+    stops.erase(stops.begin(), stops.end() - Journal::kMaxStops);
+  }
+  changes_[at].dropped = true;
+  if (at < public_) {
+    changes_.erase(changes_.begin() + static_cast<ptrdiff_t>(at));
+    --public_;
+  }
+  return true;
+}
+
+void EventLog::RemoveDone() {
+  // What has nothing to write is written as soon as what is before it.
+  if (in_flight_ == 0) written_ = FirstToWrite(written_);
+  for (; written_ > 0 && public_ > 0; --written_, --public_) changes_.pop_front();
+}
+
+void EventLog::CloseWriter() {
+  const MutexLock lock(&mutex_);
+  close_at_ = given_;
+  if (absl::IsDataLoss(status_)) closed_ = true;
+  retry_at_ = absl::ZeroDuration();
+  wake_.NotifyAll();
+}
+
+void EventLog::CheckDamage(const absl::Status& found) {
+  if (!absl::IsDataLoss(found)) return;
+  Journal::ReportDamage(options_.path, found.message());
+  {
+    const MutexLock lock(&mutex_);
+    if (!status_.ok()) return;
+    Fail(found);
+  }
+  Wake();
+}
+
+absl::Duration EventLog::NextWriteLocked() const {
+  if (closed_) return absl::InfiniteDuration();
+  const bool work = Waits() || wanted_mark_.through > mark_.through || close_at_ || !open_;
+  if (work) return status_.ok() ? absl::ZeroDuration() : retry_at_;
+  return expiry_at_;
+}
+
+EventLog::Work EventLog::ChooseWork(Instant now) {
+  if (closed_) return Work::kNone;
+  if (!status_.ok() && now.monotonic < retry_at_) return Work::kNone;
+  if (!open_) return Work::kOpen;
+  if (wanted_mark_.through > mark_.through) return Work::kMark;
+  const bool retain = journal_->RetentionIsDue() || now.monotonic >= expiry_at_;
+  if (retain && !close_at_.has_value() && (!Waits() || !retained_)) return Work::kRetain;
+  if (Waits()) return Work::kAppend;
+  return close_at_.has_value() ? Work::kCloseMark : Work::kNone;
+}
+
+Journal::Batch EventLog::TakeBatch() {
+  Journal::Batch batch;
+  size_t bytes = 0;
+  RemoveDone();
+  for (; written_ + in_flight_ < changes_.size() && bytes < kBatchBytes; ++in_flight_) {
+    const Changes& changes = changes_[written_ + in_flight_];
+    bytes += changes.bytes;
+    const Journal::Batch& from = changes.batch;
+    batch.blocks.insert(batch.blocks.end(), from.blocks.begin(), from.blocks.end());
+    batch.runs.insert(batch.runs.end(), from.runs.begin(), from.runs.end());
+    batch.stops.insert(batch.stops.end(), from.stops.begin(), from.stops.end());
+  }
+  batch.hole = hole_;
+  const uint64_t through = batch.blocks.empty() ? 0 : batch.blocks.back()->last_sequence();
+  batch.hole_is_named = named_by_ != 0 && named_by_ <= through;
+  return batch;
+}
+
+bool EventLog::StepWriter() {
+  Work work = Work::kNone;
+  Journal::Batch batch;
+  SequenceMark mark;
+  const Instant begin = clock_->Now();
+  {
+    const MutexLock lock(&mutex_);
+    work = ChooseWork(begin);
+    retained_ = work == Work::kRetain;
+    if (work == Work::kNone) {
+      if (close_at_.has_value() && !std::exchange(closed_, true)) wake_.NotifyAll();
+      return false;
+    }
+    if (since_ == absl::InfiniteDuration()) since_ = begin.monotonic;
+    if (work == Work::kAppend) batch = TakeBatch();
+    mark = wanted_mark_;
+    if (work == Work::kCloseMark) mark.through = *close_at_;
+  }
+  absl::Status status;
+  absl::StatusOr<bool> more = false;
+  absl::StatusOr<Journal::Opened> opened = absl::UnavailableError("");
+  switch (work) {
+    case Work::kOpen:
+      opened = Journal::OpenLate(options_, begin_);
+      break;
+    case Work::kMark:
+    case Work::kCloseMark:
+      status = WriteMark(options_.path, mark);
+      break;
+    case Work::kAppend:
+      status = journal_->Append(batch);
+      if (absl::IsDataLoss(status)) Journal::ReportDamage(options_.path, status.message());
+      break;
+    case Work::kRetain:
+      more = journal_->Retain(begin);
+      break;
+    case Work::kNone:
+      break;
+  }
+  const absl::Duration end = clock_->Now().monotonic;
+  {
+    const MutexLock lock(&mutex_);
+    if (work == Work::kOpen) EndOpen(std::move(opened));
+    if (work == Work::kAppend) EndAppend(status, end - begin.monotonic);
+    if (work == Work::kMark || work == Work::kCloseMark) {
+      if (status.ok()) {
+        mark_ = mark;
+        status_ = status;
+      }
+      closed_ = work == Work::kCloseMark;
+      if (!status.ok()) Fail(status);
+    }
+    if (work == Work::kRetain) {
+      if (!more.ok()) journal_meters_.retention_errors.Add();
+      // A disk that is full can delete as little as it can write: the next look is later.
+      if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
+      bounds_ = journal_->bounds();
+    }
+    since_ = Waits() ? end : absl::InfiniteDuration();
+    UpdateMeters();
+    wake_.NotifyAll();
+  }
+  Wake();
+  return true;
+}
+
+void EventLog::Fail(const absl::Status& status) {
+  status_ = status;
+  // Of a journal that is damaged the next start makes another.
+  retry_at_ =
+      absl::IsDataLoss(status) ? absl::InfiniteDuration() : clock_->Now().monotonic + kRetry;
+  journal_meters_.write_errors.Add();
+  // There is no later.
+  if (close_at_.has_value()) closed_ = true;
+}
+
+void EventLog::EndAppend(const absl::Status& status, absl::Duration took) {
+  journal_meters_.commits.Observe(took);
+  const size_t written = std::exchange(in_flight_, 0);
+  if (!status.ok()) return Fail(status);
+  status_ = status;
+  for (size_t i = 0; i < written; ++i) bytes_ -= changes_[written_++].bytes;
+  bounds_ = journal_->bounds();
+  if (named_by_ != 0 && bounds_.newest >= named_by_) {
+    hole_ = {};
+    named_by_ = 0;
+  }
+  gap_is_due_ = !hole_.empty() && named_by_ == 0;
+}
+
+void EventLog::EndOpen(absl::StatusOr<Journal::Opened> opened) {
+  if (!opened.ok()) return Fail(opened.status());
+  status_ = absl::OkStatus();
+  if (const Hole lost = opened->HoleUpTo(begin_.through); !lost.empty()) {
+    hole_ = {lost.first, std::max(hole_.last, lost.last)};
+    named_by_ = 0;
+    gap_is_due_ = true;
+  }
+  journal_ = std::move(opened->journal);
+  open_ = true;
+  bounds_ = journal_->bounds();
+  // The watcher began without the open runs of the daemon before.
+  Changes ended;
+  ended.added = clock_->Now().monotonic;
+  for (const SavedRun& run : opened->runs) ended.batch.runs.push_back({run.run_id, "", 0});
+  changes_.insert(changes_.begin() + static_cast<ptrdiff_t>(written_), std::move(ended));
+  if (public_ > written_) ++public_;
+  opened_ = *std::move(opened);
+}
+
+void EventLog::UpdateMeters() {
+  size_t events = 0;
+  for (size_t i = written_; i < changes_.size(); ++i) {
+    for (const EventBlockPtr& block : changes_[i].batch.blocks) events += block->size();
+  }
+  journal_meters_.backlog_bytes.Set(bytes_);
+  journal_meters_.backlog_events.Set(events);
+  journal_meters_.events.Set(static_cast<uint64_t>(bounds_.events));
+  const absl::Time oldest = bounds_.oldest_time;
+  journal_meters_.oldest_event_ns.Set(
+      oldest == absl::InfiniteFuture() ? 0 : static_cast<uint64_t>(absl::ToUnixNanos(oldest)));
+}
+
+void EventLog::RunWriter() {
+  SetThreadName("writer");
+  while (true) {
+    if (StepWriter()) continue;
+    const MutexLock lock(&mutex_);
+    while (!stopped_ && !closed_) {
+      const absl::Duration wait = NextWriteLocked() - clock_->Now().monotonic;
+      if (wait <= absl::ZeroDuration()) break;
+      wake_.WaitFor(&mutex_, wait);
+    }
+    if (stopped_ || closed_) return;
+  }
+}
+
+}  // namespace vmeventd
