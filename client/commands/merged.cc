@@ -199,6 +199,8 @@ void MergedSource::Follow(size_t node) {
       });
     } else if (const auto* position = std::get_if<ServerPosition>(&item)) {
       wanted = add(position->position);
+    } else if (std::holds_alternative<Opened>(item)) {
+      wanted = add(Opened{});
     }
   }
   merger_.End(node);
@@ -224,6 +226,8 @@ void MergedSource::Deliver(std::vector<EventMerger::Item> items) {
   for (EventMerger::Item& item : items) {
     if (auto* vms = std::get_if<NodeVms>(&item.what)) {
       ready_.emplace_back(std::move(*vms));
+    } else if (std::holds_alternative<Opened>(item.what)) {
+      ready_.emplace_back(Opened{});
     } else if (const auto* position = std::get_if<WatchPosition>(&item.what)) {
       positions[item.node] = *position;
     } else {

@@ -17,25 +17,8 @@
 
 namespace vmeventd::client {
 
-std::string ToText(const FleetAddress& address) {
-  return EscapeForTerminal(absl::StrJoin(address.servers, ","));
-}
-
-FleetConnector ConnectorTo(const FleetAddress& address, const std::string& name,
-                           const std::string& inbox_prefix) {
-  NatsOptions options;
-  options.servers = address.servers;
-  options.name = name;
-  options.inbox_prefix = inbox_prefix;
-  options.credentials = address.credentials;
-  options.domain = address.domain;
-  if (address.tls) {
-    options.tls_ca = address.tls->ca_file;
-    options.tls_cert = address.tls->cert_file;
-    options.tls_key = address.tls->key_file;
-    options.tls_server_name = address.tls->server_name;
-  }
-  return [options] { return ConnectNats(options); };
+std::string ToText(const NatsOptions& fleet) {
+  return EscapeForTerminal(absl::StrJoin(fleet.servers, ","));
 }
 
 Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status) {
@@ -54,59 +37,6 @@ Failure ExplainFleetFailure(const std::string& servers, const absl::Status& stat
   }
 }
 
-namespace {
-
-// The state of a stream after a request that creates or changes it.
-absl::StatusOr<StreamState> Ask(NatsConnection* connection, absl::string_view api,
-                                const std::string& stream, const std::string& request) {
-  const absl::StatusOr<std::string> answer = AskJetStream(connection, api, stream, request);
-  if (!answer.ok()) return answer.status();
-  return ParseStreamState(*answer);
-}
-
-absl::StatusOr<std::string> CreateOne(NatsConnection* connection, const std::string& stream,
-                                      const std::string& request, int replicas) {
-  const absl::StatusOr<std::string> answer = AskJetStream(connection, "STREAM.INFO", stream, "");
-  if (!answer.ok()) return answer.status();
-  absl::StatusOr<StreamState> state = ParseStreamState(*answer);
-  if (absl::IsNotFound(state.status())) {
-    state = Ask(connection, "STREAM.CREATE", stream, request);
-    if (!state.ok()) {
-      return absl::UnavailableError(
-          absl::StrCat("the stream ", stream, " cannot be created: ", state.status().message()));
-    }
-    return absl::StrCat(stream, ": created\n");
-  }
-  if (!state.ok()) return state.status();
-  if (!state->unfit.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the stream ", stream, " exists, but nodes cannot use it: ", state->unfit));
-  }
-  std::vector<std::string> changes;
-  if (!state->unsafe.empty()) {
-    changes.push_back(absl::StrCat("made safe, because ", state->unsafe));
-  }
-  if (replicas > 0 && state->replicas != static_cast<uint64_t>(replicas)) {
-    // nats-server 2.9.10 takes it, and has lost the stream after its next start.
-    if (!state->clustered) {
-      return absl::UnavailableError(
-          absl::StrCat("the stream ", stream,
-                       " has 1 replica, and its server is in no cluster: only a cluster stores ",
-                       replicas, " replicas; form one first"));
-    }
-    changes.push_back(absl::StrCat("replicas ", replicas, " instead of ", state->replicas));
-  }
-  if (changes.empty()) return absl::StrCat(stream, ": exists already\n");
-  const std::string wanted = absl::StrJoin(changes, "; ");
-  state = Ask(connection, "STREAM.UPDATE", stream, UpdateRequest(*answer, replicas));
-  if (state.ok() && state->unsafe.empty()) return absl::StrCat(stream, ": ", wanted, "\n");
-  return absl::UnavailableError(
-      absl::StrCat("the stream ", stream, " cannot be changed (", wanted,
-                   "): ", state.ok() ? state->unsafe : state.status().message()));
-}
-
-}  // namespace
-
 absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
                                         const FleetCreateCommand& command) {
   const std::string events(kFleetStream);
@@ -117,20 +47,29 @@ absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
       {BucketStream(kNodesBucket), CreateBucketRequest(kNodesBucket, replicas)}};
   std::string lines;
   for (const auto& [stream, request] : streams) {
-    absl::StatusOr<std::string> line = CreateOne(connection, stream, request, command.replicas);
+    absl::StatusOr<std::string> line = MakeStream(connection, stream, request, command.replicas);
     if (!line.ok()) return line;
     lines += *line;
   }
   return lines;
 }
 
-void IgnoredMessages::Add(const NatsMessage& message, const absl::Status& why) {
-  if (++count_ < next_note_) return;
-  next_note_ *= 10;
-  note_(absl::StrCat("ignoring the message ", EscapeForTerminal(message.subject), " of the ",
-                     where_, ": ", EscapeForTerminal(why.message()), " (", Count(count_, "message"),
-                     " so far)"));
+namespace {
+
+// Returns what takes the messages that are not what vmeventd writes there: it reports the first,
+// the tenth, the hundredth and so on. `where` names the stream or bucket.
+auto IgnoredIn(std::string where, const PrintSentence& note) {
+  return [note, where = std::move(where), count = uint64_t{0}, next = uint64_t{1}](
+             const NatsMessage& message, const absl::Status& why) mutable {
+    if (++count < next) return;
+    next *= 10;
+    note(absl::StrCat("ignoring the message ", EscapeForTerminal(message.subject), " of the ",
+                      where, ": ", EscapeForTerminal(why.message()), " (", Count(count, "message"),
+                      " so far)"));
+  };
 }
+
+}  // namespace
 
 bool Repeats::IsNew(const MessageNode& node, uint64_t sequence) {
   if (sequence == 0) return true;  // a GAP that no journal has
@@ -149,41 +88,20 @@ bool Repeats::IsNew(const MessageNode& node, uint64_t sequence) {
   return true;
 }
 
-FleetEventReader::FleetEventReader(std::unique_ptr<StreamReader> reader, const FleetFilter& filter,
-                                   Environment environment)
-    : reader_(std::move(reader)),
-      filter_(filter),
-      env_(std::move(environment)),
-      ignored_(env_.note, absl::StrCat("stream ", kFleetStream)) {}
-
-absl::StatusOr<std::unique_ptr<FleetEventReader>> FleetEventReader::Open(NatsConnection* connection,
-                                                                         const FleetFilter& filter,
-                                                                         const ReadStart& start,
-                                                                         Environment environment) {
-  auto reader = StreamReader::Open(connection, std::string(kFleetStream), EventSubjects(filter),
-                                   start, environment.clock);
-  if (!reader.ok()) return reader.status();
-  return absl::WrapUnique(new FleetEventReader(*std::move(reader), filter, std::move(environment)));
-}
-
-absl::StatusOr<std::optional<FleetEventReader::Item>> FleetEventReader::Next(
-    absl::Duration timeout) {
-  auto next = reader_->Next(timeout);
-  if (!next.ok()) return next.status();
-  if (!next->has_value()) return std::nullopt;
-  const NatsMessage& message = (*next)->message;
-  Item item{(*next)->stream_sequence, (*next)->time, std::nullopt};
-  NodeEvent event;
-  absl::StatusOr<MessageNode> origin = ParseFleetMessage(message, &event.event);
-  if (!origin.ok()) {
-    ignored_.Add(message, origin.status());
-    return item;
-  }
-  event.node = *std::move(origin);
-  const bool repeated =
-      env_.repeats != nullptr && !env_.repeats->IsNew(event.node, event.event.sequence());
-  if (!repeated && Passes(filter_, event.node, event.event)) item.event = std::move(event);
-  return item;
+ParseEvent EventParser(const FleetFilter& filter, const PrintSentence& note, Repeats* repeats) {
+  return [filter, repeats, ignore = IgnoredIn(absl::StrCat("stream ", kFleetStream), note)](
+             const StoredMessage& stored) mutable -> std::optional<NodeEvent> {
+    NodeEvent event;
+    absl::StatusOr<MessageNode> origin = ParseFleetMessage(stored.message, &event.event);
+    if (!origin.ok()) {
+      ignore(stored.message, origin.status());
+      return std::nullopt;
+    }
+    event.node = *std::move(origin);
+    event.resume_after.position = {stored.stream_sequence, "", stored.time};
+    if (!repeats->IsNew(event.node, event.event.sequence())) return std::nullopt;
+    return Passes(filter, event.node, event.event) ? std::optional(std::move(event)) : std::nullopt;
+  };
 }
 
 namespace {
@@ -201,7 +119,7 @@ absl::Status NothingCame(absl::string_view from) {
 template <typename Value, typename Take>
 absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
                         const std::vector<std::string>& subjects,
-                        const FleetEventReader::Environment& environment, const Take& take) {
+                        const FleetEnvironment& environment, const Take& take) {
   std::map<std::string, NatsMessage> last;  // keyed by subject
   // Servers before 2.10 know one subject for each consumer, and need one for the last messages.
   for (const std::string& one : subjects) {
@@ -222,22 +140,22 @@ absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
       }
     }
   }
-  IgnoredMessages ignored(environment.note, absl::StrCat("bucket ", bucket));
+  auto ignore = IgnoredIn(absl::StrCat("bucket ", bucket), environment.note);
   for (const auto& [subject, message] : last) {
     Value value;
     absl::StatusOr<MessageNode> node = ParseFleetMessage(message, &value);
     const absl::Status status =
         node.ok() ? take(*std::move(node), std::move(value)) : node.status();
-    if (!status.ok()) ignored.Add(message, status);
+    if (!status.ok()) ignore(message, status);
   }
   return absl::OkStatus();
 }
 
 // The latest heartbeat of each node that passes the filter, by cluster and node. Errors as
 // of ReadFleetVms().
-absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
-    NatsConnection* connection, const FleetFilter& filter,
-    const FleetEventReader::Environment& environment) {
+absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(NatsConnection* connection,
+                                                              const FleetFilter& filter,
+                                                              const FleetEnvironment& environment) {
   std::vector<v1::NodeHeartbeat> nodes;
   absl::Status status = ReadBucket<v1::NodeHeartbeat>(
       connection, kNodesBucket, NodeSubjectsOf(filter), environment,
@@ -258,7 +176,7 @@ absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(
 // Sets `stale_since` of the VMs that ran at the last heartbeat of their node, unless it lives. A
 // node without a heartbeat may have died before its heartbeat was deleted.
 absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
-                            const FleetEventReader::Environment& environment, NodeVms* vms) {
+                            const FleetEnvironment& environment, NodeVms* vms) {
   if (vms->empty()) return absl::OkStatus();
   const auto nodes = ReadFleetNodes(connection, filter, environment);
   if (absl::IsNotFound(nodes.status())) return absl::OkStatus();
@@ -281,7 +199,7 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
 }  // namespace
 
 absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
-                                     const FleetEventReader::Environment& environment) {
+                                     const FleetEnvironment& environment) {
   NodeVms vms;
   absl::Status status = ReadBucket<v1::Vm>(connection, kVmsBucket, VmSubjects(filter), environment,
                                            [&](MessageNode node, v1::Vm vm) {
@@ -306,11 +224,9 @@ namespace {
 constexpr uint64_t kFirstWindow = 10'000;
 constexpr uint64_t kWindowGrowth = 8;
 
-using Item = FleetEventReader::Item;
-
 // Runs `ask` with a connection.
 template <typename Ask>
-std::optional<Failure> WithFleet(const FleetLists::Environment& env, const Ask& ask) {
+std::optional<Failure> WithFleet(const FleetEnvironment& env, const Ask& ask) {
   const auto connection = env.connect();
   absl::Status status = connection.status();
   if (status.ok()) status = ask(connection->get());
@@ -320,11 +236,12 @@ std::optional<Failure> WithFleet(const FleetLists::Environment& env, const Ask& 
 
 // Calls `take` with each event of the filter from `start` up to `last`, until it returns false.
 absl::Status ReadMessages(NatsConnection* connection, const FleetFilter& filter,
-                          const ReadStart& start, uint64_t last, const FleetLists::Environment& env,
-                          const std::function<bool(Item)>& take) {
+                          const ReadStart& start, uint64_t last, const FleetEnvironment& env,
+                          const std::function<bool(NodeEvent)>& take) {
   Repeats repeats;
-  const auto reader =
-      FleetEventReader::Open(connection, filter, start, {.note = env.note, .repeats = &repeats});
+  const ParseEvent parse = EventParser(filter, env.note, &repeats);
+  const auto reader = StreamReader::Open(connection, std::string(kFleetStream),
+                                         EventSubjects(filter), start, env.clock);
   if (!reader.ok()) return reader.status();
   while ((*reader)->pending() > 0) {
     auto next = (*reader)->Next(kPatience);
@@ -332,7 +249,8 @@ absl::Status ReadMessages(NatsConnection* connection, const FleetFilter& filter,
     if (!next->has_value()) return NothingCame(absl::StrCat("stream ", kFleetStream));
     const uint64_t sequence = (*next)->stream_sequence;
     if (sequence > last) break;
-    if ((*next)->event && !take(*std::move(*next))) break;
+    std::optional<NodeEvent> event = parse(**next);
+    if (event && !take(*std::move(event))) break;
     if (sequence == last) break;
   }
   return absl::OkStatus();
@@ -344,19 +262,21 @@ ReadStart StartOf(const FleetFilter& filter, const StreamState& state) {
 }
 
 // The newest `count` events, the oldest of them first.
-absl::StatusOr<std::deque<Item>> ReadNewest(NatsConnection* connection, const FleetFilter& filter,
-                                            uint64_t count, const FleetLists::Environment& env) {
+absl::StatusOr<std::deque<NodeEvent>> ReadNewest(NatsConnection* connection,
+                                                 const FleetFilter& filter, uint64_t count,
+                                                 const FleetEnvironment& env) {
   const absl::StatusOr<StreamState> state = ReadStreamState(connection, kFleetStream);
   if (!state.ok()) return state.status();
   for (uint64_t window = std::max(kFirstWindow, 2 * count);; window *= kWindowGrowth) {
     const bool whole = filter.since || state->last < state->first + window;
     const ReadStart start = whole ? StartOf(filter, *state) : ReadStart(state->last + 1 - window);
-    std::deque<Item> newest;
-    absl::Status status = ReadMessages(connection, filter, start, state->last, env, [&](Item item) {
-      newest.push_back(std::move(item));
-      if (newest.size() > count) newest.pop_front();
-      return true;
-    });
+    std::deque<NodeEvent> newest;
+    absl::Status status =
+        ReadMessages(connection, filter, start, state->last, env, [&](NodeEvent event) {
+          newest.push_back(std::move(event));
+          if (newest.size() > count) newest.pop_front();
+          return true;
+        });
     if (!status.ok()) return status;
     if (whole || newest.size() == count) return newest;
   }
@@ -374,12 +294,12 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
       uint64_t left = command.most();
       absl::Status status = ReadMessages(
           connection, filter, StartOf(filter, *state), state->last, env_,
-          [&](Item item) { return batches.Add(*std::move(item.event)) && --left > 0; });
+          [&](NodeEvent event) { return batches.Add(std::move(event)) && --left > 0; });
       batches.Flush();
       return status;
     }
     const bool limited = command.last || command.limit;
-    absl::StatusOr<std::deque<Item>> newest =
+    absl::StatusOr<std::deque<NodeEvent>> newest =
         ReadNewest(connection, filter, limited ? command.most() : kMaxEvents, env_);
     if (!newest.ok()) return newest.status();
     if (!limited && newest->size() == kMaxEvents) {
@@ -387,8 +307,8 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
                              " events are shown; see more with --since and --until"));
     }
     std::reverse(newest->begin(), newest->end());
-    for (auto& item : *newest) {
-      if (!batches.Add(*std::move(item.event))) break;
+    for (NodeEvent& event : *newest) {
+      if (!batches.Add(std::move(event))) break;
     }
     batches.Flush();
     return absl::OkStatus();
@@ -398,10 +318,10 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
 std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t last,
                                              WatchStart* start) const {
   return WithFleet(env_, [&](NatsConnection* connection) {
-    const absl::StatusOr<std::deque<Item>> newest = ReadNewest(connection, filter, last, env_);
+    const absl::StatusOr<std::deque<NodeEvent>> newest = ReadNewest(connection, filter, last, env_);
     if (!newest.ok()) return newest.status();
     if (newest->size() == last) {
-      *start = FromSequence{newest->front().stream_sequence - 1, ""};
+      *start = FromSequence{newest->front().resume_after.position.sequence - 1, ""};
     } else if (filter.since) {
       *start = FromTime{*filter.since};
     } else {
@@ -414,8 +334,7 @@ std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t
 std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   const FleetFilter filter = {.events = command.filter, .nodes = env_.nodes};
   return WithFleet(env_, [&](NatsConnection* connection) {
-    absl::StatusOr<NodeVms> all =
-        ReadFleetVms(connection, filter, {.note = env_.note, .now = env_.now});
+    absl::StatusOr<NodeVms> all = ReadFleetVms(connection, filter, env_);
     if (!all.ok()) return all.status();
     std::erase_if(*all, [&command](const NodeVm& one) {
       return one.vm.state() == v1::VM_STATE_STOPPED && !command.include_stopped;
@@ -428,7 +347,7 @@ std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* v
 std::optional<Failure> FleetLists::ReadNodes(Formatter::Heartbeats* nodes) const {
   return WithFleet(env_, [&](NatsConnection* connection) {
     absl::StatusOr<std::vector<v1::NodeHeartbeat>> all =
-        ReadFleetNodes(connection, {.nodes = env_.nodes}, {.note = env_.note});
+        ReadFleetNodes(connection, {.nodes = env_.nodes}, env_);
     if (!all.ok()) return all.status();
     for (v1::NodeHeartbeat& node : *all) *nodes->Add() = std::move(node);
     return absl::OkStatus();

@@ -16,8 +16,8 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "client/commands/commands.h"
+#include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/connect/server_address.h"
 #include "client/consume/source.h"
 #include "client/fleet/fleet_message.h"
 #include "client/nats/connection.h"
@@ -31,22 +31,8 @@
 
 namespace vmeventd::client {
 
-// The NATS servers of a fleet, any of which is asked.
-struct FleetAddress {
-  std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT
-  std::string credentials;           // a file; empty: none
-  std::string domain;                // JetStream's domain; empty: the servers' own
-  std::optional<TlsOptions> tls;
-};
-
-// The address as a user writes it, safe for a terminal.
-std::string ToText(const FleetAddress& address);
-
-using FleetConnector = std::function<absl::StatusOr<std::unique_ptr<NatsConnection>>()>;
-// Returns a function that makes a connection with each call; errors as of ConnectNats. Any thread.
-// `name` is the client's; `inbox_prefix` as of NatsOptions.
-FleetConnector ConnectorTo(const FleetAddress& address, const std::string& name = "vmevents",
-                           const std::string& inbox_prefix = "_INBOX.vmevents");
+// The servers of a fleet as a user writes them, safe for a terminal.
+std::string ToText(const NatsOptions& fleet);
 
 // Explains a failed request to the fleet; `servers` as ToText() has them. Pure.
 Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status);
@@ -66,20 +52,14 @@ absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
 // differ.
 inline constexpr absl::Duration kMaxSkew = absl::Minutes(5);
 
-// Counts the messages that are not what vmeventd writes there, and reports the first, the tenth,
-// the hundredth and so on. One thread.
-class IgnoredMessages {
- public:
-  // `where` names the stream or bucket.
-  IgnoredMessages(PrintSentence note, std::string where)
-      : note_(std::move(note)), where_(std::move(where)) {}
-  void Add(const NatsMessage& message, const absl::Status& why);
-
- private:
-  const PrintSentence note_;
-  const std::string where_;
-  uint64_t count_ = 0;
-  uint64_t next_note_ = 1;
+// The dependencies of those that read a fleet.
+struct FleetEnvironment {
+  std::function<absl::StatusOr<std::unique_ptr<NatsConnection>>()> connect;
+  std::string servers;             // names the servers in messages
+  std::vector<std::string> nodes;  // globs, as of FleetFilter
+  PrintSentence note;
+  std::function<absl::Time()> now = absl::Now;    // the time to compare heartbeats with
+  std::function<absl::Time()> clock = SteadyNow;  // is never set
 };
 
 // Recognises the events that the stream has again: publishers send again what was not acknowledged,
@@ -104,47 +84,17 @@ class Repeats {
   std::map<std::pair<std::string, std::string>, Known> nodes_;  // by cluster and name
 };
 
-// Reads the events of the fleet's stream that pass a filter, in order. One thread.
-class FleetEventReader {
- public:
-  struct Environment {
-    PrintSentence note;
-    std::function<absl::Time()> clock = SteadyNow;
-    std::function<absl::Time()> now = absl::Now;  // the time to compare heartbeats with
-    Repeats* repeats = nullptr;  // drops those events; it outlives the reader. Null: drops none
-  };
-
-  // Errors as of StreamReader, and NOT_FOUND: there is no such stream. `connection` must outlive
-  // it.
-  static absl::StatusOr<std::unique_ptr<FleetEventReader>> Open(NatsConnection* connection,
-                                                                const FleetFilter& filter,
-                                                                const ReadStart& start,
-                                                                Environment environment);
-
-  struct Item {
-    uint64_t stream_sequence = 0;
-    absl::Time time;                 // time of storage
-    std::optional<NodeEvent> event;  // nullopt: it is ignored; without a position
-  };
-  // Reads the next message; nullopt: none came within `timeout`. Errors as of StreamReader.
-  absl::StatusOr<std::optional<Item>> Next(absl::Duration timeout);
-  uint64_t pending() const { return reader_->pending(); }
-  absl::StatusOr<bool> AskWhetherAllIsRead() { return reader_->AskWhetherAllIsRead(); }
-
- private:
-  FleetEventReader(std::unique_ptr<StreamReader> reader, const FleetFilter& filter,
-                   Environment environment);
-
-  const std::unique_ptr<StreamReader> reader_;
-  const FleetFilter filter_;
-  const Environment env_;
-  IgnoredMessages ignored_;
-};
+// Returns the event of a message of the fleet's stream, with its position there; nullopt: it does
+// not pass the filter, came before, or is not what vmeventd writes there, which is reported. One
+// thread.
+using ParseEvent = std::function<std::optional<NodeEvent>(const StoredMessage&)>;
+// `repeats` must outlive it.
+ParseEvent EventParser(const FleetFilter& filter, const PrintSentence& note, Repeats* repeats);
 
 // The VMs that pass the filter, by name and then by node. NOT_FOUND: there is no such
 // bucket. VMs that ran at the last heartbeat of a node that is silent are stale.
 absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
-                                     const FleetEventReader::Environment& environment);
+                                     const FleetEnvironment& environment);
 
 // Maximum number of events of `events --newest-first` without a limit.
 inline constexpr uint64_t kMaxEvents = 100'000;
@@ -153,14 +103,7 @@ inline constexpr uint64_t kMaxEvents = 100'000;
 // connection.
 class FleetLists : public ListSource {
  public:
-  struct Environment {
-    FleetConnector connect;
-    std::string servers;             // names the servers in messages
-    std::vector<std::string> nodes;  // globs, as of FleetFilter
-    PrintSentence note;
-    std::function<absl::Time()> now = absl::Now;  // the time to compare heartbeats with
-  };
-  explicit FleetLists(Environment environment) : env_(std::move(environment)) {}
+  explicit FleetLists(FleetEnvironment environment) : env_(std::move(environment)) {}
 
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
@@ -173,7 +116,28 @@ class FleetLists : public ListSource {
                                    WatchStart* start) const;
 
  private:
-  const Environment env_;
+  const FleetEnvironment env_;
 };
+
+// The key of a fleet's position in a cursor file.
+inline constexpr char kFleetCursorKey[] = "fleet";
+
+// Interval at which a watch compares its position with the stream.
+inline constexpr absl::Duration kFleetProgressInterval = absl::Seconds(10);
+
+struct FleetWatchEnvironment : FleetEnvironment {
+  StopSource* stop = nullptr;
+  // Waits before the next attempt; returns whether to stop instead.
+  std::function<bool(absl::Duration)> wait;
+  std::function<double()> random = RandomFraction;
+};
+
+// Makes the source of the events of a fleet's stream as they come, each once and in the order of
+// its node, over as many connections as needed. A position is a sequence of the stream and the time
+// at which its message was stored, by which it is recognised: the stream may be deleted and
+// created, restored from a copy, or rolled back, and nodes then publish again what it lacks. The
+// watch then continues by that time, and notes that once. A FromSequence without a journal_id is of
+// the present stream. What the environment points to outlives the source.
+std::unique_ptr<Source> WatchFleet(WatchCommand command, FleetWatchEnvironment environment);
 
 }  // namespace vmeventd::client

@@ -115,7 +115,7 @@ absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
 
 namespace {
 
-constexpr absl::string_view kAny = "*";
+constexpr char kAny[] = "*";
 // Limit of subjects; beyond it, one that covers them all is used.
 constexpr size_t kMaxSubjects = 50;
 
@@ -123,42 +123,31 @@ bool IsExact(absl::string_view pattern) {
   return pattern.find_first_of("*?[") == absl::string_view::npos;
 }
 
-std::string TokenOf(absl::string_view pattern) {
-  return IsExact(pattern) ? EscapeToken(pattern) : std::string(kAny);
-}
-
 // "CLUSTER.NODE" of each pattern.
 std::set<std::string> NodeTokens(const std::vector<std::string>& patterns) {
   const std::string all = absl::StrCat(kAny, ".", kAny);
   std::set<std::string> tokens;
-  std::set<bool> with_cluster;
+  size_t with_cluster = 0;
   for (const absl::string_view pattern : patterns) {
+    if (!IsExact(pattern)) return {all};
     const size_t slash = pattern.find('/');
-    // A glob may match across the slash.
-    if (slash != pattern.npos && !IsExact(pattern)) return {all};
-    with_cluster.insert(slash != pattern.npos);
-    const std::string cluster =
-        slash == pattern.npos ? std::string(kAny) : TokenOf(pattern.substr(0, slash));
-    const std::string node = TokenOf(slash == pattern.npos ? pattern : pattern.substr(slash + 1));
-    if (node == kAny) return {all};
-    tokens.insert(absl::StrCat(cluster, ".", node));
+    const bool has_cluster = slash != pattern.npos;
+    if (has_cluster) ++with_cluster;
+    tokens.insert(absl::StrCat(has_cluster ? EscapeToken(pattern.substr(0, slash)) : kAny, ".",
+                               EscapeToken(has_cluster ? pattern.substr(slash + 1) : pattern)));
   }
   // No pattern, or subjects that would overlap: *.node7 and prod.node7.
-  if (with_cluster.size() != 1) return {all};
+  if (patterns.empty() || (with_cluster > 0 && with_cluster < patterns.size())) return {all};
   return tokens;
 }
 
 std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
   if (patterns.empty() || !absl::c_all_of(patterns, IsExact)) {
-    return {std::string(kAny)};
+    return {kAny};
   }
   std::set<std::string> tokens;
   for (const std::string& pattern : patterns) tokens.insert(EscapeToken(pattern));
   return tokens;
-}
-
-bool HasClass(v1::EventType type) {
-  return type == v1::EVENT_TYPE_STOPPED || type == v1::EVENT_TYPE_GUEST_SHUTDOWN;
 }
 
 // The tokens after the VM in the subjects of events.
@@ -168,20 +157,20 @@ std::set<std::string> EventTokens(const v1::EventFilter& filter) {
   for (const int one : filter.classes()) {
     classes.insert(SubjectWord(ShortName(static_cast<v1::ShutdownClass>(one))));
   }
-  const bool any_class = classes.empty();
-  if (any_class) classes.insert(std::string(kAny));
+  if (classes.empty()) classes.insert(kAny);
   std::set<std::string> tokens;
+  const auto add = [&](absl::string_view word) {
+    for (const std::string& one : classes) tokens.insert(absl::StrCat(word, ".", one));
+  };
+  if (filter.types().empty()) add(kAny);
   for (const int number : filter.types()) {
     const auto type = static_cast<v1::EventType>(number);
     const std::string word = SubjectWord(ShortName(type));
-    if (HasClass(type)) {
-      for (const std::string& one : classes) tokens.insert(absl::StrCat(word, ".", one));
-    } else if (any_class) {
+    if (type == v1::EVENT_TYPE_STOPPED || type == v1::EVENT_TYPE_GUEST_SHUTDOWN) {
+      add(word);
+    } else if (filter.classes().empty()) {
       tokens.insert(word);
     }
-  }
-  if (filter.types().empty()) {
-    for (const std::string& one : classes) tokens.insert(absl::StrCat(kAny, ".", one));
   }
   return tokens;
 }

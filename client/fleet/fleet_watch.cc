@@ -1,9 +1,21 @@
-#include "client/fleet/fleet_watch.h"
-
 #include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
 #include <utility>
+#include <variant>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "client/connect/failure.h"
+#include "client/consume/source.h"
+#include "client/fleet/fleet.h"
+#include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "client/nats/subject.h"
 #include "client/output/terminal_text.h"
@@ -15,240 +27,279 @@ namespace {
 // Delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr size_t kMaxOfBatch = 1000;
+// Time before the snapshot's end whose events it may not have yet, and which is read again.
+constexpr absl::Duration kSnapshotOverlap = kMaxSkew;
+// Messages before the position at which a watch begins, of which those behind it may be repeats.
+constexpr uint64_t kLookBack = 1'000;
+
+// One thread.
+class FleetWatch : public ReconnectingSource {
+ public:
+  FleetWatch(WatchCommand command, FleetWatchEnvironment environment)
+      : ReconnectingSource(
+            {environment.stop, environment.note, environment.wait, environment.random}),
+        command_(std::move(command)),
+        env_(std::move(environment)),
+        filter_{command_.filter, env_.nodes, std::nullopt, std::nullopt} {
+    if (const auto* time = std::get_if<FromTime>(&command_.start)) filter_.since = time->time;
+    const auto* from = std::get_if<FromSequence>(&command_.start);
+    if (from != nullptr && !from->journal_id.empty()) position_ = *from;
+  }
+
+ private:
+  using VmKey = std::tuple<std::string, std::string, std::string>;  // cluster, node, name
+
+  bool Open() override {
+    const absl::Status status = Connect();
+    if (!status.ok()) HandleLoss(status);
+    return status.ok();
+  }
+
+  bool Read(absl::Duration* timeout) override {
+    const absl::Duration slice = std::min(*timeout, kSlice);
+    *timeout -= slice;
+    if (const absl::Status status = ReadFor(slice); !status.ok()) HandleLoss(status);
+    return *timeout > absl::ZeroDuration();
+  }
+
+  // Makes `connection_` and `reader_`.
+  absl::Status Connect() {
+    reader_.reset();
+    auto connection = env_.connect();
+    if (!connection.ok()) return connection.status();
+    connection_ = *std::move(connection);
+    const auto state = ReadStreamState(connection_.get(), kFleetStream);
+    if (!state.ok()) return state.status();
+    if (absl::Status status = CheckPosition(*state); !status.ok()) return status;
+    if (!started_ && !position_ && std::holds_alternative<FromSnapshot>(command_.start)) {
+      absl::Status status = TakeSnapshot(*state);
+      if (!status.ok()) return status;
+    }
+    started_ = true;
+    ReadStart start = start_;
+    if (position_) {
+      const uint64_t back = looked_back_ ? 0 : std::min(kLookBack, position_->sequence);
+      start = position_->sequence + 1 - back;
+    }
+    looked_back_ = true;
+    auto reader = StreamReader::Open(connection_.get(), std::string(kFleetStream),
+                                     EventSubjects(filter_), start, env_.clock);
+    if (!reader.ok()) return reader.status();
+    reader_ = *std::move(reader);
+    parse_ = EventParser(filter_, env_.note, &repeats_);
+    NoteEstablished(
+        absl::StrCat("reading the stream ", kFleetStream, " at ", env_.servers, " again"));
+    Add(Opened{});
+    reviewed_ = env_.clock();
+    return absl::OkStatus();
+  }
+
+  // Reads for so long; an error ends the connection.
+  absl::Status ReadFor(absl::Duration timeout) {
+    const absl::StatusOr<bool> came = TakeBatch(timeout);
+    if (!came.ok()) return came.status();
+    if ((*came && !jumped_after_) || env_.clock() - reviewed_ < kFleetProgressInterval) {
+      return absl::OkStatus();
+    }
+    return Review();
+  }
+
+  // Compares the position with what the stream has; notes what is missing. OUT_OF_RANGE: something
+  // is, and the watch does not resume.
+  absl::Status CheckPosition(const StreamState& state) {
+    stream_ = absl::StrCat(kFleetStream, " of ", state.created);
+    if (!position_) return started_ ? absl::OkStatus() : TakeStart(state);
+    const absl::StatusOr<bool> same = IsSame(state);
+    if (!same.ok()) return same.status();
+    if (!*same) {
+      return Gap(absl::StrCat("the position ", position_->sequence, " is of another stream than ",
+                              stream_, ", which was deleted, restored from a copy or rolled back"),
+                 state, /*same_stream=*/false);
+    }
+    CheckJump(state);
+    if (position_->sequence + 1 >= state.first) return absl::OkStatus();
+    return Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
+                            ", its oldest is ", state.first),
+               state);
+  }
+
+  // The position where the watch begins.
+  absl::Status TakeStart(const StreamState& state) {
+    if (std::holds_alternative<FromNow>(command_.start)) {
+      position_ = WatchPosition{state.last, stream_, state.last_time};
+    } else if (std::holds_alternative<FromOldest>(command_.start)) {
+      position_ = WatchPosition{state.first - 1, stream_, state.first_time};
+    } else if (const auto* from = std::get_if<FromSequence>(&command_.start)) {
+      position_ = WatchPosition{from->sequence, stream_};
+    } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
+      start_ = since->time - kMaxSkew;
+      if (state.first > 1 && state.first <= state.last && state.first_time > since->time) {
+        return Gap("the stream no longer has the messages of that time", state);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // True: the stream is the one that was read up to the position.
+  absl::StatusOr<bool> IsSame(const StreamState& state) const {
+    const WatchPosition& known = *position_;
+    if (known.sequence == 0) return true;  // nothing read yet
+    if (known.sequence > state.last || known.journal_id != stream_) return false;
+    const auto found = ReadMessage(connection_.get(), kFleetStream, known.sequence);
+    if (absl::IsNotFound(found.status())) return true;  // the stream's limits deleted it
+    if (!found.ok()) return found.status();
+    // A stream that was restored or rolled back has other messages there.
+    return known.message_time == absl::InfinitePast() || known.message_time == found->time;
+  }
+
+  // Events may be missing: continues with what was observed since the message at the position,
+  // where it is of another stream and that time is known, or else with the oldest message.
+  absl::Status Gap(const std::string& why, const StreamState& state, bool same_stream = true) {
+    const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
+    if (!command_.resume) return absl::OutOfRangeError(missing);
+    jumped_after_.reset();
+    // The first times of clocks are those of streams without a message.
+    if (!same_stream && position_->message_time > absl::UnixEpoch()) {
+      const absl::Time since = position_->message_time - kMaxSkew;
+      NoteGap(absl::StrCat(missing, "; continuing with the events that were observed since ",
+                           Rfc3339Text(since), ", of which some may come again"));
+      filter_.since = filter_.since ? std::max(*filter_.since, since) : since;
+      start_ = since;
+      started_ = true;
+      position_.reset();
+      return absl::OkStatus();
+    }
+    NoteGap(absl::StrCat(missing, "; continuing with the oldest event that the stream ",
+                         kFleetStream, " at ", env_.servers, " retains"));
+    position_ = WatchPosition{state.first - 1, stream_, state.first_time};
+    return absl::OkStatus();
+  }
+
+  // The stream's own GAP is of no node.
+  void NoteGap(const std::string& sentence) {
+    Note(absl::StrCat("GAP: ", sentence));
+    if (!command_.identify || !position_) return;
+    Add(MakeGap({"", "", EscapeToken(position_->journal_id)}, *position_, sentence));
+  }
+
+  // Notes it if the stream deleted messages before they were read.
+  void CheckJump(const StreamState& state) {
+    const std::optional<uint64_t> after = std::exchange(jumped_after_, std::nullopt);
+    if (!after || state.first <= *after + 1) return;
+    NoteGap(absl::StrCat("events may be missing: the stream ", kFleetStream, " at ", env_.servers,
+                         " deleted messages after ", *after,
+                         " before they were read; its oldest is ", state.first));
+  }
+
+  absl::Status TakeSnapshot(const StreamState& state) {
+    absl::StatusOr<NodeVms> all = ReadFleetVms(connection_.get(), filter_, env_);
+    if (!all.ok()) return all.status();
+    for (const auto& [vm, node, ends, last_end] : *all) {
+      snapshot_[{node.cluster, node.name, vm.ref().name()}] = {node.journal_id, vm.last_sequence()};
+    }
+    std::erase_if(*all, [](const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; });
+    Add(*std::move(all));
+    // A node writes its VMs' states after their events, so that some of these may come twice.
+    if (state.last < state.first) {
+      start_ = state.last + 1;
+    } else {
+      start_ = std::max(state.last_time - kSnapshotOverlap, state.first_time);
+    }
+    return absl::OkStatus();
+  }
+
+  // Returns whether the VM that was shown has the event already.
+  bool IsInSnapshot(const NodeEvent& event) const {
+    if (snapshot_.empty()) return false;
+    const auto vm = snapshot_.find({event.node.cluster, event.node.name, event.event.vm().name()});
+    return vm != snapshot_.end() && vm->second.first == event.node.journal_id &&
+           event.event.sequence() <= vm->second.second;
+  }
+
+  // Takes what comes within `timeout` and what then is there; false: nothing came.
+  absl::StatusOr<bool> TakeBatch(absl::Duration timeout) {
+    NodeEvents batch;
+    std::optional<WatchPosition> last;
+    absl::Status lost;
+    while (batch.size() < kMaxOfBatch && !stopped()) {
+      auto next = reader_->Next(last ? absl::ZeroDuration() : timeout);
+      if (!next.ok()) {
+        lost = next.status();
+        break;
+      }
+      if (!next->has_value()) break;
+      std::optional<NodeEvent> event = parse_(**next);
+      const uint64_t sequence = (*next)->stream_sequence;
+      if (position_ && sequence <= position_->sequence) continue;  // looks back
+      const std::optional<WatchPosition>& before = last ? last : position_;
+      if (before && sequence > before->sequence + 1 && !jumped_after_) {
+        jumped_after_ = before->sequence;
+      }
+      last = {sequence, stream_, (*next)->time};
+      if (!event || IsInSnapshot(*event)) continue;
+      event->resume_after.position = *last;
+      batch.push_back(*std::move(event));
+    }
+    if (!last) return lost.ok() ? absl::StatusOr<bool>(false) : lost;
+    if (!batch.empty()) Add(std::move(batch));
+    position_ = std::move(last);
+    AddPosition(position_);
+    if (!lost.ok()) return lost;
+    return true;
+  }
+
+  // Compares what was read with what the stream has, and moves the position over what does
+  // not pass the filter.
+  absl::Status Review() {
+    reviewed_ = env_.clock();
+    const auto state = ReadStreamState(connection_.get(), kFleetStream);
+    if (!state.ok()) return state.status();
+    CheckJump(*state);
+    const absl::StatusOr<bool> all = reader_->AskWhetherAllIsRead();
+    if (!all.ok()) return all.status();
+    if (*all && state->last > 0 && (!position_ || position_->sequence < state->last)) {
+      position_ = WatchPosition{state->last, stream_, state->last_time};
+    }
+    AddPosition(position_);
+    return absl::OkStatus();
+  }
+
+  // The connection has ended.
+  void HandleLoss(const absl::Status& status) {
+    if (stopped()) return Close(ExitCode::kOk);
+    const Failure failure = ExplainFleetFailure(env_.servers, status);
+    const bool may_come = absl::IsUnavailable(status) || absl::IsNotFound(status);
+    if (!may_come || !(ever_established() ? command_.resume : command_.wait)) {
+      Note(failure.sentence);
+      return Close(failure.code);
+    }
+    NoteLoss(
+        absl::StrCat(failure.sentence, ever_established() ? " (connecting again)" : " (waiting)"));
+    Close(std::nullopt);
+  }
+
+  const WatchCommand command_;
+  const FleetWatchEnvironment env_;
+  FleetFilter filter_;
+  std::unique_ptr<NatsConnection> connection_;
+  std::unique_ptr<StreamReader> reader_;
+  ParseEvent parse_;
+  ReadStart start_ = uint64_t{1};          // valid until there is a position
+  std::optional<WatchPosition> position_;  // journal_id is the stream's
+  Repeats repeats_;
+  bool looked_back_ = false;  // `repeats_` knows the messages before the position
+  std::string stream_;        // the present one's time of creation
+  bool started_ = false;      // `start_` counts
+  std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
+  absl::Time reviewed_;                                         // time of the last Review()
+  // Messages after this one did not pass the filter, or the stream had deleted them.
+  std::optional<uint64_t> jumped_after_;
+};
 
 }  // namespace
 
-FleetWatch::FleetWatch(WatchCommand command, Environment environment)
-    : ReconnectingSource(
-          {environment.stop, environment.note, environment.wait, environment.random}),
-      command_(std::move(command)),
-      env_(std::move(environment)),
-      filter_{command_.filter, env_.nodes, std::nullopt, std::nullopt} {
-  if (const auto* time = std::get_if<FromTime>(&command_.start)) filter_.since = time->time;
-  const auto* from = std::get_if<FromSequence>(&command_.start);
-  if (from != nullptr && !from->journal_id.empty()) position_ = *from;
-}
-
-bool FleetWatch::Open() {
-  const absl::Status status = Connect();
-  if (!status.ok()) HandleLoss(status);
-  return status.ok();
-}
-
-absl::Status FleetWatch::Connect() {
-  reader_.reset();
-  auto connection = env_.connect();
-  if (!connection.ok()) return connection.status();
-  connection_ = *std::move(connection);
-  const auto state = ReadStreamState(connection_.get(), kFleetStream);
-  if (!state.ok()) return state.status();
-  if (absl::Status status = CheckPosition(*state); !status.ok()) return status;
-  if (!started_ && !position_ && std::holds_alternative<FromSnapshot>(command_.start)) {
-    absl::Status status = TakeSnapshot(*state);
-    if (!status.ok()) return status;
-  }
-  started_ = true;
-  ReadStart start = start_;
-  if (position_) {
-    const uint64_t back = looked_back_ ? 0 : std::min(kLookBack, position_->sequence);
-    start = position_->sequence + 1 - back;
-  }
-  looked_back_ = true;
-  auto reader =
-      FleetEventReader::Open(connection_.get(), filter_, start,
-                             {.note = env_.note, .clock = env_.clock, .repeats = &repeats_});
-  if (!reader.ok()) return reader.status();
-  reader_ = *std::move(reader);
-  NoteEstablished(
-      absl::StrCat("reading the stream ", kFleetStream, " at ", env_.servers, " again"));
-  Add(Opened{});
-  reviewed_ = env_.clock();
-  return absl::OkStatus();
-}
-
-bool FleetWatch::Read(absl::Duration* timeout) {
-  const absl::Duration slice = std::min(*timeout, kSlice);
-  *timeout -= slice;
-  if (const absl::Status status = ReadFor(slice); !status.ok()) HandleLoss(status);
-  return *timeout > absl::ZeroDuration();
-}
-
-absl::Status FleetWatch::CheckPosition(const StreamState& state) {
-  stream_ = absl::StrCat(kFleetStream, " of ", state.created);
-  if (!position_) return started_ ? absl::OkStatus() : TakeStart(state);
-  const absl::StatusOr<bool> same = IsSame(state);
-  if (!same.ok()) return same.status();
-  if (!*same) return ContinueByTime(state);
-  CheckJump(state);
-  if (position_->sequence + 1 >= state.first) return absl::OkStatus();
-  return Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
-                          ", its oldest is ", state.first),
-             state);
-}
-
-absl::Status FleetWatch::TakeStart(const StreamState& state) {
-  if (std::holds_alternative<FromNow>(command_.start)) {
-    position_ = WatchPosition{state.last, stream_, state.last_time};
-  } else if (std::holds_alternative<FromOldest>(command_.start)) {
-    position_ = WatchPosition{state.first - 1, stream_, state.first_time};
-  } else if (const auto* from = std::get_if<FromSequence>(&command_.start)) {
-    position_ = WatchPosition{from->sequence, stream_};
-  } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
-    start_ = since->time - kMaxSkew;
-    if (state.first > 1 && state.first <= state.last && state.first_time > since->time) {
-      return Gap("the stream no longer has the messages of that time", state);
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<bool> FleetWatch::IsSame(const StreamState& state) const {
-  const WatchPosition& known = *position_;
-  if (known.sequence == 0) return true;  // nothing read yet
-  if (known.sequence > state.last || known.journal_id != stream_) return false;
-  const auto found = ReadMessage(connection_.get(), kFleetStream, MessageRequest(known.sequence));
-  if (absl::IsNotFound(found.status())) return true;  // the stream's limits deleted it
-  if (!found.ok()) return found.status();
-  // A stream that was restored or rolled back has other messages there.
-  return known.message_time == absl::InfinitePast() || known.message_time == found->time;
-}
-
-// The stream's own GAP is of no node.
-void FleetWatch::NoteGap(const std::string& sentence) {
-  Note(absl::StrCat("GAP: ", sentence));
-  if (!command_.identify || !position_) return;
-  Add(MakeGap({"", "", EscapeToken(position_->journal_id)}, *position_, sentence));
-}
-
-absl::Status FleetWatch::Gap(const std::string& why, const StreamState& state) {
-  const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
-  if (!command_.resume) return absl::OutOfRangeError(missing);
-  NoteGap(absl::StrCat(missing, "; continuing with the oldest event that the stream ", kFleetStream,
-                       " at ", env_.servers, " retains"));
-  position_ = WatchPosition{state.first - 1, stream_, state.first_time};
-  jumped_after_.reset();
-  return absl::OkStatus();
-}
-
-absl::Status FleetWatch::ContinueByTime(const StreamState& state) {
-  const std::string why =
-      absl::StrCat("the position ", position_->sequence, " is of another stream than ", stream_,
-                   ", which was deleted, restored from a copy or rolled back");
-  // The first times of clocks are those of streams without a message.
-  const absl::Time stored = position_->message_time;
-  if (stored <= absl::UnixEpoch()) return Gap(why, state);
-  const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
-  if (!command_.resume) return absl::OutOfRangeError(missing);
-  const absl::Time since = stored - kMaxSkew;
-  NoteGap(absl::StrCat(missing, "; continuing with the events that were observed since ",
-                       Rfc3339Text(since), ", of which some may come again"));
-  filter_.since = filter_.since ? std::max(*filter_.since, since) : since;
-  start_ = since;
-  started_ = true;
-  position_.reset();
-  jumped_after_.reset();
-  return absl::OkStatus();
-}
-
-void FleetWatch::CheckJump(const StreamState& state) {
-  const std::optional<uint64_t> after = std::exchange(jumped_after_, std::nullopt);
-  if (!after || state.first <= *after + 1) return;
-  NoteGap(absl::StrCat("events may be missing: the stream ", kFleetStream, " at ", env_.servers,
-                       " deleted messages after ", *after, " before they were read; its oldest is ",
-                       state.first));
-}
-
-absl::Status FleetWatch::TakeSnapshot(const StreamState& state) {
-  absl::StatusOr<NodeVms> all = ReadFleetVms(
-      connection_.get(), filter_, {.note = env_.note, .clock = env_.clock, .now = env_.now});
-  if (!all.ok()) return all.status();
-  for (const auto& [vm, node, ends, last_end] : *all) {
-    snapshot_[{node.cluster, node.name, vm.ref().name()}] = {node.journal_id, vm.last_sequence()};
-  }
-  std::erase_if(*all, [](const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; });
-  Add(*std::move(all));
-  // A node writes its VMs' states after their events, so that some of these may come twice.
-  if (state.last < state.first) {
-    start_ = state.last + 1;
-  } else {
-    start_ = std::max(state.last_time - kSnapshotOverlap, state.first_time);
-  }
-  return absl::OkStatus();
-}
-
-// Returns whether the VM that was shown has the event already.
-bool FleetWatch::IsInSnapshot(const NodeEvent& event) const {
-  if (snapshot_.empty()) return false;
-  const auto vm = snapshot_.find({event.node.cluster, event.node.name, event.event.vm().name()});
-  return vm != snapshot_.end() && vm->second.first == event.node.journal_id &&
-         event.event.sequence() <= vm->second.second;
-}
-
-absl::Status FleetWatch::ReadFor(absl::Duration timeout) {
-  const absl::StatusOr<bool> came = TakeBatch(timeout);
-  if (!came.ok()) return came.status();
-  if ((*came && !jumped_after_) || env_.clock() - reviewed_ < kProgressInterval) {
-    return absl::OkStatus();
-  }
-  return Review();
-}
-
-absl::Status FleetWatch::Review() {
-  reviewed_ = env_.clock();
-  const auto state = ReadStreamState(connection_.get(), kFleetStream);
-  if (!state.ok()) return state.status();
-  CheckJump(*state);
-  const absl::StatusOr<bool> all = reader_->AskWhetherAllIsRead();
-  if (!all.ok()) return all.status();
-  if (*all && state->last > 0 && (!position_ || position_->sequence < state->last)) {
-    position_ = WatchPosition{state->last, stream_, state->last_time};
-  }
-  AddPosition(position_);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<bool> FleetWatch::TakeBatch(absl::Duration timeout) {
-  NodeEvents batch;
-  std::optional<WatchPosition> last;
-  absl::Status lost;
-  while (batch.size() < kMaxOfBatch && !stopped()) {
-    auto next = reader_->Next(last ? absl::ZeroDuration() : timeout);
-    if (!next.ok()) {
-      lost = next.status();
-      break;
-    }
-    if (!next->has_value()) break;
-    const uint64_t sequence = (*next)->stream_sequence;
-    if (position_ && sequence <= position_->sequence) continue;  // looks back
-    const std::optional<WatchPosition>& before = last ? last : position_;
-    if (before && sequence > before->sequence + 1 && !jumped_after_) {
-      jumped_after_ = before->sequence;
-    }
-    last = {sequence, stream_, (*next)->time};
-    if ((*next)->event && !IsInSnapshot(*(*next)->event)) {
-      batch.push_back(*std::move((*next)->event));
-      batch.back().resume_after.position = *last;
-    }
-  }
-  if (!last) return lost.ok() ? absl::StatusOr<bool>(false) : lost;
-  if (!batch.empty()) Add(std::move(batch));
-  position_ = std::move(last);
-  AddPosition(position_);
-  if (!lost.ok()) return lost;
-  return true;
-}
-
-void FleetWatch::HandleLoss(const absl::Status& status) {
-  if (stopped()) return Close(ExitCode::kOk);
-  const Failure failure = ExplainFleetFailure(env_.servers, status);
-  const bool may_come = absl::IsUnavailable(status) || absl::IsNotFound(status);
-  if (!may_come || !(ever_established() ? command_.resume : command_.wait)) {
-    Note(failure.sentence);
-    return Close(failure.code);
-  }
-  NoteLoss(
-      absl::StrCat(failure.sentence, ever_established() ? " (connecting again)" : " (waiting)"));
-  Close(std::nullopt);
+std::unique_ptr<Source> WatchFleet(WatchCommand command, FleetWatchEnvironment environment) {
+  return std::make_unique<FleetWatch>(std::move(command), std::move(environment));
 }
 
 }  // namespace vmeventd::client

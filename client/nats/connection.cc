@@ -21,7 +21,6 @@
 #include "client/nats/jetstream.h"
 
 namespace vmeventd {
-
 namespace {
 
 bool IsHostName(absl::string_view host) {
@@ -31,33 +30,24 @@ bool IsHostName(absl::string_view host) {
          host.find_first_not_of(kBytes) == absl::string_view::npos;
 }
 
-absl::StatusOr<NatsServerAddress> ParseHostAndPort(absl::string_view text, bool tls) {
-  NatsServerAddress server;
-  server.tls = tls;
-  absl::string_view rest = text;
-  if (absl::ConsumePrefix(&rest, "[")) {
-    const size_t end = rest.find(']');
-    if (end == rest.npos) return InvalidText(text, "has a [ without a ]");
-    server.host = std::string(rest.substr(0, end));
-    in6_addr parsed{};
-    if (inet_pton(AF_INET6, server.host.c_str(), &parsed) != 1) {
-      return InvalidText(text, "has no IPv6 address between [ and ]");
-    }
-    rest.remove_prefix(end + 1);
-  } else {
-    const size_t end = std::min(rest.find(':'), rest.size());
-    server.host = std::string(rest.substr(0, end));
-    if (!IsHostName(server.host)) {
-      return InvalidText(text, "has no host name or IP address; write nats://HOST:PORT");
-    }
-    rest.remove_prefix(end);
+// nullopt: the text is no HOST[:PORT].
+std::optional<NatsServerAddress> ParseHostAndPort(absl::string_view text, bool tls) {
+  NatsServerAddress server = {.tls = tls};
+  const bool v6 = absl::ConsumePrefix(&text, "[");
+  const size_t end = std::min(text.find(v6 ? ']' : ':'), text.size());
+  server.host = std::string(text.substr(0, end));
+  text.remove_prefix(end);
+  in6_addr parsed{};
+  if (v6 ? !absl::ConsumePrefix(&text, "]") ||
+               inet_pton(AF_INET6, server.host.c_str(), &parsed) != 1
+         : !IsHostName(server.host)) {
+    return std::nullopt;
   }
-  if (rest.empty()) return server;
+  if (text.empty()) return server;
   uint32_t port = 0;
-  if (!absl::ConsumePrefix(&rest, ":") ||
-      rest.find_first_not_of("0123456789") != absl::string_view::npos ||
-      !absl::SimpleAtoi(rest, &port) || port == 0 || port > 65535) {
-    return InvalidText(text, "has a port that is not in 1 to 65535; write nats://HOST:PORT");
+  if (!absl::ConsumePrefix(&text, ":") || text.find_first_not_of("0123456789") != text.npos ||
+      !absl::SimpleAtoi(text, &port) || port == 0 || port > 65535) {
+    return std::nullopt;
   }
   server.port = static_cast<uint16_t>(port);
   return server;
@@ -92,8 +82,8 @@ absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_vie
     } else if (servers.empty() || absl::StrContains(part, "://")) {
       return InvalidText(whole, "does not begin with nats:// or tls://; write nats://HOST:PORT");
     }
-    absl::StatusOr<NatsServerAddress> server = ParseHostAndPort(part, tls);
-    if (!server.ok()) return server.status();
+    std::optional<NatsServerAddress> server = ParseHostAndPort(part, tls);
+    if (!server) return InvalidText(whole, "is no server; write nats://HOST or nats://HOST:PORT");
     if (std::find(servers.begin(), servers.end(), *server) != servers.end()) {
       return InvalidText(whole, "is given twice");
     }
@@ -302,12 +292,65 @@ class Connection : public NatsConnection {
         domain_(std::move(domain)) {}
 
   absl::StatusOr<std::string> Request(const std::string& subject, absl::string_view data,
-                                      absl::Duration timeout) override;
-  absl::Status Publish(const NatsMessage& message) override;
+                                      absl::Duration timeout) override {
+    const std::string to = InDomain(domain_, subject);
+    natsMsg* answer = nullptr;
+    const natsStatus status = Lib().natsConnection_Request(
+        &answer, connection_.get(), to.c_str(), data.data(), static_cast<int>(data.size()),
+        absl::ToInt64Milliseconds(timeout));
+    if (status == NATS_NO_RESPONDERS) {
+      return absl::NotFoundError(absl::StrCat("nobody answers ", to));
+    }
+    if (status != NATS_OK) return Failed(absl::StrCat("no answer from ", to), status);
+    return MessageOf(answer).data;
+  }
+
+  absl::Status Publish(const NatsMessage& message) override {
+    natsMsg* created = nullptr;
+    const std::string subject = InDomain(domain_, message.subject);
+    natsStatus status = Lib().natsMsg_Create(
+        &created, subject.c_str(), message.reply.empty() ? nullptr : message.reply.c_str(),
+        message.data.data(), static_cast<int>(message.data.size()));
+    const Owned<natsMsg> owned(created);
+    for (const auto& [name, value] : message.headers) {
+      if (status == NATS_OK) status = Lib().natsMsgHeader_Set(created, name.c_str(), value.c_str());
+    }
+    if (status == NATS_OK) status = Lib().natsConnection_PublishMsg(connection_.get(), created);
+    if (status == NATS_OK) return absl::OkStatus();
+    if (status == NATS_MAX_PAYLOAD) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(subject,
+                       ": with its headers the message is larger than the server's "
+                       "max_payload of ",
+                       Lib().natsConnection_GetMaxPayload(connection_.get()), " bytes"));
+    }
+    return Failed(absl::StrCat(subject, " cannot be sent"), status);
+  }
+
   absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& subject,
-                                                              size_t max_messages) override;
+                                                              size_t max_messages) override {
+    const auto inbox = std::make_shared<Inbox>(max_messages);
+    auto closure = std::make_unique<InboxPtr>(inbox);
+    natsSubscription* created = nullptr;
+    natsStatus status = Lib().natsConnection_Subscribe(&created, connection_.get(), subject.c_str(),
+                                                       TakeMessage, closure.get());
+    if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
+    auto subscription = std::make_unique<Subscription>(connection_.get(), created, inbox);
+    // The library has it from now on.
+    status = Lib().natsSubscription_SetOnCompleteCB(created, EndInbox, closure.release());
+    // The inbox has the limit; a message has one of its own, by the server.
+    if (status == NATS_OK) status = Lib().natsSubscription_SetPendingLimits(created, -1, -1);
+    if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
+    return subscription;
+  }
+
   std::string NewInbox() override { return absl::StrCat(inbox_prefix_, ".", RandomUuid()); }
-  absl::Status Flush(absl::Duration timeout) override;
+  absl::Status Flush(absl::Duration timeout) override {
+    const natsStatus status =
+        Lib().natsConnection_FlushTimeout(connection_.get(), absl::ToInt64Milliseconds(timeout));
+    return status == NATS_OK ? absl::OkStatus() : Failed("the server does not answer", status);
+  }
+
   bool closed() const override { return Lib().natsConnection_IsClosed(connection_.get()); }
   std::string complaint() const override {
     const char* text = nullptr;
@@ -330,65 +373,6 @@ class Connection : public NatsConnection {
   const std::string inbox_prefix_;
   const std::string domain_;
 };
-
-absl::StatusOr<std::string> Connection::Request(const std::string& subject, absl::string_view data,
-                                                absl::Duration timeout) {
-  const std::string to = InDomain(domain_, subject);
-  natsMsg* answer = nullptr;
-  const natsStatus status = Lib().natsConnection_Request(&answer, connection_.get(), to.c_str(),
-                                                         data.data(), static_cast<int>(data.size()),
-                                                         absl::ToInt64Milliseconds(timeout));
-  if (status == NATS_NO_RESPONDERS) {
-    return absl::NotFoundError(absl::StrCat("nobody answers ", to));
-  }
-  if (status != NATS_OK) return Failed(absl::StrCat("no answer from ", to), status);
-  return MessageOf(answer).data;
-}
-
-absl::Status Connection::Publish(const NatsMessage& message) {
-  natsMsg* created = nullptr;
-  const std::string subject = InDomain(domain_, message.subject);
-  natsStatus status = Lib().natsMsg_Create(
-      &created, subject.c_str(), message.reply.empty() ? nullptr : message.reply.c_str(),
-      message.data.data(), static_cast<int>(message.data.size()));
-  const Owned<natsMsg> owned(created);
-  for (const auto& [name, value] : message.headers) {
-    if (status == NATS_OK) status = Lib().natsMsgHeader_Set(created, name.c_str(), value.c_str());
-  }
-  if (status == NATS_OK) status = Lib().natsConnection_PublishMsg(connection_.get(), created);
-  if (status == NATS_OK) return absl::OkStatus();
-  if (status == NATS_MAX_PAYLOAD) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(subject,
-                     ": with its headers the message is larger than the server's "
-                     "max_payload of ",
-                     Lib().natsConnection_GetMaxPayload(connection_.get()), " bytes"));
-  }
-  return Failed(absl::StrCat(subject, " cannot be sent"), status);
-}
-
-absl::StatusOr<std::unique_ptr<NatsSubscription>> Connection::Subscribe(const std::string& subject,
-                                                                        size_t max_messages) {
-  const auto inbox = std::make_shared<Inbox>(max_messages);
-  auto closure = std::make_unique<InboxPtr>(inbox);
-  natsSubscription* created = nullptr;
-  natsStatus status = Lib().natsConnection_Subscribe(&created, connection_.get(), subject.c_str(),
-                                                     TakeMessage, closure.get());
-  if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
-  auto subscription = std::make_unique<Subscription>(connection_.get(), created, inbox);
-  // The library has it from now on.
-  status = Lib().natsSubscription_SetOnCompleteCB(created, EndInbox, closure.release());
-  // The inbox has the limit; a message has one of its own, by the server.
-  if (status == NATS_OK) status = Lib().natsSubscription_SetPendingLimits(created, -1, -1);
-  if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
-  return subscription;
-}
-
-absl::Status Connection::Flush(absl::Duration timeout) {
-  const natsStatus status =
-      Lib().natsConnection_FlushTimeout(connection_.get(), absl::ToInt64Milliseconds(timeout));
-  return status == NATS_OK ? absl::OkStatus() : Failed("the server does not answer", status);
-}
 
 absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
   absl::Status result;
@@ -415,23 +399,23 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
   check(Lib().natsOptions_SetName(to, options.name.c_str()));
   check(Lib().natsOptions_SetCustomInboxPrefix(to, options.inbox_prefix.c_str()));
   check(Lib().natsOptions_UseGlobalMessageDelivery(to, true));
+  const client::TlsOptions tls = options.tls.value_or(client::TlsOptions());
   // The library does not look at the scheme of an address.
-  if (!options.tls_ca.empty() || !options.tls_cert.empty() ||
+  if (!tls.ca_file.empty() || !tls.cert_file.empty() ||
       std::any_of(options.servers.begin(), options.servers.end(),
                   [](const std::string& url) { return absl::StartsWith(url, kTls); })) {
     check(Lib().natsOptions_SetSecure(to, true));
   }
-  if (!options.tls_ca.empty()) {
-    check(Lib().natsOptions_LoadCATrustedCertificates(to, options.tls_ca.c_str()),
-          absl::StrCat("the TLS authorities in ", options.tls_ca));
+  if (!tls.ca_file.empty()) {
+    check(Lib().natsOptions_LoadCATrustedCertificates(to, tls.ca_file.c_str()),
+          absl::StrCat("the TLS authorities in ", tls.ca_file));
   }
-  if (!options.tls_cert.empty()) {
-    check(Lib().natsOptions_LoadCertificatesChain(to, options.tls_cert.c_str(),
-                                                  options.tls_key.c_str()),
-          absl::StrCat("the TLS certificate ", options.tls_cert));
+  if (!tls.cert_file.empty()) {
+    check(Lib().natsOptions_LoadCertificatesChain(to, tls.cert_file.c_str(), tls.key_file.c_str()),
+          absl::StrCat("the TLS certificate ", tls.cert_file));
   }
-  if (!options.tls_server_name.empty()) {
-    check(Lib().natsOptions_SetExpectedHostname(to, options.tls_server_name.c_str()));
+  if (!tls.server_name.empty()) {
+    check(Lib().natsOptions_SetExpectedHostname(to, tls.server_name.c_str()));
   }
   if (!options.credentials.empty()) {
     check(Lib().natsOptions_SetUserCredentialsFromFiles(to, options.credentials.c_str(), nullptr),
@@ -466,14 +450,15 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
     const std::string why = ErrorText(status);
     // The library has finished its handshake as the server refuses the client's certificate.
     const bool ended = absl::StrContains(why, "Expected 'PONG', got ''");
-    return absl::UnavailableError(absl::StrCat(
-        "no connection to ", absl::StrJoin(options.servers, ","), ": ",
-        ended ? "the server closed it" : why,
-        !ended                     ? ""
-        : options.tls_cert.empty() ? ": the server may require a certificate of the client; give "
-                                     "one (--tls-cert, of a push --push-cert)"
-                                   : ": it may not accept the client's certificate; compare its "
-                                     "authority with the server's ca_file"));
+    return absl::UnavailableError(
+        absl::StrCat("no connection to ", absl::StrJoin(options.servers, ","), ": ",
+                     ended ? "the server closed it" : why,
+                     !ended ? ""
+                     : !options.tls || options.tls->cert_file.empty()
+                         ? ": the server may require a certificate of the client; give "
+                           "one (--tls-cert, of a push --push-cert)"
+                         : ": it may not accept the client's certificate; compare its "
+                           "authority with the server's ca_file"));
   }
   return std::make_unique<Connection>(connection, options.inbox_prefix, options.domain);
 }

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/text.h"
+#include "client/connect/server_address.h"
 
 // Connections to NATS servers, by NATS's client library, which is loaded when it is first needed.
 // No call blocks without a limit. Errors are for people and contain no secrets.
@@ -39,18 +40,15 @@ bool IsNatsUrl(absl::string_view text);
 absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_view text);
 
 struct NatsOptions {
-  std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT, in any order
-  std::string name;                  // the client's, which the server shows
+  std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT, any of which is used
+  std::string name = "vmevents";     // the client's, which the server shows
   std::string credentials;           // a file of NATS's form; empty: none
-  std::string tls_ca;                // PEM files; empty: the system's authorities
-  std::string tls_cert;              // empty: the client shows none
-  std::string tls_key;
-  std::string tls_server_name;  // expected in the servers' certificates; empty: the host of each
-  // Domain of the JetStream; see InDomain(). Empty: the servers' own.
-  std::string domain;
+  // Without a CA the system's authorities count; a server_name is expected instead of the host.
+  std::optional<client::TlsOptions> tls;
+  std::string domain;  // domain of the JetStream; see InDomain(). Empty: the servers' own
   // Prefix of the subjects to which answers come. A client that may subscribe to another's prefix
   // sees its answers: each has one of its own (docs/many-nodes.md).
-  std::string inbox_prefix = "_INBOX";
+  std::string inbox_prefix = "_INBOX.vmevents";
 };
 
 // A message, to send or received.

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/clock.h"
@@ -37,18 +38,11 @@ constexpr Setting kSettings[] = {
      "it permits purging (no deny_purge), which a node can make a server of NATS 2.9 do"},
     {"deny_delete", true,
      "it permits deleting (no deny_delete), which a node can make a server of NATS 2.9 do"}};
-// Maximum age of an event, and of a bucket's value since its last write.
-constexpr absl::Duration kMaxAge = absl::Hours(24 * 30);
 constexpr uint64_t kNoMessage = 10037;
 constexpr uint64_t kNoStream = 10059;
 constexpr uint64_t kTooLarge = 10054;
 // A consumer that nobody pulls from for so long is deleted by the server.
 constexpr absl::Duration kInactive = absl::Minutes(1);
-
-// Returns a discarded value if `text` is not JSON.
-json ParseJson(absl::string_view text) {
-  return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-}
 
 // A member; null: there is none.
 const json& Member(const json& object, const char* name) {
@@ -70,25 +64,52 @@ uint64_t NumberIn(const json& object, const char* name) {
   return member.is_number_unsigned() ? member.get<uint64_t>() : 0;
 }
 
-absl::Status CheckError(const json& answer, absl::string_view text) {
-  if (!answer.is_object()) {
+bool TimeIn(const json& object, const char* name, absl::Time* time) {
+  std::string ignored;
+  return absl::ParseTime(absl::RFC3339_full, TextIn(object, name), time, &ignored);
+}
+
+// OK: the answer is no error. NOT_FOUND: there is no such stream or message. INVALID_ARGUMENT: the
+// stream never takes such a message. UNAVAILABLE: another error, for people, or no answer.
+absl::Status ParseAnswer(absl::string_view text, json* answer) {
+  *answer = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  if (!answer->is_object()) {
     return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(text),
                                                " is not a JSON object, as JetStream's are"));
   }
-  const json& error = Member(answer, "error");
+  const json& error = Member(*answer, "error");
   if (error.is_null()) return absl::OkStatus();
   const uint64_t code = NumberIn(error, "err_code");
   const std::string message =
       absl::StrCat("JetStream answers ", Quote(TextIn(error, "description")), " (", code, ")");
   if (code == kNoMessage || code == kNoStream) return absl::NotFoundError(message);
+  if (code == kTooLarge) return absl::InvalidArgumentError(message);
   return absl::UnavailableError(message);
+}
+
+// The answer to a request of the API about a stream; errors also as of NatsConnection::Request.
+absl::Status Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,
+                 absl::string_view text, json* answer,
+                 absl::Duration timeout = NatsConnection::kRequestTimeout) {
+  const absl::StatusOr<std::string> came =
+      connection->Request(ApiSubject(request, stream), text, timeout);
+  if (came.ok()) return ParseAnswer(*came, answer);
+  if (!absl::IsNotFound(came.status())) return came.status();
+  return absl::UnavailableError(
+      "the server has no JetStream, or not for this account: enable it in the server's "
+      "configuration (jetstream {})");
+}
+
+absl::Status IsNot(const char* what, const json& answer) {
+  return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(answer.dump()),
+                                             " is not ", what, " of JetStream"));
 }
 
 // The settings of both kinds of stream.
 json StreamConfig(const std::string& name, const std::string& subjects, int replicas) {
   return {{"name", name},           {"description", "Written by vmeventd"},
           {"subjects", {subjects}}, {"retention", "limits"},
-          {"storage", "file"},      {"max_age", absl::ToInt64Nanoseconds(kMaxAge)},
+          {"storage", "file"},      {"max_age", absl::ToInt64Nanoseconds(kStreamMaxAge)},
           {"max_msgs", -1},         {"max_bytes", -1},
           {kReplicas, replicas},    {"deny_delete", true},
           {"deny_purge", true}};
@@ -132,45 +153,20 @@ std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
   return config.dump();
 }
 
-std::string UpdateRequest(absl::string_view answer, int replicas) {
-  json config = Member(ParseJson(answer), "config");
-  for (const Setting& setting : kSettings) {
-    if (setting.safe || config.contains(setting.name)) config[setting.name] = setting.safe;
-  }
-  if (replicas > 0) config[kReplicas] = replicas;
-  return config.dump();
-}
+namespace {
 
-std::string LastMessageRequest(absl::string_view subjects) {
-  return json{{"last_by_subj", std::string(subjects)}}.dump();
-}
-
-std::string MessageRequest(uint64_t stream_sequence) {
-  return json{{"seq", stream_sequence}}.dump();
-}
-
-absl::Status CheckAnswer(absl::string_view text) { return CheckError(ParseJson(text), text); }
-
-absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
-  const json object = ParseJson(answer);
-  if (absl::Status status = CheckError(object, answer); !status.ok()) return status;
-  const json& state = Member(object, "state");
+absl::StatusOr<StreamState> StateOf(const json& answer) {
+  const json& state = Member(answer, "state");
   StreamState stream;
-  stream.created = TextIn(object, "created");
+  stream.created = TextIn(answer, "created");
   stream.last = NumberIn(state, "last_seq");
   // A stream that never had a message has the first sequence 0.
   stream.first = NumberIn(state, "messages") == 0 ? stream.last + 1 : NumberIn(state, "first_seq");
-  std::string ignored;
-  if (stream.created.empty() ||
-      !absl::ParseTime(absl::RFC3339_full, TextIn(state, "first_ts"), &stream.first_time,
-                       &ignored) ||
-      !absl::ParseTime(absl::RFC3339_full, TextIn(state, "last_ts"), &stream.last_time, &ignored)) {
-    return absl::UnavailableError(
-        absl::StrCat("the server's answer ", Quote(answer), " describes no stream"));
+  if (stream.created.empty() || !TimeIn(state, "first_ts", &stream.first_time) ||
+      !TimeIn(state, "last_ts", &stream.last_time)) {
+    return IsNot("a stream", answer);
   }
-  const json& config = Member(object, "config");
-  stream.replicas = NumberIn(config, kReplicas);
-  stream.clustered = Member(object, "cluster").is_object();
+  const json& config = Member(answer, "config");
   for (const Setting& setting : kSettings) {
     const bool is_set = Member(config, setting.name) == true;
     if (is_set != setting.safe && stream.unsafe.empty()) stream.unsafe = setting.otherwise;
@@ -183,34 +179,16 @@ absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
   return stream;
 }
 
-absl::StatusOr<std::string> ParseAck(absl::string_view text) {
-  const json answer = ParseJson(text);
-  if (absl::Status status = CheckError(answer, text); !status.ok()) {
-    const uint64_t code = NumberIn(Member(answer, "error"), "err_code");
-    if (code == kTooLarge) return absl::InvalidArgumentError(status.message());
-    return absl::UnavailableError(status.message());
-  }
-  const std::string stream = TextIn(answer, "stream");
-  if (stream.empty() || NumberIn(answer, "seq") == 0) {
-    return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(text),
-                                               " is not an acknowledgement of JetStream"));
-  }
-  return stream;
-}
-
-absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
-  const json answer = ParseJson(text);
-  if (absl::Status status = CheckError(answer, text); !status.ok()) return status;
+absl::StatusOr<StoredMessage> MessageOf(const json& answer) {
   const json& message = Member(answer, "message");
   StoredMessage stored;
-  std::string ignored;
   std::string headers;  // "NATS/1.0\r\nNAME: VALUE\r\n\r\n", or empty
-  absl::ParseTime(absl::RFC3339_full, TextIn(message, "time"), &stored.time, &ignored);
+  stored.stream_sequence = NumberIn(message, "seq");
+  (void)TimeIn(message, "time", &stored.time);
   stored.message.subject = TextIn(message, "subject");
-  if (NumberIn(message, "seq") == 0 || !absl::Base64Unescape(TextIn(message, "hdrs"), &headers) ||
+  if (stored.stream_sequence == 0 || !absl::Base64Unescape(TextIn(message, "hdrs"), &headers) ||
       !absl::Base64Unescape(TextIn(message, "data"), &stored.message.data)) {
-    return absl::UnavailableError(
-        absl::StrCat("the server's answer ", Quote(text), " is not a message of JetStream"));
+    return IsNot("a message", answer);
   }
   for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
     const std::pair<absl::string_view, absl::string_view> header =
@@ -220,6 +198,126 @@ absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
   }
   return stored;
 }
+
+absl::StatusOr<StoredMessage> AskForMessage(NatsConnection* connection, absl::string_view stream,
+                                            const json& request, absl::Duration timeout) {
+  json answer;
+  absl::Status status = Ask(connection, "STREAM.MSG.GET", stream, request.dump(), &answer, timeout);
+  return status.ok() ? MessageOf(answer) : status;
+}
+
+// Changes a stream that is there; a line on that.
+absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::string& stream,
+                                         const json& answer, int replicas) {
+  const absl::StatusOr<StreamState> state = StateOf(answer);
+  if (!state.ok()) return state.status();
+  if (!state->unfit.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the stream ", stream, " exists, but nodes cannot use it: ", state->unfit));
+  }
+  json config = Member(answer, "config");
+  const uint64_t present = NumberIn(config, kReplicas);
+  std::vector<std::string> changes;
+  if (!state->unsafe.empty()) {
+    changes.push_back(absl::StrCat("made safe, because ", state->unsafe));
+  }
+  if (replicas > 0 && present != static_cast<uint64_t>(replicas)) {
+    // nats-server 2.9.10 takes it, and has lost the stream after its next start.
+    if (!Member(answer, "cluster").is_object()) {
+      return absl::UnavailableError(
+          absl::StrCat("the stream ", stream,
+                       " has 1 replica, and its server is in no cluster: only a cluster stores ",
+                       replicas, " replicas; form one first"));
+    }
+    changes.push_back(absl::StrCat("replicas ", replicas, " instead of ", present));
+    config[kReplicas] = replicas;
+  }
+  if (changes.empty()) return absl::StrCat(stream, ": exists already\n");
+  for (const Setting& setting : kSettings) {
+    if (setting.safe || config.contains(setting.name)) config[setting.name] = setting.safe;
+  }
+  const std::string wanted = absl::StrJoin(changes, "; ");
+  json updated;
+  const absl::Status status = Ask(connection, "STREAM.UPDATE", stream, config.dump(), &updated);
+  const auto now = status.ok() ? StateOf(updated) : absl::StatusOr<StreamState>(status);
+  if (now.ok() && now->unsafe.empty()) return absl::StrCat(stream, ": ", wanted, "\n");
+  return absl::UnavailableError(
+      absl::StrCat("the stream ", stream, " cannot be changed (", wanted,
+                   "): ", now.ok() ? now->unsafe : now.status().message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
+                                       const std::string& request, int replicas) {
+  json answer;
+  absl::Status status = Ask(connection, "STREAM.INFO", stream, "", &answer);
+  if (status.ok()) return UpdateStream(connection, stream, answer, replicas);
+  if (!absl::IsNotFound(status)) return status;
+  status = Ask(connection, "STREAM.CREATE", stream, request, &answer);
+  if (status.ok()) return absl::StrCat(stream, ": created\n");
+  return absl::UnavailableError(
+      absl::StrCat("the stream ", stream, " cannot be created: ", status.message()));
+}
+
+absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
+  json object;
+  absl::Status status = ParseAnswer(answer, &object);
+  return status.ok() ? StateOf(object) : status;
+}
+
+absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {
+  json answer;
+  absl::Status status = Ask(connection, "STREAM.INFO", stream, "", &answer);
+  return status.ok() ? StateOf(answer) : status;
+}
+
+absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
+  json answer;
+  absl::Status status = ParseAnswer(text, &answer);
+  return status.ok() ? MessageOf(answer) : status;
+}
+
+absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
+                                          uint64_t stream_sequence) {
+  return AskForMessage(connection, stream, {{"seq", stream_sequence}},
+                       NatsConnection::kRequestTimeout);
+}
+
+absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
+                                              absl::string_view subjects, absl::Duration timeout) {
+  return AskForMessage(connection, stream, {{"last_by_subj", std::string(subjects)}}, timeout);
+}
+
+// $JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.NUMBER.TIME.PENDING; servers may put a domain and an
+// account before the stream, and more at the end.
+std::optional<Delivery> ParseDelivery(absl::string_view reply) {
+  const std::vector<absl::string_view> tokens = absl::StrSplit(reply, '.');
+  if (tokens.size() < 9 || tokens.size() == 10 || tokens[0] != "$JS" || tokens[1] != "ACK") {
+    return std::nullopt;
+  }
+  const size_t at = tokens.size() == 9 ? 5 : 7;  // index of SEQUENCE
+  Delivery delivery;
+  int64_t nanoseconds = 0;
+  if (!absl::SimpleAtoi(tokens[at], &delivery.stream_sequence) ||
+      !absl::SimpleAtoi(tokens[at + 1], &delivery.number) ||
+      !absl::SimpleAtoi(tokens[at + 2], &nanoseconds) ||
+      !absl::SimpleAtoi(tokens[at + 3], &delivery.pending)) {
+    return std::nullopt;
+  }
+  delivery.time = absl::FromUnixNanos(nanoseconds);
+  return delivery;
+}
+
+namespace {
+
+// A pull ends after this time; while nothing comes, the consumer sends a heartbeat each kHeartbeat.
+constexpr absl::Duration kExpires = absl::Seconds(30);
+constexpr absl::Duration kHeartbeat = absl::Seconds(5);
+// Timeout of a silent consumer, three heartbeats; then it counts as lost.
+constexpr absl::Duration kSilence = absl::Seconds(15);
+constexpr int kCreateAttempts = 5;
+constexpr absl::Duration kCreateTimeout = absl::Seconds(2);
 
 std::string CreateConsumerRequest(absl::string_view stream,
                                   const std::vector<std::string>& subjects,
@@ -243,71 +341,7 @@ std::string CreateConsumerRequest(absl::string_view stream,
   return json{{"stream_name", std::string(stream)}, {"config", config}}.dump();
 }
 
-absl::StatusOr<ConsumerState> ParseConsumerState(absl::string_view answer) {
-  if (absl::Status status = CheckAnswer(answer); !status.ok()) return status;
-  const json object = ParseJson(answer);
-  const ConsumerState state{TextIn(object, "name"), NumberIn(object, "num_pending"),
-                            NumberIn(Member(object, "delivered"), "consumer_seq")};
-  if (state.name.empty()) {
-    return absl::UnavailableError(
-        absl::StrCat("the server's answer ", Quote(answer), " does not describe a consumer"));
-  }
-  return state;
-}
-
-std::string PullRequest(int messages, int64_t bytes, absl::Duration expires,
-                        absl::Duration heartbeat) {
-  return json{{"batch", messages},
-              {"max_bytes", bytes},
-              {"expires", absl::ToInt64Nanoseconds(expires)},
-              {"idle_heartbeat", absl::ToInt64Nanoseconds(heartbeat)}}
-      .dump();
-}
-
-// $JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.NUMBER.TIME.PENDING; servers may put a domain and an
-// account before the stream, and more at the end.
-std::optional<Delivery> ParseDelivery(absl::string_view reply) {
-  const std::vector<absl::string_view> tokens = absl::StrSplit(reply, '.');
-  if (tokens.size() < 9 || tokens.size() == 10 || tokens[0] != "$JS" || tokens[1] != "ACK") {
-    return std::nullopt;
-  }
-  const size_t at = tokens.size() == 9 ? 5 : 7;  // index of SEQUENCE
-  Delivery delivery;
-  int64_t nanoseconds = 0;
-  if (!absl::SimpleAtoi(tokens[at], &delivery.stream_sequence) ||
-      !absl::SimpleAtoi(tokens[at + 1], &delivery.number) ||
-      !absl::SimpleAtoi(tokens[at + 2], &nanoseconds) ||
-      !absl::SimpleAtoi(tokens[at + 3], &delivery.pending)) {
-    return std::nullopt;
-  }
-  delivery.time = absl::FromUnixNanos(nanoseconds);
-  return delivery;
-}
-
-absl::StatusOr<std::string> AskJetStream(NatsConnection* connection, absl::string_view request,
-                                         absl::string_view stream, absl::string_view text,
-                                         absl::Duration timeout) {
-  absl::StatusOr<std::string> answer =
-      connection->Request(ApiSubject(request, stream), text, timeout);
-  if (!absl::IsNotFound(answer.status())) return answer;
-  return absl::UnavailableError(
-      "the server has no JetStream, or not for this account: enable it in the server's "
-      "configuration (jetstream {})");
-}
-
-absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {
-  const absl::StatusOr<std::string> answer = AskJetStream(connection, "STREAM.INFO", stream, "");
-  if (!answer.ok()) return answer.status();
-  return ParseStreamState(*answer);
-}
-
-absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
-                                          const std::string& request, absl::Duration timeout) {
-  const absl::StatusOr<std::string> answer =
-      AskJetStream(connection, "STREAM.MSG.GET", stream, request, timeout);
-  if (!answer.ok()) return answer.status();
-  return ParseStoredMessage(*answer);
-}
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
     NatsConnection* connection, std::string stream, const std::vector<std::string>& subjects,
@@ -320,16 +354,17 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   reader->subscription_ = *std::move(subscription);
   // A cluster may choose a server that has just died for the consumer, for half a minute; then
   // nobody answers, and a retry is likely to get another server.
-  absl::StatusOr<std::string> answer = absl::UnavailableError("not asked");
-  for (int i = 0; i < kCreateAttempts && !answer.ok() && !connection->closed(); ++i) {
-    answer = AskJetStream(connection, "CONSUMER.CREATE", reader->stream_,
-                          CreateConsumerRequest(reader->stream_, subjects, start), kCreateTimeout);
+  absl::Status status = absl::UnavailableError("not asked");
+  json answer;
+  const std::string request = CreateConsumerRequest(reader->stream_, subjects, start);
+  for (int i = 0; i < kCreateAttempts && absl::IsUnavailable(status) && !connection->closed();
+       ++i) {
+    status = Ask(connection, "CONSUMER.CREATE", reader->stream_, request, &answer, kCreateTimeout);
   }
-  if (!answer.ok()) return answer.status();
-  const absl::StatusOr<ConsumerState> state = ParseConsumerState(*answer);
-  if (!state.ok()) return state.status();
-  reader->consumer_ = state->name;
-  reader->pending_ = state->pending;
+  if (!status.ok()) return status;
+  reader->consumer_ = TextIn(answer, "name");
+  reader->pending_ = NumberIn(answer, "num_pending");
+  if (reader->consumer_.empty()) return IsNot("a consumer", answer);
   return reader;
 }
 
@@ -343,9 +378,12 @@ StreamReader::~StreamReader() {
 absl::Status StreamReader::Pull() {
   const std::string subject =
       absl::StrCat(ApiSubject("CONSUMER.MSG.NEXT", stream_), ".", consumer_);
-  const std::string request = PullRequest(kMessages, bytes_, kExpires, kHeartbeat);
+  const json request = {{"batch", kMessages},
+                        {"max_bytes", bytes_},
+                        {"expires", absl::ToInt64Nanoseconds(kExpires)},
+                        {"idle_heartbeat", absl::ToInt64Nanoseconds(kHeartbeat)}};
   absl::Status status =
-      connection_->Publish({.subject = subject, .reply = inbox_, .data = request});
+      connection_->Publish({.subject = subject, .reply = inbox_, .data = request.dump()});
   if (!status.ok()) return status;
   wanted_ = kMessages;
   received_ = clock_();
@@ -368,7 +406,7 @@ absl::Status StreamReader::TakeStatus(const NatsMessage& message) {
                                              description));
 }
 
-absl::StatusOr<std::optional<StreamReader::Message>> StreamReader::Next(absl::Duration timeout) {
+absl::StatusOr<std::optional<StoredMessage>> StreamReader::Next(absl::Duration timeout) {
   const absl::Time deadline = clock_() + timeout;
   while (true) {
     if (wanted_ == 0) {
@@ -405,17 +443,25 @@ absl::StatusOr<std::optional<StreamReader::Message>> StreamReader::Next(absl::Du
     ++read_;
     --wanted_;
     pending_ = delivery->pending;
-    return Message{std::move(message), delivery->stream_sequence, delivery->time};
+    return StoredMessage{std::move(message), delivery->stream_sequence, delivery->time};
   }
 }
 
 absl::StatusOr<bool> StreamReader::AskWhetherAllIsRead() {
-  const absl::StatusOr<std::string> answer =
-      AskJetStream(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), "");
-  if (!answer.ok()) return answer.status();
-  const absl::StatusOr<ConsumerState> state = ParseConsumerState(*answer);
-  if (!state.ok()) return state.status();
-  return state->delivered == read_ && state->pending == 0;
+  json answer;
+  absl::Status status =
+      Ask(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), "", &answer);
+  if (!status.ok()) return status;
+  return NumberIn(Member(answer, "delivered"), "consumer_seq") == read_ &&
+         NumberIn(answer, "num_pending") == 0;
+}
+
+absl::StatusOr<std::string> ParseAck(absl::string_view text) {
+  json answer;
+  if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
+  std::string stream = TextIn(answer, "stream");
+  if (stream.empty() || NumberIn(answer, "seq") == 0) return IsNot("an acknowledgement", answer);
+  return stream;
 }
 
 namespace {

@@ -62,7 +62,7 @@ struct PushCommand {
   std::string url_file;
   PushFormat format = PushFormat::kCloudEvents;
   std::string template_file;  // of kTemplate
-  Batcher::Limits batch;
+  BatchLimits batch;
   absl::Duration timeout = absl::Seconds(30);  // timeout of a request
   std::string secret_file;                     // empty: requests have no signature
   std::string header_file;                     // file with more headers; empty: none
@@ -97,7 +97,7 @@ struct FleetCommand {};
 // The parsed and checked command line.
 struct CommandLine {
   std::vector<ServerAddress> servers;  // more than one only for a command that merges them
-  std::optional<FleetAddress> fleet;   // asked instead of `servers`, which is empty then
+  std::optional<NatsOptions> fleet;    // asked instead of `servers`, which is empty then
   std::vector<std::string> nodes;      // nodes of the fleet: globs; empty: all
   OutputFormat format = OutputFormat::kTable;
   ColorMode color = ColorMode::kAuto;

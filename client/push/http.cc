@@ -29,7 +29,6 @@ namespace {
 #define VMEVENTD_CURL_FUNCTIONS(F) \
   F(curl_easy_cleanup)             \
   F(curl_easy_getinfo)             \
-  F(curl_easy_header)              \
   F(curl_easy_init)                \
   F(curl_easy_perform)             \
   F(curl_easy_setopt)              \
@@ -208,7 +207,38 @@ class CurlClient {
  public:
   CurlClient(HttpOptions options, std::stop_token stop);
   const absl::Status& set_up() const { return set_up_; }
-  HttpAnswer Post(const std::string& body, const std::vector<std::string>& headers);
+  HttpAnswer Post(const std::string& body, const std::vector<std::string>& headers) {
+    std::unique_ptr<curl_slist, CurlFree> lines;
+    for (const std::string& header : headers) {
+      curl_slist* const longer = Curl().curl_slist_append(lines.get(), header.c_str());
+      if (longer == nullptr) return {.fault = "out of memory"};
+      (void)lines.release();  // `longer` is the owner
+      lines.reset(longer);
+    }
+    Exchange exchange;
+    exchange.stop = stop_;
+    error_[0] = '\0';
+    Set(CURLOPT_HTTPHEADER, lines.get());
+    Set(CURLOPT_POSTFIELDS, body.c_str());
+    Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+    Set(CURLOPT_HEADERDATA, &exchange);
+    Set(CURLOPT_WRITEDATA, &exchange);
+    Set(CURLOPT_XFERINFODATA, &exchange);
+    if (!set_up_.ok()) return {.fault = std::string(set_up_.message())};
+    const CURLcode code = Curl().curl_easy_perform(easy_.get());
+    if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
+    if (code != CURLE_OK && !exchange.enough) {
+      const char* const why = error_[0] != '\0' ? error_.data() : Curl().curl_easy_strerror(code);
+      return {.fault = EscapeForTerminal(why)};
+    }
+    long status = 0;
+    Curl().curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
+    curl_off_t retry_after = 0;
+    Curl().curl_easy_getinfo(easy_.get(), CURLINFO_RETRY_AFTER, &retry_after);
+    return {.status = static_cast<int>(status),
+            .retry_after = absl::Seconds(retry_after),
+            .body = exchange.body};
+  }
 
  private:
   template <typename Value>
@@ -261,43 +291,6 @@ CurlClient::CurlClient(HttpOptions options, std::stop_token stop)
   Set(CURLOPT_ERRORBUFFER, error_.data());
   Set(CURLOPT_XFERINFOFUNCTION, &CheckStop);
   Set(CURLOPT_NOPROGRESS, 0L);
-}
-
-HttpAnswer CurlClient::Post(const std::string& body, const std::vector<std::string>& headers) {
-  std::unique_ptr<curl_slist, CurlFree> lines;
-  for (const std::string& header : headers) {
-    curl_slist* const longer = Curl().curl_slist_append(lines.get(), header.c_str());
-    if (longer == nullptr) return {.fault = "out of memory"};
-    (void)lines.release();  // `longer` is the owner
-    lines.reset(longer);
-  }
-  Exchange exchange;
-  exchange.stop = stop_;
-  error_[0] = '\0';
-  Set(CURLOPT_HTTPHEADER, lines.get());
-  Set(CURLOPT_POSTFIELDS, body.c_str());
-  Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
-  Set(CURLOPT_HEADERDATA, &exchange);
-  Set(CURLOPT_WRITEDATA, &exchange);
-  Set(CURLOPT_XFERINFODATA, &exchange);
-  if (!set_up_.ok()) return {.fault = std::string(set_up_.message())};
-  const CURLcode code = Curl().curl_easy_perform(easy_.get());
-  if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
-  if (code != CURLE_OK && !exchange.enough) {
-    const char* const why = error_[0] != '\0' ? error_.data() : Curl().curl_easy_strerror(code);
-    return {.fault = EscapeForTerminal(why)};
-  }
-  long status = 0;
-  Curl().curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
-  HttpAnswer answer = {.status = static_cast<int>(status), .body = exchange.body};
-  curl_header* header = nullptr;
-  constexpr size_t kFirst = 0;
-  constexpr int kLastRequest = -1;
-  if (Curl().curl_easy_header(easy_.get(), "Retry-After", kFirst, CURLH_HEADER, kLastRequest,
-                              &header) == CURLHE_OK) {
-    answer.retry_after = header->value;
-  }
-  return answer;
 }
 
 }  // namespace

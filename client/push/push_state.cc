@@ -1,5 +1,3 @@
-#include "client/push/push_state.h"
-
 #include <array>
 #include <utility>
 
@@ -9,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "client/output/formatter.h"
 #include "client/output/time_text.h"
+#include "client/push/pusher.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
@@ -42,7 +41,6 @@ constexpr Member<absl::Time> kTimes[] = {
      "When the oldest waiting event was observed; 0: none waits."}};
 constexpr std::pair<const char*, std::string PushState::*> kTexts[] = {
     {"target", &PushState::target},
-    {"stream", &PushState::stream},
     {"format", &PushState::format},
     {"error", &PushState::error},
     {"ended", &PushState::ended}};

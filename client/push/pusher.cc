@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
@@ -9,86 +10,48 @@
 
 namespace vmeventd::client {
 
-bool Batcher::OnEvents(NodeEvents events) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (NodeEvent& event : events) {
-    const bool room = changed_.wait(lock, stop_, [this] {
-      return items_.size() < limits_.waiting && bytes_ < limits_.waiting_bytes;
-    });
-    if (!room) return false;
-    const size_t bytes = event.event.ByteSizeLong();
-    bytes_ += bytes;
-    items_.push_back({std::move(event), bytes, SteadyNow()});
-    changed_.notify_all();
-  }
-  return true;
-}
-
-bool Batcher::OnPosition(const ServerPosition& position) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const auto last = std::find_if(items_.rbegin(), items_.rend(), [&position](const Item& item) {
-    return item.event.resume_after.server == position.server;
-  });
-  // Covers all of this server's events.
-  (last != items_.rend() ? last->event.resume_after : positions_[position.server]) = position;
-  changed_.notify_all();
-  return !stop_.stop_requested();
-}
-
-void Batcher::Close() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  closed_ = true;
-  changed_.notify_all();
-}
-
-absl::Time Batcher::CompleteAt() const {
-  if (items_.empty()) return absl::InfiniteFuture();
-  const bool full = items_.size() >= limits_.events || bytes_ >= limits_.bytes;
-  return closed_ || full ? absl::InfinitePast() : items_.front().arrival + limits_.time;
-}
-
-Batcher::Batch Batcher::Take() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  Batch batch;
-  const absl::Time idle = SteadyNow() + kIdle;
-  while (CompleteAt() > SteadyNow()) {
-    // A position alone waits for nothing, and the events behind it have their time.
-    batch.positions = std::exchange(positions_, {});
-    if (!batch.positions.empty() || closed_ || stop_.stop_requested() || idle <= SteadyNow()) {
-      return batch;
-    }
-    const absl::Time at = CompleteAt();
-    const auto sooner = [this, at] { return CompleteAt() < at || closed_ || !positions_.empty(); };
-    changed_.wait_for(lock, stop_, absl::ToChronoNanoseconds(std::min(at, idle) - SteadyNow()),
-                      sooner);
-  }
-  if (stop_.stop_requested()) return batch;
-  batch.positions = std::exchange(positions_, {});
-  for (size_t bytes = 0; !items_.empty(); items_.pop_front()) {
-    const size_t more = items_.front().bytes;
-    const bool fits = batch.events.size() < limits_.events && bytes + more <= limits_.bytes;
-    if (!batch.events.empty() && !fits) break;
+ExitCode DeliverBatches(Source* source, const BatchLimits& limits, WatchSink* to,
+                        const std::function<bool()>& between) {
+  constexpr absl::Duration kIdle = absl::Seconds(1);
+  NodeEvents batch;
+  size_t bytes = 0;
+  absl::Time due = absl::InfiniteFuture();  // the batch waits until then
+  const auto deliver = [&] {
+    bytes = 0;
+    due = absl::InfiniteFuture();
+    return batch.empty() || to->OnEvents(std::exchange(batch, {}));
+  };
+  const auto add = [&](NodeEvent& event) {
+    const size_t more = event.event.ByteSizeLong();
+    if (bytes + more > limits.bytes && !deliver()) return false;
+    if (batch.empty()) due = SteadyNow() + limits.time;
     bytes += more;
-    bytes_ -= more;
-    batch.events.push_back(std::move(items_.front().event));
-  }
-  changed_.notify_all();
-  return batch;
-}
-
-bool Batcher::Ended() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return stop_.stop_requested() || (closed_ && items_.empty() && positions_.empty());
-}
-
-void Batcher::Run(WatchSink* to, const std::function<bool()>& between) {
-  while (!Ended() && between()) {
-    Batch batch = Take();
-    for (const auto& [server, position] : batch.positions) {
-      if (!to->OnPosition(position)) return;
+    batch.push_back(std::move(event));
+    return batch.size() < limits.events || deliver();
+  };
+  for (bool wanted = true; wanted && between();) {
+    const absl::Duration left = due - SteadyNow();
+    Source::Item item = source->Next(std::clamp(left, absl::ZeroDuration(), kIdle));
+    if (const auto* ended = std::get_if<Source::Ended>(&item)) {
+      if (ended->code != ExitCode::kOk) (void)deliver();
+      return ended->code;
     }
-    if (!batch.events.empty() && !to->OnEvents(std::move(batch.events))) return;
+    if (auto* events = std::get_if<NodeEvents>(&item)) {
+      wanted = std::all_of(events->begin(), events->end(), add);
+    } else if (const auto* position = std::get_if<ServerPosition>(&item)) {
+      const auto last = std::find_if(batch.rbegin(), batch.rend(), [&](const NodeEvent& event) {
+        return event.resume_after.server == position->server;
+      });
+      if (last == batch.rend()) {
+        wanted = to->OnPosition(*position);
+      } else {
+        last->resume_after = *position;
+      }
+    } else if (left <= absl::ZeroDuration()) {
+      wanted = deliver();  // nothing more is there to be sent with it
+    }
   }
+  return ExitCode::kOk;
 }
 
 void PushLog::Delivered(Formatter::Events events) {
@@ -136,11 +99,6 @@ void PushLog::Ended(const std::string& why) {
   report_(state_);
 }
 
-void PushLog::SetStream(const std::string& created) {
-  state_.stream = created;
-  report_(state_);
-}
-
 void PushLog::Done(Formatter::Events events) {
   for (const auto& [event, node, resume_after] : events) {
     if (event.type() == v1::EVENT_TYPE_GAP) ++state_.gaps;
@@ -157,8 +115,7 @@ void PushLog::NoteFailure(const std::string& reason, absl::string_view then) {
 }
 
 absl::Status Pusher::Consume(Formatter::Events events) {
-  const size_t most = std::min(limit_, MostEventsOf(env_.format));
-  size_t limit = most;
+  size_t limit = env_.limit;
   while (!events.empty()) {
     const size_t count = std::min(limit, events.size());
     const absl::Status status = Send(events.first(count));
@@ -168,7 +125,7 @@ absl::Status Pusher::Consume(Formatter::Events events) {
     }
     if (!status.ok()) return status;
     events.remove_prefix(count);
-    limit = std::min(2 * limit, most);
+    limit = std::min(2 * limit, env_.limit);
   }
   return absl::OkStatus();
 }
@@ -202,11 +159,9 @@ absl::Status Pusher::Send(Formatter::Events events) {
       absl::StrAppend(&reason, ", and the events cannot be set aside: ", status.message());
     }
     log.Waits(reason, events);
-    absl::Duration pause = backoff.Next(env_.random());
-    if (const auto asked = ParseRetryAfter(answer.retry_after, env_.now())) {
-      pause = std::max(pause, *asked);
-    }
-    if (env_.wait(pause)) return absl::CancelledError("stopped");
+    const absl::Duration asked = std::min(answer.retry_after, kLongestRetryAfter);
+    if (env_.wait(std::max(backoff.Next(env_.random()), asked)))
+      return absl::CancelledError("stopped");
   }
 }
 

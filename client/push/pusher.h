@@ -1,85 +1,82 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
-#include <deque>
+#include <cstdint>
 #include <functional>
-#include <map>
-#include <mutex>
-#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "client/connect/failure.h"
 #include "client/consume/delivery.h"
+#include "client/consume/source.h"
 #include "client/push/http.h"
-#include "client/push/push_state.h"
 #include "client/push/request.h"
 
 namespace vmeventd::client {
 
-// Collects what a source delivers on its thread, and passes it in batches to another sink, on the
-// thread of Run(): as many events as there may be, or those that came within a time. The source
-// waits while too many do. A position goes with the event that it is behind.
-class Batcher : public WatchSink {
- public:
-  static constexpr absl::Duration kIdle = absl::Seconds(1);
-
-  struct Limits {
-    size_t events = 100;       // limit of a batch
-    size_t bytes = 256 << 10;  // limit of a batch, encoded; one event may have more
-    absl::Duration time;       // time that the first event of a batch waits for others
-    size_t waiting = 1000;     // events, above which the source waits
-    size_t waiting_bytes = 4 << 20;
-  };
-  // The source ends when `stop` does.
-  Batcher(const Limits& limits, std::stop_token stop) : limits_(limits), stop_(std::move(stop)) {}
-
-  bool OnOpen() override { return !stop_.stop_requested(); }
-  // A push begins with no snapshot.
-  bool OnVms(const NodeVms& /*vms*/) override { return true; }
-  // The events have nodes.
-  bool OnEvents(NodeEvents events) override;
-  bool OnPosition(const ServerPosition& position) override;
-
-  // The source has ended: what is there is passed without waiting for more.
-  void Close();
-  // Passes batches until the source has ended and all is passed, `to` or `between` ends it by
-  // false, or a stop. Calls `between` before each batch, and at least every kIdle.
-  void Run(
-      WatchSink* to, const std::function<bool()>& between = [] { return true; });
-
- private:
-  struct Item {
-    NodeEvent event;
-    size_t bytes = 0;
-    absl::Time arrival;
-  };
-  struct Batch {
-    std::map<size_t, ServerPosition> positions;  // before the events, by server
-    NodeEvents events;
-  };
-
-  // Waits for a batch; empty: none came within kIdle, or any more.
-  Batch Take();
-  bool Ended();
-  // Time at which the batch that begins the queue is complete.
-  absl::Time CompleteAt() const;
-
-  const Limits limits_;
-  const std::stop_token stop_;
-  std::mutex mutex_;
-  std::condition_variable_any changed_;
-  std::deque<Item> items_;  // guarded by mutex_, as the rest
-  // Positions of servers without an event in the queue.
-  std::map<size_t, ServerPosition> positions_;
-  size_t bytes_ = 0;  // of the queue
-  bool closed_ = false;
+// Size of a push's batches.
+struct BatchLimits {
+  size_t events = 100;
+  size_t bytes = 256 << 10;  // encoded; one event may have more
+  absl::Duration time;       // time that the first event of a batch waits for others
 };
+
+// Passes what the source has to `to`, in batches, until the source ends, or `to` or `between` ends
+// it by false. Calls `between` before each item, at least once a second. A position goes with the
+// event that it is behind. Returns the source's code; kOk: it was ended. A batch that waits at a
+// stop is not delivered: the next push reads it again.
+ExitCode DeliverBatches(Source* source, const BatchLimits& limits, WatchSink* to,
+                        const std::function<bool()>& between);
+
+// State of a push, as its state file, its metrics and `--status` have it.
+struct PushState {
+  std::string target;  // PushTarget::shown
+  std::string format;
+  // Totals of all times.
+  uint64_t requests = 0;   // requests that were answered 2xx
+  uint64_t delivered = 0;  // events in them
+  uint64_t set_aside = 0;  // events
+  uint64_t failures = 0;   // requests that were not delivered
+  uint64_t gaps = 0;       // GAPs among the events
+  // InfinitePast: never.
+  absl::Time last_success = absl::InfinitePast();
+  absl::Time last_error = absl::InfinitePast();
+  std::string error;                                 // the last
+  absl::Time failing_since = absl::InfinitePast();   // unset by a success
+  absl::Time observed_until = absl::InfinitePast();  // the newest event that is done with
+  absl::Time waiting_since = absl::InfinitePast();   // observe time of the oldest that waits
+  std::string ended;                                 // why it ended by itself; empty: it did not
+
+  bool operator==(const PushState&) const = default;
+};
+
+// The state file's content.
+std::string ToJson(const PushState& state);
+// INVALID_ARGUMENT: it is none, or of a later version.
+absl::StatusOr<PushState> ParsePushState(absl::string_view json);
+
+// Metrics for the node exporter's textfile collector. `name` distinguishes the pushes of a host.
+std::string MetricsOf(const PushState& state, absl::string_view name);
+
+// The state and the rest that `--status` shows.
+struct PushStatus {
+  PushState state;
+  std::string name;
+  bool running = false;
+  std::string positions;  // the cursor file's content
+  std::string set_aside_file;
+  size_t set_aside_now = 0;  // events of that file, and those that are to be sent again
+};
+std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone zone);
+// The status as one JSON object, without a newline.
+std::string StatusJson(const PushStatus& status, absl::Time now);
 
 // Account of a push, for its state file, its metrics and people. One thread.
 class PushLog {
@@ -106,8 +103,6 @@ class PushLog {
   void Recovered();
   // The push ends by itself.
   void Ended(const std::string& why);
-  // Sets the creation time of the stream that gets the events.
-  void SetStream(const std::string& created);
 
  private:
   void Done(Formatter::Events events);
@@ -128,12 +123,15 @@ class Pusher : public EventConsumer {
  public:
   static constexpr absl::Duration kFirstPause = absl::Seconds(1);
   static constexpr absl::Duration kLongestPause = absl::Minutes(5);
+  // The longest pause that a receiver can ask for.
+  static constexpr absl::Duration kLongestRetryAfter = absl::Hours(1);
 
   struct Credentials {
-    std::vector<std::string> headers;  // lines, beside Content-Type and the signature
+    std::vector<std::string> headers;  // lines, without Content-Type and the signature
     std::vector<std::string> secrets;  // empty: no signature
   };
   struct Environment {
+    size_t limit = 1;  // events of a request
     PushFormat format = PushFormat::kCloudEvents;
     std::string form;  // the template of kTemplate
     // Reads them, for each request: they may be replaced. An error is a request that failed.
@@ -143,11 +141,10 @@ class Pusher : public EventConsumer {
     // Waits before the next attempt; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;
     PushLog* log = nullptr;  // outlives the pusher
-    std::function<absl::Time()> now;
+    std::function<absl::Time()> now = absl::Now;
     std::function<double()> random = RandomFraction;
   };
-  // `limit`: events of a request.
-  Pusher(size_t limit, Environment environment) : limit_(limit), env_(std::move(environment)) {}
+  explicit Pusher(Environment environment) : env_(std::move(environment)) {}
 
   // CANCELLED: it was stopped. NOT_FOUND: the receiver wants no more (410).
   absl::Status Consume(Formatter::Events events) override;
@@ -158,7 +155,6 @@ class Pusher : public EventConsumer {
   HttpAnswer Post(const PushBody& body);
   absl::Status SetAside(Formatter::Events events, const std::string& reason);
 
-  const size_t limit_;
   const Environment env_;
 };
 

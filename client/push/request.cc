@@ -401,28 +401,4 @@ std::string ReasonOf(const HttpAnswer& answer) {
   return absl::StrCat("it answers ", answer.status, body.empty() ? "" : ": ", body);
 }
 
-std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time now) {
-  text = absl::StripAsciiWhitespace(text);
-  if (text.empty()) return std::nullopt;
-  absl::Duration pause;
-  if (std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
-    uint32_t seconds = 0;
-    // A number that is larger than that is a long time too.
-    pause = absl::SimpleAtoi(text, &seconds) ? absl::Seconds(seconds) : kLongestRetryAfter;
-  } else {
-    // HTTP's date, and the two older forms that a receiver of one must know.
-    absl::Time date;
-    const auto is = [&](const char* form) {
-      std::string error;
-      return absl::ParseTime(form, text, &date, &error);
-    };
-    if (!is("%a, %d %b %Y %H:%M:%S GMT") && !is("%A, %d-%b-%y %H:%M:%S GMT") &&
-        !is("%a %b %e %H:%M:%S %Y")) {
-      return std::nullopt;
-    }
-    pause = date - now;
-  }
-  return std::clamp(pause, absl::ZeroDuration(), kLongestRetryAfter);
-}
-
 }  // namespace vmeventd::client

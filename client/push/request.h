@@ -98,11 +98,4 @@ Verdict VerdictOn(const HttpAnswer& answer, size_t events);
 // ...". One line, safe for a terminal.
 std::string ReasonOf(const HttpAnswer& answer);
 
-// The longest pause that a receiver can ask for.
-inline constexpr absl::Duration kLongestRetryAfter = absl::Hours(1);
-
-// Time that a Retry-After asks to wait, in seconds or as an HTTP date: from zero to
-// kLongestRetryAfter. nullopt: it is neither.
-std::optional<absl::Duration> ParseRetryAfter(absl::string_view text, absl::Time now);
-
 }  // namespace vmeventd::client

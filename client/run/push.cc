@@ -12,7 +12,6 @@
 #include <memory>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -33,10 +32,8 @@
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/push/http.h"
-#include "client/push/push_state.h"
 #include "client/push/pusher.h"
 #include "client/push/request.h"
-#include "client/run/push_fleet.h"
 #include "client/run/run.h"
 #include "client/run/terminal.h"
 
@@ -50,7 +47,7 @@ constexpr uint64_t kMaxSetAside = 64 << 20;
 constexpr mode_t kForAll = 0644;
 
 // The files of a push.
-struct Places {
+struct PushFiles {
   std::string directory;
   std::string cursor() const { return directory + "/cursor.json"; }
   std::string state() const { return directory + "/state.json"; }
@@ -83,21 +80,25 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
 
 namespace {
 
-absl::StatusOr<std::string> UrlOf(const PushCommand& command) {
-  if (command.url_file.empty()) return command.url;
-  const absl::StatusOr<std::string> content = ReadOption("--url-file", command.url_file);
+// Parses the file that the option names; an error of `parse` completes "FILE ...". Empty: there is
+// no file.
+template <typename Parse>
+auto ParseOption(const char* option, const std::string& path, const Parse& parse,
+                 bool secret = true) -> decltype(parse(path)) {
+  using Value = typename decltype(parse(path))::value_type;
+  if (path.empty()) return Value();
+  const absl::StatusOr<std::string> content = ReadOption(option, path, secret);
   if (!content.ok()) return content.status();
-  const absl::string_view text = absl::StripAsciiWhitespace(*content);
-  return std::string(absl::StripAsciiWhitespace(text.substr(0, text.find('\n'))));
+  auto parsed = parse(*content);
+  if (parsed.ok()) return parsed;
+  return absl::InvalidArgumentError(
+      absl::StrCat(option, ": ", EscapeForTerminal(path), " ", parsed.status().message()));
 }
 
-absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
-  std::vector<std::string> headers = {"User-Agent: vmevents", "Expect:"};
-  if (command.header_file.empty()) return headers;
-  const absl::StatusOr<std::string> content = ReadOption("--header-file", command.header_file);
-  if (!content.ok()) return content.status();
-  constexpr int kMaxHeaders = 32;
-  for (absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipWhitespace())) {
+absl::StatusOr<std::vector<std::string>> ParseHeaders(absl::string_view content) {
+  constexpr size_t kMaxHeaders = 30;
+  std::vector<std::string> headers;
+  for (absl::string_view line : absl::StrSplit(content, '\n', absl::SkipWhitespace())) {
     line = absl::StripAsciiWhitespace(line);
     const size_t colon = line.find(':');
     const bool clean = std::none_of(line.begin(), line.end(), absl::ascii_iscntrl);
@@ -106,49 +107,36 @@ absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command) {
         std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(colon),
                     [](char c) { return absl::ascii_isalnum(c) || absl::StrContains("-_", c); });
     if (!clean || !named) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--header-file: ", EscapeForTerminal(command.header_file),
-                       " has a line that is not a header; write NAME: VALUE"));
+      return absl::InvalidArgumentError("has a line that is not a header; write NAME: VALUE");
     }
     headers.emplace_back(line);
   }
-  if (headers.size() > kMaxHeaders) {
-    return absl::InvalidArgumentError("--header-file: has too many headers; write at most 30");
-  }
-  return headers;
+  if (headers.size() <= kMaxHeaders) return headers;
+  return absl::InvalidArgumentError(
+      absl::StrCat("has too many headers; write at most ", kMaxHeaders));
 }
 
-absl::StatusOr<std::vector<std::string>> SecretsOf(const PushCommand& command) {
-  if (command.secret_file.empty()) return std::vector<std::string>();
-  const absl::StatusOr<std::string> content = ReadOption("--secret-file", command.secret_file);
-  if (!content.ok()) return content.status();
-  auto secrets = ParseSecrets(*content);
-  if (secrets.ok()) return secrets;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "--secret-file: ", EscapeForTerminal(command.secret_file), " ", secrets.status().message()));
+absl::StatusOr<std::string> ParseUrlFile(const std::string& content) {
+  const absl::string_view text = absl::StripAsciiWhitespace(content);
+  return std::string(absl::StripAsciiWhitespace(text.substr(0, text.find('\n'))));
+}
+
+absl::StatusOr<std::string> ParseTemplate(const std::string& form) {
+  absl::Status fault = FillTemplate(form, {}, {}).status();
+  return fault.ok() ? absl::StatusOr<std::string>(form) : fault;
 }
 
 absl::StatusOr<Pusher::Credentials> CredentialsOf(const PushCommand& command) {
-  absl::StatusOr<std::vector<std::string>> headers = HeadersOf(command);
+  auto headers = ParseOption("--header-file", command.header_file, ParseHeaders);
   if (!headers.ok()) return headers.status();
-  absl::StatusOr<std::vector<std::string>> secrets = SecretsOf(command);
+  auto secrets = ParseOption("--secret-file", command.secret_file, ParseSecrets);
   if (!secrets.ok()) return secrets.status();
+  headers->insert(headers->begin(), {"User-Agent: vmevents", "Expect:"});
   return Pusher::Credentials{*std::move(headers), *std::move(secrets)};
 }
 
-absl::StatusOr<std::string> TemplateOf(const PushCommand& command) {
-  if (command.template_file.empty()) return "";
-  absl::StatusOr<std::string> form =
-      ReadOption("--template", command.template_file, /*secret=*/false);
-  if (!form.ok()) return form;
-  const absl::Status fault = FillTemplate(*form, {}, {}).status();
-  if (fault.ok()) return form;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--template: ", EscapeForTerminal(command.template_file), " ", fault.message()));
-}
-
 // The libraries name them only as they connect.
-absl::Status CheckFiles(const PushCommand& command) {
+absl::Status CheckReadable(const PushCommand& command) {
   const TlsOptions& tls = command.tls;
   for (const auto& [option, path] :
        {std::pair("--push-ca", &tls.ca_file), std::pair("--push-cert", &tls.cert_file),
@@ -161,52 +149,59 @@ absl::Status CheckFiles(const PushCommand& command) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Places> PlacesOf(const PushCommand& command, const std::string& key) {
+absl::StatusOr<PushFiles> FilesOf(const PushCommand& command, const std::string& key) {
   if (!command.state_dir.empty()) {
-    return Places{std::filesystem::path(command.state_dir + "/").parent_path()};
+    return PushFiles{std::filesystem::path(command.state_dir + "/").parent_path()};
   }
   if (!command.state_home.empty()) {
-    return Places{absl::StrCat(command.state_home, "/vmevents/push/", key)};
+    return PushFiles{absl::StrCat(command.state_home, "/vmevents/push/", key)};
   }
   return absl::InvalidArgumentError(
       "push: no directory to save the position in; give --state-dir, or set $HOME");
 }
 
-// The lock of a push that runs. FAILED_PRECONDITION: another one has it.
-absl::StatusOr<UniqueFd> Lock(const Places& places) {
-  return LockFile(places.lock(), absl::StrCat("another vmevents push runs in ",
-                                              EscapeForTerminal(places.directory),
-                                              "; give this one a --state-dir of its own"));
+// The lock of a push that runs, in its directory, which is made. FAILED_PRECONDITION: another one
+// has it.
+absl::StatusOr<UniqueFd> Lock(const PushFiles& files) {
+  const std::string shown = EscapeForTerminal(files.directory);
+  std::error_code unknown;
+  std::filesystem::create_directories(std::filesystem::path(files.directory).parent_path(),
+                                      unknown);
+  if (mkdir(files.directory.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
+    return absl::UnavailableError(absl::StrCat("cannot create ", shown, ": ", strerror(errno)));
+  }
+  return LockFile(files.lock(), absl::StrCat("another vmevents push runs in ", shown,
+                                             "; give this one a --state-dir of its own"));
 }
 
-absl::StatusOr<PushState> ReadState(const Places& places) {
-  const absl::StatusOr<std::string> content = ReadPlainFile(places.state(), kMaxState);
+absl::StatusOr<PushState> ReadState(const PushFiles& files) {
+  const absl::StatusOr<std::string> content = ReadPlainFile(files.state(), kMaxState);
   if (!content.ok()) return content.status();
   absl::StatusOr<PushState> state = ParsePushState(*content);
   if (state.ok()) return state;
   return absl::FailedPreconditionError(
-      absl::StrCat(EscapeForTerminal(places.state()), " ", state.status().message()));
+      absl::StrCat(EscapeForTerminal(files.state()), " ", state.status().message()));
 }
 
-bool Runs(const Places& places) {
-  const UniqueFd lock(open(places.lock().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+bool Runs(const PushFiles& files) {
+  const UniqueFd lock(open(files.lock().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   return lock.valid() && flock(lock.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
-ExitCode ShowStatus(const Places& places, const CommandLine& line, Output* output) {
-  auto state = ReadState(places);
+ExitCode ShowStatus(const PushFiles& files, const CommandLine& line, Output* output) {
+  auto state = ReadState(files);
   if (absl::IsNotFound(state.status())) {
     return Fail(Failure{ExitCode::kNotFound,
-                        absl::StrCat("no push has run in ", EscapeForTerminal(places.directory))});
+                        absl::StrCat("no push has run in ", EscapeForTerminal(files.directory))});
   }
   if (!state.ok()) return Fail(state.status());
-  PushStatus status = {*std::move(state), places.name(), Runs(places), "", places.set_aside()};
-  for (const std::string& file : {places.set_aside(), places.retry()}) {
+  PushStatus status = {*std::move(state), files.name(), Runs(files), "", files.set_aside()};
+  for (const std::string& file : {files.set_aside(), files.retry()}) {
     const auto lines = ReadPlainFile(file, kMaxSetAside);
     if (!lines.ok()) continue;
     status.set_aside_now += static_cast<size_t>(std::count(lines->begin(), lines->end(), '\n'));
   }
-  if (auto cursor = ReadPlainFile(places.cursor(), kMaxCursor); cursor.ok()) {
+  if (auto cursor = ReadPlainFile(files.cursor(), kMaxCursor); cursor.ok()) {
     status.positions = *std::move(cursor);
   }
   const absl::Time now = absl::Now();
@@ -221,14 +216,14 @@ ExitCode ShowStatus(const Places& places, const CommandLine& line, Output* outpu
 }
 
 // Moves the file of what was set aside to where the push looks for what to send again.
-ExitCode AskToRetry(const Places& places) {
-  const std::string file = EscapeForTerminal(places.set_aside());
-  if (renameat2(AT_FDCWD, places.set_aside().c_str(), AT_FDCWD, places.retry().c_str(),
+ExitCode AskToRetry(const PushFiles& files) {
+  const std::string file = EscapeForTerminal(files.set_aside());
+  if (renameat2(AT_FDCWD, files.set_aside().c_str(), AT_FDCWD, files.retry().c_str(),
                 RENAME_NOREPLACE) != 0) {
     const int error = errno;
-    if (error == EEXIST || access(places.retry().c_str(), F_OK) == 0) {
+    if (error == EEXIST || access(files.retry().c_str(), F_OK) == 0) {
       return Fail(absl::UnavailableError(
-          absl::StrCat(EscapeForTerminal(places.retry()),
+          absl::StrCat(EscapeForTerminal(files.retry()),
                        " is not sent yet; see `vmevents push --status`, and try again later")));
     }
     if (error == ENOENT) {
@@ -237,15 +232,15 @@ ExitCode AskToRetry(const Places& places) {
     return Fail(absl::UnavailableError(absl::StrCat("cannot move ", file, ": ", strerror(error))));
   }
   PrintNote(absl::StrCat("the events of ", file, " are sent again ",
-                         Runs(places) ? "by the push that runs" : "once this push is started"));
+                         Runs(files) ? "by the push that runs" : "once this push is started"));
   return ExitCode::kOk;
 }
 
 // Delivers what AskToRetry() has moved. A line that is no event is set aside again. CANCELLED: the
 // delivery ends.
-absl::Status Retry(const Places& places, Delivery* delivery) {
-  if (access(places.retry().c_str(), F_OK) != 0) return absl::OkStatus();
-  const auto content = ReadPlainFile(places.retry(), kMaxSetAside);
+absl::Status Retry(const PushFiles& files, Delivery* delivery) {
+  if (access(files.retry().c_str(), F_OK) != 0) return absl::OkStatus();
+  const auto content = ReadPlainFile(files.retry(), kMaxSetAside);
   if (!content.ok()) return content.status();
   NodeEvents events;
   std::string others;
@@ -260,12 +255,12 @@ absl::Status Retry(const Places& places, Delivery* delivery) {
   PrintNote(absl::StrCat("sending again what was set aside (events: ", events.size(), ")"));
   if (!delivery->OnEvents(std::move(events))) return absl::CancelledError();
   if (!others.empty()) {
-    absl::Status aside = AppendDurably(places.set_aside(), others, kMaxSetAside);
+    absl::Status aside = AppendDurably(files.set_aside(), others, kMaxSetAside);
     if (!aside.ok()) return aside;
   }
-  if (unlink(places.retry().c_str()) == 0) return absl::OkStatus();
+  if (unlink(files.retry().c_str()) == 0) return absl::OkStatus();
   return absl::UnavailableError(
-      absl::StrCat("cannot remove ", EscapeForTerminal(places.retry()), ": ", strerror(errno)));
+      absl::StrCat("cannot remove ", EscapeForTerminal(files.retry()), ": ", strerror(errno)));
 }
 
 // "after the event 42, its position", "from now on".
@@ -289,11 +284,11 @@ std::string BeginOf(const PushCommand& command, const CommandLine& line, const C
 }
 
 // Writes the state and the metrics. A fault of theirs stops no delivery; it is noted once.
-auto ReporterOf(const Places& places, const std::string& metrics_file) {
-  return [places, metrics_file, noted = absl::OkStatus()](const PushState& state) mutable {
-    absl::Status status = WriteFileAtomically(places.state(), ToJson(state));
+auto ReporterOf(const PushFiles& files, const std::string& metrics_file) {
+  return [files, metrics_file, noted = absl::OkStatus()](const PushState& state) mutable {
+    absl::Status status = WriteFileAtomically(files.state(), ToJson(state));
     if (status.ok() && !metrics_file.empty()) {
-      status = WriteFileAtomically(metrics_file, MetricsOf(state, places.name()), kForAll);
+      status = WriteFileAtomically(metrics_file, MetricsOf(state, files.name()), kForAll);
     }
     if (!status.ok() && status != noted) PrintNote(std::string(status.message()));
     noted = status;
@@ -308,9 +303,10 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   };
   PushTarget target;
   if (!command.url.empty() || !command.url_file.empty()) {
-    const auto url = UrlOf(command);
+    const auto url = ParseOption("--url-file", command.url_file, ParseUrlFile);
     if (!url.ok()) return wrong(url.status());
-    auto parsed = ParsePushTarget(*url, command.insecure_http || command.only_asks());
+    auto parsed = ParsePushTarget(command.url_file.empty() ? command.url : *url,
+                                  command.insecure_http || command.only_asks());
     if (!parsed.ok()) return wrong(parsed.status());
     target = *std::move(parsed);
   }
@@ -320,31 +316,25 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
                      target.nats.empty() ? " is not a NATS server; remove --cluster"
                                          : " needs --cluster NAME, the cluster of this node")));
   }
-  const auto places = PlacesOf(command, target.key);
-  if (!places.ok()) return wrong(places.status());
-  if (command.status) return ShowStatus(*places, line, output);
-  if (command.retry_set_aside) return AskToRetry(*places);
+  const auto files = FilesOf(command, target.key);
+  if (!files.ok()) return wrong(files.status());
+  if (command.status) return ShowStatus(*files, line, output);
+  if (command.retry_set_aside) return AskToRetry(*files);
 
-  const auto form = TemplateOf(command);
+  const auto form =
+      ParseOption("--template", command.template_file, ParseTemplate, /*secret=*/false);
   if (!form.ok()) return wrong(form.status());
   if (const auto now = CredentialsOf(command); !now.ok()) return wrong(now.status());
-  if (absl::Status files = CheckFiles(command); !files.ok()) return wrong(files);
+  if (absl::Status readable = CheckReadable(command); !readable.ok()) return wrong(readable);
 
   StopSource stop;
   // Runs before anything that may start a thread. Nothing is printed on standard output.
   constexpr int kNoOutput = -1;
   const auto signals = StopSignals::Create(&stop, kNoOutput);
   if (!signals.ok()) return Fail(signals.status());
-  std::error_code unknown;
-  std::filesystem::create_directories(std::filesystem::path(places->directory).parent_path(),
-                                      unknown);
-  if (mkdir(places->directory.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
-    return Fail(absl::UnavailableError(absl::StrCat(
-        "cannot create ", EscapeForTerminal(places->directory), ": ", strerror(errno))));
-  }
-  const auto lock = Lock(*places);
+  const auto lock = Lock(*files);
   if (!lock.ok()) return Fail(lock.status());
-  auto state = ReadState(*places);
+  auto state = ReadState(*files);
   if (!state.ok() && !absl::IsNotFound(state.status())) return Fail(state.status());
   PushState begin = state.ok() ? *std::move(state) : PushState();
   begin.target = target.shown;
@@ -353,9 +343,9 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   begin.failing_since = begin.waiting_since = absl::InfinitePast();
 
   const std::vector<std::string> servers = CursorKeys(line);
-  const auto cursor = CursorFile::Open(places->cursor(), servers);
+  const auto cursor = CursorFile::Open(files->cursor(), servers);
   if (!cursor.ok()) return Fail(cursor.status());
-  const PushLog::Report report = ReporterOf(*places, command.metrics_file);
+  const PushLog::Report report = ReporterOf(*files, command.metrics_file);
   report(begin);
   PushLog log(std::move(begin), report, PrintNote, absl::Now);
   const auto announce = [&] {
@@ -369,46 +359,35 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
 
   const auto post = MakeHttpPost({target.url, command.tls, command.timeout}, stop.token());
   if (!post.ok()) return Fail(post.status());
-  Pusher::Environment environment;
-  environment.format = command.format;
-  environment.form = *form;
-  environment.credentials = [&command] { return CredentialsOf(command); };
-  environment.post = *post;
-  environment.set_aside = [&places](const std::string& lines) {
-    return AppendDurably(places->set_aside(), lines, kMaxSetAside);
-  };
-  environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
-  environment.log = &log;
-  environment.now = absl::Now;
-  Batcher::Limits limits = command.batch;
+  BatchLimits limits = command.batch;
   limits.events = std::min(limits.events, MostEventsOf(command.format));
-  Pusher pusher(limits.events, std::move(environment));
-
+  Pusher pusher({
+      .limit = limits.events,
+      .format = command.format,
+      .form = *form,
+      .credentials = [&command] { return CredentialsOf(command); },
+      .post = *post,
+      .set_aside =
+          [&files](const std::string& lines) {
+            return AppendDurably(files->set_aside(), lines, kMaxSetAside);
+          },
+      .wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); },
+      .log = &log,
+  });
   const MadeSource source =
       MakeSource(command.follow, line, PositionsIn(cursor->get()), &stop, PrintNote);
   if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
   announce();
-  Delivery::Options options;
-  options.servers = servers;
-  options.consumer = &pusher;
-  options.cursor = cursor->get();
-  Delivery delivery(std::move(options));
-  Batcher batcher(limits, stop.token());
-  ExitCode code = ExitCode::kOk;
-  std::thread follower([&] {
-    code = std::get<std::unique_ptr<Source>>(source)->Run(&batcher);
-    batcher.Close();
-  });
+  Delivery delivery({.consumer = &pusher, .cursor = cursor->get(), .servers = servers});
   absl::Status retried;
-  batcher.Run(&delivery, [&] {
-    retried = Retry(*places, &delivery);
-    return retried.ok();
-  });
-  stop.Stop();
-  follower.join();
+  const ExitCode code =
+      DeliverBatches(std::get<std::unique_ptr<Source>>(source).get(), limits, &delivery, [&] {
+        retried = Retry(*files, &delivery);
+        return retried.ok();
+      });
   if (!retried.ok() && !absl::IsCancelled(retried)) return Fail(retried);
-  code = delivery.CodeOf(code, PrintNote);
-  return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : code;
+  const ExitCode result = delivery.CodeOf(code, PrintNote);
+  return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : result;
 }
 
 }  // namespace vmeventd::client

@@ -228,7 +228,7 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
       failure = FleetLists(FleetOf(line, note)).ReadNodes(&nodes);
       if (!failure) failure = PrintText(formatter->FormatFleet(nodes, absl::Now()), output);
     } else if constexpr (std::is_same_v<Command, FleetCreateCommand>) {
-      const auto connection = ConnectorTo(*line.fleet)();
+      const auto connection = ConnectNats(*line.fleet);
       const absl::StatusOr<std::string> made =
           connection.ok() ? CreateFleet(connection->get(), command)
                           : absl::StatusOr<std::string>(connection.status());

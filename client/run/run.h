@@ -17,6 +17,8 @@
 #include "client/options/options.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
+#include "client/push/http.h"
+#include "client/push/pusher.h"
 #include "client/run/terminal.h"
 
 // Runs the commands, and makes the sources that they read.
@@ -32,7 +34,7 @@ std::optional<Failure> WithServer(
 // The lists of the server, of the servers, or of the fleet that the command line names. `note` is
 // called by any thread.
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note);
-FleetLists::Environment FleetOf(const CommandLine& line, PrintSentence note);
+FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note);
 
 // `watch` and `events --follow`, of one server, of several or of a fleet: until a signal, `--count`
 // or a failure ends it. Blocks the signals that end it, so call it before any thread starts.
@@ -53,6 +55,11 @@ std::vector<std::string> CursorKeys(const CommandLine& line);
 // `push`, until a signal, the receiver (410) or a failure that cannot be retried ends it; or its
 // `--status`. Blocks the signals that end it, so call it before any thread starts.
 ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* output);
+// A push into a fleet's stream, until `stop` or a failure of the daemon's stream that cannot be
+// retried. `announce` is called once, as the first attempt begins. The pointers outlive the call.
+ExitCode RunFleetPush(const PushCommand& command, const CommandLine& line, const PushTarget& target,
+                      CursorFile* cursor, PushLog* log, StopSource* stop,
+                      const std::function<void()>& announce);
 
 // The content of a file that an option names, which must have something in it; of a `secret`, which
 // not every user may read. INVALID_ARGUMENT names the option and the fault.

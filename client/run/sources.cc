@@ -12,7 +12,7 @@
 #include "client/commands/daemon_source.h"
 #include "client/commands/merged.h"
 #include "client/consume/exec.h"
-#include "client/fleet/fleet_watch.h"
+#include "client/fleet/fleet.h"
 #include "client/output/time_text.h"
 #include "client/run/run.h"
 
@@ -88,8 +88,9 @@ std::optional<Failure> WithServer(
   return ask(context);
 }
 
-FleetLists::Environment FleetOf(const CommandLine& line, PrintSentence note) {
-  return {ConnectorTo(*line.fleet), ToText(*line.fleet), line.nodes, std::move(note)};
+FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note) {
+  return {[fleet = *line.fleet] { return ConnectNats(fleet); }, ToText(*line.fleet), line.nodes,
+          std::move(note)};
 }
 
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note) {
@@ -189,7 +190,7 @@ MadeSource MakeOfServers(const FollowCommand& command, const std::vector<ServerA
 MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
   WatchCommand watch = command.watch;
-  const auto position = position_of(FleetWatch::CursorKey());
+  const auto position = position_of(kFleetCursorKey);
   if (position) {
     watch.start = *position;
   } else if (command.last) {
@@ -199,16 +200,16 @@ MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
     const auto failure = lists.FindStart(filter, *command.last, &watch.start);
     if (failure) return *failure;
   }
-  FleetWatch::Environment environment = {
-      FleetOf(line, note), stop,
-      [stop](absl::Duration duration) { return stop->WaitFor(duration); }};
-  return std::make_unique<FleetWatch>(std::move(watch), std::move(environment));
+  FleetWatchEnvironment environment = {FleetOf(line, note), stop, [stop](absl::Duration duration) {
+                                         return stop->WaitFor(duration);
+                                       }};
+  return WatchFleet(std::move(watch), std::move(environment));
 }
 
 }  // namespace
 
 std::vector<std::string> CursorKeys(const CommandLine& line) {
-  if (line.fleet) return {FleetWatch::CursorKey()};
+  if (line.fleet) return {kFleetCursorKey};
   std::vector<std::string> keys;
   for (const ServerAddress& server : line.servers) keys.push_back(ToText(server));
   return keys;

@@ -14,7 +14,6 @@ void Fuzz_fleet_message(absl::string_view input) {
   using namespace vmeventd;  // NOLINT(google-build-using-namespace): it calls nothing else
   (void)ParseDelivery(input);
   (void)ParseStreamState(input);
-  (void)ParseConsumerState(input);
   (void)ParseAck(input);
   (void)ParseStoredMessage(input);
   // A journal's ID that is empty would be that of no journal.

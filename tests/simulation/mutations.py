@@ -188,7 +188,7 @@ MUTATIONS = [
              "if (⟦tokens.size() < 4 || NameOf(tokens[2]) != origin->cluster ||\n"
              "      NameOf(tokens[3]) != origin->name⟧) {", "false",
              "client_test:FleetWatchTest.AMessageThatNamesAnotherNodeThanItsSubjectIsLeftOutAndCounted"),
-    Mutation("a-readers-place-is-enough", "client/fleet/fleet_watch.cc", "if (⟦!*same⟧) return ContinueByTime(state);",
+    Mutation("a-readers-place-is-enough", "client/fleet/fleet_watch.cc", "if (⟦!*same⟧) {",
              "false", "client_test:FleetWatchTest.AfterALossOfTheStreamAReaderContinuesByTimeWithOneNotice"),
     # The domains of libvirt.
     Mutation("a-life-that-is-not-seen-begins-a-run", "watcher/libvirt/libvirt_domains.cc",

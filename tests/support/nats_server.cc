@@ -1,20 +1,12 @@
 #include "tests/support/nats_server.h"
 
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
 #include <filesystem>
 #include <fstream>
 #include <utility>
 
-#include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "client/nats/jetstream.h"
 #include "client/nats/subject.h"
 #include "tests/support/files.h"
@@ -22,80 +14,6 @@
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
-namespace {
-
-std::string Decode(const nlohmann::json& message, const char* member) {
-  std::string out;
-  if (message.contains(member)) absl::Base64Unescape(message[member].get<std::string>(), &out);
-  return out;
-}
-
-}  // namespace
-
-NatsClient::NatsClient(uint16_t port) : fd_(ConnectToLoopback(port)) {
-  if (!fd_.valid()) Fail("nobody listens on the port of the NATS server");
-  ReadLine();  // INFO
-  Write(
-      "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB answers.* 1\r\n");
-}
-
-nlohmann::json NatsClient::Request(const std::string& subject, const nlohmann::json& body) {
-  const std::string text = body.is_null() ? "" : body.dump();
-  const std::string inbox = absl::StrCat("answers.", ++requests_);
-  Write(absl::StrCat("PUB ", subject, " ", inbox, " ", text.size(), "\r\n", text, "\r\n"));
-  while (true) {
-    const std::string line = ReadLine();
-    if (line == "PING") Write("PONG\r\n");
-    const std::vector<std::string> words = absl::StrSplit(line, ' ');
-    if (words[0] == "-ERR" || words[0] == "HMSG") Fail("the NATS server answers " + line);
-    if (words[0] != "MSG") continue;
-    size_t size = 0;
-    if (!absl::SimpleAtoi(words.back(), &size)) Fail("the NATS server answers " + line);
-    const std::string data = ReadBytes(size + 2).substr(0, size);
-    if (words[1] == inbox) return nlohmann::json::parse(data);
-  }
-}
-
-void NatsClient::Write(absl::string_view text) {
-  while (!text.empty()) {
-    const ssize_t size = send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
-    if (size <= 0) FailErrno("cannot write to the NATS server");
-    text.remove_prefix(static_cast<size_t>(size));
-  }
-}
-
-void NatsClient::ReadMore() {
-  pollfd input{fd_.get(), POLLIN, 0};
-  std::array<char, 65536> buffer{};
-  if (poll(&input, 1, static_cast<int>(absl::ToInt64Milliseconds(kPatience))) <= 0) {
-    Fail("the NATS server does not answer");
-  }
-  const ssize_t size = read(fd_.get(), buffer.data(), buffer.size());
-  if (size <= 0) Fail("the NATS server closed the connection");
-  unread_.append(buffer.data(), static_cast<size_t>(size));
-}
-
-std::string NatsClient::ReadBytes(size_t count) {
-  while (unread_.size() < count) ReadMore();
-  std::string bytes = unread_.substr(0, count);
-  unread_.erase(0, count);
-  return bytes;
-}
-
-std::string NatsClient::ReadLine() {
-  size_t end = 0;
-  while ((end = unread_.find("\r\n")) == std::string::npos) ReadMore();
-  std::string line = unread_.substr(0, end);
-  unread_.erase(0, end + 2);
-  return line;
-}
-
-std::string StreamMessage::header(const std::string& name) const {
-  for (absl::string_view line : absl::StrSplit(headers, "\r\n")) {
-    if (absl::ConsumePrefix(&line, absl::StrCat(name, ": "))) return std::string(line);
-  }
-  return "";
-}
 
 NatsServer::NatsServer(std::string directory, std::string configuration)
     : directory_(std::move(directory)),
@@ -121,45 +39,53 @@ void NatsServer::Start() {
   WaitUntil("the NATS server listens", [&] { return ConnectToLoopback(port_).valid(); });
 }
 
-uint64_t NatsServer::last_sequence(const std::string& stream) {
-  const auto info = NatsClient(port_).Request("$JS.API.STREAM.INFO." + stream, nlohmann::json());
-  return info.contains("state") ? info["state"]["last_seq"].get<uint64_t>() : 0;
+std::unique_ptr<NatsConnection> NatsServer::Connect() const {
+  absl::StatusOr<std::unique_ptr<NatsConnection>> connection = absl::UnknownError("not tried");
+  WaitUntil("the NATS server takes a connection in time", [&] {
+    connection = ConnectNats({.servers = {url()}});
+    return connection.ok();
+  });
+  return *std::move(connection);
 }
 
-std::vector<StreamMessage> NatsServer::Messages() {
-  std::vector<StreamMessage> messages;
+nlohmann::json NatsServer::Ask(const std::string& subject, const std::string& body) const {
+  const auto answer = Connect()->Request(subject, body, kPatience);
+  if (!answer.ok()) Fail(std::string(answer.status().message()));
+  return nlohmann::json::parse(*answer);
+}
+
+uint64_t NatsServer::last_sequence(const std::string& stream) const {
+  const auto state = ReadStreamState(Connect().get(), stream);
+  return state.ok() ? state->last : 0;
+}
+
+std::vector<NatsMessage> NatsServer::Messages() const {
+  std::vector<NatsMessage> messages;
+  const std::unique_ptr<NatsConnection> connection = Connect();
   const uint64_t last = last_sequence();
-  NatsClient client(port_);
   for (uint64_t sequence = 1; sequence <= last; ++sequence) {
-    const auto answer = client.Request("$JS.API.STREAM.MSG.GET.VMEVENTS", {{"seq", sequence}});
-    if (!answer.contains("message")) Fail("no message: " + answer.dump());
-    const auto& message = answer["message"];
-    messages.push_back(
-        {message["subject"], Decode(message, "hdrs"), Decode(message, "data"), message["seq"]});
+    auto stored = ReadMessage(connection.get(), kFleetStream, sequence);
+    if (!stored.ok()) Fail(std::string(stored.status().message()));
+    messages.push_back(std::move(stored->message));
   }
   return messages;
 }
 
-std::optional<StreamMessage> NatsServer::Last(const std::string& stream,
-                                              const std::string& subject) {
+std::optional<NatsMessage> NatsServer::Last(const std::string& stream,
+                                            const std::string& subject) const {
   // nats-server 2.9.10 crashes if it is asked for a message of a stream that it is creating.
   if (last_sequence(stream) == 0) return std::nullopt;
-  const auto answer =
-      NatsClient(port_).Request("$JS.API.STREAM.MSG.GET." + stream, {{"last_by_subj", subject}});
-  if (!answer.contains("message")) return std::nullopt;
-  const auto& message = answer["message"];
-  return StreamMessage{message["subject"], Decode(message, "hdrs"), Decode(message, "data"),
-                       message["seq"]};
+  auto stored = ReadLastMessage(Connect().get(), stream, subject);
+  return stored.ok() ? std::optional(std::move(stored->message)) : std::nullopt;
 }
 
 void NatsServer::DeleteStream(const std::string& stream) {
-  const auto answer =
-      NatsClient(port_).Request("$JS.API.STREAM.DELETE." + stream, nlohmann::json());
+  const auto answer = Ask(ApiSubject("STREAM.DELETE", stream));
   if (answer.contains("error")) Fail("the stream cannot be deleted: " + answer.dump());
 }
 
 void NatsServer::CreateStream(const std::string& stream, const nlohmann::json& settings) {
-  const auto answer = NatsClient(port_).Request(ApiSubject("STREAM.CREATE", stream), settings);
+  const auto answer = Ask(ApiSubject("STREAM.CREATE", stream), settings.dump());
   if (answer.contains("error")) Fail("the stream cannot be created: " + answer.dump());
 }
 

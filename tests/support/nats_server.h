@@ -6,44 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/string_view.h"
 #include "base/system.h"
+#include "client/nats/connection.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
 #include "tests/support/tcp_relay.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd::e2e {
-
-// A client that asks one thing after another. Throws where the server does not answer.
-class NatsClient {
- public:
-  explicit NatsClient(uint16_t port);
-
-  // The answer, as JSON. A null body is an empty one.
-  nlohmann::json Request(const std::string& subject, const nlohmann::json& body);
-
- private:
-  void ReadMore();
-  std::string ReadLine();
-  std::string ReadBytes(size_t count);
-  void Write(absl::string_view text);
-
-  UniqueFd fd_;
-  std::string unread_;
-  uint64_t requests_ = 0;
-};
-
-// A message of a stream.
-struct StreamMessage {
-  std::string subject;
-  std::string headers;
-  std::string data;
-  uint64_t stream_sequence = 0;
-
-  // "": there is no such header.
-  std::string header(const std::string& name) const;
-};
 
 // A real nats-server with JetStream, whose files are in `directory`.
 class NatsServer {
@@ -60,18 +30,22 @@ class NatsServer {
   // Starts it on the same port, which nobody else gets meanwhile, with the same files.
   void Start();
 
+  // The answer to a request. Fails the test where there is none.
+  nlohmann::json Ask(const std::string& subject, const std::string& body = "") const;
   // 0: there is no stream, or it has had no message.
-  uint64_t last_sequence(const std::string& stream = "VMEVENTS");
+  uint64_t last_sequence(const std::string& stream = "VMEVENTS") const;
   // The last message of a subject in a stream; nullopt: there is none.
-  std::optional<StreamMessage> Last(const std::string& stream, const std::string& subject);
+  std::optional<NatsMessage> Last(const std::string& stream, const std::string& subject) const;
   void DeleteStream(const std::string& stream);
-  std::vector<StreamMessage> Messages();
+  std::vector<NatsMessage> Messages() const;
   void CreateStream(const std::string& stream, const nlohmann::json& settings);
   // Makes what `vmevents fleet create` makes.
   void CreateFleet();
   void CreateBuckets();
 
  private:
+  std::unique_ptr<NatsConnection> Connect() const;
+
   const std::string directory_;
   const std::string configuration_;
   uint16_t port_ = 0;

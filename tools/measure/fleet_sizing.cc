@@ -84,11 +84,10 @@ class Sizing {
 
  private:
   bool Connect(std::unique_ptr<NatsConnection>* connection) const {
-    auto made = ConnectNats({.servers = {absl::StrCat("tls://127.0.0.1:", server_.port())},
-                             .name = "fleet_sizing",
-                             .tls_ca = authority_->certificate(),
-                             .tls_cert = client_.certificate,
-                             .tls_key = client_.key});
+    auto made = ConnectNats(
+        {.servers = {absl::StrCat("tls://127.0.0.1:", server_.port())},
+         .name = "fleet_sizing",
+         .tls = client::TlsOptions{authority_->certificate(), client_.certificate, client_.key}});
     if (made.ok()) *connection = *std::move(made);
     return made.ok();
   }
@@ -205,16 +204,17 @@ class Sizing {
     const nlohmann::json state = StateOf(kFleetStream);
     const uint64_t first = state["first_seq"];
     const uint64_t last = state["last_seq"];
-    const auto subjects = [](int node) { return NodeSubjects("sizing", NodeName(node)); };
+    const auto last_of = [](const std::string& node) {
+      return nlohmann::json{{"last_by_subj", NodeSubjects("sizing", node)}}.dump();
+    };
     const std::string get = ApiSubject("STREAM.MSG.GET", kFleetStream);
-    MeasureRequest("a node's last message", get,
-                   [&](int node) { return LastMessageRequest(subjects(node)); });
-    MeasureRequest("that of a node that has none", get, [&](int node) {
-      return LastMessageRequest(NodeSubjects("sizing", absl::StrCat("none", node)));
-    });
+    MeasureRequest("a node's last message", get, [&](int node) { return last_of(NodeName(node)); });
+    MeasureRequest("that of a node that has none", get,
+                   [&](int node) { return last_of(absl::StrCat("none", node)); });
     MeasureRequest("the message at a place", get, [&](int node) {
-      return MessageRequest(first + (last - first) * static_cast<uint64_t>(node) /
-                                        static_cast<uint64_t>(options_.nodes));
+      const uint64_t place = first + (last - first) * static_cast<uint64_t>(node) /
+                                         static_cast<uint64_t>(options_.nodes);
+      return nlohmann::json{{"seq", place}}.dump();
     });
     MeasureRequest("the state of the stream", ApiSubject("STREAM.INFO", kFleetStream),
                    [](int /*node*/) { return ""; });

@@ -295,6 +295,18 @@ TEST_F(MergedSourceTest, MergesByTimeNamesTheNodeAndKeepsThePositionOfEach) {
   EXPECT_EQ(cursor_->Find("s1"), (WatchPosition{12, "journal-b"}));
 }
 
+TEST_F(MergedSourceTest, ReportsAnOpenStreamBeforeTheFirstEvent) {
+  Serve(0, {});
+  Serve(1, {});
+  MergedSource source({{"n0", {}, servers_[0].address()}, {"n1", {}, servers_[1].address()}},
+                      {.stop = &stop_, .note = [](const std::string& /*sentence*/) {}});
+  Source::Item item = Source::Nothing{};
+  while (!std::holds_alternative<Source::Opened>(item)) {
+    item = source.Next(absl::InfiniteDuration());
+    ASSERT_FALSE(std::holds_alternative<Source::Ended>(item));
+  }
+}
+
 TEST_F(MergedSourceTest, ANodeThatIsDownHoldsUpNobody) {
   servers_[0].Stop();
   Serve(1, {2, 3});

@@ -50,7 +50,7 @@ class FleetListsTest : public testing::Test {
     nats_.AddVm(node, vm);
   }
 
-  FleetLists::Environment Fleet() {
+  FleetEnvironment Fleet() {
     return {[this] { return nats_.Connect(); }, "nats://fake:4222", nodes_,
             [this](const std::string& note) { notes_.push_back(note); }, [this] { return now_; }};
   }

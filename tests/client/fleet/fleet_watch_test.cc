@@ -1,5 +1,3 @@
-#include "client/fleet/fleet_watch.h"
-
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -8,6 +6,7 @@
 
 #include "absl/strings/str_join.h"
 #include "client/consume/delivery.h"
+#include "client/fleet/fleet.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -34,14 +33,10 @@ class Memory : public EventConsumer {
     for (const auto& [event, node, resume_after] : events) {
       seen.push_back(node.name + ":" + std::to_string(event.sequence()));
     }
-    return fail_at > 0 && seen.size() >= fail_at ? absl::AbortedError("the command failed")
-                                                 : absl::OkStatus();
+    return absl::OkStatus();
   }
-  bool one_by_one() const override { return one; }
 
   std::vector<std::string> seen;
-  size_t fail_at = 0;
-  bool one = false;
 };
 
 class FleetWatchTest : public testing::Test {
@@ -72,11 +67,11 @@ class FleetWatchTest : public testing::Test {
     stop_ = &stop;
     std::unique_ptr<CursorFile> cursor;
     if (with_cursor_) {
-      cursor = *CursorFile::Open(directory_ / "cursor", {FleetWatch::CursorKey()});
-      const auto position = cursor->Find(FleetWatch::CursorKey());
+      cursor = *CursorFile::Open(directory_ / "cursor", {kFleetCursorKey});
+      const auto position = cursor->Find(kFleetCursorKey);
       if (position) command.start = *position;
     }
-    FleetWatch::Environment environment;
+    FleetWatchEnvironment environment;
     environment.connect = [this] { return nats_.Connect(); };
     environment.servers = "nats://fake:4222";
     environment.stop = &stop;
@@ -89,8 +84,8 @@ class FleetWatchTest : public testing::Test {
     environment.random = [] { return 0.5; };
     environment.clock = [this] { return nats_.clock; };
     environment.now = [] { return absl::FromUnixSeconds(1'782'907'200); };
-    Delivery delivery({&memory_, cursor.get(), {FleetWatch::CursorKey()}, count_});
-    return delivery.CodeOf(FleetWatch(command, std::move(environment)).Run(&delivery), note);
+    Delivery delivery({&memory_, cursor.get(), {kFleetCursorKey}, count_});
+    return delivery.CodeOf(WatchFleet(command, std::move(environment))->Run(&delivery), note);
   }
   // What has been seen after a run that ends well.
   const std::vector<std::string>& Seen() {
@@ -99,8 +94,8 @@ class FleetWatchTest : public testing::Test {
   }
   std::string notes() const { return absl::StrJoin(notes_, "\n"); }
   uint64_t saved() {
-    return (*CursorFile::Open(directory_ / "cursor", {FleetWatch::CursorKey()}))
-        ->Find(FleetWatch::CursorKey())
+    return (*CursorFile::Open(directory_ / "cursor", {kFleetCursorKey}))
+        ->Find(kFleetCursorKey)
         ->sequence;
   }
 
@@ -203,16 +198,6 @@ TEST(RepeatsTest, OfEachNodeTheEventsOfItsJournalCountOnce) {
   EXPECT_FALSE(repeats.IsNew(node, 7)) << "it is too old to be remembered";
   for (int i = 0; i < 2; ++i) EXPECT_TRUE(repeats.IsNew(node, 0)) << "a GAP of no journal";
   EXPECT_TRUE(repeats.IsNew({"n1", "prod", "another", {}}, 5));
-}
-
-TEST_F(FleetWatchTest, TheCursorStaysBeforeAnEventWhoseCommandFailed) {
-  with_cursor_ = true;
-  memory_.one = true;
-  memory_.fail_at = 2;
-  AddEvents("n1", 1, 3);
-  EXPECT_EQ(Run(), ExitCode::kFailed);
-  EXPECT_EQ(saved(), 1u);
-  EXPECT_THAT(notes(), HasSubstr("the command failed"));
 }
 
 TEST_F(FleetWatchTest, WhatIsMissingIsAGap) {
@@ -359,7 +344,7 @@ TEST_F(FleetWatchTest, WhatIsDeletedBeforeASlowConsumerReadsItIsAGap) {
       nats_.events().messages.erase(nats_.events().messages.begin(),
                                     nats_.events().messages.find(7));
     }
-    if (idle == 2) nats_.clock += FleetWatch::kProgressInterval;
+    if (idle == 2) nats_.clock += kFleetProgressInterval;
     if (idle == 3) stop_->Stop();
   };
   EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:7", "n1:8", "n1:9"));
@@ -372,7 +357,7 @@ TEST_F(FleetWatchTest, ThePositionPassesWhatTheFilterLeavesOut) {
   AddEvents("n1", 1, 9);
   nats_.on_idle = [this, begin = nats_.clock] {
     // The fake says nothing while it waits, which a watch takes for a loss after 15 s.
-    if (nats_.clock - begin > FleetWatch::kProgressInterval + absl::Seconds(1)) stop_->Stop();
+    if (nats_.clock - begin > kFleetProgressInterval + absl::Seconds(1)) stop_->Stop();
   };
   EXPECT_THAT(Seen(), IsEmpty());
   EXPECT_EQ(saved(), 9u);

@@ -7,12 +7,10 @@
 
 #include <deque>
 #include <fstream>
-#include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
-#include <stop_token>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/system.h"
@@ -53,6 +51,7 @@ class PusherTest : public testing::Test {
   // Delivers the events 1 to `newest` at once; `answers` in turn, then 200.
   absl::Status Run(uint64_t newest, std::deque<HttpAnswer> answers) {
     Pusher::Environment environment;
+    environment.limit = 1000;
     environment.format = PushFormat::kJson;
     environment.credentials = [this]() -> absl::StatusOr<Pusher::Credentials> {
       if (credential_faults_.empty()) return Pusher::Credentials();
@@ -90,7 +89,7 @@ class PusherTest : public testing::Test {
     environment.log = &log;
     environment.now = [] { return kPushedAt; };
     environment.random = [] { return 1.0; };
-    Pusher pusher(/*limit=*/1000, std::move(environment));
+    Pusher pusher(std::move(environment));
     auto cursor = CursorFile::Open(directory_ / "cursor", {"node7"});
     Delivery delivery({&pusher, cursor->get(), {"node7"}});
     delivery.OnEvents(PausedEvents(1, newest));
@@ -120,8 +119,8 @@ TEST_F(PusherTest, TheCursorMovesBehindWhatWasAcknowledged) {
 
 TEST_F(PusherTest, PausesGrowUpToALimitAndRetryAfterCounts) {
   std::deque<HttpAnswer> answers(10, {.status = 500});
-  answers.push_front({.status = 429, .retry_after = "100"});
-  answers.push_back({.status = 429, .retry_after = "1"});
+  answers.push_front({.status = 429, .retry_after = absl::Seconds(100)});
+  answers.push_back({.status = 429, .retry_after = absl::Seconds(1)});
   EXPECT_TRUE(Run(1, answers).ok());
   EXPECT_THAT(pauses_, ElementsAre(absl::Seconds(100), absl::Seconds(2), absl::Seconds(4),
                                    absl::Seconds(8), absl::Seconds(16), absl::Seconds(32),
@@ -238,96 +237,101 @@ TEST(PushStateTest, AStatusIsSafeForATerminal) {
   EXPECT_THAT(text, HasSubstr("(5 min ago) waits\n"));
 }
 
+// Has these items; then it ends with the code.
+class ListedSource : public Source {
+ public:
+  explicit ListedSource(std::vector<Item> items, ExitCode code = ExitCode::kFailed)
+      : items_(std::make_move_iterator(items.begin()), std::make_move_iterator(items.end())),
+        code_(code) {}
+  Item Next(absl::Duration /*timeout*/) override {
+    if (items_.empty()) return Ended{code_};
+    Item item = std::move(items_.front());
+    items_.pop_front();
+    return item;
+  }
+
+ private:
+  std::deque<Item> items_;
+  const ExitCode code_;
+};
+
 // Records the batches, as sequences, and the positions.
 class Batches : public WatchSink {
  public:
   bool OnOpen() override { return true; }
   bool OnVms(const NodeVms& /*vms*/) override { return true; }
   bool OnEvents(NodeEvents events) override {
-    on_events();
     batches.emplace_back();
     for (const NodeEvent& one : events) {
       batches.back().push_back(static_cast<int>(one.event.sequence()));
       positions[one.resume_after.server] = one.resume_after.position.sequence;
     }
-    return true;
+    return wanted;
   }
   bool OnPosition(const ServerPosition& position) override {
-    if (positions.empty()) on_first_position();
     positions[position.server] = position.position.sequence;
-    return true;
+    return wanted;
   }
 
+  bool wanted = true;
   std::vector<std::vector<int>> batches;
   std::map<size_t, uint64_t> positions;
-  std::function<void()> on_events = [] {};
-  std::function<void()> on_first_position = [] {};
 };
 
-TEST(BatcherTest, ABatchHasALimitOfEventsAndOfBytes) {
+ExitCode Deliver(ListedSource source, const BatchLimits& limits, Batches* batches) {
+  return DeliverBatches(&source, limits, batches, [] { return true; });
+}
+
+TEST(DeliverBatchesTest, ABatchHasALimitOfEventsAndOfBytes) {
   const size_t bytes = PausedEvents(1, 1)[0].event.ByteSizeLong();
-  for (const Batcher::Limits& limits :
-       {Batcher::Limits{.events = 2, .time = absl::InfiniteDuration()},
-        Batcher::Limits{.bytes = 2 * bytes, .time = absl::InfiniteDuration()}}) {
-    std::stop_source stop;
-    Batcher batcher(limits, stop.get_token());
-    EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 5)));
-    batcher.Close();
+  for (const BatchLimits& limits :
+       {BatchLimits{.events = 2, .time = absl::InfiniteDuration()},
+        BatchLimits{.bytes = 2 * bytes, .time = absl::InfiniteDuration()}}) {
     Batches batches;
-    batcher.Run(&batches);
+    EXPECT_EQ(Deliver(ListedSource({PausedEvents(1, 5)}), limits, &batches), ExitCode::kFailed);
     EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1, 2), ElementsAre(3, 4), ElementsAre(5)));
     EXPECT_EQ(batches.positions[0], 5);
   }
 }
 
-TEST(BatcherTest, AnEventThatIsAloneGoesAfterItsTime) {
-  std::stop_source stop;
-  Batcher batcher({.events = 100, .time = absl::Milliseconds(1)}, stop.get_token());
-  EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 1)));
-  Batches first;
-  first.on_events = [&stop] { stop.request_stop(); };
-  batcher.Run(&first);
-  EXPECT_THAT(first.batches, ElementsAre(ElementsAre(1)));
-}
-
-TEST(BatcherTest, EventsBehindAPositionAloneHaveTheirTime) {
-  std::stop_source stop;
-  Batcher batcher({.events = 2, .time = absl::InfiniteDuration()}, stop.get_token());
-  batcher.OnPosition({0, {0, "journal-a"}});
-  EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 1)));
-  // The second event comes once the position was passed.
-  Batches feed;
-  feed.on_first_position = [&batcher] {
-    EXPECT_TRUE(batcher.OnEvents(PausedEvents(2, 2)));
-    batcher.Close();
-  };
-  batcher.Run(&feed);
-  EXPECT_THAT(feed.batches, ElementsAre(ElementsAre(1, 2)));
-  EXPECT_EQ(feed.positions[0], 2);
-}
-
-TEST(BatcherTest, PositionsOfManyServersTakeNoRoom) {
-  std::stop_source stop;
-  Batcher batcher({.events = 10, .time = absl::InfiniteDuration()}, stop.get_token());
-  EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 1, 1)));
-  for (uint64_t sequence = 10; sequence < 1000; ++sequence) {
-    batcher.OnPosition({sequence % 3, {sequence, "journal-a"}});
-  }
-  batcher.Close();
+TEST(DeliverBatchesTest, ABatchThatIsDueGoesOnceNothingMoreIsThere) {
   Batches batches;
-  batcher.Run(&batches);
-  EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1)));
-  EXPECT_THAT(batches.positions,
-              ElementsAre(testing::Pair(0, 999), testing::Pair(1, 997), testing::Pair(2, 998)));
+  Deliver(
+      ListedSource({PausedEvents(1, 1), PausedEvents(2, 2), Source::Nothing{}, PausedEvents(3, 3)}),
+      {.time = absl::ZeroDuration()}, &batches);
+  EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1, 2), ElementsAre(3)));
 }
 
-TEST(BatcherTest, ASourceThatIsTooFastWaitsUntilTheStop) {
-  std::stop_source stop;
-  Batcher batcher({.waiting = 2}, stop.get_token());
-  EXPECT_TRUE(batcher.OnEvents(PausedEvents(1, 2)));
-  std::thread stopper([&stop] { stop.request_stop(); });
-  EXPECT_FALSE(batcher.OnEvents(PausedEvents(3, 3)));
-  stopper.join();
+TEST(DeliverBatchesTest, ABatchThatIsNotDueWaits) {
+  Batches batches;
+  Deliver(ListedSource({PausedEvents(1, 1), Source::Nothing{}, PausedEvents(2, 2)}),
+          {.time = absl::InfiniteDuration()}, &batches);
+  EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1, 2)));
+}
+
+TEST(DeliverBatchesTest, AStopLeavesWhatWaitsToTheNextPush) {
+  Batches batches;
+  EXPECT_EQ(Deliver(ListedSource({PausedEvents(1, 1)}, ExitCode::kOk),
+                    {.time = absl::InfiniteDuration()}, &batches),
+            ExitCode::kOk);
+  EXPECT_THAT(batches.batches, testing::IsEmpty());
+  EXPECT_THAT(batches.positions, testing::IsEmpty());
+}
+
+TEST(DeliverBatchesTest, APositionGoesWithTheEventThatItIsBehind) {
+  Batches batches;
+  batches.wanted = false;
+  const auto at = [](size_t server, uint64_t sequence) {
+    return ServerPosition{server, {sequence, "journal-a"}};
+  };
+  Deliver(ListedSource({PausedEvents(1, 1, 1), at(1, 9), at(0, 7), at(0, 8)}),
+          {.time = absl::InfiniteDuration()}, &batches);
+  EXPECT_THAT(batches.positions, ElementsAre(testing::Pair(0, 7))) << "that one ended it";
+  batches.wanted = true;
+  Deliver(ListedSource({PausedEvents(1, 1, 1), at(1, 9), at(0, 7), at(0, 8)}),
+          {.time = absl::InfiniteDuration()}, &batches);
+  EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1)));
+  EXPECT_THAT(batches.positions, ElementsAre(testing::Pair(0, 8), testing::Pair(1, 9)));
 }
 
 class SetAsideTest : public testing::Test {

@@ -1,13 +1,20 @@
 #include "client/push/request.h"
 
-#include <string>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <string>
+#include <thread>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/system.h"
 #include "client/output/formatter.h"
 #include "client/output/time_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/loopback.h"
 #include "tests/support/status_matchers.h"
 
 namespace vmeventd::client {
@@ -220,19 +227,38 @@ TEST(PushVerdictTest, OfEachStatus) {
   EXPECT_EQ(verdict(410, 1), Verdict::kEnd);
 }
 
-TEST(PushVerdictTest, RetryAfterIsANumberOrADateAndBounded) {
-  EXPECT_EQ(ParseRetryAfter(" 120 ", kRequestTime), absl::Minutes(2));
-  EXPECT_EQ(ParseRetryAfter("0", kRequestTime), absl::ZeroDuration());
-  EXPECT_EQ(ParseRetryAfter("999999", kRequestTime), kLongestRetryAfter);
-  EXPECT_EQ(ParseRetryAfter("99999999999999999999", kRequestTime), kLongestRetryAfter);
-  EXPECT_EQ(ParseRetryAfter("Wed, 01 Jul 2026 12:01:00 GMT", kRequestTime), absl::Minutes(1));
-  EXPECT_EQ(ParseRetryAfter("Wednesday, 01-Jul-26 12:01:00 GMT", kRequestTime), absl::Minutes(1));
-  EXPECT_EQ(ParseRetryAfter("Wed Jul  1 12:01:00 2026", kRequestTime), absl::Minutes(1));
-  EXPECT_EQ(ParseRetryAfter("Wed, 01 Jul 2026 11:00:00 GMT", kRequestTime), absl::ZeroDuration());
-  EXPECT_EQ(ParseRetryAfter("Thu, 01 Jul 2027 11:00:00 GMT", kRequestTime), kLongestRetryAfter);
-  for (const char* wrong : {"", "  ", "-1", "1.5", "soon", "\t;"}) {
-    EXPECT_EQ(ParseRetryAfter(wrong, kRequestTime), std::nullopt) << wrong;
-  }
+// The answer to a request, of a server that sends this response.
+HttpAnswer AnswerOf(const std::string& response) {
+  uint16_t port = 0;
+  const UniqueFd listener = e2e::ListenOnLoopback(&port);
+  std::thread server([&] {
+    const UniqueFd connection(accept(listener.get(), nullptr, nullptr));
+    std::string request(4096, '\0');
+    for (std::string all; !absl::StrContains(all, "the body");) {
+      const ssize_t size = read(connection.get(), request.data(), request.size());
+      if (size <= 0) return;
+      all.append(request, 0, static_cast<size_t>(size));
+    }
+    (void)send(connection.get(), response.data(), response.size(), MSG_NOSIGNAL);
+  });
+  const auto post = MakeHttpPost({.url = absl::StrCat("http://127.0.0.1:", port)}, {});
+  HttpAnswer answer = (*post)("the body", {});
+  server.join();
+  return answer;
+}
+
+TEST(PushAnswerTest, RetryAfterIsANumberOrADate) {
+  const auto after = [](const std::string& value) {
+    return AnswerOf(absl::StrCat("HTTP/1.1 429 Busy\r\nContent-Length: 2\r\n", value, "\r\nno"));
+  };
+  EXPECT_EQ(after("").retry_after, absl::ZeroDuration());
+  const HttpAnswer number = after("Retry-After: 120\r\n");
+  EXPECT_EQ(number.retry_after, absl::Minutes(2));
+  EXPECT_EQ(number.status, 429);
+  EXPECT_EQ(number.body, "no");
+  EXPECT_GT(after("Retry-After: Wed, 01 Jul 2099 12:01:00 GMT\r\n").retry_after, absl::Hours(1));
+  EXPECT_LE(after("Retry-After: Wed, 01 Jul 2020 12:01:00 GMT\r\n").retry_after,
+            absl::ZeroDuration());
 }
 
 TEST(PushVerdictTest, ReasonsAreForPeople) {

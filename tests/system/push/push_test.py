@@ -166,15 +166,11 @@ class PushTest(world.WorldTest):
             self.assertIn(f"({file.name})", (ROOT / "docs/act.md").read_text(encoding="utf-8").replace(
                 "../examples/push/", ""))
 
-    def test_a_template_that_is_wrong(self):
+    def test_the_fields_of_the_page(self):
         (self.path / "form").write_text('{"text": "{{name}}"}')
         done = subprocess.run(self.command("--template", self.path / "form"), check=False, capture_output=True, text=True)
         self.assertEqual(done.returncode, 2)
-        self.assertIn('form has "{{name}}", which is no field; write one of actor, ', done.stderr)
-
-    def test_the_fields_of_the_page(self):
-        (self.path / "form").write_text('{"text": "{{}}"}')
-        done = subprocess.run(self.command("--template", self.path / "form"), check=False, capture_output=True, text=True)
+        self.assertIn('form has "{{name}}", which is no field; ', done.stderr)
         fields = set(re.search("write one of (.*)", done.stderr)[1].split(", "))
         row = re.search(r"(?m)^The fields: (.*?)\.$", (ROOT / "docs/act.md").read_text(encoding="utf-8"), re.DOTALL)[1]
         self.assertEqual(set(re.findall(r"`(\w+)`", row)), fields)
@@ -299,16 +295,6 @@ class PushTest(world.WorldTest):
         self.check_after(Answer(500, b"x" * (1 << 20)), Answer(500, headers={f"X-{n}": "y" * 900 for n in range(90)}))
         self.assertLess(len(json.dumps(self.status())), 4000)
 
-    def test_what_is_not_about_one_event_comes_again(self):
-        answers = [answer for status in (401, 403, 404, 405, 407, 409) for answer in (Answer(status), Answer())]
-        self.events(5)
-        self.receiver.answers = answers
-        self.start("--batch", "1")
-        self.wait_delivered(self.expected())
-        self.assertEqual(self.delivered(), self.expected(), "each once, in order")
-        self.assertEqual(self.receiver.answers, [], "each was given")
-        self.assertFalse((self.path / "push/set-aside.jsonl").exists())
-
     def test_a_token_and_a_secret_that_are_rotated(self):
         check = {}
         exec(document_code("def verified("), check)  # pylint: disable=exec-used
@@ -374,23 +360,6 @@ class PushTest(world.WorldTest):
         done = subprocess.run(retry, check=False, capture_output=True, text=True)
         self.assertEqual(done.returncode, 3)
         self.assertIn("nothing is set aside in", done.stderr)
-
-    def test_what_is_refused_is_set_aside_and_the_rest_goes_on(self):
-        self.events(7)
-        expected = self.expected()
-        bad = expected[3]
-        self.receiver.decide = lambda request: Answer(422 if bad in events_of(request) else 200, b"no such thing")
-        self.start()
-        self.wait_delivered([event for event in expected if event != bad])
-        self.assertEqual(self.delivered(), [event for event in expected if event != bad])
-        world.wait_until("the cursor passes it", lambda: self.sequence() == expected[-1][1])
-        file = self.path / "push/set-aside.jsonl"
-        self.assertEqual(stat.S_IMODE(file.stat().st_mode), 0o600)
-        aside = [json.loads(line) for line in file.read_text().splitlines()]
-        self.assertEqual([(line["source"], int(line["id"])) for line in aside], [bad[:2]])
-        self.assertEqual(aside[0]["reason"], "it answers 422: no such thing")
-        self.assertEqual(int(aside[0]["event"]["sequence"]), bad[1])
-        self.assertEqual(self.status()["set_aside_events"], 1)
 
     def test_gone_ends_it(self):
         self.crash()
@@ -513,14 +482,6 @@ class PushTest(world.WorldTest):
                 self.assertEqual(bodies.setdefault((event["source"], event["id"]), event), event)
         firsts = list(dict.fromkeys(self.delivered()))
         self.assertEqual(firsts, expected, "in order, none left out")
-
-    def test_a_stop_while_it_waits(self):
-        self.crash()
-        self.receiver.decide = lambda _: Answer(503, headers={"Retry-After": "3000"})
-        push = self.start()
-        self.wait_log("it answers 503")
-        self.assertEqual(self.end(push), 0)
-        self.assertEqual(self.sequence(), 0)
 
     def test_a_stop_lets_a_request_end(self):
         self.crash()
