@@ -28,8 +28,9 @@ Failure ExplainUnavailable(const ServerAddress& address, const std::string& mess
   // gRPC's error for a server that accepts the connection and does not speak HTTP/2.
   const bool no_answer = absl::StrContains(message, "failed to connect to all addresses");
   if (no_answer || probe.error != 0) return {ExitCode::kUnreachable, probe.why};
-  return {ExitCode::kUnreachable, absl::StrCat("vmeventd at ", ToText(address),
-                                               " is not available now (", message, "): try again")};
+  return {ExitCode::kUnreachable,
+          absl::StrCat("vmeventd at ", ToText(address), " is not available now (", message, ")",
+                       absl::StrContains(message, "try again") ? "" : ": try again")};
 }
 
 }  // namespace

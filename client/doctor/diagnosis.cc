@@ -454,11 +454,9 @@ class Doctor {
           OwnMonitor(), Place::kQemu);
     }
     // By a vmeventd that does not answer here.
-    if (vm == nullptr && std::any_of(monitors.begin(), monitors.end(),
-                                     [this](const Monitor& one) { return IsHeldByDaemon(one); })) {
-      ++diagnosis_.followed;
-      ++diagnosis_.usable;
-      return;
+    for (const Monitor& monitor : monitors) {
+      const NodeProcess* const daemon = vm == nullptr ? DaemonAt(monitor) : nullptr;
+      if (daemon != nullptr) return void(++diagnosis_.followed_by[daemon->pid]);
     }
     // By the vmeventd that may not be asked, as a rule. LookAtRights() has the finding.
     if (facts_.daemon.forbidden && !facts_.is_root &&
@@ -487,12 +485,13 @@ class Doctor {
     AddUnwatched(subject, arguments, monitors);
   }
 
-  bool IsHeldByDaemon(const Monitor& monitor) const {
-    return std::any_of(monitor.accepted.begin(), monitor.accepted.end(),
-                       [this](const UnixSocket* connection) {
-                         const NodeProcess* const holder = sockets_.Owner(connection->peer);
-                         return holder != nullptr && holder->program == kDaemonProgram;
-                       });
+  // The vmeventd that holds the monitor; null: none.
+  const NodeProcess* DaemonAt(const Monitor& monitor) const {
+    for (const UnixSocket* connection : monitor.accepted) {
+      const NodeProcess* const holder = sockets_.Owner(connection->peer);
+      if (holder != nullptr && holder->program == kDaemonProgram) return holder;
+    }
+    return nullptr;
   }
 
   bool IsHeldByUnseen(const Monitor& monitor) const {
@@ -572,6 +571,14 @@ class Doctor {
       }
       if (manager || !absl::StartsWith(monitor.path, "/")) continue;
       if (!monitor.accepted.empty()) continue;  // a client uses it
+      if (!spec.VmName(path).has_value()) {
+        return Add("unwatched", subject,
+                   absl::StrCat("No --watch can take the monitor ", path,
+                                ": its file name has nothing before ", spec.suffix,
+                                ", where the VM's name belongs. Give QEMU one with a name at its "
+                                "next start."),
+                   OwnMonitor(), Place::kQemu);
+      }
       return Add("unwatched", subject, absl::StrCat(what, "; one is in ", spec.directory, "."),
                  absl::StrCat("watch = [\"", spec.text(), "\"]"), Place::kConfiguration);
     }

@@ -298,8 +298,13 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
   } else {
     absl::StrAppend(&summary, Count(diagnosis.qemus, "QEMU"), " here: ", diagnosis.followed,
                     " followed");
+    size_t elsewhere = 0;
+    for (const auto& [pid, count] : diagnosis.followed_by) {
+      absl::StrAppend(&summary, ", ", count, " followed by vmeventd (pid ", pid, ")");
+      elsewhere += count;
+    }
     add(diagnosis.usable - diagnosis.followed, " that can be followed");
-    add(diagnosis.qemus - diagnosis.usable - diagnosis.unseen, " not followed");
+    add(diagnosis.qemus - diagnosis.usable - diagnosis.unseen - elsewhere, " not followed");
     add(diagnosis.unseen, " of which only root sees who holds the monitor");
     summary += ". ";
   }

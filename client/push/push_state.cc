@@ -163,11 +163,12 @@ std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone 
   add("last error",
       TimeAndAge(state.last_error, now, zone) +
           (state.error.empty() ? "" : absl::StrCat(": ", EscapeForTerminal(state.error))));
-  add("delivered", absl::StrCat(state.delivered, " events in ", state.requests, " requests"));
+  add("delivered",
+      absl::StrCat(Count(state.delivered, "event"), " in ", Count(state.requests, "request")));
   add("set aside",
       absl::StrCat(status.set_aside_now == 0
                        ? "none"
-                       : absl::StrCat(status.set_aside_now, " events in ",
+                       : absl::StrCat(Count(status.set_aside_now, "event"), " in ",
                                       EscapeForTerminal(status.set_aside_file)),
                    state.set_aside == 0 ? "" : absl::StrCat(" (", state.set_aside, " in all)")));
   if (state.gaps > 0) add("gaps", absl::StrCat(state.gaps));

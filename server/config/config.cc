@@ -1,5 +1,6 @@
 #include "server/config/config.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -7,6 +8,9 @@
 #include <cerrno>
 #include <cstdlib>
 #include <functional>
+#include <istream>
+#include <memory>
+#include <sstream>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -76,11 +80,92 @@ std::string HelpOf(const Flag& flag, const Config& defaults) {
       absl::StrCat(flag.help, ". Default ", values.empty() ? "none" : absl::StrJoin(values, " ")));
 }
 
+// The configuration file for CLI11, which reports no text or list without an end, and needs each
+// list on one line.
+class ConfigFile : public CLI::ConfigTOML {
+ public:
+  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
+    std::string text;
+    List list;
+    size_t number = 0;
+    for (std::string line; std::getline(input, line);) {
+      if (!list.open) list = {.line = number + 1};
+      ++number;
+      std::string fault = FaultIn(&line, &list);
+      if (!fault.empty()) throw CLI::ConfigError(absl::StrCat("line ", number, ": ", fault));
+      absl::StrAppend(&text, line, list.open ? " " : "\n");
+    }
+    if (list.open) throw CLI::ConfigError(Unclosed(list));
+    std::istringstream checked(text);
+    return CLI::ConfigTOML::from_config(checked);
+  }
+
+ private:
+  static constexpr absl::string_view kExample =
+      R"(; write a list as in watch = ["/run/vms:*.qmp", "/srv/vms"])";
+  struct List {
+    size_t line = 0;  // its first
+    std::string name = {};
+    bool open = false;
+    bool empty = true;
+  };
+
+  static std::string Unclosed(const List& list) {
+    return absl::StrCat("line ", list.line, ": the list of ", Quote(list.name), " has no closing ]",
+                        kExample);
+  }
+
+  // Returns what is wrong in the line, or an empty text. Removes its comment.
+  static std::string FaultIn(std::string* line, List* list) {
+    size_t at = 0;
+    const bool first = !list->open;
+    if (first) {
+      const absl::string_view stripped = absl::StripAsciiWhitespace(*line);
+      const size_t equals = line->find('=');
+      if (equals == line->npos || stripped[0] == '#' || stripped[0] == ';') return "";
+      list->name =
+          std::string(absl::StripAsciiWhitespace(absl::string_view(*line).substr(0, equals)));
+      at = line->find_first_not_of(" \t", equals + 1);
+      if (at == line->npos) return "";
+      list->open = (*line)[at] == '[';
+      at += list->open ? 1 : 0;
+    }
+    bool at_start = true;  // of a value: elsewhere a quotation mark is an ordinary character
+    for (; at < line->size(); ++at) {
+      const char c = (*line)[at];
+      if (absl::ascii_isspace(c)) continue;
+      if (c == '#') {
+        line->resize(at);
+        return "";
+      }
+      if (list->open && c == ']') {
+        list->open = false;
+        return list->empty ? absl::StrCat("the list of ", Quote(list->name), " is empty", kExample,
+                                          ", or delete the line")
+                           : "";
+      }
+      if (!first && c == '=') throw CLI::ConfigError(Unclosed(*list));
+      list->empty = false;
+      if (at_start && (c == '"' || c == '\'')) {
+        const size_t end = line->find(c, at + 1);
+        if (end == line->npos) {
+          return absl::StrCat("the value of ", Quote(list->name), " has no closing ",
+                              std::string(1, c), list->open ? kExample : "");
+        }
+        at = end;
+      }
+      at_start = c == ',';
+    }
+    return "";
+  }
+};
+
 void DefineFlags(CLI::App* app, const Config& defaults) {
   app->set_version_flag("--version", absl::StrCat("vmeventd ", kVersion));
   app->set_config("--config", "",
                   Wrapped("Read settings from FILE (TOML or INI, named like the flags)"));
   app->get_config_ptr()->option_text("FILE");
+  app->config_formatter(std::make_shared<ConfigFile>());
   app->allow_config_extras(CLI::config_extras_mode::error);
   for (const Flag& flag : Flags()) {
     const std::string name = absl::StrCat("--", flag.name);
@@ -237,10 +322,22 @@ std::string Explain(const CLI::ParseError& error) {
     return absl::StrCat("--config: ", Quote(message.substr(kExtras.size())),
                         " is not a setting; settings are named like the flags, without --");
   }
-  if (dynamic_cast<const CLI::FileError*>(&error) != nullptr) {
+  if (dynamic_cast<const CLI::ConfigError*>(&error) != nullptr) {
     return absl::StrCat("--config: ", message);
   }
   return message;
+}
+
+std::string ExplainUnreadable(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const int error = fd.valid() ? EISDIR : errno;
+  return absl::StrCat("--config: ", ErrnoStatus(path, "cannot be read", error).message());
+}
+
+// Fault of what the flags name on this host.
+ParsedConfig HostError(absl::string_view message, bool check_config) {
+  if (check_config) return UsageError(message);
+  return {std::nullopt, kFailed, absl::StrCat("vmeventd: cannot start: ", message, "\n")};
 }
 
 // Words that users of other programs type, separated by blanks, and the hint for them.
@@ -282,11 +379,16 @@ std::string HintFor(absl::string_view typed, const std::vector<std::string>& nam
 }
 
 // Explains the arguments that no flag took, in the order in which they were typed.
-std::string ExplainExtras(const std::vector<std::string>& extras) {
+std::string ExplainExtras(const std::vector<std::string>& extras, bool has_watch) {
   const auto flag = std::find_if(extras.begin(), extras.end(), [](const std::string& word) {
     return absl::StartsWith(word, "-");
   });
   if (flag == extras.end()) {
+    if (has_watch && absl::StrContains(extras.front(), '/')) {
+      return absl::StrCat(Quote(extras.front()),
+                          " is not a flag: the shell has replaced the pattern of --watch by the "
+                          "sockets; quote it, as in --watch '/run/vms/*/qmp.sock'");
+    }
     const std::string hint = HintFor(extras.front(), {});
     return absl::StrCat(Quote(extras.front()), " is not a flag",
                         hint.empty() ? "; vmeventd takes no other arguments" : hint);
@@ -349,7 +451,10 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
   } catch (const CLI::CallForVersion& version) {
     return {std::nullopt, 0, absl::StrCat(version.what(), "\n")};
   } catch (const CLI::ExtrasError&) {
-    return UsageError(ExplainExtras(app.remaining()));
+    return UsageError(ExplainExtras(app.remaining(), app.count("--watch") > 0));
+  } catch (const CLI::FileError&) {
+    return HostError(ExplainUnreadable(app.get_config_ptr()->as<std::string>()),
+                     app.count("--check-config") > 0);
   } catch (const CLI::ParseError& error) {
     return UsageError(Explain(error));
   }
@@ -357,8 +462,7 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
   if (!config.ok()) return UsageError(config.status().message());
   const bool check_config = app.count("--check-config") > 0;
   if (const absl::Status host = CheckHost(&*config); !host.ok()) {
-    if (check_config) return UsageError(host.message());
-    return {std::nullopt, kFailed, absl::StrCat("vmeventd: cannot start: ", host.message(), "\n")};
+    return HostError(host.message(), check_config);
   }
   if (check_config) return {std::nullopt, 0, Describe(*config)};
   return {*std::move(config), 0, ""};

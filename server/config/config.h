@@ -112,8 +112,8 @@ Config DefaultConfig(const Environment& environment);
 
 // Either a configuration to run with, or the text to print and the exit code: 0 for --help,
 // --version and --check-config, 2 for wrong usage, 1 for what the flags name on this host and
-// cannot be used now: a group, TLS files. The text names the flag, the value
-// and the rule. --check-config takes both for wrong usage.
+// cannot be used now: the configuration file, a group, TLS files. The text names the flag, the
+// value and the rule. --check-config takes both for wrong usage.
 struct ParsedConfig {
   std::optional<Config> config;
   int exit_code = 0;

@@ -28,7 +28,10 @@ constexpr int64_t kMaxEvents = 1'000'000'000'000;
 absl::Status CheckDirectory(const std::string& path) {
   struct stat info {};
   if (stat(path.c_str(), &info) == 0 && !S_ISDIR(info.st_mode)) {
-    return InvalidText(path, "exists and is not a directory");
+    return InvalidText(path, S_ISSOCK(info.st_mode)
+                                 ? "is a socket; write its directory and a pattern, in quotes: "
+                                   "'/run/vms:*.qmp' or '/run/vms/*/qmp.sock'"
+                                 : "exists and is not a directory");
   }
   return absl::OkStatus();  // the daemon waits for a missing one
 }
@@ -155,6 +158,9 @@ std::string KeyOfListen(const ListenAddress& listen) {
 
 absl::StatusOr<std::optional<ListenAddress>> ReadMetricsListen(const std::string& text) {
   if (text.empty()) return std::nullopt;
+  if (text.find(':') == text.npos) {
+    return InvalidText(text, "is not HOST:PORT, such as 127.0.0.1:9556");
+  }
   absl::StatusOr<ListenAddress> address = ParseListenAddress(text);
   if (!address.ok()) return address.status();
   if (address->is_unix()) return InvalidText(text, "is a Unix socket; write HOST:PORT");

@@ -183,7 +183,7 @@ class Checker {
     const absl::Duration out =
         absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
     if (out == absl::ZeroDuration()) return standard;
-    if (out < min || out > max) Refuse(field, text, rule);
+    if (out < min || out > max) Refuse(field, PrintDuration(out), rule);
     return out;
   }
   int PageSize(int32_t page_size) {
@@ -283,7 +283,7 @@ absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest&
   check.Text("reason", request.reason(), kMaxReasonBytes);
   const absl::Duration ttl =
       check.Duration("ttl", request.ttl(), kDefaultIntentTtl, absl::ZeroDuration(), kMaxIntentTtl,
-                     "is not in 0 (the default, 10 minutes) to 24 hours");
+                     "must be positive and at most 24h, or 0 for the default of 10m");
   if (!request.request_id().empty()) {
     check.Text("request_id", request.request_id(), kMaxRequestIdBytes);
   }

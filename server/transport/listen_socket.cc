@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/clock.h"
 #include "base/receiving_socket.h"
 #include "base/system.h"
@@ -166,9 +167,12 @@ absl::Status AcceptingSocket::Listen() {
     calls_.listening();
     return status;
   }
-  if (status != failure_) {
-    spdlog::error("{} cannot listen on {}: {}; trying again", what_, address_.ToString(),
-                  std::string(status.message()));
+  const bool refused = failure_.ok() && absl::IsAlreadyExists(status);  // nobody tries again
+  if (!refused && status != failure_) {
+    const std::string name = address_.ToString();
+    absl::string_view why = status.message();
+    absl::ConsumePrefix(&why, absl::StrCat(name, ": "));
+    spdlog::error("{} cannot listen on {}: {}; trying again", what_, name, std::string(why));
   }
   failure_ = status;
   backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);

@@ -49,9 +49,10 @@ class ListenSocket {
 
 // Accepts the connections of one address in a loop. Opens its socket again and again until that
 // succeeds: what is in the way, such as a port that another process has, may go away while the
-// daemon follows its VMs. Logs the first failure, each new reason, and the success after one.
-// Pauses while the process is out of descriptors, as epoll would report the waiting connection for
-// ever. Loop thread.
+// daemon follows its VMs. Logs the first failure, each new reason, and the success after one; not
+// ALREADY_EXISTS at the first attempt, after which the daemon does not start. Pauses while the
+// process is out of descriptors, as epoll would report the waiting connection for ever. Loop
+// thread.
 class AcceptingSocket : private FdHandler {
  public:
   static constexpr absl::Duration kFirstRetry = absl::Seconds(1);

@@ -50,8 +50,8 @@ TEST_F(DaemonTest, APortThatIsTakenStopsNoWatching) {
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   WaitUntil("vm1 is followed", [&] { return daemon().ListVms(false).size() == 1; });
-  daemon().WaitLog(absl::StrCat("gRPC cannot listen on ", address, ": ", address,
-                                ": another process listens on this port"));
+  daemon().WaitLog(
+      absl::StrCat("gRPC cannot listen on ", address, ": another process listens on this port"));
   EXPECT_EQ(ListenHealth(daemon().server_address()), 1);
   taken.Reset();
   daemon().WaitLog(absl::StrCat("gRPC listens on ", address, " now"));

@@ -13,6 +13,7 @@
 #include "watcher/core/specs.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 namespace {
@@ -44,6 +45,28 @@ constexpr char kNoMonitor[] =
     "no running QEMU's command line names this socket as a QMP monitor: a QEMU that ended has left "
     "it, or it is another program's, and vmeventd leaves it alone; a monitor that no command line "
     "names must be called NAME.qmp";
+
+// Empty members: the process has ended, or /proc hides it.
+ProcessStat StatOf(int64_t pid) {
+  return ParseProcessStat(ReadSmallFile(absl::StrCat("/proc/", pid, "/stat")).value_or(""))
+      .value_or(ProcessStat());
+}
+
+// The problem of a socket that is called as a monitor is, and is another program's.
+std::string ForeignListener(int64_t pid) {
+  return absl::StrCat("its listener, ", EscapeName(StatOf(pid).name), " (pid ", pid,
+                      "), is not a QEMU: it sent no QMP greeting, and no running QEMU's command "
+                      "line names this socket; vmeventd leaves it alone");
+}
+
+// The problem of a monitor whose queue of connections is full. `pid`: its QEMU's; 0: not known.
+std::string QueueFull(int64_t pid) {
+  if (pid == 0 || StatOf(pid).state != 'T') return kQueueFull;
+  return absl::StrCat("QEMU (pid ", pid,
+                      ") is stopped by a signal (state T), so that its monitor answers nobody: "
+                      "kill -CONT ",
+                      pid);
+}
 
 Problem CannotConnect(absl::string_view why) {
   return {ProblemCode::kCannotConnect, absl::StrCat("cannot connect to the monitor: ", why)};
@@ -288,7 +311,10 @@ bool SocketConnector::MayConnect(SocketSlot* slot) {
   const bool done = slot->monitors->done();
   if (done) slot->monitors = nullptr;  // another one finds a QEMU that began meanwhile
   // A QEMU begins before it binds its socket, but its command line may not have been readable then.
-  if (done && TriedForLong(*slot)) ReportProblem(slot, {ProblemCode::kNoMonitor, kNoMonitor});
+  if (done && TriedForLong(*slot)) {
+    ReportProblem(slot, {ProblemCode::kNoMonitor,
+                         foreign ? ForeignListener(slot->listener->process.pid) : kNoMonitor});
+  }
   BackOff(slot, kFirstRetry, done ? kMaxRefusedRetry : kMaxRetry);
   return false;
 }
@@ -310,7 +336,11 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
     case EAGAIN:  // somebody listens, and its queue of connections is full
       context_->meters.connect_retries.Add();
       BackOff(slot, kFirstRetry, kMaxRetry);
-      if (TriedForLong(*slot)) ReportProblem(slot, {ProblemCode::kNoGreeting, kQueueFull});
+      if (TriedForLong(*slot)) {
+        const int64_t pid =
+            slot->run != nullptr && slot->run->tracked() ? slot->run->info().pid : 0;
+        ReportProblem(slot, {ProblemCode::kNoGreeting, QueueFull(pid)});
+      }
       return;
     case EMFILE:
     case ENFILE:

@@ -18,6 +18,7 @@ namespace {
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::SizeIs;
 
 // A failure with this code, and a sentence that matches.
@@ -294,6 +295,13 @@ TEST_F(CommandsTest, AnErrorOfTheServerIsExplained) {
   for (const auto& [error, message, code, sentence] : rows) {
     server_.service().list_events = Refuses({error, message});
     EXPECT_THAT(Run(EventsCommand{}), Fails(code, AllOf(HasSubstr(message), HasSubstr(sentence))));
+  }
+  for (const char* message : {"the journal is not writable; try again later", "starting"}) {
+    server_.service().declare_intent = Refuses({grpc::UNAVAILABLE, message});
+    EXPECT_THAT(Run(DeclareIntentCommand{"web1", "", "alice", "maintenance", std::nullopt}),
+                Fails(ExitCode::kUnreachable,
+                      AllOf(HasSubstr(message), Not(testing::ContainsRegex("try.*try")),
+                            HasSubstr("try again"))));
   }
   server_.Stop();
   EXPECT_THAT(Run(InfoCommand{}), Fails(ExitCode::kUnreachable, testing::_));

@@ -83,7 +83,18 @@ TEST_F(DiagnosisTest, AMonitorThatVmeventdHoldsIsHealthyWhateverItsWatchesAre) {
   facts_.watches.clear();
   const Diagnosis diagnosis = Diagnose(facts_);
   EXPECT_THAT(diagnosis.findings, testing::IsEmpty());
-  EXPECT_EQ(diagnosis.followed, 1);
+  EXPECT_THAT(DiagnosisText(diagnosis, 200, false),
+              testing::HasSubstr("1 QEMU here: 0 followed, 1 followed by vmeventd (pid 8). No"));
+}
+
+TEST_F(DiagnosisTest, AMonitorWhoseFileNameLacksTheVmsNameNeedsAnother) {
+  facts_.processes[0].arguments.back() = "unix:/run/qemu/.qmp,server=on,wait=off";
+  facts_.sockets[0].path = "/run/qemu/.qmp";
+  const Finding finding = Only(facts_, "unwatched");
+  EXPECT_THAT(finding.what, testing::HasSubstr("/run/qemu/.qmp: its file name has nothing before "
+                                               ".qmp, where the VM's name belongs"));
+  EXPECT_EQ(finding.place, Place::kQemu);
+  EXPECT_THAT(finding.line, testing::HasSubstr("path=/run/qemu/web1.qmp"));
 }
 
 TEST_F(DiagnosisTest, AHeldMonitorNamesItsHolder) {

@@ -11,6 +11,7 @@
 namespace vmeventd::client {
 namespace {
 
+using testing::AllOf;
 using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
@@ -286,6 +287,11 @@ TEST(TableFormatter, ShowsTheServersInfo) {
   EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));
   info.mutable_directories(0)->set_sockets(1);
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("*.kvmd  1 socket\n"));
+  info.add_unfollowed_sockets()->set_path("/run/ctrl/a.kvmd");
+  EXPECT_THAT(*TableFormatter({}).FormatInfo(info),
+              AllOf(HasSubstr("without a VM    /run/ctrl/a.kvmd"), Not(HasSubstr("more"))));
+  while (info.unfollowed_sockets_size() < 1000) info.add_unfollowed_sockets();
+  EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("vmeventd lists at most 1000"));
 }
 
 TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {

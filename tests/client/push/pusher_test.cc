@@ -235,6 +235,10 @@ TEST(PushStateTest, AStatusIsSafeForATerminal) {
   EXPECT_THAT(text, HasSubstr("state         failing for 5 min: evil \\x1b[31m\n"));
   EXPECT_THAT(text, HasSubstr("position      4 of ?, s\\x1b\n"));
   EXPECT_THAT(text, HasSubstr("(5 min ago) waits\n"));
+  EXPECT_THAT(text, HasSubstr("delivered     0 events in 0 requests\n"));
+  const PushStatus one = {{.requests = 1, .delivered = 1}, "push", true, "", "/x", 1};
+  EXPECT_THAT(StatusText(one, kPushedAt, absl::UTCTimeZone()),
+              testing::AllOf(HasSubstr("1 event in 1 request\n"), HasSubstr("1 event in /x")));
 }
 
 // Has these items; then it ends with the code.

@@ -8,9 +8,11 @@
 
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/system.h"
 #include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
+#include "tests/support/unix_socket.h"
 
 namespace vmeventd {
 namespace {
@@ -116,6 +118,8 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
   const TemporaryDirectory directory;
   const std::string file = directory / "file";
   std::ofstream(file) << "unknown-setting = 1\n";
+  const std::string socket = directory / "socket";
+  const UniqueFd listening(e2e::ListenUnix(socket));
   const Wrong rows[] = {
       {{"--unknown"}, {"\"--unknown\" is not a flag"}},
       {{"--wach", "/run/qemu"}, {"\"--wach\" is not a flag; did you mean --watch?"}},
@@ -132,6 +136,10 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"help"}, {"did you mean --help?"}},
       {{"--watch"}, {"--watch"}},
       {{"--watch", ""}, {"--watch"}},
+      {{"--watch", "/run/vms/a1/qmp.sock", "/run/vms/a2/qmp.sock", "--log-level", "debug"},
+       {"\"/run/vms/a2/qmp.sock\" is not a flag", "quote it", "--watch '/run/vms/*/qmp.sock'"}},
+      {{"/run/vms/a2/qmp.sock"}, {"takes no other arguments"}},
+      {{"--watch", socket}, {"--watch", socket, "is a socket", "'/run/vms:*.qmp'"}},
       {{"--watch", file}, {"--watch", file, "not a directory"}},
       {{"--watch", "/nowhere", "--watch", "/nowhere:*.qmp"}, {"--watch", "given twice"}},
       {{"--listen", "0.0.0.0:1"}, {"--listen", "0.0.0.0:1", "--tls-cert", "--insecure-listen"}},
@@ -147,6 +155,7 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--retention-age", "30"}, {"--retention-age", "\"30\"", "30d"}},
       {{"--retention-age", "-1d"}, {"--retention-age", "\"-1d\""}},
       {{"--retention-age", "0d"}, {"--retention-age", "positive duration"}},
+      {{"--metrics-listen", "19703"}, {"\"19703\" is not HOST:PORT, such as 127.0.0.1:9556"}},
       {{"--metrics-listen", "unix:/x"}, {"--metrics-listen", "unix:/x", "HOST:PORT"}},
       {{"--metrics-listen", "10.0.0.1:1"}, {"--metrics-listen", "10.0.0.1", "loopback"}},
       {{"--metrics-listen", "127.0.0.1:1,role=reader"}, {"--metrics-listen", "role="}},
@@ -169,11 +178,62 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--node", "a b"}, {"--node", "a b", "visible ASCII"}},
       {{"--node", std::string(254, 'n')}, {"--node", "253"}},
       {{"--config", file}, {"--config", "unknown-setting", "not a setting"}},
-      {{"--config", directory / "missing"}, {"--config", "missing"}},
-      {{"--config", directory.path()}, {"--config", directory.path()}},
       {{"--state-dir", "/a", "--state-dir", "/b"}, {"--state-dir"}},
   };
   for (const Wrong& row : rows) ExpectWrong(row);
+}
+
+TEST(Config, AFaultInAFileHasItsLine) {
+  const TemporaryDirectory directory;
+  const std::string file = directory / "conf";
+  const struct {
+    std::string text;
+    std::vector<std::string> says;
+  } rows[] = {
+      {"watch = []\n", {"--config: line 1: the list of \"watch\" is empty; write a list as in"}},
+      {"# sources\nlisten = [ # none\n]\n", {"line 3: the list of \"listen\" is empty"}},
+      {"node = a\nwatch = [\"/a\"", {"line 2: the list of \"watch\" has no closing ]"}},
+      {"watch = [\"/a\",\nlisten = [\"127.0.0.1:1\"]\n", {"line 1: the list of \"watch\" has no"}},
+      {"node = a\nwatch = [\"/a\n", {"line 2: the value of \"watch\" has no closing \""}},
+      {"state-dir = '/a\n", {"line 1: the value of \"state-dir\" has no closing '"}},
+  };
+  for (const auto& row : rows) {
+    std::ofstream(file) << row.text;
+    ExpectWrong({{"--check-config", "--config", file}, row.says});
+  }
+}
+
+TEST(Config, AListMayHaveSeveralLines) {
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "conf") << "watch = [  # sources\n"
+                                       "  \"/nowhere/a:*.qmp\",  # one's = other's\n"
+                                       "\n"
+                                       "  '/nowhere/b',\n"
+                                       "]  # end\n"
+                                       "node = it's\n"
+                                       "libvirt = [qemu+unix:///system?socket=/x]\n";
+  const Config config = Good({"--config", directory / "conf"});
+  ASSERT_EQ(config.watches.size(), 2);
+  EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
+  EXPECT_EQ(config.watches[1].directory, "/nowhere/b");
+  EXPECT_EQ(config.node, "it's");
+  EXPECT_EQ(config.libvirts.size(), 1);
+}
+
+TEST(Config, AConfigurationFileMayComeLater) {
+  const TemporaryDirectory directory;
+  Wrong rows[] = {
+      {{"--config", directory / "missing"},
+       {"--config: ", "missing: cannot be read: No such file"}},
+      {{"--config", directory.path()}, {directory.path(), "cannot be read: Is a directory"}},
+  };
+  for (Wrong& row : rows) {
+    row.exit_code = 1;
+    ExpectWrong(row);
+    row.exit_code = 2;
+    row.arguments.push_back("--check-config");
+    ExpectWrong(row);
+  }
 }
 
 // Things that the flags name on this host may exist the next time: the service manager tries again

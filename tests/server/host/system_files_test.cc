@@ -6,12 +6,16 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
 #include "server/host/host.h"
 #include "server/transport/listen_socket.h"
+#include "spdlog/sinks/ostream_sink.h"
+#include "spdlog/spdlog.h"
+#include "tests/support/loopback.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
@@ -20,6 +24,8 @@
 namespace vmeventd {
 namespace {
 
+using e2e::ListenOnLoopback;
+using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
 mode_t ModeOf(const std::string& path) {
@@ -198,6 +204,29 @@ TEST(AcceptingSocket, OpensOnceWhatIsInTheWayIsGone) {
   clock.Advance(AcceptingSocket::kMaxRetry);
   loop->RunOnce(absl::ZeroDuration());
   EXPECT_TRUE(socket.listening());
+}
+
+TEST(AcceptingSocket, LogsAnAddressOnceAndNoAttemptThatTheDaemonDoesNotRepeat) {
+  const TemporaryDirectory directory;
+  std::ostringstream log;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "log", std::make_shared<spdlog::sinks::ostream_sink_st>(log)));
+  FakeClock clock;
+  const std::unique_ptr<EventLoop> loop = EventLoop::Create(&clock).value();
+  uint16_t port = 0;
+  const UniqueFd taken = ListenOnLoopback(&port);
+  const std::string address = absl::StrCat("127.0.0.1:", port);
+  AcceptingSocket later("gRPC", ParseListenAddress(address).value(), loop.get(), {});
+  EXPECT_FALSE(later.Listen().ok());
+  EXPECT_THAT(log.str(), HasSubstr(absl::StrCat("gRPC cannot listen on ", address,
+                                                ": another process listens on this port; trying")));
+  log.str("");
+  const auto held = ListenSocket::Open(UnixAddress(directory / "s"));
+  AcceptingSocket never("gRPC", UnixAddress(directory / "s"), loop.get(), {});
+  EXPECT_TRUE(absl::IsAlreadyExists(never.Listen()));
+  EXPECT_EQ(log.str(), "");
+  spdlog::set_default_logger(before);
 }
 
 constexpr char kUuid[] = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}";

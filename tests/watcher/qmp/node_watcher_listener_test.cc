@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/system.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/support/unix_socket.h"
@@ -21,6 +23,10 @@
 
 namespace vmeventd {
 namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
 
 // A launcher may hand over its listening socket while another client holds the monitor.
 class ListenerTest : public RestartTest {
@@ -244,6 +250,9 @@ TEST_F(ForeignListenerTest, IsConnectedToOnceWithoutAGreeting) {
   Listen(Socket("vm1"));
   Start();
   ASSERT_TRUE(UntilLeftAlone(Socket("vm1")));
+  EXPECT_THAT(watcher_->unfollowed_sockets()[0].problem.text,
+              AllOf(HasSubstr(absl::StrCat("watcher_test (pid ", getpid(), "), is not a QEMU")),
+                    Not(HasSubstr("must be called"))));
   Turns();
   EXPECT_EQ(CountConnections(), 1);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);

@@ -6,8 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "base/system.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/process_state.h"
+#include "tests/support/unix_socket.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/runs/process.h"
 
@@ -37,6 +41,20 @@ TEST_F(RestartTest, AVmThatLivesGoesOnAsTheSameRunWithoutNews) {
   EXPECT_EQ(RunId("vm1"), run_id);
   EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
   EXPECT_TRUE(watcher_->first_scan_done());
+}
+
+TEST_F(RestartTest, AQemuThatASignalHasStoppedMeanwhileIsNamed) {
+  options_.greeting_timeout = absl::Milliseconds(30);
+  Follow(&qemu_);
+  Die();
+  kill(qemu_.pid(), SIGSTOP);
+  ASSERT_TRUE(StepUntil([] {}, [&] { return IsStopped(qemu_.pid()); }));
+  const UniqueFd others[] = {UniqueFd(e2e::ConnectUnix(Socket("vm1"))),
+                             UniqueFd(e2e::ConnectUnix(Socket("vm1")))};  // a full queue
+  Restart();
+  EXPECT_TRUE(UntilProblem(
+      "vm1", absl::StrCat("QEMU (pid ", qemu_.pid(), ") is stopped by a signal (state T)")));
+  kill(qemu_.pid(), SIGCONT);
 }
 
 TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {
