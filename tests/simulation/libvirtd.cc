@@ -51,11 +51,11 @@ void Libvirtd::Take() {
   }
 }
 
-absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Libvirtd::Open(
-    const std::string& /*uri*/, std::shared_ptr<Callbacks> listener) {
+absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Libvirtd::Open(const std::string& /*uri*/,
+                                                                       const Callback& callback) {
   Take();
   if (!runs_ || daemon_ == 0) return Away();
-  listener_ = std::move(listener);
+  callback_ = callback;
   link_ = std::make_shared<simulation::Connection>();
   link_->of_daemon = true;
   listed_ = false;
@@ -93,8 +93,8 @@ void Libvirtd::Stop() {
   runs_ = false;
   link_ = nullptr;
   // A thread may take its place meanwhile; likewise below.
-  if (const auto listener = listener_; listener != nullptr) {
-    listener->OnClosed("libvirt closed the connection");
+  if (const Callback callback = callback_; callback != nullptr) {
+    callback(LinkClosed{"libvirt closed the connection"});
   }
 }
 
@@ -142,18 +142,21 @@ void Libvirtd::Forward(Life* life, absl::string_view event, absl::string_view da
   if (!runs_ || !IsListened()) return;
   Hear(life, saying);
   const int64_t us = saying->wall_us;
-  const auto listener = listener_;
-  listener->OnQmpEvent(NameOf(*life), std::string(event), us / 1'000'000,
-                       static_cast<uint32_t>(us % 1'000'000), std::string(data));
+  const Callback callback = callback_;
+  callback(DomainEvent{NameOf(*life),
+                       PassedOnEvent(std::string(event), us / 1'000'000,
+                                     static_cast<uint32_t>(us % 1'000'000), std::string(data))
+                           .value()});
 }
 
 void Libvirtd::SayStarted(Life* life, bool incoming) {
   if (!runs_ || !IsListened()) return;
-  const auto listener = listener_;
-  listener->OnLifecycle(NameOf(*life), {.what = DomainLifecycle::What::kStarted,
-                                        .end = std::nullopt,
-                                        .text = "started",
-                                        .incoming = incoming});
+  const Callback callback = callback_;
+  callback(DomainChanged{NameOf(*life),
+                         {.what = DomainLifecycle::What::kStarted,
+                          .end = std::nullopt,
+                          .text = "started",
+                          .incoming = incoming}});
 }
 
 void Libvirtd::Remove(Life* life, ManagerEnd end) {
@@ -167,9 +170,9 @@ void Libvirtd::Remove(Life* life, ManagerEnd end) {
   life->sayings.push_back(std::move(saying));
   DomainName name = NameOf(*life);
   if (random_->OneIn(2)) name.id = -1;  // a transient domain's
-  const auto listener = listener_;
-  listener->OnLifecycle(name,
-                        {.what = DomainLifecycle::What::kStopped, .end = end, .text = "stopped"});
+  const Callback callback = callback_;
+  callback(DomainChanged{name,
+                         {.what = DomainLifecycle::What::kStopped, .end = end, .text = "stopped"}});
 }
 
 void Libvirtd::set_daemon(int number) {
@@ -178,7 +181,7 @@ void Libvirtd::set_daemon(int number) {
 }
 
 void Libvirtd::Forget() {
-  listener_ = nullptr;
+  callback_ = nullptr;
   link_ = nullptr;
 }
 

@@ -52,11 +52,11 @@ class Libvirtd : public LibvirtApi {
   void AfterLoopTurn(bool has_read);
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
-                                                   std::shared_ptr<Callbacks> listener) override;
+                                                   const Callback& callback) override;
 
  private:
   class Client;
-  bool IsListened() const { return listener_ != nullptr && link_ != nullptr; }
+  bool IsListened() const { return callback_ != nullptr && link_ != nullptr; }
   // The next thing that the connection is sent is `saying`.
   void Hear(Life* life, Saying* saying);
   absl::StatusOr<std::vector<ActiveDomain>> List(const ConnectionPtr& link);
@@ -71,8 +71,8 @@ class Libvirtd : public LibvirtApi {
   int64_t last_id_ = 0;
   std::vector<Life*> domains_;  // domains that it knows as running
   int daemon_ = 0;
-  std::shared_ptr<Callbacks> listener_;
-  ConnectionPtr link_;   // `listener_`'s; null: it has lost it
+  Callback callback_;
+  ConnectionPtr link_;   // `callback_`'s; null: it has lost it
   bool listed_ = false;  // set after its first list
   Mutex mutex_;
   CondVar ends_;  // calls return at once

@@ -72,7 +72,7 @@ MUTATIONS = [
     Mutation("durable-sequence-is-one-too-high-in-a-hang", "server/eventlog/event_log.cc",
              "if (open_) range.durable = ⟦range.committed⟧;", "range.committed + (Waits() ? 1 : 0)"),
     Mutation("public-after-three-seconds", "server/eventlog/event_log_pump.cc",
-             "IsWritable() && now < next.added + ⟦kPatience⟧", "absl::Seconds(3)"),
+             "(now < next.added + ⟦kPatience⟧)", "absl::Seconds(3)"),  # within the mutation above
     Mutation("a-failed-commit-counts", "server/eventlog/event_log_writer.cc",
              "in_flight_, 0);\n  if (⟦!status.ok()⟧) return Fail(status);", "false"),
     Mutation("a-gap-is-one-too-short", "server/eventlog/event_log_pump.cc",

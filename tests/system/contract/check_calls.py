@@ -112,10 +112,9 @@ def what_an_intent_decides(world):
         assert pb.ShutdownClass.Name(detail.shutdown_class).endswith(expected), (name, detail)
 
 
-elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.ARebootIsNoEndThatWasSeen",
+elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.ARebootIsNoEndThatWasSeen",
           "DeclareIntent", "2")
-elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
-          "VmSessionIntentTest.ExpiredOrWithdrawnAfterTheShutdownItHasCounted",
+elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.OneThatExpiredAfterTheShutdownHasCounted",
           "DeclareIntent", "4")
 
 

@@ -20,19 +20,19 @@ def expect(stopped, class_name, cause):
 elsewhere("tests/server/events/event_codec_test.cc:EventCodec.TheEndOfAProcessIsOneOfThree", "ExitSignal.core_dumped")
 elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTheOneThatItWasOf",
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY")
-SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
-elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
-elsewhere(f"{SENDERS}.AKillOfItsContainerIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
-elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", "ShutdownDetail.sender")
-elsewhere(f"{SENDERS}.WhyNobodySawTheSenderIsSaid", "ShutdownDetail.sender")
+CAUSES = "tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest"
+elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
+elsewhere(f"{CAUSES}.OneThatKillsTheContainerIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
+elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", "ShutdownDetail.sender")
+elsewhere(f"{CAUSES}.TheReasonWhyNobodySawItIsEvidence", "ShutdownDetail.sender")
 for field in ("signal", "pid", "uid", "executable", "cgroup", "command"):
-    elsewhere(f"{SENDERS}.ASigkillOfAnotherProcessIsTheHosts", f"SignalSender.{field}")
+    elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", f"SignalSender.{field}")
 elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.ASenderIsDescribedForPeople",
           "SignalSender.uid")
 elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.OfASenderThatIsGoneTheRecordSaysUserAndName",
           "SignalSender.uid")
-elsewhere(f"{SENDERS}.ASigkillOfTheKernelIsACrashAndSaysSo", "SignalSender.kernel")
-elsewhere(f"{SENDERS}.ASigkillOfQemusOwnIsACrash", "SignalSender.of_qemu")
+elsewhere(f"{CAUSES}.TheKernelIsACrash", "SignalSender.kernel")
+elsewhere(f"{CAUSES}.QemuItselfIsACrash", "SignalSender.of_qemu")
 WORDS = "tests/watcher/session/vm_session_words_test.cc:VmSessionWordsTest"
 elsewhere(f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", "SignalSender.said_by_qemu")
 elsewhere(f"{WORDS}.ACoreIsEvidence", "ShutdownDetail.core")
@@ -41,11 +41,10 @@ for field in ("LastWords.source", "LastWords.truncated", "EndNumbers.ran_for", "
               "LastWordsSource.LAST_WORDS_SOURCE_JOURNAL", "LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",
               "LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR"):
     elsewhere("tests/server/events/event_codec_test.cc:EventCodec.AnEndHasLastWordsACoreAndNumbers", field)
-elsewhere("tests/watcher/core/qemu_words_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes", "LastWords.lines")
-elsewhere("tests/watcher/core/qemu_words_test.cc:QemuWordsTest.TheUnitIsTheInnermostOne", "VmRef.unit")
-HOST = "tests/watcher/session/vm_session_host_test.cc:VmSessionHostTest"
-elsewhere(f"{HOST}.WhatTheHostEndsAsItShutsDownEndsByThat", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")
-elsewhere(f"{HOST}.AGuestThatPowersItselfOffInTheShutdownIsTheUsersWithACaveat",
+elsewhere("tests/watcher/core/qemu_texts_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes", "LastWords.lines")
+elsewhere("tests/watcher/core/qemu_texts_test.cc:QemuWordsTest.TheUnitIsTheInnermostOne", "VmRef.unit")
+elsewhere(f"{CAUSES}.AKillOfSystemd", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")
+elsewhere(f"{CAUSES}.AGuestThatPowersItselfOffHasACaveat",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN")
 PANIC = "tests/watcher/session/vm_session_events_test.cc:VmSessionPanicTest"
 for test, fields in (
@@ -91,11 +90,10 @@ for name in ("USER", "CRASH"):
 for cause in ("HOST_DESTROY", "HOST_SAVE"):
     elsewhere("tests/system/libvirt_test.cc:LibvirtEndingTest.IsClassifiedAndPublishedOnce",
               f"ShutdownCause.SHUTDOWN_CAUSE_{cause}")
-for cause, test in (("MIGRATION_FAILED", "AnIncomingMigrationThatFailsIsNoCrash"),
-                    ("NEVER_RAN", "AQemuThatEndsBeforeItsVmRanIsNoCrash"),
-                    ("MIGRATION_UNFINISHED", "AQemuThatEndsWhileItFinishesAMigrationIsUnknown")):
-    elsewhere(f"tests/watcher/session/vm_session_migration_test.cc:VmSessionMigrationTest.{test}",
-              f"ShutdownCause.SHUTDOWN_CAUSE_{cause}")
+for cause, test in (("MIGRATION_FAILED", "AnArrivalThatFailsIsNoCrash"),
+                    ("NEVER_RAN", "AnEndBeforeTheVmRanIsNoCrash"),
+                    ("MIGRATION_UNFINISHED", "AnEndInItsLastPassIsUnknown")):
+    elsewhere(f"{CAUSES}.{test}", f"ShutdownCause.SHUTDOWN_CAUSE_{cause}")
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_ADMIN")

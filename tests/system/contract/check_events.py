@@ -202,22 +202,19 @@ elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.ConnectedWhileTheVmIs
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED")
 elsewhere("tests/watcher/session/vm_session_agent_test.cc:VmSessionAgentTest.AnIntentSettlesIt",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED")
-elsewhere("tests/watcher/session/vm_session_agent_test.cc:"
-          "VmSessionAgentTest.OneThatLeftWithinTheWindowCountsAndNoOlderOne",
+elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.OneThatLeftInTheWindowCounts",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED")
 elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.OnAPortThatQemuDoesNotReportItIsPossible",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE")
-elsewhere("tests/watcher/session/vm_session_agent_test.cc:"
-          "VmSessionAgentTest.OneThatIsNotKnownYetMayBeConnected",
+elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.OneThatIsNotKnownYetMayBeConnected",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE")
-elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnIgnoredPowerdownIsOutOfItsWindow",
+elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnIgnoredPressIsOutOfItsWindow",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_POWERDOWN_EARLIER")
-elsewhere("tests/watcher/session/vm_session_agent_test.cc:VmSessionAgentTest.WhatIsNotTheUsersHasNoCaveat",
+elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.ASignalHasNoCaveat",
           "ShutdownDetail.caveats")
-elsewhere("tests/watcher/session/vm_session_test.cc:"
-          "VmSessionMonitorTest.AnEventBeforeTheRepliesFollowsStarted",
+elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnEventBeforeTheRepliesFollowsStarted",
           "EventType.EVENT_TYPE_STATE_CHANGED")
-elsewhere("tests/watcher/session/vm_session_events_test.cc:VmSessionPanicTest.ARequestByPvpanicIsAnEventOfItsOwn",
+elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.ARequestByPvpanicIsNone",
           "EventType.EVENT_TYPE_PVSHUTDOWN_REQUESTED")
 elsewhere("tests/watcher/session/vm_session_events_test.cc:"
           "VmSessionStateTest.ProblemsThatComeAndGoAreToldByEvents",
@@ -429,15 +426,16 @@ SESSION = "tests/watcher/session/vm_session_"
 LIBVIRT = "tests/watcher/libvirt/libvirt_source_test.cc:Libvirt"
 LOG = "tests/server/eventlog/event_log_test.cc:"
 for test, problem in (
-        (f"{SESSION}exit_test.cc:VmSessionExitTest.AQemuThatIsSilentSoonAfterItsStartMayBeStarting", "STARTING"),
-        (f"{SESSION}exit_test.cc:VmSessionExitTest.AQemuThatIsSilentSoonAfterItsStartMayBeStarting", "NO_GREETING"),
+        (f"{SESSION}end_test.cc:VmSessionEndTest.SoonAfterTheStart", "STARTING"),
+        (f"{SESSION}end_test.cc:VmSessionEndTest.SoonAfterTheStart", "NO_GREETING"),
         (f"{SESSION}exit_test.cc:HangCheckTest.AQemuThatDoesNotAnswerIsUnreachableUntilItDoes", "NO_ANSWER"),
         (f"{SESSION}exit_test.cc:VmSessionHangTest.AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen", "EXIT_LATE"),
-        (f"{SESSION}test.cc:VmSessionMonitorTest.EofOfALivingProcessIsNoEnd", "MONITOR_LOST"),
-        (f"{SESSION}test.cc:VmSessionMonitorTest.RunStatesThatNeedALookAreProblems", "IO_ERROR"),
-        (f"{SESSION}test.cc:VmSessionMonitorTest.RunStatesThatNeedALookAreProblems", "INTERNAL_ERROR"),
+        (f"{SESSION}end_test.cc:VmSessionEndTest.EofOfALivingProcessIsNoEnd", "MONITOR_LOST"),
+        (f"{SESSION}end_test.cc:VmSessionEndTest.AnIoErrorIsAProblemUntilAResume", "IO_ERROR"),
+        (f"{SESSION}end_test.cc:VmSessionEndTest.AnInternalErrorIsACrash", "INTERNAL_ERROR"),
         (f"{SESSION}events_test.cc:VmSessionStateTest.ProblemsThatComeAndGoAreToldByEvents", "SHARED_UUID"),
-        (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.GarbageClosesThatMonitorAndNoOther", "NOT_QMP"),
+        ("tests/system/hostile/hostile_monitor_test.cc:"
+         "HostileMonitorTest.InvalidQmpEndsOnlyItsConnectionWhichIsRetried", "NOT_QMP"),
         (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AShutdownFileThatCannotBeWrittenIsAProblemAndCounted",
          "SHUTDOWN_FILE"),
         (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.BeyondTheDescriptorLimitAVmIsListedAndFollowedLater",
@@ -451,7 +449,7 @@ for test, problem in (
     elsewhere(test, f"ProblemCode.PROBLEM_CODE_{problem}")
 for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "RATE_LIMITED"),
-        (f"{SESSION}test.cc:VmSessionMonitorTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
+        (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
         (f"{LIBVIRT}SourceTest.ADomainThatEndedWhileTheConnectionWasLostIsUnknown", "LIBVIRT_LOST"),
         ("tests/server/eventlog/event_queue_test.cc:EventQueue.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
         (f"{LOG}EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem", "NOT_WRITTEN"),
@@ -459,7 +457,7 @@ for test, gap in (
         (f"{LOG}UnopenedJournal.AGapSaysThatItsOpenRunsWereNotFollowed", "JOURNAL_LATE"),
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",
          "RETENTION"),
-        ("tests/system/fleet_test.cc:FleetTest.AStreamThatWasWipedSaysWhatItLacks", "NOT_PUBLISHED"),
+        ("tests/system/fleet_test.cc:FleetTest.AStreamThatHasNothingOfTheNodeAnyMoreGetsAGap", "NOT_PUBLISHED"),
         ("tests/client/commands/daemon_source_test.cc:DaemonSourceTest.ReportsAGapWhenTheServerMovesToAnotherJournal",
          "POSITION_LOST")):
     elsewhere(test, f"GapReason.GAP_REASON_{gap}")
