@@ -98,13 +98,14 @@ void EventLog::NameHole() {
     named_by_ = given_ + 1;
     hole = hole_;
   }
-  PublishGap(
-      GapReason::kNotWritten,
-      absl::StrCat("the events ", hole.first, " to ", hole.last,
-                   " are lost, if there were any: vmeventd ended before they were written, or more"
-                   " than ",
-                   JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk"),
-      hole);
+  const std::string message =
+      hole.last <= begin_.through
+          ? absl::StrCat("vmeventd ended unexpectedly: any events after ", hole.first - 1,
+                         " that were not written yet are lost; new sequences begin at ",
+                         hole.last + 1)
+          : absl::StrCat("the events ", hole.first, " to ", hole.last, " are lost: more than ",
+                         JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk");
+  PublishGap(GapReason::kNotWritten, message, hole);
 }
 
 void EventLog::TakeOpened() {
