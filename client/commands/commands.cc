@@ -169,7 +169,6 @@ constexpr uint64_t kLargestPage = 1000;  // limit of ListEventsRequest.page_size
 // Pauses of one page while the server limits the rate of pages: half a minute in total.
 constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongestPause = absl::Seconds(2);
-constexpr absl::Duration kPatience = absl::Seconds(30);
 
 v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
   v1::ListEventsRequest request;
@@ -201,7 +200,7 @@ grpc::Status ListPage(const CommandContext& context, Method<Request, Response> m
   Backoff backoff(kFirstPause, kLongestPause);
   while (true) {
     grpc::Status status = Ask(context, method, request, page);
-    if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED || waited >= kPatience) {
+    if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED || waited >= context.patience) {
       return status;
     }
     const absl::Duration pause = backoff.Next(context.random());

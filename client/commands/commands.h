@@ -162,6 +162,7 @@ struct CommandContext {
   std::function<void(absl::Duration)> wait = absl::SleepFor;
   // A number in [0, 1) for the random part of such a wait.
   std::function<double()> random = RandomFraction;
+  absl::Duration patience = absl::Seconds(30);  // limit of these waits together
 };
 
 // The services of the health check, besides the server as a whole.

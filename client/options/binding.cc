@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
@@ -264,7 +265,8 @@ void AddVmName(std::string text, v1::EventFilter* filter) {
   const bool list = absl::StrContains(text, ',');
   if (!list || text.size() <= kMaxName) filter->add_vm_names(text);
   if (!list) return;
-  for (const absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+  for (absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+    absl::ConsumePrefix(&one, "vm/");
     filter->add_vm_names(std::string(one));
   }
 }

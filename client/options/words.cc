@@ -51,7 +51,7 @@ constexpr Words kOptionAliases[] = {
     {"watch", "-f --follow", ""},
     {"vms", "-A --inactive --all-namespaces", "--all"},
     {"why", "-a -A --all", "*"},
-    {"why", "--reason --last", ""},
+    {"why", "--reason", ""},
     {"top", "-b --no-stream", "--once"},
     {"version", "--client --short", ""},
 };
@@ -348,7 +348,8 @@ std::vector<std::string> WithoutAliases(const CLI::App& app,
       if (row == nullptr) {
         words.push_back(*at);
       } else {
-        AppendWords(absl::StrCat(row->answer, " ", name), &words);
+        AppendWords(row->answer, &words);
+        if (!name.empty()) words.push_back(name);
       }
       command = &app;
       for (size_t word = begin; word < words.size(); ++word) {

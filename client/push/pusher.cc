@@ -50,6 +50,7 @@ ExitCode DeliverBatches(Source* source, const BatchLimits& limits, WatchSink* to
     } else if (left <= absl::ZeroDuration()) {
       wanted = deliver();  // nothing more is there to be sent with it
     }
+    if (wanted && SteadyNow() >= due + kIdle) wanted = deliver();  // what comes does not delay it
   }
   return ExitCode::kOk;
 }

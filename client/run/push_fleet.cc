@@ -156,9 +156,10 @@ class FleetSession : public EventConsumer {
   // Writes what is due into the buckets. False: the connection is lost.
   bool Tick() {
     const absl::Time now = SteadyNow();
-    if (now >= heartbeat_at_) {
+    if (now >= std::max(heartbeat_at_, heartbeat_retry_at_)) {
       const absl::Status status = WriteHeartbeat();
-      heartbeat_at_ = now + (status.ok() ? kHeartbeat : absl::ZeroDuration());
+      heartbeat_at_ = now + kHeartbeat;
+      heartbeat_retry_at_ = status.ok() ? absl::InfinitePast() : now + kBucketRetry;
       NoteBucket("the node's heartbeat", status, &noted_heartbeat_);
       if (status.ok() && !IsBehind(heartbeat_)) log_->Recovered();
     }
@@ -279,6 +280,7 @@ class FleetSession : public EventConsumer {
   v1::NodeHeartbeat heartbeat_;    // the last; empty: there was none
   // When it is due; steady, as the next two.
   absl::Time heartbeat_at_ = absl::InfinitePast();
+  absl::Time heartbeat_retry_at_ = absl::InfinitePast();  // it failed, and is not tried before
   absl::Time rewrite_at_ = absl::InfinitePast();
   absl::Time states_at_ = absl::InfinitePast();  // the bucket of VMs is not tried before
   std::string noted_heartbeat_;
@@ -310,7 +312,10 @@ class FleetPush {
                                       [&](const CommandContext& daemon) -> std::optional<Failure> {
                                         v1::GetServerInfoResponse info;
                                         if (auto failed = ReadInfo(daemon, &info)) return failed;
-                                        status = RunOnce(daemon, info);
+                                        // A wait for the daemon would hold up the events.
+                                        CommandContext impatient = daemon;
+                                        impatient.patience = absl::ZeroDuration();
+                                        status = RunOnce(impatient, info);
                                         return std::nullopt;
                                       });
       if (code_) return *code_;

@@ -140,6 +140,12 @@ class ConfigFile : public CLI::ConfigTOML {
       }
       if (list->open && c == ']') {
         list->open = false;
+        const absl::string_view rest = absl::string_view(*line).substr(at + 1);
+        if (const absl::string_view text = absl::StripAsciiWhitespace(rest);
+            !text.empty() && text[0] != '#') {
+          return absl::StrCat("there is text behind the ] of ", Quote(list->name), ": ",
+                              Quote(text));
+        }
         return list->empty ? absl::StrCat("the list of ", Quote(list->name), " is empty", kExample,
                                           ", or delete the line")
                            : "";
@@ -151,6 +157,11 @@ class ConfigFile : public CLI::ConfigTOML {
         if (end == line->npos) {
           return absl::StrCat("the value of ", Quote(list->name), " has no closing ",
                               std::string(1, c), list->open ? kExample : "");
+        }
+        // CLI11 2.1 takes it for the beginning of a comment.
+        if (absl::StrContains(absl::string_view(*line).substr(at, end - at), '#')) {
+          return absl::StrCat("the value of ", Quote(list->name),
+                              " has a #, which a file cannot have: give it as a flag");
         }
         at = end;
       }
@@ -276,6 +287,11 @@ absl::StatusOr<Config> ReadFlags(const CLI::App& app, Config config) {
     const std::string name = absl::StrCat("--", flag.name);
     const CLI::Option& option = *app.get_option(name);
     std::vector<std::string> values = option.results();
+    // As of a variable that is not set: TLS would ask for no certificates.
+    if (absl::StartsWith(flag.name, "tls-") &&
+        std::find(values.begin(), values.end(), "") != values.end()) {
+      return Invalid(name, "is empty: name a file, or leave the flag out");
+    }
     if (values.empty()) values = flag.print(config);  // check the default as well
     if (values.empty()) continue;
     if (flag.kind == Flag::Kind::kSwitch) values = {option.as<bool>() ? "true" : "false"};
@@ -443,9 +459,11 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
   CLI::App app("Follows the QMP sockets of this node's QEMUs, and reports who ended each VM",
                "vmeventd");
   DefineFlags(&app, defaults);
+  absl::StatusOr<Config> config = defaults;
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(),
                                        arguments.rend()));  // CLI11 takes the last first
+    config = ReadFlags(app, defaults);
   } catch (const CLI::CallForHelp&) {
     return {std::nullopt, 0, app.help()};
   } catch (const CLI::CallForVersion& version) {
@@ -458,7 +476,6 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
   } catch (const CLI::ParseError& error) {
     return UsageError(Explain(error));
   }
-  absl::StatusOr<Config> config = ReadFlags(app, defaults);
   if (!config.ok()) return UsageError(config.status().message());
   const bool check_config = app.count("--check-config") > 0;
   if (const absl::Status host = CheckHost(&*config); !host.ok()) {

@@ -1,5 +1,6 @@
 #include "server/config/tls_files.h"
 
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
@@ -40,7 +41,8 @@ struct PemFile {
 // Checks that the file can be read without waiting, which OpenSSL's own functions do at a FIFO.
 absl::Status CheckFile(const PemFile& file) {
   struct stat info {};
-  if (stat(file.path.c_str(), &info) != 0) {
+  const UniqueFd fd(open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.valid() || fstat(fd.get(), &info) != 0) {
     const absl::Status status = ErrnoStatus(file.path, "cannot be read", errno);
     return absl::Status(status.code(), absl::StrCat(file.flag, ": ", status.message()));
   }
@@ -77,6 +79,7 @@ absl::Status UseAuthorities(const PemFile& file, SSL_CTX* context) {
   X509_STORE* const store = SSL_CTX_get_cert_store(context);
   if (X509_STORE_load_file(store, file.path.c_str()) != 1) return Refused(file);
   const STACK_OF(X509_OBJECT)* const authorities = X509_STORE_get0_objects(store);
+  bool has_authority = false;
   for (int i = 0; i < sk_X509_OBJECT_num(authorities); ++i) {
     X509* const authority = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(authorities, i));
     if (authority == nullptr) continue;  // a revocation list
@@ -85,6 +88,11 @@ absl::Status UseAuthorities(const PemFile& file, SSL_CTX* context) {
       return Refused(file);
     }
     if (SSL_CTX_add_client_CA(context, authority) != 1) return Refused(file);
+    has_authority = true;
+  }
+  if (!has_authority) {
+    ERR_raise(ERR_LIB_X509, X509_R_NO_CERTIFICATE_FOUND);
+    return Refused(file);
   }
   // An authority that is no root is trusted as it stands, without its root.
   X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
@@ -133,7 +141,9 @@ absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
   if (status.ok()) status = CheckFile(key);
   if (!status.ok()) return status;
   if (SSL_CTX_use_certificate_chain_file(context, paths.cert.c_str()) != 1) return Refused(cert);
-  if (SSL_CTX_use_PrivateKey_file(context, paths.key.c_str(), SSL_FILETYPE_PEM) != 1) {
+  // A key of another type than the certificate's is taken without a comparison.
+  if (SSL_CTX_use_PrivateKey_file(context, paths.key.c_str(), SSL_FILETYPE_PEM) != 1 ||
+      SSL_CTX_check_private_key(context) != 1) {
     return Refused(key);
   }
   if (!paths.client_ca.empty()) status = UseAuthorities(client_ca, context);

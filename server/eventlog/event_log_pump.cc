@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -237,6 +238,11 @@ bool EventLog::PublishDue() {
       due.on_public = std::exchange(next.on_public, {});
       due.stop_lines = std::exchange(next.stop_lines, {});
       due.observed = std::exchange(next.observed, {});
+      // Others wait for the disk in front of it; it has nothing for that.
+      if (const size_t at = public_ - 1; at >= written_ + in_flight_ && !next.to_write()) {
+        changes_.erase(changes_.begin() + static_cast<std::ptrdiff_t>(at));
+        --public_;
+      }
       Trim();
     }
     if (durable) {

@@ -86,7 +86,7 @@ void EventLog::CheckDamage(const absl::Status& found) {
   Journal::ReportDamage(options_.path, found.message());
   {
     const MutexLock lock(&mutex_);
-    if (!status_.ok()) return;
+    if (absl::IsDataLoss(status_)) return;
     Fail(found);
   }
   Wake();
@@ -95,8 +95,8 @@ void EventLog::CheckDamage(const absl::Status& found) {
 absl::Duration EventLog::NextWriteLocked() const {
   if (closed_) return absl::InfiniteDuration();
   const bool work = Waits() || wanted_mark_.through > mark_.through || close_at_ || !open_;
-  if (work) return status_.ok() ? absl::ZeroDuration() : retry_at_;
-  return expiry_at_;
+  const absl::Duration next = work ? absl::ZeroDuration() : expiry_at_;
+  return status_.ok() ? next : std::max(next, retry_at_);
 }
 
 EventLog::Work EventLog::ChooseWork(Instant now) {
@@ -175,9 +175,9 @@ bool EventLog::StepWriter() {
     if (work == Work::kMark || work == Work::kCloseMark) {
       if (status.ok()) {
         mark_ = mark;
-        status_ = status;
+        if (!absl::IsDataLoss(status_)) status_ = status;
       }
-      closed_ = work == Work::kCloseMark;
+      closed_ = closed_ || work == Work::kCloseMark;
       if (!status.ok()) Fail(status);
     }
     if (work == Work::kRetain) {
@@ -208,7 +208,7 @@ void EventLog::EndAppend(const absl::Status& status, absl::Duration took) {
   journal_meters_.commits.Observe(took);
   const size_t written = std::exchange(in_flight_, 0);
   if (!status.ok()) return Fail(status);
-  status_ = status;
+  if (!absl::IsDataLoss(status_)) status_ = status;  // a reader may have found damage meanwhile
   for (size_t i = 0; i < written; ++i) bytes_ -= changes_[written_++].bytes;
   bounds_ = journal_->bounds();
   if (named_by_ != 0 && bounds_.newest >= named_by_) {

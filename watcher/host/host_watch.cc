@@ -48,8 +48,10 @@ class SystemBus : public HostShutdownApi {
   HostShutdownState Read() override {
     for (int i = 0; i < kMessagesATurn && sd_event_run(event_.get(), 0) > 0; ++i) {
     }
-    if (bus_ != nullptr && sd_bus_is_open(bus_.get()) == 0)
+    if (bus_ != nullptr && sd_bus_is_open(bus_.get()) == 0) {
       Disconnect("lost the connection to the system bus");
+      sd_event_run(event_.get(), 0);  // sets the timer of the next try, which is not due
+    }
     return State();
   }
 

@@ -192,8 +192,8 @@ absl::StatusOr<DomainDetails> DetailsIn(absl::string_view domain_xml) {
   constexpr absl::string_view kBegin = "<metadata>";
   constexpr absl::string_view kEnd = "</metadata>";
   const size_t begin = domain_xml.find(kBegin);
-  const size_t end = domain_xml.find(kEnd, begin);
-  if (end == absl::string_view::npos) return details;
+  const size_t end = domain_xml.rfind(kEnd);  // an element in it may have that name, too
+  if (begin > end || end == absl::string_view::npos) return details;
   return Parse(absl::StrCat(domain_xml.substr(0, begin), domain_xml.substr(end + kEnd.size())));
 }
 

@@ -46,6 +46,9 @@ constexpr char kNoMonitor[] =
     "it, or it is another program's, and vmeventd leaves it alone; a monitor that no command line "
     "names must be called NAME.qmp";
 
+// Its socket is not there and no run has it: it was dropped, or is to be.
+bool IsUnused(const SocketSlot& slot) { return !slot.present && slot.runs == 0; }
+
 // Empty members: the process has ended, or /proc hides it.
 ProcessStat StatOf(int64_t pid) {
   return ParseProcessStat(ReadSmallFile(absl::StrCat("/proc/", pid, "/stat")).value_or(""))
@@ -180,7 +183,7 @@ void SocketConnector::OnSocketGone(int spec, const std::string& below) {
 }
 
 void SocketConnector::DropSlotIfUnused(SocketSlot* slot) {
-  if (slot->present || slot->runs > 0) return;
+  if (!IsUnused(*slot)) return;
   SetRun(slot, nullptr);
   context_->loop->CancelTimer(&slot->retry);
   const auto it = slots_.find(slot->path);
@@ -277,6 +280,7 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
   // To look at the socket takes no descriptor.
   if (not_opened == 0 || IdentifySocket(slot->path, &file.identity) == 0) {
     LeaveReplacedRun(slot, file.identity);
+    if (IsUnused(*slot)) return;
     if (!(slot->socket == file.identity)) slot->silent_until = absl::ZeroDuration();
     slot->socket = file.identity;
   }
@@ -328,6 +332,7 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
     case ECONNREFUSED:
       context_->meters.connect_retries.Add();
       EndUntrackedRun(slot);
+      if (IsUnused(*slot)) return;
       BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
       if (slot->run != nullptr) return;  // its VM has the problem
       // Not at once: one that a QEMU binds refuses, too.

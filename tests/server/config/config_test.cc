@@ -2,9 +2,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
 
+#include <cstdio>
 #include <fstream>
 #include <map>
+#include <memory>
 
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -164,6 +169,9 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--tls-key", file}, {"--tls-key", "--tls-cert"}},
       {{"--tls-client-ca", file}, {"--tls-client-ca", "--tls-cert"}},
       {{"--tls-operator", "a"}, {"--tls-operator", "--tls-client-ca"}},
+      {{"--tls-cert", file, "--tls-key", file, "--tls-client-ca", ""},
+       {"--tls-client-ca: is empty: name a file"}},
+      {{"--insecure-listen=maybe"}, {"maybe"}},
       {{"--listen", "unix:/a", "--tls-cert", file, "--tls-key", file}, {"--tls-cert", "HOST:PORT"}},
       {{"--listen", "10.0.0.1:1,role=operator", "--insecure-listen"},
        {"--listen", "role=operator", "--tls-operator"}},
@@ -196,6 +204,8 @@ TEST(Config, AFaultInAFileHasItsLine) {
       {"watch = [\"/a\",\nlisten = [\"127.0.0.1:1\"]\n", {"line 1: the list of \"watch\" has no"}},
       {"node = a\nwatch = [\"/a\n", {"line 2: the value of \"watch\" has no closing \""}},
       {"state-dir = '/a\n", {"line 1: the value of \"state-dir\" has no closing '"}},
+      {"state-dir = \"/a#b\"\n", {"line 1: the value of \"state-dir\" has a #"}},
+      {"watch = [\"/a\"] x\n", {"line 1: there is text behind the ] of \"watch\": \"x\""}},
   };
   for (const auto& row : rows) {
     std::ofstream(file) << row.text;
@@ -407,6 +417,13 @@ TEST_F(TlsConfig, ErrorsNameFileAndCure) {
   EXPECT_THAT(says(server_.certificate, server_.certificate),
               HasSubstr("must hold the private key"));
   EXPECT_THAT(says(server_.certificate, directory_ / "none"), HasSubstr("--tls-key"));
+  const std::string other_type = directory_ / "rsa.key";
+  const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> rsa(EVP_RSA_gen(2048), &EVP_PKEY_free);
+  const std::unique_ptr<FILE, decltype(&fclose)> out(fopen(other_type.c_str(), "w"), &fclose);
+  PEM_write_PrivateKey(out.get(), rsa.get(), nullptr, nullptr, 0, nullptr, nullptr);
+  fflush(out.get());
+  EXPECT_THAT(says(server_.certificate, other_type),
+              HasSubstr("it must hold the private key of the certificate in"));
 }
 
 TEST_F(TlsConfig, InsecureListenOpensTheNetworkWithoutTls) {

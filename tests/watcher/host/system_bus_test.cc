@@ -236,6 +236,10 @@ TEST_F(SystemBusTest, WhatWasSaidHoldsWhereTheBusIsGone) {
   const HostShutdownState state =
       Until([](const HostShutdownState& now) { return !now.problem.empty(); });
   EXPECT_TRUE(state.shutting_down);
+  // It is listened to again once it is back, without another input.
+  StartBus();
+  StartLogind(/*preparing=*/false);
+  EXPECT_EQ(UntilShuttingDown(false).problem, "");
 }
 
 }  // namespace

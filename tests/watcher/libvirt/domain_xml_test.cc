@@ -67,12 +67,13 @@ TEST(DomainXmlTest, TextThatIsNoXmlIsAnError) {
 
 // As libvirt takes and writes it: an undeclared prefix within an element that has one.
 TEST(DomainXmlTest, MetadataThatIsMalformedDoesNotHideTheAgent) {
-  const GuestAgentInfo info = AgentIn(
-      absl::StrCat("<domain><metadata><my:app xmlns:my='urn:my'><x:inner>text</x:inner></my:app>"
-                   "</metadata><devices>",
-                   kAgent, kTail));
-  EXPECT_TRUE(info.present);
-  EXPECT_TRUE(info.open);
+  for (const char* const inner : {"<x:inner>text</x:inner>", "<x:a><metadata></metadata></x:a>"}) {
+    const GuestAgentInfo info =
+        AgentIn(absl::StrCat("<domain><metadata><my:app xmlns:my='urn:my'>", inner,
+                             "</my:app></metadata><devices>", kAgent, kTail));
+    EXPECT_TRUE(info.present) << inner;
+    EXPECT_TRUE(info.open) << inner;
+  }
 }
 
 std::string Domain(const std::string& name, const std::string& metadata) {
