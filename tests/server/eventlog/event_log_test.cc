@@ -258,7 +258,9 @@ TEST(EventLog, WhateverStartsCanReserveNoSequenceIsGivenAgainUnderOneJournalId) 
         state.Restart(/*in_order=*/false);
       }
       const std::string journal_id = state.log().identity().journal_id;
-      if (fails) EXPECT_NE(journal_id, before);
+      if (fails) {
+        EXPECT_NE(journal_id, before);
+      }
       const uint64_t begin = state.log().range().newest;
       state.PushUnwritten({Reset()});
       state.clock().Advance(EventLog::kPatience);
