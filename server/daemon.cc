@@ -135,9 +135,8 @@ class Daemon {
   static constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
 
   // Takes the locks, sets up the watcher and listens; an address that cannot be listened on is
-  // retried while the daemon runs. The error names the obstacle. `meters` are the log's.
-  // `signals` was begun before any thread; `parcel` is
-  // TakeParcel()'s. The pointers outlive the daemon.
+  // retried while the daemon runs. The error names the obstacle. `meters` are the log's. `signals`
+  // was begun before any thread; `parcel` is TakeParcel()'s. The pointers outlive the daemon.
   static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock,
                                                         const LogMeters* meters,
                                                         const Tuning& tuning, SignalTracing signals,

@@ -179,10 +179,11 @@ v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
   return request;
 }
 
-// Asks the server once.
+using Stub = v1::VmEventService::StubInterface;
 template <typename Request, typename Response>
-using Method = grpc::Status (v1::VmEventService::StubInterface::*)(grpc::ClientContext*,
-                                                                   const Request&, Response*);
+using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
+
+// Asks the server once.
 template <typename Request, typename Response>
 grpc::Status Ask(const CommandContext& context, Method<Request, Response> method,
                  const Request& request, Response* response) {
@@ -190,7 +191,6 @@ grpc::Status Ask(const CommandContext& context, Method<Request, Response> method
   SetRequestDeadline(&call);
   return (context.stub->*method)(&call, request, response);
 }
-using Stub = v1::VmEventService::StubInterface;
 
 // Asks for a page; waits while the server limits their rate.
 template <typename Request, typename Response>

@@ -78,7 +78,7 @@ class DaemonSource : public ReconnectingSource {
     ServerAddress address;
     StopSource* stop = nullptr;
     PrintSentence note;
-    // As of ReconnectingSource.
+    // See ReconnectingSource.
     std::function<bool(absl::Duration)> wait;
     // A number in [0, 1) for the random part of a pause.
     std::function<double()> random = RandomFraction;

@@ -188,7 +188,6 @@ std::string TopFrame(const TopData& data, const TopStyle& style) {
   AddVms(data, &screen);
   AddEnds(data, &screen);
   AddServer(data, &screen);
-  constexpr int kMaxUnfollowed = 1000;  // vmeventd lists no more (the contract)
   const int unfollowed = data.info.unfollowed_sockets_size();
   if (unfollowed > 0) {
     screen.Add("Sockets", {{absl::StrCat(unfollowed, unfollowed < kMaxUnfollowed ? "" : " or more",

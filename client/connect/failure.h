@@ -45,8 +45,8 @@ bool IsWorthRetrying(grpc::StatusCode code);
 // forbidden one.
 struct ProbeResult {
   int error = 0;        // an errno; 0: a process listens, perhaps without gRPC
-  std::string why{};    // why nothing answers: a sentence without a full stop
-  std::string group{};  // where permission is denied: its members have it; empty: root and owner
+  std::string why{};    // reason that nothing answers: a sentence without a full stop
+  std::string group{};  // its members have the permission that is denied; empty: root and owner
   int daemon = 0;       // the pid of the vmeventd that listens on a Unix socket; 0: not known
 };
 

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"

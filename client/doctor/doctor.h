@@ -125,7 +125,7 @@ struct Diagnosis {
   size_t followed = 0;
   size_t usable = 0;  // QEMUs that are followed, or have a monitor that vmeventd may take
   size_t unseen = 0;  // QEMUs of which only root sees who holds a monitor, vmeventd or another
-  // Number of the QEMUs whose monitor a vmeventd holds that did not answer here, by its pid.
+  // Numbers of QEMUs by the pid of the vmeventd that holds their monitors. It did not answer here.
   std::map<int64_t, size_t> followed_by;
   std::vector<Finding> findings;
 };

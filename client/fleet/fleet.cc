@@ -5,7 +5,6 @@
 #include <tuple>
 
 #include "absl/algorithm/container.h"
-#include "absl/memory/memory.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -56,8 +55,8 @@ absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
 
 namespace {
 
-// Returns what takes the messages that are not what vmeventd writes there: it reports the first,
-// the tenth, the hundredth and so on. `where` names the stream or bucket.
+// Returns a function for the messages that are not what vmeventd writes there: it counts them, and
+// reports the first, the tenth, the hundredth and so on. `where` names the stream or bucket.
 auto IgnoredIn(std::string where, const PrintSentence& note) {
   return [note, where = std::move(where), count = uint64_t{0}, next = uint64_t{1}](
              const NatsMessage& message, const absl::Status& why) mutable {

@@ -43,9 +43,9 @@ absl::Status CheckDomain(absl::string_view domain);
 std::string CreateStreamRequest(absl::string_view stream, int replicas);
 std::string CreateBucketRequest(absl::string_view bucket, int replicas);
 
-// Creates a stream by the request. Of one that is there, turns off the unsafe settings, and sets
-// the number of replicas; 0: as it is. Returns a line on that, for people. FAILED_PRECONDITION: it
-// is unfit. UNAVAILABLE: the server refuses it, or does not answer.
+// Creates a stream by the request, or turns off the unsafe settings of the one that is there and
+// sets the number of its replicas; 0: as it is. Returns a line on that, for people.
+// FAILED_PRECONDITION: it is unfit. UNAVAILABLE: the server refuses it, or does not answer.
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
                                        const std::string& request, int replicas);
 

@@ -266,7 +266,7 @@ void AddVmName(std::string text, v1::EventFilter* filter) {
   if (!list || text.size() <= kMaxName) filter->add_vm_names(text);
   if (!list) return;
   for (absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
-    absl::ConsumePrefix(&one, "vm/");
+    if (one.size() > 3) absl::ConsumePrefix(&one, "vm/");
     filter->add_vm_names(std::string(one));
   }
 }

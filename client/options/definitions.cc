@@ -327,7 +327,7 @@ void CheckTarget(const PushCommand& command) {
 }
 
 // Refuses the options of the other kind of push, and checks those of one into a fleet's stream.
-// Where the URL is in a file, --cluster marks it as one of NATS servers.
+// --cluster marks a URL that is in a file as one of NATS servers.
 void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
   constexpr size_t kMaxCluster = 64;
   const bool fleet = IsNatsUrl(command->url) || !command->cluster.empty();

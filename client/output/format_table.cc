@@ -305,9 +305,10 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
     facts.Add("without a VM", absl::StrCat(socket.path(), "  ", socket.problem().text()),
               Color::kYellow);
   }
-  constexpr int kMaxUnfollowed = 1000;  // vmeventd lists no more (the contract)
   if (info.unfollowed_sockets_size() >= kMaxUnfollowed) {
-    facts.Add("without a VM", "possibly more: vmeventd lists at most 1000", Color::kYellow);
+    facts.Add("without a VM",
+              absl::StrCat("possibly more: vmeventd lists at most ", kMaxUnfollowed),
+              Color::kYellow);
   }
   for (const v1::LibvirtConnection& connection : info.libvirt_connections()) {
     const std::string state =

@@ -17,6 +17,9 @@
 
 namespace vmeventd::client {
 
+// The most sockets without a VM that vmeventd lists (the contract).
+inline constexpr int kMaxUnfollowed = 1000;
+
 // The node that a message is of.
 struct MessageNode {
   std::string name;        // empty: it is of the one server that was named, and not shown

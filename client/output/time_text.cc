@@ -95,8 +95,9 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     time = now - *age;
   } else if (const auto epoch = ParseEpoch(text)) {
     time = epoch;
-  } else if (time = ParseDate(text, zone); !time && !text.empty() && absl::ascii_isdigit(text[0])) {
-    // "12:00" or "12:00:30", of the day of `now`.
+  } else if (time = ParseDate(text, zone); !time && !text.empty() && absl::ascii_isdigit(text[0]) &&
+                                           text.find_first_of("+-Zz") == absl::string_view::npos) {
+    // "12:00" or "12:00:30", of the day of `now`, and so without a zone of its own.
     time = ParseDate(absl::StrCat(absl::FormatTime("%Y-%m-%d ", now, zone), text), zone);
   }
   if (!time) {

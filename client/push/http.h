@@ -30,12 +30,11 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
 
 // Result of a request.
 struct HttpAnswer {
-  int status = 0;          // HTTP's; 0: no complete answer came
-  std::string fault = {};  // reason why not; safe for a terminal
-  absl::Duration retry_after =
-      {};                 // time that its Retry-After asks to wait, in seconds or as a date
-  std::string body = {};  // beginning of the body
-  bool stopped = false;   // a stop broke it off
+  int status = 0;                   // HTTP's; 0: no complete answer came
+  std::string fault = {};           // reason why not; safe for a terminal
+  absl::Duration retry_after = {};  // time that its Retry-After, a number or a date, asks to wait
+  std::string body = {};            // beginning of the body
+  bool stopped = false;             // a stop broke it off
 };
 
 struct HttpOptions {

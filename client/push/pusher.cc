@@ -161,8 +161,8 @@ absl::Status Pusher::Send(Formatter::Events events) {
     }
     log.Waits(reason, events);
     const absl::Duration asked = std::min(answer.retry_after, kLongestRetryAfter);
-    if (env_.wait(std::max(backoff.Next(env_.random()), asked)))
-      return absl::CancelledError("stopped");
+    const absl::Duration pause = std::max(backoff.Next(env_.random()), asked);
+    if (env_.wait(pause)) return absl::CancelledError("stopped");
   }
 }
 

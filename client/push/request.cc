@@ -4,7 +4,6 @@
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>

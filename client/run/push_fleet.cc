@@ -51,7 +51,8 @@ constexpr absl::Duration kBucketTimeout = absl::Seconds(5);
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 constexpr absl::Duration kSearchTimeout = absl::Minutes(1);
 constexpr size_t kMaxOfWrite = 256;
-constexpr size_t kMaxNames = 32;  // of a question about VMs; each may read as a pattern
+// Limit of names in a request for VMs: that of the daemon's patterns, as which names may count.
+constexpr size_t kMaxNames = 32;
 
 // Chooses of two runs with one name.
 bool IsNewer(const v1::Vm& a, const v1::Vm& b) {
@@ -278,7 +279,7 @@ class FleetSession : public EventConsumer {
   uint64_t published_;
   std::set<std::string> changed_;  // VMs whose states are to be written
   v1::NodeHeartbeat heartbeat_;    // the last; empty: there was none
-  // When it is due; steady, as the next two.
+  // Due time of the heartbeat; steady, as the next three.
   absl::Time heartbeat_at_ = absl::InfinitePast();
   absl::Time heartbeat_retry_at_ = absl::InfinitePast();  // it failed, and is not tried before
   absl::Time rewrite_at_ = absl::InfinitePast();

@@ -151,7 +151,7 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
       listed.push_back(watch);
     }
   }
-  // Otherwise there are no older ones.
+  // Fewer events are all that there are: the start of each watch stays as it is.
   if (!command.last || newest.size() < *command.last) return;
   const auto last = newest.begin() + static_cast<std::ptrdiff_t>(*command.last) - 1;
   const auto time = [](const NodeEvent& one) { return FromProto(one.event.observe_time()); };

@@ -43,9 +43,8 @@ std::optional<CertificateName> NameOf(const GENERAL_NAME& name) {
     case GEN_IPADD: {
       const std::string bytes = TextOf(name.d.iPAddress);
       if (bytes.size() != 4 && bytes.size() != 16) return std::nullopt;
-      char text[INET6_ADDRSTRLEN] = {};
-      inet_ntop(bytes.size() == 4 ? AF_INET : AF_INET6, bytes.data(), text, sizeof(text));
-      return CertificateName{NameKind::kIp, text};
+      return CertificateName{NameKind::kIp,
+                             AddressText(bytes.size() == 4 ? AF_INET : AF_INET6, bytes.data())};
     }
     default:
       return std::nullopt;

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -287,7 +288,7 @@ absl::StatusOr<Config> ReadFlags(const CLI::App& app, Config config) {
     const std::string name = absl::StrCat("--", flag.name);
     const CLI::Option& option = *app.get_option(name);
     std::vector<std::string> values = option.results();
-    // As of a variable that is not set: TLS would ask for no certificates.
+    // A variable that is not set gives an empty text: TLS would then ask for no certificates.
     if (absl::StartsWith(flag.name, "tls-") &&
         std::find(values.begin(), values.end(), "") != values.end()) {
       return Invalid(name, "is empty: name a file, or leave the flag out");

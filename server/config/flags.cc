@@ -245,8 +245,7 @@ std::vector<Flag> MakeFlags() {
           "Serve Prometheus metrics by HTTP, at /metrics"),
       Number("metrics-vms", &Config::metrics_vms, kMaxMetricsVms,
              "Name the VMs of this many of the latest stops in the metrics, for alerts that say "
-             "which VM "
-             "crashed; 0: no VM is named",
+             "which VM crashed; 0: no VM is named",
              0),
       One("state-dir", "DIR", &Config::state_dir, ReadStateDir, Same,
           "The daemon's directory, which contains the journal"),
@@ -259,8 +258,7 @@ std::vector<Flag> MakeFlags() {
             return interval == absl::InfiniteDuration() ? "off" : PrintDuration(interval);
           },
           "Ask each QEMU whose VM runs for its run state at this interval: a VM whose QEMU does "
-          "not "
-          "answer within 10 s is UNREACHABLE"),
+          "not answer within 10 s is UNREACHABLE"),
       Time("retention-age", &Config::retention_age,
            "Retain events in the journal for this time; such as 12h or 30d"),
       Number("retention-events", &Config::retention_events, kMaxEvents,

@@ -405,7 +405,8 @@ class EventLog {
     return !IsWritable() || bytes_ < options_.max_backlog_bytes / 2;
   }
 
-  // What is public: event_log.cc.
+  // The public state: event_log.cc.
+
   // The journal's reader, or why there is none. History thread.
   absl::StatusOr<JournalReader*> Reader();
   StreamBegin BeginSnapshot() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -456,7 +457,7 @@ class EventLog {
   size_t public_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // size of those that are not written
 
-  // What is public. Between two blocks there may be sequences that are missing.
+  // The public state. Sequences may be missing between two blocks.
   std::deque<EventBlockPtr> blocks_ ABSL_GUARDED_BY(mutex_);
   size_t memory_ ABSL_GUARDED_BY(mutex_) = 0;  // size of blocks_
   uint64_t newest_ ABSL_GUARDED_BY(mutex_);

@@ -68,7 +68,7 @@ bool EventLog::DropOldest() {
 }
 
 void EventLog::RemoveDone() {
-  // What has nothing to write is written as soon as what is before it.
+  // A change with nothing to write counts as written once those before it are.
   if (in_flight_ == 0) written_ = FirstToWrite(written_);
   for (; written_ > 0 && public_ > 0; --written_, --public_) changes_.pop_front();
 }
@@ -196,11 +196,11 @@ bool EventLog::StepWriter() {
 
 void EventLog::Fail(const absl::Status& status) {
   status_ = status;
-  // Of a journal that is damaged the next start makes another.
+  // The next start replaces a damaged journal.
   retry_at_ =
       absl::IsDataLoss(status) ? absl::InfiniteDuration() : clock_->Now().monotonic + kRetry;
   journal_meters_.write_errors.Add();
-  // There is no later.
+  // Closing waits for no second attempt.
   if (close_at_.has_value()) closed_ = true;
 }
 

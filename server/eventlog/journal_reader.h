@@ -30,7 +30,7 @@ class JournalReader {
   static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
 
   // Reads the events [first, page.through], about `max_bytes` of them, and none behind `last`.
-  // Where retention has deleted some of them, a GAP has the sequence of the last one deleted.
+  // A GAP stands for those that retention has deleted, with the sequence of the last of them.
   // OUT_OF_RANGE: retention has deleted all up to the first one.
   absl::StatusOr<JournalPage> Read(uint64_t first, uint64_t last, size_t max_bytes);
   // Returns the sequence at which the events since `time` begin, perhaps with a GAP; InfinitePast:
@@ -54,8 +54,8 @@ class JournalReader {
  private:
   explicit JournalReader(SqliteDatabase database) : database_(std::move(database)) {}
 
-  // Runs `near`, which looks at the end of the journal that is likely, in the order of sequences;
-  // where that finds nothing, `all`, in the order of times.
+  // Runs `near`, which searches the likely end of the journal in the order of sequences, and if it
+  // finds nothing, `all`, in the order of times.
   uint64_t FindTime(const char* near, const char* all, absl::Time time);
   // The first sequence that was observed at `time` or later; 0: there is none.
   uint64_t FirstSince(absl::Time time);

@@ -60,7 +60,7 @@ class EventMatcher {
   // Its two parts.
   bool MatchesKey(const EventBlock::Entry& entry) const;
   bool MatchesEncoding(const EventBlock::Entry& entry, absl::string_view encoded) const;
-  // Returns whether it passes those of the lists that are about a VM.
+  // Returns whether the VM passes those of the lists that are about VMs.
   bool MatchesVm(const VmRecord& vm) const;
   const NameMatcher& names() const { return names_; }
   bool matches_all() const {

@@ -1,6 +1,5 @@
 #include "server/events/vm_registry.h"
 
-#include <algorithm>
 #include <string>
 #include <tuple>
 #include <utility>

@@ -109,10 +109,8 @@ class LogSink : public spdlog::sinks::sink {
   std::thread thread_;                                                   // last: it uses the rest
 };
 
-// Text for one line of a log. Pure; any thread.
-
-// `text` with the bytes of each control character, each invisible or direction-changing character
-// and all invalid UTF-8 written as \xNN.
+// Returns `text` for one line of a log: the bytes of each control character, each invisible or
+// direction-changing character and all invalid UTF-8 are written as \xNN. Any thread.
 std::string OnOneLine(absl::string_view text);
 
 // The logger of lines with fields: its payloads are JSON objects whose first member is "message".

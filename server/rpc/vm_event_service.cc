@@ -144,11 +144,13 @@ void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& polic
     const auto answer = [this, call](const absl::StatusOr<Intent>& declared) {
       if (!declared.ok()) return call->Answer(declared.status());
       const absl::Status durable = CheckDurable("the intent is withdrawn");
-      if (const MutexLock lock(&mutex_); !durable.ok() && watcher_ != nullptr) {
+      if (!durable.ok()) {
         // The client's answer stays true after a restart.
-        watcher_->WithdrawIntent(declared->intent_id, [](const absl::Status&) {});
+        if (const MutexLock lock(&mutex_); watcher_ != nullptr) {
+          watcher_->WithdrawIntent(declared->intent_id, [](const absl::Status&) {});
+        }
+        return call->Answer(durable);
       }
-      if (!durable.ok()) return call->Answer(durable);
       v1::DeclareIntentResponse response;
       *response.mutable_intent() = IntentToProto(*declared);
       call->Answer(response.SerializeAsString());

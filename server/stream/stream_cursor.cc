@@ -45,10 +45,9 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
       durable_only_(durable_only),
       id_(id),
       sequence_(begin.cursor),
-      locate_(begin.locate),
       since_(begin.locate.value_or(absl::InfinitePast())),
       takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
-      phase_(locate_.has_value() ? Phase::kLocating : Phase::kOpening),
+      phase_(begin.locate.has_value() ? Phase::kLocating : Phase::kOpening),
       snapshot_(std::move(begin.snapshot)) {}
 
 absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
@@ -61,7 +60,7 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
     case Phase::kLocating: {
       needs_journal_ = journal == nullptr;
       if (needs_journal_) return std::nullopt;
-      const absl::StatusOr<uint64_t> first = journal->Locate(*locate_);
+      const absl::StatusOr<uint64_t> first = journal->Locate(since_);
       if (!first.ok()) return first.status();
       sequence_ = std::max(sequence_, *first - 1);
     }

@@ -101,9 +101,8 @@ class StreamCursor {
   const uint64_t id_;
   uint64_t sequence_;
   Sent sent_;
-  std::optional<absl::Time> locate_;  // set while kLocating
-  absl::Time since_;
-  const bool takes_all_;  // matches without looking at each event
+  const absl::Time since_;  // earlier events are left out
+  const bool takes_all_;    // matches without looking at each event
   Phase phase_;
   bool replays_ = false;  // a Progress is due once it catches up for the first time
   // The newest event that was sent as not durable, which no Progress has reported as durable; 0:

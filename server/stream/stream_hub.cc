@@ -70,7 +70,7 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   uint64_t id = 0;
   std::memcpy(&id, RandomBytes(sizeof(id)).data(), sizeof(id));
   const auto description = Describe(id, filter, peer, clock_->Now().wall);
-  // In the matcher a name takes at most twice as much as in the description, and a selector of
+  // A name takes at most twice as much in the matcher as in the description, and a selector of
   // labels at most 2 KiB.
   size_t bytes = 3 * description->SpaceUsedLong();
   const auto count = [&bytes](const v1::EventFilter& one) {
@@ -155,7 +155,6 @@ void StreamHub::StreamDone(WatchStream* stream) {
 }
 
 size_t StreamHub::HistoryBytes() const {
-  // Rounded to few sizes, so that streams that replay side by side share pages.
   constexpr size_t kAllBytes = size_t{112} << 20;
   const MutexLock lock(&mutex_);
   size_t bytes = options_.history_bytes;

@@ -94,7 +94,7 @@ class StreamHub {
   StreamLag Lag(uint64_t newest) const;
   const StreamMeters& meters() const { return meters_; }
 
-  // For its streams.
+  // Used by its streams.
   StreamMeters& meters() { return meters_; }
   TurnQueue* turns() { return &turns_; }  // where they search what to send
   EventLog* log() { return log_; }

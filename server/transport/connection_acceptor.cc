@@ -256,27 +256,24 @@ void ConnectionAcceptor::OnAccepted(size_t listener, UniqueFd fd) {
 }
 
 void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
-  const size_t listener = arrived.listener;
-  {
-    const MutexLock lock(&mutex_);
-    Open& open = open_[listener];
-    const std::optional<Refusal> reason = FindRefusal(open, arrived.peer);
-    if (!reason.has_value()) {
-      ++open.state.connections;
-      ++open.peers[arrived.peer];
-      relay_loop_->Post(
-          [this, arrived = std::move(arrived)]() mutable { Serve(std::move(arrived)); });
-      return;
-    }
-    refusals_->Count(*reason);
-    if (MayLog()) {
-      spdlog::warn(
-          "{}: a connection of {} was closed: {} of at most {} are open{}; --max-connections "
-          "sets the limit",
-          open.state.address.ToString(), arrived.peer, open.state.connections,
-          options_.max_connections,
-          *reason == Refusal::kConnectionsPerPeer ? ", half of them its own" : "");
-    }
+  const MutexLock lock(&mutex_);
+  Open& open = open_[arrived.listener];
+  const std::optional<Refusal> reason = FindRefusal(open, arrived.peer);
+  if (!reason.has_value()) {
+    ++open.state.connections;
+    ++open.peers[arrived.peer];
+    relay_loop_->Post(
+        [this, arrived = std::move(arrived)]() mutable { Serve(std::move(arrived)); });
+    return;
+  }
+  refusals_->Count(*reason);
+  if (MayLog()) {
+    spdlog::warn(
+        "{}: a connection of {} was closed: {} of at most {} are open{}; --max-connections "
+        "sets the limit",
+        open.state.address.ToString(), arrived.peer, open.state.connections,
+        options_.max_connections,
+        *reason == Refusal::kConnectionsPerPeer ? ", half of them its own" : "");
   }
 }
 

@@ -27,8 +27,8 @@
 namespace vmeventd {
 
 struct ArrivalLimits {
-  // Limit of a listener's unfinished ones. Beyond it, the oldest of a peer that has the most is
-  // closed.
+  // Limit of a listener's unfinished connections. Beyond it, the oldest of a peer that has the most
+  // is closed.
   size_t at_once = 500;
   absl::Duration time = absl::Seconds(10);
 };
@@ -103,7 +103,7 @@ class Arrivals {
 // so that a low limit costs connections first.
 struct DescriptorShares {
   int vms;
-  // Of each listener; at least 1.
+  // Limits of each listener; at least 1.
   int connections;
   size_t arrivals;
 };
@@ -237,7 +237,7 @@ class ConnectionAcceptor {
 
   mutable Mutex mutex_;
   std::vector<Open> open_ ABSL_GUARDED_BY(mutex_);  // indexed by listener
-  // Of closed connections: any stranger can cause them.
+  // Bounds the lines about closed connections: any stranger can cause those.
   TokenBucket log_lines_ ABSL_GUARDED_BY(mutex_){/*burst=*/10, /*per_second=*/0.1};
 };
 

@@ -8,6 +8,7 @@
 #include "server/events/event_codec.h"
 
 namespace vmeventd {
+
 absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + seconds); }
 
 VmStatus Status(const std::string& name, const std::string& run_id, VmState state) {

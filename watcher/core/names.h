@@ -11,8 +11,8 @@ namespace vmeventd {
 // One line of UTF-8: a control character, a backslash, and a byte that is not UTF-8 become "\xNN".
 std::string OneLine(absl::string_view bytes);
 
-// `bytes` as UTF-8: each byte that is part of no valid sequence becomes the text "\xNN", with
-// `mark` in place of "\x".
+// `bytes` as UTF-8: each byte that is part of no valid sequence becomes `mark` and its two
+// hexadecimal digits, "\xNN".
 std::string EscapeNonUtf8(absl::string_view bytes, absl::string_view mark = "\\x");
 
 // A file's name as UTF-8: as above, and a backslash that could be taken for the start of such a

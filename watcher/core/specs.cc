@@ -32,31 +32,31 @@ struct Manager {
   absl::string_view hint;
 };
 
-constexpr absl::string_view kProxmoxCure =
+constexpr absl::string_view kProxmoxHint =
     "give each VM a monitor of its own with qm set VMID --args, and watch its directory";
-constexpr absl::string_view kLibvirtCure = "follow libvirt instead: --libvirt qemu:///system";
-constexpr absl::string_view kIncusCure =
+constexpr absl::string_view kLibvirtHint = "follow libvirt instead: --libvirt qemu:///system";
+constexpr absl::string_view kIncusHint =
     "give each VM a monitor of its own with raw.qemu, and watch its name instead";
 
 constexpr absl::string_view kGanetiDirectory = "/run/ganeti/kvm-hypervisor/ctrl";
 
 constexpr Manager kManagers[] = {
-    {"/run/qemu-server", "100.qmp", "Proxmox VE's qm", kProxmoxCure},
+    {"/run/qemu-server", "100.qmp", "Proxmox VE's qm", kProxmoxHint},
     {kGanetiDirectory, "vm.qmp", "Ganeti",
      "watch the pattern *.kvmd there, which Ganeti makes for a follower"},
-    {"/var/lib/libvirt/qemu/domain-*", "monitor.sock", "libvirt", kLibvirtCure},
-    {"/var/lib/libvirt/qemu", "vm.monitor", "libvirt", kLibvirtCure},
-    {"/run/libvirt/qemu/domain-*", "monitor.sock", "libvirt", kLibvirtCure},
-    {"/run/libvirt/qemu", "vm.monitor", "libvirt", kLibvirtCure},
+    {"/var/lib/libvirt/qemu/domain-*", "monitor.sock", "libvirt", kLibvirtHint},
+    {"/var/lib/libvirt/qemu", "vm.monitor", "libvirt", kLibvirtHint},
+    {"/run/libvirt/qemu/domain-*", "monitor.sock", "libvirt", kLibvirtHint},
+    {"/run/libvirt/qemu", "vm.monitor", "libvirt", kLibvirtHint},
     {"**/libvirt/qemu/lib/domain-*", "monitor.sock", "libvirt",
      "follow libvirt instead: --libvirt qemu:///session"},
     {"**/libvirt/qemu/run/domain-*", "monitor.sock", "libvirt",
      "follow libvirt instead: --libvirt qemu:///session"},
-    {"/run/incus/*", "qemu.monitor", "Incus", kIncusCure},
-    {"/var/log/incus/*", "qemu.monitor", "Incus", kIncusCure},
-    {"/run/lxd/*", "qemu.monitor", "LXD", kIncusCure},
-    {"/var/log/lxd/*", "qemu.monitor", "LXD", kIncusCure},
-    {"/var/snap/lxd/common/lxd/logs/*", "qemu.monitor", "LXD", kIncusCure},
+    {"/run/incus/*", "qemu.monitor", "Incus", kIncusHint},
+    {"/var/log/incus/*", "qemu.monitor", "Incus", kIncusHint},
+    {"/run/lxd/*", "qemu.monitor", "LXD", kIncusHint},
+    {"/var/log/lxd/*", "qemu.monitor", "LXD", kIncusHint},
+    {"/var/snap/lxd/common/lxd/logs/*", "qemu.monitor", "LXD", kIncusHint},
 };
 
 // The text that the '*' of `pattern` stands for in `name`; a pattern without one stands for itself.

@@ -53,8 +53,8 @@ struct DomainDetails {
   Labels labels;
 };
 
-// Pure. Of metadata that is malformed, as by a prefix that is not declared, nothing counts.
-// INVALID_ARGUMENT: the rest is malformed too.
+// Pure. Malformed metadata, as with a prefix that is not declared, is left out. INVALID_ARGUMENT:
+// the rest is malformed too.
 absl::StatusOr<DomainDetails> DetailsIn(absl::string_view domain_xml);
 
 // Events of a connection.

@@ -13,7 +13,7 @@
 #include "watcher/core/specs.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
@@ -50,10 +50,7 @@ constexpr char kNoMonitor[] =
 bool IsUnused(const SocketSlot& slot) { return !slot.present && slot.runs == 0; }
 
 // Empty members: the process has ended, or /proc hides it.
-ProcessStat StatOf(int64_t pid) {
-  return ParseProcessStat(ReadSmallFile(absl::StrCat("/proc/", pid, "/stat")).value_or(""))
-      .value_or(ProcessStat());
-}
+ProcessStat StatOf(int64_t pid) { return ReadProcessStat(pid).value_or(ProcessStat()); }
 
 // The problem of a socket that is called as a monitor is, and is another program's.
 std::string ForeignListener(int64_t pid) {

@@ -101,8 +101,7 @@ bool MayRead(int64_t pid) {
 // Reads the status of a zombie. 0 is both the status of a process that ended well and what a reader
 // without the right sees.
 std::optional<int> WaitStatusFromStat(int pidfd, int64_t pid, uint64_t start_ticks) {
-  const std::optional<ProcessStat> stat =
-      ParseProcessStat(ReadSmallFile(absl::StrCat("/proc/", pid, "/stat")).value_or(""));
+  const std::optional<ProcessStat> stat = ReadProcessStat(pid);
   if (!stat.has_value()) return std::nullopt;
   const std::optional<int> wait_status = stat->exit_code;
   if (!wait_status.has_value() || (*wait_status == 0 && !MayRead(pid))) return std::nullopt;

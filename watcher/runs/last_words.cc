@@ -128,8 +128,7 @@ void LastWordsReader::Trail::Look(const RunInfo& run) {
   const std::string link = absl::StrCat("/proc/", run.pid, "/fd/2");
   const UniqueFd there(open(link.c_str(), O_PATH | O_CLOEXEC));
   // Another process may have had its number since.
-  const std::optional<ProcessStat> stat =
-      ParseProcessStat(ReadSmallFile(absl::StrCat("/proc/", run.pid, "/stat")).value_or(""));
+  const std::optional<ProcessStat> stat = ReadProcessStat(run.pid);
   struct statx status {};
   if (!there.valid() || !stat.has_value() || stat->start_ticks != run.start_ticks ||
       statx(there.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &status) != 0) {

@@ -13,7 +13,6 @@
 #include <map>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
@@ -53,7 +52,7 @@ absl::StatusOr<PeerProcess> WithPidfd(int64_t pid, UniqueFd pidfd) {
   return PeerProcess{kind, pid, *start_ticks, std::move(pidfd)};
 }
 
-// Empty where it cannot be read.
+// Unset: it cannot be read.
 std::optional<ProcessStat> ReadStat(const std::string& directory) {
   return ParseProcessStat(ReadSmallFile(directory + "/stat").value_or(""));
 }
@@ -186,7 +185,7 @@ std::string DescribeThreads(int64_t pid) {
 uint64_t StartTicksNow() { return static_cast<uint64_t>(SinceBoot() / StartOf(1)); }
 
 bool HasNameOfQemu(int64_t pid) {
-  const std::optional<ProcessStat> stat = ReadStat(absl::StrCat("/proc/", pid));
+  const std::optional<ProcessStat> stat = ReadProcessStat(pid);
   if (!stat.has_value()) return true;
   absl::string_view name = stat->name;
   absl::ConsumePrefix(&name, ".");  // a wrapped program of NixOS
@@ -198,6 +197,10 @@ bool HasNameOfQemu(int64_t pid) {
 bool HasEnded(int pidfd) {
   pollfd poll_pidfd{pidfd, POLLIN, 0};
   return poll(&poll_pidfd, 1, 0) == 1;
+}
+
+std::optional<ProcessStat> ReadProcessStat(int64_t pid) {
+  return ReadStat(absl::StrCat("/proc/", pid));
 }
 
 absl::Time ProcessStartTime(uint64_t start_ticks) { return WallTimeOf(StartOf(start_ticks)); }

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/system.h"
+#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 
@@ -76,6 +77,9 @@ bool IsDying(int64_t pid);
 // States of the threads of `pid`, for people: "1 D (waits in the kernel), 4 S (sleeps)". Empty:
 // they cannot be read.
 std::string DescribeThreads(int64_t pid);
+
+// Unset: the process has ended, or /proc hides it.
+std::optional<ProcessStat> ReadProcessStat(int64_t pid);
 
 // Start time of a process with those ticks, by the node's clock.
 absl::Time ProcessStartTime(uint64_t start_ticks);

@@ -184,7 +184,7 @@ class VmRun {
   void Hand(const Input& input) {
     if (!over_) Apply(session_.On(input, Now()));
   }
-  // Reports that the monitor cannot be had for now.
+  // Reports the present problem of the monitor; empty: it has none.
   void ReportProblem(const Problem& problem) { Hand(input::MonitorProblem{problem}); }
   // Ends a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});

@@ -116,7 +116,7 @@ CONVERT(Problem, PROBLEM)
 CONVERT(GuestAgent, GUEST_AGENT)
 
 #define EVIDENCE_STATE(F, O, S, M, R)                                                         \
-  S(facts) R(timeline) M(powerdown_at) F(panic_json) M(host_shutdown_at) F(migrating)               \
+  S(facts) R(timeline) M(powerdown_at) F(panic_json) M(host_shutdown_at) F(migrating)         \
   O(shutdown_qemu_time) F(shutdown_json)
 CONVERT(EvidenceState, EVIDENCE_STATE)
 

@@ -73,9 +73,13 @@ TEST_F(ReachabilityTest, ExplainsWhatMayNotBePassed) {
   // Root passes every permission check.
   const auto denied = [this] {
     const bool is_root = geteuid() == 0;
-    if (is_root) EXPECT_EQ(setresuid(65534, 65534, 0), 0);
+    if (is_root) {
+      EXPECT_EQ(setresuid(65534, 65534, 0), 0);
+    }
     ProbeResult result = Probe(address_);
-    if (is_root) EXPECT_EQ(setresuid(0, 0, 0), 0);
+    if (is_root) {
+      EXPECT_EQ(setresuid(0, 0, 0), 0);
+    }
     EXPECT_EQ(result.error, EACCES);
     return result.why;
   };

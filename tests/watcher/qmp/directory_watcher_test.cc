@@ -1,6 +1,5 @@
 #include "watcher/qmp/directory_watcher.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
@@ -8,7 +7,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <set>

@@ -3,7 +3,6 @@
 
 #include <cerrno>
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>

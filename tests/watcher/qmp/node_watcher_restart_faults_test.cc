@@ -4,9 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <map>
-#include <memory>
 #include <string>
-#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -17,9 +15,7 @@ namespace vmeventd {
 namespace {
 
 using testing::Contains;
-using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 using RestartFaultsTest = RestartTest;
 

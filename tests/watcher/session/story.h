@@ -20,7 +20,7 @@
 
 namespace vmeventd {
 
-// What happens to a VM, and the verdict.
+// Plays a VM's life, step by step, and checks its verdict.
 // Steps and verdicts are separated by "; ". A VM runs, and its monitor is attached, unless the
 // first step says otherwise:
 //   new, young, untracked      no monitor yet; the process has just started; it cannot be seen
@@ -157,7 +157,7 @@ class Story {
     EXPECT_EQ(Found(words, rest), rest);
   }
 
-  // What a check finds; what it expects is `rest`.
+  // Returns the outcome of a check; `rest` is the expected one.
   std::string Found(const Words& words, const std::string& rest) const {
     const std::string& word = words[0];
     if (word == "is") return std::string(VmStateName(vm_->Status().state));

@@ -1,4 +1,5 @@
-// Who ended a run: the host, a sender of signals, an agent, an intent, a migration, a restart.
+// Causes of a run's end: the host, a sender of signals, an agent, an intent, a migration, a
+// restart.
 
 #include "gtest/gtest.h"
 #include "tests/watcher/session/story.h"

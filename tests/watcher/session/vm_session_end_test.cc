@@ -1,4 +1,4 @@
-// How runs end, by what QEMU and the kernel report of them.
+// Ends of runs, by what QEMU and the kernel report of them.
 
 #include "gtest/gtest.h"
 #include "tests/watcher/session/story.h"

@@ -15,7 +15,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// What no story tells: the order of things at the end, and texts.
+// Tests that no story covers: the order of things at the end, and texts.
 
 using VmSessionOrderTest = RunningVmTest;
 
