@@ -116,7 +116,8 @@ def table(measured):
             lines.append(f"| {name} | {number(item['value'])} {item['unit']} | "
                          f"{number(floor['value'])} {floor['unit']} | "
                          f"{item['value'] / floor['value']:.2f} |")
-    sizes = {}  # of what was measured with several: the smallest and the largest; the picture has all
+    # The table has the smallest and the largest size of each measurement, the picture has all.
+    sizes = {}
     for name in measured:
         sizes.setdefault(re.sub(r"\d+ (?=VMs|domains|subscribers|streams)", "", name), []).append(name)
     ends = {name for names in sizes.values() for name in (names[0], names[-1])}
