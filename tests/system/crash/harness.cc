@@ -336,6 +336,19 @@ void Harness::WaitForClients() {
 
 void Harness::AskLastDaemon() {
   StartDaemon(true);
+  // A start after a kill publishes a GAP, which may come once it serves.
+  WaitUntil("everything public is durable", [&] {
+    grpc::ClientContext context;
+    const auto reader = daemon_->stub().WatchEvents(&context, {});
+    v1::WatchEventsResponse first;
+    const bool read = reader->Read(&first);
+    context.TryCancel();
+    for (v1::WatchEventsResponse rest; reader->Read(&rest);) {
+    }
+    (void)reader->Finish();
+    const v1::Progress& progress = first.progress();
+    return read && progress.durable_sequence() >= progress.sequence();
+  });
   const v1::GetServerInfoResponse info = daemon_->GetServerInfo();
   history_.vms = daemon_->ListVms(true);
   history_.listed = daemon_->ListEvents();
