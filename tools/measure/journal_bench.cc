@@ -330,7 +330,7 @@ void Measure(int events) {
                 Burst(young->journal.get()));
     // A stop in order.
     const absl::Status mark =
-        WriteMark(options.path, {opened->journal_id, opened->journal->bounds().newest});
+        WriteMark(options.path, {opened->journal->journal_id(), opened->journal->bounds().newest});
     if (!mark.ok()) e2e::Fail(std::string(mark.message()));
   }
   std::printf("on disk:                   %.0f bytes an event\n",
