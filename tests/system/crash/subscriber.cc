@@ -134,8 +134,6 @@ void Subscriber::Take(const v1::WatchEventsResponse& response) {
       stream.position = std::max(stream.position, response.progress().sequence());
     }
   }
-  stream.snapshot.insert(stream.snapshot.end(), response.snapshot_vms().begin(),
-                         response.snapshot_vms().end());
   if (response.has_snapshot_done()) {
     stream.snapshot_sequence = response.snapshot_done().sequence();
     stream.position = std::max(stream.position, response.snapshot_done().sequence());
