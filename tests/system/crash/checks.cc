@@ -105,6 +105,7 @@ void CheckDeliveries(const StreamHistory& stream, const Journal& journal, const 
                      Findings* findings) {
   uint64_t last = BeginOf(stream);
   for (const Delivery& delivery : stream.deliveries) {
+    last = std::max(last, delivery.passed);
     if (delivery.sequence <= last) {
       findings->push_back(absl::StrCat(where, "event ", delivery.sequence, " came after ", last));
     }

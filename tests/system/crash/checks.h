@@ -11,8 +11,8 @@ using Findings = std::vector<std::string>;
 
 // Returns what does not hold for a history, one text each, whatever was killed when:
 // - Every durable event that a client received is in the journal, with the same bytes.
-// - On each stream the sequences increase, and no matching event is missing between its first and
-//   its last position.
+// - On each stream the sequences increase, no Progress overtakes an event, and no matching event is
+//   missing between its first and its last position.
 // - A resuming client was never refused, began each stream where the last one ended, and received
 //   nothing twice.
 // - The journal is numbered without a hole, its events are durable, and ListEvents returns the same

@@ -86,6 +86,8 @@ TEST(CrashChecksTest, EachFaultIsFoundInAHistoryThatIsCorrectWithoutIt) {
        [](auto*, auto* streams) {
          std::swap(streams->front().deliveries[0], streams->front().deliveries[1]);
        }},
+      {"event 2 came after 3",  // a Progress overtakes it
+       [](auto*, auto* streams) { streams->front().deliveries[1].passed = 3; }},
       {"event 2 came after 2",
        [](auto*, auto* streams) {
          streams->front().deliveries.push_back(streams->front().deliveries.back());

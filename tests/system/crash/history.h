@@ -24,7 +24,8 @@ struct RunHistory {
 struct Delivery {
   uint64_t sequence = 0;
   bool durable = false;
-  std::string bytes;  // the event, encoded
+  std::string bytes;    // the event, encoded
+  uint64_t passed = 0;  // the stream's position when it came
 };
 
 enum class StreamStart { kOldest, kAfter, kSnapshot };

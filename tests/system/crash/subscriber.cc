@@ -139,7 +139,8 @@ void Subscriber::Take(const v1::WatchEventsResponse& response) {
     stream.position = std::max(stream.position, response.snapshot_done().sequence());
   }
   for (const v1::Event& event : response.events()) {
-    stream.deliveries.push_back({event.sequence(), event.durable(), event.SerializeAsString()});
+    stream.deliveries.push_back(
+        {event.sequence(), event.durable(), event.SerializeAsString(), stream.position});
     stream.position = std::max(stream.position, event.sequence());
   }
 }
