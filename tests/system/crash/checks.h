@@ -15,8 +15,8 @@ using Findings = std::vector<std::string>;
 //   missing between its first and its last position.
 // - A resuming client was never refused, began each stream where the last one ended, and received
 //   nothing twice.
-// - The journal is numbered without a hole, its events are durable, and ListEvents returns the same
-//   in both orders.
+// - The journal is numbered without a hole, its events are durable, and ListEvents returns it in
+//   both orders.
 // - Every run has one STARTED, first, and one STOPPED, last; it is one process of the harness,
 //   which has no second run, or without a pid one that has no run; every process that was published
 //   has its run.

@@ -13,7 +13,6 @@
 #include "absl/time/clock.h"
 #include "tests/support/files.h"
 #include "tests/support/wait.h"
-#include "tests/system/crash/journal_file.h"
 
 namespace vmeventd::crash {
 namespace {
@@ -311,11 +310,11 @@ void Harness::AskLastDaemon() {
   });
   const v1::GetServerInfoResponse info = daemon_->GetServerInfo();
   history_.vms = daemon_->ListVms(true);
-  history_.listed = daemon_->ListEvents();
-  history_.listed_newest_first = daemon_->ListEvents(true);
+  history_.journal = daemon_->ListEvents();
+  history_.journal_id = info.journal_id();
+  history_.newest_first = daemon_->ListEvents(true);
   ProbeCursors(info.journal_id(), info.newest_sequence());
   EndDaemon(SIGTERM);
-  ReadJournalFile(daemon_options_.state_dir + "/journal.db", &history_);
 }
 
 void Harness::ProbeCursors(const std::string& journal_id, uint64_t newest) {

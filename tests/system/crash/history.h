@@ -55,11 +55,10 @@ struct History {
   int lives = 0;  // of the daemon
   std::vector<RunHistory> runs;
   std::vector<ClientHistory> clients;
-  // The final content of the journal's file, in order, and of ListEvents.
+  // ListEvents in both orders, of a daemon that has just begun: what is on the disk.
   std::vector<v1::Event> journal;
+  std::vector<v1::Event> newest_first;
   std::string journal_id;
-  std::vector<v1::Event> listed;
-  std::vector<v1::Event> listed_newest_first;
   std::vector<v1::Vm> vms;  // ListVms with stopped VMs, at the end
   // Positions that the last daemon did not accept or refuse as the contract says, for people.
   std::vector<std::string> wrong_positions;
