@@ -336,18 +336,6 @@ TEST_F(BpfTraceTest, ByItsDescriptorsAnotherResumesItAndHasWhatCameInBetween) {
   RecordOfAKill();
 }
 
-TEST_F(BpfTraceTest, LossesAreCountedSinceTheTraceBegan) {
-  const auto flood = [] { Child([] { return SignalItself(20'000); }).AwaitEnd(); };
-  flood();
-  trace_->Read(&all_);
-  const uint64_t lost = trace_->lost();
-  EXPECT_GT(lost, 0U);
-  trace_ = ResumeTrace(CopiesOf(*trace_)).value();
-  EXPECT_GE(trace_->lost(), lost);
-  flood();
-  EXPECT_GT(trace_->lost(), lost);
-}
-
 TEST_F(BpfTraceTest, DescriptorsOfAnotherKindAreRefused) {
   EXPECT_TRUE(absl::IsInvalidArgument(ResumeTrace({}).status()));
   std::vector<UniqueFd> some = CopiesOf(*trace_);
