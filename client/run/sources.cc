@@ -141,13 +141,15 @@ void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& s
       continue;
     }
     if (!command.last) continue;
-    (*failures)[i] = ServerLists(servers[i]).ReadEvents(list, [&newest](NodeEvents* page) {
-      Append(page, &newest);
+    NodeEvents own;
+    (*failures)[i] = ServerLists(servers[i]).ReadEvents(list, [&own](NodeEvents* page) {
+      Append(page, &own);
       return true;
     });
     if ((*failures)[i]) {
       watch->start = FromNow{};
     } else {
+      Append(&own, &newest);
       listed.push_back(watch);
     }
   }

@@ -133,7 +133,7 @@ MUTATIONS = [
     Mutation("a-pid-used-again-is-the-same", "watcher/runs/process.cc",
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
-             "if (⟦info.boot_id != context_->boot_id⟧) return run->Hand(input::HostRebooted{});", "false"),
+             "if (⟦info.boot_id != context->boot_id⟧) return run->Hand(input::HostRebooted{});", "false"),
     # How a VM is named.
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session.cc",
              "session.published_problems_ = session.Problems();", "session.saved_.uuid.clear();"),
@@ -155,7 +155,7 @@ MUTATIONS = [
              "⟦BackOff(way, first, limit);⟧\n    // Another way", ";"),
     # What one daemon hands over to the next.
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
-             "if (⟦GoesOn(run)⟧) return Resume(run);", "false"),
+             "if (⟦GoesOn(context, run, handed_runs)⟧) return Resume(table, run);", "false"),
     Mutation("a-parcel-of-another-journal-is-used", "server/handover.cc",
              "const bool same_journal =\n      ⟦first->journal.journal_id == journal.journal_id && first->journal.newest == journal.newest⟧;", "true",
              "server_test:HandoverTest.AnotherJournalOrAnOlderCopyKnowsNoneOfThem"),
