@@ -309,16 +309,11 @@ class FleetPush {
     while (!stop_->stopped()) {
       const uint64_t before = log_->state().requests;
       absl::Status status;
-      const auto failure = WithServer(line_.server(), nullptr, nullptr,
-                                      [&](const CommandContext& daemon) -> std::optional<Failure> {
-                                        v1::GetServerInfoResponse info;
-                                        if (auto failed = ReadInfo(daemon, &info)) return failed;
-                                        // A wait for the daemon would hold up the events.
-                                        CommandContext impatient = daemon;
-                                        impatient.patience = absl::ZeroDuration();
-                                        status = RunOnce(impatient, info);
-                                        return std::nullopt;
-                                      });
+      CommandContext daemon(line_.server());
+      daemon.patience = absl::ZeroDuration();  // a wait for the daemon would hold up the events
+      v1::GetServerInfoResponse info;
+      const auto failure = ReadInfo(daemon, &info);
+      if (!failure) status = RunOnce(daemon, info);
       if (code_) return *code_;
       if (stop_->stopped()) break;
       const std::string why = failure ? failure->sentence : EscapeForTerminal(status.message());
