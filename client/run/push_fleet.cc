@@ -306,17 +306,14 @@ class FleetPush {
     Backoff backoff(kFirstPause, kLongestPause);
     while (!push_.stop->stopped()) {
       const uint64_t before = push_.log->state().requests;
-      const auto failure =
-          WithServer(push_.line.server(), nullptr, nullptr,
-                     [&](const CommandContext& daemon) -> std::optional<Failure> {
-                       v1::GetServerInfoResponse info;
-                       if (auto failed = ReadInfo(daemon, &info)) return failed;
-                       // A wait for the daemon would hold up the events.
-                       CommandContext impatient = daemon;
-                       impatient.patience = absl::ZeroDuration();
-                       const absl::Status status = RunOnce(impatient, info);
-                       return Failure{ExitCode::kFailed, EscapeForTerminal(status.message())};
-                     });
+      CommandContext daemon(push_.line.server());
+      daemon.patience = absl::ZeroDuration();  // a wait for the daemon would hold up the events
+      v1::GetServerInfoResponse info;
+      auto failure = ReadInfo(daemon, &info);
+      if (!failure) {
+        const absl::Status status = RunOnce(daemon, info);
+        failure = Failure{ExitCode::kFailed, EscapeForTerminal(status.message())};
+      }
       if (code_) return *code_;
       if (push_.stop->stopped()) break;
       push_.log->Failed(failure->sentence);

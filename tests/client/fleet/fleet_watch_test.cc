@@ -224,9 +224,6 @@ TEST_F(FleetWatchTest, WhatIsMissingIsAGap) {
   EXPECT_THAT(notes(),
               HasSubstr("GAP: events may be missing: the position 7 is of another stream"));
   EXPECT_THAT(memory_.seen, ElementsAre("n1:5", "n1:6"));
-  command_.resume = false;
-  EXPECT_EQ(run_at({3, stream}), ExitCode::kFailed);
-  EXPECT_THAT(memory_.seen, IsEmpty());
 }
 
 TEST_F(FleetWatchTest, AStreamThatIsCreatedAgainUnderTheWatchIsAGap) {
@@ -448,14 +445,6 @@ TEST_F(FleetWatchTest, AMissingStreamIsNotFound) {
   nats_.streams.clear();
   EXPECT_EQ(Run(), ExitCode::kNotFound);
   EXPECT_THAT(notes(), HasSubstr("create them by `vmevents fleet create`"));
-}
-
-TEST_F(FleetWatchTest, WithoutResumeALostConnectionEndsIt) {
-  AddEvents("n1", 1, 2);
-  nats_.lose_after = 1;
-  command_.resume = false;
-  EXPECT_EQ(Run(), ExitCode::kUnreachable);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1"));
 }
 
 }  // namespace
