@@ -1,11 +1,5 @@
-#include <array>
-#include <cstddef>
-
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
@@ -35,82 +29,6 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
 
 std::string JsonText(const nlohmann::ordered_json& json) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
-namespace {
-
-using Json = nlohmann::ordered_json;
-
-// Returns whether every YAML reader takes `text` for this text without quotes.
-bool IsPlain(absl::string_view text) {
-  // A word of letters first: no number, date, indicator or blank.
-  if (text.empty() || !(absl::ascii_isalpha(text[0]) || text[0] == '/')) return false;
-  const bool harmless = std::all_of(text.begin(), text.end(), [](char c) {
-    return absl::ascii_isalnum(c) || absl::StrContains("_-./", c);
-  });
-  constexpr std::array kWords = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"};
-  return harmless && std::none_of(kWords.begin(), kWords.end(), [text](const char* word) {
-           return absl::EqualsIgnoreCase(text, word);
-         });
-}
-
-// `text` is UTF-8, because it comes from JSON. The escapes for a terminal are YAML's too, which
-// does not permit U+FFFE and U+FFFF as they are.
-std::string Scalar(absl::string_view text) {
-  if (IsPlain(text)) return std::string(text);
-  const std::string escaped = absl::StrReplaceAll(text, {{"\\", "\\\\"},
-                                                         {"\"", "\\\""},
-                                                         {"\n", "\\n"},
-                                                         {"\uFFFE", "\\ufffe"},
-                                                         {"\uFFFF", "\\uffff"}});
-  return absl::StrCat("\"", EscapeForTerminal(escaped), "\"");
-}
-
-std::string ScalarOf(const Json& value) {
-  return value.is_string() ? Scalar(value.get_ref<const std::string&>()) : value.dump();
-}
-
-void Append(const Json& value, size_t indent, std::string* out);
-
-// Appends the value after "key:" or "-": a scalar on the same line, or a block below it.
-void AppendValue(const Json& value, size_t indent, std::string* out) {
-  if (value.is_structured() && !value.empty()) {
-    *out += '\n';
-    Append(value, indent, out);
-    return;
-  }
-  absl::StrAppend(out, " ", ScalarOf(value), "\n");
-}
-
-void Append(const Json& value, size_t indent, std::string* out) {
-  const std::string margin(indent, ' ');
-  if (value.is_object() && !value.empty()) {
-    for (const auto& [key, member] : value.items()) {
-      absl::StrAppend(out, margin, Scalar(key), ":");
-      AppendValue(member, indent + 2, out);
-    }
-  } else if (value.is_array() && !value.empty()) {
-    for (const Json& element : value) {
-      if (element.is_structured() && !element.empty()) {
-        const size_t start = out->size();
-        Append(element, indent + 2, out);
-        (*out)[start + indent] = '-';
-      } else {
-        absl::StrAppend(out, margin, "-");
-        AppendValue(element, indent + 2, out);
-      }
-    }
-  } else {
-    absl::StrAppend(out, margin, ScalarOf(value), "\n");
-  }
-}
-
-}  // namespace
-
-std::string YamlOfJson(absl::string_view json) {
-  std::string out;
-  Append(Json::parse(json), 0, &out);
-  return out;
 }
 
 namespace {
@@ -173,9 +91,7 @@ absl::StatusOr<std::string> ProgramFormatter::Show(const std::string& line,
                                                    const MakeJson& make_json) const {
   if (form_ == Form::kName) return line;
   const absl::StatusOr<std::string> json = make_json();
-  if (!json.ok()) return json;
-  return form_ == Form::kYaml ? absl::StrCat("---\n", YamlOfJson(*json))
-                              : absl::StrCat(*json, "\n");
+  return json.ok() ? absl::StrCat(*json, "\n") : json;
 }
 
 absl::StatusOr<std::string> ProgramFormatter::FormatEvents(Events events) {

@@ -164,13 +164,12 @@ std::string JsonText(const nlohmann::ordered_json& json);
 
 // For programs, an item after another:
 //   JSON  an object a line, as by ToJson()
-//   YAML  the same objects as documents
 //   name  a name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
 //         the node's name. Escaped for terminals. An event of the whole node has no line. NODE/NAME
 //         if there are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
 class ProgramFormatter : public Formatter {
  public:
-  enum class Form { kJson, kYaml, kName };
+  enum class Form { kJson, kName };
   explicit ProgramFormatter(Form form) : form_(form) {}
 
   absl::StatusOr<std::string> FormatEvents(Events events) override;
@@ -193,14 +192,10 @@ class ProgramFormatter : public Formatter {
   const Form form_;
 };
 struct JsonFormatter : ProgramFormatter {
-  explicit JsonFormatter(bool yaml = false) : ProgramFormatter(yaml ? Form::kYaml : Form::kJson) {}
+  JsonFormatter() : ProgramFormatter(Form::kJson) {}
 };
 struct NameFormatter : ProgramFormatter {
   NameFormatter() : ProgramFormatter(Form::kName) {}
 };
-
-// The JSON value as a YAML 1.2 block, with a newline at its end. Quotes every text that a YAML 1.1
-// or 1.2 reader could take for something else: "no", "1e3", "2026-07-01". `json` must be valid.
-std::string YamlOfJson(absl::string_view json);
 
 }  // namespace vmeventd::client

@@ -22,8 +22,6 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   switch (line.format) {
     case OutputFormat::kJson:
       return std::make_unique<JsonFormatter>();
-    case OutputFormat::kYaml:
-      return std::make_unique<JsonFormatter>(/*yaml=*/true);
     case OutputFormat::kName:
       return std::make_unique<NameFormatter>();
     case OutputFormat::kTable:
@@ -90,16 +88,6 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Term
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
 
-// Formats JSON objects as lines or as YAML documents.
-std::string TextOf(const std::vector<std::string>& objects, OutputFormat format) {
-  std::string text;
-  for (const std::string& object : objects) {
-    if (format == OutputFormat::kJson) absl::StrAppend(&text, object, "\n");
-    if (format == OutputFormat::kYaml) absl::StrAppend(&text, "---\n", YamlOfJson(object));
-  }
-  return text;
-}
-
 absl::StatusOr<ConfiguredSources> ReadConfiguredSources() {
   constexpr char kConfiguration[] = "/etc/vmeventd/vmeventd.conf";
   constexpr size_t kMaxBytes = 1 << 20;
@@ -152,7 +140,7 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
 
 std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line, const Terminal& terminal) {
   if (line.format == OutputFormat::kName) return DiagnosisNames(diagnosis);
-  if (!line.for_people()) return TextOf(DiagnosisJson(diagnosis), line.format);
+  if (!line.for_people()) return DiagnosisJson(diagnosis);
   constexpr size_t kLeastWidth = 40;
   constexpr size_t kUsualWidth = 80;
   const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;

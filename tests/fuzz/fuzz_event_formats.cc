@@ -43,9 +43,6 @@ void Fuzz_event_formats(absl::string_view input) {
   const auto line = json.FormatEvents(events);
   // A time or a detail may have no form in JSON: then it is an error and no abort.
   Require(!line.ok() || nlohmann::json::accept(*line));
-  client::JsonFormatter yaml(true);
-  const auto document = yaml.FormatEvents(events);
-  Require(document.ok() == line.ok());
   client::NameFormatter names;
   const auto name = names.FormatEvents(events);
   Require(name.ok());
