@@ -18,16 +18,7 @@
 namespace vmeventd::client {
 namespace {
 
-std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal& terminal) {
-  switch (line.format) {
-    case OutputFormat::kJson:
-      return std::make_unique<JsonFormatter>();
-    case OutputFormat::kName:
-      return std::make_unique<NameFormatter>();
-    case OutputFormat::kTable:
-    case OutputFormat::kWide:
-      break;
-  }
+Formatter MakeFormatter(const CommandLine& line, const Terminal& terminal) {
   const bool on_terminal = isatty(STDOUT_FILENO) == 1;
   TableStyle style;
   style.color = HasColor(line, terminal);
@@ -44,7 +35,10 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
   style.brief = on_terminal;  // programs that read the table want every date
   style.now = absl::Now;
-  return std::make_unique<TableFormatter>(std::move(style));
+  const Form form = line.format == OutputFormat::kJson   ? Form::kJson
+                    : line.format == OutputFormat::kName ? Form::kName
+                                                         : Form::kTable;
+  return Formatter(form, std::move(style));
 }
 
 // The pager for a command with a long answer, if there is a terminal and a pager.
@@ -248,12 +242,12 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
 }
 
 ExitCode RunLine(const CommandLine& line, const Terminal& terminal) {
-  const auto formatter = MakeFormatter(line, terminal);
+  Formatter formatter = MakeFormatter(line, terminal);
   LateNotes notes;
   std::unique_ptr<Pager> pager = MakePager(line, terminal);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
   if (const absl::Status written = output.Write(line.preface); !written.ok()) return Fail(written);
-  ExitCode code = RunCommandOf(line, terminal, formatter.get(), &output, &notes);
+  ExitCode code = RunCommandOf(line, terminal, &formatter, &output, &notes);
   if (pager != nullptr && !pager->Wait()) {
     notes.Add(
         "cannot run the pager, so nothing was shown: correct $VMEVENTS_PAGER or $PAGER, or use "
