@@ -209,8 +209,7 @@ ExitCode ShowStatus(const PushFiles& files, const CommandLine& line, Output* out
   const std::string text = line.for_people() ? StatusText(status, now, line.zone)
                            : line.format == OutputFormat::kName
                                ? EscapeForTerminal(status.name) + "\n"
-                           : line.format == OutputFormat::kYaml ? "---\n" + YamlOfJson(json)
-                                                                : json + "\n";
+                               : json + "\n";
   const auto failure = PrintText(text, output);
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
