@@ -7,10 +7,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/system.h"
 #include "client/connect/server_address.h"
+#include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
@@ -134,6 +136,16 @@ class StringOutput : public Output {
   std::string text;
   absl::Status status;  // result of Write()
   std::function<void()> after_write = [] {};
+};
+
+struct TableFormatter : Formatter {
+  explicit TableFormatter(TableStyle style) : Formatter(Form::kTable, std::move(style)) {}
+};
+struct JsonFormatter : Formatter {
+  JsonFormatter() : Formatter(Form::kJson) {}
+};
+struct NameFormatter : Formatter {
+  NameFormatter() : Formatter(Form::kName) {}
 };
 
 // Makes the messages of a server.
