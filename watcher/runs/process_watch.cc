@@ -148,8 +148,8 @@ void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
   why_unclear_ = why;
 }
 
-void ProcessWatch::OnOomVictim(const OomVictim& victim) {
-  if (!gone_ && !MayBeAnothers(SIGKILL)) run_->Hand(input::NamedOomVictim{victim});
+void ProcessWatch::OnOomVictim() {
+  if (!gone_ && !MayBeAnothers(SIGKILL)) run_->Hand(input::NamedOomVictim{});
 }
 
 std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() const {

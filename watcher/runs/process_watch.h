@@ -195,7 +195,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void OnFdReady(uint32_t events) override;
   void OnSignal(const SignalSender& sender) override;
   void OnUnclearSignal(int signal, const std::string& why) override;
-  void OnOomVictim(const OomVictim& victim) override;
+  void OnOomVictim() override;
 
  private:
   void AskExitStatus();
