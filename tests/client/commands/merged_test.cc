@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "client/commands/commands.h"
-#include "client/connect/connection.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "client/run/run.h"
@@ -157,14 +156,10 @@ class MergedListsTest : public testing::Test {
 
   template <typename Command>
   ExitCode Run(const Command& command) {
-    std::unique_ptr<v1::VmEventService::Stub> stubs[2];
-    CommandContext contexts[2];
     std::vector<MergedLists::Node> nodes;
     for (size_t i = 0; i < 2; ++i) {
-      stubs[i] = v1::VmEventService::NewStub(*Connect(servers_[i].address()));
-      contexts[i].address = servers_[i].address();
-      contexts[i].stub = stubs[i].get();
-      nodes.push_back({i == 0 ? "n0" : "n1", std::make_unique<DaemonLists>(contexts[i])});
+      nodes.push_back({i == 0 ? "n0" : "n1",
+                       std::make_unique<DaemonLists>(CommandContext(servers_[i].address()))});
     }
     MergedLists lists(std::move(nodes),
                       [this](const std::string& note) { notes_.push_back(note); });

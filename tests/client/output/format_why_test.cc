@@ -217,13 +217,6 @@ TEST(FormatWhy, ShowsOpenIntentsAndProblems) {
                                     "       monitor held by another client\n"));
 }
 
-TEST(FormatWhy, WideAddsWhereTheVmComesFrom) {
-  TableStyle style = kTerminal;
-  style.wide = true;
-  EXPECT_THAT(Why(Crashed(), style), HasSubstr("\nsource          qmp:/run/qemu\n"));
-  EXPECT_THAT(Why(Crashed(), style), HasSubstr("\nended run       run-1\n"));
-}
-
 TEST(FormatWhy, MarkdownIsAHeadingAndABlock) {
   const TableStyle style = {.markdown = true, .width = 80, .now = TwelveOClock};
   VmStory story = Crashed();
