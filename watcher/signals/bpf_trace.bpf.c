@@ -82,10 +82,11 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
   record.code = info == kNoInfo    ? SI_USER
                 : info == kPrivate ? SI_KERNEL
                                    : (__s32)Half(info, offsets.info_code);
+  const __u64 is_crash = kCrashes >> signal & 1;
+  if (is_crash && record.code > 0) return 0;  // the kernel's own
   record.sender.pid = GetCurrentPidTgid() >> 32;
   Describe(context->args[2], &record.target);
-  const int of_another = record.code <= 0 && record.sender.pid != record.target.pid;
-  if ((kCrashes >> signal & 1) != 0 && !of_another) return 0;
+  if (is_crash && record.sender.pid == record.target.pid) return 0;
   record.sender.uid = (__u32)GetCurrentUidGid();
   record.sender.cgroup = GetCurrentCgroupId();
   GetCurrentComm(record.sender_comm, sizeof(record.sender_comm));
