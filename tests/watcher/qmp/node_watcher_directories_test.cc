@@ -27,7 +27,7 @@ class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
 
 TEST_F(NodeWatcherDirectoriesTest, AVmSaysWhichDirectoryItWasFoundIn) {
   const std::string other = directory_.MakeDirectory("other\xff");
-  options_.watches = {Spec("ctrl"), {other, "", ".kvmd"}};
+  options_.watches = {Spec("ctrl"), {other, "*.kvmd"}};
   FakeQemu first;
   FakeQemu second;
   first.AddMonitor(Socket("vm1"));

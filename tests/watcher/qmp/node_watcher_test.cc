@@ -211,7 +211,7 @@ TEST_F(UntrackedTest, WhatIsFoundBehindTheSameSocketAfterAnEndIsANewRun) {
 }
 
 TEST_F(NodeWatcherTest, AVmsNameIsWhatTheStarStandsFor) {
-  options_.watches = {{directory_.Path("ctrl"), "mon-", ".sock"}};
+  options_.watches = {{directory_.Path("ctrl"), "mon-*.sock"}};
   const int monitor = qemu_.AddMonitor(directory_.Path("ctrl/mon-web.sock"));
   qemu_.AddMonitor(directory_.Path("ctrl/web.sock"));  // not of the pattern
   Start();
