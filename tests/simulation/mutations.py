@@ -59,8 +59,8 @@ MUTATIONS = [
              "std::max(begin.after.through, ⟦mark->through⟧);", "uint64_t{0}"),
     Mutation("a-start-that-reserves-nothing-is-the-same-journal", "server/eventlog/event_log.cc",
              ".ok() && ⟦!id_is_new⟧) {", "false"),
-    Mutation("no-gap-for-what-is-lost", "server/eventlog/event_log.cc",
-             "gap_is_due_ = ⟦open_ && !hole_.empty()⟧;", "false"),
+    Mutation("no-gap-for-what-is-lost", "server/eventlog/event_log_writer.cc",
+             "gap_is_due_ = ⟦true⟧;", "false"),
     Mutation("a-run-that-ended-stays-open", "server/eventlog/event_log_pump.cc",
              "if (⟦update->saved_run.has_value()⟧) {", "update->saved_run.has_value() && !update->saved_run->empty()"),
     Mutation("retention-thins-out-evidence", "server/eventlog/journal.cc",
@@ -133,7 +133,7 @@ MUTATIONS = [
     Mutation("a-pid-used-again-is-the-same", "watcher/runs/process.cc",
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
-             "if (⟦info.boot_id != context_->boot_id⟧) return run->Hand(input::HostRebooted{});", "false"),
+             "if (⟦info.boot_id != context->boot_id⟧) return run->Hand(input::HostRebooted{});", "false"),
     # How a VM is named.
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session.cc",
              "session.published_problems_ = session.Problems();", "session.saved_.uuid.clear();"),
@@ -155,7 +155,7 @@ MUTATIONS = [
              "⟦BackOff(way, first, limit);⟧\n    // Another way", ";"),
     # What one daemon hands over to the next.
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
-             "if (⟦GoesOn(run)⟧) return Resume(run);", "false"),
+             "if (⟦GoesOn(context, run, handed_runs)⟧) return Resume(table, run);", "false"),
     Mutation("a-parcel-of-another-journal-is-used", "server/handover.cc",
              "const bool same_journal =\n      ⟦first->journal.journal_id == journal.journal_id && first->journal.newest == journal.newest⟧;", "true",
              "server_test:HandoverTest.AnotherJournalOrAnOlderCopyKnowsNoneOfThem"),
