@@ -1,5 +1,6 @@
 #include "server/events/vm_registry.h"
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -31,6 +32,10 @@ void VmRegistry::Erase(Records::iterator at) {
   --counts_.by_state[(*at)->state()];
   if ((*at)->has_problems()) --counts_.with_problems;
   stopped_.erase(*at);
+  if (const std::optional<Uuid> uuid = (*at)->uuid(); uuid.has_value()) {
+    const auto [begin, end] = by_uuid_.equal_range(*uuid);
+    by_uuid_.erase(std::find_if(begin, end, [&](const auto& entry) { return entry.second == *at; }));
+  }
   records_.erase(at);
 }
 
@@ -38,6 +43,7 @@ void VmRegistry::Put(VmRecordPtr record) {
   Forget(record->key());
   if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
   records_.insert(record);
+  if (record->uuid().has_value()) by_uuid_.emplace(*record->uuid(), record);
   ++counts_.by_state[record->state()];
   if (record->has_problems()) ++counts_.with_problems;
   if (record->stopped()) stopped_.insert(std::move(record));
@@ -50,6 +56,13 @@ std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
        it != records_.end() && (*it)->name() == name; ++it) {
     out.push_back(*it);
   }
+  return out;
+}
+
+std::vector<VmRecordPtr> VmRegistry::WithUuid(const Uuid& uuid) const {
+  std::vector<VmRecordPtr> out;
+  const auto [begin, end] = by_uuid_.equal_range(uuid);
+  for (auto it = begin; it != end; ++it) out.push_back(it->second);
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -92,6 +93,7 @@ class VmRegistry {
   }
   // Every entry of that name, in order.
   std::vector<VmRecordPtr> Named(absl::string_view name) const;
+  std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;  // in any order
   // At most `limit` entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after, size_t limit) const;
   // Returns at most `limit` stopped VMs, the last to stop first.
@@ -120,6 +122,7 @@ class VmRegistry {
 
   const size_t max_stopped_;
   Records records_;
+  std::multimap<Uuid, VmRecordPtr> by_uuid_;  // ones of records_ whose UUID is known
   std::set<VmRecordPtr, StopOrder> stopped_;  // stopped ones of records_
   VmCounts counts_;
 };

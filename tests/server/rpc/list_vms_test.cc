@@ -48,6 +48,22 @@ TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
   EXPECT_THAT(Names(Vms(next)), ElementsAre("b/run-b", "c/run-c", "e/run-e"));
 }
 
+TEST_F(QueriesTest, AUuidFindsTheRunsThatHaveItNow) {
+  const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
+  VmUpdate update = Update("a", EventType::kStarted);
+  update.status->ref.uuid = uuid;
+  v1::GetVmRequest request;
+  request.set_uuid(uuid);
+  for (const EventType type : {EventType::kStarted, EventType::kPaused}) {
+    update.event->type = type;
+    pumped_.Push({update});
+    EXPECT_EQ(Parsed<v1::GetVmResponse>(queries_.GetVm(request)).vm().ref().name(), "a");
+  }
+  update.status->ref.uuid = "";
+  pumped_.Push({update});
+  EXPECT_TRUE(absl::IsNotFound(queries_.GetVm(request).status()));
+}
+
 TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
   for (int i = 0; i < 500; ++i) {
     VmUpdate update = Update("a", EventType::kStarted);
