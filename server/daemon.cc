@@ -184,7 +184,6 @@ class Daemon {
   CondVar changed_;
   bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  bool ready_ ABSL_GUARDED_BY(mutex_) = false;  // the service manager was notified
   // Shared with calls of gRPC that end later than the daemon.
   const std::shared_ptr<Watchdog> watchdog_ = std::make_shared<Watchdog>(WatchdogInterval());
   // Destroyed first, because open streams and scrapes use the rest.
@@ -401,11 +400,7 @@ void Daemon::ServeUntilStop() {
     if (!ready && (serving || now >= ready_by)) {
       ready = true;
       const std::string status = serving ? StatusText() : "the first scan is not done yet";
-      const MutexLock lock(&mutex_);
-      if (!stop_) {
-        ready_ = true;
-        Notify(absl::StrCat("READY=1\nSTATUS=", status));
-      }
+      Notify(absl::StrCat("READY=1\nSTATUS=", status));
     }
     if (now >= trim_at) {
       malloc_trim(0);
@@ -439,24 +434,11 @@ void Daemon::RequestStop() {
 }
 
 void Daemon::Reload() {
-  // The service manager is notified of a reload only between READY and STOPPING: a READY before the
-  // first scan, or after the stop began, would not be true.
-  bool ready = false;
-  {
-    const MutexLock lock(&mutex_);
-    ready = ready_ && !stop_;
-    const int64_t now_us = absl::ToInt64Microseconds(clock_->Now().monotonic);
-    if (ready) Notify(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=", now_us));
-  }
   if (tls_ == nullptr) {
     spdlog::info("nothing to reload: TLS is not configured");
   } else {
     tls_->Reload().IgnoreError();  // it has been logged
   }
-  if (!ready) return;
-  const std::string status = StatusText();
-  const MutexLock lock(&mutex_);
-  if (!stop_) Notify(absl::StrCat("READY=1\nSTATUS=", status));
 }
 
 void Daemon::Stop() {

@@ -28,7 +28,6 @@
 namespace vmeventd::e2e {
 namespace {
 
-using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
@@ -103,27 +102,12 @@ class ServiceTest : public E2eTest {
   FakeQemu qemu_{TestProgramPath("fake_qemu")};
 };
 
-TEST_F(ServiceTest, NotifiesReadyReloadingAndStopping) {
+TEST_F(ServiceTest, NotifiesReadyAndStopping) {
   const auto process = Start();
   EXPECT_THAT(manager_.ReceiveUntil("READY=1"), StartsWith("READY=1\nSTATUS=following 0 VMs"));
-  process->Signal(SIGHUP);
-  EXPECT_THAT(manager_.ReceiveUntil("RELOADING=1"), HasSubstr("MONOTONIC_USEC="));
-  manager_.ReceiveUntil("READY=1");
   process->Signal(SIGTERM);
   manager_.ReceiveUntil("STOPPING=1");
   EXPECT_EQ(process->Wait(), 0);
-}
-
-TEST_F(ServiceTest, AReloadDuringTheStopNotifiesNothing) {
-  const auto process = StopOnHungDisk();
-  manager_.ReceiveUntil("STOPPING=1");
-  process->Signal(SIGHUP);
-  WaitUntil("the reload", [&] { return absl::StrContains(Log(), "nothing to reload"); });
-  std::filesystem::remove(hang());
-  EXPECT_EQ(process->Wait(), 0);
-  for (std::string text = manager_.ReceiveNow(); !text.empty(); text = manager_.ReceiveNow()) {
-    EXPECT_THAT(text, Not(AnyOf(HasSubstr("READY=1"), HasSubstr("RELOADING=1"))));
-  }
 }
 
 TEST_F(ServiceTest, AStopBlockedByADiskFailsAndNamesTheDisk) {
