@@ -148,7 +148,7 @@ absl::Status GrpcServer::StartListener(const ListenAddress& address) {
   listener->methods = std::make_unique<CallService>(&gate_);
   service_->AddTo(listener->methods.get(), listener->policy.get());
   health_.AddTo(listener->methods.get());
-  reflection_.AddTo(listener->methods.get());
+  AddReflectionTo(listener->methods.get());
 
   grpc::ServerBuilder builder;
   SetOptions(options_, &builder);

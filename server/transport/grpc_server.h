@@ -89,7 +89,6 @@ class GrpcServer {
   Clients clients_;
   CallGate gate_;
   Health health_;
-  const Reflection reflection_;
   grpc::GenericStub nowhere_;
   std::vector<std::unique_ptr<Listener>> listeners_;  // in the order of the options
   std::unique_ptr<ConnectionAcceptor> acceptor_;
