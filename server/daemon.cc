@@ -159,8 +159,6 @@ class Daemon {
   // Runs after each turn of the pump thread, on it.
   void OnPumpTurn();
   std::string StatusText() const;
-  // Asks the watched threads to answer in their next turns.
-  void AskThreads();
   // Serves from the first scan on, and notifies the service manager, until RequestStop.
   void ServeUntilStop();
   void Stop();
@@ -184,8 +182,7 @@ class Daemon {
   CondVar changed_;
   bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  // Shared with calls of gRPC that end later than the daemon.
-  const std::shared_ptr<Watchdog> watchdog_ = std::make_shared<Watchdog>(WatchdogInterval());
+  Watchdog watchdog_{WatchdogInterval()};
   // Destroyed first, because open streams and scrapes use the rest.
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<MetricsServer> metrics_server_;  // null: not asked for
@@ -336,7 +333,7 @@ void Daemon::WatcherLoop() {
       changed_.NotifyAll();
     }
     stop = stop_;
-    watchdog_->Answer(Watchdog::kWatcher);
+    watchdog_.Answer(Watchdog::kWatcher);
   }
   watcher_->RunOnce(absl::ZeroDuration());  // handles input so far
 }
@@ -359,14 +356,7 @@ void Daemon::OnPumpTurn() {
     directories_present_ = present;
     server_->health().Set("watch", present);
   }
-  watchdog_->Answer(Watchdog::kPump);
-}
-
-void Daemon::AskThreads() {
-  watcher_->Wake();
-  log_->Wake();
-  server_->Probe([watchdog = watchdog_] { watchdog->Answer(Watchdog::kAcceptor); },
-                 [watchdog = watchdog_] { watchdog->Answer(Watchdog::kGrpc); });
+  watchdog_.Answer(Watchdog::kPump);
 }
 
 void Daemon::ServeUntilStop() {
@@ -378,7 +368,7 @@ void Daemon::ServeUntilStop() {
   bool serving = false;
   bool ready = false;
   for (;;) {
-    const absl::Duration next = ready ? watchdog_->turn() : ready_by - now;
+    const absl::Duration next = ready ? watchdog_.turn() : ready_by - now;
     bool begins = false;
     {
       const MutexLock lock(&mutex_);
@@ -397,19 +387,23 @@ void Daemon::ServeUntilStop() {
       serving = true;
       trim_at = now + kSettleTime;
     }
+    const auto notify = [&](const char* news) {
+      Notify(absl::StrCat(news,
+                          "\nSTATUS=", serving ? StatusText() : "the first scan is not done yet"));
+    };
     if (!ready && (serving || now >= ready_by)) {
       ready = true;
-      const std::string status = serving ? StatusText() : "the first scan is not done yet";
-      Notify(absl::StrCat("READY=1\nSTATUS=", status));
+      notify("READY=1");
     }
     if (now >= trim_at) {
       malloc_trim(0);
       trim_at = absl::InfiniteDuration();
     }
-    if (ready && watchdog_->turn() < absl::InfiniteDuration() && watchdog_->Turn(now)) {
-      Notify(absl::StrCat("WATCHDOG=1\nSTATUS=",
-                          serving ? StatusText() : "the first scan is not done yet"));
-      AskThreads();
+    if (ready && watchdog_.turn() < absl::InfiniteDuration() && watchdog_.Turn(now)) {
+      notify("WATCHDOG=1");
+      watcher_->Wake();
+      log_->Wake();
+      server_->CallInTurn([this] { watchdog_.Answer(Watchdog::kAcceptor); });
     }
   }
 }

@@ -34,7 +34,8 @@ void VmRegistry::Erase(Records::iterator at) {
   stopped_.erase(*at);
   if (const std::optional<Uuid> uuid = (*at)->uuid(); uuid.has_value()) {
     const auto [begin, end] = by_uuid_.equal_range(*uuid);
-    by_uuid_.erase(std::find_if(begin, end, [&](const auto& entry) { return entry.second == *at; }));
+    by_uuid_.erase(
+        std::find_if(begin, end, [&](const auto& entry) { return entry.second == *at; }));
   }
   records_.erase(at);
 }

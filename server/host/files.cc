@@ -47,21 +47,17 @@ absl::Status GiveToGroup(const std::string& path, std::optional<gid_t> group) {
   return absl::OkStatus();
 }
 
-// Creates the file atomically: it exists complete or not at all.
+// Half a file is no id: the next start makes another.
 absl::StatusOr<std::string> MakeIdFile(const std::string& path) {
   const std::string id = RandomUuid();
   const std::string text = absl::StrCat(id, "\n");
-  const std::string made = absl::StrCat(path, ".new");
   const UniqueFd fd(
-      open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640));
-  if (!fd.valid()) return ErrnoStatus(made, "cannot be created", errno);
+      open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640));
+  if (!fd.valid()) return ErrnoStatus(path, "cannot be created", errno);
   errno = ENOSPC;  // a short write means this
   if (write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
       fsync(fd.get()) != 0) {
-    return ErrnoStatus(made, "cannot be written", errno);
-  }
-  if (rename(made.c_str(), path.c_str()) != 0) {
-    return ErrnoStatus(path, "cannot be created", errno);
+    return ErrnoStatus(path, "cannot be written", errno);
   }
   return id;
 }

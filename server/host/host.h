@@ -83,8 +83,8 @@ absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration tim
 // hang shorter than 29/30 of it is survived.
 class Watchdog {
  public:
-  enum Thread { kWatcher, kPump, kAcceptor, kGrpc };
-  static constexpr size_t kThreads = 4;
+  enum Thread { kWatcher, kPump, kAcceptor };
+  static constexpr size_t kThreads = 3;
 
   // `limit`: time without a notification after which the manager kills the daemon.
   explicit Watchdog(absl::Duration limit) : limit_(limit) {}

@@ -62,26 +62,23 @@ std::optional<bool> Health::IsServing(const std::string& service) const {
   return found->second && !draining_;
 }
 
-void Health::Check(IncomingCall* call) const {
-  HealthCheckRequest request;
-  if (absl::Status status = ParseMessage(call->request(), &request); !status.ok()) {
-    return call->Answer(status);
-  }
-  if (request.service().size() > kMaxServiceName) {
-    return call->Answer(absl::InvalidArgumentError(
-        "service: the name is too long; it must have at most 200 bytes"));
-  }
-  const std::optional<bool> serving = IsServing(request.service());
-  if (!serving.has_value()) {
-    return call->Answer(absl::NotFoundError("no service has this name"));
-  }
-  HealthCheckResponse response;
-  response.set_status(*serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
-  call->Answer(response.SerializeAsString());
-}
-
-void Health::AddTo(CallService* listener) const {
-  listener->Add("/grpc.health.v1.Health/Check", [this](IncomingCall* call) { Check(call); });
+void Health::AddTo(CallService* methods) const {
+  methods->Add("/grpc.health.v1.Health/Check", [this](IncomingCall* call) {
+    HealthCheckRequest request;
+    const absl::Status status = ParseMessage(call->request(), &request);
+    if (!status.ok()) return call->Answer(status);
+    if (request.service().size() > kMaxServiceName) {
+      return call->Answer(absl::InvalidArgumentError(
+          "service: the name is too long; it must have at most 200 bytes"));
+    }
+    const std::optional<bool> serving = IsServing(request.service());
+    if (!serving.has_value()) {
+      return call->Answer(absl::NotFoundError("no service has this name"));
+    }
+    HealthCheckResponse response;
+    response.set_status(*serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
+    call->Answer(response.SerializeAsString());
+  });
 }
 
 ServerReflectionResponse AnswerReflection(const ServerReflectionRequest& request) {
@@ -104,7 +101,8 @@ ServerReflectionResponse AnswerReflection(const ServerReflectionRequest& request
       for (const FileDescriptor* const file :
            {v1::Event::descriptor()->file(), HealthCheckRequest::descriptor()->file(),
             ServerReflectionRequest::descriptor()->file()}) {
-        out.mutable_list_services_response()->add_service()->set_name(file->service(0)->full_name());
+        out.mutable_list_services_response()->add_service()->set_name(
+            file->service(0)->full_name());
       }
       break;
     case ServerReflectionRequest::MESSAGE_REQUEST_NOT_SET:
@@ -114,9 +112,9 @@ ServerReflectionResponse AnswerReflection(const ServerReflectionRequest& request
   return out;
 }
 
-void AddReflectionTo(CallService* listener) {
+void AddReflectionTo(CallService* methods) {
   for (const char* version : {"v1", "v1alpha"}) {
-    listener->Add(
+    methods->Add(
         absl::StrCat("/grpc.reflection.", version, ".ServerReflection/ServerReflectionInfo"),
         [](IncomingCall* call) {
           call->Answer(AnswerBytes(call->request()), /*reads_next=*/true);

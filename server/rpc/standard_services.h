@@ -28,12 +28,10 @@ class Health {
     draining_ = true;
   }
 
-  // Adds Health/Check to one listener's methods. The object outlives them.
-  void AddTo(CallService* listener) const;
+  // Adds Health/Check. The object outlives the methods.
+  void AddTo(CallService* methods) const;
 
  private:
-  void Check(IncomingCall* call) const;
-
   mutable Mutex mutex_;
   absl::flat_hash_map<std::string, bool> serving_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
@@ -48,7 +46,6 @@ inline constexpr size_t kMaxReflectionBytes = 4'096;  // of a request, which its
 // An error is part of the response.
 grpc::reflection::v1::ServerReflectionResponse AnswerReflection(
     const grpc::reflection::v1::ServerReflectionRequest& request);
-// Adds the methods to one listener's.
-void AddReflectionTo(CallService* listener);
+void AddReflectionTo(CallService* methods);
 
 }  // namespace vmeventd

@@ -202,8 +202,7 @@ def one_intent_a_run(world):
 @promise("VmEventService", "10")
 def roles(world):
     reader = world.path / "reader"
-    world.start("--listen", f"unix:{world.socket},role=operator", "--listen",
-                f"unix:{reader},role=reader")
+    world.start("--listen", f"unix:{world.socket}", "--listen", f"unix:{reader},role=reader")
     world.started_vm(world.oldest())
     intent = world.declare()
     operators = world.stub
