@@ -78,8 +78,8 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
   std::vector<std::unique_ptr<OpenCall>> calls;
   for (int i = 0; i < 500; ++i) {
     if (i % 100 == 0) channels.push_back(server.NewChannel());  // 101 on one connection
-    calls.push_back(std::make_unique<OpenCall>(
-        channels.back(), std::vector{kHealth, kListVms, kReflection}[i % 3]));
+    calls.push_back(std::make_unique<OpenCall>(channels.back(),
+                                               std::vector{kHealth, kListVms, kReflection}[i % 3]));
   }
   ASSERT_TRUE(Eventually([&] { return server.server().open_calls() == 500; }));
   OpenCall refused(server.NewChannel(), kListVms);
