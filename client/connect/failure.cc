@@ -65,8 +65,8 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
           absl::StrCat("vmeventd at ", where, " does not permit this: ", message,
                        absl::StrContains(message, "operator")
                            ? ""
-                           : "; it requires an operator, as set by --listen with role=operator or "
-                             "--tls-operator of vmeventd")};
+                           : "; it requires an operator: on a Unix socket without role=reader, or "
+                             "with a certificate that --tls-operator of vmeventd names")};
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       return {
           ExitCode::kFailed,
