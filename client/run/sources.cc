@@ -200,10 +200,7 @@ MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
     const auto failure = lists.FindStart(filter, *command.last, &watch.start);
     if (failure) return *failure;
   }
-  FleetWatchEnvironment environment = {FleetOf(line, note), stop, [stop](absl::Duration duration) {
-                                         return stop->WaitFor(duration);
-                                       }};
-  return WatchFleet(std::move(watch), std::move(environment));
+  return WatchFleet(std::move(watch), {FleetOf(line, note), stop});
 }
 
 }  // namespace

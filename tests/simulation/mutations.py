@@ -182,8 +182,9 @@ MUTATIONS = [
              "opened_ = ⟦true⟧;\n  changed_", "false"),
     Mutation("a-list-goes-on-one-late", "server/eventlog/event_log.cc", "first = std::max(first, ⟦from⟧);", "from + 1"),
     # The fleet.
-    Mutation("a-stream-that-keeps-nothing-is-used", "client/nats/jetstream.cc",
-             "if (⟦!retention.empty() && retention != \"limits\"⟧) {", "false", "client_test:ParseStreamState.SaysWhyNodesCannotPublishIntoIt"),
+    Mutation("an-unsafe-setting-is-overlooked", "client/nats/jetstream.cc",
+             "if (⟦(Member(config, name) == true) == safe⟧) continue;", "true",
+             "client_test:ParseStreamState.NamesTheSettingsThatLetNodesChangeWhatOthersPublish"),
     Mutation("a-reader-believes-the-header", "client/fleet/fleet_message.cc",
              "if (⟦tokens.size() < 4 || NameOf(tokens[2]) != origin->cluster ||\n"
              "      NameOf(tokens[3]) != origin->name⟧) {", "false",
