@@ -178,7 +178,7 @@ std::optional<std::string> CompletionScript(absl::string_view shell) {
 std::vector<std::string> ValuesOf(const std::string& name) {
   static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{
       {"--output", {"table", "wide", "json", "jsonl", "name"}},
-      {"--format", {"cloudevents", "slack", "json"}},
+      {"--format", {"cloudevents", "json"}},
       {"--color", {"auto", "always", "never"}},
       {"--exec-on-failure", {"stop", "retry", "skip"}},
       {"--sort-by", {"state", "name", "age", "ends", "class"}},

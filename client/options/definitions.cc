@@ -93,8 +93,7 @@ in ~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
 
 Examples:
   vmevents push https://events.example/vms --secret-file secret
-  vmevents push --format slack --url-file slack.url --type stopped --class crash
-  vmevents push --template ntfy.json https://ntfy.example --class crash
+  vmevents push --template slack.json --url-file slack.url --class crash
   vmevents push tls://nats1,nats2 --cluster prod --push-credentials node7.creds
   vmevents push --status https://events.example/vms)";
 constexpr char kWebFooter[] =
@@ -351,9 +350,6 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
   if (command->cluster.size() > kMaxCluster) {
     Wrong(absl::StrCat("--cluster: the name has more than ", kMaxCluster, " bytes"));
   }
-  if (command->format != PushFormat::kCloudEvents && command->format != PushFormat::kJson) {
-    Wrong("--format: the events of a fleet's stream are cloudevents or json");
-  }
   if (const absl::Status domain = CheckDomain(command->domain);
       !command->domain.empty() && !domain.ok()) {
     Wrong(absl::StrCat("--push-domain: \"", command->domain, "\" ", domain.message()));
@@ -402,7 +398,7 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
       ->excludes(url);
   CLI::Option* format = AddChoice(app, "--format", "FORMAT",
-                                  "cloudevents, slack or json; default cloudevents", &push->format);
+                                  "cloudevents or json; default cloudevents", &push->format);
   AddFile(app, "--template",
           "instead send this JSON for each event, with its fields as {{vm}} in the texts",
           &push->template_file)

@@ -141,8 +141,7 @@ MadeSource MakeSource(FollowCommand command, const CommandLine& line, const Posi
     if (positions[i]) watches[i].start = *positions[i];
   }
   if (line.fleet) {
-    const auto wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-    return WatchFleet(std::move(watches[0]), {FleetOf(line, note), stop, wait});
+    return WatchFleet(std::move(watches[0]), {FleetOf(line, note), stop});
   }
   if (watches.size() == 1) {
     return std::make_unique<DaemonSource>(

@@ -391,7 +391,7 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_THAT(Candidates({"health", ""}),
               IsSupersetOf({"journal", "watch", "sources", "libvirt", "listen"}));
   EXPECT_THAT(Candidates({"vms", "--cause", ""}), IsSupersetOf({"host-kill", "guest-panic"}));
-  EXPECT_THAT(Candidates({"push", "--format", ""}), ElementsAre("cloudevents", "slack", "json"));
+  EXPECT_THAT(Candidates({"push", "--format", ""}), ElementsAre("cloudevents", "json"));
   EXPECT_THAT(Candidates({"help", ""}), IsSupersetOf({"watch", "doctor"}));
   EXPECT_THAT(Candidates({"completion", ""}), IsSupersetOf({"bash", "zsh", "fish"}));
   EXPECT_THAT(Candidates({"--tls-ca", ""}), IsEmpty()) << "the shell completes files";
@@ -464,13 +464,13 @@ TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
 
 TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
   const CommandLine line = Parsed(
-      {"--server",     "a,b",  "push",      "https://x/y", "--format",    "slack",   "--since",
+      {"--server",     "a,b",  "push",      "https://x/y", "--format",    "json",    "--since",
        "@17",          "--vm", "web*",      "--class",     "crash",       "--batch", "7",
        "--batch-time", "2s",   "--timeout", "1m",          "--state-dir", "/s"});
   EXPECT_EQ(line.servers.size(), 2U);
   const auto& push = std::get<PushCommand>(line.command);
   EXPECT_EQ(push.url, "https://x/y");
-  EXPECT_EQ(push.format, PushFormat::kSlack);
+  EXPECT_EQ(push.format, PushFormat::kJson);
   EXPECT_TRUE(std::holds_alternative<FromTime>(push.follow.watch.start));
   EXPECT_TRUE(push.follow.watch.wait && push.follow.watch.identify);
   EXPECT_THAT(push.follow.watch.filter.vm_names(), ElementsAre("web*"));
@@ -506,7 +506,6 @@ TEST(ParseCommandLine, APushIntoAFleetSaysWhatIsWrong) {
                     {"push https://x --push-domain d", "only NATS servers take it"},
                     {"push tls://n --cluster c --type stopped", "--type: a fleet's stream gets"},
                     {"push tls://n --cluster c --batch 7", "--batch: a fleet's stream gets"},
-                    {"push tls://n --cluster c --format slack", "cloudevents or json"},
                     {"push tls://n --cluster c --push-domain a.b", "is not a domain of JetStream"},
                     {"--server a,b push tls://n --cluster c", "the events of one node"},
                     {"--server nats://a push tls://n --cluster c", "the events of one node"}});
@@ -519,13 +518,13 @@ TEST(ParseCommandLine, APushSaysWhatIsWrong) {
                     {"push https://x --format json --template f", "use one of them"},
                     {"push http://x", "--insecure-http"},
                     {"push https://x --url-file f", "use one of them"},
-                    {"push https://x --format teams", "cloudevents, slack"},
+                    {"push https://x --format teams", "cloudevents or json"},
                     {"push https://x --from snapshot", "no events"},
                     {"push https://x --batch 1001", "at most 1000"},
                     {"push https://x --timeout 1h", "not between 1s and"},
                     {"push https://x --push-cert c", "--push-cert needs --push-key"},
                     {"push https://x --push-key k", "--push-key needs --push-cert"},
-                    {"push https://x --format alertmanager", "cloudevents, slack"},
+                    {"push https://x --format alertmanager", "cloudevents or json"},
                     {"push https://x --secret-file ", "name a file"},
                     {"--server nats://a push https://x --from 7 --journal j",
                      "--journal: names the journal of one node"}});
