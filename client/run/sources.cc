@@ -145,9 +145,8 @@ MadeSource MakeSource(FollowCommand command, const CommandLine& line, const Posi
     return WatchFleet(std::move(watches[0]), {FleetOf(line, note), stop, wait});
   }
   if (watches.size() == 1) {
-    return std::make_unique<DaemonSource>(
-        std::move(watches[0]),
-        DaemonSource::Environment{.address = line.server(), .stop = stop, .note = note});
+    return std::make_unique<DaemonSource>(std::move(watches[0]), line.server(),
+                                          DaemonSource::Environment{stop, note});
   }
   const std::vector<std::string> names = NodeNames(line.servers);
   std::vector<WatchedNode> nodes;

@@ -22,29 +22,9 @@ TEST(WatchCursor, BeginsAtTheRequestedStart) {
   EXPECT_TRUE(NextRequest(WatchCursor(FromOldest{})).from_oldest());
   EXPECT_TRUE(NextRequest(WatchCursor(FromSnapshot{})).snapshot());
   EXPECT_EQ(NextRequest(WatchCursor(FromTime{absl::FromUnixSeconds(5)})).since().seconds(), 5);
-  const auto request = NextRequest(WatchCursor(FromSequence{7, "journal-a"}));
-  EXPECT_EQ(request.after_sequence(), 7U);
+  const auto request = NextRequest(WatchCursor(FromSequence{0, "journal-a"}));
+  EXPECT_EQ(request.start_case(), v1::WatchEventsRequest::kAfterSequence);
   EXPECT_EQ(request.journal_id(), "journal-a");
-}
-
-TEST(WatchCursor, SequenceZeroIsAStartOfItsOwn) {
-  EXPECT_EQ(NextRequest(WatchCursor(FromSequence{0, "journal-a"})).start_case(),
-            v1::WatchEventsRequest::kAfterSequence);
-}
-
-TEST(WatchCursor, ResumesAfterProgressThatIsNewerThanTheLastEvent) {
-  WatchCursor cursor(FromOldest{});
-  cursor.OnProgress(MakeProgress(0));
-  cursor.OnEvent(MakeEvent(3));
-  cursor.OnProgress(MakeProgress(90));
-  EXPECT_EQ(NextRequest(cursor).after_sequence(), 90U);
-}
-
-TEST(WatchCursor, OlderProgressMovesNothingBack) {
-  WatchCursor cursor(FromSequence{50, "journal-a"});
-  cursor.OnEvent(MakeEvent(51));
-  cursor.OnProgress(MakeProgress(50));
-  EXPECT_EQ(NextRequest(cursor).after_sequence(), 51U);
 }
 
 v1::Event NotDurable(uint64_t sequence) {

@@ -64,12 +64,6 @@ TEST_F(TlsFilesTest, GoodFilesAreReadWhole) {
   EXPECT_EQ(loaded->key, e2e::ReadFile(own_.key));
 }
 
-TEST_F(TlsFilesTest, WithoutAClientCertificateTheAuthorityIsEnough) {
-  const auto loaded = LoadTlsFiles({options_.ca_file, "", "", ""});
-  ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(loaded->key, "");
-}
-
 TEST_F(TlsFilesTest, CertificateAndKeyMayShareAFile) {
   options_.cert_file = Write(e2e::ReadFile(own_.key) + e2e::ReadFile(own_.certificate));
   options_.key_file = options_.cert_file;
@@ -194,18 +188,6 @@ class TlsTest : public testing::Test {
   StringOutput output_;
 };
 
-TEST_F(TlsTest, AcceptsAServerOfTheAuthority) {
-  Serve(authority_->Issue(ServerCertificate()));
-  EXPECT_FALSE(Ask(Address()).has_value());
-  EXPECT_THAT(output_.text, HasSubstr("\"node\""));
-}
-
-TEST_F(TlsTest, SendsItsCertificateIfTheServerRequiresOne) {
-  Serve(authority_->Issue(ServerCertificate()), others_->certificate());
-  Show(others_->Issue(ClientCertificate("spiffe://test/client")));
-  EXPECT_FALSE(Ask(Address()).has_value());
-}
-
 TEST_F(TlsTest, TheServersNameMayBeGiven) {
   CertificateOptions options = ServerCertificate();
   options.dns_names = {"node1.example"};
@@ -306,11 +288,8 @@ class TlsWatchTest : public TlsTest {
     Printer printer(&formatter_, &output_);
     Delivery delivery({.consumer = &printer, .count = count});
     const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
-    DaemonSource loop({},
-                      {.address = Address(),
-                       .stop = &stop_,
-                       .note = note,
-                       .wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); }});
+    const auto wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); };
+    DaemonSource loop({}, Address(), {&stop_, note, wait});
     return delivery.CodeOf(loop.Run(&delivery), note);
   }
   void ServeEvents(std::vector<uint64_t> sequences, bool hold_open) {

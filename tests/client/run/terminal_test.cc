@@ -88,12 +88,6 @@ TEST(StopSignals, StopsWhenTheReaderOfTheOutputHasGone) {
   close(ends[1]);
 }
 
-TEST(StopSignals, EndsWithoutStopping) {
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
-  EXPECT_TRUE(signals.ok());
-}
-
 TEST(PagerCommand, IsTheFirstThatIsSetAndMayBeNone) {
   unsetenv("VMEVENTS_PAGER");
   unsetenv("PAGER");
@@ -140,11 +134,6 @@ TEST(Pager, IsWaitedForThroughAnInterrupt) {
   EXPECT_EQ(write(pager->descriptor(), "text", 4), 4);
   EXPECT_TRUE(pager->Wait());
   EXPECT_EQ(e2e::ReadFile(out), "text");
-}
-
-TEST(SizeOfTerminal, AFileHasNone) {
-  const UniqueFd file(open("/dev/null", O_RDONLY | O_CLOEXEC));
-  EXPECT_EQ(SizeOfTerminal(file.get()).columns, 0U);
 }
 
 }  // namespace
