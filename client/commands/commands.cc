@@ -293,7 +293,9 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* 
     v1::ListVmsResponse page;
     const grpc::Status status = ListPage(context_, &Stub::ListVms, request, &page);
     if (!status.ok()) return context_.Explain(status);
-    for (v1::Vm& vm : *page.mutable_vms()) all.push_back({std::move(vm)});
+    for (v1::Vm& vm : *page.mutable_vms()) {
+      all.push_back({std::move(vm), {.journal_id = page.journal_id()}});
+    }
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   Append(&all, vms);

@@ -317,8 +317,8 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
   return text;
 }
 
-std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis) {
-  std::vector<std::string> objects;
+std::string DiagnosisJson(const Diagnosis& diagnosis) {
+  std::string text;
   for (const Finding& finding : diagnosis.findings) {
     nlohmann::ordered_json object;
     object["finding"] = finding.kind;
@@ -326,9 +326,9 @@ std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis) {
     object["what"] = finding.what;
     object["place"] = kPlaces[static_cast<size_t>(finding.place)].name;
     object["line"] = finding.line;
-    objects.push_back(JsonText(object));
+    absl::StrAppend(&text, JsonText(object), "\n");
   }
-  return objects;
+  return text;
 }
 
 std::string DiagnosisNames(const Diagnosis& diagnosis) {

@@ -156,8 +156,8 @@ std::string ExplainTlsFault(const ServerAddress& address);
 
 // The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);
-// One JSON object for each finding, for programs.
-std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis);
+// One JSON object a line for each finding, for programs.
+std::string DiagnosisJson(const Diagnosis& diagnosis);
 // One subject a line.
 std::string DiagnosisNames(const Diagnosis& diagnosis);
 

@@ -173,7 +173,7 @@ const char* CompletionScript(size_t shell) {
 
 std::vector<std::string> ValuesOf(const std::string& name) {
   static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{
-      {"--output", {"table", "wide", "json", "jsonl", "yaml", "name"}},
+      {"--output", {"table", "wide", "json", "jsonl", "name"}},
       {"--format", {"cloudevents", "slack", "json"}},
       {"--color", {"auto", "always", "never"}},
       {"--exec-on-failure", {"stop", "retry", "skip"}},

@@ -697,12 +697,11 @@ void AddGeneral(CLI::App* app, Reading* reading) {
       "nodes of others",
       "", &reading->nats_domain);
   AddChoice(app, "-o,--output", "FORMAT",
-            "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
-            "table",
+            "table or wide for people; json, jsonl (the same) or name for programs; default table",
             [=](size_t index) {
-              static constexpr OutputFormat kFormats[] = {
-                  OutputFormat::kTable, OutputFormat::kWide, OutputFormat::kJson,
-                  OutputFormat::kJson,  OutputFormat::kYaml, OutputFormat::kName};
+              static constexpr OutputFormat kFormats[] = {OutputFormat::kTable, OutputFormat::kWide,
+                                                          OutputFormat::kJson, OutputFormat::kJson,
+                                                          OutputFormat::kName};
               line->format = kFormats[index];
             });
   AddChoice(app, "--color", "WHEN",

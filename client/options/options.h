@@ -34,7 +34,7 @@ struct OptionContext {
   absl::TimeZone zone;
 };
 
-enum class OutputFormat { kTable, kWide, kJson, kYaml, kName };
+enum class OutputFormat { kTable, kWide, kJson, kName };
 enum class ColorMode { kAuto, kAlways, kNever };
 
 // `watch` and `events -f`.

@@ -18,18 +18,7 @@
 namespace vmeventd::client {
 namespace {
 
-std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line) {
-  switch (line.format) {
-    case OutputFormat::kJson:
-      return std::make_unique<JsonFormatter>();
-    case OutputFormat::kYaml:
-      return std::make_unique<JsonFormatter>(/*yaml=*/true);
-    case OutputFormat::kName:
-      return std::make_unique<NameFormatter>();
-    case OutputFormat::kTable:
-    case OutputFormat::kWide:
-      break;
-  }
+Formatter MakeFormatter(const CommandLine& line) {
   const bool on_terminal = isatty(STDOUT_FILENO) == 1;
   TableStyle style;
   style.color = HasColor(line);
@@ -46,7 +35,10 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line) {
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
   style.brief = on_terminal;  // programs that read the table want every date
   style.now = absl::Now;
-  return std::make_unique<TableFormatter>(std::move(style));
+  const Form form = line.format == OutputFormat::kJson   ? Form::kJson
+                    : line.format == OutputFormat::kName ? Form::kName
+                                                         : Form::kTable;
+  return Formatter(form, std::move(style));
 }
 
 // The pager for a command with a long answer, if there is a terminal and a pager.
@@ -81,16 +73,6 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   const auto failure = RunTop(command, CommandContext(line.server(), nullptr, output), environment);
   screen.reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;
-}
-
-// Formats JSON objects as lines or as YAML documents.
-std::string TextOf(const std::vector<std::string>& objects, OutputFormat format) {
-  std::string text;
-  for (const std::string& object : objects) {
-    if (format == OutputFormat::kJson) absl::StrAppend(&text, object, "\n");
-    if (format == OutputFormat::kYaml) absl::StrAppend(&text, "---\n", YamlOfJson(object));
-  }
-  return text;
 }
 
 absl::StatusOr<ConfiguredSources> ReadConfiguredSources() {
@@ -143,7 +125,7 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
 
 std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line) {
   if (line.format == OutputFormat::kName) return DiagnosisNames(diagnosis);
-  if (!line.for_people()) return TextOf(DiagnosisJson(diagnosis), line.format);
+  if (!line.for_people()) return DiagnosisJson(diagnosis);
   constexpr size_t kLeastWidth = 40;
   constexpr size_t kUsualWidth = 80;
   const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;
@@ -246,11 +228,11 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
 }
 
 ExitCode RunLine(const CommandLine& line) {
-  const auto formatter = MakeFormatter(line);
+  Formatter formatter = MakeFormatter(line);
   LateNotes notes;
   std::unique_ptr<Pager> pager = MakePager(line);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
-  ExitCode code = RunCommandOf(line, formatter.get(), &output, &notes);
+  ExitCode code = RunCommandOf(line, &formatter, &output, &notes);
   if (pager != nullptr && !pager->Wait()) {
     notes.Add(
         "cannot run the pager, so nothing was shown: correct $VMEVENTS_PAGER or $PAGER, or use "

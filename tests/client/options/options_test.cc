@@ -243,7 +243,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       "events --since today|events --since yesterday --until today|events --since -1h|"
       "events --since 10min|events --since 2026-06-30|events --since 09:00 --until 12:00|"
       "events --since @1782900000|events -o json|events --output=json|events --utc --no-pager|vms|"
-      "vms web1|vms --all|vms -o wide|vms -o yaml --vm web1,db1|vms -a|vms -l app=web|"
+      "vms web1|vms --all|vms -o wide|vms -o json --vm web1,db1|vms -a|vms -l app=web|"
       "watch web1 -n 1|help events|version|completion zsh|"
       "intent declare web1 --reason moved --actor me|vms -owide|vms --no-headers|events -n20|"
       "events -fn 20|events --since yesterday --until 09:00|--version|ls|ps -a|describe web1|"
@@ -252,7 +252,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       "tail web1 -n 5|tail -fn 20|help tail|events -w|events --watch|events --tail 20|"
       "events --tail=20|events --lines 20 -f|logs --tail 20 -f web1|events -S today -U now|"
       "events -u web1 --reverse|events -A|events --json|--json vms|vms --no-color|--no-color vms|"
-      "vms --yaml|vms --wide|vms -A|watch -f|watch web1 --follow --timeout 5m|top --once|top -b|"
+      "vms --wide|vms -A|watch -f|watch web1 --follow --timeout 5m|top --once|top -b|"
       "top --no-stream|stats|health --all|status|status web1|status -o json|get vms|get vm web1|"
       "get vms -A -o wide|get events -w|list|list --all|list --inactive|show web1|inspect web1|"
       "dominfo web1|domstate web1|log web1|log web1 -f|journal --since today|monitor|"
@@ -405,8 +405,7 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
                                       Not(Contains("--count"))));
   EXPECT_THAT(Candidates({"intent", "--utc", ""}),
               AllOf(IsSupersetOf({"declare", "list", "--server"}), Not(Contains("--version"))));
-  EXPECT_THAT(Candidates({"-o", ""}),
-              ElementsAre("table", "wide", "json", "jsonl", "yaml", "name"));
+  EXPECT_THAT(Candidates({"-o", ""}), ElementsAre("table", "wide", "json", "jsonl", "name"));
   EXPECT_THAT(Candidates({"watch", "--output", "=", "j"}), Contains("json")) << "as bash splits it";
   EXPECT_THAT(Candidates({"watch", "--output=j"}), Contains("--output=json"));
   EXPECT_THAT(Candidates({"events", "--class", "user,"}), Contains("user,crash"));
@@ -848,7 +847,9 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
                     {"events --limit x", "--limit"},
                     {"events --since x", "--since"},
                     {"events --since 1h --until 2h", "not before"},
-                    {"-o xml info", "yaml or name"},
+                    {"-o xml info", "jsonl or name"},
+                    {"-o yaml vms", "json"},
+                    {"vms --yaml", "-o json"},
                     {"--color red info", "auto, always or never"},
                     {"info info", "\"info\""},
                     {"stop", "\"stop\""}});
