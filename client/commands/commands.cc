@@ -225,14 +225,6 @@ grpc::Status ListPage(const CommandContext& context, Method<Request, Response> m
   }
 }
 
-// Asks by the name and, where no VM has it, by the UUID that it is.
-template <typename Ask>
-grpc::Status AskByNameOrUuid(const std::string& name, const Ask& ask) {
-  grpc::Status status = ask(/*by_uuid=*/false);
-  const bool unknown = status.error_code() == grpc::StatusCode::NOT_FOUND;
-  return unknown && ParseUuid(name) ? ask(/*by_uuid=*/true) : status;
-}
-
 // Explains why an intent could not be declared.
 Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContext& context,
                         const grpc::Status& status) {
@@ -318,11 +310,13 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
   request.set_reason(command.reason);
   if (command.ttl) *request.mutable_ttl() = ToProto(*command.ttl);
   v1::DeclareIntentResponse response;
-  const grpc::Status status = AskByNameOrUuid(command.name, [&](bool by_uuid) {
-    request.set_vm_name(by_uuid ? "" : command.name);
-    if (by_uuid) request.set_uuid(command.name);
-    return Ask(context, &Stub::DeclareIntent, request, &response);
-  });
+  request.set_vm_name(command.name);
+  grpc::Status status = Ask(context, &Stub::DeclareIntent, request, &response);
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND && ParseUuid(command.name)) {
+    request.clear_vm_name();
+    request.set_uuid(command.name);
+    status = Ask(context, &Stub::DeclareIntent, request, &response);
+  }
   if (!status.ok()) return ExplainNoIntent(command, context, status);
   return PrintText(context.formatter->FormatIntent(response.intent()), context.output);
 }

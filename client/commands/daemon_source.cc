@@ -269,9 +269,7 @@ grpc::Status DaemonSource::ReadServerInfo() {
 
 void DaemonSource::HandleServerEnd(const grpc::Status& status) {
   if (stopped()) return Close(ExitCode::kOk);
-  if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) {
-    return HandleOutOfRange(status);
-  }
+  if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) return HandleOutOfRange(status);
   if (MayRetry(status.error_code())) {
     NoteRetry(status);
     return Close(std::nullopt);

@@ -145,10 +145,6 @@ class TlsTest : public testing::Test {
     server_.UseTcp(grpc::SslServerCredentials(options));
     server_.Start();
   }
-  void ServePlain() {
-    server_.UseTcp(grpc::InsecureServerCredentials());
-    server_.Start();
-  }
   void Show(const CertificateFiles& files) {
     tls_.cert_file = files.certificate;
     tls_.key_file = files.key;
@@ -245,12 +241,10 @@ TEST_F(TlsTest, ExplainsThatTheServerRefusesTheCertificate) {
   EXPECT_THAT(Fault(), AllOf(HasSubstr("which is NOT IN DATE, for "), HasSubstr(tls_.cert_file)));
 }
 
-TEST_F(TlsTest, ExplainsAServerWithoutTls) {
-  ServePlain();
+TEST_F(TlsTest, ExplainsThatOnlyOneSideSpeaksTls) {
+  server_.UseTcp(grpc::InsecureServerCredentials());
+  server_.Start();
   EXPECT_THAT(Fault(), AllOf(HasSubstr("does not speak TLS"), HasSubstr("--tls-ca")));
-}
-
-TEST_F(TlsTest, ExplainsAServerWithTlsToAClientWithout) {
   Serve(authority_->Issue(ServerCertificate()));
   EXPECT_THAT(Fault(server_.address()), AllOf(HasSubstr("speaks TLS"), HasSubstr("--tls-ca FILE")));
   Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
@@ -272,14 +266,6 @@ TEST_F(TlsTest, ARefusedConnectionIsExplainedAsWithoutTls) {
   Serve(authority_->Issue(ServerCertificate()));
   server_.Stop();
   EXPECT_THAT(Ask(Address())->sentence, HasSubstr("(Connection refused)"));
-}
-
-TEST_F(TlsTest, BadFilesAreReportedBeforeConnecting) {
-  tls_.ca_file = directory_.path() + "/none";
-  const std::optional<Failure> failure = Ask(Address());
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kFailed);
-  EXPECT_THAT(failure->sentence, HasSubstr("No such file"));
 }
 
 class TlsWatchTest : public TlsTest {
