@@ -30,7 +30,7 @@ NodeProcess Process(int64_t pid, std::string program, std::vector<std::string> a
 NodeFacts HealthyNode() {
   NodeFacts facts;
   facts.is_root = true;
-  facts.watches = {{{"/run/qemu", "", ".qmp"}, true}};
+  facts.watches = {{{"/run/qemu", "*.qmp"}, true}};
   auto qemu = Process(7, "qemu-system-x86",
                       {"qemu-system-x86_64", "-name", "web1", "-qmp",
                        "unix:/run/qemu/web1.qmp,server=on,wait=off"});
@@ -197,7 +197,7 @@ TEST_F(DiagnosisTest, NobodyMissesADirectoryThatIsFollowedIfItIsThere) {
   EXPECT_THAT(Diagnose(facts).findings, testing::IsEmpty());
   facts.watches = {{*ParseWatchSpec(kGanetiControlDirectory), false}};
   EXPECT_THAT(Only(facts, "directory").line, testing::HasSubstr("install -d"));
-  facts.watches = {{{"/run/it's", "", ".qmp"}, false}};
+  facts.watches = {{{"/run/it's", "*.qmp"}, false}};
   EXPECT_EQ(Only(facts, "directory").line, "install -d -m 0755 '/run/it'\\''s'");
 }
 
@@ -360,7 +360,7 @@ TEST_F(DiagnosisTest, MoreThanPeopleReadIsCounted) {
 TEST_F(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {
   NodeFacts facts;
   facts.is_root = true;
-  facts.watches = {{{"/run/qemu-server", "", ".qmp"}, true}};
+  facts.watches = {{{"/run/qemu-server", "*.qmp"}, true}};
   EXPECT_TRUE(absl::StrContains(Only(facts, "manager").what, "Proxmox VE"));
 }
 
@@ -446,7 +446,7 @@ TEST(DoctorTest, TheConfigurationNamesTheSources) {
       "# a comment\nwatch = [\"/run/vms:*.qmp\", \"/srv/vms\"]\nlog-level = \"info\"\n");
   ASSERT_TRUE(sources.ok()) << sources.status();
   ASSERT_EQ(sources->watches.size(), 2);
-  EXPECT_EQ(sources->watches[0].suffix, ".qmp");
+  EXPECT_EQ(sources->watches[0].pattern, "*.qmp");
   EXPECT_FALSE(sources->libvirt);
   const auto defaults = SourcesOfConfiguration("");
   EXPECT_EQ(defaults->watches.front().directory, kGanetiControlDirectory);

@@ -114,7 +114,7 @@ TEST_F(VmSessionFloodTest, NoEventPassesTheLimit) {
   };
   for (const auto& flood : kFloods) {
     RunningVm vm;
-    size_t most = 1 + EventLimiter::kBurst + 3;  // the first of a kind may be owed
+    size_t most = 1 + EventLimiter::kBurst + EventLimiter::kEvidenceBurst + 2;
     for (int i = 0; i < 2000; ++i) {
       vm.Event(flood.name, flood.data);
       if (flood.then != nullptr) vm.Event(flood.then);
@@ -175,7 +175,7 @@ TEST_F(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
     vm_.Closed();
     vm_.Ready(i % 2 == 0 ? "paused" : "running");
   }
-  EXPECT_LE(vm_.events.size(), 1u + EventLimiter::kBurst + 5);
+  EXPECT_LE(vm_.events.size(), 1u + EventLimiter::kBurst + EventLimiter::kEvidenceBurst);
 }
 
 // The state and the problems. That they change with events only SessionDriver checks in every test.
