@@ -12,6 +12,20 @@
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
+
+CommandContext::CommandContext(ServerAddress server, Formatter* shows, Output* prints)
+    : address(std::move(server)), formatter(shows), output(prints) {
+  const auto channel = Connect(address);
+  connected = channel.status();
+  if (!channel.ok()) return;
+  stub = v1::VmEventService::NewStub(*channel);
+  health = grpc::health::v1::Health::NewStub(*channel);
+}
+
+Failure CommandContext::Explain(const grpc::Status& status) const {
+  return connected.ok() ? ExplainFailure(address, status) : ExplainNoChannel(address, connected);
+}
+
 std::optional<Failure> FromPrint(const absl::Status& status) {
   if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
   return Failure{ExitCode::kFailed, std::string(status.message())};
@@ -183,13 +197,14 @@ using Stub = v1::VmEventService::StubInterface;
 template <typename Request, typename Response>
 using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
 
-// Asks the server once.
+// Asks the server once. CANCELLED: there is no connection.
 template <typename Request, typename Response>
 grpc::Status Ask(const CommandContext& context, Method<Request, Response> method,
                  const Request& request, Response* response) {
+  if (!context.connected.ok()) return grpc::Status::CANCELLED;
   grpc::ClientContext call;
   SetRequestDeadline(&call);
-  return (context.stub->*method)(&call, request, response);
+  return (context.stub.get()->*method)(&call, request, response);
 }
 
 // Asks for a page; waits while the server limits their rate.
@@ -242,7 +257,7 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
                          ToText(context.address), "; `vmevents vms` lists those that run")};
   }
   if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION) {
-    return ExplainFailure(context.address, status);
+    return context.Explain(status);
   }
   if (absl::StrContains(message, "set run_id to")) {
     return {ExitCode::kFailed, absl::StrCat("\"", name, "\" is the name of more than one VM: ",
@@ -261,7 +276,7 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
     request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
     v1::ListEventsResponse page;
     const grpc::Status status = ListPage(context_, &Stub::ListEvents, request, &page);
-    if (!status.ok()) return ExplainFailure(context_.address, status);
+    if (!status.ok()) return context_.Explain(status);
     left -= std::min(left, static_cast<uint64_t>(page.events_size()));
     NodeEvents list;
     for (v1::Event& event : *page.mutable_events()) list.push_back({std::move(event)});
@@ -283,8 +298,10 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* 
   do {
     v1::ListVmsResponse page;
     const grpc::Status status = ListPage(context_, &Stub::ListVms, request, &page);
-    if (!status.ok()) return ExplainFailure(context_.address, status);
-    for (v1::Vm& vm : *page.mutable_vms()) all.push_back({std::move(vm)});
+    if (!status.ok()) return context_.Explain(status);
+    for (v1::Vm& vm : *page.mutable_vms()) {
+      all.push_back({std::move(vm), {.journal_id = page.journal_id()}});
+    }
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   Append(&all, vms);
@@ -359,13 +376,13 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
                      "\" is open: it was withdrawn or never declared, has expired, or its "
                      "VM has ended")};
   }
-  if (!status.ok()) return ExplainFailure(context.address, status);
+  if (!status.ok()) return context.Explain(status);
   return std::nullopt;
 }
 
 std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info) {
   const grpc::Status status = Ask(context, &Stub::GetServerInfo, v1::GetServerInfoRequest(), info);
-  if (!status.ok()) return ExplainFailure(context.address, status);
+  if (!status.ok()) return context.Explain(status);
   return std::nullopt;
 }
 
@@ -382,7 +399,7 @@ std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
   do {
     v1::ListStreamsResponse response;
     const grpc::Status status = Ask(context, &Stub::ListStreams, request, &response);
-    if (!status.ok()) return ExplainFailure(context.address, status);
+    if (!status.ok()) return context.Explain(status);
     streams.MergeFrom(response.streams());
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
@@ -418,7 +435,9 @@ std::optional<Failure> CheckHealth(const std::string& service, absl::Duration ti
   request.set_service(service);
   grpc::ClientContext call;
   SetRequestDeadline(&call, timeout);
-  const grpc::Status status = context.health->Check(&call, request, response);
+  const grpc::Status status = context.connected.ok()
+                                  ? context.health->Check(&call, request, response)
+                                  : grpc::Status::CANCELLED;
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
@@ -426,7 +445,7 @@ std::optional<Failure> CheckHealth(const std::string& service, absl::Duration ti
                                 absl::StrJoin(kHealthServices, ", "), " or ",
                                 v1::VmEventService::service_full_name())};
   }
-  if (!status.ok()) return ExplainFailure(context.address, status);
+  if (!status.ok()) return context.Explain(status);
   return std::nullopt;
 }
 

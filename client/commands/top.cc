@@ -96,34 +96,6 @@ void AddServer(const TopData& data, Screen* screen) {
   screen->Add("Lag", std::move(lag));
 }
 
-std::vector<const v1::Event*> Sorted(const NodeEvents& ends, TopSort sort) {
-  std::vector<const v1::Event*> sorted;
-  sorted.reserve(ends.size());
-  for (const NodeEvent& end : ends) sorted.push_back(&end.event);
-  if (sort == TopSort::kVm) {
-    std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
-      return a->vm().name() < b->vm().name();
-    });
-  } else if (sort == TopSort::kClass) {
-    std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
-      return a->shutdown().shutdown_class() < b->shutdown().shutdown_class();
-    });
-  }
-  return sorted;
-}
-
-// Adds the keys to the last line of the screen.
-void AddKeys(const TopStyle& style, Screen* screen) {
-  const auto key = [&](const char* text, TopSort sort) {
-    return Cell{text, style.sort == sort ? Color::kBold : Color::kDim};
-  };
-  while (screen->room() > 1) screen->AddLine("");
-  screen->Add("Sort", {key("t time", TopSort::kTime),
-                       key("v VM", TopSort::kVm),
-                       key("c class", TopSort::kClass),
-                       {"q quits", Color::kDim}});
-}
-
 void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
   if (data.ends.empty() || screen->room() < 3) return;
   screen->AddLine("");
@@ -136,12 +108,11 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
   ColumnLayout layout(columns, Painter(style.color));
   ColumnLayout measure(columns, Painter(false));
   std::vector<std::vector<Cell>> rows;
-  const size_t last_line = style.keys ? 1 : 0;
-  for (const v1::Event* end : Sorted(data.ends, style.sort)) {
-    if (rows.size() + 1 + last_line >= screen->room()) break;
-    const v1::ShutdownDetail& shutdown = end->shutdown();
-    rows.push_back({{ClockText(FromProto(end->observe_time()), style.zone), Color::kDim},
-                    {EscapeForTerminal(end->vm().name()), Color::kBold},
+  for (const auto& [end, node, resume_after] : data.ends) {
+    if (rows.size() + 1 >= screen->room()) break;
+    const v1::ShutdownDetail& shutdown = end.shutdown();
+    rows.push_back({{ClockText(FromProto(end.observe_time()), style.zone), Color::kDim},
+                    {EscapeForTerminal(end.vm().name()), Color::kBold},
                     {ClassWord(shutdown), ColorOf(shutdown.shutdown_class())},
                     {CauseWords(shutdown.cause())}});
     layout.Fit(rows.back());
@@ -195,7 +166,6 @@ std::string TopFrame(const TopData& data, const TopStyle& style) {
                             Color::kYellow}});
   }
   AddLatest(data, style, &screen);
-  if (style.keys) AddKeys(style, &screen);
   return screen.Text();
 }
 
@@ -258,31 +228,20 @@ std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& c
                               const TopEnvironment& environment) {
   TopData shown;
   bool any = false;
-  TopSort sort = TopSort::kTime;
   while (true) {
     TopData fresh;
-    std::optional<Failure> failure = Read(command, context, environment, &fresh);
-    if (failure && !any) return failure;
-    if (failure) {
+    if (std::optional<Failure> failure = Read(command, context, environment, &fresh)) {
+      if (!any) return failure;
       shown.failure = failure->sentence;
     } else {
       shown = std::move(fresh);
       any = true;
     }
-    for (char key = ' '; key != '\0';) {
-      if (key == 't') sort = TopSort::kTime;
-      if (key == 'v') sort = TopSort::kVm;
-      if (key == 'c') sort = TopSort::kClass;
-      TopStyle style = environment.style();
-      style.sort = sort;
-      const std::string frame = TopFrame(shown, style);
-      const absl::Status written =
-          context.output->Write(environment.live ? absl::StrCat(kRedraw, frame) : frame);
-      if (!written.ok()) return FromPrint(written);
-      if (!environment.live) return std::nullopt;
-      key = environment.wait(command.interval);
-      if (key == 'q' || key == 'Q') return std::nullopt;
-    }
+    const std::string frame = TopFrame(shown, environment.style());
+    const absl::Status written =
+        context.output->Write(environment.live ? absl::StrCat(kRedraw, frame) : frame);
+    if (!written.ok()) return FromPrint(written);
+    if (!environment.live || environment.wait(command.interval)) return std::nullopt;
   }
 }
 

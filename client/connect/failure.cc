@@ -214,28 +214,25 @@ UniqueFd ConnectToAny(const addrinfo* first, int* error) {
   return UniqueFd();
 }
 
-std::string UnknownHost(const ServerAddress& address, absl::string_view reason) {
-  return absl::StrCat("the host of ", ToText(address), " cannot be resolved (", reason,
-                      "): check the name given with --server");
-}
-
 ProbeResult ProbeTcp(const ServerAddress& address) {
-  const std::string& host = address.numeric.empty() ? address.host : address.numeric;
-  const absl::StatusOr<HostAddresses> all = FindHost(host, address.port);
-  if (!all.ok()) return {EHOSTUNREACH, UnknownHost(address, all.status().message())};
+  const std::string shown = ToText(address);
+  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
+  if (!all.ok()) {
+    return {EHOSTUNREACH,
+            absl::StrCat("the host of ", shown, " cannot be resolved (", all.status().message(),
+                         "): check the name given with --server")};
+  }
   int error = 0;
   const UniqueFd socket = ConnectToAny(all->get(), &error);
-  ServerAddress named = address;  // as the user can paste it
-  named.numeric.clear();
   if (error != 0) {
-    return {error, absl::StrCat("cannot connect to ", ToText(address), " (", strerror(error),
-                                "): start vmeventd with --listen ", ToText(named),
+    return {error, absl::StrCat("cannot connect to ", shown, " (", strerror(error),
+                                "): start vmeventd with --listen ", shown,
                                 ", or name its address with --server")};
   }
   return {0,
-          absl::StrCat(address.tls ? "TLS with " : "", ToText(address),
+          absl::StrCat(address.tls ? "TLS with " : "", shown,
                        address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
-                       ": `vmevents --server ", ToText(named), " doctor`",
+                       ": `vmevents --server ", shown, " doctor`",
                        address.tls ? " with the same --tls options shows why" : " shows why")};
 }
 
@@ -245,13 +242,8 @@ ProbeResult Probe(const ServerAddress& address) {
   return address.is_unix() ? ProbeUnix(address.path) : ProbeTcp(address);
 }
 
-Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason) {
-  return {ExitCode::kUnreachable, UnknownHost(address, reason)};
-}
-
 UniqueFd ConnectTcp(const ServerAddress& address, int* error) {
-  const std::string& host = address.numeric.empty() ? address.host : address.numeric;
-  const absl::StatusOr<HostAddresses> all = FindHost(host, address.port);
+  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
   *error = EHOSTUNREACH;
   return all.ok() ? ConnectToAny(all->get(), error) : UniqueFd();
 }

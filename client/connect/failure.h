@@ -31,9 +31,6 @@ struct Failure {
 // the address for the cause, which takes at most 4 s.
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status);
 
-// The failure of a host that could not be resolved; `reason` is the resolver's.
-Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason);
-
 // Explains Connect()'s status, which must not be OK.
 Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status);
 

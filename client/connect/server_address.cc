@@ -106,9 +106,7 @@ ServerAddress DefaultServerAddress(unsigned uid, absl::string_view xdg_runtime_d
 
 std::string ToText(const ServerAddress& address) {
   if (address.is_unix()) return absl::StrCat("unix:", EscapeForTerminal(address.path));
-  const bool adds_digits = !address.numeric.empty() && address.numeric != address.host;
-  return absl::StrCat(HostAndPort(address.host, address.port),
-                      adds_digits ? absl::StrCat(" (", address.numeric, ")") : "");
+  return HostAndPort(address.host, address.port);
 }
 
 std::string NodeName(const ServerAddress& address) {
@@ -121,9 +119,8 @@ std::string NodeName(const ServerAddress& address) {
 std::string ToGrpcTarget(const ServerAddress& address) {
   // gRPC parses the target as a URI, so characters with a meaning there must be encoded.
   if (!address.is_unix()) {
-    const std::string& host = address.numeric.empty() ? address.host : address.numeric;
-    return absl::StrCat("dns:///",
-                        absl::StrReplaceAll(HostAndPort(host, address.port), {{"%", "%25"}}));
+    return absl::StrCat(
+        "dns:///", absl::StrReplaceAll(HostAndPort(address.host, address.port), {{"%", "%25"}}));
   }
   std::string target = "unix:";
   for (const char c : address.path) {

@@ -34,7 +34,6 @@ using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, FromTime, Fro
 struct WatchCommand {
   WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
   v1::EventFilter filter;
-  bool resume = true;         // continues when the daemon, or the fleet's servers, come back
   bool wait = false;          // waits for those that are not there yet
   bool durable_only = false;  // no event comes before it is durable
   // Set for consumers that are no people: delivers each event with its node's own name and journal,

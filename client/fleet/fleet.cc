@@ -314,22 +314,6 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
   });
 }
 
-std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t last,
-                                             WatchStart* start) const {
-  return WithFleet(env_, [&](NatsConnection* connection) {
-    const absl::StatusOr<std::deque<NodeEvent>> newest = ReadNewest(connection, filter, last, env_);
-    if (!newest.ok()) return newest.status();
-    if (newest->size() == last) {
-      *start = FromSequence{newest->front().resume_after.position.sequence - 1, ""};
-    } else if (filter.since) {
-      *start = FromTime{*filter.since};
-    } else {
-      *start = FromOldest{};
-    }
-    return absl::OkStatus();
-  });
-}
-
 std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   const FleetFilter filter = {.events = command.filter, .nodes = env_.nodes};
   return WithFleet(env_, [&](NatsConnection* connection) {

@@ -110,10 +110,6 @@ class FleetLists : public ListSource {
   bool knows_runs() const override { return false; }
   // The latest heartbeat of each node, by cluster and node.
   std::optional<Failure> ReadNodes(Formatter::Heartbeats* nodes) const;
-  // Sets `start` to where a watch begins so that it first delivers the newest `last` events of the
-  // filter.
-  std::optional<Failure> FindStart(const FleetFilter& filter, uint64_t last,
-                                   WatchStart* start) const;
 
  private:
   const FleetEnvironment env_;

@@ -104,27 +104,32 @@ class FleetWatch : public ReconnectingSource {
     return Review();
   }
 
-  // Compares the position with what the stream has; notes what is missing. OUT_OF_RANGE: something
-  // is, and the watch does not resume.
+  // Compares the position with what the stream has; notes what is missing.
   absl::Status CheckPosition(const StreamState& state) {
     stream_ = absl::StrCat(kFleetStream, " of ", state.created);
-    if (!position_) return started_ ? absl::OkStatus() : TakeStart(state);
+    if (!position_) {
+      if (!started_) TakeStart(state);
+      return absl::OkStatus();
+    }
     const absl::StatusOr<bool> same = IsSame(state);
     if (!same.ok()) return same.status();
     if (!*same) {
-      return Gap(absl::StrCat("the position ", position_->sequence, " is of another stream than ",
-                              stream_, ", which was deleted, restored from a copy or rolled back"),
-                 state, /*same_stream=*/false);
+      Gap(absl::StrCat("the position ", position_->sequence, " is of another stream than ", stream_,
+                       ", which was deleted, restored from a copy or rolled back"),
+          state, /*same_stream=*/false);
+      return absl::OkStatus();
     }
     CheckJump(state);
-    if (position_->sequence + 1 >= state.first) return absl::OkStatus();
-    return Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
-                            ", its oldest is ", state.first),
-               state);
+    if (position_->sequence + 1 < state.first) {
+      Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
+                       ", its oldest is ", state.first),
+          state);
+    }
+    return absl::OkStatus();
   }
 
   // The position where the watch begins.
-  absl::Status TakeStart(const StreamState& state) {
+  void TakeStart(const StreamState& state) {
     if (std::holds_alternative<FromNow>(command_.start)) {
       position_ = WatchPosition{state.last, stream_, state.last_time};
     } else if (std::holds_alternative<FromOldest>(command_.start)) {
@@ -134,10 +139,9 @@ class FleetWatch : public ReconnectingSource {
     } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
       start_ = since->time - kMaxSkew;
       if (state.first > 1 && state.first <= state.last && state.first_time > since->time) {
-        return Gap("the stream no longer has the messages of that time", state);
+        Gap("the stream no longer has the messages of that time", state);
       }
     }
-    return absl::OkStatus();
   }
 
   // True: the stream is the one that was read up to the position.
@@ -154,9 +158,8 @@ class FleetWatch : public ReconnectingSource {
 
   // Events may be missing: continues with what was observed since the message at the position,
   // where it is of another stream and that time is known, or else with the oldest message.
-  absl::Status Gap(const std::string& why, const StreamState& state, bool same_stream = true) {
+  void Gap(const std::string& why, const StreamState& state, bool same_stream = true) {
     const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
-    if (!command_.resume) return absl::OutOfRangeError(missing);
     jumped_after_.reset();
     // The first times of clocks are those of streams without a message.
     if (!same_stream && position_->message_time > absl::UnixEpoch()) {
@@ -167,12 +170,11 @@ class FleetWatch : public ReconnectingSource {
       start_ = since;
       started_ = true;
       position_.reset();
-      return absl::OkStatus();
+      return;
     }
     NoteGap(absl::StrCat(missing, "; continuing with the oldest event that the stream ",
                          kFleetStream, " at ", env_.servers, " retains"));
     position_ = WatchPosition{state.first - 1, stream_, state.first_time};
-    return absl::OkStatus();
   }
 
   // The stream's own GAP is of no node.
@@ -269,7 +271,7 @@ class FleetWatch : public ReconnectingSource {
     if (stopped()) return Close(ExitCode::kOk);
     const Failure failure = ExplainFleetFailure(env_.servers, status);
     const bool may_come = absl::IsUnavailable(status) || absl::IsNotFound(status);
-    if (!may_come || !(ever_established() ? command_.resume : command_.wait)) {
+    if (!may_come || !(ever_established() || command_.wait)) {
       Note(failure.sentence);
       return Close(failure.code);
     }

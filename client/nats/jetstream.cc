@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "client/nats/subject.h"
@@ -91,6 +92,7 @@ absl::Status ParseAnswer(absl::string_view text, json* answer) {
 absl::Status Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,
                  absl::string_view text, json* answer,
                  absl::Duration timeout = NatsConnection::kRequestTimeout) {
+  answer->clear();
   const absl::StatusOr<std::string> came =
       connection->Request(ApiSubject(request, stream), text, timeout);
   if (came.ok()) return ParseAnswer(*came, answer);
@@ -318,6 +320,17 @@ constexpr absl::Duration kHeartbeat = absl::Seconds(5);
 constexpr absl::Duration kSilence = absl::Seconds(15);
 constexpr int kCreateAttempts = 5;
 constexpr absl::Duration kCreateTimeout = absl::Seconds(2);
+constexpr absl::Duration kCreatePause = absl::Milliseconds(200);
+
+// Returns whether a request that failed may succeed soon. A cluster may choose a server that has
+// just died for a consumer, for half a minute: then nobody answers, and a retry is likely to get
+// another server; or it has no leader, which it answers with 503. A client without the permission
+// gets no answer but a complaint.
+bool MayPass(const json& answer, absl::string_view complaint) {
+  constexpr uint64_t kTemporarily = 503;
+  const json& error = Member(answer, "error");
+  return error.is_null() ? complaint.empty() : NumberIn(error, "code") == kTemporarily;
+}
 
 std::string CreateConsumerRequest(absl::string_view stream,
                                   const std::vector<std::string>& subjects,
@@ -352,16 +365,17 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   auto subscription = connection->Subscribe(reader->inbox_, size_t{2} * kMessages);
   if (!subscription.ok()) return subscription.status();
   reader->subscription_ = *std::move(subscription);
-  // A cluster may choose a server that has just died for the consumer, for half a minute; then
-  // nobody answers, and a retry is likely to get another server.
-  absl::Status status = absl::UnavailableError("not asked");
   json answer;
   const std::string request = CreateConsumerRequest(reader->stream_, subjects, start);
-  for (int i = 0; i < kCreateAttempts && absl::IsUnavailable(status) && !connection->closed();
-       ++i) {
-    status = Ask(connection, "CONSUMER.CREATE", reader->stream_, request, &answer, kCreateTimeout);
+  for (int left = kCreateAttempts; left > 0; --left) {
+    absl::Status status =
+        Ask(connection, "CONSUMER.CREATE", reader->stream_, request, &answer, kCreateTimeout);
+    if (status.ok()) break;
+    if (left == 1 || connection->closed() || !MayPass(answer, connection->complaint())) {
+      return status;
+    }
+    absl::SleepFor(kCreatePause);
   }
-  if (!status.ok()) return status;
   reader->consumer_ = TextIn(answer, "name");
   reader->pending_ = NumberIn(answer, "num_pending");
   if (reader->consumer_.empty()) return IsNot("a consumer", answer);
@@ -489,16 +503,39 @@ absl::Status ResultOf(absl::string_view stream, const NatsMessage& answer) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StreamWriter>> StreamWriter::Open(NatsConnection* connection,
-                                                                 std::stop_token stop) {
-  auto writer = absl::WrapUnique(new StreamWriter(connection, std::move(stop)));
+                                                                 std::string stream) {
+  auto writer = absl::WrapUnique(new StreamWriter(connection, std::move(stream)));
   auto answers = connection->Subscribe(absl::StrCat(writer->inbox_, ".>"), kMaxAnswers);
   if (!answers.ok()) return answers.status();
   writer->answers_ = *std::move(answers);
   return writer;
 }
 
-absl::Status StreamWriter::Write(absl::string_view stream, std::vector<NatsMessage> messages,
-                                 absl::Duration timeout, std::vector<size_t>* unfit) {
+absl::Status StreamWriter::Send(NatsMessage message) {
+  message.reply = absl::StrCat(inbox_, ".0");
+  return connection_->Publish(message);
+}
+
+absl::Status StreamWriter::ReadAnswers() {
+  absl::Status result;
+  while (true) {
+    const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(absl::ZeroDuration());
+    if (!answer.ok()) return answer.status();
+    if (!answer->has_value()) break;
+    result.Update(ResultOf(stream_, **answer));
+  }
+  // The server answers nothing to what is not permitted, but complains.
+  std::string complaint = connection_->complaint();
+  if (complaint != complaint_ &&
+      absl::StrContains(complaint, absl::StripPrefix(stream_, BucketStream("")))) {
+    result.Update(absl::UnavailableError(absl::StrCat("the server reports: ", complaint)));
+  }
+  complaint_ = std::move(complaint);
+  return result;
+}
+
+absl::Status StreamWriter::Write(std::vector<NatsMessage> messages, absl::Duration timeout,
+                                 const std::stop_token& stop, std::vector<size_t>* unfit) {
   unfit->clear();
   ++batches_;
   std::map<std::string, size_t> missing;  // by the subject of the answer
@@ -515,7 +552,7 @@ absl::Status StreamWriter::Write(absl::string_view stream, std::vector<NatsMessa
   }
   absl::Status result;
   for (absl::Time deadline = SteadyNow() + timeout; !missing.empty();) {
-    if (stop_.stop_requested()) return absl::CancelledError("stopped");
+    if (stop.stop_requested()) return absl::CancelledError("stopped");
     const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(kSlice);
     if (!answer.ok()) return answer.status();
     if (!answer->has_value()) {
@@ -527,14 +564,14 @@ absl::Status StreamWriter::Write(absl::string_view stream, std::vector<NatsMessa
       if (refused) return absl::UnavailableError(absl::StrCat("the server reports: ", complaint));
       if (SteadyNow() < deadline) continue;
       return absl::UnavailableError(
-          absl::StrCat("no acknowledgement came from the stream ", stream, " for ",
+          absl::StrCat("no acknowledgement came from the stream ", stream_, " for ",
                        absl::FormatDuration(timeout),
                        complaint.empty() ? "" : "; the server reports: ", complaint));
     }
     const auto found = missing.find((*answer)->subject);
     if (found == missing.end()) continue;  // of a batch before
     deadline = SteadyNow() + timeout;
-    const absl::Status one = ResultOf(stream, **answer);
+    const absl::Status one = ResultOf(stream_, **answer);
     if (absl::IsInvalidArgument(one)) {
       unfit->push_back(found->second);
     } else {

@@ -152,28 +152,32 @@ class StreamReader {
 // UNAVAILABLE or NOT_FOUND: another error, or no acknowledgement.
 absl::StatusOr<std::string> ParseAck(absl::string_view text);
 
-// Publishes into streams of JetStream over a connection, which must outlive it, and waits for what
-// they acknowledge. One thread.
+// Publishes into a stream of JetStream over a connection, which must outlive it. One thread.
 class StreamWriter {
  public:
-  // A stop ends what is under way.
   static absl::StatusOr<std::unique_ptr<StreamWriter>> Open(NatsConnection* connection,
-                                                            std::stop_token stop);
+                                                            std::string stream);
 
   // Sends the messages in their order, and returns once each has an answer, or none came for
   // `timeout`. OK: all are stored but those of `unfit`, by index, which the stream never takes.
   // Otherwise any of them may be stored. CANCELLED: a stop.
-  absl::Status Write(absl::string_view stream, std::vector<NatsMessage> messages,
-                     absl::Duration timeout, std::vector<size_t>* unfit);
+  absl::Status Write(std::vector<NatsMessage> messages, absl::Duration timeout,
+                     const std::stop_token& stop, std::vector<size_t>* unfit);
+
+  // Sends a message into a bucket's stream, without waiting for the answer.
+  absl::Status Send(NatsMessage message);
+  // Reads the answers to Send() that have come. Not OK: the stream has refused a message.
+  absl::Status ReadAnswers();
 
  private:
-  StreamWriter(NatsConnection* connection, std::stop_token stop)
-      : connection_(connection), stop_(std::move(stop)) {}
+  StreamWriter(NatsConnection* connection, std::string stream)
+      : connection_(connection), stream_(std::move(stream)) {}
 
   NatsConnection* const connection_;
-  const std::stop_token stop_;
+  const std::string stream_;
   const std::string inbox_ = connection_->NewInbox();  // answers come to INBOX.BATCH.INDEX
   uint64_t batches_ = 0;                               // of the inbox
+  std::string complaint_;                              // the last of ReadAnswers()
   std::unique_ptr<NatsSubscription> answers_;
 };
 

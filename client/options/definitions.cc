@@ -61,9 +61,9 @@ With --exec it prints nothing and runs COMMAND with /bin/sh for each event, one
 at a time: the event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE,
 _RUN_ID, _SEQUENCE, _TIME and so on, its JSON is on standard input. A GAP, which
 passes every filter because the missing events may have matched, is printed on
-standard error, unless --type gap or --exec-gaps asks for it. With
---cursor-file it continues after the last event that was printed, or whose
-command ended with 0; after a crash the last ones come again.
+standard error, unless --type gap asks for it. With --cursor-file it continues
+after the last event that was printed, or whose command ended with 0; after a
+crash the last ones come again.
 
 Examples:
   vmevents watch --from snapshot          the VMs as they are, then what follows
@@ -156,8 +156,8 @@ Examples:
   vmevents status web1)";
 constexpr char kTopFooter[] =
     R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
-how late events are. The keys t, v and c sort the latest ends by time, VM or
-class; q ends it. Without a terminal it prints one frame, as with --once.
+how late events are, until q is typed. Without a terminal it prints one frame,
+as with --once.
 
 Examples:
   vmevents top --window 1h
@@ -284,13 +284,12 @@ void CheckWatch(const CLI::App& app, const Reading& reading, FollowCommand* comm
   // A GAP of the node passes every filter, and counts only where it was asked for.
   const v1::EventFilter& filter = command->watch.filter;
   command->gaps = absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP) ||
-                  (!command->exec.empty() ? command->gaps : filter.ByteSizeLong() == 0);
+                  (command->exec.empty() && filter.ByteSizeLong() == 0);
 }
 
 void AddWatch(CLI::App* program, Reading* reading) {
   CLI::App* app = AddCommand(program, "watch", "Follow events as they happen", kWatchFooter);
   const auto command = std::make_shared<FollowCommand>();
-  command->gaps = false;
   WatchCommand& watch = command->watch;
   AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now");
   AddNode(app, reading);
@@ -298,7 +297,6 @@ void AddWatch(CLI::App* program, Reading* reading) {
   AddFilter(app, &watch.filter);
   AddCount(app, "-n,--count", "end after N matching events", &command->count);
   AddTimeout(app, command.get());
-  AddFlag(app, "--no-resume", "end when the daemon stops", &watch.resume, false);
   AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
   AddCursorFile(app, &command->cursor_file);
   CLI::Option* exec =
@@ -307,8 +305,6 @@ void AddWatch(CLI::App* program, Reading* reading) {
   AddChoice(app, "--exec-on-failure", "ACTION",
             "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
             &command->on_failure)
-      ->needs(exec);
-  AddFlag(app, "--exec-gaps", "run COMMAND for each GAP too, which may have no VM", &command->gaps)
       ->needs(exec);
   Finish(app, reading, command, [=](FollowCommand* one) { CheckWatch(*app, *reading, one); });
 }
@@ -372,7 +368,11 @@ void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command
   WatchCommand& watch = command->follow.watch;
   watch.start = ReadStart(app, reading.times);
   watch.wait = watch.identify = true;
-  command->state_home = reading.context.state_home;
+  command->state_home = reading.context.variable("XDG_STATE_HOME");
+  if (const std::string home = reading.context.variable("HOME");
+      command->state_home.empty() && !home.empty()) {
+    command->state_home = absl::StrCat(home, "/.local/state");
+  }
   if (std::holds_alternative<FromSnapshot>(watch.start)) {
     Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
   }

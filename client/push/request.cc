@@ -168,7 +168,7 @@ absl::string_view NameOf(PushFormat format) {
   return kNames[static_cast<size_t>(format)];
 }
 
-size_t MostEventsOf(PushFormat format) {
+size_t MaxEventsOf(PushFormat format) {
   return format == PushFormat::kTemplate ? 1
          : format == PushFormat::kSlack  ? kMaxOfSlack
                                          : kMaxOfOthers;

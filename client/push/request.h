@@ -24,7 +24,7 @@ enum class PushFormat { kCloudEvents, kSlack, kJson, kTemplate };
 absl::string_view NameOf(PushFormat format);
 // Maximum number of events of one request: Slack cuts a text of more than 40,000 characters, and a
 // template is about one event.
-size_t MostEventsOf(PushFormat format);
+size_t MaxEventsOf(PushFormat format);
 
 struct PushBody {
   std::string content_type;

@@ -347,19 +347,18 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   const PushLog::Report report = ReporterOf(*files, command.metrics_file);
   report(begin);
   PushLog log(std::move(begin), report, PrintNote, absl::Now);
-  const auto announce = [&] {
-    PrintNote(absl::StrCat("delivering to ", target.shown, " the events of ",
-                           line.fleet ? ToText(*line.fleet) : absl::StrJoin(servers, ", "), " ",
-                           BeginOf(command, line, **cursor, servers)));
-  };
-  if (!target.nats.empty()) {
-    return RunFleetPush(command, line, target, cursor->get(), &log, &stop, announce);
-  }
+  const PushRun push = {
+      command, line, target, cursor->get(), &log, &stop, [&] {
+        PrintNote(absl::StrCat("delivering to ", target.shown, " the events of ",
+                               line.fleet ? ToText(*line.fleet) : absl::StrJoin(servers, ", "), " ",
+                               BeginOf(command, line, **cursor, servers)));
+      }};
+  if (!target.nats.empty()) return RunFleetPush(push);
 
   const auto post = MakeHttpPost({target.url, command.tls, command.timeout}, stop.token());
   if (!post.ok()) return Fail(post.status());
   BatchLimits limits = command.batch;
-  limits.events = std::min(limits.events, MostEventsOf(command.format));
+  limits.events = std::min(limits.events, MaxEventsOf(command.format));
   Pusher pusher({
       .limit = limits.events,
       .format = command.format,
@@ -373,20 +372,23 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
       .wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); },
       .log = &log,
   });
-  const MadeSource source =
-      MakeSource(command.follow, line, PositionsIn(cursor->get()), &stop, PrintNote);
-  if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
-  announce();
-  Delivery delivery({.consumer = &pusher, .cursor = cursor->get(), .servers = servers});
+  const std::unique_ptr<Source> source = SourceOf(push);
+  push.announce();
+  Delivery delivery({.consumer = &pusher, .cursor = push.cursor, .servers = servers});
   absl::Status retried;
-  const ExitCode code =
-      DeliverBatches(std::get<std::unique_ptr<Source>>(source).get(), limits, &delivery, [&] {
-        retried = Retry(*files, &delivery);
-        return retried.ok();
-      });
+  const ExitCode code = DeliverBatches(source.get(), limits, &delivery, [&] {
+    retried = Retry(*files, &delivery);
+    return retried.ok();
+  });
   if (!retried.ok() && !absl::IsCancelled(retried)) return Fail(retried);
   const ExitCode result = delivery.CodeOf(code, PrintNote);
   return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : result;
+}
+
+// Without --last, whose look-up alone fails.
+std::unique_ptr<Source> SourceOf(const PushRun& push) {
+  return std::get<std::unique_ptr<Source>>(
+      MakeSource(push.command.follow, push.line, PositionsIn(push.cursor), push.stop, PrintNote));
 }
 
 }  // namespace vmeventd::client

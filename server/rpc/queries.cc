@@ -188,7 +188,7 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
 
   const absl::Duration until = log_->clock().Now().monotonic + kMaxSearch;
   const VmMatcher matcher(request);
-  const EventLog::VmPage all = log_->Vms(position.empty() ? nullptr : &after, SIZE_MAX);
+  const EventLog::VmPage all = log_->Vms(position.empty() ? nullptr : &after);
   std::string out;
   v1::ListVmsResponse rest;
   const VmRecord* last = nullptr;
@@ -224,7 +224,7 @@ absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) cons
                 int{v1::ListVmsResponse::kVmsFieldNumber});
   const std::optional<Uuid> uuid = ParseUuid(request.uuid());
   std::vector<VmRecordPtr> vms =
-      uuid.has_value() ? log_->Vms(nullptr, SIZE_MAX).vms : log_->VmsNamed(request.name());
+      uuid.has_value() ? log_->Vms().vms : log_->VmsNamed(request.name());
   std::erase_if(vms, [&](const VmRecordPtr& vm) {
     return (uuid.has_value() && vm->uuid() != uuid) ||
            (!request.name().empty() && vm->name() != request.name()) ||

@@ -120,13 +120,15 @@ void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) 
   if (!query.ok()) return call->Answer(query.status());
   const auto turn = [call, query = *std::move(query)](
                         const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
-    const std::optional<absl::StatusOr<std::string>> answer = query->Continue(journal);
+    const std::optional<absl::StatusOr<std::string>> answer =
+        call->cancelled() ? absl::CancelledError("the call was cancelled")
+                          : query->Continue(journal);
     if (!answer.has_value()) return false;
     call->Answer(*answer);  // it may be gone now
     if (!answer->ok()) return answer->status();
     return true;
   };
-  log_->PostQuery(policy.Peer(*call->context()), {turn, [call] { return call->cancelled(); }});
+  log_->PostQuery(policy.Peer(*call->context()), turn);
 }
 
 void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& policy) {

@@ -40,7 +40,6 @@ class FakeService : public v1::VmEventService::Service {
   std::function<grpc::Status(const v1::GetVmRequest&, v1::GetVmResponse*)> get_vm;
   std::function<grpc::Status(const v1::DeclareIntentRequest&, v1::DeclareIntentResponse*)>
       declare_intent;
-  std::function<grpc::Status(const v1::WithdrawIntentRequest&)> withdraw_intent;
   v1::GetServerInfoResponse info;
   // Pages of ListStreams.
   std::vector<v1::ListStreamsResponse> stream_pages;
@@ -69,11 +68,6 @@ class FakeService : public v1::VmEventService::Service {
                              const v1::DeclareIntentRequest* request,
                              v1::DeclareIntentResponse* response) override {
     return declare_intent(*request, response);
-  }
-  grpc::Status WithdrawIntent(grpc::ServerContext* /*context*/,
-                              const v1::WithdrawIntentRequest* request,
-                              v1::WithdrawIntentResponse* /*response*/) override {
-    return withdraw_intent(*request);
   }
   grpc::Status ListStreams(grpc::ServerContext* /*context*/, const v1::ListStreamsRequest* request,
                            v1::ListStreamsResponse* response) override {

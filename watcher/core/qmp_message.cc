@@ -58,19 +58,19 @@ const QmpObject* Member(const QmpObject& object, const char* name) {
   return it == object.end() ? nullptr : &*it;
 }
 
-std::optional<int64_t> IntegerMember(const QmpObject& object, const char* name) {
-  const QmpObject* member = Member(object, name);
-  if (member == nullptr || !member->is_number_integer()) return std::nullopt;
-  return member->get<int64_t>();
+std::optional<uint64_t> Number(const QmpObject& object, const char* name) {
+  const QmpObject* const member = Member(object, name);
+  if (member == nullptr || !member->is_number_unsigned()) return std::nullopt;
+  return member->get<uint64_t>();
 }
 
 QmpGreeting ParseGreeting(const QmpObject& body) {
   const QmpObject* version = Member(body, "version");
   const QmpObject* qemu = version == nullptr ? nullptr : Member(*version, "qemu");
   if (qemu == nullptr) return {};
-  const auto major = IntegerMember(*qemu, "major");
-  const auto minor = IntegerMember(*qemu, "minor");
-  const auto micro = IntegerMember(*qemu, "micro");
+  const auto major = Number(*qemu, "major");
+  const auto minor = Number(*qemu, "minor");
+  const auto micro = Number(*qemu, "micro");
   if (!major || !minor || !micro) return {};
   return {absl::StrCat(*major, ".", *minor, ".", *micro)};
 }
@@ -78,14 +78,13 @@ QmpGreeting ParseGreeting(const QmpObject& body) {
 std::optional<absl::Time> ParseTimestamp(const QmpObject& message) {
   const QmpObject* timestamp = Member(message, "timestamp");
   if (timestamp == nullptr) return std::nullopt;
-  const auto seconds = IntegerMember(*timestamp, "seconds");
-  const auto micros = IntegerMember(*timestamp, "microseconds");
+  const auto seconds = Number(*timestamp, "seconds");
+  const auto micros = Number(*timestamp, "microseconds");
   // {-1, -1}: QEMU could not read its clock. The upper bound is the year 9999, the last that a
   // protobuf Timestamp can hold.
-  constexpr int64_t kLastSecond = 253402300799;
-  if (!seconds || *seconds < 0 || *seconds > kLastSecond) return std::nullopt;
-  if (!micros || *micros < 0 || *micros > 999999) return std::nullopt;
-  return absl::FromUnixSeconds(*seconds) + absl::Microseconds(*micros);
+  constexpr uint64_t kLastSecond = 253402300799;
+  if (!seconds || *seconds > kLastSecond || !micros || *micros > 999999) return std::nullopt;
+  return absl::FromUnixSeconds(static_cast<int64_t>(*seconds)) + absl::Microseconds(*micros);
 }
 
 absl::StatusOr<QmpMessage> ParseEvent(QmpObject message) {
@@ -103,12 +102,6 @@ absl::StatusOr<QmpMessage> ParseEvent(QmpObject message) {
 }
 
 constexpr std::array<const char*, 5> kHyperVArguments = {"arg1", "arg2", "arg3", "arg4", "arg5"};
-
-std::optional<uint64_t> Number(const QmpObject& object, const char* name) {
-  const auto found = object.find(name);
-  if (found == object.end() || !found->is_number_unsigned()) return std::nullopt;
-  return found->get<uint64_t>();
-}
 
 // 0 for one that does not fit.
 uint32_t Number32(const QmpObject& object, const char* name) {
@@ -210,9 +203,8 @@ std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
 GuestPanic ParseGuestPanic(const QmpObject& data) {
   GuestPanic panic;
   panic.action = Text(data, "action", kMaxPanicReasonBytes);
-  if (!data.is_object()) return panic;
-  const auto found = data.find("info");
-  if (found == data.end() || !found->is_object()) return panic;
+  const QmpObject* const found = Member(data, "info");
+  if (found == nullptr) return panic;
   const QmpObject& info = *found;
   const std::string type = QmpText(info, "type");
   if (type == "hyper-v") {

@@ -201,7 +201,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void AskExitStatus();
   ExitStatusReader::Answer AskNow() const;
   std::optional<uint64_t> ReadOomKills() const;
-  bool MayBeAnothers() const;
+  bool MayBeAnothers(int signal) const;
   ProcessEnd EndOf(const std::optional<ExitStatus>& status);
 
   ProcessContext* const context_;
@@ -209,8 +209,10 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   UniqueFd pidfd_;
   bool gone_ = false;
   bool end_unseen_ = false;
-  bool kill_seen_ = false;    // OnSignal() had a SIGKILL
-  std::string kill_unclear_;  // why, where OnUnclearSignal() had one
+  uint64_t seen_ = 0;  // bits of the signals that OnSignal() had
+  // The last one that OnUnclearSignal() had, and why; 0: none.
+  int unclear_ = 0;
+  std::string why_unclear_;
   // While the kernel is asked for the exit status again.
   struct StatusWait {
     TimerId timer;

@@ -5,7 +5,6 @@
 #include <tuple>
 #include <vector>
 
-#include "client/connect/connection.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -44,11 +43,10 @@ class CommandsTest : public testing::Test {
   }
   std::optional<Failure> With(
       const std::function<std::optional<Failure>(const CommandContext&)>& run) {
-    const auto channel = Connect(server_.address());
-    const auto stub = v1::VmEventService::NewStub(*channel);
-    const auto health = grpc::health::v1::Health::NewStub(*channel);
-    return run({server_.address(), stub.get(), health.get(), &formatter_, &output_,
-                [this](absl::Duration pause) { pauses_.push_back(pause); }, [] { return 1.0; }});
+    CommandContext context(server_.address(), &formatter_, &output_);
+    context.wait = [this](absl::Duration pause) { pauses_.push_back(pause); };
+    context.random = [] { return 1.0; };
+    return run(context);
   }
   size_t Lines() const {
     return static_cast<size_t>(std::count(output_.text.begin(), output_.text.end(), '\n'));
@@ -357,28 +355,6 @@ TEST_F(CommandsTest, ListsTheVmsThatHaveAnOpenIntent) {
   EXPECT_EQ(Lines(), 1U);
   EXPECT_THAT(output_.text, AllOf(testing::StartsWith("{\"vm\":{\"name\":\"web2\""),
                                   HasSubstr("\"intent_id\":\"intent-2\"")));
-}
-
-TEST(ConnectToOne, TakesTheFirstAddressThatAnswersAndSaysThatThereAreMore) {
-  FakeServer server;
-  server.UseTcp(grpc::InsecureServerCredentials(), "127.0.0.2");
-  server.Start();
-  const ServerAddress address = *ParseServerAddress("nodes:" + server.address().port);
-  const auto connected = ConnectToOne(address, [](const ServerAddress&) {
-    return std::vector<std::string>{"127.0.0.1", "127.0.0.2", "127.0.0.3"};
-  });
-  ASSERT_TRUE(connected.ok());
-  EXPECT_EQ(connected->address.numeric, "127.0.0.2");
-  EXPECT_TRUE(connected->ambiguous);
-}
-
-TEST(ConnectToOne, AnUnknownNameIsReportedByTheFirstRequest) {
-  const auto connected = ConnectToOne(*ParseServerAddress("nodes:1"), [](const ServerAddress&) {
-    return absl::StatusOr<std::vector<std::string>>(absl::UnavailableError("not known"));
-  });
-  ASSERT_TRUE(connected.ok());
-  EXPECT_EQ(connected->address.numeric, "");
-  EXPECT_FALSE(connected->ambiguous);
 }
 
 }  // namespace

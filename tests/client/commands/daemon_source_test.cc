@@ -338,34 +338,15 @@ TEST_F(DaemonSourceTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
   EXPECT_THAT(Printed(Run({{.wait = true}, 1})), ElementsAre(11));
 }
 
-TEST_F(DaemonSourceTest, WithoutResumeEndsWithTheDaemon) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  EXPECT_EQ(Run({{.resume = false}}), ExitCode::kUnreachable);
-  EXPECT_THAT(Printed(), ElementsAre(11));
-}
-
-TEST_F(DaemonSourceTest, EndsWhereAnotherAttemptIsOfNoUseOrNotWanted) {
-  const struct {
-    grpc::Status end;
-    bool resume;
-    ExitCode code;
-    const char* note;
-  } rows[] = {
-      {{grpc::StatusCode::INVALID_ARGUMENT, "bad \x1b[2J"}, true, ExitCode::kUsage, "bad \\x1b[2J"},
-      {{grpc::StatusCode::PERMISSION_DENIED, "not for you"},
-       true,
-       ExitCode::kFailed,
-       "not for you"},
-      {kOutOfRange, false, ExitCode::kFailed, "after_sequence: 12 is older"},
-      {{grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open"},
-       false,
-       ExitCode::kFailed,
-       "1000 streams are open"}};
-  for (const auto& row : rows) {
+TEST_F(DaemonSourceTest, EndsWhereAnotherAttemptIsOfNoUse) {
+  const std::tuple<grpc::StatusCode, ExitCode, const char*> rows[] = {
+      {grpc::StatusCode::INVALID_ARGUMENT, ExitCode::kUsage, "not accept the request: no\\x1b[2J"},
+      {grpc::StatusCode::PERMISSION_DENIED, ExitCode::kFailed, "not permit this: no\\x1b[2J"}};
+  for (const auto& [code, exit_code, note] : rows) {
     notes_.clear();
-    Serve({}, row.end);
-    EXPECT_EQ(Run({{.resume = row.resume}}), row.code);
-    EXPECT_THAT(notes_, ElementsAre(HasSubstr(row.note)));
+    Serve({}, {code, "no\x1b[2J"});
+    EXPECT_EQ(Run({}), exit_code);
+    EXPECT_THAT(notes_, ElementsAre(HasSubstr(note)));
     EXPECT_THAT(waits_, IsEmpty());
   }
 }
@@ -476,153 +457,6 @@ TEST_F(DaemonSourceTest, ASocketPathMayHoldAnyCharacter) {
       {{ProgressMessage(10), EventsMessage({11})}, grpc::Status::OK, true});
   EXPECT_EQ(Run(Count(1), MakeEnvironment(server.address())), ExitCode::kOk);
   EXPECT_THAT(notes_, IsEmpty());
-}
-
-// Two nodes behind one name and port, such as the pods of a headless Service.
-class TwoNodesTest : public DaemonSourceTest {
- protected:
-  TwoNodesTest() {
-    server_.Stop();
-    server_.UseTcp(grpc::InsecureServerCredentials());
-    server_.Start();
-    other_.UseTcp(grpc::InsecureServerCredentials(), "127.0.0.2", server_.address().port);
-    other_.Start();
-    Name(&server_, "node1", "journal-a");
-    Name(&other_, "node2", "journal-b");
-  }
-  static void Name(FakeServer* server, const std::string& node, const std::string& journal) {
-    server->service().info.set_node(node);
-    server->service().info.set_journal_id(journal);
-  }
-
-  ExitCode Follow(const CountedWatch& command) {
-    DaemonSource::Environment environment =
-        MakeEnvironment(*ParseServerAddress("nodes:" + server_.address().port));
-    environment.resolve = [this](const ServerAddress&) { return resolved_; };
-    return Run(command, std::move(environment));
-  }
-
-  FakeServer other_;
-  absl::StatusOr<std::vector<std::string>> resolved_ =
-      std::vector<std::string>{"127.0.0.1", "127.0.0.2"};
-};
-
-TEST_F(TwoNodesTest, KeepsToItsFirstNode) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
-  on_wait_ = [this] {
-    resolved_ = std::vector<std::string>{"127.0.0.2", "127.0.0.1"};
-    return false;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 12));
-  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
-  EXPECT_THAT(notes_, ElementsAre(testing::AllOf(HasSubstr("several addresses"),
-                                                 HasSubstr("node1 at"), HasSubstr("127.0.0.1")),
-                                  HasSubstr("lost the stream"), HasSubstr("connected")));
-}
-
-TEST_F(TwoNodesTest, WaitsForItsNodeWhileTheOtherAnswers) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
-  on_wait_ = [this] {
-    if (waits_.size() == 1) server_.Stop();
-    if (waits_.size() == 3) server_.Start();
-    return false;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 12));
-  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
-  EXPECT_THAT(notes_, testing::Contains(testing::AllOf(
-                          HasSubstr("is the node node2 with the journal journal-b now"),
-                          HasSubstr("following the node node1 with the journal journal-a"))));
-}
-
-TEST_F(TwoNodesTest, AnotherServerOnTheSameNodeIsNotFollowed) {
-  Name(&other_, "node1", "journal-b");
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  on_wait_ = [this] {
-    server_.Stop();
-    return waits_.size() > 2;
-  };
-  Follow({});
-  EXPECT_THAT(Printed(), ElementsAre(11));
-  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
-}
-
-TEST_F(TwoNodesTest, FollowsItsNodeToAnotherAddress) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  on_wait_ = [this] {
-    server_.Stop();
-    Name(&other_, "node1-again", "journal-a");
-    other_.service().streams.push_back(
-        {{ProgressMessage(11), EventsMessage({12})}, grpc::Status::OK, true});
-    return waits_.size() > 1;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 12));
-  EXPECT_EQ(other_.service().WatchRequests()[0].after_sequence(), 11U);
-}
-
-TEST_F(TwoNodesTest, TakesTheFirstAddressThatAnswers) {
-  server_.Stop();
-  other_.service().streams.push_back(
-      {{ProgressMessage(10), EventsMessage({11})}, grpc::Status::OK, true});
-  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("node2 at nodes:")));
-  EXPECT_THAT(waits_, IsEmpty());
-}
-
-TEST_F(TwoNodesTest, OneAddressOfEachFamilyIsOneNode) {
-  resolved_ = std::vector<std::string>{"::1", "127.0.0.1"};
-  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
-  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
-  EXPECT_THAT(notes_, IsEmpty());
-}
-
-TEST_F(TwoNodesTest, ANodeWithANewJournalIsTheSame) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  Serve({}, kOutOfRange);
-  ServeAndHoldOpen({ProgressMessage(0, "journal-c"), EventsMessage({1})});
-  on_wait_ = [this] {
-    Name(&server_, "node1", "journal-c");
-    return false;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 1));
-  EXPECT_THAT(notes_, testing::Contains(HasSubstr("GAP: events may be missing")));
-}
-
-TEST_F(TwoNodesTest, ANodeThatWasRenamedIsTheSame) {
-  server_.service().info.set_node_id("id-1");
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  ServeAndHoldOpen({ProgressMessage(20, "journal-c"), EventsMessage({21})});
-  on_wait_ = [this] {
-    Name(&server_, "renamed", "journal-c");
-    return false;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 21));
-}
-
-TEST_F(TwoNodesTest, AnotherNodeAtTheSameAddressIsNotFollowed) {
-  server_.service().info.set_node_id("id-1");
-  resolved_ = std::vector<std::string>{"127.0.0.1"};
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  on_wait_ = [this] {
-    server_.service().info.set_node_id("id-2");
-    Name(&server_, "node2", "journal-b");
-    return waits_.size() > 2;
-  };
-  Follow({});
-  EXPECT_THAT(Printed(), ElementsAre(11));
-  EXPECT_THAT(server_.service().WatchRequests(), SizeIs(1));
-}
-
-TEST_F(TwoNodesTest, WithWaitAnUnknownNameIsWaitedFor) {
-  resolved_ = absl::UnavailableError("the host nodes is not known");
-  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
-  on_wait_ = [this] {
-    resolved_ = std::vector<std::string>{"127.0.0.1"};
-    return false;
-  };
-  EXPECT_EQ(Follow({{.wait = true}, 1}), ExitCode::kOk);
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("host of nodes:"), HasSubstr("connected")));
 }
 
 }  // namespace

@@ -166,10 +166,7 @@ class TlsTest : public testing::Test {
   }
 
   std::optional<Failure> Ask(const ServerAddress& address) {
-    const auto channel = Connect(address);
-    if (!channel.ok()) return ExplainNoChannel(address, channel.status());
-    const auto stub = v1::VmEventService::NewStub(*channel);
-    return RunCommand(InfoCommand{}, {address, stub.get(), nullptr, &formatter_, &output_});
+    return RunCommand(InfoCommand{}, CommandContext(address, &formatter_, &output_));
   }
   // Why a request fails to reach the server.
   std::string Fault() { return Fault(Address()); }

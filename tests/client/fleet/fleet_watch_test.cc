@@ -224,9 +224,6 @@ TEST_F(FleetWatchTest, WhatIsMissingIsAGap) {
   EXPECT_THAT(notes(),
               HasSubstr("GAP: events may be missing: the position 7 is of another stream"));
   EXPECT_THAT(memory_.seen, ElementsAre("n1:5", "n1:6"));
-  command_.resume = false;
-  EXPECT_EQ(run_at({3, stream}), ExitCode::kFailed);
-  EXPECT_THAT(memory_.seen, IsEmpty());
 }
 
 TEST_F(FleetWatchTest, AStreamThatIsCreatedAgainUnderTheWatchIsAGap) {
@@ -426,18 +423,28 @@ TEST_F(FleetWatchTest, ServersThatAreNotThere) {
   EXPECT_THAT(Seen(), ElementsAre("n1:1"));
 }
 
+TEST_F(FleetWatchTest, AFaultThatMayPassIsTriedAgainAndAnotherIsShownAtOnce) {
+  const std::string no_leader = R"({"error":{"code":503,"err_code":10008,"description":"busy"}})";
+  const std::string overlap = R"({"error":{"code":400,"err_code":10136,"description":"overlap"}})";
+  AddEvents("n1", 1, 1);
+  nats_.consumer_faults = {no_leader, ""};
+  EXPECT_THAT(Seen(), ElementsAre("n1:1"));
+  EXPECT_THAT(notes_, IsEmpty());
+  nats_.consumer_faults = {overlap, ""};
+  EXPECT_EQ(Run(), ExitCode::kUnreachable);
+  EXPECT_THAT(notes(), HasSubstr("\"overlap\" (10136)"));
+  EXPECT_EQ(nats_.consumer_faults.size(), 1u) << "it was not asked for again";
+  notes_.clear();
+  nats_.complaint = "Permissions Violation";
+  EXPECT_EQ(Run(), ExitCode::kUnreachable);
+  EXPECT_EQ(nats_.consumer_faults.size(), 0u);
+  EXPECT_THAT(notes(), HasSubstr("no answer from $JS.API.CONSUMER.CREATE.VMEVENTS"));
+}
+
 TEST_F(FleetWatchTest, AMissingStreamIsNotFound) {
   nats_.streams.clear();
   EXPECT_EQ(Run(), ExitCode::kNotFound);
   EXPECT_THAT(notes(), HasSubstr("create them by `vmevents fleet create`"));
-}
-
-TEST_F(FleetWatchTest, WithoutResumeALostConnectionEndsIt) {
-  AddEvents("n1", 1, 2);
-  nats_.lose_after = 1;
-  command_.resume = false;
-  EXPECT_EQ(Run(), ExitCode::kUnreachable);
-  EXPECT_THAT(memory_.seen, ElementsAre("n1:1"));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "client/options/options.h"
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,14 +26,22 @@ using testing::Not;
 using testing::StartsWith;
 using testing::UnorderedElementsAre;
 
-OptionContext TestContext() {
-  return {.now = absl::FromUnixSeconds(1782907200), .zone = absl::UTCTimeZone()};
+using Variables = std::map<std::string, std::string>;
+
+// With these variables of the environment.
+OptionContext TestContext(const Variables& variables = {}) {
+  OptionContext context = {.now = absl::FromUnixSeconds(1782907200), .zone = absl::UTCTimeZone()};
+  context.variable = [variables](const char* name) {
+    const auto found = variables.find(name);
+    return found == variables.end() ? "" : found->second;
+  };
+  return context;
 }
 
 // With a configuration file.
-OptionContext Configured(const std::string& content) {
-  OptionContext context = TestContext();
-  context.config_variable = "/c/config.toml";
+OptionContext Configured(const std::string& content, Variables variables = {}) {
+  variables["VMEVENTS_CONFIG"] = "/c/config.toml";
+  OptionContext context = TestContext(variables);
   context.read_config = [content](const std::string&) { return content; };
   return context;
 }
@@ -78,20 +87,18 @@ void ExpectComplaints(const std::vector<std::pair<const char*, const char*>>& ro
 }
 
 TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
-  const auto follow = As<FollowCommand>({"watch", "--from", "7", "--journal", "j", "--vm", "a*",
-                                         "--count", "5", "--no-resume", "--wait"});
+  const auto follow = As<FollowCommand>(
+      {"watch", "--from", "7", "--journal", "j", "--vm", "a*", "--count", "5", "--wait"});
   EXPECT_EQ(std::get<FromSequence>(follow.watch.start).sequence, 7U);
   EXPECT_EQ(std::get<FromSequence>(follow.watch.start).journal_id, "j");
   EXPECT_THAT(follow.watch.filter.vm_names(), ElementsAre("a*"));
   EXPECT_EQ(follow.count, 5U);
-  EXPECT_FALSE(follow.watch.resume);
   EXPECT_TRUE(follow.watch.wait);
 }
 
-TEST(ParseCommandLine, WatchBeginsNowAndResumesByItself) {
+TEST(ParseCommandLine, WatchBeginsNow) {
   const auto follow = As<FollowCommand>({"watch"});
   EXPECT_TRUE(std::holds_alternative<FromNow>(follow.watch.start));
-  EXPECT_TRUE(follow.watch.resume);
   EXPECT_FALSE(follow.watch.wait);
   EXPECT_EQ(follow.count, std::nullopt);
 }
@@ -448,13 +455,11 @@ TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
   };
   EXPECT_TRUE(counts({"watch"}));
   EXPECT_TRUE(counts({"watch", "--type", "stopped,gap"}));
-  EXPECT_TRUE(counts({"watch", "--exec", "x", "--exec-gaps"}));
   EXPECT_TRUE(counts({"watch", "--exec", "x", "--type", "gap"}));
   EXPECT_FALSE(counts({"watch", "--exec", "x"}));
   EXPECT_FALSE(counts({"watch", "--vm", "web1"}));
   EXPECT_FALSE(counts({"watch", "--type", "stopped"}));
   EXPECT_FALSE(counts({"watch", "--class", "crash"}));
-  EXPECT_THAT(Complaint({"watch", "--exec-gaps"}), HasSubstr("--exec-gaps needs --exec"));
 }
 
 TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
@@ -467,7 +472,7 @@ TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
   EXPECT_EQ(push.url, "https://x/y");
   EXPECT_EQ(push.format, PushFormat::kSlack);
   EXPECT_TRUE(std::holds_alternative<FromTime>(push.follow.watch.start));
-  EXPECT_TRUE(push.follow.watch.resume && push.follow.watch.wait && push.follow.watch.identify);
+  EXPECT_TRUE(push.follow.watch.wait && push.follow.watch.identify);
   EXPECT_THAT(push.follow.watch.filter.vm_names(), ElementsAre("web*"));
   EXPECT_EQ(push.batch.events, 7U);
   EXPECT_EQ(push.batch.time, absl::Seconds(2));
@@ -586,10 +591,10 @@ TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
 }
 
 TEST(ParseCommandLine, AContextMayBeAFleet) {
-  OptionContext context = Configured(
+  const OptionContext context = Configured(
       "[contexts.fleet]\nservers = [\"tls://a\", \"tls://b\"]\ncredentials = \"x.creds\"\n"
-      "tls-ca = \"ca.pem\"\n");
-  context.credentials_variable = "other.creds";
+      "tls-ca = \"ca.pem\"\n",
+      {{"VMEVENTS_CREDENTIALS", "other.creds"}});
   const CommandLine line = Parsed({"--context", "fleet", "vms"}, context);
   EXPECT_THAT(line.fleet->servers, ElementsAre("tls://a:4222", "tls://b:4222"));
   EXPECT_EQ(line.fleet->credentials, "/c/x.creds");
@@ -724,15 +729,15 @@ TEST(ParseCommandLine, TlsOptionsThatBelongTogetherAreRequiredTogether) {
 }
 
 TEST(ParseCommandLine, TheTlsVariablesReplaceTheOptions) {
-  OptionContext context = TestContext();
-  context.tls_variables = {"ca", "cert", "key", "name"};
+  const OptionContext context = TestContext(
+      {{"VMEVENTS_TLS_CA", "ca"}, {"VMEVENTS_TLS_CERT", "cert"}, {"VMEVENTS_TLS_KEY", "key"}});
   EXPECT_EQ(Parsed({"info", "--server", "node1:80"}, context).server().tls->key_file, "key");
   const CommandLine given = Parsed({"info", "--server", "node1:80", "--tls-ca", "other"}, context);
   EXPECT_EQ(given.server().tls->ca_file, "other");
   EXPECT_EQ(given.server().tls->cert_file, "") << "all or none";
   EXPECT_FALSE(Parsed({"info"}, context).server().tls.has_value());
-  context.tls_variables.ca_file.clear();
-  EXPECT_THAT(Answer({"info", "--server", "node1:80"}, context).err,
+  const OptionContext incomplete = TestContext({{"VMEVENTS_TLS_CERT", "cert"}});
+  EXPECT_THAT(Answer({"info", "--server", "node1:80"}, incomplete).err,
               HasSubstr("$VMEVENTS_TLS_*: TLS needs --tls-ca"));
 }
 
@@ -749,14 +754,13 @@ TEST(ParseCommandLine, OptionsOfTheProgramStandBeforeOrAfterTheCommand) {
 }
 
 TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
-  OptionContext context = TestContext();
-  EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(Parsed({"info"}).server().path, "/run/vmeventd/vmeventd.sock");
+  OptionContext context = TestContext({{"XDG_RUNTIME_DIR", "/tmp/rt"}});
   context.uid = 1000;
-  context.xdg_runtime_dir = "/tmp/rt";
   EXPECT_EQ(Parsed({"info"}, context).server().path, "/tmp/rt/vmeventd/vmeventd.sock");
   context.may_exist = [](const std::string& path) { return path == "/run/vmeventd/vmeventd.sock"; };
   EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/vmeventd/vmeventd.sock");
-  context.server_variable = "unix:/tmp/v.sock";
+  context = TestContext({{"VMEVENTS_SERVER", "unix:/tmp/v.sock"}});
   EXPECT_EQ(Parsed({"info"}, context).server().path, "/tmp/v.sock");
   EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).server().path, "/tmp/o.sock");
 }
@@ -795,7 +799,7 @@ TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {
   const CommandLine one = Parsed({"--context", "prod", "--server", "node1", "info"}, context);
   EXPECT_EQ(one.server().host, "node1");
   EXPECT_EQ(one.server().tls->ca_file, "/c/ca.pem");
-  context.server_variable = "node8";
+  context = Configured(kConfig, {{"VMEVENTS_SERVER", "node8"}});
   EXPECT_EQ(Parsed({"vms"}, context).server().host, "node8");
   EXPECT_EQ(Parsed({"--context", "lab", "vms"}, context).server().path, "/run/lab.sock");
 }
@@ -838,19 +842,21 @@ TEST(ParseCommandLine, TheConfigurationFileIsToml) {
 
 TEST(ParseCommandLine, TheEnvironmentNamesTheConfigurationFile) {
   std::string path;
-  OptionContext context = TestContext();
-  context.read_config = [&path](const std::string& asked) {
-    path = asked;
-    return absl::NotFoundError("cannot read it");
+  const auto with = [&path](const Variables& variables) {
+    OptionContext context = TestContext(variables);
+    context.read_config = [&path](const std::string& asked) {
+      path = asked;
+      return absl::NotFoundError("cannot read it");
+    };
+    return context;
   };
-  context.home = "/h";
-  Parsed({"vms"}, context);
+  Parsed({"vms"}, with({{"HOME", "/h"}}));
   EXPECT_EQ(path, "/h/.config/vmevents/config.toml");
-  context.xdg_config_home = "/x";
-  Parsed({"vms"}, context);
+  Parsed({"vms"}, with({{"HOME", "/h"}, {"XDG_CONFIG_HOME", "/x"}}));
   EXPECT_EQ(path, "/x/vmevents/config.toml");
-  context.config_variable = "/c.toml";
-  EXPECT_THAT(Answer({"vms"}, context).err, HasSubstr("cannot read it")) << "it must exist";
+  EXPECT_THAT(Answer({"vms"}, with({{"VMEVENTS_CONFIG", "/c.toml"}})).err,
+              HasSubstr("cannot read it"))
+      << "it must exist";
   EXPECT_EQ(path, "/c.toml");
 }
 
@@ -873,8 +879,7 @@ TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
 }
 
 TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
-  OptionContext context = TestContext();
-  context.server_variable = "non/sense";
+  const OptionContext context = TestContext({{"VMEVENTS_SERVER", "non/sense"}});
   EXPECT_THAT(Answer({"info"}, context).err, StartsWith("$VMEVENTS_SERVER: "));
   EXPECT_THAT(Complaint({"--server", "non/sense", "info"}), StartsWith("--server: "));
   EXPECT_THAT(Complaint({"--server", "", "info"}), HasSubstr("is empty"));

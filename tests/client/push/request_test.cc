@@ -133,7 +133,7 @@ TEST_F(PushFormatTest, ForeignTextIsHarmlessInEachFormat) {
 }
 
 TEST_F(PushFormatTest, ATextForSlackIsNeverTooLong) {
-  for (size_t i = 0; i < MostEventsOf(PushFormat::kSlack); ++i) {
+  for (size_t i = 0; i < MaxEventsOf(PushFormat::kSlack); ++i) {
     AddStopped(1, "web1", v1::SHUTDOWN_CLASS_CRASH)->set_message(std::string(5000, '<') + "ü");
   }
   const std::string text = nlohmann::json::parse(Body(PushFormat::kSlack).text)["text"];

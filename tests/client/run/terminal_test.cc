@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
@@ -93,19 +94,20 @@ TEST(StopSignals, EndsWithoutStopping) {
   EXPECT_TRUE(signals.ok());
 }
 
-bool Everything(const std::string& /*program*/) { return true; }
-bool Nothing(const std::string& /*program*/) { return false; }
-
-TEST(ChoosePager, TakesTheFirstThatIsSet) {
-  EXPECT_EQ(ChoosePager("more -x", "most", Everything), "more -x");
-  EXPECT_EQ(ChoosePager(std::nullopt, "most", Everything), "most");
-  EXPECT_EQ(ChoosePager(std::nullopt, std::nullopt, Everything), "less -FRSXMK");
-}
-
-TEST(ChoosePager, ThereMayBeNone) {
-  EXPECT_EQ(ChoosePager(std::nullopt, std::nullopt, Nothing), "");
-  EXPECT_EQ(ChoosePager("", "most", Everything), "");
-  EXPECT_EQ(ChoosePager(" cat ", "most", Everything), "");
+TEST(PagerCommand, IsTheFirstThatIsSetAndMayBeNone) {
+  unsetenv("VMEVENTS_PAGER");
+  unsetenv("PAGER");
+  EXPECT_THAT(PagerCommand(), testing::HasSubstr("less -FRSXMK; exec cat"));
+  setenv("PAGER", "most", 1);
+  EXPECT_EQ(PagerCommand(), "most");
+  setenv("VMEVENTS_PAGER", "more -x", 1);
+  EXPECT_EQ(PagerCommand(), "more -x");
+  for (const char* none : {"", " cat "}) {
+    setenv("VMEVENTS_PAGER", none, 1);
+    EXPECT_EQ(PagerCommand(), "");
+  }
+  unsetenv("VMEVENTS_PAGER");
+  unsetenv("PAGER");
 }
 
 TEST(Pager, GetsWhatIsWrittenAndIsWaitedFor) {

@@ -71,6 +71,49 @@ TEST(Reflection, DescribesNothingElseOfTheDaemon) {
             grpc::NOT_FOUND);
 }
 
+// As a client that knows nothing of the services but what reflection says.
+TEST(Reflection, DescribesEachServiceInBothVersions) {
+  TestServer server;
+  for (const char* const method : kMethods) {
+    OpenCall call(server.NewChannel(), method);
+    const auto ask = [&](const ServerReflectionRequest& request) {
+      EXPECT_TRUE(call.Write(request.SerializeAsString()));
+      grpc::ByteBuffer bytes;
+      EXPECT_TRUE(call.Read(&bytes));
+      grpc::Slice slice;
+      ServerReflectionResponse response;
+      EXPECT_TRUE(bytes.DumpToSingleSlice(&slice).ok());
+      EXPECT_TRUE(response.ParseFromArray(slice.begin(), static_cast<int>(slice.size())));
+      return response;
+    };
+    google::protobuf::DescriptorPool pool;
+    const auto add = [&](const std::string& symbol) {
+      ServerReflectionRequest request;
+      request.set_file_containing_symbol(symbol);
+      const ServerReflectionResponse response = ask(request);
+      const auto& files = response.file_descriptor_response().file_descriptor_proto();
+      EXPECT_FALSE(files.empty()) << symbol;
+      for (auto it = files.rbegin(); it != files.rend(); ++it) {  // what they import is behind them
+        google::protobuf::FileDescriptorProto file;
+        EXPECT_TRUE(file.ParseFromString(*it));
+        if (pool.FindFileByName(file.name()) == nullptr) pool.BuildFile(file);
+      }
+    };
+    for (const std::string& name : Services()) {
+      add(name);
+      const auto* const service = pool.FindServiceByName(name);
+      ASSERT_NE(service, nullptr) << name;
+      for (int i = 0; i < service->method_count(); ++i) {
+        add(service->method(i)->full_name());
+        add(service->method(i)->input_type()->full_name());
+        add(service->method(i)->output_type()->full_name());
+      }
+    }
+    EXPECT_TRUE(call.WritesDone());
+    EXPECT_TRUE(call.Finish().ok());
+  }
+}
+
 TEST(Reflection, RefusesALargeRequest) {
   TestServer server;
   ServerReflectionRequest request;

@@ -11,8 +11,6 @@ elsewhere("tests/server/rpc/incoming_call_grpc_test.cc:IncomingCall.EveryMethodC
           "ErrorReason.ERROR_REASON_TOO_MANY_CALLS")
 elsewhere("tests/server/stream/watch_events_grpc_test.cc:WatchEvents.RefusesFiltersThatTakeTooMuchMemory",
           "ErrorReason.ERROR_REASON_TOO_MUCH_UNREAD")
-elsewhere("tests/system/journal_faults_test.cc:JournalFaultsTest.DamageFoundByAReplayDisturbsNoOtherStream",
-          "ErrorReason.ERROR_REASON_JOURNAL_DAMAGED")
 
 
 def details(error):

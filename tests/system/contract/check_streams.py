@@ -5,9 +5,9 @@ import signal
 import time
 
 import grpc
+from check_errors import reason
 from promises import elsewhere, promise
 from world import PATIENCE, Stream, pb, qmp, type_name, wait_until
-
 
 
 def lives(world, names, stream=None):
@@ -56,15 +56,6 @@ def resumable(world):
                          filter={"types": [pb.EVENT_TYPE_STOPPED]})
     stream.wait("both ends are there", lambda: len(stream.events) == 2)
     assert world.watch(after_sequence=1).wait_end() == grpc.StatusCode.INVALID_ARGUMENT
-
-
-@promise("VmEventService", "5")
-def durable(world):
-    world.start()
-    stream = lives(world, "ab")
-    seen = list(stream.events)
-    world.restart(signal.SIGKILL)
-    assert world.events()[:len(seen)] == seen
 
 
 @promise("VmEventService", "6")
@@ -191,6 +182,7 @@ def progress(world):
 
 @promise("VmEventService")
 @promise("WatchEvents", "OUT_OF_RANGE")
+@promise("ErrorReason.ERROR_REASON_JOURNAL_DAMAGED")
 def out_of_range(world):
     world.start("--retention-events", "4")
     lives(world, "abc")
@@ -205,12 +197,18 @@ def out_of_range(world):
     oldest.wait("the oldest is there", lambda: oldest.events)
     assert oldest.events[0].sequence == world.info().oldest_sequence
     world.restart()  # nothing is in memory
+    live = world.watch()
+    live.wait("it has begun", lambda: live.messages)
     with open(world.state / "journal.db", "r+b") as journal:
         size = journal.seek(0, 2)
         journal.seek(4096)
         journal.write(b"x" * (size - 4096))
     damaged = world.oldest()
-    assert damaged.wait_end() == grpc.StatusCode.OUT_OF_RANGE, damaged.error
+    damaged.wait_end()
+    assert reason(damaged.error) == "OUT_OF_RANGE JOURNAL_DAMAGED", damaged.error
+    world.vm()
+    assert not live.wait_event("STARTED").durable, "it disturbs no other stream"
+    assert not world.info().journal_writable
     world.restart()
     assert world.info().journal_id != info.journal_id
 

@@ -116,13 +116,6 @@ class NodeWatcherFixture : public testing::Test {
     Start();
     ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
   }
-  // Follows a VM of qemu_ that sends no greeting. Returns its monitor.
-  int FollowSilent() {
-    options_.greeting_timeout = absl::Milliseconds(30);
-    const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-    StartUntilHeld();
-    return monitor;
-  }
   // A text that the problem of a socket without a run holds; empty: the socket is not listed.
   bool UntilUnfollowed(const std::string& vm, const std::string& part) {
     return Until([&] { return IsUnfollowed(vm, part); });

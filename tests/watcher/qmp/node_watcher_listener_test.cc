@@ -135,18 +135,6 @@ TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
   EXPECT_NE(RunId("vm1"), run_id);
 }
 
-TEST_F(LauncherTest, ASecondSocketOfAVmIsAnotherWayToItsRun) {
-  launcher_.AddMonitor(Socket("vm1"));
-  launcher_.AddMonitor(Socket("vm1-more"));
-  const pid_t real = launcher_.HandOver(true);
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  Turns();
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
 // Each process has the command line of a QEMU, of another program, or one that never comes.
 class FakeCommandLines : public CommandLines {
  public:

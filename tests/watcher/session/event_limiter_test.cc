@@ -29,15 +29,6 @@ TEST(EventLimiterTest, RefillsWithTime) {
   EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(3600)), EventLimiter::kBurst);
 }
 
-TEST(EventLimiterTest, AFloodOfAnyTypeHasTheSameBound) {
-  for (int type = 1; type <= static_cast<int>(kLastEventType); ++type) {
-    EventLimiter limiter;
-    EXPECT_EQ(AdmittedOf(&limiter, static_cast<EventType>(type), 1000, absl::Seconds(5)),
-              EventLimiter::kBurst)
-        << type;
-  }
-}
-
 TEST(EventLimiterTest, EvidenceIsNotHiddenByAnotherFloodAndIsOwed) {
   EventLimiter limiter;
   AdmittedOf(&limiter, 1000, absl::Seconds(5));

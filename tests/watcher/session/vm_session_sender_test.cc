@@ -71,29 +71,6 @@ TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalMayBeAnybodys) {
     ExpectVerdict(vm, before ? ShutdownClass::kAdmin : ShutdownClass::kUnknown,
                   before ? ShutdownCause::kHostSignal : ShutdownCause::kUnobserved);
   }
-  RunningVm late;
-  late.Event("SHUTDOWN");
-  late.Sent(Process(SIGTERM));
-  late.End(Exited(0));
-  ExpectVerdict(late, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_FALSE(late.Stopped().sender.has_value());
-  RunningVm own;
-  SignalSender sender = Process(SIGTERM);
-  sender.of_qemu = true;
-  own.Sent(sender);
-  own.Event("SHUTDOWN");
-  own.End(Exited(0));
-  ExpectVerdict(own, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-}
-
-TEST_F(VmSessionSenderTest, ManySignalsLeaveRoomForOtherEvidence) {
-  vm_.Event("POWERDOWN");
-  for (int i = 0; i < 100; ++i) vm_.Sent(Process(SIGTERM, i % 2 == 0 ? "one" : "two"));
-  vm_.Sent(Process(SIGKILL));
-  vm_.End(Signal(SIGKILL));
-  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
-              AllOf(HasSubstr("POWERDOWN"), HasSubstr("SIGTERM sent by two"),
-                    Not(HasSubstr("SIGTERM sent by one"))));
 }
 
 TEST_F(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
