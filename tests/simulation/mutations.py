@@ -126,7 +126,7 @@ MUTATIONS = [
              "if (⟦pid == info().pid || info().pid == 0⟧) return \"\";", "true",
              "NodeWatcherProcessTest.AnotherProcessThatSpeaksIsNotRead"),
     Mutation("who-listens-is-another-vm", "watcher/qmp/socket_connector.cc",
-             "(tracked && ⟦!(known->info().socket == file.identity)⟧)", "true",
+             "(tracked && ⟦!(known->info().socket == socket)⟧)", "true",
              "ListenerTest.AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt"),
     Mutation("no-file-at-the-end-of-the-process", "watcher/session/vm_session_end.cc",
              "if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;", ";"),
