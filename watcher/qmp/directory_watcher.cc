@@ -98,15 +98,15 @@ void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
   std::string hint;
   if (!spec.has_directories()) {
     const size_t dot = root.unmatched.rfind('.');
-    WatchSpec other = {spec.directory, "",
-                       dot == std::string::npos ? "" : root.unmatched.substr(dot)};
+    const WatchSpec other = {spec.directory,
+                             "*" + root.unmatched.substr(std::min(dot, root.unmatched.size()))};
     if (!FindManagerMonitor(other).has_value()) {
       hint = absl::StrCat(": if it is a monitor of a VM, write --watch '",
                           absl::CHexEscape(other.text()), "'");
     }
   }
   spdlog::warn("no socket in {} matches {}, but {} exists{}", absl::CHexEscape(spec.directory),
-               absl::CHexEscape(spec.pattern()), absl::CHexEscape(root.unmatched), hint);
+               absl::CHexEscape(spec.pattern), absl::CHexEscape(root.unmatched), hint);
 }
 
 void DirectoryWatcher::OnFdReady(uint32_t) {
@@ -380,7 +380,7 @@ void DirectoryWatcher::ReportDirectories() {
   for (int spec = 0; spec < static_cast<int>(specs_.size()); ++spec) {
     const Directory& root = directories_.at(spec);
     if (specs_[spec].optional && root.watch < 0) continue;
-    now.push_back({EscapeNonUtf8(specs_[spec].directory), EscapeNonUtf8(specs_[spec].pattern()),
+    now.push_back({EscapeNonUtf8(specs_[spec].directory), EscapeNonUtf8(specs_[spec].pattern),
                    root.present(), root.sockets});
   }
   const auto same = [](const WatchedDirectory& a, const WatchedDirectory& b) {
