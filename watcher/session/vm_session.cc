@@ -170,7 +170,7 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
   const absl::Duration waited = now.monotonic - saved_.exiting_since->monotonic;
   while (exit_report_ <= waited) exit_report_ *= 2;
   const int64_t seconds = absl::ToInt64Seconds(waited);
-  // Of the signal after which it should have ended, unless its SHUTDOWN shows more.
+  // Sender of the signal after which it should have ended, unless its SHUTDOWN shows more.
   const Evidence& facts = saved_.evidence.facts;
   const SignalSender* const sender = facts.killer.has_value()     ? facts.killer.get()
                                      : facts.shutdown.has_value() ? nullptr
