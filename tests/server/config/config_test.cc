@@ -173,8 +173,6 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
        {"--tls-client-ca: is empty: name a file"}},
       {{"--insecure-listen=maybe"}, {"maybe"}},
       {{"--listen", "unix:/a", "--tls-cert", file, "--tls-key", file}, {"--tls-cert", "HOST:PORT"}},
-      {{"--listen", "10.0.0.1:1,role=operator", "--insecure-listen"},
-       {"--listen", "role=operator", "--tls-operator"}},
       {{"--max-connections", "0"}, {"--max-connections", "\"0\""}},
       {{"--max-streams", "-1"}, {"--max-streams", "\"-1\""}},
       {{"--retention-events", "0"}, {"--retention-events", "\"0\"", "1 to"}},
@@ -384,7 +382,7 @@ class TlsConfig : public ::testing::Test {
 
 TEST_F(TlsConfig, OpensTheNetwork) {
   const Config config = Good(
-      With({"--listen", "127.0.0.1:1,role=operator", "--tls-client-ca", authority_->certificate(),
+      With({"--listen", "127.0.0.1:1,role=reader", "--tls-client-ca", authority_->certificate(),
             "--tls-operator", "a.example", "--tls-operator", "spiffe://x/mover"}));
   ASSERT_TRUE(config.tls().has_value());
   EXPECT_EQ(config.tls()->client_ca, authority_->certificate());
@@ -397,7 +395,6 @@ TEST_F(TlsConfig, ErrorsNameFileAndCure) {
   std::ofstream(directory_ / "empty") << "";
   const std::string ca = authority_->certificate();
   const Wrong rows[] = {
-      {{"--listen", "127.0.0.1:2,role=operator"}, {"--listen", "--tls-operator"}},
       {{"--tls-operator", "a"}, {"--tls-operator", "--tls-client-ca"}},
       {{"--tls-client-ca", ca, "--tls-operator", ""}, {"--tls-operator", "empty"}},
       {{"--metrics-listen", "0.0.0.0:2"}, {"--metrics-listen", "--insecure-listen"}},

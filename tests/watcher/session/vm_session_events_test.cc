@@ -257,7 +257,7 @@ TEST_F(VmSessionPanicTest, ATdxGuestsMessageIsOneLineAndCut) {
   vm_.Event(
       "GUEST_PANICKED",
       absl::StrCat(R"({"action": "pause", "info": {"type": "tdx", "error-code": 7, "message": ")",
-                   R"(a\nb\u001b[31m\\c)", std::string(1000, 'x'), R"(", "gpa": 4096}})"));
+                   R"(a\nb\u001b[31m\\c)", std::string(5000, 'x'), R"(", "gpa": 4096}})"));
   vm_.EndDuringRestart();
   const auto& tdx = std::get<TdxPanic>(vm_.Stopped().panic->info);
   EXPECT_EQ(tdx.error_code, 7U);
