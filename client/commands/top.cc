@@ -78,6 +78,17 @@ void AddEnds(const TopData& data, Screen* screen) {
 
 constexpr char kServing[] = "SERVING";
 
+// The longest time from QEMU's report of an end to its event; none: no end has a time of QEMU.
+std::optional<absl::Duration> LongestLag(const NodeEvents& ends) {
+  std::optional<absl::Duration> longest;
+  for (const auto& [end, node, resume_after] : ends) {
+    if (!end.has_qemu_time()) continue;
+    const absl::Duration lag = FromProto(end.observe_time()) - FromProto(end.qemu_time());
+    longest = std::max(longest.value_or(absl::ZeroDuration()), lag);
+  }
+  return longest;
+}
+
 void AddServer(const TopData& data, Screen* screen) {
   screen->Add("Streams", {{absl::StrCat(data.info.streams()), Color::kBold}});
   if (!data.health.empty()) {
@@ -119,16 +130,6 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
 }
 
 }  // namespace
-
-std::optional<absl::Duration> LongestLag(const NodeEvents& ends) {
-  std::optional<absl::Duration> longest;
-  for (const auto& [end, node, resume_after] : ends) {
-    if (!end.has_qemu_time()) continue;
-    const absl::Duration lag = FromProto(end.observe_time()) - FromProto(end.qemu_time());
-    longest = std::max(longest.value_or(absl::ZeroDuration()), lag);
-  }
-  return longest;
-}
 
 std::string TopFrame(const TopData& data, const TopStyle& style) {
   Screen screen(style);

@@ -55,17 +55,12 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
   const std::optional<std::string> in_file = WithStar(file, name);
   std::optional<std::string> in_directory = WithStar(entry, name);
   if (!in_directory.has_value() && !in_file.has_value() && of_many) in_directory = "*";
-  WatchSpec spec;
-  spec.directory = std::string(directory);
-  spec.suffix = std::string(file.substr(dot));
+  WatchSpec spec = {std::string(directory), absl::StrCat("*", file.substr(dot))};
   if (in_directory.has_value() && above != absl::string_view::npos && !entry.empty()) {
     spec.directory = absl::StrCat(directory.substr(0, above + 1), *in_directory);
-    spec.one_file = !in_file.has_value();
-    if (spec.one_file) spec.prefix = std::string(file);
+    if (!in_file.has_value()) spec.pattern = std::string(file);
   } else if (in_file.has_value()) {
-    const size_t star = in_file->find('*');
-    spec.prefix = in_file->substr(0, star);
-    spec.suffix = in_file->substr(star + 1);
+    spec.pattern = *in_file;
   }
   return spec;
 }
@@ -289,14 +284,15 @@ class Doctor {
 
   // The arguments of QEMU for a monitor of vmeventd's own.
   std::string OwnMonitor() const {
-    WatchSpec spec = {"/run/qemu", "", ".qmp"};
+    WatchSpec spec = {"/run/qemu", "*.qmp"};
     for (const WatchedPlace& place : facts_.watches) {
-      if (FindManagerMonitor(place.spec) || place.spec.suffix == kGanetiPattern) continue;
+      if (FindManagerMonitor(place.spec) || absl::EndsWith(place.spec.pattern, kGanetiPattern))
+        continue;
       spec = place.spec;
       break;
     }
     const std::string path =
-        absl::StrReplaceAll(absl::StrCat(spec.directory, "/", spec.pattern()), {{",", ",,"}});
+        absl::StrReplaceAll(absl::StrCat(spec.directory, "/", spec.pattern), {{",", ",,"}});
     const auto quote = [](std::string* out, absl::string_view part) {
       if (!part.empty()) *out += QuoteForShell(part);
     };
@@ -505,7 +501,7 @@ class Doctor {
       if (!spec.VmName(path).has_value()) {
         return Add("unwatched", subject,
                    absl::StrCat("No --watch can take the monitor ", path,
-                                ": its file name has nothing before ", spec.suffix,
+                                ": its file name has nothing before ", spec.pattern.substr(1),
                                 ", where the VM's name belongs. Give QEMU one with a name at its "
                                 "next start."),
                    OwnMonitor(), Place::kQemu);
@@ -522,8 +518,9 @@ class Doctor {
 
   void LookAtProcess(const NodeProcess& process) {
     if (process.program == kKvmdProgram) {
-      const bool watches_ganeti = absl::c_any_of(
-          facts_.watches, [](const auto& place) { return place.spec.suffix == kGanetiPattern; });
+      const bool watches_ganeti = absl::c_any_of(facts_.watches, [](const auto& place) {
+        return absl::EndsWith(place.spec.pattern, kGanetiPattern);
+      });
       if (!watches_ganeti) return;
       return Add(
           "manager", {DescribeProcess(process)},

@@ -207,7 +207,6 @@ ExitCode RunLine(const CommandLine& line) {
   LateNotes notes;
   std::unique_ptr<Pager> pager = MakePager(line);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
-  if (const absl::Status written = output.Write(line.preface); !written.ok()) return Fail(written);
   ExitCode code = RunCommandOf(line, &formatter, &output, &notes);
   if (pager != nullptr && !pager->Wait()) {
     notes.Add(

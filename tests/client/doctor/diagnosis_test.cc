@@ -31,7 +31,7 @@ NodeFacts HealthyNode() {
   NodeFacts facts;
   facts.examined = true;
   facts.is_root = true;
-  facts.watches = {{{"/run/qemu", "", ".qmp"}, true}};
+  facts.watches = {{{"/run/qemu", "*.qmp"}, true}};
   auto qemu = Process(7, "qemu-system-x86",
                       {"qemu-system-x86_64", "-name", "web1", "-qmp",
                        "unix:/run/qemu/web1.qmp,server=on,wait=off"});
@@ -230,7 +230,7 @@ TEST_F(DiagnosisTest, AMonitorOfLibvirtIsFollowedThroughLibvirt) {
 }
 
 TEST_F(DiagnosisTest, AMissingDirectoryIsMadeByTheLine) {
-  facts_.watches.push_back({{"/run/it's", "", ".qmp"}, false});
+  facts_.watches.push_back({{"/run/it's", "*.qmp"}, false});
   EXPECT_EQ(Only(facts_, "directory").line, "install -d -m 0755 '/run/it'\\''s'");
 }
 
@@ -373,7 +373,7 @@ TEST_F(DiagnosisTest, MoreThanPeopleReadIsCounted) {
 
 TEST_F(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {
   NodeFacts facts;
-  facts.watches = {{{"/run/qemu-server", "", ".qmp"}, true}};
+  facts.watches = {{{"/run/qemu-server", "*.qmp"}, true}};
   EXPECT_TRUE(absl::StrContains(Only(facts, "manager").what, "Proxmox VE"));
 }
 

@@ -7,7 +7,7 @@ import sqlite3
 import grpc
 from check_streams import sequences
 from promises import elsewhere, promise
-from world import code, pb, qmp, wait_until
+from world import code, pb, qmp, reason, wait_until
 
 OVERFLOW = "tests/server/eventlog/event_log_test.cc:EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem"
 elsewhere(OVERFLOW, "VmEventService", "6")
@@ -69,12 +69,14 @@ def no_intent_that_would_be_lost(world):
 
 
 @promise("WatchEvents", "UNAVAILABLE")
+@promise("ErrorReason.ERROR_REASON_SHUTTING_DOWN")
 def a_journal_that_cannot_be_opened(world):
     stream, qemu = world.follow()
     started = stream.wait_event("STARTED")
     journal_id = world.info().journal_id
     world.stop()
-    assert stream.wait_end() == grpc.StatusCode.UNAVAILABLE
+    stream.wait_end()
+    assert reason(stream.error) == "UNAVAILABLE SHUTTING_DOWN", stream.error
     journal = world.state / "journal.db"
     journal.unlink()
     journal.symlink_to("elsewhere")
