@@ -22,9 +22,11 @@ VmRecord::VmRecord(const v1::Vm& vm)
       has_problems_(vm.problems_size() > 0),
       last_sequence_(vm.last_sequence()) {}
 
-void VmRegistry::Erase(Records::iterator at) {
-  stopped_.erase({(*at)->last_sequence(), *at});
-  records_.erase(at);
+void VmRegistry::Forget(const VmKey& key) {
+  const auto found = records_.find(key);
+  if (found == records_.end()) return;
+  stopped_.erase({(*found)->last_sequence(), *found});
+  records_.erase(found);
 }
 
 void VmRegistry::Put(VmRecordPtr record) {
@@ -32,7 +34,7 @@ void VmRegistry::Put(VmRecordPtr record) {
   if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
   records_.insert(record);
   if (record->stopped()) stopped_.emplace(record->last_sequence(), std::move(record));
-  if (stopped_.size() > max_stopped_) Erase(records_.find(stopped_.begin()->second));
+  if (stopped_.size() > max_stopped_) Forget(stopped_.begin()->second->key());
 }
 
 std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
@@ -46,23 +48,6 @@ std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
 
 std::vector<VmRecordPtr> VmRegistry::ListAfter(const VmKey* after) const {
   return {after == nullptr ? records_.begin() : records_.upper_bound(*after), records_.end()};
-}
-
-std::vector<VmRecordPtr> VmRegistry::LastStopped(size_t limit) const {
-  std::vector<VmRecordPtr> out;
-  for (auto it = stopped_.rbegin(); it != stopped_.rend() && out.size() < limit; ++it) {
-    out.push_back(it->second);
-  }
-  return out;
-}
-
-std::vector<VmRecordPtr> VmRegistry::Running() const {
-  std::vector<VmRecordPtr> out;
-  out.reserve(running_count());
-  for (const VmRecordPtr& record : records_) {
-    if (!record->stopped()) out.push_back(record);
-  }
-  return out;
 }
 
 }  // namespace vmeventd

@@ -35,6 +35,9 @@ class VmEventService {
   // Adds the methods to one listener's, whose policy decides who may call. `policy` outlives it.
   void AddTo(CallService* listener, const AccessPolicy* policy);
 
+  // Call it about every second.
+  void CheckDeadlines() { hub_->CheckDeadlines(); }
+
   // Sends intents to `watcher` from now on; it must outlive the service. Null: intents are refused;
   // the watcher before still answers those that it has, and need not live longer.
   void SetWatcher(NodeWatcher* watcher) {

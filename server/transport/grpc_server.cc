@@ -121,7 +121,10 @@ absl::Status GrpcServer::StartAcceptor() {
   options.max_connections = options_.max_connections;
   options.relay = options_.relay;
   options.arrivals = options_.arrivals;
-  options.tick = [this] { gate_.EndOverdue(); };
+  options.tick = [this] {
+    gate_.EndOverdue();
+    service_->CheckDeadlines();
+  };
   options.listening = [this] {
     if (acceptor_ != nullptr) ShowListening();
   };

@@ -107,6 +107,7 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
     const uint64_t retained = daemon.log().range().unbroken_from;
     const uint64_t next = FirstAfter(done_, token_newest_);
     if (token_.empty()) Fail("the list has no beginning");
+    if (journal_id_ != judge_->journal_id()) return Begin();
     if (question_.newest_first() ? next >= retained : done_ + 1 >= retained) {
       Fail("the place of its token is retained, and refused");
     }
@@ -154,6 +155,7 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
   if (!page.next_page_token().empty()) {
     story_->Reach(newest_first ? "list: a page, newest first" : "list: a page");
     token_ = page.next_page_token();
+    journal_id_ = judge_->journal_id();
     token_newest_ = judge_->newest();
     return;
   }
