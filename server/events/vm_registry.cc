@@ -1,5 +1,6 @@
 #include "server/events/vm_registry.h"
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -26,6 +27,11 @@ void VmRegistry::Forget(const VmKey& key) {
   const auto found = records_.find(key);
   if (found == records_.end()) return;
   stopped_.erase({(*found)->last_sequence(), *found});
+  if (const std::optional<Uuid> uuid = (*found)->uuid(); uuid.has_value()) {
+    const auto [begin, end] = by_uuid_.equal_range(*uuid);
+    by_uuid_.erase(
+        std::find_if(begin, end, [&](const auto& entry) { return entry.second == *found; }));
+  }
   records_.erase(found);
 }
 
@@ -33,6 +39,7 @@ void VmRegistry::Put(VmRecordPtr record) {
   Forget(record->key());
   if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
   records_.insert(record);
+  if (record->uuid().has_value()) by_uuid_.emplace(*record->uuid(), record);
   if (record->stopped()) stopped_.emplace(record->last_sequence(), std::move(record));
   if (stopped_.size() > max_stopped_) Forget(stopped_.begin()->second->key());
 }
@@ -43,6 +50,13 @@ std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
        it != records_.end() && (*it)->name() == name; ++it) {
     out.push_back(*it);
   }
+  return out;
+}
+
+std::vector<VmRecordPtr> VmRegistry::WithUuid(const Uuid& uuid) const {
+  std::vector<VmRecordPtr> out;
+  const auto [begin, end] = by_uuid_.equal_range(uuid);
+  for (auto it = begin; it != end; ++it) out.push_back(it->second);
   return out;
 }
 

@@ -412,7 +412,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
 
 void Judge::AfterWriter(const Daemon& daemon) {
   if (kernel_->dead()) return;
-  if (daemon.has_journal()) replacement_is_due_ = false;
+  if (daemon.has_journal()) damaged_ = replacement_is_due_ = false;
   const EventRange range = daemon.log().range();
   committed_ = std::max(committed_, range.committed);
   // Nothing is known of a journal before it could be opened.

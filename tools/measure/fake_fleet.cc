@@ -74,10 +74,11 @@ Asked AnswerLines(int fd, int vm, std::string* unread) {
 // The client of a process of FakeProcesses.
 volatile int process_client = -1;
 
-// What a process of FakeProcesses does: it listens itself, since the kernel takes the one that does
-// for the socket's owner, and ends as by a guest's poweroff when it is signalled.
+// Main function of a process of FakeProcesses: it listens itself, under QEMU's name, since the kernel
+// takes the one that does for the socket's owner, and ends as by a guest's poweroff on SIGTERM.
 [[noreturn]] void ServeAsProcess(const std::string& directory, int vm, int ready) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  prctl(PR_SET_NAME, "qemu-system-x86");
   signal(SIGTERM, [](int) {
     Write(process_client, kShutdownLine);
     _exit(0);

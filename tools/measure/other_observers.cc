@@ -189,19 +189,20 @@ void MeasureLibvirt(int domains, Record* record) {
     return;
   }
   const std::string of = absl::StrCat(" of ", domains, " domains");
-  // libvirt waits for the end of the zombie: the QEMUs are reaped here, at once, as a host's init
-  // does.
-  if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) e2e::FailErrno("cannot become a subreaper");
   const TemporaryDirectory directory;
   const std::string monitors = directory.MakeDirectory("qmp");
   e2e::DaemonOptions options;
-  options.watches = {monitors};
+  options.watches = {monitors + ":*.kvmd"};
   options.socket = directory / "s";
   options.state_dir = directory.MakeDirectory("state");
   options.log_file = directory / "log";
   options.arguments = {"--log-level", "warn"};
   e2e::Daemon daemon(options);
   e2e::Libvirtd libvirtd(directory / "libvirt");
+  libvirtd.Virsh({"domcapabilities"});  // the QEMUs that it asks end before this is a subreaper
+  // libvirt waits for the end of the zombie: the QEMUs are reaped here, at once, as a host's init
+  // does.
+  if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) e2e::FailErrno("cannot become a subreaper");
   StoppedEvents ours(&daemon);
   LifecycleEvents theirs(libvirtd.uri());
 
