@@ -159,8 +159,6 @@ class Daemon {
   // Runs after each turn of the pump thread, on it.
   void OnPumpTurn();
   std::string StatusText() const;
-  // Asks the watched threads to answer in their next turns.
-  void AskThreads();
   // Serves from the first scan on, and notifies the service manager, until RequestStop.
   void ServeUntilStop();
   void Stop();
@@ -184,9 +182,7 @@ class Daemon {
   CondVar changed_;
   bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  bool ready_ ABSL_GUARDED_BY(mutex_) = false;  // the service manager was notified
-  // Shared with calls of gRPC that end later than the daemon.
-  const std::shared_ptr<Watchdog> watchdog_ = std::make_shared<Watchdog>(WatchdogInterval());
+  Watchdog watchdog_{WatchdogInterval()};
   // Destroyed first, because open streams and scrapes use the rest.
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<MetricsServer> metrics_server_;  // null: not asked for
@@ -337,7 +333,7 @@ void Daemon::WatcherLoop() {
       changed_.NotifyAll();
     }
     stop = stop_;
-    watchdog_->Answer(Watchdog::kWatcher);
+    watchdog_.Answer(Watchdog::kWatcher);
   }
   watcher_->RunOnce(absl::ZeroDuration());  // handles input so far
 }
@@ -360,14 +356,7 @@ void Daemon::OnPumpTurn() {
     directories_present_ = present;
     server_->health().Set("watch", present);
   }
-  watchdog_->Answer(Watchdog::kPump);
-}
-
-void Daemon::AskThreads() {
-  watcher_->Wake();
-  log_->Wake();
-  server_->Probe([watchdog = watchdog_] { watchdog->Answer(Watchdog::kAcceptor); },
-                 [watchdog = watchdog_] { watchdog->Answer(Watchdog::kGrpc); });
+  watchdog_.Answer(Watchdog::kPump);
 }
 
 void Daemon::ServeUntilStop() {
@@ -379,7 +368,7 @@ void Daemon::ServeUntilStop() {
   bool serving = false;
   bool ready = false;
   for (;;) {
-    const absl::Duration next = ready ? watchdog_->turn() : ready_by - now;
+    const absl::Duration next = ready ? watchdog_.turn() : ready_by - now;
     bool begins = false;
     {
       const MutexLock lock(&mutex_);
@@ -398,23 +387,23 @@ void Daemon::ServeUntilStop() {
       serving = true;
       trim_at = now + kSettleTime;
     }
+    const auto notify = [&](const char* news) {
+      Notify(absl::StrCat(news,
+                          "\nSTATUS=", serving ? StatusText() : "the first scan is not done yet"));
+    };
     if (!ready && (serving || now >= ready_by)) {
       ready = true;
-      const std::string status = serving ? StatusText() : "the first scan is not done yet";
-      const MutexLock lock(&mutex_);
-      if (!stop_) {
-        ready_ = true;
-        Notify(absl::StrCat("READY=1\nSTATUS=", status));
-      }
+      notify("READY=1");
     }
     if (now >= trim_at) {
       malloc_trim(0);
       trim_at = absl::InfiniteDuration();
     }
-    if (ready && watchdog_->turn() < absl::InfiniteDuration() && watchdog_->Turn(now)) {
-      Notify(absl::StrCat("WATCHDOG=1\nSTATUS=",
-                          serving ? StatusText() : "the first scan is not done yet"));
-      AskThreads();
+    if (ready && watchdog_.turn() < absl::InfiniteDuration() && watchdog_.Turn(now)) {
+      notify("WATCHDOG=1");
+      watcher_->Wake();
+      log_->Wake();
+      server_->CallInTurn([this] { watchdog_.Answer(Watchdog::kAcceptor); });
     }
   }
 }
@@ -439,24 +428,11 @@ void Daemon::RequestStop() {
 }
 
 void Daemon::Reload() {
-  // The service manager is notified of a reload only between READY and STOPPING: a READY before the
-  // first scan, or after the stop began, would not be true.
-  bool ready = false;
-  {
-    const MutexLock lock(&mutex_);
-    ready = ready_ && !stop_;
-    const int64_t now_us = absl::ToInt64Microseconds(clock_->Now().monotonic);
-    if (ready) Notify(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=", now_us));
-  }
   if (tls_ == nullptr) {
     spdlog::info("nothing to reload: TLS is not configured");
   } else {
     tls_->Reload().IgnoreError();  // it has been logged
   }
-  if (!ready) return;
-  const std::string status = StatusText();
-  const MutexLock lock(&mutex_);
-  if (!stop_) Notify(absl::StrCat("READY=1\nSTATUS=", status));
 }
 
 void Daemon::Stop() {

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "base/uuid.h"
 #include "client/output/terminal_text.h"
@@ -224,24 +225,6 @@ grpc::Status ListPage(const CommandContext& context, Method<Request, Response> m
   }
 }
 
-// Asks by the name and, where no VM has it, by the UUID that it is.
-template <typename Ask>
-grpc::Status AskByNameOrUuid(const std::string& name, const Ask& ask) {
-  grpc::Status status = ask(/*by_uuid=*/false);
-  const bool unknown = status.error_code() == grpc::StatusCode::NOT_FOUND;
-  return unknown && ParseUuid(name) ? ask(/*by_uuid=*/true) : status;
-}
-
-grpc::Status GetVm(const CommandContext& context, const std::string& name,
-                   const std::string& run_id, v1::GetVmResponse* response) {
-  return AskByNameOrUuid(name, [&](bool by_uuid) {
-    v1::GetVmRequest request;
-    by_uuid ? request.set_uuid(name) : request.set_name(name);
-    request.set_run_id(run_id);
-    return Ask(context, &Stub::GetVm, request, response);
-  });
-}
-
 // Explains why an intent could not be declared.
 Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContext& context,
                         const grpc::Status& status) {
@@ -256,7 +239,8 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
             absl::StrCat("no VM \"", name, "\"", run, " runs on the node of vmeventd at ",
                          ToText(context.address), "; `vmevents vms` lists those that run")};
   }
-  if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION) {
+  if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION &&
+      status.error_code() != grpc::StatusCode::ALREADY_EXISTS) {
     return context.Explain(status);
   }
   if (absl::StrContains(message, "set run_id to")) {
@@ -264,7 +248,9 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
                                             message, "; choose one with --run RUN_ID")};
   }
   return {ExitCode::kFailed,
-          absl::StrCat("\"", name, "\": ", absl::StripPrefix(message, "vm_name: "))};
+          absl::StrCat("\"", name, "\": ",
+                       absl::StrReplaceAll(absl::StripPrefix(message, "vm_name: "),
+                                           {{"WithdrawIntent", "`vmevents intent withdraw`"}}))};
 }
 
 }  // namespace
@@ -316,33 +302,6 @@ std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
   return PrintText(context.formatter->FormatIntents(vms), context.output);
 }
 
-namespace {
-
-// Names the intent that is in the way, its end, and the command that removes it.
-Failure ExplainOpenIntent(const DeclareIntentCommand& command, const CommandContext& context,
-                          const grpc::Status& status) {
-  v1::GetVmResponse response;
-  const bool known =
-      GetVm(context, command.name, command.run_id, &response).ok() && response.vm().has_intent();
-  if (!known) {
-    return {ExitCode::kFailed, absl::StrCat(EscapeForTerminal(status.error_message()),
-                                            "; `vmevents intent list` shows it")};
-  }
-  const v1::Intent& intent = response.vm().intent();
-  const std::string until =
-      intent.has_expire_time()
-          ? absl::StrCat(" until ", Rfc3339Text(FromProto(intent.expire_time())))
-          : "";
-  return {ExitCode::kFailed,
-          absl::StrCat("\"", EscapeForTerminal(command.name), "\" has an open intent of ",
-                       EscapeForTerminal(intent.actor()), until, ": ",
-                       EscapeForTerminal(intent.reason()),
-                       "; leave it open, or withdraw it first: vmevents intent withdraw ",
-                       EscapeForTerminal(intent.intent_id()))};
-}
-
-}  // namespace
-
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context) {
   v1::DeclareIntentRequest request;
@@ -351,13 +310,12 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
   request.set_reason(command.reason);
   if (command.ttl) *request.mutable_ttl() = ToProto(*command.ttl);
   v1::DeclareIntentResponse response;
-  const grpc::Status status = AskByNameOrUuid(command.name, [&](bool by_uuid) {
-    request.set_vm_name(by_uuid ? "" : command.name);
-    if (by_uuid) request.set_uuid(command.name);
-    return Ask(context, &Stub::DeclareIntent, request, &response);
-  });
-  if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) {
-    return ExplainOpenIntent(command, context, status);
+  request.set_vm_name(command.name);
+  grpc::Status status = Ask(context, &Stub::DeclareIntent, request, &response);
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND && ParseUuid(command.name)) {
+    request.clear_vm_name();
+    request.set_uuid(command.name);
+    status = Ask(context, &Stub::DeclareIntent, request, &response);
   }
   if (!status.ok()) return ExplainNoIntent(command, context, status);
   return PrintText(context.formatter->FormatIntent(response.intent()), context.output);

@@ -56,12 +56,6 @@ struct VmsCommand {
   bool include_stopped = false;
   bool runs = false;  // a row for each run instead of each VM, the newest first
   VmOrder order = VmOrder::kState;
-
-  // Returns whether it selects by runs or their ends, so that VMs that do not run belong to the
-  // answer.
-  bool of_ends() const {
-    return filter.classes_size() + filter.causes_size() + filter.run_ids_size() > 0;
-  }
 };
 
 // A source of lists: one daemon, several, or a fleet. Calls block; one thread.
@@ -274,9 +268,6 @@ struct TopStyle {
 
 // A screen of at most `height` lines of at most `width` columns. Pure.
 std::string TopFrame(const TopData& data, const TopStyle& style);
-
-// The longest time from QEMU's report of an end to its event; none: no end has a time of QEMU.
-std::optional<absl::Duration> LongestLag(const NodeEvents& ends);
 
 struct TopCommand {
   absl::Duration interval = absl::Seconds(2);

@@ -5,6 +5,7 @@
 #include <stop_token>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/output/terminal_text.h"
@@ -139,11 +140,12 @@ class DaemonSource::Stream {
   const std::stop_callback<std::function<void()>> on_stop_;
 };
 
-DaemonSource::DaemonSource(WatchCommand command, Environment environment)
-    : ReconnectingSource(
-          {environment.stop, environment.note, environment.wait, environment.random}),
+DaemonSource::DaemonSource(WatchCommand command, ServerAddress address, Environment environment,
+                           Silence silence)
+    : ReconnectingSource(std::move(environment)),
       command_(std::move(command)),
-      env_(std::move(environment)) {
+      address_(std::move(address)),
+      silence_(std::move(silence)) {
   const auto* from = std::get_if<FromSequence>(&command_.start);
   if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
 }
@@ -154,7 +156,7 @@ bool DaemonSource::Open() {
   stream_established_ = opened_ = false;
   stream_.reset();
   snapshot_.clear();
-  const auto channel = Connect(env_.address);
+  const auto channel = Connect(address_);
   if (!channel.ok()) {
     HandleNoChannel(channel.status());
     return false;
@@ -177,11 +179,11 @@ bool DaemonSource::Open() {
 }
 
 bool DaemonSource::Read(absl::Duration* timeout) {
-  const absl::Duration limit = std::min(*timeout, env_.silence_limit - silent_);
+  const absl::Duration limit = std::min(*timeout, silence_.limit - silent_);
   const bool is_timeout = limit == *timeout;
-  const absl::Time before = env_.clock();
+  const absl::Time before = silence_.clock();
   const Stream::Step step = stream_->Wait(limit);
-  const absl::Duration waited = env_.clock() - before;
+  const absl::Duration waited = silence_.clock() - before;
   *timeout -= waited;
   if (step == Stream::Step::kMessage) {
     silent_ = absl::ZeroDuration();
@@ -193,16 +195,16 @@ bool DaemonSource::Read(absl::Duration* timeout) {
     return true;
   }
   silent_ += waited;
-  if (silent_ < env_.silence_limit) return !is_timeout;
+  if (silent_ < silence_.limit) return !is_timeout;
   stream_.reset();
   HandleServerEnd({grpc::StatusCode::UNAVAILABLE,
-                   absl::StrCat("nothing came for ", absl::FormatDuration(env_.silence_limit))});
+                   absl::StrCat("nothing came for ", absl::FormatDuration(silence_.limit))});
   return true;
 }
 
 void DaemonSource::Handle(v1::WatchEventsResponse* response) {
   if (!std::exchange(stream_established_, true)) {
-    NoteEstablished(absl::StrCat("connected to vmeventd at ", ToText(env_.address), " again"));
+    NoteEstablished(absl::StrCat("connected to vmeventd at ", ToText(address_), " again"));
   }
   // VMs wait until all have arrived, so that a stream that breaks off in between shows none twice.
   for (v1::Vm& vm : *response->mutable_snapshot_vms()) snapshot_.push_back({std::move(vm)});
@@ -235,7 +237,7 @@ void DaemonSource::HandleEvents(v1::WatchEventsResponse* response) {
 void DaemonSource::HandleProgress(const v1::Progress& progress) {
   const std::optional<WatchPosition> before = cursor_->position();
   if (cursor_->OnProgress(progress)) return;
-  NoteGap(absl::StrCat("vmeventd at ", ToText(env_.address), " has begun the new journal ",
+  NoteGap(absl::StrCat("vmeventd at ", ToText(address_), " has begun the new journal ",
                        EscapeForTerminal(progress.journal_id())),
           before);
 }
@@ -267,36 +269,38 @@ grpc::Status DaemonSource::ReadServerInfo() {
 
 void DaemonSource::HandleServerEnd(const grpc::Status& status) {
   if (stopped()) return Close(ExitCode::kOk);
-  if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) {
-    return HandleOutOfRange(status);
-  }
+  if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) return HandleOutOfRange(status);
   if (MayRetry(status.error_code())) {
     NoteRetry(status);
     return Close(std::nullopt);
   }
-  const Failure failure = ExplainFailure(env_.address, status);
+  const Failure failure = ExplainFailure(address_, status);
   Note(failure.sentence);
   Close(failure.code);
 }
 
+// Returns whether another attempt may succeed, and is wanted.
 bool DaemonSource::MayRetry(grpc::StatusCode code) const {
+  static constexpr grpc::StatusCode kFinal[] = {
+      grpc::StatusCode::INVALID_ARGUMENT,  grpc::StatusCode::NOT_FOUND,
+      grpc::StatusCode::PERMISSION_DENIED, grpc::StatusCode::UNAUTHENTICATED,
+      grpc::StatusCode::UNIMPLEMENTED,     grpc::StatusCode::FAILED_PRECONDITION};
   // A server that has no capacity for another stream now will have some later.
   if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return true;
-  return (ever_established() || command_.wait) && IsWorthRetrying(code);
+  return (ever_established() || command_.wait) && !absl::c_linear_search(kFinal, code);
 }
 
 // Reports why there is no stream now.
 void DaemonSource::NoteRetry(const grpc::Status& status) {
   if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
-    NoteLoss(absl::StrCat(ExplainFailure(env_.address, status).sentence, " (trying again)"));
+    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence, " (trying again)"));
   } else if (!ever_established()) {
-    NoteLoss(absl::StrCat(ExplainFailure(env_.address, status).sentence, " (waiting)"));
+    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence, " (waiting)"));
   } else if (!is_loss_noted()) {
-    NoteLoss(
-        absl::StrCat("lost the stream of vmeventd at ", ToText(env_.address), "; reconnecting"));
-  } else if (env_.address.tls && absl::StrContains(status.error_message(), "andshake")) {
+    NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
+  } else if (address_.tls && absl::StrContains(status.error_message(), "andshake")) {
     // gRPC's words: the daemon may be back while its certificate is still wrong.
-    NoteLoss(absl::StrCat(ExplainFailure(env_.address, status).sentence, " (trying again)"));
+    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence, " (trying again)"));
   }
 }
 
@@ -305,7 +309,7 @@ void DaemonSource::HandleNoChannel(const absl::Status& status) {
   if (absl::IsUnavailable(status)) {
     return HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(status.message())});
   }
-  const Failure failure = ExplainNoChannel(env_.address, status);
+  const Failure failure = ExplainNoChannel(address_, status);
   if (ever_established()) {
     NoteLoss(absl::StrCat(failure.sentence, " (trying again)"));
     return Close(std::nullopt);
@@ -318,7 +322,7 @@ void DaemonSource::HandleOutOfRange(const grpc::Status& status) {
   const std::optional<WatchPosition> before = cursor_->position();
   if (!cursor_->OnOutOfRange()) return Close(std::nullopt);
   NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()),
-                       "; continuing with the oldest event that vmeventd at ", ToText(env_.address),
+                       "; continuing with the oldest event that vmeventd at ", ToText(address_),
                        " retains"),
           before);
   Close(std::nullopt, /*at_once=*/true);

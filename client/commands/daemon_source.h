@@ -72,21 +72,16 @@ class DaemonSource : public ReconnectingSource {
   // The progress interval that each stream requests.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
 
-  // The dependencies. All must outlive the source.
-  struct Environment {
-    ServerAddress address;
-    StopSource* stop = nullptr;
-    PrintSentence note;
-    // See ReconnectingSource.
-    std::function<bool(absl::Duration)> wait;
-    // A number in [0, 1) for the random part of a pause.
-    std::function<double()> random = RandomFraction;
-    // Limit of a stream's silence, while it is read.
-    absl::Duration silence_limit = 3 * kProgressInterval;
-    std::function<absl::Time()> clock = SteadyNow;  // measures the silence
+  // Ends a stream that is silent for so long, while it is read.
+  struct Silence {
+    absl::Duration limit = 3 * kProgressInterval;
+    std::function<absl::Time()> clock = SteadyNow;  // measures it
   };
 
-  DaemonSource(WatchCommand command, Environment environment);
+  DaemonSource(WatchCommand command, ServerAddress address, Environment environment,
+               Silence silence);
+  DaemonSource(WatchCommand command, ServerAddress address, Environment environment)
+      : DaemonSource(std::move(command), std::move(address), std::move(environment), Silence()) {}
   ~DaemonSource() override;
 
  private:
@@ -108,7 +103,8 @@ class DaemonSource : public ReconnectingSource {
   void NoteRetry(const grpc::Status& status);
 
   const WatchCommand command_;
-  const Environment env_;
+  const ServerAddress address_;
+  const Silence silence_;
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::unique_ptr<Stream> stream_;
   absl::Duration silent_;              // of the stream, while it was read

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "client/commands/commands.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
@@ -77,6 +78,17 @@ void AddEnds(const TopData& data, Screen* screen) {
 
 constexpr char kServing[] = "SERVING";
 
+// The longest time from QEMU's report of an end to its event; none: no end has a time of QEMU.
+std::optional<absl::Duration> LongestLag(const NodeEvents& ends) {
+  std::optional<absl::Duration> longest;
+  for (const auto& [end, node, resume_after] : ends) {
+    if (!end.has_qemu_time()) continue;
+    const absl::Duration lag = FromProto(end.observe_time()) - FromProto(end.qemu_time());
+    longest = std::max(longest.value_or(absl::ZeroDuration()), lag);
+  }
+  return longest;
+}
+
 void AddServer(const TopData& data, Screen* screen) {
   screen->Add("Streams", {{absl::StrCat(data.info.streams()), Color::kBold}});
   if (!data.health.empty()) {
@@ -99,14 +111,8 @@ void AddServer(const TopData& data, Screen* screen) {
 void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
   if (data.ends.empty() || screen->room() < 3) return;
   screen->AddLine("");
-  const auto without_newline = [](std::string line) {
-    line.pop_back();
-    return line;
-  };
-  const std::vector<ColumnLayout::Column> columns = {
-      {"TIME"}, {"VM", 0, 24, /*cut_middle=*/true}, {"CLASS"}, {"CAUSE"}};
-  ColumnLayout layout(columns, Painter(style.color));
-  ColumnLayout measure(columns, Painter(false));
+  ColumnLayout layout({{"TIME"}, {"VM", 0, 24, /*cut_middle=*/true}, {"CLASS"}, {"CAUSE"}},
+                      Painter(style.color));
   std::vector<std::vector<Cell>> rows;
   for (const auto& [end, node, resume_after] : data.ends) {
     if (rows.size() + 1 >= screen->room()) break;
@@ -115,31 +121,15 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
                     {EscapeForTerminal(end.vm().name()), Color::kBold},
                     {ClassWord(shutdown), ColorOf(shutdown.shutdown_class())},
                     {CauseWords(shutdown.cause())}});
-    layout.Fit(rows.back());
-    measure.Fit(rows.back());
   }
-  // A narrow terminal does without the last columns.
-  for (std::vector<Cell>& row : rows) {
-    for (auto cell = row.rbegin(); cell != row.rend(); ++cell) {
-      if (DisplayWidth(without_newline(measure.Line(row))) <= style.width) break;
-      cell->text.clear();
-    }
+  const std::string lines = layout.Rows(rows, style.width);
+  const std::string table = absl::StrCat(layout.Heading(style.width), lines);
+  for (const absl::string_view line : absl::StrSplit(table, '\n', absl::SkipEmpty())) {
+    screen->AddLine(std::string(line));
   }
-  screen->AddLine(without_newline(layout.Heading()));
-  for (const std::vector<Cell>& row : rows) screen->AddLine(without_newline(layout.Line(row)));
 }
 
 }  // namespace
-
-std::optional<absl::Duration> LongestLag(const NodeEvents& ends) {
-  std::optional<absl::Duration> longest;
-  for (const auto& [end, node, resume_after] : ends) {
-    if (!end.has_qemu_time()) continue;
-    const absl::Duration lag = FromProto(end.observe_time()) - FromProto(end.qemu_time());
-    longest = std::max(longest.value_or(absl::ZeroDuration()), lag);
-  }
-  return longest;
-}
 
 std::string TopFrame(const TopData& data, const TopStyle& style) {
   Screen screen(style);

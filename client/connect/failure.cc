@@ -11,7 +11,6 @@
 #include <cstring>
 #include <memory>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -65,8 +64,8 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
           absl::StrCat("vmeventd at ", where, " does not permit this: ", message,
                        absl::StrContains(message, "operator")
                            ? ""
-                           : "; it requires an operator, as set by --listen with role=operator or "
-                             "--tls-operator of vmeventd")};
+                           : "; it requires an operator: on a Unix socket without role=reader, or "
+                             "with a certificate that --tls-operator of vmeventd names")};
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       return {
           ExitCode::kFailed,
@@ -83,14 +82,6 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
   const std::string message(status.message());
   if (absl::IsUnavailable(status)) return ExplainUnavailable(address, EscapeForTerminal(message));
   return {ExitCode::kFailed, message};
-}
-
-bool IsWorthRetrying(grpc::StatusCode code) {
-  static constexpr grpc::StatusCode kFinal[] = {
-      grpc::StatusCode::INVALID_ARGUMENT,  grpc::StatusCode::NOT_FOUND,
-      grpc::StatusCode::PERMISSION_DENIED, grpc::StatusCode::UNAUTHENTICATED,
-      grpc::StatusCode::UNIMPLEMENTED,     grpc::StatusCode::FAILED_PRECONDITION};
-  return !absl::c_linear_search(kFinal, code);
 }
 
 namespace {

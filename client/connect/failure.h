@@ -34,10 +34,6 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
 // Explains Connect()'s status, which must not be OK.
 Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status);
 
-// Returns whether the same request can succeed later, so that a stream ended with `code` may be
-// retried.
-bool IsWorthRetrying(grpc::StatusCode code);
-
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
 // forbidden one.
 struct ProbeResult {

@@ -59,7 +59,8 @@ bool IsUriPathCharacter(char c) { return absl::ascii_isalnum(c) || absl::StrCont
 
 }  // namespace
 
-absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text) {
+absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
+                                                 absl::string_view default_port) {
   if (absl::StartsWith(text, "unix:") || absl::StartsWith(text, "/")) return ParseUnix(text);
   if (text.empty()) return BadAddress(text, "is empty");
   if (absl::StrContains(text, "://")) return BadAddress(text, "is a URL");
@@ -70,7 +71,7 @@ absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text) {
     return BadAddress(text, "is only a number and names no host");
   }
   absl::string_view host = text;
-  absl::string_view port = kDefaultPort;
+  absl::string_view port = default_port;
   const size_t colon = text.rfind(':');
   if (colon != absl::string_view::npos && text.back() != ']') {
     host = text.substr(0, colon);

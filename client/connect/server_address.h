@@ -37,7 +37,8 @@ inline constexpr char kDefaultPort[] = "9555";
 
 // Parses unix:PATH, /PATH, HOST[:PORT] or [IPV6][:PORT]. INVALID_ARGUMENT names the fault and the
 // correct form.
-absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text);
+absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
+                                                 absl::string_view default_port = kDefaultPort);
 
 // unix:/run/vmeventd/vmeventd.sock for root. For another user, vmeventd/vmeventd.sock in the user's
 // runtime directory, `xdg_runtime_dir` or if empty /run/user/UID; but the system's socket if only

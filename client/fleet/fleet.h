@@ -94,7 +94,7 @@ ParseEvent EventParser(const FleetFilter& filter, const PrintSentence& note, Rep
 // The VMs that pass the filter, by name and then by node. NOT_FOUND: there is no such
 // bucket. VMs that ran at the last heartbeat of a node that is silent are stale.
 absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
-                                     const FleetEnvironment& environment);
+                                     const FleetEnvironment& env);
 
 // Maximum number of events of `events --newest-first` without a limit.
 inline constexpr uint64_t kMaxEvents = 100'000;
@@ -123,8 +123,8 @@ inline constexpr absl::Duration kFleetProgressInterval = absl::Seconds(10);
 
 struct FleetWatchEnvironment : FleetEnvironment {
   StopSource* stop = nullptr;
-  // Waits before the next attempt; returns whether to stop instead.
-  std::function<bool(absl::Duration)> wait;
+  // Waits before the next attempt; returns whether to stop instead. Null: until `stop` stops.
+  std::function<bool(absl::Duration)> wait = nullptr;
   std::function<double()> random = RandomFraction;
 };
 

@@ -70,11 +70,14 @@ class FleetWatch : public ReconnectingSource {
     connection_ = *std::move(connection);
     const auto state = ReadStreamState(connection_.get(), kFleetStream);
     if (!state.ok()) return state.status();
-    if (absl::Status status = CheckPosition(*state); !status.ok()) return status;
-    if (!started_ && !position_ && std::holds_alternative<FromSnapshot>(command_.start)) {
-      absl::Status status = TakeSnapshot(*state);
-      if (!status.ok()) return status;
+    stream_ = absl::StrCat(kFleetStream, " of ", state->created);
+    absl::Status status;
+    if (position_) {
+      status = CheckPosition(*state);
+    } else if (!started_) {
+      status = TakeStart(*state);
     }
+    if (!status.ok()) return status;
     started_ = true;
     ReadStart start = start_;
     if (position_) {
@@ -94,23 +97,30 @@ class FleetWatch : public ReconnectingSource {
     return absl::OkStatus();
   }
 
-  // Reads for so long; an error ends the connection.
+  // Reads for so long, and now and then compares what was read with what the stream has; an error
+  // ends the connection.
   absl::Status ReadFor(absl::Duration timeout) {
     const absl::StatusOr<bool> came = TakeBatch(timeout);
     if (!came.ok()) return came.status();
     if ((*came && !jumped_after_) || env_.clock() - reviewed_ < kFleetProgressInterval) {
       return absl::OkStatus();
     }
-    return Review();
+    reviewed_ = env_.clock();
+    const auto state = ReadStreamState(connection_.get(), kFleetStream);
+    if (!state.ok()) return state.status();
+    CheckJump(*state);
+    const absl::StatusOr<bool> all = reader_->AskWhetherAllIsRead();
+    if (!all.ok()) return all.status();
+    // The position moves over what does not pass the filter.
+    if (*all && state->last > 0 && (!position_ || position_->sequence < state->last)) {
+      position_ = WatchPosition{state->last, stream_, state->last_time};
+    }
+    AddPosition(position_);
+    return absl::OkStatus();
   }
 
   // Compares the position with what the stream has; notes what is missing.
   absl::Status CheckPosition(const StreamState& state) {
-    stream_ = absl::StrCat(kFleetStream, " of ", state.created);
-    if (!position_) {
-      if (!started_) TakeStart(state);
-      return absl::OkStatus();
-    }
     const absl::StatusOr<bool> same = IsSame(state);
     if (!same.ok()) return same.status();
     if (!*same) {
@@ -129,7 +139,8 @@ class FleetWatch : public ReconnectingSource {
   }
 
   // The position where the watch begins.
-  void TakeStart(const StreamState& state) {
+  absl::Status TakeStart(const StreamState& state) {
+    if (std::holds_alternative<FromSnapshot>(command_.start)) return TakeSnapshot(state);
     if (std::holds_alternative<FromNow>(command_.start)) {
       position_ = WatchPosition{state.last, stream_, state.last_time};
     } else if (std::holds_alternative<FromOldest>(command_.start)) {
@@ -142,6 +153,7 @@ class FleetWatch : public ReconnectingSource {
         Gap("the stream no longer has the messages of that time", state);
       }
     }
+    return absl::OkStatus();
   }
 
   // True: the stream is the one that was read up to the position.
@@ -168,7 +180,6 @@ class FleetWatch : public ReconnectingSource {
                            Rfc3339Text(since), ", of which some may come again"));
       filter_.since = filter_.since ? std::max(*filter_.since, since) : since;
       start_ = since;
-      started_ = true;
       position_.reset();
       return;
     }
@@ -250,22 +261,6 @@ class FleetWatch : public ReconnectingSource {
     return true;
   }
 
-  // Compares what was read with what the stream has, and moves the position over what does
-  // not pass the filter.
-  absl::Status Review() {
-    reviewed_ = env_.clock();
-    const auto state = ReadStreamState(connection_.get(), kFleetStream);
-    if (!state.ok()) return state.status();
-    CheckJump(*state);
-    const absl::StatusOr<bool> all = reader_->AskWhetherAllIsRead();
-    if (!all.ok()) return all.status();
-    if (*all && state->last > 0 && (!position_ || position_->sequence < state->last)) {
-      position_ = WatchPosition{state->last, stream_, state->last_time};
-    }
-    AddPosition(position_);
-    return absl::OkStatus();
-  }
-
   // The connection has ended.
   void HandleLoss(const absl::Status& status) {
     if (stopped()) return Close(ExitCode::kOk);
@@ -293,7 +288,7 @@ class FleetWatch : public ReconnectingSource {
   std::string stream_;        // the present one's time of creation
   bool started_ = false;      // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
-  absl::Time reviewed_;                                         // time of the last Review()
+  absl::Time reviewed_;                                         // time of the last comparison
   // Messages after this one did not pass the filter, or the stream had deleted them.
   std::optional<uint64_t> jumped_after_;
 };

@@ -24,24 +24,18 @@ namespace {
 using nlohmann::json;
 
 constexpr char kReplicas[] = "num_replicas";
-// Settings by which nodes can change what others have published, and what is safe.
-struct Setting {
-  const char* name;
-  bool safe;
-  const char* otherwise;  // what the other value permits, for people
-};
-constexpr Setting kSettings[] = {
-    {"allow_rollup_hdrs", false,
-     "it permits rollups, by which a node can delete what all others have there"},
-    {"allow_msg_schedules", false,  // since 2.12
-     "it permits message schedules, by which a node can write under the name of another"},
-    {"deny_purge", true,
-     "it permits purging (no deny_purge), which a node can make a server of NATS 2.9 do"},
-    {"deny_delete", true,
-     "it permits deleting (no deny_delete), which a node can make a server of NATS 2.9 do"}};
+// Settings by which nodes can change what others have published, and what is safe: a rollup deletes
+// what all others have there, a schedule (since 2.12) writes under the name of another, and a
+// server of NATS 2.9 purges and deletes for a node.
+constexpr std::pair<const char*, bool> kSafeSettings[] = {{"allow_rollup_hdrs", false},
+                                                          {"allow_msg_schedules", false},
+                                                          {"deny_purge", true},
+                                                          {"deny_delete", true}};
 constexpr uint64_t kNoMessage = 10037;
 constexpr uint64_t kNoStream = 10059;
 constexpr uint64_t kTooLarge = 10054;
+// Servers before 2.10 may search for the last message of a quiet node for seconds.
+constexpr absl::Duration kSearchTimeout = absl::Minutes(1);
 // A consumer that nobody pulls from for so long is deleted by the server.
 constexpr absl::Duration kInactive = absl::Minutes(1);
 
@@ -169,15 +163,12 @@ absl::StatusOr<StreamState> StateOf(const json& answer) {
     return IsNot("a stream", answer);
   }
   const json& config = Member(answer, "config");
-  for (const Setting& setting : kSettings) {
-    const bool is_set = Member(config, setting.name) == true;
-    if (is_set != setting.safe && stream.unsafe.empty()) stream.unsafe = setting.otherwise;
+  std::vector<std::string> unsafe;
+  for (const auto& [name, safe] : kSafeSettings) {
+    if ((Member(config, name) == true) == safe) continue;
+    unsafe.push_back(absl::StrCat(name, " is ", safe ? "off" : "on"));
   }
-  const std::string retention = TextIn(config, "retention");
-  if (!retention.empty() && retention != "limits") {
-    stream.unfit = absl::StrCat("its retention is ", Quote(retention),
-                                ", which deletes what consumers have read; it must be \"limits\"");
-  }
+  stream.unsafe = absl::StrJoin(unsafe, ", ");
   return stream;
 }
 
@@ -213,15 +204,11 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
                                          const json& answer, int replicas) {
   const absl::StatusOr<StreamState> state = StateOf(answer);
   if (!state.ok()) return state.status();
-  if (!state->unfit.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the stream ", stream, " exists, but nodes cannot use it: ", state->unfit));
-  }
   json config = Member(answer, "config");
   const uint64_t present = NumberIn(config, kReplicas);
   std::vector<std::string> changes;
   if (!state->unsafe.empty()) {
-    changes.push_back(absl::StrCat("made safe, because ", state->unsafe));
+    changes.push_back(absl::StrCat("made safe: ", state->unsafe));
   }
   if (replicas > 0 && present != static_cast<uint64_t>(replicas)) {
     // nats-server 2.9.10 takes it, and has lost the stream after its next start.
@@ -235,8 +222,8 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
     config[kReplicas] = replicas;
   }
   if (changes.empty()) return absl::StrCat(stream, ": exists already\n");
-  for (const Setting& setting : kSettings) {
-    if (setting.safe || config.contains(setting.name)) config[setting.name] = setting.safe;
+  for (const auto& [name, safe] : kSafeSettings) {
+    if (safe || config.contains(name)) config[name] = safe;
   }
   const std::string wanted = absl::StrJoin(changes, "; ");
   json updated;
@@ -287,8 +274,9 @@ absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::stri
 }
 
 absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
-                                              absl::string_view subjects, absl::Duration timeout) {
-  return AskForMessage(connection, stream, {{"last_by_subj", std::string(subjects)}}, timeout);
+                                              absl::string_view subjects) {
+  return AskForMessage(connection, stream, {{"last_by_subj", std::string(subjects)}},
+                       kSearchTimeout);
 }
 
 // $JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.NUMBER.TIME.PENDING; servers may put a domain and an

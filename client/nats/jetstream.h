@@ -37,15 +37,13 @@ std::string InDomain(absl::string_view domain, absl::string_view subject);
 absl::Status CheckDomain(absl::string_view domain);
 
 // The request that creates the stream of events, or the stream of a key-value bucket, which has
-// the last value of each key. They permit neither rollups nor purging and deleting: a rollup of a
-// node's own key would delete those of all, and a server of NATS 2.9 does what its API is asked for
-// by its own answer, which it sends wherever a publisher wants it.
+// the last value of each key, with the settings that are safe.
 std::string CreateStreamRequest(absl::string_view stream, int replicas);
 std::string CreateBucketRequest(absl::string_view bucket, int replicas);
 
 // Creates a stream by the request, or turns off the unsafe settings of the one that is there and
-// sets the number of its replicas; 0: as it is. Returns a line on that, for people.
-// FAILED_PRECONDITION: it is unfit. UNAVAILABLE: the server refuses it, or does not answer.
+// sets the number of its replicas; 0: as it is. Returns a line on that, for people. UNAVAILABLE:
+// the server refuses it, or does not answer.
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
                                        const std::string& request, int replicas);
 
@@ -58,8 +56,6 @@ struct StreamState {
   absl::Time last_time;   // storage time of `last`
   // Settings that let nodes change what others have published, for people. Empty: there are none.
   std::string unsafe;
-  // Settings by which it would lose what it acknowledges. Empty: there are none.
-  std::string unfit;
 };
 // The answer to STREAM.INFO. Errors as of ReadStreamState().
 absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer);
@@ -76,12 +72,11 @@ struct StoredMessage {
 // The answer to STREAM.MSG.GET. Errors as of ReadMessage().
 absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text);
 // The message at a position, or the last one that matches `subjects`. NOT_FOUND: there is none, or
-// no such stream. Servers before 2.10 may search for the last one for seconds.
+// no such stream.
 absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
                                           uint64_t stream_sequence);
-absl::StatusOr<StoredMessage> ReadLastMessage(
-    NatsConnection* connection, absl::string_view stream, absl::string_view subjects,
-    absl::Duration timeout = NatsConnection::kRequestTimeout);
+absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
+                                              absl::string_view subjects);
 
 // Start of reading: at a sequence of the stream, at the first message stored at or after a time,
 // or with the last message of each subject.

@@ -97,9 +97,8 @@ struct CommandLine {
   ColorMode color = ColorMode::kAuto;
   absl::TimeZone zone;
   bool headings = true;
-  bool cut = true;      // rows where the terminal ends
-  bool pager = true;    // used on a terminal, for long lists
-  std::string preface;  // printed before the command's output
+  bool cut = true;    // rows where the terminal ends
+  bool pager = true;  // used on a terminal, for long lists
   const ServerAddress& server() const { return servers.front(); }
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;

@@ -62,7 +62,7 @@ void SetFleet(const ServerChoice& choice, CommandLine* line) {
   }
   const auto servers = ParseNatsServers(absl::StrJoin(choice.texts, ","));
   if (!servers.ok()) Wrong(absl::StrCat(choice.origin, ": ", servers.status().message()));
-  for (const NatsServerAddress& server : *servers) line->fleet->servers.push_back(server.ToUrl());
+  for (const ServerAddress& server : *servers) line->fleet->servers.push_back(NatsUrl(server));
 }
 
 void SetServers(const ServerChoice& choice, const OptionContext& context, CommandLine* line) {

@@ -82,12 +82,6 @@ Color TypeColor(v1::EventType type) {
   }
 }
 
-std::string Problems(const v1::Vm& vm) {
-  return absl::StrJoin(vm.problems(), "; ", [](std::string* out, const v1::Problem& problem) {
-    absl::StrAppend(out, problem.text());
-  });
-}
-
 // The end in one line: with its evidence in a wide table.
 std::string EndLine(const v1::ShutdownDetail& shutdown, absl::string_view message, bool wide) {
   if (!wide) return ShortEnd(shutdown);
@@ -121,16 +115,9 @@ std::string WhyText(const NodeVm& one, bool wide) {
     parts.push_back(
         absl::StrCat("intent of ", one.vm.intent().actor(), ": ", one.vm.intent().reason()));
   }
-  if (one.vm.problems_size() > 0) parts.push_back(Problems(one.vm));
+  for (const v1::Problem& problem : one.vm.problems()) parts.push_back(problem.text());
   if (one.end() != nullptr) parts.push_back(EndLine(*one.end(), "", wide));
   return absl::StrJoin(parts, "; ");
-}
-
-// Most servers have one source, which needs no column.
-bool HasSeveralSources(Formatter::Vms vms) {
-  return std::any_of(vms.begin(), vms.end(), [&](const NodeVm& one) {
-    return one.vm.ref().source() != vms[0].vm.ref().source();
-  });
 }
 
 // "-" for an empty text.
@@ -298,7 +285,9 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
   }
   for (const NodeVm& one : vms) NoteCluster(one.node);
   vms_shown_ = true;
-  const bool sources = HasSeveralSources(vms);
+  // Most servers have one source, which needs no column.
+  const bool sources = absl::c_any_of(
+      vms, [&vms](const NodeVm& one) { return one.vm.ref().source() != vms[0].vm.ref().source(); });
   const bool ends = absl::c_any_of(vms, [](const NodeVm& one) { return one.ends.has_value(); });
   return Table(vms, [&](const NodeVm& one) {
     const v1::Vm& vm = one.vm;

@@ -126,13 +126,20 @@ absl::StatusOr<std::string> ParseTemplate(const std::string& form) {
   return fault.ok() ? absl::StatusOr<std::string>(form) : fault;
 }
 
-absl::StatusOr<Pusher::Credentials> CredentialsOf(const PushCommand& command) {
+// The headers of a request. Their files are read for each, because they may be replaced.
+absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command,
+                                                   const PushBody& body) {
   auto headers = ParseOption("--header-file", command.header_file, ParseHeaders);
   if (!headers.ok()) return headers.status();
-  auto secrets = ParseOption("--secret-file", command.secret_file, ParseSecrets);
+  const auto secrets = ParseOption("--secret-file", command.secret_file, ParseSecrets);
   if (!secrets.ok()) return secrets.status();
-  headers->insert(headers->begin(), {"User-Agent: vmevents", "Expect:"});
-  return Pusher::Credentials{*std::move(headers), *std::move(secrets)};
+  headers->insert(headers->begin(), {"User-Agent: vmevents",
+                                     "Expect:", absl::StrCat("Content-Type: ", body.content_type)});
+  if (!secrets->empty()) {
+    headers->push_back(
+        absl::StrCat(kSignatureHeader, ": ", Signature(*secrets, body.text, absl::Now())));
+  }
+  return headers;
 }
 
 // The libraries name them only as they connect.
@@ -323,7 +330,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   const auto form =
       ParseOption("--template", command.template_file, ParseTemplate, /*secret=*/false);
   if (!form.ok()) return wrong(form.status());
-  if (const auto now = CredentialsOf(command); !now.ok()) return wrong(now.status());
+  if (const auto now = HeadersOf(command, {}); !now.ok()) return wrong(now.status());
   if (absl::Status readable = CheckReadable(command); !readable.ok()) return wrong(readable);
 
   StopSource stop;
@@ -358,13 +365,16 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   const auto post = MakeHttpPost({target.url, command.tls, command.timeout}, stop.token());
   if (!post.ok()) return Fail(post.status());
   BatchLimits limits = command.batch;
-  limits.events = std::min(limits.events, MaxEventsOf(command.format));
+  if (command.format == PushFormat::kTemplate) limits.events = 1;
   Pusher pusher({
       .limit = limits.events,
       .format = command.format,
       .form = *form,
-      .credentials = [&command] { return CredentialsOf(command); },
-      .post = *post,
+      .post = [&command, &post](const PushBody& body) -> HttpAnswer {
+        const auto headers = HeadersOf(command, body);
+        if (!headers.ok()) return {.fault = std::string(headers.status().message())};
+        return (*post)(body.text, *headers);
+      },
       .set_aside =
           [&files](const std::string& lines) {
             return AppendDurably(files->set_aside(), lines, kMaxSetAside);

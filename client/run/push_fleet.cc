@@ -39,7 +39,7 @@ constexpr absl::Duration kLongestPause = absl::Minutes(1);
 // Nodes that come back together share the servers: each has one small batch under way.
 constexpr size_t kBatch = 256;
 // Interval of heartbeats: a node is silent after three.
-constexpr absl::Duration kHeartbeat = absl::Seconds(30);
+constexpr absl::Duration kHeartbeatInterval = absl::Seconds(30);
 // Interval in which all states are written again.
 constexpr absl::Duration kRewrite = absl::Minutes(10);
 // Shortest interval in which states are asked for and written.
@@ -162,7 +162,7 @@ class FleetSession : public EventConsumer {
       NoteFailure(bucket->writer->ReadAnswers(), bucket);
     }
     if (now >= heartbeats_.due) {
-      heartbeats_.due = now + kHeartbeat;
+      heartbeats_.due = now + kHeartbeatInterval;
       const absl::Status status = WriteHeartbeat();
       NoteFailure(status, &heartbeats_);
       if (status.ok() && !IsBehind(heartbeat_)) push_.log->Recovered();
@@ -219,7 +219,7 @@ class FleetSession : public EventConsumer {
     heartbeat_.set_published_sequence(published_);
     heartbeat_.set_vms(static_cast<uint64_t>(info.vms()));
     *heartbeat_.mutable_time() = ToProto(absl::Now());
-    *heartbeat_.mutable_interval() = ToProto(kHeartbeat);
+    *heartbeat_.mutable_interval() = ToProto(kHeartbeatInterval);
     const absl::Time newest = push_.log->state().observed_until;
     if (newest > absl::UnixEpoch()) *heartbeat_.mutable_newest_event_time() = ToProto(newest);
     return SendHeartbeat();

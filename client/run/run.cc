@@ -75,17 +75,6 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
 
-absl::StatusOr<ConfiguredSources> ReadConfiguredSources() {
-  constexpr char kConfiguration[] = "/etc/vmeventd/vmeventd.conf";
-  constexpr size_t kMaxBytes = 1 << 20;
-  const auto content = ReadSmallFile(kConfiguration, kMaxBytes);
-  auto sources = SourcesOfConfiguration(content.ok() ? *content : "");
-  if (sources.ok()) return sources;
-  return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", sources.status().message(),
-                                                 "; `vmeventd --check-config --config ",
-                                                 kConfiguration, "` shows the mistake"));
-}
-
 constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
 
 // The line that shows why the server does not answer.
@@ -133,38 +122,24 @@ std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line) {
                        HasColor(line));
 }
 
-ExitCode ShowDiagnosis(const Diagnosis& diagnosis, const CommandLine& line, Output* output) {
-  if (const auto failure = PrintText(TextOf(diagnosis, line), output)) return Fail(*failure);
-  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
-}
-
 // `doctor`: prints what is wrong on this node, and fails where anything is.
 ExitCode RunDoctor(const CommandLine& line, Output* output) {
   const ServerAddress& server = line.server();
   DaemonAnswer answer = AskDaemon(server);
-  const bool is_here = server.is_unix() || IsLoopback(server.host);
-  const std::string command =
+  NodeFacts facts;
+  if (answer.reachable() && (server.is_unix() || IsLoopback(server.host))) {
+    auto read = ReadNode(answer.info);
+    if (!read.ok()) return Fail(read.status());
+    facts = *std::move(read);
+  }
+  facts.command =
       server.path == kSystemSocket
           ? "vmevents doctor"
           : absl::StrCat("vmevents --server ", QuoteForShell(answer.address), " doctor");
-  if (!is_here) {
-    NodeFacts facts;
-    facts.is_root = true;  // no right of this user's is missing
-    facts.is_here = false;
-    facts.command = command;
-    facts.daemon = std::move(answer);
-    return ShowDiagnosis(Diagnose(facts), line, output);
-  }
-  ConfiguredSources sources;
-  if (!answer.reachable()) {
-    auto configured = ReadConfiguredSources();
-    if (!configured.ok()) return Fail(configured.status());
-    sources = *std::move(configured);
-  }
-  auto facts = ReadNode(std::move(answer), sources, absl::SleepFor);
-  if (!facts.ok()) return Fail(facts.status());
-  facts->command = command;
-  return ShowDiagnosis(Diagnose(*facts), line, output);
+  facts.daemon = std::move(answer);
+  const Diagnosis diagnosis = Diagnose(facts);
+  if (const auto failure = PrintText(TextOf(diagnosis, line), output)) return Fail(*failure);
+  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
 }
 
 // Completes "is known".
@@ -232,7 +207,6 @@ ExitCode RunLine(const CommandLine& line) {
   LateNotes notes;
   std::unique_ptr<Pager> pager = MakePager(line);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
-  if (const absl::Status written = output.Write(line.preface); !written.ok()) return Fail(written);
   ExitCode code = RunCommandOf(line, &formatter, &output, &notes);
   if (pager != nullptr && !pager->Wait()) {
     notes.Add(

@@ -41,8 +41,8 @@ using PositionOf = std::function<std::optional<WatchPosition>(const std::string&
 // Those in the file, which outlives the result; null: none.
 PositionOf PositionsIn(const CursorFile* cursor);
 // `stop` must outlive the source; `note` is called by any thread.
-MadeSource MakeSource(FollowCommand command, const CommandLine& line, const PositionOf& position_of,
-                      StopSource* stop, const PrintSentence& note);
+MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
+                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note);
 // The servers' keys in a cursor file.
 std::vector<std::string> CursorKeys(const CommandLine& line);
 

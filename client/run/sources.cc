@@ -83,32 +83,46 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
   return std::make_unique<CommandRunner>(std::move(environment));
 }
 
-// Sets where a watch with --last begins: with the oldest of the newest events of all. A server of
-// several that does not answer is noted.
-std::optional<Failure> FindStart(const CommandLine& line, const PrintSentence& note,
-                                 FollowCommand* command) {
+// Sets where the watches with --last begin that have no position: with the oldest of the newest
+// events of all. A server of several that fails is noted, and begins now: its history is not worth
+// more than that of the others.
+std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine& line,
+                                 const PrintSentence& note, std::vector<WatchCommand*> watches) {
   EventsCommand list;
-  list.filter = command->watch.filter;
-  if (const auto* from = std::get_if<FromTime>(&command->watch.start)) list.since = from->time;
-  list.last = command->last;
+  list.filter = command.watch.filter;
+  if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
+  list.last = command.last;
   NodeEvents newest;
-  const auto failure = ListsOf(line, note)->ReadEvents(list, [&newest](NodeEvents* page) {
-    Append(page, &newest);
-    return true;
-  });
-  const bool several = line.servers.size() > 1;
-  if (failure && !several) return failure;
-  if (failure) note(failure->sentence);
-  if (failure && newest.empty()) command->watch.start = FromNow{};
-  // Fewer events are all that there are: the start stays as it is.
-  if (newest.size() < *command->last) return std::nullopt;
-  const NodeEvent& oldest = newest.back();
-  if (several) {
-    command->watch.start = FromTime{FromProto(oldest.event.observe_time())};
-  } else {
+  for (size_t i = 0; i < watches.size(); ++i) {
+    if (watches[i] == nullptr) continue;
+    CommandLine one = line;
+    if (!line.fleet) one.servers = {line.servers[i]};
+    NodeEvents own;
+    const auto failure = ListsOf(one, note)->ReadEvents(list, [&own](NodeEvents* page) {
+      Append(page, &own);
+      return true;
+    });
+    if (failure && watches.size() == 1) return failure;
+    if (failure) {
+      note(failure->sentence);
+      std::exchange(watches[i], nullptr)->start = FromNow{};
+    }
+    if (!failure) Append(&own, &newest);
+  }
+  // Fewer events are all that there are: the start of each watch stays as it is.
+  if (newest.size() < *command.last) return std::nullopt;
+  const auto last = newest.begin() + static_cast<std::ptrdiff_t>(*command.last) - 1;
+  const auto time = [](const NodeEvent& one) { return FromProto(one.event.observe_time()); };
+  if (watches.size() == 1) {
     const uint64_t sequence =
-        line.fleet ? oldest.resume_after.position.sequence : oldest.event.sequence();
-    command->watch.start = FromSequence{sequence - 1, ""};
+        line.fleet ? last->resume_after.position.sequence : last->event.sequence();
+    watches[0]->start = FromSequence{sequence - 1, ""};
+    return std::nullopt;
+  }
+  absl::c_nth_element(
+      newest, last, [&time](const NodeEvent& a, const NodeEvent& b) { return time(a) > time(b); });
+  for (WatchCommand* watch : watches) {
+    if (watch != nullptr) watch->start = FromTime{time(*last)};
   }
   return std::nullopt;
 }
@@ -128,26 +142,25 @@ PositionOf PositionsIn(const CursorFile* cursor) {
   };
 }
 
-MadeSource MakeSource(FollowCommand command, const CommandLine& line, const PositionOf& position_of,
-                      StopSource* stop, const PrintSentence& note) {
-  std::vector<std::optional<WatchPosition>> positions;
-  for (const std::string& key : CursorKeys(line)) positions.push_back(position_of(key));
-  const bool begins = !absl::c_all_of(positions, [](const auto& one) { return one.has_value(); });
-  if (command.last && begins) {
-    if (const auto failure = FindStart(line, note, &command)) return *failure;
+MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
+                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
+  const std::vector<std::string> keys = CursorKeys(line);
+  std::vector<WatchCommand> watches(keys.size(), command.watch);
+  std::vector<WatchCommand*> without_position;  // null: it has one
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const auto position = position_of(keys[i]);
+    if (position) watches[i].start = *position;
+    without_position.push_back(position ? nullptr : &watches[i]);
   }
-  std::vector<WatchCommand> watches(positions.size(), command.watch);
-  for (size_t i = 0; i < watches.size(); ++i) {
-    if (positions[i]) watches[i].start = *positions[i];
+  if (command.last) {
+    if (const auto failure = SetStarts(command, line, note, without_position)) return *failure;
   }
   if (line.fleet) {
-    const auto wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-    return WatchFleet(std::move(watches[0]), {FleetOf(line, note), stop, wait});
+    return WatchFleet(std::move(watches[0]), {FleetOf(line, note), stop});
   }
   if (watches.size() == 1) {
-    return std::make_unique<DaemonSource>(
-        std::move(watches[0]),
-        DaemonSource::Environment{.address = line.server(), .stop = stop, .note = note});
+    return std::make_unique<DaemonSource>(std::move(watches[0]), line.server(),
+                                          DaemonSource::Environment{stop, note});
   }
   const std::vector<std::string> names = NodeNames(line.servers);
   std::vector<WatchedNode> nodes;

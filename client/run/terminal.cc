@@ -142,8 +142,9 @@ bool LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
     const absl::Duration left = std::max(absl::ZeroDuration(), end - absl::Now());
     const timespec timeout = absl::ToTimespec(left);
     const int found = ppoll(watched, std::size(watched), &timeout, nullptr);
-    if (found == 0) return false;
-    if (found < 0 || watched[0].revents == 0) continue;  // interrupted, or stopped
+    if (found < 0 && errno == EINTR) continue;
+    if (found <= 0) return false;
+    if (watched[0].revents == 0) continue;  // stopped
     char key = 0;
     if (read(input_, &key, 1) != 1) {
       input_ = -1;  // the terminal has gone

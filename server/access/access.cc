@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -21,83 +21,40 @@
 namespace vmeventd {
 namespace {
 
+constexpr double kListBurstSeconds = 5;  // seconds of the rate that may come at once
+constexpr size_t kMaxListPeers = 1'024;
+
 std::string AddressText(int family, const void* address) {
   char text[INET6_ADDRSTRLEN] = {};
   inet_ntop(family, address, text, sizeof(text));
   return text;
 }
 
-std::string TextOf(const ASN1_STRING* text) {
-  return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
-          static_cast<size_t>(ASN1_STRING_length(text))};
+std::string DnsName(absl::string_view name) {
+  return absl::StrCat("DNS ", absl::AsciiStrToLower(absl::CHexEscape(name)));
 }
-
-std::optional<CertificateName> NameOf(const GENERAL_NAME& name) {
-  switch (name.type) {
-    case GEN_DNS:
-      return CertificateName{NameKind::kDns, TextOf(name.d.dNSName)};
-    case GEN_URI:
-      return CertificateName{NameKind::kUri, TextOf(name.d.uniformResourceIdentifier)};
-    case GEN_EMAIL:
-      return CertificateName{NameKind::kEmail, TextOf(name.d.rfc822Name)};
-    case GEN_IPADD: {
-      const std::string bytes = TextOf(name.d.iPAddress);
-      if (bytes.size() != 4 && bytes.size() != 16) return std::nullopt;
-      return CertificateName{NameKind::kIp,
-                             AddressText(bytes.size() == 4 ? AF_INET : AF_INET6, bytes.data())};
-    }
-    default:
-      return std::nullopt;
-  }
-}
-
-// Its bytes, an IPv4 address in the first four.
-using IpBytes = std::array<char, sizeof(in6_addr)>;
-std::optional<IpBytes> ParseIp(absl::string_view text) {
-  const std::string copy(text);
-  IpBytes out{};
-  if (inet_pton(AF_INET, copy.c_str(), out.data()) == 1) return out;
-  if (inet_pton(AF_INET6, copy.c_str(), out.data()) == 1) return out;
-  return std::nullopt;
-}
-
-bool HasScheme(absl::string_view text) {
-  const size_t colon = text.find(':');
-  if (colon == absl::string_view::npos || colon == 0 || !absl::ascii_isalpha(text[0])) return false;
-  for (const char c : text.substr(0, colon)) {
-    if (!absl::ascii_isalnum(c) && c != '+' && c != '-' && c != '.') return false;
-  }
-  return true;
-}
-
-bool SameEmail(absl::string_view a, absl::string_view b) {
-  const size_t at = a.rfind('@');
-  return at == b.rfind('@') && a.substr(0, at) == b.substr(0, at) &&
-         absl::EqualsIgnoreCase(a.substr(at), b.substr(at));
-}
+std::string UriName(absl::string_view name) { return absl::StrCat("URI ", absl::CHexEscape(name)); }
 
 }  // namespace
 
-std::vector<CertificateName> CertificateNamesOf(X509* certificate) {
-  std::vector<CertificateName> out;
+std::vector<std::string> CertificateNamesOf(X509* certificate) {
+  std::vector<std::string> out;
   if (certificate == nullptr) return out;
   const GeneralNamesPtr names(static_cast<GENERAL_NAMES*>(
       X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
   for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
-    std::optional<CertificateName> name = NameOf(*sk_GENERAL_NAME_value(names.get(), i));
-    if (name.has_value()) out.push_back(*std::move(name));
+    const GENERAL_NAME& name = *sk_GENERAL_NAME_value(names.get(), i);
+    if (name.type != GEN_DNS && name.type != GEN_URI) continue;
+    const ASN1_STRING* const text = name.d.ia5;
+    const absl::string_view bytes(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+                                  static_cast<size_t>(ASN1_STRING_length(text)));
+    out.push_back(name.type == GEN_DNS ? DnsName(bytes) : UriName(bytes));
   }
   return out;
 }
 
-std::vector<std::string> CertificateNameTexts(const std::vector<CertificateName>& names) {
-  constexpr const char* kKinds[] = {"DNS", "URI", "email", "IP"};
-  std::vector<std::string> out;
-  for (const CertificateName& name : names) {
-    out.push_back(
-        absl::StrCat(kKinds[static_cast<size_t>(name.kind)], " ", absl::CHexEscape(name.name)));
-  }
-  return out;
+std::string OperatorName(absl::string_view name) {
+  return absl::StrContains(name, ':') ? UriName(name) : DnsName(name);
 }
 
 std::string PeerOfIpv6(in6_addr address) {
@@ -123,16 +80,11 @@ std::string PeerOfSocket(int fd) {
   return absl::StrCat("user ", user.uid);
 }
 
-void Clients::Add(const std::string& name, Caller caller, std::function<void()> cut) {
+void Clients::Add(const std::string& name, CallPeer caller, std::function<void()> cut) {
   const MutexLock lock(&mutex_);
   if (shares_.size() <= caller.listener) shares_.resize(caller.listener + 1);
-  connections_.insert_or_assign(name, Connection{std::move(caller), std::move(cut)});
-}
-
-Clients::Caller Clients::CallerOf(absl::string_view name) const {
-  const MutexLock lock(&mutex_);
-  const auto found = connections_.find(name);
-  return found == connections_.end() ? Caller{.peer = "a closed connection"} : found->second.caller;
+  connections_.insert_or_assign(
+      name, Connection{std::make_shared<const CallPeer>(std::move(caller)), std::move(cut)});
 }
 
 std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCalls all,
@@ -152,11 +104,11 @@ std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCall
   return "";
 }
 
-Clients::Call Clients::Count(CallKind kind, const Caller& caller) {
-  Share& share = shares_[caller.listener];
+Clients::Call Clients::Count(CallKind kind, const Connection& connection) {
+  Share& share = shares_[connection.caller->listener];
   ++share.all.of(kind);
-  ++share.peers[caller.peer].of(kind);
-  return Call(this, kind, caller);
+  ++share.peers[connection.caller->peer].of(kind);
+  return Call(this, kind, connection.caller);
 }
 
 absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind kind) {
@@ -164,7 +116,7 @@ absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind k
   if (draining_) return ShuttingDown();
   const auto found = connections_.find(name);
   if (found == connections_.end()) return absl::UnavailableError("the connection has ended");
-  const Caller& caller = found->second.caller;
+  const CallPeer& caller = *found->second.caller;
   const Share& share = shares_[caller.listener];
   const auto of_peer = share.peers.find(caller.peer);
   const std::string excess = FindExcess(
@@ -173,13 +125,13 @@ absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind k
     return WithReason(kind == CallKind::kStream ? "TOO_MANY_STREAMS" : "TOO_MANY_CALLS",
                       absl::ResourceExhaustedError(excess));
   }
-  return Count(kind, caller);
+  return Count(kind, found->second);
 }
 
 absl::Status Clients::Hold(Call* call, size_t bytes) {
   const MutexLock lock(&mutex_);
-  Share& share = shares_[call->listener_];
-  OpenCalls& of_peer = share.peers.find(call->peer_)->second;
+  Share& share = shares_[call->caller_->listener];
+  OpenCalls& of_peer = share.peers.find(call->caller_->peer)->second;
   const size_t of_others = share.all.held_bytes - call->held_bytes_;
   const size_t of_its_peer = of_peer.held_bytes - call->held_bytes_;
   const bool room =
@@ -190,17 +142,17 @@ absl::Status Clients::Hold(Call* call, size_t bytes) {
   call->held_bytes_ = held;
   if (room) return absl::OkStatus();
   refusals_->Count(Refusal::kUnread);
-  return WithReason(
-      "TOO_MUCH_UNREAD",
-      absl::ResourceExhaustedError(absl::StrCat(
-          "unread responses and filters of streams need too much memory, from ", call->peer_,
-          " or from all clients together; read the responses, and try again later")));
+  return WithReason("TOO_MUCH_UNREAD",
+                    absl::ResourceExhaustedError(absl::StrCat(
+                        "unread responses and filters of streams need too much memory, from ",
+                        call->caller_->peer,
+                        " or from all clients together; read the responses, and try again later")));
 }
 
 void Clients::End(const Call& call) {
   const MutexLock lock(&mutex_);
-  Share& share = shares_[call.listener_];
-  const auto of_peer = share.peers.find(call.peer_);
+  Share& share = shares_[call.caller_->listener];
+  const auto of_peer = share.peers.find(call.caller_->peer);
   for (OpenCalls* const calls : {&share.all, &of_peer->second}) {
     --calls->of(call.kind_);
     calls->held_bytes -= call.held_bytes_;
@@ -215,8 +167,8 @@ std::optional<Clients::Call> Clients::BeginRefused(const std::string& name) {
   const auto found = connections_.find(name);
   if (found == connections_.end()) return std::nullopt;
   Connection& connection = found->second;
-  Call call = Count(CallKind::kRefused, connection.caller);
-  const OpenCalls& of_peer = shares_[call.listener_].peers[call.peer_];
+  Call call = Count(CallKind::kRefused, connection);
+  const OpenCalls& of_peer = shares_[call.caller_->listener].peers[call.caller_->peer];
   if (of_peer.others + of_peer.refused > 2 * limits_.other_calls_of_peer &&
       connection.cut != nullptr) {
     refusals_->Count(Refusal::kUnread);
@@ -232,20 +184,6 @@ int Clients::CountOpen() const {
   return out;
 }
 
-NameKind KindOfOperator(absl::string_view name) {
-  if (ParseIp(name).has_value()) return NameKind::kIp;
-  if (HasScheme(name)) return NameKind::kUri;
-  return absl::StrContains(name, "@") ? NameKind::kEmail : NameKind::kDns;
-}
-
-bool IsOperatorName(absl::string_view name_of_operator, NameKind kind, absl::string_view name) {
-  if (KindOfOperator(name_of_operator) != kind) return false;
-  if (kind == NameKind::kDns) return absl::EqualsIgnoreCase(name_of_operator, name);
-  if (kind == NameKind::kIp) return ParseIp(name_of_operator) == ParseIp(name);
-  if (kind == NameKind::kUri) return name_of_operator == name;
-  return absl::StrContains(name, "@") && SameEmail(name_of_operator, name);
-}
-
 absl::Duration RateLimiter::Take(const std::string& key, absl::Duration now) {
   const MutexLock lock(&mutex_);
   const bool is_known = buckets_.contains(key);
@@ -257,62 +195,51 @@ absl::Duration RateLimiter::Take(const std::string& key, absl::Duration now) {
   return buckets_.try_emplace(has_own ? key : "", rate_).first->second.TakeOrWait(now);
 }
 
-AccessPolicy::AccessPolicy(ListenAddress address, std::vector<std::string> operators,
-                           const Clients* clients, RateLimiter* list_rate, const Clock* clock,
-                           RefusalCounters* refusals)
-    : address_(std::move(address)),
-      operators_(std::move(operators)),
-      clients_(clients),
-      list_rate_(list_rate),
+AccessPolicy::AccessPolicy(std::vector<ListenAddress> addresses,
+                           const std::vector<std::string>& operators, double list_rate,
+                           const Clock* clock, RefusalCounters* refusals)
+    : addresses_(std::move(addresses)),
+      list_rate_(list_rate, list_rate * kListBurstSeconds, kMaxListPeers),
       clock_(clock),
-      refusals_(refusals) {}
-
-bool AccessPolicy::IsOperator(const grpc::CallbackServerContext& context) const {
-  if (address_.role == Role::kReader) return false;
-  if (address_.is_unix()) return true;
-  if (operators_.empty()) return address_.role == Role::kOperator;
-  const std::vector<CertificateName> names = clients_->CallerOf(context.peer()).names;
-  return std::any_of(names.begin(), names.end(), [this](const CertificateName& own) {
-    return std::any_of(operators_.begin(), operators_.end(), [&own](const std::string& allowed) {
-      return IsOperatorName(allowed, own.kind, own.name);
-    });
-  });
+      refusals_(refusals) {
+  for (const std::string& name : operators) operators_.insert(OperatorName(name));
 }
 
-absl::Status AccessPolicy::CheckOperator(const grpc::CallbackServerContext& context) const {
-  if (IsOperator(context)) return absl::OkStatus();
-  refusals_->Count(Refusal::kRole);
-  const std::string only =
-      absl::StrCat("only an operator may declare or withdraw intents or list streams, and on ",
-                   address_.ToString());
-  if (address_.is_unix() || operators_.empty()) {
-    return WithReason(
-        "NO_OPERATOR",
-        absl::PermissionDeniedError(absl::StrCat(
-            only,
-            " every caller is a reader; call on a listener of vmeventd that has role=operator")));
+absl::Status AccessPolicy::CheckOperator(const CallPeer& caller) const {
+  const ListenAddress& address = addresses_[caller.listener];
+  const std::vector<std::string>& names = caller.certificate_names;
+  if (!address.readers_only &&
+      (address.is_unix() || std::any_of(names.begin(), names.end(), [this](const auto& name) {
+         return operators_.contains(name);
+       }))) {
+    return absl::OkStatus();
   }
-  const std::string names =
-      absl::StrJoin(CertificateNameTexts(clients_->CallerOf(context.peer()).names), ", ");
+  refusals_->Count(Refusal::kRole);
+  const std::string why =
+      address.readers_only || address.is_unix() || operators_.empty()
+          ? "every caller is a reader; call on a Unix socket without role=reader, or by TLS with a "
+            "name of --tls-operator"
+          : absl::StrCat("you are a reader: none of your certificate's names (",
+                         names.empty() ? "no DNS name, no URI"
+                                       : absl::StrCat("\"", absl::StrJoin(names, ", "), "\""),
+                         ") is given to vmeventd by --tls-operator");
   return WithReason("NO_OPERATOR",
                     absl::PermissionDeniedError(absl::StrCat(
-                        only, " you are a reader: none of your certificate's names (",
-                        names.empty() ? "it has none" : absl::StrCat("\"", names, "\""),
-                        ") is given to vmeventd by --tls-operator")));
+                        "only an operator may declare or withdraw intents or list streams, and on ",
+                        address.ToString(), " ", why)));
 }
 
-absl::Status AccessPolicy::CheckRate(const grpc::CallbackServerContext& context) const {
-  const std::string peer = Peer(context);
-  const absl::Duration wait = list_rate_->Take(peer, clock_->Now().monotonic);
+absl::Status AccessPolicy::CheckRate(const CallPeer& caller) {
+  const absl::Duration wait = list_rate_.Take(caller.peer, clock_->Now().monotonic);
   if (wait == absl::ZeroDuration()) return absl::OkStatus();
   refusals_->Count(Refusal::kListRate);
   return WithReason(
       "LISTS_TOO_OFTEN",
-      WithRetry(wait,
-                absl::ResourceExhaustedError(absl::StrCat(
-                    "ListEvents and ListVms are called too often from ", peer, "; try again in ",
-                    absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
-                    ", or follow the events with WatchEvents"))));
+      WithRetry(wait, absl::ResourceExhaustedError(absl::StrCat(
+                          "ListEvents and ListVms are called too often from ", caller.peer,
+                          "; try again in ",
+                          absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
+                          ", or follow the events with WatchEvents"))));
 }
 
 }  // namespace vmeventd

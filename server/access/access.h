@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <functional>
 #include <iterator>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,7 +24,6 @@
 #include "base/counter.h"
 #include "base/mutex.h"
 #include "base/openssl_ptr.h"
-#include "grpcpp/grpcpp.h"
 #include "server/config/config.h"
 
 namespace vmeventd {
@@ -75,20 +76,13 @@ class RefusalCounters {
   std::array<Counter, std::size(kRefusalNames)> counts_;
 };
 
-// The kinds of subject alternative names in a certificate.
-enum class NameKind { kDns, kUri, kEmail, kIp };
-
-struct CertificateName {
-  NameKind kind;
-  std::string name;
-};
-
-// Returns the names in the certificate, IP addresses in digits. The caller has verified it. Null:
-// none.
-std::vector<CertificateName> CertificateNamesOf(X509* certificate);
-
-// Texts of each, as "URI spiffe://site/mover", without control characters.
-std::vector<std::string> CertificateNameTexts(const std::vector<CertificateName>& names);
+// Returns the names in the certificate that identify its owner, DNS names in lower case and URIs,
+// without control characters: "DNS mover.example", "URI spiffe://site/mover". The caller has
+// verified it. Null: none.
+std::vector<std::string> CertificateNamesOf(X509* certificate);
+// Returns such a text of a --tls-operator: a URI has a colon, a DNS name has none. So an authority
+// that gives out names of one kind freely makes no operator of another.
+std::string OperatorName(absl::string_view name);
 
 // Kinds of calls, each with a limit. A peer needs few other calls at once, and gRPC 1.51 stores
 // some 20 KB for each.
@@ -108,10 +102,11 @@ struct CallLimits {
   size_t held_bytes_of_peer = size_t{16} << 20;
 };
 
-// A caller, for people.
+// The caller behind a connection.
 struct CallPeer {
   std::string peer;                                 // see Clients
-  std::vector<std::string> certificate_names = {};  // "URI spiffe://site/mover"
+  std::vector<std::string> certificate_names = {};  // CertificateNamesOf its verified certificate
+  size_t listener = 0;                              // index of the listener that accepted it
 };
 
 // The open connections and calls. Maps the name of a call's connection to the peer behind it. A
@@ -119,25 +114,16 @@ struct CallPeer {
 // or a user of a Unix socket. Any thread.
 class Clients {
  public:
-  struct Caller {
-    size_t listener = 0;  // index of the listener that accepted it
-    std::string peer;
-    std::vector<CertificateName> names;  // names in its verified certificate
-  };
-
   // The pointer outlives it.
   Clients(CallLimits limits, RefusalCounters* refusals) : limits_(limits), refusals_(refusals) {}
 
   // `name` is that of ServerContext::peer() on this connection. `cut` closes it soon; it is called
   // on any thread, with a lock held, and not after Remove has returned.
-  void Add(const std::string& name, Caller caller, std::function<void()> cut);
+  void Add(const std::string& name, CallPeer caller, std::function<void()> cut);
   void Remove(const std::string& name) {
     const MutexLock lock(&mutex_);
     connections_.erase(name);
   }
-
-  // Returns "a closed connection" as the peer if there is none of that name.
-  Caller CallerOf(absl::string_view name) const;
 
   // Counts one call, open or refused, for as long as this object lives.
   class Call {
@@ -146,8 +132,7 @@ class Clients {
         : clients_(std::exchange(other.clients_, nullptr)),
           kind_(other.kind_),
           held_bytes_(other.held_bytes_),
-          listener_(other.listener_),
-          peer_(std::move(other.peer_)) {}
+          caller_(std::move(other.caller_)) {}
     Call& operator=(Call&&) = delete;
     ~Call() {
       if (clients_ != nullptr) clients_->End(*this);
@@ -155,16 +140,16 @@ class Clients {
     // Has the call hold so many bytes, instead of those before. RESOURCE_EXHAUSTED, counted: too
     // many are held already.
     absl::Status Hold(size_t bytes) { return clients_->Hold(this, bytes); }
+    const CallPeer& caller() const { return *caller_; }
 
    private:
     friend class Clients;
-    Call(Clients* clients, CallKind kind, const Caller& caller)
-        : clients_(clients), kind_(kind), listener_(caller.listener), peer_(caller.peer) {}
+    Call(Clients* clients, CallKind kind, std::shared_ptr<const CallPeer> caller)
+        : clients_(clients), kind_(kind), caller_(std::move(caller)) {}
     Clients* clients_;
     CallKind kind_;
     size_t held_bytes_ = 0;
-    size_t listener_;
-    std::string peer_;
+    std::shared_ptr<const CallPeer> caller_;
   };
   // Counts a call of the connection `name`. RESOURCE_EXHAUSTED, counted: there are too many;
   // UNAVAILABLE: the connection has ended, or Drain was called.
@@ -192,7 +177,7 @@ class Clients {
 
  private:
   struct Connection {
-    Caller caller;
+    std::shared_ptr<const CallPeer> caller;
     std::function<void()> cut;  // null: it was called
   };
   struct OpenCalls {
@@ -212,7 +197,7 @@ class Clients {
   };
   // Names the limit that one more call of this kind would exceed; empty: none.
   std::string FindExcess(const std::string& peer, CallKind kind, OpenCalls all, OpenCalls of_peer);
-  Call Count(CallKind kind, const Caller& caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Call Count(CallKind kind, const Connection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void End(const Call& call);
   absl::Status Hold(Call* call, size_t bytes);
   int CountOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -252,46 +237,27 @@ class RateLimiter {
   absl::flat_hash_map<std::string, TokenBucket> buckets_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Kind of name that a --tls-operator is, by its form: an IP address, "scheme:…" a URI, "…@…" an
-// email address, everything else a DNS name.
-NameKind KindOfOperator(absl::string_view name);
-
-// Returns whether a certificate's name of `kind` is this --tls-operator. The kinds must be the
-// same, so that an authority that gives out names of one kind freely makes no operator of another.
-// DNS names and domains of email addresses are the same in any case, IP addresses in any notation.
-bool IsOperatorName(absl::string_view name_of_operator, NameKind kind, absl::string_view name);
-
-// Identity and rights of one listener's callers. Any thread.
+// Rights of the callers. Any thread.
 //
-// The listener's role applies if it has one. Else every caller on a Unix socket is an operator,
-// because the socket's mode admitted it; a TLS caller is one if its certificate has one of
-// `operators` among its subject alternative names; everybody else is a reader.
+// Every caller on a Unix socket without role=reader is an operator, because the socket's mode
+// admitted it; a TLS caller is one if its certificate has one of `operators` among its names;
+// everybody else is a reader.
 class AccessPolicy {
  public:
-  // The pointers outlive the policy.
-  AccessPolicy(ListenAddress address, std::vector<std::string> operators, const Clients* clients,
-               RateLimiter* list_rate, const Clock* clock, RefusalCounters* refusals);
+  // `addresses` are those of the listeners; a peer may list `list_rate` times a second. The
+  // pointers outlive the policy.
+  AccessPolicy(std::vector<ListenAddress> addresses, const std::vector<std::string>& operators,
+               double list_rate, const Clock* clock, RefusalCounters* refusals);
 
   // PERMISSION_DENIED, counted, for a reader; the message names who may and how to become one.
-  absl::Status CheckOperator(const grpc::CallbackServerContext& context) const;
+  absl::Status CheckOperator(const CallPeer& caller) const;
   // RESOURCE_EXHAUSTED, counted, if this peer has called ListEvents and ListVms too often.
-  absl::Status CheckRate(const grpc::CallbackServerContext& context) const;
-  // Returns the name under which the caller is counted: see Clients.
-  std::string Peer(const grpc::CallbackServerContext& context) const {
-    return clients_->CallerOf(context.peer()).peer;
-  }
-  CallPeer Identify(const grpc::CallbackServerContext& context) const {
-    const Clients::Caller caller = clients_->CallerOf(context.peer());
-    return {caller.peer, CertificateNameTexts(caller.names)};
-  }
+  absl::Status CheckRate(const CallPeer& caller);
 
  private:
-  bool IsOperator(const grpc::CallbackServerContext& context) const;
-
-  const ListenAddress address_;
-  const std::vector<std::string> operators_;
-  const Clients* const clients_;
-  RateLimiter* const list_rate_;
+  const std::vector<ListenAddress> addresses_;
+  std::set<std::string> operators_;  // see OperatorName
+  RateLimiter list_rate_;
   const Clock* const clock_;
   RefusalCounters* const refusals_;
 };

@@ -214,24 +214,10 @@ absl::Status CheckAccess(const Config& config) {
   }
   for (const ListenAddress& address : config.listens) {
     if (address.is_unix()) continue;
-    const std::string name = Quote(address.ToString());
     if (!has_tls && !address.is_loopback() && !config.insecure_listen) {
-      return Invalid(
-          "--listen",
-          absl::StrCat(name, kBeyond,
-                       "give --tls-cert and --tls-key, or permit it with --insecure-listen"));
-    }
-    if (address.role != Role::kOperator) continue;
-    if (!has_tls && !address.is_loopback()) {
-      return Invalid("--listen",
-                     absl::StrCat(name,
-                                  " with role=operator would let every client that reaches it "
-                                  "declare intents; operators need TLS and --tls-operator"));
-    }
-    if (has_tls && config.tls_operators.empty()) {
-      return Invalid("--listen", absl::StrCat(name,
-                                              " with role=operator needs --tls-client-ca and "
-                                              "--tls-operator, which name the operators"));
+      return Invalid("--listen", absl::StrCat(Quote(address.ToString()), kBeyond,
+                                              "give --tls-cert and --tls-key, or permit it with "
+                                              "--insecure-listen"));
     }
   }
   if (config.metrics_listen.has_value() && !config.metrics_listen->is_loopback() &&

@@ -28,19 +28,16 @@ extern const char kDefaultSources[];
 enum class LogFormat { kText, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
 
-// Rights of a caller: a reader watches and queries, an operator declares intents too.
-enum class Role { kReader, kOperator };
-
 // One --listen: the address, and the rights of its callers.
 struct ListenAddress {
-  std::string path;          // Unix socket, absolute; empty: TCP
-  std::string host;          // an IP address in digits
-  uint16_t port = 0;         // 0: the kernel chooses
-  bool ipv6_only = false;    // "::" leaves IPv4 to another listener; else it has both
-  std::optional<Role> role;  // every caller's; unset: AccessPolicy decides
-  mode_t mode = 0660;        // permissions of a Unix socket
-  std::string group;         // owner of a Unix socket; empty: the process's own group
-  std::optional<gid_t> gid;  // id of `group`; set by a number or by ResolveGroup
+  std::string path;           // Unix socket, absolute; empty: TCP
+  std::string host;           // an IP address in digits
+  uint16_t port = 0;          // 0: the kernel chooses
+  bool ipv6_only = false;     // "::" leaves IPv4 to another listener; else it has both
+  bool readers_only = false;  // nobody may declare intents; else AccessPolicy decides
+  mode_t mode = 0660;         // permissions of a Unix socket
+  std::string group;          // owner of a Unix socket; empty: the process's own group
+  std::optional<gid_t> gid;   // id of `group`; set by a number or by ResolveGroup
 
   bool is_unix() const { return !path.empty(); }
   bool is_ipv6() const { return host.find(':') != std::string::npos; }
@@ -51,9 +48,9 @@ struct ListenAddress {
   std::string ToFlag() const;
 };
 
-// Parses unix:PATH[,role=ROLE][,mode=MODE][,group=GROUP] or HOST:PORT[,role=ROLE]. A relative path
-// is resolved against the working directory; localhost is 127.0.0.1. INVALID_ARGUMENT names the
-// text and the rule. The caller decides whether an address beyond loopback is allowed.
+// Parses unix:PATH[,role=reader][,mode=MODE][,group=GROUP] or HOST:PORT[,role=reader]. A relative
+// path is resolved against the working directory; localhost is 127.0.0.1. INVALID_ARGUMENT names
+// the text and the rule. The caller decides whether an address beyond loopback is allowed.
 absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
 
 // Looks the group's name up, which may ask a name service. The error names address and group; it

@@ -164,7 +164,7 @@ absl::StatusOr<std::optional<ListenAddress>> ReadMetricsListen(const std::string
   absl::StatusOr<ListenAddress> address = ParseListenAddress(text);
   if (!address.ok()) return address.status();
   if (address->is_unix()) return InvalidText(text, "is a Unix socket; write HOST:PORT");
-  if (address->role.has_value()) return InvalidText(text, "takes no role=");
+  if (address->readers_only) return InvalidText(text, "takes no role=");
   return *std::move(address);
 }
 
@@ -213,9 +213,8 @@ std::vector<Flag> MakeFlags() {
            "lxc:///system, its containers; repeatable. Needs the package libvirt0"),
       List("listen", "ADDRESS[,OPTION=VALUE...]", &Config::listens, ParseListenAddress,
            std::mem_fn(&ListenAddress::ToFlag), KeyOfListen,
-           "Serve gRPC on unix:PATH or on HOST:PORT; repeatable. Options: role=reader (may watch "
-           "and query) or role=operator (may declare intents too); of a Unix socket mode=0660 and "
-           "group=NAME"),
+           "Serve gRPC on unix:PATH or on HOST:PORT; repeatable. Options: role=reader (every "
+           "caller may only watch and query); of a Unix socket mode=0660 and group=NAME"),
       One("tls-cert", "FILE", &Config::tls_cert, Same, Same,
           "Speak TLS on every --listen HOST:PORT, with this certificate and its chain (PEM). The "
           "TLS files may be replaced at any time: new connections use what they then hold"),
@@ -227,8 +226,8 @@ std::vector<Flag> MakeFlags() {
       List(
           "tls-operator", "NAME", &Config::tls_operators, ReadOperator, Same,
           [](const std::string&) { return std::string(); },
-          "A client whose certificate has this subject alternative name (DNS, URI, email or IP) is "
-          "an operator, every other a reader; repeatable"),
+          "A client whose certificate has this subject alternative name (DNS or URI) is an "
+          "operator, every other a reader; repeatable"),
       Switch("insecure-listen", &Config::insecure_listen,
              "Permit --listen and --metrics-listen beyond loopback without TLS: anyone who can "
              "reach the port, or listens on the path, can read everything"),

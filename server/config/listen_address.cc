@@ -22,8 +22,6 @@ namespace {
 constexpr mode_t kDefaultMode = 0660;
 constexpr mode_t kOthers = 0007;
 
-absl::string_view RoleName(Role role) { return role == Role::kReader ? "reader" : "operator"; }
-
 absl::Status ReadPath(absl::string_view text, absl::string_view path, ListenAddress* address) {
   if (absl::StartsWith(path, "///")) path.remove_prefix(2);  // unix:///PATH, as gRPC clients say
   if (path.empty()) return InvalidText(text, "has no path after unix:");
@@ -80,11 +78,11 @@ absl::Status ReadOption(absl::string_view text, absl::string_view name, absl::st
                         ListenAddress* address) {
   const bool is_unix = absl::StartsWith(text, "unix:");
   if (name == "role") {
-    if (value != RoleName(Role::kReader) && value != RoleName(Role::kOperator)) {
-      return InvalidText(text,
-                         absl::StrCat("has the role ", Quote(value), "; use reader or operator"));
+    if (value != "reader") {
+      return InvalidText(
+          text, absl::StrCat("has the role ", Quote(value), "; use role=reader, or no role"));
     }
-    address->role = value == RoleName(Role::kReader) ? Role::kReader : Role::kOperator;
+    address->readers_only = true;
   } else if (is_unix && name == "mode") {
     const char* const end = value.data() + value.size();
     const auto [rest, error] = std::from_chars(value.data(), end, address->mode, 8);
@@ -115,7 +113,7 @@ absl::Status ReadOptions(absl::string_view text, absl::string_view* rest, Listen
     if (!status.ok()) return status;
     *rest = rest->substr(0, comma);
   }
-  if ((address->mode & kOthers) != 0 && address->role != Role::kReader) {
+  if ((address->mode & kOthers) != 0 && !address->readers_only) {
     return InvalidText(text,
                        "would let every user of the host declare intents: end "
                        "mode= with 0, or use role=reader");
@@ -133,7 +131,7 @@ std::string ListenAddress::ToString() const {
 
 std::string ListenAddress::ToFlag() const {
   std::string out = ToString();
-  if (role.has_value()) absl::StrAppend(&out, ",role=", RoleName(*role));
+  if (readers_only) absl::StrAppend(&out, ",role=reader");
   if (mode != kDefaultMode) absl::StrAppend(&out, ",mode=", absl::StrFormat("%04o", mode));
   if (!group.empty()) absl::StrAppend(&out, ",group=", group);
   return out;

@@ -256,6 +256,10 @@ class EventLog {
     const MutexLock lock(&mutex_);
     return vms_.Named(name);
   }
+  std::vector<VmRecordPtr> VmsWithUuid(const Uuid& uuid) const {
+    const MutexLock lock(&mutex_);
+    return vms_.WithUuid(uuid);
+  }
   VmRecordPtr FindVm(const VmKey& key) const {
     const MutexLock lock(&mutex_);
     return vms_.Find(key);

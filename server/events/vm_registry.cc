@@ -1,5 +1,6 @@
 #include "server/events/vm_registry.h"
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -24,6 +25,11 @@ VmRecord::VmRecord(const v1::Vm& vm)
 
 void VmRegistry::Erase(Records::iterator at) {
   stopped_.erase({(*at)->last_sequence(), *at});
+  if (const std::optional<Uuid> uuid = (*at)->uuid(); uuid.has_value()) {
+    const auto [begin, end] = by_uuid_.equal_range(*uuid);
+    by_uuid_.erase(
+        std::find_if(begin, end, [&](const auto& entry) { return entry.second == *at; }));
+  }
   records_.erase(at);
 }
 
@@ -31,6 +37,7 @@ void VmRegistry::Put(VmRecordPtr record) {
   Forget(record->key());
   if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
   records_.insert(record);
+  if (record->uuid().has_value()) by_uuid_.emplace(*record->uuid(), record);
   if (record->stopped()) stopped_.emplace(record->last_sequence(), std::move(record));
   if (stopped_.size() > max_stopped_) Erase(records_.find(stopped_.begin()->second));
 }
@@ -41,6 +48,13 @@ std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
        it != records_.end() && (*it)->name() == name; ++it) {
     out.push_back(*it);
   }
+  return out;
+}
+
+std::vector<VmRecordPtr> VmRegistry::WithUuid(const Uuid& uuid) const {
+  std::vector<VmRecordPtr> out;
+  const auto [begin, end] = by_uuid_.equal_range(uuid);
+  for (auto it = begin; it != end; ++it) out.push_back(it->second);
   return out;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -87,6 +88,7 @@ class VmRegistry {
   }
   // Every entry of that name, in order.
   std::vector<VmRecordPtr> Named(absl::string_view name) const;
+  std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;  // in any order
   // The entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after) const;
   // Returns at most `limit` stopped VMs, the last to stop first.
@@ -110,6 +112,7 @@ class VmRegistry {
 
   const size_t max_stopped_;
   Records records_;
+  std::multimap<Uuid, VmRecordPtr> by_uuid_;  // ones of records_ whose UUID is known
   // Stopped ones of records_, by their last sequence: first stopped, first out.
   std::set<std::pair<uint64_t, VmRecordPtr>> stopped_;
 };

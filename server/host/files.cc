@@ -8,13 +8,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/system.h"
 #include "base/uuid.h"
 #include "server/host/host.h"
-#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -50,39 +47,17 @@ absl::Status GiveToGroup(const std::string& path, std::optional<gid_t> group) {
   return absl::OkStatus();
 }
 
-absl::Status HeldByAnother(const std::string& path, int fd) {
-  char text[32];
-  const ssize_t size = pread(fd, text, sizeof(text), 0);
-  int pid = 0;
-  const bool known = absl::SimpleAtoi({text, size > 0 ? static_cast<size_t>(size) : 0}, &pid);
-  return absl::AlreadyExistsError(absl::StrCat(path, ": another vmeventd holds this lock (pid ",
-                                               known ? absl::StrCat(pid) : "unknown", ")"));
-}
-
-// Records the pid for people who find the lock held. Its length is fixed, so that rewriting needs
-// no disk space; if the disk is full, the lock holds without it.
-void WritePid(const std::string& path, int fd) {
-  const std::string text = absl::StrFormat("%-10d\n", getpid());
-  if (pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-    spdlog::warn("{}", std::string(ErrnoStatus(path, "cannot write the pid", errno).message()));
-  }
-}
-
-// Creates the file atomically: it exists complete or not at all.
+// Half a file is no id: the next start makes another.
 absl::StatusOr<std::string> MakeIdFile(const std::string& path) {
   const std::string id = RandomUuid();
   const std::string text = absl::StrCat(id, "\n");
-  const std::string made = absl::StrCat(path, ".new");
   const UniqueFd fd(
-      open(made.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640));
-  if (!fd.valid()) return ErrnoStatus(made, "cannot be created", errno);
+      open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640));
+  if (!fd.valid()) return ErrnoStatus(path, "cannot be created", errno);
   errno = ENOSPC;  // a short write means this
   if (write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
       fsync(fd.get()) != 0) {
-    return ErrnoStatus(made, "cannot be written", errno);
-  }
-  if (rename(made.c_str(), path.c_str()) != 0) {
-    return ErrnoStatus(path, "cannot be created", errno);
+    return ErrnoStatus(path, "cannot be written", errno);
   }
   return id;
 }
@@ -129,10 +104,8 @@ absl::Status CheckOwner(const std::string& path, bool others_files) {
 
 absl::StatusOr<UniqueFd> LockFile(const std::string& path) {
   std::string locked = path;
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
-  const bool no_room = !fd.valid() && (errno == EROFS || errno == ENOSPC || errno == EDQUOT);
-  if (no_room) fd = UniqueFd(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
-  if (no_room && !fd.valid()) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
+  if (!fd.valid() && (errno == EROFS || errno == ENOSPC || errno == EDQUOT)) {
     locked = path.substr(0, path.rfind('/'));
     fd = UniqueFd(open(locked.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   }
@@ -142,12 +115,10 @@ absl::StatusOr<UniqueFd> LockFile(const std::string& path) {
         errno == ELOOP ? "the lock file is a symbolic link" : "the lock file cannot be opened",
         errno);
   }
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) return HeldByAnother(locked, fd.get());
-    return ErrnoStatus(locked, "the lock file cannot be locked", errno);
-  }
-  if (!no_room) WritePid(path, fd.get());
-  return fd;
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno != EWOULDBLOCK) return ErrnoStatus(locked, "the lock file cannot be locked", errno);
+  return absl::AlreadyExistsError(absl::StrCat(
+      locked, ": another vmeventd holds this lock; stop it, or use another directory or socket"));
 }
 
 absl::StatusOr<std::string> StoredNodeId(const std::string& state_dir) {

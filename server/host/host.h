@@ -28,9 +28,9 @@ absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> grou
 absl::Status CheckOwner(const std::string& path, bool others_files = false);
 
 // Takes the flock of a file, which is held until the descriptor is closed or the process ends in
-// any way. The file holds the owner's pid and is never removed: only the lock counts. Where the
-// disk is full or read-only and there is no such file, its directory is locked.
-// ALREADY_EXISTS: another process holds it; the message names the file and the pid.
+// any way. The file is empty and is never removed: only the lock counts. Where the disk is full or
+// read-only and there is no such file, its directory is locked. ALREADY_EXISTS: another process
+// holds it; the message names the file.
 absl::StatusOr<UniqueFd> LockFile(const std::string& path);
 
 // Returns the node's permanent id, a UUID that does not change with its name: systemd's for this
@@ -83,8 +83,8 @@ absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration tim
 // hang shorter than 29/30 of it is survived.
 class Watchdog {
  public:
-  enum Thread { kWatcher, kPump, kAcceptor, kGrpc };
-  static constexpr size_t kThreads = 4;
+  enum Thread { kWatcher, kPump, kAcceptor };
+  static constexpr size_t kThreads = 3;
 
   // `limit`: time without a notification after which the manager kills the daemon.
   explicit Watchdog(absl::Duration limit) : limit_(limit) {}

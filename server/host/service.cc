@@ -14,8 +14,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr std::array<const char*, Watchdog::kThreads> kNames = {"watcher", "pump", "acceptor",
-                                                                "gRPC"};
+constexpr std::array<const char*, Watchdog::kThreads> kNames = {"watcher", "pump", "acceptor"};
 
 }  // namespace
 

@@ -1,6 +1,5 @@
 #include "server/metrics/metrics.h"
 
-#include <dirent.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -12,12 +11,14 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -142,13 +143,10 @@ uint64_t CountDescriptors() {
   if (stat("/proc/self/fd", &status) == 0 && status.st_size > 0) {
     return static_cast<uint64_t>(status.st_size);
   }
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir("/proc/self/fd"), closedir);
-  if (directory == nullptr) return 0;
-  uint64_t count = 0;
-  while (const dirent* entry = readdir(directory.get())) {
-    if (entry->d_name[0] != '.') ++count;
-  }
-  return count - 1;  // the directory's own
+  std::error_code error;
+  const std::filesystem::directory_iterator open("/proc/self/fd", error);
+  // Without the directory's own.
+  return error ? 0 : static_cast<uint64_t>(std::distance(begin(open), end(open)) - 1);
 }
 
 // Start time of this process, by the node's clock as it is set now.

@@ -89,6 +89,10 @@ void CallGate::Drain() {
 IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind kind,
                                   const Handler* handler, CallGate* gate) {
   auto* const call = new IncomingCall(context, handler, gate);  // OnDone deletes it
+  if (handler == nullptr) {
+    call->Reject(absl::UnimplementedError("there is no such method"));
+    return call;
+  }
   absl::StatusOr<Clients::Call> counted = gate->clients_->Begin(context->peer(), kind);
   if (counted.ok()) {
     call->counted_.emplace(*std::move(counted));
@@ -96,12 +100,6 @@ IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind
   } else {
     call->Reject(counted.status());
   }
-  return call;
-}
-
-IncomingCall* IncomingCall::StartUnknown(grpc::CallbackServerContext* context, CallGate* gate) {
-  auto* const call = new IncomingCall(context, nullptr, gate);  // OnDone deletes it
-  call->Reject(absl::UnimplementedError("there is no such method"));
   return call;
 }
 

@@ -77,13 +77,13 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   // methods below, now or later.
   using Handler = std::function<void(IncomingCall*)>;
 
-  // Starts to read the request, or refuses the call. `handler` and `gate` must outlive the call.
+  // Starts to read the request, or refuses the call. `handler` and `gate` must outlive the call. No
+  // handler: there is no such method.
   static IncomingCall* Start(grpc::CallbackServerContext* context, CallKind kind,
                              const Handler* handler, CallGate* gate);
-  // Starts a call of a method that does not exist.
-  static IncomingCall* StartUnknown(grpc::CallbackServerContext* context, CallGate* gate);
 
-  grpc::CallbackServerContext* context() const { return context_; }
+  // The handler's, who called.
+  const CallPeer& caller() const { return counted_->caller(); }
   const grpc::ByteBuffer& request() const { return request_; }
 
   bool cancelled() {
@@ -144,7 +144,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   CallStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// The methods of one listener, of all its services: IncomingCalls. Others are refused.
+// The methods of all services: IncomingCalls. Others are refused.
 class CallService : public grpc::CallbackGenericService {
  public:
   // `gate` outlives the service.
@@ -164,7 +164,9 @@ class CallService : public grpc::CallbackGenericService {
   grpc::ServerGenericBidiReactor* CreateReactor(
       grpc::GenericCallbackServerContext* context) override {
     const auto found = methods_.find(context->method());
-    if (found == methods_.end()) return IncomingCall::StartUnknown(context, gate_);
+    if (found == methods_.end()) {
+      return IncomingCall::Start(context, CallKind::kOther, nullptr, gate_);
+    }
     return IncomingCall::Start(context, found->second.kind, &found->second.handler, gate_);
   }
 

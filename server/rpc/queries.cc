@@ -224,10 +224,9 @@ absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) cons
                 int{v1::ListVmsResponse::kVmsFieldNumber});
   const std::optional<Uuid> uuid = ParseUuid(request.uuid());
   std::vector<VmRecordPtr> vms =
-      uuid.has_value() ? log_->Vms().vms : log_->VmsNamed(request.name());
+      uuid.has_value() ? log_->VmsWithUuid(*uuid) : log_->VmsNamed(request.name());
   std::erase_if(vms, [&](const VmRecordPtr& vm) {
-    return (uuid.has_value() && vm->uuid() != uuid) ||
-           (!request.name().empty() && vm->name() != request.name()) ||
+    return (!request.name().empty() && vm->name() != request.name()) ||
            (!request.run_id().empty() && vm->run_id() != request.run_id());
   });
   if (vms.empty() && !request.run_id().empty()) {

@@ -297,15 +297,9 @@ absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest&
                                     .uuid = ParseUuid(request.uuid())});
 }
 
-absl::Status CheckRequestProgress(const v1::RequestProgressRequest& request) {
+absl::Status CheckName(const std::string& field, const std::string& name) {
   Checker check;
-  check.Name("stream_id", request.stream_id());
-  return check.status();
-}
-
-absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request) {
-  Checker check;
-  check.Name("intent_id", request.intent_id());
+  check.Name(field, name);
   return check.status();
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -35,8 +36,6 @@ inline constexpr absl::Duration kMaxIntentTtl = absl::Hours(24);
 
 absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request);
 
-absl::Status CheckRequestProgress(const v1::RequestProgressRequest& request);
-
 absl::StatusOr<StreamPage> CheckListStreams(const v1::ListStreamsRequest& request);
 
 absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request);
@@ -48,6 +47,8 @@ absl::Status CheckGetVm(const v1::GetVmRequest& request);
 
 // Returns the intent to declare; its intent_id is not set.
 absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest& request);
-absl::Status CheckWithdrawIntent(const v1::WithdrawIntentRequest& request);
+
+// Checks the one field of a request that names something.
+absl::Status CheckName(const std::string& field, const std::string& name);
 
 }  // namespace vmeventd

@@ -18,11 +18,11 @@ VmEventService::VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub,
     : facts_(std::move(facts)), log_(log), queries_(log), hub_(hub), refusals_(refusals) {}
 
 template <typename Request>
-absl::Status VmEventService::Admit(const IncomingCall& call, const AccessPolicy& policy,
-                                   unsigned needs, Request* request) const {
+absl::Status VmEventService::Admit(const IncomingCall& call, unsigned needs,
+                                   Request* request) const {
   constexpr size_t kMaxRequestBytes = 1 << 20;
   if ((needs & kOperator) != 0) {
-    if (absl::Status status = policy.CheckOperator(*call.context()); !status.ok()) return status;
+    if (absl::Status status = policy_->CheckOperator(call.caller()); !status.ok()) return status;
   }
   if (const size_t size = call.request().Length(); size > kMaxRequestBytes) {
     refusals_->Count(Refusal::kRequestSize);
@@ -30,34 +30,36 @@ absl::Status VmEventService::Admit(const IncomingCall& call, const AccessPolicy&
                                                    kMaxRequestBytes, " are allowed"));
   }
   absl::Status status = ParseMessage(call.request(), request);
-  if (status.ok() && (needs & kRate) != 0) status = policy.CheckRate(*call.context());
+  if (status.ok() && (needs & kRate) != 0) status = policy_->CheckRate(call.caller());
   return status;
 }
 
-void VmEventService::AddTo(CallService* listener, const AccessPolicy* policy) {
+void VmEventService::AddTo(CallService* methods, AccessPolicy* policy,
+                           std::function<std::vector<v1::Listener>()> listeners) {
+  policy_ = policy;
+  listeners_ = std::move(listeners);
   const auto path = [](const char* name) {
     return absl::StrCat("/vmeventd.v1.VmEventService/", name);
   };
-  // A method that answers at once.
-  const auto add = [&]<typename Request>(const char* name, unsigned needs,
-                                         absl::StatusOr<std::string> (VmEventService::*answer)(
-                                             const Request&) const) {
-    listener->Add(path(name), [this, policy, needs, answer](IncomingCall* call) {
+  // A method of `object` that answers at once.
+  const auto add = [&]<typename Request, typename Object>(
+                       const char* name, unsigned needs, const Object* object,
+                       absl::StatusOr<std::string> (Object::*answer)(const Request&) const) {
+    methods->Add(path(name), [this, needs, object, answer](IncomingCall* call) {
       Request request;
-      const absl::Status status = Admit(*call, *policy, needs, &request);
-      call->Answer(status.ok() ? (this->*answer)(request) : status);
+      const absl::Status status = Admit(*call, needs, &request);
+      call->Answer(status.ok() ? (object->*answer)(request) : status);
     });
   };
-  add("RequestProgress", kNothing, &VmEventService::RequestProgress);
-  add("ListStreams", kOperator | kRate, &VmEventService::ListStreams);
-  add("ListVms", kRate, &VmEventService::ListVms);
-  add("GetVm", kNothing, &VmEventService::GetVm);
-  add("GetServerInfo", kNothing, &VmEventService::GetServerInfo);
-  using Method = void (VmEventService::*)(IncomingCall*, const AccessPolicy&);
+  add("RequestProgress", kNothing, this, &VmEventService::RequestProgress);
+  add("ListStreams", kOperator | kRate, this, &VmEventService::ListStreams);
+  add("ListVms", kRate, &queries_, &Queries::ListVms);
+  add("GetVm", kNothing, &queries_, &Queries::GetVm);
+  add("GetServerInfo", kNothing, this, &VmEventService::GetServerInfo);
+  using Method = void (VmEventService::*)(IncomingCall*);
   const auto add_late = [&](const char* name, Method method, CallKind kind = CallKind::kOther) {
-    listener->Add(
-        path(name), [this, policy, method](IncomingCall* call) { (this->*method)(call, *policy); },
-        kind);
+    methods->Add(
+        path(name), [this, method](IncomingCall* call) { (this->*method)(call); }, kind);
   };
   add_late("WatchEvents", &VmEventService::WatchEvents, CallKind::kStream);
   add_late("ListEvents", &VmEventService::ListEvents);
@@ -88,19 +90,19 @@ absl::Status VmEventService::CheckDurable(absl::string_view what) const {
                         what, "; try again later")));
 }
 
-void VmEventService::WatchEvents(IncomingCall* call, const AccessPolicy& policy) {
+void VmEventService::WatchEvents(IncomingCall* call) {
   v1::WatchEventsRequest request;
-  const absl::Status status = Admit(*call, policy, kNothing, &request);
+  const absl::Status status = Admit(*call, kNothing, &request);
   if (!status.ok()) return hub_->Refuse(call, status);
   const absl::StatusOr<WatchRequest> checked = CheckWatchEvents(request);
   if (!checked.ok()) return hub_->Refuse(call, checked.status());
-  hub_->Open(call, *checked, {request.filter(), request.any_of()},
-             policy.Identify(*call->context()));
+  const CallPeer caller = call->caller();  // a call that is refused may be gone soon
+  hub_->Open(call, *checked, {request.filter(), request.any_of()}, caller);
 }
 
 absl::StatusOr<std::string> VmEventService::RequestProgress(
     const v1::RequestProgressRequest& request) const {
-  absl::Status status = CheckRequestProgress(request);
+  absl::Status status = CheckName("stream_id", request.stream_id());
   if (status.ok()) status = hub_->RequestProgress(request.stream_id());
   return status.ok() ? absl::StatusOr<std::string>("") : status;
 }
@@ -112,9 +114,9 @@ absl::StatusOr<std::string> VmEventService::ListStreams(
   return hub_->List(*page, log_->range().newest).SerializeAsString();
 }
 
-void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) {
+void VmEventService::ListEvents(IncomingCall* call) {
   v1::ListEventsRequest request;
-  const absl::Status status = Admit(*call, policy, kRate, &request);
+  const absl::Status status = Admit(*call, kRate, &request);
   if (!status.ok()) return call->Answer(status);
   absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
   if (!query.ok()) return call->Answer(query.status());
@@ -128,18 +130,19 @@ void VmEventService::ListEvents(IncomingCall* call, const AccessPolicy& policy) 
     if (!answer->ok()) return answer->status();
     return true;
   };
-  log_->PostQuery(policy.Peer(*call->context()), turn);
+  const std::string peer = call->caller().peer;  // the call may be gone after its first turn
+  log_->PostQuery(peer, turn);
 }
 
-void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& policy) {
+void VmEventService::DeclareIntent(IncomingCall* call) {
   const auto declare = [&]() -> absl::Status {
     v1::DeclareIntentRequest request;
-    const absl::Status status = Admit(*call, policy, kOperator, &request);
+    const absl::Status status = Admit(*call, kOperator, &request);
     if (!status.ok()) return status;
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(request);
     if (!checked.ok()) return checked.status();
     checked->intent_id = RandomUuid();
-    const CallPeer caller = policy.Identify(*call->context());
+    const CallPeer& caller = call->caller();
     checked->declared_by = caller.certificate_names.empty()
                                ? caller.peer
                                : absl::StrJoin(caller.certificate_names, ", ");
@@ -163,11 +166,11 @@ void VmEventService::DeclareIntent(IncomingCall* call, const AccessPolicy& polic
   if (absl::Status status = declare(); !status.ok()) call->Answer(status);
 }
 
-void VmEventService::WithdrawIntent(IncomingCall* call, const AccessPolicy& policy) {
+void VmEventService::WithdrawIntent(IncomingCall* call) {
   const auto withdraw = [&]() -> absl::Status {
     v1::WithdrawIntentRequest request;
-    absl::Status status = Admit(*call, policy, kOperator, &request);
-    if (status.ok()) status = CheckWithdrawIntent(request);
+    absl::Status status = Admit(*call, kOperator, &request);
+    if (status.ok()) status = CheckName("intent_id", request.intent_id());
     if (!status.ok()) return status;
     const auto answer = [this, call](absl::Status withdrawn) {
       if (withdrawn.ok()) withdrawn = CheckDurable("the intent is withdrawn until then");

@@ -26,24 +26,22 @@ struct ServerFacts {
   absl::Time start_time;
 };
 
-// The methods of vmeventd.v1.VmEventService, of all listeners. Any thread; no method blocks.
+// The methods of vmeventd.v1.VmEventService. Any thread; no method blocks.
 class VmEventService {
  public:
   // All pointers must outlive the service.
   VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub, RefusalCounters* refusals);
 
-  // Adds the methods to one listener's, whose policy decides who may call. `policy` outlives it.
-  void AddTo(CallService* listener, const AccessPolicy* policy);
+  // Adds the methods. `policy`, which decides who may call, outlives them; `listeners` are called
+  // for GetServerInfo by any thread. Once.
+  void AddTo(CallService* methods, AccessPolicy* policy,
+             std::function<std::vector<v1::Listener>()> listeners);
 
   // Sends intents to `watcher` from now on; it must outlive the service. Null: intents are refused;
   // the watcher before still answers those that it has, and need not live longer.
   void SetWatcher(NodeWatcher* watcher) {
     const MutexLock lock(&mutex_);
     watcher_ = watcher;
-  }
-  // Sets the listeners in GetServerInfo, from any thread. Once, before the first call.
-  void SetListeners(std::function<std::vector<v1::Listener>()> listeners) {
-    listeners_ = std::move(listeners);
   }
 
  private:
@@ -52,23 +50,16 @@ class VmEventService {
   // Reads a request, and returns why it is refused: by the caller's rights, its size, which is
   // counted, its encoding, or the caller's rate.
   template <typename Request>
-  absl::Status Admit(const IncomingCall& call, const AccessPolicy& policy, unsigned needs,
-                     Request* request) const;
+  absl::Status Admit(const IncomingCall& call, unsigned needs, Request* request) const;
 
   absl::StatusOr<std::string> RequestProgress(const v1::RequestProgressRequest& request) const;
   absl::StatusOr<std::string> ListStreams(const v1::ListStreamsRequest& request) const;
-  absl::StatusOr<std::string> ListVms(const v1::ListVmsRequest& request) const {
-    return queries_.ListVms(request);
-  }
-  absl::StatusOr<std::string> GetVm(const v1::GetVmRequest& request) const {
-    return queries_.GetVm(request);
-  }
   absl::StatusOr<std::string> GetServerInfo(const v1::GetServerInfoRequest& request) const;
 
-  void WatchEvents(IncomingCall* call, const AccessPolicy& policy);
-  void ListEvents(IncomingCall* call, const AccessPolicy& policy);
-  void DeclareIntent(IncomingCall* call, const AccessPolicy& policy);
-  void WithdrawIntent(IncomingCall* call, const AccessPolicy& policy);
+  void WatchEvents(IncomingCall* call);
+  void ListEvents(IncomingCall* call);
+  void DeclareIntent(IncomingCall* call);
+  void WithdrawIntent(IncomingCall* call);
 
   // Calls `use` with the watcher, or returns why intents are not accepted now. `use` must not call
   // back into the service; an answer the watcher gives at once is an error.
@@ -82,6 +73,7 @@ class VmEventService {
   const Queries queries_;
   StreamHub* const hub_;
   RefusalCounters* const refusals_;
+  AccessPolicy* policy_ = nullptr;
   std::function<std::vector<v1::Listener>()> listeners_;
 
   mutable Mutex mutex_;

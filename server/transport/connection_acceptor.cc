@@ -195,7 +195,7 @@ ConnectionAcceptor::ConnectionAcceptor(Options options, std::unique_ptr<EventLoo
       accept_loop_(std::move(accept_loop)),
       relay_loop_(std::move(relay_loop)),
       arrivals_(
-          options_.listeners.size(), options_.arrivals, accept_loop_.get(), refusals,
+          options_.addresses.size(), options_.arrivals, accept_loop_.get(), refusals,
           [this](Arrivals::Arrived arrived) { OnArrived(std::move(arrived)); },
           [this](size_t listener, const std::string& peer, const std::string& why) {
             LogClosed(listener, peer, why);
@@ -206,11 +206,11 @@ ConnectionAcceptor::ConnectionAcceptor(Options options, std::unique_ptr<EventLoo
             const Connection& connection = connections_.find(id)->second;
             LogClosed(connection.listener, connection.peer, why);
           }),
-      open_(options_.listeners.size()) {}
+      open_(options_.addresses.size()) {}
 
 absl::Status ConnectionAcceptor::Listen() {
-  for (size_t i = 0; i < options_.listeners.size(); ++i) {
-    const ListenAddress& address = options_.listeners[i].address;
+  for (size_t i = 0; i < options_.addresses.size(); ++i) {
+    const ListenAddress& address = options_.addresses[i];
     {
       const MutexLock lock(&mutex_);
       open_[i].state.address = address;
@@ -248,9 +248,9 @@ void ConnectionAcceptor::Stop(absl::Duration timeout) {
 void ConnectionAcceptor::OnAccepted(size_t listener, UniqueFd fd) {
   std::string peer = PeerOfSocket(fd.get());
   if (peer.empty()) return;  // gone again
-  TlsFiles* const tls = options_.listeners[listener].tls;
+  const bool plain = options_.tls == nullptr || options_.addresses[listener].is_unix();
   // The context lives as long as the handshakes that were begun with it.
-  const auto material = tls == nullptr ? nullptr : tls->Current();
+  const auto material = plain ? nullptr : options_.tls->Current();
   arrivals_.Add(listener, ReceivingSocket(std::move(fd), &closer_), std::move(peer),
                 material == nullptr ? nullptr : material->context.get());
 }
@@ -316,11 +316,11 @@ bool ConnectionAcceptor::RelayOnce(absl::Duration timeout) {
 
 void ConnectionAcceptor::Serve(Arrivals::Arrived arrived) {
   const size_t listener = arrived.listener;
-  Clients::Caller caller{.listener = listener, .peer = arrived.peer};
+  CallPeer caller{.peer = arrived.peer, .listener = listener};
   if (arrived.tls != nullptr) {
     // Null if clients are not asked for a certificate; one that is shown was verified.
     const X509Ptr certificate(SSL_get1_peer_certificate(arrived.tls.get()));
-    caller.names = CertificateNamesOf(certificate.get());
+    caller.certificate_names = CertificateNamesOf(certificate.get());
   }
   absl::StatusOr<Relay::Added> added =
       relay_.Add(std::move(arrived.socket), std::move(arrived.tls), arrived.peer);
@@ -331,7 +331,7 @@ void ConnectionAcceptor::Serve(Arrivals::Arrived arrived) {
   }
   clients_->Add(added->name, std::move(caller), [this, id = added->id] { relay_.Cut(id); });
   connections_.emplace(added->id, Connection{listener, std::move(arrived.peer), added->name});
-  options_.listeners[listener].take(added->server.Release());
+  options_.take(added->server.Release());
 }
 
 void ConnectionAcceptor::Forget(Relay::Id id) {

@@ -126,14 +126,10 @@ struct ListenerState {
 // relays, and is not held up by it.
 class ConnectionAcceptor {
  public:
-  struct Listener {
-    ListenAddress address;
-    std::function<void(int)> take;  // gets the descriptor of a connection; relay's thread
-    TlsFiles* tls = nullptr;        // null: plain connections
-  };
-
   struct Options {
-    std::vector<Listener> listeners;
+    std::vector<ListenAddress> addresses;
+    TlsFiles* tls = nullptr;        // of TCP connections; null: these are plain
+    std::function<void(int)> take;  // gets the descriptor of a connection; relay's thread
     int max_connections;
     RelayLimits relay;
     ArrivalLimits arrivals;

@@ -24,8 +24,6 @@ constexpr int kMaxMessageBytes = 4 << 20;
 // KiB that the relay permits decompression makes up to 1.6 times as many, and gRPC counts 32 more
 // for each field. Beyond its limit gRPC 1.51 closes the connection.
 constexpr int kMaxMetadataBytes = 14 << 10;
-constexpr double kListBurstSeconds = 5;  // seconds of the rate that may come at once
-constexpr size_t kMaxListPeers = 1'024;
 // Time for clients to read what gRPC has sent, and to close, after its shutdown.
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);
 // Limit of one connection's calls in addition to its streams.
@@ -55,25 +53,14 @@ void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) 
 
 }  // namespace
 
-struct GrpcServer::Listener {
-  std::unique_ptr<AccessPolicy> policy;
-  std::unique_ptr<CallService> methods;
-  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
-  std::unique_ptr<grpc::Server> server;  // destroyed first: it uses the others
-};
-
 GrpcServer::GrpcServer(GrpcServerOptions options, VmEventService* service,
                        RefusalCounters* refusals, const Clock* clock)
     : options_(std::move(options)),
       service_(service),
       refusals_(refusals),
       clock_(clock),
-      list_rate_(options_.list_rate, options_.list_rate * kListBurstSeconds, kMaxListPeers),
       clients_(options_.calls, refusals),
-      gate_(&clients_, clock, refusals),
-      // A channel without credentials leads nowhere: each call fails at once, and gRPC reports that
-      // where it reports everything else.
-      nowhere_(grpc::CreateChannel("", nullptr)) {}
+      gate_(&clients_, clock, refusals) {}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions options,
                                                               VmEventService* service,
@@ -84,84 +71,74 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   // So the library stays up until the process ends.
   [[maybe_unused]] static const bool initialized = (grpc_init(), true);
   std::unique_ptr<GrpcServer> out(new GrpcServer(std::move(options), service, refusals, clock));
-  if (absl::Status status = out->StartAcceptor(); !status.ok()) return status;
-  for (const ListenerState& listener : out->listeners()) {
-    if (absl::Status status = out->StartListener(listener.address); !status.ok()) return status;
-  }
-  out->SetServing(false);
-  out->health_.Set("journal", true);
-  out->health_.Set("watch", true);
-  out->health_.Set("sources", false);
-  out->health_.Set("libvirt", true);
-  out->ShowListening();
-  service->SetListeners([server = out.get()] {
-    std::vector<v1::Listener> listeners;
-    for (const ListenerState& state : server->listeners()) {
-      listeners.emplace_back().set_address(state.address.ToString());
-      listeners.back().set_listening(state.listening);
+  if (absl::Status status = out->Start(); !status.ok()) return status;
+  return out;
+}
+
+absl::Status GrpcServer::Start() {
+  ConnectionAcceptor::Options accepting;
+  accepting.addresses = options_.addresses;
+  accepting.tls = options_.tls;
+  accepting.take = [this](int fd) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = fd;
+    connections_->HandleNewConnection(&connection);
+  };
+  accepting.max_connections = options_.max_connections;
+  accepting.relay = options_.relay;
+  accepting.arrivals = options_.arrivals;
+  accepting.tick = [this] { gate_.EndOverdue(); };
+  accepting.listening = [this] {
+    if (acceptor_ != nullptr) ShowListening();
+  };
+  absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> acceptor =
+      ConnectionAcceptor::Create(std::move(accepting), clock_, &clients_, refusals_);
+  if (!acceptor.ok()) return acceptor.status();
+  acceptor_ = *std::move(acceptor);
+
+  std::vector<ListenAddress> addresses;
+  for (const ListenerState& listener : listeners()) addresses.push_back(listener.address);
+  policy_ = std::make_unique<AccessPolicy>(std::move(addresses), options_.operators,
+                                           options_.list_rate, clock_, refusals_);
+  service_->AddTo(&methods_, policy_.get(), [this] {
+    std::vector<v1::Listener> out;
+    for (const ListenerState& state : listeners()) {
+      out.emplace_back().set_address(state.address.ToString());
+      out.back().set_listening(state.listening);
     }
-    return listeners;
+    return out;
   });
-  out->relay_thread_ = std::thread([acceptor = out->acceptor_.get()] {
+  health_.AddTo(&methods_);
+  AddReflectionTo(&methods_);
+
+  grpc::ServerBuilder builder;
+  SetOptions(options_, &builder);
+  connections_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
+  builder.RegisterCallbackGenericService(&methods_);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) {
+    return absl::InternalError("gRPC cannot start a server; the log above has the reason");
+  }
+
+  SetServing(false);
+  health_.Set("journal", true);
+  health_.Set("watch", true);
+  health_.Set("sources", false);
+  health_.Set("libvirt", true);
+  ShowListening();
+  relay_thread_ = std::thread([this] {
     SetThreadName("relay");
-    acceptor->RunRelay();
+    acceptor_->RunRelay();
   });
-  out->acceptor_thread_ = std::thread([acceptor = out->acceptor_.get()] {
+  acceptor_thread_ = std::thread([this] {
     SetThreadName("acceptor");
     // Lowers the thread's priority, because strangers cause its work. Linux has one for each
     // thread; lowering never fails.
     setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kAcceptorNiceness);
-    acceptor->RunAccepting();
+    acceptor_->RunAccepting();
   });
-  return out;
-}
-
-absl::Status GrpcServer::StartAcceptor() {
-  ConnectionAcceptor::Options options;
-  options.max_connections = options_.max_connections;
-  options.relay = options_.relay;
-  options.arrivals = options_.arrivals;
-  options.tick = [this] { gate_.EndOverdue(); };
-  options.listening = [this] {
-    if (acceptor_ != nullptr) ShowListening();
-  };
-  for (size_t i = 0; i < options_.addresses.size(); ++i) {
-    const auto take = [this, i](int fd) {
-      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
-      connection.fd = fd;
-      listeners_[i]->connections->HandleNewConnection(&connection);
-    };
-    const ListenAddress& address = options_.addresses[i];
-    options.listeners.push_back({address, take, address.is_unix() ? nullptr : options_.tls});
-  }
-  absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> acceptor =
-      ConnectionAcceptor::Create(std::move(options), clock_, &clients_, refusals_);
-  if (!acceptor.ok()) return acceptor.status();
-  acceptor_ = *std::move(acceptor);
-  return absl::OkStatus();
-}
-
-absl::Status GrpcServer::StartListener(const ListenAddress& address) {
-  auto listener = std::make_unique<Listener>();
-  listener->policy = std::make_unique<AccessPolicy>(address, options_.operators, &clients_,
-                                                    &list_rate_, clock_, refusals_);
-  listener->methods = std::make_unique<CallService>(&gate_);
-  service_->AddTo(listener->methods.get(), listener->policy.get());
-  health_.AddTo(listener->methods.get());
-  reflection_.AddTo(listener->methods.get());
-
-  grpc::ServerBuilder builder;
-  SetOptions(options_, &builder);
-  listener->connections = builder.experimental().AddExternalConnectionAcceptor(
-      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
-      grpc::InsecureServerCredentials());
-  builder.RegisterCallbackGenericService(listener->methods.get());
-  listener->server = builder.BuildAndStart();
-  if (listener->server == nullptr) {
-    return absl::InternalError(absl::StrCat(
-        address.ToString(), ": gRPC cannot start a server here; the log above has the reason"));
-  }
-  listeners_.push_back(std::move(listener));
   return absl::OkStatus();
 }
 
@@ -170,28 +147,6 @@ void GrpcServer::ShowListening() {
   health_.Set("listen", std::all_of(all.begin(), all.end(), [](const ListenerState& listener) {
                 return listener.listening;
               }));
-}
-
-void GrpcServer::Probe(std::function<void()> acceptor, std::function<void()> grpc) {
-  acceptor_->CallInTurn(std::move(acceptor));
-  struct Ping {  // owns itself
-    std::function<void()> done;
-    grpc::ByteBuffer request;
-    grpc::ByteBuffer response;
-    grpc::ClientContext context;
-  };
-  const grpc::Slice empty;
-  auto* const ping = new Ping{std::move(grpc), grpc::ByteBuffer(&empty, 1), {}, {}};
-  nowhere_.UnaryCall(&ping->context, "/vmeventd.internal/Ping", grpc::StubOptions(), &ping->request,
-                     &ping->response, [ping](const grpc::Status&) {
-                       const std::function<void()> answered = std::move(ping->done);
-                       // The context holds a reference to the channel, and after the answer this
-                       // may go: the last reference must not go on this thread, which belongs to
-                       // the channel (gRPC 1.51 frees the completion queue that the thread still
-                       // uses).
-                       delete ping;
-                       answered();
-                     });
 }
 
 void GrpcServer::SetServing(bool serving) {
@@ -211,8 +166,8 @@ void GrpcServer::Shutdown(absl::Duration timeout) {
     acceptor_thread_.join();
     relay_thread_.join();
   }
-  const auto deadline = std::chrono::system_clock::now() + absl::ToChronoMicroseconds(kFlushTime);
-  for (const auto& listener : listeners_) listener->server->Shutdown(deadline);
+  if (server_ == nullptr) return;
+  server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMicroseconds(kFlushTime));
 }
 
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }

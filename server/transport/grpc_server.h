@@ -4,12 +4,12 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/access.h"
 #include "server/config/config.h"
@@ -54,9 +54,8 @@ class GrpcServer {
   // Sets the state of the daemon and of its service.
   void SetServing(bool serving);
 
-  // Has the acceptor's thread, and one of gRPC's threads for reactions, call these in one of their
-  // next turns: all calls hang if they do not. The second may be called after the server is gone.
-  void Probe(std::function<void()> acceptor, std::function<void()> grpc);
+  // Calls `done` once the acceptor's and the relay's thread have had a turn. Any thread.
+  void CallInTurn(std::function<void()> done) { acceptor_->CallInTurn(std::move(done)); }
 
   // Stops listening, answers calls with UNAVAILABLE, waits for those under way, and ends what is
   // still open after `timeout` and a little more.
@@ -70,14 +69,9 @@ class GrpcServer {
   int open_calls() const { return clients_.open_calls(); }
 
  private:
-  // One address. Each has its own gRPC server, because a call does not say which listener it came
-  // by.
-  struct Listener;
-
   GrpcServer(GrpcServerOptions options, VmEventService* service, RefusalCounters* refusals,
              const Clock* clock);
-  absl::Status StartAcceptor();
-  absl::Status StartListener(const ListenAddress& address);
+  absl::Status Start();
   // Sets the state of the health service "listen".
   void ShowListening();
 
@@ -85,13 +79,13 @@ class GrpcServer {
   VmEventService* const service_;
   RefusalCounters* const refusals_;
   const Clock* const clock_;
-  RateLimiter list_rate_;
   Clients clients_;
   CallGate gate_;
   Health health_;
-  const Reflection reflection_;
-  grpc::GenericStub nowhere_;
-  std::vector<std::unique_ptr<Listener>> listeners_;  // in the order of the options
+  CallService methods_{&gate_};
+  std::unique_ptr<AccessPolicy> policy_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections_;
+  std::unique_ptr<grpc::Server> server_;  // uses the others
   std::unique_ptr<ConnectionAcceptor> acceptor_;
   std::thread acceptor_thread_;
   std::thread relay_thread_;

@@ -87,31 +87,11 @@ absl::Status ListenSocket::OpenUnix() {
   if (chmod(path.c_str(), address_.mode) != 0) {
     return ErrnoStatus(path, "cannot set the socket's mode", errno);
   }
-  WarnOfClosedDirectories();
   RefusePassedDescriptors(fd());  // on each connection that it accepts
   if (listen(fd(), SOMAXCONN) != 0) {
     return ErrnoStatus(address_.ToString(), "cannot be listened on", errno);
   }
   return absl::OkStatus();
-}
-
-// A directory above the socket may keep out whom the socket's own mode admits.
-void ListenSocket::WarnOfClosedDirectories() const {
-  const bool all = (address_.mode & S_IWOTH) != 0;
-  if (!all && (!address_.gid.has_value() || (address_.mode & S_IWGRP) == 0)) return;
-  for (size_t slash = address_.path.find('/', 1); slash != std::string::npos;
-       slash = address_.path.find('/', slash + 1)) {
-    const std::string directory = address_.path.substr(0, slash);
-    struct stat info {};
-    if (stat(directory.c_str(), &info) != 0) return;
-    const bool admits_group = !all && info.st_gid == *address_.gid;
-    if ((info.st_mode & (admits_group ? S_IXGRP : S_IXOTH)) != 0) continue;
-    spdlog::warn(
-        "{}: the directory {} (mode {:04o}) does not admit {}; {}", address_.ToString(), directory,
-        info.st_mode & 07777U, all ? "everybody" : absl::StrCat("the group ", address_.group),
-        all ? absl::StrCat("chmod o+x ", directory)
-            : absl::StrCat("chgrp ", address_.group, " ", directory, " && chmod g+x ", directory));
-  }
 }
 
 absl::Status ListenSocket::OpenTcp() {

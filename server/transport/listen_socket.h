@@ -38,7 +38,6 @@ class ListenSocket {
  private:
   explicit ListenSocket(ListenAddress address) : address_(std::move(address)) {}
   absl::Status OpenUnix();
-  void WarnOfClosedDirectories() const;
   absl::Status OpenTcp();
 
   ListenAddress address_;

@@ -70,7 +70,6 @@ void AddAlternativeNames(const CertificateOptions& options, X509* certificate) {
   };
   add("DNS", options.dns_names);
   add("URI", options.uris);
-  add("email", options.emails);
   add("IP", options.ip_addresses);
   if (names.empty()) return;
   AddExtension(certificate, nullptr, NID_subject_alt_name, absl::StrJoin(names, ","));

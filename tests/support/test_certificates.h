@@ -22,7 +22,6 @@ struct CertificateOptions {
   // The subject alternative names.
   std::vector<std::string> dns_names;
   std::vector<std::string> uris;
-  std::vector<std::string> emails;
   std::vector<std::string> ip_addresses;  // IPv4 or IPv6 addresses, in digits
   absl::Time not_before = absl::Now() - absl::Hours(1);
   absl::Time not_after = absl::Now() + absl::Hours(24);

@@ -150,6 +150,35 @@ TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
             [&] { return class_of() == v1::SHUTDOWN_CLASS_CRASH; });
 }
 
+TEST_F(FleetTest, AStateHasTheJournalThatItComesFrom) {
+  nats().CreateFleet();
+  StartPublishing();
+  ChattyVm vm(watch_dir(), "web.1");
+  vm.Speak(4);
+  const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "web.1"));
+  const auto journal_of = [](const NatsMessage& message) {
+    const std::string source = message.header("ce-source");
+    return source.substr(source.rfind('/') + 1);
+  };
+  WaitUntil("the bucket has the newest state",
+            [&] { return LastOf<v1::Vm>("KV_VMEVENTS_VMS", key).last_sequence() == 5; });
+  const std::string replaced = daemon().GetServerInfo().journal_id();
+  const auto connection = *ConnectNats({.servers = {nats().url()}});
+  const auto states = connection->Subscribe(key, 100);
+  ASSERT_TRUE(connection->Flush().ok());
+  StopDaemon();
+  fs::remove_all(Options().state_dir);
+  StartDaemon(Options());
+  for (std::string journal; journal != daemon().GetServerInfo().journal_id();) {
+    const auto next = (*states)->Next(kPatience);
+    ASSERT_TRUE(next.ok() && next->has_value());
+    journal = journal_of(**next);
+    v1::Vm state;
+    ASSERT_TRUE(state.ParseFromString((*next)->data));
+    EXPECT_EQ(journal == replaced, state.last_sequence() == 5) << journal;
+  }
+}
+
 TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
   nats().CreateFleet();
   StartPublishing({"--node", "node7.example"});

@@ -70,26 +70,12 @@ class ServiceTest : public E2eTest {
   FakeQemu qemu_{TestProgramPath("fake_qemu")};
 };
 
-TEST_F(ServiceTest, NotifiesReadyReloadingAndStopping) {
+TEST_F(ServiceTest, NotifiesReadyAndStopping) {
   const auto process = Start();
   EXPECT_THAT(manager_.Next("READY=1"), StartsWith("READY=1\nSTATUS=following 0 VMs"));
-  process->Signal(SIGHUP);
-  EXPECT_THAT(manager_.Next("RELOADING=1"), HasSubstr("MONOTONIC_USEC="));
-  manager_.Next("READY=1");
   process->Signal(SIGTERM);
   manager_.Next("STOPPING=1");
   EXPECT_EQ(process->Wait(), 0);
-}
-
-TEST_F(ServiceTest, AReloadDuringTheStopNotifiesNothing) {
-  const auto process = StopOnHungDisk();
-  manager_.Next("STOPPING=1");
-  process->Signal(SIGHUP);
-  WaitUntil("the reload", [&] { return absl::StrContains(Log(), "nothing to reload"); });
-  std::filesystem::remove(hang());
-  EXPECT_EQ(process->Wait(), 0);
-  EXPECT_EQ(manager_.Count("READY=1"), 1);
-  EXPECT_EQ(manager_.Count("RELOADING=1"), 0);
 }
 
 TEST_F(ServiceTest, AStopBlockedByADiskFailsAndNamesTheDisk) {

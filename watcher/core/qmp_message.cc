@@ -116,12 +116,12 @@ std::string Text(const QmpObject& object, const char* name, size_t max_bytes) {
 }  // namespace
 
 int LineFramer::OpenAfter(absl::string_view line) const {
-  const bool first = !partial_.has_value() || partial_->counted == 0;
+  const bool first = partial_.counted == 0;
   if (first && (!absl::StartsWith(line, "{") || absl::EndsWith(line, "}"))) return 0;
-  const Extent extent = Measure(first ? line : line.substr(partial_->counted));
+  const Extent extent = Measure(line.substr(partial_.counted));
   // No string of JSON has a line end: the parser says so.
   if (extent.in_string) return 0;
-  return std::max(extent.open + (first ? 0 : partial_->open), 0);
+  return std::max(extent.open + partial_.open, 0);
 }
 
 absl::Status LineFramer::Feed(absl::string_view bytes,
@@ -129,28 +129,26 @@ absl::Status LineFramer::Feed(absl::string_view bytes,
   while (true) {
     const size_t end = bytes.find('\n');
     const absl::string_view piece = bytes.substr(0, end);
-    if (partial().size() + piece.size() > kMaxLineBytes) {
+    if (partial_.text.size() + piece.size() > kMaxLineBytes) {
       return absl::ResourceExhaustedError(
           absl::StrCat("a line of more than ", kMaxLineBytes >> 20, " MiB"));
     }
     absl::string_view line = piece;
-    if (partial_.has_value()) {
-      line = partial_->text.append(piece.data(), piece.size());
-    } else if (end == absl::string_view::npos && !piece.empty()) {
-      partial_.emplace(Partial{.text = std::string(piece)});
+    if (end == absl::string_view::npos || !partial_.text.empty()) {
+      line = partial_.text.append(piece.data(), piece.size());
     }
     if (end == absl::string_view::npos) return absl::OkStatus();
     if (absl::EndsWith(line, "\r")) line.remove_suffix(1);
     if (const int open = OpenAfter(line); open > 0) {
-      if (!partial_.has_value()) partial_.emplace(Partial{.text = std::string(piece)});
-      partial_->text += '\n';
-      partial_->counted = partial_->text.size();
-      partial_->open = open;
+      if (partial_.text.empty()) partial_.text = std::string(piece);
+      partial_.text += '\n';
+      partial_.counted = partial_.text.size();
+      partial_.open = open;
     } else {
       if (!line.empty()) {
         if (absl::Status status = on_line(line); !status.ok()) return status;
       }
-      partial_.reset();
+      std::exchange(partial_, {});  // an idle monitor holds no buffer
     }
     bytes.remove_prefix(end + 1);
   }

@@ -88,7 +88,7 @@ bool TakesSocket(const WatchSpec& watch, absl::string_view socket) {
   const size_t dot = socket.rfind('.');
   const absl::string_view stem = socket.substr(0, dot);
   const bool any_name = stem == "vm" || stem == "100";
-  return any_name && watch.suffix == socket.substr(dot);
+  return any_name && watch.pattern.substr(watch.pattern.find('*') + 1) == socket.substr(dot);
 }
 
 // libvirt
@@ -137,18 +137,17 @@ std::string WatchSpec::PathOf(absl::string_view below) const {
 }
 
 bool WatchSpec::names_monitors() const {
-  return absl::EndsWith(pattern(), ".qmp") || absl::EndsWith(pattern(), ".kvmd");
+  return absl::EndsWith(pattern, ".qmp") || absl::EndsWith(pattern, ".kvmd");
 }
 
 bool WatchSpec::TakesFile(absl::string_view file_name) const {
-  return MatchStar(pattern(), file_name).has_value();
+  return MatchStar(pattern, file_name).has_value();
 }
 
 std::optional<std::string> WatchSpec::VmName(absl::string_view path) const {
   const size_t slash = path.rfind('/');
   if (slash == absl::string_view::npos) return std::nullopt;
-  const std::string whole = pattern();
-  const auto in_file = MatchStar(whole, path.substr(slash + 1));
+  const auto in_file = MatchStar(pattern, path.substr(slash + 1));
   const auto in_directory = MatchStar(directory, path.substr(0, std::max(slash, size_t{1})));
   if (!in_file.has_value() || !in_directory.has_value()) return std::nullopt;
   if (!has_directories()) return std::string(*in_file);
@@ -216,9 +215,7 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
       return Invalid(text, "'*' is the only wildcard of a pattern: remove '?' and '['");
     }
   }
-  spec.one_file = one_file;
-  spec.prefix = std::string(halves[0]);
-  if (!one_file) spec.suffix = std::string(halves[1]);
+  spec.pattern = std::string(*pattern);
   return spec;
 }
 

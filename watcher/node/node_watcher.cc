@@ -227,11 +227,12 @@ IntentRequests::~IntentRequests() {
 
 void IntentRequests::Declare(IntentRequest request,
                              std::function<void(absl::StatusOr<Intent>)> done) {
-  Add({std::move(request), "", std::move(done)});
+  Add({[this, request = std::move(request)](const Done& then) { HandleDeclare(request, then); },
+       std::move(done)});
 }
 
 void IntentRequests::Withdraw(std::string intent_id, std::function<void(absl::Status)> done) {
-  Add({std::nullopt, std::move(intent_id),
+  Add({[this, id = std::move(intent_id)](const Done& then) { HandleWithdraw(id, then); },
        [done = std::move(done)](const absl::StatusOr<Intent>& withdrawn) {
          done(withdrawn.status());
        }});
@@ -262,13 +263,7 @@ std::vector<IntentRequests::Task> IntentRequests::Take() {
 }
 
 void IntentRequests::Handle() {
-  for (const Task& task : Take()) {
-    if (task.declare.has_value()) {
-      HandleDeclare(*task.declare, task.done);
-    } else {
-      HandleWithdraw(task.withdraw, task.done);
-    }
-  }
+  for (const Task& task : Take()) task.handle(task.done);
 }
 
 absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {

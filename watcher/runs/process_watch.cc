@@ -102,8 +102,7 @@ void ProcessWatch::NoteUnseenEnd() {
 void ProcessWatch::Reset() {
   Release();
   gone_ = end_unseen_ = false;
-  seen_ = 0;
-  unclear_ = 0;
+  seen_ = unclear_ = 0;
 }
 
 UniqueFd ProcessWatch::Release() {
@@ -144,12 +143,12 @@ void ProcessWatch::OnSignal(const SignalSender& sender) {
 
 void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
   if (gone_ || MayBeAnothers(signal)) return;
-  unclear_ = signal;
+  unclear_ |= uint64_t{1} << signal;
   why_unclear_ = why;
 }
 
-void ProcessWatch::OnOomVictim(const OomVictim& victim) {
-  if (!gone_ && !MayBeAnothers(SIGKILL)) run_->Hand(input::NamedOomVictim{victim});
+void ProcessWatch::OnOomVictim() {
+  if (!gone_ && !MayBeAnothers(SIGKILL)) run_->Hand(input::NamedOomVictim{});
 }
 
 std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() const {
@@ -210,7 +209,7 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   if (!status.has_value() || status->signal == 0 || IsRequestToEnd(status->signal)) return end;
   const bool killed = status->signal == SIGKILL;
   if ((seen_ >> status->signal & 1) == 0) {
-    const bool unclear = unclear_ == status->signal;
+    const bool unclear = (unclear_ >> status->signal & 1) != 0;
     end.sender_unclear = unclear || (killed && end_unseen_);
     end.sender_unknown = unclear ? absl::StrCat("not proven: ", why_unclear_)
                          : killed && end_unseen_

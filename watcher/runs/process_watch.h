@@ -168,7 +168,6 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void NoteBegun();
   // If the process, which is followed, has ended or is about to: nobody watched then.
   void NoteUnseenEnd();
-  bool end_unseen() const { return end_unseen_; }
   // Releases the process: RunInfo names another one next, or none.
   void Reset();
   // Releases the pidfd, if there is one, to the caller.
@@ -195,7 +194,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void OnFdReady(uint32_t events) override;
   void OnSignal(const SignalSender& sender) override;
   void OnUnclearSignal(int signal, const std::string& why) override;
-  void OnOomVictim(const OomVictim& victim) override;
+  void OnOomVictim() override;
 
  private:
   void AskExitStatus();
@@ -209,9 +208,8 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   UniqueFd pidfd_;
   bool gone_ = false;
   bool end_unseen_ = false;
-  uint64_t seen_ = 0;  // bits of the signals that OnSignal() had
-  // The last one that OnUnclearSignal() had, and why; 0: none.
-  int unclear_ = 0;
+  uint64_t seen_ = 0;     // bits of the signals that OnSignal() had
+  uint64_t unclear_ = 0;  // the same of OnUnclearSignal(), and why the last one was
   std::string why_unclear_;
   // While the kernel is asked for the exit status again.
   struct StatusWait {

@@ -221,9 +221,10 @@ inline constexpr Rule kTable[] = {
      kAdmin, kAdmin, kHostShutdown},
     {"host-shutdown-end",
      "no SHUTDOWN while the host was shutting down, the VM was seen running, and the exit was by "
-     "SIGTERM, SIGINT or SIGHUP, by SIGKILL that no memory killer sent nor the kernel, QEMU "
-     "itself or what may descend from it, is not known how of a VM that was followed to its end, "
-     "or was with 0 after such a signal, while another client held the monitor",
+     "SIGTERM, SIGINT or SIGHUP, by another signal of another process, by SIGKILL that no memory "
+     "killer sent nor the kernel, QEMU itself or what may descend from it, is not known how of a "
+     "VM that was followed to its end, or was with 0 after such a signal, while another client "
+     "held the monitor",
      [](In in) { return in.ended_with_host(); }, kAdmin, kAdmin, kHostShutdown},
     {"powerdown-obeyed",
      "SHUTDOWN reason=guest-shutdown, a POWERDOWN within the window before it, no RESET between",

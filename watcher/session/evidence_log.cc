@@ -22,6 +22,19 @@ bool NeedsReset(absl::string_view run_state) {
   return absl::c_linear_search(kStates, run_state);
 }
 
+// The data of a panic, with texts of no more than ParseGuestPanic takes of them: else the whole
+// `info` could be too long.
+std::string PanicJson(QmpObject data) {
+  if (data.contains("info")) {
+    for (QmpObject& value : data["info"]) {
+      if (!value.is_string()) continue;
+      const std::string text = value.get<std::string>();
+      value = std::string(Utf8Prefix(text, kMaxPanicMessageBytes));
+    }
+  }
+  return DetailJson(data, kMaxDetailBytes);
+}
+
 // A fact that a VM's new life makes void.
 struct Clearable {
   const char* what;  // text for the document
@@ -175,7 +188,7 @@ void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
       now, EvidenceId::kPanic);
   // A crash kernel that was loaded has less than the panic before it.
   if (!panic_json.empty() && said.empty()) return;
-  panic_json = event.detail_json.empty() ? "{}" : event.detail_json;
+  panic_json = PanicJson(event.data);
 }
 
 std::optional<GuestPanic> EvidenceLog::panic() const {
@@ -293,19 +306,9 @@ void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Inst
       now, EvidenceId::kHostShutdown);
 }
 
-void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
+void EvidenceLog::SawOomVictim(Instant now) {
   facts.oom_victim = true;
-  std::string what = "the kernel named it as its OOM victim";
-  const char* separator = ": ";
-  const auto add = [&](absl::string_view name, const std::optional<int64_t>& number,
-                       absl::string_view unit) {
-    if (!number.has_value()) return;
-    absl::StrAppend(&what, std::exchange(separator, ", "), name, " ", *number, unit);
-  };
-  add("total-vm", victim.total_vm, " KiB");
-  add("anon-rss", victim.anon_rss, " KiB");
-  add("oom_score_adj", victim.oom_score_adj, "");
-  Saw(std::move(what), now, EvidenceId::kSignalSent);
+  Saw("the kernel named it as its OOM victim", now, EvidenceId::kSignalSent);
 }
 
 void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {

@@ -51,32 +51,24 @@ using Effects = std::vector<Effect>;
 // Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
 // once, kPerSecond in the long run, which is a day for a journal of a million events.
 //
-// An event that is evidence or changes the VM's state is admitted past the bound if none of its
-// type was for kEvidenceInterval: a flood of another kind does not hide it. It is owed.
+// An event that is evidence or changes the VM's state may pass that bound, as a debt, by one of its
+// own: a flood of others does not hide it.
 class EventLimiter {
  public:
   static constexpr int kBurst = 200;
   static constexpr int kPerSecond = 10;
-  static constexpr absl::Duration kEvidenceInterval = absl::Seconds(10);
+  static constexpr int kEvidenceBurst = 10;
 
   // Admits an event, or counts a drop.
   bool Admit(EventType type, absl::Duration now);
 
-  // Returns the number of drops since the last call.
-  uint64_t TakeDropped() { return std::exchange(dropped_, 0); }
-  // Number of all drops.
-  uint64_t dropped_total() const { return dropped_total_; }
+  // Number of drops.
+  uint64_t dropped() const { return dropped_; }
 
  private:
   TokenBucket bucket_{kBurst, kPerSecond};
-  // The last admitted event of each type that is evidence or state. Few VMs have any: no table.
-  struct Admitted {
-    EventType type;
-    absl::Duration at;
-  };
-  std::vector<Admitted> admitted_;
+  TokenBucket evidence_{kEvidenceBurst, 1};
   uint64_t dropped_ = 0;
-  uint64_t dropped_total_ = 0;
 };
 
 struct SessionOptions {
@@ -171,7 +163,7 @@ class VmSession {
                               : Problem{ProblemCode::kNoGreeting, kNoGreeting};
   }
   // Number of events that the rate limit has dropped so far.
-  uint64_t rate_limited_events() const { return limiter_.dropped_total(); }
+  uint64_t rate_limited_events() const { return limiter_.dropped(); }
 
  private:
   using Monitor = RunState::Monitor;
@@ -185,8 +177,10 @@ class VmSession {
   enum class FileStep { kUndone, kRequested, kDone };
   // Each intent makes two events, which nothing else holds back.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
-  // Times of the first and the last event that the rate limit dropped, on the monotonic clock.
+  // The events that the rate limit dropped: the times of the first and the last, on the monotonic
+  // clock.
   struct Drops {
+    uint64_t count = 0;
     absl::Duration first;
     absl::Duration last;
   };

@@ -65,19 +65,9 @@ bool IsEvidenceOrState(EventType type) {
 }  // namespace
 
 bool EventLimiter::Admit(EventType type, absl::Duration now) {
-  const bool owed = IsEvidenceOrState(type);
-  const auto last = std::find_if(admitted_.begin(), admitted_.end(),
-                                 [type](const Admitted& one) { return one.type == type; });
-  const bool first = last == admitted_.end();
-  if (!bucket_.Has(now) && !(owed && (first || now - last->at >= kEvidenceInterval))) {
+  if (!bucket_.Has(now) && !(IsEvidenceOrState(type) && evidence_.Take(now))) {
     ++dropped_;
-    ++dropped_total_;
     return false;
-  }
-  if (!first) {
-    last->at = now;
-  } else if (owed) {
-    admitted_.push_back({type, now});
   }
   bucket_.Spend(now);
   return true;
@@ -115,10 +105,11 @@ void VmSession::EnsureStarted(Instant now) {
 
 void VmSession::FlushDropped(Instant now) {
   if (!drops_.has_value()) return;
+  const uint64_t dropped = drops_->count;
   drops_.reset();
   VmEvent gap = MakeEvent(
       EventType::kGap,
-      absl::StrCat(limiter_.TakeDropped(), " events of this VM were dropped: it sent more than ",
+      absl::StrCat(dropped, " events of this VM were dropped: it sent more than ",
                    EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond, " a second"),
       now);
   gap.gap_reason = GapReason::kRateLimited;
@@ -129,6 +120,7 @@ bool VmSession::Admit(EventType type, Instant now) {
   if (!options_->event_limits) return true;
   if (limiter_.Admit(type, now.monotonic)) return true;
   if (!drops_.has_value()) drops_ = Drops{.first = now.monotonic};
+  ++drops_->count;
   drops_->last = now.monotonic;
   return false;
 }

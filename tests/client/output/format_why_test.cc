@@ -239,38 +239,5 @@ TEST(FormatWhy, JsonHasTheVmItsLastEndAndTheCounts) {
   EXPECT_EQ(json["ends_in_24h"]["CRASH"], 2);
 }
 
-TEST(FormatWhy, TheServersTextDoesNotControlTheTerminal) {
-  const std::string evil = "x\x1b]0;owned\x07\n\xc2\x9b\xe2\x80\xae";
-  VmStory story = Crashed();
-  story.name = evil;
-  v1::Event* const end = &story.end->event;
-  end->mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
-  v1::Vm* const vm = &story.vm->vm;
-  for (std::string* text :
-       {end->mutable_message(), end->mutable_vm()->mutable_run_id(),
-        end->mutable_shutdown()->mutable_rule(),
-        end->mutable_shutdown()->mutable_intent()->mutable_actor(),
-        end->mutable_shutdown()->mutable_intent()->mutable_reason(),
-        end->mutable_shutdown()->add_evidence()->mutable_what(),
-        vm->mutable_ref()->mutable_run_id(), vm->mutable_ref()->mutable_uuid(),
-        vm->mutable_ref()->mutable_source(), vm->mutable_qemu_version(), vm->mutable_monitor_path(),
-        vm->add_problems()->mutable_text(), vm->mutable_intent()->mutable_actor(),
-        vm->mutable_intent()->mutable_reason(), &story.vm->node.name, &story.end->node.name}) {
-    *text = evil;
-  }
-  v1::SignalSender sender;
-  sender.set_command(evil);
-  sender.set_cgroup(evil);
-  v1::Event killed = *end;
-  killed.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_HOST_KILL);
-  *killed.mutable_shutdown()->mutable_sender() = sender;
-  const std::string all = Why(story, {.wide = true, .now = TwelveOClock}) +
-                          EndSentence(killed.shutdown(), killed.message()) +
-                          Why(story, {.markdown = true, .now = TwelveOClock});
-  for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
-    EXPECT_THAT(all, Not(HasSubstr(bad)));
-  }
-}
-
 }  // namespace
 }  // namespace vmeventd::client

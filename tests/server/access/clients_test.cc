@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -13,30 +12,6 @@
 
 namespace vmeventd {
 namespace {
-
-// The peer of a connection from `from` to a listener on `to`, both of `family`.
-template <typename Address>
-std::string PeerOfConnection(Address from, Address to, sa_family_t family) {
-  const UniqueFd listener(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  EXPECT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
-  EXPECT_EQ(listen(listener.get(), 1), 0);
-  socklen_t size = sizeof(to);
-  EXPECT_EQ(getsockname(listener.get(), reinterpret_cast<sockaddr*>(&to), &size), 0);
-  const UniqueFd client(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  EXPECT_EQ(bind(client.get(), reinterpret_cast<sockaddr*>(&from), sizeof(from)), 0);
-  EXPECT_EQ(connect(client.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
-  const UniqueFd accepted(accept(listener.get(), nullptr, nullptr));
-  return PeerOfSocket(accepted.get());
-}
-
-TEST(PeerOfSocket, IsTheAddress) {
-  sockaddr_in from{};
-  from.sin_family = AF_INET;
-  sockaddr_in to = from;
-  ASSERT_EQ(inet_pton(AF_INET, "127.0.0.7", &from.sin_addr), 1);
-  ASSERT_EQ(inet_pton(AF_INET, "127.0.0.1", &to.sin_addr), 1);
-  EXPECT_EQ(PeerOfConnection(from, to, AF_INET), "127.0.0.7");
-}
 
 TEST(PeerOfAddress, IsTheNetworkOfAnIpv6Host) {
   const auto peer = [](const char* text) {
@@ -49,14 +24,6 @@ TEST(PeerOfAddress, IsTheNetworkOfAnIpv6Host) {
   EXPECT_NE(peer("2001:db8:1:2::1"), peer("2001:db8:1:3::1"));
   EXPECT_EQ(peer("::1"), "::/64");
   EXPECT_EQ(peer("::ffff:192.0.2.7"), "192.0.2.7") << "the same host by IPv4";
-}
-
-TEST(PeerOfSocket, IsTheUserOfAUnixSocket) {
-  int pair[2] = {-1, -1};
-  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-  const UniqueFd one(pair[0]);
-  const UniqueFd other(pair[1]);
-  EXPECT_EQ(PeerOfSocket(one.get()), absl::StrCat("user ", getuid()));
 }
 
 TEST(PeerOfSocket, IsEmptyWithoutAConnection) {
@@ -79,63 +46,48 @@ class ClientsTest : public ::testing::Test {
 TEST_F(ClientsTest, AreIdentifiedByTheNameOfTheirConnection) {
   Add("a", "user 1");
   Add("b", "192.0.2.7");
-  EXPECT_EQ(clients_.CallerOf("a").peer, "user 1");
-  EXPECT_EQ(clients_.CallerOf("b").peer, "192.0.2.7");
+  EXPECT_EQ(clients_.Begin("a", CallKind::kStream)->caller().peer, "user 1");
+  EXPECT_EQ(clients_.Begin("b", CallKind::kStream)->caller().peer, "192.0.2.7");
   clients_.Remove("a");
-  EXPECT_EQ(clients_.CallerOf("a").peer, "a closed connection");
   EXPECT_EQ(clients_.Begin("a", CallKind::kStream).status().code(), absl::StatusCode::kUnavailable);
 }
 
-TEST_F(ClientsTest, APeerHasALimitOfStreams) {
-  Add("a", "user 1");
-  Add("b", "user 1");
-  Add("c", "user 2");
-  const Clients::Call first = *clients_.Begin("a", CallKind::kStream);
-  {
-    const Clients::Call second = *clients_.Begin("b", CallKind::kStream);
-    EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kStream).status().message()),
-              "too many streams: at most 2 may be open from user 1");
-    EXPECT_EQ(refusals_.value(Refusal::kStreamsPerPeer), 1);
-    EXPECT_TRUE(clients_.Begin("c", CallKind::kStream).ok());
-    EXPECT_EQ(clients_.open_calls(), 2);
-  }
-  EXPECT_TRUE(clients_.Begin("b", CallKind::kStream).ok()) << "the second has ended";
-}
-
-TEST_F(ClientsTest, CallsOtherThanStreamsHaveALowerLimit) {
+// Opens as many calls as are permitted, of one peer and of others.
+TEST_F(ClientsTest, StreamsAndOtherCallsHaveALimitOfEachPeerAndOne) {
   for (const char* name : {"a", "b", "c"}) Add(name, absl::StrCat("user ", name));
-  const Clients::Call of_a = *clients_.Begin("a", CallKind::kOther);
-  EXPECT_EQ(std::string(clients_.Begin("a", CallKind::kOther).status().message()),
-            "too many calls other than WatchEvents: at most 1 may be open from user a");
-  EXPECT_EQ(refusals_.value(Refusal::kCallsPerPeer), 1);
-  EXPECT_TRUE(clients_.Begin("a", CallKind::kStream).ok());
-  {
-    const Clients::Call of_b = *clients_.Begin("b", CallKind::kOther);
-    EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kOther).status().message()),
-              "too many calls other than WatchEvents: at most 2 may be open");
-    EXPECT_EQ(refusals_.value(Refusal::kCalls), 1);
-    EXPECT_TRUE(clients_.Begin("c", CallKind::kStream).ok());
-  }
-  EXPECT_TRUE(clients_.Begin("c", CallKind::kOther).ok()) << "that of b has ended";
-}
-
-TEST_F(ClientsTest, TheStreamsOfAllPeersHaveALimit) {
-  std::vector<Clients::Call> open;
-  for (const char* name : {"a", "b", "c"}) {
-    Add(name, name);
-    for (int i = 0; i < 2 && open.size() < 4; ++i) {
-      open.push_back(*clients_.Begin(name, CallKind::kStream));
+  const struct {
+    CallKind kind;
+    size_t of_peer;
+    const char* what;
+    Refusal of_peer_refused;
+    Refusal refused;
+  } rows[] = {{CallKind::kStream, 2, "streams", Refusal::kStreamsPerPeer, Refusal::kStreams},
+              {CallKind::kOther, 1, "calls other than WatchEvents", Refusal::kCallsPerPeer,
+               Refusal::kCalls}};
+  for (const auto& row : rows) {
+    std::vector<Clients::Call> open;
+    const auto refusal = [&](const std::string& name) {
+      return std::string(clients_.Begin(name, row.kind).status().message());
+    };
+    const std::string too_many = absl::StrCat("too many ", row.what, ": at most ");
+    for (const std::string name : {"a", "b"}) {
+      for (size_t i = 0; i < row.of_peer; ++i) open.push_back(*clients_.Begin(name, row.kind));
+      EXPECT_EQ(refusal(name),
+                absl::StrCat(too_many, row.of_peer, " may be open from user ", name));
     }
+    EXPECT_EQ(refusals_.value(row.of_peer_refused), 2);
+    EXPECT_EQ(refusal("c"), absl::StrCat(too_many, 2 * row.of_peer, " may be open"));
+    EXPECT_EQ(refusals_.value(row.refused), 1);
+    EXPECT_EQ(clients_.open_calls(), open.size());
+    open.pop_back();
+    EXPECT_EQ(refusal("c"), "") << "one has ended";
   }
-  EXPECT_EQ(std::string(clients_.Begin("c", CallKind::kStream).status().message()),
-            "too many streams: at most 4 may be open");
-  EXPECT_EQ(refusals_.value(Refusal::kStreams), 1);
 }
 
 TEST_F(ClientsTest, EachListenerHasItsOwnShare) {
   Add("a", "user 1");
   Add("b", "user 2");
-  clients_.Add("c", {.listener = 1, .peer = "user 1"}, nullptr);
+  clients_.Add("c", {.peer = "user 1", .listener = 1}, nullptr);
   std::vector<Clients::Call> open;
   for (const char* name : {"a", "b"}) {
     for (int i = 0; i < 2; ++i) open.push_back(*clients_.Begin(name, CallKind::kStream));

@@ -8,8 +8,7 @@ namespace vmeventd {
 namespace {
 
 constexpr absl::Duration kLimit = absl::Seconds(30);
-constexpr Watchdog::Thread kAll[] = {Watchdog::kWatcher, Watchdog::kPump, Watchdog::kAcceptor,
-                                     Watchdog::kGrpc};
+constexpr Watchdog::Thread kAll[] = {Watchdog::kWatcher, Watchdog::kPump, Watchdog::kAcceptor};
 
 // The longest time without a notification where `thread` hangs from `from` to `to`, and all others
 // answer within a millisecond.

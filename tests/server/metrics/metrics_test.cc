@@ -17,7 +17,6 @@
 #include "absl/strings/str_cat.h"
 #include "tests/support/fake_watcher.h"
 #include "tests/support/faulty_disk.h"
-#include "tests/support/loopback.h"
 #include "tests/support/test_events.h"
 #include "tests/support/wait.h"
 #include "watcher/session/classification.h"
@@ -308,18 +307,6 @@ TEST_F(MetricsServerTest, AScrapeWithoutADescriptorIsAnsweredOnceOneIsFree) {
 
 TEST_F(MetricsServerTest, ARequestOfTooManyBytesIsRefused) {
   EXPECT_THAT(Ask("GET /metrics?" + std::string(10'000, 'x')), StartsWith("HTTP/1.1 431 "));
-}
-
-TEST_F(MetricsServerTest, ServesATakenPortOnceItIsFree) {
-  server_.reset();
-  ListenAddress address = any_port_;
-  const UniqueFd held = e2e::HoldOnLoopback(&address.port);  // nobody else may get the port
-  std::unique_ptr<ListenSocket> other = ListenSocket::Open(address).value();
-  server_ = Start(address);
-  other.reset();
-  ASSERT_TRUE(Eventually([&] { return e2e::ConnectToLoopback(server_->address().port).valid(); }))
-      << "there is no second attempt";
-  EXPECT_THAT(Ask("GET /metrics"), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
 
 }  // namespace

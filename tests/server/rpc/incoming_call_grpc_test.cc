@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 
 constexpr char kListVms[] = "/vmeventd.v1.VmEventService/ListVms";
 constexpr char kWatchEvents[] = "/vmeventd.v1.VmEventService/WatchEvents";
-constexpr char kHealthWatch[] = "/grpc.health.v1.Health/Watch";
+constexpr char kHealth[] = "/grpc.health.v1.Health/Check";
 constexpr char kReflection[] = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 constexpr char kNewReflection[] = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
@@ -36,7 +36,7 @@ TEST(IncomingCall, AMissingRequestEndsTheCall) {
   TestServer server;
   const auto channel = server.NewChannel();
   std::vector<std::unique_ptr<OpenCall>> calls;
-  for (const char* method : {kListVms, kWatchEvents, kHealthWatch, kReflection, kNewReflection}) {
+  for (const char* method : {kListVms, kWatchEvents, kHealth, kReflection, kNewReflection}) {
     calls.push_back(std::make_unique<OpenCall>(channel, method));
   }
   ASSERT_TRUE(Eventually([&] { return server.server().open_calls() == 5; }));
@@ -78,8 +78,8 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
   std::vector<std::unique_ptr<OpenCall>> calls;
   for (int i = 0; i < 500; ++i) {
     if (i % 100 == 0) channels.push_back(server.NewChannel());  // 101 on one connection
-    calls.push_back(std::make_unique<OpenCall>(
-        channels.back(), std::vector{kHealthWatch, kListVms, kReflection}[i % 3]));
+    calls.push_back(std::make_unique<OpenCall>(channels.back(),
+                                               std::vector{kHealth, kListVms, kReflection}[i % 3]));
   }
   ASSERT_TRUE(Eventually([&] { return server.server().open_calls() == 500; }));
   OpenCall refused(server.NewChannel(), kListVms);
@@ -131,7 +131,7 @@ TEST(Shutdown, EveryCallEndsWithUnavailable) {
     std::vector<std::unique_ptr<OpenCall>> open;
     for (int i = 0; i < 20; ++i) {
       open.push_back(std::make_unique<OpenCall>(
-          channel, std::vector{kWatchEvents, kHealthWatch, kListVms, kReflection}[i % 4]));
+          channel, std::vector{kWatchEvents, kReflection, kListVms, kHealth}[i % 4]));
       if (i % 4 < 2) {
         ASSERT_TRUE(open.back()->Write(""));
         ASSERT_TRUE(open.back()->Read());

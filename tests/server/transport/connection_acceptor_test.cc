@@ -16,7 +16,6 @@
 
 #include "server/transport/client_frames.h"
 #include "server/transport/listen_socket.h"
-#include "tests/support/loopback.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 #include "tests/support/unix_socket.h"
@@ -28,13 +27,11 @@ namespace {
 class ConnectionAcceptorTest : public ::testing::Test {
  protected:
   void Open(int max_connections, const std::string& tcp = "127.0.0.1:0") {
-    std::vector<ConnectionAcceptor::Listener> listeners;
-    for (const std::string& address : {"unix:" + (directory_ / "s"), tcp}) {
-      listeners.push_back(
-          {ParseListenAddress(address).value(), [this](int fd) { taken_.emplace_back(fd); }});
-    }
     acceptor_ = ConnectionAcceptor::Create(
-                    {.listeners = std::move(listeners), .max_connections = max_connections},
+                    {.addresses = {ParseListenAddress("unix:" + (directory_ / "s")).value(),
+                                   ParseListenAddress(tcp).value()},
+                     .take = [this](int fd) { taken_.emplace_back(fd); },
+                     .max_connections = max_connections},
                     &clock_, &clients_, &refusals_)
                     .value();
   }
@@ -177,7 +174,7 @@ TEST_F(ConnectionAcceptorTest, KnowsThePeerOfEachConnection) {
     socklen_t size = sizeof(name);
     ASSERT_EQ(getpeername(fd.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
     const std::string path(name.sun_path + 1, size - offsetof(sockaddr_un, sun_path) - 1);
-    peers.push_back(clients_.CallerOf("unix-abstract:" + path).peer);
+    peers.push_back(clients_.Begin("unix-abstract:" + path, CallKind::kOther)->caller().peer);
   }
   EXPECT_EQ(peers, (std::vector<std::string>{"127.0.0.2", "127.0.0.3"}));
 }
@@ -231,25 +228,6 @@ TEST_F(ConnectionAcceptorTest, WaitsWhileOutOfDescriptors) {
   clock_.Advance(AcceptingSocket::kDescriptorPause);
   Accept();
   EXPECT_EQ(taken_.size(), 1) << "accepted as soon as one is free";
-}
-
-TEST_F(ConnectionAcceptorTest, ASocketThatCannotBeOpenedIsTriedAgainWhileOthersAccept) {
-  ListenAddress address = ParseListenAddress("127.0.0.1:0").value();
-  const UniqueFd held = e2e::HoldOnLoopback(&address.port);  // nobody else may get the port
-  std::unique_ptr<ListenSocket> other = ListenSocket::Open(address).value();
-  Open(10, other->address().ToString());
-  Turn();
-  EXPECT_FALSE(State(1).listening);
-  const UniqueFd by_unix = ConnectUnix();
-  Accept();
-  EXPECT_EQ(taken_.size(), 1);
-  other.reset();
-  clock_.Advance(AcceptingSocket::kFirstRetry);
-  Turn();
-  EXPECT_TRUE(State(1).listening);
-  const UniqueFd by_tcp = ConnectTcp("127.0.0.1");
-  Accept();
-  EXPECT_EQ(taken_.size(), 2);
 }
 
 TEST_F(ConnectionAcceptorTest, NoSocketIsOpenedAfterTheStop) {

@@ -219,8 +219,7 @@ def one_intent_a_run(world):
 @promise("ErrorReason.ERROR_REASON_NO_OPERATOR")
 def roles(world):
     reader = world.path / "reader"
-    world.start("--listen", f"unix:{world.socket},role=operator", "--listen",
-                f"unix:{reader},role=reader")
+    world.start("--listen", f"unix:{world.socket}", "--listen", f"unix:{reader},role=reader")
     world.started_vm(world.oldest())
     intent = world.declare()
     operators = world.stub

@@ -10,7 +10,7 @@ from world import code, pb, qmp, wait_until
 
 elsewhere("tests/server/access/access_grpc_test.cc:Tls.AStreamIsListedWithItsCertificatesNames",
           "Stream.certificate_names")
-elsewhere("tests/server/rpc/list_vms_test.cc:QueriesTest.EndsAPageOfVmsBeforeItIsTooLong", "ListVmsResponse")
+elsewhere("tests/server/rpc/queries_test.cc:QueriesTest.EndsAPageOfVmsBeforeItIsTooLong", "ListVmsResponse")
 
 
 def page_by_page(world, method, field, **fields):

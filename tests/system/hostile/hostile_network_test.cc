@@ -212,7 +212,7 @@ TEST_F(HostileNetworkMemoryTest, CountlessOpenCalls) {
     connections.push_back(Connect("127.0.0.9"));
     std::string bytes = kPreface;
     for (uint32_t stream = 1; stream < 2 * calls; stream += 2) {
-      bytes += Call("/grpc.health.v1.Health/Watch", stream);
+      bytes += Frame(1, 4, stream, CallHeaders("/grpc.health.v1.Health/Check"));
     }
     Send(connections.back(), bytes);
   };

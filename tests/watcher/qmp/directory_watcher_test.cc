@@ -51,7 +51,7 @@ class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Dele
              size_t limit = DirectoryWatcher::kMaxSockets) {
     std::vector<WatchSpec> specs;
     specs.reserve(directories.size());
-    for (const std::string& directory : directories) specs.push_back({directory, "", ".kvmd"});
+    for (const std::string& directory : directories) specs.push_back({directory, "*.kvmd"});
     Watch(std::move(specs), limit);
   }
   void Watch(std::vector<WatchSpec> specs, size_t limit = DirectoryWatcher::kMaxSockets) {
@@ -153,7 +153,7 @@ TEST_F(DirectoryWatcherTest, WarnsAtTheStartIfThereAreSocketsAndNoneMatches) {
   BindSocket(Watched() + "/web1.sock");
   {
     const RecordedLog log;
-    Watch(std::vector<WatchSpec>{{Watched(), "", ".qmp"}});
+    Watch(std::vector<WatchSpec>{{Watched(), "*.qmp"}});
     EXPECT_THAT(log.text(), testing::HasSubstr("no socket in " + Watched() +
                                                " matches *.qmp, but web1.sock exists: if it is a "
                                                "monitor of a VM, write --watch '" +
@@ -161,7 +161,7 @@ TEST_F(DirectoryWatcherTest, WarnsAtTheStartIfThereAreSocketsAndNoneMatches) {
   }
   BindSocket(Watched() + "/web2.qmp");
   const RecordedLog log;
-  Watch(std::vector<WatchSpec>{{Watched(), "", ".qmp"}});
+  Watch(std::vector<WatchSpec>{{Watched(), "*.qmp"}});
   EXPECT_EQ(log.text(), "");
 }
 
@@ -403,7 +403,7 @@ TEST_F(DirectoryWatcherTest, AttribOfASocketTellsOfItAgain) {
 
 TEST_F(DirectoryWatcherTest, ADirectoryForWhichNoDescriptorIsLeftIsNotPresentUntilThereIs) {
   BindSocket(Watched() + "/x.kvmd");
-  watcher_ = DirectoryWatcher::Create(loop_.get(), {{Watched(), "", ".kvmd"}}, this).value();
+  watcher_ = DirectoryWatcher::Create(loop_.get(), {{Watched(), "*.kvmd"}}, this).value();
   {
     const FullDescriptorTable full;
     watcher_->Start();

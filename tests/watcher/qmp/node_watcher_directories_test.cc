@@ -20,19 +20,6 @@ class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
   }
 };
 
-TEST_F(NodeWatcherDirectoriesTest, AVmSaysWhichDirectoryItWasFoundIn) {
-  const std::string other = directory_.MakeDirectory("other\xff");
-  options_.watches = {Spec("ctrl"), {other, "", ".kvmd"}};
-  FakeQemu first;
-  FakeQemu second;
-  first.AddMonitor(Socket("vm1"));
-  second.AddMonitor(other + "/vm2.kvmd");
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Latest("vm1")->ref.source, "qmp:" + Ctrl());
-  EXPECT_EQ(sink_.Latest("vm2")->ref.source, "qmp:" + directory_.Path("other\\xff"));
-}
-
 TEST_F(NodeWatcherDirectoriesTest, AVmIsCalledAsItsDirectory) {
   options_.watches = {ParseWatchSpec(Ctrl() + "/*/qmp.kvmd").value()};
   Start();

@@ -36,7 +36,7 @@ class NodeWatcherFixture : public testing::Test {
     options_.greeting_timeout = absl::Minutes(2);  // a slow machine's fake is not held
   }
 
-  WatchSpec Spec(const std::string& name) const { return {directory_.Path(name), "", ".kvmd"}; }
+  WatchSpec Spec(const std::string& name) const { return {directory_.Path(name), "*.kvmd"}; }
   std::string Socket(const std::string& vm) const {
     return directory_.Path("ctrl/" + vm + ".kvmd");
   }

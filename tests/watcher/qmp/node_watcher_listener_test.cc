@@ -212,7 +212,7 @@ class ForeignListenerTest : public ListenerTest {
 
 TEST_F(ForeignListenerTest, IsNeverConnectedToWhereTheNameIsNoMonitors) {
   const std::string path = directory_.Path("ctrl/virtiofs.sock");
-  options_.watches = {{directory_.Path("ctrl"), "", ".sock"}};
+  options_.watches = {{directory_.Path("ctrl"), "*.sock"}};
   Listen(path);
   Start();
   ASSERT_TRUE(UntilLeftAlone(path));
@@ -224,7 +224,7 @@ TEST_F(ForeignListenerTest, IsNeverConnectedToWhereTheNameIsNoMonitors) {
 TEST_F(ForeignListenerTest, AMonitorThatACommandLineNamesIsFollowed) {
   const std::string path = directory_.Path("ctrl/vm1.sock");
   options_.greeting_timeout = absl::Minutes(2);
-  options_.watches = {{directory_.Path("ctrl"), "", ".sock"}};
+  options_.watches = {{directory_.Path("ctrl"), "*.sock"}};
   qemu_.Rename("qemu-system-x86");
   qemu_.AddMonitor(path);
   Start();

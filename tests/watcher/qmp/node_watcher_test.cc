@@ -3,10 +3,8 @@
 #include <atomic>
 #include <csignal>
 #include <numeric>
-#include <set>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -71,30 +69,6 @@ TEST_F(NodeWatcherTest, ASocketThatTheSameProcessMadeAnewIsTheSameRun) {
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
-}
-
-TEST_F(NodeWatcherTest, FollowsAThousandSocketsAndTheirEndsAtOnce) {
-  constexpr int kSockets = 1000;
-  options_.process_tracking = false;  // one process stands for all
-  std::vector<int> monitors;
-  monitors.reserve(kSockets);
-  for (int i = 0; i < kSockets; ++i) {
-    monitors.push_back(qemu_.AddMonitor(Socket("vm" + std::to_string(i))));
-  }
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, kSockets));
-  EXPECT_EQ(sink_.directories()[0].sockets, kSockets);
-  for (const int monitor : monitors) qemu_.Send(monitor, kGuestShutdownLine);
-  qemu_.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, kSockets));
-  std::set<std::string> run_ids;
-  for (const RecordingSink::Entry& entry : sink_.entries()) {
-    if (!entry.update.event.has_value() || entry.update.event->type != EventType::kStopped)
-      continue;
-    EXPECT_TRUE(entry.shutdown_file);
-    run_ids.emplace(entry.update.status->ref.run_id);
-  }
-  EXPECT_EQ(run_ids.size(), static_cast<size_t>(kSockets));
 }
 
 TEST_F(NodeWatcherTest, OnlyCommandsThatObserveAreSent) {

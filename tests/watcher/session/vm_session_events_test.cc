@@ -114,7 +114,7 @@ TEST_F(VmSessionFloodTest, NoEventPassesTheLimit) {
   };
   for (const auto& flood : kFloods) {
     RunningVm vm;
-    size_t most = 1 + EventLimiter::kBurst + 3;  // the first of a kind may be owed
+    size_t most = 1 + EventLimiter::kBurst + EventLimiter::kEvidenceBurst + 2;
     for (int i = 0; i < 2000; ++i) {
       vm.Event(flood.name, flood.data);
       if (flood.then != nullptr) vm.Event(flood.then);
@@ -175,7 +175,7 @@ TEST_F(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
     vm_.Closed();
     vm_.Ready(i % 2 == 0 ? "paused" : "running");
   }
-  EXPECT_LE(vm_.events.size(), 1u + EventLimiter::kBurst + 5);
+  EXPECT_LE(vm_.events.size(), 1u + EventLimiter::kBurst + EventLimiter::kEvidenceBurst);
 }
 
 // The state and the problems. That they change with events only SessionDriver checks in every test.
@@ -257,7 +257,7 @@ TEST_F(VmSessionPanicTest, ATdxGuestsMessageIsOneLineAndCut) {
   vm_.Event(
       "GUEST_PANICKED",
       absl::StrCat(R"({"action": "pause", "info": {"type": "tdx", "error-code": 7, "message": ")",
-                   R"(a\nb\u001b[31m\\c)", std::string(1000, 'x'), R"(", "gpa": 4096}})"));
+                   R"(a\nb\u001b[31m\\c)", std::string(5000, 'x'), R"(", "gpa": 4096}})"));
   vm_.EndDuringRestart();
   const auto& tdx = std::get<TdxPanic>(vm_.Stopped().panic->info);
   EXPECT_EQ(tdx.error_code, 7U);

@@ -1,13 +1,20 @@
+#include "server/rpc/queries.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/rpc/queries.h"
-#include "tests/server/rpc/queries_fixture.h"
+#include "server/eventlog/event_log.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -15,6 +22,55 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+
+// Runs all turns of one ListEvents call.
+absl::StatusOr<std::string> List(const Queries& queries, const v1::ListEventsRequest& request,
+                                 JournalReader* journal) {
+  const absl::StatusOr<std::unique_ptr<EventsQuery>> query = queries.ListEvents(request);
+  if (!query.ok()) return query.status();
+  for (;;) {
+    std::optional<absl::StatusOr<std::string>> answer = (*query)->Continue(journal);
+    if (answer.has_value()) return *std::move(answer);
+  }
+}
+
+class QueriesTest : public ::testing::Test {
+ protected:
+  explicit QueriesTest(LiveStateOptions options = {}, JournalOptions journal = {})
+      : pumped_(options, std::move(journal)) {}
+
+  v1::ListEventsResponse Events(const v1::ListEventsRequest& request) {
+    return Parsed<v1::ListEventsResponse>(List(queries_, request, pumped_.reader()));
+  }
+  v1::ListEventsResponse Events(const std::string& request) {
+    return Events(FromText<v1::ListEventsRequest>(request));
+  }
+  v1::ListVmsResponse Vms(const v1::ListVmsRequest& request) {
+    return Parsed<v1::ListVmsResponse>(queries_.ListVms(request));
+  }
+  v1::ListVmsResponse Vms(const std::string& request) {
+    return Vms(FromText<v1::ListVmsRequest>(request));
+  }
+
+  template <typename Response>
+  Response Parsed(const absl::StatusOr<std::string>& bytes) {
+    Response response;
+    EXPECT_TRUE(bytes.ok()) << bytes.status();
+    EXPECT_TRUE(bytes.ok() && response.ParseFromString(*bytes));
+    return response;
+  }
+
+  PumpedState pumped_;
+  Queries queries_{&pumped_.log()};
+};
+
+std::vector<std::string> Names(const v1::ListVmsResponse& response) {
+  std::vector<std::string> out;
+  for (const v1::Vm& vm : response.vms()) {
+    out.push_back(absl::StrCat(vm.ref().name(), "/", vm.ref().run_id()));
+  }
+  return out;
+}
 
 std::vector<uint64_t> Sequences(const v1::ListEventsResponse& response) {
   std::vector<uint64_t> out;
@@ -158,29 +214,13 @@ TEST_F(SmallRingQueriesTest, ATokenOutlivesTheRing) {
   EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 4)) << "from the journal";
 }
 
-TEST_F(QueriesTest, EndsAPageBeforeItIsTooLong) {
+TEST_F(QueriesTest, EndsAPageOfEventsBeforeItIsTooLong) {
   VmUpdate large = Update("a", EventType::kReset);
   large.event->detail_json = std::string(4000, 'x');
-  large.status->problems = {{ProblemCode::kNoAnswer, std::string(4000, 'p')}};
-  std::vector<VmUpdate> updates;
-  for (int i = 0; i < 600; ++i) {
-    updates.push_back(large);
-    updates.back().status->ref.run_id = absl::StrCat("run-", i);
-  }
-  pumped_.Push(std::move(updates));
-  v1::ListEventsRequest events;
-  v1::ListVmsRequest vms;
-  events.set_page_size(1000);
-  vms.set_page_size(1000);
-  EXPECT_LE(List(queries_, events, pumped_.reader())->size(), Queries::kMaxResponseBytes);
-  EXPECT_LE(queries_.ListVms(vms)->size(), Queries::kMaxResponseBytes);
-  int listed = 0;
-  do {
-    const v1::ListVmsResponse page = Vms(vms);
-    listed += page.vms_size();
-    vms.set_page_token(page.next_page_token());
-  } while (!vms.page_token().empty());
-  EXPECT_EQ(listed, 600);
+  pumped_.Push(std::vector<VmUpdate>(600, large));
+  v1::ListEventsRequest request;
+  request.set_page_size(1000);
+  EXPECT_LE(List(queries_, request, pumped_.reader())->size(), Queries::kMaxResponseBytes);
 }
 
 TEST_F(QueriesTest, WhatIsPublicAndNotInTheJournalYetIsListedToo) {
@@ -204,6 +244,66 @@ TEST_F(QueriesTest, ASearchOfManyGroupsOfSequencesFindsTheNewestOfAVm) {
               ElementsAre(2, 1));
   EXPECT_THAT(Sequences(Events("filter { vm_names: ['rare', 'none'] } page_size: 1")),
               ElementsAre(1));
+}
+
+TEST_F(QueriesTest, EndsAPageOfVmsBeforeItIsTooLong) {
+  std::vector<VmUpdate> updates;
+  std::vector<std::string> expected;
+  for (int i = 100; i < 400; ++i) {
+    const std::string name = absl::StrCat("vm", i);
+    updates.push_back(Update(name, EventType::kStarted));
+    updates.back().status->problems = {{ProblemCode::kNoAnswer, std::string(8'000, 'x')}};
+    expected.push_back(absl::StrCat(name, "/run-", name));
+  }
+  pumped_.Push(std::move(updates));
+  v1::ListVmsRequest request = FromText<v1::ListVmsRequest>("page_size: 1000");
+  std::vector<std::string> names;
+  int pages = 0;
+  do {
+    const v1::ListVmsResponse page = Vms(request);
+    EXPECT_LE(page.ByteSizeLong(), size_t{1} << 20);
+    for (const std::string& name : Names(page)) names.push_back(name);
+    request.set_page_token(page.next_page_token());
+    ++pages;
+  } while (!request.page_token().empty());
+  EXPECT_EQ(pages, 3);
+  EXPECT_EQ(names, expected);
+}
+
+TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
+  for (const char* name : {"a", "c", "e"}) pumped_.Push({Update(name, EventType::kStarted)});
+  const v1::ListVmsResponse first = Vms("page_size: 1");
+  EXPECT_THAT(Names(first), ElementsAre("a/run-a"));
+  pumped_.Push({Stopped("a", "run-a", ShutdownClass::kUser), Update("b", EventType::kStarted)});
+  v1::ListVmsRequest next;
+  next.set_page_token(first.next_page_token());
+  EXPECT_THAT(Names(Vms(next)), ElementsAre("b/run-b", "c/run-c", "e/run-e"));
+}
+
+TEST_F(QueriesTest, AUuidFindsTheRunsThatHaveItNow) {
+  const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
+  VmUpdate update = Update("a", EventType::kStarted);
+  update.status->ref.uuid = uuid;
+  v1::GetVmRequest request;
+  request.set_uuid(uuid);
+  for (const EventType type : {EventType::kStarted, EventType::kPaused}) {
+    update.event->type = type;
+    pumped_.Push({update});
+    EXPECT_EQ(Parsed<v1::GetVmResponse>(queries_.GetVm(request)).vm().ref().name(), "a");
+  }
+  update.status->ref.uuid = "";
+  pumped_.Push({update});
+  EXPECT_TRUE(absl::IsNotFound(queries_.GetVm(request).status()));
+}
+
+TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
+  for (int i = 0; i < 500; ++i) {
+    VmUpdate update = Update("a", EventType::kStarted);
+    update.status->ref.run_id = absl::StrCat("run-", i);
+    pumped_.Push({update});
+  }
+  EXPECT_LT(queries_.GetVm(FromText<v1::GetVmRequest>("name: 'a'")).status().message().size(),
+            1000);
 }
 
 }  // namespace
