@@ -120,8 +120,8 @@ bool IsOwnHost(absl::string_view host, const std::string& certificate) {
   const std::string name(host);
   in6_addr address;
   if (bracketed) return inet_pton(AF_INET6, name.c_str(), &address) == 1;
-  if (inet_pton(AF_INET, name.c_str(), &address) == 1 || absl::EqualsIgnoreCase(name, "localhost"))
-    return true;
+  if (inet_pton(AF_INET, name.c_str(), &address) == 1) return true;
+  if (absl::EqualsIgnoreCase(name, "localhost")) return true;
   if (certificate.empty() || name.empty()) return false;
   const BioPtr pem(BIO_new_mem_buf(certificate.data(), static_cast<int>(certificate.size())));
   const X509Ptr read(PEM_read_bio_X509(pem.get(), nullptr, nullptr, nullptr));

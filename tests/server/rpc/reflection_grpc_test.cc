@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "server/rpc/standard_services.h"
 #include "tests/support/open_call.h"
@@ -13,6 +14,21 @@ namespace {
 
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
+
+constexpr const char* kMethods[] = {
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
+
+std::vector<std::string> Services() {
+  ServerReflectionRequest request;
+  request.set_list_services("");
+  std::vector<std::string> out;
+  const ServerReflectionResponse response = AnswerReflection(request);
+  for (const auto& service : response.list_services_response().service()) {
+    out.push_back(service.name());
+  }
+  return out;
+}
 
 TEST(Reflection, AnswersEveryKindOfRequest) {
   ServerReflectionRequest request;
