@@ -259,7 +259,7 @@ MHD_Daemon* StartDaemon(WebServer* server, UniqueFd socket) {
 ExitCode RunWeb(const WebCommand& command, const CommandLine& line) {
   StopSource stop;
   // Runs before anything that may start a thread. Nothing is printed on standard output.
-  const auto signals = StopSignals::Create(&stop, /*output=*/-1);
+  const auto signals = StopSignals::Create(&stop, /*output_descriptor=*/-1);
   if (!signals.ok()) return Fail(signals.status());
   if (const absl::Status loaded = LoadHttp(); !loaded.ok()) return Fail(loaded);
   const auto wrong = [](absl::string_view sentence) {
