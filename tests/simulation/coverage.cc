@@ -62,7 +62,7 @@ constexpr const char* kPoints[] = {
     "no descriptor in socket",
     "a GAP for what retention has thinned out",
     "a position held back by what is not durable",
-    "bound: the VMs of a user have their descriptors",
+    "bound: the VMs have all descriptors",
     "bound: the event queue is full",
     "the inotify queue overflows",
     "a QEMU's command line can be read",

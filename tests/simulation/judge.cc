@@ -876,9 +876,8 @@ void Judge::CheckFollowed(int number) const {
     if (!life->gone && (connected || !IsFree(*life, kFollows))) open.insert(life->run_id);
     if (life->launcher != nullptr && life->launcher->state == Process::State::kLives) ++launchers;
   }
-  // The VMs of one user may have three quarters of what there is for all.
-  if (2 * open.size() + launchers + 2 > static_cast<size_t>(options_.max_vm_descriptors) * 3 / 4) {
-    return story_->Reach("bound: the VMs of a user have their descriptors");
+  if (2 * open.size() + launchers + 2 > static_cast<size_t>(options_.max_vm_descriptors)) {
+    return story_->Reach("bound: the VMs have all descriptors");
   }
   // A launcher may be another program, which is tried once a minute.
   constexpr absl::Duration kFollowsLaunched = absl::Seconds(100);

@@ -38,8 +38,7 @@ std::string TextMember(const QmpObject* value, const char* name) {
 
 // The birth time, where the file system has one (ext4, XFS, Btrfs, tmpfs since Linux 6.0), is not
 // changed by a chmod as the ctime is.
-int Identify(int directory, const char* path, int flags, SocketIdentity* identity,
-             uint32_t* owner = nullptr) {
+int Identify(int directory, const char* path, int flags, SocketIdentity* identity) {
   struct statx status {};
   if (statx(directory, path, flags, STATX_BASIC_STATS | STATX_BTIME, &status) != 0) return errno;
   if (!S_ISSOCK(status.stx_mode)) return ENOTSOCK;
@@ -48,7 +47,6 @@ int Identify(int directory, const char* path, int flags, SocketIdentity* identit
   identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
   identity->inode = status.stx_ino;
   identity->made_ns = made.tv_sec * 1'000'000'000 + made.tv_nsec;
-  if (owner != nullptr) *owner = status.stx_uid;
   return 0;
 }
 
@@ -57,16 +55,13 @@ int Identify(int directory, const char* path, int flags, SocketIdentity* identit
 int OpenSocketFile(absl::string_view path, SocketFile* file) {
   UniqueFd fd(open(std::string(path).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return errno;
-  if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity, &file->owner);
-      error != 0) {
-    return error;
-  }
-  file->fd = std::move(fd);
-  return 0;
+  const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity);
+  if (error == 0) file->fd = std::move(fd);
+  return error;
 }
 
-int IdentifySocket(absl::string_view path, SocketIdentity* identity, uint32_t* owner) {
-  return Identify(AT_FDCWD, std::string(path).c_str(), AT_SYMLINK_NOFOLLOW, identity, owner);
+int IdentifySocket(absl::string_view path, SocketIdentity* identity) {
+  return Identify(AT_FDCWD, std::string(path).c_str(), AT_SYMLINK_NOFOLLOW, identity);
 }
 
 int ConnectTo(const SocketFile& file, UniqueFd* connection) {

@@ -41,15 +41,14 @@ inline InodeKey InodeOf(const SocketIdentity& socket) { return {socket.device, s
 struct SocketFile {
   UniqueFd fd;  // O_PATH
   SocketIdentity identity;
-  uint32_t owner = 0;  // the file's user
 };
 
 // Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
 // anything but a socket, links included.
 int OpenSocketFile(absl::string_view path, SocketFile* file);
 
-// Identifies the socket at `path`, and its user, without opening it; the same errors.
-int IdentifySocket(absl::string_view path, SocketIdentity* identity, uint32_t* owner = nullptr);
+// Identifies the socket at `path` without opening it; the same errors.
+int IdentifySocket(absl::string_view path, SocketIdentity* identity);
 
 // Connects to it without waiting. Messages read from `connection` name their sender; read them
 // through a ReceivingSocket. Returns 0 or the errno.

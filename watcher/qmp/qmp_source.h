@@ -74,7 +74,6 @@ struct RunSockets {
   SocketSlot* attached_by = nullptr;
   // Key of the socket that it was attached by last, by which it is found again.
   std::optional<InodeKey> attached_inode;
-  uint32_t owner = 0;  // the user whose socket that is
 };
 
 // A run that is followed by its QMP socket: a VmRun with the monitor's connection while there is
@@ -225,10 +224,10 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
   // Returns whether it has been tried for so long that its problem is to be reported.
   bool TriedForLong(const SocketSlot& slot) const;
-  // The problem of a VM that gets no descriptors, its slot's run or a new one; null: there is room.
-  const char* Shortage(const SocketSlot& slot, const SocketFile& file) const;
+  // Returns whether there are descriptors for the slot's run, or a new one.
+  bool HasDescriptors(const SocketSlot& slot) const;
   // Reports that there are none, and tries again later.
-  void AwaitDescriptors(SocketSlot* slot, const char* shortage);
+  void AwaitDescriptors(SocketSlot* slot);
   // If `socket`, at the slot's path, is another than the run's: that run has its connection and its
   // process, and the slot none.
   void LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket);
@@ -238,7 +237,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   // must name the socket as a monitor; until that is known, it is looked for later.
   bool MayConnect(SocketSlot* slot);
   void OnNotConnected(SocketSlot* slot, int error);
-  void Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket);
+  void Attach(SocketSlot* slot, const SocketIdentity& socket, ReceivingSocket connection);
   // Returns whether `peer`, who listens, is a QEMU: by its name or, where it was given another one,
   // by its command line, which is read for the next attempt.
   bool IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const;
@@ -249,15 +248,15 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   // `run`, if it is this source's.
   QmpRun* Own(VmRun* run) const;
   // The run of the process behind the slot's socket, made if need be. Null: it cannot be followed.
-  QmpRun* RunFor(SocketSlot* slot, const SocketFile& file, PeerProcess peer);
+  QmpRun* RunFor(SocketSlot* slot, const SocketIdentity& socket, PeerProcess peer);
   // The run that was attached by that very socket last; null without one.
   QmpRun* RunAttachedBy(const SocketIdentity& socket) const;
-  RunInfo Describe(const SocketSlot& slot, const SocketFile& file, const PeerProcess& peer);
-  QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
+  RunInfo Describe(const SocketSlot& slot, const SocketIdentity& socket, const PeerProcess& peer);
+  QmpRun* AddRun(SocketSlot* slot, std::unique_ptr<QmpRun> run);
   // Makes `slot` a way to `run`, or to none.
   void SetRun(SocketSlot* slot, QmpRun* run);
-  // Saves by which socket, of which user, the run was attached.
-  void SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdentity& socket, uint32_t owner);
+  // Saves by which socket the run was attached.
+  void SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdentity& socket);
   void ForgetSocket(QmpRun* run);
   // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
   static void EndUntrackedRun(SocketSlot* slot);

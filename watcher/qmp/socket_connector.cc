@@ -28,9 +28,6 @@ constexpr absl::Duration kFirstHeldRetry = absl::Seconds(1);
 // Shortest time for which a monitor must have answered to get a quick reconnect.
 constexpr absl::Duration kSteadyMonitor = absl::Seconds(10);
 
-// Owner of a run whose socket is gone.
-constexpr uint32_t kUnknownOwner = ~0U;
-
 constexpr char kQueueFull[] =
     "monitor held by another client, or QEMU hangs: the socket's queue of connections is full";
 constexpr char kRefusedProblem[] =
@@ -38,9 +35,6 @@ constexpr char kRefusedProblem[] =
     "it if none is";
 constexpr char kListenerGone[] =
     "the process that listened on the monitor's socket is gone, and the socket still accepts";
-constexpr char kOutOfShare[] =
-    "the VMs of this socket's user have three quarters of the file descriptors: the VM is not "
-    "followed; raise LimitNOFILE of the service";
 constexpr char kNoMonitor[] =
     "no running QEMU's command line names this socket as a QMP monitor: a QEMU that ended has left "
     "it, or it is another program's, and vmeventd leaves it alone; a monitor that no command line "
@@ -97,13 +91,10 @@ VmRun* SocketConnector::Restore(VmSession* session) {
   SocketSlot* const slot = SlotAt(session->run().raw_path());
   slot->spec = SpecOf(slot->path);
   const SocketIdentity socket = session->run().socket;
-  SocketIdentity there;
-  uint32_t owner = kUnknownOwner;
-  IdentifySocket(slot->path, &there, &owner);
   QmpRun* const run =
-      AddRun(slot, owner, std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));
+      AddRun(slot, std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));
   SetRun(slot, run);
-  SetSocket(run, slot, socket, owner);
+  SetSocket(run, slot, socket);
   return run;
 }
 
@@ -237,31 +228,20 @@ bool SocketConnector::TriedForLong(const SocketSlot& slot) const {
   return slot.backoff >= std::min(context_->options->greeting_timeout, kMaxRetry);
 }
 
-const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& file) const {
-  const int share = context_->max_vm_descriptors - context_->max_vm_descriptors / 4;
-  // A run counts for its user already. While all users together have less than one's share, there
-  // is nothing to count.
-  if (slot.run == nullptr && context_->vm_descriptors + kDescriptorsOfRun > share) {
-    const std::vector<VmRun*> runs = table_->RunsOf(this);
-    const auto others = std::count_if(runs.begin(), runs.end(), [&](VmRun* run) {
-      return Own(run)->sockets().owner == file.owner;
-    });
-    if ((others + 1) * kDescriptorsOfRun > share) return kOutOfShare;
-  }
+bool SocketConnector::HasDescriptors(const SocketSlot& slot) const {
   // One that was restored may still lack the descriptor of its process, and one without a process
   // that of who will speak.
   const bool has_process =
       slot.run != nullptr &&
       (slot.run->followed() || (!slot.run->tracked() && !slot.run->awaits_speaker()));
   const int needed = has_process ? 1 : kDescriptorsOfRun;
-  const bool has_room = context_->vm_descriptors + needed <= context_->max_vm_descriptors;
-  return has_room ? nullptr : kOutOfDescriptorsProblem;
+  return context_->vm_descriptors + needed <= context_->max_vm_descriptors;
 }
 
-void SocketConnector::AwaitDescriptors(SocketSlot* slot, const char* shortage) {
+void SocketConnector::AwaitDescriptors(SocketSlot* slot) {
   context_->meters.out_of_descriptors.Add();
   BackOff(slot, kFirstRetry, kMaxRetry);
-  ReportProblem(slot, {ProblemCode::kOutOfDescriptors, shortage});
+  ReportProblem(slot, {ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
 }
 
 void SocketConnector::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket) {
@@ -287,12 +267,10 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
     if (run->connected()) return;
   }
   if (!MayConnect(slot)) return;
-  if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
-    return AwaitDescriptors(slot, shortage);
-  }
-  ReceivingSocket socket;
-  if (const int error = Connect(file, &socket); error != 0) return OnNotConnected(slot, error);
-  Attach(slot, file, std::move(socket));
+  if (!HasDescriptors(*slot)) return AwaitDescriptors(slot);
+  ReceivingSocket connection;
+  if (const int error = Connect(file, &connection); error != 0) return OnNotConnected(slot, error);
+  Attach(slot, file.identity, std::move(connection));
 }
 
 bool SocketConnector::MayConnect(SocketSlot* slot) {
@@ -348,7 +326,7 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
     case ENFILE:
     case ENOMEM:
     case ENOBUFS:
-      return AwaitDescriptors(slot, kOutOfDescriptorsProblem);
+      return AwaitDescriptors(slot);
     default:
       BackOff(slot, kFirstRetry, kMaxRetry);
       return ReportProblem(slot, CannotConnect(std::generic_category().message(error)));
@@ -366,10 +344,11 @@ int SocketConnector::Connect(const SocketFile& file, ReceivingSocket* connection
   return error;
 }
 
-void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket) {
+void SocketConnector::Attach(SocketSlot* slot, const SocketIdentity& socket,
+                             ReceivingSocket connection) {
   PeerProcess peer;
   if (context_->options->process_tracking) {
-    absl::StatusOr<PeerProcess> identified = IdentifyPeer(socket.get());
+    absl::StatusOr<PeerProcess> identified = IdentifyPeer(connection.get());
     if (absl::IsResourceExhausted(identified.status())) return OnNotConnected(slot, EMFILE);
     if (!identified.ok()) {
       BackOff(slot, kFirstRetry, kMaxRetry);
@@ -391,17 +370,17 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     // A launcher, which may listen for many: who speaks will show which VM it is.
     peer = PeerProcess();
   }
-  QmpRun* const run = RunFor(slot, file, std::move(peer));
+  QmpRun* const run = RunFor(slot, socket, std::move(peer));
   if (run == nullptr) return;
   SetRun(slot, run);
   // Another way to the same run: its monitor is connected already.
   const RunSockets& sockets = run->sockets();
   if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
-  if (const absl::Status status = run->Attach(std::move(socket), file.identity); !status.ok()) {
+  if (const absl::Status status = run->Attach(std::move(connection), socket); !status.ok()) {
     BackOff(slot, kFirstRetry, kMaxRetry);
     return ReportProblem(slot, CannotConnect(status.message()));
   }
-  SetSocket(run, slot, file.identity, file.owner);
+  SetSocket(run, slot, socket);
   context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
 }
 
@@ -429,13 +408,13 @@ QmpRun* SocketConnector::Own(VmRun* run) const {
   return own ? static_cast<QmpRun*>(run) : nullptr;
 }
 
-QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerProcess peer) {
+QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketIdentity& socket, PeerProcess peer) {
   const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
   // The peer is who listened, which may be the launcher of the QEMU that has spoken there; and
   // before Linux 6.5, where that is gone, another process that has its id. So the run of that very
   // socket comes first. An inode may be used again, but not with the same time.
   QmpRun* known = slot->run;
-  if (known == nullptr || (tracked && !(known->info().socket == file.identity))) {
+  if (known == nullptr || (tracked && !(known->info().socket == socket))) {
     known = Own(table_->FindByProcess(peer));
   }
   if (known != nullptr) {
@@ -459,15 +438,15 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
     return nullptr;
   }
   // The slot's run before may have needed fewer descriptors than a new one.
-  if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
-    AwaitDescriptors(slot, shortage);
+  if (!HasDescriptors(*slot)) {
+    AwaitDescriptors(slot);
     return nullptr;
   }
   spdlog::debug("following {}, {}", absl::CHexEscape(slot->path),
                 tracked ? absl::StrCat("pid ", peer.pid) : "its process is not known");
   auto run = std::make_unique<QmpRun>(
       context_, table_, this,
-      VmSession(Describe(*slot, file, peer), &context_->options->session, context_->loop->Now()));
+      VmSession(Describe(*slot, socket, peer), &context_->options->session, context_->loop->Now()));
   if (tracked) {
     if (const absl::Status status = run->Track(std::move(peer)); !status.ok()) {
       BackOff(slot, kFirstRetry, kMaxRetry);
@@ -475,12 +454,12 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
       return nullptr;
     }
   }
-  return AddRun(slot, file.owner, std::move(run));
+  return AddRun(slot, std::move(run));
 }
 
 // A run that is found by its process has that in its id. A launcher may listen at one path for one
 // QEMU after the other, so that without a process the time of the first sight counts.
-RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file,
+RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketIdentity& socket,
                                   const PeerProcess& peer) {
   RunInfo info;
   info.process_tracked = peer.kind == PeerProcess::Kind::kTracked;
@@ -490,7 +469,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
     identity.pid = info.pid;
     identity.start_ticks = info.start_ticks;
   } else {
-    identity.socket_inode = file.identity.inode;
+    identity.socket_inode = socket.inode;
     identity.first_seen_ns = context_->NewFirstSeen();
   }
   info.run_id = MakeRunId(identity);
@@ -502,7 +481,7 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.source = QmpSource(info.monitor_path);
   info.boot_id = context_->boot_id;
   info.pid_namespace = context_->pid_namespace;
-  info.socket = file.identity;
+  info.socket = socket;
   return info;
 }
 
@@ -520,14 +499,12 @@ void SocketConnector::ForgetSocket(QmpRun* run) {
   inode.reset();
 }
 
-void SocketConnector::SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdentity& socket,
-                                uint32_t owner) {
+void SocketConnector::SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdentity& socket) {
   RunSockets& sockets = run->sockets();
   ForgetSocket(run);
   sockets.attached_inode = InodeOf(socket);
   by_socket_[*sockets.attached_inode] = run;
   sockets.attached_by = slot;
-  sockets.owner = owner;
 }
 
 void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
@@ -543,11 +520,9 @@ void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
   if (run->published()) ForgetProblem(slot);
 }
 
-QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run) {
+QmpRun* SocketConnector::AddRun(SocketSlot* slot, std::unique_ptr<QmpRun> run) {
   QmpRun* const added = run.get();
-  RunSockets& sockets = added->sockets();
-  sockets.home = slot;
-  sockets.owner = owner;
+  added->sockets().home = slot;
   ++slot->runs;
   table_->Add(this, std::move(run));
   return added;

@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
-#include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -155,26 +153,6 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothing
   }
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
-}
-
-TEST_F(NodeWatcherProcessTest, OneOwnersRunsLeaveDescriptorsToOthers) {
-  if (geteuid() != 0) GTEST_SKIP() << "needs root, to give a socket away";
-  options_.max_vm_descriptors = 8;
-  std::vector<std::unique_ptr<FakeQemu>> qemus;
-  Start();
-  for (int i = 0; i < 4; ++i) {
-    qemus.push_back(std::make_unique<FakeQemu>());
-    qemus.back()->AddMonitor(Socket("vm" + std::to_string(i)));
-    if (i == 3) break;
-    ASSERT_TRUE(UntilCount(EventType::kStarted, i + 1));
-  }
-  ASSERT_TRUE(UntilUnfollowed("vm3", "three quarters"));
-  FakeQemu others;
-  others.AddMonitor(Socket("new"));
-  ASSERT_EQ(chown(Socket("new").c_str(), 65534, 65534), 0);
-  ASSERT_TRUE(UntilState("new", VmState::kRunning));
-  qemus[0]->Kill(SIGKILL);
-  ASSERT_TRUE(UntilState("vm3", VmState::kRunning));
 }
 
 TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverMoreSeldom) {
