@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/standard_services.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/fake_watcher.h"
+#include "tests/support/open_call.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
@@ -82,28 +84,6 @@ TEST(VmEventService, ListsTheConnectionsToLibvirt) {
   EXPECT_THAT(info.DebugString(), HasSubstr(expected.DebugString()));
 }
 
-grpc::Status Declare(TestServer& server, v1::DeclareIntentResponse* response,
-                     const std::string& vm_name = "web1") {
-  v1::DeclareIntentRequest request;
-  request.set_vm_name(vm_name);
-  request.set_actor("alice");
-  request.set_reason("maintenance");
-  grpc::ClientContext context;
-  return server.NewStub()->DeclareIntent(&context, request, response);
-}
-
-TEST(VmEventService, RefusesIntentsWhileTheJournalFails) {
-  TestServer server;
-  IntentWatcher watcher;
-  server.service().SetWatcher(&watcher);
-  v1::DeclareIntentResponse response;
-  EventLogForTests::SetStatus(&server.pumped().log(), absl::UnavailableError("full"));
-  EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
-  EventLogForTests::SetStatus(&server.pumped().log(), absl::OkStatus());
-  server.service().SetWatcher(nullptr);
-  EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
-}
-
 TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   TestServer server;
   IntentWatcher watcher;
@@ -112,8 +92,11 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   watcher.before_answer = [&] {
     EventLogForTests::SetPublishedDurable(&server.pumped().log(), false);
   };
+  const auto request =
+      FromText<v1::DeclareIntentRequest>("vm_name: 'web1' actor: 'alice' reason: 'maintenance'");
   v1::DeclareIntentResponse response;
-  const grpc::Status declared = Declare(server, &response);
+  grpc::ClientContext declaring;
+  const grpc::Status declared = server.NewStub()->DeclareIntent(&declaring, request, &response);
   EXPECT_EQ(declared.error_code(), grpc::UNAVAILABLE);
   EXPECT_THAT(declared.error_message(), HasSubstr("the intent is withdrawn"));
   EXPECT_EQ(watcher.withdrawn.size(), 36u) << "a restart and this daemon agree";
@@ -124,6 +107,34 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   grpc::ClientContext context;
   EXPECT_EQ(server.NewStub()->WithdrawIntent(&context, withdraw, &withdrawn).error_code(),
             grpc::UNAVAILABLE);
+}
+
+TEST(Reflection, AnswersEveryKindOfRequest) {
+  grpc::reflection::v1::ServerReflectionRequest request;
+  request.set_host("somewhere");
+  request.set_file_by_filename("google/protobuf/timestamp.proto");
+  grpc::reflection::v1::ServerReflectionResponse response = AnswerReflection(request);
+  EXPECT_EQ(response.file_descriptor_response().file_descriptor_proto_size(), 1);
+  EXPECT_EQ(response.valid_host(), "somewhere");
+  EXPECT_EQ(response.original_request().file_by_filename(), "google/protobuf/timestamp.proto");
+  request.set_file_by_filename("other.proto");
+  EXPECT_EQ(AnswerReflection(request).error_response().error_code(), grpc::NOT_FOUND);
+  request.set_all_extension_numbers_of_type("vmeventd.v1.Event");
+  EXPECT_EQ(AnswerReflection(request).error_response().error_code(), grpc::NOT_FOUND);
+  request.mutable_file_containing_extension()->set_containing_type("vmeventd.v1.Event");
+  EXPECT_EQ(AnswerReflection(request).error_response().error_code(), grpc::NOT_FOUND);
+  request.clear_message_request();
+  EXPECT_EQ(AnswerReflection(request).error_response().error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST(Reflection, RefusesALargeRequest) {
+  TestServer server;
+  grpc::reflection::v1::ServerReflectionRequest request;
+  request.set_file_by_filename(std::string(kMaxReflectionBytes, 'x'));
+  OpenCall call(server.NewChannel(), "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
+  ASSERT_TRUE(call.Write(request.SerializeAsString()));
+  EXPECT_FALSE(call.Read());
+  EXPECT_EQ(call.Finish().error_code(), grpc::INVALID_ARGUMENT);
 }
 
 }  // namespace
