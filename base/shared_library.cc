@@ -2,12 +2,14 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
+
 #include "absl/strings/str_cat.h"
 
 namespace vmeventd {
 
-absl::Status LoadSharedLibrary(const char* file, absl::string_view advice,
-                               std::initializer_list<LibraryFunction> functions) {
+absl::StatusOr<void*> LoadSharedLibrary(const char* file, absl::string_view advice,
+                                        std::initializer_list<LibraryFunction> functions) {
   const auto missing = [&] {
     return absl::FailedPreconditionError(
         absl::StrCat(file, " is missing (", dlerror(), "): ", advice));
@@ -18,7 +20,13 @@ absl::Status LoadSharedLibrary(const char* file, absl::string_view advice,
     *function.address = dlsym(library, function.name);
     if (*function.address == nullptr) return missing();
   }
-  return absl::OkStatus();
+  return library;
+}
+
+void* FindFunction(void* library, const char* name) {
+  void* const function = dlsym(library, name);
+  if (function == nullptr) std::abort();
+  return function;
 }
 
 }  // namespace vmeventd

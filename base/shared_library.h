@@ -2,7 +2,7 @@
 
 #include <initializer_list>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace vmeventd {
@@ -16,13 +16,22 @@ struct LibraryFunction {
 // Loads a shared library, whose name the system's loader looks up, and finds its functions. Both
 // stay until the process ends. FAILED_PRECONDITION: it is missing, or a function is; `advice` says
 // what to install.
-absl::Status LoadSharedLibrary(const char* file, absl::string_view advice,
-                               std::initializer_list<LibraryFunction> functions);
+absl::StatusOr<void*> LoadSharedLibrary(const char* file, absl::string_view advice,
+                                        std::initializer_list<LibraryFunction> functions = {});
 
 // Members of a struct of functions: VMEVENTD_FUNCTION_MEMBER(curl_easy_init).
 // NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration takes none.
 #define VMEVENTD_FUNCTION_MEMBER(name) decltype(&::name) name = nullptr;
 // One LibraryFunction of an object `functions` of such a struct, and a comma.
 #define VMEVENTD_FUNCTION_ENTRY(name) {#name, reinterpret_cast<void**>(&functions.name)},
+
+// A function of a loaded library that was not named to LoadSharedLibrary(): the program is built
+// for this version of the library, which has it. VMEVENTD_FUNCTION_OF(libcurl, curl_easy_init)().
+void* FindFunction(void* library, const char* name);
+#define VMEVENTD_FUNCTION_OF(library, name)                                                       \
+  ([] {                                                                                           \
+    static auto* const found = reinterpret_cast<decltype(&::name)>(FindFunction(library, #name)); \
+    return found;                                                                                 \
+  }())
 
 }  // namespace vmeventd

@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,13 +22,10 @@
 
 namespace {
 
-std::optional<std::string> VariableIfSet(const char* name) {
+std::string Variable(const char* name) {
   const char* value = getenv(name);
-  if (value == nullptr) return std::nullopt;
-  return value;
+  return value == nullptr ? "" : value;
 }
-
-std::string Variable(const char* name) { return VariableIfSet(name).value_or(""); }
 
 // Occupies standard descriptors that the caller left closed: otherwise the next socket would take
 // one, and output would go there.
@@ -79,22 +75,13 @@ int main(int argc, char** argv) {
   // write() reports a reader that has gone; gRPC's own log is not for users.
   signal(SIGPIPE, SIG_IGN);
   setenv("GRPC_VERBOSITY", "NONE", 0);
+  // The system's resolver, which knows the names of this host and of its services as well.
+  setenv("GRPC_DNS_RESOLVER", "native", 0);
   // Debian's Abseil, built without NDEBUG, would end the process over the order of gRPC's locks.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
   vmeventd::client::OptionContext context;
-  context.server_variable = Variable("VMEVENTS_SERVER");
-  context.tls_variables = {Variable("VMEVENTS_TLS_CA"), Variable("VMEVENTS_TLS_CERT"),
-                           Variable("VMEVENTS_TLS_KEY"), Variable("VMEVENTS_TLS_SERVER_NAME")};
-  context.credentials_variable = Variable("VMEVENTS_CREDENTIALS");
-  context.xdg_runtime_dir = Variable("XDG_RUNTIME_DIR");
-  context.state_home = Variable("XDG_STATE_HOME");
-  context.home = Variable("HOME");
-  if (context.state_home.empty() && !context.home.empty()) {
-    context.state_home = context.home + "/.local/state";
-  }
-  context.config_variable = Variable("VMEVENTS_CONFIG");
-  context.xdg_config_home = Variable("XDG_CONFIG_HOME");
+  context.variable = Variable;
   context.read_config = ReadConfig;
   context.uid = geteuid();
   context.user = Variable("SUDO_USER");
@@ -103,10 +90,6 @@ int main(int argc, char** argv) {
   context.may_exist = MayExist;
   context.now = absl::Now();
   context.zone = LocalZone(context.now);
-  vmeventd::client::Terminal terminal;
-  terminal.color_allowed = Variable("NO_COLOR").empty() && Variable("TERM") != "dumb";
-  terminal.own_pager = VariableIfSet("VMEVENTS_PAGER");
-  terminal.common_pager = VariableIfSet("PAGER");
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
-  return static_cast<int>(vmeventd::client::Run(arguments, context, terminal));
+  return static_cast<int>(vmeventd::client::Run(arguments, context));
 }

@@ -214,7 +214,7 @@ nightly_debian13() { as_root tools/debian13.sh ./dev nightly-part debian13-insid
 
 nightly_debian13_inside() {
   [[ -z ${1:-} || $1 == --build ]] || fail "debian13: not --build: $1"
-  install_missing "${build_packages[@]}" libgmock-dev libgtest-dev libyaml-dev python3
+  install_missing "${build_packages[@]}" libgmock-dev libgtest-dev python3
   build_targets quick vmeventd vmevents
   [[ ${1:-} != --build ]] || return 0
   build_targets quick watcher_test server_test client_test

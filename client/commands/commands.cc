@@ -6,12 +6,27 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "base/uuid.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
+
+CommandContext::CommandContext(ServerAddress server, Formatter* shows, Output* prints)
+    : address(std::move(server)), formatter(shows), output(prints) {
+  const auto channel = Connect(address);
+  connected = channel.status();
+  if (!channel.ok()) return;
+  stub = v1::VmEventService::NewStub(*channel);
+  health = grpc::health::v1::Health::NewStub(*channel);
+}
+
+Failure CommandContext::Explain(const grpc::Status& status) const {
+  return connected.ok() ? ExplainFailure(address, status) : ExplainNoChannel(address, connected);
+}
+
 std::optional<Failure> FromPrint(const absl::Status& status) {
   if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
   return Failure{ExitCode::kFailed, std::string(status.message())};
@@ -183,13 +198,14 @@ using Stub = v1::VmEventService::StubInterface;
 template <typename Request, typename Response>
 using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
 
-// Asks the server once.
+// Asks the server once. CANCELLED: there is no connection.
 template <typename Request, typename Response>
 grpc::Status Ask(const CommandContext& context, Method<Request, Response> method,
                  const Request& request, Response* response) {
+  if (!context.connected.ok()) return grpc::Status::CANCELLED;
   grpc::ClientContext call;
   SetRequestDeadline(&call);
-  return (context.stub->*method)(&call, request, response);
+  return (context.stub.get()->*method)(&call, request, response);
 }
 
 // Asks for a page; waits while the server limits their rate.
@@ -209,24 +225,6 @@ grpc::Status ListPage(const CommandContext& context, Method<Request, Response> m
   }
 }
 
-// Asks by the name and, where no VM has it, by the UUID that it is.
-template <typename Ask>
-grpc::Status AskByNameOrUuid(const std::string& name, const Ask& ask) {
-  grpc::Status status = ask(/*by_uuid=*/false);
-  const bool unknown = status.error_code() == grpc::StatusCode::NOT_FOUND;
-  return unknown && ParseUuid(name) ? ask(/*by_uuid=*/true) : status;
-}
-
-grpc::Status GetVm(const CommandContext& context, const std::string& name,
-                   const std::string& run_id, v1::GetVmResponse* response) {
-  return AskByNameOrUuid(name, [&](bool by_uuid) {
-    v1::GetVmRequest request;
-    by_uuid ? request.set_uuid(name) : request.set_name(name);
-    request.set_run_id(run_id);
-    return Ask(context, &Stub::GetVm, request, response);
-  });
-}
-
 // Explains why an intent could not be declared.
 Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContext& context,
                         const grpc::Status& status) {
@@ -241,15 +239,18 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
             absl::StrCat("no VM \"", name, "\"", run, " runs on the node of vmeventd at ",
                          ToText(context.address), "; `vmevents vms` lists those that run")};
   }
-  if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION) {
-    return ExplainFailure(context.address, status);
+  if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION &&
+      status.error_code() != grpc::StatusCode::ALREADY_EXISTS) {
+    return context.Explain(status);
   }
   if (absl::StrContains(message, "set run_id to")) {
     return {ExitCode::kFailed, absl::StrCat("\"", name, "\" is the name of more than one VM: ",
                                             message, "; choose one with --run RUN_ID")};
   }
   return {ExitCode::kFailed,
-          absl::StrCat("\"", name, "\": ", absl::StripPrefix(message, "vm_name: "))};
+          absl::StrCat("\"", name, "\": ",
+                       absl::StrReplaceAll(absl::StripPrefix(message, "vm_name: "),
+                                           {{"WithdrawIntent", "`vmevents intent withdraw`"}}))};
 }
 
 }  // namespace
@@ -261,7 +262,7 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
     request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
     v1::ListEventsResponse page;
     const grpc::Status status = ListPage(context_, &Stub::ListEvents, request, &page);
-    if (!status.ok()) return ExplainFailure(context_.address, status);
+    if (!status.ok()) return context_.Explain(status);
     left -= std::min(left, static_cast<uint64_t>(page.events_size()));
     NodeEvents list;
     for (v1::Event& event : *page.mutable_events()) list.push_back({std::move(event)});
@@ -283,8 +284,10 @@ std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* 
   do {
     v1::ListVmsResponse page;
     const grpc::Status status = ListPage(context_, &Stub::ListVms, request, &page);
-    if (!status.ok()) return ExplainFailure(context_.address, status);
-    for (v1::Vm& vm : *page.mutable_vms()) all.push_back({std::move(vm)});
+    if (!status.ok()) return context_.Explain(status);
+    for (v1::Vm& vm : *page.mutable_vms()) {
+      all.push_back({std::move(vm), {.journal_id = page.journal_id()}});
+    }
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   Append(&all, vms);
@@ -299,33 +302,6 @@ std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
   return PrintText(context.formatter->FormatIntents(vms), context.output);
 }
 
-namespace {
-
-// Names the intent that is in the way, its end, and the command that removes it.
-Failure ExplainOpenIntent(const DeclareIntentCommand& command, const CommandContext& context,
-                          const grpc::Status& status) {
-  v1::GetVmResponse response;
-  const bool known =
-      GetVm(context, command.name, command.run_id, &response).ok() && response.vm().has_intent();
-  if (!known) {
-    return {ExitCode::kFailed, absl::StrCat(EscapeForTerminal(status.error_message()),
-                                            "; `vmevents intent list` shows it")};
-  }
-  const v1::Intent& intent = response.vm().intent();
-  const std::string until =
-      intent.has_expire_time()
-          ? absl::StrCat(" until ", Rfc3339Text(FromProto(intent.expire_time())))
-          : "";
-  return {ExitCode::kFailed,
-          absl::StrCat("\"", EscapeForTerminal(command.name), "\" has an open intent of ",
-                       EscapeForTerminal(intent.actor()), until, ": ",
-                       EscapeForTerminal(intent.reason()),
-                       "; leave it open, or withdraw it first: vmevents intent withdraw ",
-                       EscapeForTerminal(intent.intent_id()))};
-}
-
-}  // namespace
-
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context) {
   v1::DeclareIntentRequest request;
@@ -334,13 +310,12 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
   request.set_reason(command.reason);
   if (command.ttl) *request.mutable_ttl() = ToProto(*command.ttl);
   v1::DeclareIntentResponse response;
-  const grpc::Status status = AskByNameOrUuid(command.name, [&](bool by_uuid) {
-    request.set_vm_name(by_uuid ? "" : command.name);
-    if (by_uuid) request.set_uuid(command.name);
-    return Ask(context, &Stub::DeclareIntent, request, &response);
-  });
-  if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) {
-    return ExplainOpenIntent(command, context, status);
+  request.set_vm_name(command.name);
+  grpc::Status status = Ask(context, &Stub::DeclareIntent, request, &response);
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND && ParseUuid(command.name)) {
+    request.clear_vm_name();
+    request.set_uuid(command.name);
+    status = Ask(context, &Stub::DeclareIntent, request, &response);
   }
   if (!status.ok()) return ExplainNoIntent(command, context, status);
   return PrintText(context.formatter->FormatIntent(response.intent()), context.output);
@@ -359,13 +334,13 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
                      "\" is open: it was withdrawn or never declared, has expired, or its "
                      "VM has ended")};
   }
-  if (!status.ok()) return ExplainFailure(context.address, status);
+  if (!status.ok()) return context.Explain(status);
   return std::nullopt;
 }
 
 std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info) {
   const grpc::Status status = Ask(context, &Stub::GetServerInfo, v1::GetServerInfoRequest(), info);
-  if (!status.ok()) return ExplainFailure(context.address, status);
+  if (!status.ok()) return context.Explain(status);
   return std::nullopt;
 }
 
@@ -382,7 +357,7 @@ std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
   do {
     v1::ListStreamsResponse response;
     const grpc::Status status = Ask(context, &Stub::ListStreams, request, &response);
-    if (!status.ok()) return ExplainFailure(context.address, status);
+    if (!status.ok()) return context.Explain(status);
     streams.MergeFrom(response.streams());
     request.set_page_token(response.next_page_token());
   } while (!request.page_token().empty());
@@ -418,7 +393,9 @@ std::optional<Failure> CheckHealth(const std::string& service, absl::Duration ti
   request.set_service(service);
   grpc::ClientContext call;
   SetRequestDeadline(&call, timeout);
-  const grpc::Status status = context.health->Check(&call, request, response);
+  const grpc::Status status = context.connected.ok()
+                                  ? context.health->Check(&call, request, response)
+                                  : grpc::Status::CANCELLED;
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
@@ -426,7 +403,7 @@ std::optional<Failure> CheckHealth(const std::string& service, absl::Duration ti
                                 absl::StrJoin(kHealthServices, ", "), " or ",
                                 v1::VmEventService::service_full_name())};
   }
-  if (!status.ok()) return ExplainFailure(context.address, status);
+  if (!status.ok()) return context.Explain(status);
   return std::nullopt;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -55,12 +56,6 @@ struct VmsCommand {
   bool include_stopped = false;
   bool runs = false;  // a row for each run instead of each VM, the newest first
   VmOrder order = VmOrder::kState;
-
-  // Returns whether it selects by runs or their ends, so that VMs that do not run belong to the
-  // answer.
-  bool of_ends() const {
-    return filter.classes_size() + filter.causes_size() + filter.run_ids_size() > 0;
-  }
 };
 
 // A source of lists: one daemon, several, or a fleet. Calls block; one thread.
@@ -151,13 +146,21 @@ struct HealthCommand {
   bool all = false;  // the server, and each service
 };
 
-// The server to ask and the output. All pointers must outlive the call.
+// The server to ask, and the output, whose pointers must outlive it; they may be null where a
+// command does not use them. Copies share the connection.
 struct CommandContext {
+  // Connects with the first request. A fault of the address or of its TLS files fails each request.
+  explicit CommandContext(ServerAddress server, Formatter* shows = nullptr,
+                          Output* prints = nullptr);
+  // Explains why a request failed.
+  Failure Explain(const grpc::Status& status) const;
+
   ServerAddress address;
-  v1::VmEventService::StubInterface* stub = nullptr;
-  grpc::health::v1::Health::StubInterface* health = nullptr;
-  Formatter* formatter = nullptr;
-  Output* output = nullptr;
+  Formatter* formatter;
+  Output* output;
+  absl::Status connected;  // of Connect(); the stubs are null if it failed
+  std::shared_ptr<v1::VmEventService::StubInterface> stub;
+  std::shared_ptr<grpc::health::v1::Health::StubInterface> health;
   // Waits before it repeats a request that the server had no capacity for.
   std::function<void(absl::Duration)> wait = absl::SleepFor;
   // A number in [0, 1) for the random part of such a wait.
@@ -184,15 +187,15 @@ std::optional<Failure> RunCommand(const InfoCommand& command, const CommandConte
 std::optional<Failure> RunCommand(const StreamsCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context);
 
-// The lists of one daemon. `context` must outlive it.
+// The lists of one daemon.
 class DaemonLists : public ListSource {
  public:
-  explicit DaemonLists(const CommandContext& context) : context_(context) {}
+  explicit DaemonLists(CommandContext context) : context_(std::move(context)) {}
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
 
  private:
-  const CommandContext& context_;
+  const CommandContext context_;
 };
 
 // The server's own state. The caller prints it.
@@ -256,23 +259,15 @@ struct TopData {
   std::string failure;         // reason why this is no longer current; empty: it is
 };
 
-// The order of the ends: the newest first, or by name or class and then the newest first.
-enum class TopSort { kTime, kVm, kClass };
-
 struct TopStyle {
   bool color = false;
   absl::TimeZone zone;
   size_t width = 80;
   size_t height = 24;
-  TopSort sort = TopSort::kTime;
-  bool keys = false;  // the last line names the keys
 };
 
 // A screen of at most `height` lines of at most `width` columns. Pure.
 std::string TopFrame(const TopData& data, const TopStyle& style);
-
-// The longest time from QEMU's report of an end to its event; none: no end has a time of QEMU.
-std::optional<absl::Duration> LongestLag(const NodeEvents& ends);
 
 struct TopCommand {
   absl::Duration interval = absl::Seconds(2);
@@ -283,9 +278,7 @@ struct TopCommand {
 struct TopEnvironment {
   bool live = false;  // draws until it is to quit; otherwise once
   std::function<TopStyle()> style;
-  // Waits for so long at most; returns the key that ended the wait, or 0. Any key draws the same
-  // data again: t, v and c in another order; q ends it.
-  std::function<char(absl::Duration)> wait;
+  std::function<bool(absl::Duration)> wait;  // waits for so long at most; true: it is to quit
   std::function<absl::Time()> now = absl::Now;
 };
 

@@ -5,6 +5,7 @@
 #include <stop_token>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/output/terminal_text.h"
@@ -139,13 +140,12 @@ class DaemonSource::Stream {
   const std::stop_callback<std::function<void()>> on_stop_;
 };
 
-DaemonSource::DaemonSource(WatchCommand command, Environment environment)
-    : ReconnectingSource(
-          {environment.stop, environment.note, environment.wait, environment.random}),
+DaemonSource::DaemonSource(WatchCommand command, ServerAddress address, Environment environment,
+                           Silence silence)
+    : ReconnectingSource(std::move(environment)),
       command_(std::move(command)),
-      env_(std::move(environment)),
-      pin_(env_.address, env_.resolve),
-      address_(env_.address) {
+      address_(std::move(address)),
+      silence_(std::move(silence)) {
   const auto* from = std::get_if<FromSequence>(&command_.start);
   if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
 }
@@ -156,27 +156,17 @@ bool DaemonSource::Open() {
   stream_established_ = opened_ = false;
   stream_.reset();
   snapshot_.clear();
-  const auto unavailable = [this](const absl::Status& status) {
-    HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(status.message())});
-    return false;
-  };
-  const absl::StatusOr<ServerAddress> address = pin_.Next();
-  address_ = address.ok() ? *address : env_.address;
-  if (!address.ok()) return unavailable(address.status());
   const auto channel = Connect(address_);
-  if (absl::IsUnavailable(channel.status())) return unavailable(channel.status());
   if (!channel.ok()) {
-    HandleBadFiles(channel.status());
+    HandleNoChannel(channel.status());
     return false;
   }
   stub_ = v1::VmEventService::NewStub(*channel);
-  if (NeedsServerInfo()) {
-    v1::GetServerInfoResponse info;
-    if (const grpc::Status status = GetServerInfo(&info); !status.ok()) {
-      HandleNoAnswer(status);
+  if (!cursor_ || command_.identify) {
+    if (const grpc::Status status = ReadServerInfo(); !status.ok()) {
+      HandleServerEnd(status);
       return false;
     }
-    if (!HandleAnswer(info)) return false;
   }
   v1::WatchEventsRequest request;
   *request.mutable_filter() = command_.filter;
@@ -189,11 +179,11 @@ bool DaemonSource::Open() {
 }
 
 bool DaemonSource::Read(absl::Duration* timeout) {
-  const absl::Duration limit = std::min(*timeout, env_.silence_limit - silent_);
+  const absl::Duration limit = std::min(*timeout, silence_.limit - silent_);
   const bool is_timeout = limit == *timeout;
-  const absl::Time before = env_.clock();
+  const absl::Time before = silence_.clock();
   const Stream::Step step = stream_->Wait(limit);
-  const absl::Duration waited = env_.clock() - before;
+  const absl::Duration waited = silence_.clock() - before;
   *timeout -= waited;
   if (step == Stream::Step::kMessage) {
     silent_ = absl::ZeroDuration();
@@ -205,10 +195,10 @@ bool DaemonSource::Read(absl::Duration* timeout) {
     return true;
   }
   silent_ += waited;
-  if (silent_ < env_.silence_limit) return !is_timeout;
+  if (silent_ < silence_.limit) return !is_timeout;
   stream_.reset();
   HandleServerEnd({grpc::StatusCode::UNAVAILABLE,
-                   absl::StrCat("nothing came for ", absl::FormatDuration(env_.silence_limit))});
+                   absl::StrCat("nothing came for ", absl::FormatDuration(silence_.limit))});
   return true;
 }
 
@@ -261,110 +251,66 @@ void DaemonSource::NoteGap(const std::string& why, const std::optional<WatchPosi
   Add(MakeGap(std::move(node), *behind, sentence));
 }
 
-// Returns whether to ask which node answers. A socket's path belongs to one daemon, which is asked
-// only for its name or its journal.
-bool DaemonSource::NeedsServerInfo() const {
-  return !cursor_ || !address_.is_unix() || command_.identify;
-}
-
-grpc::Status DaemonSource::GetServerInfo(v1::GetServerInfoResponse* info) {
+// Asks for the node's name, and for the journal of a sequence without one.
+grpc::Status DaemonSource::ReadServerInfo() {
   grpc::ClientContext call;
   SetRequestDeadline(&call);
   const std::stop_callback on_stop(stop()->token(), [&call] { call.TryCancel(); });
-  return stub_->GetServerInfo(&call, {}, info);
-}
-
-void DaemonSource::HandleNoAnswer(const grpc::Status& status) {
-  if (status.error_code() != grpc::StatusCode::UNAVAILABLE || !pin_.has_more()) {
-    return HandleServerEnd(status);
-  }
-  Close(std::nullopt, /*at_once=*/true);  // with the next address
-}
-
-bool DaemonSource::HandleAnswer(const v1::GetServerInfoResponse& info) {
+  v1::GetServerInfoResponse info;
+  grpc::Status status = stub_->GetServerInfo(&call, {}, &info);
+  if (!status.ok()) return status;
   if (command_.identify) node_ = {info.node(), "", info.journal_id()};
-  const bool first = !pin_.node().has_value();
-  if ((cursor_ && address_.is_unix()) || pin_.OnAnswer(info)) {
-    if (first && pin_.is_ambiguous()) {
-      Note(absl::StrCat(env_.address.host, " has several addresses, and each node has its ",
-                        "own events: following only the node ", EscapeForTerminal(info.node()),
-                        " at ", ToText(address_)));
-    }
-    if (!cursor_) {
-      FromSequence from = std::get<FromSequence>(command_.start);
-      from.journal_id = info.journal_id();
-      cursor_.emplace(std::move(from));
-    }
-    return true;
+  if (!cursor_) {
+    cursor_.emplace(
+        FromSequence{std::get<FromSequence>(command_.start).sequence, info.journal_id()});
   }
-  if (pin_.has_more()) {
-    Close(std::nullopt, /*at_once=*/true);
-    return false;
-  }
-  const auto name = [](const v1::GetServerInfoResponse& node) {
-    return absl::StrCat("the node ", EscapeForTerminal(node.node()), " with the journal ",
-                        EscapeForTerminal(node.journal_id()));
-  };
-  const std::string why =
-      absl::StrCat(ToText(address_), " is ", name(info), " now; following ", name(*pin_.node()));
-  if (command_.resume) {
-    NoteLoss(absl::StrCat(why, " (waiting for that one)"));
-    Close(std::nullopt);
-  } else {
-    Note(why);
-    Close(ExitCode::kFailed);
-  }
-  return false;
+  return status;
 }
 
 void DaemonSource::HandleServerEnd(const grpc::Status& status) {
   if (stopped()) return Close(ExitCode::kOk);
-  if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE && command_.resume) {
-    return HandleOutOfRange(status);
-  }
+  if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) return HandleOutOfRange(status);
   if (MayRetry(status.error_code())) {
     NoteRetry(status);
     return Close(std::nullopt);
   }
-  const Failure failure =
-      status.ok() ? Failure{ExitCode::kFailed,
-                            absl::StrCat("vmeventd at ", ToText(address_), " ended the stream")}
-                  : Explain(status);
+  const Failure failure = ExplainFailure(address_, status);
   Note(failure.sentence);
   Close(failure.code);
 }
 
-Failure DaemonSource::Explain(const grpc::Status& status) const {
-  const bool resolved = address_.is_unix() || !address_.numeric.empty();
-  return resolved ? ExplainFailure(address_, status)
-                  : ExplainUnknownHost(address_, status.error_message());
-}
-
+// Returns whether another attempt may succeed, and is wanted.
 bool DaemonSource::MayRetry(grpc::StatusCode code) const {
-  if (ever_established()) return command_.resume && IsWorthRetrying(code);
+  static constexpr grpc::StatusCode kFinal[] = {
+      grpc::StatusCode::INVALID_ARGUMENT,  grpc::StatusCode::NOT_FOUND,
+      grpc::StatusCode::PERMISSION_DENIED, grpc::StatusCode::UNAUTHENTICATED,
+      grpc::StatusCode::UNIMPLEMENTED,     grpc::StatusCode::FAILED_PRECONDITION};
   // A server that has no capacity for another stream now will have some later.
-  if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return command_.resume;
-  return command_.wait && code == grpc::StatusCode::UNAVAILABLE;
+  if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return true;
+  return (ever_established() || command_.wait) && !absl::c_linear_search(kFinal, code);
 }
 
 // Reports why there is no stream now.
 void DaemonSource::NoteRetry(const grpc::Status& status) {
   if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
-    NoteLoss(absl::StrCat(Explain(status).sentence, " (trying again)"));
+    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence, " (trying again)"));
   } else if (!ever_established()) {
-    NoteLoss(absl::StrCat(Explain(status).sentence, " (waiting)"));
+    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence, " (waiting)"));
   } else if (!is_loss_noted()) {
     NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
   } else if (address_.tls && absl::StrContains(status.error_message(), "andshake")) {
     // gRPC's words: the daemon may be back while its certificate is still wrong.
-    NoteLoss(absl::StrCat(Explain(status).sentence, " (trying again)"));
+    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence, " (trying again)"));
   }
 }
 
-// The user must correct the files at the start; later they may be in the middle of a replacement.
-void DaemonSource::HandleBadFiles(const absl::Status& status) {
+// The user must correct TLS files at the start; later they may be in the middle of a replacement.
+void DaemonSource::HandleNoChannel(const absl::Status& status) {
+  if (absl::IsUnavailable(status)) {
+    return HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(status.message())});
+  }
   const Failure failure = ExplainNoChannel(address_, status);
-  if (ever_established() && command_.resume) {
+  if (ever_established()) {
     NoteLoss(absl::StrCat(failure.sentence, " (trying again)"));
     return Close(std::nullopt);
   }

@@ -66,29 +66,22 @@ class WatchCursor {
   uint64_t shown_ = 0;    // the newest event that was shown, or is not wanted
 };
 
-// Watches one daemon. If the address has several nodes, it follows the first that answers. One
-// thread.
+// Watches one daemon. One thread.
 class DaemonSource : public ReconnectingSource {
  public:
   // The progress interval that each stream requests.
   static constexpr absl::Duration kProgressInterval = absl::Seconds(10);
 
-  // The dependencies. All must outlive the source.
-  struct Environment {
-    ServerAddress address;
-    StopSource* stop = nullptr;
-    PrintSentence note;
-    // See ReconnectingSource.
-    std::function<bool(absl::Duration)> wait;
-    // A number in [0, 1) for the random part of a pause.
-    std::function<double()> random = RandomFraction;
-    Resolver resolve = ResolveHost;
-    // Limit of a stream's silence, while it is read.
-    absl::Duration silence_limit = 3 * kProgressInterval;
-    std::function<absl::Time()> clock = SteadyNow;  // measures the silence
+  // Ends a stream that is silent for so long, while it is read.
+  struct Silence {
+    absl::Duration limit = 3 * kProgressInterval;
+    std::function<absl::Time()> clock = SteadyNow;  // measures it
   };
 
-  DaemonSource(WatchCommand command, Environment environment);
+  DaemonSource(WatchCommand command, ServerAddress address, Environment environment,
+               Silence silence);
+  DaemonSource(WatchCommand command, ServerAddress address, Environment environment)
+      : DaemonSource(std::move(command), std::move(address), std::move(environment), Silence()) {}
   ~DaemonSource() override;
 
  private:
@@ -96,11 +89,7 @@ class DaemonSource : public ReconnectingSource {
 
   bool Open() override;
   bool Read(absl::Duration* timeout) override;
-  void HandleNoAnswer(const grpc::Status& status);
-  // Returns whether the server is the node of this watch.
-  bool HandleAnswer(const v1::GetServerInfoResponse& info);
-  bool NeedsServerInfo() const;
-  grpc::Status GetServerInfo(v1::GetServerInfoResponse* info);
+  grpc::Status ReadServerInfo();
   void Handle(v1::WatchEventsResponse* response);
   void HandleEvents(v1::WatchEventsResponse* response);
   void HandleProgress(const v1::Progress& progress);
@@ -109,15 +98,13 @@ class DaemonSource : public ReconnectingSource {
   // Each closes the connection, if there is one.
   void HandleServerEnd(const grpc::Status& status);
   void HandleOutOfRange(const grpc::Status& status);
-  void HandleBadFiles(const absl::Status& status);
-  Failure Explain(const grpc::Status& status) const;
+  void HandleNoChannel(const absl::Status& status);
   bool MayRetry(grpc::StatusCode code) const;
   void NoteRetry(const grpc::Status& status);
 
   const WatchCommand command_;
-  const Environment env_;
-  NodePin pin_;
-  ServerAddress address_;  // address of the present attempt
+  const ServerAddress address_;
+  const Silence silence_;
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::unique_ptr<Stream> stream_;
   absl::Duration silent_;              // of the stream, while it was read

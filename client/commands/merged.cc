@@ -179,8 +179,7 @@ MergedSource::~MergedSource() { stop_.Stop(); }
 
 void MergedSource::Follow(size_t node) {
   const WatchedNode& watched = nodes_[node];
-  DaemonSource source(watched.command,
-                      {.address = watched.address, .stop = &stop_, .note = env_.note});
+  DaemonSource source(watched.command, watched.address, {&stop_, env_.note});
   const auto add = [&](auto what) { return merger_.Add({node, std::move(what)}, stop_.token()); };
   for (bool wanted = true; wanted;) {
     Item item = source.Next(absl::InfiniteDuration());

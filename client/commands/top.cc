@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "client/commands/commands.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
@@ -77,6 +78,17 @@ void AddEnds(const TopData& data, Screen* screen) {
 
 constexpr char kServing[] = "SERVING";
 
+// The longest time from QEMU's report of an end to its event; none: no end has a time of QEMU.
+std::optional<absl::Duration> LongestLag(const NodeEvents& ends) {
+  std::optional<absl::Duration> longest;
+  for (const auto& [end, node, resume_after] : ends) {
+    if (!end.has_qemu_time()) continue;
+    const absl::Duration lag = FromProto(end.observe_time()) - FromProto(end.qemu_time());
+    longest = std::max(longest.value_or(absl::ZeroDuration()), lag);
+  }
+  return longest;
+}
+
 void AddServer(const TopData& data, Screen* screen) {
   screen->Add("Streams", {{absl::StrCat(data.info.streams()), Color::kBold}});
   if (!data.health.empty()) {
@@ -96,79 +108,28 @@ void AddServer(const TopData& data, Screen* screen) {
   screen->Add("Lag", std::move(lag));
 }
 
-std::vector<const v1::Event*> Sorted(const NodeEvents& ends, TopSort sort) {
-  std::vector<const v1::Event*> sorted;
-  sorted.reserve(ends.size());
-  for (const NodeEvent& end : ends) sorted.push_back(&end.event);
-  if (sort == TopSort::kVm) {
-    std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
-      return a->vm().name() < b->vm().name();
-    });
-  } else if (sort == TopSort::kClass) {
-    std::stable_sort(sorted.begin(), sorted.end(), [](const v1::Event* a, const v1::Event* b) {
-      return a->shutdown().shutdown_class() < b->shutdown().shutdown_class();
-    });
-  }
-  return sorted;
-}
-
-// Adds the keys to the last line of the screen.
-void AddKeys(const TopStyle& style, Screen* screen) {
-  const auto key = [&](const char* text, TopSort sort) {
-    return Cell{text, style.sort == sort ? Color::kBold : Color::kDim};
-  };
-  while (screen->room() > 1) screen->AddLine("");
-  screen->Add("Sort", {key("t time", TopSort::kTime),
-                       key("v VM", TopSort::kVm),
-                       key("c class", TopSort::kClass),
-                       {"q quits", Color::kDim}});
-}
-
 void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
   if (data.ends.empty() || screen->room() < 3) return;
   screen->AddLine("");
-  const auto without_newline = [](std::string line) {
-    line.pop_back();
-    return line;
-  };
-  const std::vector<ColumnLayout::Column> columns = {
-      {"TIME"}, {"VM", 0, 24, /*cut_middle=*/true}, {"CLASS"}, {"CAUSE"}};
-  ColumnLayout layout(columns, Painter(style.color));
-  ColumnLayout measure(columns, Painter(false));
+  ColumnLayout layout({{"TIME"}, {"VM", 0, 24, /*cut_middle=*/true}, {"CLASS"}, {"CAUSE"}},
+                      Painter(style.color));
   std::vector<std::vector<Cell>> rows;
-  const size_t last_line = style.keys ? 1 : 0;
-  for (const v1::Event* end : Sorted(data.ends, style.sort)) {
-    if (rows.size() + 1 + last_line >= screen->room()) break;
-    const v1::ShutdownDetail& shutdown = end->shutdown();
-    rows.push_back({{ClockText(FromProto(end->observe_time()), style.zone), Color::kDim},
-                    {EscapeForTerminal(end->vm().name()), Color::kBold},
+  for (const auto& [end, node, resume_after] : data.ends) {
+    if (rows.size() + 1 >= screen->room()) break;
+    const v1::ShutdownDetail& shutdown = end.shutdown();
+    rows.push_back({{ClockText(FromProto(end.observe_time()), style.zone), Color::kDim},
+                    {EscapeForTerminal(end.vm().name()), Color::kBold},
                     {ClassWord(shutdown), ColorOf(shutdown.shutdown_class())},
                     {CauseWords(shutdown.cause())}});
-    layout.Fit(rows.back());
-    measure.Fit(rows.back());
   }
-  // A narrow terminal does without the last columns.
-  for (std::vector<Cell>& row : rows) {
-    for (auto cell = row.rbegin(); cell != row.rend(); ++cell) {
-      if (DisplayWidth(without_newline(measure.Line(row))) <= style.width) break;
-      cell->text.clear();
-    }
+  const std::string lines = layout.Rows(rows, style.width);
+  const std::string table = absl::StrCat(layout.Heading(style.width), lines);
+  for (const absl::string_view line : absl::StrSplit(table, '\n', absl::SkipEmpty())) {
+    screen->AddLine(std::string(line));
   }
-  screen->AddLine(without_newline(layout.Heading()));
-  for (const std::vector<Cell>& row : rows) screen->AddLine(without_newline(layout.Line(row)));
 }
 
 }  // namespace
-
-std::optional<absl::Duration> LongestLag(const NodeEvents& ends) {
-  std::optional<absl::Duration> longest;
-  for (const auto& [end, node, resume_after] : ends) {
-    if (!end.has_qemu_time()) continue;
-    const absl::Duration lag = FromProto(end.observe_time()) - FromProto(end.qemu_time());
-    longest = std::max(longest.value_or(absl::ZeroDuration()), lag);
-  }
-  return longest;
-}
 
 std::string TopFrame(const TopData& data, const TopStyle& style) {
   Screen screen(style);
@@ -195,7 +156,6 @@ std::string TopFrame(const TopData& data, const TopStyle& style) {
                             Color::kYellow}});
   }
   AddLatest(data, style, &screen);
-  if (style.keys) AddKeys(style, &screen);
   return screen.Text();
 }
 
@@ -258,31 +218,20 @@ std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& c
                               const TopEnvironment& environment) {
   TopData shown;
   bool any = false;
-  TopSort sort = TopSort::kTime;
   while (true) {
     TopData fresh;
-    std::optional<Failure> failure = Read(command, context, environment, &fresh);
-    if (failure && !any) return failure;
-    if (failure) {
+    if (std::optional<Failure> failure = Read(command, context, environment, &fresh)) {
+      if (!any) return failure;
       shown.failure = failure->sentence;
     } else {
       shown = std::move(fresh);
       any = true;
     }
-    for (char key = ' '; key != '\0';) {
-      if (key == 't') sort = TopSort::kTime;
-      if (key == 'v') sort = TopSort::kVm;
-      if (key == 'c') sort = TopSort::kClass;
-      TopStyle style = environment.style();
-      style.sort = sort;
-      const std::string frame = TopFrame(shown, style);
-      const absl::Status written =
-          context.output->Write(environment.live ? absl::StrCat(kRedraw, frame) : frame);
-      if (!written.ok()) return FromPrint(written);
-      if (!environment.live) return std::nullopt;
-      key = environment.wait(command.interval);
-      if (key == 'q' || key == 'Q') return std::nullopt;
-    }
+    const std::string frame = TopFrame(shown, environment.style());
+    const absl::Status written =
+        context.output->Write(environment.live ? absl::StrCat(kRedraw, frame) : frame);
+    if (!written.ok()) return FromPrint(written);
+    if (!environment.live || environment.wait(command.interval)) return std::nullopt;
   }
 }
 

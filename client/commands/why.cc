@@ -216,13 +216,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   if (!failure) failure = std::move(unread);
   const VmStories stories = collector.Take();
   for (const VmStory& story : stories) {
-    const auto text = formatter->FormatWhy(story);
-    const bool first = &story == &stories.front();
-    if (auto printed =
-            PrintText(text.ok() && !first ? formatter->Between() + *text : text, output)) {
-      return printed;
-    }
-    if (!text.ok()) return FromPrint(text.status());
+    if (auto printed = PrintText(formatter->FormatWhy(story), output)) return printed;
   }
   if (failure) return failure;
   if (stories.empty() && filter.run_ids_size() > 0) {

@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstring>
 
-#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -26,35 +25,6 @@
 #include "grpcpp/support/channel_arguments.h"
 
 namespace vmeventd::client {
-namespace {
-
-// Returns whether the server at an address continues the events of `known`. At the same address it
-// does so with the same journal, or as the same node with a new journal; at another address only
-// with the same journal, because one node may run several servers. If nothing can be compared, it
-// does.
-bool Continues(const v1::GetServerInfoResponse& known, const v1::GetServerInfoResponse& found,
-               bool same_address) {
-  const bool journals = !known.journal_id().empty() && !found.journal_id().empty();
-  if (journals && known.journal_id() == found.journal_id()) return true;
-  if (journals && !same_address) return false;
-  if (!known.node_id().empty() && known.node_id() == found.node_id()) return true;
-  return known.node().empty() || found.node().empty() || known.node() == found.node();
-}
-
-constexpr std::chrono::seconds kConnectTimeout(5);
-
-// Connects. False: the first attempt failed.
-bool Connects(grpc::Channel* channel) {
-  const auto deadline = std::chrono::system_clock::now() + kConnectTimeout;
-  while (true) {
-    const grpc_connectivity_state state = channel->GetState(/*try_to_connect=*/true);
-    if (state == GRPC_CHANNEL_READY) return true;
-    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN) return false;
-    if (!channel->WaitForStateChange(state, deadline)) return false;
-  }
-}
-
-}  // namespace
 
 bool StopSource::WaitFor(absl::Duration duration) {
   std::unique_lock<std::mutex> lock(mutex_);
@@ -69,50 +39,6 @@ absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::strin
   const int failure = getaddrinfo(host.c_str(), port.c_str(), &hints, &first);
   if (failure != 0) return absl::UnavailableError(gai_strerror(failure));
   return HostAddresses(first, &freeaddrinfo);
-}
-
-absl::StatusOr<std::vector<std::string>> ResolveHost(const ServerAddress& address) {
-  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
-  if (!all.ok()) return all.status();
-  std::vector<std::string> out;
-  for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
-    char digits[NI_MAXHOST] = "";
-    const int bad = getnameinfo(one->ai_addr, one->ai_addrlen, digits, sizeof(digits), nullptr, 0,
-                                NI_NUMERICHOST);
-    if (bad != 0) return absl::UnavailableError(gai_strerror(bad));
-    if (!absl::c_linear_search(out, digits)) out.emplace_back(digits);
-  }
-  return out;
-}
-
-absl::StatusOr<ServerAddress> NodePin::Next() {
-  if (address_.is_unix()) return address_;
-  if (untried_.empty()) {
-    const absl::StatusOr<std::vector<std::string>> resolved = resolver_(address_);
-    // A followed node may return before its name does.
-    if (!resolved.ok() && followed_.empty()) return resolved.status();
-    if (!followed_.empty()) untried_.push_back(followed_);
-    if (resolved.ok()) {
-      const auto ipv6 = static_cast<size_t>(absl::c_count_if(
-          *resolved, [](const std::string& one) { return absl::StrContains(one, ':'); }));
-      ambiguous_ = ipv6 > 1 || resolved->size() - ipv6 > 1;
-      for (const std::string& numeric : *resolved) {
-        if (numeric != followed_) untried_.push_back(numeric);
-      }
-    }
-  }
-  ServerAddress next = address_;
-  next.numeric = current_ = untried_.front();
-  untried_.pop_front();
-  return next;
-}
-
-bool NodePin::OnAnswer(const v1::GetServerInfoResponse& info) {
-  if (node_ && !Continues(*node_, info, current_ == followed_)) return false;
-  node_ = info;
-  followed_ = current_;
-  untried_.clear();
-  return true;
 }
 
 namespace {
@@ -216,9 +142,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
     const absl::StatusOr<TlsMaterial> material = LoadTlsFiles(*address.tls);
     if (!material.ok()) return material.status();
     credentials = grpc::SslCredentials({material->ca, material->key, material->certificate});
-    // The certificate must match the host that the user named, whichever address is used.
     const std::string& name = address.tls_name();
-    if (name != address.host || !address.numeric.empty()) arguments.SetSslTargetNameOverride(name);
+    if (name != address.host) arguments.SetSslTargetNameOverride(name);
   }
   // A page of events with their evidence may be larger than gRPC's default of 4 MiB.
   arguments.SetMaxReceiveMessageSize(-1);
@@ -246,19 +171,6 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
       Owner{*std::move(opened),
             grpc::CreateCustomChannel(ToGrpcTarget(reached), credentials, arguments)});
   return std::shared_ptr<grpc::Channel>(owner, owner->channel.get());
-}
-
-absl::StatusOr<PinnedChannel> ConnectToOne(const ServerAddress& address, const Resolver& resolve) {
-  NodePin pin(address, resolve);
-  while (true) {
-    const absl::StatusOr<ServerAddress> next = pin.Next();
-    // The first request reports a name that is unknown.
-    PinnedChannel out{next.ok() ? *next : address, nullptr, pin.is_ambiguous()};
-    absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Connect(out.address);
-    if (!channel.ok()) return channel.status();
-    out.channel = *std::move(channel);
-    if (!pin.has_more() || Connects(out.channel.get())) return out;
-  }
 }
 
 void SetRequestDeadline(grpc::ClientContext* context, absl::Duration timeout) {

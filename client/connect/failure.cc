@@ -11,7 +11,6 @@
 #include <cstring>
 #include <memory>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -83,14 +82,6 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
   const std::string message(status.message());
   if (absl::IsUnavailable(status)) return ExplainUnavailable(address, EscapeForTerminal(message));
   return {ExitCode::kFailed, message};
-}
-
-bool IsWorthRetrying(grpc::StatusCode code) {
-  static constexpr grpc::StatusCode kFinal[] = {
-      grpc::StatusCode::INVALID_ARGUMENT,  grpc::StatusCode::NOT_FOUND,
-      grpc::StatusCode::PERMISSION_DENIED, grpc::StatusCode::UNAUTHENTICATED,
-      grpc::StatusCode::UNIMPLEMENTED,     grpc::StatusCode::FAILED_PRECONDITION};
-  return !absl::c_linear_search(kFinal, code);
 }
 
 namespace {
@@ -214,28 +205,25 @@ UniqueFd ConnectToAny(const addrinfo* first, int* error) {
   return UniqueFd();
 }
 
-std::string UnknownHost(const ServerAddress& address, absl::string_view reason) {
-  return absl::StrCat("the host of ", ToText(address), " cannot be resolved (", reason,
-                      "): check the name given with --server");
-}
-
 ProbeResult ProbeTcp(const ServerAddress& address) {
-  const std::string& host = address.numeric.empty() ? address.host : address.numeric;
-  const absl::StatusOr<HostAddresses> all = FindHost(host, address.port);
-  if (!all.ok()) return {EHOSTUNREACH, UnknownHost(address, all.status().message())};
+  const std::string shown = ToText(address);
+  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
+  if (!all.ok()) {
+    return {EHOSTUNREACH,
+            absl::StrCat("the host of ", shown, " cannot be resolved (", all.status().message(),
+                         "): check the name given with --server")};
+  }
   int error = 0;
   const UniqueFd socket = ConnectToAny(all->get(), &error);
-  ServerAddress named = address;  // as the user can paste it
-  named.numeric.clear();
   if (error != 0) {
-    return {error, absl::StrCat("cannot connect to ", ToText(address), " (", strerror(error),
-                                "): start vmeventd with --listen ", ToText(named),
+    return {error, absl::StrCat("cannot connect to ", shown, " (", strerror(error),
+                                "): start vmeventd with --listen ", shown,
                                 ", or name its address with --server")};
   }
   return {0,
-          absl::StrCat(address.tls ? "TLS with " : "", ToText(address),
+          absl::StrCat(address.tls ? "TLS with " : "", shown,
                        address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
-                       ": `vmevents --server ", ToText(named), " doctor`",
+                       ": `vmevents --server ", shown, " doctor`",
                        address.tls ? " with the same --tls options shows why" : " shows why")};
 }
 
@@ -245,13 +233,8 @@ ProbeResult Probe(const ServerAddress& address) {
   return address.is_unix() ? ProbeUnix(address.path) : ProbeTcp(address);
 }
 
-Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason) {
-  return {ExitCode::kUnreachable, UnknownHost(address, reason)};
-}
-
 UniqueFd ConnectTcp(const ServerAddress& address, int* error) {
-  const std::string& host = address.numeric.empty() ? address.host : address.numeric;
-  const absl::StatusOr<HostAddresses> all = FindHost(host, address.port);
+  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
   *error = EHOSTUNREACH;
   return all.ok() ? ConnectToAny(all->get(), error) : UniqueFd();
 }

@@ -31,15 +31,8 @@ struct Failure {
 // the address for the cause, which takes at most 4 s.
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status);
 
-// The failure of a host that could not be resolved; `reason` is the resolver's.
-Failure ExplainUnknownHost(const ServerAddress& address, const std::string& reason);
-
 // Explains Connect()'s status, which must not be OK.
 Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status);
-
-// Returns whether the same request can succeed later, so that a stream ended with `code` may be
-// retried.
-bool IsWorthRetrying(grpc::StatusCode code);
 
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
 // forbidden one.

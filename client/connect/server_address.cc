@@ -59,7 +59,8 @@ bool IsUriPathCharacter(char c) { return absl::ascii_isalnum(c) || absl::StrCont
 
 }  // namespace
 
-absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text) {
+absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
+                                                 absl::string_view default_port) {
   if (absl::StartsWith(text, "unix:") || absl::StartsWith(text, "/")) return ParseUnix(text);
   if (text.empty()) return BadAddress(text, "is empty");
   if (absl::StrContains(text, "://")) return BadAddress(text, "is a URL");
@@ -70,7 +71,7 @@ absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text) {
     return BadAddress(text, "is only a number and names no host");
   }
   absl::string_view host = text;
-  absl::string_view port = kDefaultPort;
+  absl::string_view port = default_port;
   const size_t colon = text.rfind(':');
   if (colon != absl::string_view::npos && text.back() != ']') {
     host = text.substr(0, colon);
@@ -106,9 +107,7 @@ ServerAddress DefaultServerAddress(unsigned uid, absl::string_view xdg_runtime_d
 
 std::string ToText(const ServerAddress& address) {
   if (address.is_unix()) return absl::StrCat("unix:", EscapeForTerminal(address.path));
-  const bool adds_digits = !address.numeric.empty() && address.numeric != address.host;
-  return absl::StrCat(HostAndPort(address.host, address.port),
-                      adds_digits ? absl::StrCat(" (", address.numeric, ")") : "");
+  return HostAndPort(address.host, address.port);
 }
 
 std::string NodeName(const ServerAddress& address) {
@@ -121,9 +120,8 @@ std::string NodeName(const ServerAddress& address) {
 std::string ToGrpcTarget(const ServerAddress& address) {
   // gRPC parses the target as a URI, so characters with a meaning there must be encoded.
   if (!address.is_unix()) {
-    const std::string& host = address.numeric.empty() ? address.host : address.numeric;
-    return absl::StrCat("dns:///",
-                        absl::StrReplaceAll(HostAndPort(host, address.port), {{"%", "%25"}}));
+    return absl::StrCat(
+        "dns:///", absl::StrReplaceAll(HostAndPort(address.host, address.port), {{"%", "%25"}}));
   }
   std::string target = "unix:";
   for (const char c : address.path) {

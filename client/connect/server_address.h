@@ -25,8 +25,6 @@ struct ServerAddress {
   std::string path;  // path of the Unix socket; empty: TCP
   std::string host;  // host without the brackets of an IPv6 address
   std::string port;
-  // Host's chosen address of TCP, in digits; empty: any of them.
-  std::string numeric;
   std::optional<TlsOptions> tls;  // for TCP only; unset: no TLS
 
   bool is_unix() const { return !path.empty(); }
@@ -39,7 +37,8 @@ inline constexpr char kDefaultPort[] = "9555";
 
 // Parses unix:PATH, /PATH, HOST[:PORT] or [IPV6][:PORT]. INVALID_ARGUMENT names the fault and the
 // correct form.
-absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text);
+absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
+                                                 absl::string_view default_port = kDefaultPort);
 
 // unix:/run/vmeventd/vmeventd.sock for root. For another user, vmeventd/vmeventd.sock in the user's
 // runtime directory, `xdg_runtime_dir` or if empty /run/user/UID; but the system's socket if only
@@ -49,8 +48,7 @@ ServerAddress DefaultServerAddress(
     unsigned uid, absl::string_view xdg_runtime_dir,
     const std::function<bool(const std::string& path)>& may_exist = nullptr);
 
-// The address as a user writes it, safe for a terminal; includes `numeric` if that adds
-// information.
+// The address as a user writes it, safe for a terminal.
 std::string ToText(const ServerAddress& address);
 
 // The shortest text that ParseServerAddress() reads as this address, as a node's name in a table.

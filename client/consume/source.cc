@@ -38,12 +38,7 @@ ExitCode Source::Run(WatchSink* sink) {
 }
 
 ReconnectingSource::ReconnectingSource(Environment environment)
-    : stop_(environment.stop),
-      note_(std::move(environment.note)),
-      wait_(environment.wait ? std::move(environment.wait)
-                             : [this](absl::Duration time) { return stop_->WaitFor(time); }),
-      random_(std::move(environment.random)),
-      backoff_(kFirstPause, kLongestPause) {}
+    : env_(std::move(environment)), backoff_(kFirstPause, kLongestPause) {}
 
 Source::Item ReconnectingSource::Next(absl::Duration timeout) {
   while (ready_.empty()) {
@@ -51,7 +46,7 @@ Source::Item ReconnectingSource::Next(absl::Duration timeout) {
     if (ended_) return Ended{*ended_};
     if (pause_ > absl::ZeroDuration()) {
       const absl::Duration part = std::min(pause_, timeout);
-      if (wait_(part)) {
+      if (Pause(part)) {
         Close(ExitCode::kOk);
         continue;
       }
@@ -86,19 +81,19 @@ void ReconnectingSource::AddPosition(const std::optional<WatchPosition>& positio
 void ReconnectingSource::Close(std::optional<ExitCode> code, bool at_once) {
   open_ = false;
   ended_ = code;
-  if (!code && !at_once) pause_ = backoff_.Next(random_());
+  if (!code && !at_once) pause_ = backoff_.Next(env_.random());
 }
 
 void ReconnectingSource::NoteLoss(const std::string& why) {
   loss_noted_ = true;
-  if (std::exchange(last_reason_, why) != why) note_(why);
+  if (std::exchange(last_reason_, why) != why) Note(why);
 }
 
 void ReconnectingSource::NoteEstablished(const std::string& again) {
   ever_established_ = true;
   backoff_.Reset();
   last_reason_.clear();
-  if (std::exchange(loss_noted_, false)) note_(again);
+  if (std::exchange(loss_noted_, false)) Note(again);
 }
 
 }  // namespace vmeventd::client

@@ -34,7 +34,6 @@ using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, FromTime, Fro
 struct WatchCommand {
   WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
   v1::EventFilter filter;
-  bool resume = true;         // continues when the daemon, or the fleet's servers, come back
   bool wait = false;          // waits for those that are not there yet
   bool durable_only = false;  // no event comes before it is durable
   // Set for consumers that are no people: delivers each event with its node's own name and journal,
@@ -92,8 +91,8 @@ class ReconnectingSource : public Source {
   struct Environment {
     StopSource* stop = nullptr;
     PrintSentence note;
-    // Waits before the next attempt; returns whether to stop instead. Null: until `stop` stops.
-    std::function<bool(absl::Duration)> wait;
+    // Waits before the next attempt; returns whether to stop instead. Null: waits for `stop`.
+    std::function<bool(absl::Duration)> wait = nullptr;
     // A number in [0, 1) for the random part of a pause.
     std::function<double()> random = RandomFraction;
   };
@@ -115,10 +114,10 @@ class ReconnectingSource : public Source {
   // There is no connection: ends with the code of a failure that cannot be retried; otherwise
   // connects again, after a pause unless `at_once`.
   void Close(std::optional<ExitCode> code, bool at_once = false);
-  bool stopped() const { return stop_->stopped(); }
-  StopSource* stop() const { return stop_; }
+  bool stopped() const { return env_.stop->stopped(); }
+  StopSource* stop() const { return env_.stop; }
 
-  void Note(const std::string& sentence) const { note_(sentence); }
+  void Note(const std::string& sentence) const { env_.note(sentence); }
   // Reports why there is no connection: once, and again if the reason changes.
   void NoteLoss(const std::string& why);
   // The connection delivers. `again` is reported after a loss.
@@ -127,10 +126,12 @@ class ReconnectingSource : public Source {
   bool is_loss_noted() const { return loss_noted_; }
 
  private:
-  StopSource* const stop_;
-  const PrintSentence note_;
-  const std::function<bool(absl::Duration)> wait_;
-  const std::function<double()> random_;
+  // Waits; returns whether to stop instead.
+  bool Pause(absl::Duration duration) {
+    return env_.wait ? env_.wait(duration) : env_.stop->WaitFor(duration);
+  }
+
+  const Environment env_;
   bool open_ = false;
   std::deque<Item> ready_;                 // the next items
   std::optional<WatchPosition> reported_;  // the latest in an item

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -20,13 +22,10 @@ namespace vmeventd::client {
 namespace {
 
 constexpr char kKvmdProgram[] = "ganeti-kvmd";
+constexpr char kDisableKvmd[] = "systemctl disable --now ganeti-kvmd";
 constexpr char kGanetiPattern[] = ".kvmd";
 constexpr char kLibvirtLine[] = "libvirt = [\"qemu:///system\"]";
 constexpr char kLibvirtSessionLine[] = "libvirt = [\"qemu:///session\"]";
-
-// The daemon's shares of its descriptors: two for each VM, of three quarters of the limit.
-constexpr uint64_t kDescriptorsOfVm = 2;
-constexpr uint64_t DescriptorsFor(uint64_t vms) { return vms * kDescriptorsOfVm * 4 / 3; }
 
 // `text` with a '*' in place of the VM's name, where that is a word of its own there. Unset: it is
 // none.
@@ -41,30 +40,27 @@ std::optional<std::string> WithStar(absl::string_view text, absl::string_view na
   return absl::StrCat(text.substr(0, at), "*", text.substr(end));
 }
 
+absl::string_view FileOf(absl::string_view path) { return path.substr(path.rfind('/') + 1); }
+
 // The --watch that takes the one socket and its like: "/run/qemu:*.qmp" for /run/qemu/web1.qmp, and
 // "/run/vms/*:qmp.sock" for /run/vms/web1/qmp.sock of the VM web1. `of_many`: another QEMU has a
 // monitor of the same file name.
 WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_many) {
   const size_t slash = path.rfind('/');
   const absl::string_view directory = path.substr(0, slash);
-  const absl::string_view file = path.substr(slash + 1);
+  const absl::string_view file = FileOf(path);
   const size_t dot = std::min(file.rfind('.'), file.size());
   const size_t above = directory.rfind('/');
   const absl::string_view entry = directory.substr(above + 1);
   const std::optional<std::string> in_file = WithStar(file, name);
   std::optional<std::string> in_directory = WithStar(entry, name);
   if (!in_directory.has_value() && !in_file.has_value() && of_many) in_directory = "*";
-  WatchSpec spec;
-  spec.directory = std::string(directory);
-  spec.suffix = std::string(file.substr(dot));
+  WatchSpec spec = {std::string(directory), absl::StrCat("*", file.substr(dot))};
   if (in_directory.has_value() && above != absl::string_view::npos && !entry.empty()) {
     spec.directory = absl::StrCat(directory.substr(0, above + 1), *in_directory);
-    spec.one_file = !in_file.has_value();
-    if (spec.one_file) spec.prefix = std::string(file);
+    if (!in_file.has_value()) spec.pattern = std::string(file);
   } else if (in_file.has_value()) {
-    const size_t star = in_file->find('*');
-    spec.prefix = in_file->substr(0, star);
-    spec.suffix = in_file->substr(star + 1);
+    spec.pattern = *in_file;
   }
   return spec;
 }
@@ -79,14 +75,6 @@ std::string ListDomains(const std::string& uri) {
   const size_t slash = spec->socket.rfind('/');
   return absl::StrCat("cd ", QuoteForShell(spec->socket.substr(0, slash)), " && virsh -c ",
                       QuoteForShell(spec->UriAt(spec->socket.substr(slash + 1))), " list");
-}
-
-// The line that adds a setting to the daemon's unit.
-std::string AddSetting(absl::string_view file, absl::string_view setting) {
-  constexpr char kDirectory[] = "/etc/systemd/system/vmeventd.service.d";
-  return absl::StrCat("install -d ", kDirectory, " && printf '[Service]\\n", setting, "\\n' >",
-                      kDirectory, "/", file,
-                      ".conf && systemctl daemon-reload && systemctl restart vmeventd");
 }
 
 // The sentence's end after a text that may be a question already.
@@ -114,27 +102,17 @@ class SocketIndex {
     return found == by_inode_.end() ? nullptr : found->second;
   }
 
-  // The socket that listens there, and `qemu` has it, if that can be seen.
-  const UnixSocket* Listener(const std::string& path, const NodeProcess& qemu) const {
-    const UnixSocket* other = nullptr;
+  // The sockets that were bound to the path and that `qemu` has, if that can be seen: another QEMU
+  // may have had one there.
+  std::vector<const UnixSocket*> BoundTo(const std::string& path, const NodeProcess& qemu) const {
+    std::vector<const UnixSocket*> sockets;
     for (auto [it, end] = by_path_.equal_range(path); it != end; ++it) {
-      if (!it->second->listening) continue;
-      if (Has(qemu, it->second->inode)) return it->second;
-      other = it->second;
+      const uint32_t inode = it->second->inode;
+      const bool has = absl::c_any_of(
+          qemu.sockets, [inode](const auto& socket) { return socket.second == inode; });
+      if (has || !qemu.sees_descriptors) sockets.push_back(it->second);
     }
-    return qemu.sees_descriptors ? nullptr : other;
-  }
-
-  // The connections to it that are accepted.
-  std::vector<const UnixSocket*> Accepted(const std::string& path, const NodeProcess& qemu) const {
-    std::vector<const UnixSocket*> accepted;
-    for (auto [it, end] = by_path_.equal_range(path); it != end; ++it) {
-      const UnixSocket* socket = it->second;
-      if (socket->listening || socket->peer == 0) continue;
-      // A connection to an earlier socket at the same path is another QEMU's.
-      if (!qemu.sees_descriptors || Has(qemu, socket->inode)) accepted.push_back(socket);
-    }
-    return accepted;
+    return sockets;
   }
 
   // Null: no visible process.
@@ -144,11 +122,6 @@ class SocketIndex {
   }
 
  private:
-  static bool Has(const NodeProcess& process, uint32_t inode) {
-    return std::any_of(process.sockets.begin(), process.sockets.end(),
-                       [inode](const auto& socket) { return socket.second == inode; });
-  }
-
   std::map<uint32_t, const UnixSocket*> by_inode_;
   std::multimap<std::string, const UnixSocket*> by_path_;
   std::map<uint32_t, const NodeProcess*> owners_;
@@ -159,11 +132,10 @@ class Doctor {
   explicit Doctor(const NodeFacts& facts) : facts_(facts), sockets_(facts) {}
 
   Diagnosis Finish() && {
-    diagnosis_.is_here = facts_.is_here;
     diagnosis_.asked = Asked();
-    LookAtRights();
-    LookAtConnections();
+    diagnosis_.examined = facts_.examined;
     LookAtDaemon();
+    LookAtRights();
     LookAtSignals();
     LookAtHostShutdown();
     for (const WatchedPlace& place : facts_.watches) LookAtWatch(place);
@@ -202,25 +174,29 @@ class Doctor {
   };
 
   // Merges findings of the same cause, which the same sentences and line answer.
-  void Add(const char* kind, Subject subject, const std::string& what, const std::string& line,
-           Place place = Place::kShell) {
-    const auto [same, is_new] =
-        by_cause_.emplace(absl::StrCat(kind, "\n", what, "\n", line), drafts_.size());
-    if (is_new) {
+  void Add(const std::string& kind, Subject subject, const std::string& what,
+           const std::string& line, Place place = Place::kShell) {
+    auto draft = absl::c_find_if(drafts_, [&](const Draft& one) {
+      return one.finding.kind == kind && one.finding.what == what && one.finding.line == line;
+    });
+    if (draft == drafts_.end()) {
       const std::string name = absl::StrReplaceAll(subject.name, {{",", ",,"}});
-      drafts_.push_back(
-          {{kind, {}, what, place, line}, "", name.empty() ? "NAME" : QuoteForShell(name)});
+      draft = drafts_.insert(
+          draft, {{kind, {}, what, place, line}, "", name.empty() ? "NAME" : QuoteForShell(name)});
     }
-    Draft& draft = drafts_[same->second];
-    absl::StrAppend(&draft.pids, draft.pids.empty() ? "" : " ", subject.pid);
-    draft.finding.subjects.push_back(std::move(subject.text));
+    absl::StrAppend(&draft->pids, draft->pids.empty() ? "" : " ", subject.pid);
+    draft->finding.subjects.push_back(std::move(subject.text));
   }
 
   std::string Asked() const {
     const DaemonAnswer& daemon = facts_.daemon;
-    if (!daemon.reachable()) return absl::StrCat("Asked ", daemon.address, ", without an answer");
-    return absl::StrCat("Asked vmeventd ", daemon.info.version(), " of ", daemon.info.node(),
-                        " at ", daemon.address, ", which has ", Count(daemon.vms.size(), "VM"));
+    if (!daemon.reachable()) {
+      return absl::StrCat("Asked ", daemon.address, ", without an answer: no QEMU was examined");
+    }
+    return absl::StrCat(
+        "Asked vmeventd ", daemon.info.version(), " of ", daemon.info.node(), " at ",
+        daemon.address, ", which has ", Count(daemon.vms.size(), "VM"),
+        facts_.examined ? "" : ". Its QEMUs were not examined: run `vmevents doctor` there");
   }
 
   // The daemon's user, as far as it is seen.
@@ -232,70 +208,48 @@ class Doctor {
   }
 
   void LookAtRights() {
-    if (facts_.is_root) return;
+    if (facts_.is_root || !facts_.examined) return;
     Add("rights", {"vmevents doctor"},
         "Only root sees the sockets of other users' processes, and so who holds a monitor.",
         absl::StrCat("sudo ", facts_.command));
   }
 
-  void LookAtConnections() {
-    if (facts_.no_connections.empty()) return;
-    Add("kernel", {"vmevents doctor"},
-        absl::StrCat("The kernel does not show who is connected to a monitor, so a held or a hung "
-                     "one is not found: ",
-                     facts_.no_connections, "."),
-        absl::StrCat("modprobe unix_diag && ", facts_.command));
-  }
-
   void LookAtDaemon() {
-    if (facts_.daemon.reachable()) return;
     const DaemonAnswer& daemon = facts_.daemon;
-    if (!daemon.forbidden) {
-      return Add("daemon", {daemon.address},
-                 absl::StrCat("vmeventd does not answer: ", daemon.failure, Stop(daemon.failure)),
-                 daemon.line);
+    if (daemon.reachable()) return;
+    std::string what = absl::StrCat(
+        daemon.forbidden ? "No permission to query vmeventd: " : "vmeventd does not answer: ",
+        daemon.failure, Stop(daemon.failure));
+    std::string line = daemon.forbidden ? absl::StrCat("sudo ", facts_.command) : daemon.line;
+    if (daemon.forbidden && !daemon.group.empty()) {
+      absl::StrAppend(&what, " Members of the group ", daemon.group,
+                      " have it from their next login on.");
+      line = absl::StrCat("sudo usermod -aG ", QuoteForShell(daemon.group), " \"$USER\"");
     }
-    const std::string what =
-        absl::StrCat("No permission to query vmeventd: ", daemon.failure, Stop(daemon.failure));
-    if (daemon.group.empty()) {
-      return Add("daemon", {daemon.address}, what, absl::StrCat("sudo ", facts_.command));
-    }
-    Add("daemon", {daemon.address},
-        absl::StrCat(what, " Members of the group ", daemon.group,
-                     " have it from their next login on."),
-        absl::StrCat("sudo usermod -aG ", QuoteForShell(daemon.group), " \"$USER\""));
+    Add("daemon", {daemon.address}, what, line);
   }
 
   static constexpr char kShowCapabilities[] = "systemctl show vmeventd | grep Capabilities=";
-  static const char* LineForSenders(absl::string_view problem) {
-    if (absl::StrContains(problem, "PID namespace")) {
-      return "docker inspect -f '{{.Name}} {{.HostConfig.PidMode}}' $(docker ps -q)";
-    }
-    if (absl::StrContains(problem, "CAP_")) {
-      return kShowCapabilities;
-    }
-    return "man vmeventd";
-  }
 
   void LookAtSignals() {
-    if (!facts_.daemon.reachable()) return;
     const std::string& problem = facts_.daemon.info.signal_senders().problem();
     // A watch that the user switched off is no finding.
     if (problem.empty() || absl::StartsWith(problem, "--")) return;
+    const bool contained = absl::StrContains(problem, "PID namespace");
+    const char* const line =
+        contained ? "docker inspect -f '{{.Name}} {{.HostConfig.PidMode}}' $(docker ps -q)"
+        : absl::StrContains(problem, "CAP_") ? kShowCapabilities
+                                             : "man vmeventd";
     Add("senders", {facts_.daemon.address},
-        absl::StrCat("vmeventd cannot see who sends a signal, so a killed VM is a CRASH: ", problem,
-                     ".",
-                     absl::StrContains(problem, "PID namespace")
-                         ? " Its container needs --pid host, or hostPID: true in Kubernetes."
-                         : ""),
-        LineForSenders(problem));
+        absl::StrCat(
+            "vmeventd cannot see who sends a signal, so a killed VM is a CRASH: ", problem, ".",
+            contained ? " Its container needs --pid host, or hostPID: true in Kubernetes." : ""),
+        line);
   }
 
   void LookAtHostShutdown() {
-    // systemd is the only source of it.
-    if (!facts_.daemon.reachable() || !facts_.has_systemd) return;
     const std::string& problem = facts_.daemon.info.host_shutdown().problem();
-    if (problem.empty()) return;
+    if (!facts_.has_systemd || problem.empty()) return;  // systemd is its only source
     Add("host", {facts_.daemon.address},
         absl::StrCat(
             "vmeventd cannot see a shutdown of the host, so a VM that it ends is HOST_SIGNAL, "
@@ -316,34 +270,36 @@ class Doctor {
           Place::kConfiguration);
     }
     if (!place.exists) {
-      if (place.spec.optional) return;
       Add("directory", subject,
           "The directory does not exist. vmeventd follows its sockets once it does; check the "
           "spelling.",
           absl::StrCat("install -d -m 0755 ", QuoteForShell(place.spec.root())));
-    } else if (facts_.daemon.reachable() && !DaemonSees(place.spec)) {
+    } else if (!DaemonSees(place.spec)) {
       Add("rights", subject, "The directory exists, but vmeventd's user may not read it.",
           absl::StrCat("setfacl -m u:", DaemonUser(), ":rx ", QuoteForShell(place.spec.root())));
     }
   }
 
+  bool FollowsLibvirt() const { return !facts_.daemon.info.libvirt_connections().empty(); }
+
   bool DaemonSees(const WatchSpec& spec) const {
     const auto& directories = facts_.daemon.info.directories();
-    return std::none_of(directories.begin(), directories.end(), [&](const auto& directory) {
+    return absl::c_none_of(directories, [&](const auto& directory) {
       return directory.path() == spec.directory && !directory.present();
     });
   }
 
   // The arguments of QEMU for a monitor of vmeventd's own.
   std::string OwnMonitor() const {
-    WatchSpec spec = {"/run/qemu", "", ".qmp"};
+    WatchSpec spec = {"/run/qemu", "*.qmp"};
     for (const WatchedPlace& place : facts_.watches) {
-      if (FindManagerMonitor(place.spec) || place.spec.suffix == kGanetiPattern) continue;
+      if (FindManagerMonitor(place.spec) || absl::EndsWith(place.spec.pattern, kGanetiPattern))
+        continue;
       spec = place.spec;
       break;
     }
     const std::string path =
-        absl::StrReplaceAll(absl::StrCat(spec.directory, "/", spec.pattern()), {{",", ",,"}});
+        absl::StrReplaceAll(absl::StrCat(spec.directory, "/", spec.pattern), {{",", ",,"}});
     const auto quote = [](std::string* out, absl::string_view part) {
       if (!part.empty()) *out += QuoteForShell(part);
     };
@@ -360,7 +316,10 @@ class Doctor {
     bool watched = false;
   };
 
-  std::vector<Monitor> MonitorsOf(const NodeProcess& qemu, const QemuArguments& arguments) const {
+  // `vm`: as vmeventd has the QEMU, whose monitor it may find at another path than QEMU was given:
+  // a relative one, or one in a container. Null: not at all.
+  std::vector<Monitor> MonitorsOf(const NodeProcess& qemu, const QemuArguments& arguments,
+                                  const v1::Vm* vm) const {
     std::vector<Monitor> monitors;
     for (const QmpMonitor& given : arguments.monitors) {
       Monitor monitor;
@@ -370,10 +329,12 @@ class Doctor {
         if (known != nullptr) monitor.path = known->path;
       }
       if (monitor.path.empty()) continue;
-      monitor.listener = sockets_.Listener(monitor.path, qemu);
-      monitor.accepted = sockets_.Accepted(monitor.path, qemu);
-      if (const std::string* const path = WatchedPath(monitor.listener); path != nullptr) {
-        monitor.path = *path;
+      for (const UnixSocket* socket : sockets_.BoundTo(monitor.path, qemu)) {
+        if (socket->listening) monitor.listener = socket;
+        if (!socket->listening && socket->peer != 0) monitor.accepted.push_back(socket);
+      }
+      if (vm != nullptr && FileOf(vm->monitor_path()) == FileOf(monitor.path)) {
+        monitor.path = vm->monitor_path();
       }
       monitor.watched = IsWatched(monitor.path);
       monitors.push_back(std::move(monitor));
@@ -381,20 +342,9 @@ class Doctor {
     return monitors;
   }
 
-  // The path at which a --watch finds the socket, whatever it was bound to: QEMU may have been
-  // given a relative path, or one in a container. Null: none finds it.
-  const std::string* WatchedPath(const UnixSocket* listener) const {
-    if (listener == nullptr || listener->file == UnixSocketFile()) return nullptr;
-    for (const WatchedPlace& place : facts_.watches) {
-      const auto found = place.sockets.find(listener->file);
-      if (found != place.sockets.end()) return &found->second;
-    }
-    return nullptr;
-  }
-
   bool IsWatched(const std::string& path) const {
-    return std::any_of(facts_.watches.begin(), facts_.watches.end(),
-                       [&path](const auto& place) { return place.spec.VmName(path).has_value(); });
+    return absl::c_any_of(
+        facts_.watches, [&path](const auto& place) { return place.spec.VmName(path).has_value(); });
   }
 
   // Returns whether QEMUs have monitors of that file name in several directories.
@@ -433,11 +383,7 @@ class Doctor {
                  absl::StrCat("kill -CONT ", kPids));
     }
     const v1::Vm* const vm = Followed(qemu);
-    if (vm != nullptr && vm->problems().empty()) {
-      ++diagnosis_.followed;
-      ++diagnosis_.usable;
-      return;
-    }
+    if (vm != nullptr && vm->problems().empty()) return void(++diagnosis_.followed);
     if (!facts_.network_namespace.empty() && !qemu.network_namespace.empty() &&
         qemu.network_namespace != facts_.network_namespace) {
       return Add(
@@ -445,72 +391,48 @@ class Doctor {
           "This QEMU is in another network namespace, whose sockets cannot be seen from here.",
           absl::StrCat("for pid in ", kPids, "; do nsenter -t $pid -n ", facts_.command, "; done"));
     }
-    const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments);
-    if (monitors.empty()) {
+    const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments, vm);
+    if (monitors.empty() && vm == nullptr) {
       return Add(
           "no-monitor", subject,
           "This QEMU has no QMP socket, so vmeventd cannot follow it. Give it one at its next "
           "start.",
           OwnMonitor(), Place::kQemu);
     }
-    // By a vmeventd that does not answer here.
-    for (const Monitor& monitor : monitors) {
-      const NodeProcess* const daemon = vm == nullptr ? DaemonAt(monitor) : nullptr;
-      if (daemon != nullptr) return void(++diagnosis_.followed_by[daemon->pid]);
+    if (vm == nullptr &&
+        absl::c_any_of(monitors, [this](const Monitor& one) { return IsHeldByDaemon(one); })) {
+      return void(++diagnosis_.followed_elsewhere);
     }
-    // By the vmeventd that may not be asked, as a rule. LookAtRights() has the finding.
-    if (facts_.daemon.forbidden && !facts_.is_root &&
-        std::any_of(monitors.begin(), monitors.end(),
-                    [this](const Monitor& one) { return IsHeldByUnseen(one); })) {
-      ++diagnosis_.unseen;
-      return;
-    }
-    std::optional<Obstacle> obstacle;
+    std::optional<Finding> obstacle;
+    bool is_free = false;
     for (const Monitor& monitor : monitors) {
-      if (!monitor.watched) continue;
-      obstacle = ObstacleAt(monitor);
-      if (obstacle) continue;
-      ++diagnosis_.usable;
-      // vmeventd may take it: what it reports of the VM nevertheless is a problem.
-      if (vm != nullptr) {
-        ++diagnosis_.followed;
-        explained_.erase(qemu.pid);
-      }
-      return;
+      if (!monitor.watched || is_free) continue;
+      obstacle = ObstacleAt(monitor, vm);
+      is_free = !obstacle;
     }
     if (obstacle) {
-      return Add(obstacle->kind, {absl::StrCat(subject.text, " ", obstacle->path), subject.pid},
-                 obstacle->what, obstacle->line);
+      Add(obstacle->kind, {absl::StrCat(subject.text, " ", obstacle->subjects[0]), subject.pid},
+          obstacle->what, obstacle->line);
+    } else if (vm != nullptr) {
+      ++diagnosis_.followed;
+      explained_.erase(qemu.pid);  // by LookAtDaemonsProblems()
+    } else if (is_free) {
+      ++diagnosis_.usable;
+    } else {
+      AddUnwatched(subject, arguments, monitors);
     }
-    AddUnwatched(subject, arguments, monitors);
   }
 
-  // The vmeventd that holds the monitor; null: none.
-  const NodeProcess* DaemonAt(const Monitor& monitor) const {
-    for (const UnixSocket* connection : monitor.accepted) {
+  bool IsHeldByDaemon(const Monitor& monitor) const {
+    return absl::c_any_of(monitor.accepted, [this](const UnixSocket* connection) {
       const NodeProcess* const holder = sockets_.Owner(connection->peer);
-      if (holder != nullptr && holder->program == kDaemonProgram) return holder;
-    }
-    return nullptr;
+      return holder != nullptr && holder->program == kDaemonProgram;
+    });
   }
 
-  bool IsHeldByUnseen(const Monitor& monitor) const {
-    return std::any_of(monitor.accepted.begin(), monitor.accepted.end(),
-                       [this](const UnixSocket* connection) {
-                         return sockets_.Owner(connection->peer) == nullptr;
-                       });
-  }
-
-  // The obstacle between vmeventd and the monitor at `path`; the texts are as of Add().
-  struct Obstacle {
-    std::string path;
-    const char* kind;
-    std::string what;
-    std::string line;
-  };
-
-  // Unset: nothing.
-  std::optional<Obstacle> ObstacleAt(const Monitor& monitor) const {
+  // The obstacle between vmeventd and the monitor, whose path is the subject. Unset: none. `vm`:
+  // vmeventd's own record of the QEMU, which has problems; null: it has none.
+  std::optional<Finding> ObstacleAt(const Monitor& monitor, const v1::Vm* vm) const {
     std::vector<std::string> holders;
     const NodeProcess* other = nullptr;
     for (const UnixSocket* connection : monitor.accepted) {
@@ -520,36 +442,36 @@ class Doctor {
       holders.push_back(holder == nullptr ? "a process that cannot be seen from here"
                                           : DescribeProcess(*holder));
     }
-    const std::string directory = monitor.path.substr(0, monitor.path.rfind('/') + 1);
+    const std::string directory =
+        QuoteForShell(monitor.path.substr(0, monitor.path.rfind('/') + 1));
+    Finding found = {"", {monitor.path}};
     if (!holders.empty()) {
-      const std::string what = absl::StrCat(
+      found.kind = "held-monitor";
+      found.what = absl::StrCat(
           "The monitor is held by ", absl::StrJoin(holders, ", "),
           ". A monitor serves one client, and vmeventd waits until that one disconnects.");
       if (other == nullptr) {
-        return Obstacle{monitor.path, "held-monitor", what,
-                        absl::StrCat("ss -xp | grep -F ", QuoteForShell(directory))};
+        found.line = absl::StrCat("ss -xp | grep -F ", directory);
+      } else if (other->program == kKvmdProgram) {
+        found.line = kDisableKvmd;
+      } else {
+        found.what +=
+            " Stop it if it is not needed; otherwise give it or vmeventd another monitor "
+            "(docs/connect.md).";
+        found.line = absl::StrCat("ps -o pid,user,lstart,args -p ", other->pid);
       }
-      if (other->program == kKvmdProgram) {
-        return Obstacle{monitor.path, "held-monitor", what, "systemctl disable --now ganeti-kvmd"};
-      }
-      return Obstacle{monitor.path, "held-monitor",
-                      absl::StrCat(what,
-                                   " Stop it if it is not needed; otherwise give it or vmeventd "
-                                   "another monitor (docs/connect.md)."),
-                      absl::StrCat("ps -o pid,user,lstart,args -p ", other->pid)};
+    } else if (monitor.listener == nullptr) {
+      found.kind = "no-monitor";
+      found.what = "Nothing listens on the monitor socket of this QEMU's command line.";
+      found.line = absl::StrCat("ls -l ", directory);
+    } else if (vm != nullptr && monitor.accepted.empty() && monitor.listener->waited_at) {
+      found.kind = "hung-monitor";
+      found.what =
+          "This QEMU hangs: it does not accept the client that waits at its monitor. The line "
+          "shows what its threads do.";
+      found.line = absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", kPids);
     }
-    if (monitor.listener == nullptr) {
-      return Obstacle{monitor.path, "no-monitor",
-                      "Nothing listens on the monitor socket of this QEMU's command line.",
-                      absl::StrCat("ls -l ", QuoteForShell(directory))};
-    }
-    if (monitor.accepted.empty() && facts_.waited_at.contains(monitor.listener->inode)) {
-      return Obstacle{monitor.path, "hung-monitor",
-                      "This QEMU hangs: it does not accept the client that waits at its monitor. "
-                      "The line shows what its threads do.",
-                      absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", kPids)};
-    }
-    return std::nullopt;
+    return found.kind.empty() ? std::nullopt : std::optional(std::move(found));
   }
 
   // Reports monitors of which no --watch takes one.
@@ -558,13 +480,12 @@ class Doctor {
     const char* const what = "No --watch takes a monitor of this QEMU";
     for (const Monitor& monitor : monitors) {
       const absl::string_view path = monitor.path;
-      const WatchSpec spec =
-          SpecOfSocket(path, arguments.name, IsInManyDirectories(path.substr(path.rfind('/') + 1)));
+      const WatchSpec spec = SpecOfSocket(path, arguments.name, IsInManyDirectories(FileOf(path)));
       const auto manager = FindManagerMonitor(spec);
       if (manager && manager->owner == "libvirt") {
         const bool session = absl::StrContains(manager->hint, "session");
-        // Another finding reports a daemon or a libvirt that is not reached.
-        if (!session && facts_.follows_libvirt) return void(++diagnosis_.usable);
+        // Another finding reports a libvirt that is not reached.
+        if (!session && FollowsLibvirt()) return void(++diagnosis_.usable);
         return Add("unwatched", subject,
                    absl::StrCat(what, ". It is a domain of libvirt: follow libvirt."),
                    session ? kLibvirtSessionLine : kLibvirtLine, Place::kConfiguration);
@@ -574,7 +495,7 @@ class Doctor {
       if (!spec.VmName(path).has_value()) {
         return Add("unwatched", subject,
                    absl::StrCat("No --watch can take the monitor ", path,
-                                ": its file name has nothing before ", spec.suffix,
+                                ": its file name has nothing before ", spec.pattern.substr(1),
                                 ", where the VM's name belongs. Give QEMU one with a name at its "
                                 "next start."),
                    OwnMonitor(), Place::kQemu);
@@ -591,30 +512,23 @@ class Doctor {
 
   void LookAtProcess(const NodeProcess& process) {
     if (process.program == kKvmdProgram) {
-      const bool watches_ganeti =
-          std::any_of(facts_.watches.begin(), facts_.watches.end(),
-                      [](const auto& place) { return place.spec.suffix == kGanetiPattern; });
+      const bool watches_ganeti = absl::c_any_of(facts_.watches, [](const auto& place) {
+        return absl::EndsWith(place.spec.pattern, kGanetiPattern);
+      });
       if (!watches_ganeti) return;
       return Add(
           "manager", {DescribeProcess(process)},
           "ganeti-kvmd and vmeventd need the same monitors, NAME.kvmd, and a monitor serves one "
           "client; docs/connect.md describes how to replace kvmd.",
-          "systemctl disable --now ganeti-kvmd");
+          kDisableKvmd);
     }
-    if (process.program != kDaemonProgram) return;
-    LookAtLogs(process);
-    const uint64_t needed = DescriptorsFor(diagnosis_.qemus);
-    if (process.descriptor_limit == 0 || process.descriptor_limit >= needed) return;
-    Add("descriptors", {DescribeProcess(process)},
-        absl::StrCat("It may open ", process.descriptor_limit, " descriptors. ", diagnosis_.qemus,
-                     " QEMUs need ", needed, ", and each client connection three."),
-        AddSetting("descriptors", "LimitNOFILE=262144"));
+    if (process.program == kDaemonProgram) LookAtLogs(process);
   }
 
   // Libvirt's logs belong to root, systemd's journal to a group.
   void LookAtLogs(const NodeProcess& daemon) {
     const Subject subject = {DescribeProcess(daemon)};
-    if (facts_.follows_libvirt && daemon.misses_logs) {
+    if (FollowsLibvirt() && daemon.misses_logs) {
       return Add(
           "words", subject,
           absl::StrCat("Its container has no ", kLibvirtLogs,
@@ -623,7 +537,7 @@ class Doctor {
           absl::StrCat("ls -l /proc/", daemon.pid, "/root", kLibvirtLogs));
     }
     if (daemon.reads_all_files) return;
-    if (facts_.follows_libvirt) {
+    if (FollowsLibvirt()) {
       Add("words", subject,
           absl::StrCat("It may not read ", kLibvirtLogs,
                        ", so a crash is reported without QEMU's last words: it needs "
@@ -637,7 +551,10 @@ class Doctor {
     Add("words", subject,
         "It may not read systemd's journal, so the crash of a QEMU in a unit is reported without "
         "its last words: it needs the group systemd-journal.",
-        AddSetting("journal", "SupplementaryGroups=systemd-journal"));
+        "install -d /etc/systemd/system/vmeventd.service.d && printf "
+        "'[Service]\\nSupplementaryGroups=systemd-journal\\n' "
+        ">/etc/systemd/system/vmeventd.service.d/journal.conf && systemctl daemon-reload && "
+        "systemctl restart vmeventd");
   }
 
   // Problems from the daemon that no finding above explains.
@@ -673,8 +590,7 @@ class Doctor {
   const SocketIndex sockets_;
   Diagnosis diagnosis_;
   std::vector<Draft> drafts_;
-  std::map<std::string, size_t> by_cause_;  // the index of the draft
-  std::set<int64_t> explained_;             // the QEMUs that a finding explains, by pid
+  std::set<int64_t> explained_;  // the QEMUs that a finding explains, by pid
 };
 
 }  // namespace

@@ -1,12 +1,9 @@
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -21,15 +18,6 @@
 
 namespace vmeventd::client {
 
-// The file of a bound socket: its device, as stat(2) has it, and the low 32 bits of its inode.
-// Zeros: not known. A file system with several devices, such as Btrfs, may have another one here
-// than in stat(2).
-struct UnixSocketFile {
-  uint64_t device = 0;
-  uint32_t inode = 0;
-  auto operator<=>(const UnixSocketFile&) const = default;
-};
-
 // A Unix socket of this network namespace, as `ss -xp` sees it.
 struct UnixSocket {
   uint32_t inode = 0;
@@ -37,17 +25,13 @@ struct UnixSocket {
   // namespace; an accepted one has its listener's; empty: not bound to a path.
   std::string path;
   bool listening = false;
-  uint32_t pending = 0;  // a listening one's connections that nobody has accepted yet
-  uint32_t peer = 0;     // a connected one's other end, by its inode
-  UnixSocketFile file;   // an accepted one has its listener's
+  bool waited_at = false;  // a listening one: nobody has accepted some connection yet
+  uint32_t peer = 0;       // a connected one's other end, by its inode
 };
 
 // Reads all of them by the kernel's sock_diag, connecting to none. UNAVAILABLE: the kernel does not
-// answer, as without its module unix_diag; names the call.
+// answer, as without its module unix_diag; names it.
 absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets();
-
-// Reads them from /proc/net/unix, which each kernel has: without `pending` and `peer`.
-absl::StatusOr<std::vector<UnixSocket>> ReadUnixSocketsOfProc();
 
 // The facts of a process in /proc, without those that the reader may not see.
 struct NodeProcess {
@@ -61,7 +45,6 @@ struct NodeProcess {
   bool sees_descriptors = false;    // `sockets` is known
   std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
   // Facts of a vmeventd alone:
-  uint64_t descriptor_limit = 0;    // 0: not known
   bool reads_all_files = true;      // it has CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH
   std::vector<std::string> groups;  // their numbers
   bool misses_logs = false;         // the host has libvirt's logs, and its container has not
@@ -85,25 +68,19 @@ struct DaemonAnswer {
 struct WatchedPlace {
   WatchSpec spec;
   bool exists = false;  // the directory, as the doctor sees it
-  // Paths of the sockets there that it takes.
-  std::map<UnixSocketFile, std::string> sockets;
 };
 
 struct NodeFacts {
   std::vector<NodeProcess> processes;
   std::vector<UnixSocket> sockets;
-  // Reason why `sockets` are without their connections; empty: they have them.
-  std::string no_connections;
-  // The listening sockets at which a client waited all the time that the doctor looked, by inode.
-  std::set<uint32_t> waited_at;
   std::vector<WatchedPlace> watches;
   std::string network_namespace;  // the doctor's own
   bool is_root = false;
-  bool is_here = true;  // the daemon is on this node; otherwise nothing else was read
+  bool examined =
+      false;  // false: the daemon is of another node or gives no answer, and the rest is unset
   std::string command = "vmevents doctor";  // asks the same daemon
-  bool follows_libvirt = false;  // the daemon does, or will where its configuration holds
-  bool has_systemd = false;      // it runs this host
-  std::string journal_group;     // number of the group systemd-journal; empty: there is none
+  bool has_systemd = false;                 // it runs this host
+  std::string journal_group;  // number of the group systemd-journal; empty: there is none
   DaemonAnswer daemon;
 };
 
@@ -119,34 +96,21 @@ struct Finding {
 };
 
 struct Diagnosis {
-  std::string asked;    // the daemon that was asked, and whether it answered
-  bool is_here = true;  // as of NodeFacts
+  std::string asked;      // the daemon that was asked, and whether it answered
+  bool examined = false;  // as of NodeFacts
   size_t qemus = 0;
   size_t followed = 0;
-  size_t usable = 0;  // QEMUs that are followed, or have a monitor that vmeventd may take
-  size_t unseen = 0;  // QEMUs of which only root sees who holds a monitor, vmeventd or another
-  // Numbers of QEMUs by the pid of the vmeventd that holds their monitors. It did not answer here.
-  std::map<int64_t, size_t> followed_by;
+  size_t followed_elsewhere = 0;  // by another vmeventd than the one that was asked
+  size_t usable = 0;              // not followed, with a monitor that vmeventd may take
   std::vector<Finding> findings;
 };
 
 // Texts may hold any bytes.
 Diagnosis Diagnose(const NodeFacts& facts);
 
-// The sources of a daemon that does not answer, as its configuration file has them.
-struct ConfiguredSources {
-  std::vector<WatchSpec> watches;
-  bool libvirt = false;
-};
-// Empty text, or none there: the daemon's defaults. INVALID_ARGUMENT: it is no such file.
-absl::StatusOr<ConfiguredSources> SourcesOfConfiguration(const std::string& content);
-
-// Reads this node, whose daemon gave `daemon`. The sources are `configured` if the daemon gave no
-// answer. Connects to no socket. If a client waits at a socket, it looks again after `kSecondLook`,
-// by `wait`. An error names what could not be read.
-constexpr absl::Duration kSecondLook = absl::Seconds(1);
-absl::StatusOr<NodeFacts> ReadNode(DaemonAnswer daemon, const ConfiguredSources& configured,
-                                   const std::function<void(absl::Duration)>& wait);
+// Reads this node, whose daemon gave `info`. Connects to no socket. An error names what could not
+// be read. The command and the daemon's answer stay unset.
+absl::StatusOr<NodeFacts> ReadNode(const v1::GetServerInfoResponse& info);
 
 // The reason why TLS with a server fails, where gRPC reports only OpenSSL's error numbers: one
 // sentence without a full stop, safe for a terminal; empty: it found no fault. Connects to the TCP
@@ -156,8 +120,8 @@ std::string ExplainTlsFault(const ServerAddress& address);
 
 // The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);
-// One JSON object for each finding, for programs.
-std::vector<std::string> DiagnosisJson(const Diagnosis& diagnosis);
+// One JSON object a line for each finding, for programs.
+std::string DiagnosisJson(const Diagnosis& diagnosis);
 // One subject a line.
 std::string DiagnosisNames(const Diagnosis& diagnosis);
 

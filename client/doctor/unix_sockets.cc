@@ -4,17 +4,11 @@
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/sysmacros.h>
 
 #include <cerrno>
-#include <sstream>
 #include <system_error>
-#include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "base/system.h"
 #include "client/doctor/doctor.h"
 
@@ -23,7 +17,8 @@ namespace {
 
 absl::Status KernelError(const char* call, int error) {
   return absl::UnavailableError(absl::StrCat("cannot list Unix sockets: ", call, ": ",
-                                             std::generic_category().message(error)));
+                                             std::generic_category().message(error),
+                                             "; load the kernel's module unix_diag"));
 }
 
 void Take(const rtattr* attribute, UnixSocket* socket) {
@@ -35,20 +30,12 @@ void Take(const rtattr* attribute, UnixSocket* socket) {
       socket->path = std::string(name.substr(0, name.find('\0')));
       return;
     }
-    case UNIX_DIAG_VFS: {
-      constexpr int kMinorBits = 20;  // of the kernel's own device numbers
-      const auto* file = static_cast<const unix_diag_vfs*>(data);
-      socket->file = {makedev(file->udiag_vfs_dev >> kMinorBits,
-                              file->udiag_vfs_dev & ((1U << kMinorBits) - 1)),
-                      file->udiag_vfs_ino};
-      return;
-    }
     case UNIX_DIAG_PEER:
       socket->peer = *static_cast<const uint32_t*>(data);
       return;
     case UNIX_DIAG_RQLEN:
       if (socket->listening) {
-        socket->pending = static_cast<const unix_diag_rqlen*>(data)->udiag_rqueue;
+        socket->waited_at = static_cast<const unix_diag_rqlen*>(data)->udiag_rqueue > 0;
       }
       return;
     default:
@@ -83,7 +70,7 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
   request.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   request.body.sdiag_family = AF_UNIX;
   request.body.udiag_states = UINT32_MAX;
-  request.body.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
+  request.body.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
   if (send(diag.get(), &request, sizeof(request), 0) < 0) return KernelError("send", errno);
   std::vector<UnixSocket> sockets;
   std::vector<char> buffer(1 << 18);
@@ -101,32 +88,6 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
       sockets.push_back(SocketOf(message));
     }
   }
-}
-
-absl::StatusOr<std::vector<UnixSocket>> ReadUnixSocketsOfProc() {
-  constexpr size_t kMaxTable = size_t{64} << 20;
-  constexpr uint32_t kListens = 1 << 16;  // SO_ACCEPTCON
-  const absl::StatusOr<std::string> text = ReadSmallFile("/proc/net/unix", kMaxTable);
-  if (!text.ok()) return text.status();
-  std::vector<UnixSocket> sockets;
-  for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
-    // "Num RefCount Protocol Flags Type St Inode Path", of which a socket may have no path. A path
-    // may have a line's end, after which no number stands.
-    std::istringstream columns{std::string(line)};
-    std::string other;
-    std::string flags;
-    UnixSocket socket;
-    uint32_t bits = 0;
-    columns >> other >> other >> other >> flags >> other >> other >> socket.inode;
-    if (!columns || !absl::SimpleHexAtoi(flags, &bits)) continue;
-    columns.get();
-    std::getline(columns, socket.path);
-    // The name of an abstract one.
-    if (absl::StartsWith(socket.path, "@")) socket.path.clear();
-    socket.listening = (bits & kListens) != 0;
-    sockets.push_back(std::move(socket));
-  }
-  return sockets;
 }
 
 }  // namespace vmeventd::client

@@ -108,39 +108,46 @@ namespace {
 // Limit of the servers' silence; beyond it, a read fails with UNAVAILABLE.
 constexpr absl::Duration kPatience = absl::Seconds(5);
 
-absl::Status NothingCame(absl::string_view from) {
-  return absl::UnavailableError(
-      absl::StrCat("nothing came from the ", from, " for ", absl::FormatDuration(kPatience)));
+// Calls `take` with each message that the stream has of these subjects from `start` on, until it
+// returns false. Later messages do not prolong the read.
+template <typename Take>
+absl::Status ReadStored(NatsConnection* connection, const std::string& stream,
+                        const std::vector<std::string>& subjects, const ReadStart& start,
+                        const FleetEnvironment& env, const Take& take) {
+  const auto reader = StreamReader::Open(connection, stream, subjects, start, env.clock);
+  if (!reader.ok()) return reader.status();
+  for (uint64_t left = (*reader)->pending(); left > 0 && (*reader)->pending() > 0; --left) {
+    auto next = (*reader)->Next(kPatience);
+    if (!next.ok()) return next.status();
+    if (!next->has_value()) {
+      return absl::UnavailableError(absl::StrCat("nothing came from the stream ", stream, " for ",
+                                                 absl::FormatDuration(kPatience)));
+    }
+    if (!take(**std::move(next))) break;
+  }
+  return absl::OkStatus();
 }
 
 // Calls `take` with the last value of each key, and its node. Ignores what is no value of this
 // node, and what `take` refuses.
 template <typename Value, typename Take>
 absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
-                        const std::vector<std::string>& subjects,
-                        const FleetEnvironment& environment, const Take& take) {
+                        const std::vector<std::string>& subjects, const FleetEnvironment& env,
+                        const Take& take) {
   std::map<std::string, NatsMessage> last;  // keyed by subject
   // Servers before 2.10 know one subject for each consumer, and need one for the last messages.
   for (const std::string& one : subjects) {
-    const auto reader = StreamReader::Open(connection, BucketStream(bucket), {one},
-                                           LastOfEachSubject{}, environment.clock);
-    if (!reader.ok()) return reader.status();
-    // Stops at the number that was pending: later writes could prolong the read without end.
-    for (uint64_t left = (*reader)->pending(); left > 0 && (*reader)->pending() > 0; --left) {
-      auto next = (*reader)->Next(kPatience);
-      if (!next.ok()) return next.status();
-      if (!next->has_value()) return NothingCame(absl::StrCat("bucket ", bucket));
-      NatsMessage message = std::move((*next)->message);
-      const std::string subject = message.subject;
-      if (message.header("KV-Operation").empty()) {
-        last[subject] = std::move(message);
-      } else {
-        last.erase(subject);  // the key was deleted
-      }
-    }
+    absl::Status status = ReadStored(connection, BucketStream(bucket), {one}, LastOfEachSubject{},
+                                     env, [&last](StoredMessage stored) {
+                                       std::string subject = stored.message.subject;
+                                       last[std::move(subject)] = std::move(stored.message);
+                                       return true;
+                                     });
+    if (!status.ok()) return status;
   }
-  auto ignore = IgnoredIn(absl::StrCat("bucket ", bucket), environment.note);
+  auto ignore = IgnoredIn(absl::StrCat("bucket ", bucket), env.note);
   for (const auto& [subject, message] : last) {
+    if (!message.header("KV-Operation").empty()) continue;  // the key was deleted
     Value value;
     absl::StatusOr<MessageNode> node = ParseFleetMessage(message, &value);
     const absl::Status status =
@@ -150,46 +157,43 @@ absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
   return absl::OkStatus();
 }
 
-// The latest heartbeat of each node that passes the filter, by cluster and node. Errors as
-// of ReadFleetVms().
-absl::StatusOr<std::vector<v1::NodeHeartbeat>> ReadFleetNodes(NatsConnection* connection,
-                                                              const FleetFilter& filter,
-                                                              const FleetEnvironment& environment) {
-  std::vector<v1::NodeHeartbeat> nodes;
+// The latest heartbeat of each node that passes the filter, by cluster and node. Errors as of
+// ReadFleetVms().
+using NodeKey = std::pair<std::string, std::string>;
+absl::StatusOr<std::map<NodeKey, v1::NodeHeartbeat>> ReadFleetNodes(NatsConnection* connection,
+                                                                    const FleetFilter& filter,
+                                                                    const FleetEnvironment& env) {
+  std::map<NodeKey, v1::NodeHeartbeat> nodes;
   absl::Status status = ReadBucket<v1::NodeHeartbeat>(
-      connection, kNodesBucket, NodeSubjectsOf(filter), environment,
+      connection, kNodesBucket, NodeSubjectsOf(filter), env,
       [&](const MessageNode& origin, v1::NodeHeartbeat node) -> absl::Status {
         if (node.cluster() != origin.cluster || node.node() != origin.name) {
           return absl::InvalidArgumentError("its heartbeat names another node");
         }
-        if (PassesNode(filter, node.cluster(), node.node())) nodes.push_back(std::move(node));
+        if (PassesNode(filter, node.cluster(), node.node())) {
+          nodes[{origin.cluster, origin.name}] = std::move(node);
+        }
         return absl::OkStatus();
       });
   if (!status.ok()) return status;
-  absl::c_sort(nodes, [](const auto& a, const auto& b) {
-    return std::tie(a.cluster(), a.node()) < std::tie(b.cluster(), b.node());
-  });
   return nodes;
 }
 
 // Sets `stale_since` of the VMs that ran at the last heartbeat of their node, unless it lives. A
 // node without a heartbeat may have died before its heartbeat was deleted.
 absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
-                            const FleetEnvironment& environment, NodeVms* vms) {
+                            const FleetEnvironment& env, NodeVms* vms) {
   if (vms->empty()) return absl::OkStatus();
-  const auto nodes = ReadFleetNodes(connection, filter, environment);
+  const auto nodes = ReadFleetNodes(connection, filter, env);
   if (absl::IsNotFound(nodes.status())) return absl::OkStatus();
   if (!nodes.ok()) return nodes.status();
-  const absl::Time now = environment.now();
-  std::map<std::pair<std::string, std::string>, const v1::NodeHeartbeat*> known;
-  for (const v1::NodeHeartbeat& node : *nodes) known[{node.cluster(), node.node()}] = &node;
   for (NodeVm& vm : *vms) {
     if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // final state
-    const auto node = known.find({vm.node.cluster, vm.node.name});
-    if (node == known.end()) {
+    const auto node = nodes->find({vm.node.cluster, vm.node.name});
+    if (node == nodes->end()) {
       vm.node.stale_since = absl::InfinitePast();
-    } else if (StateOf(*node->second, now) != NodeState::kUp) {
-      vm.node.stale_since = FromProto(node->second->time());
+    } else if (StateOf(node->second, env.now()) != NodeState::kUp) {
+      vm.node.stale_since = FromProto(node->second.time());
     }
   }
   return absl::OkStatus();
@@ -198,9 +202,9 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
 }  // namespace
 
 absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
-                                     const FleetEnvironment& environment) {
+                                     const FleetEnvironment& env) {
   NodeVms vms;
-  absl::Status status = ReadBucket<v1::Vm>(connection, kVmsBucket, VmSubjects(filter), environment,
+  absl::Status status = ReadBucket<v1::Vm>(connection, kVmsBucket, VmSubjects(filter), env,
                                            [&](MessageNode node, v1::Vm vm) {
                                              if (Passes(filter, node, vm.ref())) {
                                                vms.push_back({std::move(vm), std::move(node)});
@@ -212,7 +216,7 @@ absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilt
     return std::tie(vm.vm.ref().name(), vm.node.cluster, vm.node.name);
   };
   absl::c_sort(vms, [&](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
-  status = JoinHeartbeats(connection, filter, environment, &vms);
+  status = JoinHeartbeats(connection, filter, env, &vms);
   if (!status.ok()) return status;
   return vms;
 }
@@ -233,31 +237,21 @@ std::optional<Failure> WithFleet(const FleetEnvironment& env, const Ask& ask) {
   return ExplainFleetFailure(env.servers, status);
 }
 
-// Calls `take` with each event of the filter from `start` up to `last`, until it returns false.
-absl::Status ReadMessages(NatsConnection* connection, const FleetFilter& filter,
-                          const ReadStart& start, uint64_t last, const FleetEnvironment& env,
-                          const std::function<bool(NodeEvent)>& take) {
+// Calls `take` with each event of the filter from `start` on, until it returns false.
+absl::Status ReadStoredEvents(NatsConnection* connection, const FleetFilter& filter,
+                              const ReadStart& start, const FleetEnvironment& env,
+                              const std::function<bool(NodeEvent)>& take) {
   Repeats repeats;
   const ParseEvent parse = EventParser(filter, env.note, &repeats);
-  const auto reader = StreamReader::Open(connection, std::string(kFleetStream),
-                                         EventSubjects(filter), start, env.clock);
-  if (!reader.ok()) return reader.status();
-  while ((*reader)->pending() > 0) {
-    auto next = (*reader)->Next(kPatience);
-    if (!next.ok()) return next.status();
-    if (!next->has_value()) return NothingCame(absl::StrCat("stream ", kFleetStream));
-    const uint64_t sequence = (*next)->stream_sequence;
-    if (sequence > last) break;
-    std::optional<NodeEvent> event = parse(**next);
-    if (event && !take(*std::move(event))) break;
-    if (sequence == last) break;
-  }
-  return absl::OkStatus();
+  return ReadStored(connection, std::string(kFleetStream), EventSubjects(filter), start, env,
+                    [&](const StoredMessage& stored) {
+                      std::optional<NodeEvent> event = parse(stored);
+                      return !event || take(*std::move(event));
+                    });
 }
 
-ReadStart StartOf(const FleetFilter& filter, const StreamState& state) {
-  if (filter.since) return *filter.since - kMaxSkew;
-  return state.first;
+ReadStart StartOf(const FleetFilter& filter) {
+  return filter.since ? ReadStart(*filter.since - kMaxSkew) : uint64_t{1};
 }
 
 // The newest `count` events, the oldest of them first.
@@ -268,14 +262,13 @@ absl::StatusOr<std::deque<NodeEvent>> ReadNewest(NatsConnection* connection,
   if (!state.ok()) return state.status();
   for (uint64_t window = std::max(kFirstWindow, 2 * count);; window *= kWindowGrowth) {
     const bool whole = filter.since || state->last < state->first + window;
-    const ReadStart start = whole ? StartOf(filter, *state) : ReadStart(state->last + 1 - window);
+    const ReadStart start = whole ? StartOf(filter) : ReadStart(state->last + 1 - window);
     std::deque<NodeEvent> newest;
-    absl::Status status =
-        ReadMessages(connection, filter, start, state->last, env, [&](NodeEvent event) {
-          newest.push_back(std::move(event));
-          if (newest.size() > count) newest.pop_front();
-          return true;
-        });
+    absl::Status status = ReadStoredEvents(connection, filter, start, env, [&](NodeEvent event) {
+      newest.push_back(std::move(event));
+      if (newest.size() > count) newest.pop_front();
+      return true;
+    });
     if (!status.ok()) return status;
     if (whole || newest.size() == count) return newest;
   }
@@ -288,11 +281,9 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
   return WithFleet(env_, [&](NatsConnection* connection) {
     EventBatches batches(take);
     if (!command.reads_newest_first()) {
-      const auto state = ReadStreamState(connection, kFleetStream);
-      if (!state.ok()) return state.status();
       uint64_t left = command.most();
-      absl::Status status = ReadMessages(
-          connection, filter, StartOf(filter, *state), state->last, env_,
+      absl::Status status = ReadStoredEvents(
+          connection, filter, StartOf(filter), env_,
           [&](NodeEvent event) { return batches.Add(std::move(event)) && --left > 0; });
       batches.Flush();
       return status;
@@ -314,22 +305,6 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
   });
 }
 
-std::optional<Failure> FleetLists::FindStart(const FleetFilter& filter, uint64_t last,
-                                             WatchStart* start) const {
-  return WithFleet(env_, [&](NatsConnection* connection) {
-    const absl::StatusOr<std::deque<NodeEvent>> newest = ReadNewest(connection, filter, last, env_);
-    if (!newest.ok()) return newest.status();
-    if (newest->size() == last) {
-      *start = FromSequence{newest->front().resume_after.position.sequence - 1, ""};
-    } else if (filter.since) {
-      *start = FromTime{*filter.since};
-    } else {
-      *start = FromOldest{};
-    }
-    return absl::OkStatus();
-  });
-}
-
 std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   const FleetFilter filter = {.events = command.filter, .nodes = env_.nodes};
   return WithFleet(env_, [&](NatsConnection* connection) {
@@ -345,10 +320,9 @@ std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* v
 
 std::optional<Failure> FleetLists::ReadNodes(Formatter::Heartbeats* nodes) const {
   return WithFleet(env_, [&](NatsConnection* connection) {
-    absl::StatusOr<std::vector<v1::NodeHeartbeat>> all =
-        ReadFleetNodes(connection, {.nodes = env_.nodes}, env_);
+    auto all = ReadFleetNodes(connection, {.nodes = env_.nodes}, env_);
     if (!all.ok()) return all.status();
-    for (v1::NodeHeartbeat& node : *all) *nodes->Add() = std::move(node);
+    for (auto& [key, node] : *all) *nodes->Add() = std::move(node);
     return absl::OkStatus();
   });
 }

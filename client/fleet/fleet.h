@@ -94,7 +94,7 @@ ParseEvent EventParser(const FleetFilter& filter, const PrintSentence& note, Rep
 // The VMs that pass the filter, by name and then by node. NOT_FOUND: there is no such
 // bucket. VMs that ran at the last heartbeat of a node that is silent are stale.
 absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
-                                     const FleetEnvironment& environment);
+                                     const FleetEnvironment& env);
 
 // Maximum number of events of `events --newest-first` without a limit.
 inline constexpr uint64_t kMaxEvents = 100'000;
@@ -110,10 +110,6 @@ class FleetLists : public ListSource {
   bool knows_runs() const override { return false; }
   // The latest heartbeat of each node, by cluster and node.
   std::optional<Failure> ReadNodes(Formatter::Heartbeats* nodes) const;
-  // Sets `start` to where a watch begins so that it first delivers the newest `last` events of the
-  // filter.
-  std::optional<Failure> FindStart(const FleetFilter& filter, uint64_t last,
-                                   WatchStart* start) const;
 
  private:
   const FleetEnvironment env_;
@@ -127,8 +123,8 @@ inline constexpr absl::Duration kFleetProgressInterval = absl::Seconds(10);
 
 struct FleetWatchEnvironment : FleetEnvironment {
   StopSource* stop = nullptr;
-  // Waits before the next attempt; returns whether to stop instead.
-  std::function<bool(absl::Duration)> wait;
+  // Waits before the next attempt; returns whether to stop instead. Null: until `stop` stops.
+  std::function<bool(absl::Duration)> wait = nullptr;
   std::function<double()> random = RandomFraction;
 };
 

@@ -11,12 +11,10 @@
 #include "base/uuid.h"
 #include "client/nats/subject.h"
 #include "client/output/event_text.h"
+#include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
-#include "google/protobuf/duration.pb.h"
-#include "google/protobuf/timestamp.pb.h"
 #include "google/protobuf/util/json_util.h"
-#include "google/protobuf/util/time_util.h"
 
 namespace vmeventd::client {
 namespace {
@@ -26,38 +24,6 @@ namespace {
 std::optional<std::string> NameOf(absl::string_view token) {
   std::optional<std::string> name = UnescapeToken(token);
   return name && EscapeForTerminal(*name) == *name ? name : std::nullopt;
-}
-
-// Returns whether JSON can express all of its times: in protobuf's encoding they are any numbers.
-// protobuf's own check is its conversion, which prints a warning.
-bool FitsJson(const google::protobuf::Message& message) {
-  using google::protobuf::util::TimeUtil;
-  constexpr int32_t kMaxNanos = 999'999'999;
-  const auto within = [](int64_t value, int64_t least, int64_t max) {
-    return least <= value && value <= max;
-  };
-  if (message.GetDescriptor() == google::protobuf::Timestamp::descriptor()) {
-    const auto& time = static_cast<const google::protobuf::Timestamp&>(message);
-    return within(time.nanos(), 0, kMaxNanos) &&
-           within(time.seconds(), TimeUtil::kTimestampMinSeconds, TimeUtil::kTimestampMaxSeconds);
-  }
-  if (message.GetDescriptor() == google::protobuf::Duration::descriptor()) {
-    const auto& time = static_cast<const google::protobuf::Duration&>(message);
-    return within(time.nanos(), -kMaxNanos, kMaxNanos) &&
-           within(time.seconds(), TimeUtil::kDurationMinSeconds, TimeUtil::kDurationMaxSeconds) &&
-           (time.seconds() < 0 ? time.nanos() <= 0 : time.seconds() == 0 || time.nanos() >= 0);
-  }
-  const google::protobuf::Reflection& reflection = *message.GetReflection();
-  std::vector<const google::protobuf::FieldDescriptor*> fields;
-  reflection.ListFields(message, &fields);
-  return absl::c_all_of(fields, [&](const auto* field) {
-    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) return true;
-    if (!field->is_repeated()) return FitsJson(reflection.GetMessage(message, field));
-    for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
-      if (!FitsJson(reflection.GetRepeatedMessage(message, field, i))) return false;
-    }
-    return true;
-  });
 }
 
 }  // namespace
@@ -83,7 +49,7 @@ absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* mes
         google::protobuf::util::JsonStringToMessage(std::string(data), message, options);
     if (status.ok()) return absl::OkStatus();
   } else if (message->ParseFromArray(data.data(), static_cast<int>(data.size())) &&
-             FitsJson(*message)) {
+             ToJson(*message).ok()) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(

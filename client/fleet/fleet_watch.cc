@@ -70,11 +70,14 @@ class FleetWatch : public ReconnectingSource {
     connection_ = *std::move(connection);
     const auto state = ReadStreamState(connection_.get(), kFleetStream);
     if (!state.ok()) return state.status();
-    if (absl::Status status = CheckPosition(*state); !status.ok()) return status;
-    if (!started_ && !position_ && std::holds_alternative<FromSnapshot>(command_.start)) {
-      absl::Status status = TakeSnapshot(*state);
-      if (!status.ok()) return status;
+    stream_ = absl::StrCat(kFleetStream, " of ", state->created);
+    absl::Status status;
+    if (position_) {
+      status = CheckPosition(*state);
+    } else if (!started_) {
+      status = TakeStart(*state);
     }
+    if (!status.ok()) return status;
     started_ = true;
     ReadStart start = start_;
     if (position_) {
@@ -94,37 +97,50 @@ class FleetWatch : public ReconnectingSource {
     return absl::OkStatus();
   }
 
-  // Reads for so long; an error ends the connection.
+  // Reads for so long, and now and then compares what was read with what the stream has; an error
+  // ends the connection.
   absl::Status ReadFor(absl::Duration timeout) {
     const absl::StatusOr<bool> came = TakeBatch(timeout);
     if (!came.ok()) return came.status();
     if ((*came && !jumped_after_) || env_.clock() - reviewed_ < kFleetProgressInterval) {
       return absl::OkStatus();
     }
-    return Review();
+    reviewed_ = env_.clock();
+    const auto state = ReadStreamState(connection_.get(), kFleetStream);
+    if (!state.ok()) return state.status();
+    CheckJump(*state);
+    const absl::StatusOr<bool> all = reader_->AskWhetherAllIsRead();
+    if (!all.ok()) return all.status();
+    // The position moves over what does not pass the filter.
+    if (*all && state->last > 0 && (!position_ || position_->sequence < state->last)) {
+      position_ = WatchPosition{state->last, stream_, state->last_time};
+    }
+    AddPosition(position_);
+    return absl::OkStatus();
   }
 
-  // Compares the position with what the stream has; notes what is missing. OUT_OF_RANGE: something
-  // is, and the watch does not resume.
+  // Compares the position with what the stream has; notes what is missing.
   absl::Status CheckPosition(const StreamState& state) {
-    stream_ = absl::StrCat(kFleetStream, " of ", state.created);
-    if (!position_) return started_ ? absl::OkStatus() : TakeStart(state);
     const absl::StatusOr<bool> same = IsSame(state);
     if (!same.ok()) return same.status();
     if (!*same) {
-      return Gap(absl::StrCat("the position ", position_->sequence, " is of another stream than ",
-                              stream_, ", which was deleted, restored from a copy or rolled back"),
-                 state, /*same_stream=*/false);
+      Gap(absl::StrCat("the position ", position_->sequence, " is of another stream than ", stream_,
+                       ", which was deleted, restored from a copy or rolled back"),
+          state, /*same_stream=*/false);
+      return absl::OkStatus();
     }
     CheckJump(state);
-    if (position_->sequence + 1 >= state.first) return absl::OkStatus();
-    return Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
-                            ", its oldest is ", state.first),
-               state);
+    if (position_->sequence + 1 < state.first) {
+      Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
+                       ", its oldest is ", state.first),
+          state);
+    }
+    return absl::OkStatus();
   }
 
   // The position where the watch begins.
   absl::Status TakeStart(const StreamState& state) {
+    if (std::holds_alternative<FromSnapshot>(command_.start)) return TakeSnapshot(state);
     if (std::holds_alternative<FromNow>(command_.start)) {
       position_ = WatchPosition{state.last, stream_, state.last_time};
     } else if (std::holds_alternative<FromOldest>(command_.start)) {
@@ -134,7 +150,7 @@ class FleetWatch : public ReconnectingSource {
     } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
       start_ = since->time - kMaxSkew;
       if (state.first > 1 && state.first <= state.last && state.first_time > since->time) {
-        return Gap("the stream no longer has the messages of that time", state);
+        Gap("the stream no longer has the messages of that time", state);
       }
     }
     return absl::OkStatus();
@@ -154,9 +170,8 @@ class FleetWatch : public ReconnectingSource {
 
   // Events may be missing: continues with what was observed since the message at the position,
   // where it is of another stream and that time is known, or else with the oldest message.
-  absl::Status Gap(const std::string& why, const StreamState& state, bool same_stream = true) {
+  void Gap(const std::string& why, const StreamState& state, bool same_stream = true) {
     const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
-    if (!command_.resume) return absl::OutOfRangeError(missing);
     jumped_after_.reset();
     // The first times of clocks are those of streams without a message.
     if (!same_stream && position_->message_time > absl::UnixEpoch()) {
@@ -165,14 +180,12 @@ class FleetWatch : public ReconnectingSource {
                            Rfc3339Text(since), ", of which some may come again"));
       filter_.since = filter_.since ? std::max(*filter_.since, since) : since;
       start_ = since;
-      started_ = true;
       position_.reset();
-      return absl::OkStatus();
+      return;
     }
     NoteGap(absl::StrCat(missing, "; continuing with the oldest event that the stream ",
                          kFleetStream, " at ", env_.servers, " retains"));
     position_ = WatchPosition{state.first - 1, stream_, state.first_time};
-    return absl::OkStatus();
   }
 
   // The stream's own GAP is of no node.
@@ -248,28 +261,12 @@ class FleetWatch : public ReconnectingSource {
     return true;
   }
 
-  // Compares what was read with what the stream has, and moves the position over what does
-  // not pass the filter.
-  absl::Status Review() {
-    reviewed_ = env_.clock();
-    const auto state = ReadStreamState(connection_.get(), kFleetStream);
-    if (!state.ok()) return state.status();
-    CheckJump(*state);
-    const absl::StatusOr<bool> all = reader_->AskWhetherAllIsRead();
-    if (!all.ok()) return all.status();
-    if (*all && state->last > 0 && (!position_ || position_->sequence < state->last)) {
-      position_ = WatchPosition{state->last, stream_, state->last_time};
-    }
-    AddPosition(position_);
-    return absl::OkStatus();
-  }
-
   // The connection has ended.
   void HandleLoss(const absl::Status& status) {
     if (stopped()) return Close(ExitCode::kOk);
     const Failure failure = ExplainFleetFailure(env_.servers, status);
     const bool may_come = absl::IsUnavailable(status) || absl::IsNotFound(status);
-    if (!may_come || !(ever_established() ? command_.resume : command_.wait)) {
+    if (!may_come || !(ever_established() || command_.wait)) {
       Note(failure.sentence);
       return Close(failure.code);
     }
@@ -291,7 +288,7 @@ class FleetWatch : public ReconnectingSource {
   std::string stream_;        // the present one's time of creation
   bool started_ = false;      // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
-  absl::Time reviewed_;                                         // time of the last Review()
+  absl::Time reviewed_;                                         // time of the last comparison
   // Messages after this one did not pass the filter, or the stream had deleted them.
   std::optional<uint64_t> jumped_after_;
 };

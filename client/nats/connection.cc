@@ -1,15 +1,13 @@
 #include "client/nats/connection.h"
 
-#include <arpa/inet.h>
 #include <nats/nats.h>
-#include <netinet/in.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <deque>
+#include <set>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -21,57 +19,23 @@
 #include "client/nats/jetstream.h"
 
 namespace vmeventd {
-namespace {
-
-bool IsHostName(absl::string_view host) {
-  constexpr absl::string_view kBytes =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
-  return !host.empty() && host.size() <= 253 &&
-         host.find_first_not_of(kBytes) == absl::string_view::npos;
-}
-
-// nullopt: the text is no HOST[:PORT].
-std::optional<NatsServerAddress> ParseHostAndPort(absl::string_view text, bool tls) {
-  NatsServerAddress server = {.tls = tls};
-  const bool v6 = absl::ConsumePrefix(&text, "[");
-  const size_t end = std::min(text.find(v6 ? ']' : ':'), text.size());
-  server.host = std::string(text.substr(0, end));
-  text.remove_prefix(end);
-  in6_addr parsed{};
-  if (v6 ? !absl::ConsumePrefix(&text, "]") ||
-               inet_pton(AF_INET6, server.host.c_str(), &parsed) != 1
-         : !IsHostName(server.host)) {
-    return std::nullopt;
-  }
-  if (text.empty()) return server;
-  uint32_t port = 0;
-  if (!absl::ConsumePrefix(&text, ":") || text.find_first_not_of("0123456789") != text.npos ||
-      !absl::SimpleAtoi(text, &port) || port == 0 || port > 65535) {
-    return std::nullopt;
-  }
-  server.port = static_cast<uint16_t>(port);
-  return server;
-}
-
-}  // namespace
-
 bool IsNatsUrl(absl::string_view text) {
   return absl::StartsWith(text, "nats://") || absl::StartsWith(text, "tls://");
 }
 
-std::string NatsServerAddress::ToUrl() const {
-  const bool v6 = absl::StrContains(host, ':');
-  return absl::StrCat(tls ? "tls://" : "nats://", v6 ? "[" : "", host, v6 ? "]" : "", ":", port);
+std::string NatsUrl(const client::ServerAddress& server) {
+  return absl::StrCat(server.tls ? "tls://" : "nats://", ToText(server));
 }
 
-absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_view text) {
+absl::StatusOr<std::vector<client::ServerAddress>> ParseNatsServers(absl::string_view text) {
   // It would stand in the log, and in the list of processes.
   if (absl::StrContains(text, '@')) {
     return absl::InvalidArgumentError(
         "a server's address must not have a user or a password: give a file of credentials instead "
         "(--credentials, of a push --push-credentials)");
   }
-  std::vector<NatsServerAddress> servers;
+  std::vector<client::ServerAddress> servers;
+  std::set<std::string> urls;
   bool tls = false;
   for (absl::string_view part : absl::StrSplit(text, ',')) {
     const absl::string_view whole = part;
@@ -82,11 +46,12 @@ absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_vie
     } else if (servers.empty() || absl::StrContains(part, "://")) {
       return InvalidText(whole, "does not begin with nats:// or tls://; write nats://HOST:PORT");
     }
-    std::optional<NatsServerAddress> server = ParseHostAndPort(part, tls);
-    if (!server) return InvalidText(whole, "is no server; write nats://HOST or nats://HOST:PORT");
-    if (std::find(servers.begin(), servers.end(), *server) != servers.end()) {
-      return InvalidText(whole, "is given twice");
+    auto server = client::ParseServerAddress(part, /*default_port=*/"4222");
+    if (!server.ok() || server->is_unix()) {
+      return InvalidText(whole, "is no server; write nats://HOST or nats://HOST:PORT");
     }
+    if (tls) server->tls.emplace();
+    if (!urls.insert(NatsUrl(*server)).second) return InvalidText(whole, "is given twice");
     servers.push_back(*std::move(server));
   }
   return servers;
@@ -94,54 +59,8 @@ absl::StatusOr<std::vector<NatsServerAddress>> ParseNatsServers(absl::string_vie
 
 namespace {
 
-// The library's functions in use.
-#define VMEVENTD_NATS_FUNCTIONS(F)           \
-  F(natsConnection_Connect)                  \
-  F(natsConnection_Destroy)                  \
-  F(natsConnection_FlushTimeout)             \
-  F(natsConnection_GetLastError)             \
-  F(natsConnection_GetMaxPayload)            \
-  F(natsConnection_IsClosed)                 \
-  F(natsConnection_PublishMsg)               \
-  F(natsConnection_Request)                  \
-  F(natsConnection_Subscribe)                \
-  F(natsMsgHeader_Get)                       \
-  F(natsMsgHeader_Keys)                      \
-  F(natsMsgHeader_Set)                       \
-  F(natsMsg_Create)                          \
-  F(natsMsg_Destroy)                         \
-  F(natsMsg_GetData)                         \
-  F(natsMsg_GetDataLength)                   \
-  F(natsMsg_GetReply)                        \
-  F(natsMsg_GetSubject)                      \
-  F(natsOptions_Create)                      \
-  F(natsOptions_Destroy)                     \
-  F(natsOptions_LoadCATrustedCertificates)   \
-  F(natsOptions_LoadCertificatesChain)       \
-  F(natsOptions_SetAllowReconnect)           \
-  F(natsOptions_SetCustomInboxPrefix)        \
-  F(natsOptions_SetErrorHandler)             \
-  F(natsOptions_SetExpectedHostname)         \
-  F(natsOptions_SetMaxPingsOut)              \
-  F(natsOptions_SetName)                     \
-  F(natsOptions_SetPingInterval)             \
-  F(natsOptions_SetSecure)                   \
-  F(natsOptions_SetServers)                  \
-  F(natsOptions_SetTimeout)                  \
-  F(natsOptions_SetUserCredentialsFromFiles) \
-  F(natsOptions_SetWriteDeadline)            \
-  F(natsOptions_UseGlobalMessageDelivery)    \
-  F(natsStatus_GetText)                      \
-  F(natsSubscription_Destroy)                \
-  F(natsSubscription_SetOnCompleteCB)        \
-  F(natsSubscription_SetPendingLimits)       \
-  F(nats_GetLastError)
-
-struct Functions {
-  VMEVENTD_NATS_FUNCTIONS(VMEVENTD_FUNCTION_MEMBER)
-};
-Functions functions;  // filled by LoadNatsLibrary, and constant from then on
-const Functions& Lib() { return functions; }
+void* libnats = nullptr;  // set by LoadNatsLibrary, and constant from then on
+#define NATS(function) VMEVENTD_FUNCTION_OF(libnats, function)
 
 #define VMEVENTD_TEXT_OF(number) #number
 #define VMEVENTD_TEXT(number) VMEVENTD_TEXT_OF(number)
@@ -151,25 +70,21 @@ const Functions& Lib() { return functions; }
 
 // Deleter of the library's objects.
 struct Destroyer {
-  void operator()(natsConnection* connection) const { Lib().natsConnection_Destroy(connection); }
+  void operator()(natsConnection* connection) const { NATS(natsConnection_Destroy)(connection); }
   void operator()(natsSubscription* subscription) const {
-    Lib().natsSubscription_Destroy(subscription);
+    NATS(natsSubscription_Destroy)(subscription);
   }
-  void operator()(natsMsg* message) const { Lib().natsMsg_Destroy(message); }
-  void operator()(natsOptions* options) const { Lib().natsOptions_Destroy(options); }
+  void operator()(natsMsg* message) const { NATS(natsMsg_Destroy)(message); }
+  void operator()(natsOptions* options) const { NATS(natsOptions_Destroy)(options); }
 };
 template <typename T>
 using Owned = std::unique_ptr<T, Destroyer>;
 
-absl::string_view OrEmpty(const char* text) {
-  return text == nullptr ? absl::string_view() : absl::string_view(text);
-}
-
 // The library's words for what failed in this thread. They name servers and files, and no contents
 // of credentials.
 std::string ErrorText(natsStatus status) {
-  absl::string_view detail = OrEmpty(Lib().nats_GetLastError(nullptr));
-  const absl::string_view text = Lib().natsStatus_GetText(status);
+  absl::string_view detail = absl::NullSafeStringView(NATS(nats_GetLastError)(nullptr));
+  const absl::string_view text = NATS(natsStatus_GetText)(status);
   // "(conn.c:3264): no connection": the line of its source, and then the reason.
   if (absl::StartsWith(detail, "(")) {
     const size_t end = detail.find("): ");
@@ -197,18 +112,19 @@ void IgnoreError(natsConnection*, natsSubscription*, natsStatus, void*) {}
 
 NatsMessage MessageOf(natsMsg* received) {
   const Owned<natsMsg> owned(received);
-  NatsMessage message = {.subject = std::string(OrEmpty(Lib().natsMsg_GetSubject(received))),
-                         .reply = std::string(OrEmpty(Lib().natsMsg_GetReply(received)))};
-  if (const char* const data = Lib().natsMsg_GetData(received); data != nullptr) {
-    message.data.assign(data, static_cast<size_t>(Lib().natsMsg_GetDataLength(received)));
+  NatsMessage message = {
+      .subject = std::string(absl::NullSafeStringView(NATS(natsMsg_GetSubject)(received))),
+      .reply = std::string(absl::NullSafeStringView(NATS(natsMsg_GetReply)(received)))};
+  if (const char* const data = NATS(natsMsg_GetData)(received); data != nullptr) {
+    message.data.assign(data, static_cast<size_t>(NATS(natsMsg_GetDataLength)(received)));
   }
   const char** names = nullptr;
   int count = 0;
-  if (Lib().natsMsgHeader_Keys(received, &names, &count) != NATS_OK) return message;
+  if (NATS(natsMsgHeader_Keys)(received, &names, &count) != NATS_OK) return message;
   for (int i = 0; i < count; ++i) {
     const char* value = nullptr;
-    if (Lib().natsMsgHeader_Get(received, names[i], &value) != NATS_OK) continue;
-    message.headers.emplace_back(names[i], OrEmpty(value));
+    if (NATS(natsMsgHeader_Get)(received, names[i], &value) != NATS_OK) continue;
+    message.headers.emplace_back(names[i], absl::NullSafeStringView(value));
   }
   std::free(names);
   return message;
@@ -253,7 +169,7 @@ class Subscription : public NatsSubscription {
   absl::StatusOr<std::optional<NatsMessage>> Next(absl::Duration timeout) override {
     const absl::Time deadline = SteadyNow() + timeout;
     while (true) {
-      const bool closed = Lib().natsConnection_IsClosed(connection_);
+      const bool closed = NATS(natsConnection_IsClosed)(connection_);
       const absl::Duration left = deadline - SteadyNow();
       const MutexLock lock(&inbox_->mutex);
       const auto came = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(inbox_->mutex) {
@@ -271,8 +187,9 @@ class Subscription : public NatsSubscription {
       }
       if (closed) {
         const char* why = nullptr;
-        (void)Lib().natsConnection_GetLastError(connection_, &why);
-        return absl::UnavailableError(absl::StrCat("the connection is lost: ", OrEmpty(why)));
+        (void)NATS(natsConnection_GetLastError)(connection_, &why);
+        return absl::UnavailableError(
+            absl::StrCat("the connection is lost: ", absl::NullSafeStringView(why)));
       }
       if (left <= absl::ZeroDuration()) return std::nullopt;
     }
@@ -295,7 +212,7 @@ class Connection : public NatsConnection {
                                       absl::Duration timeout) override {
     const std::string to = InDomain(domain_, subject);
     natsMsg* answer = nullptr;
-    const natsStatus status = Lib().natsConnection_Request(
+    const natsStatus status = NATS(natsConnection_Request)(
         &answer, connection_.get(), to.c_str(), data.data(), static_cast<int>(data.size()),
         absl::ToInt64Milliseconds(timeout));
     if (status == NATS_NO_RESPONDERS) {
@@ -308,21 +225,21 @@ class Connection : public NatsConnection {
   absl::Status Publish(const NatsMessage& message) override {
     natsMsg* created = nullptr;
     const std::string subject = InDomain(domain_, message.subject);
-    natsStatus status = Lib().natsMsg_Create(
+    natsStatus status = NATS(natsMsg_Create)(
         &created, subject.c_str(), message.reply.empty() ? nullptr : message.reply.c_str(),
         message.data.data(), static_cast<int>(message.data.size()));
     const Owned<natsMsg> owned(created);
     for (const auto& [name, value] : message.headers) {
-      if (status == NATS_OK) status = Lib().natsMsgHeader_Set(created, name.c_str(), value.c_str());
+      if (status == NATS_OK) status = NATS(natsMsgHeader_Set)(created, name.c_str(), value.c_str());
     }
-    if (status == NATS_OK) status = Lib().natsConnection_PublishMsg(connection_.get(), created);
+    if (status == NATS_OK) status = NATS(natsConnection_PublishMsg)(connection_.get(), created);
     if (status == NATS_OK) return absl::OkStatus();
     if (status == NATS_MAX_PAYLOAD) {
       return absl::InvalidArgumentError(
           absl::StrCat(subject,
                        ": with its headers the message is larger than the server's "
                        "max_payload of ",
-                       Lib().natsConnection_GetMaxPayload(connection_.get()), " bytes"));
+                       NATS(natsConnection_GetMaxPayload)(connection_.get()), " bytes"));
     }
     return Failed(absl::StrCat(subject, " cannot be sent"), status);
   }
@@ -332,14 +249,14 @@ class Connection : public NatsConnection {
     const auto inbox = std::make_shared<Inbox>(max_messages);
     auto closure = std::make_unique<InboxPtr>(inbox);
     natsSubscription* created = nullptr;
-    natsStatus status = Lib().natsConnection_Subscribe(&created, connection_.get(), subject.c_str(),
+    natsStatus status = NATS(natsConnection_Subscribe)(&created, connection_.get(), subject.c_str(),
                                                        TakeMessage, closure.get());
     if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
     auto subscription = std::make_unique<Subscription>(connection_.get(), created, inbox);
     // The library has it from now on.
-    status = Lib().natsSubscription_SetOnCompleteCB(created, EndInbox, closure.release());
+    status = NATS(natsSubscription_SetOnCompleteCB)(created, EndInbox, closure.release());
     // The inbox has the limit; a message has one of its own, by the server.
-    if (status == NATS_OK) status = Lib().natsSubscription_SetPendingLimits(created, -1, -1);
+    if (status == NATS_OK) status = NATS(natsSubscription_SetPendingLimits)(created, -1, -1);
     if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
     return subscription;
   }
@@ -347,15 +264,15 @@ class Connection : public NatsConnection {
   std::string NewInbox() override { return absl::StrCat(inbox_prefix_, ".", RandomUuid()); }
   absl::Status Flush(absl::Duration timeout) override {
     const natsStatus status =
-        Lib().natsConnection_FlushTimeout(connection_.get(), absl::ToInt64Milliseconds(timeout));
+        NATS(natsConnection_FlushTimeout)(connection_.get(), absl::ToInt64Milliseconds(timeout));
     return status == NATS_OK ? absl::OkStatus() : Failed("the server does not answer", status);
   }
 
-  bool closed() const override { return Lib().natsConnection_IsClosed(connection_.get()); }
+  bool closed() const override { return NATS(natsConnection_IsClosed)(connection_.get()); }
   std::string complaint() const override {
     const char* text = nullptr;
-    if (Lib().natsConnection_GetLastError(connection_.get(), &text) == NATS_OK) return "";
-    return std::string(OrEmpty(text));
+    if (NATS(natsConnection_GetLastError)(connection_.get(), &text) == NATS_OK) return "";
+    return std::string(absl::NullSafeStringView(text));
   }
 
  private:
@@ -382,43 +299,43 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
         absl::UnavailableError(absl::StrCat(object, " cannot be used: ", ErrorText(status))));
   };
   natsOptions* to = nullptr;
-  check(Lib().natsOptions_Create(&to));
+  check(NATS(natsOptions_Create)(&to));
   Owned<natsOptions> owned(to);
   if (!result.ok()) return result;
   std::vector<const char*> servers;
   for (const std::string& server : options.servers) servers.push_back(server.c_str());
-  check(Lib().natsOptions_SetServers(to, servers.data(), static_cast<int>(servers.size())));
+  check(NATS(natsOptions_SetServers)(to, servers.data(), static_cast<int>(servers.size())));
   // The library's own reconnecting would send what waits before anybody asked what is stored.
-  check(Lib().natsOptions_SetAllowReconnect(to, false));
+  check(NATS(natsOptions_SetAllowReconnect)(to, false));
   check(
-      Lib().natsOptions_SetTimeout(to, absl::ToInt64Milliseconds(NatsConnection::kConnectTimeout)));
-  check(Lib().natsOptions_SetWriteDeadline(to, absl::ToInt64Milliseconds(kWriteTimeout)));
-  check(Lib().natsOptions_SetPingInterval(to, absl::ToInt64Milliseconds(kPingInterval)));
-  check(Lib().natsOptions_SetMaxPingsOut(to, kMaxPings));
-  check(Lib().natsOptions_SetErrorHandler(to, IgnoreError, nullptr));
-  check(Lib().natsOptions_SetName(to, options.name.c_str()));
-  check(Lib().natsOptions_SetCustomInboxPrefix(to, options.inbox_prefix.c_str()));
-  check(Lib().natsOptions_UseGlobalMessageDelivery(to, true));
+      NATS(natsOptions_SetTimeout)(to, absl::ToInt64Milliseconds(NatsConnection::kConnectTimeout)));
+  check(NATS(natsOptions_SetWriteDeadline)(to, absl::ToInt64Milliseconds(kWriteTimeout)));
+  check(NATS(natsOptions_SetPingInterval)(to, absl::ToInt64Milliseconds(kPingInterval)));
+  check(NATS(natsOptions_SetMaxPingsOut)(to, kMaxPings));
+  check(NATS(natsOptions_SetErrorHandler)(to, IgnoreError, nullptr));
+  check(NATS(natsOptions_SetName)(to, options.name.c_str()));
+  check(NATS(natsOptions_SetCustomInboxPrefix)(to, options.inbox_prefix.c_str()));
+  check(NATS(natsOptions_UseGlobalMessageDelivery)(to, true));
   const client::TlsOptions tls = options.tls.value_or(client::TlsOptions());
   // The library does not look at the scheme of an address.
   if (!tls.ca_file.empty() || !tls.cert_file.empty() ||
       std::any_of(options.servers.begin(), options.servers.end(),
                   [](const std::string& url) { return absl::StartsWith(url, kTls); })) {
-    check(Lib().natsOptions_SetSecure(to, true));
+    check(NATS(natsOptions_SetSecure)(to, true));
   }
   if (!tls.ca_file.empty()) {
-    check(Lib().natsOptions_LoadCATrustedCertificates(to, tls.ca_file.c_str()),
+    check(NATS(natsOptions_LoadCATrustedCertificates)(to, tls.ca_file.c_str()),
           absl::StrCat("the TLS authorities in ", tls.ca_file));
   }
   if (!tls.cert_file.empty()) {
-    check(Lib().natsOptions_LoadCertificatesChain(to, tls.cert_file.c_str(), tls.key_file.c_str()),
+    check(NATS(natsOptions_LoadCertificatesChain)(to, tls.cert_file.c_str(), tls.key_file.c_str()),
           absl::StrCat("the TLS certificate ", tls.cert_file));
   }
   if (!tls.server_name.empty()) {
-    check(Lib().natsOptions_SetExpectedHostname(to, tls.server_name.c_str()));
+    check(NATS(natsOptions_SetExpectedHostname)(to, tls.server_name.c_str()));
   }
   if (!options.credentials.empty()) {
-    check(Lib().natsOptions_SetUserCredentialsFromFiles(to, options.credentials.c_str(), nullptr),
+    check(NATS(natsOptions_SetUserCredentialsFromFiles)(to, options.credentials.c_str(), nullptr),
           absl::StrCat("the credentials ", options.credentials));
   }
   if (!result.ok()) return result;
@@ -428,11 +345,14 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
 }  // namespace
 
 const absl::Status& LoadNatsLibrary() {
-  static const auto* const loaded =
-      new absl::Status(LoadSharedLibrary("libnats.so." VMEVENTD_NATS_VERSION,
-                                         "install the Debian package libnats" VMEVENTD_NATS_VERSION
-                                         ", or build vmevents with the version that you have",
-                                         {VMEVENTD_NATS_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)}));
+  static const auto* const loaded = new absl::Status([] {
+    const absl::StatusOr<void*> library =
+        LoadSharedLibrary("libnats.so." VMEVENTD_NATS_VERSION,
+                          "install the Debian package libnats" VMEVENTD_NATS_VERSION
+                          ", or build vmevents with the version that you have");
+    if (library.ok()) libnats = *library;
+    return library.status();
+  }());
   return *loaded;
 }
 
@@ -444,21 +364,18 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
   natsStatus status = NATS_OK;
   int left = options.credentials.empty() ? 1 : kSignatures;
   do {
-    status = Lib().natsConnection_Connect(&connection, library_options->get());
+    status = NATS(natsConnection_Connect)(&connection, library_options->get());
   } while (status == NATS_CONNECTION_AUTH_FAILED && --left > 0);
   if (status != NATS_OK) {
-    const std::string why = ErrorText(status);
+    std::string why = ErrorText(status);
     // The library has finished its handshake as the server refuses the client's certificate.
-    const bool ended = absl::StrContains(why, "Expected 'PONG', got ''");
+    if (absl::StrContains(why, "Expected 'PONG', got ''")) {
+      why =
+          "the server closed it: it may require a certificate of the client; give one that an "
+          "authority of its ca_file has issued (--tls-cert, of a push --push-cert)";
+    }
     return absl::UnavailableError(
-        absl::StrCat("no connection to ", absl::StrJoin(options.servers, ","), ": ",
-                     ended ? "the server closed it" : why,
-                     !ended ? ""
-                     : !options.tls || options.tls->cert_file.empty()
-                         ? ": the server may require a certificate of the client; give "
-                           "one (--tls-cert, of a push --push-cert)"
-                         : ": it may not accept the client's certificate; compare its "
-                           "authority with the server's ca_file"));
+        absl::StrCat("no connection to ", absl::StrJoin(options.servers, ","), ": ", why));
   }
   return std::make_unique<Connection>(connection, options.inbox_prefix, options.domain);
 }

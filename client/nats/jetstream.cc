@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "client/nats/subject.h"
@@ -23,24 +24,18 @@ namespace {
 using nlohmann::json;
 
 constexpr char kReplicas[] = "num_replicas";
-// Settings by which nodes can change what others have published, and what is safe.
-struct Setting {
-  const char* name;
-  bool safe;
-  const char* otherwise;  // what the other value permits, for people
-};
-constexpr Setting kSettings[] = {
-    {"allow_rollup_hdrs", false,
-     "it permits rollups, by which a node can delete what all others have there"},
-    {"allow_msg_schedules", false,  // since 2.12
-     "it permits message schedules, by which a node can write under the name of another"},
-    {"deny_purge", true,
-     "it permits purging (no deny_purge), which a node can make a server of NATS 2.9 do"},
-    {"deny_delete", true,
-     "it permits deleting (no deny_delete), which a node can make a server of NATS 2.9 do"}};
+// Settings by which nodes can change what others have published, and what is safe: a rollup deletes
+// what all others have there, a schedule (since 2.12) writes under the name of another, and a
+// server of NATS 2.9 purges and deletes for a node.
+constexpr std::pair<const char*, bool> kSafeSettings[] = {{"allow_rollup_hdrs", false},
+                                                          {"allow_msg_schedules", false},
+                                                          {"deny_purge", true},
+                                                          {"deny_delete", true}};
 constexpr uint64_t kNoMessage = 10037;
 constexpr uint64_t kNoStream = 10059;
 constexpr uint64_t kTooLarge = 10054;
+// Servers before 2.10 may search for the last message of a quiet node for seconds.
+constexpr absl::Duration kSearchTimeout = absl::Minutes(1);
 // A consumer that nobody pulls from for so long is deleted by the server.
 constexpr absl::Duration kInactive = absl::Minutes(1);
 
@@ -91,6 +86,7 @@ absl::Status ParseAnswer(absl::string_view text, json* answer) {
 absl::Status Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,
                  absl::string_view text, json* answer,
                  absl::Duration timeout = NatsConnection::kRequestTimeout) {
+  answer->clear();
   const absl::StatusOr<std::string> came =
       connection->Request(ApiSubject(request, stream), text, timeout);
   if (came.ok()) return ParseAnswer(*came, answer);
@@ -167,15 +163,12 @@ absl::StatusOr<StreamState> StateOf(const json& answer) {
     return IsNot("a stream", answer);
   }
   const json& config = Member(answer, "config");
-  for (const Setting& setting : kSettings) {
-    const bool is_set = Member(config, setting.name) == true;
-    if (is_set != setting.safe && stream.unsafe.empty()) stream.unsafe = setting.otherwise;
+  std::vector<std::string> unsafe;
+  for (const auto& [name, safe] : kSafeSettings) {
+    if ((Member(config, name) == true) == safe) continue;
+    unsafe.push_back(absl::StrCat(name, " is ", safe ? "off" : "on"));
   }
-  const std::string retention = TextIn(config, "retention");
-  if (!retention.empty() && retention != "limits") {
-    stream.unfit = absl::StrCat("its retention is ", Quote(retention),
-                                ", which deletes what consumers have read; it must be \"limits\"");
-  }
+  stream.unsafe = absl::StrJoin(unsafe, ", ");
   return stream;
 }
 
@@ -211,15 +204,11 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
                                          const json& answer, int replicas) {
   const absl::StatusOr<StreamState> state = StateOf(answer);
   if (!state.ok()) return state.status();
-  if (!state->unfit.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the stream ", stream, " exists, but nodes cannot use it: ", state->unfit));
-  }
   json config = Member(answer, "config");
   const uint64_t present = NumberIn(config, kReplicas);
   std::vector<std::string> changes;
   if (!state->unsafe.empty()) {
-    changes.push_back(absl::StrCat("made safe, because ", state->unsafe));
+    changes.push_back(absl::StrCat("made safe: ", state->unsafe));
   }
   if (replicas > 0 && present != static_cast<uint64_t>(replicas)) {
     // nats-server 2.9.10 takes it, and has lost the stream after its next start.
@@ -233,8 +222,8 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
     config[kReplicas] = replicas;
   }
   if (changes.empty()) return absl::StrCat(stream, ": exists already\n");
-  for (const Setting& setting : kSettings) {
-    if (setting.safe || config.contains(setting.name)) config[setting.name] = setting.safe;
+  for (const auto& [name, safe] : kSafeSettings) {
+    if (safe || config.contains(name)) config[name] = safe;
   }
   const std::string wanted = absl::StrJoin(changes, "; ");
   json updated;
@@ -285,8 +274,9 @@ absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::stri
 }
 
 absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
-                                              absl::string_view subjects, absl::Duration timeout) {
-  return AskForMessage(connection, stream, {{"last_by_subj", std::string(subjects)}}, timeout);
+                                              absl::string_view subjects) {
+  return AskForMessage(connection, stream, {{"last_by_subj", std::string(subjects)}},
+                       kSearchTimeout);
 }
 
 // $JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.NUMBER.TIME.PENDING; servers may put a domain and an
@@ -318,6 +308,17 @@ constexpr absl::Duration kHeartbeat = absl::Seconds(5);
 constexpr absl::Duration kSilence = absl::Seconds(15);
 constexpr int kCreateAttempts = 5;
 constexpr absl::Duration kCreateTimeout = absl::Seconds(2);
+constexpr absl::Duration kCreatePause = absl::Milliseconds(200);
+
+// Returns whether a request that failed may succeed soon. A cluster may choose a server that has
+// just died for a consumer, for half a minute: then nobody answers, and a retry is likely to get
+// another server; or it has no leader, which it answers with 503. A client without the permission
+// gets no answer but a complaint.
+bool MayPass(const json& answer, absl::string_view complaint) {
+  constexpr uint64_t kTemporarily = 503;
+  const json& error = Member(answer, "error");
+  return error.is_null() ? complaint.empty() : NumberIn(error, "code") == kTemporarily;
+}
 
 std::string CreateConsumerRequest(absl::string_view stream,
                                   const std::vector<std::string>& subjects,
@@ -352,16 +353,17 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   auto subscription = connection->Subscribe(reader->inbox_, size_t{2} * kMessages);
   if (!subscription.ok()) return subscription.status();
   reader->subscription_ = *std::move(subscription);
-  // A cluster may choose a server that has just died for the consumer, for half a minute; then
-  // nobody answers, and a retry is likely to get another server.
-  absl::Status status = absl::UnavailableError("not asked");
   json answer;
   const std::string request = CreateConsumerRequest(reader->stream_, subjects, start);
-  for (int i = 0; i < kCreateAttempts && absl::IsUnavailable(status) && !connection->closed();
-       ++i) {
-    status = Ask(connection, "CONSUMER.CREATE", reader->stream_, request, &answer, kCreateTimeout);
+  for (int left = kCreateAttempts; left > 0; --left) {
+    absl::Status status =
+        Ask(connection, "CONSUMER.CREATE", reader->stream_, request, &answer, kCreateTimeout);
+    if (status.ok()) break;
+    if (left == 1 || connection->closed() || !MayPass(answer, connection->complaint())) {
+      return status;
+    }
+    absl::SleepFor(kCreatePause);
   }
-  if (!status.ok()) return status;
   reader->consumer_ = TextIn(answer, "name");
   reader->pending_ = NumberIn(answer, "num_pending");
   if (reader->consumer_.empty()) return IsNot("a consumer", answer);
@@ -489,16 +491,39 @@ absl::Status ResultOf(absl::string_view stream, const NatsMessage& answer) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StreamWriter>> StreamWriter::Open(NatsConnection* connection,
-                                                                 std::stop_token stop) {
-  auto writer = absl::WrapUnique(new StreamWriter(connection, std::move(stop)));
+                                                                 std::string stream) {
+  auto writer = absl::WrapUnique(new StreamWriter(connection, std::move(stream)));
   auto answers = connection->Subscribe(absl::StrCat(writer->inbox_, ".>"), kMaxAnswers);
   if (!answers.ok()) return answers.status();
   writer->answers_ = *std::move(answers);
   return writer;
 }
 
-absl::Status StreamWriter::Write(absl::string_view stream, std::vector<NatsMessage> messages,
-                                 absl::Duration timeout, std::vector<size_t>* unfit) {
+absl::Status StreamWriter::Send(NatsMessage message) {
+  message.reply = absl::StrCat(inbox_, ".0");
+  return connection_->Publish(message);
+}
+
+absl::Status StreamWriter::ReadAnswers() {
+  absl::Status result;
+  while (true) {
+    const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(absl::ZeroDuration());
+    if (!answer.ok()) return answer.status();
+    if (!answer->has_value()) break;
+    result.Update(ResultOf(stream_, **answer));
+  }
+  // The server answers nothing to what is not permitted, but complains.
+  std::string complaint = connection_->complaint();
+  if (complaint != complaint_ &&
+      absl::StrContains(complaint, absl::StripPrefix(stream_, BucketStream("")))) {
+    result.Update(absl::UnavailableError(absl::StrCat("the server reports: ", complaint)));
+  }
+  complaint_ = std::move(complaint);
+  return result;
+}
+
+absl::Status StreamWriter::Write(std::vector<NatsMessage> messages, absl::Duration timeout,
+                                 const std::stop_token& stop, std::vector<size_t>* unfit) {
   unfit->clear();
   ++batches_;
   std::map<std::string, size_t> missing;  // by the subject of the answer
@@ -515,7 +540,7 @@ absl::Status StreamWriter::Write(absl::string_view stream, std::vector<NatsMessa
   }
   absl::Status result;
   for (absl::Time deadline = SteadyNow() + timeout; !missing.empty();) {
-    if (stop_.stop_requested()) return absl::CancelledError("stopped");
+    if (stop.stop_requested()) return absl::CancelledError("stopped");
     const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(kSlice);
     if (!answer.ok()) return answer.status();
     if (!answer->has_value()) {
@@ -527,14 +552,14 @@ absl::Status StreamWriter::Write(absl::string_view stream, std::vector<NatsMessa
       if (refused) return absl::UnavailableError(absl::StrCat("the server reports: ", complaint));
       if (SteadyNow() < deadline) continue;
       return absl::UnavailableError(
-          absl::StrCat("no acknowledgement came from the stream ", stream, " for ",
+          absl::StrCat("no acknowledgement came from the stream ", stream_, " for ",
                        absl::FormatDuration(timeout),
                        complaint.empty() ? "" : "; the server reports: ", complaint));
     }
     const auto found = missing.find((*answer)->subject);
     if (found == missing.end()) continue;  // of a batch before
     deadline = SteadyNow() + timeout;
-    const absl::Status one = ResultOf(stream, **answer);
+    const absl::Status one = ResultOf(stream_, **answer);
     if (absl::IsInvalidArgument(one)) {
       unfit->push_back(found->second);
     } else {

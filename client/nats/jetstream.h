@@ -37,15 +37,13 @@ std::string InDomain(absl::string_view domain, absl::string_view subject);
 absl::Status CheckDomain(absl::string_view domain);
 
 // The request that creates the stream of events, or the stream of a key-value bucket, which has
-// the last value of each key. They permit neither rollups nor purging and deleting: a rollup of a
-// node's own key would delete those of all, and a server of NATS 2.9 does what its API is asked for
-// by its own answer, which it sends wherever a publisher wants it.
+// the last value of each key, with the settings that are safe.
 std::string CreateStreamRequest(absl::string_view stream, int replicas);
 std::string CreateBucketRequest(absl::string_view bucket, int replicas);
 
 // Creates a stream by the request, or turns off the unsafe settings of the one that is there and
-// sets the number of its replicas; 0: as it is. Returns a line on that, for people.
-// FAILED_PRECONDITION: it is unfit. UNAVAILABLE: the server refuses it, or does not answer.
+// sets the number of its replicas; 0: as it is. Returns a line on that, for people. UNAVAILABLE:
+// the server refuses it, or does not answer.
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
                                        const std::string& request, int replicas);
 
@@ -58,8 +56,6 @@ struct StreamState {
   absl::Time last_time;   // storage time of `last`
   // Settings that let nodes change what others have published, for people. Empty: there are none.
   std::string unsafe;
-  // Settings by which it would lose what it acknowledges. Empty: there are none.
-  std::string unfit;
 };
 // The answer to STREAM.INFO. Errors as of ReadStreamState().
 absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer);
@@ -76,12 +72,11 @@ struct StoredMessage {
 // The answer to STREAM.MSG.GET. Errors as of ReadMessage().
 absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text);
 // The message at a position, or the last one that matches `subjects`. NOT_FOUND: there is none, or
-// no such stream. Servers before 2.10 may search for the last one for seconds.
+// no such stream.
 absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
                                           uint64_t stream_sequence);
-absl::StatusOr<StoredMessage> ReadLastMessage(
-    NatsConnection* connection, absl::string_view stream, absl::string_view subjects,
-    absl::Duration timeout = NatsConnection::kRequestTimeout);
+absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
+                                              absl::string_view subjects);
 
 // Start of reading: at a sequence of the stream, at the first message stored at or after a time,
 // or with the last message of each subject.
@@ -152,28 +147,32 @@ class StreamReader {
 // UNAVAILABLE or NOT_FOUND: another error, or no acknowledgement.
 absl::StatusOr<std::string> ParseAck(absl::string_view text);
 
-// Publishes into streams of JetStream over a connection, which must outlive it, and waits for what
-// they acknowledge. One thread.
+// Publishes into a stream of JetStream over a connection, which must outlive it. One thread.
 class StreamWriter {
  public:
-  // A stop ends what is under way.
   static absl::StatusOr<std::unique_ptr<StreamWriter>> Open(NatsConnection* connection,
-                                                            std::stop_token stop);
+                                                            std::string stream);
 
   // Sends the messages in their order, and returns once each has an answer, or none came for
   // `timeout`. OK: all are stored but those of `unfit`, by index, which the stream never takes.
   // Otherwise any of them may be stored. CANCELLED: a stop.
-  absl::Status Write(absl::string_view stream, std::vector<NatsMessage> messages,
-                     absl::Duration timeout, std::vector<size_t>* unfit);
+  absl::Status Write(std::vector<NatsMessage> messages, absl::Duration timeout,
+                     const std::stop_token& stop, std::vector<size_t>* unfit);
+
+  // Sends a message into a bucket's stream, without waiting for the answer.
+  absl::Status Send(NatsMessage message);
+  // Reads the answers to Send() that have come. Not OK: the stream has refused a message.
+  absl::Status ReadAnswers();
 
  private:
-  StreamWriter(NatsConnection* connection, std::stop_token stop)
-      : connection_(connection), stop_(std::move(stop)) {}
+  StreamWriter(NatsConnection* connection, std::string stream)
+      : connection_(connection), stream_(std::move(stream)) {}
 
   NatsConnection* const connection_;
-  const std::stop_token stop_;
+  const std::string stream_;
   const std::string inbox_ = connection_->NewInbox();  // answers come to INBOX.BATCH.INDEX
   uint64_t batches_ = 0;                               // of the inbox
+  std::string complaint_;                              // the last of ReadAnswers()
   std::unique_ptr<NatsSubscription> answers_;
 };
 

@@ -1,63 +1,48 @@
 #include "client/nats/subject.h"
 
-#include <algorithm>
+#include <cstdint>
+#include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace vmeventd {
 namespace {
 
 constexpr char kEscape = '=';
-constexpr absl::string_view kEmpty = "=";
-constexpr absl::string_view kDigits = "0123456789ABCDEF";
 
 bool IsPlain(char byte) {
   return absl::ascii_isalnum(static_cast<unsigned char>(byte)) || byte == '-' || byte == '_';
 }
 
-void AppendEscaped(char byte, std::string* out) {
-  if (IsPlain(byte)) {
-    out->push_back(byte);
-    return;
-  }
-  const auto value = static_cast<unsigned char>(byte);
-  out->append({kEscape, kDigits[value >> 4], kDigits[value & 15]});
-}
-
-// The value of a digit in upper case; 16: it is none.
-size_t DigitValue(char digit) { return std::min(kDigits.find(digit), kDigits.size()); }
-
 }  // namespace
 
 std::string EscapeToken(absl::string_view name) {
   std::string token;
-  for (const char byte : name.substr(0, kMaxNameBytes)) AppendEscaped(byte, &token);
-  return token.empty() ? std::string(kEmpty) : token;
+  for (const char byte : name.substr(0, kMaxNameBytes)) {
+    if (IsPlain(byte)) {
+      token.push_back(byte);
+    } else {
+      absl::StrAppendFormat(&token, "%c%02X", kEscape, static_cast<unsigned char>(byte));
+    }
+  }
+  return token.empty() ? std::string(1, kEscape) : token;
 }
 
 std::optional<std::string> UnescapeToken(absl::string_view token) {
-  if (token == kEmpty) return "";
   std::string name;
-  if (token.empty()) return std::nullopt;
-  while (!token.empty()) {
-    if (name.size() >= kMaxNameBytes) return std::nullopt;
-    if (token.front() != kEscape) {
-      if (!IsPlain(token.front())) return std::nullopt;
-      name.push_back(token.front());
-      token.remove_prefix(1);
-      continue;
+  for (size_t at = 0; at < token.size() && token != "="; ++at) {
+    uint32_t byte = static_cast<unsigned char>(token[at]);
+    if (token[at] == kEscape) {
+      if (!absl::SimpleHexAtoi(token.substr(at + 1, 2), &byte)) return std::nullopt;
+      at += 2;
     }
-    if (token.size() < 3) return std::nullopt;
-    const size_t high = DigitValue(token[1]);
-    const size_t low = DigitValue(token[2]);
-    if (high > 15 || low > 15) return std::nullopt;
-    const auto byte = static_cast<char>(high * 16 + low);
-    if (IsPlain(byte)) return std::nullopt;  // one name has one token
-    name.push_back(byte);
-    token.remove_prefix(3);
+    name.push_back(static_cast<char>(byte));
   }
-  return name;
+  // One name has one token.
+  return EscapeToken(name) == token ? std::optional(std::move(name)) : std::nullopt;
 }
 
 std::string ToSubject(absl::string_view node_prefix, absl::string_view vm,

@@ -36,6 +36,7 @@ struct Reading {
   TlsOptions tls;
   std::string credentials;
   std::string nats_domain;
+  size_t shell = 0;  // of `completion`
 };
 
 // Defines all commands and options, with their help, for `reading`, which must outlive `app`.
@@ -171,8 +172,9 @@ inline constexpr char kCompleteCommand[] = "__complete";
 std::vector<std::string> WithoutAliases(const CLI::App& app,
                                         const std::vector<std::string>& arguments);
 
-// The script for bash, zsh or fish, which asks `vmevents __complete`; none for another shell.
-std::optional<std::string> CompletionScript(absl::string_view shell);
+// The script of a shell, which asks `vmevents __complete`; `shell` is an index of
+// ValuesOf("SHELL").
+const char* CompletionScript(size_t shell);
 
 // The values of an option or an argument, as typed: "guest-down". `name` is that of the option, or
 // the name that the help gives its value. Empty: any text.
@@ -181,7 +183,7 @@ std::vector<std::string> ValuesOf(const std::string& name);
 // Candidates for the word at the cursor.
 struct Completions {
   std::string lines;  // one candidate a line, a tab and its description after it
-  // The command whose output lists more, such as the names of VMs; empty: none.
+  // The command whose output lists them, such as the names of VMs; empty: `lines` has them.
   std::vector<std::string> command;
   bool contexts = false;  // the names of the configuration file's contexts
 };

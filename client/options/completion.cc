@@ -91,17 +91,15 @@ class Line {
     }
     if (option != nullptr) return Values(*option, current.substr(before.size()), before);
     Completions out;
+    for (const CLI::Option* argument : command_->get_options()) {
+      if (argument->nonpositional() || absl::StartsWith(current, "-")) continue;
+      out = Values(*argument, current, "");
+      if (!out.command.empty()) return out;
+    }
     Options(*command_, {}, &out);
     if (command_ != &root_) Options(root_, {"-h", "--help", "--version"}, &out);
     for (const CLI::App* command : command_->get_subcommands({})) {
       absl::StrAppend(&out.lines, command->get_name(), "\t", command->get_description(), "\n");
-    }
-    for (const CLI::Option* argument : command_->get_options()) {
-      if (!argument->nonpositional()) {
-        const Completions values = Values(*argument, current, "");
-        out.lines += values.lines;
-        if (!absl::StartsWith(current, "-")) out.command = values.command;
-      }
     }
     return out;
   }
@@ -168,17 +166,15 @@ class Line {
 
 }  // namespace
 
-std::optional<std::string> CompletionScript(absl::string_view shell) {
-  if (shell == "bash") return kBash;
-  if (shell == "zsh") return kZsh;
-  if (shell == "fish") return kFish;
-  return std::nullopt;
+const char* CompletionScript(size_t shell) {
+  static constexpr const char* kScripts[] = {kBash, kZsh, kFish};
+  return kScripts[shell];
 }
 
 std::vector<std::string> ValuesOf(const std::string& name) {
   static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{
-      {"--output", {"table", "wide", "json", "jsonl", "yaml", "name"}},
-      {"--format", {"cloudevents", "slack", "json"}},
+      {"--output", {"table", "wide", "json", "jsonl", "name"}},
+      {"--format", {"cloudevents", "json"}},
       {"--color", {"auto", "always", "never"}},
       {"--exec-on-failure", {"stop", "retry", "skip"}},
       {"--sort-by", {"state", "name", "age", "ends", "class"}},

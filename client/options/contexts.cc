@@ -104,17 +104,17 @@ class Reader {
 }  // namespace
 
 Contexts ReadContexts(const OptionContext& context) {
-  std::string path = context.config_variable;
-  if (path.empty() && !context.xdg_config_home.empty()) {
-    path = absl::StrCat(context.xdg_config_home, "/vmevents/config.toml");
-  } else if (path.empty() && !context.home.empty()) {
-    path = absl::StrCat(context.home, "/.config/vmevents/config.toml");
+  const std::string named = context.variable("VMEVENTS_CONFIG");
+  std::string directory = context.variable("XDG_CONFIG_HOME");
+  if (const std::string home = context.variable("HOME"); directory.empty() && !home.empty()) {
+    directory = absl::StrCat(home, "/.config");
   }
-  if (path.empty() || context.read_config == nullptr) return {"no configuration file"};
+  if (named.empty() && directory.empty()) return {"no configuration file"};
+  std::string path = named.empty() ? absl::StrCat(directory, "/vmevents/config.toml") : named;
   const absl::StatusOr<std::string> content = context.read_config(path);
   const bool missing =
       absl::IsNotFound(content.status()) || absl::IsPermissionDenied(content.status());
-  if (missing && context.config_variable.empty()) return {path};
+  if (missing && named.empty()) return {path};
   Check(content.status());
   Contexts contexts = Reader(path).Read(*content);
   contexts.path = std::move(path);

@@ -26,17 +26,12 @@ constexpr uint64_t kMaxBatch = 1000;
 constexpr char kProgramHelp[] =
     "Shows who ended the virtual machines of a node, and how vmeventd knows.";
 constexpr char kProgramFooter[] =
-    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555. Without --server it is
-that of --context, else $VMEVENTS_SERVER, else that of the current context (see
-CONTEXTS in vmevents(1)), else the user's socket
-unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that exists, else the system's,
-unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. If no --tls
-option is given, the context's files count, or without a context
-$VMEVENTS_TLS_CA, _CERT, _KEY and _SERVER_NAME.
-
-nats://HOST:PORT[,HOST:PORT...], or tls://, names the NATS servers of a fleet
-of nodes that publish there: watch, push, web, events, vms, why and fleet
-read it.
+    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555, or nats://HOST:PORT, a
+NATS server of a fleet of nodes. Without --server it is that of --context, else
+$VMEVENTS_SERVER, else that of the current context, else
+unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that exists, else
+unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. vmevents(1)
+describes contexts, the variables of the environment and the output.
 
 Examples:
   vmevents watch                          what happens from now on
@@ -54,16 +49,12 @@ constexpr char kWatchFooter[] =
     R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
 the daemon comes back, with nothing lost or repeated; if events may be missing,
-it prints GAP on standard error. Ctrl-C and --timeout end it with 0, or with 130
-and 1 if --count was not reached.
+it prints GAP on standard error.
 
-With --exec it prints nothing and runs COMMAND with /bin/sh for each event, one
-at a time: the event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE,
-_RUN_ID, _SEQUENCE, _TIME and so on, its JSON is on standard input. A GAP, which
-passes every filter because the missing events may have matched, is printed on
-standard error, unless --type gap or --exec-gaps asks for it. With
---cursor-file it continues after the last event that was printed, or whose
-command ended with 0; after a crash the last ones come again.
+With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
+event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
+on standard input. With --cursor-file it continues after the last event that was
+printed, or whose command ended with 0; after a crash the last ones come again.
 
 Examples:
   vmevents watch --from snapshot          the VMs as they are, then what follows
@@ -77,24 +68,17 @@ Examples:
 constexpr char kPushFooter[] =
     R"(It follows events as watch does, without end, and saves its position once the
 receiver has answered 2xx: each event is delivered at least once, those of a
-node in order, and with the same id each time. It retries after 1s to 5m, or
-after the Retry-After of the answer, up to 1h; an answer of 410 ends it. An
-event that is answered by 400, 413 or 422 goes into the file set-aside.jsonl of
-its state directory. docs/act.md has the formats, the templates and a receiver's
-check of the signature.
+node in order. It retries; an answer of 410 ends it. An event that is answered
+by 400, 413 or 422 goes into the file set-aside.jsonl of its state directory,
+$XDG_STATE_HOME/vmevents/push/TARGET. docs/act.md has the formats and templates.
 
-nats://HOST:PORT[,HOST:PORT...], or tls://, names NATS servers of a fleet: the
-events of the one node go into its stream, from the oldest on, and with them the
-state of each VM and a heartbeat (docs/many-nodes.md).
-
-Without --state-dir that directory is $XDG_STATE_HOME/vmevents/push/TARGET, or
-in ~/.local/state. Where the URL is a secret, as Slack's, put it into a file for
---url-file: every user of the host sees the command line.
+nats://HOST:PORT, or tls://, names a NATS server of a fleet: the events of the
+one node go into its stream, from the oldest on, and with them the state of each
+VM and a heartbeat (docs/many-nodes.md).
 
 Examples:
   vmevents push https://events.example/vms --secret-file secret
-  vmevents push --format slack --url-file slack.url --type stopped --class crash
-  vmevents push --template ntfy.json https://ntfy.example --class crash
+  vmevents push --template slack.json --url-file slack.url --class crash
   vmevents push tls://nats1,nats2 --cluster prod --push-credentials node7.creds
   vmevents push --status https://events.example/vms)";
 constexpr char kWebFooter[] =
@@ -156,8 +140,8 @@ Examples:
   vmevents status web1)";
 constexpr char kTopFooter[] =
     R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
-how late events are. The keys t, v and c sort the latest ends by time, VM or
-class; q ends it. Without a terminal it prints one frame, as with --once.
+how late events are, until q is typed. Without a terminal it prints one frame,
+as with --once.
 
 Examples:
   vmevents top --window 1h
@@ -192,12 +176,11 @@ Example:
       --replicas 3)";
 
 constexpr char kHealthFooter[] =
-    R"(SERVICE is vmeventd.v1.VmEventService, or journal: whether events are durable,
-or watch: whether each directory of --watch is there, or sources: whether there
-is anything in which VMs can be found, or libvirt: whether each libvirt can be
-connected to, or listen: whether each --listen is open. Without it, the server
-as a whole. Exits with 0 if it is SERVING, 1 if it is not, 3 if there is no such
-service, 4 if the server is not reachable.
+    R"(SERVICE is journal: whether events are durable, watch: whether each directory of
+--watch is there, sources: whether there is anything in which VMs can be found,
+libvirt: whether each libvirt can be connected to, or listen: whether each
+--listen is open. Without it, the server as a whole. Exits with 0 if it is
+SERVING.
 
 Examples:
   vmevents health
@@ -205,15 +188,11 @@ Examples:
   vmevents health --timeout 1s --server node1 --tls-ca ca.pem)";
 
 constexpr char kDoctorFooter[] =
-    R"(It looks for what prevents vmeventd from following a VM of this node: QEMUs
-without a monitor that it may take, monitors that another client holds, QEMUs
-that hang, directories that are missing, rights, descriptors, managers on the
-same socket.
-Each finding comes with a line to paste. It connects to no monitor and changes
-nothing. The --watch flags are those of vmeventd if that answers, else those of
-/etc/vmeventd/vmeventd.conf. Run it as root. With the --server of another node
-it asks only that vmeventd, and explains a connection, or TLS, that fails. Exits
-with 0 if it finds nothing, else with 1.
+    R"(It looks for what prevents vmeventd from following a VM of this node, and prints
+a line to paste with each finding. It connects to no monitor and changes
+nothing. Run it as root. With the --server of another node it asks only that
+vmeventd, and explains a connection, or TLS, that fails. Exits with 0 if it
+finds nothing, else with 1.
 
 Examples:
   vmevents doctor
@@ -284,13 +263,12 @@ void CheckWatch(const CLI::App& app, const Reading& reading, FollowCommand* comm
   // A GAP of the node passes every filter, and counts only where it was asked for.
   const v1::EventFilter& filter = command->watch.filter;
   command->gaps = absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP) ||
-                  (!command->exec.empty() ? command->gaps : filter.ByteSizeLong() == 0);
+                  (command->exec.empty() && filter.ByteSizeLong() == 0);
 }
 
 void AddWatch(CLI::App* program, Reading* reading) {
   CLI::App* app = AddCommand(program, "watch", "Follow events as they happen", kWatchFooter);
   const auto command = std::make_shared<FollowCommand>();
-  command->gaps = false;
   WatchCommand& watch = command->watch;
   AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now");
   AddNode(app, reading);
@@ -298,7 +276,6 @@ void AddWatch(CLI::App* program, Reading* reading) {
   AddFilter(app, &watch.filter);
   AddCount(app, "-n,--count", "end after N matching events", &command->count);
   AddTimeout(app, command.get());
-  AddFlag(app, "--no-resume", "end when the daemon stops", &watch.resume, false);
   AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
   AddCursorFile(app, &command->cursor_file);
   CLI::Option* exec =
@@ -307,8 +284,6 @@ void AddWatch(CLI::App* program, Reading* reading) {
   AddChoice(app, "--exec-on-failure", "ACTION",
             "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
             &command->on_failure)
-      ->needs(exec);
-  AddFlag(app, "--exec-gaps", "run COMMAND for each GAP too, which may have no VM", &command->gaps)
       ->needs(exec);
   Finish(app, reading, command, [=](FollowCommand* one) { CheckWatch(*app, *reading, one); });
 }
@@ -355,9 +330,6 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
   if (command->cluster.size() > kMaxCluster) {
     Wrong(absl::StrCat("--cluster: the name has more than ", kMaxCluster, " bytes"));
   }
-  if (command->format != PushFormat::kCloudEvents && command->format != PushFormat::kJson) {
-    Wrong("--format: the events of a fleet's stream are cloudevents or json");
-  }
   if (const absl::Status domain = CheckDomain(command->domain);
       !command->domain.empty() && !domain.ok()) {
     Wrong(absl::StrCat("--push-domain: \"", command->domain, "\" ", domain.message()));
@@ -372,7 +344,11 @@ void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command
   WatchCommand& watch = command->follow.watch;
   watch.start = ReadStart(app, reading.times);
   watch.wait = watch.identify = true;
-  command->state_home = reading.context.state_home;
+  command->state_home = reading.context.variable("XDG_STATE_HOME");
+  if (const std::string home = reading.context.variable("HOME");
+      command->state_home.empty() && !home.empty()) {
+    command->state_home = absl::StrCat(home, "/.local/state");
+  }
   if (std::holds_alternative<FromSnapshot>(watch.start)) {
     Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
   }
@@ -402,7 +378,7 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
       ->excludes(url);
   CLI::Option* format = AddChoice(app, "--format", "FORMAT",
-                                  "cloudevents, slack or json; default cloudevents", &push->format);
+                                  "cloudevents or json; default cloudevents", &push->format);
   AddFile(app, "--template",
           "instead send this JSON for each event, with its fields as {{vm}} in the texts",
           &push->template_file)
@@ -547,7 +523,9 @@ void AddVms(CLI::App* program, Reading* reading) {
     const bool names_one = absl::c_any_of(one->filter.vm_names(), [](const std::string& name) {
       return name.find_first_of("*?[") == std::string::npos;
     });
-    if (one->runs || one->of_ends() || names_one ||
+    const v1::EventFilter& filter = one->filter;
+    const int of_ends = filter.classes_size() + filter.causes_size() + filter.run_ids_size();
+    if (one->runs || of_ends > 0 || names_one ||
         absl::c_linear_search(one->states, v1::VM_STATE_STOPPED)) {
       one->include_stopped = true;
     }
@@ -715,12 +693,11 @@ void AddGeneral(CLI::App* app, Reading* reading) {
       "nodes of others",
       "", &reading->nats_domain);
   AddChoice(app, "-o,--output", "FORMAT",
-            "table or wide for people; json, jsonl (the same), yaml or name for programs; default "
-            "table",
+            "table or wide for people; json, jsonl (the same) or name for programs; default table",
             [=](size_t index) {
-              static constexpr OutputFormat kFormats[] = {
-                  OutputFormat::kTable, OutputFormat::kWide, OutputFormat::kJson,
-                  OutputFormat::kJson,  OutputFormat::kYaml, OutputFormat::kName};
+              static constexpr OutputFormat kFormats[] = {OutputFormat::kTable, OutputFormat::kWide,
+                                                          OutputFormat::kJson, OutputFormat::kJson,
+                                                          OutputFormat::kName};
               line->format = kFormats[index];
             });
   AddChoice(app, "--color", "WHEN",
@@ -765,7 +742,7 @@ void Define(CLI::App* app, Reading* reading) {
   AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
   CLI::App* completion =
       AddCommand(app, "completion", "Print the completion script of a shell", kCompletionFooter);
-  AddArgument(completion, "SHELL", "bash, zsh or fish", ReadLater)->required();
+  AddChoice(completion, "SHELL", "", "bash, zsh or fish", &reading->shell)->required();
 }
 
 }  // namespace vmeventd::client

@@ -78,13 +78,6 @@ bool AsksForHelp(const CLI::App& app) {
   return app.get_help_ptr()->count() > 0 || (!commands.empty() && AsksForHelp(*commands.front()));
 }
 
-// Answers with a script, or a complaint.
-Answered AnswerCompletion(const CLI::App& app, const std::string& shell) {
-  const std::optional<std::string> script = CompletionScript(shell);
-  if (script) return {ExitCode::kOk, *script, ""};
-  return Complain(app, absl::StrCat("\"", shell, "\" is not a known shell; use bash, zsh or fish"));
-}
-
 std::variant<CommandLine, Answered> AnswerComplete(const Completions& found,
                                                    const OptionContext& context) {
   if (found.contexts) {
@@ -93,9 +86,7 @@ std::variant<CommandLine, Answered> AnswerComplete(const Completions& found,
     return Answered{ExitCode::kOk, names, ""};
   }
   if (found.command.empty()) return Answered{ExitCode::kOk, found.lines, ""};
-  auto lister = ParseCommandLine(found.command, context);
-  if (auto* line = std::get_if<CommandLine>(&lister)) line->preface = found.lines;
-  return lister;
+  return ParseCommandLine(found.command, context);
 }
 
 std::variant<CommandLine, Answered> AnswerHelp(const CLI::App& app,
@@ -137,7 +128,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
       return Complain(app, absl::StrCat("no command is given", CommandsOf(app)));
     }
     const std::string& command = commands.front()->get_name();
-    if (command == "completion") return AnswerCompletion(app, TextOf(*commands.front(), "SHELL"));
+    if (command == "completion") return Answered{ExitCode::kOk, CompletionScript(reading.shell)};
     if (command == "version") return ParseCommandLine({"--version"}, context);
     if (command == "help") return AnswerHelp(app, TextsOf(*commands.front(), "COMMAND"), context);
     ReadServers(app, &reading);

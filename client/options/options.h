@@ -22,16 +22,10 @@ namespace vmeventd::client {
 
 // Inputs of the parser besides the arguments.
 struct OptionContext {
-  std::string server_variable;       // $VMEVENTS_SERVER, empty: not set
-  TlsOptions tls_variables;          // $VMEVENTS_TLS_CA and so on; empty: not set
-  std::string credentials_variable;  // $VMEVENTS_CREDENTIALS
-  std::string xdg_runtime_dir;       // $XDG_RUNTIME_DIR
-  std::string state_home;            // $XDG_STATE_HOME, else ~/.local/state; empty: there is none
-  std::string user;                  // $SUDO_USER, else $USER, else by the uid
+  // The value of an environment variable; empty: it is not set.
+  std::function<std::string(const char* name)> variable = [](const char* /*name*/) { return ""; };
+  std::string user;  // $SUDO_USER, else $USER, else by the uid
   unsigned uid = 0;
-  std::string config_variable;  // $VMEVENTS_CONFIG: the configuration file, which must exist
-  std::string xdg_config_home;  // $XDG_CONFIG_HOME; the file's default place is there
-  std::string home;             // $HOME; the place is in its .config without the former
   // Reads the configuration file. NOT_FOUND: it does not exist. PERMISSION_DENIED: another error.
   std::function<absl::StatusOr<std::string>(const std::string& path)> read_config;
   // Returns whether a path exists, or may exist: see DefaultServerAddress().
@@ -40,7 +34,7 @@ struct OptionContext {
   absl::TimeZone zone;
 };
 
-enum class OutputFormat { kTable, kWide, kJson, kYaml, kName };
+enum class OutputFormat { kTable, kWide, kJson, kName };
 enum class ColorMode { kAuto, kAlways, kNever };
 
 // `watch` and `events -f`.
@@ -103,9 +97,8 @@ struct CommandLine {
   ColorMode color = ColorMode::kAuto;
   absl::TimeZone zone;
   bool headings = true;
-  bool cut = true;      // rows where the terminal ends
-  bool pager = true;    // used on a terminal, for long lists
-  std::string preface;  // printed before the command's output
+  bool cut = true;    // rows where the terminal ends
+  bool pager = true;  // used on a terminal, for long lists
   const ServerAddress& server() const { return servers.front(); }
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;

@@ -35,8 +35,8 @@ ServerChoice ChooseServers(const CLI::App& app, const OptionContext& context) {
   if (given) {
     choice = {"--server", TextsOf(app, "--server"), std::nullopt};
     if (!named) return choice;
-  } else if (!named && !context.server_variable.empty()) {
-    return {"$VMEVENTS_SERVER", {context.server_variable}, std::nullopt};
+  } else if (std::string text = context.variable("VMEVENTS_SERVER"); !named && !text.empty()) {
+    return {"$VMEVENTS_SERVER", {std::move(text)}, std::nullopt};
   }
   const Contexts contexts = ReadContexts(context);
   const std::string name = named ? TextOf(app, "--context") : contexts.current;
@@ -62,7 +62,7 @@ void SetFleet(const ServerChoice& choice, CommandLine* line) {
   }
   const auto servers = ParseNatsServers(absl::StrJoin(choice.texts, ","));
   if (!servers.ok()) Wrong(absl::StrCat(choice.origin, ": ", servers.status().message()));
-  for (const NatsServerAddress& server : *servers) line->fleet->servers.push_back(server.ToUrl());
+  for (const ServerAddress& server : *servers) line->fleet->servers.push_back(NatsUrl(server));
 }
 
 void SetServers(const ServerChoice& choice, const OptionContext& context, CommandLine* line) {
@@ -70,7 +70,8 @@ void SetServers(const ServerChoice& choice, const OptionContext& context, Comman
     return SetFleet(choice, line);
   }
   if (choice.texts.empty()) {
-    line->servers = {DefaultServerAddress(context.uid, context.xdg_runtime_dir, context.may_exist)};
+    line->servers = {
+        DefaultServerAddress(context.uid, context.variable("XDG_RUNTIME_DIR"), context.may_exist)};
     return;
   }
   std::set<std::string> seen;
@@ -99,9 +100,13 @@ void SetTls(const CLI::App& app, const ServerChoice& choice, const Reading& read
     Wrong(absl::StrCat(given, ": a Unix socket (", ToText(server),
                        ") has no TLS; name a server with --server HOST:PORT"));
   }
-  const TlsOptions tls = !given.empty()   ? reading.tls
-                         : choice.context ? choice.context->tls
-                                          : reading.context.tls_variables;
+  const auto& variable = reading.context.variable;
+  const TlsOptions tls =
+      !given.empty() ? reading.tls
+      : choice.context
+          ? choice.context->tls
+          : TlsOptions{variable("VMEVENTS_TLS_CA"), variable("VMEVENTS_TLS_CERT"),
+                       variable("VMEVENTS_TLS_KEY"), variable("VMEVENTS_TLS_SERVER_NAME")};
   const bool any_tcp =
       line->fleet || std::any_of(line->servers.begin(), line->servers.end(),
                                  [](const ServerAddress& server) { return !server.is_unix(); });
@@ -133,7 +138,7 @@ void SetFleetAccess(const CLI::App& app, const ServerChoice& choice, const Readi
   const auto& context = choice.context;
   line->fleet->credentials = !reading.credentials.empty() ? reading.credentials
                              : context                    ? context->credentials
-                                                          : reading.context.credentials_variable;
+                                       : reading.context.variable("VMEVENTS_CREDENTIALS");
   line->fleet->domain = !reading.nats_domain.empty() ? reading.nats_domain
                         : context                    ? context->nats_domain
                                                      : "";

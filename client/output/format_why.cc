@@ -1,5 +1,3 @@
-// The text of `why`: the verdict first, then the facts behind it, then the VM as it is now.
-
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -63,40 +61,33 @@ std::string ForMarkdown(absl::string_view text) {
 // The evidence, a line for each moment, whose date is shown where it is not that of `day`.
 std::string EvidenceLines(const v1::ShutdownDetail& shutdown, absl::CivilDay day,
                           absl::TimeZone zone, size_t width, const Painter& painter) {
-  std::string lines;
-  std::string before;
-  std::string together;
-  const auto flush = [&] {
-    if (together.empty()) return;
-    std::string added;
-    AddLines(std::string(4 + std::max(before.size(), kEvidenceClock), ' '), together, width,
-             &added);
-    added.replace(2, before.size(), before);
-    absl::StrAppend(&lines, "  ", painter.Paint(before, Color::kDim),
-                    added.substr(2 + before.size()));
-  };
+  std::vector<std::pair<std::string, std::string>> moments;
   for (const v1::Evidence& evidence : shutdown.evidence()) {
     const absl::Time at = FromProto(evidence.time());
     const std::string time = !evidence.has_time()                ? ""
                              : absl::ToCivilDay(at, zone) == day ? ClockText(at, zone)
                                                                  : LocalTimeText(at, zone);
     const std::string what = EscapeForTerminal(evidence.what());
-    if (!time.empty() && time == before && together.size() + what.size() < kTogether) {
-      absl::StrAppend(&together, ", ", what);
-      continue;
+    if (!moments.empty() && !time.empty() && time == moments.back().first &&
+        moments.back().second.size() + what.size() < kTogether) {
+      absl::StrAppend(&moments.back().second, ", ", what);
+    } else if (!what.empty()) {
+      moments.emplace_back(time, what);
     }
-    flush();
-    before = time;
-    together = what;
   }
-  flush();
+  std::string lines;
+  for (const auto& [time, what] : moments) {
+    std::string added;
+    AddLines(std::string(4 + std::max(time.size(), kEvidenceClock), ' '), what, width, &added);
+    absl::StrAppend(&lines, "  ", painter.Paint(time, Color::kDim), added.substr(2 + time.size()));
+  }
   return lines;
 }
 
 // Writes one story.
-class StoryText {
+class StoryWriter {
  public:
-  StoryText(const VmStory& story, const TableStyle& style)
+  StoryWriter(const VmStory& story, const TableStyle& style)
       : story_(story),
         style_(style),
         painter_(style.color),
@@ -113,8 +104,7 @@ class StoryText {
     const std::string verdict =
         story_.end ? VerdictWords(story_.end->event.shutdown()) : "has not ended";
     const std::string when = When();
-    const std::string body =
-        absl::StrCat(story_.end ? absl::StrCat(End(), "\n") : "", Now(), style_.wide ? Wide() : "");
+    const std::string body = absl::StrCat(story_.end ? absl::StrCat(End(), "\n") : "", Now());
     if (style_.markdown) {
       return absl::StrCat("**", ForMarkdown(name), ForMarkdown(place), " ", verdict, "** ", when,
                           "\n\n```text\n", body, "```\n");
@@ -277,32 +267,6 @@ class StoryText {
     }
   }
 
-  // Run, source and monitor of the VM.
-  std::string Wide() const {
-    FactList facts(painter_);
-    if (story_.vm) {
-      const v1::Vm& vm = story_.vm->vm;
-      facts.Add("run", vm.ref().run_id());
-      facts.Add("uuid", vm.ref().uuid());
-      facts.Add("labels", LabelsText(vm.ref()));
-      facts.Add("cluster", node_.cluster);
-      facts.Add("started",
-                vm.has_start_time() ? DayAndTime(FromProto(vm.start_time())) : std::string());
-      facts.Add("qemu", vm.qemu_version());
-      facts.Add("source", vm.ref().source());
-      facts.Add("monitor", vm.monitor_path());
-      facts.Add("last sequence", absl::StrCat(vm.last_sequence()));
-      facts.Add("intent id", vm.intent().intent_id());
-    }
-    if (story_.end) {
-      const v1::Event& end = story_.end->event;
-      facts.Add("ended run", end.vm().run_id());
-      facts.Add("shutdown file",
-                end.shutdown().shutdown_file_written() ? "written" : "not written");
-    }
-    return absl::StrCat("\n", facts.Take());
-  }
-
   const VmStory& story_;
   const TableStyle& style_;
   const Painter painter_;
@@ -314,8 +278,8 @@ class StoryText {
 
 }  // namespace
 
-absl::StatusOr<std::string> TableFormatter::FormatWhy(const VmStory& story) {
-  return StoryText(story, style_).Text();
+std::string StoryText(const VmStory& story, const TableStyle& style) {
+  return StoryWriter(story, style).Text();
 }
 
 }  // namespace vmeventd::client

@@ -24,43 +24,6 @@
 
 namespace vmeventd::client {
 
-// Turns the server's answers into text for standard output. Pure, except that a formatter remembers
-// its own output (column widths); one thread. Each text is whole lines, or empty. INTERNAL: a
-// message cannot be shown; names it.
-class Formatter {
- public:
-  virtual ~Formatter() = default;
-
-  using Events = absl::Span<const NodeEvent>;
-  using Vms = absl::Span<const NodeVm>;
-  using Health = grpc::health::v1::HealthCheckResponse;
-  using Streams = google::protobuf::RepeatedPtrField<v1::Stream>;
-  using Heartbeats = google::protobuf::RepeatedPtrField<v1::NodeHeartbeat>;
-
-  // The heading above events: requested once, before the first event if they come one by one, and
-  // for a list after its first page, whose widths it then has.
-  virtual std::string EventHeading() { return ""; }
-  // Called repeatedly as events arrive, in order.
-  virtual absl::StatusOr<std::string> FormatEvents(Events events) = 0;
-  virtual absl::StatusOr<std::string> FormatVms(Vms vms) = 0;
-  // A VM's last end, and its present state.
-  virtual absl::StatusOr<std::string> FormatWhy(const VmStory& story) = 0;
-  // Stands between two such texts.
-  virtual std::string Between() { return ""; }
-  // An intent that was just declared.
-  virtual absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) = 0;
-  // The open intents of these VMs; each VM has one.
-  virtual absl::StatusOr<std::string> FormatIntents(Vms vms) = 0;
-  virtual absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) = 0;
-  // The open streams of a daemon.
-  virtual absl::StatusOr<std::string> FormatStreams(const Streams& streams) = 0;
-  // `service` is empty where one was asked for alone.
-  virtual absl::StatusOr<std::string> FormatHealth(absl::string_view service,
-                                                   const Health& health) = 0;
-  // The nodes of a fleet, as they are at `now`.
-  virtual absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) = 0;
-};
-
 // The state of a fleet's node, from its latest heartbeat.
 enum class NodeState {
   kUp,
@@ -68,8 +31,6 @@ enum class NodeState {
   kStopped,  // its daemon stopped in order
 };
 NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now);
-// "up", "silent", "stopped".
-const char* StateName(NodeState state);
 
 // Number of sequences of its journal that are not published yet.
 inline uint64_t LagOf(const v1::NodeHeartbeat& node) {
@@ -83,9 +44,10 @@ struct TableStyle {
   // A column NODE: messages of several nodes are mixed. Once there are several clusters, it has
   // CLUSTER/NODE.
   bool nodes = false;
-  size_t node_width = 0;  // width of the longest node's name
-  bool wide = false;      // adds columns, and sets no limit to a line
-  bool markdown = false;  // of `why`
+  size_t node_width = 0;    // width of the longest node's name
+  bool wide = false;        // adds columns, and sets no limit to a line
+  bool markdown = false;    // of `why`
+  bool story_text = false;  // of `why`: JSON has the table's text too
   // The columns of the terminal: a row is cut there. 0: no limit.
   size_t width = 0;
   bool brief = false;  // a time of this year is shown without it
@@ -94,24 +56,49 @@ struct TableStyle {
   bool is_brief() const { return brief && now && !wide; }
 };
 
-// Tables for people: aligned columns, times in the style's zone, optional colour. Escapes all text
-// of the server for terminals.
-class TableFormatter : public Formatter {
- public:
-  explicit TableFormatter(TableStyle style) : style_(std::move(style)), painter_(style_.color) {}
+// For people:
+//   table  aligned columns, times in the style's zone, optional colour
+// For programs, an item after another:
+//   JSON   an object a line, as by ToJson()
+//   name   a name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
+//          the node's name. An event of the whole node has no line. NODE/NAME if there are several
+//          nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
+enum class Form { kTable, kJson, kName };
 
-  std::string EventHeading() override;
-  absl::StatusOr<std::string> FormatEvents(Events events) override;
-  absl::StatusOr<std::string> FormatVms(Vms vms) override;
-  absl::StatusOr<std::string> FormatWhy(const VmStory& story) override;
-  std::string Between() override { return "\n"; }
-  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
-  absl::StatusOr<std::string> FormatIntents(Vms vms) override;
-  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
-  absl::StatusOr<std::string> FormatStreams(const Streams& streams) override;
-  absl::StatusOr<std::string> FormatHealth(absl::string_view service,
-                                           const Health& health) override;
-  absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
+// Turns the server's answers into text for standard output. Pure, except that it remembers its own
+// output (column widths); one thread. Each text is whole lines, or empty. Escapes all text of the
+// server for terminals. INTERNAL: a message cannot be shown; names it.
+class Formatter {
+ public:
+  using Events = absl::Span<const NodeEvent>;
+  using Vms = absl::Span<const NodeVm>;
+  using Health = grpc::health::v1::HealthCheckResponse;
+  using Streams = google::protobuf::RepeatedPtrField<v1::Stream>;
+  using Heartbeats = google::protobuf::RepeatedPtrField<v1::NodeHeartbeat>;
+
+  explicit Formatter(Form form, TableStyle style = {})
+      : form_(form), style_(std::move(style)), painter_(style_.color) {}
+
+  // The heading above events: requested once, before the first event if they come one by one, and
+  // for a list after its first page, whose widths it then has.
+  std::string EventHeading();
+  // Called repeatedly as events arrive, in order.
+  absl::StatusOr<std::string> FormatEvents(Events events);
+  absl::StatusOr<std::string> FormatVms(Vms vms);
+  // A VM's last end, and its present state. Called once for each VM. JSON has the members name, vm,
+  // last_end and ends_in_24h.
+  absl::StatusOr<std::string> FormatWhy(const VmStory& story);
+  // An intent that was just declared.
+  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent);
+  // The open intents of these VMs; each VM has one.
+  absl::StatusOr<std::string> FormatIntents(Vms vms);
+  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info);
+  // The open streams of a daemon.
+  absl::StatusOr<std::string> FormatStreams(const Streams& streams);
+  // `service` is empty where one was asked for alone.
+  absl::StatusOr<std::string> FormatHealth(absl::string_view service, const Health& health);
+  // The nodes of a fleet, as they are at `now`.
+  absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now);
 
  private:
   // A row with its columns: those of an empty message are the table's. Escapes its cells.
@@ -130,6 +117,12 @@ class TableFormatter : public Formatter {
   // A table of the rows that `make` makes of each.
   template <typename List, typename MakeRow>
   std::string Table(const List& list, const MakeRow& make) const;
+  // An item for programs: the name, or the object; none for an empty name.
+  absl::StatusOr<std::string> Line(const std::string& name,
+                                   const absl::StatusOr<std::string>& json) const;
+  template <typename List, typename NameOf, typename JsonOf>
+  absl::StatusOr<std::string> Lines(const List& list, const NameOf& name_of,
+                                    const JsonOf& json_of) const;
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
   ColumnLayout::Column NameColumn(size_t min_width) const;
   std::string TimeText(absl::Time time) const;
@@ -139,14 +132,19 @@ class TableFormatter : public Formatter {
   void NoteCluster(const MessageNode& node);
   Cell NodeCell(const MessageNode& node) const;
 
+  const Form form_;
   const TableStyle style_;
-  Painter painter_;
+  const Painter painter_;
   // Layout of the rows that come one by one, or of a list's first page.
   std::optional<ColumnLayout> event_layout_;
   std::string cluster_;  // the first that was shown
   bool several_clusters_ = false;
   bool vms_shown_ = false;  // a table of VMs was printed above the events
+  bool story_shown_ = false;
 };
+
+// The text of `why`: the verdict first, then the facts behind it, then the VM as it is now.
+std::string StoryText(const VmStory& story, const TableStyle& style);
 
 // The colours of states and classes.
 Color ColorOf(v1::VmState state);
@@ -161,46 +159,5 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
 
 // The value in one line; what is not UTF-8 in it is replaced.
 std::string JsonText(const nlohmann::ordered_json& json);
-
-// For programs, an item after another:
-//   JSON  an object a line, as by ToJson()
-//   YAML  the same objects as documents
-//   name  a name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
-//         the node's name. Escaped for terminals. An event of the whole node has no line. NODE/NAME
-//         if there are several nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
-class ProgramFormatter : public Formatter {
- public:
-  enum class Form { kJson, kYaml, kName };
-  explicit ProgramFormatter(Form form) : form_(form) {}
-
-  absl::StatusOr<std::string> FormatEvents(Events events) override;
-  absl::StatusOr<std::string> FormatVms(Vms vms) override;
-  // The members name, vm, last_end and ends_in_24h.
-  absl::StatusOr<std::string> FormatWhy(const VmStory& story) override;
-  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent) override;
-  absl::StatusOr<std::string> FormatIntents(Vms vms) override;
-  absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info) override;
-  absl::StatusOr<std::string> FormatStreams(const Streams& streams) override;
-  absl::StatusOr<std::string> FormatHealth(absl::string_view service,
-                                           const Health& health) override;
-  absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now) override;
-
- private:
-  // One item: its line, or the object that `make_json` makes.
-  template <typename MakeJson>
-  absl::StatusOr<std::string> Show(const std::string& line, const MakeJson& make_json) const;
-
-  const Form form_;
-};
-struct JsonFormatter : ProgramFormatter {
-  explicit JsonFormatter(bool yaml = false) : ProgramFormatter(yaml ? Form::kYaml : Form::kJson) {}
-};
-struct NameFormatter : ProgramFormatter {
-  NameFormatter() : ProgramFormatter(Form::kName) {}
-};
-
-// The JSON value as a YAML 1.2 block, with a newline at its end. Quotes every text that a YAML 1.1
-// or 1.2 reader could take for something else: "no", "1e3", "2026-07-01". `json` must be valid.
-std::string YamlOfJson(absl::string_view json);
 
 }  // namespace vmeventd::client

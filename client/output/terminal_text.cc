@@ -1,6 +1,7 @@
 #include "client/output/terminal_text.h"
 
 #include <algorithm>
+#include <array>
 #include <clocale>
 #include <cstdint>
 #include <cwchar>
@@ -23,27 +24,7 @@ std::string EscapeCharacter(uint32_t code_point) {
   return absl::StrFormat("\\U%08x", code_point);
 }
 
-const char* ColorCode(Color color) {
-  switch (color) {
-    case Color::kNone:
-      return "";
-    case Color::kBold:
-      return "1";
-    case Color::kDim:
-      return "2";
-    case Color::kRed:
-      return "1;31";
-    case Color::kGreen:
-      return "32";
-    case Color::kYellow:
-      return "33";
-    case Color::kBlue:
-      return "34";
-    case Color::kCyan:
-      return "36";
-  }
-  return "";
-}
+constexpr std::array kColorCodes = {"", "1", "2", "1;31", "32", "33", "34", "36"};  // by Color
 
 }  // namespace
 
@@ -140,7 +121,7 @@ std::vector<std::string> WrapText(absl::string_view text, size_t width) {
 
 std::string Painter::Paint(absl::string_view text, Color color) const {
   if (!enabled_ || color == Color::kNone || text.empty()) return std::string(text);
-  return absl::StrCat("\x1b[", ColorCode(color), "m", text, "\x1b[0m");
+  return absl::StrCat("\x1b[", kColorCodes[static_cast<size_t>(color)], "m", text, "\x1b[0m");
 }
 
 ColumnLayout::ColumnLayout(std::vector<Column> columns, const Painter& painter)

@@ -4,48 +4,28 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "base/text.h"
 
 namespace vmeventd::client {
 namespace {
 
-// The unit of a word, as "h" for "hours"; "?": it is none.
-absl::string_view UnitOf(absl::string_view word) {
-  static constexpr std::pair<absl::string_view, absl::string_view> kUnits[] = {
-      {"msec", "ms"}, {"sec", "s"},  {"second", "s"}, {"min", "m"}, {"minute", "m"},
-      {"hr", "h"},    {"hour", "h"}, {"day", "d"},    {"week", "w"}};
-  if (word.size() <= 2 && word != "hr") return word;
-  absl::ConsumeSuffix(&word, "s");
-  for (const auto& [name, unit] : kUnits) {
-    if (word == name) return unit;
-  }
-  return "?";
-}
-
 // Takes "10m", "-10m", "10min", "1 hour ago" and "1h 30min".
 std::optional<absl::Duration> ParseAge(absl::string_view text) {
   absl::ConsumePrefix(&text, "-");
   absl::ConsumeSuffix(&text, " ago");
-  std::string plain;
-  for (const absl::string_view part : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
-    absl::string_view rest = part;
-    while (!rest.empty()) {
-      const size_t word =
-          std::find_if(rest.begin(), rest.end(), absl::ascii_isalpha) - rest.begin();
-      const size_t end =
-          std::find_if_not(rest.begin() + word, rest.end(), absl::ascii_isalpha) - rest.begin();
-      absl::StrAppend(&plain, rest.substr(0, word), UnitOf(rest.substr(word, end - word)));
-      rest.remove_prefix(end);
-    }
+  std::string plain(text);
+  for (const absl::string_view word :
+       {"second", "sec", "minute", "min", "hour", "hr", "day", "week"}) {
+    const absl::string_view unit = word.substr(0, 1);
+    absl::StrReplaceAll({{absl::StrCat(word, "s"), unit}, {word, unit}}, &plain);
   }
-  return ParseDuration(plain);
+  return ParseDuration(absl::StrReplaceAll(plain, {{" ", ""}}));
 }
 
 // "@1782907200", seconds since 1970.

@@ -25,38 +25,18 @@
 namespace vmeventd::client {
 namespace {
 
-// The library's functions in use.
-#define VMEVENTD_CURL_FUNCTIONS(F) \
-  F(curl_easy_cleanup)             \
-  F(curl_easy_getinfo)             \
-  F(curl_easy_init)                \
-  F(curl_easy_perform)             \
-  F(curl_easy_setopt)              \
-  F(curl_easy_strerror)            \
-  F(curl_free)                     \
-  F(curl_global_init)              \
-  F(curl_slist_append)             \
-  F(curl_slist_free_all)           \
-  F(curl_url)                      \
-  F(curl_url_cleanup)              \
-  F(curl_url_get)                  \
-  F(curl_url_set)
-
-struct CurlFunctions {
-  VMEVENTD_CURL_FUNCTIONS(VMEVENTD_FUNCTION_MEMBER)
-};
-CurlFunctions functions;  // filled by LoadCurl(), and constant from then on
-const CurlFunctions& Curl() { return functions; }
+void* libcurl = nullptr;  // set by LoadCurl(), and constant from then on
+#define CURL_FUNCTION(name) VMEVENTD_FUNCTION_OF(libcurl, name)
 
 const absl::Status& LoadCurl() {
   static const auto* const loaded = new absl::Status([] {
-    const absl::Status status =
-        LoadSharedLibrary("libcurl.so.4", "install the Debian package libcurl4",
-                          {VMEVENTD_CURL_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)});
-    if (!status.ok()) {
-      return absl::FailedPreconditionError(absl::StrCat("push: ", status.message()));
+    const absl::StatusOr<void*> library =
+        LoadSharedLibrary("libcurl.so.4", "install the Debian package libcurl4");
+    if (!library.ok()) {
+      return absl::FailedPreconditionError(absl::StrCat("push: ", library.status().message()));
     }
-    if (functions.curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) return absl::OkStatus();
+    libcurl = *library;
+    if (CURL_FUNCTION(curl_global_init)(CURL_GLOBAL_DEFAULT) == CURLE_OK) return absl::OkStatus();
     return absl::InternalError("push: libcurl cannot be initialised");
   }());
   return *loaded;
@@ -64,17 +44,17 @@ const absl::Status& LoadCurl() {
 
 // Deleter of the library's objects; a CURL is void.
 struct CurlFree {
-  void operator()(char* text) const { Curl().curl_free(text); }
-  void operator()(CURLU* url) const { Curl().curl_url_cleanup(url); }
-  void operator()(curl_slist* list) const { Curl().curl_slist_free_all(list); }
-  void operator()(CURL* easy) const { Curl().curl_easy_cleanup(easy); }
+  void operator()(char* text) const { CURL_FUNCTION(curl_free)(text); }
+  void operator()(CURLU* url) const { CURL_FUNCTION(curl_url_cleanup)(url); }
+  void operator()(curl_slist* list) const { CURL_FUNCTION(curl_slist_free_all)(list); }
+  void operator()(CURL* easy) const { CURL_FUNCTION(curl_easy_cleanup)(easy); }
 };
 
 constexpr size_t kMaxUrlBytes = 4096;
 
 std::string PartOf(CURLU* url, CURLUPart part) {
   char* text = nullptr;
-  if (Curl().curl_url_get(url, part, &text, 0) != CURLUE_OK) return "";
+  if (CURL_FUNCTION(curl_url_get)(url, part, &text, 0) != CURLUE_OK) return "";
   return std::unique_ptr<char, CurlFree>(text).get();
 }
 
@@ -100,11 +80,11 @@ absl::StatusOr<PushTarget> ParseNatsTarget(absl::string_view url, bool insecure)
     return absl::InvalidArgumentError(absl::StrCat("URL: ", servers.status().message()));
   }
   PushTarget target;
-  for (const NatsServerAddress& server : *servers) {
-    target.nats.push_back(server.ToUrl());
-    if (server.tls || server.is_loopback() || insecure) continue;
+  for (const ServerAddress& server : *servers) {
+    target.nats.push_back(NatsUrl(server));
+    if (server.tls || IsLoopback(server.host) || insecure) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat("URL: ", server.ToUrl(),
+        absl::StrCat("URL: ", NatsUrl(server),
                      " would get the events as plain text; write tls://, or allow it with "
                      "--insecure-http"));
   }
@@ -124,12 +104,12 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
     return wrong(
         absl::StrCat("URL: the text is ", url.empty() ? "empty" : "too long", "; ", kForm));
   }
-  const std::unique_ptr<CURLU, CurlFree> parsed(Curl().curl_url());
+  const std::unique_ptr<CURLU, CurlFree> parsed(CURL_FUNCTION(curl_url)());
   const bool clean =
       std::all_of(url.begin(), url.end(), [](char c) { return absl::ascii_isgraph(c); });
   if (!clean || !absl::StrContains(url, "://") ||
-      Curl().curl_url_set(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
-                          CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
+      CURL_FUNCTION(curl_url_set)(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
+                                  CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
     return wrong(absl::StrCat("URL: not a URL; ", kForm));
   }
   const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
@@ -166,25 +146,18 @@ namespace {
 
 constexpr absl::Duration kLongestConnect = absl::Seconds(10);
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
-constexpr size_t kMaxHeaderBytes = 64 << 10;  // limit of an answer's headers
-constexpr size_t kMaxBodyBytes = 64 << 10;    // limit of what is read of a body
-constexpr size_t kMaxSaved = 1 << 10;         // limit of the part of a body that is returned
+// Limits of what is read of an answer's body, and of what is returned. libcurl limits its headers.
+constexpr size_t kMaxBodyBytes = 64 << 10;
+constexpr size_t kMaxSaved = 1 << 10;
 
 // A request that is under way, and the part of its answer that is read.
 struct Exchange {
   std::stop_token stop;
   absl::Time end = absl::InfiniteFuture();
-  size_t header_bytes = 0;
   size_t body_bytes = 0;
   std::string body;
   bool enough = false;  // the limit is exceeded: the rest is not read
 };
-
-size_t TakeHeader(char* /*data*/, size_t size, size_t count, void* user) {
-  auto* exchange = static_cast<Exchange*>(user);
-  exchange->header_bytes += size * count;
-  return exchange->header_bytes > kMaxHeaderBytes ? 0 : size * count;
-}
 
 size_t TakeBody(char* data, size_t size, size_t count, void* user) {
   auto* exchange = static_cast<Exchange*>(user);
@@ -210,7 +183,7 @@ class CurlClient {
   HttpAnswer Post(const std::string& body, const std::vector<std::string>& headers) {
     std::unique_ptr<curl_slist, CurlFree> lines;
     for (const std::string& header : headers) {
-      curl_slist* const longer = Curl().curl_slist_append(lines.get(), header.c_str());
+      curl_slist* const longer = CURL_FUNCTION(curl_slist_append)(lines.get(), header.c_str());
       if (longer == nullptr) return {.fault = "out of memory"};
       (void)lines.release();  // `longer` is the owner
       lines.reset(longer);
@@ -221,20 +194,20 @@ class CurlClient {
     Set(CURLOPT_HTTPHEADER, lines.get());
     Set(CURLOPT_POSTFIELDS, body.c_str());
     Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
-    Set(CURLOPT_HEADERDATA, &exchange);
     Set(CURLOPT_WRITEDATA, &exchange);
     Set(CURLOPT_XFERINFODATA, &exchange);
     if (!set_up_.ok()) return {.fault = std::string(set_up_.message())};
-    const CURLcode code = Curl().curl_easy_perform(easy_.get());
+    const CURLcode code = CURL_FUNCTION(curl_easy_perform)(easy_.get());
     if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
     if (code != CURLE_OK && !exchange.enough) {
-      const char* const why = error_[0] != '\0' ? error_.data() : Curl().curl_easy_strerror(code);
+      const char* const why =
+          error_[0] != '\0' ? error_.data() : CURL_FUNCTION(curl_easy_strerror)(code);
       return {.fault = EscapeForTerminal(why)};
     }
     long status = 0;
-    Curl().curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
+    CURL_FUNCTION(curl_easy_getinfo)(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
     curl_off_t retry_after = 0;
-    Curl().curl_easy_getinfo(easy_.get(), CURLINFO_RETRY_AFTER, &retry_after);
+    CURL_FUNCTION(curl_easy_getinfo)(easy_.get(), CURLINFO_RETRY_AFTER, &retry_after);
     return {.status = static_cast<int>(status),
             .retry_after = absl::Seconds(retry_after),
             .body = exchange.body};
@@ -243,18 +216,18 @@ class CurlClient {
  private:
   template <typename Value>
   void Set(CURLoption option, Value value) {
-    const CURLcode code = Curl().curl_easy_setopt(easy_.get(), option, value);
+    const CURLcode code = CURL_FUNCTION(curl_easy_setopt)(easy_.get(), option, value);
     if (code == CURLE_OK) return;
     set_up_.Update(
         absl::InternalError(absl::StrCat("libcurl refuses its option ", static_cast<int>(option),
-                                         ": ", Curl().curl_easy_strerror(code))));
+                                         ": ", CURL_FUNCTION(curl_easy_strerror)(code))));
   }
 
   const HttpOptions options_;
   const std::stop_token stop_;
   absl::Status set_up_;
   std::array<char, CURL_ERROR_SIZE> error_{};
-  const std::unique_ptr<CURL, CurlFree> easy_{Curl().curl_easy_init()};
+  const std::unique_ptr<CURL, CurlFree> easy_{CURL_FUNCTION(curl_easy_init)()};
 };
 
 CurlClient::CurlClient(HttpOptions options, std::stop_token stop)
@@ -286,7 +259,6 @@ CurlClient::CurlClient(HttpOptions options, std::stop_token stop)
     Set(CURLOPT_SSLCERT, tls.cert_file.c_str());
     Set(CURLOPT_SSLKEY, tls.key_file.c_str());
   }
-  Set(CURLOPT_HEADERFUNCTION, &TakeHeader);
   Set(CURLOPT_WRITEFUNCTION, &TakeBody);
   Set(CURLOPT_ERRORBUFFER, error_.data());
   Set(CURLOPT_XFERINFOFUNCTION, &CheckStop);

@@ -15,8 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
-
 // A member: its name in the file, and the help of its metric; null: it has none.
 template <typename Value>
 struct Member {
@@ -78,36 +76,21 @@ Json PositionsOf(const PushStatus& status) {
 
 }  // namespace
 
-std::string ToJson(const PushState& state) {
-  Json json = {{"vmevents_push", kVersion}};
-  json.update(JsonOf(state));
-  return absl::StrCat(JsonText(json), "\n");
-}
+std::string ToJson(const PushState& state) { return absl::StrCat(JsonText(JsonOf(state)), "\n"); }
 
-absl::StatusOr<PushState> ParsePushState(absl::string_view json) {
-  const Json object = Json::parse(json, nullptr, /*allow_exceptions=*/false);
-  if (!object.is_object() || object.value("vmevents_push", Json()) != Json(kVersion)) {
-    return absl::InvalidArgumentError("is not the state of a push, or is of a later version");
-  }
+absl::StatusOr<PushState> ParsePushState(absl::string_view text) {
+  const absl::Status fault = absl::InvalidArgumentError("is not the state of a push");
   PushState state;
-  for (const auto& [name, member] : kTexts) {
-    const auto found = object.find(name);
-    if (found != object.end() && found->is_string()) state.*member = found->get<std::string>();
-  }
-  for (const auto& [name, member, help] : kCounts) {
-    const auto found = object.find(name);
-    if (found != object.end() && found->is_number_unsigned()) {
-      state.*member = found->get<uint64_t>();
+  try {
+    const Json json = Json::parse(text);
+    for (const auto& [name, member] : kTexts) json.at(name).get_to(state.*member);
+    for (const auto& [name, member, help] : kCounts) json.at(name).get_to(state.*member);
+    for (const auto& [name, member, help] : kTimes) {
+      const std::string time = json.value(name, absl::FormatTime(absl::InfinitePast()));
+      if (!absl::ParseTime(absl::RFC3339_full, time, &(state.*member), nullptr)) return fault;
     }
-  }
-  for (const auto& [name, member, help] : kTimes) {
-    const auto found = object.find(name);
-    if (found == object.end()) continue;
-    std::string ignored;
-    if (!found->is_string() || !absl::ParseTime(absl::RFC3339_full, found->get<std::string>(),
-                                                &(state.*member), &ignored)) {
-      return absl::InvalidArgumentError(absl::StrCat("has no time in \"", name, "\""));
-    }
+  } catch (const Json::exception&) {
+    return fault;
   }
   return state;
 }

@@ -4,8 +4,10 @@
 #include <utility>
 #include <variant>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
@@ -131,6 +133,28 @@ absl::Status Pusher::Consume(Formatter::Events events) {
   return absl::OkStatus();
 }
 
+namespace {
+
+constexpr int kBadRequest = 400;
+constexpr int kGone = 410;
+constexpr int kTooLarge = 413;
+constexpr int kUnprocessable = 422;
+
+// Reason why it was not delivered, for people. One line, safe for a terminal.
+std::string ReasonOf(const HttpAnswer& answer) {
+  constexpr size_t kMaxOfBody = 300;
+  if (answer.status == 0) return answer.fault;
+  if (answer.status / 100 == 3) {
+    return absl::StrCat("it answers ", answer.status,
+                        ", a redirection, which is not followed; name the URL that it leads to");
+  }
+  const std::string body = EscapeForTerminal(
+      absl::StripAsciiWhitespace(absl::string_view(answer.body).substr(0, kMaxOfBody)));
+  return absl::StrCat("it answers ", answer.status, body.empty() ? "" : ": ", body);
+}
+
+}  // namespace
+
 absl::Status Pusher::Send(Formatter::Events events) {
   const absl::Status too_many = absl::OutOfRangeError("too many events");
   const absl::StatusOr<PushBody> body = BodyOf(env_.format, env_.form, events);
@@ -139,22 +163,24 @@ absl::Status Pusher::Send(Formatter::Events events) {
   PushLog& log = *env_.log;
   Backoff backoff(kFirstPause, kLongestPause);
   while (true) {
-    const HttpAnswer answer = Post(*body);
+    const HttpAnswer answer = env_.post(*body);
     if (answer.stopped) return absl::CancelledError("stopped");
-    std::string reason = ReasonOf(answer);
-    const Verdict verdict = VerdictOn(answer, events.size());
-    if (verdict == Verdict::kDelivered) {
+    if (answer.status / 100 == 2) {
       log.Delivered(events);
       return absl::OkStatus();
     }
+    std::string reason = ReasonOf(answer);
     log.Failed(reason);
-    if (verdict == Verdict::kSplit) return too_many;
-    if (verdict == Verdict::kEnd) {
+    if (answer.status == kGone) {
       log.Ended(absl::StrCat(reason, " (Gone): it wants no more events"));
       return absl::NotFoundError(
           absl::StrCat(log.state().target, ": ", log.state().ended, "; delivery ends here"));
     }
-    if (verdict == Verdict::kSetAside) {
+    // About the events: one of them, or their number, is the cause. About anything else a person
+    // repairs the receiver, its path or the credentials.
+    if (answer.status == kBadRequest || answer.status == kTooLarge ||
+        answer.status == kUnprocessable) {
+      if (events.size() > 1) return too_many;
       absl::Status status = SetAside(events, reason);
       if (status.ok()) return status;
       absl::StrAppend(&reason, ", and the events cannot be set aside: ", status.message());
@@ -164,18 +190,6 @@ absl::Status Pusher::Send(Formatter::Events events) {
     const absl::Duration pause = std::max(backoff.Next(env_.random()), asked);
     if (env_.wait(pause)) return absl::CancelledError("stopped");
   }
-}
-
-HttpAnswer Pusher::Post(const PushBody& body) {
-  absl::StatusOr<Credentials> credentials = env_.credentials();
-  if (!credentials.ok()) return {.fault = std::string(credentials.status().message())};
-  std::vector<std::string>& headers = credentials->headers;
-  headers.push_back(absl::StrCat("Content-Type: ", body.content_type));
-  if (!credentials->secrets.empty()) {
-    headers.push_back(absl::StrCat(kSignatureHeader, ": ",
-                                   Signature(credentials->secrets, body.text, env_.now())));
-  }
-  return env_.post(body.text, headers);
 }
 
 absl::Status Pusher::SetAside(Formatter::Events events, const std::string& reason) {

@@ -59,8 +59,8 @@ struct PushState {
 
 // The state file's content.
 std::string ToJson(const PushState& state);
-// INVALID_ARGUMENT: it is none, or of a later version.
-absl::StatusOr<PushState> ParsePushState(absl::string_view json);
+// INVALID_ARGUMENT: it is none.
+absl::StatusOr<PushState> ParsePushState(absl::string_view text);
 
 // Metrics for the node exporter's textfile collector. `name` distinguishes the pushes of a host.
 std::string MetricsOf(const PushState& state, absl::string_view name);
@@ -126,17 +126,11 @@ class Pusher : public EventConsumer {
   // The longest pause that a receiver can ask for.
   static constexpr absl::Duration kLongestRetryAfter = absl::Hours(1);
 
-  struct Credentials {
-    std::vector<std::string> headers;  // lines, without Content-Type and the signature
-    std::vector<std::string> secrets;  // empty: no signature
-  };
   struct Environment {
     size_t limit = 1;  // events of a request
     PushFormat format = PushFormat::kCloudEvents;
     std::string form;  // the template of kTemplate
-    // Reads them, for each request: they may be replaced. An error is a request that failed.
-    std::function<absl::StatusOr<Credentials>()> credentials;
-    HttpPost post;
+    std::function<HttpAnswer(const PushBody& body)> post;
     std::function<absl::Status(const std::string& lines)> set_aside;
     // Waits before the next attempt; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;
@@ -152,7 +146,6 @@ class Pusher : public EventConsumer {
  private:
   // OUT_OF_RANGE: the events are too many for one request, or one of them is wrong.
   absl::Status Send(Formatter::Events events);
-  HttpAnswer Post(const PushBody& body);
   absl::Status SetAside(Formatter::Events events, const std::string& reason);
 
   const Environment env_;

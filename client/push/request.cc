@@ -16,11 +16,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/text.h"
 #include "client/consume/exec.h"
 #include "client/nats/subject.h"
 #include "client/output/event_text.h"
@@ -33,10 +32,6 @@ namespace vmeventd::client {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr size_t kMaxOfSlack = 40;
-constexpr size_t kMaxSlackLine = 900;  // bytes, so that 40 stay below 40,000 characters
-constexpr size_t kMaxOfOthers = 1000;
 
 std::string TimeOf(const v1::Event& event) {
   return absl::FormatTime(absl::RFC3339_full, FromProto(event.observe_time()), absl::UTCTimeZone());
@@ -82,33 +77,6 @@ std::string Sentence(const v1::Event& event, const MessageNode& node) {
   const auto& words = event.shutdown().last_words().lines();
   if (!words.empty()) absl::StrAppend(&text, "; QEMU's last words: ", *words.rbegin());
   return text;
-}
-
-// The line for Slack: what it takes for markup is escaped, and what is too long is cut.
-std::string SlackLine(const v1::Event& event, const MessageNode& node) {
-  const std::string raw = EscapeForTerminal(absl::StrCat(
-      absl::FormatTime("%Y-%m-%d %H:%M:%SZ", FromProto(event.observe_time()), absl::UTCTimeZone()),
-      " ", Sentence(event, node)));
-  std::string line;
-  for (size_t at = 0; at < raw.size();) {
-    const size_t length = DecodeUtf8(absl::string_view(raw).substr(at)).length;
-    const std::string character = absl::StrReplaceAll(
-        absl::string_view(raw).substr(at, length), {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}});
-    if (line.size() + character.size() > kMaxSlackLine) return absl::StrCat(line, "…");
-    line += character;
-    at += length;
-  }
-  return line;
-}
-
-std::string SlackText(Formatter::Events events) {
-  std::vector<std::string> lines;
-  for (const NodeEvent& one : events) lines.push_back(SlackLine(one.event, one.node));
-  const Json json = {{"text", absl::StrJoin(lines, "\n")},
-                     {"mrkdwn", false},
-                     {"unfurl_links", false},
-                     {"unfurl_media", false}};
-  return JsonText(json);
 }
 
 // Replaces each {{NAME}} in the text. INVALID_ARGUMENT: there is no such field.
@@ -164,14 +132,8 @@ absl::StatusOr<std::string> ArrayOf(Formatter::Events events, Write write) {
 }  // namespace
 
 absl::string_view NameOf(PushFormat format) {
-  static constexpr absl::string_view kNames[] = {"cloudevents", "slack", "json", "template"};
+  static constexpr absl::string_view kNames[] = {"cloudevents", "json", "template"};
   return kNames[static_cast<size_t>(format)];
-}
-
-size_t MostEventsOf(PushFormat format) {
-  return format == PushFormat::kTemplate ? 1
-         : format == PushFormat::kSlack  ? kMaxOfSlack
-                                         : kMaxOfOthers;
 }
 
 std::string IdOf(const v1::Event& event) {
@@ -196,15 +158,13 @@ namespace {
 // A header's value as the binding of CloudEvents encodes it: the bytes that are not printable
 // ASCII, the blank, the double quote and the percent sign become % and two digits.
 std::string PercentEncode(absl::string_view value) {
-  constexpr absl::string_view kDigits = "0123456789ABCDEF";
   std::string out;
   for (const char byte : value) {
     if (byte > ' ' && byte <= '~' && byte != '"' && byte != '%') {
       out.push_back(byte);
-      continue;
+    } else {
+      absl::StrAppendFormat(&out, "%%%02X", static_cast<unsigned char>(byte));
     }
-    const auto code = static_cast<unsigned char>(byte);
-    out.append({'%', kDigits[code >> 4], kDigits[code & 15]});
   }
   return out;
 }
@@ -309,23 +269,22 @@ absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Even
 
 absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
                                 Formatter::Events events) {
-  constexpr char kJsonType[] = "application/json; charset=utf-8";
-  if (format == PushFormat::kSlack) return PushBody{kJsonType, SlackText(events)};
+  const NodeEvent& first = events.front();
+  absl::StatusOr<std::string> text;
+  absl::string_view type = "application/json";
   if (format == PushFormat::kTemplate) {
-    absl::StatusOr<std::string> text =
-        FillTemplate(form, events.front().event, events.front().node);
-    if (!text.ok()) return text.status();
-    return PushBody{kJsonType, *std::move(text)};
+    text = FillTemplate(form, first.event, first.node);
+  } else if (format == PushFormat::kJson) {
+    text = ArrayOf(events, PushJson);
+  } else if (events.size() == 1) {
+    text = CloudEvent(first.event, first.node);
+    type = "application/cloudevents+json";
+  } else {
+    text = ArrayOf(events, CloudEvent);
+    type = "application/cloudevents-batch+json";
   }
-  const bool alone = format == PushFormat::kCloudEvents && events.size() == 1;
-  absl::StatusOr<std::string> text =
-      alone ? CloudEvent(events.front().event, events.front().node)
-            : ArrayOf(events, format == PushFormat::kJson ? PushJson : CloudEvent);
   if (!text.ok()) return text.status();
-  if (format == PushFormat::kJson) return PushBody{kJsonType, *std::move(text)};
-  return PushBody{alone ? "application/cloudevents+json; charset=utf-8"
-                        : "application/cloudevents-batch+json; charset=utf-8",
-                  *std::move(text)};
+  return PushBody{absl::StrCat(type, "; charset=utf-8"), *std::move(text)};
 }
 
 absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content) {
@@ -364,40 +323,6 @@ std::string Signature(const std::vector<std::string>& secrets, absl::string_view
                         reinterpret_cast<const char*>(code.data()), code.size())));
   }
   return header;
-}
-
-namespace {
-
-constexpr int kBadRequest = 400;
-constexpr int kGone = 410;
-constexpr int kTooLarge = 413;
-constexpr int kUnprocessable = 422;
-constexpr size_t kMaxOfBody = 300;  // limit in a reason
-
-}  // namespace
-
-Verdict VerdictOn(const HttpAnswer& answer, size_t events) {
-  switch (answer.status) {
-    case kBadRequest:
-    case kTooLarge:
-    case kUnprocessable:
-      return events > 1 ? Verdict::kSplit : Verdict::kSetAside;
-    case kGone:
-      return Verdict::kEnd;
-    default:
-      return answer.status / 100 == 2 ? Verdict::kDelivered : Verdict::kRetry;
-  }
-}
-
-std::string ReasonOf(const HttpAnswer& answer) {
-  if (answer.status == 0) return answer.fault;
-  if (answer.status / 100 == 3) {
-    return absl::StrCat("it answers ", answer.status,
-                        ", a redirection, which is not followed; name the URL that it leads to");
-  }
-  const std::string body = EscapeForTerminal(
-      absl::StripAsciiWhitespace(absl::string_view(answer.body).substr(0, kMaxOfBody)));
-  return absl::StrCat("it answers ", answer.status, body.empty() ? "" : ": ", body);
 }
 
 }  // namespace vmeventd::client

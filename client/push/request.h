@@ -11,20 +11,16 @@
 #include "absl/time/time.h"
 #include "client/nats/connection.h"
 #include "client/output/formatter.h"
-#include "client/push/http.h"
 #include "google/protobuf/message.h"
 
 // Events as the bodies of HTTP requests, and as the messages of a fleet. Pure.
 
 namespace vmeventd::client {
 
-enum class PushFormat { kCloudEvents, kSlack, kJson, kTemplate };
+enum class PushFormat { kCloudEvents, kJson, kTemplate };
 
 // "cloudevents" and so on, as --format takes it.
 absl::string_view NameOf(PushFormat format);
-// Maximum number of events of one request: Slack cuts a text of more than 40,000 characters, and a
-// template is about one event.
-size_t MostEventsOf(PushFormat format);
 
 struct PushBody {
   std::string content_type;
@@ -32,7 +28,7 @@ struct PushBody {
 };
 
 // Returns the body for the events, whose nodes have the name and the journal_id. `form` is the
-// template of kTemplate. INTERNAL: an event cannot be written as JSON.
+// template of kTemplate, which is about one event. INTERNAL: an event cannot be written as JSON.
 absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
                                 Formatter::Events events);
 
@@ -84,18 +80,5 @@ absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content)
 // two secrets there are two v1.
 std::string Signature(const std::vector<std::string>& secrets, absl::string_view body,
                       absl::Time now);
-
-enum class Verdict {
-  kDelivered,  // 2xx
-  kSplit,      // 400, 413 or 422 of several events: some of them, or their number, are the cause
-  kSetAside,   // 400, 413 or 422 of one event: the receiver will never accept it
-  kEnd,        // 410: the receiver wants no more
-  kRetry,  // no answer, or any other: a person repairs the receiver, its path or the credentials
-};
-Verdict VerdictOn(const HttpAnswer& answer, size_t events);
-
-// Reason why it was not delivered, for people: "503 Service Unavailable: its body", "it redirects
-// ...". One line, safe for a terminal.
-std::string ReasonOf(const HttpAnswer& answer);
 
 }  // namespace vmeventd::client

@@ -126,13 +126,20 @@ absl::StatusOr<std::string> ParseTemplate(const std::string& form) {
   return fault.ok() ? absl::StatusOr<std::string>(form) : fault;
 }
 
-absl::StatusOr<Pusher::Credentials> CredentialsOf(const PushCommand& command) {
+// The headers of a request. Their files are read for each, because they may be replaced.
+absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command,
+                                                   const PushBody& body) {
   auto headers = ParseOption("--header-file", command.header_file, ParseHeaders);
   if (!headers.ok()) return headers.status();
-  auto secrets = ParseOption("--secret-file", command.secret_file, ParseSecrets);
+  const auto secrets = ParseOption("--secret-file", command.secret_file, ParseSecrets);
   if (!secrets.ok()) return secrets.status();
-  headers->insert(headers->begin(), {"User-Agent: vmevents", "Expect:"});
-  return Pusher::Credentials{*std::move(headers), *std::move(secrets)};
+  headers->insert(headers->begin(), {"User-Agent: vmevents",
+                                     "Expect:", absl::StrCat("Content-Type: ", body.content_type)});
+  if (!secrets->empty()) {
+    headers->push_back(
+        absl::StrCat(kSignatureHeader, ": ", Signature(*secrets, body.text, absl::Now())));
+  }
+  return headers;
 }
 
 // The libraries name them only as they connect.
@@ -209,8 +216,7 @@ ExitCode ShowStatus(const PushFiles& files, const CommandLine& line, Output* out
   const std::string text = line.for_people() ? StatusText(status, now, line.zone)
                            : line.format == OutputFormat::kName
                                ? EscapeForTerminal(status.name) + "\n"
-                           : line.format == OutputFormat::kYaml ? "---\n" + YamlOfJson(json)
-                                                                : json + "\n";
+                               : json + "\n";
   const auto failure = PrintText(text, output);
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
@@ -324,7 +330,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   const auto form =
       ParseOption("--template", command.template_file, ParseTemplate, /*secret=*/false);
   if (!form.ok()) return wrong(form.status());
-  if (const auto now = CredentialsOf(command); !now.ok()) return wrong(now.status());
+  if (const auto now = HeadersOf(command, {}); !now.ok()) return wrong(now.status());
   if (absl::Status readable = CheckReadable(command); !readable.ok()) return wrong(readable);
 
   StopSource stop;
@@ -348,25 +354,27 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   const PushLog::Report report = ReporterOf(*files, command.metrics_file);
   report(begin);
   PushLog log(std::move(begin), report, PrintNote, absl::Now);
-  const auto announce = [&] {
-    PrintNote(absl::StrCat("delivering to ", target.shown, " the events of ",
-                           line.fleet ? ToText(*line.fleet) : absl::StrJoin(servers, ", "), " ",
-                           BeginOf(command, line, **cursor, servers)));
-  };
-  if (!target.nats.empty()) {
-    return RunFleetPush(command, line, target, cursor->get(), &log, &stop, announce);
-  }
+  const PushRun push = {
+      command, line, target, cursor->get(), &log, &stop, [&] {
+        PrintNote(absl::StrCat("delivering to ", target.shown, " the events of ",
+                               line.fleet ? ToText(*line.fleet) : absl::StrJoin(servers, ", "), " ",
+                               BeginOf(command, line, **cursor, servers)));
+      }};
+  if (!target.nats.empty()) return RunFleetPush(push);
 
   const auto post = MakeHttpPost({target.url, command.tls, command.timeout}, stop.token());
   if (!post.ok()) return Fail(post.status());
   BatchLimits limits = command.batch;
-  limits.events = std::min(limits.events, MostEventsOf(command.format));
+  if (command.format == PushFormat::kTemplate) limits.events = 1;
   Pusher pusher({
       .limit = limits.events,
       .format = command.format,
       .form = *form,
-      .credentials = [&command] { return CredentialsOf(command); },
-      .post = *post,
+      .post = [&command, &post](const PushBody& body) -> HttpAnswer {
+        const auto headers = HeadersOf(command, body);
+        if (!headers.ok()) return {.fault = std::string(headers.status().message())};
+        return (*post)(body.text, *headers);
+      },
       .set_aside =
           [&files](const std::string& lines) {
             return AppendDurably(files->set_aside(), lines, kMaxSetAside);
@@ -374,20 +382,23 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
       .wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); },
       .log = &log,
   });
-  const MadeSource source =
-      MakeSource(command.follow, line, PositionsIn(cursor->get()), &stop, PrintNote);
-  if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
-  announce();
-  Delivery delivery({.consumer = &pusher, .cursor = cursor->get(), .servers = servers});
+  const std::unique_ptr<Source> source = SourceOf(push);
+  push.announce();
+  Delivery delivery({.consumer = &pusher, .cursor = push.cursor, .servers = servers});
   absl::Status retried;
-  const ExitCode code =
-      DeliverBatches(std::get<std::unique_ptr<Source>>(source).get(), limits, &delivery, [&] {
-        retried = Retry(*files, &delivery);
-        return retried.ok();
-      });
+  const ExitCode code = DeliverBatches(source.get(), limits, &delivery, [&] {
+    retried = Retry(*files, &delivery);
+    return retried.ok();
+  });
   if (!retried.ok() && !absl::IsCancelled(retried)) return Fail(retried);
   const ExitCode result = delivery.CodeOf(code, PrintNote);
   return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : result;
+}
+
+// Without --last, whose look-up alone fails.
+std::unique_ptr<Source> SourceOf(const PushRun& push) {
+  return std::get<std::unique_ptr<Source>>(
+      MakeSource(push.command.follow, push.line, PositionsIn(push.cursor), push.stop, PrintNote));
 }
 
 }  // namespace vmeventd::client

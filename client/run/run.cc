@@ -18,21 +18,10 @@
 namespace vmeventd::client {
 namespace {
 
-std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal& terminal) {
-  switch (line.format) {
-    case OutputFormat::kJson:
-      return std::make_unique<JsonFormatter>();
-    case OutputFormat::kYaml:
-      return std::make_unique<JsonFormatter>(/*yaml=*/true);
-    case OutputFormat::kName:
-      return std::make_unique<NameFormatter>();
-    case OutputFormat::kTable:
-    case OutputFormat::kWide:
-      break;
-  }
+Formatter MakeFormatter(const CommandLine& line) {
   const bool on_terminal = isatty(STDOUT_FILENO) == 1;
   TableStyle style;
-  style.color = HasColor(line, terminal);
+  style.color = HasColor(line);
   style.zone = line.zone;
   style.headings = line.headings;
   style.nodes = line.servers.size() > 1 || line.fleet;
@@ -46,33 +35,33 @@ std::unique_ptr<Formatter> MakeFormatter(const CommandLine& line, const Terminal
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
   style.brief = on_terminal;  // programs that read the table want every date
   style.now = absl::Now;
-  return std::make_unique<TableFormatter>(std::move(style));
+  const Form form = line.format == OutputFormat::kJson   ? Form::kJson
+                    : line.format == OutputFormat::kName ? Form::kName
+                                                         : Form::kTable;
+  return Formatter(form, std::move(style));
 }
 
 // The pager for a command with a long answer, if there is a terminal and a pager.
-std::unique_ptr<Pager> MakePager(const CommandLine& line, const Terminal& terminal) {
+std::unique_ptr<Pager> MakePager(const CommandLine& line) {
   const bool lists = std::holds_alternative<EventsCommand>(line.command) ||
                      std::holds_alternative<VmsCommand>(line.command);
   if (!lists || !line.pager || isatty(STDOUT_FILENO) == 0) return nullptr;
-  const std::string command = ChoosePager(terminal.own_pager, terminal.common_pager, IsInPath);
+  const std::string command = PagerCommand();
   return command.empty() ? nullptr : Pager::Start(command);
 }
 
-ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Terminal& terminal,
-                  Output* output) {
+ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* output) {
   StopSource stop;
   // Runs before anything that may start a thread.
-  auto screen = LiveScreen::Create(STDIN_FILENO, STDOUT_FILENO);
-  if (!screen.ok()) return Fail(screen.status());
   const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
   if (!signals.ok()) return Fail(signals.status());
+  std::optional<LiveScreen> screen(std::in_place, STDIN_FILENO, STDOUT_FILENO);
   TopEnvironment environment;
   environment.live = isatty(STDOUT_FILENO) == 1 && !command.once;
   environment.style = [&] {
     TopStyle style;
-    style.keys = environment.live && isatty(STDIN_FILENO) == 1;
-    if (environment.live) (*screen)->Enter();
-    style.color = HasColor(line, terminal);
+    if (environment.live) screen->Enter();
+    style.color = HasColor(line);
     style.zone = line.zone;
     const TerminalSize size = SizeOfTerminal(STDOUT_FILENO);
     if (size.columns > 0) style.width = size.columns;
@@ -80,35 +69,10 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, const Term
     if (size.rows > 1) style.height = size.rows - 1;
     return style;
   };
-  environment.wait = [&](absl::Duration duration) {
-    return (*screen)->Wait(duration, stop.token());
-  };
-  const auto failure = WithServer(
-      line.server(), nullptr, output,
-      [&](const CommandContext& context) { return RunTop(command, context, environment); });
-  screen->reset();  // the failure is for the terminal as it was
+  environment.wait = [&](absl::Duration duration) { return screen->Wait(duration, stop.token()); };
+  const auto failure = RunTop(command, CommandContext(line.server(), nullptr, output), environment);
+  screen.reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;
-}
-
-// Formats JSON objects as lines or as YAML documents.
-std::string TextOf(const std::vector<std::string>& objects, OutputFormat format) {
-  std::string text;
-  for (const std::string& object : objects) {
-    if (format == OutputFormat::kJson) absl::StrAppend(&text, object, "\n");
-    if (format == OutputFormat::kYaml) absl::StrAppend(&text, "---\n", YamlOfJson(object));
-  }
-  return text;
-}
-
-absl::StatusOr<ConfiguredSources> ReadConfiguredSources() {
-  constexpr char kConfiguration[] = "/etc/vmeventd/vmeventd.conf";
-  constexpr size_t kMaxBytes = 1 << 20;
-  const auto content = ReadSmallFile(kConfiguration, kMaxBytes);
-  auto sources = SourcesOfConfiguration(content.ok() ? *content : "");
-  if (sources.ok()) return sources;
-  return absl::InvalidArgumentError(absl::StrCat(kConfiguration, ": ", sources.status().message(),
-                                                 "; `vmeventd --check-config --config ",
-                                                 kConfiguration, "` shows the mistake"));
 }
 
 constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
@@ -129,13 +93,11 @@ std::string LineFor(const ServerAddress& server) {
 DaemonAnswer AskDaemon(const ServerAddress& server) {
   DaemonAnswer answer;
   answer.address = ToText(server);
-  const auto failure = WithServer(server, nullptr, nullptr, [&](const CommandContext& context) {
-    auto failed = ReadInfo(context, &answer.info);
-    NodeVms all;
-    if (!failed) failed = DaemonLists(context).ReadVms({}, &all);
-    for (NodeVm& vm : all) answer.vms.push_back(std::move(vm.vm));
-    return failed;
-  });
+  const CommandContext daemon(server);
+  NodeVms all;
+  auto failure = ReadInfo(daemon, &answer.info);
+  if (!failure) failure = DaemonLists(daemon).ReadVms({}, &all);
+  for (NodeVm& vm : all) answer.vms.push_back(std::move(vm.vm));
   if (failure) {
     const ProbeResult probe = Probe(server);
     answer.failure = failure->sentence;
@@ -150,51 +112,34 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
   return answer;
 }
 
-std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line, const Terminal& terminal) {
+std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line) {
   if (line.format == OutputFormat::kName) return DiagnosisNames(diagnosis);
-  if (!line.for_people()) return TextOf(DiagnosisJson(diagnosis), line.format);
+  if (!line.for_people()) return DiagnosisJson(diagnosis);
   constexpr size_t kLeastWidth = 40;
   constexpr size_t kUsualWidth = 80;
   const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;
   return DiagnosisText(diagnosis, columns == 0 ? kUsualWidth : std::max(columns, kLeastWidth),
-                       HasColor(line, terminal));
-}
-
-ExitCode ShowDiagnosis(const Diagnosis& diagnosis, const CommandLine& line,
-                       const Terminal& terminal, Output* output) {
-  if (const auto failure = PrintText(TextOf(diagnosis, line, terminal), output)) {
-    return Fail(*failure);
-  }
-  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
+                       HasColor(line));
 }
 
 // `doctor`: prints what is wrong on this node, and fails where anything is.
-ExitCode RunDoctor(const CommandLine& line, const Terminal& terminal, Output* output) {
+ExitCode RunDoctor(const CommandLine& line, Output* output) {
   const ServerAddress& server = line.server();
   DaemonAnswer answer = AskDaemon(server);
-  const bool is_here = server.is_unix() || IsLoopback(server.host);
-  const std::string command =
+  NodeFacts facts;
+  if (answer.reachable() && (server.is_unix() || IsLoopback(server.host))) {
+    auto read = ReadNode(answer.info);
+    if (!read.ok()) return Fail(read.status());
+    facts = *std::move(read);
+  }
+  facts.command =
       server.path == kSystemSocket
           ? "vmevents doctor"
           : absl::StrCat("vmevents --server ", QuoteForShell(answer.address), " doctor");
-  if (!is_here) {
-    NodeFacts facts;
-    facts.is_root = true;  // no right of this user's is missing
-    facts.is_here = false;
-    facts.command = command;
-    facts.daemon = std::move(answer);
-    return ShowDiagnosis(Diagnose(facts), line, terminal, output);
-  }
-  ConfiguredSources sources;
-  if (!answer.reachable()) {
-    auto configured = ReadConfiguredSources();
-    if (!configured.ok()) return Fail(configured.status());
-    sources = *std::move(configured);
-  }
-  auto facts = ReadNode(std::move(answer), sources, absl::SleepFor);
-  if (!facts.ok()) return Fail(facts.status());
-  facts->command = command;
-  return ShowDiagnosis(Diagnose(*facts), line, terminal, output);
+  facts.daemon = std::move(answer);
+  const Diagnosis diagnosis = Diagnose(facts);
+  if (const auto failure = PrintText(TextOf(diagnosis, line), output)) return Fail(*failure);
+  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
 }
 
 // Completes "is known".
@@ -204,8 +149,8 @@ std::string Where(const CommandLine& line) {
   return absl::StrCat(" to vmeventd at ", ToText(line.server()));
 }
 
-ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatter* formatter,
-                      Output* output, LateNotes* notes) {
+ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* output,
+                      LateNotes* notes) {
   const auto run = [&](const auto& command) -> ExitCode {
     using Command = std::decay_t<decltype(command)>;
     const auto note = [notes](const std::string& sentence) { notes->Add(sentence); };
@@ -217,9 +162,9 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
     } else if constexpr (std::is_same_v<Command, WebCommand>) {
       return RunWeb(command, line);
     } else if constexpr (std::is_same_v<Command, TopCommand>) {
-      return RunTopOf(command, line, terminal, output);
+      return RunTopOf(command, line, output);
     } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
-      return RunDoctor(line, terminal, output);
+      return RunDoctor(line, output);
     } else if constexpr (std::is_same_v<Command, WhyCommand>) {
       failure =
           RunWhy(command, Where(line), ListsOf(line, note).get(), formatter, output, absl::Now());
@@ -248,9 +193,7 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
       });
       if (!failure && !checked) failure = CheckNames(command.filter, Where(line), lists.get());
     } else {
-      failure = WithServer(
-          line.server(), formatter, output,
-          [&command](const CommandContext& context) { return RunCommand(command, context); });
+      failure = RunCommand(command, CommandContext(line.server(), formatter, output));
     }
     if (!failure) return ExitCode::kOk;
     note(failure->sentence);
@@ -259,13 +202,12 @@ ExitCode RunCommandOf(const CommandLine& line, const Terminal& terminal, Formatt
   return std::visit(run, line.command);
 }
 
-ExitCode RunLine(const CommandLine& line, const Terminal& terminal) {
-  const auto formatter = MakeFormatter(line, terminal);
+ExitCode RunLine(const CommandLine& line) {
+  Formatter formatter = MakeFormatter(line);
   LateNotes notes;
-  std::unique_ptr<Pager> pager = MakePager(line, terminal);
+  std::unique_ptr<Pager> pager = MakePager(line);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
-  if (const absl::Status written = output.Write(line.preface); !written.ok()) return Fail(written);
-  ExitCode code = RunCommandOf(line, terminal, formatter.get(), &output, &notes);
+  ExitCode code = RunCommandOf(line, &formatter, &output, &notes);
   if (pager != nullptr && !pager->Wait()) {
     notes.Add(
         "cannot run the pager, so nothing was shown: correct $VMEVENTS_PAGER or $PAGER, or use "
@@ -278,10 +220,9 @@ ExitCode RunLine(const CommandLine& line, const Terminal& terminal) {
 
 }  // namespace
 
-ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& context,
-             const Terminal& terminal) {
+ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& context) {
   const auto parsed = ParseCommandLine(arguments, context);
-  if (const auto* line = std::get_if<CommandLine>(&parsed)) return RunLine(*line, terminal);
+  if (const auto* line = std::get_if<CommandLine>(&parsed)) return RunLine(*line);
   const auto& answered = std::get<Answered>(parsed);
   if (!answered.err.empty()) PrintNote(answered.err);
   DescriptorOutput output(STDOUT_FILENO);

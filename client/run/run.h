@@ -25,12 +25,6 @@
 
 namespace vmeventd::client {
 
-// Runs `ask` with a connection to the server; why it, or the connection, failed. `formatter` and
-// `output` may be null where `ask` does not use them.
-std::optional<Failure> WithServer(
-    const ServerAddress& server, Formatter* formatter, Output* output,
-    const std::function<std::optional<Failure>(const CommandContext&)>& ask);
-
 // The lists of the server, of the servers, or of the fleet that the command line names. `note` is
 // called by any thread.
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note);
@@ -55,11 +49,22 @@ std::vector<std::string> CursorKeys(const CommandLine& line);
 // `push`, until a signal, the receiver (410) or a failure that cannot be retried ends it; or its
 // `--status`. Blocks the signals that end it, so call it before any thread starts.
 ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* output);
+
+// A push that runs. What it points to outlives it.
+struct PushRun {
+  const PushCommand& command;
+  const CommandLine& line;
+  const PushTarget& target;
+  CursorFile* cursor;
+  PushLog* log;
+  StopSource* stop;
+  std::function<void()> announce;  // called once, before the first event
+};
+// What it delivers, from behind the cursor.
+std::unique_ptr<Source> SourceOf(const PushRun& push);
 // A push into a fleet's stream, until `stop` or a failure of the daemon's stream that cannot be
-// retried. `announce` is called once, as the first attempt begins. The pointers outlive the call.
-ExitCode RunFleetPush(const PushCommand& command, const CommandLine& line, const PushTarget& target,
-                      CursorFile* cursor, PushLog* log, StopSource* stop,
-                      const std::function<void()>& announce);
+// retried.
+ExitCode RunFleetPush(const PushRun& push);
 
 // The content of a file that an option names, which must have something in it; of a `secret`, which
 // not every user may read. INVALID_ARGUMENT names the option and the fault.
@@ -72,7 +77,6 @@ ExitCode RunWeb(const WebCommand& command, const CommandLine& line);
 // The whole program behind main(): parses the arguments, runs the command, prints to standard
 // output and error. The caller must ignore SIGPIPE, and call this before any thread starts, because
 // `watch` blocks the signals that end it.
-ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& context,
-             const Terminal& terminal);
+ExitCode Run(const std::vector<std::string>& arguments, const OptionContext& context);
 
 }  // namespace vmeventd::client

@@ -1,12 +1,12 @@
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <map>
 #include <thread>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/commands/daemon_source.h"
@@ -22,25 +22,6 @@ namespace {
 // Patience for a node's name, which is not worth more.
 constexpr absl::Duration kNameWait = absl::Seconds(2);
 
-// The lists of one daemon, with a connection for each.
-class ServerLists : public ListSource {
- public:
-  explicit ServerLists(ServerAddress server) : server_(std::move(server)) {}
-  std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
-    return WithServer(server_, nullptr, nullptr, [&](const CommandContext& context) {
-      return DaemonLists(context).ReadEvents(command, take);
-    });
-  }
-  std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override {
-    return WithServer(server_, nullptr, nullptr, [&](const CommandContext& context) {
-      return DaemonLists(context).ReadVms(command, vms);
-    });
-  }
-
- private:
-  const ServerAddress server_;
-};
-
 // Returns the name of each of several servers: the name of its node, or its address where it does
 // report one in time, or one that another has too. Asks all at once.
 std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
@@ -48,13 +29,12 @@ std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
   std::vector<std::thread> askers;
   for (size_t i = 0; i < servers.size(); ++i) {
     askers.emplace_back([&server = servers[i], &name = names[i]] {
-      const auto channel = Connect(server);
-      if (!channel.ok()) return;
+      const CommandContext daemon(server);
+      if (!daemon.connected.ok()) return;
       grpc::ClientContext call;
       SetRequestDeadline(&call, kNameWait);
       v1::GetServerInfoResponse info;
-      const auto stub = v1::VmEventService::NewStub(*channel);
-      if (stub->GetServerInfo(&call, {}, &info).ok()) name = info.node();
+      if (daemon.stub->GetServerInfo(&call, {}, &info).ok()) name = info.node();
     });
   }
   for (std::thread& asker : askers) asker.join();
@@ -68,26 +48,6 @@ std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
 
 }  // namespace
 
-std::optional<Failure> WithServer(
-    const ServerAddress& server, Formatter* formatter, Output* output,
-    const std::function<std::optional<Failure>(const CommandContext&)>& ask) {
-  const absl::StatusOr<PinnedChannel> connected = ConnectToOne(server, ResolveHost);
-  if (!connected.ok()) return ExplainNoChannel(server, connected.status());
-  if (connected->ambiguous) {
-    PrintNote(absl::StrCat(server.host, " has several addresses, which may be several ",
-                           "nodes: asking ", ToText(connected->address), " only"));
-  }
-  const auto stub = v1::VmEventService::NewStub(connected->channel);
-  const auto health = grpc::health::v1::Health::NewStub(connected->channel);
-  CommandContext context;
-  context.address = connected->address;
-  context.stub = stub.get();
-  context.health = health.get();
-  context.formatter = formatter;
-  context.output = output;
-  return ask(context);
-}
-
 FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note) {
   return {[fleet = *line.fleet] { return ConnectNats(fleet); }, ToText(*line.fleet), line.nodes,
           std::move(note)};
@@ -95,11 +55,13 @@ FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note) {
 
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note) {
   if (line.fleet) return std::make_unique<FleetLists>(FleetOf(line, std::move(note)));
-  if (line.servers.size() == 1) return std::make_unique<ServerLists>(line.server());
+  if (line.servers.size() == 1) {
+    return std::make_unique<DaemonLists>(CommandContext(line.server()));
+  }
   const std::vector<std::string> names = NodeNames(line.servers);
   std::vector<MergedLists::Node> nodes;
   for (size_t i = 0; i < names.size(); ++i) {
-    nodes.push_back({names[i], std::make_unique<ServerLists>(line.servers[i])});
+    nodes.push_back({names[i], std::make_unique<DaemonLists>(CommandContext(line.servers[i]))});
   }
   return std::make_unique<MergedLists>(std::move(nodes), std::move(note));
 }
@@ -121,89 +83,48 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
   return std::make_unique<CommandRunner>(std::move(environment));
 }
 
-// Sets where the watch of each server begins: with --last, of several servers at the time of the
-// last of the newest events of all. A server that does not answer has the failure, and begins now:
-// its history is not worth more than that of the others.
-void SetStarts(const FollowCommand& command, const std::vector<ServerAddress>& servers,
-               const PositionOf& position_of, std::vector<WatchCommand>* watches,
-               std::vector<std::optional<Failure>>* failures) {
-  failures->resize(servers.size());
+// Sets where the watches with --last begin that have no position: with the oldest of the newest
+// events of all. A server of several that fails is noted, and begins now: its history is not worth
+// more than that of the others.
+std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine& line,
+                                 const PrintSentence& note, std::vector<WatchCommand*> watches) {
   EventsCommand list;
   list.filter = command.watch.filter;
   if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
   list.last = command.last;
   NodeEvents newest;
-  std::vector<WatchCommand*> listed;
-  for (size_t i = 0; i < servers.size(); ++i) {
-    WatchCommand* const watch = &(*watches)[i];
-    if (const auto position = position_of(ToText(servers[i]))) {
-      watch->start = *position;
-      continue;
-    }
-    if (!command.last) continue;
-    (*failures)[i] = ServerLists(servers[i]).ReadEvents(list, [&newest](NodeEvents* page) {
-      Append(page, &newest);
+  for (size_t i = 0; i < watches.size(); ++i) {
+    if (watches[i] == nullptr) continue;
+    CommandLine one = line;
+    if (!line.fleet) one.servers = {line.servers[i]};
+    NodeEvents own;
+    const auto failure = ListsOf(one, note)->ReadEvents(list, [&own](NodeEvents* page) {
+      Append(page, &own);
       return true;
     });
-    if ((*failures)[i]) {
-      watch->start = FromNow{};
-    } else {
-      listed.push_back(watch);
+    if (failure && watches.size() == 1) return failure;
+    if (failure) {
+      note(failure->sentence);
+      std::exchange(watches[i], nullptr)->start = FromNow{};
     }
+    if (!failure) Append(&own, &newest);
   }
   // Fewer events are all that there are: the start of each watch stays as it is.
-  if (!command.last || newest.size() < *command.last) return;
+  if (newest.size() < *command.last) return std::nullopt;
   const auto last = newest.begin() + static_cast<std::ptrdiff_t>(*command.last) - 1;
   const auto time = [](const NodeEvent& one) { return FromProto(one.event.observe_time()); };
-  if (servers.size() > 1) {
-    std::nth_element(newest.begin(), last, newest.end(),
-                     [&time](const NodeEvent& a, const NodeEvent& b) { return time(a) > time(b); });
+  if (watches.size() == 1) {
+    const uint64_t sequence =
+        line.fleet ? last->resume_after.position.sequence : last->event.sequence();
+    watches[0]->start = FromSequence{sequence - 1, ""};
+    return std::nullopt;
   }
-  for (WatchCommand* watch : listed) {
-    watch->start = FromTime{time(*last)};
-    if (servers.size() == 1) watch->start = FromSequence{last->event.sequence() - 1, ""};
+  absl::c_nth_element(
+      newest, last, [&time](const NodeEvent& a, const NodeEvent& b) { return time(a) > time(b); });
+  for (WatchCommand* watch : watches) {
+    if (watch != nullptr) watch->start = FromTime{time(*last)};
   }
-}
-
-MadeSource MakeOfServers(const FollowCommand& command, const std::vector<ServerAddress>& servers,
-                         const PositionOf& position_of, StopSource* stop,
-                         const PrintSentence& note) {
-  std::vector<WatchCommand> watches(servers.size(), command.watch);
-  std::vector<std::optional<Failure>> failures;
-  SetStarts(command, servers, position_of, &watches, &failures);
-  if (servers.size() == 1) {
-    if (failures[0]) return *failures[0];
-    return std::make_unique<DaemonSource>(
-        std::move(watches[0]),
-        DaemonSource::Environment{.address = servers[0], .stop = stop, .note = note});
-  }
-  const std::vector<std::string> names = NodeNames(servers);
-  std::vector<WatchedNode> nodes;
-  for (size_t i = 0; i < servers.size(); ++i) {
-    if (failures[i]) note(failures[i]->sentence);
-    watches[i].wait = watches[i].resume;  // a node that is down does not end the watch
-    nodes.push_back({names[i], std::move(watches[i]), servers[i]});
-  }
-  return std::make_unique<MergedSource>(std::move(nodes), MergedSource::Environment{stop, note});
-}
-
-MadeSource MakeFleet(const FollowCommand& command, const CommandLine& line,
-                     const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
-  WatchCommand watch = command.watch;
-  const auto position = position_of(kFleetCursorKey);
-  if (position) {
-    watch.start = *position;
-  } else if (command.last) {
-    FleetFilter filter = {watch.filter, line.nodes, std::nullopt, std::nullopt};
-    if (const auto* from = std::get_if<FromTime>(&watch.start)) filter.since = from->time;
-    const FleetLists lists(FleetOf(line, note));
-    const auto failure = lists.FindStart(filter, *command.last, &watch.start);
-    if (failure) return *failure;
-  }
-  FleetWatchEnvironment environment = {FleetOf(line, note), stop, [stop](absl::Duration duration) {
-                                         return stop->WaitFor(duration);
-                                       }};
-  return WatchFleet(std::move(watch), std::move(environment));
+  return std::nullopt;
 }
 
 }  // namespace
@@ -223,8 +144,31 @@ PositionOf PositionsIn(const CursorFile* cursor) {
 
 MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
                       const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
-  if (line.fleet) return MakeFleet(command, line, position_of, stop, note);
-  return MakeOfServers(command, line.servers, position_of, stop, note);
+  const std::vector<std::string> keys = CursorKeys(line);
+  std::vector<WatchCommand> watches(keys.size(), command.watch);
+  std::vector<WatchCommand*> without_position;  // null: it has one
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const auto position = position_of(keys[i]);
+    if (position) watches[i].start = *position;
+    without_position.push_back(position ? nullptr : &watches[i]);
+  }
+  if (command.last) {
+    if (const auto failure = SetStarts(command, line, note, without_position)) return *failure;
+  }
+  if (line.fleet) {
+    return WatchFleet(std::move(watches[0]), {FleetOf(line, note), stop});
+  }
+  if (watches.size() == 1) {
+    return std::make_unique<DaemonSource>(std::move(watches[0]), line.server(),
+                                          DaemonSource::Environment{stop, note});
+  }
+  const std::vector<std::string> names = NodeNames(line.servers);
+  std::vector<WatchedNode> nodes;
+  for (size_t i = 0; i < watches.size(); ++i) {
+    watches[i].wait = true;  // a node that is down does not end the watch
+    nodes.push_back({names[i], std::move(watches[i]), line.servers[i]});
+  }
+  return std::make_unique<MergedSource>(std::move(nodes), MergedSource::Environment{stop, note});
 }
 
 ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {

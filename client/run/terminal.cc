@@ -21,14 +21,17 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 
 namespace vmeventd::client {
 
-bool HasColor(const CommandLine& line, const Terminal& terminal) {
-  return line.color == ColorMode::kAlways ||
-         (line.color == ColorMode::kAuto && terminal.color_allowed && isatty(STDOUT_FILENO) == 1);
+bool HasColor(const CommandLine& line) {
+  if (line.color != ColorMode::kAuto) return line.color == ColorMode::kAlways;
+  const auto variable = [](const char* name) {
+    const char* const value = getenv(name);
+    return absl::string_view(value == nullptr ? "" : value);
+  };
+  return variable("NO_COLOR").empty() && variable("TERM") != "dumb" && isatty(STDOUT_FILENO) == 1;
 }
 
 void PrintNote(const std::string& sentence) {
@@ -108,25 +111,10 @@ constexpr std::string_view kLeave = "\x1b[?25h\x1b[?1049l";
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LiveScreen>> LiveScreen::Create(int input, int output) {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGWINCH);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  UniqueFd resized(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  UniqueFd stopped(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!resized.valid() || !stopped.valid()) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("cannot wait for the terminal: ", strerror(errno)));
-  }
-  return absl::WrapUnique(new LiveScreen(input, output, std::move(resized), std::move(stopped)));
-}
-
-LiveScreen::LiveScreen(int input, int output, UniqueFd resized, UniqueFd stopped)
+LiveScreen::LiveScreen(int input, int output)
     : input_(isatty(input) == 1 ? input : -1),
       output_(output),
-      resized_(std::move(resized)),
-      stopped_(std::move(stopped)) {}
+      stopped_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 LiveScreen::~LiveScreen() {
   if (before_) tcsetattr(input_, TCSADRAIN, &*before_);
@@ -146,54 +134,41 @@ void LiveScreen::Enter() {
   (void)!write(output_, kEnter.data(), kEnter.size());
 }
 
-char LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
+bool LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
   const std::stop_callback wake(stop, [this] { eventfd_write(stopped_.get(), 1); });
   const absl::Time end = absl::Now() + duration;
-  while (true) {
-    pollfd watched[] = {
-        {input_, POLLIN, 0}, {resized_.get(), POLLIN, 0}, {stopped_.get(), POLLIN, 0}};
+  while (!stop.stop_requested()) {
+    pollfd watched[] = {{input_, POLLIN, 0}, {stopped_.get(), POLLIN, 0}};
     const absl::Duration left = std::max(absl::ZeroDuration(), end - absl::Now());
     const timespec timeout = absl::ToTimespec(left);
     const int found = ppoll(watched, std::size(watched), &timeout, nullptr);
     if (found < 0 && errno == EINTR) continue;
-    if (found <= 0) return '\0';
-    if (watched[2].revents != 0) return 'q';
-    if (watched[1].revents != 0) {
-      signalfd_siginfo taken;
-      (void)!read(resized_.get(), &taken, sizeof(taken));
-      return ' ';
-    }
+    if (found <= 0) return false;
+    if (watched[0].revents == 0) continue;  // stopped
     char key = 0;
-    if (read(input_, &key, 1) == 1 && key != 0) return key;
-    input_ = -1;  // the terminal has gone
-    before_.reset();
+    if (read(input_, &key, 1) != 1) {
+      input_ = -1;  // the terminal has gone
+      before_.reset();
+    }
+    if (key == 'q' || key == 'Q') return true;
   }
+  return true;
 }
 
 namespace {
 
 // Ends at once if all fits the screen, passes colours on, cuts long lines, leaves the screen as it
 // is, and ends with Ctrl-C.
-constexpr char kLess[] = "less -FRSXMK";
+constexpr char kPager[] = "command -v less >/dev/null && exec less -FRSXMK; exec cat";
 
 }  // namespace
 
-std::string ChoosePager(const std::optional<std::string>& own,
-                        const std::optional<std::string>& common,
-                        const std::function<bool(const std::string&)>& in_path) {
-  const std::optional<std::string>& chosen = own ? own : common;
-  if (!chosen) return in_path("less") ? kLess : "";
-  const absl::string_view command = absl::StripAsciiWhitespace(*chosen);
+std::string PagerCommand() {
+  const char* chosen = getenv("VMEVENTS_PAGER");
+  if (chosen == nullptr) chosen = getenv("PAGER");
+  if (chosen == nullptr) return kPager;
+  const absl::string_view command = absl::StripAsciiWhitespace(chosen);
   return command == "cat" ? "" : std::string(command);
-}
-
-bool IsInPath(const std::string& program) {
-  const char* path = getenv("PATH");
-  if (path == nullptr) return false;
-  for (const absl::string_view directory : absl::StrSplit(path, ':', absl::SkipEmpty())) {
-    if (access(absl::StrCat(directory, "/", program).c_str(), X_OK) == 0) return true;
-  }
-  return false;
 }
 
 TerminalSize SizeOfTerminal(int descriptor) {

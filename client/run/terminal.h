@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdio>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -26,15 +25,8 @@
 
 namespace vmeventd::client {
 
-// Settings for terminals, from the environment.
-struct Terminal {
-  bool color_allowed = false;               // colour, on a terminal
-  std::optional<std::string> own_pager;     // $VMEVENTS_PAGER
-  std::optional<std::string> common_pager;  // $PAGER
-};
-
 // Returns whether standard output gets colours.
-bool HasColor(const CommandLine& line, const Terminal& terminal);
+bool HasColor(const CommandLine& line);
 
 // Prints "vmevents: SENTENCE". It must be safe for a terminal. Any thread.
 void PrintNote(const std::string& sentence);
@@ -87,8 +79,7 @@ class StopSignals {
 // keys that count without Enter. One thread.
 class LiveScreen {
  public:
-  // Blocks SIGWINCH, so call it before any thread starts. RESOURCE_EXHAUSTED: no descriptor.
-  static absl::StatusOr<std::unique_ptr<LiveScreen>> Create(int input, int output);
+  LiveScreen(int input, int output);
   // Leaves the terminal as it was.
   ~LiveScreen();
   LiveScreen(const LiveScreen&) = delete;
@@ -96,30 +87,21 @@ class LiveScreen {
 
   // Takes the terminal. A second call does nothing.
   void Enter();
-  // Waits until a key is typed, which it returns; 0: for `duration`. A stop counts as q, another
-  // size of the terminal as a blank. Without a terminal at `input` there are no keys.
-  char Wait(absl::Duration duration, const std::stop_token& stop);
+  // Waits for `duration`. True: q was typed, or it was stopped. Without a terminal at `input` there
+  // are no keys.
+  bool Wait(absl::Duration duration, const std::stop_token& stop);
 
  private:
-  LiveScreen(int input, int output, UniqueFd resized, UniqueFd stopped);
-
   int input_;
   const int output_;
-  const UniqueFd resized_;  // a signalfd
   const UniqueFd stopped_;  // an eventfd
   bool entered_ = false;
   std::optional<termios> before_;
 };
 
-// The pager's command: `own` ($VMEVENTS_PAGER) if it is set, else `common` ($PAGER), else less if
-// `in_path` finds it. Empty: no pager, also if the variable is empty or "cat". Pure but for
-// `in_path`.
-std::string ChoosePager(const std::optional<std::string>& own,
-                        const std::optional<std::string>& common,
-                        const std::function<bool(const std::string&)>& in_path);
-
-// Returns whether a directory of $PATH has an executable of that name.
-bool IsInPath(const std::string& program);
+// The pager's command: $VMEVENTS_PAGER if it is set, else $PAGER, else less where there is one.
+// Empty: no pager, also if the variable is empty or "cat".
+std::string PagerCommand();
 
 // Size of the terminal at `descriptor`; 0: it is none, or has no size.
 struct TerminalSize {

@@ -37,21 +37,6 @@ class TextOutput : public Output {
   std::string text;
 };
 
-// Adds to each story the text that `vmevents why` prints.
-class StoryFormatter : public JsonFormatter {
- public:
-  explicit StoryFormatter(absl::TimeZone zone) : table_({.zone = zone, .now = absl::Now}) {}
-  absl::StatusOr<std::string> FormatWhy(const VmStory& story) override {
-    const absl::StatusOr<std::string> json = JsonFormatter::FormatWhy(story);
-    const absl::StatusOr<std::string> text = table_.FormatWhy(story);
-    if (!json.ok() || !text.ok()) return json.ok() ? text : json;
-    return absl::StrCat(absl::StripSuffix(*json, "}\n"), ",\"text\":", JsonText(*text), "}\n");
-  }
-
- private:
-  TableFormatter table_;
-};
-
 std::string SourceText(const CommandLine& line) {
   if (line.fleet) return ToText(*line.fleet);
   return absl::StrJoin(line.servers, ", ", [](std::string* out, const ServerAddress& server) {
@@ -130,7 +115,7 @@ WebAnswer WebApi::Answer(const WebRequest& request) {
   auto parsed = Parse(std::move(arguments), query);
   if (auto* wrong = std::get_if<WebAnswer>(&parsed)) return std::move(*wrong);
   auto& line = std::get<CommandLine>(parsed);
-  JsonFormatter formatter;
+  Formatter formatter(Form::kJson, {.zone = line_.zone, .story_text = true, .now = absl::Now});
   if (const auto* vms = std::get_if<VmsCommand>(&line.command)) {
     return Collect("vms", line, [&](ListSource* lists, Output* output) {
       return RunList(*vms, lists, &formatter, output);
@@ -150,9 +135,8 @@ WebAnswer WebApi::Answer(const WebRequest& request) {
   // The pattern that only this name matches.
   *why->filter.mutable_vm_names(0) =
       absl::StrReplaceAll(name, {{"*", "[*]"}, {"?", "[?]"}, {"[", "[[]"}});
-  StoryFormatter stories(line_.zone);
   return Collect("stories", line, [&](ListSource* lists, Output* output) {
-    return RunWhy(*why, "", lists, &stories, output, absl::Now());
+    return RunWhy(*why, "", lists, &formatter, output, absl::Now());
   });
 }
 

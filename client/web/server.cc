@@ -35,31 +35,19 @@ constexpr size_t kBlock = 16 << 10;      // limit of what is sent at once
 constexpr size_t kMinToken = 16;
 
 // Libraries that are loaded by this command alone: libmicrohttpd, and GnuTLS, which it uses.
-#define VMEVENTD_HTTP_FUNCTIONS(F)                          \
-  F(MHD_add_response_header)                                \
-  F(MHD_create_response_from_buffer_with_free_callback_cls) \
-  F(MHD_create_response_from_callback)                      \
-  F(MHD_destroy_response)                                   \
-  F(MHD_get_connection_info)                                \
-  F(MHD_get_connection_values)                              \
-  F(MHD_lookup_connection_value)                            \
-  F(MHD_queue_response)                                     \
-  F(MHD_set_connection_option)                              \
-  F(MHD_start_daemon)                                       \
-  F(MHD_stop_daemon)
-struct HttpFunctions {
-  VMEVENTD_HTTP_FUNCTIONS(VMEVENTD_FUNCTION_MEMBER)
-  VMEVENTD_FUNCTION_MEMBER(gnutls_certificate_verify_peers)
-} http;
+void* libmicrohttpd = nullptr;
+void* libgnutls = nullptr;
+#define MHD(name) VMEVENTD_FUNCTION_OF(libmicrohttpd, MHD_##name)
 
 absl::Status LoadHttp() {
-  constexpr char kAdvice[] = "install the Debian package libmicrohttpd12 or libmicrohttpd12t64";
-  HttpFunctions& functions = http;
-  absl::Status loaded = LoadSharedLibrary("libmicrohttpd.so.12", kAdvice,
-                                          {VMEVENTD_HTTP_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)});
-  loaded.Update(LoadSharedLibrary("libgnutls.so.30", kAdvice,
-                                  {VMEVENTD_FUNCTION_ENTRY(gnutls_certificate_verify_peers)}));
-  return loaded;
+  for (const auto& [library, file] : {std::pair(&libmicrohttpd, "libmicrohttpd.so.12"),
+                                      std::pair(&libgnutls, "libgnutls.so.30")}) {
+    const absl::StatusOr<void*> loaded =
+        LoadSharedLibrary(file, "install the Debian package libmicrohttpd12 or libmicrohttpd12t64");
+    if (!loaded.ok()) return loaded.status();
+    *library = *loaded;
+  }
+  return absl::OkStatus();
 }
 
 // Headers of every answer. The page loads nothing from elsewhere and runs no script but its file.
@@ -84,12 +72,13 @@ struct OpenStream {
 MHD_Result Send(MHD_Connection* connection, WebAnswer answer) {
   MHD_Response* response = nullptr;
   // The time that the list took is not the client's: 0 has the count begin again.
-  http.MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
-  http.MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
-                                 answer.stream != nullptr ? kStreamSeconds : kIdleSeconds);
+  MHD(set_connection_option)(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+  MHD(set_connection_option)
+  (connection, MHD_CONNECTION_OPTION_TIMEOUT,
+   answer.stream != nullptr ? kStreamSeconds : kIdleSeconds);
   if (answer.stream != nullptr) {
-    const auto* info = http.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    response = http.MHD_create_response_from_callback(
+    const auto* info = MHD(get_connection_info)(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    response = MHD(create_response_from_callback)(
         MHD_SIZE_UNKNOWN, kBlock,
         [](void* open, uint64_t /*position*/, char* buffer, size_t size) -> ssize_t {
           auto* const one = static_cast<OpenStream*>(open);
@@ -99,37 +88,38 @@ MHD_Result Send(MHD_Connection* connection, WebAnswer answer) {
         [](void* open) { delete static_cast<OpenStream*>(open); });
   } else {
     auto* const body = new std::string(std::move(answer.body));
-    response = http.MHD_create_response_from_buffer_with_free_callback_cls(
+    response = MHD(create_response_from_buffer_with_free_callback_cls)(
         body->size(), body->data(), [](void* held) { delete static_cast<std::string*>(held); },
         body);
   }
   if (response == nullptr) return MHD_NO;
-  const absl::Cleanup destroy = [response] { http.MHD_destroy_response(response); };
-  for (const auto& [name, value] : kHeaders) http.MHD_add_response_header(response, name, value);
-  http.MHD_add_response_header(response, "Content-Type", answer.type);
+  const absl::Cleanup destroy = [response] { MHD(destroy_response)(response); };
+  for (const auto& [name, value] : kHeaders) MHD(add_response_header)(response, name, value);
+  MHD(add_response_header)(response, "Content-Type", answer.type);
   if (answer.status == MHD_HTTP_UNAUTHORIZED) {
-    http.MHD_add_response_header(response, "WWW-Authenticate",
-                                 "Basic realm=\"vmevents: any user name, the token\"");
+    MHD(add_response_header)
+    (response, "WWW-Authenticate", "Basic realm=\"vmevents: any user name, the token\"");
   }
-  return http.MHD_queue_response(connection, static_cast<unsigned>(answer.status), response);
+  return MHD(queue_response)(connection, static_cast<unsigned>(answer.status), response);
 }
 
 std::string HeaderOf(MHD_Connection* connection, const char* name) {
-  const char* const value = http.MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+  const char* const value = MHD(lookup_connection_value)(connection, MHD_HEADER_KIND, name);
   return value == nullptr ? "" : value;
 }
 
 // Returns whether the client showed a certificate for clients, of the authorities of the options.
 bool HasCertificate(MHD_Connection* connection) {
-  const auto* info = http.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+  const auto* info = MHD(get_connection_info)(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
   std::string purpose = GNUTLS_KP_TLS_WWW_CLIENT;
   gnutls_typed_vdata_st wanted = {};
   wanted.type = GNUTLS_DT_KEY_PURPOSE_OID;
   wanted.data = reinterpret_cast<unsigned char*>(purpose.data());
   unsigned faults = 1;
   return info != nullptr &&
-         http.gnutls_certificate_verify_peers(static_cast<gnutls_session_t>(info->tls_session),
-                                              &wanted, 1, &faults) == GNUTLS_E_SUCCESS &&
+         VMEVENTD_FUNCTION_OF(libgnutls, gnutls_certificate_verify_peers)(
+             static_cast<gnutls_session_t>(info->tls_session), &wanted, 1, &faults) ==
+             GNUTLS_E_SUCCESS &&
          faults == 0;
 }
 
@@ -152,7 +142,8 @@ struct WebServer {
     }
     if (!reads) return ErrorAnswer(405, "the API is read-only; use GET or HEAD");
     WebRequest request = {path, {}, HeaderOf(connection, "Last-Event-ID"), head};
-    http.MHD_get_connection_values(
+    MHD(get_connection_values)
+    (
         connection, MHD_GET_ARGUMENT_KIND,
         [](void* query, MHD_ValueKind /*kind*/, const char* name, const char* value) {
           static_cast<WebRequest*>(query)->query.emplace_back(name, value == nullptr ? "" : value);
@@ -229,8 +220,8 @@ MHD_Daemon* StartDaemon(WebServer* server, UniqueFd socket) {
   }
   options.push_back({MHD_OPTION_END, 0, nullptr});
   MHD_Daemon* const daemon =
-      http.MHD_start_daemon(flags, 0, nullptr, nullptr, &WebServer::Handle, server,
-                            MHD_OPTION_ARRAY, options.data(), MHD_OPTION_END);
+      MHD(start_daemon)(flags, 0, nullptr, nullptr, &WebServer::Handle, server, MHD_OPTION_ARRAY,
+                        options.data(), MHD_OPTION_END);
   if (daemon != nullptr) socket.Release();
   return daemon;
 }
@@ -274,7 +265,7 @@ ExitCode RunWeb(const WebCommand& command, const CommandLine& line) {
                    open ? ", for every user of this host; --token-file asks for a token" : ""));
   while (!stop.WaitFor(absl::Hours(1))) {
   }
-  http.MHD_stop_daemon(daemon);
+  MHD(stop_daemon)(daemon);
   return ExitCode::kOk;
 }
 

@@ -22,7 +22,6 @@ struct EventLog::Beginning {
   Journal::Opened opened;  // without a journal if `problem` says why
   absl::Status problem;
   SequenceMark after;  // the journal's id, and the last sequence that may have been given
-  Hole lost;
 };
 
 absl::StatusOr<EventLog::Beginning> EventLog::FindBeginning(const JournalOptions& options,
@@ -40,7 +39,6 @@ absl::StatusOr<EventLog::Beginning> EventLog::FindBeginning(const JournalOptions
     begin.after.journal_id = RandomUuid();
     id_is_new = true;
     if (begin.opened.journal != nullptr) begin.opened.journal->Rename(begin.after.journal_id);
-    begin.lost = begin.opened.hole;
     if (begin.opened.replaced.empty()) begin.opened.replaced = why;
     spdlog::error("{}: {}; it continues as the journal {}", options.path, begin.opened.replaced,
                   begin.after.journal_id);
@@ -61,7 +59,6 @@ absl::StatusOr<EventLog::Beginning> EventLog::FindBeginning(const JournalOptions
     } else if (!begin.opened.created) {
       rename("the last sequence is not known, and events may be missing");
     }
-    begin.lost = begin.opened.HoleUpTo(begin.after.through);
   } else {
     // Only the mark has the sequences that it may have given.
     struct stat info {};
@@ -85,13 +82,12 @@ absl::StatusOr<EventLog::Beginning> EventLog::FindBeginning(const JournalOptions
 
 namespace {
 
-// The VMs that are known from the daemon before. Open runs are in the first snapshot already: the
+// The VMs of the daemon before that may still run. They are in the first snapshot already: the
 // watcher publishes them later.
-std::vector<VmRecordPtr> KnownVms(const Journal::Opened& opened, Instant now) {
+std::vector<VmRecordPtr> OpenVms(const std::vector<SavedRun>& runs, Instant now) {
   std::vector<VmRecordPtr> vms;
-  for (const v1::Vm& vm : opened.stops) vms.push_back(std::make_shared<const VmRecord>(vm));
   const SessionOptions session_options;
-  for (const SavedRun& saved : opened.runs) {
+  for (const SavedRun& saved : runs) {
     const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
     if (!run.ok()) continue;  // the watcher logs it
     vms.push_back(std::make_shared<const VmRecord>(VmToProto(run->Status(), saved.last_sequence)));
@@ -122,31 +118,24 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Beginning
       clock_(clock),
       saved_{.runs = begin.opened.runs, .journal_is_new = begin.opened.is_new},
       queue_(options.max_queued),
-      journal_(std::move(begin.opened.journal)),
       given_(begin_.through),
       newest_(begin_.through),
       vms_(options.live.max_stopped),
-      open_(journal_ != nullptr),
-      hole_(begin.lost),
-      status_(std::move(begin.problem)),
+      bounds_{.oldest = begin_.through + 1,
+              .newest = begin_.through,
+              .deleted = begin_.through,
+              .thinned = begin_.through},
       wanted_mark_{begin_.journal_id, begin_.through + kReservedSequences} {
   {
     const MutexLock lock(&mutex_);
-    gap_is_due_ = open_ && !hole_.empty();
-    if (open_) {
-      bounds_ = journal_->bounds();
+    // The watcher follows them again: the opening must not end them.
+    PutVms(OpenVms(std::exchange(begin.opened.runs, {}), clock_->Now()));
+    if (begin.problem.ok()) {
+      EndOpen(std::move(begin.opened));
     } else {
-      retry_at_ = clock_->Now().monotonic + kRetry;
-      bounds_ = {.oldest = begin_.through + 1,
-                 .newest = begin_.through,
-                 .deleted = begin_.through,
-                 .thinned = begin_.through};
+      Fail(begin.problem);
+      opened_ = std::move(begin.opened);
     }
-    UpdateMeters();
-    PutVms(KnownVms(begin.opened, clock->Now()));
-  }
-  if (!begin.opened.replaced.empty()) {
-    PublishGap(GapReason::kJournalReplaced, begin.opened.replaced);
   }
   Pump(absl::ZeroDuration());
 }
@@ -280,27 +269,35 @@ absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
   return begin;
 }
 
+std::deque<EventBlockPtr>::const_iterator EventLog::BlockAt(uint64_t sequence) const {
+  return std::lower_bound(
+      blocks_.begin(), blocks_.end(), sequence,
+      [](const EventBlockPtr& each, uint64_t value) { return each->last_sequence() < value; });
+}
+
 ReadResult EventLog::Read(uint64_t sequence, size_t max_bytes) const {
   const MutexLock lock(&mutex_);
   ReadResult result;
   result.range = RangeLocked();
-  const uint64_t in_memory = OldestInMemory();
-  const uint64_t committed = result.range.committed;
-  const uint64_t through = std::min(in_memory - 1, committed);
+  const uint64_t through = std::min(OldestInMemory() - 1, result.range.committed);
   if (sequence <= through) {
     result.in_journal_through = through;
     return result;
   }
-  if (sequence > newest_) return result;
-  // The block that holds `sequence`, or the first one behind it.
-  auto block = std::lower_bound(
-      blocks_.begin(), blocks_.end(), sequence,
-      [](const EventBlockPtr& each, uint64_t value) { return each->last_sequence() < value; });
+  auto block = BlockAt(sequence);
   for (size_t bytes = 0; block != blocks_.end() && (result.blocks.empty() || bytes < max_bytes);
        ++block) {
     bytes += (*block)->memory();
     result.blocks.push_back(*block);
   }
+  return result;
+}
+
+ReadResult EventLog::ReadUncommitted() const {
+  const MutexLock lock(&mutex_);
+  ReadResult result;
+  result.range = RangeLocked();
+  result.blocks.assign(BlockAt(result.range.committed + 1), blocks_.end());
   return result;
 }
 
@@ -321,6 +318,9 @@ EventLog::Health EventLog::health() const {
   health.published_durable = published_durable_;
   health.ring_events = newest_ + 1 - OldestInMemory();
   health.ring_bytes = memory_;
+  health.backlog_events = events_;
+  health.backlog_bytes = bytes_;
+  health.journal = bounds_;
   return health;
 }
 
@@ -339,18 +339,13 @@ absl::StatusOr<JournalReader*> EventLog::Reader() {
   return reader_.get();
 }
 
-void EventLog::PostQuery(const std::string& peer, HistoryQuery query) {
-  const auto shared = std::make_shared<HistoryQuery>(std::move(query));
-  const auto turn = [this, peer, shared](auto again) -> void {
-    const bool cancelled = shared->cancelled();
-    const absl::StatusOr<bool> done =
-        shared->turn(cancelled ? absl::CancelledError("the call was cancelled") : Reader());
+void EventLog::PostQuery(const std::string& peer, const HistoryQuery& query) {
+  const bool added = reads_.Add(peer, [this, peer, query] {
+    const absl::StatusOr<bool> done = query(Reader());
     if (!done.ok()) return CheckDamage(done.status());
-    if (*done || reads_.Add(peer, [again] { again(again); })) return;
-    shared->turn(ShuttingDown()).IgnoreError();
-  };
-  if (reads_.Add(peer, [turn] { turn(turn); })) return;
-  shared->turn(ShuttingDown()).IgnoreError();
+    if (!*done) PostQuery(peer, query);
+  });
+  if (!added) query(ShuttingDown()).IgnoreError();
 }
 
 namespace {
@@ -430,7 +425,9 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
     position->within = *within;
   }
   Lister lister(matcher, bounds, max_bytes, clock_);
-  const EventRange range = this->range();
+  // At one moment: what is written meanwhile is in neither part twice.
+  const ReadResult memory = ReadUncommitted();
+  const EventRange& range = memory.range;
   const uint64_t from = position->sequence == 0 && bounds.newest_first
                             ? range.newest
                             : std::max<uint64_t>(position->sequence, 1);
@@ -454,15 +451,13 @@ absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventM
   };
   // Events that are public and not in the journal yet.
   const auto list_memory = [&] {
-    std::vector<EventBlockPtr> blocks = Read(range.committed + 1, SIZE_MAX).blocks;
+    std::vector<EventBlockPtr> blocks = memory.blocks;
     if (bounds.newest_first) std::reverse(blocks.begin(), blocks.end());
     for (const EventBlockPtr& block : blocks) {
       for (size_t i = 0; more && i < block->size(); ++i) {
         const size_t at = bounds.newest_first ? block->size() - 1 - i : i;
         const EventBlock::Entry entry = block->at(at);
-        const bool wanted = entry.sequence > range.committed && entry.sequence <= range.newest &&
-                            (bounds.newest_first ? entry.sequence <= from : entry.sequence >= from);
-        if (!wanted) continue;
+        if (bounds.newest_first ? entry.sequence > from : entry.sequence < from) continue;
         more = lister.Take(entry, [&](std::string* out) {
           *out = std::string(block->EncodedView(at));
           out->back() = 0;  // not durable

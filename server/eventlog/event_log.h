@@ -108,11 +108,7 @@ struct ReadResult {
 
 // A question for the history thread that may take several turns. Each gets the journal's reader, or
 // why there is none, takes some milliseconds at the most, and returns whether it was the last.
-struct HistoryQuery {
-  std::function<absl::StatusOr<bool>(absl::StatusOr<JournalReader*>)> turn;
-  // Returns whether nobody waits for the answer any longer; the next turn then gets CANCELLED.
-  std::function<bool()> cancelled;
-};
+using HistoryQuery = std::function<absl::StatusOr<bool>(const absl::StatusOr<JournalReader*>&)>;
 
 // A listing: the events that pass `matcher` and were observed in [start, end).
 struct ListBounds {
@@ -138,56 +134,21 @@ struct EventListing {
   bool in_turn = true;  // false: the turn ended before `page_size` or `max_bytes` was reached
 };
 
-// Counters of published events. The pump counts, any thread reads.
-class EventMeters {
- public:
-  static constexpr size_t kTypes = static_cast<size_t>(kLastEventType) + 1;
-  static constexpr size_t kClasses = static_cast<size_t>(kLastShutdownClass) + 1;
-  static constexpr size_t kCauses = static_cast<size_t>(kLastShutdownCause) + 1;
-
-  void Count(const VmEvent& event) {
-    types_[static_cast<size_t>(event.type)].Add();
-    if (event.type == EventType::kStopped && event.shutdown.has_value()) {
-      At(event.shutdown->shutdown_class, event.shutdown->cause).Add();
-      return;  // QEMU's time in a STOPPED is that of an earlier event
-    }
-    if (event.qemu_time.has_value())
-      qemu_to_observed.Observe(event.observe_time - *event.qemu_time);
-  }
-
-  uint64_t events(EventType type) const { return types_[static_cast<size_t>(type)].value(); }
-  uint64_t stops(ShutdownClass shutdown_class, ShutdownCause cause) const {
-    return stops_[Index(shutdown_class, cause)].value();
-  }
-
+// Meters of published events and of the journal's writing. The log counts, any thread reads.
+struct EventMeters {
+  std::array<Counter, static_cast<size_t>(kLastEventType) + 1> events;  // by type
+  // STOPPED, by class and cause.
+  std::array<std::array<Counter, static_cast<size_t>(kLastShutdownCause) + 1>,
+             static_cast<size_t>(kLastShutdownClass) + 1>
+      stops;
   // Measured by the node's wall clock, with which QEMU stamps its events: a step of the clock
   // between the two shows here.
   LatencyHistogram qemu_to_observed;
-  // Measured by the monotonic clock.
   LatencyHistogram observed_to_durable;
-
- private:
-  static size_t Index(ShutdownClass shutdown_class, ShutdownCause cause) {
-    return static_cast<size_t>(shutdown_class) * kCauses + static_cast<size_t>(cause);
-  }
-  Counter& At(ShutdownClass shutdown_class, ShutdownCause cause) {
-    return stops_[Index(shutdown_class, cause)];
-  }
-
-  std::array<Counter, kTypes> types_;
-  std::array<Counter, kClasses * kCauses> stops_;
-};
-
-// Meters of the journal's writing. The log counts, any thread reads.
-struct JournalMeters {
   LatencyHistogram commits;  // each transaction, its sync to the disk included
   Counter write_errors;      // transactions that failed
   Counter lost_events;       // published events that are in no journal
   Counter retention_errors;  // failures to delete what is too old
-  Level backlog_bytes;       // size of the events that wait for the disk
-  Level backlog_events;
-  Level oldest_event_ns;  // observe_time of the oldest event, since 1970; 0: none is
-  Level events;           // in the journal
 };
 
 // Takes what the watcher saw, gives each event its sequence, has it written and makes it public;
@@ -213,6 +174,9 @@ class EventLog {
     uint64_t dropped_events = 0;  // number dropped by a full queue
     uint64_t ring_events = 0;
     size_t ring_bytes = 0;
+    size_t backlog_events = 0;  // events that wait for the disk
+    size_t backlog_bytes = 0;
+    JournalBounds journal;
   };
   static constexpr absl::Duration kPatience = absl::Seconds(1);
   static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
@@ -255,7 +219,9 @@ class EventLog {
   // One turn of the writer; false: there was nothing to do.
   bool StepWriter();
   // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
-  absl::Duration NextStep() const { return queue_.ready() ? absl::ZeroDuration() : NextPump(); }
+  absl::Duration NextStep() const {
+    return queue_.ready(HasRoom()) ? absl::ZeroDuration() : NextPump();
+  }
   absl::Duration NextWrite() const {
     const MutexLock lock(&mutex_);
     return NextWriteLocked();
@@ -269,9 +235,11 @@ class EventLog {
   // The events from `sequence` on, about `max_bytes` of them, but at least one block: the newest
   // are in memory, older ones in the journal.
   ReadResult Read(uint64_t sequence, size_t max_bytes) const;
+  // The events behind range.committed.
+  ReadResult ReadUncommitted() const;
   // Asks the journal what a Read or a StreamBegin leaves to it. Peers alternate. After Stop, the
   // first turn is called at once.
-  void PostQuery(const std::string& peer, HistoryQuery query);
+  void PostQuery(const std::string& peer, const HistoryQuery& query);
   // Lists from `position`, which it sets for the next turn. Searches for some milliseconds,
   // whatever the filter, and advances by at least one event. OUT_OF_RANGE: the position was named
   // and is no longer retained. Within a turn of a HistoryQuery.
@@ -280,9 +248,9 @@ class EventLog {
                                     size_t max_bytes) const;
 
   // See VmRegistry.
-  VmPage Vms(const VmKey* after, size_t limit) const {
+  VmPage Vms(const VmKey* after = nullptr) const {
     const MutexLock lock(&mutex_);
-    return {vms_.ListAfter(after, limit), newest_};
+    return {vms_.ListAfter(after), newest_};
   }
   std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const {
     const MutexLock lock(&mutex_);
@@ -304,10 +272,6 @@ class EventLog {
     const MutexLock lock(&mutex_);
     return static_cast<int>(vms_.running_count());
   }
-  VmCounts vm_counts() const {
-    const MutexLock lock(&mutex_);
-    return vms_.counts();
-  }
   std::vector<WatchedDirectory> directories() const { return queue_.directories(); }
 
   const JournalIdentity& identity() const { return identity_; }
@@ -317,8 +281,7 @@ class EventLog {
   }
   Health health() const;
   const Clock& clock() const { return *clock_; }
-  const EventMeters& event_meters() const { return event_meters_; }
-  const JournalMeters& journal_meters() const { return journal_meters_; }
+  const EventMeters& meters() const { return meters_; }
 
  private:
   friend struct EventLogForTests;
@@ -327,6 +290,7 @@ class EventLog {
   struct Changes {
     Journal::Batch batch;
     size_t bytes = 0;              // size of the batch
+    size_t events = 0;             // number of its events
     std::vector<VmRecordPtr> vms;  // in order
     uint64_t newest = 0;           // the last sequence given, whose event may be lost
     absl::Duration added;
@@ -335,7 +299,9 @@ class EventLog {
     std::vector<absl::Duration> observed;  // observation times of the events
     bool dropped = false;                  // its batch
 
-    bool to_write() const { return !batch.blocks.empty() || !batch.runs.empty(); }
+    bool to_write() const {
+      return !batch.blocks.empty() || !batch.runs.empty() || !batch.stops.empty();
+    }
   };
   enum class Work { kNone, kOpen, kMark, kAppend, kRetain, kCloseMark };
   // Limit of the snapshots that streams still send: beyond it, a stream begins with the latest of
@@ -360,14 +326,14 @@ class EventLog {
   absl::Duration NextPump() const;
   void Take(VmUpdate* update);
   void AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing = {});
-  // Adds the statuses that the updates from `first` on leave, the last of each run.
-  void EncodeStatuses(size_t first);
+  // Adds the statuses that the updates leave, the last of each run.
+  void EncodeStatuses(const std::vector<VmUpdate>& updates);
   // Adds what was taken to changes_.
   void Submit();
   // Publishes a GAP of the node as a whole.
   void PublishGap(GapReason reason, const std::string& message, const Hole& missing = {});
   void NameHole();
-  // Takes over a journal that could be opened at last.
+  // Publishes what the opening of the journal found.
   void TakeOpened();
   // Publishes what is due. Returns whether there was an event.
   bool PublishDue();
@@ -397,15 +363,16 @@ class EventLog {
   void RemoveDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndAppend(const absl::Status& status, absl::Duration took)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EndOpen(absl::StatusOr<Journal::Opened> opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes over the journal, which is open.
+  void EndOpen(Journal::Opened opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void UpdateMeters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool IsWritable() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return open_ && status_.ok() && clock_->Now().monotonic < since_ + kMaxCommit;
   }
   // More may wait for the disk. A burst that is faster than a disk that works stays in the event
   // queue; one that hangs or fails holds nothing up.
-  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  bool HasRoom() const {
+    const MutexLock lock(&mutex_);
     return !IsWritable() || bytes_ < options_.max_backlog_bytes / 2;
   }
 
@@ -417,6 +384,9 @@ class EventLog {
   absl::StatusOr<uint64_t> CursorAfter(const AfterSequence& start) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   EventRange RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The block that holds `sequence`, or the first one behind it.
+  std::deque<EventBlockPtr>::const_iterator BlockAt(uint64_t sequence) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The oldest event in memory; newest + 1 if there is none.
   uint64_t OldestInMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return blocks_.empty() ? newest_ + 1 : blocks_.front()->first_sequence();
@@ -434,15 +404,12 @@ class EventLog {
   std::vector<Subscriber> subscribers_;  // complete before the threads start
   EventQueue queue_;
   TurnQueue reads_;
-  EventMeters event_meters_;
-  JournalMeters journal_meters_;
+  EventMeters meters_;
   std::unique_ptr<JournalReader> reader_;  // history thread
   std::unique_ptr<Journal> journal_;       // the writer's thread, between turns by mutex_
 
   // The pump's thread.
-  uint64_t given_;           // sequence that was given last
-  EventQueue::Batch taken_;  // from the queue
-  size_t handled_ = 0;       // number of its updates that were handled
+  uint64_t given_;  // sequence that was given last
   EventBlockBuilder builder_;
   Changes taking_;  // of the updates being handled
   // The newest event of each run that waits to be public.
@@ -459,7 +426,8 @@ class EventLog {
   size_t written_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t public_ ABSL_GUARDED_BY(mutex_) = 0;
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // size of those that are not written
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;   // size of those that are not written
+  size_t events_ ABSL_GUARDED_BY(mutex_) = 0;  // number of their events
 
   // The public state. Sequences may be missing between two blocks.
   std::deque<EventBlockPtr> blocks_ ABSL_GUARDED_BY(mutex_);
@@ -471,7 +439,7 @@ class EventLog {
   mutable std::vector<std::weak_ptr<const VmSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
 
   // The journal, as the writer knows it.
-  bool open_ ABSL_GUARDED_BY(mutex_);
+  bool open_ ABSL_GUARDED_BY(mutex_) = false;
   JournalBounds bounds_ ABSL_GUARDED_BY(mutex_);
   Hole hole_ ABSL_GUARDED_BY(mutex_);
   uint64_t named_by_ ABSL_GUARDED_BY(mutex_) = 0;  // the GAP of hole_; 0: there is none yet
@@ -484,8 +452,9 @@ class EventLog {
   SequenceMark mark_ ABSL_GUARDED_BY(mutex_);  // as written; empty: not yet
   SequenceMark wanted_mark_ ABSL_GUARDED_BY(mutex_);
   absl::Duration expiry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
-  bool retained_ ABSL_GUARDED_BY(mutex_) = false;                  // in the last turn
-  std::optional<Journal::Opened> opened_ ABSL_GUARDED_BY(mutex_);  // at last, without its journal
+  bool retained_ ABSL_GUARDED_BY(mutex_) = false;  // in the last turn
+  // For the pump, without its journal.
+  std::optional<Journal::Opened> opened_ ABSL_GUARDED_BY(mutex_);
   std::optional<uint64_t> close_at_ ABSL_GUARDED_BY(mutex_);  // the newest sequence, at the end
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

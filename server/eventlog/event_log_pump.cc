@@ -12,17 +12,10 @@
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
-namespace {
-
-// Limit of one step, so that the events of a burst are written and published while it lasts.
-constexpr size_t kMaxBlocksAStep = 16;
-
-}  // namespace
 
 absl::Duration EventLog::NextPump() const {
   const MutexLock lock(&mutex_);
-  const bool has_input = handled_ < taken_.updates.size() && HasRoom();
-  if (gap_is_due_ || has_input) return absl::ZeroDuration();
+  if (gap_is_due_) return absl::ZeroDuration();
   absl::Duration next = absl::InfiniteDuration();
   if (public_ < changes_.size()) next = changes_[public_].added + kPatience;
   if (reported_writable_) next = std::min(next, since_ + kMaxCommit);
@@ -37,38 +30,19 @@ bool EventLog::Step(absl::Duration timeout) {
 
 bool EventLog::Pump(absl::Duration timeout) {
   timeout = std::min(timeout, std::max(absl::ZeroDuration(), NextPump() - clock_->Now().monotonic));
-  if (handled_ < taken_.updates.size()) {
-    queue_.WaitForWake(timeout);
-  } else {
-    taken_ = queue_.Pop(timeout);
-    handled_ = 0;
-  }
+  EventQueue::Batch taken = queue_.Pop(timeout, HasRoom());
   TakeOpened();
   NameHole();
-  const auto has_room = [this] {
-    const MutexLock lock(&mutex_);
-    return HasRoom();
-  };
-  while (handled_ < taken_.updates.size() && has_room()) {
-    const size_t first = handled_;
-    do {
-      Take(&taken_.updates[handled_++]);
-    } while (handled_ < taken_.updates.size() && taking_.batch.blocks.size() < kMaxBlocksAStep);
-    EncodeStatuses(first);
-    Submit();
-  }
-  const bool all_taken = handled_ == taken_.updates.size();
-  if (all_taken) {
-    taken_.updates = {};  // large after a burst
-    handled_ = 0;
-  }
+  for (VmUpdate& update : taken.updates) Take(&update);
+  EncodeStatuses(taken.updates);
+  Submit();
   const bool published = PublishDue();
   const uint64_t durable = range().durable;
   const bool more_durable = std::exchange(reported_durable_, durable) != durable;
   if (published || more_durable) Notify(&Subscriber::published);
   ReportWritability();
   const MutexLock lock(&mutex_);
-  return !taken_.closed || public_ < changes_.size() || !all_taken;
+  return !taken.closed || public_ < changes_.size();
 }
 
 void EventLog::ReportWritability() {
@@ -145,7 +119,16 @@ void EventLog::AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& mi
     encoded.mutable_missing()->set_last(missing.last);
   }
   builder_.Add(std::move(encoded));
-  event_meters_.Count(event);
+  meters_.events[static_cast<size_t>(event.type)].Add();
+  if (event.type == EventType::kStopped && event.shutdown.has_value()) {
+    // QEMU's time in it is that of an earlier event.
+    meters_
+        .stops[static_cast<size_t>(event.shutdown->shutdown_class)]
+              [static_cast<size_t>(event.shutdown->cause)]
+        .Add();
+  } else if (event.qemu_time.has_value()) {
+    meters_.qemu_to_observed.Observe(event.observe_time - *event.qemu_time);
+  }
   if (event.type == EventType::kStopped && vm != nullptr) {
     taking_.stop_lines.emplace_back(event, vm->ref, given_);
   }
@@ -171,11 +154,11 @@ void EventLog::Take(VmUpdate* update) {
   }
 }
 
-void EventLog::EncodeStatuses(size_t first) {
+void EventLog::EncodeStatuses(const std::vector<VmUpdate>& updates) {
   std::vector<VmRecordPtr>& vms = taking_.vms;
   absl::flat_hash_set<absl::string_view> encoded_runs;
-  for (size_t i = handled_; i > first; --i) {
-    const std::optional<VmStatus>& status = taken_.updates[i - 1].status;
+  for (size_t i = updates.size(); i > 0; --i) {
+    const std::optional<VmStatus>& status = updates[i - 1].status;
     if (!status.has_value()) continue;
     // Each update without a run_id is a VM of its own.
     const std::string& run_id = status->ref.run_id;
@@ -195,9 +178,13 @@ void EventLog::Submit() {
   taking_.newest = given_;
   taking_.added = clock_->Now().monotonic;
   const MutexLock lock(&mutex_);
-  for (const EventBlockPtr& block : taking_.batch.blocks) taking_.bytes += block->memory();
+  for (const EventBlockPtr& block : taking_.batch.blocks) {
+    taking_.bytes += block->memory();
+    taking_.events += block->size();
+  }
   for (const SavedRun& run : taking_.batch.runs) taking_.bytes += run.memory();
   bytes_ += taking_.bytes;
+  events_ += taking_.events;
   if (taking_.to_write() && since_ == absl::InfiniteDuration()) since_ = taking_.added;
   if (given_ + kReservedSequences / 2 >= wanted_mark_.through) {
     wanted_mark_.through = given_ + kReservedSequences;
@@ -206,7 +193,6 @@ void EventLog::Submit() {
   while (bytes_ > options_.max_backlog_bytes && DropOldest()) {
   }
   RemoveDone();
-  UpdateMeters();
   wake_.NotifyAll();
 }
 
@@ -246,8 +232,7 @@ bool EventLog::PublishDue() {
       Trim();
     }
     if (durable) {
-      for (const absl::Duration at : due.observed)
-        event_meters_.observed_to_durable.Observe(now - at);
+      for (const absl::Duration at : due.observed) meters_.observed_to_durable.Observe(now - at);
     }
     // These may ask whether their event is durable.
     for (const std::function<void()>& on_public : due.on_public) on_public();

@@ -23,17 +23,14 @@ bool EventLog::DropOldest() {
   bytes_ -= std::exchange(changes_[at].bytes, 0);
   if (!oldest.blocks.empty()) {
     Hole hole{oldest.blocks.front()->first_sequence(), oldest.blocks.back()->last_sequence()};
-    size_t freed = 0;
-    std::erase_if(blocks_, [&](const EventBlockPtr& block) {
-      const bool drop =
-          block->first_sequence() >= hole.first && block->last_sequence() <= hole.last;
-      if (drop) freed += block->memory();
-      return drop;
-    });
-    memory_ -= freed;
+    const auto begin = BlockAt(hole.first);
+    const auto end = BlockAt(hole.last + 1);
+    for (auto block = begin; block != end; ++block) memory_ -= (*block)->memory();
+    blocks_.erase(begin, end);
+    events_ -= changes_[at].events;
+    meters_.lost_events.Add(std::exchange(changes_[at].events, 0));
     // The next GAP also names what a dropped one named.
     for (const EventBlockPtr& block : oldest.blocks) {
-      journal_meters_.lost_events.Add(block->size());
       for (size_t i = 0; i < block->size(); ++i) {
         if (block->at(i).type != v1::EVENT_TYPE_GAP) continue;
         const v1::Event gap = DecodeEventField(block->EncodedView(i));
@@ -170,7 +167,13 @@ bool EventLog::StepWriter() {
   const absl::Duration end = clock_->Now().monotonic;
   {
     const MutexLock lock(&mutex_);
-    if (work == Work::kOpen) EndOpen(std::move(opened));
+    if (work == Work::kOpen) {
+      if (opened.ok()) {
+        EndOpen(*std::move(opened));
+      } else {
+        Fail(opened.status());
+      }
+    }
     if (work == Work::kAppend) EndAppend(status, end - begin.monotonic);
     if (work == Work::kMark || work == Work::kCloseMark) {
       if (status.ok()) {
@@ -181,13 +184,12 @@ bool EventLog::StepWriter() {
       if (!status.ok()) Fail(status);
     }
     if (work == Work::kRetain) {
-      if (!more.ok()) journal_meters_.retention_errors.Add();
+      if (!more.ok()) meters_.retention_errors.Add();
       // A disk that is full can delete as little as it can write: the next look is later.
       if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
       bounds_ = journal_->bounds();
     }
     since_ = Waits() ? end : absl::InfiniteDuration();
-    UpdateMeters();
     wake_.NotifyAll();
   }
   Wake();
@@ -199,17 +201,21 @@ void EventLog::Fail(const absl::Status& status) {
   // The next start replaces a damaged journal.
   retry_at_ =
       absl::IsDataLoss(status) ? absl::InfiniteDuration() : clock_->Now().monotonic + kRetry;
-  journal_meters_.write_errors.Add();
+  meters_.write_errors.Add();
   // Closing waits for no second attempt.
   if (close_at_.has_value()) closed_ = true;
 }
 
 void EventLog::EndAppend(const absl::Status& status, absl::Duration took) {
-  journal_meters_.commits.Observe(took);
+  meters_.commits.Observe(took);
   const size_t written = std::exchange(in_flight_, 0);
   if (!status.ok()) return Fail(status);
   if (!absl::IsDataLoss(status_)) status_ = status;  // a reader may have found damage meanwhile
-  for (size_t i = 0; i < written; ++i) bytes_ -= changes_[written_++].bytes;
+  for (size_t i = 0; i < written; ++i, ++written_) {
+    bytes_ -= changes_[written_].bytes;
+    events_ -= changes_[written_].events;
+  }
+  Trim();
   bounds_ = journal_->bounds();
   if (named_by_ != 0 && bounds_.newest >= named_by_) {
     hole_ = {};
@@ -218,37 +224,23 @@ void EventLog::EndAppend(const absl::Status& status, absl::Duration took) {
   gap_is_due_ = !hole_.empty() && named_by_ == 0;
 }
 
-void EventLog::EndOpen(absl::StatusOr<Journal::Opened> opened) {
-  if (!opened.ok()) return Fail(opened.status());
+void EventLog::EndOpen(Journal::Opened opened) {
   status_ = absl::OkStatus();
-  if (const Hole lost = opened->HoleUpTo(begin_.through); !lost.empty()) {
+  if (const Hole lost = opened.HoleUpTo(begin_.through); !lost.empty()) {
     hole_ = {lost.first, std::max(hole_.last, lost.last)};
     named_by_ = 0;
     gap_is_due_ = true;
   }
-  journal_ = std::move(opened->journal);
+  journal_ = std::move(opened.journal);
   open_ = true;
   bounds_ = journal_->bounds();
   // The watcher began without the open runs of the daemon before.
   Changes ended;
   ended.added = clock_->Now().monotonic;
-  for (const SavedRun& run : opened->runs) ended.batch.runs.push_back({run.run_id, "", 0});
+  for (const SavedRun& run : opened.runs) ended.batch.runs.push_back({run.run_id, "", 0});
   changes_.insert(changes_.begin() + static_cast<ptrdiff_t>(written_), std::move(ended));
   if (public_ > written_) ++public_;
-  opened_ = *std::move(opened);
-}
-
-void EventLog::UpdateMeters() {
-  size_t events = 0;
-  for (size_t i = written_; i < changes_.size(); ++i) {
-    for (const EventBlockPtr& block : changes_[i].batch.blocks) events += block->size();
-  }
-  journal_meters_.backlog_bytes.Set(bytes_);
-  journal_meters_.backlog_events.Set(events);
-  journal_meters_.events.Set(static_cast<uint64_t>(bounds_.events));
-  const absl::Time oldest = bounds_.oldest_time;
-  journal_meters_.oldest_event_ns.Set(
-      oldest == absl::InfiniteFuture() ? 0 : static_cast<uint64_t>(absl::ToUnixNanos(oldest)));
+  opened_ = std::move(opened);
 }
 
 void EventLog::RunWriter() {

@@ -51,7 +51,7 @@ void EventQueue::EndTurn() {
 
 void EventQueue::PushLocked(VmUpdate&& update) {
   const auto beyond = [&](size_t times) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return updates_.size() + left_.size() >= times * max_updates_ || bytes_ >= times * max_bytes_;
+    return updates_.size() + left_.size() >= times * max_updates_ || bytes_ >= times * kMaxBytes;
   };
   const bool evidence =
       update.on_public != nullptr || (update.event.has_value() && IsEvidence(*update.event));
@@ -91,24 +91,31 @@ void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
   changed_.NotifyOne();
 }
 
-EventQueue::Batch EventQueue::Pop(absl::Duration timeout) {
+EventQueue::Batch EventQueue::Pop(absl::Duration timeout, bool take) {
   const MutexLock lock(&mutex_);
   WaitUntil(&changed_, &mutex_, timeout,
-            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ReadyLocked(); });
+            [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ReadyLocked(take); });
   woken_ = false;
   Batch batch;
-  batch.closed = closed_;
-  batch.updates.swap(updates_);
-  for (auto& [key, update] : std::exchange(left_, {})) batch.updates.push_back(std::move(update));
-  bytes_ = 0;
-  if (dropped_unreported_ > 0) {
+  for (size_t bytes = 0; take && !updates_.empty() && bytes < kBatchBytes; updates_.pop_front()) {
+    const size_t size = SizeOf(updates_.front());
+    bytes += size;
+    bytes_ -= size;
+    batch.updates.push_back(std::move(updates_.front()));
+  }
+  if (take && updates_.empty()) {
+    for (auto& [key, update] : std::exchange(left_, {})) batch.updates.push_back(std::move(update));
+    bytes_ = 0;
+  }
+  batch.closed = closed_ && updates_.empty() && left_.empty();
+  if (take && updates_.empty() && dropped_unreported_ > 0) {
     VmEvent gap;
     gap.type = EventType::kGap;
     gap.gap_reason = GapReason::kQueueFull;
     gap.observe_time = last_drop_time_;
     gap.message =
         absl::StrCat(dropped_unreported_, " events of VMs were dropped: more than ", max_updates_,
-                     " updates or ", max_bytes_ >> 20, " MiB of them waited to be recorded");
+                     " updates or ", kMaxBytes >> 20, " MiB of them waited to be recorded");
     batch.updates.push_back({std::nullopt, std::move(gap)});
     dropped_unreported_ = 0;
   }

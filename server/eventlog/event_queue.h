@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,10 +19,10 @@ namespace vmeventd {
 // The border between the watcher's loop thread, which pushes and never waits, and the pump thread,
 // which pops.
 //
-// Bounded: beyond `max_updates` updates or `max_bytes` of them, an update loses its event unless
+// Bounded: beyond `max_updates` updates or kMaxBytes of them, an update loses its event unless
 // that is evidence (STARTED, STOPPED, INTENT_*, or somebody waits for it by `on_public`), and
 // beyond twice as much it loses any event. Its status and its saved state wait on, the newest of
-// each run. One GAP of the node, at the end of the next batch, counts the dropped ones.
+// each run. One GAP of the node, behind all that waited, counts the dropped ones.
 class EventQueue : public EventSink {
  public:
   static constexpr size_t kMaxBytes = 64 << 20;
@@ -30,8 +31,11 @@ class EventQueue : public EventSink {
   // yet.
   static constexpr size_t kMaxHeldBack = 256;
 
-  explicit EventQueue(size_t max_updates, size_t max_bytes = kMaxBytes)
-      : max_updates_(max_updates), max_bytes_(max_bytes) {}
+  // Limit of what Pop takes at once, so that the events of a burst are written and published while
+  // it lasts.
+  static constexpr size_t kBatchBytes = 4 << 20;
+
+  explicit EventQueue(size_t max_updates) : max_updates_(max_updates) {}
 
   void Push(VmUpdate update) override;
   void EndTurn() override;
@@ -41,15 +45,9 @@ class EventQueue : public EventSink {
     std::vector<VmUpdate> updates;  // in order
     bool closed = false;            // nothing will follow
   };
-  // Takes everything that waits; waits for something at most `timeout`. Pump thread.
-  Batch Pop(absl::Duration timeout);
-  // Waits for a Wake, or a change of the directories, at most `timeout`. Pump thread.
-  void WaitForWake(absl::Duration timeout) {
-    const MutexLock lock(&mutex_);
-    WaitUntil(&changed_, &mutex_, timeout,
-              [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return woken_; });
-    woken_ = false;
-  }
+  // Takes what waits, up to kBatchBytes; waits for something at most `timeout`. Without `take` it
+  // only waits for a Wake, or a change of the directories. Pump thread.
+  Batch Pop(absl::Duration timeout, bool take = true);
 
   // Declares that nothing will follow, and wakes Pop. Any thread.
   void Close();
@@ -62,9 +60,9 @@ class EventQueue : public EventSink {
   }
   size_t max_updates() const { return max_updates_; }
   // Returns whether Pop returns at once.
-  bool ready() const {
+  bool ready(bool take) const {
     const MutexLock lock(&mutex_);
-    return ReadyLocked();
+    return ReadyLocked(take);
   }
   std::vector<WatchedDirectory> directories() const;
   uint64_t dropped_events() const {
@@ -73,16 +71,15 @@ class EventQueue : public EventSink {
   }
 
  private:
-  bool ReadyLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !updates_.empty() || !left_.empty() || woken_;
+  bool ReadyLocked(bool take) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return woken_ || (take && !(updates_.empty() && left_.empty()));
   }
   void PushLocked(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const size_t max_updates_;
-  const size_t max_bytes_;
   mutable Mutex mutex_;
   CondVar changed_;
-  std::vector<VmUpdate> updates_ ABSL_GUARDED_BY(mutex_);
+  std::deque<VmUpdate> updates_ ABSL_GUARDED_BY(mutex_);
   // Updates without their events, newer than those of updates_, by run.
   std::map<std::string, VmUpdate> left_ ABSL_GUARDED_BY(mutex_);
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // size of both

@@ -23,15 +23,8 @@ VmRecord::VmRecord(const v1::Vm& vm)
       has_problems_(vm.problems_size() > 0),
       last_sequence_(vm.last_sequence()) {}
 
-bool VmRegistry::StopOrder::operator()(const VmRecordPtr& a, const VmRecordPtr& b) const {
-  return std::make_tuple(a->last_sequence(), a.get()) <
-         std::make_tuple(b->last_sequence(), b.get());
-}
-
 void VmRegistry::Erase(Records::iterator at) {
-  --counts_.by_state[(*at)->state()];
-  if ((*at)->has_problems()) --counts_.with_problems;
-  stopped_.erase(*at);
+  stopped_.erase({(*at)->last_sequence(), *at});
   if (const std::optional<Uuid> uuid = (*at)->uuid(); uuid.has_value()) {
     const auto [begin, end] = by_uuid_.equal_range(*uuid);
     by_uuid_.erase(
@@ -45,10 +38,8 @@ void VmRegistry::Put(VmRecordPtr record) {
   if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
   records_.insert(record);
   if (record->uuid().has_value()) by_uuid_.emplace(*record->uuid(), record);
-  ++counts_.by_state[record->state()];
-  if (record->has_problems()) ++counts_.with_problems;
-  if (record->stopped()) stopped_.insert(std::move(record));
-  if (stopped_.size() > max_stopped_) Erase(records_.find(*stopped_.begin()));
+  if (record->stopped()) stopped_.emplace(record->last_sequence(), std::move(record));
+  if (stopped_.size() > max_stopped_) Erase(records_.find(stopped_.begin()->second));
 }
 
 std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
@@ -67,17 +58,14 @@ std::vector<VmRecordPtr> VmRegistry::WithUuid(const Uuid& uuid) const {
   return out;
 }
 
-std::vector<VmRecordPtr> VmRegistry::ListAfter(const VmKey* after, size_t limit) const {
-  std::vector<VmRecordPtr> out;
-  auto it = after == nullptr ? records_.begin() : records_.upper_bound(*after);
-  for (; it != records_.end() && out.size() < limit; ++it) out.push_back(*it);
-  return out;
+std::vector<VmRecordPtr> VmRegistry::ListAfter(const VmKey* after) const {
+  return {after == nullptr ? records_.begin() : records_.upper_bound(*after), records_.end()};
 }
 
 std::vector<VmRecordPtr> VmRegistry::LastStopped(size_t limit) const {
   std::vector<VmRecordPtr> out;
   for (auto it = stopped_.rbegin(); it != stopped_.rend() && out.size() < limit; ++it) {
-    out.push_back(*it);
+    out.push_back(it->second);
   }
   return out;
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -8,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_set.h"
@@ -66,11 +66,6 @@ class VmRecord {
 
 using VmRecordPtr = std::shared_ptr<const VmRecord>;
 
-struct VmCounts {
-  std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
-  size_t with_problems = 0;
-};
-
 // The VMs that are known: every one that is not stopped, and the `max_stopped` that stopped last.
 // Not thread-safe; the owner locks.
 class VmRegistry {
@@ -94,14 +89,13 @@ class VmRegistry {
   // Every entry of that name, in order.
   std::vector<VmRecordPtr> Named(absl::string_view name) const;
   std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;  // in any order
-  // At most `limit` entries in order, beginning after `after` (null: at the first).
-  std::vector<VmRecordPtr> ListAfter(const VmKey* after, size_t limit) const;
+  // The entries in order, beginning after `after` (null: at the first).
+  std::vector<VmRecordPtr> ListAfter(const VmKey* after) const;
   // Returns at most `limit` stopped VMs, the last to stop first.
   std::vector<VmRecordPtr> LastStopped(size_t limit) const;
   // Every VM that is not stopped, in order.
   std::vector<VmRecordPtr> Running() const;
   size_t running_count() const { return records_.size() - stopped_.size(); }
-  const VmCounts& counts() const { return counts_; }
 
  private:
   struct Order {
@@ -112,10 +106,6 @@ class VmRegistry {
     bool operator()(const VmRecordPtr& a, const VmKey& b) const { return a->key() < b; }
     bool operator()(const VmKey& a, const VmRecordPtr& b) const { return a < b->key(); }
   };
-  // First stopped, first out.
-  struct StopOrder {
-    bool operator()(const VmRecordPtr& a, const VmRecordPtr& b) const;
-  };
   using Records = absl::btree_set<VmRecordPtr, Order>;
 
   void Erase(Records::iterator at);
@@ -123,8 +113,8 @@ class VmRegistry {
   const size_t max_stopped_;
   Records records_;
   std::multimap<Uuid, VmRecordPtr> by_uuid_;  // ones of records_ whose UUID is known
-  std::set<VmRecordPtr, StopOrder> stopped_;  // stopped ones of records_
-  VmCounts counts_;
+  // Stopped ones of records_, by their last sequence: first stopped, first out.
+  std::set<std::pair<uint64_t, VmRecordPtr>> stopped_;
 };
 
 // The VMs that run, in order, as of a sequence. Immutable.

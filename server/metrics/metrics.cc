@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -169,15 +170,20 @@ void CollectInfo(const MetricSources& inputs, MetricFamilies* out) {
 }
 
 void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
-  const VmCounts counts = inputs.log->vm_counts();
+  std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
+  size_t with_problems = 0;
+  for (const VmRecordPtr& vm : inputs.log->Vms().vms) {
+    ++by_state[vm->state()];
+    if (vm->has_problems()) ++with_problems;
+  }
   for (int state = v1::VM_STATE_RUNNING; state < v1::VM_STATE_STOPPED; ++state) {
     out->Gauge(
-        "vmeventd_vms", "VMs that have not stopped, by their state", counts.by_state[state],
+        "vmeventd_vms", "VMs that have not stopped, by their state", by_state[state],
         {{"state", Without("VM_STATE_", v1::VmState_Name(static_cast<v1::VmState>(state)))}});
   }
   out->Gauge("vmeventd_stopped_vms", "Stopped VMs that are still listed",
-             counts.by_state[v1::VM_STATE_STOPPED]);
-  out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem", counts.with_problems);
+             by_state[v1::VM_STATE_STOPPED]);
+  out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem", with_problems);
   for (const WatchedDirectory& directory : inputs.log->directories()) {
     const MetricFamilies::Labels labels = {{"directory", directory.path},
                                            {"pattern", directory.pattern}};
@@ -208,16 +214,15 @@ void CollectStops(const MetricSources& inputs, MetricFamilies* out) {
 }
 
 void CollectEvents(const MetricSources& inputs, MetricFamilies* out) {
-  const EventMeters& meters = inputs.log->event_meters();
-  for (size_t type = 1; type < EventMeters::kTypes; ++type) {
+  const EventMeters& meters = inputs.log->meters();
+  for (size_t type = 1; type < meters.events.size(); ++type) {
     out->Counter(
-        "vmeventd_events_total", "Events published, by type",
-        meters.events(static_cast<EventType>(type)),
+        "vmeventd_events_total", "Events published, by type", meters.events[type],
         {{"type", Without("EVENT_TYPE_", v1::EventType_Name(static_cast<v1::EventType>(type)))}});
   }
   for (const auto& [shutdown_class, cause] : PossibleVerdicts()) {
     out->Counter("vmeventd_stops_total", "VMs that stopped, by class and cause",
-                 meters.stops(shutdown_class, cause),
+                 meters.stops[static_cast<size_t>(shutdown_class)][static_cast<size_t>(cause)],
                  {{"class", std::string(ShutdownClassName(shutdown_class))},
                   {"cause", std::string(ShutdownCauseName(cause))}});
   }
@@ -240,24 +245,25 @@ void CollectEvents(const MetricSources& inputs, MetricFamilies* out) {
 }
 
 void CollectJournal(const MetricSources& inputs, MetricFamilies* out) {
-  const JournalMeters& meters = inputs.log->journal_meters();
+  const EventMeters& meters = inputs.log->meters();
+  const EventLog::Health health = inputs.log->health();
   const EventRange range = inputs.log->range();
   out->Gauge("vmeventd_journal_writable", "1 if events are durable, 0 if they wait in memory",
-             inputs.log->health().journal_writable ? 1 : 0);
+             health.journal_writable ? 1 : 0);
   for (const auto& [file, suffix] : {std::pair("db", ""), std::pair("wal", "-wal")}) {
     out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
                FileBytes(absl::StrCat(inputs.journal_path, suffix)), {{"file", file}});
   }
   out->Gauge("vmeventd_journal_commit_age_seconds",
              "How long the oldest change has waited for the disk; 0: none waits",
-             absl::ToDoubleSeconds(inputs.log->health().journal_age));
-  out->Gauge("vmeventd_journal_events", "Retained events", meters.events);
+             absl::ToDoubleSeconds(health.journal_age));
+  out->Gauge("vmeventd_journal_events", "Retained events", health.journal.events);
   out->Gauge("vmeventd_journal_oldest_sequence", "The oldest retained event", range.oldest);
   out->Gauge("vmeventd_journal_newest_sequence", "The newest event", range.newest);
-  if (const uint64_t oldest_ns = meters.oldest_event_ns.value(); oldest_ns != 0) {
+  if (health.journal.oldest_time != absl::InfiniteFuture()) {
     out->Gauge("vmeventd_journal_oldest_event_timestamp_seconds",
                "When the oldest event in the journal was observed",
-               static_cast<double>(oldest_ns) * 1e-9);
+               ToSeconds(health.journal.oldest_time));
   }
   out->Histogram("vmeventd_journal_commit_duration_seconds",
                  "Duration of the journal's transactions, including the sync to disk",
@@ -265,9 +271,9 @@ void CollectJournal(const MetricSources& inputs, MetricFamilies* out) {
   out->Counter("vmeventd_journal_write_errors_total", "Transactions of the journal that failed",
                meters.write_errors);
   out->Gauge("vmeventd_journal_backlog_events", "Events waiting to be written",
-             meters.backlog_events);
+             health.backlog_events);
   out->Gauge("vmeventd_journal_backlog_bytes", "Memory of the events waiting to be written",
-             meters.backlog_bytes);
+             health.backlog_bytes);
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
              "Limit of the backlog; beyond it the oldest events are dropped",
              JournalOptions::kMaxBacklogBytes);

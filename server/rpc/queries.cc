@@ -188,7 +188,7 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
 
   const absl::Duration until = log_->clock().Now().monotonic + kMaxSearch;
   const VmMatcher matcher(request);
-  const EventLog::VmPage all = log_->Vms(position.empty() ? nullptr : &after, SIZE_MAX);
+  const EventLog::VmPage all = log_->Vms(position.empty() ? nullptr : &after);
   std::string out;
   v1::ListVmsResponse rest;
   const VmRecord* last = nullptr;

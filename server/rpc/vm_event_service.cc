@@ -122,14 +122,16 @@ void VmEventService::ListEvents(IncomingCall* call) {
   if (!query.ok()) return call->Answer(query.status());
   const auto turn = [call, query = *std::move(query)](
                         const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
-    const std::optional<absl::StatusOr<std::string>> answer = query->Continue(journal);
+    const std::optional<absl::StatusOr<std::string>> answer =
+        call->cancelled() ? absl::CancelledError("the call was cancelled")
+                          : query->Continue(journal);
     if (!answer.has_value()) return false;
     call->Answer(*answer);  // it may be gone now
     if (!answer->ok()) return answer->status();
     return true;
   };
   const std::string peer = call->caller().peer;  // the call may be gone after its first turn
-  log_->PostQuery(peer, {turn, [call] { return call->cancelled(); }});
+  log_->PostQuery(peer, turn);
 }
 
 void VmEventService::DeclareIntent(IncomingCall* call) {

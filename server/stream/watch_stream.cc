@@ -73,7 +73,9 @@ absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* 
     const State waits = journal == nullptr ? State::kIdle : State::kReading;
     if (state_ != waits || cutting_ > 0) return false;
     again_ = false;
-    state_ = State::kBuilding;
+    // A call that ends while the disk hangs does not wait for it: only this thread leaves kReading,
+    // unless the stream finishes.
+    if (journal == nullptr) state_ = State::kBuilding;
     beat = std::exchange(beat_, false);
     progress = std::exchange(progress_requested_, false);
   }
@@ -103,6 +105,10 @@ absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* 
   if (write) message_ = *std::move(*next);
   {
     const MutexLock lock(&mutex_);
+    if (state_ == State::kFinished) {
+      if (absl::IsDataLoss(read)) return read;
+      return false;
+    }
     if (progress && !has_progressed) progress_requested_ = true;
     if (write) {
       if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
@@ -127,15 +133,17 @@ absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* 
   if (write) {
     call_->Write(&message_);
   } else {
-    hub_->log()->PostQuery(
-        peer_, {[self = shared_from_this()](
-                    const absl::StatusOr<JournalReader*>& reader) -> absl::StatusOr<bool> {
-                  const absl::StatusOr<bool> more = self->Advance(&reader);
-                  if (!more.ok() || *more) self->Wake();
-                  if (!more.ok()) return more.status();
-                  return true;
-                },
-                [] { return false; }});
+    // A stream that ends meanwhile takes no memory until its turn.
+    hub_->log()->PostQuery(peer_,
+                           [stream = weak_from_this()](const absl::StatusOr<JournalReader*>& reader)
+                               -> absl::StatusOr<bool> {
+                             const std::shared_ptr<WatchStream> self = stream.lock();
+                             if (self == nullptr) return true;
+                             const absl::StatusOr<bool> more = self->Advance(&reader);
+                             if (!more.ok() || *more) self->Wake();
+                             if (!more.ok()) return more.status();
+                             return true;
+                           });
   }
   // If the call ended before the state was kReading, finish it now.
   FinishIfEnded();

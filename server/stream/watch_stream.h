@@ -152,7 +152,8 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   const absl::Duration opened_at_;          // on the monotonic clock
   std::atomic<bool> waits_for_turn_{true};  // the first turn is Begin's
 
-  StreamCursor cursor_;       // owned by the thread that set kBuilding; else by mutex_
+  // Owned by the thread that set kBuilding; in kReading by the history thread; else by mutex_.
+  StreamCursor cursor_;
   grpc::ByteBuffer message_;  // message in flight
 
   Mutex mutex_;

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/descriptor.pb.h"
 #include "server/rpc/standard_services.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/fake_watcher.h"
@@ -107,6 +109,57 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   grpc::ClientContext context;
   EXPECT_EQ(server.NewStub()->WithdrawIntent(&context, withdraw, &withdrawn).error_code(),
             grpc::UNAVAILABLE);
+}
+
+// As a client that knows nothing of the services but what reflection says.
+TEST(Reflection, DescribesEachServiceInBothVersions) {
+  TestServer server;
+  for (const char* const version : {"v1", "v1alpha"}) {
+    OpenCall call(server.NewChannel(), absl::StrCat("/grpc.reflection.", version,
+                                                    ".ServerReflection/ServerReflectionInfo"));
+    const auto ask = [&](const grpc::reflection::v1::ServerReflectionRequest& request) {
+      EXPECT_TRUE(call.Write(request.SerializeAsString()));
+      grpc::ByteBuffer bytes;
+      EXPECT_TRUE(call.Read(&bytes));
+      grpc::Slice slice;
+      grpc::reflection::v1::ServerReflectionResponse response;
+      EXPECT_TRUE(bytes.DumpToSingleSlice(&slice).ok());
+      EXPECT_TRUE(response.ParseFromArray(slice.begin(), static_cast<int>(slice.size())));
+      return response;
+    };
+    google::protobuf::DescriptorPool pool;
+    const auto add = [&](const std::string& symbol) {
+      grpc::reflection::v1::ServerReflectionRequest request;
+      request.set_file_containing_symbol(symbol);
+      const auto response = ask(request);
+      const auto& files = response.file_descriptor_response().file_descriptor_proto();
+      EXPECT_FALSE(files.empty()) << symbol;
+      for (auto it = files.rbegin(); it != files.rend(); ++it) {  // what they import is behind them
+        google::protobuf::FileDescriptorProto file;
+        EXPECT_TRUE(file.ParseFromString(*it));
+        if (pool.FindFileByName(file.name()) == nullptr) pool.BuildFile(file);
+      }
+    };
+    grpc::reflection::v1::ServerReflectionRequest request;
+    request.set_list_services("");
+    std::vector<std::string> names;
+    const auto services = ask(request);
+    for (const auto& listed : services.list_services_response().service()) {
+      names.push_back(listed.name());
+      add(listed.name());
+      const auto* const service = pool.FindServiceByName(listed.name());
+      ASSERT_NE(service, nullptr) << listed.name();
+      for (int i = 0; i < service->method_count(); ++i) {
+        add(service->method(i)->full_name());
+        add(service->method(i)->input_type()->full_name());
+        add(service->method(i)->output_type()->full_name());
+      }
+    }
+    EXPECT_THAT(names, testing::ElementsAre("vmeventd.v1.VmEventService", "grpc.health.v1.Health",
+                                            "grpc.reflection.v1.ServerReflection"));
+    EXPECT_TRUE(call.WritesDone());
+    EXPECT_TRUE(call.Finish().ok());
+  }
 }
 
 TEST(Reflection, AnswersEveryKindOfRequest) {

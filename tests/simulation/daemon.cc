@@ -195,15 +195,16 @@ void Daemon::List(const v1::ListEventsRequest& request, const std::string& peer,
   absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
   if (!query.ok()) return answer(query.status());
   log_->PostQuery(
-      peer, {[query = *std::move(query), answer = std::move(answer)](
-                 const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
-               const std::optional<absl::StatusOr<std::string>> page = query->Continue(journal);
-               if (!page.has_value()) return false;
-               answer(*page);
-               if (!page->ok()) return page->status();
-               return true;
-             },
-             std::move(cancelled)});
+      peer,
+      [query = *std::move(query), cancelled = std::move(cancelled), answer = std::move(answer)](
+          const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
+        const std::optional<absl::StatusOr<std::string>> page =
+            cancelled() ? absl::CancelledError("the call was cancelled") : query->Continue(journal);
+        if (!page.has_value()) return false;
+        answer(*page);
+        if (!page->ok()) return page->status();
+        return true;
+      });
 }
 
 }  // namespace vmeventd::simulation

@@ -64,7 +64,7 @@ std::vector<std::string> Disk::List(const std::string& directory) const {
 }
 
 int Disk::Write(const std::string& path, File* file, size_t offset, absl::string_view bytes) {
-  if (const int error = Try("write", path); error != 0) return error;
+  if (const int error = fault_("write", path); error != 0) return error;
   File::Change change{offset, std::string(bytes), std::nullopt};
   Apply(change, &file->content);
   if (file->kept) file->changes_.push_back(std::move(change));
@@ -72,7 +72,7 @@ int Disk::Write(const std::string& path, File* file, size_t offset, absl::string
 }
 
 int Disk::Truncate(const std::string& path, File* file, size_t size) {
-  if (const int error = Try("truncate", path); error != 0) return error;
+  if (const int error = fault_("truncate", path); error != 0) return error;
   File::Change change{0, "", size};
   Apply(change, &file->content);
   if (file->kept) file->changes_.push_back(std::move(change));
@@ -80,7 +80,7 @@ int Disk::Truncate(const std::string& path, File* file, size_t size) {
 }
 
 int Disk::Sync(const std::string& path, File* file) {
-  if (const int error = Try("fsync", path); error != 0) return error;
+  if (const int error = fault_("fsync", path); error != 0) return error;
   names_.clear();
   if (file == nullptr) return 0;
   for (const File::Change& change : file->changes_) Apply(change, &file->durable_);

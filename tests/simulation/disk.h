@@ -47,7 +47,6 @@ class Disk {
   // that it fails with, or 0.
   using Fault = std::function<int(absl::string_view call, const std::string& path)>;
   void set_fault(Fault fault) { fault_ = std::move(fault); }
-  int Try(absl::string_view call, const std::string& path) { return fault_(call, path); }
 
   // Null: there is none.
   FilePtr Find(const std::string& path) const;

@@ -163,7 +163,7 @@ void Judge::CheckDomains(const Daemon& daemon) const {
       libvirtd_->started_at() > long_ago || !libvirtd_->runs()) {
     return;
   }
-  const std::vector<VmRecordPtr> vms = daemon.log().Vms(nullptr, 1'000'000).vms;
+  const std::vector<VmRecordPtr> vms = daemon.log().Vms().vms;
   for (const auto& life : world_->lives()) {
     if (life->uuid.empty() || life->process_gone || life->began > long_ago ||
         life->sayings.empty() || life->sayings.back().at > long_ago) {
@@ -321,7 +321,7 @@ bool Judge::MayLackStop(const std::string& run_id) const {
 }
 
 void Judge::CheckVms(const Daemon& daemon) const {
-  const EventLog::VmPage page = daemon.log().Vms(nullptr, 1'000'000);
+  const EventLog::VmPage page = daemon.log().Vms();
   for (const VmRecordPtr& vm : page.vms) {
     if (vm->last_sequence() <= page.sequence) continue;
     story_->Fail(vm->name(), " has the event ", vm->last_sequence(),
@@ -412,7 +412,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
 
 void Judge::AfterWriter(const Daemon& daemon) {
   if (kernel_->dead()) return;
-  if (daemon.has_journal()) replacement_is_due_ = false;
+  if (daemon.has_journal()) damaged_ = replacement_is_due_ = false;
   const EventRange range = daemon.log().range();
   committed_ = std::max(committed_, range.committed);
   // Nothing is known of a journal before it could be opened.
@@ -429,7 +429,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   CheckFiles(number);
   CheckVms(*daemon);
-  gave_up_ = daemon->log().journal_meters().lost_events.value() > 0;
+  gave_up_ = daemon->log().meters().lost_events.value() > 0;
   if (daemon->log().health().dropped_events > 0 && !std::exchange(dropped_, true)) {
     story_->Reach("bound: the event queue is full");
   }

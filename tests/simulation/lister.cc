@@ -95,6 +95,9 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
     story_->Say(name_, "gets ", answer.status().ToString());
     story_->Reach("list ends with ", static_cast<int>(answer.status().code()));
   }
+  // A start that reserves no sequences begins another journal.
+  const bool is_another = !token_.empty() && token_journal_ != judge_->journal_id();
+  if (is_another && absl::IsOutOfRange(answer.status())) return Begin();
   if (call.forged) {
     if (!absl::IsInvalidArgument(answer.status())) Fail("its token of another question is taken");
     return;
@@ -155,6 +158,7 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
     story_->Reach(newest_first ? "list: a page, newest first" : "list: a page");
     token_ = page.next_page_token();
     token_newest_ = judge_->newest();
+    token_journal_ = judge_->journal_id();
     return;
   }
   story_->Reach(newest_first ? "list: the last page, newest first" : "list: the last page");

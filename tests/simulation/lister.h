@@ -61,6 +61,7 @@ class Lister {
   v1::ListEventsRequest question_;
   std::string token_;           // empty: the first page is next
   uint64_t token_newest_ = 0;   // the newest event when it was made
+  std::string token_journal_;   // the journal when it got its token
   uint64_t done_ = 0;           // events up to here, or down to here, are done with
   std::shared_ptr<Call> call_;  // the call that waits for its answer
 };

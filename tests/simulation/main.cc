@@ -38,54 +38,13 @@ struct Flags {
   uint64_t lives = 10'000;
   uint64_t processes = 1;
   uint64_t failures = 1000;
-  uint64_t found = 0;  // value of --found
-};
-
-// A story by which a failure was found: seeds change with the code, so it is a kind of plan, and
-// what its simulations reach where they are that story.
-struct Found {
-  const char* name;
-  void (*make)(Plan* plan);
-  const char* reaches;
-};
-constexpr Found kFound[] = {
-    {"a killed daemon's connections stay open",
-     [](Plan* plan) {
-       plan->calm = plan->shortages = 1;
-       plan->kills = 4;
-       plan->power_losses = 0;
-     },
-     "a VM is followed after a shortage of descriptors"},
-    {"a stream of named VMs loses history that is longer than a page",
-     [](Plan* plan) {
-       plan->readers = 3;
-       plan->kills = 4;
-       plan->names = 3;
-       plan->power_losses = plan->damages = 0;
-     },
-     "a client of named VMs begins at the oldest event"},
-    {"a start that cannot open its damaged journal, or is killed while it replaces it",
-     [](Plan* plan) {
-       plan->damages = plan->stops = plan->kills = 6;
-       plan->power_losses = plan->listers = 0;
-     },
-     "a damaged journal is replaced at a start"},
-    {"a VM that ends while the daemon is restarted has no class",
-     [](Plan* plan) {
-       plan->handover = plan->calm = 1;
-       plan->lives = plan->stops = 60;
-       plan->kills = plan->power_losses = plan->faults = plan->damages = plan->shortages = 0;
-       plan->domains = plan->libvirtd_ends = 0;
-     },
-     "an end over a clean stop has its class"},
 };
 
 constexpr char kUsage[] =
-    "usage: simulate [--seed N | --shrink N | --found N] [--first N] [--lives N]\n"
+    "usage: simulate [--seed N | --shrink N] [--first N] [--lives N]\n"
     "                [--processes N] [--failures N]\n"
     "  --seed N       one simulation, and its story\n"
     "  --shrink N     likewise, with as much left out as a failure allows\n"
-    "  --found N      the stories by which failures were found, of N seeds each\n"
     "  --first N      the first of the seeds to try, which follow one another; 1 if not given\n"
     "  --lives N      ends after so many lives of VMs; 10000 if not given\n"
     "  --processes N  that simulate at the same time, up to 64; 1 if not given\n"
@@ -99,10 +58,9 @@ constexpr uint64_t kRepeatOneIn = 50;
 // Allocates nothing: see Worker.
 bool Parse(int argc, char** argv, Flags* flags) {
   const std::pair<absl::string_view, uint64_t*> numbers[] = {
-      {"--seed", &flags->seed},        {"--shrink", &flags->seed},
-      {"--found", &flags->found},      {"--first", &flags->first},
-      {"--lives", &flags->lives},      {"--processes", &flags->processes},
-      {"--failures", &flags->failures}};
+      {"--seed", &flags->seed},           {"--shrink", &flags->seed},
+      {"--first", &flags->first},         {"--lives", &flags->lives},
+      {"--processes", &flags->processes}, {"--failures", &flags->failures}};
   for (int i = 1; i + 1 < argc; i += 2) {
     const auto* const number =
         std::find_if(std::begin(numbers), std::end(numbers),
@@ -138,21 +96,6 @@ void FixAddresses(char** argv) {
 Result Run(Worker* worker, const Plan& plan, bool story) {
   worker->Begin(plan, story);
   return worker->Wait();
-}
-
-void PrintStory(const Result& result) {
-  for (const std::string& line : result.story) absl::PrintF("%s\n", line);
-}
-
-// Says why the plan fails, with its story.
-void Explain(Worker* worker, const Plan& plan, absl::string_view name, const std::string& problem) {
-  PrintStory(Run(worker, plan, true));
-  absl::PrintF("%s: seed %d: %s\n", name, plan.seed, problem);
-}
-
-uint64_t TimesReached(const Result& result, const std::string& what) {
-  const auto it = result.reached.find(what);
-  return it == result.reached.end() ? 0 : it->second;
 }
 
 std::string TextOf(Plan plan) {
@@ -197,35 +140,10 @@ int RunOne(Worker* worker, const Flags& flags) {
     if (!kind.empty()) plan = Shrink(worker, plan, kind);
   }
   const Result result = Run(worker, plan, true);
-  PrintStory(result);
+  for (const std::string& line : result.story) absl::PrintF("%s\n", line);
   absl::PrintF("%s: %s\n", TextOf(plan),
                result.problem.empty() ? "all is as it must be" : result.problem);
   return result.problem.empty() ? 0 : 1;
-}
-
-// Runs each of kFound with so many seeds, of which one at least must be that story.
-int RunFound(Worker* worker, uint64_t seeds) {
-  int failed = 0;
-  for (const Found& found : kFound) {
-    uint64_t reached = 0;
-    for (uint64_t seed = 1; seed <= seeds; ++seed) {
-      Plan plan = PlanOf(seed);
-      found.make(&plan);
-      const Result result = Run(worker, plan, false);
-      reached += TimesReached(result, found.reaches);
-      if (!result.problem.empty()) {
-        Explain(worker, plan, found.name, result.problem);
-        return 1;
-      }
-    }
-    if (reached > 0) {
-      absl::PrintF("%s: passes, reached %d times\n", found.name, reached);
-    } else {
-      absl::PrintF("%s: no seed reaches it\n", found.name);
-      ++failed;
-    }
-  }
-  return failed == 0 ? 0 : 1;
 }
 
 // Runs many seeds, and collects the results of all of them.
@@ -326,7 +244,6 @@ int main(int argc, char** argv) {
   workers.reserve(kMaxProcesses);
   while (workers.size() < flags.processes) workers.push_back(Worker::Start());
   setvbuf(stdout, nullptr, _IOLBF, 0);
-  if (flags.found > 0) return RunFound(workers.data(), flags.found);
   if (flags.one) return RunOne(workers.data(), flags);
   Batch batch(flags, workers.data());
   batch.Run();

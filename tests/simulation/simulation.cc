@@ -40,10 +40,6 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
   if (random->OneIn(3)) options.ring_bytes = 4 << 10;
   if (random->OneIn(4))
     options.retention_events = random->OneIn(4) ? random->Between(2, 20) : random->Between(20, 300);
-  if (plan.retention > 0) {
-    options.retention_events = plan.retention;
-    options.ring_bytes = 4 << 10;
-  }
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
   if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));

@@ -37,8 +37,6 @@ struct Plan {
   int64_t damages = 0;    // damages of the journal, while no daemon runs
   int64_t handover = 0;   // 1: a service manager keeps what a daemon leaves that stops
 
-  int64_t retention = 0;  // events that are kept, with a small ring; 0: the seed chooses
-
   // The parts by name, in the order in which to leave them out.
   std::vector<std::pair<const char*, int64_t*>> Parts() {
     return {{"power_losses", &power_losses},
@@ -64,7 +62,7 @@ Plan PlanOf(uint64_t seed);
 Result Simulate(const Plan& plan);
 
 // Makes the files of the running simulation's disk those of SQLite, from now on and for the whole
-// process: a VFS beside SQLite's own, with its locks and its shared memory.
+// process: SQLite's own VFS, on the simulated system calls.
 void UseSimulatedFilesForSqlite();
 
 // Names under which Story counts what simulations are to reach: each row of the classification

@@ -108,6 +108,12 @@ class FakeConnection : public NatsConnection {
   absl::StatusOr<std::string> Request(const std::string& subject, absl::string_view data,
                                       absl::Duration /*timeout*/) override {
     if (!nats_->reachable) return absl::UnavailableError("no answer");
+    if (!nats_->consumer_faults.empty() && absl::StrContains(subject, ".CONSUMER.CREATE.")) {
+      const std::string fault = nats_->consumer_faults.front();
+      nats_->consumer_faults.pop_front();
+      if (fault.empty()) return absl::UnavailableError("no answer from " + subject);
+      return fault;
+    }
     return AnswerTo(subject, data).dump();
   }
   json AnswerTo(const std::string& subject, absl::string_view data) {
@@ -142,7 +148,7 @@ class FakeConnection : public NatsConnection {
   std::string NewInbox() override { return "_INBOX.1"; }
   absl::Status Flush(absl::Duration /*timeout*/) override { return absl::OkStatus(); }
   bool closed() const override { return consumer_->lost; }
-  std::string complaint() const override { return ""; }
+  std::string complaint() const override { return nats_->complaint; }
 
  private:
   static json StateOf(const FakeNats::Stream& stream) {

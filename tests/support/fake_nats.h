@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -59,6 +60,9 @@ class FakeNats {
   std::optional<int> lose_after;
   // The next message is lost on its way; once.
   bool drop_one = false;
+  // Answers to the next requests for a consumer: JSON; empty: none comes.
+  std::deque<std::string> consumer_faults;
+  std::string complaint;  // the server's
   // Called if nothing is there to be read; the clock advances by the time that it waited.
   std::function<void()> on_idle = [] {};
   absl::Time clock = absl::UnixEpoch() + absl::Hours(1);

@@ -115,13 +115,8 @@ class Monitor {
 
   bool has_client() const { return client_ >= 0; }
   const std::vector<std::string>& commands() const { return commands_; }
-  json Client() const {
-    ucred peer{};
-    socklen_t size = sizeof(peer);
-    if (client_ >= 0) getsockopt(client_, SOL_SOCKET, SO_PEERCRED, &peer, &size);
-    const auto first = commands_.end() - static_cast<std::ptrdiff_t>(client_commands_);
-    return {{"pid", client_ >= 0 ? peer.pid : 0},
-            {"commands", std::vector<std::string>(first, commands_.end())}};
+  std::vector<std::string> commands_of_client() const {
+    return {commands_.end() - static_cast<std::ptrdiff_t>(client_commands_), commands_.end()};
   }
 
   // The descriptor to poll. QEMU accepts no second client before the first is gone.
@@ -270,7 +265,7 @@ class Server {
       _exit(0);
     }
     if (what == "has client") return monitor.has_client();
-    if (what == "client") return monitor.Client();
+    if (what == "commands of client") return monitor.commands_of_client();
     if (what == "commands") return monitor.commands();
     return json::object();
   }
@@ -412,9 +407,8 @@ bool FakeQemu::HasClient(int monitor) { return Do("has client", monitor); }
 
 std::vector<std::string> FakeQemu::Commands(int monitor) { return Do("commands", monitor); }
 
-FakeClient FakeQemu::Client(int monitor) {
-  const json client = Do("client", monitor);
-  return {client.at("pid").get<pid_t>(), client.at("commands").get<std::vector<std::string>>()};
+std::vector<std::string> FakeQemu::CommandsOfClient(int monitor) {
+  return Do("commands of client", monitor);
 }
 
 void FakeQemu::ForkHolder() { holder_ = Request({{"do", "fork"}}).get<pid_t>(); }

@@ -29,12 +29,6 @@ struct FakeMonitor {
   std::string name;
 };
 
-// The client of a fake monitor.
-struct FakeClient {
-  pid_t pid = 0;                      // 0: none
-  std::vector<std::string> commands;  // commands that it has sent
-};
-
 // A QEMU as far as its QMP sockets go: a separate process that serves one client at a time on each
 // of its sockets and executes the test's requests step by step. Every method returns once the
 // process has executed it; none depends on the client. A failure of the fake itself ends the test
@@ -68,8 +62,8 @@ class FakeQemu {
   // Returns whether a client is served.
   bool HasClient(int monitor);
   std::vector<std::string> Commands(int monitor);
-  // The present client.
-  FakeClient Client(int monitor);
+  // Those of the present client.
+  std::vector<std::string> CommandsOfClient(int monitor);
 
   // Forks a child that keeps all sockets open, as helpers of QEMU may; it dies with the test.
   void ForkHolder();

@@ -7,10 +7,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/system.h"
 #include "client/connect/server_address.h"
+#include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
@@ -38,7 +40,6 @@ class FakeService : public v1::VmEventService::Service {
   std::function<grpc::Status(const v1::GetVmRequest&, v1::GetVmResponse*)> get_vm;
   std::function<grpc::Status(const v1::DeclareIntentRequest&, v1::DeclareIntentResponse*)>
       declare_intent;
-  std::function<grpc::Status(const v1::WithdrawIntentRequest&)> withdraw_intent;
   v1::GetServerInfoResponse info;
   // Pages of ListStreams.
   std::vector<v1::ListStreamsResponse> stream_pages;
@@ -67,11 +68,6 @@ class FakeService : public v1::VmEventService::Service {
                              const v1::DeclareIntentRequest* request,
                              v1::DeclareIntentResponse* response) override {
     return declare_intent(*request, response);
-  }
-  grpc::Status WithdrawIntent(grpc::ServerContext* /*context*/,
-                              const v1::WithdrawIntentRequest* request,
-                              v1::WithdrawIntentResponse* /*response*/) override {
-    return withdraw_intent(*request);
   }
   grpc::Status ListStreams(grpc::ServerContext* /*context*/, const v1::ListStreamsRequest* request,
                            v1::ListStreamsResponse* response) override {
@@ -140,6 +136,16 @@ class StringOutput : public Output {
   std::string text;
   absl::Status status;  // result of Write()
   std::function<void()> after_write = [] {};
+};
+
+struct TableFormatter : Formatter {
+  explicit TableFormatter(TableStyle style) : Formatter(Form::kTable, std::move(style)) {}
+};
+struct JsonFormatter : Formatter {
+  JsonFormatter() : Formatter(Form::kJson) {}
+};
+struct NameFormatter : Formatter {
+  NameFormatter() : Formatter(Form::kName) {}
 };
 
 // Makes the messages of a server.

@@ -102,6 +102,20 @@ int FakeServiceManager::Count(const std::string& begin) const {
   return count;
 }
 
+std::string FakeServiceManager::Next(const std::string& begin) {
+  std::string found;
+  WaitUntil("a notification of " + begin, [&] {
+    const std::lock_guard lock(mutex_);
+    HandleSent();
+    while (next_ < texts_.size() && found.empty()) {
+      const std::string& text = texts_[next_++];
+      if (absl::StartsWith(text, begin)) found = text;
+    }
+    return !found.empty();
+  });
+  return found;
+}
+
 void FakeServiceManager::Run() {
   for (;;) {
     std::array<pollfd, 2> waits = {{{socket_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};

@@ -32,6 +32,8 @@ class FakeServiceManager {
   void Drop(const std::string& name = "");
   // Number of notifications whose text begins so.
   int Count(const std::string& begin) const;
+  // Waits for the next one whose text begins so, after those that it has returned or passed over.
+  std::string Next(const std::string& begin);
 
  private:
   void Run();
@@ -46,6 +48,7 @@ class FakeServiceManager {
   mutable std::mutex mutex_;
   mutable std::multimap<std::string, UniqueFd> store_;  // keyed by name; guarded by mutex_
   mutable std::vector<std::string> texts_;              // guarded by mutex_
+  size_t next_ = 0;                                     // of texts_; guarded by mutex_
   std::thread thread_;                                  // last: it uses the rest
 };
 

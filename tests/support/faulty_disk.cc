@@ -9,11 +9,7 @@ namespace {
 
 int fail_code = SQLITE_OK;
 int calls_until_failure = 0;
-
 bool syncs_paused = false;
-int64_t lost_byte = -1;
-int opens_until_failure = -1;
-char is_database;  // its address marks the files of databases
 
 int Fault() {
   if (fail_code == SQLITE_OK || syncs_paused) return SQLITE_OK;
@@ -22,13 +18,6 @@ int Fault() {
     return SQLITE_OK;
   }
   return fail_code;
-}
-
-int Read(sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
-  const bool is_lost = sqlite_shim::Shim(file)->owner == &is_database && lost_byte >= at &&
-                       lost_byte < at + size && !syncs_paused;
-  if (is_lost) return SQLITE_IOERR_READ;
-  return sqlite_shim::Forward<&sqlite3_io_methods::xRead, int>(file, to, size, at);
 }
 
 // Fails, or calls the same method of the real file.
@@ -41,19 +30,12 @@ int FailOrForward(sqlite3_file* file, Args... args) {
 int Open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   static const sqlite3_io_methods methods = [] {
     sqlite3_io_methods made = sqlite_shim::PassOn();
-    made.xRead = Read;
     made.xWrite = FailOrForward<&sqlite3_io_methods::xWrite>;
     made.xTruncate = FailOrForward<&sqlite3_io_methods::xTruncate>;
     made.xSync = FailOrForward<&sqlite3_io_methods::xSync>;
     return made;
   }();
-  if ((flags & SQLITE_OPEN_MAIN_DB) != 0 && opens_until_failure >= 0 && --opens_until_failure < 0) {
-    file->pMethods = nullptr;
-    return SQLITE_IOERR;
-  }
-  const int code = sqlite_shim::Open(methods, vfs, name, file, flags, out_flags);
-  if ((flags & SQLITE_OPEN_MAIN_DB) != 0) sqlite_shim::Shim(file)->owner = &is_database;
-  return code;
+  return sqlite_shim::Open(methods, vfs, name, file, flags, out_flags);
 }
 
 sqlite3_vfs shim_vfs;
@@ -67,16 +49,10 @@ FaultyDisk::FaultyDisk() {
 
 FaultyDisk::~FaultyDisk() {
   Fail(SQLITE_OK);
-  FailOpen(-1);
-  FailReadsAt(-1);
   Pause(false);
   sqlite3_vfs_register(sqlite_shim::RealVfs(&shim_vfs), 1);
   sqlite3_vfs_unregister(&shim_vfs);
 }
-
-void FaultyDisk::FailOpen(int after) { opens_until_failure = after; }
-
-void FaultyDisk::FailReadsAt(int64_t at) { lost_byte = at; }
 
 void FaultyDisk::Pause(bool pause) { syncs_paused = pause; }
 

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstdint>
-
 namespace vmeventd {
 
 // A disk that fails on demand, for every database opened while this exists: a shim in front of
@@ -16,12 +14,6 @@ class FaultyDisk {
   // The result of each write, sync and growth from now on: SQLITE_FULL, SQLITE_IOERR_FSYNC, ...;
   // SQLITE_OK: it works again. The first `after` calls still succeed.
   void Fail(int code, int after = 0);
-  // Lets one opening of a database fail with SQLITE_IOERR, after so many from now on; a negative
-  // number: none fails.
-  void FailOpen(int after);
-  // Reads of a database's file, not of its log, fail with SQLITE_IOERR_READ where they touch the
-  // byte `at`, as of one sector that is lost; a negative one: none does.
-  void FailReadsAt(int64_t at);
   // Works while paused, for the test's own use; then continues as before.
   void Pause(bool pause);
 };

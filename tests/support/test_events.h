@@ -67,6 +67,24 @@ class FakeClock : public Clock {
   Instant now_ ABSL_GUARDED_BY(mutex_) = {At(0), absl::Seconds(1000)};
 };
 
+// A clock that does something when it is looked at.
+class BusyClock : public FakeClock {
+ public:
+  Instant Now() const override {
+    if (looks_ > 0 && --looks_ == 0) then_();
+    return FakeClock::Now();
+  }
+  // At the look with this number from now on.
+  void Do(int look, std::function<void()> then) {
+    looks_ = look;
+    then_ = std::move(then);
+  }
+
+ private:
+  mutable int looks_ = 0;
+  std::function<void()> then_;
+};
+
 // An event log in a directory of its own; the test acts as the watcher and as the log's threads.
 class PumpedState {
  public:

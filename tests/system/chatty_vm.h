@@ -19,7 +19,7 @@ class ChattyVm {
   void Speak(int count) {
     constexpr size_t kHandshake = 4;
     WaitUntil("the daemon is attached",
-              [&] { return qemu_.Client(monitor_).commands.size() >= kHandshake; });
+              [&] { return qemu_.CommandsOfClient(monitor_).size() >= kHandshake; });
     const std::string event =
         "{\"event\": \"POWERDOWN\", \"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}\r\n";
     std::string burst;

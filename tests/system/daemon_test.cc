@@ -1,4 +1,11 @@
-// The daemon as a process: its locks and its listeners.
+// The daemon as a process: its locks, its state directory and its listeners.
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -56,6 +63,44 @@ TEST_F(DaemonTest, APortThatIsTakenStopsNoWatching) {
   taken.Reset();
   daemon().WaitLog(absl::StrCat("gRPC listens on ", address, " now"));
   EXPECT_EQ(ListenHealth(address), 0);
+}
+
+class StateDirectoryTest : public E2eTest {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directory(path());
+    chmod(path().c_str(), 0750);
+  }
+  std::string path() const { return Options().state_dir; }
+  static void ExpectRefused(const DaemonOptions& options, const std::vector<std::string>& words) {
+    const CommandResult result = RunCommand(DaemonCommand(options));
+    EXPECT_EQ(result.exit_code, 1);
+    for (const std::string& word : words) EXPECT_THAT(result.error, HasSubstr(word));
+    EXPECT_THAT(result.error, HasSubstr(options.state_dir));
+  }
+};
+
+TEST_F(StateDirectoryTest, WorldWritableIsRefused) {
+  chmod(path().c_str(), 0777);
+  ExpectRefused(Options(), {"chmod o-w"});
+}
+
+TEST_F(StateDirectoryTest, AnotherUsersIsRefused) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root may give a directory away";
+  ASSERT_EQ(chown(path().c_str(), 65534, 65534), 0);
+  ExpectRefused(Options(), {"65534", "belongs"});
+}
+
+TEST_F(StateDirectoryTest, ReadOnlyIsRefused) {
+  DaemonOptions options = Options();
+  if (geteuid() == 0) {  // root may write everywhere
+    options.wrapper = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+    chmod(dir().path().c_str(), 0755);
+    ASSERT_EQ(chown(path().c_str(), 65534, 65534), 0);
+    options.program = CopyProgram(dir().path());
+  }
+  chmod(path().c_str(), 0550);
+  ExpectRefused(options, {"not writable"});
 }
 
 // In a network namespace, where the address can come later.

@@ -200,7 +200,7 @@ class FleetAccountTest : public FleetSecurityTest {
       request["deny_purge"] = false;
       ASSERT_TRUE(connection->Request(ApiSubject("STREAM.DELETE", stream), "").ok());
       const auto answer = connection->Request(ApiSubject("STREAM.CREATE", stream), request.dump());
-      EXPECT_THAT(ParseStreamState(*answer)->unsafe, HasSubstr("rollups"));
+      EXPECT_THAT(ParseStreamState(*answer)->unsafe, HasSubstr("rollup"));
     }
   }
   const std::string& admin() const { return admin_; }
@@ -248,8 +248,8 @@ TEST_F(FleetAccountTest, TheStreamsOfAFleetAreMadeByACommand) {
             "already\n");
   PermitRollups();
   EXPECT_THAT(AskAs(admin(), {"fleet", "create"}).output,
-              AllOf(HasSubstr("\nKV_VMEVENTS_VMS: made safe, because it permits rollups"),
-                    HasSubstr("VMEVENTS: made safe, because it permits rollups")));
+              AllOf(HasSubstr("\nKV_VMEVENTS_VMS: made safe: allow_rollup_hdrs is on"),
+                    HasSubstr("VMEVENTS: made safe: allow_rollup_hdrs is on")));
   const std::unique_ptr<NatsConnection> connection = ConnectAs(admin());
   for (const std::string& stream : {std::string(kFleetStream), BucketStream(kVmsBucket)}) {
     EXPECT_EQ(ReadStreamState(connection.get(), stream)->unsafe, "");
@@ -265,7 +265,7 @@ TEST_F(FleetAccountTest, TheStreamsOfAFleetAreMadeByACommand) {
 TEST_F(FleetAccountTest, ANodeSaysThatAnyNodeCanWipeAStream) {
   PermitRollups();
   StartNode();
-  push().WaitLog("the stream VMEVENTS is unsafe: it permits rollups");
+  push().WaitLog("the stream VMEVENTS is unsafe: allow_rollup_hdrs is on, deny_purge is off");
 }
 
 TEST_F(FleetAccountTest, ANodeCannotPublishUnderTheNameOfAnother) {

@@ -150,6 +150,35 @@ TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
             [&] { return class_of() == v1::SHUTDOWN_CLASS_CRASH; });
 }
 
+TEST_F(FleetTest, AStateHasTheJournalThatItComesFrom) {
+  nats().CreateFleet();
+  StartPublishing();
+  ChattyVm vm(watch_dir(), "web.1");
+  vm.Speak(4);
+  const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "web.1"));
+  const auto journal_of = [](const NatsMessage& message) {
+    const std::string source = message.header("ce-source");
+    return source.substr(source.rfind('/') + 1);
+  };
+  WaitUntil("the bucket has the newest state",
+            [&] { return LastOf<v1::Vm>("KV_VMEVENTS_VMS", key).last_sequence() == 5; });
+  const std::string replaced = daemon().GetServerInfo().journal_id();
+  const auto connection = *ConnectNats({.servers = {nats().url()}});
+  const auto states = connection->Subscribe(key, 100);
+  ASSERT_TRUE(connection->Flush().ok());
+  StopDaemon();
+  fs::remove_all(Options().state_dir);
+  StartDaemon(Options());
+  for (std::string journal; journal != daemon().GetServerInfo().journal_id();) {
+    const auto next = (*states)->Next(kPatience);
+    ASSERT_TRUE(next.ok() && next->has_value());
+    journal = journal_of(**next);
+    v1::Vm state;
+    ASSERT_TRUE(state.ParseFromString((*next)->data));
+    EXPECT_EQ(journal == replaced, state.last_sequence() == 5) << journal;
+  }
+}
+
 TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
   nats().CreateFleet();
   StartPublishing({"--node", "node7.example"});
@@ -189,22 +218,26 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   push().WaitLog("cannot write the node's heartbeat");
 }
 
-// What such a stream acknowledges is not kept.
-TEST_F(FleetTest, AStreamThatKeepsNothingIsRefusedWithAReason) {
-  const nlohmann::json usual = nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1));
-  nlohmann::json settings = usual;
-  settings["retention"] = "interest";
-  nats().CreateStream("VMEVENTS", settings);
-  nats().CreateBuckets();
+// Nothing says that such a bucket has a value, or has not.
+TEST_F(FleetTest, BucketsThatDoNotAnswerDelayNoEvent) {
+  const std::string stream(kFleetStream);
+  nats().CreateStream(stream, nlohmann::json::parse(CreateStreamRequest(stream, 1)));
+  for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
+    nlohmann::json settings = nlohmann::json::parse(CreateBucketRequest(bucket, 1));
+    settings["no_ack"] = true;
+    nats().CreateStream(BucketStream(bucket), settings);
+  }
   StartPublishing();
   ChattyVm vm(watch_dir(), "vm1");
-  push().WaitLog("its retention is \"interest\"");
-  EXPECT_EQ(nats().last_sequence(), 0u);
-  nats().DeleteStream("VMEVENTS");
-  nats().CreateStream("VMEVENTS", usual);
-  vm.Speak(1);
-  WaitNewest(2);
-  ExpectComplete();
+  const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "vm1"));
+  for (uint64_t newest = 1; newest <= 3; ++newest) {
+    WaitNewest(newest);
+    WaitPublished();
+    WaitUntil("the bucket has the state",
+              [&] { return LastOf<v1::Vm>("KV_VMEVENTS_VMS", key).last_sequence() == newest; });
+    vm.Speak(1);
+  }
+  EXPECT_THAT(push().log(), testing::Not(HasSubstr("cannot write"))) << "it has not waited";
 }
 
 TEST_F(FleetTest, AnEventThatIsTooLargeForTheStreamIsAGap) {

@@ -8,23 +8,16 @@
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
-#include "nlohmann/json.hpp"
-#include "tests/support/child_process.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/journal_test_base.h"
 
 namespace vmeventd::e2e {
 namespace {
-
-using testing::SizeIs;
 
 class FullDiskTest : public OnSmallDisk<JournalTestBase> {
  protected:
@@ -112,24 +105,6 @@ TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
   EXPECT_EQ(again.events().front().type(), v1::EVENT_TYPE_GAP) << "the loss is reported";
 }
 
-TEST_F(FullDiskTest, StartsWithAFullDiskAfterAnOrderlyStop) {
-  StartDaemon();
-  EXPECT_EQ(EndDaemon(SIGTERM), 0);
-  FillDisk();
-  StartDaemon();
-  ChattyVm vm(watch_dir(), "vm0");
-  FillUntilNotWritable(&vm);
-  EXPECT_FALSE(daemon().GetServerInfo().journal_writable());
-  EventStream live(daemon().channel(), v1::WatchEventsRequest());
-  live.WaitProgress();
-  const auto guest = StartEmptyGuest("vm1");
-  EXPECT_FALSE(live.Wait("vm1", v1::EVENT_TYPE_STARTED).durable());
-  FreeDisk();
-  WaitWritable();
-  guest->manager().Execute("quit");
-  EXPECT_TRUE(live.Wait("vm1", v1::EVENT_TYPE_STOPPED).durable());
-}
-
 TEST_F(FullDiskTest, RetentionKeepsAFloodWithinASmallDisk) {
   StartDaemon(Options({"--retention-events", "5000"}));
   ChattyVm vm(watch_dir(), "vm1");
@@ -149,72 +124,6 @@ TEST_F(FullDiskTest, RetentionKeepsAFloodWithinASmallDisk) {
   }));
   EXPECT_TRUE(std::all_of(kept.begin(), kept.end(),
                           [](const v1::Event& event) { return event.durable(); }));
-}
-
-// Runs `vmevents watch` the whole time, with its output in a file.
-class WatchOnAFullDiskTest : public FullDiskTest {
- protected:
-  void StartWatch() {
-    ChildOptions child;
-    child.arguments =
-        VmeventsCommand("unix:" + Options().socket, {"-o", "json", "watch", "--from", "oldest"});
-    child.arguments.insert(child.arguments.begin(),
-                           {"sh", "-c", "exec \"$0\" \"$@\" >" + output()});
-    child.error_file = dir() / "watch-errors";
-    watch_ = std::make_unique<ChildProcess>(child);
-  }
-  std::string output() const { return dir() / "watched"; }
-
-  // How many times each sequence was shown.
-  std::map<uint64_t, int> Shown() const {
-    std::map<uint64_t, int> shown;
-    std::ifstream file(output());
-    for (std::string line; std::getline(file, line) && !file.eof();) {
-      ++shown[std::stoull(nlohmann::json::parse(line)["sequence"].get<std::string>())];
-    }
-    return shown;
-  }
-  void WaitNotDurable() {
-    WaitUntil("something was shown that is not durable",
-              [this] { return ReadFile(output()).find("\"durable\":false") != std::string::npos; });
-  }
-  // Expects that each event of the journal was shown once.
-  void ExpectShownOnce() {
-    const auto events = daemon().ListEvents();
-    WaitUntil("the newest is shown", [&] { return Shown().count(events.back().sequence()) > 0; });
-    std::map<uint64_t, int> shown = Shown();
-    for (const v1::Event& event : events) {
-      EXPECT_EQ(shown[event.sequence()], 1) << event.ShortDebugString();
-    }
-  }
-
- private:
-  std::unique_ptr<ChildProcess> watch_;
-};
-
-TEST_F(WatchOnAFullDiskTest, ShowsEachEventOnceThoughItReadsSomeAgain) {
-  ChattyVm vm(watch_dir(), "vm1");
-  StartDaemon();
-  StartWatch();
-  FillUntilNotWritable(&vm);
-  WaitNotDurable();
-  FreeDisk();
-  WaitWritable();
-  vm.Speak(10);
-  ExpectShownOnce();
-}
-
-TEST_F(WatchOnAFullDiskTest, ShowsTheEventsInThePlaceOfThoseLostInACrash) {
-  ChattyVm vm(watch_dir(), "vm1");
-  StartDaemon();
-  StartWatch();
-  FillUntilNotWritable(&vm);
-  WaitNotDurable();
-  KillDaemon();
-  FreeDisk();
-  StartDaemon();
-  vm.Speak(10);
-  ExpectShownOnce();
 }
 
 }  // namespace

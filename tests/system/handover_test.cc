@@ -107,17 +107,6 @@ TEST_F(HandoverTest, ALivingVmIsAskedNothing) {
   EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
 }
 
-TEST_F(HandoverTest, APanicMeanwhileIsACrash) {
-  Begin();
-  const auto guest = StartGuest({.arguments = {"-device", "pvpanic"}});
-  WaitFollowed("vm1");
-  End();
-  guest->Panic();
-  guest->WaitExit();
-  Begin();
-  EXPECT_EQ(WaitKnownEnd("vm1").shutdown().cause(), v1::SHUTDOWN_CAUSE_GUEST_PANIC);
-}
-
 TEST_F(HandoverTest, AStopDropsTheMonitors) {
   Begin();
   FakeQemu qemu(TestProgramPath("fake_qemu"));
@@ -190,27 +179,6 @@ TEST_F(HandoverTest, AStartThatFailsLeavesThemToTheNextOne) {
   Begin();
   daemon().WaitLog("resuming 1 VMs");
   EXPECT_EQ(qemu.Commands(monitor), asked);
-}
-
-// It knows none of the runs, and the VM is a new one for it, over a connection of its own.
-TEST_F(HandoverTest, AJournalThatIsAnotherOneKnowsNoneOfThem) {
-  Begin();
-  FakeQemu qemu(TestProgramPath("fake_qemu"));
-  const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
-  const auto begin_again = [&] {
-    const size_t asked = qemu.Commands(monitor).size();
-    std::filesystem::remove_all(dir() / "state");
-    Begin();
-    WaitFollowed("vm1");
-    EXPECT_GT(qemu.Commands(monitor).size(), asked);
-    EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED");
-  };
-  WaitFollowed("vm1");
-  End();
-  begin_again();
-  daemon().WaitLog("the journal has changed since the previous daemon");
-  Crash();
-  begin_again();
 }
 
 TEST_F(HandoverTest, AManagerThatKeepsNothingChangesNothing) {

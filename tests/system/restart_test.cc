@@ -8,8 +8,6 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
-#include "tests/support/fake_qemu.h"
-#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/e2e_test.h"
@@ -18,7 +16,6 @@ namespace vmeventd::e2e {
 namespace {
 
 using testing::Each;
-using testing::ElementsAre;
 
 // Once for each way to end the daemon: the parameter is a signal.
 class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
@@ -94,66 +91,6 @@ TEST_P(RestartTest, UnobservedEndIsUnknown) {
   for (const char* name : {"vm1", "vm2", "vm3"}) {
     EXPECT_EQ(TypesOf(stream().EventsOf(name)), "STARTED STOPPED") << "still only once";
   }
-}
-
-TEST_P(RestartTest, VmeventsWatchLosesAndRepeatsNothing) {
-  StartDaemonAndStream();
-  ChildOptions child;
-  child.arguments =
-      VmeventsCommand(daemon().server_address(),
-                      {"-o", "json", "watch", "--from", "oldest", "--type", "started,stopped"});
-  child.error_file = dir() / "watch-errors";
-  ChildProcess watch(child);
-  std::string output;
-  for (int i = 1; i <= 3; ++i) {
-    const auto guest = StartEmptyGuest(absl::StrCat("vm", i));
-    output += watch.ReadUntil("EVENT_TYPE_STARTED");
-    WaitUntilAttached(daemon(), guest->name());
-    guest->manager().Execute("quit");
-    output += watch.ReadUntil("EVENT_TYPE_STOPPED");
-    if (i < 3) Restart();
-  }
-  output += watch.ReadUntil("\n");
-  watch.Signal(SIGTERM);
-  std::vector<std::string> shown;
-  uint64_t last = 0;
-  for (const auto line : absl::StrSplit(output, '\n', absl::SkipEmpty())) {
-    const auto event = nlohmann::json::parse(std::string(line));
-    // After a kill one names the sequences that were reserved.
-    if (event["type"] == "EVENT_TYPE_GAP") continue;
-    shown.push_back(absl::StrCat(event["vm"]["name"].get<std::string>(), " ",
-                                 event["type"].get<std::string>().substr(sizeof("EVENT_TYPE"))));
-    const uint64_t sequence = std::stoull(event["sequence"].get<std::string>());
-    EXPECT_GT(sequence, last);
-    last = sequence;
-  }
-  EXPECT_THAT(shown, ElementsAre("vm1 STARTED", "vm1 STOPPED", "vm2 STARTED", "vm2 STOPPED",
-                                 "vm3 STARTED", "vm3 STOPPED"));
-}
-
-// Events while the monitor is being attached are newer than its run state, which is queried
-// earlier.
-TEST_P(RestartTest, EndDuringTheHandshakeIsSeen) {
-  FakeMonitor monitor;
-  FakeQemu qemu(TestProgramPath("fake_qemu"));
-  const int number = qemu.AddMonitor(watch_dir() + "/vm1.kvmd", monitor);
-  StartDaemonAndStream();
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  End();
-  monitor.replies["query-name"] =
-      R"({"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}, )"
-      R"("timestamp": {"seconds": 1, "microseconds": 2}})"
-      "\r\n{\"return\": {}}\r\n";
-  qemu.SetBehavior(number, monitor);
-  StartDaemonAndStream();
-  WaitUntil("the monitor is attached", [&] {
-    const FakeClient client = qemu.Client(number);
-    return client.pid == daemon().pid() &&
-           client.commands.size() >= 3;  // none follows the SHUTDOWN
-  });
-  qemu.Exit();
-  qemu.Reap();
-  ExpectStopped(kGuestPoweroff);
 }
 
 // A VM that floods, and streams whose clients do not read until asked to.

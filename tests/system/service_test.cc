@@ -1,14 +1,11 @@
 // The daemon under a service manager.
 
 #include <sys/ptrace.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -17,10 +14,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/system.h"
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/fake_service_manager.h"
 #include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
@@ -31,39 +28,6 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
-
-// The service manager's side of sd_notify(3).
-class NotifySocket {
- public:
-  explicit NotifySocket(const std::string& path)
-      : fd_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;
-    std::strncpy(name.sun_path, path.c_str(), sizeof(name.sun_path) - 1);
-    if (bind(fd_.get(), reinterpret_cast<sockaddr*>(&name), sizeof(name)) != 0) FailErrno("bind");
-    const timeval patience{absl::ToInt64Seconds(kPatience), 0};
-    setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-  }
-
-  // The next notification that has arrived; empty: none.
-  std::string ReceiveNow() const {
-    char text[4096];
-    const ssize_t size = recv(fd_.get(), text, sizeof(text), MSG_DONTWAIT);
-    return size < 0 ? std::string() : std::string(text, static_cast<size_t>(size));
-  }
-  std::string ReceiveUntil(const std::string& begin) const {
-    for (;;) {
-      char text[4096];
-      const ssize_t size = recv(fd_.get(), text, sizeof(text), 0);
-      if (size < 0) FailErrno("no notification came");
-      std::string notification(text, static_cast<size_t>(size));
-      if (absl::StartsWith(notification, begin)) return notification;
-    }
-  }
-
- private:
-  const UniqueFd fd_;
-};
 
 class ServiceTest : public E2eTest {
  protected:
@@ -84,7 +48,7 @@ class ServiceTest : public E2eTest {
   // One that waits for it as it is stopped.
   std::unique_ptr<ChildProcess> StopOnHungDisk() {
     auto process = StartOnHungDisk();
-    manager_.ReceiveUntil("READY=1");
+    manager_.Next("READY=1");
     std::ofstream(hang()).close();
     qemu_.AddMonitor(watch_dir() + "/vm1.kvmd");
     WaitUntilItWaits();
@@ -97,16 +61,20 @@ class ServiceTest : public E2eTest {
               [this] { return access((hang() + ".waits").c_str(), F_OK) == 0; });
   }
   std::string Log() const { return ReadFile(Options().log_file); }
+  void WaitWatchdog(int before) const {
+    WaitUntil("the watchdog is notified again",
+              [&] { return manager_.Count("WATCHDOG=1") > before; });
+  }
 
-  const NotifySocket manager_{dir() / "notify"};
+  FakeServiceManager manager_{dir() / "notify"};
   FakeQemu qemu_{TestProgramPath("fake_qemu")};
 };
 
 TEST_F(ServiceTest, NotifiesReadyAndStopping) {
   const auto process = Start();
-  EXPECT_THAT(manager_.ReceiveUntil("READY=1"), StartsWith("READY=1\nSTATUS=following 0 VMs"));
+  EXPECT_THAT(manager_.Next("READY=1"), StartsWith("READY=1\nSTATUS=following 0 VMs"));
   process->Signal(SIGTERM);
-  manager_.ReceiveUntil("STOPPING=1");
+  manager_.Next("STOPPING=1");
   EXPECT_EQ(process->Wait(), 0);
 }
 
@@ -121,15 +89,13 @@ TEST_F(ServiceTest, AStopBlockedByADiskFailsAndNamesTheDisk) {
 
 TEST_F(ServiceTest, NotifiesTheWatchdogWhileTheDiskHangs) {
   const auto process = StartOnHungDisk();
-  manager_.ReceiveUntil("READY=1");
+  manager_.Next("READY=1");
   std::ofstream(hang()).close();
   qemu_.AddMonitor(watch_dir() + "/vm1.kvmd");
   WaitUntilItWaits();
   WaitUntil("the hang is reported",
             [this] { return absl::StrContains(Log(), "the disk does not answer"); });
-  while (!manager_.ReceiveNow().empty()) {
-  }
-  manager_.ReceiveUntil("WATCHDOG=1");
+  WaitWatchdog(manager_.Count("WATCHDOG=1"));
   std::filesystem::remove(hang());
   process->Signal(SIGTERM);
   EXPECT_EQ(process->Wait(), 0);
@@ -154,7 +120,7 @@ class StoppedThread {
 
 TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
   const auto process = Start();
-  manager_.ReceiveUntil("WATCHDOG=1");
+  manager_.Next("WATCHDOG=1");
   const std::string tasks = absl::StrCat("/proc/", process->pid(), "/task");
   for (const std::string name : {"watcher", "pump", "acceptor"}) {
     pid_t tid = 0;
@@ -164,6 +130,7 @@ TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
     }
     ASSERT_NE(tid, 0) << name;
     const size_t before = Log().size();
+    int notified = 0;
     {
       const StoppedThread stopped(tid);
       // Beside it may be one that is only slow.
@@ -174,11 +141,10 @@ TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
                  absl::StrContains(line, name);
         });
       });
-      while (!manager_.ReceiveNow().empty()) {
-      }
-      EXPECT_EQ(manager_.ReceiveNow(), "");
+      notified = manager_.Count("WATCHDOG=1");
+      EXPECT_EQ(manager_.Count("WATCHDOG=1"), notified);
     }
-    manager_.ReceiveUntil("WATCHDOG=1");
+    WaitWatchdog(notified);
   }
   process->Signal(SIGTERM);
   EXPECT_EQ(process->Wait(), 0);

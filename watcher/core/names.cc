@@ -45,24 +45,19 @@ std::string EscapeNonUtf8(absl::string_view bytes, absl::string_view mark) {
 
 std::string OneLine(absl::string_view bytes) {
   std::string out;
-  for (const char byte : bytes) {
-    const auto code = static_cast<unsigned char>(byte);
-    if (code < 0x20 || code == 0x7f || byte == '\\') {
-      absl::StrAppendFormat(&out, "\\x%02x", code);
-    } else {
-      out += byte;
-    }
-  }
-  // U+0080 to U+009F are control characters as well: C2 80 to C2 9F.
-  for (size_t at = 0; (at = out.find('\xc2', at)) != std::string::npos;) {
-    const auto next = at + 1 < out.size() ? static_cast<unsigned char>(out[at + 1]) : 0;
-    if (next < 0x80 || next > 0x9f) {
-      ++at;
+  while (!bytes.empty()) {
+    const auto [code, length] = DecodeUtf8(bytes);
+    const absl::string_view character = bytes.substr(0, std::max(length, size_t{1}));
+    bytes.remove_prefix(character.size());
+    if (length > 0 && code >= 0x20 && code != '\\' && (code < 0x7f || code > 0x9f)) {
+      absl::StrAppend(&out, character);
       continue;
     }
-    out.replace(at, 2, absl::StrFormat("\\xc2\\x%02x", next));
+    for (const char byte : character) {
+      absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned char>(byte));
+    }
   }
-  return EscapeNonUtf8(out);
+  return out;
 }
 
 std::string EscapeName(absl::string_view bytes) {

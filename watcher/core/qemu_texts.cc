@@ -72,12 +72,6 @@ std::optional<QmpMonitor> SocketOf(const Options& options) {
   return std::nullopt;
 }
 
-// The id in "chardev=ID,mode=control" or "ID,mode=control".
-std::string CharDeviceOf(const Options& options) {
-  const auto named = Find(options, "chardev");
-  return named ? *named : options.front().first;
-}
-
 // The VM's name in the value of -name; empty: it has none.
 std::string NameOf(absl::string_view value, const Options& options) {
   if (const auto guest = Find(options, "guest")) return *guest;
@@ -128,49 +122,6 @@ std::optional<std::string> CertainUuid(const std::vector<std::string>& arguments
     return std::nullopt;
   return WithoutNullUuid(absl::AsciiStrToLower(*value));
 }
-
-class Reader {
- public:
-  void Take(absl::string_view option, const std::string& value) {
-    const Options options = ParseOptions(value);
-    if (option == "name") {
-      name_ = NameOf(value, options);
-    } else if (option == "chardev") {
-      const auto id = Find(options, "id");
-      if (const auto socket = SocketOf(options); id && socket) sockets_[*id] = *socket;
-    } else if ((option == "mon" && Find(options, "mode") == "control") ||
-               (option == "object" && options.front().first == "monitor-qmp")) {
-      used_.push_back(CharDeviceOf(options));
-    } else if (option == "qmp" || option == "qmp-pretty") {
-      TakeQmp(value, options);
-    }
-  }
-
-  QemuArguments Finish() && {
-    QemuArguments result{.name = std::move(name_), .monitors = std::move(direct_)};
-    for (const std::string& id : used_) {
-      if (const auto found = sockets_.find(id); found != sockets_.end()) {
-        result.monitors.push_back(found->second);
-      }
-    }
-    return result;
-  }
-
- private:
-  // "unix:PATH,server=on" or "chardev:ID".
-  void TakeQmp(absl::string_view value, const Options& options) {
-    if (absl::ConsumePrefix(&value, "chardev:")) return used_.emplace_back(value), void();
-    absl::string_view path = options.front().first;
-    if (absl::ConsumePrefix(&path, "unix:") && Listens(options)) {
-      direct_.push_back({std::string(path), -1});
-    }
-  }
-
-  std::string name_;
-  std::map<std::string, QmpMonitor> sockets_;  // by the id of their -chardev
-  std::vector<std::string> used_;              // ids of those that are QMP monitors
-  std::vector<QmpMonitor> direct_;
-};
 
 // libvirt's line comes at most that long before the start of the process that it announces, and the
 // kernel counts that start in ticks.
@@ -232,22 +183,44 @@ std::string GivenContainer(const std::vector<std::string>& arguments) {
 }
 
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
-  Reader reader;
+  QemuArguments result;
+  std::map<std::string, QmpMonitor> sockets;  // by the id of their -chardev
+  std::vector<std::string> used;              // ids of those that are QMP monitors
   bool reads_more = false;
-  bool incoming = false;
-  bool guest_can_exit = false;
   for (size_t i = 1; i < arguments.size(); ++i) {
     const absl::string_view option = OptionOf(arguments[i]);
     reads_more |= option == "readconfig";
-    incoming |= option == "incoming";
-    guest_can_exit |= absl::StartsWith(option, "semihosting") ||
-                      (option == "device" && i + 1 < arguments.size() &&
-                       absl::StrContains(arguments[i + 1], "isa-debug-exit"));
-    if (!option.empty() && i + 1 < arguments.size()) reader.Take(option, arguments[i + 1]);
+    result.incoming |= option == "incoming";
+    result.guest_can_exit |= absl::StartsWith(option, "semihosting");
+    if (option.empty() || i + 1 == arguments.size()) continue;
+    absl::string_view value = arguments[i + 1];
+    const Options options = ParseOptions(value);
+    absl::string_view first = options.front().first;
+    if (option == "device") {
+      result.guest_can_exit |= absl::StrContains(value, "isa-debug-exit");
+    } else if (option == "name") {
+      result.name = NameOf(value, options);
+    } else if (option == "chardev") {
+      const auto id = Find(options, "id");
+      if (const auto socket = SocketOf(options); id && socket) sockets[*id] = *socket;
+    } else if ((option == "mon" && Find(options, "mode") == "control") ||
+               (option == "object" && first == "monitor-qmp")) {
+      // "chardev=ID,mode=control" or "ID,mode=control".
+      used.push_back(Find(options, "chardev").value_or(std::string(first)));
+    } else if (option == "qmp" || option == "qmp-pretty") {
+      // "unix:PATH,server=on" or "chardev:ID".
+      if (absl::ConsumePrefix(&value, "chardev:")) {
+        used.emplace_back(value);
+      } else if (absl::ConsumePrefix(&first, "unix:") && Listens(options)) {
+        result.monitors.push_back({std::string(first), -1});
+      }
+    }
   }
-  QemuArguments result = std::move(reader).Finish();
-  result.incoming = incoming;
-  result.guest_can_exit = guest_can_exit;
+  for (const std::string& id : used) {
+    if (const auto found = sockets.find(id); found != sockets.end()) {
+      result.monitors.push_back(found->second);
+    }
+  }
   if (IsQemu(arguments) && !result.monitors.empty() && !reads_more) {
     result.certain_name = CertainName(arguments);
     result.certain_uuid = CertainUuid(arguments);

@@ -58,19 +58,19 @@ const QmpObject* Member(const QmpObject& object, const char* name) {
   return it == object.end() ? nullptr : &*it;
 }
 
-std::optional<int64_t> IntegerMember(const QmpObject& object, const char* name) {
-  const QmpObject* member = Member(object, name);
-  if (member == nullptr || !member->is_number_integer()) return std::nullopt;
-  return member->get<int64_t>();
+std::optional<uint64_t> Number(const QmpObject& object, const char* name) {
+  const QmpObject* const member = Member(object, name);
+  if (member == nullptr || !member->is_number_unsigned()) return std::nullopt;
+  return member->get<uint64_t>();
 }
 
 QmpGreeting ParseGreeting(const QmpObject& body) {
   const QmpObject* version = Member(body, "version");
   const QmpObject* qemu = version == nullptr ? nullptr : Member(*version, "qemu");
   if (qemu == nullptr) return {};
-  const auto major = IntegerMember(*qemu, "major");
-  const auto minor = IntegerMember(*qemu, "minor");
-  const auto micro = IntegerMember(*qemu, "micro");
+  const auto major = Number(*qemu, "major");
+  const auto minor = Number(*qemu, "minor");
+  const auto micro = Number(*qemu, "micro");
   if (!major || !minor || !micro) return {};
   return {absl::StrCat(*major, ".", *minor, ".", *micro)};
 }
@@ -78,14 +78,13 @@ QmpGreeting ParseGreeting(const QmpObject& body) {
 std::optional<absl::Time> ParseTimestamp(const QmpObject& message) {
   const QmpObject* timestamp = Member(message, "timestamp");
   if (timestamp == nullptr) return std::nullopt;
-  const auto seconds = IntegerMember(*timestamp, "seconds");
-  const auto micros = IntegerMember(*timestamp, "microseconds");
+  const auto seconds = Number(*timestamp, "seconds");
+  const auto micros = Number(*timestamp, "microseconds");
   // {-1, -1}: QEMU could not read its clock. The upper bound is the year 9999, the last that a
   // protobuf Timestamp can hold.
-  constexpr int64_t kLastSecond = 253402300799;
-  if (!seconds || *seconds < 0 || *seconds > kLastSecond) return std::nullopt;
-  if (!micros || *micros < 0 || *micros > 999999) return std::nullopt;
-  return absl::FromUnixSeconds(*seconds) + absl::Microseconds(*micros);
+  constexpr uint64_t kLastSecond = 253402300799;
+  if (!seconds || *seconds > kLastSecond || !micros || *micros > 999999) return std::nullopt;
+  return absl::FromUnixSeconds(static_cast<int64_t>(*seconds)) + absl::Microseconds(*micros);
 }
 
 absl::StatusOr<QmpMessage> ParseEvent(QmpObject message) {
@@ -104,12 +103,6 @@ absl::StatusOr<QmpMessage> ParseEvent(QmpObject message) {
 
 constexpr std::array<const char*, 5> kHyperVArguments = {"arg1", "arg2", "arg3", "arg4", "arg5"};
 
-std::optional<uint64_t> Number(const QmpObject& object, const char* name) {
-  const auto found = object.find(name);
-  if (found == object.end() || !found->is_number_unsigned()) return std::nullopt;
-  return found->get<uint64_t>();
-}
-
 // 0 for one that does not fit.
 uint32_t Number32(const QmpObject& object, const char* name) {
   const uint64_t number = Number(object, name).value_or(0);
@@ -123,12 +116,12 @@ std::string Text(const QmpObject& object, const char* name, size_t max_bytes) {
 }  // namespace
 
 int LineFramer::OpenAfter(absl::string_view line) const {
-  const bool first = !partial_.has_value() || partial_->counted == 0;
+  const bool first = partial_.counted == 0;
   if (first && (!absl::StartsWith(line, "{") || absl::EndsWith(line, "}"))) return 0;
-  const Extent extent = Measure(first ? line : line.substr(partial_->counted));
+  const Extent extent = Measure(line.substr(partial_.counted));
   // No string of JSON has a line end: the parser says so.
   if (extent.in_string) return 0;
-  return std::max(extent.open + (first ? 0 : partial_->open), 0);
+  return std::max(extent.open + partial_.open, 0);
 }
 
 absl::Status LineFramer::Feed(absl::string_view bytes,
@@ -136,28 +129,26 @@ absl::Status LineFramer::Feed(absl::string_view bytes,
   while (true) {
     const size_t end = bytes.find('\n');
     const absl::string_view piece = bytes.substr(0, end);
-    if (partial().size() + piece.size() > kMaxLineBytes) {
+    if (partial_.text.size() + piece.size() > kMaxLineBytes) {
       return absl::ResourceExhaustedError(
           absl::StrCat("a line of more than ", kMaxLineBytes >> 20, " MiB"));
     }
     absl::string_view line = piece;
-    if (partial_.has_value()) {
-      line = partial_->text.append(piece.data(), piece.size());
-    } else if (end == absl::string_view::npos && !piece.empty()) {
-      partial_.emplace(Partial{.text = std::string(piece)});
+    if (end == absl::string_view::npos || !partial_.text.empty()) {
+      line = partial_.text.append(piece.data(), piece.size());
     }
     if (end == absl::string_view::npos) return absl::OkStatus();
     if (absl::EndsWith(line, "\r")) line.remove_suffix(1);
     if (const int open = OpenAfter(line); open > 0) {
-      if (!partial_.has_value()) partial_.emplace(Partial{.text = std::string(piece)});
-      partial_->text += '\n';
-      partial_->counted = partial_->text.size();
-      partial_->open = open;
+      if (partial_.text.empty()) partial_.text = std::string(piece);
+      partial_.text += '\n';
+      partial_.counted = partial_.text.size();
+      partial_.open = open;
     } else {
       if (!line.empty()) {
         if (absl::Status status = on_line(line); !status.ok()) return status;
       }
-      partial_.reset();
+      std::exchange(partial_, {});  // an idle monitor holds no buffer
     }
     bytes.remove_prefix(end + 1);
   }
@@ -210,9 +201,8 @@ std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
 GuestPanic ParseGuestPanic(const QmpObject& data) {
   GuestPanic panic;
   panic.action = Text(data, "action", kMaxPanicReasonBytes);
-  if (!data.is_object()) return panic;
-  const auto found = data.find("info");
-  if (found == data.end() || !found->is_object()) return panic;
+  const QmpObject* const found = Member(data, "info");
+  if (found == nullptr) return panic;
   const QmpObject& info = *found;
   const std::string type = QmpText(info, "type");
   if (type == "hyper-v") {

@@ -10,7 +10,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/compact.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/vm_event.h"
 
@@ -34,11 +33,9 @@ class LineFramer {
                     const std::function<absl::Status(absl::string_view)>& on_line);
 
   // The memory that an incomplete line takes; 0 without one.
-  size_t held() const { return partial_.has_value() ? partial_->text.capacity() : 0; }
+  size_t held() const { return partial_.text.empty() ? 0 : partial_.text.capacity(); }
   // An incomplete line, as far as it has come, with the line ends that are in it.
-  absl::string_view partial() const {
-    return partial_.has_value() ? absl::string_view(partial_->text) : "";
-  }
+  absl::string_view partial() const { return partial_.text; }
 
  private:
   struct Partial {
@@ -51,7 +48,7 @@ class LineFramer {
   // is spread over lines; 0: the line is complete.
   int OpenAfter(absl::string_view line) const;
 
-  Rare<Partial> partial_;  // an idle monitor holds no buffer
+  Partial partial_;
 };
 
 // Its members are in QEMU's order.

@@ -1,11 +1,13 @@
 #include "watcher/core/specs.h"
 
+#include <fnmatch.h>
+
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -24,9 +26,9 @@ absl::Status Invalid(absl::string_view text, absl::string_view rule) {
 }
 
 struct Manager {
-  // Components of the monitors' directory: "*" is any one, "x-*" any that begins with "x-", a
-  // leading "**" any number of them. /var/run stands for /run.
-  absl::string_view directory;
+  // The monitors' directory, as a shell's pattern; a leading "*/" is any number of components.
+  // /var/run stands for /run.
+  const char* directory;
   absl::string_view socket;  // the monitor's file name; of a VM, where each has its own
   absl::string_view owner;
   absl::string_view hint;
@@ -38,7 +40,7 @@ constexpr absl::string_view kLibvirtHint = "follow libvirt instead: --libvirt qe
 constexpr absl::string_view kIncusHint =
     "give each VM a monitor of its own with raw.qemu, and watch its name instead";
 
-constexpr absl::string_view kGanetiDirectory = "/run/ganeti/kvm-hypervisor/ctrl";
+constexpr char kGanetiDirectory[] = "/run/ganeti/kvm-hypervisor/ctrl";
 
 constexpr Manager kManagers[] = {
     {"/run/qemu-server", "100.qmp", "Proxmox VE's qm", kProxmoxHint},
@@ -48,9 +50,9 @@ constexpr Manager kManagers[] = {
     {"/var/lib/libvirt/qemu", "vm.monitor", "libvirt", kLibvirtHint},
     {"/run/libvirt/qemu/domain-*", "monitor.sock", "libvirt", kLibvirtHint},
     {"/run/libvirt/qemu", "vm.monitor", "libvirt", kLibvirtHint},
-    {"**/libvirt/qemu/lib/domain-*", "monitor.sock", "libvirt",
+    {"*/libvirt/qemu/lib/domain-*", "monitor.sock", "libvirt",
      "follow libvirt instead: --libvirt qemu:///session"},
-    {"**/libvirt/qemu/run/domain-*", "monitor.sock", "libvirt",
+    {"*/libvirt/qemu/run/domain-*", "monitor.sock", "libvirt",
      "follow libvirt instead: --libvirt qemu:///session"},
     {"/run/incus/*", "qemu.monitor", "Incus", kIncusHint},
     {"/var/log/incus/*", "qemu.monitor", "Incus", kIncusHint},
@@ -71,30 +73,12 @@ std::optional<absl::string_view> MatchStar(absl::string_view pattern, absl::stri
   return name;
 }
 
-// Returns whether a name may match both, each of which may have one '*'.
-bool ComponentMatches(absl::string_view a, absl::string_view b) {
-  if (!absl::StrContains(a, '*')) return MatchStar(b, a).has_value();
-  if (!absl::StrContains(b, '*')) return MatchStar(a, b).has_value();
-  const std::pair<absl::string_view, absl::string_view> of_a = absl::StrSplit(a, '*');
-  const std::pair<absl::string_view, absl::string_view> of_b = absl::StrSplit(b, '*');
-  const size_t begin = std::min(of_a.first.size(), of_b.first.size());
-  const size_t end = std::min(of_a.second.size(), of_b.second.size());
-  return of_a.first.substr(0, begin) == of_b.first.substr(0, begin) &&
-         of_a.second.substr(of_a.second.size() - end) ==
-             of_b.second.substr(of_b.second.size() - end);
-}
-
-bool DirectoryMatches(absl::string_view pattern, absl::string_view directory) {
-  std::vector<absl::string_view> wanted = absl::StrSplit(pattern, '/', absl::SkipEmpty());
-  std::vector<absl::string_view> found = absl::StrSplit(directory, '/', absl::SkipEmpty());
-  std::erase(found, ".");
-  if (found.size() >= 2 && found[0] == "var" && found[1] == "run") found.erase(found.begin());
-  if (!wanted.empty() && wanted.front() == "**") {
-    wanted.erase(wanted.begin());
-    if (found.size() < wanted.size()) return false;
-    found.erase(found.begin(), found.end() - static_cast<std::ptrdiff_t>(wanted.size()));
-  }
-  return absl::c_equal(wanted, found, ComponentMatches);
+// Returns whether a directory may match both the manager's pattern and `watched`.
+bool DirectoryMatches(const char* pattern, std::string watched) {
+  if (absl::StartsWith(watched, "/var/run/")) watched.erase(0, 4);
+  const int flags = FNM_NOESCAPE | (pattern[0] == '*' ? 0 : FNM_PATHNAME);
+  return fnmatch(pattern, watched.c_str(), flags) == 0 ||
+         fnmatch(watched.c_str(), pattern, flags) == 0;
 }
 
 // Returns whether the watch may match the socket. A VM's own part of the name may be any, so that
@@ -104,7 +88,7 @@ bool TakesSocket(const WatchSpec& watch, absl::string_view socket) {
   const size_t dot = socket.rfind('.');
   const absl::string_view stem = socket.substr(0, dot);
   const bool any_name = stem == "vm" || stem == "100";
-  return any_name && watch.suffix == socket.substr(dot);
+  return any_name && watch.pattern.substr(watch.pattern.find('*') + 1) == socket.substr(dot);
 }
 
 // libvirt
@@ -153,18 +137,17 @@ std::string WatchSpec::PathOf(absl::string_view below) const {
 }
 
 bool WatchSpec::names_monitors() const {
-  return absl::EndsWith(pattern(), ".qmp") || absl::EndsWith(pattern(), ".kvmd");
+  return absl::EndsWith(pattern, ".qmp") || absl::EndsWith(pattern, ".kvmd");
 }
 
 bool WatchSpec::TakesFile(absl::string_view file_name) const {
-  return MatchStar(pattern(), file_name).has_value();
+  return MatchStar(pattern, file_name).has_value();
 }
 
 std::optional<std::string> WatchSpec::VmName(absl::string_view path) const {
   const size_t slash = path.rfind('/');
   if (slash == absl::string_view::npos) return std::nullopt;
-  const std::string whole = pattern();
-  const auto in_file = MatchStar(whole, path.substr(slash + 1));
+  const auto in_file = MatchStar(pattern, path.substr(slash + 1));
   const auto in_directory = MatchStar(directory, path.substr(0, std::max(slash, size_t{1})));
   if (!in_file.has_value() || !in_directory.has_value()) return std::nullopt;
   if (!has_directories()) return std::string(*in_file);
@@ -209,8 +192,14 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
                    "a directory takes one '*', which stands for the VM's name, as in "
                    "/run/vms/*/qmp.sock");
   }
+  WatchSpec spec;
+  for (const absl::string_view part : absl::StrSplit(directory, '/', absl::SkipEmpty())) {
+    if (part == "..") return Invalid(text, "the directory must not contain \"..\"");
+    if (part != ".") absl::StrAppend(&spec.directory, "/", part);
+  }
+  if (spec.directory.empty()) spec.directory = "/";
   if (!pattern.has_value()) {
-    pattern = DirectoryMatches(kGanetiDirectory, directory) ? "*.kvmd" : "*.qmp";
+    pattern = DirectoryMatches(kGanetiDirectory, spec.directory) ? "*.kvmd" : "*.qmp";
   }
   const std::vector<absl::string_view> halves = absl::StrSplit(*pattern, '*');
   const bool one_file = stars == 1 && halves.size() == 1 && !halves[0].empty();
@@ -226,18 +215,7 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
       return Invalid(text, "'*' is the only wildcard of a pattern: remove '?' and '['");
     }
   }
-  WatchSpec spec;
-  spec.prefix = std::string(halves[0]);
-  if (one_file) {
-    spec.one_file = true;
-  } else {
-    spec.suffix = std::string(halves[1]);
-  }
-  for (const absl::string_view part : absl::StrSplit(directory, '/', absl::SkipEmpty())) {
-    if (part == "..") return Invalid(text, "the directory must not contain \"..\"");
-    if (part != ".") absl::StrAppend(&spec.directory, "/", part);
-  }
-  if (spec.directory.empty()) spec.directory = "/";
+  spec.pattern = std::string(*pattern);
   return spec;
 }
 

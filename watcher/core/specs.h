@@ -15,13 +15,10 @@ namespace vmeventd {
 // directory for each VM, where DIR has a '*'.
 struct WatchSpec {
   std::string directory;  // absolute, without "." or ".." or a trailing slash; may have one '*'
-  std::string prefix;     // the pattern's text before its one '*'
-  std::string suffix;     // the text after it
-  bool one_file = false;  // the pattern is `prefix`, without a '*': only where `directory` has one
+  std::string pattern;    // has one '*', or is a file's name where `directory` has one
   bool optional = false;  // nobody misses a directory that is not there
 
-  std::string pattern() const { return one_file ? prefix : prefix + "*" + suffix; }
-  std::string text() const { return directory + ":" + pattern(); }
+  std::string text() const { return directory + ":" + pattern; }
   bool has_directories() const { return directory.find('*') != std::string::npos; }
   // The directory that is there without a VM: `directory` up to the component that has the '*'.
   std::string root() const;

@@ -99,11 +99,10 @@ void LibvirtSource::Handle(Link* link, DomainEvent& message) {
 
 void LibvirtSource::Handle(Link* link, DomainChanged& message) {
   if (link->changed.has_value()) link->changed->insert(message.domain.uuid);
-  switch (message.lifecycle.what) {
-    case DomainLifecycle::What::kStarted:
-      return OnStarted(link, message.domain, message.lifecycle);
-    case DomainLifecycle::What::kStopped:
-      return OnStopped(link, message.domain, message.lifecycle);
+  if (message.lifecycle.what == DomainLifecycle::What::kStarted) {
+    OnStarted(link, message.domain, message.lifecycle);
+  } else {
+    OnStopped(link, message.domain, message.lifecycle);
   }
 }
 

@@ -71,10 +71,12 @@ absl::Status LoadFunctions() {
       "distribution calls it (libvirt-libs)";
   Functions& functions = lib;
   absl::Status status = LoadSharedLibrary("libvirt.so.0", kAdvice,
-                                          {VMEVENTD_LIBVIRT_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)});
+                                          {VMEVENTD_LIBVIRT_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)})
+                            .status();
   if (!status.ok()) return status;
   return LoadSharedLibrary("libvirt-qemu.so.0", kAdvice,
-                           {VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)});
+                           {VMEVENTD_LIBVIRT_QEMU_FUNCTIONS(VMEVENTD_FUNCTION_ENTRY)})
+      .status();
 }
 
 void IgnoreError(void* /*data*/, virErrorPtr /*error*/) {}  // each call's is asked for

@@ -32,16 +32,6 @@ size_t BytesOf(const LibvirtMessage& message) {
   return kOfAny + (known == nullptr ? 0 : kOfEach * known->details.labels.size());
 }
 
-// The domains that run. A process that started after the call began is none of theirs: of a domain
-// that started meanwhile there is a STARTED.
-absl::StatusOr<std::vector<ActiveDomain>> List(LibvirtApi::Connection* connection) {
-  const uint64_t now = StartTicksNow();
-  absl::StatusOr<std::vector<ActiveDomain>> domains = connection->ListActive();
-  if (!domains.ok()) return domains;
-  for (ActiveDomain& active : *domains) active.domain.reported_ticks = now;
-  return domains;
-}
-
 }  // namespace
 
 std::optional<QmpEvent> PassedOnEvent(const std::string& name, int64_t seconds,
@@ -103,7 +93,8 @@ struct LibvirtLink::Requests {
 struct LibvirtLink::Shared {
   std::shared_ptr<LibvirtApi> api;
   LibvirtSpec spec;
-  Place place;
+  std::string socket;
+  bool finds_processes = false;
 
   Mutex mutex;
   Requests requests ABSL_GUARDED_BY(mutex);     // bounded by the domains
@@ -112,10 +103,10 @@ struct LibvirtLink::Shared {
 
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
   std::shared_ptr<LibvirtInbox> inbox;                 // the connection's
-  ProcessPlace processes;                              // of its libvirt's domains
+  ProcessPlace place;                                  // of its domains' processes
   CommandLines command_lines;
 
-  // Connects, and sets `processes`.
+  // Connects, and sets `place`.
   absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Connect() {
     // libvirt may call it for longer than the link exists.
     const auto post = [to = inbox](LibvirtEvent event) {
@@ -127,27 +118,30 @@ struct LibvirtLink::Shared {
       };
       std::visit(post_as_of_now, event);
     };
-    processes = {.pid_directory = place.pid_directory,
-                 .containers = spec.containers,
-                 .foreign_namespace = std::nullopt};
-    if (place.socket.empty()) return api->Open(spec.Uri(), post);
-    const absl::StatusOr<UnixAddress> address = UnixAddress::Open(place.socket);
+    place = {.pid_directory = PidDirectory(spec, socket),
+             .containers = spec.containers,
+             .foreign_namespace = std::nullopt};
+    if (socket.empty()) return api->Open(spec.Uri(), post);
+    const absl::StatusOr<UnixAddress> address = UnixAddress::Open(socket);
     if (!address.ok()) return address.status();
     auto opened = api->Open(spec.UriAt(address->text()), post);
     if (!opened.ok()) {  // libvirt names the address
-      return absl::Status(
-          opened.status().code(),
-          absl::StrReplaceAll(opened.status().message(), {{address->text(), place.socket}}));
+      return absl::Status(opened.status().code(), absl::StrReplaceAll(opened.status().message(),
+                                                                      {{address->text(), socket}}));
     }
-    if (place.finds_processes) processes.foreign_namespace = ForeignPidNamespaceBehind(*address);
+    if (finds_processes) place.foreign_namespace = ForeignPidNamespaceBehind(*address);
     return opened;
   }
 
-  // Posts the list of the domains. Returns the error where there is none.
+  // Posts the list of the domains. Returns the error where there is none. A process that started
+  // after the call began is none of theirs: of a domain that started meanwhile there is a STARTED.
   absl::Status PostList() {
-    absl::StatusOr<std::vector<ActiveDomain>> domains = List(connection.get());
-    if (domains.ok()) inbox->Post(DomainsListed{*std::move(domains)});
-    return domains.status();
+    const uint64_t now = StartTicksNow();
+    absl::StatusOr<std::vector<ActiveDomain>> domains = connection->ListActive();
+    if (!domains.ok()) return domains.status();
+    for (ActiveDomain& active : *domains) active.domain.reported_ticks = now;
+    inbox->Post(DomainsListed{*std::move(domains)});
+    return absl::OkStatus();
   }
 
   void Reconnect(std::shared_ptr<LibvirtInbox> next) {
@@ -165,7 +159,7 @@ struct LibvirtLink::Shared {
 
   void PostProcesses(std::vector<DomainName> asked) {
     std::vector<DomainProcess> found(asked.size());
-    if (place.finds_processes) found = FindProcesses(processes, asked, &command_lines);
+    if (finds_processes) found = FindProcesses(place, asked, &command_lines);
     for (size_t index = 0; index < asked.size(); ++index) {
       inbox->Post(ProcessFound{std::move(asked[index]), std::move(found[index])});
     }
@@ -178,11 +172,13 @@ struct LibvirtLink::Shared {
 };
 
 LibvirtLink::LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<const UniqueFd> wake,
-                         DetachedThreads* threads, LibvirtSpec spec, Place place)
+                         DetachedThreads* threads, LibvirtSpec spec, std::string socket,
+                         bool finds_processes)
     : shared_(std::make_shared<Shared>()), wake_(std::move(wake)), threads_(threads) {
   shared_->api = std::move(api);
   shared_->spec = std::move(spec);
-  shared_->place = std::move(place);
+  shared_->socket = std::move(socket);
+  shared_->finds_processes = finds_processes;
 }
 
 LibvirtLink::~LibvirtLink() { Close(); }

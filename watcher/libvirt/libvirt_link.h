@@ -107,14 +107,10 @@ class LibvirtInbox {
 // Loop thread.
 class LibvirtLink {
  public:
-  struct Place {
-    std::string socket;  // empty: where libvirt itself looks for it
-    bool finds_processes = false;
-    std::string pid_directory;  // has the pid files of its domains and its own
-  };
-  // `threads` outlives the link. `wake` is an eventfd that is written when messages wait.
+  // `threads` outlives the link. `wake` is an eventfd that is written when messages wait. `socket`:
+  // empty: where libvirt itself looks for it.
   LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<const UniqueFd> wake,
-              DetachedThreads* threads, LibvirtSpec spec, Place place);
+              DetachedThreads* threads, LibvirtSpec spec, std::string socket, bool finds_processes);
   // Closes the connection, without waiting for that.
   ~LibvirtLink();
 

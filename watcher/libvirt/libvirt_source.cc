@@ -67,13 +67,23 @@ LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options,
       api_(std::move(api)),
       wake_(std::make_shared<const UniqueFd>(std::move(wake))),
       threads_(kMaxThreads, [] { SetThreadName("libvirt-call"); }),
-      sockets_(context->loop, GlobsOf(options->libvirts), this) {}
+      sockets_(context->loop, GlobsOf(options->libvirts),
+               [this](const std::vector<SocketGlobWatcher::Change>& changes) {
+                 has_unused_ = true;
+                 for (const auto& [spec, path, gone] : changes) {
+                   const LibvirtSpec& of = options_->libvirts[static_cast<size_t>(spec)];
+                   if (gone) {
+                     OnSocketGone(of, path);
+                   } else {
+                     OnSocket(of, path);
+                   }
+                 }
+               }) {}
 
 LibvirtSource::~LibvirtSource() {
   context_->loop->Remove(wake_->get());
   context_->loop->CancelTimer(&await_);
   for (const auto& [uri, link] : links_) {
-    context_->loop->CancelTimer(&link->retry);
     EndAttempt(link.get());
     link->worker.reset();
   }
@@ -121,14 +131,11 @@ LibvirtSource::Link* LibvirtSource::LinkAt(const std::string& uri) {
 
 void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string& socket) {
   if (link->worker == nullptr) {
-    link->worker = std::make_unique<LibvirtLink>(
-        api_, wake_, &threads_, spec,
-        LibvirtLink::Place{.socket = socket,
-                           .finds_processes = options_->process_tracking,
-                           .pid_directory = PidDirectory(spec, socket)});
+    link->worker = std::make_unique<LibvirtLink>(api_, wake_, &threads_, spec, socket,
+                                                 options_->process_tracking);
   }
   link->wanted = true;
-  if (link->open || link->retry.serial != 0) return;
+  if (link->open || link->timer.serial != 0) return;
   if (context_->loop->Now().monotonic < link->not_before) {
     RetryLater(link);
   } else {
@@ -161,9 +168,8 @@ void LibvirtSource::WantIfThere(const LibvirtSpec& spec) {
   context_->loop->SetTimerIn(&await_, kAwaitInterval, [this, &spec] { WantIfThere(spec); });
 }
 
-void LibvirtSource::OnSocketPath(int spec, const std::string& path) {
-  const LibvirtSpec& found = options_->libvirts[static_cast<size_t>(spec)];
-  const std::string uri = found.UriAt(path);
+void LibvirtSource::OnSocket(const LibvirtSpec& spec, const std::string& path) {
+  const std::string uri = spec.UriAt(path);
   if (!links_.contains(uri) && links_.size() >= kMaxLinks) {
     context_->meters.libvirt_overflows.Add();
     spdlog::warn(
@@ -171,24 +177,21 @@ void LibvirtSource::OnSocketPath(int spec, const std::string& path) {
         kMaxLinks, absl::CHexEscape(path));
     return;
   }
-  Want(LinkAt(uri), found, path);
+  Want(LinkAt(uri), spec, path);
 }
 
-void LibvirtSource::OnSocketPathGone(int spec, const std::string& path) {
-  const LibvirtSpec& gone = options_->libvirts[static_cast<size_t>(spec)];
-  const auto it = links_.find(gone.UriAt(path));
+void LibvirtSource::OnSocketGone(const LibvirtSpec& spec, const std::string& path) {
+  const auto it = links_.find(spec.UriAt(path));
   if (it == links_.end()) return;
   Link* const link = it->second.get();
   link->wanted = false;
-  context_->loop->CancelTimer(&link->retry);
   if (!link->connected) DropLink(link);
 }
 
 void LibvirtSource::Connect(Link* link) {
-  context_->loop->CancelTimer(&link->retry);
   link->open = true;
   link->changed.emplace();
-  context_->loop->SetTimerIn(&link->slow, kSlowAttempt, [this, link] { OnSlow(link); });
+  context_->loop->SetTimerIn(&link->timer, kSlowAttempt, [this, link] { OnSlow(link); });
   link->worker->Open();
   ShowState(*link);
 }
@@ -208,12 +211,11 @@ void LibvirtSource::BackOff(Link* link) {
 }
 
 void LibvirtSource::RetryLater(Link* link) {
-  context_->loop->SetTimer(&link->retry, link->not_before, [this, link] { Connect(link); });
+  context_->loop->SetTimer(&link->timer, link->not_before, [this, link] { Connect(link); });
 }
 
 void LibvirtSource::EndAttempt(Link* link) {
-  context_->loop->CancelTimer(&link->slow);
-  context_->loop->CancelTimer(&link->check);
+  context_->loop->CancelTimer(&link->timer);
   link->changed.reset();
   link->early.clear();
   link->looks = 0;
@@ -240,7 +242,6 @@ void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
 }
 
 void LibvirtSource::DropLink(Link* link) {
-  context_->loop->CancelTimer(&link->retry);
   if (link->open) BackOff(link);  // it has not answered
   EndAttempt(link);
   link->worker->Close();
@@ -271,7 +272,7 @@ void LibvirtSource::DropUnused() {
 }
 
 void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
-  context_->loop->SetTimerIn(&link->check, wait, [this, link] {
+  context_->loop->SetTimerIn(&link->timer, wait, [this, link] {
     CheckLater(link, kCheckInterval);
     const auto in_doubt = [](const auto& entry) {
       const Domain& domain = entry.second;
@@ -333,17 +334,15 @@ std::vector<LibvirtConnectionState> LibvirtSource::connections() const {
 
 void LibvirtSource::PublishGap(const Link& link) {
   const Instant now = context_->loop->Now();
-  VmEvent gap;
-  gap.type = EventType::kGap;
-  gap.gap_reason = GapReason::kLibvirtLost;
-  gap.observe_time = now.wall;
-  gap.observe_monotonic = now.monotonic;
-  gap.message =
-      absl::StrCat("the connection to libvirt ", EscapeNonUtf8(link.uri), " was lost for ",
-                   absl::FormatDuration(absl::Trunc(now.wall - link.since, absl::Milliseconds(1))),
-                   ": domains that began and ended meanwhile were not seen");
+  const absl::Duration lost = absl::Trunc(now.wall - link.since, absl::Milliseconds(1));
   VmUpdate update;
-  update.event = std::move(gap);
+  update.event =
+      VmSession::MakeEvent(EventType::kGap,
+                           absl::StrCat("the connection to libvirt ", EscapeNonUtf8(link.uri),
+                                        " was lost for ", absl::FormatDuration(lost),
+                                        ": domains that began and ended meanwhile were not seen"),
+                           now);
+  update.event->gap_reason = GapReason::kLibvirtLost;
   sink_->Push(std::move(update));
 }
 
@@ -391,7 +390,6 @@ bool LibvirtSource::waits() const {
 
 void LibvirtSource::Handle(Link* link, DomainsListed& message) {
   if (!link->connected) {
-    context_->loop->CancelTimer(&link->slow);
     context_->meters.libvirt_connects.Add();
     spdlog::info("connected to libvirt {}", absl::CHexEscape(link->uri));
     if (std::exchange(link->was_connected, true)) PublishGap(*link);

@@ -99,7 +99,7 @@ class LibvirtRun : public VmRun {
 // begins with a list of the domains or with STARTED, once the domain's process was looked for; what
 // a list leaves in doubt, the next one decides. A domain whose process another run follows is left
 // to that. Loop thread.
-class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, public FdHandler {
+class LibvirtSource : public RunSource, public FdHandler {
  public:
   // Limit of the calls of libvirts that are under way: more than the pods that Kubernetes starts on
   // a node, each of which may have a libvirt that hangs.
@@ -183,9 +183,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
     bool tried = false;          // the first attempt has ended, or takes long
     bool was_connected = false;  // at some time
     bool open = false;           // an attempt is under way, or led to the connection
-    TimerId retry;
-    TimerId slow;   // of an attempt that takes long
-    TimerId check;  // when the domains are listed again
+    // Of the next attempt, of one that takes long, or of the next list of a connection's domains.
+    TimerId timer;
     absl::Duration backoff;
     // The next attempt, on the monotonic clock.
     absl::Duration not_before = -absl::InfiniteDuration();
@@ -211,9 +210,8 @@ class LibvirtSource : public RunSource, public SocketGlobWatcher::Delegate, publ
                 EventSink* sink, std::shared_ptr<LibvirtApi> api, UniqueFd wake);
 
   void OnFdReady(uint32_t events) override;
-  void OnSocketPath(int spec, const std::string& path) override;
-  void OnSocketPathGone(int spec, const std::string& path) override;
-  void OnScanned() override { has_unused_ = true; }
+  void OnSocket(const LibvirtSpec& spec, const std::string& path);
+  void OnSocketGone(const LibvirtSpec& spec, const std::string& path);
 
   static LibvirtRun* Of(VmRun* run) { return static_cast<LibvirtRun*>(run); }
   Link* LinkAt(const std::string& uri);

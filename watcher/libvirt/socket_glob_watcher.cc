@@ -25,8 +25,8 @@ bool IsHidden(const std::string& name) { return absl::StartsWith(name, "."); }
 }  // namespace
 
 SocketGlobWatcher::SocketGlobWatcher(EventLoop* loop, const std::vector<std::string>& patterns,
-                                     Delegate* delegate)
-    : loop_(loop), delegate_(delegate) {
+                                     Callback on_look)
+    : loop_(loop), on_look_(std::move(on_look)) {
   for (const std::string& pattern : patterns) {
     Pattern& parts = patterns_.emplace_back();
     if (!HasWildcard(pattern)) continue;
@@ -55,14 +55,15 @@ void SocketGlobWatcher::Scan() {
   const std::map<std::string, Socket> before = std::exchange(sockets_, std::exchange(found_, {}));
   const absl::Duration now = loop_->Now().monotonic;
   loop_->SetTimer(&next_, now + std::max(kInterval, (now - began) * kShare), [this] { Scan(); });
+  std::vector<Change> changes;
   for (const auto& [path, socket] : before) {
-    if (!sockets_.contains(path)) delegate_->OnSocketPathGone(socket.spec, path);
+    if (!sockets_.contains(path)) changes.push_back({socket.spec, path, /*gone=*/true});
   }
   for (const auto& [path, socket] : sockets_) {
     const auto it = before.find(path);
-    if (it == before.end() || it->second != socket) delegate_->OnSocketPath(socket.spec, path);
+    if (it == before.end() || it->second != socket) changes.push_back({socket.spec, path});
   }
-  delegate_->OnScanned();
+  on_look_(changes);
 }
 
 void SocketGlobWatcher::Enter(int spec, size_t at, const std::string& path) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -24,20 +25,17 @@ class SocketGlobWatcher {
   static constexpr size_t kMaxEntries = 32'768;  // of all listed directories together
   static constexpr size_t kMaxSockets = 1'024;
 
-  // Called from Start and timers.
-  class Delegate {
-   public:
-    virtual ~Delegate() = default;
-    // The socket `path` of pattern `spec` is there, or another one in its place.
-    virtual void OnSocketPath(int spec, const std::string& path) = 0;
-    virtual void OnSocketPathGone(int spec, const std::string& path) = 0;
-    // All that was found was reported.
-    virtual void OnScanned() = 0;
+  struct Change {
+    int spec = 0;  // index of the pattern
+    std::string path;
+    bool gone = false;  // or else the socket is there, or another one in its place
   };
+  // Called with what each look has found, from Start and timers.
+  using Callback = std::function<void(const std::vector<Change>& changes)>;
 
   // `patterns` are absolute, without empty parts, "." and ".."; one without a wildcard matches
-  // nothing. Both pointers outlive the watcher.
-  SocketGlobWatcher(EventLoop* loop, const std::vector<std::string>& patterns, Delegate* delegate);
+  // nothing. `loop` outlives the watcher.
+  SocketGlobWatcher(EventLoop* loop, const std::vector<std::string>& patterns, Callback on_look);
   ~SocketGlobWatcher() { loop_->CancelTimer(&next_); }
   SocketGlobWatcher(const SocketGlobWatcher&) = delete;
   SocketGlobWatcher& operator=(const SocketGlobWatcher&) = delete;
@@ -68,7 +66,7 @@ class SocketGlobWatcher {
   bool Count(size_t* count, size_t limit, const char* what);
 
   EventLoop* const loop_;
-  Delegate* const delegate_;
+  const Callback on_look_;
   std::vector<Pattern> patterns_;
   std::map<std::string, Socket> sockets_;  // reported ones, by path
   TimerId next_;

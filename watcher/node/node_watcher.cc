@@ -21,12 +21,12 @@
 namespace vmeventd {
 namespace {
 
-HandedExits HandedExitsOf(const std::shared_ptr<UniqueFd>& socket,
-                          const std::vector<HandedRun>& runs) {
+HandedExits HandedExitsOf(const WatcherOptions& options) {
   HandedExits exits;
-  if (socket == nullptr) return exits;
-  exits.socket = std::move(*socket);
-  for (const HandedRun& run : runs) {
+  if (options.handed_exits == nullptr) return exits;
+  exits.socket = std::move(*options.handed_exits);
+  if (options.handed_runs == nullptr) return exits;
+  for (const HandedRun& run : *options.handed_runs) {
     const internal::HandedRun& state = run.state;
     if (state.pid() == 0) continue;
     exits.wait_statuses[state.pid()] =
@@ -38,15 +38,14 @@ HandedExits HandedExitsOf(const std::shared_ptr<UniqueFd>& socket,
 // The parts of the watcher, in the order in which they are made.
 class NodeWatcherImpl : public NodeWatcher {
  public:
-  NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop,
-                  HandedExits handed_exits)
+  NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop)
       : options_(std::move(options)),
         loop_(std::move(loop)),
         exit_statuses_(ExitStatusReader::Create(loop_.get(),
                                                 options_.process_tracking
                                                     ? options_.exit_status_source
                                                     : std::optional(ExitStatusSource::kNone),
-                                                std::move(handed_exits))),
+                                                HandedExitsOf(options_))),
         signals_(loop_.get(), options_.signals.trace, options_.signals.problem),
         host_(loop_.get(), options_.host_shutdown.source, options_.host_shutdown.problem),
         sink_(sink),
@@ -68,20 +67,16 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.options = &options_;
   }
 
-  absl::Status AddSources(EventSink* sink, std::vector<std::string> saved_runs,
-                          std::vector<HandedRun> handed_runs) {
+  absl::Status AddSources() {
     absl::StatusOr<std::unique_ptr<SocketConnector>> sockets =
-        SocketConnector::Create(&context_, &table_, sink);
+        SocketConnector::Create(&context_, &table_, sink_);
     if (!sockets.ok()) return sockets.status();
     sockets_ = *std::move(sockets);
     absl::StatusOr<std::unique_ptr<LibvirtSource>> libvirt =
-        LibvirtSource::Create(&context_, &options_, &table_, sink, options_.libvirt_api);
+        LibvirtSource::Create(&context_, &options_, &table_, sink_, options_.libvirt_api);
     if (!libvirt.ok()) return libvirt.status();
     libvirt_ = *std::move(libvirt);
     sources_ = {sockets_.get(), libvirt_.get()};
-    const OnThread here(&loop_role_);
-    restorer_ = std::make_unique<RunRestorer>(&context_, &options_.session, &table_, sources_,
-                                              std::move(saved_runs), std::move(handed_runs));
     return absl::OkStatus();
   }
 
@@ -91,7 +86,10 @@ class NodeWatcherImpl : public NodeWatcher {
     if (!started_ && host_.settled()) {
       timeout = absl::ZeroDuration();
       // The runs come first, so that what is found in the directories is known for theirs.
-      restorer_->Restore();
+      std::vector<HandedRun> handed_runs;
+      if (options_.handed_runs != nullptr) handed_runs = std::move(*options_.handed_runs);
+      RestoreRuns(&context_, &table_, sources_, std::exchange(options_.saved_runs, {}),
+                  std::move(handed_runs));
       exit_statuses_->ForgetHanded();
       for (RunSource* source : sources_) source->Start();
       started_ = true;
@@ -171,7 +169,7 @@ class NodeWatcherImpl : public NodeWatcher {
   // The loop thread alone touches what this role guards, and what leads to the runs; what other
   // threads ask for has locks or atomics of its own.
   ThreadRole loop_role_;
-  const WatcherOptions options_;
+  WatcherOptions options_;
   const std::unique_ptr<EventLoop> loop_;
   const OomCounters oom_counters_;
   const std::unique_ptr<ExitStatusReader> exit_statuses_;
@@ -183,7 +181,6 @@ class NodeWatcherImpl : public NodeWatcher {
   RunTable table_ ABSL_GUARDED_BY(loop_role_);
   std::unique_ptr<LibvirtSource> libvirt_;
   std::vector<RunSource*> sources_;  // all of them
-  std::unique_ptr<RunRestorer> restorer_ ABSL_GUARDED_BY(loop_role_);
   IntentRequests intents_;
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
   std::atomic<bool> publish_runs_again_ = false;
@@ -217,17 +214,8 @@ absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions 
   absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
   if (!loop.ok()) return loop.status();
   options.session.started = clock->Now().wall;
-  std::vector<std::string> saved_runs = std::exchange(options.saved_runs, {});
-  std::vector<HandedRun> handed_runs;
-  if (options.handed_runs != nullptr) handed_runs = std::move(*options.handed_runs);
-  HandedExits handed_exits = HandedExitsOf(options.handed_exits, handed_runs);
-  auto watcher = std::make_unique<NodeWatcherImpl>(std::move(options), sink, *std::move(loop),
-                                                   std::move(handed_exits));
-  if (absl::Status status =
-          watcher->AddSources(sink, std::move(saved_runs), std::move(handed_runs));
-      !status.ok()) {
-    return status;
-  }
+  auto watcher = std::make_unique<NodeWatcherImpl>(std::move(options), sink, *std::move(loop));
+  if (absl::Status status = watcher->AddSources(); !status.ok()) return status;
   return watcher;
 }
 
@@ -239,11 +227,12 @@ IntentRequests::~IntentRequests() {
 
 void IntentRequests::Declare(IntentRequest request,
                              std::function<void(absl::StatusOr<Intent>)> done) {
-  Add({std::move(request), "", std::move(done)});
+  Add({[this, request = std::move(request)](const Done& then) { HandleDeclare(request, then); },
+       std::move(done)});
 }
 
 void IntentRequests::Withdraw(std::string intent_id, std::function<void(absl::Status)> done) {
-  Add({std::nullopt, std::move(intent_id),
+  Add({[this, id = std::move(intent_id)](const Done& then) { HandleWithdraw(id, then); },
        [done = std::move(done)](const absl::StatusOr<Intent>& withdrawn) {
          done(withdrawn.status());
        }});
@@ -274,13 +263,7 @@ std::vector<IntentRequests::Task> IntentRequests::Take() {
 }
 
 void IntentRequests::Handle() {
-  for (const Task& task : Take()) {
-    if (task.declare.has_value()) {
-      HandleDeclare(*task.declare, task.done);
-    } else {
-      HandleWithdraw(task.withdraw, task.done);
-    }
-  }
+  for (const Task& task : Take()) task.handle(task.done);
 }
 
 absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {

@@ -66,8 +66,7 @@ class IntentRequests {
   // Gets an empty intent where one was withdrawn.
   using Done = std::function<void(absl::StatusOr<Intent>)>;
   struct Task {
-    std::optional<IntentRequest> declare;
-    std::string withdraw;  // the id of the one to withdraw, if none is to be declared
+    std::function<void(const Done& done)> handle;
     Done done;
   };
 

@@ -10,7 +10,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -35,17 +34,8 @@ std::string Join(const std::string& directory, const std::string& name) {
   return absl::StrCat(absl::StripSuffix(directory, "/"), "/", name);
 }
 
-bool IsMissing(int error) { return error == ENOENT || error == ENOTDIR; }
-
-std::string ErrnoText(absl::string_view what, const std::string& path, int error) {
-  return absl::StrCat("cannot ", what, " ", absl::CHexEscape(path), ": ",
-                      std::generic_category().message(error));
-}
-
-// Returns null at the end, with errno 0, and after an error, with its errno.
-const dirent* NextEntry(DIR* directory) {
-  errno = 0;
-  return readdir(directory);
+std::string Failed(absl::string_view what, const std::string& path, int error) {
+  return absl::StrCat("cannot ", what, " ", absl::CHexEscape(path), ": ", ErrnoText(error));
 }
 
 constexpr char kTooMany[] = "it has more sockets than vmeventd follows in one directory";
@@ -108,15 +98,15 @@ void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
   std::string hint;
   if (!spec.has_directories()) {
     const size_t dot = root.unmatched.rfind('.');
-    WatchSpec other = {spec.directory, "",
-                       dot == std::string::npos ? "" : root.unmatched.substr(dot)};
+    const WatchSpec other = {spec.directory,
+                             "*" + root.unmatched.substr(std::min(dot, root.unmatched.size()))};
     if (!FindManagerMonitor(other).has_value()) {
       hint = absl::StrCat(": if it is a monitor of a VM, write --watch '",
                           absl::CHexEscape(other.text()), "'");
     }
   }
   spdlog::warn("no socket in {} matches {}, but {} exists{}", absl::CHexEscape(spec.directory),
-               absl::CHexEscape(spec.pattern()), absl::CHexEscape(root.unmatched), hint);
+               absl::CHexEscape(spec.pattern), absl::CHexEscape(root.unmatched), hint);
 }
 
 void DirectoryWatcher::OnFdReady(uint32_t) {
@@ -196,7 +186,7 @@ int DirectoryWatcher::Watch(const std::string& path, std::string* problem) const
     return -1;
   }
   const int watch = inotify_add_watch(inotify_.get(), path.c_str(), kMask);
-  if (watch < 0 && !IsMissing(errno)) *problem = ErrnoText("watch", path, errno);
+  if (watch < 0 && errno != ENOENT && errno != ENOTDIR) *problem = Failed("watch", path, errno);
   return watch;
 }
 
@@ -248,7 +238,7 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   if (stream == nullptr) {
     // Sockets that were there stay known: a full descriptor table removes none.
     const int error = errno;
-    *problem = ErrnoText("read", directory.path, error);
+    *problem = Failed("read", directory.path, error);
     directory.unreadable = true;
     ScanLater(&directory);
     return;
@@ -257,7 +247,10 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   const auto type = HasDirectories(directory) ? DT_DIR : DT_SOCK;
   absl::flat_hash_set<std::string> known;
   std::vector<std::string> fresh;
-  while (const dirent* entry = NextEntry(stream)) {
+  while (true) {
+    errno = 0;  // 0 as well at the end
+    const dirent* const entry = readdir(stream);
+    if (entry == nullptr) break;
     const std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
     if (entry->d_type != type && entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) continue;
@@ -271,7 +264,7 @@ void DirectoryWatcher::Scan(int number, std::string* problem) {
   }
   if (const int error = errno; error != 0) {
     // Sockets that were not listed may be there all the same.
-    *problem = ErrnoText("read all of", directory.path, error);
+    *problem = Failed("read all of", directory.path, error);
     ScanLater(&directory);
   } else {
     DropEntries(number, known);
@@ -387,7 +380,7 @@ void DirectoryWatcher::ReportDirectories() {
   for (int spec = 0; spec < static_cast<int>(specs_.size()); ++spec) {
     const Directory& root = directories_.at(spec);
     if (specs_[spec].optional && root.watch < 0) continue;
-    now.push_back({EscapeNonUtf8(specs_[spec].directory), EscapeNonUtf8(specs_[spec].pattern()),
+    now.push_back({EscapeNonUtf8(specs_[spec].directory), EscapeNonUtf8(specs_[spec].pattern),
                    root.present(), root.sockets});
   }
   const auto same = [](const WatchedDirectory& a, const WatchedDirectory& b) {

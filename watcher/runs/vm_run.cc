@@ -16,6 +16,7 @@ namespace {
 // Longest time that the end of a run waits for QEMU's last words, which are asked for in between.
 constexpr absl::Duration kWordsWait = absl::Milliseconds(200);
 constexpr absl::Duration kWordsPoll = absl::Milliseconds(5);
+constexpr absl::Duration kFindRetry = absl::Seconds(1);
 
 }  // namespace
 
@@ -30,6 +31,7 @@ VmRun::~VmRun() { CancelTimers(); }
 
 void VmRun::CancelTimers() {
   context_->loop->CancelTimer(&tick_timer_);
+  context_->loop->CancelTimer(&find_timer_);
   if (words_.has_value()) context_->loop->CancelTimer(&words_->timer);
 }
 
@@ -60,6 +62,35 @@ absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
       {PeerProcess::Kind::kTracked, info().pid, info().start_ticks, std::move(pidfd)});
 }
 
+bool VmRun::FindProcess() {
+  absl::StatusOr<PeerProcess> found = IdentifyAgain(info().pid, info().start_ticks);
+  if (!found.ok()) return false;
+  switch (found->kind) {
+    case PeerProcess::Kind::kTracked:
+      return context_->vm_descriptors < context_->max_vm_descriptors &&
+             TrackAgain(*std::move(found)).ok();
+    case PeerProcess::Kind::kUntracked:
+      LoseTracking();
+      return true;
+    case PeerProcess::Kind::kGone:
+      break;
+  }
+  const bool is_zombie =
+      found->pidfd.valid() && found->start_ticks != 0 && found->start_ticks == info().start_ticks;
+  End(is_zombie ? process_.EndOfZombie(*found) : ProcessEnd());
+  return true;
+}
+
+void VmRun::FindProcessLater() {
+  ReportProblem({ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
+  context_->loop->SetTimerIn(&find_timer_, kFindRetry, [this] {
+    // A new connection may have brought its process in the meantime.
+    if (over_ || !tracked() || followed()) return;
+    if (!FindProcess()) return FindProcessLater();
+    if (!connected()) ReportProblem({});
+  });
+}
+
 absl::Status VmRun::TrackInstead(PeerProcess process) {
   const ProcessInfo info = DescribeProcess(process, context_->oom_counters);
   process_.Reset();
@@ -83,7 +114,7 @@ void VmRun::ReadOomKills() {
 
 void VmRun::OnProcessEnd(const ProcessEnd& end) {
   // The report of its end is lost, as it may be before Linux 6.15: nothing says how it ended.
-  if (process_.end_unseen() && !end.status.has_value()) session_.LoseSight();
+  if (end.unseen && !end.status.has_value()) session_.LoseSight();
   End(end);
 }
 

@@ -91,9 +91,10 @@ struct WatcherOptions {
   // of the loop publish of each that it continues (its status) or has ended (STOPPED).
   std::vector<std::string> saved_runs;
   // Runs that the daemon before this one has handed over; null: nothing. Taken by
-  // NodeWatcher::Create.
+  // the first turn of the loop.
   std::shared_ptr<std::vector<HandedRun>> handed_runs;
-  // Its NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none. Taken too.
+  // Its NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none. Taken by
+  // NodeWatcher::Create.
   std::shared_ptr<UniqueFd> handed_exits;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
   int max_vm_descriptors = 1 << 20;
@@ -166,8 +167,11 @@ class VmRun {
 
   // Begins to wait for the end of `process`, which is tracked, and whose facts the session has.
   absl::Status Track(PeerProcess process);
-  // Tracks the process of a restored run, which lives.
-  absl::Status TrackAgain(PeerProcess process);
+  // Looks for the process of a restored run: tracks it, or ends the run if it has ended. False:
+  // that takes a descriptor, and there is none.
+  bool FindProcess();
+  // Reports that, and looks for the process from time to time.
+  void FindProcessLater();
   // Tracks the process that the daemon before this one has handed over, which may have ended since.
   // INVALID_ARGUMENT: `pidfd` is another process's.
   absl::Status TrackHanded(UniqueFd pidfd);
@@ -192,8 +196,6 @@ class VmRun {
   void DropWords() {
     if (words_.has_value()) FinishWords({});
   }
-  // Ends a run of whose process `zombie` is left.
-  void EndWithZombie(const PeerProcess& zombie) { End(process_.EndOfZombie(zombie)); }
 
   // Returns whether the process has not ended. All that QEMU has said by now has been handed in
   // then.
@@ -287,6 +289,8 @@ class VmRun {
   void Execute(const Done& effect);
   void TouchShutdownFile(absl::Status (*operation)(const std::string& directory,
                                                    const std::string& vm_name));
+  // Tracks the process of a restored run, which lives.
+  absl::Status TrackAgain(PeerProcess process);
   void ArmTick();
   void AwaitWords();
   void FinishWords(const EndFacts& facts);
@@ -305,6 +309,7 @@ class VmRun {
   std::shared_ptr<const LastWordsReader::Trail> trail_;  // of its process; null: none
   Rare<WordsWait> words_;
   TimerId tick_timer_;
+  TimerId find_timer_;
   uint64_t limited_events_ = 0;  // the session's that were counted
   bool published_ = false;
   bool over_ = false;

@@ -13,6 +13,8 @@
 namespace vmeventd {
 namespace {
 
+using enum EvidenceLog::Clearing;
+
 // Returns whether only a reset takes a QEMU from `shutdown` to it.
 bool NeedsReset(absl::string_view run_state) {
   constexpr absl::string_view kStates[] = {"paused", "prelaunch", "io-error", "internal-error",
@@ -33,58 +35,54 @@ std::string PanicJson(QmpObject data) {
   return DetailJson(data, kMaxDetailBytes);
 }
 
-}  // namespace
-
 // A fact that a VM's new life makes void.
-struct EvidenceLog::Clearable {
-  enum By { kReset, kRunning, kBoth };
+struct Clearable {
   const char* what;  // text for the document
   EvidenceId id;     // the id of its entries in the timeline
-  By by;
+  EvidenceLog::Clearing by;
   bool leaves_trace;  // the timeline shows that it was cleared
   bool Evidence::*fact = nullptr;
   bool Evidence::*other = nullptr;  // a fact that is cleared with it
 };
 
 // The one table of what clears evidence.
-const EvidenceLog::Clearable EvidenceLog::kClearables[] = {
-    {"POWERDOWN", EvidenceId::kPowerdown, Clearable::kReset, true, &Evidence::powerdown_doubted},
-    {"SHUTDOWN", EvidenceId::kShutdown, Clearable::kBoth, true},
-    {"STOP", EvidenceId::kStop, Clearable::kRunning, false, &Evidence::paused},
+constexpr Clearable kClearables[] = {
+    {"POWERDOWN", EvidenceId::kPowerdown, kReset, true, &Evidence::powerdown_doubted},
+    {"SHUTDOWN", EvidenceId::kShutdown, kBoth, true},
+    {"STOP", EvidenceId::kStop, kRunning, false, &Evidence::paused},
     {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it reported a run "
      "state",
-     EvidenceId::kNotRunning, Clearable::kRunning, false, &Evidence::never_ran,
-     &Evidence::incoming},
-    {"run state `finish-migrate`", EvidenceId::kFinishingMigration, Clearable::kRunning, false,
+     EvidenceId::kNotRunning, kRunning, false, &Evidence::never_ran, &Evidence::incoming},
+    {"run state `finish-migrate`", EvidenceId::kFinishingMigration, kRunning, false,
      &Evidence::finishing_migration},
     {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
-     EvidenceId::kPanic, Clearable::kReset, true, &Evidence::guest_panicked,
-     &Evidence::panic_doubted},
+     EvidenceId::kPanic, kReset, true, &Evidence::guest_panicked, &Evidence::panic_doubted},
     {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
-     Clearable::kBoth, true, &Evidence::watchdog_paused, &Evidence::watchdog_expired},
-    {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog, Clearable::kReset,
-     true, &Evidence::watchdog_expired, &Evidence::watchdog_doubted},
-    {"run state `internal-error`", EvidenceId::kInternalError, Clearable::kBoth, true,
+     kBoth, true, &Evidence::watchdog_paused, &Evidence::watchdog_expired},
+    {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog, kReset, true,
+     &Evidence::watchdog_expired, &Evidence::watchdog_doubted},
+    {"run state `internal-error`", EvidenceId::kInternalError, kBoth, true,
      &Evidence::internal_error},
-    {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, Clearable::kBoth, false},
-    {"SUSPEND_DISK", EvidenceId::kHibernation, Clearable::kReset, true, &Evidence::hibernating},
-    {"run state `postmigrate`", EvidenceId::kMigration, Clearable::kBoth, true,
-     &Evidence::migrated},
-    {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach, Clearable::kBoth, true,
+    {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, kBoth, false},
+    {"SUSPEND_DISK", EvidenceId::kHibernation, kReset, true, &Evidence::hibernating},
+    {"run state `postmigrate`", EvidenceId::kMigration, kBoth, true, &Evidence::migrated},
+    {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach, kBoth, true,
      &Evidence::down_before_attach},
 };
 
-bool EvidenceLog::Stands(const Clearable& row) const {
-  if (row.id == EvidenceId::kPowerdown) return state_.powerdown_at.has_value();
-  if (row.id == EvidenceId::kShutdown) return state_.facts.shutdown.has_value();
-  return row.fact != nullptr && state_.facts.*row.fact;
+bool Stands(const EvidenceLog& log, const Clearable& row) {
+  if (row.id == EvidenceId::kPowerdown) return log.powerdown_at.has_value();
+  if (row.id == EvidenceId::kShutdown) return log.facts.shutdown.has_value();
+  return row.fact != nullptr && log.facts.*row.fact;
 }
+
+}  // namespace
 
 std::string ClearingsTable() {
   constexpr const char* kNames[] = {"RESET", "RESUME", "RESET, RESUME"};
   std::string table = "| seen | cleared by |\n|---|---|\n";
-  for (const EvidenceLog::Clearable& row : EvidenceLog::kClearables) {
-    absl::StrAppend(&table, "| ", row.what, " | ", kNames[row.by], " |\n");
+  for (const Clearable& row : kClearables) {
+    absl::StrAppend(&table, "| ", row.what, " | ", kNames[row.by - 1], " |\n");
   }
   return table;
 }
@@ -97,35 +95,32 @@ void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline) {
 }
 
 void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
-  const auto is_cleared = [clearing](const Clearable& row) {
-    return row.by == Clearable::kBoth ||
-           row.by == (clearing == Clearing::kReset ? Clearable::kReset : Clearable::kRunning);
-  };
+  const auto is_cleared = [clearing](const Clearable& row) { return (row.by & clearing) != 0; };
   const bool leaves_trace = absl::c_any_of(kClearables, [&](const Clearable& row) {
-    return is_cleared(row) && row.leaves_trace && Stands(row);
+    return is_cleared(row) && row.leaves_trace && Stands(*this, row);
   });
   // A reset is a new life, of which nothing was seen yet.
   const auto goes = [&](const EvidenceEntry& entry) {
     if (entry.id == EvidenceId::kSignalSent || entry.id == EvidenceId::kHostShutdown) return false;
-    if (clearing == Clearing::kReset && leaves_trace) return true;
+    if (clearing == kReset && leaves_trace) return true;
     return absl::c_any_of(kClearables, [&](const Clearable& row) {
       return row.id == entry.id && is_cleared(row) && (leaves_trace || !row.leaves_trace);
     });
   };
   std::string cleared;
-  std::erase_if(state_.timeline, [&](const EvidenceEntry& entry) {
+  std::erase_if(timeline, [&](const EvidenceEntry& entry) {
     if (!goes(entry)) return false;
     absl::StrAppend(&cleared, cleared.empty() ? "" : ", ", entry.what);
     return true;
   });
   for (const Clearable& row : kClearables) {
-    if (!is_cleared(row) || (row.leaves_trace && !Stands(row))) continue;
+    if (!is_cleared(row) || (row.leaves_trace && !Stands(*this, row))) continue;
     for (bool Evidence::*const fact : {row.fact, row.other}) {
-      if (fact != nullptr) state_.facts.*fact = false;
+      if (fact != nullptr) facts.*fact = false;
     }
-    if (row.id == EvidenceId::kPowerdown) state_.powerdown_at.reset();
-    if (row.id == EvidenceId::kShutdown) state_.facts.shutdown.reset();
-    if (row.id == EvidenceId::kPanic) state_.panic_json.clear();
+    if (row.id == EvidenceId::kPowerdown) powerdown_at.reset();
+    if (row.id == EvidenceId::kShutdown) facts.shutdown.reset();
+    if (row.id == EvidenceId::kPanic) panic_json.clear();
   }
   if (!leaves_trace) return;
   constexpr size_t kMaxClearedText = 200;
@@ -139,64 +134,66 @@ void EvidenceLog::Saw(std::string what, Instant now, EvidenceId id) {
     what.resize(Utf8Prefix(what, kMaxEntryBytes).size());
     what += "...";
   }
-  if (!state_.timeline.empty() && state_.timeline.back().what == what) {
-    state_.timeline.back().time = now.wall;
+  if (!timeline.empty() && timeline.back().what == what) {
+    timeline.back().time = now.wall;
     return;
   }
-  if (state_.timeline.size() == kMaxEntries) state_.timeline.erase(state_.timeline.begin());
-  state_.timeline.push_back({now.wall, std::move(what), id});
+  if (timeline.size() == kMaxEntries) timeline.erase(timeline.begin());
+  timeline.push_back({now.wall, std::move(what), id});
+}
+
+void EvidenceLog::Saw(bool Evidence::*fact, absl::string_view what, Instant now, EvidenceId id) {
+  if (!std::exchange(facts.*fact, true)) Saw(std::string(what), now, id);
 }
 
 void EvidenceLog::SawPowerdown(Instant said, Instant now) {
-  state_.powerdown_at = said;
-  if (!state_.facts.shutdown.has_value()) state_.facts.powerdown_doubted = false;
+  powerdown_at = said;
+  if (!facts.shutdown.has_value()) facts.powerdown_doubted = false;
   Saw("POWERDOWN", now, EvidenceId::kPowerdown);
 }
 
 void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
                               Instant said, Instant now) {
-  fact.while_paused = state_.facts.paused;
-  const Rare<SignalSender>& sender = state_.facts.signaller;
-  const Rare<Instant>& powerdown = state_.powerdown_at;
-  const Rare<Instant>& host_shutdown = state_.host_shutdown_at;
+  fact.while_paused = facts.paused;
+  const Rare<SignalSender>& sender = facts.signaller;
   const bool has_reason =
       fact.reason != ShutdownReason::kMissing && fact.reason != ShutdownReason::kOther;
   fact.after_signal = !has_reason && fact.guest != true && sender.has_value() && !sender->of_qemu &&
-                      sender->signal != SIGQUIT && sender->signal != SIGABRT &&
+                      IsRequestToEnd(sender->signal) &&
                       sender->sent <= event.time.value_or(said.wall);
-  if (powerdown.has_value()) fact.powerdown_age = said.monotonic - powerdown->monotonic;
-  fact.host_shutdown = host_shutdown.has_value();
-  fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown.has_value() &&
-                                    powerdown->monotonic >= host_shutdown->monotonic;
-  state_.facts.shutdown = fact;
-  state_.shutdown_qemu_time = event.time;
-  state_.shutdown_json = event.detail_json;
+  if (powerdown_at.has_value()) fact.powerdown_age = said.monotonic - powerdown_at->monotonic;
+  fact.host_shutdown = host_shutdown_at.has_value();
+  fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown_at.has_value() &&
+                                    powerdown_at->monotonic >= host_shutdown_at->monotonic;
+  facts.shutdown = fact;
+  shutdown_qemu_time = event.time;
+  shutdown_json = event.detail_json;
   Saw(std::move(what), now, EvidenceId::kShutdown);
 }
 
 void EvidenceLog::SawStop(Instant now) {
-  state_.facts.paused = true;
+  facts.paused = true;
   // After a SHUTDOWN it only shows that QEMU stays.
-  if (!state_.facts.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
-  if (state_.migrating) SawMigrationState("finish-migrate", "STOP in a migration", now);
+  if (!facts.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
+  if (migrating) SawMigrationState("finish-migrate", "STOP in a migration", now);
 }
 
 void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
-  state_.facts.guest_panicked = true;
-  state_.facts.panic_doubted = false;
+  facts.guest_panicked = true;
+  facts.panic_doubted = false;
   const GuestPanic panic = ParseGuestPanic(event.data);
   const std::string said = DescribePanic(panic);
   Saw(absl::StrCat(event.name, panic.action.empty() ? "" : " action=", panic.action,
                    said.empty() ? "" : ", the guest said ", said),
       now, EvidenceId::kPanic);
   // A crash kernel that was loaded has less than the panic before it.
-  if (!state_.panic_json.empty() && said.empty()) return;
-  state_.panic_json = PanicJson(event.data);
+  if (!panic_json.empty() && said.empty()) return;
+  panic_json = PanicJson(event.data);
 }
 
 std::optional<GuestPanic> EvidenceLog::panic() const {
-  if (state_.panic_json.empty()) return std::nullopt;
-  return ParseGuestPanic(QmpObject::parse(state_.panic_json, nullptr, /*allow_exceptions=*/false));
+  if (panic_json.empty()) return std::nullopt;
+  return ParseGuestPanic(QmpObject::parse(panic_json, nullptr, /*allow_exceptions=*/false));
 }
 
 void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
@@ -204,134 +201,88 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
   if (action != "reset" && action != "shutdown" && action != "poweroff" && action != "pause") {
     return;
   }
-  state_.facts.watchdog_expired = true;
-  state_.facts.watchdog_doubted = false;
-  state_.facts.watchdog_paused = action == "pause";
+  facts.watchdog_expired = true;
+  facts.watchdog_doubted = false;
+  facts.watchdog_paused = action == "pause";
   Saw(absl::StrCat("WATCHDOG action=", action), now,
-      state_.facts.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
-}
-
-void EvidenceLog::SawIoError(absl::string_view error, Instant now) {
-  Saw(absl::StrCat("I/O error, for which QEMU paused the VM: ", error), now, EvidenceId::kIoError);
-}
-
-void EvidenceLog::SawInternalError(absl::string_view by, Instant now) {
-  if (!std::exchange(state_.facts.internal_error, true)) {
-    Saw(std::string(by), now, EvidenceId::kInternalError);
-  }
-}
-
-void EvidenceLog::SawHibernation(Instant now) {
-  state_.facts.hibernating = true;
-  Saw("SUSPEND_DISK", now, EvidenceId::kHibernation);
+      facts.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
 }
 
 void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::string_view by,
                                         Instant now) {
-  if (NeedsReset(run_state)) state_.facts.shutdown->while_paused = true;
+  if (NeedsReset(run_state)) facts.shutdown->while_paused = true;
   SawRunState(run_state, by, now);
 }
 
 void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by, Instant now) {
-  const Rare<ShutdownFact>& shutdown = state_.facts.shutdown;
+  const Rare<ShutdownFact>& shutdown = facts.shutdown;
   const bool was_down =
-      state_.facts.down_before_attach ||
+      facts.down_before_attach ||
       (shutdown.has_value() && shutdown->guest == true && !shutdown->while_paused);
   const bool went_on = was_down && NeedsReset(run_state);
-  const bool was_paused = state_.facts.paused;
-  if (went_on) Clear(Clearing::kRunning, by, now);
-  state_.facts.paused = !run_state.empty();
+  const bool was_paused = facts.paused;
+  if (went_on) Clear(kRunning, by, now);
+  facts.paused = !run_state.empty();
   if (run_state == "prelaunch" && went_on) return;  // a reset leads there; it ran before that
   if (run_state == "running" || run_state == "suspended") {
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
     // one whose watchdog has pressed the power button: it runs until it obeys.
-    Clear(Clearing::kRunning, by, now);
-    if (was_paused) DoubtWhatStands(by, now);
+    Clear(kRunning, by, now);
+    const std::pair<bool, bool*> doubts[] = {{facts.guest_panicked, &facts.panic_doubted},
+                                             {facts.watchdog_expired, &facts.watchdog_doubted},
+                                             {powerdown_at.has_value(), &facts.powerdown_doubted}};
+    bool doubted = false;
+    for (const auto& [stands, doubt] : doubts) {
+      if (was_paused && stands && !std::exchange(*doubt, true)) doubted = true;
+    }
+    if (doubted) Saw(absl::StrCat(by, ", perhaps from a snapshot of before"), now);
   } else if (run_state == "inmigrate" || run_state == "prelaunch") {
-    state_.facts.incoming = run_state == "inmigrate";
-    if (!std::exchange(state_.facts.never_ran, true)) {
-      Saw(std::string(by), now, EvidenceId::kNotRunning);
-    }
+    facts.incoming = run_state == "inmigrate";
+    Saw(&Evidence::never_ran, by, now, EvidenceId::kNotRunning);
   } else if (run_state == "guest-panicked") {
-    state_.facts.panic_doubted = false;
-    if (!std::exchange(state_.facts.guest_panicked, true)) {
-      Saw(std::string(by), now, EvidenceId::kPanic);
-    }
+    facts.panic_doubted = false;
+    Saw(&Evidence::guest_panicked, by, now, EvidenceId::kPanic);
   } else if (run_state == "internal-error") {
-    SawInternalError(by, now);
+    Saw(&Evidence::internal_error, by, now, EvidenceId::kInternalError);
   } else if (run_state == "watchdog") {
-    state_.facts.watchdog_paused = true;
-    state_.facts.watchdog_doubted = false;
-    if (!std::exchange(state_.facts.watchdog_expired, true)) {
-      Saw(std::string(by), now, EvidenceId::kWatchdogPaused);
-    }
+    facts.watchdog_paused = true;
+    facts.watchdog_doubted = false;
+    Saw(&Evidence::watchdog_expired, by, now, EvidenceId::kWatchdogPaused);
   } else if (run_state == "shutdown" && !decided()) {
-    state_.facts.down_before_attach = true;  // its SHUTDOWN came while nobody here listened
-    Saw(std::string(by), now, EvidenceId::kDownBeforeAttach);
+    // Its SHUTDOWN came while nobody here listened.
+    Saw(&Evidence::down_before_attach, by, now, EvidenceId::kDownBeforeAttach);
   }
   SawMigrationState(run_state, by, now);
-}
-
-void EvidenceLog::DoubtWhatStands(absl::string_view by, Instant now) {
-  bool doubted = false;
-  const auto doubt = [&](bool stands, bool* flag) {
-    if (stands && !std::exchange(*flag, true)) doubted = true;
-  };
-  doubt(state_.facts.guest_panicked, &state_.facts.panic_doubted);
-  doubt(state_.facts.watchdog_expired, &state_.facts.watchdog_doubted);
-  doubt(state_.powerdown_at.has_value(), &state_.facts.powerdown_doubted);
-  if (doubted) Saw(absl::StrCat(by, ", perhaps from a snapshot of before"), now);
-}
-
-void EvidenceLog::SawNoRunState(Instant now) {
-  state_.facts.never_ran = true;
-  Saw("monitor closed before QEMU reported its run state", now, EvidenceId::kNotRunning);
-}
-
-void EvidenceLog::SawNoGreeting(absl::Duration age, Instant now) {
-  state_.facts.never_greeted = true;
-  Saw(absl::StrCat("QEMU sent no greeting in the ", absl::ToInt64Seconds(age), " s of its life"),
-      now);
 }
 
 void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_view by,
                                     Instant now) {
   const bool finishing = run_state == "finish-migrate";
-  if (!run_state.empty() &&
-      std::exchange(state_.facts.finishing_migration, finishing) != finishing) {
-    std::erase_if(state_.timeline, [](const EvidenceEntry& entry) {
+  if (!run_state.empty() && std::exchange(facts.finishing_migration, finishing) != finishing) {
+    std::erase_if(timeline, [](const EvidenceEntry& entry) {
       return entry.id == EvidenceId::kFinishingMigration;
     });
     if (finishing) Saw(std::string(by), now, EvidenceId::kFinishingMigration);
   }
-  if (run_state == "postmigrate" && !std::exchange(state_.facts.migrated, true)) {
-    Saw(std::string(by), now, EvidenceId::kMigration);
-  }
+  if (run_state == "postmigrate") Saw(&Evidence::migrated, by, now, EvidenceId::kMigration);
 }
 
 void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
-  state_.migrating = !state_.facts.never_ran && status != "failed" && status != "cancelled";
-  if (!state_.migrating) {
+  migrating = !facts.never_ran && status != "failed" && status != "cancelled";
+  if (!migrating) {
     SawMigrationState("paused", "", now);
-  } else if (state_.facts.paused &&
+  } else if (facts.paused &&
              (status == "completed" || status == "device" || status == "pre-switchover")) {
     SawMigrationState("finish-migrate", absl::StrCat("MIGRATION status=", status), now);
   }
-  if (status == "completed") state_.migrating = false;
-}
-
-void EvidenceLog::SawManagerEnd(ManagerEnd end, std::string what, Instant now) {
-  state_.facts.manager_end = end;
-  if (end == ManagerEnd::kMigrated) state_.facts.migrated = true;
-  Saw(std::move(what), now);
+  if (status == "completed") migrating = false;
 }
 
 void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
   if (EndsTheHost(sender)) SawHostShutdown(true, sender.command, now);
-  Rare<SignalSender>& known =
-      sender.signal == SIGKILL ? state_.facts.killer : state_.facts.signaller;
+  Rare<SignalSender>& known = sender.signal == SIGKILL ? facts.killer : facts.signaller;
   // QEMU has obeyed the one before its SHUTDOWN.
-  if (sender.signal != SIGKILL && known.has_value() && state_.facts.shutdown.has_value()) return;
+  if (sender.signal != SIGKILL && known.has_value() && facts.shutdown.has_value()) return;
   // Facts read of a sender before it was gone stay.
   if (known.has_value() && known->signal == sender.signal && known->pid == sender.pid &&
       !known->cgroup.empty() && sender.cgroup.empty()) {
@@ -339,39 +290,28 @@ void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
   }
   known = sender;
   const std::string sent = absl::StrCat(SignalName(sender.signal), " sent by ");
-  std::erase_if(state_.timeline, [&](const EvidenceEntry& entry) {
+  std::erase_if(timeline, [&](const EvidenceEntry& entry) {
     return entry.id == EvidenceId::kSignalSent && absl::StartsWith(entry.what, sent);
   });
   Saw(absl::StrCat(sent, DescribeSender(sender)), now, EvidenceId::kSignalSent);
 }
 
 void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Instant now) {
-  if (shutting_down == state_.facts.host_shutdown) return;
-  state_.facts.host_shutdown = shutting_down;
-  state_.host_shutdown_at = shutting_down ? std::optional(now) : std::nullopt;
+  if (shutting_down == facts.host_shutdown) return;
+  facts.host_shutdown = shutting_down;
+  host_shutdown_at = shutting_down ? std::optional(now) : std::nullopt;
   Saw(absl::StrCat(
           shutting_down ? "the host began to shut down" : "the host's shutdown was cancelled",
           ", reported by ", by),
       now, EvidenceId::kHostShutdown);
 }
 
-void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
-  state_.facts.oom_victim = true;
-  std::string what = "the kernel named it as its OOM victim";
-  const char* separator = ": ";
-  const auto add = [&](absl::string_view name, const std::optional<int64_t>& number,
-                       absl::string_view unit) {
-    if (!number.has_value()) return;
-    absl::StrAppend(&what, std::exchange(separator, ", "), name, " ", *number, unit);
-  };
-  add("total-vm", victim.total_vm, " KiB");
-  add("anon-rss", victim.anon_rss, " KiB");
-  add("oom_score_adj", victim.oom_score_adj, "");
-  Saw(std::move(what), now, EvidenceId::kSignalSent);
+void EvidenceLog::SawOomVictim(Instant now) {
+  facts.oom_victim = true;
+  Saw("the kernel named it as its OOM victim", now, EvidenceId::kSignalSent);
 }
 
 void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {
-  Evidence& facts = state_.facts;
   if (facts.killer.has_value() || facts.signaller.has_value()) return;
   if (facts.shutdown.has_value() && facts.shutdown->reason != ShutdownReason::kHostSignal) return;
   facts.signaller = sender;
@@ -382,7 +322,6 @@ void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {
 }
 
 const SignalSender* EvidenceLog::SenderOfEnd() const {
-  const Evidence& facts = state_.facts;
   if (facts.shutdown.has_value()) {
     const bool by_it =
         facts.shutdown->reason == ShutdownReason::kHostSignal || facts.shutdown->after_signal;
@@ -400,9 +339,9 @@ const SignalSender* EvidenceLog::SenderOfEnd() const {
 
 void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
   Saw(end.unseen ? "process gone while vmeventd was restarted" : "process gone", now);
-  state_.facts.exit_status = end.status;
-  state_.facts.oom_killed = end.oom_killed;
-  state_.facts.killer_unclear = end.sender_unclear;
+  facts.exit_status = end.status;
+  facts.oom_killed = end.oom_killed;
+  facts.killer_unclear = end.sender_unclear;
   if (end.status.has_value()) {
     Saw(DescribeExit(*end.status), now);
   } else if (!decided()) {
@@ -411,14 +350,9 @@ void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
         now);
   }
   if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
-  if (!end.sender_unknown.empty() && !state_.facts.killer.has_value()) {
+  if (!end.sender_unknown.empty() && !facts.killer.has_value() && SenderOfEnd() == nullptr) {
     Saw(absl::StrCat("sender ", end.sender_unknown), now);
   }
-}
-
-void EvidenceLog::SawHostReboot(Instant now) {
-  state_.facts.host_rebooted = true;
-  Saw("the host was rebooted: the run ended with it, unseen", now);
 }
 
 }  // namespace vmeventd

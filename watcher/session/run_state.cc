@@ -2,7 +2,7 @@
 
 #include <cstdint>
 #include <limits>
-#include <utility>
+#include <type_traits>
 
 #include "absl/status/status.h"
 #include "vmeventd/internal/run_state.pb.h"
@@ -72,6 +72,7 @@ using Shutdown = ShutdownFact;
 using Sender = SignalSender;
 using Facts = Evidence;
 using Entry = EvidenceEntry;
+using EvidenceState = EvidenceLog;
 using Label = Labels::value_type;
 
 #define MOMENT(F, O, S, M, R) F(wall) F(monotonic)
@@ -119,13 +120,6 @@ CONVERT(GuestAgent, GUEST_AGENT)
   S(facts) R(timeline) M(powerdown_at) F(panic_json) M(host_shutdown_at) F(migrating)         \
   O(shutdown_qemu_time) F(shutdown_json)
 CONVERT(EvidenceState, EVIDENCE_STATE)
-
-void Save(const EvidenceLog& from, internal::EvidenceState* to) { Save(from.state(), to); }
-void Load(const internal::EvidenceState& from, EvidenceLog* to) {
-  EvidenceState state;
-  Load(from, &state);
-  *to = EvidenceLog(std::move(state));
-}
 
 #define LABEL(F, O, S, M, R) F(first) F(second)
 CONVERT(Label, LABEL)

@@ -10,16 +10,13 @@
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/evidence_log.h"
+#include "watcher/session/guest_agent_probe.h"
 
 namespace vmeventd {
 
-// The guest agent's channel, as QEMU reported it last: GuestAgentInfo.
-struct GuestAgent {
-  bool unknown = true;  // it has not reported it yet
-  bool present = false;
-  bool open = false;
-  bool reported = false;
-  std::string port;
+// The guest agent's channel, as QEMU reported it last. `other_ports` is not saved.
+struct GuestAgent : GuestAgentInfo {
+  bool unknown = true;   // it has not reported it yet
   Rare<Instant> opened;  // time at which it was seen open
   Rare<Instant> closed;  // later time at which it was seen closed
 };

@@ -68,9 +68,7 @@ struct OomKills {
 struct SignalSent {
   const SignalSender& sender;
 };
-struct NamedOomVictim {
-  const OomVictim& victim;
-};
+struct NamedOomVictim {};
 // States of the threads of a QEMU that does not end or does not answer ("1 D (waits in the
 // kernel)"); empty: they cannot be read.
 struct Threads {

@@ -19,6 +19,8 @@ namespace {
 
 // A QEMU that stays for longer after a SHUTDOWN, without a STOP, counts as one that stays.
 constexpr absl::Duration kDownGrace = absl::Seconds(5);
+// VmSession::kLostGrace once the class is known, when a QEMU sometimes frees a large memory.
+constexpr absl::Duration kLostGraceOfAnEnd = absl::Seconds(5);
 // Time in which a daemon that was started again may reach the monitors that it had.
 constexpr absl::Duration kAwayGrace = absl::Seconds(10);
 
@@ -51,11 +53,11 @@ Effects VmSession::On(const Input& input, Instant now) {
                       std::holds_alternative<input::WordsRead>(input);
   if (gone_ && !of_end) return {};
   if (std::holds_alternative<input::Tick>(input) && now.monotonic < NextTick()) return {};
-  if (!gone_ && IntentIsOver(now)) {
+  if (!gone_ && saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline) {
     CloseIntent(IntentEnd::kExpired, now);
   } else if (const auto* event = std::get_if<input::Event>(&input);
              event != nullptr && Find(event->event.name) == nullptr) {
-    saved_.evidence.SetMonitored(true);
+    saved_.evidence.facts.monitored = true;
     return {};  // an event that is not followed changes nothing else
   }
   EvidenceLog& evidence = saved_.evidence;
@@ -76,11 +78,13 @@ Effects VmSession::On(const Input& input, Instant now) {
         evidence.SawSignal(in.sender, now);
         BeginExit(now);
       },
-      [&](const input::NamedOomVictim& in) { evidence.SawOomVictim(in.victim, now); },
+      [&](const input::NamedOomVictim&) { evidence.SawOomVictim(now); },
       [&](const input::NewLabels& in) { saved_.labels = in.labels; },
       [&](const input::NextId& in) { saved_.run.domain_id = in.domain_id; },
       [&](const input::ReportedEnd& in) {
-        evidence.SawManagerEnd(in.end, std::string(in.what), now);
+        evidence.facts.manager_end = in.end;
+        evidence.facts.migrated |= in.end == ManagerEnd::kMigrated;
+        evidence.Saw(std::string(in.what), now);
       },
       [&](const input::HostShutdown& in) {
         evidence.SawHostShutdown(in.shutting_down, in.by, now);
@@ -118,9 +122,9 @@ void VmSession::GoOn(Instant now) {
   goes_on_ = true;
   attached_ = !saved_.agent.unknown;
   saved_.monitor = Monitor::kReady;
-  saved_.evidence.SetMonitored(true);
-  if (saved_.evidence.facts().shutdown.has_value()) return;
-  if (saved_.evidence.paused()) return AskSoon(now);
+  saved_.evidence.facts.monitored = true;
+  if (saved_.evidence.facts.shutdown.has_value()) return;
+  if (saved_.evidence.facts.paused) return AskSoon(now);
   AskIn(options_->hang_check, now);
 }
 
@@ -149,13 +153,7 @@ void VmSession::Handle(const input::Tick& /*input*/, Instant now) {
     down.shutdown = MakeDetail();
     Emit(std::move(down), now);
   }
-  if (CanLoseMonitor() && now.monotonic >= closed_at_.monotonic + LostGrace()) {
-    DeclareLost(now);
-  }
-  if (saved_.monitor == Monitor::kUnseen && OutlivesMonitor() &&
-      now.monotonic >= closed_at_.monotonic + kAwayGrace) {
-    DeclareAway(now);
-  }
+  if (now.monotonic >= LossReport()) DeclareLost(now);
   if (ExitIsLate(now) || now.monotonic >= answer_due_) effects_.push_back(ExamineThreads{});
 }
 
@@ -172,7 +170,11 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
   const absl::Duration waited = now.monotonic - saved_.exiting_since->monotonic;
   while (exit_report_ <= waited) exit_report_ *= 2;
   const int64_t seconds = absl::ToInt64Seconds(waited);
-  const SignalSender* const sender = saved_.evidence.SenderOfLateEnd();
+  // Of the signal after which it should have ended, unless its SHUTDOWN shows more.
+  const Evidence& facts = saved_.evidence.facts;
+  const SignalSender* const sender = facts.killer.has_value()     ? facts.killer.get()
+                                     : facts.shutdown.has_value() ? nullptr
+                                                                  : facts.signaller.get();
   saved_.exit_problem.code = ProblemCode::kExitLate;
   saved_.exit_problem.text = absl::StrCat(
       sender == nullptr
@@ -185,12 +187,8 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
 absl::Duration VmSession::NextTick() const {
   absl::Duration next = absl::InfiniteDuration();
   if (gone_) return next;
-  if (CanLoseMonitor()) next = closed_at_.monotonic + LostGrace();
-  if (saved_.monitor == Monitor::kUnseen && !gone_ && OutlivesMonitor()) {
-    next = closed_at_.monotonic + kAwayGrace;
-  }
+  next = std::min({LossReport(), DownReport(), save_at_, poll_at_, answer_due_});
   if (saved_.intent.has_value()) next = std::min(next, saved_.intent->deadline);
-  next = std::min({next, DownReport(), save_at_, poll_at_, answer_due_});
   if (saved_.exiting_since.has_value())
     next = std::min(next, saved_.exiting_since->monotonic + exit_report_);
   if (drops_.has_value()) next = std::min(next, DropReport());
@@ -201,8 +199,16 @@ absl::Duration VmSession::DropReport() const {
   return std::min(drops_->last + kDropQuiet, drops_->first + kDropReport);
 }
 
+absl::Duration VmSession::LossReport() const {
+  if (CanLoseMonitor()) {
+    return closed_at_.monotonic + (saved_.evidence.decided() ? kLostGraceOfAnEnd : kLostGrace);
+  }
+  const bool unseen = saved_.monitor == Monitor::kUnseen && OutlivesMonitor();
+  return unseen ? closed_at_.monotonic + kAwayGrace : absl::InfiniteDuration();
+}
+
 absl::Duration VmSession::DownReport() const {
-  if (gone_ || !saved_.exiting_since.has_value() || !saved_.evidence.facts().shutdown.has_value() ||
+  if (gone_ || !saved_.exiting_since.has_value() || !saved_.evidence.facts.shutdown.has_value() ||
       (started_ && saved_.state == VmState::kGuestDown)) {
     return absl::InfiniteDuration();
   }
@@ -235,9 +241,7 @@ void VmSession::SawRestart(Instant now) {
 
 absl::Status VmSession::CheckIntent(Instant now) const {
   if (!saved_.evidence.decided()) {
-    if (!options_->event_limits || !intents_.has_value() || intents_->Has(now.monotonic)) {
-      return absl::OkStatus();
-    }
+    if (!options_->event_limits || intents_.Has(now.monotonic)) return absl::OkStatus();
     return WithReason("TOO_MANY_INTENTS", absl::ResourceExhaustedError(
                                               "vm_name: too many intents were declared for this "
                                               "run: at most 100 at once and one each "
@@ -267,15 +271,10 @@ void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
       EventType::kIntentDeclared,
       absl::StrCat(input.intent.actor, " intends to end the VM: ", input.intent.reason), now);
   event.intent = input.intent;
-  if (!intents_.has_value()) intents_ = TokenBucket(kIntents);
-  intents_->Spend(now.monotonic);
+  intents_.Spend(now.monotonic);
   saved_.intent = DeclaredIntent{input.intent, now.wall, deadline};
   ReconsiderIntent();
   EmitAlways(std::move(event), now);
-}
-
-bool VmSession::IntentIsOver(Instant now) const {
-  return saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline;
 }
 
 void VmSession::CloseIntent(IntentEnd end, Instant now) {
@@ -288,7 +287,7 @@ void VmSession::CloseIntent(IntentEnd end, Instant now) {
                 now);
   event.intent = saved_.intent->intent;
   event.intent_end = end;
-  if (saved_.evidence.facts().intended && !saved_.counted_intent.has_value()) {
+  if (saved_.evidence.facts.intended && !saved_.counted_intent.has_value()) {
     saved_.counted_intent = std::move(saved_.intent);
   }
   saved_.intent.reset();
@@ -298,7 +297,7 @@ void VmSession::CloseIntent(IntentEnd end, Instant now) {
 
 void VmSession::ReconsiderIntent() {
   if (saved_.evidence.decided()) return;  // what came first stands
-  saved_.evidence.SetIntended(saved_.intent.has_value());
+  saved_.evidence.facts.intended = saved_.intent.has_value();
   saved_.counted_intent.reset();
 }
 
@@ -311,21 +310,17 @@ void VmSession::OnPortChange(const QmpEvent& event, Instant now) {
   if (port.empty() || !open.has_value()) return;
   if (saved_.agent.reported && saved_.agent.port == port) return SetAgentOpen(*open, now);
   // Either it was plugged in since, or it is a console, of which a guest may send any number.
-  if (absl::c_linear_search(other_ports_, port)) return;
+  if (absl::c_linear_search(saved_.agent.other_ports, port)) return;
   if (absl::c_linear_search(asked_about_, port)) return;
-  constexpr ptrdiff_t kMaxPorts = GuestAgentProbe::kMaxPorts;
-  if (absl::c_distance(asked_about_) == kMaxPorts) return;
-  asked_about_.push_front(port);
+  if (asked_about_.size() == GuestAgentProbe::kMaxPorts) return;
+  asked_about_.push_back(port);
   effects_.push_back(QueryGuestAgent{});
 }
 
 void VmSession::Handle(const input::AgentAnswer& input, Instant now) {
   saved_.agent.unknown = false;
-  saved_.agent.present = input.info.present;
-  saved_.agent.reported = input.info.reported;
-  saved_.agent.port = input.info.port;
-  other_ports_.assign(input.info.other_ports.begin(), input.info.other_ports.end());
   SetAgentOpen(input.info.open, now);
+  static_cast<GuestAgentInfo&>(saved_.agent) = input.info;
   if (!std::exchange(attached_, true) && started_) PublishStatus();
 }
 

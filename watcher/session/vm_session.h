@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <forward_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -52,32 +51,24 @@ using Effects = std::vector<Effect>;
 // Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
 // once, kPerSecond in the long run, which is a day for a journal of a million events.
 //
-// An event that is evidence or changes the VM's state is admitted past the bound if none of its
-// type was for kEvidenceInterval: a flood of another kind does not hide it. It is owed.
+// An event that is evidence or changes the VM's state may pass that bound, as a debt, by one of its
+// own: a flood of others does not hide it.
 class EventLimiter {
  public:
   static constexpr int kBurst = 200;
   static constexpr int kPerSecond = 10;
-  static constexpr absl::Duration kEvidenceInterval = absl::Seconds(10);
+  static constexpr int kEvidenceBurst = 10;
 
   // Admits an event, or counts a drop.
   bool Admit(EventType type, absl::Duration now);
 
-  // Returns the number of drops since the last call.
-  uint64_t TakeDropped() { return std::exchange(dropped_, 0); }
-  // Number of all drops.
-  uint64_t dropped_total() const { return dropped_total_; }
+  // Number of drops.
+  uint64_t dropped() const { return dropped_; }
 
  private:
   TokenBucket bucket_{kBurst, kPerSecond};
-  // The last admitted event of each type that is evidence or state. Few VMs have any: no table.
-  struct Admitted {
-    EventType type;
-    absl::Duration at;
-  };
-  std::vector<Admitted> admitted_;
+  TokenBucket evidence_{kEvidenceBurst, 1};
   uint64_t dropped_ = 0;
-  uint64_t dropped_total_ = 0;
 };
 
 struct SessionOptions {
@@ -134,10 +125,12 @@ class VmSession {
   // Resumes the restored run on that connection: nothing that its monitor sends was missed.
   void GoOn(Instant now);
   // Marks the end that follows as unobserved: a missing SHUTDOWN is no evidence.
-  void LoseSight() { saved_.evidence.SetMonitored(false); }
+  void LoseSight() { saved_.evidence.facts.monitored = false; }
 
   // Time at which a Tick is due, on the monotonic clock; InfiniteDuration: never.
   absl::Duration NextTick() const;
+
+  static VmEvent MakeEvent(EventType type, std::string message, Instant now);
 
   // Status as published with the last event.
   VmStatus Status() const;
@@ -157,7 +150,7 @@ class VmSession {
   // too many were declared for the run.
   absl::Status CheckIntent(Instant now) const;
   // Returns whether QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
-  bool incoming() const { return saved_.evidence.facts().incoming; }
+  bool incoming() const { return saved_.evidence.facts.incoming; }
   // Returns whether it was restored and its monitor was not attached since.
   bool away() const { return away_; }
   // Returns whether the class of its end is known, whatever else comes.
@@ -170,9 +163,7 @@ class VmSession {
                               : Problem{ProblemCode::kNoGreeting, kNoGreeting};
   }
   // Number of events that the rate limit has dropped so far.
-  uint64_t rate_limited_events() const {
-    return limiter_ == nullptr ? 0 : limiter_->dropped_total();
-  }
+  uint64_t rate_limited_events() const { return limiter_.dropped(); }
 
  private:
   using Monitor = RunState::Monitor;
@@ -186,8 +177,10 @@ class VmSession {
   enum class FileStep { kUndone, kRequested, kDone };
   // Each intent makes two events, which nothing else holds back.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
-  // Times of the first and the last event that the rate limit dropped, on the monotonic clock.
+  // The events that the rate limit dropped: the times of the first and the last, on the monotonic
+  // clock.
   struct Drops {
+    uint64_t count = 0;
     absl::Duration first;
     absl::Duration last;
   };
@@ -230,7 +223,6 @@ class VmSession {
   void OnMigration(const QmpEvent& event, Instant now);
 
   // Intents.
-  bool IntentIsOver(Instant now) const;
   void CloseIntent(IntentEnd end, Instant now);
   // Updates whether an open intent counts: it does as long as nothing decides the run's class. Call
   // it when an intent comes or goes and when evidence is cleared.
@@ -245,14 +237,13 @@ class VmSession {
   void ForgetExit();
 
   // The monitor.
-  void BecomeReady(const MonitorInfo& info, Instant now);
-  // Asks for the run state again where a migration may go on without an event.
+  // QEMU answers again, or for the first time. `was`: the monitor's state before.
+  void Attach(Monitor was, absl::string_view run_state, Instant now);
+  // Asks for the run state again where a migration may go on without an event, each time after
+  // twice as long.
   void FollowMigration(absl::string_view run_state, Instant now);
   void AskSoon(Instant now);
   void AskIn(absl::Duration wait, Instant now);
-  // Asks after `first`, and each time that it is called again with the same after twice as long, up
-  // to `longest`.
-  void AskAgain(absl::Duration first, absl::Duration longest, Instant now);
   void PollRunState(Instant now);
   // QEMU has answered, or is not expected to any more.
   void ForgetSilence();
@@ -260,24 +251,15 @@ class VmSession {
   void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` names its reporter, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
-  void Regain(absl::string_view run_state, Instant now);
-  void ResumeAfterRestart(absl::string_view run_state, Instant now);
-  // The VM lives after what looked like its end: the next one decides about the shutdown file.
-  void ReopenShutdownFile();
-  // Publishes a GAP, and then an event for `saved_.state`: it was `before` at the time that `since`
-  // names.
-  void PublishUnseenChange(VmState before, absl::string_view since, Instant now);
+  // Publishes that a closed monitor did not come back, or that of a restored run.
   void DeclareLost(Instant now);
-  // Publishes that a restored run's monitor did not come back.
-  void DeclareAway(Instant now);
-  // Publishes, for both, that the monitor is lost; `message` has the reason.
-  void LoseMonitor(std::string message, Instant now);
-  absl::Duration LostGrace() const;
+  // Time from which such a monitor counts as lost.
+  absl::Duration LossReport() const;
   // Returns whether its monitor just closed and that is a loss if it lives on. After a SHUTDOWN it
   // is part of QEMU's exit, however long that takes.
   bool CanLoseMonitor() const {
     return saved_.monitor == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
-           !saved_.evidence.facts().shutdown.has_value();
+           !saved_.evidence.facts.shutdown.has_value();
   }
   // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
   bool MayBeStarting(Instant now) const;
@@ -297,7 +279,6 @@ class VmSession {
   void SawRestart(Instant now);
 
   // Publishing.
-  static VmEvent MakeEvent(EventType type, std::string message, Instant now);
   // STARTED comes before the first event.
   void EnsureStarted(Instant now);
   // Publishes a GAP for what the limiter dropped.
@@ -311,7 +292,7 @@ class VmSession {
   void EmitAlways(VmEvent event, Instant now);
   void PublishStatus();
   void PublishEvent(VmEvent event);
-  std::forward_list<Problem> Problems() const;
+  std::vector<Problem> Problems() const;
   static absl::string_view StateText(VmState state);
   // Time from which a guest that is down counts as staying so, as its QEMU has not ended.
   absl::Duration DownReport() const;
@@ -321,8 +302,7 @@ class VmSession {
   ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
   bool RequestShutdownFile();
-  bool WantsShutdownFile() const;
-  // Removes the file of an end that was none.
+  // The VM lives after what looked like its end: removes the file of that.
   void TakeShutdownFileBack();
   // Returns whether QEMU's last words may explain the end, or name a sender that nobody saw.
   bool WantsWords() const;
@@ -334,8 +314,8 @@ class VmSession {
   RunState saved_;   // all that outlives the daemon
   Effects effects_;  // those of the current step
 
-  std::string qemu_name_;                          // for STARTED
-  std::forward_list<Problem> published_problems_;  // as the last event published them
+  std::string qemu_name_;                    // for STARTED
+  std::vector<Problem> published_problems_;  // as the last event published them
 
   Instant closed_at_;
   std::string close_reason_;
@@ -353,24 +333,23 @@ class VmSession {
   size_t saved_hash_ = 0;   // the hash of Save() as it was published last
   // Limits savings without an event, of which a hostile monitor can cause any number.
   TokenBucket save_limit_{50, 10};
-  Rare<TokenBucket> intents_;                          // rate limit of declarations; see kIntents
+  TokenBucket intents_{kIntents};                      // rate limit of declarations
   absl::Duration save_at_ = absl::InfiniteDuration();  // time to save what was put off
 
-  // Ids of the guest agent's other ports, and of further ports for which QEMU was asked again, at
-  // most GuestAgentProbe::kMaxPorts; beyond that it is not asked.
-  std::forward_list<std::string> other_ports_;
-  std::forward_list<std::string> asked_about_;
+  // Ids of further ports for which QEMU was asked again, at most GuestAgentProbe::kMaxPorts; beyond
+  // that it is not asked.
+  std::vector<std::string> asked_about_;
 
   // Delay from saved_.exiting_since until that is reported next.
   absl::Duration exit_report_ = absl::InfiniteDuration();
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
   absl::Duration poll_at_ = absl::InfiniteDuration();     // time to ask for the run state
-  absl::Duration poll_wait_;                              // AskAgain's last wait
-  absl::Duration longest_poll_;                           // AskAgain's last `longest`
+  absl::Duration poll_wait_;                              // FollowMigration's last wait
+  absl::Duration longest_poll_;                           // and the limit of that
   absl::Duration answer_due_ = absl::InfiniteDuration();  // time from which QEMU does not answer
-  std::unique_ptr<EventLimiter> limiter_;                 // null: no event has come that it limits
-  Rare<Drops> drops_;                                     // events that no GAP counts yet
+  EventLimiter limiter_;
+  Rare<Drops> drops_;  // events that no GAP counts yet
 };
 
 }  // namespace vmeventd

@@ -65,19 +65,9 @@ bool IsEvidenceOrState(EventType type) {
 }  // namespace
 
 bool EventLimiter::Admit(EventType type, absl::Duration now) {
-  const bool owed = IsEvidenceOrState(type);
-  const auto last = std::find_if(admitted_.begin(), admitted_.end(),
-                                 [type](const Admitted& one) { return one.type == type; });
-  const bool first = last == admitted_.end();
-  if (!bucket_.Has(now) && !(owed && (first || now - last->at >= kEvidenceInterval))) {
+  if (!bucket_.Has(now) && !(IsEvidenceOrState(type) && evidence_.Take(now))) {
     ++dropped_;
-    ++dropped_total_;
     return false;
-  }
-  if (!first) {
-    last->at = now;
-  } else if (owed) {
-    admitted_.push_back({type, now});
   }
   bucket_.Spend(now);
   return true;
@@ -115,10 +105,11 @@ void VmSession::EnsureStarted(Instant now) {
 
 void VmSession::FlushDropped(Instant now) {
   if (!drops_.has_value()) return;
+  const uint64_t dropped = drops_->count;
   drops_.reset();
   VmEvent gap = MakeEvent(
       EventType::kGap,
-      absl::StrCat(limiter_->TakeDropped(), " events of this VM were dropped: it sent more than ",
+      absl::StrCat(dropped, " events of this VM were dropped: it sent more than ",
                    EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond, " a second"),
       now);
   gap.gap_reason = GapReason::kRateLimited;
@@ -127,9 +118,9 @@ void VmSession::FlushDropped(Instant now) {
 
 bool VmSession::Admit(EventType type, Instant now) {
   if (!options_->event_limits) return true;
-  if (limiter_ == nullptr) limiter_ = std::make_unique<EventLimiter>();
-  if (limiter_->Admit(type, now.monotonic)) return true;
+  if (limiter_.Admit(type, now.monotonic)) return true;
   if (!drops_.has_value()) drops_ = Drops{.first = now.monotonic};
+  ++drops_->count;
   drops_->last = now.monotonic;
   return false;
 }
@@ -166,7 +157,7 @@ void VmSession::PublishChanges(Instant now) {
     Emit(std::move(event), now);
   }
   if (!drops_.has_value()) {
-    const std::forward_list<Problem> problems = Problems();
+    const std::vector<Problem> problems = Problems();
     if (problems != published_problems_) {
       const auto text = [](std::string* out, const Problem& problem) { *out += problem.text; };
       Emit(MakeEvent(EventType::kProblemsChanged,
@@ -210,13 +201,12 @@ void VmSession::SaveNow() {
   std::get<Publish>(*last).update.saved_run = std::move(text);
 }
 
-std::forward_list<Problem> VmSession::Problems() const {
-  std::forward_list<Problem> problems;
-  // The last one first, as each goes to the front.
+std::vector<Problem> VmSession::Problems() const {
+  std::vector<Problem> problems;
   for (const Problem* problem :
-       {&saved_.uuid_problem, &saved_.exit_problem, &saved_.file_problem, &saved_.run_problem,
-        &saved_.silence_problem, &saved_.monitor_problem}) {
-    if (!problem->empty()) problems.emplace_front(*problem);
+       {&saved_.monitor_problem, &saved_.silence_problem, &saved_.run_problem, &saved_.file_problem,
+        &saved_.exit_problem, &saved_.uuid_problem}) {
+    if (!problem->empty()) problems.push_back(*problem);
   }
   return problems;
 }
@@ -235,7 +225,7 @@ VmStatus VmSession::Status() const {
   status.start_time = saved_.run.process_start;
   status.qemu_version = saved_.qemu_version;
   status.monitor_path = saved_.run.monitor_path;
-  status.problems.assign(published_problems_.begin(), published_problems_.end());
+  status.problems = published_problems_;
   if (saved_.published_state == VmState::kGuestDown ||
       saved_.published_state == VmState::kStopped) {
     status.shutdown = MakeDetail();
@@ -260,23 +250,28 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   save_at_ = poll_at_ = absl::InfiniteDuration();
   ForgetSilence();
   if (saved_.monitor == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
-    saved_.evidence.SetMonitored(false);
+    saved_.evidence.facts.monitored = false;
   } else if (saved_.monitor == Monitor::kLost && unready_ &&
              saved_.state == VmState::kUnreachable) {
-    saved_.evidence.SawNoRunState(closed_at_);
+    saved_.evidence.Saw(&Evidence::never_ran, "monitor closed before QEMU reported its run state",
+                        closed_at_, EvidenceId::kNotRunning);
   }
-  if (MayBeStarting(now) && !saved_.evidence.facts().never_ran) {
-    saved_.evidence.SawNoGreeting(now.wall - saved_.run.process_start, now);
+  if (MayBeStarting(now) && !saved_.evidence.facts.never_ran) {
+    saved_.evidence.facts.never_greeted = true;
+    saved_.evidence.Saw(
+        absl::StrCat("QEMU sent no greeting in the ",
+                     absl::ToInt64Seconds(now.wall - saved_.run.process_start), " s of its life"),
+        now);
   }
   SawRestart(now);
   // If libvirt has not reported how it ended, a SHUTDOWN may not have been passed on either. Where
   // it reports "failed", its monitor ended without one; but a QEMU that exits with input unread, as
   // after a quit, resets that connection, and takes along what it had sent
   // (docs/internals/libvirt.md).
-  const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts().manager_end;
+  const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts.manager_end;
   const Reporter& reporter = ReporterOf(saved_.run);
   if (reporter.is_manager && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
-    saved_.evidence.SetMonitored(false);
+    saved_.evidence.facts.monitored = false;
   }
   if (!saved_.run.process_tracked) {
     const bool reported = manager_end.has_value();
@@ -298,7 +293,7 @@ void VmSession::Conclude(Instant now) {
   if (file_step_ == FileStep::kRequested || words_due_) return;
   if (!words_wanted_ && WantsWords()) {
     words_wanted_ = words_due_ = true;
-    const std::optional<ExitStatus>& status = saved_.evidence.facts().exit_status;
+    const std::optional<ExitStatus>& status = saved_.evidence.facts.exit_status;
     effects_.push_back(ReadLastWords{status.has_value() && status->core_dumped});
     return;
   }
@@ -331,7 +326,8 @@ void VmSession::Handle(const input::WordsRead& input, Instant now) {
 
 void VmSession::Handle(const input::HostRebooted& /*input*/, Instant now) {
   gone_ = true;
-  saved_.evidence.SawHostReboot(now);
+  saved_.evidence.facts.host_rebooted = true;
+  saved_.evidence.Saw("the host was rebooted: the run ended with it, unseen", now);
   Finish(now);
 }
 
@@ -352,18 +348,14 @@ void VmSession::Handle(const input::FileDone& input, Instant now) {
 }
 
 Verdict VmSession::CurrentVerdict() const {
-  return Classify(saved_.evidence.facts(), options_->powerdown_window);
-}
-
-bool VmSession::WantsShutdownFile() const {
-  if (!ReporterOf(saved_.run).has_shutdown_file) return false;
-  return options_->shutdown_files == ShutdownFiles::kOn ||
-         (options_->shutdown_files == ShutdownFiles::kGaneti &&
-          absl::EndsWith(saved_.run.raw_path(), ".kvmd"));
+  return Classify(saved_.evidence.facts, options_->powerdown_window);
 }
 
 bool VmSession::RequestShutdownFile() {
-  if (!WantsShutdownFile()) return false;
+  const bool wanted = options_->shutdown_files == ShutdownFiles::kOn ||
+                      (options_->shutdown_files == ShutdownFiles::kGaneti &&
+                       absl::EndsWith(saved_.run.raw_path(), ".kvmd"));
+  if (!wanted || ReporterOf(saved_.run).is_manager) return false;
   const ShutdownClass file_class = CurrentVerdict().file_class;
   if (file_class == ShutdownClass::kUnknown) return false;
   file_step_ = FileStep::kRequested;
@@ -376,9 +368,9 @@ bool VmSession::RequestShutdownFile() {
 }
 
 void VmSession::TakeShutdownFileBack() {
+  if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;  // the next end decides
   // A file from before a restart with other settings is taken back as well.
-  if (!saved_.file_written || saved_.evidence.decided() ||
-      !ReporterOf(saved_.run).has_shutdown_file)
+  if (!saved_.file_written || saved_.evidence.decided() || ReporterOf(saved_.run).is_manager)
     return;
   if (options_->shutdown_files == ShutdownFiles::kOff) return;
   saved_.file_written = false;
@@ -400,10 +392,10 @@ void VmSession::Finish(Instant now) {
                 absl::StrCat(ShutdownClassName(detail.shutdown_class), ": ", HowItEnded(detail),
                              ". Seen: ", absl::StrJoin(detail.evidence, ", ", add_seen), "."),
                 now);
-  if (saved_.evidence.facts().shutdown.has_value() && !saved_.evidence.facts().host_rebooted) {
+  if (saved_.evidence.facts.shutdown.has_value() && !saved_.evidence.facts.host_rebooted) {
     event.qmp_event = "SHUTDOWN";
-    event.qemu_time = saved_.evidence.shutdown_qemu_time();
-    event.detail_json = std::string(saved_.evidence.shutdown_json());
+    event.qemu_time = saved_.evidence.shutdown_qemu_time;
+    event.detail_json = saved_.evidence.shutdown_json;
   }
   event.shutdown = std::move(detail);
   EmitAlways(std::move(event), now);
@@ -412,7 +404,7 @@ void VmSession::Finish(Instant now) {
 }
 
 ShutdownDetail VmSession::MakeDetail() const {
-  const Evidence& facts = saved_.evidence.facts();
+  const Evidence& facts = saved_.evidence.facts;
   const Verdict verdict = CurrentVerdict();
   ShutdownDetail detail;
   detail.shutdown_class = verdict.shutdown_class;
@@ -440,8 +432,8 @@ ShutdownDetail VmSession::MakeDetail() const {
                       absl::FormatDuration(absl::Trunc(late, absl::Seconds(1))),
                       " after QEMU started, what came before was not seen")});
   }
-  detail.evidence.insert(detail.evidence.end(), saved_.evidence.timeline().begin(),
-                         saved_.evidence.timeline().end());
+  detail.evidence.insert(detail.evidence.end(), saved_.evidence.timeline.begin(),
+                         saved_.evidence.timeline.end());
   // The intent that counts, else the one that is open.
   const Rare<DeclaredIntent>& intent =
       saved_.counted_intent.has_value() ? saved_.counted_intent : saved_.intent;

@@ -9,7 +9,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/substitute.h"
 #include "watcher/core/names.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/session/command_pacer.h"
@@ -18,9 +17,6 @@
 
 namespace vmeventd {
 namespace {
-
-// VmSession::kLostGrace once the class is known, when a QEMU sometimes frees a large memory.
-constexpr absl::Duration kLostGraceOfAnEnd = absl::Seconds(5);
 
 // QEMU sends no event when a VM that is paused already enters `finish-migrate` or `postmigrate`,
 // nor when one arrives whose guest is down. A question waits twice as long as the one before.
@@ -77,29 +73,89 @@ std::string DescribeReset(const ResetDetail& reset) {
 }  // namespace
 
 void VmSession::Handle(const input::MonitorReady& input, Instant now) {
-  BecomeReady(input.info, now);
+  const MonitorInfo& info = input.info;
+  goes_on_ = attached_ = false;
+  if (info.guest_can_exit) saved_.evidence.facts.guest_can_exit = true;
+  saved_.uuid = info.uuid;
+  saved_.qemu_version = info.qemu_version;
+  if (!started_) qemu_name_ = info.qemu_name;
+  std::string run_state = info.run_state;
+  // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
+  // is a RESET or a RESUME. What else it may say, such as `postmigrate`, stands beside the
+  // SHUTDOWN.
+  if (std::exchange(down_in_handshake_, false) && saved_.evidence.facts.shutdown.has_value()) {
+    if (!GuestGoesOn(StateOf(run_state))) {
+      saved_.evidence.SawRunStateInShutdown(run_state, StateReport(run_state), now);
+    }
+    run_state.clear();
+    SetState(VmState::kGuestDown, now);
+  }
+  SawRestart(now);
+  away_ = false;
+  if (CanLoseMonitor()) DeclareLost(now);
+  saved_.monitor_problem = info.run_state.empty()
+                               ? Problem{ProblemCode::kNoAnswer, "QEMU did not answer query-status"}
+                               : Problem{};
+  saved_.evidence.facts.monitored = true;
+  const Monitor was = std::exchange(saved_.monitor, Monitor::kReady);
+  if (was != Monitor::kReady) Attach(was, run_state, now);
   longest_poll_ = absl::ZeroDuration();
-  FollowMigration(input.info.run_state, now);
+  FollowMigration(info.run_state, now);
   effects_.push_back(QueryGuestAgent{});
+}
+
+void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
+  const VmState before = was == Monitor::kLost ? saved_.state_before_loss : saved_.state;
+  if (was != Monitor::kNone) ForgetExit();  // a QEMU that answers does not hang
+  ApplyRunState(run_state, StateReport(run_state), now);
+  if (was == Monitor::kNone) return EnsureStarted(now);
+  TakeShutdownFileBack();
+  if (was == Monitor::kClosed) return;
+  const Reporter& reporter = ReporterOf(saved_.run);
+  if (was == Monitor::kLost) {
+    Emit(
+        MakeEvent(EventType::kMonitorRestored,
+                  absl::StrCat(reporter.name, " is connected; the VM is ", StateText(saved_.state)),
+                  now),
+        now);
+  }
+  if (before == saved_.state || before == VmState::kUnreachable ||
+      saved_.state == VmState::kUnreachable) {
+    if (was == Monitor::kUnseen) PublishStatus();
+    return;
+  }
+  const std::string since =
+      was == Monitor::kLost ? absl::StrCat(reporter.name, " was lost") : "vmeventd stopped";
+  VmEvent gap =
+      MakeEvent(EventType::kGap,
+                absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
+                             StateText(saved_.state), " now: the events between were not seen"),
+                now);
+  gap.gap_reason = GapReason::kUnseenChange;
+  Emit(std::move(gap), now);
+  EventType type = EventType::kResumed;
+  if (saved_.state == VmState::kPaused) type = EventType::kPaused;
+  if (saved_.state == VmState::kSuspended) type = EventType::kSuspended;
+  if (saved_.state == VmState::kGuestDown) type = EventType::kGuestShutdown;
+  VmEvent event = MakeEvent(type, absl::StrCat("the VM is ", StateText(saved_.state)), now);
+  if (type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
+  Emit(std::move(event), now);
 }
 
 void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
   poll_at_ = absl::InfiniteDuration();
-  if (run_state == "finish-migrate") {
-    // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
-    // arrived, and QEMU sends no event for it.
-    AskAgain(CommandPacer::kQuietTime, kMaxFinishingPoll, now);
-  } else if (StateOf(run_state) == VmState::kPaused && run_state != "postmigrate") {
-    AskAgain(kPausedPoll, kMaxPausedPoll, now);
+  const bool finishing = run_state == "finish-migrate";
+  // The source is stopped and its last pages are on the way; `postmigrate` comes when they have
+  // arrived, and QEMU sends no event for it.
+  if (finishing || (StateOf(run_state) == VmState::kPaused && run_state != "postmigrate")) {
+    const absl::Duration longest = finishing ? kMaxFinishingPoll : kMaxPausedPoll;
+    if (std::exchange(longest_poll_, longest) != longest) poll_wait_ = absl::ZeroDuration();
+    poll_wait_ =
+        std::clamp(poll_wait_ * 2, finishing ? CommandPacer::kQuietTime : kPausedPoll, longest);
+    AskIn(poll_wait_, now);
   } else if (GuestGoesOn(StateOf(run_state))) {
     AskIn(options_->hang_check, now);
   }
-}
-
-void VmSession::AskAgain(absl::Duration first, absl::Duration longest, Instant now) {
-  if (std::exchange(longest_poll_, longest) != longest) poll_wait_ = absl::ZeroDuration();
-  poll_wait_ = std::clamp(poll_wait_ * 2, first, longest);
-  AskIn(poll_wait_, now);
 }
 
 // Delays the question: by then the answer may be known, or be no longer of use.
@@ -109,7 +165,7 @@ void VmSession::AskSoon(Instant now) {
 }
 
 void VmSession::AskIn(absl::Duration wait, Instant now) {
-  if (!ReporterOf(saved_.run).can_be_asked) return;
+  if (ReporterOf(saved_.run).is_manager) return;  // it reports the run state by itself
   poll_at_ = now.monotonic + wait;
 }
 
@@ -128,104 +184,13 @@ void VmSession::ForgetSilence() {
   saved_.silence_problem = {};
 }
 
-void VmSession::BecomeReady(const MonitorInfo& info, Instant now) {
-  goes_on_ = false;
-  if (info.guest_can_exit) saved_.evidence.SetGuestCanExit();
-  attached_ = false;
-  saved_.uuid = info.uuid;
-  saved_.qemu_version = info.qemu_version;
-  if (!started_) qemu_name_ = info.qemu_name;
-  saved_.monitor_problem = info.run_state.empty()
-                               ? Problem{ProblemCode::kNoAnswer, "QEMU did not answer query-status"}
-                               : Problem{};
-  std::string run_state = info.run_state;
-  // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
-  // is a RESET or a RESUME. What else it may say, such as `postmigrate`, stands beside the
-  // SHUTDOWN.
-  if (std::exchange(down_in_handshake_, false) && saved_.evidence.facts().shutdown.has_value()) {
-    if (!GuestGoesOn(StateOf(run_state))) {
-      saved_.evidence.SawRunStateInShutdown(run_state, StateReport(run_state), now);
-    }
-    run_state.clear();
-    SetState(VmState::kGuestDown, now);
-  }
-  SawRestart(now);
-  away_ = false;
-  if (CanLoseMonitor()) DeclareLost(now);
-  saved_.evidence.SetMonitored(true);
-  switch (std::exchange(saved_.monitor, Monitor::kReady)) {
-    case Monitor::kNone:
-      ApplyRunState(run_state, StateReport(run_state), now);
-      return EnsureStarted(now);
-    case Monitor::kUnseen:
-      return ResumeAfterRestart(run_state, now);
-    case Monitor::kLost:
-      return Regain(run_state, now);
-    case Monitor::kClosed:
-      ForgetExit();
-      ApplyRunState(run_state, StateReport(run_state), now);
-      return ReopenShutdownFile();
-    case Monitor::kReady:
-      return;
-  }
-}
-
 std::string VmSession::StateReport(absl::string_view run_state) const {
   return absl::StrCat(ReporterOf(saved_.run).state, run_state);
 }
 
-void VmSession::Regain(absl::string_view run_state, Instant now) {
-  saved_.monitor_problem = {};
-  ForgetExit();  // a QEMU that answers does not hang
-  const VmState before = saved_.state_before_loss;
-  ApplyRunState(run_state, StateReport(run_state), now);
-  ReopenShutdownFile();
-  Emit(MakeEvent(
-           EventType::kMonitorRestored,
-           absl::StrCat(ReporterOf(saved_.run).regained, "; the VM is ", StateText(saved_.state)),
-           now),
-       now);
-  if (before != VmState::kUnreachable && before != saved_.state) {
-    PublishUnseenChange(before, ReporterOf(saved_.run).was_lost, now);
-  }
-}
-
-void VmSession::ResumeAfterRestart(absl::string_view run_state, Instant now) {
-  ForgetExit();
-  const VmState before = saved_.state;
-  ApplyRunState(run_state, StateReport(run_state), now);
-  ReopenShutdownFile();
-  if (before == saved_.state || before == VmState::kUnreachable || run_state.empty()) {
-    return PublishStatus();
-  }
-  PublishUnseenChange(before, "vmeventd stopped", now);
-}
-
-void VmSession::ReopenShutdownFile() {
-  if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
-  TakeShutdownFileBack();
-}
-
-void VmSession::PublishUnseenChange(VmState before, absl::string_view since, Instant now) {
-  VmEvent gap =
-      MakeEvent(EventType::kGap,
-                absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
-                             StateText(saved_.state), " now: the events between were not seen"),
-                now);
-  gap.gap_reason = GapReason::kUnseenChange;
-  Emit(std::move(gap), now);
-  EventType type = EventType::kResumed;
-  if (saved_.state == VmState::kPaused) type = EventType::kPaused;
-  if (saved_.state == VmState::kSuspended) type = EventType::kSuspended;
-  if (saved_.state == VmState::kGuestDown) type = EventType::kGuestShutdown;
-  VmEvent event = MakeEvent(type, absl::StrCat("the VM is ", StateText(saved_.state)), now);
-  if (type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
-  Emit(std::move(event), now);
-}
-
 void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
   saved_.monitor_problem = NoGreeting(now);
-  saved_.evidence.SetMonitored(false);
+  saved_.evidence.facts.monitored = false;
   if (started_) return;
   saved_.monitor = Monitor::kLost;
   EnsureStarted(now);
@@ -257,13 +222,15 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
     FollowMigration(input.run_state, now);
   }
   // A VM that arrives is as it was at its source, which no event reports unless it runs.
-  if (saved_.evidence.facts().incoming && !input.run_state.empty() &&
+  if (saved_.evidence.facts.incoming && !input.run_state.empty() &&
       input.run_state != "inmigrate") {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
   }
   saved_.evidence.SawMigrationState(input.run_state, StateReport(input.run_state), now);
-  if (input.run_state == "internal-error")
-    saved_.evidence.SawInternalError(StateReport(input.run_state), now);
+  if (input.run_state == "internal-error") {
+    saved_.evidence.Saw(&Evidence::internal_error, StateReport(input.run_state), now,
+                        EvidenceId::kInternalError);
+  }
   if (input.run_state != "finish-migrate") SetRunProblem(input.run_state);
 }
 
@@ -297,33 +264,29 @@ bool VmSession::MayBeStarting(Instant now) const {
          now.wall - saved_.run.process_start < kStartTime;
 }
 
-absl::Duration VmSession::LostGrace() const {
-  return saved_.evidence.decided() ? kLostGraceOfAnEnd : kLostGrace;
-}
-
 void VmSession::DeclareLost(Instant now) {
-  saved_.evidence.SetMonitored(false);  // a missing SHUTDOWN is no evidence
   const Reporter& reporter = ReporterOf(saved_.run);
-  const std::string& why = close_reason_;
-  saved_.evidence.Saw(absl::Substitute(reporter.lost, why), closed_at_);
-  if (saved_.monitor_problem.empty())
-    saved_.monitor_problem = {reporter.lost_code, absl::StrCat(reporter.lost_problem, why)};
-  LoseMonitor(absl::Substitute(reporter.lost_message, why), now);
-}
-
-void VmSession::DeclareAway(Instant now) {
-  const Reporter& reporter = ReporterOf(saved_.run);
-  if (saved_.monitor_problem.empty()) {
-    saved_.monitor_problem = {reporter.lost_code, std::string(reporter.away_problem)};
+  const absl::string_view name = reporter.name;
+  const bool away = saved_.monitor == Monitor::kUnseen;
+  if (!away) {
+    saved_.evidence.facts.monitored = false;  // a missing SHUTDOWN is no evidence
+    saved_.evidence.Saw(absl::StrCat(name, " was lost (", close_reason_, ")"), closed_at_);
   }
-  LoseMonitor(std::string(reporter.away_message), now);
-}
-
-void VmSession::LoseMonitor(std::string message, Instant now) {
+  if (saved_.monitor_problem.empty()) {
+    saved_.monitor_problem = {
+        reporter.is_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
+        away ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
+             : absl::StrCat(name, " was lost: ", close_reason_)};
+  }
   saved_.monitor = Monitor::kLost;
   saved_.state_before_loss = saved_.state;
   if (saved_.state != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
-  Emit(MakeEvent(EventType::kMonitorLost, std::move(message), now), now);
+  std::string message =
+      away ? absl::StrCat("vmeventd restarted and cannot connect to ", name)
+           : absl::StrCat("the connection to ", name, " was lost (", close_reason_, ")");
+  Emit(MakeEvent(EventType::kMonitorLost, message + ": this does not mean that the VM has ended",
+                 now),
+       now);
 }
 
 void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now) {
@@ -335,7 +298,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
     AskIn(options_->hang_check, now);
     ReconsiderIntent();
     ForgetExit();
-    if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
+    TakeShutdownFileBack();
   }
   if (state == VmState::kUnreachable) return;
   SetState(state, now);
@@ -368,7 +331,6 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
          if (of->started_ && !was_running) {
            of->Report(EventType::kResumed, "the VM runs again", sent, now);
          }
-         of->TakeShutdownFileBack();
        }},
       {"GUEST_PANICKED", [](Of of, Event sent, Instant now) { of->OnPanic(sent, now); }},
       {"GUEST_CRASHLOADED", [](Of of, Event sent, Instant now) { of->OnPanic(sent, now); }},
@@ -389,12 +351,13 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
        }},
       {"WAKEUP",
        [](Of of, Event sent, Instant now) {
-         of->SetState(of->saved_.evidence.paused() ? VmState::kPaused : VmState::kRunning, now);
+         of->SetState(of->saved_.evidence.facts.paused ? VmState::kPaused : VmState::kRunning, now);
          of->Report(EventType::kWoken, "the guest woke up", sent, now);
        }},
       {"SUSPEND_DISK",
        [](Of of, Event sent, Instant now) {
-         of->saved_.evidence.SawHibernation(now);
+         of->saved_.evidence.facts.hibernating = true;
+         of->saved_.evidence.Saw("SUSPEND_DISK", now, EvidenceId::kHibernation);
          of->Report(EventType::kHibernating, "the guest hibernates", sent, now);
        }},
       {"VSERPORT_CHANGE", [](Of of, Event sent, Instant now) { of->OnPortChange(sent, now); }},
@@ -411,7 +374,7 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
 }
 
 void VmSession::Handle(const input::Event& input, Instant now) {
-  saved_.evidence.SetMonitored(true);
+  saved_.evidence.facts.monitored = true;
   if (const KnownEvent* const known = Find(input.event.name); known != nullptr) {
     known->handle(this, input.event, now);
   }
@@ -441,12 +404,12 @@ Instant VmSession::SaidAt(const QmpEvent& event, Instant now) const {
 
 void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   // A signal that it obeys late is not what is waited for any more.
-  if (!saved_.evidence.facts().shutdown.has_value()) ForgetExit();
+  if (!saved_.evidence.facts.shutdown.has_value()) ForgetExit();
   BeginExit(now);
   poll_at_ = absl::InfiniteDuration();
   ForgetSilence();
   // The first cause wins.
-  if (saved_.evidence.facts().shutdown.has_value()) return;
+  if (saved_.evidence.facts.shutdown.has_value()) return;
   const std::string reason = QmpText(event.data, "reason");
   ShutdownFact fact;
   fact.reason = ParseShutdownReason(reason);
@@ -470,16 +433,15 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
 }
 
 void VmSession::OnReset(const QmpEvent& event, Instant now) {
-  saved_.evidence.SawReset(now);
+  saved_.evidence.Clear(EvidenceLog::kReset, "RESET", now);
   // The guest begins again without its agent; a port that is reported has had an event.
   saved_.agent.closed.reset();
   if (!saved_.agent.reported) saved_.agent.open = false;
-  if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;
   ReconsiderIntent();
   ForgetExit();
   saved_.run_problem = {};
   if (saved_.state != VmState::kRunning) {
-    SetState(saved_.evidence.paused() ? VmState::kPaused : VmState::kRunning, now);
+    SetState(saved_.evidence.facts.paused ? VmState::kPaused : VmState::kRunning, now);
   }
 
   const bool repeated = now.monotonic - last_reset_ < kResetWindow;
@@ -494,7 +456,7 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
 
 void VmSession::OnStop(const QmpEvent& event, Instant now) {
   saved_.evidence.SawStop(now);
-  if (saved_.evidence.facts().shutdown.has_value()) {
+  if (saved_.evidence.facts.shutdown.has_value()) {
     ForgetExit();
     SetState(VmState::kGuestDown, now);
     Report(EventType::kGuestShutdown, "the guest is down and QEMU keeps running (-no-shutdown)",
@@ -502,7 +464,7 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
     return;
   }
   const bool panicked =
-      saved_.evidence.facts().guest_panicked && !saved_.evidence.facts().panic_doubted;
+      saved_.evidence.facts.guest_panicked && !saved_.evidence.facts.panic_doubted;
   SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
   // Before STARTED the state is all there is to report: query-status will report it.
   if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
@@ -523,7 +485,8 @@ void VmSession::OnIoError(const QmpEvent& event, Instant now) {
   if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
       saved_.run_problem.code != ProblemCode::kIoError) {
     saved_.run_problem = {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)};
-    saved_.evidence.SawIoError(error, now);
+    saved_.evidence.Saw(absl::StrCat("I/O error, for which QEMU paused the VM: ", error), now,
+                        EvidenceId::kIoError);
   }
   const absl::string_view what = event.name == "BLOCK_JOB_ERROR" ? "a block job met an I/O error"
                                  : event.name == "BLOCK_IMAGE_CORRUPTED"
@@ -557,7 +520,7 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
   // `completed` comes on both sides; only the source is then in `postmigrate`.
   if (status == "completed") AskSoon(now);
   if (ReporterOf(saved_.run).is_manager) saved_.evidence.SawMigration(status, now);
-  if (status == "failed" && saved_.evidence.facts().incoming) {
+  if (status == "failed" && saved_.evidence.facts.incoming) {
     saved_.evidence.Saw("MIGRATION status=failed", now, EvidenceId::kNotRunning);
   }
 }

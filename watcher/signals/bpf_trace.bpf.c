@@ -10,6 +10,7 @@
 
 #define SECTION(name) __attribute__((section(name), used))
 #define HELPER(name) __attribute__((kernel_helper(BPF_FUNC_##name)))
+#define BIT(signal) (1ull << (signal))
 #define INLINE static inline __attribute__((always_inline))
 
 __u64 KtimeGetBootNs(void) HELPER(ktime_get_boot_ns);
@@ -30,7 +31,7 @@ volatile struct KernelOffsets offsets SECTION(".data.offsets");
 struct {
   int (*type)[BPF_MAP_TYPE_RINGBUF];
   int (*max_entries)[512 << 10];
-} vmeventd_ring3 SECTION(".maps");
+} vmeventd_ring5 SECTION(".maps");
 
 struct TraceCounts counts;
 
@@ -44,11 +45,6 @@ INLINE __u32 Half(__u64 base, __u64 offset) {
   ProbeReadKernel(&value, sizeof(value), (const void*)(base + offset));
   return value;
 }
-INLINE __s16 Quarter(__u64 base, __u64 offset) {
-  __s16 value = 0;
-  ProbeReadKernel(&value, sizeof(value), (const void*)(base + offset));
-  return value;
-}
 
 INLINE void Describe(__u64 task, struct TracedProcess* process) {
   process->pid = Half(task, offsets.task_tgid);
@@ -59,7 +55,7 @@ INLINE void Describe(__u64 task, struct TracedProcess* process) {
 
 INLINE void Put(struct TraceRecord* record) {
   record->time_ns = KtimeGetBootNs();
-  if (RingbufOutput(&vmeventd_ring3, record, sizeof(*record), 0) != 0) {
+  if (RingbufOutput(&vmeventd_ring5, record, sizeof(*record), 0) != 0) {
     __sync_fetch_and_add(&counts.lost, 1);
   }
 }
@@ -67,27 +63,33 @@ INLINE void Put(struct TraceRecord* record) {
 // (signal, siginfo, task, group, result)
 SECTION("raw_tp/signal_generate")
 int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
-  const __u64 kEnding =
-      1 << SIGHUP | 1 << SIGINT | 1 << SIGQUIT | 1 << SIGABRT | 1 << SIGKILL | 1 << SIGTERM;
+  const __u64 kRequests = BIT(SIGHUP) | BIT(SIGINT) | BIT(SIGQUIT) | BIT(SIGKILL) | BIT(SIGTERM);
+  // Recorded where another process sends them: a program that crashes gets them from the kernel or
+  // from itself (abort(3)), and some programs get many without a crash.
+  const __u64 kCrashes = BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGABRT) | BIT(SIGBUS) | BIT(SIGFPE) |
+                         BIT(SIGSEGV) | BIT(SIGUSR2) | BIT(SIGXCPU) | BIT(SIGXFSZ) | BIT(SIGSYS);
   const __u64 kDelivered = 0;  // and neither ignored nor waiting already
   const __u64 kNoInfo = 0;     // SEND_SIG_NOINFO
   const __u64 kPrivate = 1;    // SEND_SIG_PRIV
   const __u64 signal = context->args[0];
   const __u64 info = context->args[1];
-  if (context->args[4] != kDelivered || signal > 63 || (kEnding >> signal & 1) == 0) {
+  if (context->args[4] != kDelivered || signal > 63 ||
+      ((kRequests | kCrashes) >> signal & 1) == 0) {
     return 0;
   }
   struct TraceRecord record = {};
-  record.kind = TRACE_SIGNAL;
   record.signal = (__s32)signal;
   record.code = info == kNoInfo    ? SI_USER
                 : info == kPrivate ? SI_KERNEL
                                    : (__s32)Half(info, offsets.info_code);
+  const __u64 is_crash = kCrashes >> signal & 1;
+  if (is_crash && record.code > 0) return 0;  // the kernel's own
   record.sender.pid = GetCurrentPidTgid() >> 32;
+  Describe(context->args[2], &record.target);
+  if (is_crash && record.sender.pid == record.target.pid) return 0;
   record.sender.uid = (__u32)GetCurrentUidGid();
   record.sender.cgroup = GetCurrentCgroupId();
   GetCurrentComm(record.sender_comm, sizeof(record.sender_comm));
-  Describe(context->args[2], &record.target);
   Put(&record);
   return 0;
 }
@@ -96,18 +98,8 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
 SECTION("raw_tp/mark_victim")
 int vmeventd_victim(struct bpf_raw_tracepoint_args* context) {
   struct TraceRecord record = {};
-  record.kind = TRACE_VICTIM;
-  const __u64 task = context->args[0];
-  if (offsets.victim_is_task) {
-    record.target.pid = Half(task, offsets.task_tgid);
-    if (offsets.has_memory) record.kind = TRACE_VICTIM_WITH_MEMORY;
-    const __u64 memory = Word(task, offsets.task_mm);
-    record.total_vm_pages = (__s64)Word(memory, offsets.mm_total_vm);
-    record.anon_rss_pages = (__s64)Word(memory, offsets.mm_anon_rss);
-    record.oom_score_adj = Quarter(Word(task, offsets.task_signal), offsets.signal_oom_score_adj);
-  } else {
-    record.target.pid = (__u32)task;
-  }
+  const __u64 victim = context->args[0];
+  record.target.pid = offsets.victim_is_task ? Half(victim, offsets.task_tgid) : (__u32)victim;
   Put(&record);
   return 0;
 }

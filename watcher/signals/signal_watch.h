@@ -46,12 +46,12 @@ struct SignalRecord {
   std::optional<ProcessMark> sender_mark;  // unset: not recorded, like the next two
   std::string sender_comm;                 // name of the thread that ran
   std::optional<ProcessMark> target_mark;
-  OomVictim victim;  // kOomVictim
 };
 
-// The kernel's records of the signals that end a process (SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL
-// and SIGTERM, to all processes) and of its OOM victims: the border to the outside of this folder,
-// of which tests have a fake. A record is there before the process has ended. Loop thread.
+// The kernel's records of the signals that end a process (SIGHUP, SIGINT, SIGQUIT, SIGKILL and
+// SIGTERM, to all processes; those of a crash, as SIGSEGV and SIGABRT, where another process sent
+// them) and of its OOM victims: the border to the outside of this folder, of which tests have a
+// fake. A record is there before the process has ended. Loop thread.
 class SignalTrace {
  public:
   virtual ~SignalTrace() = default;
@@ -186,7 +186,7 @@ class SignalWatch : public FdHandler {
     virtual void OnSignal(const SignalSender& sender) = 0;
     // Reports a signal whose sender the record does not prove, for the reason `why`.
     virtual void OnUnclearSignal(int signal, const std::string& why) = 0;
-    virtual void OnOomVictim(const OomVictim& victim) = 0;
+    virtual void OnOomVictim() = 0;
   };
 
   // Null `trace`: nothing is recorded, for the reason `problem`. `loop` outlives the watch.
@@ -205,9 +205,9 @@ class SignalWatch : public FdHandler {
   // Hands out what was recorded by now: of a process that has ended, all.
   void Drain();
 
-  // Returns the reason for which the sender of a signal may not be known, of which Drain() handed
-  // out nothing; empty: there is none to name.
-  std::string WhyUnknown() const;
+  // Returns the reason for which the sender of `signal` may not be known, of which Drain() handed
+  // out nothing; empty: there is none to name, or the process sent it to itself.
+  std::string WhyUnknown(int signal) const;
 
   // Returns whether anything is recorded, and why not. Any thread.
   SignalWatchState state() const { return {trace_ != nullptr, problem_}; }

@@ -14,7 +14,6 @@ import grpc
 from .v1 import vm_events_pb2 as pb
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0  # seconds
-CALL_TIMEOUT = 10.0  # seconds, of a unary call; a stream has no deadline
 
 # Retrying these is useless. All other errors are retried.
 FINAL = (

@@ -11,7 +11,7 @@ from typing import Any, Generator, Iterator, List, Optional, Type, Union
 import grpc
 
 from ._connection import Server
-from ._rules import CALL_TIMEOUT, Item, Position, Rules, Start
+from ._rules import Item, Position, Rules, Start
 from .v1 import vm_events_pb2 as pb
 from .v1 import vm_events_pb2_grpc as rpc
 

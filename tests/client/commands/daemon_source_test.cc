@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "client/commands/commands.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
@@ -52,33 +53,21 @@ class DaemonSourceTest : public testing::Test {
     server_.service().streams.push_back({std::move(messages), grpc::Status::OK, true});
   }
 
-  // Without the random pauses and the silence that tests set.
-  DaemonSource::Environment MakeEnvironment(ServerAddress address) {
-    return {.address = std::move(address),
-            .stop = &stop_,
-            .note = [this](const std::string& note) { notes_.push_back(note); },
-            .wait =
-                [this](absl::Duration duration) {
-                  waits_.push_back(duration);
-                  return on_wait_();
-                }};
-  }
-
   // Prints what the loop delivers.
-  ExitCode Run(const CountedWatch& command, DaemonSource::Environment environment) {
-    Printer printer(formatter_, &output_);
-    Delivery delivery({&printer, cursor_.get(), {"server"}, command.count, command.counts_gaps});
-    const ExitCode code = DaemonSource(command, std::move(environment)).Run(&delivery);
-    return delivery.CodeOf(code, [this](const std::string& note) { notes_.push_back(note); });
-  }
   ExitCode Run(const CountedWatch& command) {
-    DaemonSource::Environment environment = MakeEnvironment(server_.address());
-    environment.random = [this] { return random_; };
-    environment.silence_limit = silence_limit_;
-    environment.clock = [this] {
+    const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
+    const auto wait = [this](absl::Duration duration) {
+      waits_.push_back(duration);
+      return on_wait_();
+    };
+    const auto clock = [this] {
       return absl::UnixEpoch() + absl::Milliseconds(time_ += time_of_a_look_);
     };
-    return Run(command, std::move(environment));
+    DaemonSource source(command, server_.address(),
+                        {&stop_, note, wait, [this] { return random_; }}, {silence_limit_, clock});
+    Printer printer(&formatter_, &output_);
+    Delivery delivery({&printer, cursor_.get(), {"server"}, command.count, command.counts_gaps});
+    return delivery.CodeOf(source.Run(&delivery), note);
   }
 
   // The sequences of the JSON lines that were printed, by a run that ended with `code`.
@@ -103,9 +92,7 @@ class DaemonSourceTest : public testing::Test {
   TemporaryDirectory directory_;
   std::unique_ptr<CursorFile> cursor_;
   FakeServer server_;
-  JsonFormatter json_;
-  TableFormatter table_{TableStyle{.zone = absl::UTCTimeZone()}};
-  Formatter* formatter_ = &json_;
+  JsonFormatter formatter_;
   StringOutput output_;
   StopSource stop_;
   std::vector<std::string> notes_;
@@ -179,42 +166,20 @@ TEST_F(DaemonSourceTest, ContinuesAfterAServerRestart) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("again")));
 }
 
-TEST_F(DaemonSourceTest, WaitsAtMostFiveSecondsBetweenAttempts) {
-  Serve({ProgressMessage(10)});
-  on_wait_ = [this] { return waits_.size() == 9; };
-  Run(Count(1));
-  EXPECT_EQ(waits_[5], absl::Milliseconds(3200));
-  EXPECT_EQ(waits_[6], absl::Seconds(5));
-  EXPECT_EQ(waits_[8], absl::Seconds(5));
-}
-
-TEST_F(DaemonSourceTest, EachPauseHasARandomPart) {
+TEST_F(DaemonSourceTest, PausesGrowToFiveSecondsHaveARandomPartAndBeginAgainAfterAStream) {
   Serve({ProgressMessage(10)});
   random_ = 0;
   on_wait_ = [this] {
-    random_ = 0.5;
-    return waits_.size() == 2;
+    random_ = 1;
+    if (waits_.size() == 8) Serve({ProgressMessage(10)});
+    return waits_.size() == 9;
   };
-  Run(Count(1));
-  EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(50), absl::Milliseconds(150)));
-}
-
-TEST_F(DaemonSourceTest, ASuccessfulStreamResetsTheBackoff) {
-  Serve({ProgressMessage(10)});
-  on_wait_ = [this] {
-    if (waits_.size() == 3) Serve({ProgressMessage(10)});
-    return waits_.size() == 4;
-  };
-  Run(Count(1));
-  EXPECT_EQ(waits_[2], absl::Milliseconds(400));
-  EXPECT_EQ(waits_[3], absl::Milliseconds(100));
-}
-
-TEST_F(DaemonSourceTest, RetriesAfterBeingTooSlow) {
-  Serve({ProgressMessage(10), EventsMessage({11})},
-        {grpc::StatusCode::RESOURCE_EXHAUSTED, "the client did not read for 60 s"});
-  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
-  EXPECT_THAT(Printed(Run(Count(2))), ElementsAre(11, 12));
+  EXPECT_EQ(Run({}), ExitCode::kOk) << "a stop ends a pause";
+  EXPECT_EQ(waits_[0], absl::Milliseconds(50));
+  EXPECT_EQ(waits_[1], absl::Milliseconds(200));
+  EXPECT_EQ(waits_[5], absl::Milliseconds(3200));
+  EXPECT_EQ(waits_[7], absl::Seconds(5));
+  EXPECT_EQ(waits_[8], absl::Milliseconds(100));
 }
 
 TEST_F(DaemonSourceTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChanged) {
@@ -311,16 +276,6 @@ TEST_F(DaemonSourceTest, PrintsTheSnapshotOnceThoughItBrokeOff) {
   EXPECT_EQ(server_.service().WatchRequests()[2].after_sequence(), 12U);
 }
 
-TEST_F(DaemonSourceTest, TheTableHasOneHeadingAboveTheEvents) {
-  formatter_ = &table_;
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
-  Run(Count(2));
-  const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
-  ASSERT_THAT(lines, SizeIs(3));
-  EXPECT_THAT(lines[0], testing::StartsWith("TIME"));
-}
-
 TEST_F(DaemonSourceTest, AMissingServerAtTheStartIsAnError) {
   server_.Stop();
   EXPECT_EQ(Run({}), ExitCode::kUnreachable);
@@ -338,34 +293,15 @@ TEST_F(DaemonSourceTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
   EXPECT_THAT(Printed(Run({{.wait = true}, 1})), ElementsAre(11));
 }
 
-TEST_F(DaemonSourceTest, WithoutResumeEndsWithTheDaemon) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  EXPECT_EQ(Run({{.resume = false}}), ExitCode::kUnreachable);
-  EXPECT_THAT(Printed(), ElementsAre(11));
-}
-
-TEST_F(DaemonSourceTest, EndsWhereAnotherAttemptIsOfNoUseOrNotWanted) {
-  const struct {
-    grpc::Status end;
-    bool resume;
-    ExitCode code;
-    const char* note;
-  } rows[] = {
-      {{grpc::StatusCode::INVALID_ARGUMENT, "bad \x1b[2J"}, true, ExitCode::kUsage, "bad \\x1b[2J"},
-      {{grpc::StatusCode::PERMISSION_DENIED, "not for you"},
-       true,
-       ExitCode::kFailed,
-       "not for you"},
-      {kOutOfRange, false, ExitCode::kFailed, "after_sequence: 12 is older"},
-      {{grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open"},
-       false,
-       ExitCode::kFailed,
-       "1000 streams are open"}};
-  for (const auto& row : rows) {
+TEST_F(DaemonSourceTest, EndsWhereAnotherAttemptIsOfNoUse) {
+  const std::tuple<grpc::StatusCode, ExitCode, const char*> rows[] = {
+      {grpc::StatusCode::INVALID_ARGUMENT, ExitCode::kUsage, "not accept the request: no\\x1b[2J"},
+      {grpc::StatusCode::PERMISSION_DENIED, ExitCode::kFailed, "not permit this: no\\x1b[2J"}};
+  for (const auto& [code, exit_code, note] : rows) {
     notes_.clear();
-    Serve({}, row.end);
-    EXPECT_EQ(Run({{.resume = row.resume}}), row.code);
-    EXPECT_THAT(notes_, ElementsAre(HasSubstr(row.note)));
+    Serve({}, {code, "no\x1b[2J"});
+    EXPECT_EQ(Run({}), exit_code);
+    EXPECT_THAT(notes_, ElementsAre(HasSubstr(note)));
     EXPECT_THAT(waits_, IsEmpty());
   }
 }
@@ -388,38 +324,14 @@ TEST_F(DaemonSourceTest, AStopEndsASilentStream) {
   output_.after_write = [this] {
     if (!output_.text.empty()) stop_.Stop();
   };
-  EXPECT_EQ(Run({}), ExitCode::kOk);
+  EXPECT_EQ(Run(Count(2)), ExitCode::kInterrupted) << "before the count";
   EXPECT_THAT(notes_, IsEmpty());
-}
-
-TEST_F(DaemonSourceTest, AStopBeforeTheCountHasItsOwnExitCode) {
-  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
-  output_.after_write = [this] {
-    if (!output_.text.empty()) stop_.Stop();
-  };
-  EXPECT_EQ(Run(Count(2)), ExitCode::kInterrupted);
 }
 
 TEST_F(DaemonSourceTest, AnEventThatWasNotHandledIsNotCounted) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   output_.after_write = [this] { output_.status = absl::CancelledError("stopped"); };
   EXPECT_EQ(Run(Count(1)), ExitCode::kInterrupted);
-}
-
-TEST_F(DaemonSourceTest, AStopEndsTheWaitForTheDaemon) {
-  Serve({ProgressMessage(10)});
-  on_wait_ = [this] {
-    stop_.Stop();
-    return stop_.WaitFor(absl::Hours(1));
-  };
-  EXPECT_EQ(Run({}), ExitCode::kOk);
-}
-
-TEST_F(DaemonSourceTest, AReaderThatHasGoneEndsItQuietly) {
-  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
-  output_.status = absl::CancelledError("gone");
-  EXPECT_EQ(Run({}), ExitCode::kOk);
-  EXPECT_THAT(notes_, IsEmpty());
 }
 
 TEST_F(DaemonSourceTest, AFailingOutputIsAnError) {
@@ -472,157 +384,8 @@ TEST_F(DaemonSourceTest, ASlowOutputIsNoSilence) {
 TEST_F(DaemonSourceTest, ASocketPathMayHoldAnyCharacter) {
   FakeServer server("a b%41?#ü.sock");
   server.Start();
-  server.service().streams.push_back(
-      {{ProgressMessage(10), EventsMessage({11})}, grpc::Status::OK, true});
-  EXPECT_EQ(Run(Count(1), MakeEnvironment(server.address())), ExitCode::kOk);
-  EXPECT_THAT(notes_, IsEmpty());
-}
-
-// Two nodes behind one name and port, such as the pods of a headless Service.
-class TwoNodesTest : public DaemonSourceTest {
- protected:
-  TwoNodesTest() {
-    server_.Stop();
-    server_.UseTcp(grpc::InsecureServerCredentials());
-    server_.Start();
-    other_.UseTcp(grpc::InsecureServerCredentials(), "127.0.0.2", server_.address().port);
-    other_.Start();
-    Name(&server_, "node1", "journal-a");
-    Name(&other_, "node2", "journal-b");
-  }
-  static void Name(FakeServer* server, const std::string& node, const std::string& journal) {
-    server->service().info.set_node(node);
-    server->service().info.set_journal_id(journal);
-  }
-
-  ExitCode Follow(const CountedWatch& command) {
-    DaemonSource::Environment environment =
-        MakeEnvironment(*ParseServerAddress("nodes:" + server_.address().port));
-    environment.resolve = [this](const ServerAddress&) { return resolved_; };
-    return Run(command, std::move(environment));
-  }
-
-  FakeServer other_;
-  absl::StatusOr<std::vector<std::string>> resolved_ =
-      std::vector<std::string>{"127.0.0.1", "127.0.0.2"};
-};
-
-TEST_F(TwoNodesTest, KeepsToItsFirstNode) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
-  on_wait_ = [this] {
-    resolved_ = std::vector<std::string>{"127.0.0.2", "127.0.0.1"};
-    return false;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 12));
-  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
-  EXPECT_THAT(notes_, ElementsAre(testing::AllOf(HasSubstr("several addresses"),
-                                                 HasSubstr("node1 at"), HasSubstr("127.0.0.1")),
-                                  HasSubstr("lost the stream"), HasSubstr("connected")));
-}
-
-TEST_F(TwoNodesTest, WaitsForItsNodeWhileTheOtherAnswers) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
-  on_wait_ = [this] {
-    if (waits_.size() == 1) server_.Stop();
-    if (waits_.size() == 3) server_.Start();
-    return false;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 12));
-  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
-  EXPECT_THAT(notes_, testing::Contains(testing::AllOf(
-                          HasSubstr("is the node node2 with the journal journal-b now"),
-                          HasSubstr("following the node node1 with the journal journal-a"))));
-}
-
-TEST_F(TwoNodesTest, AnotherServerOnTheSameNodeIsNotFollowed) {
-  Name(&other_, "node1", "journal-b");
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  on_wait_ = [this] {
-    server_.Stop();
-    return waits_.size() > 2;
-  };
-  Follow({});
-  EXPECT_THAT(Printed(), ElementsAre(11));
-  EXPECT_THAT(other_.service().WatchRequests(), IsEmpty());
-}
-
-TEST_F(TwoNodesTest, FollowsItsNodeToAnotherAddress) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  on_wait_ = [this] {
-    server_.Stop();
-    Name(&other_, "node1-again", "journal-a");
-    other_.service().streams.push_back(
-        {{ProgressMessage(11), EventsMessage({12})}, grpc::Status::OK, true});
-    return waits_.size() > 1;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 12));
-  EXPECT_EQ(other_.service().WatchRequests()[0].after_sequence(), 11U);
-}
-
-TEST_F(TwoNodesTest, TakesTheFirstAddressThatAnswers) {
-  server_.Stop();
-  other_.service().streams.push_back(
-      {{ProgressMessage(10), EventsMessage({11})}, grpc::Status::OK, true});
-  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("node2 at nodes:")));
-  EXPECT_THAT(waits_, IsEmpty());
-}
-
-TEST_F(TwoNodesTest, OneAddressOfEachFamilyIsOneNode) {
-  resolved_ = std::vector<std::string>{"::1", "127.0.0.1"};
-  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
-  EXPECT_EQ(Follow(Count(1)), ExitCode::kOk);
-  EXPECT_THAT(notes_, IsEmpty());
-}
-
-TEST_F(TwoNodesTest, ANodeWithANewJournalIsTheSame) {
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  Serve({}, kOutOfRange);
-  ServeAndHoldOpen({ProgressMessage(0, "journal-c"), EventsMessage({1})});
-  on_wait_ = [this] {
-    Name(&server_, "node1", "journal-c");
-    return false;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 1));
-  EXPECT_THAT(notes_, testing::Contains(HasSubstr("GAP: events may be missing")));
-}
-
-TEST_F(TwoNodesTest, ANodeThatWasRenamedIsTheSame) {
-  server_.service().info.set_node_id("id-1");
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  ServeAndHoldOpen({ProgressMessage(20, "journal-c"), EventsMessage({21})});
-  on_wait_ = [this] {
-    Name(&server_, "renamed", "journal-c");
-    return false;
-  };
-  EXPECT_THAT(Printed(Follow(Count(2))), ElementsAre(11, 21));
-}
-
-TEST_F(TwoNodesTest, AnotherNodeAtTheSameAddressIsNotFollowed) {
-  server_.service().info.set_node_id("id-1");
-  resolved_ = std::vector<std::string>{"127.0.0.1"};
-  Serve({ProgressMessage(10), EventsMessage({11})});
-  on_wait_ = [this] {
-    server_.service().info.set_node_id("id-2");
-    Name(&server_, "node2", "journal-b");
-    return waits_.size() > 2;
-  };
-  Follow({});
-  EXPECT_THAT(Printed(), ElementsAre(11));
-  EXPECT_THAT(server_.service().WatchRequests(), SizeIs(1));
-}
-
-TEST_F(TwoNodesTest, WithWaitAnUnknownNameIsWaitedFor) {
-  resolved_ = absl::UnavailableError("the host nodes is not known");
-  ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
-  on_wait_ = [this] {
-    resolved_ = std::vector<std::string>{"127.0.0.1"};
-    return false;
-  };
-  EXPECT_EQ(Follow({{.wait = true}, 1}), ExitCode::kOk);
-  EXPECT_THAT(notes_, ElementsAre(HasSubstr("host of nodes:"), HasSubstr("connected")));
+  v1::GetServerInfoResponse info;
+  EXPECT_FALSE(ReadInfo(CommandContext(server.address()), &info));
 }
 
 }  // namespace

@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "client/commands/commands.h"
-#include "client/connect/connection.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
+#include "client/run/run.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/wait.h"
 
 namespace vmeventd::client {
 namespace {
@@ -155,14 +156,10 @@ class MergedListsTest : public testing::Test {
 
   template <typename Command>
   ExitCode Run(const Command& command) {
-    std::unique_ptr<v1::VmEventService::Stub> stubs[2];
-    CommandContext contexts[2];
     std::vector<MergedLists::Node> nodes;
     for (size_t i = 0; i < 2; ++i) {
-      stubs[i] = v1::VmEventService::NewStub(*Connect(servers_[i].address()));
-      contexts[i].address = servers_[i].address();
-      contexts[i].stub = stubs[i].get();
-      nodes.push_back({i == 0 ? "n0" : "n1", std::make_unique<DaemonLists>(contexts[i])});
+      nodes.push_back({i == 0 ? "n0" : "n1",
+                       std::make_unique<DaemonLists>(CommandContext(servers_[i].address()))});
     }
     MergedLists lists(std::move(nodes),
                       [this](const std::string& note) { notes_.push_back(note); });
@@ -198,6 +195,38 @@ TEST_F(MergedListsTest, ANodeThatIsDownIsReportedAndTheOthersAreListed) {
   EXPECT_EQ(Run(EventsCommand{}), ExitCode::kUnreachable);
   EXPECT_EQ(output_.text, "n0/1\nn0/4\n");
   EXPECT_THAT(notes_, ElementsAre(HasSubstr(servers_[1].address().path)));
+}
+
+// It has newer events than the other, and fails behind its first page.
+TEST_F(MergedListsTest, AServerThatFailsMeanwhileChangesNoStartOfTheOthers) {
+  Serve(0, {7, 8, 9});
+  Serve(1, {1, 2, 3});
+  const auto pages = servers_[0].service().list_events;
+  servers_[0].service().list_events = [pages](const auto& request, auto* response) {
+    if (request.page_token().empty()) return pages(request, response);
+    return grpc::Status(grpc::StatusCode::INTERNAL, "the disk");
+  };
+  for (FakeServer& server : servers_) {
+    server.service().streams.push_back({{ProgressMessage(9)}, grpc::Status::OK, true});
+  }
+  CommandLine line;
+  line.servers = {servers_[0].address(), servers_[1].address()};
+  FollowCommand command;
+  command.last = 3;
+  StopSource stop;
+  {
+    const MadeSource source = MakeSource(
+        command, line, [](const std::string& /*key*/) { return std::nullopt; }, &stop,
+        [](const std::string& /*note*/) {});
+    e2e::WaitUntil("both are watched", [this] {
+      return !servers_[0].service().WatchRequests().empty() &&
+             !servers_[1].service().WatchRequests().empty();
+    });
+    stop.Stop();
+  }
+  EXPECT_EQ(servers_[0].service().WatchRequests()[0].start_case(),
+            v1::WatchEventsRequest::START_NOT_SET);
+  EXPECT_EQ(servers_[1].service().WatchRequests()[0].since().seconds(), 1);
 }
 
 TEST_F(MergedListsTest, AReaderThatHasGoneEndsItQuietly) {

@@ -1,7 +1,4 @@
-#include <algorithm>
 #include <cstdint>
-#include <random>
-#include <vector>
 
 #include "client/commands/daemon_source.h"
 #include "gtest/gtest.h"
@@ -22,29 +19,9 @@ TEST(WatchCursor, BeginsAtTheRequestedStart) {
   EXPECT_TRUE(NextRequest(WatchCursor(FromOldest{})).from_oldest());
   EXPECT_TRUE(NextRequest(WatchCursor(FromSnapshot{})).snapshot());
   EXPECT_EQ(NextRequest(WatchCursor(FromTime{absl::FromUnixSeconds(5)})).since().seconds(), 5);
-  const auto request = NextRequest(WatchCursor(FromSequence{7, "journal-a"}));
-  EXPECT_EQ(request.after_sequence(), 7U);
+  const auto request = NextRequest(WatchCursor(FromSequence{0, "journal-a"}));
+  EXPECT_EQ(request.start_case(), v1::WatchEventsRequest::kAfterSequence);
   EXPECT_EQ(request.journal_id(), "journal-a");
-}
-
-TEST(WatchCursor, SequenceZeroIsAStartOfItsOwn) {
-  EXPECT_EQ(NextRequest(WatchCursor(FromSequence{0, "journal-a"})).start_case(),
-            v1::WatchEventsRequest::kAfterSequence);
-}
-
-TEST(WatchCursor, ResumesAfterProgressThatIsNewerThanTheLastEvent) {
-  WatchCursor cursor(FromOldest{});
-  cursor.OnProgress(MakeProgress(0));
-  cursor.OnEvent(MakeEvent(3));
-  cursor.OnProgress(MakeProgress(90));
-  EXPECT_EQ(NextRequest(cursor).after_sequence(), 90U);
-}
-
-TEST(WatchCursor, OlderProgressMovesNothingBack) {
-  WatchCursor cursor(FromSequence{50, "journal-a"});
-  cursor.OnEvent(MakeEvent(51));
-  cursor.OnProgress(MakeProgress(50));
-  EXPECT_EQ(NextRequest(cursor).after_sequence(), 51U);
 }
 
 v1::Event NotDurable(uint64_t sequence) {
@@ -114,72 +91,6 @@ TEST_F(CursorBeforeWhatIsNotDurable, AnotherJournalCountsFromItsOwnPosition) {
   EXPECT_FALSE(cursor_.OnProgress(MakeProgress(20, "journal-b")));
   EXPECT_TRUE(cursor_.OnEvent(MakeEvent(21)));
   EXPECT_EQ(position(), 21U);
-}
-
-// A server that keeps the contract, with a log of `matching` sequences whose newest is `newest`,
-// and streams that break off after `messages` messages.
-class ContractServer {
- public:
-  explicit ContractServer(std::mt19937* random) : random_(random) {}
-
-  void Append() {
-    ++newest_;
-    if (Draw(3) == 0) matching_.push_back(newest_);
-  }
-
-  // Runs one stream. Returns the events that the cursor accepted.
-  std::vector<uint64_t> Stream(WatchCursor* cursor, int messages) {
-    const auto request = NextRequest(*cursor);
-    uint64_t sent = request.from_oldest() ? 0 : newest_;
-    if (request.start_case() == v1::WatchEventsRequest::kAfterSequence) {
-      sent = request.after_sequence();
-    }
-    std::vector<uint64_t> delivered;
-    if (messages == 0) return delivered;
-    EXPECT_TRUE(cursor->OnProgress(MakeProgress(sent)));
-    for (int i = 1; i < messages; ++i) {
-      if (Draw(2) == 0) Append();
-      const auto next = std::upper_bound(matching_.begin(), matching_.end(), sent);
-      if (next == matching_.end()) {
-        sent = newest_;
-        EXPECT_TRUE(cursor->OnProgress(MakeProgress(sent)));
-        continue;
-      }
-      sent = *next;
-      if (cursor->OnEvent(MakeEvent(sent))) delivered.push_back(sent);
-    }
-    return delivered;
-  }
-
-  const std::vector<uint64_t>& matching() const { return matching_; }
-
- private:
-  int Draw(int below) { return std::uniform_int_distribution<int>(0, below - 1)(*random_); }
-
-  std::mt19937* const random_;
-  std::vector<uint64_t> matching_;
-  uint64_t newest_ = 0;
-};
-
-TEST(WatchCursor, LosesAndRepeatsNothingHoweverStreamsBreakOff) {
-  for (unsigned seed = 0; seed < 500; ++seed) {
-    std::mt19937 random(seed);
-    ContractServer server(&random);
-    for (int i = 0; i < 20; ++i) server.Append();
-    WatchCursor cursor(FromOldest{});
-    std::vector<uint64_t> delivered;
-    for (int stream = 0; stream < 30; ++stream) {
-      const auto part = server.Stream(&cursor, std::uniform_int_distribution<int>(0, 6)(random));
-      delivered.insert(delivered.end(), part.begin(), part.end());
-      for (int i = 0; i < 3; ++i) server.Append();
-    }
-    const auto rest = server.Stream(&cursor, 2000);
-    delivered.insert(delivered.end(), rest.begin(), rest.end());
-    // The last few were appended while the last stream ended.
-    ASSERT_GE(delivered.size() + 2, server.matching().size()) << "seed " << seed;
-    ASSERT_TRUE(std::equal(delivered.begin(), delivered.end(), server.matching().begin()))
-        << "seed " << seed;
-  }
 }
 
 }  // namespace

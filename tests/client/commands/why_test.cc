@@ -2,7 +2,6 @@
 #include <vector>
 
 #include "client/commands/commands.h"
-#include "client/connect/connection.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -152,9 +151,7 @@ class WhyTest : public testing::Test {
 
   std::optional<Failure> Why(const std::string& filter) {
     output_.text.clear();
-    const auto stub = v1::VmEventService::NewStub(*Connect(server_.address()));
-    const CommandContext context = {.address = server_.address(), .stub = stub.get()};
-    DaemonLists lists(context);
+    DaemonLists lists{CommandContext(server_.address())};
     return RunWhy({FromText<v1::EventFilter>(filter)}, " here", &lists, &formatter_, &output_,
                   absl::FromUnixSeconds(kPresent));
   }

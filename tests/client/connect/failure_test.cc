@@ -105,8 +105,7 @@ TEST_F(ReachabilityTest, ExplainsARefusedPort) {
 
 TEST_F(ReachabilityTest, ExplainsAnUnknownHost) {
   const ServerAddress address = {.host = "nobody.invalid", .port = "80"};
-  EXPECT_THAT(ExplainUnknownHost(address, "unknown").sentence,
-              HasSubstr("the host of nobody.invalid:80 cannot be resolved (unknown)"));
+  EXPECT_THAT(Probe(address).why, HasSubstr("the host of nobody.invalid:80 cannot be resolved ("));
 }
 
 }  // namespace

@@ -88,14 +88,5 @@ TEST(ToText, ShowsWhatAUserWouldWrite) {
   EXPECT_EQ(ToText(*ParseServerAddress("[::1]:80")), "[::1]:80");
 }
 
-TEST(ToText, NamesTheChosenAddress) {
-  ServerAddress address = *ParseServerAddress("node7:80");
-  address.numeric = "192.0.2.7";
-  EXPECT_EQ(ToText(address), "node7:80 (192.0.2.7)");
-  EXPECT_EQ(ToGrpcTarget(address), "dns:///192.0.2.7:80");
-  address.numeric = "fe80::1%eth0";
-  EXPECT_EQ(ToGrpcTarget(address), "dns:///[fe80::1%25eth0]:80");
-}
-
 }  // namespace
 }  // namespace vmeventd::client

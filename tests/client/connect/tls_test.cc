@@ -64,12 +64,6 @@ TEST_F(TlsFilesTest, GoodFilesAreReadWhole) {
   EXPECT_EQ(loaded->key, e2e::ReadFile(own_.key));
 }
 
-TEST_F(TlsFilesTest, WithoutAClientCertificateTheAuthorityIsEnough) {
-  const auto loaded = LoadTlsFiles({options_.ca_file, "", "", ""});
-  ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(loaded->key, "");
-}
-
 TEST_F(TlsFilesTest, CertificateAndKeyMayShareAFile) {
   options_.cert_file = Write(e2e::ReadFile(own_.key) + e2e::ReadFile(own_.certificate));
   options_.key_file = options_.cert_file;
@@ -151,10 +145,6 @@ class TlsTest : public testing::Test {
     server_.UseTcp(grpc::SslServerCredentials(options));
     server_.Start();
   }
-  void ServePlain() {
-    server_.UseTcp(grpc::InsecureServerCredentials());
-    server_.Start();
-  }
   void Show(const CertificateFiles& files) {
     tls_.cert_file = files.certificate;
     tls_.key_file = files.key;
@@ -166,10 +156,7 @@ class TlsTest : public testing::Test {
   }
 
   std::optional<Failure> Ask(const ServerAddress& address) {
-    const auto channel = Connect(address);
-    if (!channel.ok()) return ExplainNoChannel(address, channel.status());
-    const auto stub = v1::VmEventService::NewStub(*channel);
-    return RunCommand(InfoCommand{}, {address, stub.get(), nullptr, &formatter_, &output_});
+    return RunCommand(InfoCommand{}, CommandContext(address, &formatter_, &output_));
   }
   // Why a request fails to reach the server.
   std::string Fault() { return Fault(Address()); }
@@ -196,18 +183,6 @@ class TlsTest : public testing::Test {
   JsonFormatter formatter_;
   StringOutput output_;
 };
-
-TEST_F(TlsTest, AcceptsAServerOfTheAuthority) {
-  Serve(authority_->Issue(ServerCertificate()));
-  EXPECT_FALSE(Ask(Address()).has_value());
-  EXPECT_THAT(output_.text, HasSubstr("\"node\""));
-}
-
-TEST_F(TlsTest, SendsItsCertificateIfTheServerRequiresOne) {
-  Serve(authority_->Issue(ServerCertificate()), others_->certificate());
-  Show(others_->Issue(ClientCertificate("spiffe://test/client")));
-  EXPECT_FALSE(Ask(Address()).has_value());
-}
 
 TEST_F(TlsTest, TheServersNameMayBeGiven) {
   CertificateOptions options = ServerCertificate();
@@ -266,12 +241,10 @@ TEST_F(TlsTest, ExplainsThatTheServerRefusesTheCertificate) {
   EXPECT_THAT(Fault(), AllOf(HasSubstr("which is NOT IN DATE, for "), HasSubstr(tls_.cert_file)));
 }
 
-TEST_F(TlsTest, ExplainsAServerWithoutTls) {
-  ServePlain();
+TEST_F(TlsTest, ExplainsThatOnlyOneSideSpeaksTls) {
+  server_.UseTcp(grpc::InsecureServerCredentials());
+  server_.Start();
   EXPECT_THAT(Fault(), AllOf(HasSubstr("does not speak TLS"), HasSubstr("--tls-ca")));
-}
-
-TEST_F(TlsTest, ExplainsAServerWithTlsToAClientWithout) {
   Serve(authority_->Issue(ServerCertificate()));
   EXPECT_THAT(Fault(server_.address()), AllOf(HasSubstr("speaks TLS"), HasSubstr("--tls-ca FILE")));
   Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
@@ -295,25 +268,14 @@ TEST_F(TlsTest, ARefusedConnectionIsExplainedAsWithoutTls) {
   EXPECT_THAT(Ask(Address())->sentence, HasSubstr("(Connection refused)"));
 }
 
-TEST_F(TlsTest, BadFilesAreReportedBeforeConnecting) {
-  tls_.ca_file = directory_.path() + "/none";
-  const std::optional<Failure> failure = Ask(Address());
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->code, ExitCode::kFailed);
-  EXPECT_THAT(failure->sentence, HasSubstr("No such file"));
-}
-
 class TlsWatchTest : public TlsTest {
  protected:
   ExitCode Watch(uint64_t count) {
     Printer printer(&formatter_, &output_);
     Delivery delivery({.consumer = &printer, .count = count});
     const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
-    DaemonSource loop({},
-                      {.address = Address(),
-                       .stop = &stop_,
-                       .note = note,
-                       .wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); }});
+    const auto wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); };
+    DaemonSource loop({}, Address(), {&stop_, note, wait});
     return delivery.CodeOf(loop.Run(&delivery), note);
   }
   void ServeEvents(std::vector<uint64_t> sequences, bool hold_open) {

@@ -97,26 +97,23 @@ TEST_F(CursorFileTest, AnUnchangedPositionIsNotWrittenAgain) {
 }
 
 TEST_F(CursorFileTest, SaysWhatIsWrongWithTheContent) {
-  const auto complaint_of = [this](const std::string& content) {
+  const std::string begin = R"({"vmevents_cursor": 1, "positions": [)";
+  const std::pair<std::string, const char*> rows[] = {
+      {"", "it is empty"},
+      {"root:x:0:0", "it holds no cursor ("},
+      {"{}", "'vmevents_cursor' not found"},
+      {R"({"vmevents_cursor": 2})", "later version"},
+      {R"({"vmevents_cursor": 1})", "'positions' not found"},
+      {begin + "1]}", "it holds no cursor ("},
+      {begin + R"({"server": "a"}]})", "journal_id"},
+      {begin + R"({"server": "a", "journal_id": "j", "sequence": 7}]})", "must be string"},
+      {begin + R"({"server": "a", "journal_id": "j", "sequence": "x"}]})",
+       "has a wrong position: {"},
+      {"x", "remove it, or name another file"}};
+  for (const auto& [content, fault] : rows) {
     Write(content);
-    return Complaint();
-  };
-  EXPECT_THAT(complaint_of(""), HasSubstr("it is empty"));
-  EXPECT_THAT(complaint_of("root:x:0:0"), HasSubstr("it holds no cursor ("));
-  EXPECT_THAT(complaint_of("{}"), HasSubstr("'vmevents_cursor' not found"));
-  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 2})"), HasSubstr("later version"));
-  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1})"), HasSubstr("'positions' not found"));
-  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions": [1]})"),
-              HasSubstr("it holds no cursor ("));
-  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions": [{"server": "a"}]})"),
-              HasSubstr("journal_id"));
-  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions":
-                  [{"server": "a", "journal_id": "j", "sequence": 7}]})"),
-              HasSubstr("must be string"));
-  EXPECT_THAT(complaint_of(R"({"vmevents_cursor": 1, "positions":
-                  [{"server": "a", "journal_id": "j", "sequence": "x"}]})"),
-              HasSubstr("has a wrong position: {"));
-  EXPECT_THAT(complaint_of("x"), HasSubstr("remove it, or name another file"));
+    EXPECT_THAT(Complaint(), HasSubstr(fault));
+  }
 }
 
 TEST_F(CursorFileTest, RefusesLinksAndOtherKindsOfFiles) {

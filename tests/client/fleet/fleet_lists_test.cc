@@ -140,13 +140,12 @@ TEST_F(FleetListsTest, TheNewestOfRareEventsAreFoundFarBack) {
   EXPECT_EQ(nats_.consumers.size(), 3u);
 }
 
-TEST_F(FleetListsTest, AWatchBeginsAtTheLast) {
+TEST_F(FleetListsTest, AnEventHasItsPositionAtWhichAWatchMayBegin) {
   AddEvents(1, 5);
-  WatchStart start = FromNow{};
-  ASSERT_FALSE(FleetLists(Fleet()).FindStart({}, 2, &start).has_value());
-  EXPECT_EQ(std::get<FromSequence>(start).sequence, 3u);
-  ASSERT_FALSE(FleetLists(Fleet()).FindStart({}, 9, &start).has_value());
-  EXPECT_TRUE(std::holds_alternative<FromOldest>(start));
+  EXPECT_FALSE(FleetLists(Fleet()).ReadEvents({.last = 2}, [](NodeEvents* page) {
+    EXPECT_EQ(page->back().resume_after.position.sequence, 4u);
+    return true;
+  }));
 }
 
 TEST_F(FleetListsTest, VmsByNameAndNode) {

@@ -106,39 +106,17 @@ TEST_F(PushFormatTest, JsonIsWhatOJsonPrintsWithItsJournal) {
   EXPECT_EQ(nlohmann::json::parse(body.text)[0]["vm"]["name"], "web1");
 }
 
-TEST_F(PushFormatTest, SlackHasALineForEachEvent) {
-  AddStopped(1, "web1", v1::SHUTDOWN_CLASS_CRASH);
-  Add(2, v1::EVENT_TYPE_GAP, "")->set_message("2 events are lost");
-  EXPECT_EQ(
-      Body(PushFormat::kSlack).text,
-      R"({"text":"2026-07-01 12:00:00Z web1 on prod/n7.example: STOPPED, CRASH (GUEST_PANIC): )"
-      R"(the guest's kernel panicked\n2026-07-01 12:00:00Z prod/n7.example: GAP: )"
-      R"(2 events are lost","mrkdwn":false,"unfurl_links":false,"unfurl_media":false})");
-}
-
 TEST_F(PushFormatTest, ForeignTextIsHarmlessInEachFormat) {
   AddStopped(1, kHostile, v1::SHUTDOWN_CLASS_CRASH)->set_message(kHostile);
   for (const PushFormat format :
-       {PushFormat::kCloudEvents, PushFormat::kSlack, PushFormat::kJson, PushFormat::kTemplate}) {
+       {PushFormat::kCloudEvents, PushFormat::kJson, PushFormat::kTemplate}) {
     const std::string text = Body(format).text;
     EXPECT_THAT(text, AllOf(Not(HasSubstr("\x1b")), Not(HasSubstr("\n")))) << NameOf(format);
     EXPECT_TRUE(nlohmann::json::accept(text)) << NameOf(format);
   }
   EXPECT_EQ(nlohmann::json::parse(Body(PushFormat::kCloudEvents).text)["subject"], kHostile);
-  const std::string slack = nlohmann::json::parse(Body(PushFormat::kSlack).text)["text"];
-  EXPECT_THAT(slack, HasSubstr("&lt;!channel&gt; &amp; \\x1b[31m\"web\"\\x0a\\u202e on prod/"));
-  EXPECT_THAT(slack, Not(testing::ContainsRegex("[<>\n]")));
   EXPECT_EQ(nlohmann::json::parse(Body(PushFormat::kTemplate, R"(["{{vm}}"])").text)[0],
             "<!channel> & \\x1b[31m\"web\"\\x0a\\u202e");
-}
-
-TEST_F(PushFormatTest, ATextForSlackIsNeverTooLong) {
-  for (size_t i = 0; i < MostEventsOf(PushFormat::kSlack); ++i) {
-    AddStopped(1, "web1", v1::SHUTDOWN_CLASS_CRASH)->set_message(std::string(5000, '<') + "ü");
-  }
-  const std::string text = nlohmann::json::parse(Body(PushFormat::kSlack).text)["text"];
-  EXPECT_LE(text.size(), 40'000);
-  EXPECT_THAT(text, testing::EndsWith("&lt;…"));
 }
 
 TEST_F(PushFormatTest, ATemplateHasTheFieldsInItsStrings) {
@@ -183,7 +161,7 @@ TEST_F(PushFormatTest, WhatWasSetAsideIsReadAsItWas) {
   }
 }
 
-// The signature, the verdict on an answer, and the URL.
+// The signature, an answer, and the URL.
 
 const absl::Time kRequestTime =
     absl::FromUnixSeconds(1'782'907'200);  // 2026-07-01 12:00:00, Wednesday
@@ -208,23 +186,6 @@ TEST(PushSignatureTest, SecretsAreLinesOfSomeLength) {
     EXPECT_FALSE(ParseSecrets(wrong).ok()) << wrong;
   }
   EXPECT_THAT(ParseSecrets("hunter2"), Not(Says("hunter2")));
-}
-
-TEST(PushVerdictTest, OfEachStatus) {
-  const auto verdict = [](int status, size_t events) {
-    return VerdictOn({.status = status}, events);
-  };
-  for (const int status : {200, 201, 202, 204}) EXPECT_EQ(verdict(status, 2), Verdict::kDelivered);
-  for (const int status : {0,   101, 301, 307, 401, 403, 404, 405, 407, 408, 409,
-                           411, 415, 421, 425, 429, 451, 500, 503, 599, 999}) {
-    EXPECT_EQ(verdict(status, 2), Verdict::kRetry) << status;
-    EXPECT_EQ(verdict(status, 1), Verdict::kRetry) << status;
-  }
-  for (const int status : {400, 413, 422}) {
-    EXPECT_EQ(verdict(status, 2), Verdict::kSplit);
-    EXPECT_EQ(verdict(status, 1), Verdict::kSetAside);
-  }
-  EXPECT_EQ(verdict(410, 1), Verdict::kEnd);
 }
 
 // The answer to a request, of a server that sends this response.
@@ -259,13 +220,6 @@ TEST(PushAnswerTest, RetryAfterIsANumberOrADate) {
   EXPECT_GT(after("Retry-After: Wed, 01 Jul 2099 12:01:00 GMT\r\n").retry_after, absl::Hours(1));
   EXPECT_LE(after("Retry-After: Wed, 01 Jul 2020 12:01:00 GMT\r\n").retry_after,
             absl::ZeroDuration());
-}
-
-TEST(PushVerdictTest, ReasonsAreForPeople) {
-  EXPECT_EQ(ReasonOf({.fault = "Connection refused"}), "Connection refused");
-  EXPECT_EQ(ReasonOf({.status = 503}), "it answers 503");
-  EXPECT_EQ(ReasonOf({.status = 400, .body = "\x1b[1m no\n"}), "it answers 400: \\x1b[1m no");
-  EXPECT_LT(ReasonOf({.status = 400, .body = std::string(1000, 'x')}).size(), 400);
 }
 
 std::string UrlComplaint(const std::string& url) {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"
@@ -87,36 +88,20 @@ TEST(StopSignals, StopsWhenTheReaderOfTheOutputHasGone) {
   close(ends[1]);
 }
 
-TEST(StopSignals, EndsWithoutStopping) {
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
-  EXPECT_TRUE(signals.ok());
-}
-
-bool Everything(const std::string& /*program*/) { return true; }
-bool Nothing(const std::string& /*program*/) { return false; }
-
-TEST(ChoosePager, TakesTheFirstThatIsSet) {
-  EXPECT_EQ(ChoosePager("more -x", "most", Everything), "more -x");
-  EXPECT_EQ(ChoosePager(std::nullopt, "most", Everything), "most");
-  EXPECT_EQ(ChoosePager(std::nullopt, std::nullopt, Everything), "less -FRSXMK");
-}
-
-TEST(ChoosePager, ThereMayBeNone) {
-  EXPECT_EQ(ChoosePager(std::nullopt, std::nullopt, Nothing), "");
-  EXPECT_EQ(ChoosePager("", "most", Everything), "");
-  EXPECT_EQ(ChoosePager(" cat ", "most", Everything), "");
-}
-
-TEST(Pager, GetsWhatIsWrittenAndIsWaitedFor) {
-  const TemporaryDirectory directory;
-  const std::string out = directory / "out";
-  {
-    const auto pager = Pager::Start("cat > " + out);
-    ASSERT_NE(pager, nullptr);
-    EXPECT_EQ(write(pager->descriptor(), "text", 4), 4);
+TEST(PagerCommand, IsTheFirstThatIsSetAndMayBeNone) {
+  unsetenv("VMEVENTS_PAGER");
+  unsetenv("PAGER");
+  EXPECT_THAT(PagerCommand(), testing::HasSubstr("less -FRSXMK; exec cat"));
+  setenv("PAGER", "most", 1);
+  EXPECT_EQ(PagerCommand(), "most");
+  setenv("VMEVENTS_PAGER", "more -x", 1);
+  EXPECT_EQ(PagerCommand(), "more -x");
+  for (const char* none : {"", " cat "}) {
+    setenv("VMEVENTS_PAGER", none, 1);
+    EXPECT_EQ(PagerCommand(), "");
   }
-  EXPECT_EQ(e2e::ReadFile(out), "text");
+  unsetenv("VMEVENTS_PAGER");
+  unsetenv("PAGER");
 }
 
 TEST(Pager, SaysThatItCannotBeRun) {
@@ -128,8 +113,8 @@ TEST(Pager, SaysThatItCannotBeRun) {
   EXPECT_TRUE(fails->Wait());
 }
 
-// Ctrl-C reaches both; the pager may go on.
-TEST(Pager, IsWaitedForThroughAnInterrupt) {
+// Ctrl-C reaches both; the pager may continue.
+TEST(Pager, GetsWhatIsWrittenAndIsWaitedForThroughAnInterrupt) {
   const TemporaryDirectory directory;
   const std::string out = directory / "out";
   const auto pager = Pager::Start("trap : INT; kill -INT $$; cat > " + out);
@@ -138,11 +123,6 @@ TEST(Pager, IsWaitedForThroughAnInterrupt) {
   EXPECT_EQ(write(pager->descriptor(), "text", 4), 4);
   EXPECT_TRUE(pager->Wait());
   EXPECT_EQ(e2e::ReadFile(out), "text");
-}
-
-TEST(SizeOfTerminal, AFileHasNone) {
-  const UniqueFd file(open("/dev/null", O_RDONLY | O_CLOEXEC));
-  EXPECT_EQ(SizeOfTerminal(file.get()).columns, 0U);
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ TEST(Config, TakesEveryFlag) {
       "--metrics-listen 127.0.0.1:9556 --node node7.example --retention-age 7d --retention-events "
       "5000"));
   ASSERT_EQ(config.watches.size(), 2);
-  EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
+  EXPECT_EQ(config.watches[0].pattern, "*.qmp");
   EXPECT_EQ(config.watches[1].directory, "/nowhere/b");
   ASSERT_EQ(config.listens.size(), 2);
   EXPECT_EQ(config.listens[1].port, 7070);
@@ -117,7 +117,7 @@ TEST(Config, ReadsAFileWhichTheCommandLineOverrides) {
                                        "log-format = \"json\"\n";
   const Config config = Good({"--config", directory / "conf", "--state-dir", "/y"});
   ASSERT_EQ(config.watches.size(), 2);
-  EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
+  EXPECT_EQ(config.watches[0].pattern, "*.qmp");
   EXPECT_EQ(config.powerdown_window, absl::Milliseconds(500));
   EXPECT_EQ(config.state_dir, "/y");
   EXPECT_EQ(config.log_format, LogFormat::kJson);
@@ -226,7 +226,7 @@ TEST(Config, AListMayHaveSeveralLines) {
                                        "libvirt = [qemu+unix:///system?socket=/x]\n";
   const Config config = Good({"--config", directory / "conf"});
   ASSERT_EQ(config.watches.size(), 2);
-  EXPECT_EQ(config.watches[0].pattern(), "*.qmp");
+  EXPECT_EQ(config.watches[0].pattern, "*.qmp");
   EXPECT_EQ(config.watches[1].directory, "/nowhere/b");
   EXPECT_EQ(config.node, "it's");
   EXPECT_EQ(config.libvirts.size(), 1);

@@ -101,7 +101,9 @@ uint64_t Overflow(PumpedState* state) {
   large.event->detail_json = std::string(100'000, 'x');
   for (int i = 0; i < 40; ++i) state->PushUnwritten(std::vector<VmUpdate>(10, large));
   state->clock().Advance(absl::Seconds(3));
-  for (int i = 0; i < 3; ++i) state->PushUnwritten({});
+  do {
+    state->PushUnwritten({});
+  } while (state->log().NextStep() <= state->clock().Now().monotonic);
   return 400;
 }
 
@@ -117,9 +119,10 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
   state.Push({Reset()});
   const uint64_t newest = 1 + Overflow(&state);
   EXPECT_EQ(state.log().range().newest, newest);
-  EXPECT_LE(state.log().journal_meters().backlog_bytes.value(), JournalOptions::kMaxBacklogBytes);
-  const uint64_t lost = state.log().journal_meters().lost_events.value();
+  EXPECT_LE(state.log().health().backlog_bytes, JournalOptions::kMaxBacklogBytes);
+  const uint64_t lost = state.log().meters().lost_events.value();
   EXPECT_GT(lost, 0u);
+  EXPECT_EQ(state.log().health().backlog_events, 400 - lost);
   EXPECT_EQ(state.log().range().durable, 1u);
   // Written in two batches: the durable sequence does not pass the hole before its GAP is there.
   ASSERT_TRUE(state.log().StepWriter());
@@ -135,7 +138,17 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
   EXPECT_EQ(gap->missing().last(), 1 + lost);
   EXPECT_EQ(state.log().range().durable, state.log().range().newest);
   EXPECT_EQ(events.size(), 1 + 400 - lost + 1);
-  EXPECT_LE(state.log().health().ring_bytes, LiveStateOptions().ring_bytes);
+  EXPECT_EQ(state.log().health().backlog_events, 0u);
+}
+
+TEST(EventLog, MemoryIsFreedAsSoonAsADiskThatHungHasWritten) {
+  PumpedState state({.ring_bytes = 1'000});
+  for (int i = 0; i < 10; ++i) state.PushUnwritten({Reset()});
+  state.clock().Advance(EventLog::kPatience);
+  state.PushUnwritten({});
+  EXPECT_GT(state.log().health().ring_bytes, 3'000u);
+  ASSERT_TRUE(state.log().StepWriter());
+  EXPECT_LE(state.log().health().ring_bytes, 1'000u);
 }
 
 TEST(EventLog, ABurstThatIsFasterThanTheDiskLosesNothing) {
@@ -144,7 +157,7 @@ TEST(EventLog, ABurstThatIsFasterThanTheDiskLosesNothing) {
   large.event->detail_json = std::string(100'000, 'x');
   state.Push(std::vector<VmUpdate>(500, large));
   EXPECT_EQ(state.log().range().durable, 500u);
-  EXPECT_EQ(state.log().journal_meters().lost_events.value(), 0u);
+  EXPECT_EQ(state.log().meters().lost_events.value(), 0u);
 }
 
 TEST(EventLog, AGapThatIsDroppedItselfIsNamedByTheNext) {
@@ -201,8 +214,8 @@ TEST(EventLog, AVmWhoseEventIsDroppedBeforeItIsPublicIsNoNewerThanTheLog) {
   VmUpdate saved = {.status = Status("b", "run-b")};
   saved.saved_run = std::string(2'000, 'x');
   state.PushUnwritten({saved});
-  ASSERT_EQ(state.log().journal_meters().lost_events.value(), 1u);
-  EXPECT_EQ(state.log().Vms(nullptr, 10).vms.size(), 2u);
+  ASSERT_EQ(state.log().meters().lost_events.value(), 1u);
+  EXPECT_EQ(state.log().Vms().vms.size(), 2u);
   EXPECT_LE(state.log().FindVm({"a", "run-a", ""})->last_sequence(), state.log().range().newest);
 }
 
@@ -313,11 +326,45 @@ TEST(EventLog, AListingPassesOverAJumpOfTheSequences) {
   }
 }
 
+TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "journal.db";
+  BusyClock clock;
+  const auto log = EventLog::Open({.journal = {.path = path}, .live = RingOf(1)}, &clock).value();
+  const auto push = [&](EventType type) {
+    log->sink()->Push(Update("a", type));
+    log->Step();
+  };
+  const auto write = [&] {
+    while (log->StepWriter()) {
+    }
+    log->Step();
+  };
+  for (int i = 0; i < 64; ++i) push(EventType::kPaused);
+  write();
+  push(EventType::kReset);
+  clock.Advance(EventLog::kPatience);
+  log->Step();
+  ASSERT_EQ(log->range().committed, 64u);
+  v1::EventFilter filter;
+  filter.add_types(v1::EVENT_TYPE_RESET);
+  // The second look is behind the 64 events of the journal.
+  clock.Do(2, [&] {
+    write();
+    push(EventType::kPaused);
+    write();
+    ASSERT_TRUE(log->Read(65, 1).in_journal_through.has_value());
+  });
+  ListPosition position;
+  const auto reader = JournalReader::Open(path).value();
+  EXPECT_EQ(log->List(reader.get(), EventMatcher(filter), {}, &position, 1 << 20)->count, 1);
+}
+
 TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
   PumpedState state;
   Overflow(&state);
   ASSERT_TRUE(state.log().StepWriter());  // what is behind the hole, and not its GAP
-  const uint64_t lost = state.log().journal_meters().lost_events.value();
+  const uint64_t lost = state.log().meters().lost_events.value();
   state.Restart(/*in_order=*/false);
   const std::vector<v1::Event> events = state.Events();
   const v1::Event* const gap = FindGap(events);
@@ -502,7 +549,7 @@ TEST_F(UnopenedJournal, AHoleThatNoGapNamesYetIsNamedWhenItCanBeOpened) {
   }
   while (log_->StepWriter()) {  // writes the third, and no GAP
   }
-  ASSERT_EQ(log_->journal_meters().lost_events.value(), 2u);
+  ASSERT_EQ(log_->meters().lost_events.value(), 2u);
   log_.reset();
   Open();
   Repair();

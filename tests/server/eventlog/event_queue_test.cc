@@ -37,6 +37,21 @@ TEST(EventQueue, WhatIsNoEvidenceGoesFirstAndOneGapCounts) {
   EXPECT_EQ(Events(Taken(&queue), EventType::kGap), 0) << "once";
 }
 
+TEST(EventQueue, ABurstIsTakenInParts) {
+  EventQueue queue(10);
+  VmUpdate large = Update("a", EventType::kReset);
+  large.event->detail_json = std::string(EventQueue::kBatchBytes / 4, 'x');
+  for (int i = 0; i < 5; ++i) queue.Push(large);
+  queue.Close();
+  EXPECT_TRUE(queue.Pop(absl::ZeroDuration(), /*take=*/false).updates.empty());
+  const EventQueue::Batch first = queue.Pop(absl::ZeroDuration());
+  EXPECT_EQ(first.updates.size(), 4u);
+  EXPECT_FALSE(first.closed);
+  const EventQueue::Batch rest = queue.Pop(absl::ZeroDuration());
+  EXPECT_EQ(rest.updates.size(), 1u);
+  EXPECT_TRUE(rest.closed);
+}
+
 TEST(EventQueue, EvenEvidenceHasABound) {
   EventQueue queue(10);
   for (int i = 0; i < 100; ++i) queue.Push(Update("a", EventType::kStarted));

@@ -243,8 +243,9 @@ TEST(Journal, TheLastStoppedVmsAreRemembered) {
   for (int i = 0; i < 3; ++i) {
     state.Push({Stopped(absl::StrCat("vm", i), absl::StrCat("run", i), ShutdownClass::kUser)});
   }
+  state.Push({{.status = Status("lost its event", "run", VmState::kStopped)}});
   state.Restart(/*in_order=*/true);
-  EXPECT_EQ(state.log().LastStoppedVms(10).size(), 3u);
+  EXPECT_EQ(state.log().LastStoppedVms(10).size(), 4u);
   EXPECT_EQ(state.log().LastStoppedVms(1)[0]->name(), "vm2");
 }
 

@@ -96,6 +96,26 @@ TEST(StreamHubTest, AStreamThatOpensAmongEventsWritesNothingBeforeItsCallIsAnswe
   }
 }
 
+TEST(StreamHubTest, AStreamWhoseClientLeavesWhileTheDiskHangsIsOverAtOnce) {
+  PumpedState pumped(RingOf(1));
+  pumped.PushEach("a", 10);
+  BusyClock clock;
+  StreamHub hub(&pumped.log(), &clock, {}, /*threads=*/0);
+  Call call;
+  hub.Open(&call, {.start = AfterSequence{0, kJournal}}, {}, {"a"});
+  while (hub.RunTurn()) {
+  }
+  EXPECT_EQ(call.writes(), 1) << "it waits for a page of the journal";
+  int streams = -1;
+  clock.Do(1, [&] {
+    call.Cancel();
+    streams = hub.stream_count();
+  });
+  EXPECT_TRUE(pumped.log().StepHistory());
+  EXPECT_EQ(streams, 0);
+  EXPECT_EQ(call.writes(), 1);
+}
+
 TEST(StreamMeters, TellsAJournalThatCannotBeReadFromAStop) {
   StreamMeters meters;
   const absl::Status unavailable = absl::UnavailableError("journal.db: cannot open it");

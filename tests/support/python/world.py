@@ -332,9 +332,10 @@ class World:
         return answer.intent
 
     def refused(self, status, method, **fields):
-        """Checks that a call fails with this status, and returns its message."""
+        """Checks that a call fails with this status, or with this status and reason, and returns its message."""
         answer = self.call(method, **fields)
-        assert code(answer) == status, f"{method} {fields}: {code(answer)}, not {status}: {answer}"
+        is_status = reason(answer) if " " in status else code(answer)
+        assert is_status == status, f"{method} {fields}: {is_status}, not {status}: {answer}"
         return answer.details()
 
     def info(self):
@@ -385,6 +386,29 @@ class WorldTest(unittest.TestCase):
 def code(answer):
     """The name of the status of a result of World.call."""
     return answer.code().name if isinstance(answer, grpc.RpcError) else "OK"
+
+
+def details(error):
+    """The messages in the details of a status, by their names."""
+    assert isinstance(error, grpc.RpcError), error
+    found = {}
+    for key, value in error.trailing_metadata():
+        if key != "grpc-status-details-bin":
+            continue
+        status = status_pb2.Status.FromString(value)
+        assert (status.code, status.message) == (error.code().value[0], error.details()), status
+        for detail in status.details:
+            kind = detail.type_url.removeprefix("type.googleapis.com/google.rpc.")
+            found[kind] = getattr(status_pb2, kind).FromString(detail.value)
+    return found
+
+
+def reason(error):
+    """The status and the ErrorReason of a call that failed."""
+    info = details(error)["ErrorInfo"]
+    assert info.domain == "vmeventd"
+    pb.ErrorReason.Value("ERROR_REASON_" + info.reason)
+    return f"{code(error)} {info.reason}"
 
 
 def hook_environment(**variables):

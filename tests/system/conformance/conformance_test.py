@@ -173,7 +173,7 @@ class Outcome:
         return False
 
 
-LOOP = asyncio.new_event_loop()  # grpc.aio wants one alone
+LOOP = asyncio.new_event_loop()
 
 
 def in_loop(coroutine):
@@ -193,8 +193,8 @@ def run_aio(server, scenario, outcome):
         items = vmeventd.aio.follow(server.address, start=scenario.start,
                                     progress_interval=scenario.progress_interval)
         async with contextlib.aclosing(items):
-            async for batch in items.batches():
-                if any([outcome.take(item) for item in batch]):
+            async for item in items:
+                if outcome.take(item):
                     return
     in_loop(run())
 

@@ -5,7 +5,7 @@ import socket
 import time
 
 from promises import elsewhere, promise
-from world import code, pb, qmp, wait_until
+from world import code, pb, qmp, reason, wait_until
 
 
 def two_of_one_name(world):
@@ -20,19 +20,24 @@ def two_of_one_name(world):
 
 @promise("GetVm", "", "NOT_FOUND")
 @promise("GetVmRequest.name")
+@promise("ErrorReason.ERROR_REASON_NO_SUCH_VM")
 def get_vm_by_name(world):
     world.follow()
     assert world.get("vm1").ref.name == "vm1"
     for name in ("vm2", "vm*", "VM1"):
-        assert name in world.refused("NOT_FOUND", "GetVm", name=name)
+        assert name in world.refused("NOT_FOUND NO_SUCH_VM", "GetVm", name=name)
+    world.refused("NOT_FOUND NO_SUCH_VM", "GetVm", name="vm1", run_id="x")
+    for run in ({}, {"run_id": "x"}):
+        world.refused("NOT_FOUND NO_SUCH_VM", "DeclareIntent", vm_name="none", actor="a", reason="r", **run)
     assert "1025 bytes" in world.refused("INVALID_ARGUMENT", "GetVm", name="x" * 1025)
 
 
 @promise("GetVm", "FAILED_PRECONDITION")
 @promise("GetVmRequest.run_id")
+@promise("ErrorReason.ERROR_REASON_SEVERAL_VMS_RUN")
 def get_vm_of_two(world):
     _, runs = two_of_one_name(world)
-    message = world.refused("FAILED_PRECONDITION", "GetVm", name="vm1")
+    message = world.refused("FAILED_PRECONDITION SEVERAL_VMS_RUN", "GetVm", name="vm1")
     for run in runs:
         assert run in message, message
         assert world.get("vm1", run_id=run).ref.run_id == run
@@ -159,9 +164,10 @@ def an_intent_takes_a_running_vm(world):
 
 @promise("DeclareIntent", "FAILED_PRECONDITION")
 @promise("DeclareIntentRequest.run_id")
+@promise("ErrorReason.ERROR_REASON_END_IS_DECIDED")
 def an_intent_of_two(world):
     _, runs = two_of_one_name(world)
-    world.refused("FAILED_PRECONDITION", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
+    world.refused("FAILED_PRECONDITION SEVERAL_VMS_RUN", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
     world.declare(run_id=runs[0])
     assert world.get(run_id=runs[0]).HasField("intent")
     assert not world.get(run_id=runs[1]).HasField("intent")
@@ -169,7 +175,7 @@ def an_intent_of_two(world):
     world.started_vm(stream, "down").send(
         qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) + qmp("STOP"))
     stream.wait_event("GUEST_SHUTDOWN", "down")
-    world.refused("FAILED_PRECONDITION", "DeclareIntent", vm_name="down", actor="a", reason="r")
+    world.refused("FAILED_PRECONDITION END_IS_DECIDED", "DeclareIntent", vm_name="down", actor="a", reason="r")
     assert not world.get(name="down").HasField("intent")
 
 
@@ -189,17 +195,28 @@ def the_same_actor_replaces_its_intent(world):
 
 
 @promise("DeclareIntent", "ALREADY_EXISTS")
+@promise("ErrorReason.ERROR_REASON_INTENT_IS_OPEN")
+@promise("ErrorReason.ERROR_REASON_TOO_MANY_INTENTS")
 def one_intent_a_run(world):
     world.follow()
     intent = world.declare()
-    message = world.refused("ALREADY_EXISTS", "DeclareIntent", vm_name="vm1", actor="b", reason="r")
+    again = {"vm_name": "vm1", "actor": "another", "reason": "r"}
+    message = world.refused("ALREADY_EXISTS INTENT_IS_OPEN", "DeclareIntent", **again)
     assert intent.intent_id in message, message
+    for _ in range(200):
+        world.call("WithdrawIntent", intent_id=intent.intent_id)
+        answer = world.call("DeclareIntent", **again)
+        if code(answer) != "OK":
+            break
+        intent = answer.intent
+    assert reason(answer) == "RESOURCE_EXHAUSTED TOO_MANY_INTENTS"
 
 
 @promise("DeclareIntent", "PERMISSION_DENIED")
 @promise("WithdrawIntent", "PERMISSION_DENIED")
 @promise("ListStreams", "PERMISSION_DENIED")
 @promise("VmEventService", "10")
+@promise("ErrorReason.ERROR_REASON_NO_OPERATOR")
 def roles(world):
     reader = world.path / "reader"
     world.start("--listen", f"unix:{world.socket}", "--listen", f"unix:{reader},role=reader")
@@ -207,9 +224,9 @@ def roles(world):
     intent = world.declare()
     operators = world.stub
     world.stub = type(operators)(world.connect(f"unix:{reader}"))
-    world.refused("PERMISSION_DENIED", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
-    world.refused("PERMISSION_DENIED", "WithdrawIntent", intent_id=intent.intent_id)
-    world.refused("PERMISSION_DENIED", "ListStreams")
+    world.refused("PERMISSION_DENIED NO_OPERATOR", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
+    world.refused("PERMISSION_DENIED NO_OPERATOR", "WithdrawIntent", intent_id=intent.intent_id)
+    world.refused("PERMISSION_DENIED NO_OPERATOR", "ListStreams")
     for method, fields in (("ListVms", {}), ("ListEvents", {}), ("GetServerInfo", {}),
                            ("GetVm", {"name": "vm1"})):
         assert code(world.call(method, **fields)) == "OK"
@@ -240,12 +257,13 @@ def the_bounds_of_an_intent(world):
 
 @promise("WithdrawIntent", "", "NOT_FOUND")
 @promise("WithdrawIntentRequest.intent_id")
+@promise("ErrorReason.ERROR_REASON_NO_SUCH_INTENT")
 def withdrawal(world):
     stream, qemu = world.follow()
     intent = world.declare()
     assert code(world.call("WithdrawIntent", intent_id=intent.intent_id)) == "OK"
     for gone in (intent.intent_id, "00000000-0000-0000-0000-000000000000"):
-        world.refused("NOT_FOUND", "WithdrawIntent", intent_id=gone)
+        world.refused("NOT_FOUND NO_SUCH_INTENT", "WithdrawIntent", intent_id=gone)
     qemu.kill()
     stopped = stream.wait_event("STOPPED")
     assert stopped.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_CRASH

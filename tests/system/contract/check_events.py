@@ -450,7 +450,7 @@ for test, problem in (
 for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
-        (f"{LIBVIRT}SourceTest.ADomainThatEndedWhileTheConnectionWasLostIsUnknown", "LIBVIRT_LOST"),
+        (f"{LIBVIRT}SourceTest.ALostConnectionIsNoEnd", "LIBVIRT_LOST"),
         ("tests/server/eventlog/event_queue_test.cc:EventQueue.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
         (f"{LOG}EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem", "NOT_WRITTEN"),
         (f"{LOG}EventLog.AJournalOfAnotherVersionIsMovedAside", "JOURNAL_REPLACED"),

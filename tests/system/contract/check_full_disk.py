@@ -1,10 +1,13 @@
-"""What the contract says of a journal that cannot be written, or not even be opened."""
+"""What the contract says of a journal that cannot be written or opened, or that is damaged."""
 
+import os
 import signal
+import sqlite3
 
 import grpc
+from check_streams import sequences
 from promises import elsewhere, promise
-from world import code, pb, qmp, wait_until
+from world import code, pb, qmp, reason, wait_until
 
 OVERFLOW = "tests/server/eventlog/event_log_test.cc:EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem"
 elsewhere(OVERFLOW, "VmEventService", "6")
@@ -66,12 +69,14 @@ def no_intent_that_would_be_lost(world):
 
 
 @promise("WatchEvents", "UNAVAILABLE")
+@promise("ErrorReason.ERROR_REASON_SHUTTING_DOWN")
 def a_journal_that_cannot_be_opened(world):
     stream, qemu = world.follow()
     started = stream.wait_event("STARTED")
     journal_id = world.info().journal_id
     world.stop()
-    assert stream.wait_end() == grpc.StatusCode.UNAVAILABLE
+    stream.wait_end()
+    assert reason(stream.error) == "UNAVAILABLE SHUTTING_DOWN", stream.error
     journal = world.state / "journal.db"
     journal.unlink()
     journal.symlink_to("elsewhere")
@@ -95,3 +100,58 @@ def a_journal_that_cannot_be_opened(world):
     found = [event.sequence for event in live.events]
     assert found == sorted(set(found)), found
     world.oldest().wait_event("PAUSED")
+
+
+def cut_to_its_half(journal):
+    os.truncate(journal, journal.stat().st_size // 2)
+
+
+def overwrite_a_page(journal):
+    with open(journal, "r+b") as file:
+        file.seek(journal.stat().st_size // 8192 * 4096)
+        file.write(b"x" * 4096)
+
+
+def remove_the_database(journal):
+    journal.unlink()
+
+
+def remove_the_log(journal):
+    journal.with_name("journal.db-wal").unlink()
+
+
+@promise("GetServerInfoResponse.journal_id")
+@promise("Event.durable")
+def damages(world):
+    world.start(tuning=["event-limits=off"])
+    qemu = world.started_vm(world.oldest())
+    run_id = world.get().ref.run_id
+    for damage in (cut_to_its_half, overwrite_a_page, remove_the_database, remove_the_log):
+        before = world.info()
+        newest = before.newest_sequence + 1000
+        for _ in range(5):
+            qemu.send(qmp("POWERDOWN") * 200)
+        wait_until("all is published", lambda n=newest: world.info().newest_sequence >= n)
+        world.stop(signal.SIGKILL)
+        if damage in (cut_to_its_half, overwrite_a_page):
+            with sqlite3.connect(world.state / "journal.db") as journal:
+                journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        damage(world.state / "journal.db")
+        world.start()
+        # A read finds what the start has not found, and the next start replaces the journal.
+        last = world.info().newest_sequence
+        whole = world.oldest()
+        whole.wait("it has the newest event, or ends", lambda s=whole, n=last: s.error or sequences(s)[-1:] >= [n])
+        world.stop(signal.SIGKILL)
+        world.start(tuning=["event-limits=off"])
+        assert world.info().journal_id != before.journal_id, damage.__name__
+        wait_until("its run continues", lambda: world.get().ref.run_id == run_id)
+        ended = world.watch(after_sequence=newest, journal_id=before.journal_id)
+        assert ended.wait_end() == grpc.StatusCode.OUT_OF_RANGE, damage.__name__
+        stream = world.watch()
+        stream.wait("it has begun", lambda s=stream: s.messages)
+        world.wait_attached("vm1")
+        qemu.send(qmp("POWERDOWN"))
+        assert stream.wait_event("POWERDOWN_REQUESTED").durable, damage.__name__
+        reasons = [event.gap_reason for event in world.events()]
+        assert reasons.count(pb.GAP_REASON_JOURNAL_REPLACED) == 1, (damage.__name__, reasons)

@@ -98,6 +98,7 @@ def what_a_crash_takes_back(world):
 
 
 @promise("DeclareIntent")
+@promise("ErrorReason.ERROR_REASON_JOURNAL_UNAVAILABLE")
 def no_intent_while_the_disk_hangs(world):
     stream, _ = follow(world)
     intent = world.declare()
@@ -106,7 +107,8 @@ def no_intent_while_the_disk_hangs(world):
     world.hang_disk()
     # The first is declared and withdrawn, as nobody knows yet that the disk hangs.
     for _ in range(2):
-        message = world.refused("UNAVAILABLE", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
+        message = world.refused("UNAVAILABLE JOURNAL_UNAVAILABLE", "DeclareIntent", vm_name="vm1", actor="a",
+                                reason="r")
         assert "journal" in message, message
         wait_until("no intent is open", lambda: not world.get().HasField("intent"))
         wait_until("the hang is reported", lambda: not world.info().journal_writable)

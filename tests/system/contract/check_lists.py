@@ -165,14 +165,15 @@ def an_empty_filter(world):
 
 
 @promise("ListVms", "OUT_OF_RANGE", "")
+@promise("ErrorReason.ERROR_REASON_JOURNAL_REPLACED")
 def a_token_of_a_replaced_journal(world):
     world.start()
     lives(world, "ab")
     events = world.call("ListEvents", page_size=1).next_page_token
     vms = world.call("ListVms", page_size=1, include_stopped=True).next_page_token
     world.damage_journal()
-    world.refused("OUT_OF_RANGE", "ListEvents", page_size=1, page_token=events)
-    world.refused("OUT_OF_RANGE", "ListVms", page_size=1, include_stopped=True, page_token=vms)
+    world.refused("OUT_OF_RANGE JOURNAL_REPLACED", "ListEvents", page_size=1, page_token=events)
+    world.refused("OUT_OF_RANGE JOURNAL_REPLACED", "ListVms", page_size=1, include_stopped=True, page_token=vms)
     assert code(world.call("ListEvents", page_size=1)) == "OK"
 
 

@@ -9,10 +9,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "tests/support/files.h"
 #include "tests/support/wait.h"
-#include "tests/system/crash/journal_file.h"
 
 namespace vmeventd::crash {
 namespace {
@@ -51,8 +51,7 @@ Harness::Harness(HarnessOptions options) : options_(std::move(options)), random_
   daemon_options_.socket = dir + "/run/vmeventd.sock";
   daemon_options_.state_dir = dir + "/state";
   daemon_options_.log_file = dir + "/log";
-  for (int i = 0; i < options_.fakes; ++i) slots_.push_back({absl::StrCat("fake", i)});
-  for (int i = 0; i < options_.real; ++i) slots_.push_back({absl::StrCat("real", i), true});
+  for (int i = 0; i < options_.vms; ++i) slots_.push_back({absl::StrCat("fake", i)});
 }
 
 std::string Harness::FileOf(const Slot& slot) const {
@@ -64,7 +63,7 @@ History Harness::Run() {
   for (round_ = 1; round_ <= options_.rounds; ++round_) Round();
   EndEverything();
   for (const auto& client : clients_) history_.clients.push_back(client->Stop());
-  EndDaemon(SIGKILL, "kill -9 with nothing to lose");
+  EndDaemon(SIGKILL);
   AskLastDaemon();
   return std::move(history_);
 }
@@ -77,7 +76,7 @@ void Harness::StartClients() {
   };
   start({.name = "slow", .pause = absl::Milliseconds(15)});
   start({.name = "slower", .pause = absl::Milliseconds(150)});
-  start({.name = "of some names", .filter = Filter({"fake1*", "real?"}, {}, {})});
+  start({.name = "of some names", .filter = Filter({"fake1*", "fake2"}, {}, {})});
   start({.name = "of ends",
          .filter = Filter({}, {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED}, {})});
   start({.name = "of users' ends", .filter = Filter({"fake*"}, {}, {v1::SHUTDOWN_CLASS_USER})});
@@ -91,27 +90,20 @@ void Harness::StartClients() {
 // The daemon
 
 void Harness::StartDaemon(bool wait) {
-  history_.lives.push_back({absl::Now()});
+  ++history_.lives;
   daemon_ = std::make_unique<e2e::Daemon>(daemon_options_, wait);
-  now_ = {daemon_->pid(), static_cast<int>(history_.lives.size()) - 1, history_.lives.back().begin};
 }
 
-void Harness::EndDaemon(int signal, const std::string& how) {
+void Harness::EndDaemon(int signal) {
   if (daemon_->has_exited()) e2e::Fail("the daemon has ended by itself");
   daemon_->Signal(signal);
-  WaitUntil("the daemon has ended after " + how, [&] { return daemon_->has_exited(); });
+  WaitUntil(absl::StrCat("the daemon has ended after signal ", signal),
+            [&] { return daemon_->has_exited(); });
   const int status = daemon_->WaitExit();
   if (signal == SIGTERM && status != 0) {
     e2e::Fail(absl::StrCat("after SIGTERM the daemon ended with wait status ", status));
   }
-  ForgetDaemon(absl::StrCat(how, " in round ", round_));
-}
-
-void Harness::ForgetDaemon(const std::string& how) {
   daemon_.reset();
-  history_.lives.back().end = absl::Now();
-  history_.lives.back().how = how;
-  now_ = DaemonNow();
 }
 
 // Rounds
@@ -122,7 +114,7 @@ void Harness::Round() {
   const uint64_t deeds = 2 + random_.Below(kMaxDeeds);
   for (uint64_t i = 0; i < deeds; ++i) {
     DoSomething();
-    if (random_.Percent(30)) Idle(absl::Milliseconds(random_.Below(6)));
+    if (random_.OneIn(3)) Idle(absl::Milliseconds(random_.Below(6)));
   }
   KillSomehow();
   WorkWhileDown();
@@ -131,13 +123,13 @@ void Harness::Round() {
 void Harness::StartUp() {
   // The time up to the end of the first scan is some tens of milliseconds.
   constexpr uint64_t kMaxStartMicros = 60'000;
-  while (random_.Percent(20)) {
+  while (random_.OneIn(5)) {
     StartDaemon(false);
-    if (random_.Percent(50)) DoSomething();
+    if (random_.OneIn(2)) DoSomething();
     Spin(absl::Microseconds(random_.Below(kMaxStartMicros)));
-    EndDaemon(SIGKILL, "kill -9 while it started");
+    EndDaemon(SIGKILL);
   }
-  if (random_.Percent(85)) return StartDaemon(true);
+  if (!random_.OneIn(7)) return StartDaemon(true);
   StartDaemon(false);  // things happen while it starts
   DoSomething();
   DoSomething();
@@ -145,7 +137,7 @@ void Harness::StartUp() {
 }
 
 void Harness::WorkWhileDown() {
-  if (random_.Percent(50)) return;
+  if (random_.OneIn(2)) return;
   constexpr uint64_t kMaxDeeds = 4;
   const uint64_t deeds = 1 + random_.Below(kMaxDeeds);
   for (uint64_t i = 0; i < deeds; ++i) DoSomething();
@@ -164,137 +156,108 @@ void Harness::KillSomehow() {
 void Harness::KillAtIdle() {
   constexpr uint64_t kMaxIdleMs = 40;
   Idle(absl::Milliseconds(random_.Below(kMaxIdleMs)));
-  EndDaemon(SIGKILL, "kill -9 at idle");
+  EndDaemon(SIGKILL);
 }
 
 void Harness::KillAfterEnd() {
-  Slot* const slot = BeginSomeEnd({});
+  Slot* const slot = BeginSomeEnd(false);
   static const std::vector<uint64_t> kMaxMicros = {1, 100, 400, 1000, 4000};
   Spin(absl::Microseconds(random_.Below(random_.Pick(kMaxMicros))));
-  EndDaemon(SIGKILL, "kill -9 just after an end");
+  EndDaemon(SIGKILL);
   if (slot != nullptr) FinishEnd(slot);
 }
 
 // Kills it between the file and the event.
 void Harness::KillAtShutdownFile() {
-  Slot* const slot = BeginSomeEnd({Deed::kGuestShutdown, Deed::kGuestReset});
+  Slot* const slot = BeginSomeEnd(true);
   const absl::Time deadline = absl::Now() + absl::Milliseconds(50);
   while (slot != nullptr && !Exists(FileOf(*slot)) && absl::Now() < deadline) {
   }
-  EndDaemon(SIGKILL, "kill -9 at the shutdown file");
+  EndDaemon(SIGKILL);
   if (slot != nullptr) FinishEnd(slot);
 }
 
 void Harness::KillAtStopped() {
-  Slot* const slot = BeginSomeEnd({});
-  if (slot != nullptr) {
-    const int64_t pid = slot->vm->history().pid;
-    if (slot->vm->lingers()) FinishEnd(slot);
-    sightings_.WaitStopped(slot->name, pid, absl::Milliseconds(200));
+  if (Slot* const slot = BeginSomeEnd(false); slot != nullptr) {
+    FinishEnd(slot);
+    sightings_.WaitStopped(history_.runs.back(), absl::Milliseconds(200));
   }
-  EndDaemon(SIGKILL, "kill -9 at a STOPPED");
-  if (slot != nullptr && slot->vm != nullptr) FinishEnd(slot);
+  EndDaemon(SIGKILL);
 }
 
 void Harness::KillInBurst() {
-  for (Slot* slot : Running(true)) slot->vm->Chat(&random_, now_);
+  for (Slot* slot : Running()) Chat(slot);
   constexpr uint64_t kMaxMicros = 3000;
   Spin(absl::Microseconds(random_.Below(kMaxMicros)));
-  EndDaemon(SIGKILL, "kill -9 in a burst");
+  EndDaemon(SIGKILL);
 }
 
 void Harness::Drain() {
-  if (random_.Percent(50)) {
-    for (Slot* slot : Running(true)) slot->vm->Chat(&random_, now_);
+  if (random_.OneIn(2)) {
+    for (Slot* slot : Running()) Chat(slot);
   }
-  if (random_.Percent(70)) return EndDaemon(SIGTERM, "SIGTERM");
+  if (!random_.OneIn(3)) return EndDaemon(SIGTERM);
   daemon_->Signal(SIGTERM);
   constexpr uint64_t kMaxMicros = 20'000;
   Spin(absl::Microseconds(random_.Below(kMaxMicros)));
   if (daemon_->has_exited()) {
     daemon_->WaitExit();
-    return ForgetDaemon("SIGTERM");
+    return daemon_.reset();
   }
-  EndDaemon(SIGKILL, "kill -9 while it drained");
+  EndDaemon(SIGKILL);
 }
 
 // VMs
 
-std::vector<Harness::Slot*> Harness::Running(bool followed) {
+void Harness::Log(Slot* slot, const std::string& text) {
+  slot->vm->Log(absl::StrCat("round ", round_, ", life ", history_.lives, ": ", text));
+}
+
+// The running VMs; those that the daemon has published if there are any.
+std::vector<Harness::Slot*> Harness::Running() {
   std::vector<Slot*> running;
+  std::vector<Slot*> published;
   for (Slot& slot : slots_) {
     if (slot.vm == nullptr || slot.vm->ended()) continue;
-    if (!followed || slot.vm->Witness(now_) >= 0) running.push_back(&slot);
+    running.push_back(&slot);
+    if (sightings_.Started(slot.vm->history())) published.push_back(&slot);
   }
-  return running;
+  return published.empty() ? running : published;
 }
 
 void Harness::DoSomething() {
   Slot* const slot = &slots_[random_.Below(slots_.size())];
   if (slot->vm == nullptr) return StartVm(slot);
   if (slot->vm->lingers()) return FinishEnd(slot);
-  slot->vm->set_round(round_);
-  const uint64_t dice = random_.Below(100);
-  // A run with many deeds is no more useful than several runs.
-  constexpr size_t kMaxDeeds = 6;
-  const std::vector<Deed> deeds = slot->vm->Deeds();
-  if (dice < 45) return slot->vm->Chat(&random_, now_);
-  if (dice < 70 && !deeds.empty() && slot->vm->history().acts.size() < kMaxDeeds) {
-    return slot->vm->Do(random_.Pick(deeds), now_);
-  }
-  slot->vm->BeginEnd(random_.Pick(slot->vm->Ends()), random_.Percent(25), now_);
+  if (!random_.OneIn(3)) return Chat(slot);
+  BeginEnd(slot, false);
   if (!slot->vm->lingers()) FinishEnd(slot);
 }
 
-bool Harness::Settle(Slot* slot) {
-  if (!slot->used) return true;
-  const RunHistory& last = history_.runs[slot->last_run];
-  const bool can_wait = daemon_ != nullptr && sightings_.Of(last.name, last.pid).started;
-  if (can_wait && random_.Percent(60)) {
-    if (!sightings_.WaitStopped(last.name, last.pid, e2e::kPatience)) {
-      e2e::Fail(absl::StrCat("no STOPPED of ", last.name, "/", last.pid,
-                             " has arrived: ", last.log.back()));
-    }
-  }
-  return sightings_.Of(last.name, last.pid).stopped;
-}
-
 void Harness::StartVm(Slot* slot) {
-  const std::string file = FileOf(*slot);
-  const bool settled = Settle(slot);
-  if (slot->used && settled && history_.runs[slot->last_run].file_before.has_value()) {
-    history_.runs[slot->last_run].file_after = Exists(file);
-  }
-  if (random_.Percent(80)) unlink(file.c_str());  // as Ganeti does
-  const bool exists = Exists(file);
-  if (slot->used) history_.runs[slot->last_run].next_began = absl::Now();
-  slot->vm = slot->real ? MakeRealVm(slot->name, options_.directory + "/ctrl", &sightings_, round_)
-                        : MakeFakeVm(slot->name, options_.directory + "/ctrl",
-                                     options_.fake_program, round_);
-  if (settled) slot->vm->history().file_before = exists;
+  unlink(FileOf(*slot).c_str());  // as Ganeti does
+  slot->vm = std::make_unique<Vm>(slot->name, options_.directory + "/ctrl", options_.fake_program);
+  Log(slot, "started");
 }
 
-Harness::Slot* Harness::BeginSomeEnd(const std::vector<Deed>& deeds) {
-  std::vector<Slot*> candidates = Running(true);
-  if (candidates.empty()) candidates = Running(false);
+void Harness::Chat(Slot* slot) { Log(slot, slot->vm->Chat(&random_)); }
+
+void Harness::BeginEnd(Slot* slot, bool by_guest) {
+  Log(slot, slot->vm->BeginEnd(&random_, by_guest));
+}
+
+Harness::Slot* Harness::BeginSomeEnd(bool by_guest) {
+  const std::vector<Slot*> candidates = Running();
   if (candidates.empty()) return nullptr;
   Slot* const slot = random_.Pick(candidates);
-  const std::vector<Deed> ends = slot->vm->Ends();
-  Deed deed = random_.Pick(ends);
-  if (!deeds.empty() && std::find(ends.begin(), ends.end(), deeds.front()) != ends.end()) {
-    deed = random_.Pick(deeds);
-  }
-  slot->vm->set_round(round_);
-  slot->vm->BeginEnd(deed, random_.Percent(25), now_);
+  BeginEnd(slot, by_guest);
   return slot;
 }
 
 void Harness::FinishEnd(Slot* slot) {
-  slot->vm->set_round(round_);
   slot->vm->FinishEnd();
-  slot->used = true;
-  slot->last_run = history_.runs.size();
-  history_.runs.push_back(std::move(slot->vm->history()));
+  Log(slot, "its process is gone");
+  history_.runs.push_back(slot->vm->history());
   slot->vm.reset();
 }
 
@@ -304,25 +267,21 @@ void Harness::EndEverything() {
   StartDaemon(true);
   for (Slot& slot : slots_) {
     if (slot.vm == nullptr) continue;
-    slot.vm->set_round(round_);
     const RunHistory& run = slot.vm->history();
     if (!slot.vm->ended()) {
-      WaitUntil(run.name + " is published",
-                [&] { return sightings_.Of(run.name, run.pid).started; });
-      slot.vm->BeginEnd(random_.Pick(slot.vm->Ends()), false, now_);
+      WaitUntil(run.name + " is published", [&] { return sightings_.Started(run); });
+      BeginEnd(&slot, false);
     }
     FinishEnd(&slot);
   }
   for (RunHistory& run : history_.runs) {
-    run.must_be_published = sightings_.Of(run.name, run.pid).started;
-    if (run.must_be_published && !sightings_.WaitStopped(run.name, run.pid, e2e::kPatience)) {
-      e2e::Fail(absl::StrCat("no STOPPED of ", run.name, "/", run.pid, ": ", run.log.back()));
+    run.must_be_published = sightings_.Started(run);
+    if (run.must_be_published && !sightings_.WaitStopped(run, e2e::kPatience)) {
+      e2e::Fail(absl::StrCat("no STOPPED of ", run.name, "/", run.pid, ": ",
+                             absl::StrJoin(run.log, "; ")));
     }
   }
   WaitForClients();
-  for (const Slot& slot : slots_) {
-    if (slot.used) history_.runs[slot.last_run].file_after = Exists(FileOf(slot));
-  }
 }
 
 void Harness::WaitForClients() {
@@ -351,11 +310,11 @@ void Harness::AskLastDaemon() {
   });
   const v1::GetServerInfoResponse info = daemon_->GetServerInfo();
   history_.vms = daemon_->ListVms(true);
-  history_.listed = daemon_->ListEvents();
-  history_.listed_newest_first = daemon_->ListEvents(true);
+  history_.journal = daemon_->ListEvents();
+  history_.journal_id = info.journal_id();
+  history_.newest_first = daemon_->ListEvents(true);
   ProbeCursors(info.journal_id(), info.newest_sequence());
-  EndDaemon(SIGTERM, "SIGTERM");
-  ReadJournalFile(daemon_options_.state_dir + "/journal.db", &history_);
+  EndDaemon(SIGTERM);
 }
 
 void Harness::ProbeCursors(const std::string& journal_id, uint64_t newest) {
@@ -366,22 +325,21 @@ void Harness::ProbeCursors(const std::string& journal_id, uint64_t newest) {
     grpc::ClientContext context;
     const auto reader = daemon_->stub().WatchEvents(&context, request);
     v1::WatchEventsResponse response;
-    Probe result{
-        absl::StrCat("a stream after ", after, " of journal ", journal, ", newest ", newest),
-        good ? grpc::StatusCode::CANCELLED : grpc::StatusCode::OUT_OF_RANGE};
     if (reader->Read(&response)) context.TryCancel();
     while (reader->Read(&response)) {
     }
     const grpc::Status status = reader->Finish();
-    result.answer = status.error_code();
-    result.message = status.error_message();
-    history_.probes.push_back(std::move(result));
+    const auto expected = good ? grpc::StatusCode::CANCELLED : grpc::StatusCode::OUT_OF_RANGE;
+    if (status.error_code() == expected) return;
+    history_.wrong_positions.push_back(
+        absl::StrCat("a stream after ", after, " of journal ", journal, ", newest ", newest,
+                     ": code ", status.error_code(), " (", status.error_message(), ")"));
   };
   for (const ClientHistory& client : history_.clients) {
     for (const StreamHistory& stream : client.streams) {
       const bool placed =
           stream.start != StreamStart::kSnapshot || stream.snapshot_sequence.has_value();
-      if (placed && random_.Percent(20)) probe(stream.position, stream.journal_id, true);
+      if (placed && random_.OneIn(5)) probe(stream.position, stream.journal_id, true);
     }
   }
   probe(0, journal_id, true);

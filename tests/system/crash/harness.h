@@ -8,18 +8,16 @@
 #include "absl/time/time.h"
 #include "tests/support/daemon.h"
 #include "tests/system/crash/history.h"
-#include "tests/system/crash/random.h"
 #include "tests/system/crash/sightings.h"
 #include "tests/system/crash/subscriber.h"
-#include "tests/system/crash/test_vm.h"
+#include "tests/system/crash/vm.h"
 
 namespace vmeventd::crash {
 
 struct HarnessOptions {
   uint64_t seed = 1;
   int rounds = 25;
-  int fakes = 12;
-  int real = 2;
+  int vms = 14;
   int subscribers = 9;       // at least; one of each kind, the rest plain
   std::string directory;     // must be empty; holds all files
   std::string fake_program;  // the fake QEMU's
@@ -41,19 +39,14 @@ class Harness {
   // Runs one VM after another of the same name.
   struct Slot {
     std::string name;
-    bool real = false;
-    std::unique_ptr<TestVm> vm;
-    bool used = false;  // history_.runs has at least one run of that name
-    size_t last_run = 0;
+    std::unique_ptr<Vm> vm;
   };
 
   std::string FileOf(const Slot& slot) const;
   void StartClients();
 
   void StartDaemon(bool wait);
-  void EndDaemon(int signal, const std::string& how);
-  // It has ended.
-  void ForgetDaemon(const std::string& how);
+  void EndDaemon(int signal);
 
   void Round();
   void StartUp();
@@ -66,16 +59,17 @@ class Harness {
   void KillInBurst();
   void Drain();
 
+  void Log(Slot* slot, const std::string& text);
+  std::vector<Slot*> Running();
   // Does one random thing to one random slot.
   void DoSomething();
   void StartVm(Slot* slot);
-  // Waits for the outstanding events of the slot's last run, if possible; true: no more will come.
-  bool Settle(Slot* slot);
-  // Begins the end of a running VM, preferably a followed one; null: none runs.
-  Slot* BeginSomeEnd(const std::vector<Deed>& deeds);
+  void Chat(Slot* slot);
+  void BeginEnd(Slot* slot, bool by_guest);
+  // Begins the end of a running VM; null: none runs.
+  Slot* BeginSomeEnd(bool by_guest);
   // Archives the run once its process is gone.
   void FinishEnd(Slot* slot);
-  std::vector<Slot*> Running(bool followed);
 
   void EndEverything();
   void WaitForClients();
@@ -89,7 +83,6 @@ class Harness {
   std::vector<Slot> slots_;
   std::vector<std::unique_ptr<Subscriber>> clients_;
   std::unique_ptr<e2e::Daemon> daemon_;
-  DaemonNow now_;
   History history_;
   int round_ = 0;
 };

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "grpcpp/support/status_code_enum.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -14,65 +13,19 @@
 
 namespace vmeventd::crash {
 
-// One life of the daemon; lives are numbered in order. Times are on the node's clock.
-struct DaemonLife {
-  absl::Time begin;
-  absl::Time end = absl::InfiniteFuture();
-  std::string how;  // how it ended, for people
-};
-
-// What the harness did to a VM, as far as it affects the verdict.
-enum class Deed {
-  kPowerdown,  // the host pressed the power button
-  kReset,
-  kGuestDown,  // the guest powered off under -no-shutdown
-  kRevive,     // such a guest is reset and runs again
-  kPanic,      // the guest panicked, and is paused
-  // The ends, each the last deed of its run, except for a QEMU that hangs at its end and dies
-  // later.
-  kGuestShutdown,
-  kGuestReset,  // a reboot under -no-reboot
-  kQuit,
-  kSignal,     // SIGTERM
-  kHostReset,  // system_reset under -no-reboot
-  kPanicExit,
-  kWatchdog,
-  kDie,  // the process dies silently
-};
-
-const char* DeedName(Deed deed);
-
-struct Act {
-  Deed deed;
-  // The life of the daemon whose monitor connection was attached then, and so saw it unless killed;
-  // -1: uncertain.
-  int seen_by = -1;
-};
-
 // One process that the harness started.
 struct RunHistory {
   std::string name;
   int64_t pid = 0;
-  std::vector<Act> acts;  // the last one is its end
-  // The daemon had published it, and then lived long enough to lose nothing.
-  bool must_be_published = false;
-  // The shutdown file before the run, once everything of the previous run had arrived; and after
-  // its STOPPED, before anything of the next run.
-  std::optional<bool> file_before;
-  std::optional<bool> file_after;
-  // When the next run of that name began: the file belongs to that run from then on.
-  absl::Time next_began = absl::InfiniteFuture();
-  std::vector<std::string> log;  // for people
+  bool must_be_published = false;  // a client has received its STARTED
+  std::vector<std::string> log;    // for people
 };
-
-// The class of the run's end, had everything been seen. What follows from less is the simulation's
-// to judge: tests/simulation/reference.h.
-v1::ShutdownClass TrueClass(const RunHistory& run);
 
 struct Delivery {
   uint64_t sequence = 0;
   bool durable = false;
-  std::string bytes;  // the event, encoded
+  std::string bytes;    // the event, encoded
+  uint64_t passed = 0;  // the stream's position when it came
 };
 
 enum class StreamStart { kOldest, kAfter, kSnapshot };
@@ -85,7 +38,6 @@ struct StreamHistory {
   std::vector<Delivery> deliveries;
   // Of a snapshot: set once it was complete.
   std::optional<uint64_t> snapshot_sequence;
-  std::vector<v1::Vm> snapshot;
   // Everything matching up to here was sent, according to the server's Progress or events.
   uint64_t position = 0;
   grpc::StatusCode end = grpc::StatusCode::OK;
@@ -99,25 +51,17 @@ struct ClientHistory {
   std::vector<StreamHistory> streams;
 };
 
-// A query to the last daemon, with the expected and the actual answer.
-struct Probe {
-  std::string what;
-  grpc::StatusCode expected = grpc::StatusCode::OK;
-  grpc::StatusCode answer = grpc::StatusCode::OK;
-  std::string message;
-};
-
 struct History {
-  std::vector<DaemonLife> lives;
+  int lives = 0;  // of the daemon
   std::vector<RunHistory> runs;
   std::vector<ClientHistory> clients;
-  // The final content of the journal's file, in order, and of ListEvents.
+  // ListEvents in both orders, of a daemon that has just begun: what is on the disk.
   std::vector<v1::Event> journal;
+  std::vector<v1::Event> newest_first;
   std::string journal_id;
-  std::vector<v1::Event> listed;
-  std::vector<v1::Event> listed_newest_first;
   std::vector<v1::Vm> vms;  // ListVms with stopped VMs, at the end
-  std::vector<Probe> probes;
+  // Positions that the last daemon did not accept or refuse as the contract says, for people.
+  std::vector<std::string> wrong_positions;
 };
 
 }  // namespace vmeventd::crash

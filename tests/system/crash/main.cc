@@ -45,23 +45,22 @@ std::string Summary(const History& history) {
     streams += client.streams.size();
     for (const StreamHistory& stream : client.streams) deliveries += stream.deliveries.size();
   }
-  return absl::StrCat(history.lives.size(), " lives of the daemon, ", history.runs.size(),
-                      " runs, ", history.journal.size(), " events, ", streams, " streams, ",
-                      deliveries, " deliveries");
+  return absl::StrCat(history.lives, " lives of the daemon, ", history.runs.size(), " runs, ",
+                      history.journal.size(), " events, ", streams, " streams, ", deliveries,
+                      " deliveries");
 }
 
 bool Play(HarnessOptions options) {
   const TemporaryDirectory directory;
   options.directory = directory.path();
-  std::cout << "crash_test --seed " << options.seed << " --rounds " << options.rounds << " --fakes "
-            << options.fakes << " --real " << options.real << " --subscribers "
-            << options.subscribers << std::endl;
+  std::cout << "crash_test --seed " << options.seed << " --rounds " << options.rounds << " --vms "
+            << options.vms << " --subscribers " << options.subscribers << std::endl;
   Harness harness(options);
   Findings findings;
   try {
     const History history = harness.Run();
     std::cout << Summary(history) << std::endl;
-    findings = CheckAll(history);
+    findings = Check(history);
   } catch (const std::exception& error) {
     findings.push_back(absl::StrCat("in round ", harness.round(), ": ", error.what()));
   }
@@ -82,8 +81,7 @@ int Main(int argc, char** argv) {
   CLI::App app("The crash harness");
   app.add_option("--seed", options.seed);
   app.add_option("--rounds", rounds);
-  app.add_option("--fakes", options.fakes);
-  app.add_option("--real", options.real);
+  app.add_option("--vms", options.vms);
   app.add_option("--subscribers", options.subscribers);
   CLI11_PARSE(app, argc, argv);
   bool good = true;

@@ -134,14 +134,13 @@ void Subscriber::Take(const v1::WatchEventsResponse& response) {
       stream.position = std::max(stream.position, response.progress().sequence());
     }
   }
-  stream.snapshot.insert(stream.snapshot.end(), response.snapshot_vms().begin(),
-                         response.snapshot_vms().end());
   if (response.has_snapshot_done()) {
     stream.snapshot_sequence = response.snapshot_done().sequence();
     stream.position = std::max(stream.position, response.snapshot_done().sequence());
   }
   for (const v1::Event& event : response.events()) {
-    stream.deliveries.push_back({event.sequence(), event.durable(), event.SerializeAsString()});
+    stream.deliveries.push_back(
+        {event.sequence(), event.durable(), event.SerializeAsString(), stream.position});
     stream.position = std::max(stream.position, event.sequence());
   }
 }

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <csignal>
-#include <fstream>
 #include <memory>
 #include <random>
 #include <string>
@@ -373,42 +371,6 @@ TEST_F(HostileMonitorMemoryTest, AnEndlessFloodTakesNoMoreThanItsBuffers) {
   const Rogues rogues = Flood(thousands.get());
   WaitUntil("it floods", [&] { return *thousands > 500; });
   ExpectGivenBack();
-}
-
-// A real guest, without an operating system, that writes to pvpanic as often as it can. (QEMU
-// limits RTC_CHANGE, BALLOON_CHANGE, VSERPORT_CHANGE and WATCHDOG to one a second by itself, and
-// GUEST_PANICKED not at all.)
-TEST_F(HostileMonitorTest, AFloodingGuestIsCountedAndItsEndIsPublished) {
-  constexpr int kFlood = 20'000;
-  std::ofstream(dir() / "boot.img", std::ios::binary) << BootSector({
-      0xba, 0x05, 0x05,  // mov dx, 0x505: pvpanic
-      0xb0, 0x01,        // mov al, 1: panicked
-      0xb9, 0x20, 0x4e,  // mov cx, 20000
-      0xee,              // again: out dx, al
-      0xe2, 0xfd,        // loop again
-      0xf4, 0xeb, 0xfd,  // stop: hlt; jmp stop
-  });
-
-  StartDaemonAndStream();
-  const std::string drive = "if=ide,format=raw,file=" + (dir() / "boot.img");
-  const auto guest = StartGuest({.name = "guest",
-                                 .boot = Boot::kNothing,
-                                 .arguments = {"-machine", "pc", "-m", "16", "-drive", drive,
-                                               "-device", "pvpanic", "-action", "panic=none"}});
-  stream().Wait("guest", v1::EVENT_TYPE_GUEST_PANICKED);
-  ExpectServes("vm1");
-  // An exiting QEMU discards its unsent output, so wait for it first.
-  WaitUntil("all is published or counted", [&] {
-    const auto events = stream().EventsOf("guest");
-    return CountTold(events, v1::EVENT_TYPE_GUEST_PANICKED) + CountLost(events) >= kFlood;
-  });
-  guest->Signal(SIGTERM);
-  ExpectStopped(kGuestPanic, "guest");
-  const auto events = stream().EventsOf("guest");
-  EXPECT_EQ(CountTold(events, v1::EVENT_TYPE_GUEST_PANICKED) + CountLost(events), kFlood);
-  EXPECT_GE(CountTold(events, v1::EVENT_TYPE_GAP), 1);
-  EXPECT_EQ(events.back().type(), v1::EVENT_TYPE_STOPPED);
-  ExpectServes("vm2");
 }
 
 }  // namespace

@@ -175,24 +175,6 @@ class PushTest(world.WorldTest):
         row = re.search(r"(?m)^The fields: (.*?)\.$", (ROOT / "docs/act.md").read_text(encoding="utf-8"), re.DOTALL)[1]
         self.assertEqual(set(re.findall(r"`(\w+)`", row)), fields)
 
-    def test_one_event_is_structured_and_several_are_a_batch(self):
-        self.crash()
-        self.start("--batch", "1")
-        self.wait_delivered(self.expected())
-        self.assertEqual(self.delivered(), self.expected())
-        for request in self.receiver.accepted:
-            self.assertEqual(request.headers["Content-Type"], "application/cloudevents+json; charset=utf-8")
-        stopped = json.loads(self.receiver.accepted[-1].body)
-        self.assertEqual(stopped["type"], "vmevents.v1.stopped.crash")
-        self.assertEqual((stopped["specversion"], stopped["subject"]), ("1.0", "vm1"))
-        self.assertEqual(stopped["data"]["vm"]["name"], "vm1")
-        other = self.make_receiver()
-        self.start_with_one_batch(url=other.url, state="other")
-        self.wait_delivered(self.expected(), other)
-        self.assertEqual(len(other.accepted), 1)
-        self.assertEqual(other.accepted[0].headers["Content-Type"],
-                         "application/cloudevents-batch+json; charset=utf-8")
-
     def test_filters_are_those_of_watch(self):
         self.crash("web1")
         self.crash("db1")

@@ -14,7 +14,7 @@ TEST(WatchSpecTest, TakesADirectoryAndAPattern) {
   const auto spec = ParseWatchSpec("/run/qemu:vm-*.qmp");
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->directory, "/run/qemu");
-  EXPECT_EQ(spec->pattern(), "vm-*.qmp");
+  EXPECT_EQ(spec->pattern, "vm-*.qmp");
   EXPECT_EQ(spec->VmName("/run/qemu/vm-web1.qmp"), "web1");
   EXPECT_EQ(spec->VmName("/run/qemu/vm-.qmp"), std::nullopt);
   EXPECT_EQ(spec->VmName("/run/vm-web1.qmp"), std::nullopt);
@@ -33,10 +33,10 @@ TEST(WatchSpecTest, ADirectoryAloneTakesMonitorsByTheirUsualName) {
 TEST(WatchSpecTest, GanetisDirectoryAloneTakesWhatGanetiMakesForAFollower) {
   for (const char* text : {kGanetiControlDirectory, "/run/ganeti/kvm-hypervisor/ctrl/",
                            "/var/run/./ganeti/kvm-hypervisor/ctrl"}) {
-    EXPECT_EQ(ParseWatchSpec(text)->pattern(), "*.kvmd") << text;
+    EXPECT_EQ(ParseWatchSpec(text)->pattern, "*.kvmd") << text;
   }
   EXPECT_TRUE(GanetiIfThere().optional);
-  EXPECT_EQ(GanetiIfThere().pattern(), "*.kvmd");
+  EXPECT_EQ(GanetiIfThere().pattern, "*.kvmd");
 }
 
 struct DirectoriesSpec {

@@ -38,17 +38,6 @@ class LibvirtContainersTest : public LibvirtSourceTest {
   std::unique_ptr<Child> controller_;
 };
 
-TEST_F(LibvirtContainersTest, StartsAndStops) {
-  StartConnected();
-  StartDomain(Container());
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, controller_->pid());
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
-  const DomainName container = Container();
-  controller_.reset();
-  libvirt_->Stopped(container, ManagerEnd::kShutdown, "stopped, shutdown");
-  ExpectEnd(ShutdownClass::kUnknown);
-}
-
 TEST_F(LibvirtContainersTest, OfAnotherNameIsNotItsProcess) {
   StartController("web2");
   StartConnected();

@@ -24,7 +24,6 @@ namespace vmeventd {
 namespace {
 
 using testing::Contains;
-using testing::HasSubstr;
 using testing::SizeIs;
 
 // A daemon that is away as a domain ends.
@@ -157,29 +156,28 @@ TEST_F(LibvirtHandoverTest, ADomainGoesOn) {
   ExpectStopped(ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST_F(LibvirtHandoverTest, ACrashIsOne) {
+struct HandedEnd {
+  int signal;
+  ShutdownClass shutdown_class;
+  ShutdownCause cause;
+};
+class LibvirtHandoverEndTest : public LibvirtHandoverTest,
+                               public testing::WithParamInterface<HandedEnd> {};
+
+TEST_P(LibvirtHandoverEndTest, IsWhatTheExitStatusSays) {
   FollowAndHandOver();
-  EndByAndGoOn(SIGSEGV);
+  EndByAndGoOn(GetParam().signal);
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   ExpectHandedOver();
-  if (HasExitStatus()) ExpectStopped(ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
+  if (HasExitStatus()) ExpectStopped(GetParam().shutdown_class, GetParam().cause);
 }
 
-TEST_F(LibvirtHandoverTest, WhoKilledItIsNotKnown) {
-  FollowAndHandOver();
-  EndByAndGoOn(SIGKILL);
-  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  if (HasExitStatus()) {
-    EXPECT_THAT(LastEvidence(), Contains(HasSubstr("sender not recorded")));
-  }
-}
-
-TEST_F(LibvirtHandoverTest, ASigtermIsTheHosts) {
-  FollowAndHandOver();
-  EndByAndGoOn(SIGTERM);
-  ASSERT_TRUE(UntilCount(EventType::kStopped));
-  if (HasExitStatus()) ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-}
+INSTANTIATE_TEST_SUITE_P(
+    Signals, LibvirtHandoverEndTest,
+    testing::Values(HandedEnd{SIGSEGV, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed},
+                    HandedEnd{SIGTERM, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
+                    // Who sent it is not known.
+                    HandedEnd{SIGKILL, ShutdownClass::kUnknown, ShutdownCause::kUnobserved}));
 
 TEST_F(LibvirtHandoverTest, AnEndBeforeTheListIsNotAwaited) {
   FollowAndHandOver();
@@ -190,37 +188,26 @@ TEST_F(LibvirtHandoverTest, AnEndBeforeTheListIsNotAwaited) {
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-TEST_F(LibvirtHandoverTest, AProcessThatIsAnotherOnesIsNotBelieved) {
-  FollowAndHandOver();
-  handed_[0].process = Child(Sleep).OpenPidfd();  // it has ended by now
-  GoOn();
-  ASSERT_TRUE(UntilConnected());
-  Step();
-  EXPECT_EQ(watcher_->counters().handovers, 0u);
-  EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
-}
-
-TEST_F(LibvirtHandoverTest, AConnectionIsNoDomains) {
-  FollowAndHandOver();
-  handed_[0].connection = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  GoOn();
-  ASSERT_TRUE(UntilConnected());
-  Step();
-  EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
-}
-
-// A domain may have begun again under its UUID.
-TEST_F(LibvirtHandoverTest, TheNextLifeOfADomainIsAnother) {
-  FollowAndHandOver();
-  StartProcess();
-  libvirt_->SetActive({{{kDomain.name, kDomain.uuid, kDomain.id + 1}, "running"}});
-  GoOn();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  ExpectEnd(ShutdownClass::kUnknown);
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+TEST_F(LibvirtHandoverTest, WhatIsAnotherOnesIsNotBelieved) {
+  StartWithDomain();
+  for (const bool process : {true, false}) {
+    ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state == VmState::kRunning; }));
+    Stop();
+    ASSERT_THAT(handed_, SizeIs(1));
+    if (process) {
+      handed_[0].process = Child(Sleep).OpenPidfd();  // it has ended by now
+    } else {
+      handed_[0].connection = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    }
+    libvirt_->SetActive({{kDomain, "running"}});
+    GoOn();
+    ASSERT_TRUE(UntilConnected());
+    Step();
+    EXPECT_EQ(watcher_->counters().handovers, 0u);
+    EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
+    EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+    EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  }
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ class LibvirtSourceTest : public testing::Test {
  protected:
   LibvirtSourceTest() {
     directory_.MakeDirectory("ctrl");
-    options_.watches = {{directory_.Path("ctrl"), "", ".kvmd"}};
+    options_.watches = {{directory_.Path("ctrl"), "*.kvmd"}};
     options_.libvirts = {
         ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     options_.libvirt_api = libvirt_;

@@ -51,7 +51,7 @@ class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Dele
              size_t limit = DirectoryWatcher::kMaxSockets) {
     std::vector<WatchSpec> specs;
     specs.reserve(directories.size());
-    for (const std::string& directory : directories) specs.push_back({directory, "", ".kvmd"});
+    for (const std::string& directory : directories) specs.push_back({directory, "*.kvmd"});
     Watch(std::move(specs), limit);
   }
   void Watch(std::vector<WatchSpec> specs, size_t limit = DirectoryWatcher::kMaxSockets) {
@@ -153,7 +153,7 @@ TEST_F(DirectoryWatcherTest, WarnsAtTheStartIfThereAreSocketsAndNoneMatches) {
   BindSocket(Watched() + "/web1.sock");
   {
     const RecordedLog log;
-    Watch(std::vector<WatchSpec>{{Watched(), "", ".qmp"}});
+    Watch(std::vector<WatchSpec>{{Watched(), "*.qmp"}});
     EXPECT_THAT(log.text(), testing::HasSubstr("no socket in " + Watched() +
                                                " matches *.qmp, but web1.sock exists: if it is a "
                                                "monitor of a VM, write --watch '" +
@@ -161,7 +161,7 @@ TEST_F(DirectoryWatcherTest, WarnsAtTheStartIfThereAreSocketsAndNoneMatches) {
   }
   BindSocket(Watched() + "/web2.qmp");
   const RecordedLog log;
-  Watch(std::vector<WatchSpec>{{Watched(), "", ".qmp"}});
+  Watch(std::vector<WatchSpec>{{Watched(), "*.qmp"}});
   EXPECT_EQ(log.text(), "");
 }
 
@@ -198,16 +198,6 @@ TEST_F(DirectoryWatcherTest, PicksUpADirectoryThatAppearsWithItsParents) {
   BindSocket(deep + "/x.kvmd");
   EXPECT_TRUE(UntilPresent({"x.kvmd"}));
   EXPECT_TRUE(directories_[0].present);
-}
-
-TEST_F(DirectoryWatcherTest, NoticesTheRenameOfAParent) {
-  const std::string deep = directory_.MakeDirectory("a/b/c");
-  BindSocket(deep + "/x.kvmd");
-  Watch({deep});
-  ASSERT_EQ(rename(directory_.Path("a").c_str(), directory_.Path("z").c_str()), 0);
-  EXPECT_TRUE(Until([&] { return !directories_[0].present; }));
-  ASSERT_EQ(rename(directory_.Path("z").c_str(), directory_.Path("a").c_str()), 0);
-  EXPECT_TRUE(UntilPresent({"x.kvmd"}));
 }
 
 TEST_F(DirectoryWatcherTest, ADirectoryMayBeReachedThroughALinkWhoseTargetComesAndGoes) {
@@ -336,15 +326,6 @@ TEST_F(VmDirectoriesTest, TheRootMayBeReplaced) {
   EXPECT_TRUE(UntilPresent({"web2/qmp.sock"}));
 }
 
-TEST_F(VmDirectoriesTest, HasTheLimitsOfADirectory) {
-  AddVm("web1");
-  AddVm("web2");
-  AddVm("web3");
-  WatchVms("/qmp.sock", 2);
-  EXPECT_EQ(present_[0].size(), 2u);
-  EXPECT_EQ(watcher_->counters().left_out, 1u);
-}
-
 TEST_F(VmDirectoriesTest, AVmHasSixteenSocketsAtMost) {
   for (int i = 0; i < 20; ++i) AddVm("web1", std::to_string(i) + ".sock");
   AddVm("web2", "a.sock");
@@ -422,7 +403,7 @@ TEST_F(DirectoryWatcherTest, AttribOfASocketTellsOfItAgain) {
 
 TEST_F(DirectoryWatcherTest, ADirectoryForWhichNoDescriptorIsLeftIsNotPresentUntilThereIs) {
   BindSocket(Watched() + "/x.kvmd");
-  watcher_ = DirectoryWatcher::Create(loop_.get(), {{Watched(), "", ".kvmd"}}, this).value();
+  watcher_ = DirectoryWatcher::Create(loop_.get(), {{Watched(), "*.kvmd"}}, this).value();
   {
     const FullDescriptorTable full;
     watcher_->Start();

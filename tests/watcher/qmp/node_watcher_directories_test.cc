@@ -1,11 +1,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
-#include <cstdio>
 #include <string>
-#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -13,8 +10,6 @@
 
 namespace vmeventd {
 namespace {
-
-using testing::ElementsAre;
 
 class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
  protected:
@@ -24,19 +19,6 @@ class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
         [&] { return !sink_.directories().empty() && sink_.directories()[0].present == present; });
   }
 };
-
-TEST_F(NodeWatcherDirectoriesTest, AVmSaysWhichDirectoryItWasFoundIn) {
-  const std::string other = directory_.MakeDirectory("other\xff");
-  options_.watches = {Spec("ctrl"), {other, "", ".kvmd"}};
-  FakeQemu first;
-  FakeQemu second;
-  first.AddMonitor(Socket("vm1"));
-  second.AddMonitor(other + "/vm2.kvmd");
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Latest("vm1")->ref.source, "qmp:" + Ctrl());
-  EXPECT_EQ(sink_.Latest("vm2")->ref.source, "qmp:" + directory_.Path("other\\xff"));
-}
 
 TEST_F(NodeWatcherDirectoriesTest, AVmIsCalledAsItsDirectory) {
   options_.watches = {ParseWatchSpec(Ctrl() + "/*/qmp.kvmd").value()};
@@ -85,17 +67,6 @@ TEST_F(NodeWatcherDirectoriesTest, AVmIsFollowedWhileItsDirectoryIsRemovedAndBac
   EXPECT_EQ(sink_.Latest("vm2")->state, VmState::kRunning);
 }
 
-TEST_F(NodeWatcherDirectoriesTest, ADirectoryThatIsRenamedAwayAndBackChangesNoRun) {
-  const int monitor = Follow(&qemu_);
-  ASSERT_EQ(std::rename(Ctrl().c_str(), directory_.Path("away").c_str()), 0);
-  ASSERT_TRUE(UntilDirectory(false));
-  ASSERT_EQ(std::rename(directory_.Path("away").c_str(), Ctrl().c_str()), 0);
-  ASSERT_TRUE(UntilDirectory(true));
-  qemu_.Send(monitor, EventLine("RESET"));
-  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
-}
-
 TEST_F(NodeWatcherDirectoriesTest, AReplacedDirectoryMayHoldAnotherVmOfTheSameName) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
@@ -115,35 +86,6 @@ TEST_F(NodeWatcherDirectoriesTest, AReplacedDirectoryMayHoldAnotherVmOfTheSameNa
   old_qemu.Exit();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
-}
-
-TEST_F(NodeWatcherDirectoriesTest, TwoDirectoriesMayHoldTheSameName) {
-  directory_.MakeDirectory("other");
-  options_.watches.push_back(Spec("other"));
-  FakeQemu other;
-  const int monitor = qemu_.AddMonitor(Socket("vm1"));
-  other.AddMonitor(directory_.Path("other/vm1.kvmd"));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  PowerOff(&qemu_, monitor);
-  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->monitor_path, Socket("vm1"));
-  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
-  EXPECT_FALSE(FileExists(directory_.Path("other/vm1.shutdown")));
-}
-
-TEST_F(NodeWatcherDirectoriesTest, ASocketThatTwoSpecsMatchIsFollowedOnce) {
-  options_.watches.push_back({Ctrl(), "vm", ".kvmd"});
-  const int monitor = Follow(&qemu_);
-  FakeQemu second;
-  second.AddMonitor(Socket("vm2"));
-  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
-  const std::vector<std::string> commands = qemu_.Commands(monitor);
-  EXPECT_EQ(std::count_if(commands.begin(), commands.end(),
-                          [](const std::string& command) {
-                            return command.find("qmp_capabilities") != std::string::npos;
-                          }),
-            1);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
 
 TEST_F(NodeWatcherDirectoriesTest, ADirectoryWatchedUnderTwoNamesIsFollowedOnce) {

@@ -30,17 +30,6 @@ class NodeWatcherExitTest : public RestartTest {
   }
 };
 
-TEST_F(NodeWatcherExitTest, AnEndLongAfterTheMonitorWasLostIsNotJudgedByItsSilence) {
-  const int monitor = Follow(&qemu_);
-  WriteFile(ShutdownFile("vm1"));
-  qemu_.CloseListener(monitor);
-  qemu_.CloseClient(monitor);
-  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
-  qemu_.Exit();
-  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
-  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
-}
-
 TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
   if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
   FollowWithManualClock();
@@ -93,13 +82,6 @@ TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
   EXPECT_FALSE(Stopped().exit_status.has_value());
 }
 
-TEST_F(NodeWatcherExitTest, ASilentQemuThatEndsSoonAfterItsStartMayNeverHaveRun) {
-  FollowSilent();
-  qemu_.Kill(SIGABRT);
-  ExpectStopped(ShutdownClass::kUnknown, "never-greeted");
-  ExpectSignal(SIGABRT);
-}
-
 TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatusAndNotWhoKilledIt) {
   int ends = 0;
   for (const int signal : {SIGABRT, SIGKILL}) {
@@ -116,19 +98,6 @@ TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatusAndNotWhoKil
     ExpectSignal(signal);
     Die();
   }
-}
-
-TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
-  Follow(&qemu_);
-  const std::string kept = Changed(
-      KeptRun(), [](internal::RunState* state) { state->mutable_run()->set_start_ticks(17); });
-  Die();
-  qemu_.Kill(SIGABRT);
-  AwaitEnd(qemu_.pid());
-  StartWith({kept});
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUnknown);
-  EXPECT_FALSE(Stopped().exit_status.has_value());
 }
 
 TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {

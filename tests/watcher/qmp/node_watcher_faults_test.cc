@@ -17,10 +17,8 @@
 namespace vmeventd {
 namespace {
 
-using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::Not;
 
 using NodeWatcherFaultsTest = NodeWatcherFixture;
 
@@ -74,23 +72,6 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
   manual_clock_.Advance(MonitorConnection::kNudgeInterval);
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
-}
-
-TEST_F(NodeWatcherFaultsTest, EofAfterAnyStepOfTheHandshakeIsNoEnd) {
-  const FakeMonitor usual;
-  for (size_t cut = 0; cut <= usual.greeting.size(); cut += usual.greeting.size() / 4) {
-    FakeQemu qemu;
-    const std::string vm = "vm" + std::to_string(cut);
-    const int monitor =
-        qemu.AddMonitor(Socket(vm), {.answer = false, .greeting = usual.greeting.substr(0, cut)});
-    if (watcher_ == nullptr) Start();
-    ASSERT_TRUE(Until([&] { return qemu.HasClient(monitor); }));
-    qemu.SetBehavior(monitor, usual);
-    qemu.CloseClient(monitor);
-    ASSERT_TRUE(UntilState(vm, VmState::kRunning));
-    EXPECT_THAT(sink_.Types(vm), Contains(EventType::kStarted).Times(1));
-    EXPECT_THAT(sink_.Types(vm), Not(Contains(EventType::kStopped)));
-  }
 }
 
 TEST_F(NodeWatcherFaultsTest, BeyondTheDescriptorLimitAVmIsListedAndFollowedLater) {

@@ -36,7 +36,7 @@ class NodeWatcherFixture : public testing::Test {
     options_.greeting_timeout = absl::Minutes(2);  // a slow machine's fake is not held
   }
 
-  WatchSpec Spec(const std::string& name) const { return {directory_.Path(name), "", ".kvmd"}; }
+  WatchSpec Spec(const std::string& name) const { return {directory_.Path(name), "*.kvmd"}; }
   std::string Socket(const std::string& vm) const {
     return directory_.Path("ctrl/" + vm + ".kvmd");
   }
@@ -115,13 +115,6 @@ class NodeWatcherFixture : public testing::Test {
   void StartUntilHeld() {
     Start();
     ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
-  }
-  // Follows a VM of qemu_ that sends no greeting. Returns its monitor.
-  int FollowSilent() {
-    options_.greeting_timeout = absl::Milliseconds(30);
-    const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
-    StartUntilHeld();
-    return monitor;
   }
   // A text that the problem of a socket without a run holds; empty: the socket is not listed.
   bool UntilUnfollowed(const std::string& vm, const std::string& part) {

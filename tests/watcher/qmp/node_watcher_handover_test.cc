@@ -44,35 +44,9 @@ class HandoverTest : public RestartTest {
     Restart();
     EXPECT_TRUE(UntilScanned());
   }
-  // The daemon is handed over within `line`.
-  void ReadInTwoParts(const std::string& line) {
-    const int monitor = Follow(&qemu_);
-    qemu_.Send(monitor, line);
-    ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
-    qemu_.Send(monitor, EventLine("RESUME") + line.substr(0, 30));
-    ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-    Stop();
-    ASSERT_EQ(handed_.size(), 1u);
-    EXPECT_EQ(handed_[0].state.unhandled(), line.substr(0, 30));
-    qemu_.Send(monitor, line.substr(30));
-    GoOn();
-    EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
-  }
 
   std::vector<HandedRun> handed_;
 };
-
-TEST_F(HandoverTest, WhatItSaidMeanwhileIsReadOnce) {
-  const int monitor = Follow(&qemu_);
-  qemu_.Send(monitor, EventLine("STOP"));
-  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
-  Stop();
-  qemu_.Send(monitor, EventLine("RESUME"));
-  GoOn();
-  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_THAT(sink_.Types(),
-              ElementsAre(EventType::kStarted, EventType::kPaused, EventType::kResumed));
-}
 
 TEST_F(HandoverTest, AKillMeanwhileIsUnknownAsWhoDidItWasNotRecorded) {
   Follow(&qemu_);
@@ -118,10 +92,19 @@ TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {
   ExpectEnd(ShutdownClass::kCrash);
 }
 
-TEST_F(HandoverTest, ALineIsReadInTwoParts) { ReadInTwoParts(EventLine("STOP")); }
-
 TEST_F(HandoverTest, AnObjectThatIsSpreadOverLinesIsReadInTwoParts) {
-  ReadInTwoParts(Spread(EventLine("STOP")));
+  const std::string line = Spread(EventLine("STOP"));
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, line);
+  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
+  qemu_.Send(monitor, EventLine("RESUME") + line.substr(0, 30));
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  Stop();
+  ASSERT_EQ(handed_.size(), 1u);
+  EXPECT_EQ(handed_[0].state.unhandled(), line.substr(0, 30));
+  qemu_.Send(monitor, line.substr(30));
+  GoOn();
+  EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
 }
 
 TEST_F(HandoverTest, OneThatIsHandedOverTwiceGoesOn) {
@@ -136,18 +119,6 @@ TEST_F(HandoverTest, OneThatIsHandedOverTwiceGoesOn) {
   EXPECT_EQ(qemu_.Commands(monitor), asked);
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
   ExpectEnd(ShutdownClass::kUser);
-}
-
-TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
-  const int monitor = Follow(&qemu_);
-  qemu_.Send(monitor, kQuitLine);
-  ASSERT_TRUE(UntilShutdownKept());
-  Stop();
-  ASSERT_THAT(handed_, SizeIs(1));
-  EXPECT_TRUE(handed_[0].state.ending());
-  qemu_.SendAndExit(monitor, kGuestShutdownLine);
-  GoOn();
-  ExpectEnd(ShutdownClass::kAdmin);
 }
 
 TEST_F(HandoverTest, AJournalThatSaysSomethingElseIsFollowedAsBefore) {

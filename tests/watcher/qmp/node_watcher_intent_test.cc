@@ -61,23 +61,6 @@ class NodeWatcherIntentTest : public RestartTest {
   size_t told_ = 0;
 };
 
-TEST_F(NodeWatcherIntentTest, NamesAVmByItsUuid) {
-  FakeMonitor monitor{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
-  qemu_.AddMonitor(Socket("vm1"), monitor);
-  StartUntilRunning();
-  ASSERT_TRUE(UntilScanned());
-  const auto declare = [&](const std::string& name, const std::string& uuid) {
-    IntentRequest request = Of(name);
-    request.uuid = ParseUuid(uuid);
-    return Declare(request);
-  };
-  EXPECT_EQ(declare("", "00000000-e29b-41d4-a716-446655440000").status().message(),
-            "uuid: no VM with that UUID runs");
-  EXPECT_EQ(declare("vm2", monitor.uuid).status().message(),
-            "uuid: no VM named \"vm2\" with that UUID runs");
-  EXPECT_TRUE(declare("", monitor.uuid).ok());
-}
-
 TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
   StartOne(&qemu_);
   Outcome outcome;
@@ -91,43 +74,6 @@ TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
   EXPECT_EQ(outcome.intent->intent_id, "id-1");
   EXPECT_EQ(outcome.intent->expire_time, sink_.Latest("vm1")->intent->expire_time);
   EXPECT_THAT(KeptRun(), HasSubstr("upgrade"));
-}
-
-TEST_F(NodeWatcherIntentTest, ARetryFindsItsOwnIntent) {
-  StartOne(&qemu_);
-  const auto first = Declare({"vm1", "", "id-1", "ops", "upgrade", absl::Minutes(10), "request"});
-  ASSERT_TRUE(first.ok());
-  const auto again = Declare({"vm1", "", "id-2", "ops", "upgrade", absl::Minutes(20), "request"});
-  ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(again->intent_id, "id-1");
-  EXPECT_EQ(again->expire_time, first->expire_time);
-  EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 1);
-  EXPECT_TRUE(absl::IsAlreadyExists(
-      Declare({"vm1", "", "id-3", "other", "upgrade", absl::Minutes(10), "another"}).status()));
-  const absl::Status another_reason =
-      Declare({"vm1", "", "id-4", "ops", "another", absl::Minutes(1), "request"}).status();
-  EXPECT_TRUE(absl::IsAlreadyExists(another_reason));
-  EXPECT_THAT(std::string(another_reason.message()), HasSubstr("request_id"));
-}
-
-TEST_F(NodeWatcherIntentTest, AnotherOfTheSameActorReplacesIt) {
-  StartOne(&qemu_);
-  ASSERT_TRUE(Declare(Of("vm1")).ok());
-  IntentRequest second = Of("vm1", "id-2");
-  second.declared_by = "user 1000";
-  EXPECT_EQ(Declare(second).value().declared_by, "user 1000");
-  EXPECT_TRUE(absl::IsNotFound(Withdraw("id-1")));
-  EXPECT_TRUE(Withdraw("id-2").ok());
-}
-
-TEST_F(NodeWatcherIntentTest, UnknownVmsAndRunsAreNotFound) {
-  StartOne(&qemu_);
-  const absl::Status no_vm = Declare(Of("vm2")).status();
-  EXPECT_TRUE(absl::IsNotFound(no_vm));
-  EXPECT_EQ(no_vm.message(), "vm_name: no VM named \"vm2\" runs");
-  EXPECT_TRUE(absl::IsNotFound(Declare(Of("vm1", "id-1", "another run")).status()));
-  EXPECT_TRUE(Declare(Of("vm1", "id-1", RunId("vm1"))).ok());
-  EXPECT_TRUE(absl::IsNotFound(Withdraw("never")));
 }
 
 TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
@@ -152,24 +98,6 @@ TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
   qemu_.Exit();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_FALSE(Stopped().intent.has_value());
-}
-
-TEST_F(NodeWatcherIntentTest, ANameThatStandsForTwoNeedsTheRun) {
-  directory_.MakeDirectory("more");
-  options_.watches.push_back(Spec("more"));
-  FakeQemu first;
-  FakeQemu second;
-  first.AddMonitor(Socket("vm1"));
-  second.AddMonitor(directory_.Path("more/vm1.kvmd"));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  ASSERT_TRUE(UntilScanned());
-  const absl::Status ambiguous = Declare(Of("vm1")).status();
-  EXPECT_EQ(ambiguous.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(ambiguous.message()), HasSubstr(RunId("vm1")));
-  EXPECT_TRUE(Declare(Of("vm1", "id-1", RunId("vm1"))).ok());
-  KillUntilStopped(&first);
-  EXPECT_TRUE(Declare(Of("vm1", "id-2")).ok()) << "one is left of that name";
 }
 
 TEST_F(NodeWatcherIntentTest, SurvivesARestart) {

@@ -96,21 +96,6 @@ TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRu
   EXPECT_EQ(sink_.Last(EventType::kStarted)->update.status->ref.pid, after.pid());
 }
 
-TEST_F(NodeWatcherProcessTest, AListenerThatLivesOnIsNotTheQemu) {
-  qemu_.Rename("libvirtd");
-  qemu_.AddMonitor(Socket("vm1"));
-  const pid_t real = qemu_.HandOver(true);
-  StartUntilRunning();
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
-  EXPECT_NE(real, qemu_.pid());
-  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
-  kill(real, SIGKILL);
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1))
-      << "the launcher lives, and keeps the socket open";
-  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
-  EXPECT_TRUE(Stopped().exit_status.has_value());
-}
-
 TEST_F(NodeWatcherProcessTest, AChildThatOnlyHoldsTheMonitorDoesNotDelayTheEnd) {
   FollowWithManualClock();
   qemu_.ForkHolder();
@@ -136,22 +121,6 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
   EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
   EXPECT_FALSE(FileExists(ShutdownFile("vm2")));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-}
-
-TEST_F(NodeWatcherProcessTest, ASocketThatWasRenamedWhileNobodyWatchedIsTheSameRun) {
-  Follow(&qemu_);
-  const std::string run_id = RunId("vm1");
-  Die();
-  Rename("vm1", "vm2");
-  RestartUntilScanned();
-  ASSERT_TRUE(Until([&] { return qemu_.HasClient(0); }));
-  qemu_.Send(0, EventLine("RESET"));
-  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  KillUntilStopped(&qemu_);
-  Turns();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
 TEST_F(NodeWatcherProcessTest, AllSocketsOfAProcessAreWaysToItsRun) {
@@ -224,15 +193,6 @@ TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverM
   }
   EXPECT_GT(sink_.Count(EventType::kStarted), 3);
   EXPECT_LT(sink_.Count(EventType::kStarted), 30);
-}
-
-// A QEMU that forks, as a compromised one may: only its own process is read.
-TEST_F(NodeWatcherProcessTest, AnEndIsSeenAlthoughAnotherProcessSpeaksBehindTheLastWords) {
-  const int monitor = Follow(&qemu_);
-  qemu_.ForkSpeaker(monitor, EventLine("RESET"));
-  PowerOff(&qemu_, monitor);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
-  EXPECT_EQ(sink_.Count(EventType::kReset), 0);
 }
 
 TEST_F(NodeWatcherProcessTest, AnotherProcessThatSpeaksIsNotRead) {

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "base/system.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/problem_texts.h"
 #include "tests/support/process_state.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
@@ -18,30 +20,11 @@
 namespace vmeventd {
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-TEST_F(RestartTest, AVmThatLivesGoesOnAsTheSameRunWithoutNews) {
-  const int monitor = Follow(&qemu_);
-  const std::string run_id = RunId("vm1");
-  Die();
-  const size_t before = sink_.entries().size();
-  Restart();
-  watcher_->RunOnce(absl::InfiniteDuration());
-  ASSERT_GT(sink_.entries().size(), before) << "it is known at once";
-  EXPECT_EQ(sink_.entries()[before].update.status->ref.run_id, run_id);
-  EXPECT_EQ(sink_.entries()[before].update.status->state, VmState::kRunning);
-
-  ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
-  qemu_.Send(monitor, EventLine("RESET"));
-  ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
-  EXPECT_TRUE(watcher_->first_scan_done());
-}
 
 TEST_F(RestartTest, AQemuThatASignalHasStoppedMeanwhileIsNamed) {
   options_.greeting_timeout = absl::Milliseconds(30);
@@ -55,53 +38,6 @@ TEST_F(RestartTest, AQemuThatASignalHasStoppedMeanwhileIsNamed) {
   EXPECT_TRUE(UntilProblem(
       "vm1", absl::StrCat("QEMU (pid ", qemu_.pid(), ") is stopped by a signal (state T)")));
   kill(qemu_.pid(), SIGCONT);
-}
-
-TEST_F(RestartTest, WhatEndedMeanwhileIsJudgedByWhatWasKept) {
-  FollowUntilShutdown(&qemu_);
-  Die();
-  qemu_.KillAndReap();
-  ASSERT_FALSE(FileExists(ShutdownFile("vm1")));
-  RestartUntilScanned();
-  ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
-  EXPECT_TRUE(sink_.Last(EventType::kStopped)->shutdown_file);
-  RestartUntilScanned();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
-}
-
-TEST_F(RestartTest, WhatEndedMeanwhileUnseenIsNotGuessed) {
-  for (const bool reaped : {false, true}) {
-    FakeQemu qemu;
-    const std::string vm = reaped ? "reaped" : "zombie";  // that ended well: that says nothing
-    WriteFile(ShutdownFile(vm));                          // of an earlier run
-    const int monitor = qemu.AddMonitor(Socket(vm));
-    Start();
-    ASSERT_TRUE(UntilState(vm, VmState::kRunning));
-    qemu.Send(monitor, EventLine("POWERDOWN"));
-    ASSERT_TRUE(UntilCount(EventType::kPowerdownRequested, reaped ? 2 : 1));
-    Die();
-    if (reaped) {
-      qemu.KillAndReap();
-    } else {
-      qemu.Exit();
-      AwaitEnd(qemu.pid());
-    }
-    Restart();
-    ASSERT_TRUE(UntilCount(EventType::kStopped, reaped ? 2 : 1));
-    EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUnknown);
-    EXPECT_EQ(Stopped().cause, ShutdownCause::kUnobserved);
-    EXPECT_THAT(EvidenceText(), HasSubstr("POWERDOWN"));
-    EXPECT_TRUE(FileExists(ShutdownFile(vm)));
-  }
-}
-
-TEST_F(RestartTest, TheEndOfARunWhoseProcessOutlivedItIsSeen) {
-  const int monitor = Follow(&qemu_);
-  qemu_.CloseListener(monitor);
-  RestartUntilScanned();
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  KillUntilStopped(&qemu_);
-  ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
 }
 
 TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
@@ -159,62 +95,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 4);
 }
 
-TEST_F(RestartTest, AStateThatChangedMeanwhileIsAGapAndThenTheState) {
-  const int monitor = Follow(&qemu_);
-  Die();
-  FakeMonitor paused{.status = "paused"};
-  qemu_.SetBehavior(monitor, paused);
-  Restart();
-  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
-  EXPECT_THAT(sink_.Types("vm1"),
-              ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
-  Restart();
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 3; }));
-  Turn();
-  EXPECT_THAT(sink_.Types("vm1"), SizeIs(3)) << "once";
-}
-
 // Identity.
-
-TEST_F(RestartTest, ARebootOfTheHostEndsEveryRunUnobserved) {
-  FollowUntilShutdown(&qemu_);
-  Die();
-  // Its number may be another process's now.
-  const std::string kept = KeptRun();
-  const std::string old_boot = "00000000-1111-4222-8333-444444444444";
-  for (const std::string& boot : {old_boot, std::string()}) {
-    const std::string run_id = "0000000011114222-1-" + std::to_string(boot.size());
-    StartWith({Changed(kept, [&](internal::RunState* state) {
-      state->mutable_run()->set_start_ticks(17);
-      state->mutable_run()->set_boot_id(boot);
-      state->mutable_run()->set_run_id(run_id);
-    })});
-    watcher_->RunOnce(absl::ZeroDuration());
-    const RecordingSink::Entry* stopped = sink_.Last(EventType::kStopped);
-    ASSERT_NE(stopped, nullptr);
-    EXPECT_EQ(stopped->update.status->ref.run_id, run_id);
-    EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
-    EXPECT_EQ(Stopped().cause, ShutdownCause::kUnobserved);
-    EXPECT_THAT(EvidenceText(), HasSubstr("SHUTDOWN reason=guest-shutdown"));
-    EXPECT_THAT(EvidenceText(), HasSubstr("rebooted"));
-    EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
-    Die();
-  }
-}
-
-TEST_F(RestartTest, APidThatAnotherProcessHasByNowIsNotTheVm) {
-  Follow(&qemu_);
-  Die();
-  StartWith({Changed(KeptRun(), [](internal::RunState* state) {
-    state->mutable_run()->set_run_id("earlier");
-    state->mutable_run()->set_start_ticks(17);
-    state->mutable_run()->clear_socket();  // it was another one, too
-  })});
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, "earlier");
-  EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
-  EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
-}
 
 TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
   const int monitor = Follow(&qemu_);
@@ -276,25 +157,92 @@ TEST_F(RestartTest, RawNamesComeBack) {
   EXPECT_TRUE(FileExists(ShutdownFile(raw)));
 }
 
+// Without descriptors.
+
+TEST_F(RestartTest, AFullDescriptorTableEndsNoRun) {
+  FakeQemu lives;
+  FakeQemu ends;
+  const int monitor = lives.AddMonitor(Socket("vm1"));
+  ends.AddMonitor(Socket("vm2"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  options_.saved_runs = KeptTexts();
+  StartWithManualClock();
+  {
+    const FullDescriptorTable full;
+    Turn();
+    EXPECT_TRUE(HasProblem("vm1", "LimitNOFILE"));
+    EXPECT_TRUE(HasProblem("vm2", "LimitNOFILE"));
+    EXPECT_TRUE(watcher_->first_scan_done());
+    EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+    ends.Kill(SIGKILL);
+  }
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStopped) == 1; }));
+  EXPECT_EQ(sink_.Latest("vm2")->state, VmState::kStopped);
+  ASSERT_TRUE(UntilInTime([&] { return Handshakes(lives, monitor) == 2; }));
+  ASSERT_TRUE(UntilProblem("vm1", ""));
+  lives.Kill(SIGKILL);
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
+}
+
+TEST_F(RestartTest, BeyondTheDescriptorLimitARunWaitsForItsProcess) {
+  FakeQemu first;
+  FakeQemu second;
+  first.AddMonitor(Socket("vm1"));
+  second.AddMonitor(Socket("vm2"));
+  Start();
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  Die();
+  options_.max_vm_descriptors = 1;
+  RestartUntilScanned();
+  EXPECT_TRUE(HasProblem("vm1", "LimitNOFILE") || HasProblem("vm2", "LimitNOFILE"));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  first.Kill(SIGKILL);
+  ASSERT_TRUE(UntilState("vm1", VmState::kStopped));
+  second.Kill(SIGKILL);
+  ASSERT_TRUE(UntilState("vm2", VmState::kStopped));
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 2);
+}
+
+TEST_F(RestartTest, PublishRunsAgainPublishesEachOpenRunOnce) {
+  FakeMonitor behavior{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
+  FakeQemu second;
+  qemu_.AddMonitor(Socket("vm1"), behavior);
+  second.AddMonitor(Socket("vm2"), behavior);
+  Start();
+  ASSERT_TRUE(UntilProblem("vm1", "its UUID"));
+  ASSERT_TRUE(UntilProblem("vm2", "its UUID"));
+  ASSERT_TRUE(UntilAgentsKnown());  // nothing else is published then
+  for (const bool restarted : {false, true}) {
+    if (restarted) Restart();
+    const auto kept = Kept();
+    const size_t before = sink_.entries().size();
+    watcher_->PublishRunsAgain();
+    Turn();
+    std::map<std::string, std::string> published;
+    for (size_t i = before; i < sink_.entries().size(); ++i) {
+      const VmUpdate& update = sink_.entries()[i].update;
+      if (!update.saved_run.has_value()) continue;
+      EXPECT_FALSE(update.event.has_value());
+      EXPECT_TRUE(published.emplace(update.status->ref.run_id, *update.saved_run).second);
+      EXPECT_THAT(ProblemTexts(update.status->problems), Contains(HasSubstr("its UUID")));
+    }
+    EXPECT_EQ(published, kept);
+    if (!restarted) {
+      const size_t after = sink_.entries().size();
+      Turn();
+      EXPECT_EQ(sink_.entries().size(), after);
+    }
+  }
+}
+
 // Without the processes.
 
 class UntrackedRestartTest : public RestartTest {
  protected:
   UntrackedRestartTest() { options_.process_tracking = false; }
 };
-
-TEST_F(UntrackedRestartTest, TheSameSocketIsTheSameRun) {
-  const int monitor = Follow(&qemu_);
-  const std::string run_id = RunId("vm1");
-  for (const size_t handshakes : {2, 3}) {
-    Restart();
-    ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == handshakes; }));
-  }
-  PowerOff(&qemu_, monitor);
-  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
-  EXPECT_EQ(RunId("vm1"), run_id);
-  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-}
 
 TEST_F(UntrackedRestartTest, GoesOnWhenProcessesAreTrackedFromNowOnAndTheOtherWayRound) {
   for (const bool tracked_first : {false, true}) {

@@ -3,10 +3,8 @@
 #include <atomic>
 #include <csignal>
 #include <numeric>
-#include <set>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -40,45 +38,6 @@ TEST_F(NodeWatcherTest, FollowsASocketThatIsThereAtTheStart) {
   EXPECT_EQ(sink_.directories()[0].sockets, 1);
 }
 
-TEST_F(NodeWatcherTest, TheFirstTurnScansAndDoesNotWait) {
-  Start();
-  EXPECT_FALSE(watcher_->first_scan_done());
-  watcher_->RunOnce(absl::InfiniteDuration());
-  EXPECT_TRUE(watcher_->first_scan_done());
-}
-
-TEST_F(NodeWatcherTest, TriesAgainUntilTheSocketListens) {
-  Start();
-  Turn();
-  const int monitor = qemu_.AddMonitor(Socket("vm1"), {.listen = false});
-  ASSERT_TRUE(Until([&] { return watcher_->counters().connect_retries >= 3; }));
-  EXPECT_THAT(sink_.entries(), IsEmpty());
-  qemu_.Listen(monitor);
-  EXPECT_TRUE(UntilCount(EventType::kStarted, 1));
-}
-
-TEST_F(NodeWatcherTest, EventsBeforeTheRepliesAreNotLost) {
-  FakeMonitor behavior;
-  behavior.greeting += kGuestShutdownLine;
-  behavior.status = "shutdown";
-  qemu_.AddMonitor(Socket("vm1"), behavior);
-  StartWithManualClock();
-  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 1; }));
-  qemu_.Kill(SIGKILL);
-  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStopped) == 1; }));
-  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-}
-
-TEST_F(NodeWatcherTest, TheShutdownFileIsThereBeforeStoppedIsTold) {
-  const int monitor = Follow(&qemu_);
-  PowerOff(&qemu_, monitor);
-  const RecordingSink::Entry* stopped = sink_.Last(EventType::kStopped);
-  EXPECT_TRUE(stopped->shutdown_file);
-  EXPECT_TRUE(stopped->update.event->shutdown->shutdown_file_written);
-  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-  EXPECT_THAT(sink_.Types("vm1"), ElementsAre(EventType::kStarted, EventType::kStopped));
-}
-
 TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
   const int monitor = Follow(&qemu_);
   qemu_.Send(monitor, kGuestShutdownLine);
@@ -88,15 +47,6 @@ TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   qemu_.Kill(SIGKILL);
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
-}
-
-TEST_F(NodeWatcherTest, AnAdminsStopRemovesTheShutdownFileBeforeStoppedIsTold) {
-  WriteFile(ShutdownFile("vm1"));
-  const int monitor = Follow(&qemu_);
-  qemu_.Send(monitor, kQuitLine);
-  qemu_.Exit();
-  ExpectEnd(ShutdownClass::kAdmin);
-  EXPECT_FALSE(sink_.Last(EventType::kStopped)->shutdown_file);
 }
 
 TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
@@ -112,17 +62,6 @@ TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
   EXPECT_EQ(watcher_->counters().monitor_reconnects, 1u);
 }
 
-TEST_F(NodeWatcherTest, AMonitorThatStaysAwayIsLostAndTheProcessIsStillFollowed) {
-  const int monitor = Follow(&qemu_);
-  qemu_.CloseListener(monitor);
-  qemu_.Unlink(monitor);
-  qemu_.CloseClient(monitor);
-  ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
-  EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kUnreachable);
-  KillUntilStopped(&qemu_);
-  EXPECT_EQ(LastClass(), ShutdownClass::kCrash);
-}
-
 TEST_F(NodeWatcherTest, ASocketThatTheSameProcessMadeAnewIsTheSameRun) {
   const int monitor = Follow(&qemu_);
   qemu_.Unlink(monitor);
@@ -130,46 +69,6 @@ TEST_F(NodeWatcherTest, ASocketThatTheSameProcessMadeAnewIsTheSameRun) {
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
-}
-
-TEST_F(NodeWatcherTest, ANewProcessAtTheSamePathIsANewRun) {
-  std::set<std::string> run_ids;
-  Start();
-  for (int run = 1; run <= 3; ++run) {
-    FakeQemu qemu;
-    const int monitor = qemu.AddMonitor(Socket("vm1"));
-    ASSERT_TRUE(UntilCount(EventType::kStarted, run));
-    run_ids.emplace(sink_.Latest("vm1")->ref.run_id);
-    qemu.Send(monitor, kQuitLine);
-    qemu.Unlink(monitor);
-    qemu.Exit();
-    ASSERT_TRUE(UntilCount(EventType::kStopped, run));
-  }
-  EXPECT_EQ(run_ids.size(), 3u);
-}
-
-TEST_F(NodeWatcherTest, FollowsAThousandSocketsAndTheirEndsAtOnce) {
-  constexpr int kSockets = 1000;
-  options_.process_tracking = false;  // one process stands for all
-  std::vector<int> monitors;
-  monitors.reserve(kSockets);
-  for (int i = 0; i < kSockets; ++i) {
-    monitors.push_back(qemu_.AddMonitor(Socket("vm" + std::to_string(i))));
-  }
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, kSockets));
-  EXPECT_EQ(sink_.directories()[0].sockets, kSockets);
-  for (const int monitor : monitors) qemu_.Send(monitor, kGuestShutdownLine);
-  qemu_.Exit();
-  ASSERT_TRUE(UntilCount(EventType::kStopped, kSockets));
-  std::set<std::string> run_ids;
-  for (const RecordingSink::Entry& entry : sink_.entries()) {
-    if (!entry.update.event.has_value() || entry.update.event->type != EventType::kStopped)
-      continue;
-    EXPECT_TRUE(entry.shutdown_file);
-    run_ids.emplace(entry.update.status->ref.run_id);
-  }
-  EXPECT_EQ(run_ids.size(), static_cast<size_t>(kSockets));
 }
 
 TEST_F(NodeWatcherTest, OnlyCommandsThatObserveAreSent) {
@@ -199,26 +98,6 @@ TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
   EXPECT_TRUE(sink_.Last(EventType::kStopped)->shutdown_file);
   const auto& evidence = sink_.Last(EventType::kStopped)->update.event->shutdown->evidence;
   EXPECT_THAT(evidence.back().what, HasSubstr("not tracked"));
-}
-
-TEST_F(UntrackedTest, WhatIsFoundBehindTheSameSocketAfterAnEndIsANewRun) {
-  const int monitor = Follow(&qemu_);
-  const std::string first_run(sink_.Latest("vm1")->ref.run_id);
-  qemu_.CloseClient(monitor);
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
-  EXPECT_NE(sink_.Latest("vm1")->ref.run_id, first_run);
-}
-
-TEST_F(NodeWatcherTest, AVmsNameIsWhatTheStarStandsFor) {
-  options_.watches = {{directory_.Path("ctrl"), "mon-", ".sock"}};
-  const int monitor = qemu_.AddMonitor(directory_.Path("ctrl/mon-web.sock"));
-  qemu_.AddMonitor(directory_.Path("ctrl/web.sock"));  // not of the pattern
-  Start();
-  ASSERT_TRUE(UntilState("web", VmState::kRunning));
-  PowerOff(&qemu_, monitor);
-  EXPECT_TRUE(FileExists(ShutdownFile("web")));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
 TEST_F(UntrackedTest, AHeldMonitorIsListedUntilItsSocketGoesAway) {

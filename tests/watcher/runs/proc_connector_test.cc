@@ -1,18 +1,14 @@
 #include <linux/cn_proc.h>
 #include <linux/connector.h>
 #include <linux/netlink.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "base/system.h"
@@ -29,42 +25,6 @@ namespace {
 using ProcEventKind = decltype(proc_event::what);
 
 constexpr size_t kMessageOffset = NLMSG_HDRLEN + sizeof(cn_msg);
-
-// Reads the next event that waits in a process connector's socket; unset: none.
-std::optional<proc_event> NextEvent(int socket) {
-  char message[1024] = {};
-  if (recv(socket, message, sizeof(message), MSG_DONTWAIT) <= 0) return std::nullopt;
-  proc_event event{};
-  std::memcpy(&event, message + kMessageOffset, sizeof(event));
-  return event;
-}
-
-// Receives all events, unlike a connector, once somebody has subscribed to them.
-class Witness {
- public:
-  Witness() : socket_(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_CONNECTOR)) {
-    sockaddr_nl address{};
-    address.nl_family = AF_NETLINK;
-    address.nl_groups = CN_IDX_PROC;
-    if (bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) abort();
-  }
-  // Returns whether an event came for which `is` is true.
-  bool Await(const std::function<bool(const proc_event&)>& is) const {
-    const auto wait = [&] {
-      pollfd readable{socket_.get(), POLLIN, 0};
-      poll(&readable, 1, 10);
-    };
-    return StepUntil(wait, [&] {
-      while (const std::optional<proc_event> event = NextEvent(socket_.get())) {
-        if (is(*event)) return true;
-      }
-      return false;
-    });
-  }
-
- private:
-  const UniqueFd socket_;
-};
 
 // A message of the kernel's: the process has ended.
 std::string ExitMessage(pid_t pid, int wait_status) {
@@ -199,39 +159,6 @@ TEST_F(ProcConnectorTest, ResumesNoOtherDescriptor) {
                                                  std::exchange(handed_, {}));
     EXPECT_EQ(reader->source(), ExitStatusSource::kNone);
   }
-}
-
-TEST_F(ProcConnectorTest, NeitherForksNorThreadsWakeTheLoop) {
-  connector_.reset();
-  const Witness witness;
-  // The kernel serves the last listener first: what the witness has, the connector has.
-  Connect();
-  const int socket = connector_->socket();
-  while (NextEvent(socket).has_value()) {  // from before its filter
-  }
-  const Child child(Sleep);
-  ASSERT_TRUE(witness.Await([&](const proc_event& event) {
-    return event.what == ProcEventKind::PROC_EVENT_FORK &&
-           event.event_data.fork.child_pid == child.pid();
-  }));
-  std::thread([] {}).join();
-  ASSERT_TRUE(witness.Await([](const proc_event& event) {
-    return event.what == ProcEventKind::PROC_EVENT_EXIT &&
-           event.event_data.exit.process_tgid == getpid();
-  }));
-  kill(child.pid(), SIGKILL);
-  ASSERT_TRUE(witness.Await([&](const proc_event& event) {
-    return event.what == ProcEventKind::PROC_EVENT_EXIT &&
-           event.event_data.exit.process_pid == child.pid();
-  }));
-  bool has_the_end = false;
-  while (const std::optional<proc_event> event = NextEvent(socket)) {
-    EXPECT_EQ(event->what, ProcEventKind::PROC_EVENT_EXIT);
-    const auto& exit = event->event_data.exit;
-    EXPECT_EQ(exit.process_pid, exit.process_tgid);
-    has_the_end = has_the_end || exit.process_pid == child.pid();
-  }
-  EXPECT_TRUE(has_the_end);
 }
 
 TEST_F(ProcConnectorTest, RefusesWhatIsNoMessage) {

@@ -1,4 +1,4 @@
-// The runs of a source that is not QMP's: what RunTable and RunRestorer ask of any source.
+// The runs of a source that is not QMP's: what RunTable and RestoreRuns ask of any source.
 
 #include "watcher/runs/run_table.h"
 
@@ -102,8 +102,7 @@ class RunTableTest : public testing::Test, public RunSource {
     return ProblemTexts(sink_.Latest(name)->problems);
   }
   void Restore(std::vector<std::string> saved) {
-    RunRestorer(&context_, &options_, &table_, std::vector<RunSource*>{this}, std::move(saved), {})
-        .Restore();
+    RestoreRuns(&context_, &table_, {this}, saved, {});
   }
 
   TempDir directory_;

@@ -35,7 +35,9 @@ namespace vmeventd {
 //   sent SIGNAL NAME [...]     by a process of root's, or "kernel"; own, user, bare, pid=, uid=,
 //                              container=FIRST_SIGNAL
 //   agent open|closed|unreported|silent    the guest agent's port
-//   wait TIME, declare [TIME], withdraw, host down|up, rebooted, victim, untrack, can-exit yes|no
+//   words FILE TEXT            QEMU's last ones: in its `journal`, or in a `file` that others may
+//   write wait TIME, declare [TIME], withdraw, host down|up, rebooted, victim, untrack, can-exit
+//   yes|no
 // Checks on the way:
 //   is STATE, last TYPE [CLASS], events TYPE..., problem TEXT, no problem, asked COUNT,
 //   file written|removed|none
@@ -48,7 +50,8 @@ class Story {
   explicit Story(const std::string& steps) {
     const bool young = absl::StartsWith(steps, "young;");
     tracked_ = !absl::StartsWith(steps, "untracked;");
-    vm_ = std::make_unique<SessionDriver>(SessionOptions(), tracked_, "/run/ctrl/web1.kvmd",
+    vm_ = std::make_unique<SessionDriver>(SessionOptions{.last_words = true}, tracked_,
+                                          "/run/ctrl/web1.kvmd",
                                           young ? absl::ZeroDuration() : absl::InfiniteDuration());
     const bool attached = tracked_ && !young && !absl::StartsWith(steps, "new;");
     if (attached) vm_->Ready();
@@ -139,6 +142,12 @@ class Story {
     if (word == "end" || word == "gone") return vm_->Gone(end_ = End(words));
     if (word == "sent") return vm_->Sent(Sender(words));
     if (word == "agent") return PlayAgent(first);
+    if (word == "words") {
+      vm_->facts.words = {.lines = {std::string(absl::StripPrefix(rest, first + " "))},
+                          .source = first == "journal" ? LastWordsSource::kJournal
+                                                       : LastWordsSource::kStandardError};
+      return;
+    }
     if (word == "wait") return vm_->Advance(Time(first));
     if (word == "declare") {
       vm_->Declare(first.empty() ? absl::Minutes(10) : Time(first),
@@ -148,7 +157,7 @@ class Story {
     if (word == "withdraw") return vm_->Withdraw();
     if (word == "host") return vm_->Host(first == "down", "systemd-logind");
     if (word == "rebooted") return vm_->Rebooted();
-    if (word == "victim") return vm_->NamedOomVictim({});
+    if (word == "victim") return vm_->NamedOomVictim();
     if (word == "untrack") return vm_->TrackingLost();
     if (word == "can-exit") {
       vm_->guest_can_exit = first == "yes";

@@ -114,8 +114,21 @@ const StoryCase kSenders[] = {
     {"ASigquitIsTheHosts", "sent SIGQUIT bash; end SIGQUIT",
      "ADMIN HOST_KILL; rule ended-by-host; sender bash"},
     {"ASigquitOfQemusIsACrash", "sent SIGQUIT bash own; end SIGQUIT", "CRASH QEMU_CRASHED"},
-    {"ASigabrtIsACrash", "sent SIGABRT bash; end SIGABRT", "CRASH QEMU_CRASHED"},
-    {"ASigsegvIsACrash", "sent SIGSEGV bash; end SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"ASigsegvOfAnotherIsTheHosts", "sent SIGSEGV bash; end SIGSEGV",
+     "ADMIN HOST_KILL; rule ended-by-host; sender bash; seen SIGSEGV sent by bash"},
+    {"AWatchdogsSigabrtIsTheHosts", "sent SIGABRT systemd pid=1; restart 0s; end SIGABRT",
+     "ADMIN HOST_KILL; sender systemd"},
+    {"ASigabrtAfterASigtermIsTheHosts", "sent SIGTERM bash; sent SIGABRT bash; end SIGABRT",
+     "ADMIN HOST_KILL; sender bash"},
+    {"ASigsegvOfQemusIsACrash", "sent SIGSEGV bash own; end SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"AnotherSignalThanTheLastIsACrash", "sent SIGTERM bash; end SIGSEGV",
+     "CRASH QEMU_CRASHED; no sender"},
+    {"ACoreDumpThatIsKilledIsTheHosts", "sent SIGSEGV bash; sent SIGKILL bash; end SIGSEGV",
+     "ADMIN HOST_KILL; rule ended-by-host"},
+    {"ASigsegvThatIsNotProvenIsUnknown", "end SIGSEGV unclear",
+     "UNKNOWN UNOBSERVED; rule killed-unseen"},
+    {"ASigsegvAsTheHostShutsDownIsItsOwn", "host down; sent SIGSEGV bash; end SIGSEGV",
+     "ADMIN HOST_SHUTDOWN"},
     // QEMU before 2.10 gives neither a reason nor `guest`.
     {"AnOldQemuObeysASigterm", "sent SIGTERM virtqemud; SHUTDOWN; restart 0s; end 0",
      "ADMIN HOST_SIGNAL; rule host-signal; sender virtqemud; file removed"},
@@ -153,6 +166,10 @@ const StoryCase kSenders[] = {
      "sent SIGHUP first; sent SIGTERM virtqemud; SHUTDOWN host-signal; sent SIGTERM late; sent "
      "SIGINT later; end 0",
      "ADMIN HOST_SIGNAL; sender virtqemud; seen SIGTERM sent by virtqemud; unseen late"},
+    {"TheLastOfManyIsKept",
+     "POWERDOWN; sent SIGTERM one; sent SIGTERM two; sent SIGTERM one; sent SIGTERM two; sent "
+     "SIGKILL virtqemud; end SIGKILL",
+     "ADMIN HOST_KILL; seen POWERDOWN; seen SIGTERM sent by two; unseen SIGTERM sent by one"},
     {"ASignalThatDidNotEndItHasNone", "sent SIGTERM virtqemud; SHUTDOWN guest-shutdown; end 0",
      "USER GUEST_POWEROFF; no sender"},
     {"AnExitBySignalHasItsOwn", "sent SIGTERM virtqemud; end SIGTERM",
@@ -164,6 +181,25 @@ const StoryCase kSenders[] = {
      "CRASH QEMU_KILLED; no sender; seen sender not recorded"},
 };
 STORIES(VmSessionCauseTest, Senders, kSenders);
+
+#define TERMINATING "terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)"
+const StoryCase kWords[] = {
+    {"ASignalThatOnlyTheyTellOfIsTheHosts", "words journal " TERMINATING "; end 0",
+     "ADMIN HOST_SIGNAL; rule host-signal-words; sender virtqemud"},
+    {"WhatTheKernelShowedStands", "words journal " TERMINATING "; sent SIGTERM bash; end 0",
+     "UNKNOWN UNOBSERVED; unseen virtqemud (pid 812, as QEMU"},
+    {"TheyMakeNoSegvTheHosts", "words journal " TERMINATING "; end SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"TheyMakeNoKillTheHosts", "words journal " TERMINATING "; end SIGKILL", "CRASH QEMU_KILLED"},
+    {"TheyMakeNoErrorTheHosts", "words journal " TERMINATING "; end 1", "CRASH QEMU_CRASHED"},
+    {"AFileThatOthersMayWriteDecidesNothing", "words file " TERMINATING "; end 0",
+     "UNKNOWN UNOBSERVED; no sender"},
+    {"AMemoryKillersNameInThemMakesNoCrash",
+     "words journal terminating on signal 15 from pid 812 (/usr/bin/earlyoom); SHUTDOWN "
+     "host-signal; end 0",
+     "ADMIN HOST_SIGNAL; sender earlyoom"},
+};
+#undef TERMINATING
+STORIES(VmSessionCauseTest, Words, kWords);
 
 const StoryCase kAgents[] = {
     {"AConnectedOneIsACaveat", "agent open; SHUTDOWN guest-shutdown; end",
@@ -198,6 +234,11 @@ const StoryCase kAgents[] = {
      "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED"},
     {"AnIntentSettlesIt", "agent open; declare; SHUTDOWN guest-shutdown; end",
      "ADMIN GUEST_POWEROFF; intent intent-1"},
+    {"ItsPortsEventsAreFollowed",
+     "agent closed; VSERPORT_CHANGE id=spice open=true; VSERPORT_CHANGE open=true; "
+     "VSERPORT_CHANGE id=ch0 open=yes; VSERPORT_CHANGE id=ch0 open=true; events STARTED; SHUTDOWN "
+     "guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED; seen guest agent connected"},
     {"ASignalHasNoCaveat", "agent open; SHUTDOWN host-signal; end", "ADMIN HOST_SIGNAL"},
     {"APanicHasNoCaveat", "agent open; SHUTDOWN guest-panic; end", "CRASH GUEST_PANIC"},
     {"APressHasNoCaveat", "agent open; POWERDOWN; SHUTDOWN guest-shutdown; end",
@@ -325,6 +366,8 @@ const StoryCase kMigrations[] = {
      "UNKNOWN NEVER_RAN; seen inmigrate"},
     {"ASegvBeforeTheVmRanIsNoCrash", "new; ready prelaunch; end SIGSEGV",
      "UNKNOWN NEVER_RAN; seen prelaunch"},
+    {"AResetBeforeTheVmRanIsNoLife", "new; ready prelaunch; RESET; end SIGSEGV",
+     "UNKNOWN NEVER_RAN"},
     {"AnEndBeforeTheVmRanIsNoCrash", "new; ready prelaunch; end", "UNKNOWN NEVER_RAN"},
     // As of a QEMU whose file of saved memory is bad: it gives up within milliseconds.
     {"AnErrorBeforeTheRunStateIsNoCrash", "new; end 1",

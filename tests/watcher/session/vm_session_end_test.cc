@@ -49,6 +49,11 @@ const StoryCase kPanics[] = {
     {"AResetClearsOne",
      "GUEST_PANICKED action=run; RESET guest=true; is RUNNING; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF"},
+    {"AResetClearsAllThatCameBeforeIt",
+     "POWERDOWN; GUEST_PANICKED action=pause; STOP; RESET; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; seen RESET (clears: POWERDOWN, GUEST_PANICKED action=pause, STOP)"},
+    {"OneOfAVmThatWasNotPausedStands",
+     "GUEST_PANICKED action=run; closed; ready; SHUTDOWN guest-shutdown; end", "CRASH GUEST_PANIC"},
     {"ACrashKernelsPoweroffIsACrash", "GUEST_CRASHLOADED action=run; SHUTDOWN guest-shutdown; end",
      "CRASH GUEST_PANIC"},
     {"ASignalAfterAResumeIsUnknown",
@@ -120,6 +125,10 @@ const StoryCase kShutdowns[] = {
      "ADMIN HOST_SIGNAL"},
     {"OneThatAResumeTookBackIsNone",
      "SHUTDOWN guest-shutdown; STOP; RESUME; SHUTDOWN host-qmp-quit; end", "ADMIN HOST_QUIT"},
+    {"APauseAndAResetBeforeItLeaveNoTrace", "STOP; RESUME; RESET; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; unseen STOP; unseen RESUME; unseen RESET"},
+    {"OfAnOldQemuThatWasPausedItIsTheHosts", "STOP; SHUTDOWN; end",
+     "ADMIN HOST_REQUEST; rule legacy-stopped"},
     {"OneThatAResetTookBackLeavesACrash", "SHUTDOWN guest-shutdown; RESET; end SIGSEGV",
      "CRASH QEMU_CRASHED"},
     {"TheFirstCounts", "SHUTDOWN guest-shutdown; STOP; wait 1h; SHUTDOWN host-signal; end",
@@ -137,6 +146,19 @@ const StoryCase kShutdowns[] = {
      "GUEST_SHUTDOWN; last GUEST_SHUTDOWN USER; is GUEST_DOWN; STOP; wait 1h; asked 0; RESET; is "
      "PAUSED; end",
      "CRASH PROCESS_EXITED"},
+    {"AQemuThatStaysWithItsMonitorOpenIsAProblem",
+     "SHUTDOWN guest-shutdown; wait 9999ms; no problem; wait 1ms; problem has not exited for 10 s; "
+     "restart 5s; wait 1ms; problem has not exited for 15 s; end",
+     "USER GUEST_POWEROFF"},
+    {"AQemuThatStaysByNoShutdownIsNoProblemBeforeItIsAskedToEnd",
+     "SHUTDOWN guest-shutdown; STOP; wait 1h; no problem; SHUTDOWN host-qmp-quit; closed; wait "
+     "10s; "
+     "problem has not exited for 10 s; gone",
+     "USER GUEST_POWEROFF"},
+    {"AQemuThatAnswersIsNoProblem",
+     "SHUTDOWN guest-shutdown; closed; wait 11s; problem has not exited; ready shutdown; no "
+     "problem; wait 1h; no problem; end",
+     "USER GUEST_POWEROFF"},
     {"ARestartDoesNotForgetAQemuThatStays",
      "SHUTDOWN guest-shutdown; restart 6s; wait 0s; last GUEST_SHUTDOWN; gone",
      "USER GUEST_POWEROFF"},

@@ -71,51 +71,6 @@ TEST_F(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
   EXPECT_THAT(vm_.statuses.back().problems, IsEmpty());
 }
 
-TEST_F(VmSessionHangTest, OneThatKeepsItsMonitorOpenHangsAsWell) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Advance(absl::Seconds(9));
-  EXPECT_THAT(HangProblems(vm_), IsEmpty());
-  vm_.Advance(absl::Seconds(1));
-  EXPECT_EQ(HangProblems(vm_).size(), 1u);
-}
-
-TEST_F(VmSessionHangTest, OneThatStaysByNoShutdownHasNoProblem) {
-  vm_.Shutdown("guest-shutdown");
-  vm_.Event("STOP");
-  vm_.Advance(absl::Hours(1));
-  EXPECT_THAT(HangProblems(vm_), IsEmpty());
-  vm_.Shutdown("host-qmp-quit");
-  vm_.Closed();
-  vm_.Advance(absl::Seconds(10));
-  EXPECT_EQ(HangProblems(vm_).size(), 1u) << "the second SHUTDOWN ends it";
-}
-
-TEST_F(VmSessionHangTest, OneThatAnswersOrIsAliveAgainDoesNotHang) {
-  for (const bool answers : {false, true}) {
-    RunningVm vm;
-    vm.Shutdown("guest-shutdown");
-    if (answers) {
-      vm.Closed();
-      vm.Advance(absl::Seconds(11));
-      EXPECT_FALSE(vm.Status().problems.empty());
-      vm.Ready("shutdown");
-    } else {
-      vm.Event("RESET");
-    }
-    EXPECT_THAT(vm.Status().problems, IsEmpty());
-    vm.Advance(absl::Hours(1));
-    EXPECT_THAT(vm.Status().problems, IsEmpty());
-  }
-}
-
-TEST_F(VmSessionHangTest, ARestartDoesNotForgetSinceWhen) {
-  vm_.Shutdown("host-signal");
-  vm_.Closed();
-  vm_.Restart(absl::Seconds(15));
-  vm_.Advance(absl::Milliseconds(1));
-  EXPECT_THAT(HangProblems(vm_), ElementsAre("QEMU has not exited for 15 s after its shutdown"));
-}
-
 class HangCheckTest : public testing::Test {
  protected:
   RunningVm vm_{{.hang_check = absl::Seconds(30)}};

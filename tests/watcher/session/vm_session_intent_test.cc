@@ -15,8 +15,11 @@ using testing::HasSubstr;
 
 using VmSessionIntentTest = RunningVmTest;
 
-TEST_F(VmSessionIntentTest, IsToldWhenDeclaredAndWithdrawn) {
+TEST_F(VmSessionIntentTest, IsToldWhenDeclaredReplacedAndWithdrawn) {
+  vm_.Declare(absl::Minutes(10), "intent-0");
   const Intent intent = vm_.Declare();
+  EXPECT_EQ(vm_.events[vm_.events.size() - 2].intent->intent_id, "intent-0");
+  EXPECT_EQ(vm_.events[vm_.events.size() - 2].intent_end, IntentEnd::kReplaced);
   EXPECT_EQ(vm_.Last().type, EventType::kIntentDeclared);
   EXPECT_EQ(vm_.Last().intent->intent_id, intent.intent_id);
   EXPECT_EQ(vm_.Last().message, "ops intends to end the VM: maintenance");
@@ -46,16 +49,6 @@ TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
   EXPECT_EQ(vm_.Last().intent_end, IntentEnd::kExpired);
   vm_.EndBy("guest-shutdown");
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
-}
-
-TEST_F(VmSessionIntentTest, AnotherOneReplacesTheFirst) {
-  vm_.Declare();
-  vm_.Declare(absl::Minutes(10), "intent-2");
-  const VmEvent& first = vm_.events[vm_.events.size() - 2];
-  EXPECT_EQ(first.intent->intent_id, "intent-1");
-  EXPECT_EQ(first.intent_end, IntentEnd::kReplaced);
-  vm_.End(Signal(SIGKILL));
-  EXPECT_EQ(vm_.Stopped().intent->intent_id, "intent-2");
 }
 
 TEST_F(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
@@ -164,15 +157,6 @@ TEST_F(VmSessionIntentTest, SoManyAreDeclaredForARunAndNoMore) {
   EXPECT_TRUE(vm_.session().CheckIntent(vm_.now()).ok());
   vm_.Declare();
   EXPECT_FALSE(vm_.session().CheckIntent(vm_.now()).ok());
-}
-
-TEST_F(VmSessionIntentTest, WithoutLimitsOfEventsThereIsNone) {
-  RunningVm vm({.event_limits = false});
-  for (int i = 0; i < 1000; ++i) {
-    ASSERT_TRUE(vm.session().CheckIntent(vm.now()).ok());
-    vm.Declare();
-    vm.Withdraw();
-  }
 }
 
 }  // namespace

@@ -11,15 +11,11 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::Not;
-
-constexpr char kTerminating[] = "qemu: terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)";
 
 class VmSessionWordsTest : public testing::Test {
  protected:
-  VmSessionWordsTest() { Say("Assertion failed", LastWordsSource::kStandardError); }
-  void Say(const std::string& line, LastWordsSource source = LastWordsSource::kJournal) {
-    vm_.facts.words = {.lines = {line}, .source = source};
+  VmSessionWordsTest() {
+    vm_.facts.words = {.lines = {"Assertion failed"}, .source = LastWordsSource::kStandardError};
   }
   RunningVm vm_{SessionOptions{.last_words = true}};
 };
@@ -62,7 +58,8 @@ TEST_F(VmSessionWordsTest, AStartThatFailsHasThem) {
 }
 
 TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
-  Say(kTerminating);
+  vm_.facts.words = {.lines = {"terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)"},
+                     .source = LastWordsSource::kJournal};
   vm_.EndBy("host-signal", Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
   ASSERT_TRUE(vm_.Stopped().sender.has_value());
@@ -70,45 +67,6 @@ TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
   EXPECT_TRUE(vm_.Stopped().sender->said_by_qemu);
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("SIGTERM sent by virtqemud (pid 812, as QEMU reports)"));
-}
-
-TEST_F(VmSessionWordsTest, WhatTheKernelShowedStands) {
-  Say(kTerminating);
-  vm_.Sent({.signal = SIGTERM, .pid = 5, .uid = 0, .command = "bash"});
-  vm_.End(Exited(0));
-  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_THAT(EvidenceOf(vm_.Stopped()), Not(HasSubstr("virtqemud")));
-}
-
-TEST_F(VmSessionWordsTest, ASignalThatOnlyTheyTellOfIsTheHosts) {
-  Say(kTerminating);
-  vm_.End(Exited(0));
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-  EXPECT_EQ(vm_.Stopped().rule, "host-signal-words");
-  EXPECT_EQ(vm_.Stopped().sender->pid, 812);
-  EXPECT_EQ(vm_.log, (std::vector<std::string>{"file-", "STOPPED"}));
-}
-
-TEST_F(VmSessionWordsTest, TheyMakeNoCrashTheHosts) {
-  for (const ProcessEnd& end : {Signal(SIGSEGV), Signal(SIGKILL), Exited(1)}) {
-    RunningVm vm(SessionOptions{.last_words = true});
-    vm.facts.words = {.lines = {kTerminating}, .source = LastWordsSource::kJournal};
-    vm.End(end);
-    EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kCrash);
-  }
-}
-
-TEST_F(VmSessionWordsTest, AFileThatOthersMayWriteDecidesNothing) {
-  Say(kTerminating, LastWordsSource::kStandardError);
-  vm_.End(Exited(0));
-  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
-  EXPECT_FALSE(vm_.Stopped().sender.has_value());
-}
-
-TEST_F(VmSessionWordsTest, AMemoryKillersNameInThemMakesNoCrash) {
-  Say("qemu: terminating on signal 15 from pid 812 (/usr/bin/earlyoom)");
-  vm_.EndBy("host-signal", Exited(0));
-  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
 TEST_F(VmSessionWordsTest, ACoreIsEvidence) {

@@ -1,5 +1,7 @@
+#include "client/output/formatter.h"
+
 #include <algorithm>
-#include <set>
+#include <map>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -10,11 +12,57 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/output/event_text.h"
-#include "client/output/formatter.h"
 #include "client/output/time_text.h"
+#include "google/protobuf/util/json_util.h"
+#include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
+
+absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
+                                   const MessageNode& node) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  if (!status.ok()) {
+    return absl::InternalError(
+        absl::StrCat("a ", message.GetDescriptor()->name(),
+                     " of the server cannot be written as JSON: ", std::string(status.message())));
+  }
+  if (node.name.empty()) return json;
+  return absl::StrCat(
+      "{", node.cluster.empty() ? "" : absl::StrCat("\"cluster\":", JsonText(node.cluster), ","),
+      "\"node\":", JsonText(node.name), node.stale_since ? ",\"stale\":true" : "",
+      json == "{}" ? "" : ",", json.substr(1));
+}
+
+std::string JsonText(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 namespace {
+
+// The members of a JSON object, by name. Without a name: an object, whose members they are.
+using Members = std::vector<std::pair<absl::string_view, absl::StatusOr<std::string>>>;
+absl::StatusOr<std::string> ObjectOf(const Members& members) {
+  std::vector<std::string> texts;
+  for (const auto& [name, value] : members) {
+    if (!value.ok()) return value;
+    if (!name.empty()) {
+      texts.push_back(absl::StrCat("\"", name, "\":", *value));
+    } else if (*value != "{}") {
+      texts.push_back(value->substr(1, value->size() - 2));
+    }
+  }
+  return absl::StrCat("{", absl::StrJoin(texts, ","), "}");
+}
+
+// NAME, NODE/NAME or CLUSTER/NODE/NAME.
+std::string PathOf(const MessageNode& node, const std::string& name) {
+  if (node.name.empty()) return name;
+  return absl::StrCat(node.cluster, node.cluster.empty() ? "" : "/", node.name, "/", name);
+}
 
 Color TypeColor(v1::EventType type) {
   switch (type) {
@@ -32,12 +80,6 @@ Color TypeColor(v1::EventType type) {
     default:
       return Color::kNone;
   }
-}
-
-std::string Problems(const v1::Vm& vm) {
-  return absl::StrJoin(vm.problems(), "; ", [](std::string* out, const v1::Problem& problem) {
-    absl::StrAppend(out, problem.text());
-  });
 }
 
 // The end in one line: with its evidence in a wide table.
@@ -73,25 +115,21 @@ std::string WhyText(const NodeVm& one, bool wide) {
     parts.push_back(
         absl::StrCat("intent of ", one.vm.intent().actor(), ": ", one.vm.intent().reason()));
   }
-  if (one.vm.problems_size() > 0) parts.push_back(Problems(one.vm));
+  for (const v1::Problem& problem : one.vm.problems()) parts.push_back(problem.text());
   if (one.end() != nullptr) parts.push_back(EndLine(*one.end(), "", wide));
   return absl::StrJoin(parts, "; ");
-}
-
-// Most servers have one source, which needs no column.
-bool HasSeveralSources(Formatter::Vms vms) {
-  return std::any_of(vms.begin(), vms.end(), [&](const NodeVm& one) {
-    return one.vm.ref().source() != vms[0].vm.ref().source();
-  });
 }
 
 // "-" for an empty text.
 std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
 
-Color StateColor(NodeState state) {
-  return state == NodeState::kUp       ? Color::kGreen
-         : state == NodeState::kSilent ? Color::kRed
-                                       : Color::kDim;
+// A node's state as it is shown.
+const Cell& StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
+  static const auto* const kCells =
+      new std::map<NodeState, Cell>{{NodeState::kUp, {"up", Color::kGreen}},
+                                    {NodeState::kSilent, {"silent", Color::kRed}},
+                                    {NodeState::kStopped, {"stopped", Color::kDim}}};
+  return kCells->at(StateOf(node, now));
 }
 
 std::string YesNo(bool value) { return value ? "yes" : "no"; }
@@ -127,7 +165,7 @@ Color ColorOf(v1::ShutdownClass shutdown_class) {
 }
 
 // Milliseconds are for wide tables. On a terminal a time of this year has no year.
-std::string TableFormatter::TimeText(absl::Time time) const {
+std::string Formatter::TimeText(absl::Time time) const {
   if (style_.wide) return LocalTimeText(time, style_.zone);
   if (!style_.is_brief()) return absl::FormatTime("%Y-%m-%d %H:%M:%S", time, style_.zone);
   const bool this_year =
@@ -135,18 +173,18 @@ std::string TableFormatter::TimeText(absl::Time time) const {
   return absl::FormatTime(this_year ? "%b %d %H:%M:%S" : "%Y-%m-%d %H:%M", time, style_.zone);
 }
 
-std::string TableFormatter::SinceText(bool known, const google::protobuf::Timestamp& time) const {
+std::string Formatter::SinceText(bool known, const google::protobuf::Timestamp& time) const {
   return known ? TimeText(FromProto(time)) : "-";
 }
 
 // A name widens its column to a limit; on a terminal a longer one is cut.
-ColumnLayout::Column TableFormatter::NameColumn(size_t min_width) const {
+ColumnLayout::Column Formatter::NameColumn(size_t min_width) const {
   constexpr size_t kShare = 4;  // of the line: 20 columns of 80
   const size_t limit = LineLimit() == 0 ? SIZE_MAX : std::max<size_t>(20, LineLimit() / kShare);
   return {"VM", min_width, limit, /*cut_middle=*/true};
 }
 
-TableFormatter::Row TableFormatter::EventRow(const NodeEvent& one, bool reserve) const {
+Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
   const auto least = [reserve](size_t width) { return reserve ? width : 0; };
   const size_t time_width = style_.wide ? 23 : style_.is_brief() ? 16 : 19;
   const size_t name_width = style_.width >= 100 ? 20 : style_.nodes ? 12 : 16;
@@ -174,23 +212,42 @@ TableFormatter::Row TableFormatter::EventRow(const NodeEvent& one, bool reserve)
   return row;
 }
 
-std::string TableFormatter::EventHeading() {
+std::string Formatter::EventHeading() {
+  if (form_ != Form::kTable) return "";
   if (!event_layout_) event_layout_.emplace(EventRow({}, /*reserve=*/true).columns, painter_);
   if (!style_.headings) return "";
   return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_->Heading(LineLimit()));
 }
 
-void TableFormatter::NoteCluster(const MessageNode& node) {
+void Formatter::NoteCluster(const MessageNode& node) {
   if (cluster_.empty()) cluster_ = node.cluster;
   if (node.cluster != cluster_) several_clusters_ = true;
 }
 
-Cell TableFormatter::NodeCell(const MessageNode& node) const {
+Cell Formatter::NodeCell(const MessageNode& node) const {
   return {several_clusters_ ? absl::StrCat(node.cluster, "/", node.name) : node.name};
 }
 
+absl::StatusOr<std::string> Formatter::Line(const std::string& name,
+                                            const absl::StatusOr<std::string>& json) const {
+  if (form_ == Form::kJson) return json.ok() ? absl::StrCat(*json, "\n") : json;
+  return name.empty() ? "" : absl::StrCat(EscapeForTerminal(name), "\n");
+}
+
+template <typename List, typename NameOf, typename JsonOf>
+absl::StatusOr<std::string> Formatter::Lines(const List& list, const NameOf& name_of,
+                                             const JsonOf& json_of) const {
+  std::string lines;
+  for (const auto& one : list) {
+    const auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
+    if (!line.ok()) return line;
+    lines += *line;
+  }
+  return lines;
+}
+
 template <typename List, typename MakeRow>
-std::string TableFormatter::Table(const List& list, const MakeRow& make) const {
+std::string Formatter::Table(const List& list, const MakeRow& make) const {
   using One = std::decay_t<decltype(*list.begin())>;
   ColumnLayout layout(make(One()).columns, painter_);
   std::vector<std::vector<Cell>> rows;
@@ -199,7 +256,15 @@ std::string TableFormatter::Table(const List& list, const MakeRow& make) const {
   return absl::StrCat(style_.headings ? layout.Heading(LineLimit()) : "", lines);
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatEvents(Events events) {
+absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
+  if (form_ != Form::kTable) {
+    return Lines(
+        events,
+        [](const NodeEvent& one) {
+          return one.event.has_vm() ? PathOf(one.node, one.event.vm().name()) : "";
+        },
+        [](const NodeEvent& one) { return ToJson(one.event, one.node); });
+  }
   for (const NodeEvent& one : events) NoteCluster(one.node);
   if (!event_layout_) event_layout_.emplace(EventRow({}).columns, painter_);
   std::vector<std::vector<Cell>> rows;
@@ -207,10 +272,22 @@ absl::StatusOr<std::string> TableFormatter::FormatEvents(Events events) {
   return event_layout_->Rows(rows, LineLimit());
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
+absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
+  if (form_ != Form::kTable) {
+    return Lines(
+        vms, [](const NodeVm& one) { return PathOf(one.node, one.vm.ref().name()); },
+        [](const NodeVm& one) {
+          Members members = {{"", ToJson(one.vm, one.node)}};
+          if (one.ends) members.emplace_back("ends", absl::StrCat(*one.ends));
+          if (one.ends.value_or(0) > 0) members.emplace_back("last_end", ToJson(one.last_end));
+          return ObjectOf(members);
+        });
+  }
   for (const NodeVm& one : vms) NoteCluster(one.node);
   vms_shown_ = true;
-  const bool sources = HasSeveralSources(vms);
+  // Most servers have one source, which needs no column.
+  const bool sources = absl::c_any_of(
+      vms, [&vms](const NodeVm& one) { return one.vm.ref().source() != vms[0].vm.ref().source(); });
   const bool ends = absl::c_any_of(vms, [](const NodeVm& one) { return one.ends.has_value(); });
   return Table(vms, [&](const NodeVm& one) {
     const v1::Vm& vm = one.vm;
@@ -241,7 +318,14 @@ absl::StatusOr<std::string> TableFormatter::FormatVms(Vms vms) {
   });
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatIntents(Vms vms) {
+absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
+  if (form_ != Form::kTable) {
+    return Lines(
+        vms, [](const NodeVm& one) { return one.vm.intent().intent_id(); },
+        [](const NodeVm& one) {
+          return ObjectOf({{"vm", ToJson(one.vm.ref())}, {"", ToJson(one.vm.intent())}});
+        });
+  }
   return Table(vms, [this](const NodeVm& one) {
     const v1::Intent& intent = one.vm.intent();
     Row row;
@@ -254,7 +338,8 @@ absl::StatusOr<std::string> TableFormatter::FormatIntents(Vms vms) {
   });
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatIntent(const v1::Intent& intent) {
+absl::StatusOr<std::string> Formatter::FormatIntent(const v1::Intent& intent) {
+  if (form_ != Form::kTable) return Line(intent.intent_id(), ToJson(intent));
   FactList facts(painter_);
   facts.Add("intent", intent.intent_id(), Color::kBold);
   facts.Add("actor", intent.actor());
@@ -264,7 +349,8 @@ absl::StatusOr<std::string> TableFormatter::FormatIntent(const v1::Intent& inten
   return facts.Take();
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoResponse& info) {
+absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoResponse& info) {
+  if (form_ != Form::kTable) return Line(info.node(), ToJson(info));
   FactList facts(painter_);
   facts.Add("version", info.version());
   facts.Add("node", info.node());
@@ -322,7 +408,12 @@ absl::StatusOr<std::string> TableFormatter::FormatInfo(const v1::GetServerInfoRe
   return facts.Take();
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatStreams(const Streams& streams) {
+absl::StatusOr<std::string> Formatter::FormatStreams(const Streams& streams) {
+  if (form_ != Form::kTable) {
+    return Lines(
+        streams, [](const v1::Stream& stream) { return stream.stream_id(); },
+        [](const v1::Stream& stream) { return ToJson(stream); });
+  }
   return Table(streams, [this](const v1::Stream& stream) {
     v1::WatchEventsRequest filters;  // as the contract's text has them
     if (stream.has_filter()) *filters.mutable_filter() = stream.filter();
@@ -340,12 +431,15 @@ absl::StatusOr<std::string> TableFormatter::FormatStreams(const Streams& streams
   });
 }
 
-absl::StatusOr<std::string> TableFormatter::FormatHealth(absl::string_view service,
-                                                         const Health& health) {
-  if (!service.empty()) {
-    return absl::StrFormat("%-8s  %s\n", service, Health::ServingStatus_Name(health.status()));
-  }
+absl::StatusOr<std::string> Formatter::FormatHealth(absl::string_view service,
+                                                    const Health& health) {
   const std::string& name = Health::ServingStatus_Name(health.status());
+  if (form_ != Form::kTable) {
+    if (service.empty()) return Line(name, ToJson(health));
+    const std::string text(service);
+    return Line(text, ObjectOf({{"service", JsonText(text)}, {"", ToJson(health)}}));
+  }
+  if (!service.empty()) return absl::StrFormat("%-8s  %s\n", service, name);
   return absl::StrCat(name.empty() ? absl::StrCat(health.status()) : name, "\n");
 }
 
@@ -356,30 +450,30 @@ NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now) {
   return due < now ? NodeState::kSilent : NodeState::kUp;
 }
 
-const char* StateName(NodeState state) {
-  switch (state) {
-    case NodeState::kUp:
-      return "up";
-    case NodeState::kSilent:
-      return "silent";
-    case NodeState::kStopped:
-      return "stopped";
+absl::StatusOr<std::string> Formatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
+  if (form_ != Form::kTable) {
+    return Lines(
+        nodes,
+        [](const v1::NodeHeartbeat& node) {
+          return absl::StrCat(node.cluster(), "/", node.node());
+        },
+        [now](const v1::NodeHeartbeat& node) {
+          return ObjectOf({{"", ToJson(node)},
+                           {"lag", absl::StrCat("\"", LagOf(node), "\"")},
+                           {"state", JsonText(StateCell(node, now).text)}});
+        });
   }
-  return "";
-}
-
-absl::StatusOr<std::string> TableFormatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
-  std::set<std::string> clusters;
-  for (const v1::NodeHeartbeat& node : nodes) clusters.insert(node.cluster());
+  const bool clusters = absl::c_any_of(nodes, [&nodes](const v1::NodeHeartbeat& node) {
+    return node.cluster() != nodes[0].cluster();
+  });
   return Table(nodes, [&](const v1::NodeHeartbeat& node) {
-    const NodeState state = StateOf(node, now);
     const uint64_t lag = LagOf(node);
     Row row;
-    if (clusters.size() > 1 || style_.wide) {
+    if (clusters || style_.wide) {
       row.Add({"CLUSTER"}, {node.cluster()});
     }
     row.Add({"NODE"}, {node.node(), Color::kBold});
-    row.Add({"STATE"}, {StateName(state), StateColor(state)});
+    row.Add({"STATE"}, StateCell(node, now));
     row.Add({"SEEN"}, {SinceText(node.has_time(), node.time())});
     row.Add({"LAST EVENT"}, {SinceText(node.has_newest_event_time(), node.newest_event_time())});
     row.Add({"LAG"}, {absl::StrCat(lag), lag == 0 ? Color::kNone : Color::kYellow});
@@ -392,6 +486,20 @@ absl::StatusOr<std::string> TableFormatter::FormatFleet(const Heartbeats& nodes,
     row.Add({"JOURNAL"}, {node.journal_id()});
     return row;
   });
+}
+
+absl::StatusOr<std::string> Formatter::FormatWhy(const VmStory& story) {
+  if (form_ == Form::kTable) {
+    return absl::StrCat(std::exchange(story_shown_, true) ? "\n" : "", StoryText(story, style_));
+  }
+  Members members = {{"name", JsonText(story.name)}};
+  if (story.vm) members.emplace_back("vm", ToJson(story.vm->vm, story.vm->node));
+  if (story.end) members.emplace_back("last_end", ToJson(story.end->event, story.end->node));
+  nlohmann::ordered_json ends = nlohmann::ordered_json::object();
+  for (const auto& [shutdown_class, count] : story.ends) ends[ShortName(shutdown_class)] = count;
+  members.emplace_back("ends_in_24h", JsonText(ends));
+  if (style_.story_text) members.emplace_back("text", JsonText(StoryText(story, style_)));
+  return Line(PathOf(story.vm ? story.vm->node : story.end->node, story.name), ObjectOf(members));
 }
 
 }  // namespace vmeventd::client

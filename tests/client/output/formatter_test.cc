@@ -1,12 +1,15 @@
+#include "client/output/formatter.h"
+
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "absl/strings/str_split.h"
-#include "client/output/formatter.h"
+#include "client/output/event_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/fake_server.h"
+#include "tests/support/status_matchers.h"
 
 namespace vmeventd::client {
 namespace {
@@ -166,40 +169,60 @@ TEST(TableFormatter, ColoursTheClass) {
   EXPECT_THAT(EventLine(StoppedEvent(), false), Not(HasSubstr("\x1b")));
 }
 
-TEST(TableFormatter, TheServersTextDoesNotControlTheTerminal) {
+// Sets each text of the message, and of those in it.
+void Poison(google::protobuf::Message* message, const std::string& text, int depth = 4) {
+  const google::protobuf::Reflection& reflection = *message->GetReflection();
+  for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
+    const auto* field = message->GetDescriptor()->field(i);
+    if (field->cpp_type() == field->CPPTYPE_STRING && field->is_repeated()) {
+      reflection.AddString(message, field, text);
+    } else if (field->cpp_type() == field->CPPTYPE_STRING) {
+      reflection.SetString(message, field, text);
+    } else if (field->cpp_type() == field->CPPTYPE_MESSAGE && depth > 0) {
+      Poison(field->is_repeated() ? reflection.AddMessage(message, field)
+                                  : reflection.MutableMessage(message, field),
+             text, depth - 1);
+    }
+  }
+}
+
+TEST(Formatter, TheServersTextDoesNotControlTheTerminal) {
   const std::string evil = "x\x1b]0;owned\x07\n\xc2\x9b\xe2\x80\xae";
-  v1::Event event = StoppedEvent();
-  event.mutable_vm()->set_name(evil);
-  event.set_message(evil);
-  event.mutable_shutdown()->mutable_evidence(0)->set_what(evil);
-  event.mutable_intent()->set_actor(evil);
-  v1::Vm vm = MakeVm(evil);
-  for (std::string* text :
-       {vm.mutable_ref()->mutable_run_id(), vm.mutable_ref()->mutable_uuid(),
-        vm.mutable_ref()->mutable_source(), vm.mutable_qemu_version(), vm.mutable_monitor_path(),
-        vm.add_problems()->mutable_text(), vm.mutable_intent()->mutable_actor(),
-        vm.mutable_intent()->mutable_reason(), vm.mutable_shutdown()->mutable_rule(),
-        vm.mutable_shutdown()->mutable_intent()->mutable_actor(),
-        vm.mutable_shutdown()->add_evidence()->mutable_what()}) {
-    *text = evil;
-  }
-  const NodeVms vms = {{vm}, {}};  // the second is from no such source: they are shown
   v1::GetServerInfoResponse info;
-  info.set_version(evil);
-  info.set_node(evil);
-  info.set_journal_id(evil);
-  info.set_exit_status_source(evil);
-  info.add_directories()->set_path(evil);
-  info.mutable_directories(0)->set_pattern(evil);
-  info.add_libvirt_connections()->set_uri(evil);
-  info.mutable_libvirt_connections(0)->mutable_problem()->set_text(evil);
-  TableFormatter formatter({});
-  const std::string all =
-      EventLine(event) + *formatter.FormatVms(vms) + *formatter.FormatInfo(info);
-  for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
-    EXPECT_THAT(all, Not(HasSubstr(bad)));
+  Poison(&info, evil);
+  Formatter::Streams streams;
+  Poison(streams.Add(), evil);
+  Formatter::Heartbeats nodes;
+  Poison(nodes.Add(), evil);
+  NodeVms vms(2);  // the second is from no such source: they are shown
+  Poison(&vms[0].vm, evil);
+  vms[0].node.name = evil;
+  NodeEvents events(1);
+  Poison(&events[0].event, evil);
+  VmStory story = {.name = evil, .end = events[0], .vm = vms[0]};
+  story.end->node.name = evil + evil;
+  const std::pair<Form, TableStyle> forms[] = {{Form::kTable, {.nodes = true}},
+                                               {Form::kTable, {.nodes = true, .wide = true}},
+                                               {Form::kTable, {.markdown = true}},
+                                               {Form::kName, {}}};
+  for (const auto& [form, style] : forms) {
+    Formatter formatter(form, style);
+    std::string all = *formatter.FormatVms(vms) + *formatter.FormatIntents(vms) +
+                      *formatter.FormatInfo(info) + *formatter.FormatStreams(streams) +
+                      *formatter.FormatFleet(nodes, Noon()) +
+                      *formatter.FormatIntent(vms[0].vm.intent());
+    for (int cause = 0; cause <= v1::ShutdownCause_MAX; ++cause) {
+      for (v1::Event* event : {&events[0].event, &story.end->event}) {
+        event->mutable_shutdown()->set_cause(static_cast<v1::ShutdownCause>(cause));
+      }
+      const std::string row = *formatter.FormatEvents(events);
+      EXPECT_EQ(std::count(row.begin(), row.end(), '\n'), 1);
+      all += row + *formatter.FormatWhy(story);
+    }
+    for (const char* bad : {"\x1b", "\x07", "\xc2\x9b", "\xe2\x80\xae"}) {
+      EXPECT_THAT(all, Not(HasSubstr(bad)));
+    }
   }
-  EXPECT_EQ(EventLine(event).find('\n'), EventLine(event).size() - 1);
 }
 
 TEST(TableFormatter, AStreamIsItsClientAndHowFarItIs) {
@@ -369,6 +392,65 @@ TEST(TableFormatter, TheColumnNodeHasTheClusterOnceThereAreSeveral) {
   EXPECT_THAT(row("prod"), Not(HasSubstr("prod")));
   EXPECT_THAT(row("test"), HasSubstr("test/n1"));
   EXPECT_THAT(row("prod"), HasSubstr("prod/n1"));
+}
+
+TEST(JsonFormatter, PrintsOneObjectALine) {
+  NodeEvents events = {{MakeEvent(1)}, {MakeEvent(2)}};
+  events[1].event.set_message("two\nlines\x1b");
+  const std::string text = *JsonFormatter().FormatEvents(events);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
+  EXPECT_EQ(text.back(), '\n');
+  EXPECT_THAT(text, HasSubstr("two\\nlines\\u001b"));
+}
+
+TEST(JsonFormatter, UsesTheContractsNamesAndTimesInUtc) {
+  NodeEvents events = {{MakeEvent(7)}};
+  events[0].event.set_type(v1::EVENT_TYPE_STOPPED);
+  events[0].event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_USER);
+  const std::string text = *JsonFormatter().FormatEvents(events);
+  EXPECT_THAT(text, HasSubstr("\"sequence\":\"7\""));
+  EXPECT_THAT(text, HasSubstr("\"observe_time\":\"2026-07-01T12:00:00.123Z\""));
+  EXPECT_THAT(text, HasSubstr("\"type\":\"EVENT_TYPE_STOPPED\""));
+  EXPECT_THAT(text, HasSubstr("\"shutdown_class\":\"SHUTDOWN_CLASS_USER\""));
+  EXPECT_THAT(text, Not(HasSubstr("gap_reason")));
+  EXPECT_THAT(text, Not(HasSubstr("intent_end")));
+}
+
+TEST(JsonFormatter, PrintsFieldsThatAreZeroButNoUnsetMessage) {
+  v1::GetServerInfoResponse info;
+  const std::string text = *JsonFormatter().FormatInfo(info);
+  EXPECT_THAT(text, HasSubstr("\"vms\":0"));
+  EXPECT_THAT(text, HasSubstr("\"journal_writable\":false"));
+  EXPECT_THAT(text, HasSubstr("\"directories\":[]"));
+  EXPECT_THAT(text, Not(HasSubstr("start_time")));
+}
+
+TEST(JsonFormatter, NamesWhatCannotBeWritten) {
+  v1::Vm vm = MakeVm("web1");
+  vm.mutable_state_time()->set_seconds(INT64_MAX);
+  const auto text = JsonFormatter().FormatVms({{vm}});
+  ASSERT_FALSE(text.ok());
+  EXPECT_THAT(text, Says("a Vm of the server"));
+}
+
+TEST(NameFormatter, PrintsTheNameOfEachVm) {
+  NodeVms vms = {{MakeVm("web1")}, {MakeVm("b\n")}};
+  EXPECT_EQ(*NameFormatter().FormatVms(vms), "web1\nb\\x0a\n");
+  vms[0].node.name = "node1";
+  vms[1].node.name = "node2";
+  EXPECT_EQ(*NameFormatter().FormatVms(vms), "node1/web1\nnode2/b\\x0a\n");
+}
+
+TEST(NameFormatter, AnEventOfTheNodeHasNoName) {
+  NodeEvents events = {{MakeEvent(1)}, {}};
+  events[1].event.set_type(v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(*NameFormatter().FormatEvents(events), "web1\n");
+}
+
+TEST(ShortName, OmitsThePrefix) {
+  EXPECT_EQ(ShortName(v1::EVENT_TYPE_STOPPED), "STOPPED");
+  EXPECT_EQ(ShortName(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF), "GUEST_POWEROFF");
+  EXPECT_EQ(ShortName(static_cast<v1::VmState>(77)), "77");
 }
 
 }  // namespace
