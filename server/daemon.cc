@@ -115,8 +115,8 @@ void EndAfter(absl::Duration timeout, const std::atomic<const StopStep*>* step) 
   }).detach();
 }
 
-// The whole daemon, put together. Its threads: the watcher's loop, those of the event log, the
-// hub's deadlines, and gRPC's own.
+// The whole daemon, put together. Its threads: the watcher's loop, those of the event log, and
+// gRPC's own.
 class Daemon {
  public:
   // Longest time from RequestStop to the return of Run.
@@ -167,8 +167,9 @@ class Daemon {
   std::unique_ptr<NodeWatcher> watcher_;
 
   std::thread watcher_thread_;
-  bool directories_present_ = true;  // the health service's value; pump thread
-  std::thread hub_thread_;
+  // The health service's values; pump thread.
+  bool directories_present_ = true;
+  bool journal_writable_ = true;
 
   Mutex mutex_;
   CondVar changed_;
@@ -310,9 +311,7 @@ Daemon::Daemon(const Config& config, const Clock* clock, UniqueFd state_lock,
       hub_(log_.get(), clock, StreamOptions()),
       service_({.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
                log_.get(), &hub_, &refusals_) {
-  log_->Subscribe(
-      {.journal_writable = [this](bool writable) { server_->health().Set("journal", writable); },
-       .turn = [this] { OnPumpTurn(); }});
+  log_->Subscribe([this](bool /*published*/) { OnPumpTurn(); });
 }
 
 void Daemon::WatcherLoop() {
@@ -348,9 +347,13 @@ std::string Daemon::StatusText() const {
 }
 
 void Daemon::OnPumpTurn() {
-  if (const bool present = log_->health().directories_present; present != directories_present_) {
-    directories_present_ = present;
-    server_->health().Set("watch", present);
+  const EventLog::Health health = log_->health();
+  if (std::exchange(directories_present_, health.directories_present) !=
+      health.directories_present) {
+    server_->health().Set("watch", health.directories_present);
+  }
+  if (std::exchange(journal_writable_, health.journal_writable) != health.journal_writable) {
+    server_->health().Set("journal", health.journal_writable);
   }
   watchdog_.Answer(Watchdog::kPump);
 }
@@ -405,9 +408,9 @@ void Daemon::ServeUntilStop() {
 }
 
 void Daemon::Run() {
-  server_->health().Set("journal", log_->health().journal_writable);
+  journal_writable_ = log_->health().journal_writable;
+  server_->health().Set("journal", journal_writable_);
   log_->Start();
-  hub_thread_ = std::thread([this] { hub_.Run(); });
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();
   Notify("STOPPING=1\nSTATUS=sending the remaining events");
@@ -474,8 +477,6 @@ void Daemon::Stop() {
   // Everything is in the journal now, and was sent or dropped.
   step = &kClient;
   server_->Shutdown(kShutdownTime / 2);
-  hub_.Stop();
-  hub_thread_.join();
   step = &kScrape;
   metrics_server_.reset();
   step = &kClient;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/uuid.h"
 #include "client/output/terminal_text.h"
@@ -247,10 +248,14 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
     return {ExitCode::kFailed, absl::StrCat("\"", name, "\" is the name of more than one VM: ",
                                             message, "; choose one with --run RUN_ID")};
   }
+  // "the run has an open intent, ID, declared by "alice": ... with WithdrawIntent".
+  const std::vector<std::string> parts = absl::StrSplit(message, ", ");
+  const std::string withdraw =
+      absl::StrCat("`vmevents intent withdraw ", parts.size() > 1 ? parts[1] : "ID", "`");
   return {ExitCode::kFailed,
           absl::StrCat("\"", name, "\": ",
                        absl::StrReplaceAll(absl::StripPrefix(message, "vm_name: "),
-                                           {{"WithdrawIntent", "`vmevents intent withdraw`"}}))};
+                                           {{"WithdrawIntent", withdraw}}))};
 }
 
 }  // namespace

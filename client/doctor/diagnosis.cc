@@ -89,17 +89,11 @@ class SocketIndex {
  public:
   explicit SocketIndex(const NodeFacts& facts) {
     for (const UnixSocket& socket : facts.sockets) {
-      by_inode_[socket.inode] = &socket;
       if (!socket.path.empty()) by_path_.emplace(socket.path, &socket);
     }
     for (const NodeProcess& process : facts.processes) {
       for (const auto& [descriptor, inode] : process.sockets) owners_.emplace(inode, &process);
     }
-  }
-
-  const UnixSocket* Find(uint32_t inode) const {
-    const auto found = by_inode_.find(inode);
-    return found == by_inode_.end() ? nullptr : found->second;
   }
 
   // The sockets that were bound to the path and that `qemu` has, if that can be seen: another QEMU
@@ -122,7 +116,6 @@ class SocketIndex {
   }
 
  private:
-  std::map<uint32_t, const UnixSocket*> by_inode_;
   std::multimap<std::string, const UnixSocket*> by_path_;
   std::map<uint32_t, const NodeProcess*> owners_;
 };
@@ -325,8 +318,10 @@ class Doctor {
       Monitor monitor;
       monitor.path = given.path;
       if (const auto socket = qemu.sockets.find(given.descriptor); socket != qemu.sockets.end()) {
-        const UnixSocket* const known = sockets_.Find(socket->second);
-        if (known != nullptr) monitor.path = known->path;
+        const auto known = absl::c_find_if(facts_.sockets, [&socket](const UnixSocket& one) {
+          return one.inode == socket->second;
+        });
+        if (known != facts_.sockets.end()) monitor.path = known->path;
       }
       if (monitor.path.empty()) continue;
       for (const UnixSocket* socket : sockets_.BoundTo(monitor.path, qemu)) {
@@ -377,13 +372,15 @@ class Doctor {
                                  : absl::StrCat(arguments.name, " (pid ", qemu.pid, ")"),
                              qemu.pid, arguments.name};
     explained_.insert(qemu.pid);
+    const v1::Vm* const vm = Followed(qemu);
+    const bool is_well = vm != nullptr && vm->problems().empty();
+    if (is_well) ++diagnosis_.followed;
     if (qemu.stopped()) {
       return Add("hung-monitor", subject,
                  "This QEMU is stopped by a signal (state T), so its monitor does not answer.",
                  absl::StrCat("kill -CONT ", kPids));
     }
-    const v1::Vm* const vm = Followed(qemu);
-    if (vm != nullptr && vm->problems().empty()) return void(++diagnosis_.followed);
+    if (is_well) return;
     if (!facts_.network_namespace.empty() && !qemu.network_namespace.empty() &&
         qemu.network_namespace != facts_.network_namespace) {
       return Add(
@@ -399,10 +396,11 @@ class Doctor {
           "start.",
           OwnMonitor(), Place::kQemu);
     }
-    if (vm == nullptr &&
-        absl::c_any_of(monitors, [this](const Monitor& one) { return IsHeldByDaemon(one); })) {
+    if (vm == nullptr && IsHeld(monitors, IsDaemon)) {
       return void(++diagnosis_.followed_elsewhere);
     }
+    // Perhaps by a vmeventd: LookAtRights() has the finding.
+    if (vm == nullptr && !facts_.is_root && IsHeld(monitors, IsUnseen)) return;
     std::optional<Finding> obstacle;
     bool is_free = false;
     for (const Monitor& monitor : monitors) {
@@ -423,10 +421,17 @@ class Doctor {
     }
   }
 
-  bool IsHeldByDaemon(const Monitor& monitor) const {
-    return absl::c_any_of(monitor.accepted, [this](const UnixSocket* connection) {
-      const NodeProcess* const holder = sockets_.Owner(connection->peer);
-      return holder != nullptr && holder->program == kDaemonProgram;
+  // Of a client of a monitor; null: it cannot be seen.
+  static bool IsUnseen(const NodeProcess* client) { return client == nullptr; }
+  static bool IsDaemon(const NodeProcess* client) {
+    return client != nullptr && client->program == kDaemonProgram;
+  }
+
+  bool IsHeld(const std::vector<Monitor>& monitors, bool (*by)(const NodeProcess*)) const {
+    return absl::c_any_of(monitors, [&](const Monitor& monitor) {
+      return absl::c_any_of(monitor.accepted, [&](const UnixSocket* connection) {
+        return by(sockets_.Owner(connection->peer));
+      });
     });
   }
 
@@ -437,7 +442,8 @@ class Doctor {
     const NodeProcess* other = nullptr;
     for (const UnixSocket* connection : monitor.accepted) {
       const NodeProcess* const holder = sockets_.Owner(connection->peer);
-      if (holder != nullptr && holder->program == kDaemonProgram) continue;
+      // One that only root sees may be vmeventd, which has the VM.
+      if (IsDaemon(holder) || (vm != nullptr && !facts_.is_root && IsUnseen(holder))) continue;
       if (holder != nullptr) other = holder;
       holders.push_back(holder == nullptr ? "a process that cannot be seen from here"
                                           : DescribeProcess(*holder));

@@ -21,28 +21,6 @@ absl::Status KernelError(const char* call, int error) {
                                              "; load the kernel's module unix_diag"));
 }
 
-void Take(const rtattr* attribute, UnixSocket* socket) {
-  const void* const data = RTA_DATA(attribute);
-  switch (attribute->rta_type) {
-    case UNIX_DIAG_NAME: {
-      const absl::string_view name(static_cast<const char*>(data), RTA_PAYLOAD(attribute));
-      // An abstract name begins with a zero byte.
-      socket->path = std::string(name.substr(0, name.find('\0')));
-      return;
-    }
-    case UNIX_DIAG_PEER:
-      socket->peer = *static_cast<const uint32_t*>(data);
-      return;
-    case UNIX_DIAG_RQLEN:
-      if (socket->listening) {
-        socket->waited_at = static_cast<const unix_diag_rqlen*>(data)->udiag_rqueue > 0;
-      }
-      return;
-    default:
-      return;
-  }
-}
-
 UnixSocket SocketOf(const nlmsghdr* message) {
   const auto* const head = static_cast<const unix_diag_msg*>(NLMSG_DATA(message));
   UnixSocket socket;
@@ -51,7 +29,16 @@ UnixSocket SocketOf(const nlmsghdr* message) {
   int rest = static_cast<int>(NLMSG_PAYLOAD(message, sizeof(*head)));
   for (const auto* attribute = reinterpret_cast<const rtattr*>(head + 1); RTA_OK(attribute, rest);
        attribute = RTA_NEXT(attribute, rest)) {
-    Take(attribute, &socket);
+    const void* const data = RTA_DATA(attribute);
+    if (attribute->rta_type == UNIX_DIAG_NAME) {
+      const absl::string_view name(static_cast<const char*>(data), RTA_PAYLOAD(attribute));
+      // An abstract name begins with a zero byte.
+      socket.path = std::string(name.substr(0, name.find('\0')));
+    } else if (attribute->rta_type == UNIX_DIAG_PEER) {
+      socket.peer = *static_cast<const uint32_t*>(data);
+    } else if (attribute->rta_type == UNIX_DIAG_RQLEN && socket.listening) {
+      socket.waited_at = static_cast<const unix_diag_rqlen*>(data)->udiag_rqueue > 0;
+    }
   }
   return socket;
 }

@@ -366,7 +366,7 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
   facts.Add("exit status", info.exit_status_source());
   const auto add = [&facts](const char* name, const std::string& value, const std::string& problem,
                             bool warn) {
-    facts.Add(name, problem.empty() ? value : absl::StrCat(value, "  ", problem),
+    facts.Add(name, problem.empty() ? value : absl::StrCat(value, ": ", problem),
               warn ? Color::kYellow : Color::kNone);
   };
   if (info.has_signal_senders()) {

@@ -144,9 +144,8 @@ std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const
   size_t owed = 0;  // blanks, written only if more text follows
   for (size_t i = 0; i < row.size(); ++i) {
     const bool last = i + 1 == row.size();
-    const size_t room = width == 0 ? SIZE_MAX
-                        : last     ? width - std::min(width, used + owed)
-                                   : columns_[i].min_width;
+    const size_t left = width - std::min(width, used + owed);
+    const size_t room = width == 0 ? SIZE_MAX : last ? left : std::min(left, columns_[i].min_width);
     const std::string text =
         columns_[i].cut_middle ? CutMiddle(row[i].text, room) : CutText(row[i].text, room);
     const size_t columns = DisplayWidth(text);

@@ -74,7 +74,7 @@ class ColumnLayout {
   // Widens the columns for `row`; call it for every row of a batch before formatting the first.
   void Fit(const std::vector<Cell>& row);
   // A line with its newline, without trailing blanks. `row` has one cell per column. With a `width`
-  // a text that is wider than its column is cut, and so is the last one where the line ends. 0:
+  // a text that is wider than its column is cut, and so is each where the line ends. 0:
   // nothing is cut, and a wide text moves the rest of its own row.
   std::string Line(const std::vector<Cell>& row, size_t width = 0) const;
   // Fits all rows, and returns their lines. With a `width` no row below a heading

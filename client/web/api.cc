@@ -37,17 +37,8 @@ class TextOutput : public Output {
   std::string text;
 };
 
-std::string SourceText(const CommandLine& line) {
-  if (line.fleet) return ToText(*line.fleet);
-  return absl::StrJoin(line.servers, ", ", [](std::string* out, const ServerAddress& server) {
-    absl::StrAppend(out, ToText(server));
-  });
-}
-
-// Answers with what `read` prints, as an array of that name.
-WebAnswer Collect(
-    const char* name, const CommandLine& query,
-    const std::function<std::optional<Failure>(ListSource* lists, Output* output)>& read) {
+// Answers with what the command of `vms`, `events` or `why` prints, as an array of `name`.
+WebAnswer Collect(const char* name, const CommandLine& query) {
   std::mutex mutex;
   nlohmann::ordered_json problems = nlohmann::ordered_json::array();
   const auto note = [&](const std::string& sentence) {
@@ -55,7 +46,17 @@ WebAnswer Collect(
     problems.push_back(sentence);
   };
   TextOutput output;
-  const auto failure = read(ListsOf(query, note).get(), &output);
+  Formatter formatter(Form::kJson, {.zone = query.zone, .story_text = true, .now = absl::Now});
+  const auto lists = ListsOf(query, note);
+  std::optional<Failure> failure;
+  if (const auto* vms = std::get_if<VmsCommand>(&query.command)) {
+    failure = RunList(*vms, lists.get(), &formatter, &output);
+  } else if (const auto* events = std::get_if<EventsCommand>(&query.command)) {
+    failure = RunList(*events, lists.get(), &formatter, &output);
+  } else {
+    failure = RunWhy(std::get<WhyCommand>(query.command), "", lists.get(), &formatter, &output,
+                     absl::Now());
+  }
   if (failure && output.text.empty()) {
     const int status = failure->code == ExitCode::kNotFound      ? 404
                        : failure->code == ExitCode::kUnreachable ? 503
@@ -64,10 +65,13 @@ WebAnswer Collect(
   }
   if (failure) note(failure->sentence);
   const absl::string_view list = absl::StripSuffix(output.text, "\n");
-  return {200, "application/json",
-          absl::StrCat("{\"source\":", JsonText(SourceText(query)),
-                       ",\"problems\":", JsonText(problems), ",\"", name, "\":[\n",
-                       absl::StrReplaceAll(list, {{"\n", ",\n"}}), "\n]}\n")};
+  const auto add = [](std::string* out, const auto& server) { *out += ToText(server); };
+  const std::string source =
+      query.fleet ? ToText(*query.fleet) : absl::StrJoin(query.servers, ", ", add);
+  return {
+      200, "application/json",
+      absl::StrCat("{\"source\":", JsonText(source), ",\"problems\":", JsonText(problems), ",\"",
+                   name, "\":[\n", absl::StrReplaceAll(list, {{"\n", ",\n"}}), "\n]}\n")};
 }
 
 }  // namespace
@@ -76,11 +80,9 @@ WebAnswer ErrorAnswer(int status, absl::string_view sentence) {
   return {status, "application/json", JsonText({{"error", std::string(sentence)}}) + "\n"};
 }
 
-WebAnswer WebApi::Answer(const WebRequest& request) {
+WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
+                         const std::string& last_event_id) {
   constexpr absl::string_view kVm = "/api/v1/vms/";
-  const std::string& path = request.path;
-  Query query = request.query;
-  std::string name;
   std::vector<std::string> arguments;
   if (path == "/") return {200, "text/html; charset=utf-8", std::string(kPageHtml)};
   if (path == "/page.css") return {200, "text/css; charset=utf-8", std::string(kPageCss)};
@@ -89,21 +91,11 @@ WebAnswer WebApi::Answer(const WebRequest& request) {
   if (path == "/api/v1/vms") {
     arguments = {"vms"};
   } else if (path == "/api/v1/events") {
-    const bool limited = absl::c_any_of(
-        query, [](const auto& one) { return one.first == "last" || one.first == "limit"; });
-    if (!limited) query.emplace_back("last", absl::StrCat(kMaxEvents));
     arguments = {"events"};
   } else if (path == "/api/v1/events/stream") {
     arguments = {"watch"};
   } else if (absl::StartsWith(path, kVm)) {
-    // A browser takes "." and ".." out of a path, encoded or not: ?name= has them.
-    const auto named = absl::c_find_if(query, [](const auto& one) { return one.first == "name"; });
-    name = path.substr(kVm.size());
-    if (name.empty() && named != query.end()) {
-      name = named->second;
-      query.erase(named);
-    }
-    if (name.empty() || !IsValidUtf8(name)) {
+    if (path.size() == kVm.size() || !IsValidUtf8(path)) {
       return ErrorAnswer(400, "the name of the VM is empty or not UTF-8; write /api/v1/vms/NAME");
     }
     arguments = {"why", "--vm=x"};  // for the name, which may have commas
@@ -112,44 +104,35 @@ WebAnswer WebApi::Answer(const WebRequest& request) {
                        "there is no such page; the pages are /, /api/v1/vms, /api/v1/vms/NAME, "
                        "/api/v1/events, /api/v1/events/stream and /healthz");
   }
-  auto parsed = Parse(std::move(arguments), query);
-  if (auto* wrong = std::get_if<WebAnswer>(&parsed)) return std::move(*wrong);
-  auto& line = std::get<CommandLine>(parsed);
-  Formatter formatter(Form::kJson, {.zone = line_.zone, .story_text = true, .now = absl::Now});
-  if (const auto* vms = std::get_if<VmsCommand>(&line.command)) {
-    return Collect("vms", line, [&](ListSource* lists, Output* output) {
-      return RunList(*vms, lists, &formatter, output);
-    });
+  auto line = Parse(std::move(arguments), query);
+  if (!line.ok()) return ErrorAnswer(400, line.status().message());
+  if (std::holds_alternative<VmsCommand>(line->command)) return Collect("vms", *line);
+  if (auto* const events = std::get_if<EventsCommand>(&line->command)) {
+    if (!events->last && !events->limit) events->last = kMaxEvents;
+    if (events->most() <= kMaxEvents) return Collect("events", *line);
+    return ErrorAnswer(400, absl::StrCat("a list has at most ", kMaxEvents,
+                                         " events; ask for others with since and until"));
   }
-  if (const auto* events = std::get_if<EventsCommand>(&line.command)) {
-    if (events->most() > kMaxEvents) {
-      return ErrorAnswer(400, absl::StrCat("a list has at most ", kMaxEvents,
-                                           " events; ask for others with since and until"));
-    }
-    return Collect("events", line, [&](ListSource* lists, Output* output) {
-      return RunList(*events, lists, &formatter, output);
-    });
-  }
-  auto* const why = std::get_if<WhyCommand>(&line.command);
-  if (why == nullptr) return Follow(std::move(line), request);
+  auto* const why = std::get_if<WhyCommand>(&line->command);
+  if (why == nullptr) return Follow(*std::move(line), last_event_id);
   // The pattern that only this name matches.
   *why->filter.mutable_vm_names(0) =
-      absl::StrReplaceAll(name, {{"*", "[*]"}, {"?", "[?]"}, {"[", "[[]"}});
-  return Collect("stories", line, [&](ListSource* lists, Output* output) {
-    return RunWhy(*why, "", lists, &formatter, output, absl::Now());
-  });
+      absl::StrReplaceAll(path.substr(kVm.size()), {{"*", "[*]"}, {"?", "[?]"}, {"[", "[[]"}});
+  return Collect("stories", *line);
 }
 
-std::variant<CommandLine, WebAnswer> WebApi::Parse(std::vector<std::string> arguments,
-                                                   const Query& query) const {
+absl::StatusOr<CommandLine> WebApi::Parse(std::vector<std::string> arguments,
+                                          const WebQuery& query) const {
   for (const auto& [name, value] : query) {
     if (!absl::c_linear_search(kParameters, name)) {
-      return ErrorAnswer(400, absl::StrCat("\"", name, "\" is not a parameter; the parameters are ",
-                                           absl::StrJoin(kParameters, ", ")));
+      return absl::InvalidArgumentError(absl::StrCat("\"", name,
+                                                     "\" is not a parameter; the parameters are ",
+                                                     absl::StrJoin(kParameters, ", ")));
     }
     const bool flag = name == "all" || name == "runs" || name == "newest-first";
     if (value.empty() && !flag) {
-      return ErrorAnswer(400, absl::StrCat("the parameter ", name, " is empty; give it a value"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the parameter ", name, " is empty; give it a value"));
     }
     arguments.push_back(absl::StrCat("--", name, value.empty() ? "" : "=", value));
   }
@@ -163,7 +146,8 @@ std::variant<CommandLine, WebAnswer> WebApi::Parse(std::vector<std::string> argu
   auto parsed = ParseCommandLine(arguments, context);
   if (const auto* wrong = std::get_if<Answered>(&parsed)) {
     const absl::string_view sentence = wrong->err;
-    return ErrorAnswer(400, absl::StripPrefix(sentence.substr(0, sentence.rfind(" (see ")), "--"));
+    return absl::InvalidArgumentError(
+        absl::StripPrefix(sentence.substr(0, sentence.rfind(" (see ")), "--"));
   }
   auto& line = std::get<CommandLine>(parsed);
   line.servers = line_.servers;
@@ -172,7 +156,7 @@ std::variant<CommandLine, WebAnswer> WebApi::Parse(std::vector<std::string> argu
   return line;
 }
 
-WebAnswer WebApi::Follow(CommandLine query, const WebRequest& request) {
+WebAnswer WebApi::Follow(CommandLine query, const std::string& last_event_id) {
   auto& watch = std::get<FollowCommand>(query.command).watch;
   if (std::holds_alternative<FromSnapshot>(watch.start)) {
     return ErrorAnswer(400, "from: a snapshot has VMs and no events; read /api/v1/vms");
@@ -180,14 +164,11 @@ WebAnswer WebApi::Follow(CommandLine query, const WebRequest& request) {
   watch.wait = true;
   watch.identify = true;
   const std::vector<std::string> keys = CursorKeys(line_);
-  const auto positions = request.last_event_id.empty()
-                             ? StreamPositions()
-                             : ParseEventId(request.last_event_id, keys.size());
+  const auto positions =
+      last_event_id.empty() ? StreamPositions() : ParseEventId(last_event_id, keys.size());
   if (!positions.ok()) {
     return ErrorAnswer(400, absl::StrCat("Last-Event-ID ", positions.status().message()));
   }
-  WebAnswer answer = {200, "text/event-stream", ""};
-  if (request.head) return answer;
   // The stream counts as long as its source can be made.
   const std::shared_ptr<void> counted(nullptr, [this](void*) { --streams_; });
   if (++streams_ > kMaxStreams) {
@@ -203,9 +184,9 @@ WebAnswer WebApi::Follow(CommandLine query, const WebRequest& request) {
     };
     return MakeSource(std::get<FollowCommand>(query.command), query, position_of, stop, note);
   };
-  const bool one_server = !line_.fleet && line_.servers.size() == 1;
-  answer.stream = std::make_unique<EventStream>(make, *positions, one_server, stop_);
-  return answer;
+  return {200, "text/event-stream", "",
+          std::make_unique<EventStream>(make, *positions, !line_.fleet && line_.servers.size() == 1,
+                                        stop_)};
 }
 
 }  // namespace vmeventd::client

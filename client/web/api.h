@@ -7,28 +7,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/run/run.h"
 #include "client/web/event_stream.h"
 
 namespace vmeventd::client {
 
-// Returns whether the Host header names this server: by an address in digits, as localhost, or by a
-// name of the certificate, in PEM; empty: there is none. A page of another site that has its own
-// name resolve to this server (DNS rebinding) has that name there.
-bool IsOwnHost(absl::string_view host, const std::string& certificate);
-
-// Returns whether the Authorization header has the token, as "Bearer TOKEN" or as the password of
-// "Basic", with any user name. Its time depends on the token's length alone.
-bool HasToken(absl::string_view authorization, absl::string_view token);
-
-// A GET or HEAD, decoded.
-struct WebRequest {
-  std::string path;
-  std::vector<std::pair<std::string, std::string>> query;
-  std::string last_event_id;  // empty: none
-  bool head = false;
-};
+using WebQuery = std::vector<std::pair<std::string, std::string>>;
 
 struct WebAnswer {
   int status = 200;
@@ -50,15 +36,15 @@ class WebApi {
   // `line` outlives it. `stop` ends the streams, which must be gone before it.
   WebApi(const CommandLine& line, std::stop_token stop) : line_(line), stop_(std::move(stop)) {}
 
-  WebAnswer Answer(const WebRequest& request);
+  // Answers a GET or HEAD, decoded. An empty id of the last event: none.
+  WebAnswer Answer(const std::string& path, const WebQuery& query,
+                   const std::string& last_event_id);
 
  private:
-  using Query = std::vector<std::pair<std::string, std::string>>;
-
-  // Parses the query as the arguments of a command, or answers what is wrong with it.
-  std::variant<CommandLine, WebAnswer> Parse(std::vector<std::string> arguments,
-                                             const Query& query) const;
-  WebAnswer Follow(CommandLine query, const WebRequest& request);
+  // Parses the query as the arguments of a command. INVALID_ARGUMENT names what is wrong with it.
+  absl::StatusOr<CommandLine> Parse(std::vector<std::string> arguments,
+                                    const WebQuery& query) const;
+  WebAnswer Follow(CommandLine query, const std::string& last_event_id);
   const CommandLine& line_;
   const std::stop_token stop_;
   std::atomic<int> streams_ = 0;

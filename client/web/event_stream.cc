@@ -11,13 +11,10 @@
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
-namespace {
 
 constexpr absl::Duration kHeartbeat = absl::Seconds(15);
 // Delay until the end of the client's connection is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(500);
-
-}  // namespace
 
 std::string ToEventId(const StreamPositions& positions) {
   std::string id;
@@ -46,8 +43,12 @@ absl::StatusOr<StreamPositions> ParseEventId(absl::string_view id, size_t server
   return positions;
 }
 
-ssize_t EventStream::Read(char* buffer, size_t size, int socket) {
-  if (!std::exchange(begun_, true)) Begin();
+ssize_t EventStream::Read(char* buffer, size_t size) {
+  if (!std::exchange(begun_, true)) {
+    MadeSource made = make_(&stop_, [this](const std::string& sentence) { Note(sentence); });
+    if (auto* source = std::get_if<std::unique_ptr<Source>>(&made)) source_ = std::move(*source);
+    if (const auto* failure = std::get_if<Failure>(&made)) Note(failure->sentence);
+  }
   for (absl::Duration idle; !stop_.stopped();) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -56,7 +57,7 @@ ssize_t EventStream::Read(char* buffer, size_t size, int socket) {
         return static_cast<ssize_t>(count);
       }
     }
-    pollfd client = {socket, POLLRDHUP, 0};
+    pollfd client = {socket_, POLLRDHUP, 0};
     if (source_ == nullptr || poll(&client, 1, 0) > 0) break;
     if (idle >= kHeartbeat)
       return static_cast<ssize_t>(absl::string_view(":\n\n").copy(buffer, size));
@@ -64,15 +65,6 @@ ssize_t EventStream::Read(char* buffer, size_t size, int socket) {
     idle += kSlice;
   }
   return -1;
-}
-
-void EventStream::Begin() {
-  MadeSource source = make_(&stop_, [this](const std::string& sentence) { Note(sentence); });
-  if (const auto* failure = std::get_if<Failure>(&source)) {
-    Note(failure->sentence);
-  } else {
-    source_ = std::get<std::unique_ptr<Source>>(std::move(source));
-  }
 }
 
 void EventStream::Take(Source::Item item) {

@@ -40,20 +40,21 @@ class EventStream {
         positions_(std::move(positions)),
         on_stop_(std::move(stop), [this] { stop_.Stop(); }) {}
 
-  // Copies what there is to `buffer`; waits for it as long as `socket`, the client's, is open. At
-  // least one byte: after 15 s a comment. -1: the stream has ended.
-  ssize_t Read(char* buffer, size_t size, int socket);
+  void set_socket(int socket) { socket_ = socket; }  // the client's
+  // Copies what there is to `buffer`; waits for it as long as the socket is open. At least one
+  // byte: after 15 s a comment. -1: the stream has ended.
+  ssize_t Read(char* buffer, size_t size);
 
  private:
-  void Begin();
   void Take(Source::Item item);
   void TakeEvents(NodeEvents events);
   void Push(const std::string& text);
   void Note(const std::string& sentence);
   void NoteOpen();
 
-  const Make make_;
+  const Make make_;  // lives as long as the stream: it counts the open ones
   const bool one_server_;
+  int socket_ = -1;
   StopSource stop_;
   StreamPositions positions_;
   bool begun_ = false;

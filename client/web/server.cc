@@ -1,7 +1,10 @@
+#include <arpa/inet.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
+#include <openssl/crypto.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -14,9 +17,15 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/openssl_ptr.h"
 #include "base/shared_library.h"
 #include "base/system.h"
+#include "base/text.h"
 #include "client/connect/connection.h"
 #include "client/run/run.h"
 #include "client/run/terminal.h"
@@ -63,12 +72,6 @@ constexpr std::pair<const char*, const char*> kHeaders[] = {
     {"X-Frame-Options", "DENY"},
 };
 
-// A stream and the socket of its client.
-struct OpenStream {
-  std::unique_ptr<EventStream> stream;
-  int socket;
-};
-
 MHD_Result Send(MHD_Connection* connection, WebAnswer answer) {
   MHD_Response* response = nullptr;
   // The time that the list took is not the client's: 0 has the count begin again.
@@ -77,15 +80,14 @@ MHD_Result Send(MHD_Connection* connection, WebAnswer answer) {
   (connection, MHD_CONNECTION_OPTION_TIMEOUT,
    answer.stream != nullptr ? kStreamSeconds : kIdleSeconds);
   if (answer.stream != nullptr) {
-    const auto* info = MHD(get_connection_info)(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    answer.stream->set_socket(
+        MHD(get_connection_info)(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
     response = MHD(create_response_from_callback)(
         MHD_SIZE_UNKNOWN, kBlock,
-        [](void* open, uint64_t /*position*/, char* buffer, size_t size) -> ssize_t {
-          auto* const one = static_cast<OpenStream*>(open);
-          return one->stream->Read(buffer, size, one->socket);  // -1 is the end here too
+        [](void* stream, uint64_t /*position*/, char* buffer, size_t size) -> ssize_t {
+          return static_cast<EventStream*>(stream)->Read(buffer, size);  // -1 is the end here too
         },
-        new OpenStream{std::move(answer.stream), info->connect_fd},
-        [](void* open) { delete static_cast<OpenStream*>(open); });
+        answer.stream.release(), [](void* stream) { delete static_cast<EventStream*>(stream); });
   } else {
     auto* const body = new std::string(std::move(answer.body));
     response = MHD(create_response_from_buffer_with_free_callback_cls)(
@@ -108,6 +110,41 @@ std::string HeaderOf(MHD_Connection* connection, const char* name) {
   return value == nullptr ? "" : value;
 }
 
+// Returns whether the Host header names this server: by an address in digits, as localhost, or by a
+// name of the certificate, in PEM; empty: there is none. A page of another site that has its own
+// name resolve to this server (DNS rebinding) has that name there.
+bool IsOwnHost(absl::string_view host, const std::string& certificate) {
+  const size_t colon = host.rfind(':');
+  if (colon != absl::string_view::npos && !absl::EndsWith(host, "]")) host = host.substr(0, colon);
+  const bool bracketed = absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]");
+  const std::string name(host);
+  in6_addr address;
+  if (bracketed) return inet_pton(AF_INET6, name.c_str(), &address) == 1;
+  if (inet_pton(AF_INET, name.c_str(), &address) == 1) return true;
+  if (absl::EqualsIgnoreCase(name, "localhost")) return true;
+  if (certificate.empty() || name.empty()) return false;
+  const BioPtr pem(BIO_new_mem_buf(certificate.data(), static_cast<int>(certificate.size())));
+  const X509Ptr read(PEM_read_bio_X509(pem.get(), nullptr, nullptr, nullptr));
+  return read != nullptr && X509_check_host(read.get(), name.data(), name.size(), 0, nullptr) == 1;
+}
+
+// Returns whether the Authorization header has the token, as "Bearer TOKEN" or as the password of
+// "Basic", with any user name. Its time depends on the token's length alone.
+bool HasToken(absl::string_view authorization, absl::string_view token) {
+  const auto [scheme, rest] = std::pair<absl::string_view, absl::string_view>(
+      absl::StrSplit(authorization, absl::MaxSplits(' ', 1)));
+  std::string given(absl::StripAsciiWhitespace(rest));
+  if (absl::EqualsIgnoreCase(scheme, "Basic")) {
+    std::string decoded;
+    if (!absl::Base64Unescape(given, &decoded)) return false;
+    given = decoded.substr(decoded.find(':') + 1);  // all of it where there is no user name
+  } else if (!absl::EqualsIgnoreCase(scheme, "Bearer")) {
+    return false;
+  }
+  return given.size() == token.size() &&
+         CRYPTO_memcmp(given.data(), token.data(), token.size()) == 0;
+}
+
 // Returns whether the client showed a certificate for clients, of the authorities of the options.
 bool HasCertificate(MHD_Connection* connection) {
   const auto* info = MHD(get_connection_info)(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
@@ -128,7 +165,7 @@ struct WebServer {
   // Contents; empty: there is none.
   std::string certificate = "", key = "", client_ca = "", token = "";
 
-  WebAnswer Answer(MHD_Connection* connection, const char* path, bool reads, bool head) {
+  WebAnswer Answer(MHD_Connection* connection, const char* path, bool reads) {
     if (!client_ca.empty() && !HasCertificate(connection)) {
       return ErrorAnswer(403, "no certificate of the authorities of --web-client-ca was shown");
     }
@@ -141,28 +178,27 @@ struct WebServer {
       return ErrorAnswer(401, "the token is missing or wrong");
     }
     if (!reads) return ErrorAnswer(405, "the API is read-only; use GET or HEAD");
-    WebRequest request = {path, {}, HeaderOf(connection, "Last-Event-ID"), head};
+    WebQuery query;
     MHD(get_connection_values)
     (
         connection, MHD_GET_ARGUMENT_KIND,
-        [](void* query, MHD_ValueKind /*kind*/, const char* name, const char* value) {
-          static_cast<WebRequest*>(query)->query.emplace_back(name, value == nullptr ? "" : value);
+        [](void* list, MHD_ValueKind /*kind*/, const char* name, const char* value) {
+          static_cast<WebQuery*>(list)->emplace_back(name, value == nullptr ? "" : value);
           return MHD_YES;
         },
-        &request);
-    return api.Answer(request);
+        &query);
+    return api.Answer(path, query, HeaderOf(connection, "Last-Event-ID"));
   }
 
   static MHD_Result Handle(void* server, MHD_Connection* connection, const char* path,
                            const char* method, const char* /*version*/, const char* /*upload*/,
                            size_t* /*upload_size*/, void** seen) {
-    const bool head = strcmp(method, "HEAD") == 0;
-    const bool reads = head || strcmp(method, "GET") == 0;
+    const bool reads = strcmp(method, "HEAD") == 0 || strcmp(method, "GET") == 0;
     // An answer to the first call closes the connection, and no body is read.
     const bool plain = reads && HeaderOf(connection, "Content-Length").empty() &&
                        HeaderOf(connection, "Transfer-Encoding").empty();
     if (plain && std::exchange(*seen, server) == nullptr) return MHD_YES;
-    return Send(connection, static_cast<WebServer*>(server)->Answer(connection, path, reads, head));
+    return Send(connection, static_cast<WebServer*>(server)->Answer(connection, path, reads));
   }
 };
 
@@ -194,14 +230,6 @@ absl::StatusOr<UniqueFd> ListenAt(const addrinfo& address, const std::string& te
   return ErrnoStatus("--listen", absl::StrCat("cannot listen at ", text), errno);
 }
 
-bool IsLoopback(const sockaddr* address) {
-  if (address->sa_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
-    return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-  }
-  return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
-}
-
 // Takes the socket. Null: TLS cannot be started with the files.
 MHD_Daemon* StartDaemon(WebServer* server, UniqueFd socket) {
   std::vector<MHD_OptionItem> options = {
@@ -231,8 +259,7 @@ MHD_Daemon* StartDaemon(WebServer* server, UniqueFd socket) {
 ExitCode RunWeb(const WebCommand& command, const CommandLine& line) {
   StopSource stop;
   // Runs before anything that may start a thread. Nothing is printed on standard output.
-  constexpr int kNoOutput = -1;
-  const auto signals = StopSignals::Create(&stop, kNoOutput);
+  const auto signals = StopSignals::Create(&stop, /*output=*/-1);
   if (!signals.ok()) return Fail(signals.status());
   if (const absl::Status loaded = LoadHttp(); !loaded.ok()) return Fail(loaded);
   const auto wrong = [](absl::string_view sentence) {
@@ -247,7 +274,7 @@ ExitCode RunWeb(const WebCommand& command, const CommandLine& line) {
   if (!found.ok()) return Fail(found.status());
   const bool tls = !server.certificate.empty();
   const bool open = server.token.empty() && server.client_ca.empty();
-  if (!IsLoopback((*found)->ai_addr) && (!tls || open)) {
+  if (!IsLoopback(command.listen.host) && (!tls || open)) {
     return wrong(absl::StrCat("--listen: other machines can connect to ", address,
                               "; give --web-cert and --web-key, and --token-file or "
                               "--web-client-ca, or listen at 127.0.0.1"));

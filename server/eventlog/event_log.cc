@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/system.h"
@@ -17,46 +16,40 @@
 
 namespace vmeventd {
 
-// State with which a log begins.
-struct EventLog::Beginning {
-  Journal::Opened opened;  // without a journal if `problem` says why
-  absl::Status problem;
-  SequenceMark after;  // the journal's id, and the last sequence that may have been given
-};
-
-absl::StatusOr<EventLog::Beginning> EventLog::FindBeginning(const JournalOptions& options,
-                                                            absl::Time now) {
+absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& options,
+                                                        absl::Time now) {
   const absl::StatusOr<SequenceMark> mark = ReadMark(options.path);
   if (!mark.ok()) return mark.status();
   absl::StatusOr<Journal::Opened> opened = Journal::Open(options, now);
   if (absl::IsFailedPrecondition(opened.status())) return opened.status();
-  Beginning begin;
-  begin.after = *mark;
+  Journal::Opened begin;
   // No sequence was given under the id yet.
   bool id_is_new = false;
   // Continues as another journal, for which no sequence was given yet.
   const auto rename = [&](const char* why) {
     begin.after.journal_id = RandomUuid();
     id_is_new = true;
-    if (begin.opened.journal != nullptr) begin.opened.journal->Rename(begin.after.journal_id);
-    if (begin.opened.replaced.empty()) begin.opened.replaced = why;
-    spdlog::error("{}: {}; it continues as the journal {}", options.path, begin.opened.replaced,
+    if (begin.journal != nullptr) {
+      begin.journal->Rename(begin.after.journal_id);
+      begin.after.through = begin.journal->bounds().newest;
+    }
+    if (begin.replaced.empty()) begin.replaced = why;
+    spdlog::error("{}: {}; it continues as the journal {}", options.path, begin.replaced,
                   begin.after.journal_id);
   };
   if (opened.ok()) {
-    begin.opened = *std::move(opened);
-    const Journal& journal = *begin.opened.journal;
+    begin = *std::move(opened);
+    const Journal& journal = *begin.journal;
     const bool is_marked = mark->journal_id == journal.journal_id();
     begin.after = {journal.journal_id(), journal.bounds().newest};
-    id_is_new = begin.opened.created;
-    if (begin.opened.created && begin.opened.replaced.empty() && !mark->journal_id.empty()) {
-      begin.opened.is_new = true;
-      begin.opened.replaced = absl::StrCat("the journal ", mark->journal_id,
-                                           " is missing, with its events and open runs");
-      spdlog::error("{}: {}; starting a new journal", options.path, begin.opened.replaced);
-    } else if (is_marked && begin.opened.replaced.empty()) {
+    id_is_new = begin.created;
+    if (begin.created && begin.replaced.empty() && !mark->journal_id.empty()) {
+      begin.replaced = absl::StrCat("the journal ", mark->journal_id,
+                                    " is missing, with its events and open runs");
+      spdlog::error("{}: {}; starting a new journal", options.path, begin.replaced);
+    } else if (is_marked && begin.replaced.empty()) {
       begin.after.through = std::max(begin.after.through, mark->through);
-    } else if (!begin.opened.created) {
+    } else if (!begin.created) {
       rename("the last sequence is not known, and events may be missing");
     }
   } else {
@@ -68,6 +61,7 @@ absl::StatusOr<EventLog::Beginning> EventLog::FindBeginning(const JournalOptions
     spdlog::error("{}; new events are not durable until it can be opened",
                   std::string(opened.status().message()));
     begin.problem = opened.status();
+    begin.after = *mark;
     id_is_new = mark->journal_id.empty();
     if (id_is_new) begin.after.journal_id = RandomUuid();
   }
@@ -105,18 +99,18 @@ absl::Status NotOpen() {
 
 absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
                                                          const Clock* clock) {
-  absl::StatusOr<Beginning> begin = FindBeginning(options.journal, clock->Now().wall);
+  absl::StatusOr<Journal::Opened> begin = FindBeginning(options.journal, clock->Now().wall);
   if (!begin.ok()) return begin.status();
   return std::unique_ptr<EventLog>(new EventLog(options, clock, *std::move(begin)));
 }
 
-EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Beginning begin)
+EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin)
     : options_(options.journal),
       live_options_(options.live),
       identity_{begin.after.journal_id, options.node_id},
       begin_(begin.after),
       clock_(clock),
-      saved_{.runs = begin.opened.runs, .journal_is_new = begin.opened.is_new},
+      saved_{.runs = begin.runs, .journal_is_new = begin.created && !begin.replaced.empty()},
       queue_(options.max_queued),
       given_(begin_.through),
       newest_(begin_.through),
@@ -129,15 +123,15 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Beginning
   {
     const MutexLock lock(&mutex_);
     // The watcher follows them again: the opening must not end them.
-    PutVms(OpenVms(std::exchange(begin.opened.runs, {}), clock_->Now()));
+    PutVms(OpenVms(std::exchange(begin.runs, {}), clock_->Now()));
     if (begin.problem.ok()) {
-      EndOpen(std::move(begin.opened));
+      EndOpen(std::move(begin));
     } else {
       Fail(begin.problem);
-      opened_ = std::move(begin.opened);
+      opened_ = std::move(begin);
     }
   }
-  Pump(absl::ZeroDuration());
+  Step();
 }
 
 EventLog::~EventLog() {
@@ -187,12 +181,8 @@ void EventLog::PutVms(std::vector<VmRecordPtr> vms) {
 }
 
 void EventLog::Trim() {
-  uint64_t waiting_from = UINT64_MAX;
-  for (size_t i = written_; i < changes_.size() && waiting_from == UINT64_MAX; ++i) {
-    const std::vector<EventBlockPtr>& blocks = changes_[i].batch.blocks;
-    if (!blocks.empty()) waiting_from = blocks.front()->first_sequence();
-  }
-  while (blocks_.size() > 1 && blocks_.front()->last_sequence() < waiting_from &&
+  // The others wait for the disk.
+  while (blocks_.size() > 1 && blocks_.front()->last_sequence() <= bounds_.newest &&
          (memory_ > live_options_.ring_bytes ||
           newest_ - OldestInMemory() + 1 > live_options_.ring_events)) {
     memory_ -= blocks_.front()->memory();
@@ -232,10 +222,8 @@ absl::StatusOr<uint64_t> EventLog::CursorAfter(const AfterSequence& start) const
                           range.newest, "; the oldest retained sequence is ", range.oldest)));
   }
   if (start.sequence + 1 < range.unbroken_from) {
-    return WithReason("RETENTION_PASSED",
-                      absl::OutOfRangeError(absl::StrCat(
-                          "after_sequence: ", start.sequence,
-                          " is too old: the oldest retained sequence is ", range.oldest)));
+    return RetentionPassed(absl::StrCat("after_sequence: what follows ", start.sequence),
+                           range.oldest);
   }
   return start.sequence;
 }
@@ -245,7 +233,10 @@ StreamBegin EventLog::BeginSnapshot() const {
   VmSnapshotPtr latest = snapshots_.empty() ? nullptr : snapshots_.back().lock();
   if (latest != nullptr && latest->version == vms_version_) return {newest_, {}, latest};
   if (latest == nullptr || snapshots_.size() < kMaxSnapshots) {
-    latest = std::make_shared<const VmSnapshot>(VmSnapshot{vms_.Running(), newest_, vms_version_});
+    std::vector<VmRecordPtr> running = vms_.ListAfter(nullptr);
+    std::erase_if(running, [](const VmRecordPtr& vm) { return vm->stopped(); });
+    latest =
+        std::make_shared<const VmSnapshot>(VmSnapshot{std::move(running), newest_, vms_version_});
     snapshots_.push_back(latest);
   }
   return {latest->sequence, {}, latest};
@@ -346,133 +337,6 @@ void EventLog::PostQuery(const std::string& peer, const HistoryQuery& query) {
     if (!*done) PostQuery(peer, query);
   });
   if (!added) query(ShuttingDown()).IgnoreError();
-}
-
-namespace {
-
-// Collects a turn's events, which arrive in one direction.
-class Lister {
- public:
-  Lister(const EventMatcher& matcher, const ListBounds& bounds, size_t max_bytes,
-         const Clock* clock)
-      : matcher_(matcher),
-        bounds_(bounds),
-        max_bytes_(max_bytes),
-        clock_(clock),
-        until_(clock->Now().monotonic + kTurn) {}
-
-  // Takes an event that passes, whose encoding `append` appends to a string. False: the turn is
-  // over, and `next` is set.
-  bool Take(const EventBlock::Entry& entry, absl::FunctionRef<void(std::string*)> append) {
-    scratch_.clear();
-    const bool in_time = entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end;
-    if (in_time && matcher_.MatchesKey(entry)) append(&scratch_);
-    if (scratch_.empty() || !matcher_.MatchesEncoding(entry, scratch_)) {
-      if (++rows_ % kRowsALook != 0) return true;
-      return HasTime(bounds_.newest_first ? entry.sequence - 1 : entry.sequence + 1);
-    }
-    const bool room = turn_.count == 0 || turn_.events.size() + scratch_.size() <= max_bytes_;
-    if (turn_.count == bounds_.page_size || !room) {
-      turn_.next = entry.sequence;
-      return false;
-    }
-    turn_.events += scratch_;
-    ++turn_.count;
-    return true;
-  }
-  // Returns whether the turn has time left; otherwise the next one continues at `next`.
-  bool HasTime(uint64_t next) {
-    if (clock_->Now().monotonic < until_) return true;
-    turn_.next = next;
-    turn_.in_turn = next == 0;
-    return false;
-  }
-
-  EventListing turn() && { return std::move(turn_); }
-
- private:
-  static constexpr absl::Duration kTurn = absl::Milliseconds(8);
-  static constexpr int kRowsALook = 64;
-
-  const EventMatcher& matcher_;
-  const ListBounds& bounds_;
-  const size_t max_bytes_;
-  const Clock* const clock_;
-  const absl::Duration until_;
-  EventListing turn_;
-  std::string scratch_;
-  int rows_ = 0;
-};
-
-}  // namespace
-
-absl::StatusOr<EventListing> EventLog::List(JournalReader* journal, const EventMatcher& matcher,
-                                            const ListBounds& bounds, ListPosition* position,
-                                            size_t max_bytes) const {
-  const absl::StatusOr<uint64_t> deleted = journal->Deleted();
-  if (!deleted.ok()) return deleted.status();
-  if (position->named && position->sequence <= *deleted) {
-    return WithReason(
-        "RETENTION_PASSED",
-        absl::OutOfRangeError(absl::StrCat(
-            "page_token: sequence ", position->sequence,
-            ", where this page begins, is no longer retained: the oldest retained sequence is ",
-            range().oldest)));
-  }
-  if (!position->within.has_value()) {
-    const auto within = journal->Within(bounds.start, bounds.end);
-    if (!within.ok()) return within.status();
-    position->within = *within;
-  }
-  Lister lister(matcher, bounds, max_bytes, clock_);
-  // At one moment: what is written meanwhile is in neither part twice.
-  const ReadResult memory = ReadUncommitted();
-  const EventRange& range = memory.range;
-  const uint64_t from = position->sequence == 0 && bounds.newest_first
-                            ? range.newest
-                            : std::max<uint64_t>(position->sequence, 1);
-  bool more = true;
-  const auto list_journal = [&] {
-    uint64_t first = std::max(position->within->first, *deleted + 1);
-    uint64_t last = std::min(position->within->second, range.committed);
-    if (bounds.newest_first) {
-      last = std::min(last, from);
-    } else {
-      first = std::max(first, from);
-    }
-    return journal->Select(
-        matcher, first, last, bounds.newest_first,
-        [&](const EventBlock::Entry& entry, absl::string_view stored) {
-          return more = lister.Take(entry, [&](std::string* out) {
-            AppendStoredEvent(stored, entry.vm_ref, out);
-          });
-        },
-        [&](uint64_t next) { return more = lister.HasTime(next); });
-  };
-  // Events that are public and not in the journal yet.
-  const auto list_memory = [&] {
-    std::vector<EventBlockPtr> blocks = memory.blocks;
-    if (bounds.newest_first) std::reverse(blocks.begin(), blocks.end());
-    for (const EventBlockPtr& block : blocks) {
-      for (size_t i = 0; more && i < block->size(); ++i) {
-        const size_t at = bounds.newest_first ? block->size() - 1 - i : i;
-        const EventBlock::Entry entry = block->at(at);
-        if (bounds.newest_first ? entry.sequence > from : entry.sequence < from) continue;
-        more = lister.Take(entry, [&](std::string* out) {
-          *out = std::string(block->EncodedView(at));
-          out->back() = 0;  // not durable
-        });
-      }
-    }
-  };
-  if (bounds.newest_first) list_memory();
-  const absl::Status status = more ? list_journal() : absl::OkStatus();
-  if (!status.ok()) return status;
-  if (more && !bounds.newest_first) list_memory();
-  EventListing turn = std::move(lister).turn();
-  position->sequence = turn.next;
-  position->named = false;
-  return turn;
 }
 
 }  // namespace vmeventd

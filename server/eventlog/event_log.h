@@ -25,9 +25,7 @@
 #include "base/turn_queue.h"
 #include "server/eventlog/event_queue.h"
 #include "server/eventlog/journal.h"
-#include "server/eventlog/journal_reader.h"
 #include "server/events/event_block.h"
-#include "server/events/event_matcher.h"
 #include "server/events/vm_registry.h"
 #include "server/logging/logging.h"
 #include "watcher/core/run_info.h"
@@ -110,30 +108,6 @@ struct ReadResult {
 // why there is none, takes some milliseconds at the most, and returns whether it was the last.
 using HistoryQuery = std::function<absl::StatusOr<bool>(const absl::StatusOr<JournalReader*>&)>;
 
-// A listing: the events that pass `matcher` and were observed in [start, end).
-struct ListBounds {
-  absl::Time start = absl::InfinitePast();
-  absl::Time end = absl::InfiniteFuture();
-  int page_size = 100;
-  bool newest_first = false;
-};
-// State of a listing between its turns.
-struct ListPosition {
-  uint64_t sequence = 0;  // to continue at; 0: where the order begins
-  // A client named it, and must learn if retention has passed it. Otherwise the listing continues
-  // with what is left.
-  bool named = false;
-  // Sequences that the times leave; found in the first turn.
-  std::optional<std::pair<uint64_t, uint64_t>> within;
-};
-// The result of one turn of a listing.
-struct EventListing {
-  std::string events;   // encoded, as `events` fields
-  int count = 0;        // number of events
-  uint64_t next = 0;    // sequence to continue at; 0: there are no more
-  bool in_turn = true;  // false: the turn ended before `page_size` or `max_bytes` was reached
-};
-
 // Meters of published events and of the journal's writing. The log counts, any thread reads.
 struct EventMeters {
   std::array<Counter, static_cast<size_t>(kLastEventType) + 1> events;  // by type
@@ -158,12 +132,9 @@ struct EventMeters {
 // Close and Stop blocks for longer than it takes to copy pointers.
 class EventLog {
  public:
-  // Callbacks on the pump thread. Each function may be empty, and may call gRPC.
-  struct Subscriber {
-    std::function<void()> published{};             // there is more to read, or to read as durable
-    std::function<void(bool)> journal_writable{};  // writability has changed, to the argument
-    std::function<void()> turn{};                  // a turn of the pump is over
-  };
+  // Called on the pump thread after each of its turns; may call gRPC. `published`: there is more to
+  // read, or to read as durable.
+  using Subscriber = std::function<void(bool published)>;
   struct Health {
     bool journal_writable = true;     // false: a write has failed, or lasts longer than kMaxCommit
     absl::Duration journal_age;       // how long the oldest change has waited to be written
@@ -240,12 +211,6 @@ class EventLog {
   // Asks the journal what a Read or a StreamBegin leaves to it. Peers alternate. After Stop, the
   // first turn is called at once.
   void PostQuery(const std::string& peer, const HistoryQuery& query);
-  // Lists from `position`, which it sets for the next turn. Searches for some milliseconds,
-  // whatever the filter, and advances by at least one event. OUT_OF_RANGE: the position was named
-  // and is no longer retained. Within a turn of a HistoryQuery.
-  absl::StatusOr<EventListing> List(JournalReader* journal, const EventMatcher& matcher,
-                                    const ListBounds& bounds, ListPosition* position,
-                                    size_t max_bytes) const;
 
   // See VmRegistry.
   VmPage Vms(const VmKey* after = nullptr) const {
@@ -264,10 +229,6 @@ class EventLog {
     const MutexLock lock(&mutex_);
     return vms_.Find(key);
   }
-  std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const {
-    const MutexLock lock(&mutex_);
-    return vms_.LastStopped(limit);
-  }
   int vm_count() const {
     const MutexLock lock(&mutex_);
     return static_cast<int>(vms_.running_count());
@@ -285,7 +246,6 @@ class EventLog {
 
  private:
   friend struct EventLogForTests;
-  struct Beginning;
   // Changes that are written together, and become public together.
   struct Changes {
     Journal::Batch batch;
@@ -309,19 +269,12 @@ class EventLog {
   static constexpr size_t kMaxSnapshots = 64;
   static constexpr absl::Duration kRetry = absl::Seconds(1);  // of a journal that fails
 
-  // Opens the journal, and determines what is lost.
-  static absl::StatusOr<Beginning> FindBeginning(const JournalOptions& options, absl::Time now);
-  EventLog(const EventLogOptions& options, const Clock* clock, Beginning begin);
+  static absl::StatusOr<Journal::Opened> FindBeginning(const JournalOptions& options,
+                                                       absl::Time now);
+  EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin);
 
   // The pump: event_log_pump.cc. Takes updates from the queue, gives each event its sequence and
   // adds them to changes_, from which it publishes what is written or has waited for kPatience.
-  template <typename Function, typename... Arguments>
-  void Notify(Function Subscriber::*function, Arguments... arguments) const {
-    for (const Subscriber& subscriber : subscribers_) {
-      if (subscriber.*function) (subscriber.*function)(arguments...);
-    }
-  }
-  bool Pump(absl::Duration timeout);
   // Time at which it has something to do without another update.
   absl::Duration NextPump() const;
   void Take(VmUpdate* update);

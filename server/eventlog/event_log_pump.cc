@@ -23,12 +23,6 @@ absl::Duration EventLog::NextPump() const {
 }
 
 bool EventLog::Step(absl::Duration timeout) {
-  const bool more = Pump(timeout);
-  Notify(&Subscriber::turn);
-  return more;
-}
-
-bool EventLog::Pump(absl::Duration timeout) {
   timeout = std::min(timeout, std::max(absl::ZeroDuration(), NextPump() - clock_->Now().monotonic));
   EventQueue::Batch taken = queue_.Pop(timeout, HasRoom());
   TakeOpened();
@@ -39,8 +33,8 @@ bool EventLog::Pump(absl::Duration timeout) {
   const bool published = PublishDue();
   const uint64_t durable = range().durable;
   const bool more_durable = std::exchange(reported_durable_, durable) != durable;
-  if (published || more_durable) Notify(&Subscriber::published);
   ReportWritability();
+  for (const Subscriber& subscriber : subscribers_) subscriber(published || more_durable);
   const MutexLock lock(&mutex_);
   return !taken.closed || public_ < changes_.size();
 }
@@ -62,7 +56,6 @@ void EventLog::ReportWritability() {
     unwritable_since_ = now;
     spdlog::error("the journal cannot be written: {}; new events are not durable", problem);
   }
-  Notify(&Subscriber::journal_writable, reported_writable_);
 }
 
 void EventLog::NameHole() {

@@ -215,8 +215,8 @@ void EventLog::EndAppend(const absl::Status& status, absl::Duration took) {
     bytes_ -= changes_[written_].bytes;
     events_ -= changes_[written_].events;
   }
-  Trim();
   bounds_ = journal_->bounds();
+  Trim();
   if (named_by_ != 0 && bounds_.newest >= named_by_) {
     hole_ = {};
     named_by_ = 0;

@@ -82,10 +82,9 @@ void EventQueue::PushLocked(VmUpdate&& update) {
 }
 
 void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
-  auto shared = std::make_shared<const std::vector<WatchedDirectory>>(std::move(directories));
   {
     const MutexLock lock(&mutex_);
-    directories_ = std::move(shared);
+    directories_ = std::move(directories);
     woken_ = true;
   }
   changed_.NotifyOne();
@@ -137,15 +136,6 @@ void EventQueue::Wake() {
     woken_ = true;
   }
   changed_.NotifyAll();
-}
-
-std::vector<WatchedDirectory> EventQueue::directories() const {
-  std::shared_ptr<const std::vector<WatchedDirectory>> directories;
-  {
-    const MutexLock lock(&mutex_);
-    directories = directories_;
-  }
-  return directories == nullptr ? std::vector<WatchedDirectory>() : *directories;
 }
 
 }  // namespace vmeventd

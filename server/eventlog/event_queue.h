@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -64,7 +63,10 @@ class EventQueue : public EventSink {
     const MutexLock lock(&mutex_);
     return ReadyLocked(take);
   }
-  std::vector<WatchedDirectory> directories() const;
+  std::vector<WatchedDirectory> directories() const {
+    const MutexLock lock(&mutex_);
+    return directories_;
+  }
   uint64_t dropped_events() const {
     const MutexLock lock(&mutex_);
     return dropped_;
@@ -83,8 +85,7 @@ class EventQueue : public EventSink {
   // Updates without their events, newer than those of updates_, by run.
   std::map<std::string, VmUpdate> left_ ABSL_GUARDED_BY(mutex_);
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // size of both
-  // Copied by readers without the lock, so that Push waits for none.
-  std::shared_ptr<const std::vector<WatchedDirectory>> directories_ ABSL_GUARDED_BY(mutex_);
+  std::vector<WatchedDirectory> directories_ ABSL_GUARDED_BY(mutex_);
   uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t dropped_unreported_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time last_drop_time_ ABSL_GUARDED_BY(mutex_);

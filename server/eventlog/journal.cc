@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <queue>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -246,7 +247,6 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
   spdlog::error("{}: {}; a new one begins", std::string(why.message()), moved);
   opened = OpenLate(options, {});
   if (opened.ok()) {
-    opened->is_new = true;
     opened->replaced = absl::StrCat(moved, "; the events before this one are there");
     SqliteDatabase& database = opened->journal->database_;
     PutMeta(&database, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
@@ -546,21 +546,17 @@ void Journal::CountNoise() {
 
 void Journal::Thin(int64_t count, JournalBounds* bounds) {
   CountNoise();
-  // The level down to which the VMs with the most events lose some, `count` together.
-  const auto above = [&](int64_t level) {
-    int64_t sum = 0;
-    for (const auto& [vm, events] : *noise_) sum += std::max<int64_t>(0, events - level);
-    return sum;
-  };
-  int64_t level = 0;
-  for (int64_t bit = int64_t{1} << 40; bit > 0; bit >>= 1) {
-    if (above(level + bit) >= count) level += bit;
-  }
+  // The VMs that have the most events lose one after the other, `count` together.
+  std::priority_queue<std::pair<int64_t, std::string>> most;
+  for (const auto& [vm, events] : *noise_) most.emplace(events, vm);
   absl::flat_hash_map<std::string, int64_t> quotas;
-  absl::erase_if(*noise_, [](const auto& vm) { return vm.second == 0; });
-  for (const auto& [vm, events] : *noise_) {
-    if (events > level) quotas[vm] = events - level;
+  for (int64_t i = 0; i < count && !most.empty() && most.top().first > 0; ++i) {
+    auto [events, vm] = most.top();
+    most.pop();
+    ++quotas[vm];
+    most.emplace(events - 1, std::move(vm));
   }
+  absl::erase_if(*noise_, [](const auto& vm) { return vm.second == 0; });
   const auto wanted = static_cast<size_t>(count);
   std::vector<std::pair<uint64_t, int64_t>> found;  // sequences and times
   {

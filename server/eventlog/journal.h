@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -16,6 +17,7 @@
 #include "base/clock.h"
 #include "server/eventlog/sqlite.h"
 #include "server/events/event_block.h"
+#include "server/events/event_matcher.h"
 #include "server/events/vm_registry.h"
 
 namespace vmeventd {
@@ -160,16 +162,67 @@ class Journal {
 
 struct Journal::Opened {
   std::unique_ptr<Journal> journal;
+  // At the start of the log: why there is no journal, its id, and the last sequence that may have
+  // been given.
+  absl::Status problem;
+  SequenceMark after{};
   std::vector<SavedRun> runs;  // that were open
   std::vector<v1::Vm> stops;   // the VMs that stopped last, oldest first
   // Why it is not the journal of the daemon before, a sentence for a GAP; empty: it is.
   std::string replaced;
-  bool is_new = false;   // it has nothing of the journal before
   bool created = false;  // just now: no sequence was given under its id
   Hole hole;
 
   // The hole, now that sequences up to `given` may have been given under its id.
   Hole HoleUpTo(uint64_t given) const;
+};
+
+struct JournalPage {
+  std::vector<EventBlockPtr> blocks;
+  uint64_t through = 0;  // no retained event up to it is left
+};
+
+// Reads the journal's events while its writer writes, on a connection of its own. Sees what was
+// committed when a call begins. DATA_LOSS: the journal is damaged. One thread at a time.
+class JournalReader {
+ public:
+  // The journal is open. UNAVAILABLE: the file cannot be opened now.
+  static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
+
+  // Reads the events [first, page.through], about `max_bytes` of them, and none behind `last`.
+  // A GAP stands for those that retention has deleted, with the sequence of the last of them.
+  // OUT_OF_RANGE: retention has deleted all up to the first one.
+  absl::StatusOr<JournalPage> Read(uint64_t first, uint64_t last, size_t max_bytes);
+  // Returns the sequence at which the events since `time` begin, perhaps with a GAP; InfinitePast:
+  // all. OUT_OF_RANGE: it is before every retained event, and some that may have been observed
+  // since then were deleted.
+  absl::StatusOr<uint64_t> Locate(absl::Time time);
+
+  // Calls `take` with the events of [first, last] in either order, until it returns false. Of
+  // events that `matcher` excludes by their VM's name some may be missing. Between groups of
+  // sequences it asks `has_time`, with the next sequence; false ends the call.
+  using Take = absl::FunctionRef<bool(const EventBlock::Entry&, absl::string_view stored)>;
+  absl::Status Select(const EventMatcher& matcher, uint64_t first, uint64_t last, bool newest_first,
+                      Take take, absl::FunctionRef<bool(uint64_t next)> has_time);
+
+  // Finds the sequences among which all events of [start, end) are; the first is larger than the
+  // last if there are none.
+  absl::StatusOr<std::pair<uint64_t, uint64_t>> Within(absl::Time start, absl::Time end);
+  // Every event up to this one was deleted.
+  absl::StatusOr<uint64_t> Deleted();
+
+ private:
+  explicit JournalReader(SqliteDatabase database) : database_(std::move(database)) {}
+
+  // Runs `near`, which searches the likely end of the journal in the order of sequences, and if it
+  // finds nothing, `all`, in the order of times.
+  uint64_t FindTime(const char* near, const char* all, absl::Time time);
+  // The first sequence that was observed at `time` or later; 0: there is none.
+  uint64_t FirstSince(absl::Time time);
+  // A block with the GAP `last`, which names [first, last].
+  EventBlockPtr RetentionGap(uint64_t first, uint64_t last);
+
+  SqliteDatabase database_;
 };
 
 // Begin of a statement that reads events.
@@ -181,6 +234,9 @@ inline absl::string_view StoredEventOfRow(const SqliteQuery& row) { return row.B
 // Events are indexed by groups of 2^13 sequences, and in each by the VM: so what is written
 // together lies together, and the events of a VM are still found fast.
 inline constexpr int kGroupBits = 13;
+
+// OUT_OF_RANGE: `what` is no longer retained, and the oldest retained sequence is `oldest`.
+absl::Status RetentionPassed(absl::string_view what, uint64_t oldest);
 
 std::optional<std::string> QueryMeta(SqliteDatabase* database, absl::string_view key);
 uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key);

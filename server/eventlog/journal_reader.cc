@@ -1,8 +1,5 @@
-#include "server/eventlog/journal_reader.h"
-
 #include <algorithm>
 #include <limits>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
@@ -14,15 +11,13 @@ namespace {
 
 constexpr uint64_t kMaxSequence = std::numeric_limits<int64_t>::max();
 
-absl::Status NotRetained(uint64_t sequence, uint64_t deleted) {
-  return WithReason("RETENTION_PASSED", absl::OutOfRangeError(absl::StrCat(
-                                            "sequence ", sequence,
-                                            " is no longer retained: the oldest retained sequence "
-                                            "is ",
-                                            deleted + 1)));
-}
-
 }  // namespace
+
+absl::Status RetentionPassed(absl::string_view what, uint64_t oldest) {
+  return WithReason("RETENTION_PASSED",
+                    absl::OutOfRangeError(absl::StrCat(
+                        what, " is no longer retained: the oldest retained sequence is ", oldest)));
+}
 
 absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::string& path) {
   absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE);
@@ -46,11 +41,9 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   const int64_t wanted = absl::ToUnixNanos(time);
   if (time > absl::InfinitePast() && deleted_until >= wanted &&
       (bounds.Int(1) == 0 || earliest > wanted)) {
-    return WithReason(
-        "RETENTION_PASSED",
-        absl::OutOfRangeError(absl::StrCat(
-            "since: events of ", absl::FormatTime(time, absl::UTCTimeZone()),
-            " are no longer retained: the oldest retained sequence is ", bounds.Uint(1))));
+    return RetentionPassed(
+        absl::StrCat("since: an event of ", absl::FormatTime(time, absl::UTCTimeZone())),
+        bounds.Uint(1));
   }
   const uint64_t deleted = QueryMetaNumber(&database_, "deleted");
   if (time == absl::InfinitePast() || (bounds.Int(1) != 0 && earliest >= wanted)) {
@@ -113,7 +106,7 @@ EventBlockPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
 absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, size_t max_bytes) {
   const ReadSnapshot snapshot(&database_);
   const uint64_t deleted = QueryMetaNumber(&database_, "deleted");
-  if (first <= deleted) return NotRetained(first, deleted);
+  if (first <= deleted) return RetentionPassed(absl::StrCat("sequence ", first), deleted + 1);
   const uint64_t thinned = QueryMetaNumber(&database_, "thinned");
   last = std::min(last, kMaxSequence);
   JournalPage page;
@@ -180,7 +173,7 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     const uint64_t group = (newest_first ? last : first) >> kGroupBits;
     const uint64_t begin = std::max(first, group << kGroupBits);
     const uint64_t end = std::min(last, ((group + 1) << kGroupBits) - 1);
-    SqliteQuery rows(&database_, sql);
+    SqliteQuery rows(&database_, sql.c_str(), /*cache=*/false);
     if (names != nullptr) {
       rows.Bind(group);
       for (const absl::string_view name : wanted) rows.BindText(name);

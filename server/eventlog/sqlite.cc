@@ -28,24 +28,17 @@ void SqliteDatabase::Check(int code, absl::string_view doing) {
     case SQLITE_NOTADB:
       status_ = absl::DataLossError(message);
       break;
-    case SQLITE_IOERR:
+    case SQLITE_ERROR:
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+    case SQLITE_MISUSE:
+    case SQLITE_RANGE:
+      status_ = absl::InternalError(message);
+      break;
+    default:
       // The file ends within a page, for newer versions of SQLite.
       status_ = code == SQLITE_IOERR_SHORT_READ ? absl::DataLossError(message)
                                                 : absl::UnavailableError(message);
-      break;
-    case SQLITE_FULL:
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-    case SQLITE_NOMEM:
-    case SQLITE_INTERRUPT:
-    case SQLITE_READONLY:
-    case SQLITE_CANTOPEN:
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-      status_ = absl::UnavailableError(message);
-      break;
-    default:
-      status_ = absl::InternalError(message);
   }
 }
 
@@ -55,16 +48,16 @@ void SqliteDatabase::Execute(const std::string& sql) {
         absl::StrCat("run \"", absl::string_view(sql).substr(0, 40), "\""));
 }
 
-SqliteQuery::SqliteQuery(SqliteDatabase* database, const char* sql)
-    : database_(database), cache_key_(sql) {
-  const auto cached = database_->cached_.find(sql);
+SqliteQuery::SqliteQuery(SqliteDatabase* database, const char* sql, bool cache)
+    : database_(database), cache_key_(cache ? sql : nullptr) {
+  const auto cached = database_->cached_.find(cache_key_);
   if (cached != database_->cached_.end()) statement_ = std::move(cached->second);
-  if (statement_ == nullptr) Prepare(sql, SQLITE_PREPARE_PERSISTENT);
-}
-
-SqliteQuery::SqliteQuery(SqliteDatabase* database, const std::string& sql)
-    : database_(database), cache_key_(nullptr) {
-  Prepare(sql, 0);
+  if (statement_ != nullptr || !database_->status().ok()) return;
+  sqlite3_stmt* statement = nullptr;
+  const int code = sqlite3_prepare_v3(database_->db_.get(), sql, -1,
+                                      cache ? SQLITE_PREPARE_PERSISTENT : 0, &statement, nullptr);
+  statement_.reset(statement);
+  database_->Check(code, absl::StrCat("prepare \"", absl::string_view(sql).substr(0, 40), "\""));
 }
 
 SqliteQuery::~SqliteQuery() {
@@ -72,15 +65,6 @@ SqliteQuery::~SqliteQuery() {
   sqlite3_reset(statement_.get());
   sqlite3_clear_bindings(statement_.get());
   database_->cached_[cache_key_] = std::move(statement_);
-}
-
-void SqliteQuery::Prepare(absl::string_view sql, unsigned flags) {
-  if (!database_->status().ok()) return;
-  sqlite3_stmt* statement = nullptr;
-  const int code = sqlite3_prepare_v3(database_->db_.get(), sql.data(),
-                                      static_cast<int>(sql.size()), flags, &statement, nullptr);
-  statement_.reset(statement);
-  database_->Check(code, absl::StrCat("prepare \"", sql.substr(0, 40), "\""));
 }
 
 SqliteQuery& SqliteQuery::BindText(absl::string_view text) {

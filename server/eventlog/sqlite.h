@@ -17,9 +17,8 @@ namespace vmeventd {
 
 // One connection to one database file. Errors name the file and have SQLite's message:
 //   DATA_LOSS          the file is corrupt, or no database
-//   UNAVAILABLE        it cannot be opened, written or read just now: disk full, I/O error, busy,
-//                      no descriptor left, no right to
-//   INTERNAL           anything else
+//   INTERNAL           the statement is wrong, or not for its tables
+//   UNAVAILABLE        anything else: disk full, I/O error, busy, no descriptor left, no right to
 // After an error it does nothing more, and queries find no rows, until TakeStatus: so a sequence of
 // statements is checked once, at its end. One thread at a time.
 class SqliteDatabase {
@@ -67,9 +66,8 @@ class SqliteDatabase {
 // row holds the log.
 class SqliteQuery {
  public:
-  // The connection caches the statement of `sql`, which lives for ever.
-  SqliteQuery(SqliteDatabase* database, const char* sql);
-  SqliteQuery(SqliteDatabase* database, const std::string& sql);
+  // The connection caches the statement of `sql`, which then lives for ever.
+  SqliteQuery(SqliteDatabase* database, const char* sql, bool cache = true);
   ~SqliteQuery();
   SqliteQuery(const SqliteQuery&) = delete;
   SqliteQuery& operator=(const SqliteQuery&) = delete;
@@ -94,7 +92,6 @@ class SqliteQuery {
   absl::string_view Bytes(int column) const;
 
  private:
-  void Prepare(absl::string_view sql, unsigned flags);
   // Records `code`, the result of a call that binds.
   SqliteQuery& Bound(int code);
 

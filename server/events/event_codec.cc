@@ -1,13 +1,13 @@
 #include "server/events/event_codec.h"
 
 #include <algorithm>
-#include <memory>
 #include <optional>
 #include <variant>
 
 #include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/util/time_util.h"
 #include "google/protobuf/wire_format_lite.h"
 
 namespace vmeventd {
@@ -29,10 +29,8 @@ void FillRef(const VmRef& ref, v1::VmRef* out) {
 }
 
 google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
-  google::protobuf::Duration out;
-  out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
-  out.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
-  return out;
+  return google::protobuf::util::TimeUtil::NanosecondsToDuration(
+      absl::ToInt64Nanoseconds(duration));
 }
 
 void FillSender(const SignalSender& sender, v1::SignalSender* out) {
@@ -77,33 +75,27 @@ void FillEnd(const EndFacts& end, v1::ShutdownDetail* out) {
   if (end.memory_limit.has_value()) numbers->set_memory_limit_bytes(*end.memory_limit);
 }
 
-void FillIoError(const IoErrorDetail& error, v1::IoErrorDetail* out) {
-  out->set_device(error.device);
-  out->set_node_name(error.node_name);
-  out->set_operation(error.operation);
-  out->set_action(error.action);
-  if (error.no_space.has_value()) out->set_no_space(*error.no_space);
-}
-
-void FillMemoryFailure(const MemoryFailureDetail& failure, v1::MemoryFailureDetail* out) {
-  out->set_recipient(failure.recipient);
-  out->set_action(failure.action);
-  out->set_action_required(failure.action_required);
-  out->set_recursive(failure.recursive);
-}
-
 void FillDetail(const EventDetail& detail, v1::Event* out) {
   if (const auto* panic = std::get_if<GuestPanic>(&detail)) {
     FillPanic(*panic, out->mutable_panic());
   } else if (const auto* error = std::get_if<IoErrorDetail>(&detail)) {
-    FillIoError(*error, out->mutable_io_error());
+    v1::IoErrorDetail* const io_error = out->mutable_io_error();
+    io_error->set_device(error->device);
+    io_error->set_node_name(error->node_name);
+    io_error->set_operation(error->operation);
+    io_error->set_action(error->action);
+    if (error->no_space.has_value()) io_error->set_no_space(*error->no_space);
   } else if (const auto* migration = std::get_if<MigrationDetail>(&detail)) {
     out->mutable_migration()->set_status(migration->status);
   } else if (const auto* reset = std::get_if<ResetDetail>(&detail)) {
     if (reset->by_guest.has_value()) out->mutable_reset()->set_by_guest(*reset->by_guest);
     out->mutable_reset()->set_reason(reset->reason);
   } else if (const auto* failure = std::get_if<MemoryFailureDetail>(&detail)) {
-    FillMemoryFailure(*failure, out->mutable_memory_failure());
+    v1::MemoryFailureDetail* const memory_failure = out->mutable_memory_failure();
+    memory_failure->set_recipient(failure->recipient);
+    memory_failure->set_action(failure->action);
+    memory_failure->set_action_required(failure->action_required);
+    memory_failure->set_recursive(failure->recursive);
   }
 }
 
@@ -160,20 +152,13 @@ void AppendHeader(int field, size_t size, std::string* out) {
   out->push_back(static_cast<char>(size));
 }
 
-void AppendEventHeader(size_t stored, size_t vm_ref, std::string* out) {
-  static_assert(int{v1::WatchEventsResponse::kEventsFieldNumber} ==
-                int{v1::ListEventsResponse::kEventsFieldNumber});
-  AppendHeader(v1::WatchEventsResponse::kEventsFieldNumber, stored + SizeOfEnd(vm_ref), out);
-}
-
-// Appends a message whose size was just computed.
-void AppendMessage(const google::protobuf::MessageLite& message, size_t size, std::string* out) {
-  const size_t begin = out->size();
-  out->resize(begin + size);
-  google::protobuf::io::ArrayOutputStream array(out->data() + begin, static_cast<int>(size));
+std::string Serialized(const google::protobuf::MessageLite& message) {
+  std::string out(message.ByteSizeLong(), 0);
+  google::protobuf::io::ArrayOutputStream array(out.data(), static_cast<int>(out.size()));
   google::protobuf::io::CodedOutputStream coded(&array);
   coded.SetSerializationDeterministic(true);  // the order of labels
   message.SerializeWithCachedSizes(&coded);
+  return out;
 }
 
 }  // namespace
@@ -258,18 +243,11 @@ v1::Intent IntentToProto(const Intent& intent) {
 }
 
 size_t AppendEventField(v1::Event event, std::string* out) {
-  const std::unique_ptr<v1::VmRef> ref(event.release_vm());
+  const std::string vm_ref = Serialized(event.vm());
+  event.clear_vm();
   event.clear_durable();
-  const size_t size = event.ByteSizeLong();
-  const size_t ref_size = ref == nullptr ? 0 : ref->ByteSizeLong();
-  AppendEventHeader(size, ref_size, out);
-  AppendMessage(event, size, out);
-  if (ref_size > 0) {
-    AppendHeader(v1::Event::kVmFieldNumber, ref_size, out);
-    AppendMessage(*ref, ref_size, out);
-  }
-  out->append(kDurable.data(), kDurable.size());
-  return ref_size;
+  AppendStoredEvent(Serialized(event), vm_ref, out);
+  return vm_ref.size();
 }
 
 absl::string_view MessageOfField(absl::string_view field) {
@@ -291,7 +269,10 @@ absl::string_view StoredPart(absl::string_view event_field, absl::string_view vm
 }
 
 void AppendStoredEvent(absl::string_view stored, absl::string_view vm_ref, std::string* out) {
-  AppendEventHeader(stored.size(), vm_ref.size(), out);
+  static_assert(int{v1::WatchEventsResponse::kEventsFieldNumber} ==
+                int{v1::ListEventsResponse::kEventsFieldNumber});
+  AppendHeader(v1::WatchEventsResponse::kEventsFieldNumber,
+               stored.size() + SizeOfEnd(vm_ref.size()), out);
   out->append(stored.data(), stored.size());
   if (!vm_ref.empty()) {
     AppendHeader(v1::Event::kVmFieldNumber, vm_ref.size(), out);
@@ -342,11 +323,10 @@ v1::Event DecodeEventField(absl::string_view event_field) {
 }
 
 std::string EncodeSnapshotVmField(const v1::Vm& vm) {
+  const std::string message = Serialized(vm);
   std::string out;
-  const size_t size = vm.ByteSizeLong();
-  AppendHeader(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, size, &out);
-  AppendMessage(vm, size, &out);
-  return out;
+  AppendHeader(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, message.size(), &out);
+  return out + message;
 }
 
 std::string ListedVmField(absl::string_view snapshot_vm_field) {

@@ -65,18 +65,12 @@ EventMatcher::EventMatcher(const RequestFilter& request) : EventMatcher(request.
   for (const v1::EventFilter& filter : request.any_of) any_of_.emplace_back(filter);
 }
 
-bool EventMatcher::MatchesKey(const EventBlock::Entry& entry) const {
+bool EventMatcher::Matches(const EventBlock::Entry& entry, absl::string_view encoded) const {
   if (entry.vm_name.empty()) return true;  // an event missing by a GAP of the node may have matched
   if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
   if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
   if (!run_ids_.empty() && !run_ids_.contains(entry.run_id)) return false;
-  return names_.Matches(entry.vm_name) && sources_.Matches(entry.source) &&
-         IsAny([&](const EventMatcher& one) { return one.MatchesKey(entry); });
-}
-
-bool EventMatcher::MatchesEncoding(const EventBlock::Entry& entry,
-                                   absl::string_view encoded) const {
-  if (entry.vm_name.empty()) return true;
+  if (!names_.Matches(entry.vm_name) || !sources_.Matches(entry.source)) return false;
   if (!IsAny([&](const EventMatcher& one) { return one.Matches(entry, encoded); })) return false;
   if (causes_ == 0 && is_for_all_refs()) return true;
   const v1::Event event = DecodeEventField(encoded);

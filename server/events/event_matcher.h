@@ -54,12 +54,7 @@ class EventMatcher {
 
   // `encoded`: the event's encoding, which is parsed if the filter has UUIDs, labels or causes.
   // Takes at most some tenths of a millisecond (32 patterns with wildcards).
-  bool Matches(const EventBlock::Entry& entry, absl::string_view encoded) const {
-    return MatchesKey(entry) && MatchesEncoding(entry, encoded);
-  }
-  // Its two parts.
-  bool MatchesKey(const EventBlock::Entry& entry) const;
-  bool MatchesEncoding(const EventBlock::Entry& entry, absl::string_view encoded) const;
+  bool Matches(const EventBlock::Entry& entry, absl::string_view encoded) const;
   // Returns whether the VM passes those of the lists that are about VMs.
   bool MatchesVm(const VmRecord& vm) const;
   const NameMatcher& names() const { return names_; }

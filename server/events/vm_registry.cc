@@ -23,14 +23,16 @@ VmRecord::VmRecord(const v1::Vm& vm)
       has_problems_(vm.problems_size() > 0),
       last_sequence_(vm.last_sequence()) {}
 
-void VmRegistry::Erase(Records::iterator at) {
-  stopped_.erase({(*at)->last_sequence(), *at});
-  if (const std::optional<Uuid> uuid = (*at)->uuid(); uuid.has_value()) {
+void VmRegistry::Forget(const VmKey& key) {
+  const auto found = records_.find(key);
+  if (found == records_.end()) return;
+  stopped_.erase({(*found)->last_sequence(), *found});
+  if (const std::optional<Uuid> uuid = (*found)->uuid(); uuid.has_value()) {
     const auto [begin, end] = by_uuid_.equal_range(*uuid);
     by_uuid_.erase(
-        std::find_if(begin, end, [&](const auto& entry) { return entry.second == *at; }));
+        std::find_if(begin, end, [&](const auto& entry) { return entry.second == *found; }));
   }
-  records_.erase(at);
+  records_.erase(found);
 }
 
 void VmRegistry::Put(VmRecordPtr record) {
@@ -39,7 +41,7 @@ void VmRegistry::Put(VmRecordPtr record) {
   records_.insert(record);
   if (record->uuid().has_value()) by_uuid_.emplace(*record->uuid(), record);
   if (record->stopped()) stopped_.emplace(record->last_sequence(), std::move(record));
-  if (stopped_.size() > max_stopped_) Erase(records_.find(stopped_.begin()->second));
+  if (stopped_.size() > max_stopped_) Forget(stopped_.begin()->second->key());
 }
 
 std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
@@ -60,23 +62,6 @@ std::vector<VmRecordPtr> VmRegistry::WithUuid(const Uuid& uuid) const {
 
 std::vector<VmRecordPtr> VmRegistry::ListAfter(const VmKey* after) const {
   return {after == nullptr ? records_.begin() : records_.upper_bound(*after), records_.end()};
-}
-
-std::vector<VmRecordPtr> VmRegistry::LastStopped(size_t limit) const {
-  std::vector<VmRecordPtr> out;
-  for (auto it = stopped_.rbegin(); it != stopped_.rend() && out.size() < limit; ++it) {
-    out.push_back(it->second);
-  }
-  return out;
-}
-
-std::vector<VmRecordPtr> VmRegistry::Running() const {
-  std::vector<VmRecordPtr> out;
-  out.reserve(running_count());
-  for (const VmRecordPtr& record : records_) {
-    if (!record->stopped()) out.push_back(record);
-  }
-  return out;
 }
 
 }  // namespace vmeventd

@@ -75,12 +75,6 @@ class VmRegistry {
   // Replaces the entry of the same run. The first record with a run_id also replaces its socket's
   // entry without one.
   void Put(VmRecordPtr record);
-  // Drops an entry, if there is one.
-  void Forget(const VmKey& key) {
-    const auto found = records_.find(key);
-    if (found != records_.end()) Erase(found);
-  }
-
   // Null: not known.
   VmRecordPtr Find(const VmKey& key) const {
     const auto found = records_.find(key);
@@ -91,10 +85,6 @@ class VmRegistry {
   std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;  // in any order
   // The entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after) const;
-  // Returns at most `limit` stopped VMs, the last to stop first.
-  std::vector<VmRecordPtr> LastStopped(size_t limit) const;
-  // Every VM that is not stopped, in order.
-  std::vector<VmRecordPtr> Running() const;
   size_t running_count() const { return records_.size() - stopped_.size(); }
 
  private:
@@ -108,7 +98,8 @@ class VmRegistry {
   };
   using Records = absl::btree_set<VmRecordPtr, Order>;
 
-  void Erase(Records::iterator at);
+  // Drops an entry, if there is one.
+  void Forget(const VmKey& key);
 
   const size_t max_stopped_;
   Records records_;

@@ -198,7 +198,13 @@ void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
 void CollectStops(const MetricSources& inputs, MetricFamilies* out) {
   if (inputs.named_vms == 0) return;
   std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
-  for (const VmRecordPtr& record : inputs.log->LastStoppedVms(inputs.named_vms)) {
+  std::vector<VmRecordPtr> last = inputs.log->Vms().vms;
+  std::erase_if(last, [](const VmRecordPtr& vm) { return !vm->stopped(); });
+  std::sort(last.begin(), last.end(), [](const VmRecordPtr& a, const VmRecordPtr& b) {
+    return a->last_sequence() > b->last_sequence();
+  });
+  last.resize(std::min(last.size(), inputs.named_vms));
+  for (const VmRecordPtr& record : last) {
     const v1::Vm vm = DecodeSnapshotVmField(record->encoded());
     if (!named.emplace(vm.ref().name(), vm.ref().uuid()).second) continue;
     out->Gauge(
@@ -294,10 +300,9 @@ void CollectStreams(const MetricSources& inputs, MetricFamilies* out) {
   out->Gauge("vmeventd_stream_lag_combined_events", "How many events all streams are behind",
              lag.summed_events);
   out->Counter("vmeventd_streams_opened_total", "WatchEvents streams opened", meters.opened);
-  for (size_t i = 0; i < kStreamEnds; ++i) {
-    const auto end = static_cast<StreamEnd>(i);
+  for (size_t i = 0; i < kStreamEndNames.size(); ++i) {
     out->Counter("vmeventd_streams_ended_total", "WatchEvents calls that ended, by reason",
-                 meters.ends(end), {{"reason", std::string(StreamEndName(end))}});
+                 meters.ends(static_cast<StreamEnd>(i)), {{"reason", kStreamEndNames[i]}});
   }
   out->Counter("vmeventd_stream_sent_events_total", "Events sent, counted once per stream",
                meters.sent_events);

@@ -123,28 +123,15 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
 std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
     const absl::StatusOr<JournalReader*>& journal) {
   if (!journal.ok()) return journal.status();
-  const size_t room = Queries::kMaxResponseBytes - kReservedBytes - events_.size();
-  absl::StatusOr<EventListing> found = log_->List(*journal, matcher_, bounds_, &position_, room);
-  if (!found.ok()) return found.status();
-  if (events_.empty()) {
-    events_ = std::move(found->events);
-  } else if (found->events.size() <= room) {
-    events_ += found->events;
-  } else {
-    return Response();  // an event larger than the room left begins the next page
-  }
-  bounds_.page_size -= found->count;
-  if (found->in_turn || bounds_.page_size == 0 || ++turns_ == kMaxTurns) return Response();
-  return std::nullopt;
-}
-
-std::string EventsQuery::Response() const {
+  const absl::StatusOr<bool> complete = listing_.Continue(*journal);
+  if (!complete.ok()) return complete.status();
+  if (!*complete && ++turns_ < kMaxTurns) return std::nullopt;
   v1::ListEventsResponse rest;
-  if (position_.sequence != 0) {
+  if (listing_.next() != 0) {
     rest.set_next_page_token(
-        MakePageToken(log_->identity().journal_id, question_, absl::StrCat(position_.sequence)));
+        MakePageToken(log_->identity().journal_id, question_, absl::StrCat(listing_.next())));
   }
-  return absl::StrCat(events_, rest.SerializeAsString());
+  return absl::StrCat(listing_.events(), rest.SerializeAsString());
 }
 
 absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
@@ -153,18 +140,18 @@ absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
   if (!bounds.ok()) return bounds.status();
   bounds->newest_first = request.newest_first();
   std::string question = QuestionOf(log_->identity(), request);
-  uint64_t from = 0;
   if (!request.page_token().empty()) {
     const absl::StatusOr<std::string> position =
         ReadPageToken(log_->identity().journal_id, question, request.page_token());
     if (!position.ok()) return position.status();
-    if (!absl::SimpleAtoi(*position, &from)) {
+    if (!absl::SimpleAtoi(*position, &bounds->from)) {
       return absl::InvalidArgumentError("page_token: its position is not a sequence");
     }
   }
   return std::unique_ptr<EventsQuery>(new EventsQuery(
-      log_, std::move(question), EventMatcher(RequestFilter{request.filter(), request.any_of()}),
-      *bounds, from));
+      log_, std::move(question),
+      EventListing(log_, EventMatcher(RequestFilter{request.filter(), request.any_of()}), *bounds,
+                   kMaxResponseBytes - kReservedBytes)));
 }
 
 absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "server/eventlog/event_listing.h"
 #include "server/eventlog/event_log.h"
-#include "server/events/event_matcher.h"
 #include "server/rpc/request_checks.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -29,22 +29,12 @@ class EventsQuery {
 
  private:
   friend class Queries;
-  EventsQuery(const EventLog* log, std::string question, EventMatcher matcher, ListBounds bounds,
-              uint64_t from)
-      : log_(log),
-        question_(std::move(question)),
-        matcher_(std::move(matcher)),
-        bounds_(bounds),
-        position_{from, from != 0, {}} {}
-
-  std::string Response() const;
+  EventsQuery(const EventLog* log, std::string question, EventListing listing)
+      : log_(log), question_(std::move(question)), listing_(std::move(listing)) {}
 
   const EventLog* const log_;
   const std::string question_;
-  const EventMatcher matcher_;
-  ListBounds bounds_;  // page_size is what the page still lacks
-  ListPosition position_;
-  std::string events_;
+  EventListing listing_;
   int turns_ = 0;
 };
 

@@ -239,9 +239,8 @@ absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& requ
 
 absl::StatusOr<StreamPage> CheckListStreams(const v1::ListStreamsRequest& request) {
   Checker check;
-  StreamPage page{.size = check.PageSize(request.page_size())};
-  if (!request.page_token().empty() &&
-      !absl::SimpleHexAtoi(request.page_token(), &page.after.emplace())) {
+  const StreamPage page{check.PageSize(request.page_size()), request.page_token()};
+  if (uint64_t id = 0; !page.after.empty() && !absl::SimpleHexAtoi(page.after, &id)) {
     check.Refuse("page_token", Quote(request.page_token()), "is not a token of ListStreams");
   }
   return check.Result(page);

@@ -37,6 +37,9 @@ class VmEventService {
   void AddTo(CallService* methods, AccessPolicy* policy,
              std::function<std::vector<v1::Listener>()> listeners);
 
+  // Call it about every second.
+  void CheckDeadlines() { hub_->CheckDeadlines(); }
+
   // Sends intents to `watcher` from now on; it must outlive the service. Null: intents are refused;
   // the watcher before still answers those that it has, and need not live longer.
   void SetWatcher(NodeWatcher* watcher) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -18,32 +17,20 @@ grpc::ByteBuffer ToBuffer(const v1::WatchEventsResponse& response) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
-void FillProgress(uint64_t sequence, uint64_t durable, const JournalIdentity& identity,
-                  absl::Time now, v1::Progress* progress) {
-  progress->set_sequence(sequence);
-  progress->set_durable_sequence(durable);
-  progress->set_journal_id(identity.journal_id);
-  progress->set_node_id(identity.node_id);
-  *progress->mutable_time() = ToTimestamp(now);
-}
-
 }  // namespace
 
 struct StreamCursor::Batch {
   std::vector<grpc::Slice> slices;
-  size_t events = 0;
   size_t bytes = 0;
 };
 
-std::string StreamIdText(uint64_t id) { return absl::StrCat(absl::Hex(id, absl::kZeroPad16)); }
-
 StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin begin,
-                           EventMatcher matcher, bool durable_only, uint64_t id)
+                           EventMatcher matcher, bool durable_only, std::string id)
     : log_(log),
       clock_(clock),
       matcher_(std::move(matcher)),
       durable_only_(durable_only),
-      id_(id),
+      id_(std::move(id)),
       sequence_(begin.cursor),
       since_(begin.locate.value_or(absl::InfinitePast())),
       takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
@@ -53,6 +40,7 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
 absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
                                                                    JournalReader* journal,
                                                                    size_t page_bytes) {
+  v1::WatchEventsResponse response;
   sent_ = {};
   more_ = caught_up_ = needs_journal_ = false;
   search_until_ = clock_->Now().monotonic + kMaxSearch;
@@ -69,44 +57,42 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
       replays_ = sequence_ < Limit(log_->range(), durable_only_);
       // A client that resumed after the snapshot's sequence without all of it would miss the rest.
-      return ProgressMessage(snapshot_ != nullptr ? 0 : sequence_, /*is_first=*/true);
+      *response.mutable_progress() = ProgressAt(snapshot_ != nullptr ? 0 : sequence_);
+      response.mutable_progress()->set_stream_id(id_);
+      return ToBuffer(response);
     case Phase::kSnapshot:
       if (std::optional<grpc::ByteBuffer> message = SnapshotMessage()) return message;
       if (more_) return std::nullopt;
       snapshot_.reset();
       phase_ = Phase::kEvents;
-      return SnapshotDoneMessage();
+      *response.mutable_snapshot_done() = ProgressAt(sequence_);
+      return ToBuffer(response);
     case Phase::kEvents:
       break;
   }
   Batch batch;
   const absl::Status status = Collect(journal, page_bytes, &batch);
-  sent_.events = batch.events;
   if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
   if (!status.ok()) return status;
   const bool replayed = caught_up_ && std::exchange(replays_, false);
   const bool owed = owed_ != 0 && log_->range().durable >= owed_;
-  if (beat || replayed || owed || !(caught_up_ || needs_journal_)) {
-    return ProgressMessage(sequence_);
+  if ((beat && caught_up_) || replayed || owed || !(caught_up_ || needs_journal_)) {
+    *response.mutable_progress() = ProgressAt(sequence_);
+    return ToBuffer(response);
   }
   return std::nullopt;
 }
 
-grpc::ByteBuffer StreamCursor::ProgressMessage(uint64_t sequence, bool is_first) {
+v1::Progress StreamCursor::ProgressAt(uint64_t sequence) {
   const uint64_t durable = log_->range().durable;
   if (durable >= owed_) owed_ = 0;
-  v1::WatchEventsResponse response;
-  FillProgress(sequence, durable, log_->identity(), clock_->Now().wall,
-               response.mutable_progress());
-  if (is_first) response.mutable_progress()->set_stream_id(StreamIdText(id_));
-  return ToBuffer(response);
-}
-
-grpc::ByteBuffer StreamCursor::SnapshotDoneMessage() const {
-  v1::WatchEventsResponse response;
-  FillProgress(sequence_, log_->range().durable, log_->identity(), clock_->Now().wall,
-               response.mutable_snapshot_done());
-  return ToBuffer(response);
+  v1::Progress progress;
+  progress.set_sequence(sequence);
+  progress.set_durable_sequence(durable);
+  progress.set_journal_id(log_->identity().journal_id);
+  progress.set_node_id(log_->identity().node_id);
+  *progress.mutable_time() = ToTimestamp(clock_->Now().wall);
+  return progress;
 }
 
 std::optional<grpc::ByteBuffer> StreamCursor::SnapshotMessage() {
@@ -143,7 +129,7 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
   sequence_ = std::max(sequence_, block.first_sequence() - 1);
   if (sequence_ >= block.last_sequence()) return true;
   const size_t begin = sequence_ + 1 - block.first_sequence();
-  const size_t events = batch->events;
+  const size_t events = sent_.events;
   size_t end = begin;
   size_t run = begin;  // events [run, end) match and are not taken yet
   for (; end < block.size(); ++end) {
@@ -157,11 +143,11 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
     // One event always fits: it may be larger than a message should be.
     if (batch->bytes != 0 && batch->bytes + encoded.size() > kMaxMessageBytes) break;
     batch->bytes += encoded.size();
-    ++batch->events;
+    ++sent_.events;
   }
   Take(block, run, end, range.committed, batch);
   sequence_ = block.first_sequence() + end - 1;
-  if (batch->events > events && block.published() != absl::ZeroDuration()) {
+  if (sent_.events > events && block.published() != absl::ZeroDuration()) {
     sent_.published = std::min(sent_.published, block.published());
   }
   return end == block.size();

@@ -16,9 +16,6 @@
 
 namespace vmeventd {
 
-// Progress.stream_id of a stream.
-std::string StreamIdText(uint64_t id);
-
 // Position of one WatchEvents stream in the log. It queues nothing, so that a slow reader costs
 // what one message costs. Knows nothing of the network. One thread at a time. A call of Next takes
 // some milliseconds at the most, whatever the filter.
@@ -34,14 +31,14 @@ class StreamCursor {
   // `log` and `clock` outlive the cursor. The stream begins with what matches of begin.snapshot, if
   // it is set. Its first Progress has the `id`.
   StreamCursor(const EventLog* log, const Clock* clock, StreamBegin begin, EventMatcher matcher,
-               bool durable_only = false, uint64_t id = 0);
+               bool durable_only = false, std::string id = "");
 
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
   // snapshot), then the snapshot, then events as they come, and a Progress when the stream has
   // caught up for the first time, unless it began there, and when what it sent has become durable.
-  // Unset when there is nothing to send, or when it needs the journal; with `beat`, a Progress
-  // instead. With `journal` it reads a page of it, of about `page_bytes`. OUT_OF_RANGE: what comes
-  // next is no longer retained.
+  // Unset when there is nothing to send, for which `beat` has it report its Progress, or when it
+  // needs the journal. With `journal` it reads a page of it, of about `page_bytes`. OUT_OF_RANGE:
+  // what comes next is no longer retained.
   absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(bool beat, JournalReader* journal = nullptr,
                                                        size_t page_bytes = kHistoryBytes);
   // Returns whether Next returned nothing only because its search took long: call it again, after
@@ -64,8 +61,6 @@ class StreamCursor {
 
   // Everything matching up to this sequence is in the messages so far. Never falls.
   uint64_t sequence() const { return sequence_; }
-  // Any thread.
-  uint64_t id() const { return id_; }
 
  private:
   enum class Phase { kLocating, kOpening, kSnapshot, kEvents };
@@ -81,8 +76,7 @@ class StreamCursor {
     return !early && matcher_.Matches(entry, encoded);
   }
   bool SearchIsOver() const { return clock_->Now().monotonic >= search_until_; }
-  grpc::ByteBuffer ProgressMessage(uint64_t sequence, bool is_first = false);
-  grpc::ByteBuffer SnapshotDoneMessage() const;
+  v1::Progress ProgressAt(uint64_t sequence);
   // The next VMs of the snapshot that match; unset: the search took long, or there are no more.
   std::optional<grpc::ByteBuffer> SnapshotMessage();
   // Takes the events of one block that match and fit. False: the message is full, or the search
@@ -98,7 +92,7 @@ class StreamCursor {
   const Clock* const clock_;
   const EventMatcher matcher_;
   const bool durable_only_;
-  const uint64_t id_;
+  const std::string id_;
   uint64_t sequence_;
   Sent sent_;
   const absl::Time since_;  // earlier events are left out

@@ -1,10 +1,8 @@
 #include "server/stream/stream_hub.h"
 
 #include <algorithm>
-#include <cstring>
-#include <map>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/system.h"
@@ -15,18 +13,14 @@
 namespace vmeventd {
 namespace {
 
-// Shortest pause of the hub thread between two looks at all streams.
-constexpr absl::Duration kMinPause = absl::Milliseconds(100);
-
-std::shared_ptr<const v1::Stream> Describe(uint64_t id, const RequestFilter& filter,
-                                           const CallPeer& peer, absl::Time now) {
-  auto stream = std::make_shared<v1::Stream>();
-  stream->set_stream_id(StreamIdText(id));
-  stream->set_peer(peer.peer);
-  for (const std::string& name : peer.certificate_names) stream->add_certificate_names(name);
-  if (filter.filter.ByteSizeLong() > 0) *stream->mutable_filter() = filter.filter;
-  *stream->mutable_any_of() = filter.any_of;
-  *stream->mutable_open_time() = ToTimestamp(now);
+v1::Stream Describe(const RequestFilter& filter, const CallPeer& peer, absl::Time now) {
+  v1::Stream stream;
+  stream.set_stream_id(absl::BytesToHexString(RandomBytes(8)));
+  stream.set_peer(peer.peer);
+  for (const std::string& name : peer.certificate_names) stream.add_certificate_names(name);
+  if (filter.filter.ByteSizeLong() > 0) *stream.mutable_filter() = filter.filter;
+  *stream.mutable_any_of() = filter.any_of;
+  *stream.mutable_open_time() = ToTimestamp(now);
   return stream;
 }
 
@@ -34,7 +28,9 @@ std::shared_ptr<const v1::Stream> Describe(uint64_t id, const RequestFilter& fil
 
 StreamHub::StreamHub(EventLog* log, const Clock* clock, StreamOptions options, int threads)
     : log_(log), clock_(clock), options_(options) {
-  log->Subscribe({.published = [this] { WakeStreams(); }});
+  log->Subscribe([this](bool published) {
+    if (published) WakeStreams();
+  });
   for (int i = 0; i < threads; ++i) {
     threads_.emplace_back([this] {
       SetThreadName("streams");
@@ -67,22 +63,25 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   const absl::StatusOr<StreamBegin> begin = log_->Begin(request.start);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
-  uint64_t id = 0;
-  std::memcpy(&id, RandomBytes(sizeof(id)).data(), sizeof(id));
-  const auto description = Describe(id, filter, peer, clock_->Now().wall);
+  v1::Stream description = Describe(filter, peer, clock_->Now().wall);
   // A name takes at most twice as much in the matcher as in the description, and a selector of
   // labels at most 2 KiB.
-  size_t bytes = 3 * description->SpaceUsedLong();
+  size_t bytes = 3 * description.SpaceUsedLong();
   const auto count = [&bytes](const v1::EventFilter& one) {
     bytes += size_t{2'048} * static_cast<size_t>(one.labels_size());
   };
   count(filter.filter);
   for (const v1::EventFilter& one : filter.any_of) count(one);
   if (absl::Status held = call->Hold(bytes); !held.ok()) return held;
-  const auto stream = std::make_shared<WatchStream>(
-      this, call, peer.peer, interval,
-      StreamCursor(log_, clock_, *begin, EventMatcher(filter), request.durable_only, id));
-  if (absl::Status status = Register({stream, description}); !status.ok()) return status;
+  const auto stream =
+      std::make_shared<WatchStream>(this, call, description, interval,
+                                    StreamCursor(log_, clock_, *begin, EventMatcher(filter),
+                                                 request.durable_only, description.stream_id()));
+  {
+    const MutexLock lock(&mutex_);
+    if (draining_) return ShuttingDown();
+    streams_[stream->id()] = stream;
+  }
   meters_.opened.Add();
   // Events may wake the stream once it is registered, but it takes no turn before it answers its
   // call.
@@ -93,37 +92,32 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
 
 v1::ListStreamsResponse StreamHub::List(const StreamPage& page, uint64_t newest) const {
   constexpr size_t kMaxPageBytes = size_t{1} << 19;
-  std::map<uint64_t, Entry> entries;
+  std::vector<std::shared_ptr<WatchStream>> streams;
   {
     const MutexLock lock(&mutex_);
-    for (const auto& [id, entry] : streams_) {
-      if (!page.after.has_value() || id > *page.after) entries.emplace(id, entry);
+    for (auto it = streams_.upper_bound(page.after); it != streams_.end(); ++it) {
+      streams.push_back(it->second);
     }
   }
   v1::ListStreamsResponse response;
   size_t bytes = 0;
-  for (const auto& [id, entry] : entries) {
+  for (const auto& stream : streams) {
     if (response.streams_size() == page.size || bytes > kMaxPageBytes) {
       response.set_next_page_token(response.streams().rbegin()->stream_id());
       break;
     }
-    v1::Stream* const stream = response.add_streams();
-    *stream = *entry.description;
-    const uint64_t sent = entry.stream->delivered();
-    stream->set_sequence(sent);
-    stream->set_lag(newest - std::min(sent, newest));
-    bytes += stream->ByteSizeLong();
+    *response.add_streams() = stream->Describe(newest);
+    bytes += response.streams().rbegin()->ByteSizeLong();
   }
   return response;
 }
 
 absl::Status StreamHub::RequestProgress(const std::string& stream_id) {
-  uint64_t id = 0;
   std::shared_ptr<WatchStream> stream;
-  if (absl::SimpleHexAtoi(stream_id, &id) && StreamIdText(id) == stream_id) {
+  {
     const MutexLock lock(&mutex_);
-    const auto found = streams_.find(id);
-    if (found != streams_.end()) stream = found->second.stream;
+    const auto found = streams_.find(stream_id);
+    if (found != streams_.end()) stream = found->second;
   }
   if (stream == nullptr) {
     return WithReason("NO_SUCH_STREAM",
@@ -134,22 +128,12 @@ absl::Status StreamHub::RequestProgress(const std::string& stream_id) {
   return absl::OkStatus();
 }
 
-absl::Status StreamHub::Register(Entry entry) {
-  const MutexLock lock(&mutex_);
-  if (draining_) return ShuttingDown();
-  const uint64_t id = entry.stream->id();
-  streams_[id] = std::move(entry);
-  opened_ = true;
-  changed_.NotifyAll();
-  return absl::OkStatus();
-}
-
 void StreamHub::StreamDone(WatchStream* stream) {
   std::shared_ptr<WatchStream> released;  // destroyed without the lock
   const MutexLock lock(&mutex_);
   const auto found = streams_.find(stream->id());
   if (found == streams_.end()) return;
-  released = std::move(found->second.stream);
+  released = std::move(found->second);
   streams_.erase(found);
   if (streams_.empty()) changed_.NotifyAll();
 }
@@ -157,36 +141,20 @@ void StreamHub::StreamDone(WatchStream* stream) {
 size_t StreamHub::HistoryBytes() const {
   constexpr size_t kAllBytes = size_t{112} << 20;
   const MutexLock lock(&mutex_);
-  size_t bytes = options_.history_bytes;
-  while (bytes * streams_.size() > kAllBytes) bytes /= 2;
-  return bytes;
+  return std::min(options_.history_bytes, kAllBytes / std::max<size_t>(1, streams_.size()));
 }
 
 std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {
   std::vector<std::shared_ptr<WatchStream>> out;
   const MutexLock lock(&mutex_);
   out.reserve(streams_.size());
-  for (const auto& [id, entry] : streams_) out.push_back(entry.stream);
+  for (const auto& [id, stream] : streams_) out.push_back(stream);
   return out;
 }
 
-absl::Duration StreamHub::CheckDeadlines() {
+void StreamHub::CheckDeadlines() {
   const absl::Duration now = clock_->Now().monotonic;
-  absl::Duration next = absl::InfiniteDuration();
-  for (const auto& stream : Streams()) next = std::min(next, stream->CheckDeadline(now));
-  return std::max(next - now, kMinPause);
-}
-
-void StreamHub::Run() {
-  SetThreadName("hub");
-  for (;;) {
-    const absl::Duration pause = CheckDeadlines();
-    const MutexLock lock(&mutex_);
-    WaitUntil(&changed_, &mutex_, pause,
-              [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopped_ || opened_; });
-    if (stopped_) return;
-    opened_ = false;
-  }
+  for (const auto& stream : Streams()) stream->CheckDeadline(now);
 }
 
 void StreamHub::Drain(absl::Duration timeout) {
@@ -207,8 +175,8 @@ void StreamHub::Drain(absl::Duration timeout) {
 StreamLag StreamHub::Lag(uint64_t newest) const {
   StreamLag lag;
   const MutexLock lock(&mutex_);
-  for (const auto& [id, entry] : streams_) {
-    const uint64_t delivered = entry.stream->delivered();
+  for (const auto& [id, stream] : streams_) {
+    const uint64_t delivered = stream->delivered();
     if (delivered >= newest) continue;
     ++lag.behind;
     lag.summed_events += newest - delivered;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/btree_map.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -18,7 +18,6 @@
 #include "server/access/access.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
-#include "server/stream/stream_call.h"
 #include "server/stream/watch_stream.h"
 
 namespace vmeventd {
@@ -33,7 +32,7 @@ struct WatchRequest {
 // A checked ListStreamsRequest.
 struct StreamPage {
   int size = 0;
-  std::optional<uint64_t> after{};  // id of the last stream of the page before
+  std::string after{};  // id of the last stream of the page before; empty: there is none
 };
 
 // Distance of the open streams from the newest event.
@@ -61,7 +60,7 @@ class StreamHub {
   absl::Status RequestProgress(const std::string& stream_id);
   // Ends a call with `status`, and counts that.
   void Refuse(StreamCall* call, const absl::Status& status) {
-    meters_.CountRefusal(status);
+    meters_.CountEnd(status, StreamEnd::kLimit, StreamEnd::kShutdown);
     call->End(status);
   }
 
@@ -70,16 +69,8 @@ class StreamHub {
   // Runs one turn of a stream; false: none waits.
   bool RunTurn() { return turns_.RunTurn(); }
 
-  // Sends the beats and cuts the writes that are due. Returns the time until the next, Infinite if
-  // no stream is open. Hub thread.
-  absl::Duration CheckDeadlines();
-  // Runs CheckDeadlines in time, until Stop.
-  void Run();
-  void Stop() {
-    const MutexLock lock(&mutex_);
-    stopped_ = true;
-    changed_.NotifyAll();
-  }
+  // Sends the beats and cuts the writes that are due. Call it about every second. One thread.
+  void CheckDeadlines();
 
   // Call it once nothing more will be published: refuses new streams, and ends each one after its
   // last event. Streams that have not ended after `timeout` are cut. Returns when no stream is
@@ -108,14 +99,8 @@ class StreamHub {
   size_t HistoryBytes() const;
 
  private:
-  struct Entry {
-    std::shared_ptr<WatchStream> stream;
-    std::shared_ptr<const v1::Stream> description;  // without its position
-  };
-
   absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
                           const RequestFilter& filter, const CallPeer& peer);
-  absl::Status Register(Entry entry);
   std::vector<std::shared_ptr<WatchStream>> Streams() const;
   void WaitUntilEmpty(absl::Duration timeout) {
     const MutexLock lock(&mutex_);
@@ -130,10 +115,8 @@ class StreamHub {
 
   mutable Mutex mutex_;
   CondVar changed_;
-  absl::flat_hash_map<uint64_t, Entry> streams_ ABSL_GUARDED_BY(mutex_);
-  bool opened_ ABSL_GUARDED_BY(mutex_) = false;  // a stream, since the hub thread looked
+  absl::btree_map<std::string, std::shared_ptr<WatchStream>> streams_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 
   std::atomic<bool> wake_waits_{false};
   TurnQueue turns_;

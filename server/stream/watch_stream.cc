@@ -9,11 +9,11 @@
 
 namespace vmeventd {
 
-WatchStream::WatchStream(StreamHub* hub, StreamCall* call, std::string peer,
+WatchStream::WatchStream(StreamHub* hub, StreamCall* call, v1::Stream description,
                          absl::Duration progress_interval, StreamCursor cursor)
     : hub_(hub),
       call_(call),
-      peer_(std::move(peer)),
+      description_(std::move(description)),
       progress_interval_(progress_interval),
       opened_at_(hub->clock().Now().monotonic),
       cursor_(std::move(cursor)),
@@ -21,7 +21,7 @@ WatchStream::WatchStream(StreamHub* hub, StreamCall* call, std::string peer,
       delivered_(cursor_.sequence()) {}
 
 void WatchStream::Begin() {
-  hub_->turns()->Add(peer_, [self = shared_from_this()] { self->Turn(); });
+  hub_->turns()->Add(description_.peer(), [self = shared_from_this()] { self->Turn(); });
 }
 
 void WatchStream::Wake() {
@@ -31,9 +31,17 @@ void WatchStream::Wake() {
 void WatchStream::RequestProgress() {
   {
     const MutexLock lock(&mutex_);
-    progress_requested_ = true;
+    beat_ = true;
   }
   Wake();
+}
+
+v1::Stream WatchStream::Describe(uint64_t newest) {
+  v1::Stream stream = description_;
+  const uint64_t sent = delivered();
+  stream.set_sequence(sent);
+  stream.set_lag(newest - std::min(sent, newest));
+  return stream;
 }
 
 void WatchStream::Drain() {
@@ -46,8 +54,7 @@ void WatchStream::Drain() {
 
 void WatchStream::Turn() {
   waits_for_turn_ = false;
-  hub_->meters().turns.Add();
-  if (Advance().value_or(false)) Wake();
+  Advance().IgnoreError();
 }
 
 void WatchStream::FinishIfEnded() {
@@ -57,27 +64,27 @@ void WatchStream::FinishIfEnded() {
     if (!end_.has_value() || cutting_ > 0) return;
     if (state_ != State::kIdle && state_ != State::kReading) return;
     state_ = State::kFinished;
-    hub_->meters().CountEnd(*end_, draining_);
+    // While nothing stops it is the journal that is UNAVAILABLE.
+    hub_->meters().CountEnd(*end_, StreamEnd::kStalledWrite,
+                            draining_ ? StreamEnd::kShutdown : StreamEnd::kError);
     end = *end_;
   }
   call_->End(end);
 }
 
-absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal) {
+absl::Status WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal) {
   FinishIfEnded();
   bool beat = false;
-  bool progress = false;
   {
     const MutexLock lock(&mutex_);
     again_ = true;
     const State waits = journal == nullptr ? State::kIdle : State::kReading;
-    if (state_ != waits || cutting_ > 0) return false;
+    if (state_ != waits || cutting_ > 0) return absl::OkStatus();
     again_ = false;
     // A call that ends while the disk hangs does not wait for it: only this thread leaves kReading,
     // unless the stream finishes.
     if (journal == nullptr) state_ = State::kBuilding;
     beat = std::exchange(beat_, false);
-    progress = std::exchange(progress_requested_, false);
   }
 
   const Instant now = hub_->clock().Now();
@@ -87,10 +94,6 @@ absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* 
   } else {
     next = journal == nullptr ? cursor_.Next(beat)
                               : cursor_.Next(beat, **journal, hub_->HistoryBytes());
-    // Progress on demand waits until there is nothing else to send.
-    if (progress && next.ok() && !next->has_value() && cursor_.caught_up()) {
-      next = cursor_.Next(/*beat=*/true);
-    }
   }
   const absl::Status read = next.status();
   if (absl::IsDataLoss(read)) {
@@ -101,53 +104,48 @@ absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* 
                           "start from a snapshot")));
   }
   const bool write = next.ok() && next->has_value();
+  const bool reads = next.ok() && !write && cursor_.needs_journal();
   const bool has_progressed = write && cursor_.caught_up() && cursor_.sent().events == 0;
   if (write) message_ = *std::move(*next);
+  bool more = false;
   {
     const MutexLock lock(&mutex_);
-    if (state_ == State::kFinished) {
-      if (absl::IsDataLoss(read)) return read;
-      return false;
-    }
-    if (progress && !has_progressed) progress_requested_ = true;
+    if (state_ == State::kFinished) return read;
+    if (beat && !has_progressed) beat_ = true;
     if (write) {
       if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
       state_ = State::kWriting;
       since_ = now.monotonic;
-    } else if (next.ok() && cursor_.needs_journal()) {
+    } else if (reads) {
       state_ = State::kReading;
     } else {
       state_ = State::kIdle;
       delivered_ = cursor_.sequence();
       if (!next.ok() && !end_.has_value()) end_ = next.status();
-      again_ = again_ || cursor_.more();
-      if (draining_ && !again_ && !end_.has_value()) {
+      more = again_ || cursor_.more();
+      if (draining_ && !more && !end_.has_value()) {
         end_ = WithReason("SHUTTING_DOWN", absl::UnavailableError(absl::StrCat(
                                                "vmeventd is shutting down; resume after sequence ",
                                                cursor_.sequence())));
       }
-      if (absl::IsDataLoss(read)) return read;
-      return again_ || end_.has_value();
     }
   }
-  if (write) {
-    call_->Write(&message_);
-  } else {
+  if (write) call_->Write(&message_);
+  if (reads) {
     // A stream that ends meanwhile takes no memory until its turn.
-    hub_->log()->PostQuery(peer_,
+    hub_->log()->PostQuery(description_.peer(),
                            [stream = weak_from_this()](const absl::StatusOr<JournalReader*>& reader)
                                -> absl::StatusOr<bool> {
                              const std::shared_ptr<WatchStream> self = stream.lock();
                              if (self == nullptr) return true;
-                             const absl::StatusOr<bool> more = self->Advance(&reader);
-                             if (!more.ok() || *more) self->Wake();
-                             if (!more.ok()) return more.status();
+                             if (absl::Status read = self->Advance(&reader); !read.ok())
+                               return read;
                              return true;
                            });
   }
-  // If the call ended before the state was kReading, finish it now.
+  if (more) Wake();
   FinishIfEnded();
-  return false;
+  return read;
 }
 
 void WatchStream::CountMessage() {
@@ -200,32 +198,20 @@ void WatchStream::Cut(const absl::Status& status) {
   FinishIfEnded();
 }
 
-absl::Duration WatchStream::CheckDeadline(absl::Duration now) {
-  bool beat = false;
+void WatchStream::CheckDeadline(absl::Duration now) {
+  const absl::Duration write_timeout = hub_->options().write_timeout;
+  bool writing = false;
   {
     const MutexLock lock(&mutex_);
-    if (state_ == State::kFinished) return absl::InfiniteDuration();
-    if (state_ == State::kWriting) {
-      if (now < since_ + hub_->options().write_timeout) {
-        // The write may end in a moment, and a beat is due an interval after that.
-        return std::min(since_ + hub_->options().write_timeout, now + progress_interval_);
-      }
-    } else {
-      if (now < since_ + progress_interval_) {
-        // A write may begin meanwhile, and must be checked in time.
-        return std::min(since_ + progress_interval_, now + hub_->options().write_timeout);
-      }
-      beat = beat_ = true;
-    }
+    writing = state_ == State::kWriting;
+    const absl::Duration due = since_ + (writing ? write_timeout : progress_interval_);
+    if (now < due || state_ == State::kFinished) return;
+    if (!writing) beat_ = true;
   }
-  if (beat) {
-    Wake();
-  } else {
-    Cut(absl::ResourceExhaustedError(absl::StrCat(
-        "the client read nothing for ", absl::FormatDuration(hub_->options().write_timeout),
-        "; resume after the last sequence received")));
-  }
-  return now + std::min(progress_interval_, hub_->options().write_timeout);
+  if (!writing) return Wake();
+  Cut(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
+                                                absl::FormatDuration(write_timeout),
+                                                "; resume after the last sequence received")));
 }
 
 }  // namespace vmeventd

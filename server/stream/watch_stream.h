@@ -17,7 +17,6 @@
 #include "base/mutex.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "server/eventlog/event_log.h"
-#include "server/stream/stream_call.h"
 #include "server/stream/stream_cursor.h"
 
 namespace vmeventd {
@@ -31,6 +30,37 @@ struct StreamOptions {
 
 class StreamHub;
 
+// Answers a call with a stream of messages. gRPC's threads call these; none may block.
+class CallStream {
+ public:
+  virtual ~CallStream() = default;
+  // The write is done. False: the client is gone.
+  virtual void OnWriteDone(bool ok) = 0;
+  // The client has cancelled. The stream must still End the call.
+  virtual void OnCancel() = 0;
+  // The call is over, and this is the last use of the stream.
+  virtual void OnDone() = 0;
+};
+
+// A call that is answered with a stream. Lives until OnDone. Any thread.
+class StreamCall {
+ public:
+  // Passes what happens to the call on to `stream`. Once, before the rest.
+  virtual void AnswerBy(CallStream* stream) = 0;
+  // Counts so many bytes as the call's until it is done. RESOURCE_EXHAUSTED: there are too many.
+  virtual absl::Status Hold(size_t bytes) = 0;
+  // Sends `message`, which must stay until OnWriteDone. One at a time.
+  virtual void Write(const grpc::ByteBuffer* message) = 0;
+  // Ends the call with `status`. Once, and not during a write.
+  virtual void End(const absl::Status& status) = 0;
+  // Sends `status` now, even if the client does not read: a cancellation overtakes data that waits
+  // to be read. OnCancel follows, and End must too.
+  virtual void Abort(const absl::Status& status) = 0;
+
+ protected:
+  ~StreamCall() = default;
+};
+
 enum class StreamEnd {
   kClient,          // the client cancelled it or went away
   kOutOfRange,      // its cursor is no longer retained
@@ -40,32 +70,27 @@ enum class StreamEnd {
   kInvalidRequest,  // refused: the request is wrong
   kError,           // the journal could not be read, and so on
 };
-inline constexpr size_t kStreamEnds = static_cast<size_t>(StreamEnd::kError) + 1;
-
-// Label of a metric: "client", "out_of_range".
-inline absl::string_view StreamEndName(StreamEnd end) {
-  constexpr std::array<const char*, kStreamEnds> kNames = {
-      "client", "out_of_range", "stalled_write", "shutdown", "limit", "invalid_request", "error"};
-  return kNames[static_cast<size_t>(end)];
-}
+// Labels of a metric.
+inline constexpr std::array<const char*, 7> kStreamEndNames = {
+    "client", "out_of_range", "stalled_write", "shutdown", "limit", "invalid_request", "error"};
 
 // Counters of the streams of one hub. Any thread.
 class StreamMeters {
  public:
-  // A call that ended with `status`: one that was open, or one that was refused. `stopping`: while
-  // the daemon stops; at other times it is the journal that is UNAVAILABLE.
-  void CountEnd(const absl::Status& status, bool stopping) {
-    StreamEnd end = EndOf(status, StreamEnd::kStalledWrite);
-    if (end == StreamEnd::kShutdown && !stopping) end = StreamEnd::kError;
+  // A call that ended with `status`, which if it is RESOURCE_EXHAUSTED means `exhausted`, and if it
+  // is UNAVAILABLE, `unavailable`.
+  void CountEnd(const absl::Status& status, StreamEnd exhausted, StreamEnd unavailable) {
+    StreamEnd end = StreamEnd::kError;
+    if (absl::IsCancelled(status)) end = StreamEnd::kClient;
+    if (absl::IsOutOfRange(status)) end = StreamEnd::kOutOfRange;
+    if (absl::IsResourceExhausted(status)) end = exhausted;
+    if (absl::IsUnavailable(status)) end = unavailable;
+    if (absl::IsInvalidArgument(status)) end = StreamEnd::kInvalidRequest;
     ends_[static_cast<size_t>(end)].Add();
-  }
-  void CountRefusal(const absl::Status& status) {
-    ends_[static_cast<size_t>(EndOf(status, StreamEnd::kLimit))].Add();
   }
   uint64_t ends(StreamEnd end) const { return ends_[static_cast<size_t>(end)].value(); }
 
   Counter opened;
-  Counter turns;  // turns of streams on the fan-out's threads
   // Handed over to the network.
   Counter sent_messages;
   Counter sent_events;
@@ -75,24 +100,7 @@ class StreamMeters {
   LatencyHistogram public_to_sent;
 
  private:
-  static StreamEnd EndOf(const absl::Status& status, StreamEnd exhausted) {
-    switch (status.code()) {
-      case absl::StatusCode::kCancelled:
-        return StreamEnd::kClient;
-      case absl::StatusCode::kOutOfRange:
-        return StreamEnd::kOutOfRange;
-      case absl::StatusCode::kResourceExhausted:
-        return exhausted;
-      case absl::StatusCode::kUnavailable:
-        return StreamEnd::kShutdown;
-      case absl::StatusCode::kInvalidArgument:
-        return StreamEnd::kInvalidRequest;
-      default:
-        return StreamEnd::kError;
-    }
-  }
-
-  std::array<Counter, kStreamEnds> ends_;
+  std::array<Counter, kStreamEndNames.size()> ends_;
 };
 
 // One WatchEvents call. It has one write in flight, or waits for its turn at the journal or for a
@@ -100,9 +108,9 @@ class StreamMeters {
 // and ends it once. Any thread.
 class WatchStream : public CallStream, public std::enable_shared_from_this<WatchStream> {
  public:
-  // Idle until Begin. The pointers outlive it.
-  WatchStream(StreamHub* hub, StreamCall* call, std::string peer, absl::Duration progress_interval,
-              StreamCursor cursor);
+  // Idle until Begin. The pointers outlive it. `description` lacks the position.
+  WatchStream(StreamHub* hub, StreamCall* call, v1::Stream description,
+              absl::Duration progress_interval, StreamCursor cursor);
 
   // Begins. Call it once the stream answers its call: a write before that would have nobody to
   // report to.
@@ -112,20 +120,21 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   // Has it send a Progress once it has sent everything that is published by now. Does no work
   // itself.
   void RequestProgress();
+  // Its description, `newest` being the newest event.
+  v1::Stream Describe(uint64_t newest);
   // Sends the rest of the log, which is complete, then ends with UNAVAILABLE.
   void Drain();
   // Ends at once, whatever is pending. The client gets `status` even if it does not read.
   void Cut(const absl::Status& status);
-  // Sends a beat or cuts a write that is pending for too long, if either is due. Returns the
-  // monotonic time at which to call it again.
-  absl::Duration CheckDeadline(absl::Duration now);
+  // Sends a beat or cuts a write that is pending for too long, if either is due.
+  void CheckDeadline(absl::Duration now);
 
   // Events up to this sequence have been passed to the network, or do not match.
   uint64_t delivered() {
     const MutexLock lock(&mutex_);
     return delivered_;
   }
-  uint64_t id() const { return cursor_.id(); }
+  const std::string& id() const { return description_.stream_id(); }
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -139,15 +148,15 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   // Goes as far as it can: builds and writes a message, finishes, or waits.
   void Turn();
   // Sends what there is, with the journal's reader or why there is none if this is its turn at the
-  // journal. True: more is left to do now. DATA_LOSS: the journal is damaged.
-  absl::StatusOr<bool> Advance(const absl::StatusOr<JournalReader*>* journal = nullptr);
+  // journal. An error is that of reading it.
+  absl::Status Advance(const absl::StatusOr<JournalReader*>* journal = nullptr);
   // Finishes at once, if the stream is free and has ended.
   void FinishIfEnded();
   void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   StreamHub* const hub_;
   StreamCall* const call_;
-  const std::string peer_;
+  const v1::Stream description_;
   const absl::Duration progress_interval_;
   const absl::Duration opened_at_;          // on the monotonic clock
   std::atomic<bool> waits_for_turn_{true};  // the first turn is Begin's
@@ -159,8 +168,7 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
   bool again_ ABSL_GUARDED_BY(mutex_) = false;  // woken while busy
-  bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a beat is due
-  bool progress_requested_ ABSL_GUARDED_BY(mutex_) = false;
+  bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a Progress is due, once it has caught up
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   // Number of threads that abort the call: no End meanwhile.
   int cutting_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -87,7 +87,10 @@ absl::Status GrpcServer::Start() {
   accepting.max_connections = options_.max_connections;
   accepting.relay = options_.relay;
   accepting.arrivals = options_.arrivals;
-  accepting.tick = [this] { gate_.EndOverdue(); };
+  accepting.tick = [this] {
+    gate_.EndOverdue();
+    service_->CheckDeadlines();
+  };
   accepting.listening = [this] {
     if (acceptor_ != nullptr) ShowListening();
   };

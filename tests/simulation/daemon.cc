@@ -69,7 +69,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
                       .max_queued = options.max_queued},
                      kernel);
   if (!log.ok()) return log.status();
-  (*log)->Subscribe({.published = std::move(on_published)});
+  (*log)->Subscribe([on_published = std::move(on_published)](bool published) {
+    if (published) on_published();
+  });
   std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(log)));
   if (absl::Status status = daemon->Watch(options, store); !status.ok()) return status;
   return daemon;
@@ -84,7 +86,12 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
            {.progress_interval = kProgressInterval,
             .write_timeout = kWriteTimeout,
             .history_bytes = options.history_bytes}) {
-  hub_thread_ = std::thread([this] { hub_.Run(); });
+  // Acts as the relay's thread.
+  ticks_ = std::thread([this] {
+    const MutexLock lock(&mutex_);
+    const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ended_; };
+    while (!WaitUntil(&changed_, &mutex_, kTick, ended)) hub_.CheckDeadlines();
+  });
 }
 
 absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
@@ -142,8 +149,12 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
 }
 
 Daemon::~Daemon() {
-  hub_.Stop();
-  hub_thread_.join();
+  {
+    const MutexLock lock(&mutex_);
+    ended_ = true;
+    changed_.NotifyAll();
+  }
+  ticks_.join();
 }
 
 bool Daemon::LoopIsDue() const {

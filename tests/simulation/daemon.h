@@ -23,6 +23,7 @@ namespace vmeventd::simulation {
 // Settings of the streams.
 inline constexpr absl::Duration kProgressInterval = absl::Seconds(30);
 inline constexpr absl::Duration kWriteTimeout = absl::Seconds(60);
+inline constexpr absl::Duration kTick = absl::Seconds(1);  // between two looks at them
 
 inline constexpr char kStateDirectory[] = "/var/lib/vmeventd";
 inline constexpr char kJournalPath[] = "/var/lib/vmeventd/journal.db";
@@ -137,7 +138,10 @@ class Daemon {
   std::set<std::string> domains_;
   int loop_turns_ = 0;
   bool stops_ = false;
-  std::thread hub_thread_;
+  Mutex mutex_;
+  CondVar changed_;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread ticks_;
 };
 
 }  // namespace vmeventd::simulation

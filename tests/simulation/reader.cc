@@ -188,14 +188,14 @@ void Reader::CheckAtRest(bool disk_waits) {
   if (call_->broken()) story_->Fail(name_, " is gone, and its stream does not end");
   const absl::Duration waits = kernel_->monotonic() - call_->since();
   if (call_->has_message()) {
-    if (waits > kWriteTimeout + kClocksDiffer) {
+    if (waits > kWriteTimeout + kTick + kClocksDiffer) {
       story_->Fail(name_, " reads nothing, and is not cut off");
     }
     return;
   }
   // A stream that reads the journal waits for the disk, and so do its beats.
   if (disk_waits) return;
-  if (waits > kProgressInterval + kClocksDiffer) {
+  if (waits > kProgressInterval + kTick + kClocksDiffer) {
     story_->Fail(name_, " hears nothing, not even a beat");
   }
   if (const uint64_t missing = FirstMissing(); missing != 0) {

@@ -87,8 +87,8 @@ void UseSimulatedFilesForSqlite() {
   set("fstat", __wrap_fstat);
   set("ftruncate", Truncate);
   set("fcntl", Fcntl);
-  set("pread64", Read);
-  set("pwrite64", __wrap_pwrite);
+  for (const char* name : {"pread", "pread64"}) set(name, Read);  // whichever it was built with
+  for (const char* name : {"pwrite", "pwrite64"}) set(name, __wrap_pwrite);
   set("fchmod", __wrap_fchmod);
   set("fchown", Chown);
   set("unlink", __wrap_unlink);

@@ -94,7 +94,7 @@ PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal, size_
 void PumpedState::Open() {
   log_ = EventLog::Open(options_, &clock_).value();
   reported_writable_ = log_->health().journal_writable;
-  log_->Subscribe({.journal_writable = [this](bool writable) { reported_writable_ = writable; }});
+  log_->Subscribe([this](bool) { reported_writable_ = log_->health().journal_writable; });
   Write();
 }
 

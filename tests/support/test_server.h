@@ -17,7 +17,7 @@
 namespace vmeventd {
 
 // The whole daemon except the watcher, on a Unix socket. The test acts as the watcher, the pump's
-// thread, the hub's thread and the clock.
+// thread and the clock.
 class TestServer {
  public:
   explicit TestServer(StreamOptions streams = {}, LiveStateOptions events = {},

@@ -106,7 +106,7 @@ struct LibvirtLink::Shared {
   ProcessPlace place;                                  // of its domains' processes
   CommandLines command_lines;
 
-  // Connects, and sets `place`.
+  // Connects, and looks where the processes are.
   absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Connect() {
     // libvirt may call it for longer than the link exists.
     const auto post = [to = inbox](LibvirtEvent event) {
@@ -118,9 +118,7 @@ struct LibvirtLink::Shared {
       };
       std::visit(post_as_of_now, event);
     };
-    place = {.pid_directory = PidDirectory(spec, socket),
-             .containers = spec.containers,
-             .foreign_namespace = std::nullopt};
+    place.foreign_namespace.reset();
     if (socket.empty()) return api->Open(spec.Uri(), post);
     const absl::StatusOr<UnixAddress> address = UnixAddress::Open(socket);
     if (!address.ok()) return address.status();
@@ -176,6 +174,9 @@ LibvirtLink::LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<const 
                          bool finds_processes)
     : shared_(std::make_shared<Shared>()), wake_(std::move(wake)), threads_(threads) {
   shared_->api = std::move(api);
+  shared_->place = {.pid_directory = PidDirectory(spec, socket),
+                    .containers = spec.containers,
+                    .foreign_namespace = std::nullopt};
   shared_->spec = std::move(spec);
   shared_->socket = std::move(socket);
   shared_->finds_processes = finds_processes;

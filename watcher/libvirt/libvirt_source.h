@@ -183,7 +183,7 @@ class LibvirtSource : public RunSource, public FdHandler {
     bool tried = false;          // the first attempt has ended, or takes long
     bool was_connected = false;  // at some time
     bool open = false;           // an attempt is under way, or led to the connection
-    // Of the next attempt, of one that takes long, or of the next list of a connection's domains.
+    // Time of the next attempt, of a report that one takes long, or of the next list of domains.
     TimerId timer;
     absl::Duration backoff;
     // The next attempt, on the monotonic clock.

@@ -78,7 +78,10 @@ Effects VmSession::On(const Input& input, Instant now) {
         evidence.SawSignal(in.sender, now);
         BeginExit(now);
       },
-      [&](const input::NamedOomVictim&) { evidence.SawOomVictim(now); },
+      [&](const input::NamedOomVictim&) {
+        evidence.Saw(&Evidence::oom_victim, "the kernel named it as its OOM victim", now,
+                     EvidenceId::kSignalSent);
+      },
       [&](const input::NewLabels& in) { saved_.labels = in.labels; },
       [&](const input::NextId& in) { saved_.run.domain_id = in.domain_id; },
       [&](const input::ReportedEnd& in) {
@@ -170,7 +173,7 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
   const absl::Duration waited = now.monotonic - saved_.exiting_since->monotonic;
   while (exit_report_ <= waited) exit_report_ *= 2;
   const int64_t seconds = absl::ToInt64Seconds(waited);
-  // Of the signal after which it should have ended, unless its SHUTDOWN shows more.
+  // Sender of the signal after which it should have ended, unless its SHUTDOWN shows more.
   const Evidence& facts = saved_.evidence.facts;
   const SignalSender* const sender = facts.killer.has_value()     ? facts.killer.get()
                                      : facts.shutdown.has_value() ? nullptr

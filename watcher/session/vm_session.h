@@ -51,8 +51,8 @@ using Effects = std::vector<Effect>;
 // Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
 // once, kPerSecond in the long run, which is a day for a journal of a million events.
 //
-// An event that is evidence or changes the VM's state may pass that bound, as a debt, by one of its
-// own: a flood of others does not hide it.
+// An event that is evidence or changes the VM's state may pass that bound, as a debt, within a
+// small one of its own: a flood of others does not hide it.
 class EventLimiter {
  public:
   static constexpr int kBurst = 200;
@@ -346,7 +346,7 @@ class VmSession {
   absl::Duration last_reset_ = -absl::InfiniteDuration();
   absl::Duration poll_at_ = absl::InfiniteDuration();     // time to ask for the run state
   absl::Duration poll_wait_;                              // FollowMigration's last wait
-  absl::Duration longest_poll_;                           // and the limit of that
+  absl::Duration longest_poll_;                           // its limit
   absl::Duration answer_due_ = absl::InfiniteDuration();  // time from which QEMU does not answer
   EventLimiter limiter_;
   Rare<Drops> drops_;  // events that no GAP counts yet

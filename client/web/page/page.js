@@ -255,7 +255,7 @@ const exact = (name) => name.replace(/[*?[]/g, '[$&]');
 async function loadVm() {
   const name = view.vm, ask = ++asked, about = encodeURIComponent(exact(name));
   const [why, stopped, newest] = await Promise.allSettled([
-    get('api/v1/vms/?name=' + encodeURIComponent(name)),
+    get('api/v1/vms/' + encodeURIComponent(name)),
     get(`api/v1/events?vm=${about}&type=stopped&since=31d&last=1000`),
     get(`api/v1/events?vm=${about}&last=100&newest-first`)]);
   if (ask !== asked || view.vm !== name) return;

@@ -336,7 +336,7 @@ TEST_F(CommandsTest, ExplainsWhyAnIntentWasNotDeclared) {
   EXPECT_THAT(Run(command),
               Fails(ExitCode::kFailed,
                     "\"web1\": the run has an open intent, intent-0, declared by \"bob\": leave it "
-                    "open, or withdraw it first with `vmevents intent withdraw`"));
+                    "open, or withdraw it first with `vmevents intent withdraw intent-0`"));
 }
 
 TEST_F(CommandsTest, ListsTheVmsThatHaveAnOpenIntent) {

@@ -99,6 +99,21 @@ TEST_F(DiagnosisTest, NoVmThatVmeventdHasIsToBeRestarted) {
   }
 }
 
+TEST_F(DiagnosisTest, WhereOnlyRootSeesWhoHoldsAMonitorNobodyIsAdvisedAboutIt) {
+  Connect(&facts_, Process(8, "vmeventd", {"vmeventd"}));
+  facts_.processes.pop_back();
+  facts_.is_root = false;
+  for (const std::vector<WatchedPlace>& watches : {facts_.watches, {}}) {
+    facts_.watches = watches;
+    facts_.daemon.vms.clear();
+    Only(facts_, "rights");
+    facts_.daemon.vms = {WithAProblem()};
+    const Diagnosis diagnosis = Diagnose(facts_);
+    ASSERT_EQ(diagnosis.findings.size(), 2);
+    EXPECT_EQ(diagnosis.findings[1].line, "vmevents vms");
+  }
+}
+
 TEST_F(DiagnosisTest, AMonitorThatVmeventdHoldsIsHealthyWhateverItsWatchesAre) {
   Connect(&facts_, Process(8, "vmeventd", {"vmeventd"}));
   facts_.watches.clear();
@@ -142,6 +157,10 @@ TEST_F(DiagnosisTest, AQemuThatAcceptsNobodyHangsOnceVmeventdReportsAProblem) {
 TEST_F(DiagnosisTest, AQemuStoppedByASignalIsContinued) {
   facts_.processes[0].state = 'T';
   EXPECT_EQ(Only(facts_, "hung-monitor").line, "kill -CONT 7");
+  EXPECT_EQ(Diagnose(facts_).followed, 0);
+  facts_.daemon.vms = {WithAProblem()};
+  facts_.daemon.vms[0].clear_problems();
+  EXPECT_EQ(Diagnose(facts_).followed, 1);
 }
 
 TEST_F(DiagnosisTest, AQemuWithoutAMonitorGetsItsArguments) {

@@ -107,6 +107,7 @@ TEST(ColumnLayout, BelowItsHeadingNoRowMovesAColumn) {
   EXPECT_EQ(layout.Rows({{{"longer"}, {"y"}}, {{"x"}, {"seven or more"}}}, 12),
             "lon…  y\n"
             "x     seven…\n");
+  EXPECT_EQ(layout.Line({{"longer"}, {"y"}}, 3), "lo…\n") << "narrower than its first column";
 }
 
 }  // namespace

@@ -10,12 +10,13 @@
 
 #include <filesystem>
 #include <fstream>
-#include <set>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/eventlog/event_listing.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
@@ -26,6 +27,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
+using ::testing::SizeIs;
 
 std::vector<std::pair<uint64_t, bool>> Durability(const std::vector<v1::Event>& events) {
   std::vector<std::pair<uint64_t, bool>> out;
@@ -255,42 +257,6 @@ void RestartWithoutMark(PumpedState* state) {
   std::filesystem::rename(away, path);
 }
 
-TEST(EventLog, WhateverStartsCanReserveNoSequenceIsGivenAgainUnderOneJournalId) {
-  // Starts with and without a mark, by bits.
-  for (int starts = 0; starts < 16; ++starts) {
-    PumpedState state;
-    state.PushEach("a", 2);
-    std::set<std::pair<std::string, uint64_t>> given;
-    uint64_t newest = 0;
-    for (int i = 0; i < 4; ++i) {
-      const std::string before = state.log().identity().journal_id;
-      const bool fails = (starts >> i & 1) != 0;
-      if (fails) {
-        RestartWithoutMark(&state);
-      } else {
-        state.Restart(/*in_order=*/false);
-      }
-      const std::string journal_id = state.log().identity().journal_id;
-      if (fails) {
-        EXPECT_NE(journal_id, before);
-      }
-      const uint64_t begin = state.log().range().newest;
-      state.PushUnwritten({Reset()});
-      state.clock().Advance(EventLog::kPatience);
-      state.PushUnwritten({});
-      newest = state.log().range().newest;
-      ASSERT_GT(newest, begin);
-      for (uint64_t at = begin + 1; at <= newest; ++at) {
-        EXPECT_TRUE(given.emplace(journal_id, at).second) << starts << ": " << at;
-      }
-    }
-    state.Write();
-    EXPECT_EQ(state.log().range().durable, newest);
-    state.Restart(/*in_order=*/true);
-    EXPECT_EQ(state.log().range().newest, newest);
-  }
-}
-
 TEST(EventLog, AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEvents) {
   PumpedState state;
   state.PushEach("a", 2);
@@ -310,19 +276,24 @@ TEST(EventLog, AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEve
   EXPECT_EQ(state.log().identity().journal_id, journal_id) << "the mark was written meanwhile";
 }
 
+std::vector<uint64_t> Listed(const EventListing& listing) {
+  v1::ListEventsResponse response;
+  EXPECT_TRUE(response.ParseFromString(listing.events()));
+  std::vector<uint64_t> out;
+  for (const v1::Event& event : response.events()) out.push_back(event.sequence());
+  return out;
+}
+
 TEST(EventLog, AListingPassesOverAJumpOfTheSequences) {
   PumpedState state;
   state.PushEach("a", 2);
   state.Restart(/*in_order=*/false);
   state.PushEach("a", 2);
   for (const bool newest_first : {false, true}) {
-    ListPosition position;
-    const EventListing listing = state.log()
-                                     .List(state.reader(), EventMatcher(),
-                                           {.newest_first = newest_first}, &position, 1 << 20)
-                                     .value();
-    EXPECT_EQ(listing.count, 5);
-    EXPECT_EQ(listing.next, 0u);
+    EventListing listing(&state.log(), EventMatcher(), {.newest_first = newest_first}, 1 << 20);
+    EXPECT_TRUE(listing.Continue(state.reader()).value());
+    EXPECT_THAT(Listed(listing), SizeIs(5));
+    EXPECT_EQ(listing.next(), 0u);
   }
 }
 
@@ -355,9 +326,9 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
     write();
     ASSERT_TRUE(log->Read(65, 1).in_journal_through.has_value());
   });
-  ListPosition position;
-  const auto reader = JournalReader::Open(path).value();
-  EXPECT_EQ(log->List(reader.get(), EventMatcher(filter), {}, &position, 1 << 20)->count, 1);
+  EventListing listing(log.get(), EventMatcher(filter), {}, 1 << 20);
+  EXPECT_TRUE(listing.Continue(JournalReader::Open(path).value().get()).value());
+  EXPECT_THAT(Listed(listing), ElementsAre(65));
 }
 
 TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
@@ -373,26 +344,31 @@ TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
   EXPECT_GT(gap->missing().last(), lost);
 }
 
-void Overwrite(const std::string& path, size_t at) {
-  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-  file.seekp(static_cast<std::streamoff>(at));
-  file << std::string(4096, '\x5a');
-}
-
-TEST(EventLog, ADamagedFileIsMovedAsideAtTheStart) {
-  PumpedState state;
-  state.PushEach("a", 3);
-  const std::string path = state.journal_options().path;
-  ASSERT_TRUE(ExecuteSql(path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
-  Overwrite(path, 0);
-  std::filesystem::remove(path + "-wal");
-  std::filesystem::remove(path + "-shm");
-  state.Restart(/*in_order=*/false);
-  EXPECT_NE(state.log().identity().journal_id, kJournal);
-  EXPECT_TRUE(state.log().TakeSaved().journal_is_new);
-  const std::vector<v1::Event> events = state.Events(state.log().range().oldest);
-  ASSERT_EQ(events.size(), 1u);
-  EXPECT_THAT(events[0].message(), HasSubstr("the journal was damaged and was moved to"));
+TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
+  const auto overwrite = [](const std::string& path) {
+    ASSERT_TRUE(ExecuteSql(path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file << std::string(4096, '\x5a');
+    for (const char* suffix : {"-wal", "-shm"}) std::filesystem::remove(path + suffix);
+  };
+  const auto age = [](const std::string& path) {
+    ASSERT_TRUE(ExecuteSql(path, "PRAGMA user_version = 77").ok());
+  };
+  const std::pair<std::function<void(const std::string&)>, const char*> cases[] = {
+      {overwrite, "was damaged and was moved to"},
+      {age, "was of another version and was moved to"}};
+  for (const auto& [spoil, why] : cases) {
+    PumpedState state;
+    state.PushEach("a", 3);
+    spoil(state.journal_options().path);
+    state.Restart(/*in_order=*/false);
+    EXPECT_NE(state.log().identity().journal_id, kJournal);
+    EXPECT_TRUE(state.log().TakeSaved().journal_is_new);
+    const std::vector<v1::Event> events = state.Events(state.log().range().oldest);
+    ASSERT_EQ(events.size(), 1u);
+    EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
+    EXPECT_THAT(events[0].message(), HasSubstr(why));
+  }
 }
 
 TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
@@ -409,16 +385,6 @@ TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
   state.Restart(/*in_order=*/false);
   EXPECT_NE(state.log().identity().journal_id, kJournal);
   EXPECT_TRUE(state.reported_writable());
-}
-
-TEST(EventLog, AJournalOfAnotherVersionIsMovedAside) {
-  PumpedState state;
-  state.PushEach("a", 1);
-  ASSERT_TRUE(ExecuteSql(state.journal_options().path, "PRAGMA user_version = 77").ok());
-  state.Restart(/*in_order=*/false);
-  const v1::Event gap = state.Events(state.log().range().oldest)[0];
-  EXPECT_EQ(gap.gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
-  EXPECT_THAT(gap.message(), HasSubstr("the journal was of another version and was moved to"));
 }
 
 TEST(EventLog, AnotherProgramsDatabaseIsLeftAlone) {
@@ -446,139 +412,92 @@ TEST(EventLog, ACopyOfTheFilesIsAnotherJournalWithTheSameEvents) {
   EXPECT_THAT(events[2].message(), HasSubstr("restored from a copy"));
 }
 
-class UnopenedJournal : public ::testing::Test {
- protected:
-  // Begins a log whose journal cannot be opened until Repair().
-  void Open() {
-    std::error_code none;
-    std::filesystem::rename(directory_ / "journal.db", directory_ / "away", none);
-    std::filesystem::create_directory(directory_ / "journal.db");
-    log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
-  }
-  void Repair() {
-    std::filesystem::remove(directory_ / "journal.db");
-    std::error_code none;
-    std::filesystem::rename(directory_ / "away", directory_ / "journal.db", none);
-  }
-  void Step() {
-    clock_.Advance(absl::Seconds(1));
-    log_->Step();
-    while (log_->StepWriter()) {
-    }
-    log_->Step();
-    while (log_->StepWriter()) {
-    }
-    log_->Step();
-  }
-  // The newest event is a durable GAP that names all events before it.
-  void ExpectThatTheNewestNamesAllBefore() const {
-    const uint64_t newest = log_->range().newest;
-    const std::vector<v1::Event> events = EventsOf(log_->Read(newest, 1).blocks);
-    ASSERT_EQ(events.size(), 1u);
-    EXPECT_EQ(events[0].missing().first(), 1u);
-    EXPECT_EQ(events[0].missing().last(), newest - 1);
-    EXPECT_EQ(log_->range().durable, newest);
-  }
-
-  const TemporaryDirectory directory_;
-  FakeClock clock_;
-  std::unique_ptr<EventLog> log_;
-};
-
-TEST_F(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
-  Open();
-  EXPECT_FALSE(log_->health().journal_writable);
-  VmUpdate update = Reset();
-  update.saved_run = "state";
-  log_->sink()->Push(update);
-  log_->Step();
-  EXPECT_EQ(log_->range().newest, 1u);
-  EXPECT_EQ(log_->range().durable, 0u);
-  EXPECT_TRUE(log_->Begin(FromNow{}).ok());
-  EXPECT_TRUE(log_->Begin(FromSnapshot{}).ok());
-  EXPECT_TRUE(absl::IsUnavailable(log_->Begin(FromOldest{}).status()));
-  EXPECT_TRUE(absl::IsUnavailable(log_->Begin(AfterSequence{7, "another"}).status()));
-  Repair();
-  Step();
-  EXPECT_TRUE(log_->health().journal_writable);
-  EXPECT_EQ(log_->range().durable, log_->range().newest);
-  EXPECT_TRUE(log_->Begin(FromOldest{}).ok());
+// Has the next start find no journal that it can open, until it is repaired.
+void Break(const PumpedState& state) {
+  const std::string path = state.journal_options().path;
+  std::filesystem::rename(path, path + ".away");
+  std::filesystem::create_directory(path);
+}
+void Repair(PumpedState* state) {
+  const std::string path = state->journal_options().path;
+  std::filesystem::remove(path);
+  if (std::filesystem::exists(path + ".away")) std::filesystem::rename(path + ".away", path);
+  state->clock().Advance(absl::Seconds(1));
+  state->Write();
 }
 
-TEST_F(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
-  log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
+// Expects that the newest event is a durable GAP that names all events before it.
+void ExpectThatTheNewestNamesAllBefore(PumpedState* state) {
+  const uint64_t newest = state->log().range().newest;
+  const std::vector<v1::Event> events = state->Events(newest);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].missing().first(), 1u);
+  EXPECT_EQ(events[0].missing().last(), newest - 1);
+  EXPECT_EQ(state->log().range().durable, newest);
+}
+
+TEST(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
+  PumpedState state;
+  state.PushEach("a", 1);
+  Break(state);
+  state.Restart(/*in_order=*/false);
+  EXPECT_FALSE(state.log().health().journal_writable);
+  EXPECT_EQ(state.log().identity().journal_id, kJournal);
+  EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(AfterSequence{1, kJournal}).status()));
+  EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(AfterSequence{7, "another"}).status()));
+  EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(FromOldest{}).status()));
+  EXPECT_TRUE(state.log().Begin(FromSnapshot{}).ok());
+  state.PushUnwritten({Reset()});
+  const uint64_t given = state.log().range().newest;
+  EXPECT_GT(given, 100'000u) << "behind all that the daemon before may have given";
+  EXPECT_EQ(state.log().range().durable, 0u);
+  Repair(&state);
+  EXPECT_TRUE(state.log().health().journal_writable);
+  EXPECT_EQ(state.log().range().newest, given + 1) << "a GAP";
+  EXPECT_EQ(state.log().range().durable, given + 1);
+  EXPECT_TRUE(state.log().Begin(AfterSequence{1, kJournal}).ok());
+  EXPECT_TRUE(state.log().Begin(FromOldest{}).ok());
+}
+
+TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
+  PumpedState state;
   VmUpdate started = Update("a", EventType::kStarted);
   started.saved_run = "state";
-  log_->sink()->Push(started);
-  log_->Start();
-  log_->Close();
-  log_.reset();
-  Open();
-  Repair();
-  Step();
-  const std::vector<v1::Event> events = EventsOf(log_->Read(2, 1 << 20).blocks);
+  state.Push({started});
+  Break(state);
+  state.Restart(/*in_order=*/true);
+  Repair(&state);
+  const std::vector<v1::Event> events = state.Events(2);
   ASSERT_EQ(events.size(), 1u);
-  EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
   EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_JOURNAL_LATE);
   EXPECT_THAT(events[0].message(), HasSubstr("have no STOPPED"));
 }
 
-TEST_F(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {
-  log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
-  log_->sink()->Push(Reset());
-  Step();
-  log_.reset();
-  Open();
-  for (const char* suffix : {"", "-wal", "-shm"}) {
-    std::filesystem::remove(directory_ / (std::string("away") + suffix));
-    if (*suffix != 0) std::filesystem::remove(directory_ / (std::string("journal.db") + suffix));
+TEST(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {
+  PumpedState state;
+  state.PushEach("a", 1);
+  Break(state);
+  state.Restart(/*in_order=*/false);
+  for (const char* suffix : {".away", "-wal", "-shm"}) {
+    std::filesystem::remove(state.journal_options().path + suffix);
   }
-  Repair();
-  Step();
-  ExpectThatTheNewestNamesAllBefore();
+  Repair(&state);
+  ExpectThatTheNewestNamesAllBefore(&state);
 }
 
-TEST_F(UnopenedJournal, AHoleThatNoGapNamesYetIsNamedWhenItCanBeOpened) {
-  log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db", .max_backlog_bytes = 2}},
-                        &clock_)
-             .value();
+TEST(UnopenedJournal, AHoleThatNoGapNamesYetIsNamedWhenItCanBeOpened) {
+  PumpedState state({}, {.max_backlog_bytes = 2});
   for (int i = 0; i < 3; ++i) {
-    log_->sink()->Push(Reset());
-    log_->Step();
-    clock_.Advance(EventLog::kMaxCommit);
+    state.PushUnwritten({Reset()});
+    state.clock().Advance(EventLog::kMaxCommit);
   }
-  while (log_->StepWriter()) {  // writes the third, and no GAP
+  while (state.log().StepWriter()) {  // writes the third, and no GAP
   }
-  ASSERT_EQ(log_->meters().lost_events.value(), 2u);
-  log_.reset();
-  Open();
-  Repair();
-  Step();
-  ExpectThatTheNewestNamesAllBefore();
-}
-
-TEST_F(UnopenedJournal, TheSequencesContinueBehindThoseOfTheDaemonBefore) {
-  std::string journal_id;
-  {
-    log_ = EventLog::Open({.journal = {.path = directory_ / "journal.db"}}, &clock_).value();
-    log_->sink()->Push(Reset());
-    Step();
-    journal_id = log_->identity().journal_id;
-    log_.reset();
-  }
-  Open();
-  EXPECT_EQ(log_->identity().journal_id, journal_id);
-  EXPECT_TRUE(absl::IsUnavailable(log_->Begin(AfterSequence{1, journal_id}).status()));
-  log_->sink()->Push(Reset());
-  log_->Step();
-  const uint64_t given = log_->range().newest;
-  EXPECT_GT(given, 100'000u);
-  Repair();
-  Step();
-  EXPECT_EQ(log_->identity().journal_id, journal_id);
-  EXPECT_EQ(log_->range().newest, given + 1) << "a GAP";
-  EXPECT_EQ(log_->range().durable, given + 1);
-  EXPECT_TRUE(log_->Begin(AfterSequence{1, journal_id}).ok());
+  ASSERT_EQ(state.log().meters().lost_events.value(), 2u);
+  Break(state);
+  state.Restart(/*in_order=*/false);
+  Repair(&state);
+  ExpectThatTheNewestNamesAllBefore(&state);
 }
 
 }  // namespace

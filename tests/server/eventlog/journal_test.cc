@@ -132,17 +132,6 @@ TEST(JournalReader, WhatWasDeletedAltogetherIsOutOfRange) {
   EXPECT_TRUE(state.log().Begin(AfterSequence{6, kJournal}).ok());
 }
 
-TEST(JournalReader, SinceFindsTheFirstEventOfATimeWhateverTheClockDid) {
-  PumpedState state;
-  for (int64_t i = 1; i <= 9; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
-  state.Push({Update("a", EventType::kReset, At(15))});  // the clock was set back
-  const auto first = [&](absl::Time time) { return state.reader()->Locate(time).value(); };
-  EXPECT_EQ(first(At(75)), 8u);
-  EXPECT_EQ(first(At(-1)), 1u);
-  EXPECT_EQ(first(At(91)), 11u);
-  EXPECT_EQ(first(absl::InfinitePast()), 1u);
-}
-
 TEST(JournalReader, SinceBeforeWhatWasDeletedIsOutOfRange) {
   PumpedState state({}, {.retention_events = 3});
   for (int64_t i = 1; i <= 6; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
@@ -245,8 +234,8 @@ TEST(Journal, TheLastStoppedVmsAreRemembered) {
   }
   state.Push({{.status = Status("lost its event", "run", VmState::kStopped)}});
   state.Restart(/*in_order=*/true);
-  EXPECT_EQ(state.log().LastStoppedVms(10).size(), 4u);
-  EXPECT_EQ(state.log().LastStoppedVms(1)[0]->name(), "vm2");
+  EXPECT_EQ(state.log().Vms().vms.size(), 4u);
+  EXPECT_TRUE(state.log().FindVm({"vm2", "run2", ""})->stopped());
 }
 
 }  // namespace

@@ -31,7 +31,9 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
     disk_->set_before_change([this] {
       if (!looking_ && random_() % kChangesALoss == 0) LookAfterPowerLoss();
     });
-    pumped_->log().Subscribe({.published = [this] { LookAfterPowerLoss(); }});
+    pumped_->log().Subscribe([this](bool published) {
+      if (published) LookAfterPowerLoss();
+    });
   }
 
   // The journal is closed behind this, member by member.

@@ -135,21 +135,6 @@ TEST(EventCodec, ClampsTimesThatATimestampCannotHold) {
   EXPECT_EQ(before_1970.nanos(), 999999999);
 }
 
-TEST(EventCodec, AnEventFieldReadsInBothResponses) {
-  const VmStatus status = Status("web1", "r1");
-  std::string bytes;
-  for (const uint64_t sequence : {1, 2}) {
-    const v1::Event event = EventToProto(FullEvent(), &status, sequence);
-    AppendEventField(event, &bytes);
-  }
-  v1::WatchEventsResponse watch;
-  v1::ListEventsResponse list;
-  ASSERT_TRUE(watch.ParseFromString(bytes));
-  ASSERT_TRUE(list.ParseFromString(bytes));
-  EXPECT_EQ(watch.events_size(), 2);
-  EXPECT_EQ(list.events(1).sequence(), 2);
-}
-
 TEST(EventCodec, ABlockFindsInEachEventWhatFiltersLookAt) {
   EventBlockBuilder builder;
   std::vector<VmStatus> vms = {Status("web1", "r1"), Status(std::string(200, 'n'), ""),
@@ -190,21 +175,6 @@ TEST(EventCodec, AVmFieldReadsInEveryAnswer) {
   EXPECT_EQ(get.vm().ref().run_id(), "r1");
   EXPECT_EQ(get.vm().ref().source(), "qmp:/run/vms");
   EXPECT_EQ(get.vm().state(), v1::VM_STATE_RUNNING);
-}
-
-TEST(EventBlock, GivesTheBytesOfARunOfEvents) {
-  EventBlockBuilder builder;
-  VmEvent event;
-  event.observe_time = At(0);
-  for (uint64_t sequence = 1; sequence <= 4; ++sequence) {
-    builder.Add(EventToProto(event, nullptr, sequence));
-  }
-  const grpc::Slice slice = builder.Finish()->Encoded(1, 3);
-  v1::WatchEventsResponse response;
-  ASSERT_TRUE(response.ParseFromArray(slice.begin(), static_cast<int>(slice.size())));
-  ASSERT_EQ(response.events_size(), 2);
-  EXPECT_EQ(response.events(0).sequence(), 2);
-  EXPECT_EQ(response.events(1).sequence(), 3);
 }
 
 }  // namespace

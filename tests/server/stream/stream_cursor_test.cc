@@ -45,28 +45,6 @@ std::vector<uint64_t> Sequences(const v1::WatchEventsResponse& response) {
   return out;
 }
 
-TEST(StreamCursor, OpensWithItsPlace) {
-  PumpedState pumped;
-  pumped.PushEach("a", 3);
-  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
-  const v1::WatchEventsResponse first = Next(&cursor);
-  EXPECT_EQ(first.progress().sequence(), 3);
-  EXPECT_EQ(first.progress().journal_id(), kJournal);
-  EXPECT_EQ(first.progress().node_id(), kNode);
-  EXPECT_TRUE(SaysNothing(&cursor));
-}
-
-TEST(StreamCursor, SaysWhatIsNewInOneMessage) {
-  PumpedState pumped;
-  StreamCursor cursor = Cursor(pumped.log(), FromNow{});
-  Next(&cursor);
-  pumped.Push({Update("a", EventType::kStarted), Update("a", EventType::kReset)});
-  pumped.PushEach("b", 2);
-  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1, 2, 3, 4));
-  EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_EQ(cursor.sequence(), 4);
-}
-
 TEST(StreamCursor, ResumesInTheMiddleOfABlock) {
   PumpedState pumped;
   pumped.Push({Update("a", EventType::kReset), Update("a", EventType::kReset),
@@ -196,14 +174,6 @@ TEST(StreamCursor, APositionFromBeforeTheSnapshotIsDoneLosesNothing) {
   EXPECT_TRUE(absl::IsOutOfRange(pumped.log().Begin(position).status()));
 }
 
-TEST(StreamCursor, AnEmptySnapshotIsDoneAtOnce) {
-  PumpedState pumped;
-  StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});
-  EXPECT_TRUE(Next(&cursor).has_progress());
-  EXPECT_TRUE(Next(&cursor).has_snapshot_done());
-  EXPECT_TRUE(SaysNothing(&cursor));
-}
-
 // The next message of a cursor that has to read a page of the journal, of about so many bytes.
 v1::WatchEventsResponse NextFromJournal(PumpedState* pumped, StreamCursor* cursor,
                                         size_t bytes = StreamCursor::kHistoryBytes) {
@@ -247,21 +217,6 @@ TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullPageThatMemoryContinues) {
   EXPECT_EQ(message.events(22).sequence(), 27);
 }
 
-TEST(StreamCursor, OneAnswerOfTheJournalIsOneMessage) {
-  PumpedState pumped(RingOf(1));
-  for (int i = 0; i < 30; ++i) pumped.Push(std::vector<VmUpdate>(20, LargeUpdate("a")));
-  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal});
-  Next(&cursor);
-  uint64_t seen = 0;
-  while (seen < 600) {
-    const std::vector<uint64_t> sequences = Sequences(NextFromJournal(&pumped, &cursor));
-    ASSERT_FALSE(sequences.empty());
-    EXPECT_EQ(sequences.front(), seen + 1);
-    EXPECT_LT(sequences.size() * 4000, StreamCursor::kMaxMessageBytes);
-    seen = sequences.back();
-  }
-}
-
 TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
   PumpedState pumped(RingOf(2));
   pumped.PushEach("a", 10);
@@ -270,17 +225,6 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
   EXPECT_EQ(NextFromJournal(&pumped, &cursor).progress().sequence(), 10) << "it has caught up";
   EXPECT_FALSE(cursor.needs_journal());
   EXPECT_EQ(cursor.sequence(), 10);
-}
-
-TEST(StreamCursor, LeavesOutOtherSourcesInTheRingAndInTheJournal) {
-  PumpedState pumped(RingOf(2));
-  pumped.Push({UpdateFrom("libvirt:qemu:///system", "web1", EventType::kReset)});
-  pumped.Push({Update("web1", EventType::kReset)});
-  pumped.Push({UpdateFrom("", "old", EventType::kReset)});
-  pumped.PushEach("web1", 2);  // the ring holds these
-  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal}, "sources: 'qmp:/run/vms'");
-  Next(&cursor);
-  EXPECT_THAT(Sequences(NextFromJournal(&pumped, &cursor)), ElementsAre(2, 4, 5));
 }
 
 // Where a stream since `time` begins, and what it is sent of what is there now.

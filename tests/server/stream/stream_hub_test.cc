@@ -116,15 +116,16 @@ TEST(StreamHubTest, AStreamWhoseClientLeavesWhileTheDiskHangsIsOverAtOnce) {
   EXPECT_EQ(call.writes(), 1);
 }
 
-TEST(StreamMeters, TellsAJournalThatCannotBeReadFromAStop) {
-  StreamMeters meters;
-  const absl::Status unavailable = absl::UnavailableError("journal.db: cannot open it");
-  meters.CountEnd(unavailable, /*stopping=*/false);
-  EXPECT_EQ(meters.ends(StreamEnd::kError), 1);
-  EXPECT_EQ(meters.ends(StreamEnd::kShutdown), 0);
-  meters.CountEnd(unavailable, /*stopping=*/true);
-  EXPECT_EQ(meters.ends(StreamEnd::kError), 1);
-  EXPECT_EQ(meters.ends(StreamEnd::kShutdown), 1);
+TEST(StreamHubTest, AStreamThatTheJournalEndsIsCountedAsAnErrorAndNoShutdown) {
+  PumpedState pumped(RingOf(1));
+  pumped.PushEach("a", 10);
+  StreamHub hub(&pumped.log(), &pumped.clock(), {}, /*threads=*/0);
+  Call call;
+  hub.Open(&call, {.start = AfterSequence{0, kJournal}}, {}, {"a"});
+  pumped.log().Stop();  // nothing reads the journal from now on
+  while (hub.RunTurn()) {
+  }
+  EXPECT_EQ(hub.meters().ends(StreamEnd::kError), 1u);
 }
 
 }  // namespace

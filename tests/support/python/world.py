@@ -39,8 +39,7 @@ _make_stubs()
 
 # pylint: disable=wrong-import-position,import-error
 import health_pb2  # noqa: E402
-import status_pb2  # noqa: E402,F401
-from google.protobuf import duration_pb2, timestamp_pb2  # noqa: E402,F401
+import status_pb2  # noqa: E402
 from vmeventd.v1 import vm_events_pb2 as pb  # noqa: E402
 from vmeventd.v1 import vm_events_pb2_grpc  # noqa: E402
 

@@ -453,7 +453,7 @@ for test, gap in (
         (f"{LIBVIRT}SourceTest.ALostConnectionIsNoEnd", "LIBVIRT_LOST"),
         ("tests/server/eventlog/event_queue_test.cc:EventQueue.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
         (f"{LOG}EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem", "NOT_WRITTEN"),
-        (f"{LOG}EventLog.AJournalOfAnotherVersionIsMovedAside", "JOURNAL_REPLACED"),
+        (f"{LOG}EventLog.AJournalThatCannotBeUsedIsMovedAsideAtTheStart", "JOURNAL_REPLACED"),
         (f"{LOG}UnopenedJournal.AGapSaysThatItsOpenRunsWereNotFollowed", "JOURNAL_LATE"),
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",
          "RETENTION"),

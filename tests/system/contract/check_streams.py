@@ -401,8 +401,7 @@ def batches(world):
         assert pb.WatchEventsResponse.FromString(parts).events == message.events
 
 
-elsewhere("tests/server/eventlog/journal_test.cc:"
-          "JournalReader.SinceFindsTheFirstEventOfATimeWhateverTheClockDid",
+elsewhere("tests/server/stream/stream_cursor_test.cc:StreamCursor.SinceIsEveryEventObservedAtThatTimeOrLater",
           "VmEventService", "9")
 elsewhere("tests/watcher/session/vm_session_test.cc:VmSessionOrderTest.ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd",
           "ShutdownDetail.powerdown_age")

@@ -155,21 +155,5 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
   ExpectEnd(ShutdownCause::kGuestPoweroff, 2);
 }
 
-// libvirt lists it yet, and reports its end before that list is there.
-TEST_F(LibvirtProcessTest, ALifeThatEndedBeforeARestartAndIsListedBeginsNoRun) {
-  EndWhileLibvirtIsLost();
-  libvirt_->SetActive({{kDomain, "running"}});
-  libvirt_->SetOpenError(absl::OkStatus());
-  libvirt_->AroundNextList(nullptr, [&] {
-    ReportShutdown();
-    StartProcess();
-  });
-  RestartConnected();
-  StartDomain(LifeWithId(kDomain.id + 1));
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the next life";
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
-}
-
 }  // namespace
 }  // namespace vmeventd

@@ -302,6 +302,10 @@ const StoryCase kIntents[] = {
      "UNKNOWN UNOBSERVED"},
     {"ARebootIsNoEndThatWasSeen", "declare; restart; rebooted",
      "UNKNOWN UNOBSERVED; intent intent-1"},
+    {"OneStandsInTheEvidenceAtItsTime",
+     "POWERDOWN; wait 1s; declare; wait 1s; SHUTDOWN guest-shutdown; end",
+     "ADMIN HOST_POWERDOWN; intent intent-1; seen POWERDOWN, intent declared by ops, SHUTDOWN "
+     "reason=guest-shutdown"},
     {"AGuestThatIsDownHasIt",
      "declare; SHUTDOWN guest-shutdown; STOP; last GUEST_SHUTDOWN ADMIN; end",
      "ADMIN GUEST_POWEROFF; intent intent-1"},

@@ -127,21 +127,6 @@ TEST_F(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
 }
 
-TEST_F(VmSessionIntentTest, StandsInTheEvidenceAtItsTime) {
-  vm_.Event("POWERDOWN");
-  vm_.Advance(absl::Seconds(1));
-  vm_.Declare();
-  vm_.Advance(absl::Seconds(1));
-  vm_.EndBy("guest-shutdown");
-  std::vector<std::string> seen;
-  for (const EvidenceEntry& entry : vm_.Stopped().evidence) seen.push_back(entry.what);
-  ASSERT_GE(seen.size(), 3u);
-  seen.resize(3);
-  EXPECT_THAT(seen,
-              ElementsAre("POWERDOWN", "intent declared by ops", "SHUTDOWN reason=guest-shutdown"));
-  EXPECT_FALSE(vm_.statuses.back().intent.has_value()) << "it ended with the run";
-}
-
 // Each makes two events, which no limit of events holds back.
 TEST_F(VmSessionIntentTest, SoManyAreDeclaredForARunAndNoMore) {
   int declared = 0;

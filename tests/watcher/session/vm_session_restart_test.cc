@@ -74,18 +74,6 @@ TEST_F(VmSessionFileTest, IsLeftWhereALaterRunHasTheName) {
   EXPECT_EQ(vm_.file, true);
 }
 
-TEST(VmSessionFileSettingTest, BesideAnotherMonitorItIsWrittenOnlyWhenAskedFor) {
-  for (const ShutdownFiles files : {ShutdownFiles::kGaneti, ShutdownFiles::kOn}) {
-    RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
-    vm.RestartWith({.shutdown_files = files});
-    vm.Ready();
-    vm.EndBy("guest-shutdown");
-    EXPECT_EQ(vm.Stopped().shutdown_class, ShutdownClass::kUser);
-    EXPECT_EQ(vm.file.has_value(), files == ShutdownFiles::kOn);
-    EXPECT_EQ(vm.Stopped().shutdown_file_written, files == ShutdownFiles::kOn);
-  }
-}
-
 TEST(VmSessionFileSettingTest, AFileFromBeforeAChangeIsTakenBackWhenTheVmLivesOn) {
   RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
   vm.Shutdown("guest-shutdown");

@@ -1,0 +1,105 @@
+#include "server/eventlog/event_listing.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/events/event_codec.h"
+
+namespace vmeventd {
+namespace {
+
+constexpr absl::Duration kTurn = absl::Milliseconds(8);
+constexpr int kRowsALook = 64;
+
+}  // namespace
+
+bool EventListing::HasTime(uint64_t next) {
+  if (log_->clock().Now().monotonic < until_) return true;
+  next_ = next;
+  complete_ = next == 0;
+  return false;
+}
+
+bool EventListing::Take(const EventBlock::Entry& entry,
+                        absl::FunctionRef<void(std::string*)> append) {
+  scratch_.clear();
+  append(&scratch_);
+  const bool in_time = entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end;
+  if (!in_time || !matcher_.Matches(entry, scratch_)) {
+    if (++rows_ % kRowsALook != 0) return true;
+    return HasTime(bounds_.newest_first ? entry.sequence - 1 : entry.sequence + 1);
+  }
+  const bool room = count_ == 0 || events_.size() + scratch_.size() <= max_bytes_;
+  if (count_ == bounds_.page_size || !room) {
+    next_ = entry.sequence;
+    return false;
+  }
+  events_ += scratch_;
+  ++count_;
+  return true;
+}
+
+absl::StatusOr<bool> EventListing::Continue(JournalReader* journal) {
+  const absl::StatusOr<uint64_t> deleted = journal->Deleted();
+  if (!deleted.ok()) return deleted.status();
+  const bool newest_first = bounds_.newest_first;
+  // At one moment, so that what is written meanwhile is in one of the two parts.
+  const ReadResult memory = log_->ReadUncommitted();
+  if (!within_.has_value()) {
+    if (next_ != 0 && next_ <= *deleted) {
+      return RetentionPassed(
+          absl::StrCat("page_token: sequence ", next_, ", where this page begins,"),
+          memory.range.oldest);
+    }
+    const auto within = journal->Within(bounds_.start, bounds_.end);
+    if (!within.ok()) return within.status();
+    within_ = *within;
+  }
+  const uint64_t from =
+      next_ == 0 && newest_first ? memory.range.newest : std::max<uint64_t>(next_, 1);
+  until_ = log_->clock().Now().monotonic + kTurn;
+  next_ = 0;
+  complete_ = true;
+  bool more = true;
+  const auto list_journal = [&] {
+    uint64_t first = std::max(within_->first, *deleted + 1);
+    uint64_t last = std::min(within_->second, memory.range.committed);
+    if (newest_first) {
+      last = std::min(last, from);
+    } else {
+      first = std::max(first, from);
+    }
+    return journal->Select(
+        matcher_, first, last, newest_first,
+        [&](const EventBlock::Entry& entry, absl::string_view stored) {
+          return more = Take(entry, [&](std::string* out) {
+                   AppendStoredEvent(stored, entry.vm_ref, out);
+                 });
+        },
+        [&](uint64_t next) { return more = HasTime(next); });
+  };
+  // Events that are public and not in the journal yet.
+  const auto list_memory = [&] {
+    std::vector<EventBlockPtr> blocks = memory.blocks;
+    if (newest_first) std::reverse(blocks.begin(), blocks.end());
+    for (const EventBlockPtr& block : blocks) {
+      for (size_t i = 0; more && i < block->size(); ++i) {
+        const size_t at = newest_first ? block->size() - 1 - i : i;
+        const EventBlock::Entry entry = block->at(at);
+        if (newest_first ? entry.sequence > from : entry.sequence < from) continue;
+        more = Take(entry, [&](std::string* out) {
+          *out = std::string(block->EncodedView(at));
+          out->back() = 0;  // not durable
+        });
+      }
+    }
+  };
+  if (newest_first) list_memory();
+  const absl::Status status = more ? list_journal() : absl::OkStatus();
+  if (!status.ok()) return status;
+  if (more && !newest_first) list_memory();
+  return complete_;
+}
+
+}  // namespace vmeventd

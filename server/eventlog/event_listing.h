@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/eventlog/event_log.h"
+#include "server/events/event_matcher.h"
+
+namespace vmeventd {
+
+// A page of the events that were observed in [start, end).
+struct ListBounds {
+  absl::Time start = absl::InfinitePast();
+  absl::Time end = absl::InfiniteFuture();
+  int page_size = 100;
+  bool newest_first = false;
+  uint64_t from = 0;  // sequence to begin at, which a client named; 0: where the order begins
+};
+
+// A page of the events that pass a filter, collected in turns on the history thread.
+class EventListing {
+ public:
+  // `log` outlives it. The page ends before it has more than `max_bytes`, if it has two events.
+  EventListing(const EventLog* log, EventMatcher matcher, const ListBounds& bounds,
+               size_t max_bytes)
+      : log_(log),
+        matcher_(std::move(matcher)),
+        bounds_(bounds),
+        max_bytes_(max_bytes),
+        next_(bounds.from) {}
+
+  // Searches for some milliseconds, whatever the filter, and advances by at least one event. True:
+  // the page is complete. OUT_OF_RANGE: bounds.from is no longer retained.
+  absl::StatusOr<bool> Continue(JournalReader* journal);
+  // The events by now, encoded as `events` fields.
+  const std::string& events() const { return events_; }
+  // Sequence at which the next page begins; 0: there is none.
+  uint64_t next() const { return next_; }
+
+ private:
+  // Takes the event if it passes; `append` appends its encoding to a string. False: the turn is
+  // over, and `next_` is set.
+  bool Take(const EventBlock::Entry& entry, absl::FunctionRef<void(std::string*)> append);
+  // Returns whether the turn has time left; otherwise the next one continues at `next`.
+  bool HasTime(uint64_t next);
+
+  const EventLog* const log_;
+  const EventMatcher matcher_;
+  const ListBounds bounds_;
+  const size_t max_bytes_;
+  std::string events_;
+  int count_ = 0;
+  uint64_t next_;
+  // Sequences that the times leave; found in the first turn.
+  std::optional<std::pair<uint64_t, uint64_t>> within_;
+  absl::Duration until_;  // end of the turn
+  bool complete_ = false;
+  std::string scratch_;
+  int rows_ = 0;
+};
+
+}  // namespace vmeventd
