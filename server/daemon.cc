@@ -43,14 +43,6 @@ std::string NodeName(const Config& config) {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
 }
 
-// Returns the node's id; empty if it cannot be determined, which is logged.
-std::string NodeIdOrNone(const std::string& state_dir) {
-  absl::StatusOr<std::string> id = NodeId(state_dir);
-  if (id.ok()) return *std::move(id);
-  spdlog::warn("cannot determine node_id: {}", std::string(id.status().message()));
-  return "";
-}
-
 WatcherOptions ToWatcherOptions(const Config& config, const Tuning& tuning, int vm_descriptors) {
   WatcherOptions options;
   options.watches = config.watches;
@@ -150,10 +142,11 @@ class Daemon {
   void Reload();
 
  private:
-  Daemon(const Config& config, const Tuning& tuning, const Clock* clock, UniqueFd state_lock,
+  Daemon(const Config& config, const Clock* clock, UniqueFd state_lock,
          std::unique_ptr<TlsFiles> tls, std::unique_ptr<EventLog> log);
 
-  absl::Status StartServer(const Config& config, const DescriptorShares& descriptors);
+  absl::Status StartServer(const Config& config, const DescriptorShares& descriptors,
+                           double list_rate);
   absl::Status StartMetrics(const Config& config, const LogMeters* log);
   void WatcherLoop();
   // Runs after each turn of the pump thread, on it.
@@ -163,7 +156,6 @@ class Daemon {
   void ServeUntilStop();
   void Stop();
 
-  const Tuning tuning_;
   const Clock* const clock_;
   const UniqueFd state_lock_;            // see LockFile
   const std::unique_ptr<TlsFiles> tls_;  // null: no TLS
@@ -210,8 +202,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
     if (!opened.ok()) return opened.status();
     tls = *std::move(opened);
   }
-  absl::StatusOr<std::unique_ptr<EventLog>> log = EventLog::Open(
-      {.journal = ToJournalOptions(config), .node_id = NodeIdOrNone(config.state_dir)}, clock);
+  const absl::StatusOr<std::string> node_id = NodeId(config.state_dir);
+  if (!node_id.ok()) {
+    spdlog::warn("cannot determine node_id: {}", std::string(node_id.status().message()));
+  }
+  absl::StatusOr<std::unique_ptr<EventLog>> log =
+      EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock);
   if (!log.ok()) return log.status();
   const DescriptorShares descriptors = ShareDescriptors(
       RaiseDescriptorLimit(), config.listens.size(), static_cast<int>(config.max_connections));
@@ -235,7 +231,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   }
 
   std::unique_ptr<Daemon> daemon(
-      new Daemon(config, tuning, clock, *std::move(lock), std::move(tls), *std::move(log)));
+      new Daemon(config, clock, *std::move(lock), std::move(tls), *std::move(log)));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
       NodeWatcher::Create(std::move(watcher_options), clock, daemon->log_->sink());
   if (!watcher.ok()) return watcher.status();
@@ -243,7 +239,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   daemon->trace_ = std::move(trace);
   daemon->service_.SetWatcher(daemon->watcher_.get());
   if (saved.journal_is_new) daemon->watcher_->PublishRunsAgain();
-  status = daemon->StartServer(config, descriptors);
+  status = daemon->StartServer(config, descriptors, tuning.list_rate);
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
   LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
@@ -260,7 +256,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   return daemon;
 }
 
-absl::Status Daemon::StartServer(const Config& config, const DescriptorShares& descriptors) {
+absl::Status Daemon::StartServer(const Config& config, const DescriptorShares& descriptors,
+                                 double list_rate) {
   if (descriptors.connections < config.max_connections) {
     spdlog::warn(
         "the limit of file descriptors leaves {} for connections of each listener, instead of {}: "
@@ -275,7 +272,7 @@ absl::Status Daemon::StartServer(const Config& config, const DescriptorShares& d
        .arrivals = {.at_once = descriptors.arrivals},
        .calls = {.streams = static_cast<int>(config.max_streams),
                  .streams_of_peer = static_cast<int>(config.max_streams_per_peer())},
-       .list_rate = tuning_.list_rate},
+       .list_rate = list_rate},
       &service_, &refusals_, clock_);
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
@@ -305,10 +302,9 @@ absl::Status Daemon::StartMetrics(const Config& config, const LogMeters* log) {
   return absl::OkStatus();
 }
 
-Daemon::Daemon(const Config& config, const Tuning& tuning, const Clock* clock, UniqueFd state_lock,
+Daemon::Daemon(const Config& config, const Clock* clock, UniqueFd state_lock,
                std::unique_ptr<TlsFiles> tls, std::unique_ptr<EventLog> log)
-    : tuning_(tuning),
-      clock_(clock),
+    : clock_(clock),
       state_lock_(std::move(state_lock)),
       tls_(std::move(tls)),
       log_(std::move(log)),

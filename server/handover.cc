@@ -185,13 +185,7 @@ void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs
   }
 }
 
-UniqueFd TakeParcel() {
-  UniqueFd parcel;
-  for (StoredDescriptor& stored : TakeStoredDescriptors()) {
-    if (stored.name == kStoredName) parcel = std::move(stored.fd);
-  }
-  return parcel;
-}
+UniqueFd TakeParcel() { return TakeStoredDescriptor(kStoredName); }
 
 std::vector<UniqueFd> TraceIn(const UniqueFd& parcel) {
   std::array<char, 256> buffer;

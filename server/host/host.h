@@ -64,13 +64,9 @@ void Notify(const std::string& state);
 // Infinite: there is no watchdog.
 absl::Duration WatchdogInterval();
 
-// A descriptor that the service manager has stored, or listens on for this process.
-struct StoredDescriptor {
-  std::string name;
-  UniqueFd fd;
-};
-// Returns the descriptors that it passed to this process at its start. Call it once.
-std::vector<StoredDescriptor> TakeStoredDescriptors();
+// Returns the descriptor that the service manager has stored as `name`, and passed to this process
+// at its start; none: there is none. Closes the others. Call it once.
+UniqueFd TakeStoredDescriptor(const std::string& name);
 bool HasServiceManager();
 // Has it store `fd`, which stays the caller's, as `name`, even if nothing holds its other end, and
 // pass it to the next process of this service. It drops it without FileDescriptorStoreMax= in the

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -27,12 +28,13 @@ absl::Duration WatchdogInterval() {
   return on ? absl::Microseconds(microseconds) : absl::InfiniteDuration();
 }
 
-std::vector<StoredDescriptor> TakeStoredDescriptors() {
+UniqueFd TakeStoredDescriptor(const std::string& name) {
   char** names = nullptr;
   const int count = sd_listen_fds_with_names(0, &names);
-  std::vector<StoredDescriptor> stored;
+  UniqueFd stored;
   for (int i = 0; i < count; ++i) {
-    stored.push_back({names[i], UniqueFd(SD_LISTEN_FDS_START + i)});
+    UniqueFd fd(SD_LISTEN_FDS_START + i);
+    if (names[i] == name) stored = std::move(fd);
     free(names[i]);
   }
   free(names);

@@ -89,11 +89,10 @@ void CallGate::Drain() {
 IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind kind,
                                   const Handler* handler, CallGate* gate) {
   auto* const call = new IncomingCall(context, handler, gate);  // OnDone deletes it
-  if (handler == nullptr) {
-    call->Reject(absl::UnimplementedError("there is no such method"));
-    return call;
-  }
-  absl::StatusOr<Clients::Call> counted = gate->clients_->Begin(context->peer(), kind);
+  absl::StatusOr<Clients::Call> counted =
+      handler == nullptr
+          ? absl::StatusOr<Clients::Call>(absl::UnimplementedError("there is no such method"))
+          : gate->clients_->Begin(context->peer(), kind);
   if (counted.ok()) {
     call->counted_.emplace(*std::move(counted));
     call->ReadRequest();

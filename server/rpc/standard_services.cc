@@ -19,8 +19,6 @@ using grpc::health::v1::HealthCheckResponse;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
-constexpr size_t kMaxServiceName = 200;
-
 // Adds the encoded file and what it imports: clients need all of it, and would ask for each.
 void AddEncoded(const FileDescriptor& file, std::set<const FileDescriptor*>* added,
                 grpc::reflection::v1::FileDescriptorResponse* out) {
@@ -67,10 +65,6 @@ void Health::AddTo(CallService* methods) const {
     HealthCheckRequest request;
     const absl::Status status = ParseMessage(call->request(), &request);
     if (!status.ok()) return call->Answer(status);
-    if (request.service().size() > kMaxServiceName) {
-      return call->Answer(absl::InvalidArgumentError(
-          "service: the name is too long; it must have at most 200 bytes"));
-    }
     const std::optional<bool> serving = IsServing(request.service());
     if (!serving.has_value()) {
       return call->Answer(absl::NotFoundError("no service has this name"));

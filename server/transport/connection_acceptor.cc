@@ -258,32 +258,24 @@ void ConnectionAcceptor::OnAccepted(size_t listener, UniqueFd fd) {
 void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
   const MutexLock lock(&mutex_);
   Open& open = open_[arrived.listener];
-  const std::optional<Refusal> reason = FindRefusal(open, arrived.peer);
-  if (!reason.has_value()) {
+  const auto found = open.peers.find(arrived.peer);
+  const int of_peer = found == open.peers.end() ? 0 : found->second;
+  const bool peer_is_full = of_peer >= std::max(1, options_.max_connections / 2);
+  if (!peer_is_full && open.state.connections < options_.max_connections) {
     ++open.state.connections;
     ++open.peers[arrived.peer];
     relay_loop_->Post(
         [this, arrived = std::move(arrived)]() mutable { Serve(std::move(arrived)); });
     return;
   }
-  refusals_->Count(*reason);
+  refusals_->Count(peer_is_full ? Refusal::kConnectionsPerPeer : Refusal::kConnections);
   if (MayLog()) {
     spdlog::warn(
         "{}: a connection of {} was closed: {} of at most {} are open{}; --max-connections "
         "sets the limit",
         open.state.address.ToString(), arrived.peer, open.state.connections,
-        options_.max_connections,
-        *reason == Refusal::kConnectionsPerPeer ? ", half of them its own" : "");
+        options_.max_connections, peer_is_full ? ", half of them its own" : "");
   }
-}
-
-std::optional<Refusal> ConnectionAcceptor::FindRefusal(const Open& open,
-                                                       const std::string& peer) const {
-  const auto found = open.peers.find(peer);
-  const int of_peer = found == open.peers.end() ? 0 : found->second;
-  if (of_peer >= std::max(1, options_.max_connections / 2)) return Refusal::kConnectionsPerPeer;
-  if (open.state.connections >= options_.max_connections) return Refusal::kConnections;
-  return std::nullopt;
 }
 
 void ConnectionAcceptor::RefuseForDescriptors(size_t listener) {

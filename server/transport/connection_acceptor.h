@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -203,8 +202,6 @@ class ConnectionAcceptor {
   void Serve(Arrivals::Arrived arrived);
   void Forget(Relay::Id id);
   void GiveSeatBack(size_t listener, const std::string& peer);
-  // Returns the reason for which one more connection of `peer` is too many.
-  std::optional<Refusal> FindRefusal(const Open& open, const std::string& peer) const;
   void RefuseForDescriptors(size_t listener);
   void LogClosed(size_t listener, const std::string& peer, const std::string& why);
   // Returns whether a line may be logged now.

@@ -9,8 +9,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/descriptor.pb.h"
+#include "server/rpc/standard_services.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/fake_watcher.h"
+#include "tests/support/open_call.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
@@ -82,28 +86,6 @@ TEST(VmEventService, ListsTheConnectionsToLibvirt) {
   EXPECT_THAT(info.DebugString(), HasSubstr(expected.DebugString()));
 }
 
-grpc::Status Declare(TestServer& server, v1::DeclareIntentResponse* response,
-                     const std::string& vm_name = "web1") {
-  v1::DeclareIntentRequest request;
-  request.set_vm_name(vm_name);
-  request.set_actor("alice");
-  request.set_reason("maintenance");
-  grpc::ClientContext context;
-  return server.NewStub()->DeclareIntent(&context, request, response);
-}
-
-TEST(VmEventService, RefusesIntentsWhileTheJournalFails) {
-  TestServer server;
-  IntentWatcher watcher;
-  server.service().SetWatcher(&watcher);
-  v1::DeclareIntentResponse response;
-  EventLogForTests::SetStatus(&server.pumped().log(), absl::UnavailableError("full"));
-  EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
-  EventLogForTests::SetStatus(&server.pumped().log(), absl::OkStatus());
-  server.service().SetWatcher(nullptr);
-  EXPECT_EQ(Declare(server, &response).error_code(), grpc::UNAVAILABLE);
-}
-
 TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   TestServer server;
   IntentWatcher watcher;
@@ -112,8 +94,11 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   watcher.before_answer = [&] {
     EventLogForTests::SetPublishedDurable(&server.pumped().log(), false);
   };
+  const auto request =
+      FromText<v1::DeclareIntentRequest>("vm_name: 'web1' actor: 'alice' reason: 'maintenance'");
   v1::DeclareIntentResponse response;
-  const grpc::Status declared = Declare(server, &response);
+  grpc::ClientContext declaring;
+  const grpc::Status declared = server.NewStub()->DeclareIntent(&declaring, request, &response);
   EXPECT_EQ(declared.error_code(), grpc::UNAVAILABLE);
   EXPECT_THAT(declared.error_message(), HasSubstr("the intent is withdrawn"));
   EXPECT_EQ(watcher.withdrawn.size(), 36u) << "a restart and this daemon agree";
@@ -124,6 +109,85 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   grpc::ClientContext context;
   EXPECT_EQ(server.NewStub()->WithdrawIntent(&context, withdraw, &withdrawn).error_code(),
             grpc::UNAVAILABLE);
+}
+
+// As a client that knows nothing of the services but what reflection says.
+TEST(Reflection, DescribesEachServiceInBothVersions) {
+  TestServer server;
+  for (const char* const version : {"v1", "v1alpha"}) {
+    OpenCall call(server.NewChannel(), absl::StrCat("/grpc.reflection.", version,
+                                                    ".ServerReflection/ServerReflectionInfo"));
+    const auto ask = [&](const grpc::reflection::v1::ServerReflectionRequest& request) {
+      EXPECT_TRUE(call.Write(request.SerializeAsString()));
+      grpc::ByteBuffer bytes;
+      EXPECT_TRUE(call.Read(&bytes));
+      grpc::Slice slice;
+      grpc::reflection::v1::ServerReflectionResponse response;
+      EXPECT_TRUE(bytes.DumpToSingleSlice(&slice).ok());
+      EXPECT_TRUE(response.ParseFromArray(slice.begin(), static_cast<int>(slice.size())));
+      return response;
+    };
+    google::protobuf::DescriptorPool pool;
+    const auto add = [&](const std::string& symbol) {
+      grpc::reflection::v1::ServerReflectionRequest request;
+      request.set_file_containing_symbol(symbol);
+      const auto response = ask(request);
+      const auto& files = response.file_descriptor_response().file_descriptor_proto();
+      EXPECT_FALSE(files.empty()) << symbol;
+      for (auto it = files.rbegin(); it != files.rend(); ++it) {  // what they import is behind them
+        google::protobuf::FileDescriptorProto file;
+        EXPECT_TRUE(file.ParseFromString(*it));
+        if (pool.FindFileByName(file.name()) == nullptr) pool.BuildFile(file);
+      }
+    };
+    grpc::reflection::v1::ServerReflectionRequest request;
+    request.set_list_services("");
+    std::vector<std::string> names;
+    const auto services = ask(request);
+    for (const auto& listed : services.list_services_response().service()) {
+      names.push_back(listed.name());
+      add(listed.name());
+      const auto* const service = pool.FindServiceByName(listed.name());
+      ASSERT_NE(service, nullptr) << listed.name();
+      for (int i = 0; i < service->method_count(); ++i) {
+        add(service->method(i)->full_name());
+        add(service->method(i)->input_type()->full_name());
+        add(service->method(i)->output_type()->full_name());
+      }
+    }
+    EXPECT_THAT(names, testing::ElementsAre("vmeventd.v1.VmEventService", "grpc.health.v1.Health",
+                                            "grpc.reflection.v1.ServerReflection"));
+    EXPECT_TRUE(call.WritesDone());
+    EXPECT_TRUE(call.Finish().ok());
+  }
+}
+
+TEST(Reflection, AnswersEveryKindOfRequest) {
+  grpc::reflection::v1::ServerReflectionRequest request;
+  request.set_host("somewhere");
+  request.set_file_by_filename("google/protobuf/timestamp.proto");
+  grpc::reflection::v1::ServerReflectionResponse response = AnswerReflection(request);
+  EXPECT_EQ(response.file_descriptor_response().file_descriptor_proto_size(), 1);
+  EXPECT_EQ(response.valid_host(), "somewhere");
+  EXPECT_EQ(response.original_request().file_by_filename(), "google/protobuf/timestamp.proto");
+  request.set_file_by_filename("other.proto");
+  EXPECT_EQ(AnswerReflection(request).error_response().error_code(), grpc::NOT_FOUND);
+  request.set_all_extension_numbers_of_type("vmeventd.v1.Event");
+  EXPECT_EQ(AnswerReflection(request).error_response().error_code(), grpc::NOT_FOUND);
+  request.mutable_file_containing_extension()->set_containing_type("vmeventd.v1.Event");
+  EXPECT_EQ(AnswerReflection(request).error_response().error_code(), grpc::NOT_FOUND);
+  request.clear_message_request();
+  EXPECT_EQ(AnswerReflection(request).error_response().error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST(Reflection, RefusesALargeRequest) {
+  TestServer server;
+  grpc::reflection::v1::ServerReflectionRequest request;
+  request.set_file_by_filename(std::string(kMaxReflectionBytes, 'x'));
+  OpenCall call(server.NewChannel(), "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
+  ASSERT_TRUE(call.Write(request.SerializeAsString()));
+  EXPECT_FALSE(call.Read());
+  EXPECT_EQ(call.Finish().error_code(), grpc::INVALID_ARGUMENT);
 }
 
 }  // namespace

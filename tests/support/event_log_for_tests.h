@@ -16,10 +16,6 @@ struct EventLogForTests {
   }
   // Acts as the end of the pump's thread.
   static void CloseWriter(EventLog* log) { log->CloseWriter(); }
-  static void SetStatus(EventLog* log, const absl::Status& status) {
-    const MutexLock lock(&log->mutex_);
-    log->status_ = status;
-  }
   static void SetPublishedDurable(EventLog* log, bool durable) {
     const MutexLock lock(&log->mutex_);
     log->published_durable_ = durable;

@@ -66,34 +66,33 @@ TEST(Directories, AFileIsRefused) {
   EXPECT_THAT(MakeOwnDirectory(directory / "file/below"), Says("Not a directory"));
 }
 
-TEST(Directories, OneThatOthersOwnOrMayWriteIsRefused) {
+TEST(Directories, OneWhereOthersCouldReplaceFilesIsRefused) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give a directory away";
   const TemporaryDirectory directory;
-  EXPECT_TRUE(CheckOwner(directory.path()).ok());
-  ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
-  ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
-  EXPECT_THAT(CheckOwner(directory / "open"), Says("chmod o-w"));
-  if (geteuid() != 0) return;  // only root can give a directory away
-  ASSERT_TRUE(MakeOwnDirectory(directory / "given").ok());
-  ASSERT_EQ(chown((directory / "given").c_str(), 0, 12345), 0);
-  ASSERT_EQ(chmod((directory / "given").c_str(), 0750), 0);
-  EXPECT_TRUE(CheckOwner(directory / "given").ok());
-  ASSERT_EQ(chmod((directory / "given").c_str(), 0770), 0);
-  EXPECT_THAT(CheckOwner(directory / "given"), Says("chmod g-w"));
-  EXPECT_THAT(CheckOwner(directory / "given", /*others_files=*/true), Says("chmod g-w"));
-  ASSERT_EQ(chown((directory / "given").c_str(), 12345, 0), 0);
-  EXPECT_THAT(CheckOwner(directory / "given"), Says("12345"));
-}
-
-TEST(Directories, OneWhereOthersCouldReplaceASocketIsRefused) {
-  const TemporaryDirectory directory;
-  ASSERT_TRUE(MakeOwnDirectory(directory / "open").ok());
-  ASSERT_EQ(chmod((directory / "open").c_str(), 0777), 0);
-  EXPECT_THAT(CheckOwner(directory / "open", /*others_files=*/true), Says("chmod o-w"));
-  ASSERT_EQ(chmod((directory / "open").c_str(), 01777), 0);
-  EXPECT_TRUE(CheckOwner(directory / "open", /*others_files=*/true).ok()) << "like /tmp";
-  if (geteuid() != 0) return;  // only root can give a directory away
-  ASSERT_EQ(chown((directory / "open").c_str(), 12345, 0), 0);
-  EXPECT_THAT(CheckOwner(directory / "open", /*others_files=*/true), Says("12345"));
+  const std::string path = directory / "d";
+  ASSERT_TRUE(MakeOwnDirectory(path).ok());
+  const struct {
+    mode_t mode;
+    uid_t uid;
+    gid_t gid;
+    const char* own;         // the fault of one for files of its own; empty: none
+    const char* of_sockets;  // of one in which a socket is, beside files of others
+  } rows[] = {{0750, 0, 0, "", ""},
+              {0777, 0, 0, "chmod o-w", "chmod o-w"},
+              {01777, 0, 0, "chmod o-w", ""},  // like /tmp
+              {0750, 0, 12345, "", ""},
+              {0770, 0, 12345, "chmod g-w", "chmod g-w"},
+              {0750, 12345, 0, "12345", "12345"}};
+  for (const auto& row : rows) {
+    ASSERT_EQ(chown(path.c_str(), row.uid, row.gid), 0);
+    ASSERT_EQ(chmod(path.c_str(), row.mode), 0);
+    for (const bool others : {false, true}) {
+      const std::string fault = others ? row.of_sockets : row.own;
+      const absl::Status status = CheckOwner(path, others);
+      EXPECT_EQ(status.ok(), fault.empty()) << row.mode << " " << row.gid << ": " << status;
+      EXPECT_THAT(std::string(status.message()), HasSubstr(fault));
+    }
+  }
 }
 
 ListenAddress UnixAddress(const std::string& path, const std::string& options = "") {
@@ -102,31 +101,19 @@ ListenAddress UnixAddress(const std::string& path, const std::string& options = 
 
 TEST(ListenSocket, MakesTheDirectoryAndReplacesAStaleSocket) {
   const TemporaryDirectory directory;
-  const std::string path = directory / "own/x.sock";
-  ASSERT_TRUE(ListenSocket::Open(UnixAddress(path)).ok());
-  EXPECT_EQ(ModeOf(directory / "own") & ~0750u, 0);
-  EXPECT_NE(access(path.c_str(), F_OK), 0) << "removed with its socket";
-  UniqueFd(e2e::ListenUnix(path)).Reset();  // what it leaves is stale
-  ASSERT_EQ(access(path.c_str(), F_OK), 0);
-  const auto socket = ListenSocket::Open(UnixAddress(path));
-  ASSERT_TRUE(socket.ok()) << socket.status();
-  EXPECT_EQ(ModeOf(path), 0660);
-}
-
-TEST(ListenSocket, APathMayBeLongerThanAnAddress) {
-  const TemporaryDirectory directory;
-  const std::string path = directory / (std::string(150, 'd') + "/x.sock");
-  ASSERT_TRUE(ListenSocket::Open(UnixAddress(path)).ok());
-  EXPECT_NE(access(path.c_str(), F_OK), 0) << "removed with its socket";
-  UniqueFd(e2e::ListenUnix(path)).Reset();  // what it leaves is stale
-  const auto socket = ListenSocket::Open(UnixAddress(path, ",mode=0666,role=reader"));
-  ASSERT_TRUE(socket.ok()) << socket.status();
-  EXPECT_EQ(ModeOf(path), 0666);
-  EXPECT_TRUE(UniqueFd(e2e::ConnectUnix(path)).valid());
-  const std::string live = path + "-live";
-  const UniqueFd listener(e2e::ListenUnix(live));
-  EXPECT_THAT(ListenSocket::Open(UnixAddress(live)),
-              FailsAs(absl::IsAlreadyExists, "another process listens"));
+  // The second is longer than an address.
+  for (const std::string& name : {std::string("own"), std::string(150, 'd')}) {
+    const std::string path = directory / (name + "/x.sock");
+    ASSERT_TRUE(ListenSocket::Open(UnixAddress(path)).ok());
+    EXPECT_EQ(ModeOf(directory / name) & ~0750u, 0);
+    EXPECT_NE(access(path.c_str(), F_OK), 0) << "removed with its socket";
+    UniqueFd(e2e::ListenUnix(path)).Reset();  // what it leaves is stale
+    ASSERT_EQ(access(path.c_str(), F_OK), 0);
+    const auto socket = ListenSocket::Open(UnixAddress(path));
+    ASSERT_TRUE(socket.ok()) << socket.status();
+    EXPECT_EQ(ModeOf(path), 0660);
+    EXPECT_TRUE(UniqueFd(e2e::ConnectUnix(path)).valid());
+  }
 }
 
 TEST(ListenSocket, HasTheModeAndTheGroupDespiteTheUmask) {

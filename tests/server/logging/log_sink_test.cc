@@ -31,20 +31,16 @@ using ::testing::SizeIs;
 // A log that the test reads.
 class LogSinkTest : public ::testing::Test {
  protected:
-  void SetUp() override { BeginWithPipe(absl::Hours(1)); }
-  void BeginWithPipe(absl::Duration patience, bool limited = false) {
+  void SetUp() override { BeginWithPipe(); }
+  void BeginWithPipe(LogSinkOptions options = kOptions) {
     End();
     int ends[2];
     ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-    Begin(UniqueFd(ends[0]), UniqueFd(ends[1]), patience, limited);
+    Begin(ends, options);
   }
-  // The reader is slow where the test says so, and nowhere else.
-  void Begin(UniqueFd out, UniqueFd in, absl::Duration patience = absl::Hours(1),
-             bool limited = false) {
-    out_ = std::move(out);
-    in_ = std::move(in);
-    LogSinkOptions options = {.max_bytes = kBytes, .patience = patience};
-    if (!limited) options.lines = 1e9;
+  void Begin(const int (&ends)[2], LogSinkOptions options = kOptions) {
+    out_ = UniqueFd(ends[0]);
+    in_ = UniqueFd(ends[1]);
     sink_ = std::make_shared<LogSink>(in_.get(), &clock_, &meters_, options);
     logger_ = std::make_unique<spdlog::logger>("", sink_);
   }
@@ -63,7 +59,9 @@ class LogSinkTest : public ::testing::Test {
     in_.Reset();
   }
 
-  static constexpr size_t kBytes = 200'000;
+  // The reader is slow where the test says so, and nowhere else.
+  static constexpr LogSinkOptions kOptions = {
+      .max_bytes = 200'000, .patience = absl::Hours(1), .lines = 1e9};
   FakeClock clock_;  // set while no line is on its way
   LogMeters meters_;
   UniqueFd out_;
@@ -115,7 +113,7 @@ TEST_F(LogSinkTest, AStalledReaderBlocksNoCallerAndGetsAReportOfLostLines) {
 }
 
 TEST_F(LogSinkTest, EndsWithAStalledReader) {
-  BeginWithPipe(absl::Milliseconds(50));
+  BeginWithPipe({.max_bytes = 200'000, .patience = absl::Milliseconds(50), .lines = 1e9});
   for (int i = 0; i < 10'000; ++i) logger_->info("{}", std::string(100, 'x'));
   logger_->flush();
   sink_->Stop();
@@ -124,7 +122,7 @@ TEST_F(LogSinkTest, EndsWithAStalledReader) {
 }
 
 TEST_F(LogSinkTest, AnEndWithoutPatienceWritesWhatThereIsRoomFor) {
-  BeginWithPipe(absl::ZeroDuration());
+  BeginWithPipe({.patience = absl::ZeroDuration()});
   for (int i = 0; i < 100; ++i) logger_->info("line {}", i);
   End();
   EXPECT_THAT(ReadAll(), SizeIs(100));
@@ -134,7 +132,7 @@ TEST_F(LogSinkTest, WritesToASocketAsWell) {
   End();
   int ends[2];
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-  Begin(UniqueFd(ends[0]), UniqueFd(ends[1]));
+  Begin(ends);
   std::vector<std::string> lines;
   std::thread reader([&] { lines = ReadAll(); });
   for (int i = 0; i < 1000; ++i) logger_->info("{}", std::string(100, 'x'));
@@ -147,13 +145,7 @@ class LogJournalTest : public LogSinkTest {
  protected:
   // Logs a stop with the journal's socket at `path`.
   void LogStop(const std::string& path) {
-    End();
-    int ends[2];
-    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-    out_ = UniqueFd(ends[0]);
-    in_ = UniqueFd(ends[1]);
-    sink_ = std::make_shared<LogSink>(in_.get(), &clock_, &meters_,
-                                      LogSinkOptions{.journal_socket = path.c_str()});
+    BeginWithPipe({.journal_socket = path.c_str()});
     logger_ = std::make_unique<spdlog::logger>(kStopLogger, sink_);
     logger_->warn("{}", R"({"message": "VM stopped", "vm": "web1", "last_words": ["a", "b"]})");
     End();
@@ -202,7 +194,7 @@ TEST_F(LogSinkTest, AClosedReaderBlocksNoCaller) {
 class LogLimitTest : public LogSinkTest {
  protected:
   void SetUp() override {
-    BeginWithPipe(absl::Hours(1), /*limited=*/true);
+    BeginWithPipe({.max_bytes = 200'000, .patience = absl::Hours(1)});
     stops_ = std::make_unique<spdlog::logger>(kStopLogger, sink_);
   }
   // Everything that was written until the sink's end.

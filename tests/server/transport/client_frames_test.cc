@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -152,31 +151,6 @@ TEST_F(ClientFramesTest, AReaderMaySendMore) {
   frames_.OnAnswer(FrameType::kResetStream);
   EXPECT_EQ(Read(kPing + kPing), "");
   EXPECT_EQ(frames_.TakeCounts().control, 2);
-}
-
-TEST(FrameReader, FindsFramesHoweverTheyAreSplit) {
-  const std::string bytes =
-      Data(1, "hello") + Data(0x7fffffff, "", 1) + Data(3, std::string(300, 'x'));
-  for (size_t piece = 1; piece <= bytes.size(); ++piece) {
-    FrameReader reader;
-    std::vector<FrameHeader> headers;
-    std::string again;
-    for (size_t at = 0; at < bytes.size(); at += piece) {
-      absl::string_view part_of = absl::string_view(bytes).substr(at, piece);
-      while (const auto part = reader.Next(&part_of)) {
-        if (part->is_header) headers.push_back(reader.header());
-        again.append(part->bytes.data(), part->bytes.size());
-        EXPECT_EQ(reader.between_frames(), part->ends_frame);
-      }
-      EXPECT_TRUE(part_of.empty());
-    }
-    EXPECT_EQ(again, bytes);
-    EXPECT_TRUE(reader.between_frames());
-    ASSERT_EQ(headers.size(), 3);
-    EXPECT_EQ(headers[0].length, 5);
-    EXPECT_EQ(headers[1].stream, 0x7fffffff);
-    EXPECT_EQ(headers[2].length, 300);
-  }
 }
 
 TEST(FrameReader, IgnoresTheReservedBitOfTheStream) {

@@ -148,18 +148,6 @@ TEST_F(ConnectionAcceptorTest, AClosedConnectionMakesRoom) {
   EXPECT_EQ(State(0).connections, 1);
 }
 
-TEST_F(ConnectionAcceptorTest, AConnectionThatGrpcClosesIsClosed) {
-  Open(2);
-  UniqueFd first = ConnectUnix();
-  Accept();
-  taken_.clear();
-  Accept();
-  EXPECT_TRUE(UntilClosed(first));
-  first.Reset();
-  Accept();
-  EXPECT_EQ(State(0).connections, 0);
-}
-
 TEST_F(ConnectionAcceptorTest, KnowsThePeerOfEachConnection) {
   Open(10);
   std::vector<UniqueFd> own;
