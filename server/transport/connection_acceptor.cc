@@ -289,7 +289,11 @@ void ConnectionAcceptor::RefuseForDescriptors(size_t listener) {
 
 void ConnectionAcceptor::RunRelay() {
   absl::Time ticked = SteadyNow();
-  while (RelayOnce(connections_.empty() ? absl::InfiniteDuration() : kTick)) {
+  const auto wait = [&] {
+    if (connections_.empty()) return absl::InfiniteDuration();
+    return std::max(absl::ZeroDuration(), ticked + kTick - SteadyNow());
+  };
+  while (RelayOnce(wait())) {
     const absl::Time now = SteadyNow();
     if (now - ticked < kTick) continue;
     ticked = now;

@@ -16,9 +16,11 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/system.h"
+#include "base/uuid.h"
 
 namespace vmeventd {
 namespace {
@@ -59,19 +61,17 @@ absl::StatusOr<UniqueFd> MakeNamedPair(Relay::Added* added) {
   }
   UniqueFd relay(pair[0]);
   added->server = UniqueFd(pair[1]);
+  // No name that the kernel chooses, which has 20 bits: gRPC may still begin calls of a connection
+  // that is gone here, and they must not pass for those of a new one.
+  const std::string name = absl::BytesToHexString(RandomBytes(16));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  socklen_t size = sizeof(address.sun_family);  // no name: the kernel takes a free abstract one
+  std::copy(name.begin(), name.end(), address.sun_path + 1);  // abstract: behind a zero
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
   if (bind(pair[0], reinterpret_cast<sockaddr*>(&address), size) != 0) {
     return ErrnoStatus("a connection", "its socket pair cannot be named", errno);
   }
-  size = sizeof(address);
-  if (getsockname(pair[0], reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    return ErrnoStatus("a connection", "the name of its socket pair cannot be read", errno);
-  }
-  constexpr size_t kBegin = offsetof(sockaddr_un, sun_path) + 1;  // offset behind the zero
-  added->name =
-      absl::StrCat("unix-abstract:", absl::string_view(address.sun_path + 1, size - kBegin));
+  added->name = absl::StrCat("unix-abstract:", name);
   setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &kToServer, sizeof(kToServer));
   setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &kFromServer, sizeof(kFromServer));
   return relay;

@@ -109,8 +109,7 @@ class Relay {
   struct Added {
     Id id = 0;        // never used again
     UniqueFd server;  // the other end of the pair, non-blocking
-    // gRPC's name for the peer of `server`, as in ServerContext::peer(): one that no other
-    // socket of the host has while the connection is open.
+    // gRPC's name for the peer of `server`, as in ServerContext::peer(): random, never used again.
     std::string name;
   };
   // Adds a connection. `tls` has finished its handshake; null: a plain connection. The error is of

@@ -1,13 +1,12 @@
 #include "watcher/core/specs.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -26,9 +25,9 @@ absl::Status Invalid(absl::string_view text, absl::string_view rule) {
 }
 
 struct Manager {
-  // The monitors' directory, as a shell's pattern; a leading "*/" is any number of components.
+  // The monitors' directory; '*' is any part of a component, a leading "*/" any number of them.
   // /var/run stands for /run.
-  const char* directory;
+  absl::string_view directory;
   absl::string_view socket;  // the monitor's file name; of a VM, where each has its own
   absl::string_view owner;
   absl::string_view hint;
@@ -40,7 +39,7 @@ constexpr absl::string_view kLibvirtHint = "follow libvirt instead: --libvirt qe
 constexpr absl::string_view kIncusHint =
     "give each VM a monitor of its own with raw.qemu, and watch its name instead";
 
-constexpr char kGanetiDirectory[] = "/run/ganeti/kvm-hypervisor/ctrl";
+constexpr absl::string_view kGanetiDirectory = "/run/ganeti/kvm-hypervisor/ctrl";
 
 constexpr Manager kManagers[] = {
     {"/run/qemu-server", "100.qmp", "Proxmox VE's qm", kProxmoxHint},
@@ -73,12 +72,30 @@ std::optional<absl::string_view> MatchStar(absl::string_view pattern, absl::stri
   return name;
 }
 
+// Returns whether a name may match both, each of which may have one '*'.
+bool ComponentMatches(absl::string_view a, absl::string_view b) {
+  if (!absl::StrContains(a, '*')) return MatchStar(b, a).has_value();
+  if (!absl::StrContains(b, '*')) return MatchStar(a, b).has_value();
+  const std::pair<absl::string_view, absl::string_view> of_a = absl::StrSplit(a, '*');
+  const std::pair<absl::string_view, absl::string_view> of_b = absl::StrSplit(b, '*');
+  const size_t begin = std::min(of_a.first.size(), of_b.first.size());
+  const size_t end = std::min(of_a.second.size(), of_b.second.size());
+  return of_a.first.substr(0, begin) == of_b.first.substr(0, begin) &&
+         of_a.second.substr(of_a.second.size() - end) ==
+             of_b.second.substr(of_b.second.size() - end);
+}
+
 // Returns whether a directory may match both the manager's pattern and `watched`.
-bool DirectoryMatches(const char* pattern, std::string watched) {
-  if (absl::StartsWith(watched, "/var/run/")) watched.erase(0, 4);
-  const int flags = FNM_NOESCAPE | (pattern[0] == '*' ? 0 : FNM_PATHNAME);
-  return fnmatch(pattern, watched.c_str(), flags) == 0 ||
-         fnmatch(watched.c_str(), pattern, flags) == 0;
+bool DirectoryMatches(absl::string_view pattern, absl::string_view watched) {
+  std::vector<absl::string_view> wanted = absl::StrSplit(pattern, '/', absl::SkipEmpty());
+  std::vector<absl::string_view> found = absl::StrSplit(watched, '/', absl::SkipEmpty());
+  if (absl::StartsWith(watched, "/var/run/")) found.erase(found.begin());
+  if (absl::ConsumePrefix(&pattern, "*/")) {
+    wanted.erase(wanted.begin());
+    if (found.size() < wanted.size()) return false;
+    found.erase(found.begin(), found.end() - static_cast<std::ptrdiff_t>(wanted.size()));
+  }
+  return absl::c_equal(wanted, found, ComponentMatches);
 }
 
 // Returns whether the watch may match the socket. A VM's own part of the name may be any, so that

@@ -27,6 +27,11 @@ namespace {
 constexpr absl::Duration kStatusWait = absl::Milliseconds(100);
 constexpr absl::Duration kFirstStatusWait = absl::Milliseconds(1);
 
+constexpr char kRestarted[] = "vmeventd was being restarted when it was sent";
+
+// The last signal, 64, is not recorded.
+uint64_t Bit(int signal) { return signal < 64 ? uint64_t{1} << signal : 0; }
+
 }  // namespace
 
 // A cgroup without a memory controller of its own, as a threaded one or one whose parent does not
@@ -136,14 +141,19 @@ bool ProcessWatch::MayBeAnothers(int signal) const {
 
 // The number of one that is gone may be used again.
 void ProcessWatch::OnSignal(const SignalSender& sender) {
-  if (gone_ || MayBeAnothers(sender.signal)) return;
-  seen_ |= uint64_t{1} << sender.signal;
+  if (gone_) return;
+  if (MayBeAnothers(sender.signal)) {
+    // It may be this one's as well: how a process ends is not known before it has.
+    if (!sender.by_kernel && !sender.of_qemu) OnUnclearSignal(sender.signal, kRestarted);
+    return;
+  }
+  seen_ |= Bit(sender.signal);
   run_->Hand(input::SignalSent{sender});
 }
 
 void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
-  if (gone_ || MayBeAnothers(signal)) return;
-  unclear_ |= uint64_t{1} << signal;
+  if (gone_) return;
+  unclear_ |= Bit(signal);
   why_unclear_ = why;
 }
 
@@ -208,13 +218,14 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   }
   if (!status.has_value() || status->signal == 0 || IsRequestToEnd(status->signal)) return end;
   const bool killed = status->signal == SIGKILL;
-  if ((seen_ >> status->signal & 1) == 0) {
-    const bool unclear = (unclear_ >> status->signal & 1) != 0;
-    end.sender_unclear = unclear || (killed && end_unseen_);
-    end.sender_unknown = unclear ? absl::StrCat("not proven: ", why_unclear_)
-                         : killed && end_unseen_
-                             ? "not recorded: vmeventd was being restarted when it was sent"
-                             : context_->signals->WhyUnknown(status->signal);
+  if ((seen_ & Bit(status->signal)) == 0) {
+    const bool unclear = (unclear_ & Bit(status->signal)) != 0;
+    // By neither does a QEMU crash.
+    const bool unrecorded = end_unseen_ && (killed || status->signal == SIGQUIT);
+    end.sender_unclear = unclear || unrecorded;
+    end.sender_unknown = unclear      ? absl::StrCat("not proven: ", why_unclear_)
+                         : unrecorded ? absl::StrCat("not recorded: ", kRestarted)
+                                      : context_->signals->WhyUnknown(status->signal);
   }
   if (!killed) return end;
   const std::optional<uint64_t> kills = ReadOomKills();

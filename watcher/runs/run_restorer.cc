@@ -123,6 +123,7 @@ void Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* hande
   Resume(table, run);
   if (found) return;
   context->meters.out_of_descriptors.Add();
+  run->ReportProblem({ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
   run->FindProcessLater();
 }
 

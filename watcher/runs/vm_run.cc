@@ -82,7 +82,6 @@ bool VmRun::FindProcess() {
 }
 
 void VmRun::FindProcessLater() {
-  ReportProblem({ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
   context_->loop->SetTimerIn(&find_timer_, kFindRetry, [this] {
     // A new connection may have brought its process in the meantime.
     if (over_ || !tracked() || followed()) return;

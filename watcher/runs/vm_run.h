@@ -170,7 +170,7 @@ class VmRun {
   // Looks for the process of a restored run: tracks it, or ends the run if it has ended. False:
   // that takes a descriptor, and there is none.
   bool FindProcess();
-  // Reports that, and looks for the process from time to time.
+  // Looks for the process from time to time, until it is found.
   void FindProcessLater();
   // Tracks the process that the daemon before this one has handed over, which may have ended since.
   // INVALID_ARGUMENT: `pidfd` is another process's.

@@ -27,7 +27,7 @@ const unsigned char license_name[] SECTION("license") = "GPL";
 // Set by the loader.
 volatile struct KernelOffsets offsets SECTION(".data.offsets");
 
-// Room for 5,000 records between two turns of the loop, or while no daemon runs.
+// Room for 7,000 records between two turns of the loop, or while no daemon runs.
 struct {
   int (*type)[BPF_MAP_TYPE_RINGBUF];
   int (*max_entries)[512 << 10];

@@ -69,6 +69,15 @@ TEST(IncomingCall, WithoutARequestIsRefused) {
   EXPECT_EQ(call.Finish().error_code(), grpc::INVALID_ARGUMENT);
 }
 
+TEST(IncomingCall, AMethodThatDoesNotExistIsUnimplemented) {
+  TestServer server;
+  for (const char* method : {"/grpc.health.v1.Health/Watch", "/vmeventd.v1.VmEventService/Other"}) {
+    std::string response;
+    EXPECT_EQ(RawCall(server.NewChannel(), method, "", &response).error_code(),
+              grpc::UNIMPLEMENTED);
+  }
+}
+
 TEST(IncomingCall, EveryMethodCountsForItsPeer) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {ParseListenAddress("unix:" + (directory / "s")).value(),

@@ -27,6 +27,7 @@ class RelayTest : public ::testing::Test {
     UniqueFd client;
     UniqueFd server;
     Relay::Id id;
+    std::string name;
   };
 
   void Open(RelayLimits limits = {}) {
@@ -52,7 +53,7 @@ class RelayTest : public ::testing::Test {
     EXPECT_TRUE(added.ok()) << added.status();
     sent_[pair[1]] = 0;
     sent_[added->server.get()] = 0;
-    return {UniqueFd(pair[1]), std::move(added->server), added->id};
+    return {UniqueFd(pair[1]), std::move(added->server), added->id, added->name};
   }
 
   // Runs until nothing is left to do now.
@@ -143,6 +144,14 @@ TEST_F(RelayTest, MovesBothWays) {
   EXPECT_EQ(Receive(other.client), 20);
   EXPECT_EQ(Receive(one.client), 0);
   EXPECT_EQ(Receive(other.server), 0);
+}
+
+TEST_F(RelayTest, NoConnectionGetsTheNameOfAnotherOne) {
+  Open();
+  const Connected one = Add();
+  const Connected other = Add();
+  EXPECT_NE(one.name, other.name);
+  EXPECT_EQ(one.name.size(), std::string("unix-abstract:").size() + 32) << "128 random bits";
 }
 
 TEST_F(RelayTest, AClientThatSendsTooMuchWaits) {

@@ -200,6 +200,16 @@ TEST_F(DirectoryWatcherTest, PicksUpADirectoryThatAppearsWithItsParents) {
   EXPECT_TRUE(directories_[0].present);
 }
 
+TEST_F(DirectoryWatcherTest, NoticesTheRenameOfAParent) {
+  const std::string deep = directory_.MakeDirectory("a/b/c");
+  BindSocket(deep + "/x.kvmd");
+  Watch({deep});
+  ASSERT_EQ(rename(directory_.Path("a").c_str(), directory_.Path("z").c_str()), 0);
+  EXPECT_TRUE(Until([&] { return !directories_[0].present; }));
+  ASSERT_EQ(rename(directory_.Path("z").c_str(), directory_.Path("a").c_str()), 0);
+  EXPECT_TRUE(UntilPresent({"x.kvmd"}));
+}
+
 TEST_F(DirectoryWatcherTest, ADirectoryMayBeReachedThroughALinkWhoseTargetComesAndGoes) {
   ASSERT_EQ(symlink("../target/deep", directory_.MakeDirectory("links").append("/l").c_str()), 0);
   Watch({directory_.Path("links/l/watched")});

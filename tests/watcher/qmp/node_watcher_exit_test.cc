@@ -84,7 +84,7 @@ TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
 
 TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatusAndNotWhoKilledIt) {
   int ends = 0;
-  for (const int signal : {SIGABRT, SIGKILL}) {
+  for (const int signal : {SIGABRT, SIGKILL, SIGRTMAX}) {
     FakeQemu qemu;
     qemu.AddMonitor(Socket(std::to_string(signal)));
     Start();
@@ -94,10 +94,23 @@ TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatusAndNotWhoKil
     AwaitEnd(qemu.pid());
     Restart();
     ASSERT_TRUE(UntilCount(EventType::kStopped, ++ends));
-    EXPECT_EQ(Stopped().rule, signal == SIGABRT ? "qemu-crashed" : "killed-unseen");
+    EXPECT_EQ(Stopped().rule, signal == SIGKILL ? "killed-unseen" : "qemu-crashed");
     ExpectSignal(signal);
     Die();
   }
+}
+
+TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
+  Follow(&qemu_);
+  const std::string kept = Changed(
+      KeptRun(), [](internal::RunState* state) { state->mutable_run()->set_start_ticks(17); });
+  Die();
+  qemu_.Kill(SIGABRT);
+  AwaitEnd(qemu_.pid());
+  StartWith({kept});
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUnknown);
+  EXPECT_FALSE(Stopped().exit_status.has_value());
 }
 
 TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {

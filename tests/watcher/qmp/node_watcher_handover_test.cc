@@ -105,6 +105,8 @@ TEST_F(HandoverTest, AnObjectThatIsSpreadOverLinesIsReadInTwoParts) {
   qemu_.Send(monitor, line.substr(30));
   GoOn();
   EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
+  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kPaused,
+                                         EventType::kResumed, EventType::kPaused));
 }
 
 TEST_F(HandoverTest, OneThatIsHandedOverTwiceGoesOn) {
@@ -119,6 +121,18 @@ TEST_F(HandoverTest, OneThatIsHandedOverTwiceGoesOn) {
   EXPECT_EQ(qemu_.Commands(monitor), asked);
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
   ExpectEnd(ShutdownClass::kUser);
+}
+
+TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
+  const int monitor = Follow(&qemu_);
+  qemu_.Send(monitor, kQuitLine);
+  ASSERT_TRUE(UntilShutdownKept());
+  Stop();
+  ASSERT_THAT(handed_, SizeIs(1));
+  EXPECT_TRUE(handed_[0].state.ending());
+  qemu_.SendAndExit(monitor, kGuestShutdownLine);
+  GoOn();
+  ExpectEnd(ShutdownClass::kAdmin);
 }
 
 TEST_F(HandoverTest, AJournalThatSaysSomethingElseIsFollowedAsBefore) {

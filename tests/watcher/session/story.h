@@ -35,9 +35,8 @@ namespace vmeventd {
 //   sent SIGNAL NAME [...]     by a process of root's, or "kernel"; own, user, bare, pid=, uid=,
 //                              container=FIRST_SIGNAL
 //   agent open|closed|unreported|silent    the guest agent's port
-//   words FILE TEXT            QEMU's last ones: in its `journal`, or in a `file` that others may
-//   write wait TIME, declare [TIME], withdraw, host down|up, rebooted, victim, untrack, can-exit
-//   yes|no
+//   words journal|file TEXT    QEMU's last ones; others may write the file
+//   wait TIME, declare [TIME], withdraw, host down|up, rebooted, victim, untrack, can-exit yes|no
 // Checks on the way:
 //   is STATE, last TYPE [CLASS], events TYPE..., problem TEXT, no problem, asked COUNT,
 //   file written|removed|none
