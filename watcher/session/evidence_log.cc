@@ -306,6 +306,11 @@ void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Inst
       now, EvidenceId::kHostShutdown);
 }
 
+void EvidenceLog::SawOomVictim(Instant now) {
+  facts.oom_victim = true;
+  Saw("the kernel named it as its OOM victim", now, EvidenceId::kSignalSent);
+}
+
 void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {
   if (facts.killer.has_value() || facts.signaller.has_value()) return;
   if (facts.shutdown.has_value() && facts.shutdown->reason != ShutdownReason::kHostSignal) return;

@@ -78,10 +78,7 @@ Effects VmSession::On(const Input& input, Instant now) {
         evidence.SawSignal(in.sender, now);
         BeginExit(now);
       },
-      [&](const input::NamedOomVictim&) {
-        evidence.Saw(&Evidence::oom_victim, "the kernel named it as its OOM victim", now,
-                     EvidenceId::kSignalSent);
-      },
+      [&](const input::NamedOomVictim&) { evidence.SawOomVictim(now); },
       [&](const input::NewLabels& in) { saved_.labels = in.labels; },
       [&](const input::NextId& in) { saved_.run.domain_id = in.domain_id; },
       [&](const input::ReportedEnd& in) {
