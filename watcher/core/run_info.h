@@ -99,6 +99,14 @@ struct ProcessEnd {
   std::string status_unknown = {};  // reason why `status` is unset; empty: no reason is known
 };
 
+// The kernel's numbers of a process that it kills because memory ran out; in KiB. Unset: this
+// kernel does not report it.
+struct OomVictim {
+  std::optional<int64_t> total_vm;
+  std::optional<int64_t> anon_rss;
+  std::optional<int64_t> oom_score_adj;
+};
+
 // QEMU's answers in the handshake on its monitor. Text is UTF-8 already; empty where QEMU did
 // not answer.
 struct MonitorInfo {

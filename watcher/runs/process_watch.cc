@@ -157,8 +157,8 @@ void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
   why_unclear_ = why;
 }
 
-void ProcessWatch::OnOomVictim() {
-  if (!gone_ && !MayBeAnothers(SIGKILL)) run_->Hand(input::NamedOomVictim{});
+void ProcessWatch::OnOomVictim(const OomVictim& victim) {
+  if (!gone_ && !MayBeAnothers(SIGKILL)) run_->Hand(input::NamedOomVictim{victim});
 }
 
 std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() const {

@@ -194,7 +194,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void OnFdReady(uint32_t events) override;
   void OnSignal(const SignalSender& sender) override;
   void OnUnclearSignal(int signal, const std::string& why) override;
-  void OnOomVictim() override;
+  void OnOomVictim(const OomVictim& victim) override;
 
  private:
   void AskExitStatus();

@@ -306,9 +306,19 @@ void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Inst
       now, EvidenceId::kHostShutdown);
 }
 
-void EvidenceLog::SawOomVictim(Instant now) {
+void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
   facts.oom_victim = true;
-  Saw("the kernel named it as its OOM victim", now, EvidenceId::kSignalSent);
+  std::string what = "the kernel named it as its OOM victim";
+  const char* separator = ": ";
+  const auto add = [&](absl::string_view name, const std::optional<int64_t>& number,
+                       absl::string_view unit) {
+    if (!number.has_value()) return;
+    absl::StrAppend(&what, std::exchange(separator, ", "), name, " ", *number, unit);
+  };
+  add("total-vm", victim.total_vm, " KiB");
+  add("anon-rss", victim.anon_rss, " KiB");
+  add("oom_score_adj", victim.oom_score_adj, "");
+  Saw(std::move(what), now, EvidenceId::kSignalSent);
 }
 
 void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {

@@ -80,7 +80,7 @@ struct EvidenceLog {
 
   // Signals to its process. `sender` takes the place of who sent the same signal before.
   void SawSignal(const SignalSender& sender, Instant now);
-  void SawOomVictim(Instant now);
+  void SawOomVictim(const OomVictim& victim, Instant now);
   // QEMU's last words name the sender of the signal that it obeyed. They add to what the kernel
   // showed, and never replace it.
   void SawSenderInWords(const SignalSender& sender, Instant now);

@@ -68,7 +68,9 @@ struct OomKills {
 struct SignalSent {
   const SignalSender& sender;
 };
-struct NamedOomVictim {};
+struct NamedOomVictim {
+  const OomVictim& victim;
+};
 // States of the threads of a QEMU that does not end or does not answer ("1 D (waits in the
 // kernel)"); empty: they cannot be read.
 struct Threads {

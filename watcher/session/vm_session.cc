@@ -78,7 +78,7 @@ Effects VmSession::On(const Input& input, Instant now) {
         evidence.SawSignal(in.sender, now);
         BeginExit(now);
       },
-      [&](const input::NamedOomVictim&) { evidence.SawOomVictim(now); },
+      [&](const input::NamedOomVictim& in) { evidence.SawOomVictim(in.victim, now); },
       [&](const input::NewLabels& in) { saved_.labels = in.labels; },
       [&](const input::NextId& in) { saved_.run.domain_id = in.domain_id; },
       [&](const input::ReportedEnd& in) {

@@ -31,7 +31,7 @@ volatile struct KernelOffsets offsets SECTION(".data.offsets");
 struct {
   int (*type)[BPF_MAP_TYPE_RINGBUF];
   int (*max_entries)[512 << 10];
-} vmeventd_ring5 SECTION(".maps");
+} vmeventd_ring4 SECTION(".maps");
 
 struct TraceCounts counts;
 
@@ -45,6 +45,11 @@ INLINE __u32 Half(__u64 base, __u64 offset) {
   ProbeReadKernel(&value, sizeof(value), (const void*)(base + offset));
   return value;
 }
+INLINE __s16 Quarter(__u64 base, __u64 offset) {
+  __s16 value = 0;
+  ProbeReadKernel(&value, sizeof(value), (const void*)(base + offset));
+  return value;
+}
 
 INLINE void Describe(__u64 task, struct TracedProcess* process) {
   process->pid = Half(task, offsets.task_tgid);
@@ -55,7 +60,7 @@ INLINE void Describe(__u64 task, struct TracedProcess* process) {
 
 INLINE void Put(struct TraceRecord* record) {
   record->time_ns = KtimeGetBootNs();
-  if (RingbufOutput(&vmeventd_ring5, record, sizeof(*record), 0) != 0) {
+  if (RingbufOutput(&vmeventd_ring4, record, sizeof(*record), 0) != 0) {
     __sync_fetch_and_add(&counts.lost, 1);
   }
 }
@@ -78,6 +83,7 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
     return 0;
   }
   struct TraceRecord record = {};
+  record.kind = TRACE_SIGNAL;
   record.signal = (__s32)signal;
   record.code = info == kNoInfo    ? SI_USER
                 : info == kPrivate ? SI_KERNEL
@@ -98,8 +104,18 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
 SECTION("raw_tp/mark_victim")
 int vmeventd_victim(struct bpf_raw_tracepoint_args* context) {
   struct TraceRecord record = {};
-  const __u64 victim = context->args[0];
-  record.target.pid = offsets.victim_is_task ? Half(victim, offsets.task_tgid) : (__u32)victim;
+  record.kind = TRACE_VICTIM;
+  const __u64 task = context->args[0];
+  if (offsets.victim_is_task) {
+    record.target.pid = Half(task, offsets.task_tgid);
+    if (offsets.has_memory) record.kind = TRACE_VICTIM_WITH_MEMORY;
+    const __u64 memory = Word(task, offsets.task_mm);
+    record.total_vm_pages = (__s64)Word(memory, offsets.mm_total_vm);
+    record.anon_rss_pages = (__s64)Word(memory, offsets.mm_anon_rss);
+    record.oom_score_adj = Quarter(Word(task, offsets.task_signal), offsets.signal_oom_score_adj);
+  } else {
+    record.target.pid = (__u32)task;
+  }
   Put(&record);
   return 0;
 }

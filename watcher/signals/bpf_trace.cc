@@ -32,7 +32,7 @@ namespace {
 
 // The PID namespace that the kernel begins with (PROC_PID_INIT_INO).
 constexpr absl::string_view kHostPidNamespace = "pid:[4026531836]";
-constexpr char kRing[] = "vmeventd_ring5";
+constexpr char kRing[] = "vmeventd_ring4";
 constexpr size_t kRingBytes = size_t{512} << 10;
 constexpr char kCounts[] = ".bss";
 constexpr char kOffsets[] = ".data.offsets";
@@ -41,7 +41,7 @@ constexpr struct {
   const char* tracepoint;
 } kPrograms[] = {{"vmeventd_victim", "mark_victim"}, {"vmeventd_signal", "signal_generate"}};
 constexpr size_t kMaps = 2;
-static_assert(sizeof(TraceRecord) == 64 && std::has_unique_object_representations_v<TraceRecord>);
+static_assert(sizeof(TraceRecord) == 88 && std::has_unique_object_representations_v<TraceRecord>);
 
 std::string MissingCapabilities() {
   const std::string status = ReadSmallFile("/proc/self/status").value_or("");
@@ -78,22 +78,30 @@ absl::Status CheckPidNamespace(const std::string& root) {
 
 // The kernel's types (BTF).
 
-// The offset of a member.
-std::optional<uint32_t> FindMember(const btf* types, int structure, absl::string_view name) {
+struct Member {
+  uint32_t offset = 0;
+  uint32_t type = 0;
+};
+
+std::optional<Member> FindMember(const btf* types, int structure, absl::string_view name) {
   const btf_type* const type = btf__type_by_id(types, static_cast<uint32_t>(structure));
   if (type == nullptr || !btf_is_composite(type)) return std::nullopt;
   for (uint32_t i = 0; i < btf_vlen(type); ++i) {
     const btf_member& each = btf_members(type)[i];
     const uint32_t offset = btf_member_bit_offset(type, i) / 8;
     const absl::string_view its_name = btf__name_by_offset(types, each.name_off);
-    if (its_name == name) return offset;
+    if (its_name == name) return Member{offset, each.type};
     if (!its_name.empty()) continue;
     // The members of one without a name are the structure's own.
-    const std::optional<uint32_t> inner =
+    const std::optional<Member> inner =
         FindMember(types, btf__resolve_type(types, each.type), name);
-    if (inner.has_value()) return offset + *inner;
+    if (inner.has_value()) return Member{offset + inner->offset, inner->type};
   }
   return std::nullopt;
+}
+
+std::optional<Member> FindMember(const btf* types, const char* structure, const char* name) {
+  return FindMember(types, btf__find_by_name_kind(types, structure, BTF_KIND_STRUCT), name);
 }
 
 // Returns whether the first argument of oom:mark_victim is a task.
@@ -109,6 +117,21 @@ bool IsVictimATask(const btf* types) {
          btf_is_ptr(resolve(btf_params(function)[kFirst].type));
 }
 
+// The place of the count of anonymous pages: in an array of per-CPU counters from Linux 6.2 on.
+std::optional<uint32_t> FindAnonRss(const btf* types) {
+  constexpr uint32_t kAnonPages = 1;  // MM_ANONPAGES
+  const std::optional<Member> all = FindMember(types, "mm_struct", "rss_stat");
+  if (!all.has_value()) return std::nullopt;
+  if (!btf_is_array(btf__type_by_id(types, all->type))) {
+    return all->offset + kAnonPages * sizeof(long);
+  }
+  const std::optional<Member> count = FindMember(types, "percpu_counter", "count");
+  const int counter = btf__find_by_name_kind(types, "percpu_counter", BTF_KIND_STRUCT);
+  if (!count.has_value()) return std::nullopt;
+  const auto size = static_cast<uint32_t>(btf__resolve_size(types, static_cast<uint32_t>(counter)));
+  return all->offset + kAnonPages * size + count->offset;
+}
+
 absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
   const std::string file = root + "/sys/kernel/btf/vmlinux";
   const std::unique_ptr<btf, decltype(&btf__free)> types(btf__parse(file.c_str(), nullptr),
@@ -119,29 +142,40 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
                                                " (it needs a kernel with CONFIG_DEBUG_INFO_BTF)"));
   }
   KernelOffsets out{};
+  out.has_memory = 1;
   struct Wanted {
     const char* structure;
     const char* member;
     __u64* offset;
+    bool of_memory = false;
   };
-  for (const Wanted& wanted : {Wanted{"kernel_siginfo", "si_code", &out.info_code},
-                               {"task_struct", "tgid", &out.task_tgid},
-                               {"task_struct", "real_cred", &out.task_cred},
-                               {"cred", "uid", &out.cred_uid},
-                               {"task_struct", "cgroups", &out.task_css_set},
-                               {"css_set", "dfl_cgrp", &out.css_set_cgroup},
-                               {"cgroup", "kn", &out.cgroup_node},
-                               {"kernfs_node", "id", &out.node_id}}) {
-    const std::optional<uint32_t> offset = FindMember(
-        types.get(), btf__find_by_name_kind(types.get(), wanted.structure, BTF_KIND_STRUCT),
-        wanted.member);
-    if (!offset.has_value()) {
+  for (const Wanted& wanted :
+       {Wanted{"kernel_siginfo", "si_code", &out.info_code},
+        {"task_struct", "tgid", &out.task_tgid},
+        {"task_struct", "real_cred", &out.task_cred},
+        {"cred", "uid", &out.cred_uid},
+        {"task_struct", "cgroups", &out.task_css_set},
+        {"css_set", "dfl_cgrp", &out.css_set_cgroup},
+        {"cgroup", "kn", &out.cgroup_node},
+        {"kernfs_node", "id", &out.node_id},
+        {"task_struct", "mm", &out.task_mm, true},
+        {"mm_struct", "total_vm", &out.mm_total_vm, true},
+        {"task_struct", "signal", &out.task_signal, true},
+        {"signal_struct", "oom_score_adj", &out.signal_oom_score_adj, true}}) {
+    const std::optional<Member> member = FindMember(types.get(), wanted.structure, wanted.member);
+    if (member.has_value()) {
+      *wanted.offset = member->offset;
+    } else if (wanted.of_memory) {
+      out.has_memory = 0;
+    } else {
       return absl::UnavailableError(
           absl::StrCat(file, ": no member ", wanted.member, " in struct ", wanted.structure));
     }
-    *wanted.offset = *offset;
   }
   out.victim_is_task = IsVictimATask(types.get()) ? 1 : 0;
+  const std::optional<uint32_t> anon_rss = FindAnonRss(types.get());
+  if (!anon_rss.has_value()) out.has_memory = 0;
+  out.mm_anon_rss = anon_rss.value_or(0);
   return out;
 }
 
@@ -208,8 +242,14 @@ SignalRecord Decode(const TraceRecord& record) {
   SignalRecord out;
   out.time = absl::Nanoseconds(static_cast<int64_t>(record.time_ns));
   out.target = record.target.pid;
-  if (record.signal == 0) {
+  if (record.kind != TRACE_SIGNAL) {
     out.kind = SignalRecord::Kind::kOomVictim;
+    if (record.kind == TRACE_VICTIM_WITH_MEMORY) {
+      const int64_t page_kib = sysconf(_SC_PAGESIZE) / 1024;
+      out.victim = {.total_vm = record.total_vm_pages * page_kib,
+                    .anon_rss = record.anon_rss_pages * page_kib,
+                    .oom_score_adj = record.oom_score_adj};
+    }
     return out;
   }
   out.signal = record.signal;

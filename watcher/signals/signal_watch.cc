@@ -304,7 +304,7 @@ void SignalWatch::Drain() {
       continue;
     }
     if (record.kind == SignalRecord::Kind::kOomVictim) {
-      followed->user->OnOomVictim();
+      followed->user->OnOomVictim(record.victim);
     } else {
       HandOut(record, *followed);
     }

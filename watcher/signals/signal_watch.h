@@ -46,6 +46,7 @@ struct SignalRecord {
   std::optional<ProcessMark> sender_mark;  // unset: not recorded, like the next two
   std::string sender_comm;                 // name of the thread that ran
   std::optional<ProcessMark> target_mark;
+  OomVictim victim;  // kOomVictim
 };
 
 // The kernel's records of the signals that end a process (SIGHUP, SIGINT, SIGQUIT, SIGKILL and
@@ -186,7 +187,7 @@ class SignalWatch : public FdHandler {
     virtual void OnSignal(const SignalSender& sender) = 0;
     // Reports a signal whose sender the record does not prove, for the reason `why`.
     virtual void OnUnclearSignal(int signal, const std::string& why) = 0;
-    virtual void OnOomVictim() = 0;
+    virtual void OnOomVictim(const OomVictim& victim) = 0;
   };
 
   // Null `trace`: nothing is recorded, for the reason `problem`. `loop` outlives the watch.

@@ -5,6 +5,8 @@
 
 // The layouts that the kernel's programs (bpf_trace.bpf.c) and their loader share: C and C++.
 
+enum TraceKind { TRACE_SIGNAL = 1, TRACE_VICTIM = 2, TRACE_VICTIM_WITH_MEMORY = 3 };
+
 // A process as the kernel knew it then. Host's pid, real user, id in cgroup v2.
 struct TracedProcess {
   __u64 cgroup;
@@ -19,9 +21,14 @@ struct TraceRecord {
   __u64 time_ns;                // CLOCK_BOOTTIME
   struct TracedProcess sender;  // the process that ran
   struct TracedProcess target;
-  __s32 signal;          // 0: the OOM killer has named the target, of which the pid alone is known
+  __u32 kind;
+  __s32 signal;
   __s32 code;            // si_code
   __u8 sender_comm[16];  // the thread's that ran
+  // TRACE_VICTIM_WITH_MEMORY.
+  __s32 oom_score_adj;
+  __s64 total_vm_pages;
+  __s64 anon_rss_pages;
 };
 
 // The memory of the second map.
@@ -41,4 +48,10 @@ struct KernelOffsets {
   __u64 cgroup_node;
   __u64 node_id;
   __u64 victim_is_task;  // oom:mark_victim passes the task, and no pid
+  __u64 has_memory;      // with it, the next ones are there
+  __u64 task_mm;
+  __u64 mm_total_vm;
+  __u64 mm_anon_rss;
+  __u64 task_signal;
+  __u64 signal_oom_score_adj;
 };

@@ -105,7 +105,9 @@ class SessionDriver {
   void Host(bool shutting_down, const std::string& by) {
     Apply(session_->On(input::HostShutdown{shutting_down, by}, now_));
   }
-  void NamedOomVictim() { Apply(session_->On(input::NamedOomVictim{}, now_)); }
+  void NamedOomVictim(const OomVictim& victim) {
+    Apply(session_->On(input::NamedOomVictim{victim}, now_));
+  }
   // The node's clock is set.
   void StepClock(absl::Duration step) { now_.wall += step; }
 

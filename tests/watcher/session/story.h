@@ -156,7 +156,7 @@ class Story {
     if (word == "withdraw") return vm_->Withdraw();
     if (word == "host") return vm_->Host(first == "down", "systemd-logind");
     if (word == "rebooted") return vm_->Rebooted();
-    if (word == "victim") return vm_->NamedOomVictim();
+    if (word == "victim") return vm_->NamedOomVictim({});
     if (word == "untrack") return vm_->TrackingLost();
     if (word == "can-exit") {
       vm_->guest_can_exit = first == "yes";

@@ -25,6 +25,16 @@ SignalSender Process(int signal, absl::string_view command = "virtqemud") {
 
 using VmSessionSenderTest = RunningVmTest;
 
+TEST_F(VmSessionSenderTest, TheKernelsVictimIsOutOfMemoryWithItsNumbers) {
+  vm_.Sent({.signal = SIGKILL, .by_kernel = true});
+  vm_.NamedOomVictim({.total_vm = 5242880, .anon_rss = 4194304, .oom_score_adj = -200});
+  vm_.End(Signal(SIGKILL));
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kOutOfMemory);
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
+              HasSubstr("the kernel named it as its OOM victim: total-vm 5242880 KiB, anon-rss "
+                        "4194304 KiB, oom_score_adj -200; "));
+}
+
 TEST_F(VmSessionSenderTest, AQemuThatDoesNotEndAfterASignalSaysWhoSentIt) {
   for (const int signal : {SIGKILL, SIGTERM}) {
     RunningVm vm;
@@ -68,7 +78,7 @@ TEST_F(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
   sender.uid = 4294967295U;
   vm_.Sent(sender);
   vm_.Sent(Process(SIGTERM, "kill"));
-  vm_.NamedOomVictim();
+  vm_.NamedOomVictim({.total_vm = 1});
   vm_.Restart(absl::ZeroDuration());
   vm_.Event("POWERDOWN");
   vm_.Event("RESET");

@@ -24,11 +24,11 @@ class Hearer : public SignalWatch::User {
  public:
   void OnSignal(const SignalSender& sender) override { signals.push_back(sender); }
   void OnUnclearSignal(int signal, const std::string&) override { unclear.push_back(signal); }
-  void OnOomVictim() override { ++victims; }
+  void OnOomVictim(const OomVictim& victim) override { victims.push_back(victim); }
 
   std::vector<SignalSender> signals;
   std::vector<int> unclear;
-  int victims = 0;
+  std::vector<OomVictim> victims;
 };
 
 class SignalWatchTest : public testing::Test {
@@ -94,8 +94,10 @@ TEST_F(SignalWatchTest, AVictimIsNamed) {
   watch_.Follow(4711, 5000, &qemu_);
   RecordAndTurn({.kind = SignalRecord::Kind::kOomVictim,
                  .time = SinceBoot() + absl::Hours(1),
-                 .target = 4711});
-  EXPECT_EQ(qemu_.victims, 1);
+                 .target = 4711,
+                 .victim = {.total_vm = 5}});
+  ASSERT_EQ(qemu_.victims.size(), 1U);
+  EXPECT_EQ(qemu_.victims[0].total_vm, 5);
 }
 
 TEST_F(SignalWatchTest, ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne) {
