@@ -269,12 +269,17 @@ grpc::Status DaemonSource::ReadServerInfo() {
 
 void DaemonSource::HandleServerEnd(const grpc::Status& status) {
   if (stopped()) return Close(ExitCode::kOk);
-  if (status.error_code() == grpc::StatusCode::OUT_OF_RANGE) return HandleOutOfRange(status);
+  if (cursor_ && status.error_code() == grpc::StatusCode::OUT_OF_RANGE) {
+    return HandleOutOfRange(status);
+  }
   if (MayRetry(status.error_code())) {
     NoteRetry(status);
     return Close(std::nullopt);
   }
-  const Failure failure = ExplainFailure(address_, status);
+  const Failure failure =
+      status.ok() ? Failure{ExitCode::kFailed,
+                            absl::StrCat("vmeventd at ", ToText(address_), " ended the stream")}
+                  : ExplainFailure(address_, status);
   Note(failure.sentence);
   Close(failure.code);
 }

@@ -168,6 +168,11 @@ absl::StatusOr<StreamState> StateOf(const json& answer) {
     if ((Member(config, name) == true) == safe) continue;
     unsafe.push_back(absl::StrCat(name, " is ", safe ? "off" : "on"));
   }
+  // Any other retention deletes what was acknowledged, or what nobody reads.
+  const std::string retention = TextIn(config, "retention");
+  if (!retention.empty() && retention != "limits") {
+    unsafe.push_back(absl::StrCat("its retention is ", retention));
+  }
   stream.unsafe = absl::StrJoin(unsafe, ", ");
   return stream;
 }
@@ -510,7 +515,8 @@ absl::Status StreamWriter::ReadAnswers() {
     const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(absl::ZeroDuration());
     if (!answer.ok()) return answer.status();
     if (!answer->has_value()) break;
-    result.Update(ResultOf(stream_, **answer));
+    const absl::Status one = ResultOf(stream_, **answer);
+    if (!absl::IsInvalidArgument(one)) result.Update(one);
   }
   // The server answers nothing to what is not permitted, but complains.
   std::string complaint = connection_->complaint();

@@ -161,7 +161,8 @@ class StreamWriter {
 
   // Sends a message into a bucket's stream, without waiting for the answer.
   absl::Status Send(NatsMessage message);
-  // Reads the answers to Send() that have come. Not OK: the stream has refused a message.
+  // Reads the answers to Send() that have come. Not OK: the stream has refused a message, but not
+  // because it is too large, as it always will be.
   absl::Status ReadAnswers();
 
  private:

@@ -97,6 +97,8 @@ constexpr Words kCommandWords[] = {
 constexpr Words kOptionWords[] = {
     {"vmevents", "-u -x -e -p -b -k -g", "events"},
     {"watch", "-t", "--timeout"},
+    {"watch", "--no-resume", "; it reconnects until Ctrl-C, --count or --timeout"},
+    {"watch", "--exec-gaps", "--type gap, beside the types that you want"},
     {"", "--lines --tail --pager-end -e", "-n"},
     {"", "--max --max-count --head", "--limit"},
     {"", "--reverse", "--newest-first"},
@@ -152,6 +154,7 @@ constexpr Words kValueWords[] = {
     {"--output", "jsonpath jsonpath-as-json go-template custom-columns jsonpath-file csv tsv",
      "json, and choose with jq"},
     {"--output", "id ids names uuid", "name"},
+    {"--format", "slack", "--template; docs/act.md has one for Slack"},
     {"--color", "yes on true 1 force", "always"},
     {"--color", "no off false 0 none", "never"},
     {"--color", "tty if-tty", "auto"},

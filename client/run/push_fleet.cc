@@ -263,7 +263,8 @@ class FleetSession : public EventConsumer {
           KeySubject(kVmsBucket, VmBucketKey(of.cluster, of.name, name)), one->vm, of, json_);
       absl::Status sent =
           message.ok() ? states_.writer->Send(*std::move(message)) : message.status();
-      if (!sent.ok()) return sent;
+      // One that is too large is left out: the others do not wait for it.
+      if (!sent.ok() && !absl::IsInvalidArgument(sent)) return sent;
     }
     changed_.clear();
     if (all) rewrite_at_ = SteadyNow() + kRewrite;
@@ -364,8 +365,9 @@ class FleetPush {
     }
     if (!stream.ok()) return stream.status();
     if (std::exchange(unsafe_, stream->unsafe) != stream->unsafe && !stream->unsafe.empty()) {
-      push_.log->Note(absl::StrCat("the stream ", kFleetStream, " is unsafe: ", stream->unsafe,
-                                   "; `vmevents fleet create` turns that off"));
+      push_.log->Note(
+          absl::StrCat("the stream ", kFleetStream, " is unsafe: ", stream->unsafe,
+                       "; `vmevents fleet create` corrects it, or tells why it cannot"));
     }
     const absl::StatusOr<StoredMessage> last =
         ReadLastMessage(connection, kFleetStream, NodeSubjects(node.cluster, node.name));

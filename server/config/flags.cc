@@ -148,6 +148,11 @@ std::string PrintWatch(const WatchSpec& watch) { return watch.text(); }
 
 absl::StatusOr<std::string> ReadOperator(const std::string& text) {
   if (text.empty()) return InvalidText(text, "must not be empty");
+  // A DNS name has no "@", and a URI a scheme before it.
+  const size_t scheme = text.find_first_of(":@");
+  if (scheme != text.npos && (text[scheme] == '@' || !absl::ascii_isalpha(text[0]))) {
+    return InvalidText(text, "is neither a DNS name nor a URI, which alone name operators");
+  }
   return text;
 }
 

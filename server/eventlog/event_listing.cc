@@ -25,8 +25,7 @@ bool EventListing::Take(const EventBlock::Entry& entry,
                         absl::FunctionRef<void(std::string*)> append) {
   scratch_.clear();
   append(&scratch_);
-  const bool in_time = entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end;
-  if (!in_time || !matcher_.Matches(entry, scratch_)) {
+  if (!IsInTime(entry) || !matcher_.Matches(entry, scratch_)) {
     if (++rows_ % kRowsALook != 0) return true;
     return HasTime(bounds_.newest_first ? entry.sequence - 1 : entry.sequence + 1);
   }
@@ -55,6 +54,15 @@ absl::StatusOr<bool> EventListing::Continue(JournalReader* journal) {
     const auto within = journal->Within(bounds_.start, bounds_.end);
     if (!within.ok()) return within.status();
     within_ = *within;
+    // These may be in the journal by the next turn.
+    for (const EventBlockPtr& block : memory.blocks) {
+      for (size_t i = 0; i < block->size(); ++i) {
+        const EventBlock::Entry entry = block->at(i);
+        if (!IsInTime(entry)) continue;
+        within_->first = std::min(within_->first, entry.sequence);
+        within_->second = std::max(within_->second, entry.sequence);
+      }
+    }
   }
   const uint64_t from =
       next_ == 0 && newest_first ? memory.range.newest : std::max<uint64_t>(next_, 1);

@@ -47,6 +47,9 @@ class EventListing {
   // Takes the event if it passes; `append` appends its encoding to a string. False: the turn is
   // over, and `next_` is set.
   bool Take(const EventBlock::Entry& entry, absl::FunctionRef<void(std::string*)> append);
+  bool IsInTime(const EventBlock::Entry& entry) const {
+    return entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end;
+  }
   // Returns whether the turn has time left; otherwise the next one continues at `next`.
   bool HasTime(uint64_t next);
 

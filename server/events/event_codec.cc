@@ -158,6 +158,7 @@ std::string Serialized(const google::protobuf::MessageLite& message) {
   google::protobuf::io::CodedOutputStream coded(&array);
   coded.SetSerializationDeterministic(true);  // the order of labels
   message.SerializeWithCachedSizes(&coded);
+  coded.Trim();  // writes what it holds back
   return out;
 }
 

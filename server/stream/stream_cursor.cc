@@ -76,7 +76,9 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
   if (!status.ok()) return status;
   const bool replayed = caught_up_ && std::exchange(replays_, false);
   const bool owed = owed_ != 0 && log_->range().durable >= owed_;
-  if ((beat && caught_up_) || replayed || owed || !(caught_up_ || needs_journal_)) {
+  // Pages without a match may follow each other for longer than a client waits for a message.
+  const bool beats = beat && (caught_up_ || journal != nullptr);
+  if (beats || replayed || owed || !(caught_up_ || needs_journal_)) {
     *response.mutable_progress() = ProgressAt(sequence_);
     return ToBuffer(response);
   }

@@ -36,9 +36,9 @@ class StreamCursor {
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
   // snapshot), then the snapshot, then events as they come, and a Progress when the stream has
   // caught up for the first time, unless it began there, and when what it sent has become durable.
-  // Unset when there is nothing to send, for which `beat` has it report its Progress, or when it
-  // needs the journal. With `journal` it reads a page of it, of about `page_bytes`. OUT_OF_RANGE:
-  // what comes next is no longer retained.
+  // Unset when there is nothing to send, or when it needs the journal. With `journal` it reads a
+  // page of it, of about `page_bytes`. With `beat` it reports its Progress when there is nothing to
+  // send, or when nothing of a page matches. OUT_OF_RANGE: what comes next is no longer retained.
   absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(bool beat, JournalReader* journal = nullptr,
                                                        size_t page_bytes = kHistoryBytes);
   // Returns whether Next returned nothing only because its search took long: call it again, after

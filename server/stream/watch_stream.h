@@ -168,7 +168,8 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
   bool again_ ABSL_GUARDED_BY(mutex_) = false;  // woken while busy
-  bool beat_ ABSL_GUARDED_BY(mutex_) = false;   // a Progress is due, once it has caught up
+  // A Progress is due; until one was sent with which it had caught up.
+  bool beat_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   // Number of threads that abort the call: no End meanwhile.
   int cutting_ ABSL_GUARDED_BY(mutex_) = 0;

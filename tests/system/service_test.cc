@@ -133,6 +133,7 @@ TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
     int notified = 0;
     {
       const StoppedThread stopped(tid);
+      const int first = manager_.Count("WATCHDOG=1");
       // Beside it may be one that is only slow.
       WaitUntil(name + " is missed", [&] {
         const std::vector<std::string> lines = absl::StrSplit(Log().substr(before), '\n');
@@ -142,7 +143,8 @@ TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
         });
       });
       notified = manager_.Count("WATCHDOG=1");
-      EXPECT_EQ(manager_.Count("WATCHDOG=1"), notified);
+      // The thread may have answered just before it was stopped.
+      EXPECT_LE(notified, first + 1);
     }
     WaitWatchdog(notified);
   }

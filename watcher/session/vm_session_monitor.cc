@@ -101,6 +101,7 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   if (was != Monitor::kReady) Attach(was, run_state, now);
   longest_poll_ = absl::ZeroDuration();
   FollowMigration(info.run_state, now);
+  if (info.run_state.empty()) AskIn(options_->hang_check, now);
   effects_.push_back(QueryGuestAgent{});
 }
 
@@ -217,6 +218,10 @@ void VmSession::SetRunProblem(absl::string_view run_state) {
 void VmSession::Handle(const input::StateAnswer& input, Instant now) {
   FollowMigration(input.run_state, now);
   ForgetSilence();
+  const bool answered = saved_.monitor == Monitor::kReady && !input.run_state.empty();
+  if (answered && saved_.monitor_problem.code == ProblemCode::kNoAnswer) {
+    saved_.monitor_problem = {};
+  }
   if (saved_.monitor == Monitor::kReady && saved_.state == VmState::kUnreachable) {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
     FollowMigration(input.run_state, now);

@@ -55,7 +55,7 @@ class Follower:
         for batch in self._batches:
             yield from batch
 
-    def batches(self) -> Iterator[List[Item]]:
+    def batches(self) -> Generator[List[Item], None, None]:
         """The same by messages of at most 256 KiB, for one transaction each: store the last position."""
         return self._batches
 

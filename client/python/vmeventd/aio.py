@@ -30,4 +30,5 @@ async def _items(follower: _sync.Follower) -> AsyncGenerator[Item, None]:
                 yield item
     finally:
         follower.close()  # also ends a wait of the thread
+        thread.submit(follower.batches().close)  # then the call and its channel, which wait at an item
         thread.shutdown(wait=False)

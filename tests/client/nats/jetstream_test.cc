@@ -65,6 +65,8 @@ TEST(ParseStreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
             "allow_rollup_hdrs is on, deny_delete is off");
   EXPECT_THAT(EmptyStream(R"({"allow_msg_schedules":true})").unsafe,
               HasSubstr("allow_msg_schedules is on, deny_purge is off"));
+  EXPECT_EQ(EmptyStream(R"({"retention":"workqueue","deny_purge":true,"deny_delete":true})").unsafe,
+            "its retention is workqueue");
   EXPECT_EQ(EmptyStream(CreateStreamRequest("s", 1)).unsafe, "");
   EXPECT_EQ(EmptyStream(CreateBucketRequest("s", 1)).unsafe, "");
 }

@@ -849,6 +849,9 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
                     {"-o xml info", "jsonl or name"},
                     {"-o yaml vms", "json"},
                     {"vms --yaml", "-o json"},
+                    {"watch --no-resume", "; it reconnects until Ctrl-C"},
+                    {"watch --exec x --exec-gaps", "did you mean --type gap"},
+                    {"push --format slack https://x", "did you mean --template?"},
                     {"--color red info", "auto, always or never"},
                     {"info info", "\"info\""},
                     {"stop", "\"stop\""}});

@@ -392,6 +392,8 @@ TEST_F(TlsConfig, ErrorsNameFileAndCure) {
   const Wrong rows[] = {
       {{"--tls-operator", "a"}, {"--tls-operator", "--tls-client-ca"}},
       {{"--tls-client-ca", ca, "--tls-operator", ""}, {"--tls-operator", "empty"}},
+      {{"--tls-client-ca", ca, "--tls-operator", "me@example"}, {"\"me@example\"", "DNS name"}},
+      {{"--tls-client-ca", ca, "--tls-operator", "2001:db8::1"}, {"\"2001:db8::1\"", "a URI"}},
       {{"--metrics-listen", "0.0.0.0:2"}, {"--metrics-listen", "--insecure-listen"}},
       {{"--tls-client-ca", directory_ / "none"}, {"--tls-client-ca", "none", "No such file"}, 1},
       {{"--tls-client-ca", directory_ / "empty"}, {"--tls-client-ca", "empty", "PEM"}, 1},

@@ -329,6 +329,21 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
   EventListing listing(log.get(), EventMatcher(filter), {}, 1 << 20);
   EXPECT_TRUE(listing.Continue(JournalReader::Open(path).value().get()).value());
   EXPECT_THAT(Listed(listing), ElementsAre(65));
+
+  // The same between two turns, of which the first finds where in the journal the times end.
+  push(EventType::kReset);
+  clock.Advance(EventLog::kPatience);
+  log->Step();
+  ASSERT_EQ(log->range().committed, 66u);
+  clock.Do(2, [&] {
+    clock.Advance(absl::Seconds(1));
+    write();
+  });
+  const auto reader = JournalReader::Open(path).value();
+  EventListing until(log.get(), EventMatcher(filter), {.end = At(1'000'000)}, 1 << 20);
+  EXPECT_FALSE(until.Continue(reader.get()).value());
+  EXPECT_TRUE(until.Continue(reader.get()).value());
+  EXPECT_THAT(Listed(until), ElementsAre(65, 67));
 }
 
 TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {

@@ -75,6 +75,19 @@ TEST(EventQueue, AFullQueueLosesNoStateOfAVm) {
   EXPECT_EQ(updates[1].status->state, VmState::kPaused);
 }
 
+TEST(EventQueue, EvidenceTakesOverTheStateThatWaits) {
+  EventQueue queue(2);
+  for (int i = 0; i < 2; ++i) queue.Push(Update("other", EventType::kReset));
+  VmUpdate saved = Update("a", EventType::kReset);
+  saved.saved_run = "state";
+  queue.Push(saved);
+  queue.Push(Update("a", EventType::kStarted));
+  const std::vector<VmUpdate> updates = Taken(&queue);
+  ASSERT_EQ(updates.size(), 4u);
+  EXPECT_EQ(Events(updates, EventType::kStarted), 1);
+  EXPECT_EQ(updates[2].saved_run, "state");
+}
+
 TEST(EventQueue, WhoeverWaitsForAnEventIsAnswered) {
   EventQueue queue(1);
   for (int i = 0; i < 5; ++i) {

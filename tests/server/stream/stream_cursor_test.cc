@@ -227,6 +227,20 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
   EXPECT_EQ(cursor.sequence(), 10);
 }
 
+TEST(StreamCursor, AFilterThatMatchesNothingInALargeJournalStillBeats) {
+  PumpedState pumped(RingOf(2));
+  pumped.PushEach("a", 10);
+  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal}, "vm_names: 'b'");
+  Next(&cursor);
+  EXPECT_FALSE(cursor.Next(false, pumped.reader(), 1).value().has_value());
+  EXPECT_FALSE(cursor.Next(true).value().has_value()) << "a page comes first";
+  const auto message = cursor.Next(true, pumped.reader(), 1);
+  v1::WatchEventsResponse response;
+  ASSERT_TRUE(message.ok() && message->has_value() && ParseMessage(**message, &response).ok());
+  EXPECT_EQ(response.progress().sequence(), 2);
+  EXPECT_TRUE(cursor.needs_journal());
+}
+
 // Where a stream since `time` begins, and what it is sent of what is there now.
 std::vector<uint64_t> SentSince(PumpedState* pumped, absl::Time time) {
   StreamCursor cursor = Cursor(pumped->log(), Since{time});

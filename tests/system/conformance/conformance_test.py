@@ -310,6 +310,24 @@ class ConformanceTest(unittest.TestCase):
             finally:
                 server.close()
 
+    def test_an_iterator_of_asyncio_that_is_closed_at_an_item_leaves_nothing_running(self):
+        with tempfile.TemporaryDirectory() as name:
+            server = Server(f"{name}/sock", [[progress(0), events(1), Silence()]])
+            before = threading.enumerate()
+            try:
+                async def run():
+                    items = vmeventd.aio.follow(server.address, start="oldest")
+                    async with contextlib.aclosing(items):
+                        async for _ in items:
+                            return [one for one in threading.enumerate()
+                                    if one not in before and "silent" in one.name]
+                waits = in_loop(run())
+                self.assertEqual(len(waits), 1)
+                waits[0].join(PATIENCE)
+                self.assertFalse(waits[0].is_alive())
+            finally:
+                server.close()
+
     def test_a_socket_in_a_long_directory_that_is_made_again_is_reached_by_the_same_channel(self):
         with tempfile.TemporaryDirectory() as name:
             directory = long_directory(name)

@@ -1,6 +1,6 @@
 // The crash harness as a program:
 //
-//   crash_test [--seed N] [--rounds N] [--fakes N] [--real N] [--subscribers N]
+//   crash_test [--seed N] [--rounds N] [--vms N] [--subscribers N]
 //
 // More than kRoundsAtOnce rounds are split into several games, each with its own seed and journal.
 // Exits 0 if every check passed.

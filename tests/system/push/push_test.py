@@ -306,6 +306,7 @@ class PushTest(world.WorldTest):
         self.assertEqual(self.delivered(), self.expected())
         request = self.receiver.accepted[0]
         self.assertTrue(check["verified"](SECRET[::-1], request.headers["Vmevents-Signature"], request.body))
+        self.assertRegex(request.headers["Content-Type"], r"^application/cloudevents(-batch)?\+json; charset=utf-8$")
         self.assertEqual(self.end(push), 0)
 
     # Faults that stay.

@@ -257,6 +257,19 @@ TEST(ClassificationTest, WhatNobodyIntendsStaysACrash) {
   }
 }
 
+TEST(ClassificationTest, WhatNeverRanHereIsNoCrash) {
+  const std::vector<Dimension> dimensions = OtherDimensions();
+  for (const Value& life : Lives()) {
+    if (life.name == "life:ran") continue;
+    ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+      Evidence evidence;
+      for (size_t d = 0; d < choice.size(); ++d) dimensions[d][choice[d]].set(&evidence);
+      life.set(&evidence);
+      EXPECT_NE(Classify(evidence, kWindow).shutdown_class, ShutdownClass::kCrash) << life.name;
+    });
+  }
+}
+
 TEST(ClassificationTest, ACrashOfWhichLibvirtAloneKnowsIsUnknown) {
   Evidence evidence;
   evidence.manager_end = ManagerEnd::kCrashed;

@@ -111,6 +111,16 @@ TEST_F(HangCheckTest, AQemuThatDoesNotAnswerIsUnreachableUntilItDoes) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
+TEST_F(HangCheckTest, AQemuWhoseStateWasNotReportedAsItConnectedIsAskedForItLater) {
+  vm_.Closed();
+  vm_.Ready("");
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre("QEMU did not answer query-status"));
+  vm_.Advance(absl::Seconds(30));
+  EXPECT_EQ(vm_.queries, 1);
+  vm_.RunState("running");
+  EXPECT_THAT(vm_.Status().problems, IsEmpty());
+}
+
 TEST_F(HangCheckTest, AQemuThatMayBeEndingIsAskedNothing) {
   for (const char* how : {"SHUTDOWN", "SIGTERM", "closed"}) {
     RunningVm vm({.hang_check = absl::Seconds(30)});
