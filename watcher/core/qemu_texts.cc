@@ -276,8 +276,7 @@ std::optional<SignalSender> SenderInWords(const std::vector<std::string>& lines)
     const std::vector<absl::string_view> words = absl::StrSplit(text.substr(at), ' ');
     SignalSender sender{.said_by_qemu = true};
     // terminating on signal 15 from pid 812 (PROGRAM)
-    if (words.size() < 7 || !absl::SimpleAtoi(words[3], &sender.signal) ||
-        !IsRequestToEnd(sender.signal) || words[4] != "from" ||
+    if (words.size() < 7 || !absl::SimpleAtoi(words[3], &sender.signal) || words[4] != "from" ||
         !absl::SimpleAtoi(words[6], &sender.pid) || sender.pid <= 0) {
       return std::nullopt;
     }

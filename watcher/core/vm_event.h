@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <csignal>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -85,12 +84,6 @@ struct ExitStatus {
   int signal = 0;  // that ended it; 0: none
   bool core_dumped = false;
 };
-
-// Returns whether QEMU takes `signal` as a request to end, which it reports by a SHUTDOWN while it
-// runs. Every other one that ends a process ends it at once.
-inline bool IsRequestToEnd(int signal) {
-  return signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
-}
 
 // The process that sent a signal to QEMU's, or the kernel. Text is UTF-8 without control
 // characters.

@@ -27,11 +27,6 @@ namespace {
 constexpr absl::Duration kStatusWait = absl::Milliseconds(100);
 constexpr absl::Duration kFirstStatusWait = absl::Milliseconds(1);
 
-constexpr char kRestarted[] = "vmeventd was being restarted when it was sent";
-
-// The last signal, 64, is not recorded.
-uint64_t Bit(int signal) { return signal < 64 ? uint64_t{1} << signal : 0; }
-
 }  // namespace
 
 // A cgroup without a memory controller of its own, as a threaded one or one whose parent does not
@@ -106,8 +101,8 @@ void ProcessWatch::NoteUnseenEnd() {
 
 void ProcessWatch::Reset() {
   Release();
-  gone_ = end_unseen_ = false;
-  seen_ = unclear_ = 0;
+  gone_ = end_unseen_ = kill_seen_ = false;
+  kill_unclear_.clear();
 }
 
 UniqueFd ProcessWatch::Release() {
@@ -130,35 +125,28 @@ void ProcessWatch::OnFdReady(uint32_t) {
   run_->OnProcessGone();
 }
 
-// Returns whether a record of a signal need not be of this process: it ended while nobody watched,
-// so that another one may have had its number since, and its exit status does not say that it ended
-// by that.
-bool ProcessWatch::MayBeAnothers(int signal) const {
-  if (!end_unseen_ || IsRequestToEnd(signal)) return false;
+// Returns whether a record of a kill need not be of this process: it ended while nobody watched, so
+// that another one may have had its number since, and its exit status does not say that it was
+// killed.
+bool ProcessWatch::MayBeAnothers() const {
+  if (!end_unseen_) return false;
   const std::optional<ExitStatus> status = AskNow().status;
-  return !status.has_value() || status->signal != signal;
+  return !status.has_value() || status->signal != SIGKILL;
 }
 
 // The number of one that is gone may be used again.
 void ProcessWatch::OnSignal(const SignalSender& sender) {
-  if (gone_) return;
-  if (MayBeAnothers(sender.signal)) {
-    // It may be this one's as well: how a process ends is not known before it has.
-    if (!sender.by_kernel && !sender.of_qemu) OnUnclearSignal(sender.signal, kRestarted);
-    return;
-  }
-  seen_ |= Bit(sender.signal);
+  if (gone_ || (sender.signal == SIGKILL && MayBeAnothers())) return;
+  kill_seen_ = kill_seen_ || sender.signal == SIGKILL;
   run_->Hand(input::SignalSent{sender});
 }
 
 void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
-  if (gone_) return;
-  unclear_ |= Bit(signal);
-  why_unclear_ = why;
+  if (!gone_ && signal == SIGKILL && !MayBeAnothers()) kill_unclear_ = why;
 }
 
 void ProcessWatch::OnOomVictim(const OomVictim& victim) {
-  if (!gone_ && !MayBeAnothers(SIGKILL)) run_->Hand(input::NamedOomVictim{victim});
+  if (!gone_ && !MayBeAnothers()) run_->Hand(input::NamedOomVictim{victim});
 }
 
 std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() const {
@@ -216,18 +204,14 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   if (!status.has_value() && context_->exit_statuses->overflows() > 0) {
     end.status_unknown = "the kernel dropped reports of ended processes";
   }
-  if (!status.has_value() || status->signal == 0 || IsRequestToEnd(status->signal)) return end;
-  const bool killed = status->signal == SIGKILL;
-  if ((seen_ & Bit(status->signal)) == 0) {
-    const bool unclear = (unclear_ & Bit(status->signal)) != 0;
-    // By neither does a QEMU crash.
-    const bool unrecorded = end_unseen_ && (killed || status->signal == SIGQUIT);
-    end.sender_unclear = unclear || unrecorded;
-    end.sender_unknown = unclear      ? absl::StrCat("not proven: ", why_unclear_)
-                         : unrecorded ? absl::StrCat("not recorded: ", kRestarted)
-                                      : context_->signals->WhyUnknown(status->signal);
+  if (!status.has_value() || status->signal != SIGKILL) return end;
+  if (!kill_seen_) {
+    end.sender_unclear = end_unseen_ || !kill_unclear_.empty();
+    end.sender_unknown = !kill_unclear_.empty() ? absl::StrCat("not proven: ", kill_unclear_)
+                         : end_unseen_
+                             ? "not recorded: vmeventd was being restarted when it was sent"
+                             : context_->signals->WhyUnknown();
   }
-  if (!killed) return end;
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > run_->info().oom_kills;
   if (end.oom_killed) run_->table_->OnOomKill(run_, *kills);

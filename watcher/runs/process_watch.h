@@ -168,6 +168,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void NoteBegun();
   // If the process, which is followed, has ended or is about to: nobody watched then.
   void NoteUnseenEnd();
+  bool end_unseen() const { return end_unseen_; }
   // Releases the process: RunInfo names another one next, or none.
   void Reset();
   // Releases the pidfd, if there is one, to the caller.
@@ -200,7 +201,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void AskExitStatus();
   ExitStatusReader::Answer AskNow() const;
   std::optional<uint64_t> ReadOomKills() const;
-  bool MayBeAnothers(int signal) const;
+  bool MayBeAnothers() const;
   ProcessEnd EndOf(const std::optional<ExitStatus>& status);
 
   ProcessContext* const context_;
@@ -208,9 +209,8 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   UniqueFd pidfd_;
   bool gone_ = false;
   bool end_unseen_ = false;
-  uint64_t seen_ = 0;     // bits of the signals that OnSignal() had
-  uint64_t unclear_ = 0;  // the same of OnUnclearSignal(), and why the last one was
-  std::string why_unclear_;
+  bool kill_seen_ = false;    // OnSignal() had a SIGKILL
+  std::string kill_unclear_;  // why, where OnUnclearSignal() had one
   // While the kernel is asked for the exit status again.
   struct StatusWait {
     TimerId timer;

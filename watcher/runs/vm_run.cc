@@ -113,7 +113,7 @@ void VmRun::ReadOomKills() {
 
 void VmRun::OnProcessEnd(const ProcessEnd& end) {
   // The report of its end is lost, as it may be before Linux 6.15: nothing says how it ended.
-  if (end.unseen && !end.status.has_value()) session_.LoseSight();
+  if (process_.end_unseen() && !end.status.has_value()) session_.LoseSight();
   End(end);
 }
 

@@ -79,10 +79,9 @@ struct Evidence {
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not reported
   // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
-  // Nobody recorded who sent the signal that ended it, or the record is no proof.
-  bool killer_unclear = false;
-  bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill
-  bool oom_victim = false;  // the kernel has named it as its victim
+  bool killer_unclear = false;  // nobody recorded who sent the SIGKILL, or the record is no proof
+  bool oom_killed = false;      // it was killed, and its cgroup counts one more OOM kill
+  bool oom_victim = false;      // the kernel has named it as its victim
   // Senders of the SIGKILL, and of the newest of the other signals that end a process.
   Rare<SignalSender> killer;
   Rare<SignalSender> signaller;

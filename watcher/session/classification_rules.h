@@ -59,19 +59,15 @@ struct RuleInput {
     return exit_signal() == SIGKILL ||
            (!evidence.exit_status.has_value() && evidence.killer.has_value());
   }
-  // Sender of the signal that ended the process, as the kernel showed it; null: not known.
-  const SignalSender* ender() const {
-    if (killed()) return evidence.killer.get();
-    const SignalSender* const sender = evidence.signaller.get();
-    return sender != nullptr && sender->signal == exit_signal() ? sender : nullptr;
-  }
   bool killed_by_other_process() const {
-    return killed() && ender() != nullptr && !ender()->by_kernel && !ender()->of_qemu;
+    return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
+           !evidence.killer->of_qemu;
   }
-  // By a signal that is no request and no SIGKILL.
+  // Another signal that ends a QEMU and that a host sends, as SIGQUIT: not one of a crash.
   bool ended_by_other_process() const {
-    return !killed() && !exit_by_request() && ender() != nullptr && !ender()->of_qemu &&
-           (!ender()->by_kernel || exit_signal() == SIGQUIT);
+    const Rare<SignalSender>& sender = evidence.signaller;
+    return exit_signal() == SIGQUIT && sender.has_value() && sender->signal == SIGQUIT &&
+           !sender->of_qemu;
   }
   // The guest has ended QEMU by a device: isa-debug-exit makes an odd code of the guest's word, and
   // QEMU exits with 1 after an error of its own.
@@ -111,7 +107,10 @@ struct RuleInput {
     return exit_signal() != 0 ||
            (evidence.exit_status.has_value() && evidence.exit_status->code != 0);
   }
-  bool exit_by_request() const { return IsRequestToEnd(exit_signal()); }
+  bool exit_by_request() const {
+    const int signal = exit_signal();
+    return signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
+  }
 
   // A SHUTDOWN that came as the host shut down, and that the host asked for.
   bool down_with_host() const {
@@ -221,10 +220,9 @@ inline constexpr Rule kTable[] = {
      kAdmin, kAdmin, kHostShutdown},
     {"host-shutdown-end",
      "no SHUTDOWN while the host was shutting down, the VM was seen running, and the exit was by "
-     "SIGTERM, SIGINT or SIGHUP, by another signal of another process, by SIGKILL that no memory "
-     "killer sent nor the kernel, QEMU itself or what may descend from it, is not known how of a "
-     "VM that was followed to its end, or was with 0 after such a signal, while another client "
-     "held the monitor",
+     "SIGTERM, SIGINT or SIGHUP, by SIGKILL that no memory killer sent nor the kernel, QEMU "
+     "itself or what may descend from it, is not known how of a VM that was followed to its end, "
+     "or was with 0 after such a signal, while another client held the monitor",
      [](In in) { return in.ended_with_host(); }, kAdmin, kAdmin, kHostShutdown},
     {"powerdown-obeyed",
      "SHUTDOWN reason=guest-shutdown, a POWERDOWN within the window before it, no RESET between",
@@ -314,17 +312,16 @@ inline constexpr Rule kTable[] = {
      "which the kernel killed the rest of that",
      [](In in) { return in.killed_by_other_process(); }, kAdmin, kAdmin, kHostKill},
     {"ended-by-host",
-     "no SHUTDOWN, exit by SIGQUIT or a signal of a crash (SIGSEGV, SIGABRT, ...), and another "
-     "process of the host sent it; or the kernel a SIGQUIT for a terminal",
+     "no SHUTDOWN, exit by SIGQUIT, and another process of the host sent it, or the kernel for a "
+     "terminal",
      [](In in) { return in.ended_by_other_process(); }, kAdmin, kAdmin, kHostKill},
     {"killed-unseen",
-     "no SHUTDOWN, exit by SIGKILL, SIGQUIT or a signal of a crash, and who sent it is not "
-     "proven: it came while vmeventd was restarted, or with a code that the kernel's timers and "
-     "any process may give it; or the kernel killed it with its container, whose first process had "
-     "ended without a known signal",
+     "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
+     "restarted, or with a code that the kernel's timers and any process may give it; or the "
+     "kernel killed it with its container, whose first process had ended without a known signal",
      [](In in) {
        return in.container_ended() ||
-              (in.exit_signal() != 0 && in.evidence.killer_unclear && in.ender() == nullptr);
+              (in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value());
      },
      kUnknown, kAdmin, kUnobserved},
     {"never-greeted",
@@ -344,9 +341,7 @@ inline constexpr Rule kTable[] = {
      "own",
      [](In in) { return in.evidence.guest_can_exit && in.failed() && in.exit_signal() == 0; },
      kUnknown, kAdmin, kUnobserved},
-    {"qemu-crashed",
-     "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...), which no other process is known "
-     "to have sent, or not with 0",
+    {"qemu-crashed", "no SHUTDOWN, exit by another signal (SIGSEGV, SIGABRT, ...) or not with 0",
      [](In in) { return in.failed(); }, kCrash, kCrash, kQemuCrashed},
     {"host-signal-words",
      "no SHUTDOWN seen here, exit with 0 or not known how, and QEMU's last words in libvirt's log "

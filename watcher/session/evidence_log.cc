@@ -159,7 +159,7 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
   const bool has_reason =
       fact.reason != ShutdownReason::kMissing && fact.reason != ShutdownReason::kOther;
   fact.after_signal = !has_reason && fact.guest != true && sender.has_value() && !sender->of_qemu &&
-                      IsRequestToEnd(sender->signal) &&
+                      sender->signal != SIGQUIT && sender->signal != SIGABRT &&
                       sender->sent <= event.time.value_or(said.wall);
   if (powerdown_at.has_value()) fact.powerdown_age = said.monotonic - powerdown_at->monotonic;
   fact.host_shutdown = host_shutdown_at.has_value();
@@ -360,7 +360,7 @@ void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
         now);
   }
   if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
-  if (!end.sender_unknown.empty() && !facts.killer.has_value() && SenderOfEnd() == nullptr) {
+  if (!end.sender_unknown.empty() && !facts.killer.has_value()) {
     Saw(absl::StrCat("sender ", end.sender_unknown), now);
   }
 }

@@ -10,7 +10,6 @@
 
 #define SECTION(name) __attribute__((section(name), used))
 #define HELPER(name) __attribute__((kernel_helper(BPF_FUNC_##name)))
-#define BIT(signal) (1ull << (signal))
 #define INLINE static inline __attribute__((always_inline))
 
 __u64 KtimeGetBootNs(void) HELPER(ktime_get_boot_ns);
@@ -27,11 +26,11 @@ const unsigned char license_name[] SECTION("license") = "GPL";
 // Set by the loader.
 volatile struct KernelOffsets offsets SECTION(".data.offsets");
 
-// Room for 7,000 records between two turns of the loop, or while no daemon runs.
+// Room for 5,000 records between two turns of the loop, or while no daemon runs.
 struct {
   int (*type)[BPF_MAP_TYPE_RINGBUF];
   int (*max_entries)[512 << 10];
-} vmeventd_ring4 SECTION(".maps");
+} vmeventd_ring3 SECTION(".maps");
 
 struct TraceCounts counts;
 
@@ -60,7 +59,7 @@ INLINE void Describe(__u64 task, struct TracedProcess* process) {
 
 INLINE void Put(struct TraceRecord* record) {
   record->time_ns = KtimeGetBootNs();
-  if (RingbufOutput(&vmeventd_ring4, record, sizeof(*record), 0) != 0) {
+  if (RingbufOutput(&vmeventd_ring3, record, sizeof(*record), 0) != 0) {
     __sync_fetch_and_add(&counts.lost, 1);
   }
 }
@@ -68,18 +67,14 @@ INLINE void Put(struct TraceRecord* record) {
 // (signal, siginfo, task, group, result)
 SECTION("raw_tp/signal_generate")
 int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
-  const __u64 kRequests = BIT(SIGHUP) | BIT(SIGINT) | BIT(SIGQUIT) | BIT(SIGKILL) | BIT(SIGTERM);
-  // Recorded where another process sends them: a program that crashes gets them from the kernel or
-  // from itself (abort(3)), and some programs get many without a crash.
-  const __u64 kCrashes = BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGABRT) | BIT(SIGBUS) | BIT(SIGFPE) |
-                         BIT(SIGSEGV) | BIT(SIGUSR2) | BIT(SIGXCPU) | BIT(SIGXFSZ) | BIT(SIGSYS);
+  const __u64 kEnding =
+      1 << SIGHUP | 1 << SIGINT | 1 << SIGQUIT | 1 << SIGABRT | 1 << SIGKILL | 1 << SIGTERM;
   const __u64 kDelivered = 0;  // and neither ignored nor waiting already
   const __u64 kNoInfo = 0;     // SEND_SIG_NOINFO
   const __u64 kPrivate = 1;    // SEND_SIG_PRIV
   const __u64 signal = context->args[0];
   const __u64 info = context->args[1];
-  if (context->args[4] != kDelivered || signal > 63 ||
-      ((kRequests | kCrashes) >> signal & 1) == 0) {
+  if (context->args[4] != kDelivered || signal > 63 || (kEnding >> signal & 1) == 0) {
     return 0;
   }
   struct TraceRecord record = {};
@@ -88,14 +83,11 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
   record.code = info == kNoInfo    ? SI_USER
                 : info == kPrivate ? SI_KERNEL
                                    : (__s32)Half(info, offsets.info_code);
-  const __u64 is_crash = kCrashes >> signal & 1;
-  if (is_crash && record.code > 0) return 0;  // the kernel's own
   record.sender.pid = GetCurrentPidTgid() >> 32;
-  Describe(context->args[2], &record.target);
-  if (is_crash && record.sender.pid == record.target.pid) return 0;
   record.sender.uid = (__u32)GetCurrentUidGid();
   record.sender.cgroup = GetCurrentCgroupId();
   GetCurrentComm(record.sender_comm, sizeof(record.sender_comm));
+  Describe(context->args[2], &record.target);
   Put(&record);
   return 0;
 }

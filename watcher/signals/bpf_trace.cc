@@ -32,7 +32,7 @@ namespace {
 
 // The PID namespace that the kernel begins with (PROC_PID_INIT_INO).
 constexpr absl::string_view kHostPidNamespace = "pid:[4026531836]";
-constexpr char kRing[] = "vmeventd_ring4";
+constexpr char kRing[] = "vmeventd_ring3";
 constexpr size_t kRingBytes = size_t{512} << 10;
 constexpr char kCounts[] = ".bss";
 constexpr char kOffsets[] = ".data.offsets";

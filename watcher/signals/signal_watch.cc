@@ -289,14 +289,14 @@ void SignalWatch::Drain() {
   trace_->Read(&records_);
   for (size_t i = old; i < records_.size(); ++i) RememberEnder(records_[i]);
   lost_.Add(trace_->lost() - lost_.value());
-  absl::flat_hash_set<std::pair<int64_t, int>> sent;
+  absl::flat_hash_set<int64_t> killed;
+  absl::flat_hash_set<int64_t> asked;
   for (const SignalRecord& record : records_) {
     // Of what a number was sent before, the first of each kind is its process's, if any is: it may
     // have ended of that, and another process have its number since.
     if (record.kind == SignalRecord::Kind::kSignal && record.time < begun_) {
-      if (sent.contains({record.target, SIGKILL})) continue;
-      const int kind = IsRequestToEnd(record.signal) ? 0 : record.signal;
-      if (!sent.insert({record.target, kind}).second) continue;
+      if (killed.contains(record.target)) continue;
+      if (!(record.signal == SIGKILL ? killed : asked).insert(record.target).second) continue;
     }
     const Followed* const followed = Find(record);
     if (followed == nullptr) {
@@ -368,13 +368,11 @@ void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) 
   }
 }
 
-std::string SignalWatch::WhyUnknown(int signal) const {
+std::string SignalWatch::WhyUnknown() const {
   // The problem of this node is in state(): it helps no reader of an event.
   if (trace_ == nullptr) return problem_.empty() ? "" : "not recorded";
   // The end was seen, and what was recorded of it read.
-  if (lost() == 0) {
-    return signal == SIGKILL ? "not recorded: the kernel has no record of it" : "";
-  }
+  if (lost() == 0) return "not recorded: the kernel has no record of it";
   return absl::StrCat("not recorded: the kernel has no record of it, and dropped ", lost(),
                       " records");
 }

@@ -49,10 +49,9 @@ struct SignalRecord {
   OomVictim victim;  // kOomVictim
 };
 
-// The kernel's records of the signals that end a process (SIGHUP, SIGINT, SIGQUIT, SIGKILL and
-// SIGTERM, to all processes; those of a crash, as SIGSEGV and SIGABRT, where another process sent
-// them) and of its OOM victims: the border to the outside of this folder, of which tests have a
-// fake. A record is there before the process has ended. Loop thread.
+// The kernel's records of the signals that end a process (SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL
+// and SIGTERM, to all processes) and of its OOM victims: the border to the outside of this folder,
+// of which tests have a fake. A record is there before the process has ended. Loop thread.
 class SignalTrace {
  public:
   virtual ~SignalTrace() = default;
@@ -206,9 +205,9 @@ class SignalWatch : public FdHandler {
   // Hands out what was recorded by now: of a process that has ended, all.
   void Drain();
 
-  // Returns the reason for which the sender of `signal` may not be known, of which Drain() handed
-  // out nothing; empty: there is none to name, or the process sent it to itself.
-  std::string WhyUnknown(int signal) const;
+  // Returns the reason for which the sender of a signal may not be known, of which Drain() handed
+  // out nothing; empty: there is none to name.
+  std::string WhyUnknown() const;
 
   // Returns whether anything is recorded, and why not. Any thread.
   SignalWatchState state() const { return {trace_ != nullptr, problem_}; }

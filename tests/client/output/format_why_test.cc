@@ -104,8 +104,8 @@ TEST(FormatWhy, ANameIsQuotedForTheShell) {
 TEST(FormatWhy, TheVerdictIsFirstThenTheFactsThenTheVmAsItIsNow) {
   EXPECT_EQ(Why(Crashed()),
             R"(web1 CRASHED   Wed 2026-07-01 11:46:00 UTC (13 min ago), after running 29 s
-  QEMU was killed by SIGSEGV: a crash of QEMU itself. No request to end it was
-  seen.
+  QEMU was killed by SIGSEGV, which counts as a crash of QEMU. Who sends this
+  signal is not recorded.
   11:46:00.044  monitor closed
   11:46:00.050  process gone, exit signal 11 (SIGSEGV)
   rule qemu-crashed (class CRASH, cause qemu crashed)
@@ -167,6 +167,12 @@ TEST(EndSentence, NamesTheSignalAndItsSender) {
             "QEMU exited with code 1: an error of its own. No request to end it was seen.");
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal { number: 6 }"),
             "QEMU was killed by SIGABRT: a crash of QEMU itself. No request to end it was seen.");
+  for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) {
+    EXPECT_THAT(
+        Sentence(
+            absl::StrCat("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal { number: ", fault, " }")),
+        AllOf(HasSubstr("Who sends this signal is not recorded."), Not(HasSubstr("No request"))));
+  }
   EXPECT_THAT(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal { number: 11 } " + bash),
               Not(HasSubstr("No request")));
 }
@@ -226,7 +232,7 @@ TEST(FormatWhy, MarkdownIsAHeadingAndABlock) {
                                "after running 29 s\n\n```text\n  QEMU was killed by SIGSEGV"));
   EXPECT_THAT(text, testing::EndsWith("coredumpctl info 5432\n```\n"));
   EXPECT_THAT(text, HasSubstr("vmevents events 'web_1*'"));
-  EXPECT_THAT(text, HasSubstr("of QEMU itself. No request to end it was seen.\n"))
+  EXPECT_THAT(text, HasSubstr("of QEMU. Who sends this signal is not recorded.\n"))
       << "no line is wrapped";
   EXPECT_THAT(text, HasSubstr("RUNNING since Wed 2026-07-01 11:46:01 UTC")) << "it is read later";
 }

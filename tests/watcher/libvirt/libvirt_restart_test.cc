@@ -177,7 +177,6 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(HandedEnd{SIGSEGV, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed},
                     HandedEnd{SIGTERM, ShutdownClass::kAdmin, ShutdownCause::kHostSignal},
                     // Who sent it is not known.
-                    HandedEnd{SIGQUIT, ShutdownClass::kUnknown, ShutdownCause::kUnobserved},
                     HandedEnd{SIGKILL, ShutdownClass::kUnknown, ShutdownCause::kUnobserved}));
 
 TEST_F(LibvirtHandoverTest, AnEndBeforeTheListIsNotAwaited) {

@@ -121,12 +121,7 @@ std::vector<Dimension> OtherDimensions() {
           e->signaller = SignalSender{.signal = SIGQUIT, .pid = 812};
         }},
        Exit("exit:SIGABRT", {0, SIGABRT}),
-       Exit("exit:SIGSEGV", {0, SIGSEGV}),
-       {"exit:SIGSEGV-host",
-        [](Evidence* e) {
-          e->exit_status = {0, SIGSEGV};
-          e->signaller = SignalSender{.signal = SIGSEGV, .pid = 812};
-        }}},
+       Exit("exit:SIGSEGV", {0, SIGSEGV})},
   };
 }
 
