@@ -28,10 +28,11 @@ absl::StatusOr<void*> LoadSharedLibrary(const char* file, absl::string_view advi
 // A function of a loaded library that was not named to LoadSharedLibrary(): the program is built
 // for this version of the library, which has it. VMEVENTD_FUNCTION_OF(libcurl, curl_easy_init)().
 void* FindFunction(void* library, const char* name);
-#define VMEVENTD_FUNCTION_OF(library, name)                                                       \
-  ([] {                                                                                           \
-    static auto* const found = reinterpret_cast<decltype(&::name)>(FindFunction(library, #name)); \
-    return found;                                                                                 \
+#define VMEVENTD_FUNCTION_OF(library, name)                                \
+  ([] {                                                                    \
+    static auto* const vmeventd_function =                                 \
+        reinterpret_cast<decltype(&::name)>(FindFunction(library, #name)); \
+    return vmeventd_function;                                              \
   }())
 
 }  // namespace vmeventd
