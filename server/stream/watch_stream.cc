@@ -138,8 +138,8 @@ absl::Status WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal)
                                -> absl::StatusOr<bool> {
                              const std::shared_ptr<WatchStream> self = stream.lock();
                              if (self == nullptr) return true;
-                             if (absl::Status read = self->Advance(&reader); !read.ok())
-                               return read;
+                             absl::Status advanced = self->Advance(&reader);
+                             if (!advanced.ok()) return advanced;
                              return true;
                            });
   }
