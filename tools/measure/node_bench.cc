@@ -124,11 +124,12 @@ void SendEvents(FakeFleet* fleet, int first_vm, int vms, int count) {
 }
 
 // The VMs that a daemon follows under this process's limit of descriptors: two for each, of three
-// quarters of what it has for VMs.
+// quarters, one user's, of what it has for VMs: of three quarters of all, less an eighth for files.
 int MaxVms() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur / 4 * 3 / 4 * 3 / 2, 9000)) / 100 * 100;
+  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur / 4 * 3 / 8 * 7 / 4 * 3 / 2, 9000)) /
+         100 * 100;
 }
 
 struct Plan {
