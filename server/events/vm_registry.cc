@@ -1,6 +1,7 @@
 #include "server/events/vm_registry.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -27,11 +28,6 @@ void VmRegistry::Forget(const VmKey& key) {
   const auto found = records_.find(key);
   if (found == records_.end()) return;
   stopped_.erase({(*found)->last_sequence(), *found});
-  if (const std::optional<Uuid> uuid = (*found)->uuid(); uuid.has_value()) {
-    const auto [begin, end] = by_uuid_.equal_range(*uuid);
-    by_uuid_.erase(
-        std::find_if(begin, end, [&](const auto& entry) { return entry.second == *found; }));
-  }
   records_.erase(found);
 }
 
@@ -39,7 +35,6 @@ void VmRegistry::Put(VmRecordPtr record) {
   Forget(record->key());
   if (!record->run_id().empty()) Forget({record->name(), "", record->path()});
   records_.insert(record);
-  if (record->uuid().has_value()) by_uuid_.emplace(*record->uuid(), record);
   if (record->stopped()) stopped_.emplace(record->last_sequence(), std::move(record));
   if (stopped_.size() > max_stopped_) Forget(stopped_.begin()->second->key());
 }
@@ -55,8 +50,8 @@ std::vector<VmRecordPtr> VmRegistry::Named(absl::string_view name) const {
 
 std::vector<VmRecordPtr> VmRegistry::WithUuid(const Uuid& uuid) const {
   std::vector<VmRecordPtr> out;
-  const auto [begin, end] = by_uuid_.equal_range(uuid);
-  for (auto it = begin; it != end; ++it) out.push_back(it->second);
+  std::copy_if(records_.begin(), records_.end(), std::back_inserter(out),
+               [&uuid](const VmRecordPtr& record) { return record->uuid() == uuid; });
   return out;
 }
 

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -82,7 +81,7 @@ class VmRegistry {
   }
   // Every entry of that name, in order.
   std::vector<VmRecordPtr> Named(absl::string_view name) const;
-  std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;  // in any order
+  std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;  // looks at each
   // The entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after) const;
   size_t running_count() const { return records_.size() - stopped_.size(); }
@@ -103,7 +102,6 @@ class VmRegistry {
 
   const size_t max_stopped_;
   Records records_;
-  std::multimap<Uuid, VmRecordPtr> by_uuid_;  // ones of records_ whose UUID is known
   // Stopped ones of records_, by their last sequence: first stopped, first out.
   std::set<std::pair<uint64_t, VmRecordPtr>> stopped_;
 };
