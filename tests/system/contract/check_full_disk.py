@@ -106,10 +106,11 @@ def cut_to_its_half(journal):
     os.truncate(journal, journal.stat().st_size // 2)
 
 
-def overwrite_a_page(journal):
+def overwrite_pages(journal):
+    """So many that some are of the events, and not of an index that no reader needs."""
     with open(journal, "r+b") as file:
         file.seek(journal.stat().st_size // 8192 * 4096)
-        file.write(b"x" * 4096)
+        file.write(b"x" * 4096 * 16)
 
 
 def remove_the_database(journal):
@@ -126,14 +127,14 @@ def damages(world):
     world.start(tuning=["event-limits=off"])
     qemu = world.started_vm(world.oldest())
     run_id = world.get().ref.run_id
-    for damage in (cut_to_its_half, overwrite_a_page, remove_the_database, remove_the_log):
+    for damage in (cut_to_its_half, overwrite_pages, remove_the_database, remove_the_log):
         before = world.info()
         newest = before.newest_sequence + 1000
         for _ in range(5):
             qemu.send(qmp("POWERDOWN") * 200)
         wait_until("all is published", lambda n=newest: world.info().newest_sequence >= n)
         world.stop(signal.SIGKILL)
-        if damage in (cut_to_its_half, overwrite_a_page):
+        if damage in (cut_to_its_half, overwrite_pages):
             with sqlite3.connect(world.state / "journal.db") as journal:
                 journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         damage(world.state / "journal.db")
