@@ -421,7 +421,7 @@ class Doctor {
     }
   }
 
-  // Of a client of a monitor; null: it cannot be seen.
+  // Kinds of a monitor's client; null: one that cannot be seen.
   static bool IsUnseen(const NodeProcess* client) { return client == nullptr; }
   static bool IsDaemon(const NodeProcess* client) {
     return client != nullptr && client->program == kDaemonProgram;

@@ -367,7 +367,7 @@ class FleetPush {
     if (std::exchange(unsafe_, stream->unsafe) != stream->unsafe && !stream->unsafe.empty()) {
       push_.log->Note(
           absl::StrCat("the stream ", kFleetStream, " is unsafe: ", stream->unsafe,
-                       "; `vmevents fleet create` corrects it, or tells why it cannot"));
+                       "; `vmevents fleet create` corrects that, or names the obstacle"));
     }
     const absl::StatusOr<StoredMessage> last =
         ReadLastMessage(connection, kFleetStream, NodeSubjects(node.cluster, node.name));

@@ -60,7 +60,7 @@ struct PushRun {
   StopSource* stop;
   std::function<void()> announce;  // called once, before the first event
 };
-// What it delivers, from behind the cursor.
+// The events that it delivers, from behind the cursor.
 std::unique_ptr<Source> SourceOf(const PushRun& push);
 // A push into a fleet's stream, until `stop` or a failure of the daemon's stream that cannot be
 // retried.

@@ -24,17 +24,20 @@ bool EventListing::HasTime(uint64_t next) {
 bool EventListing::Take(const EventBlock::Entry& entry,
                         absl::FunctionRef<void(std::string*)> append) {
   scratch_.clear();
-  append(&scratch_);
-  if (!IsInTime(entry) || !matcher_.Matches(entry, scratch_)) {
+  const auto encoded = [&]() -> absl::string_view {
+    if (scratch_.empty()) append(&scratch_);
+    return scratch_;
+  };
+  if (!IsInTime(entry) || !matcher_.Matches(entry, encoded)) {
     if (++rows_ % kRowsALook != 0) return true;
     return HasTime(bounds_.newest_first ? entry.sequence - 1 : entry.sequence + 1);
   }
-  const bool room = count_ == 0 || events_.size() + scratch_.size() <= max_bytes_;
+  const bool room = count_ == 0 || events_.size() + encoded().size() <= max_bytes_;
   if (count_ == bounds_.page_size || !room) {
     next_ = entry.sequence;
     return false;
   }
-  events_ += scratch_;
+  absl::StrAppend(&events_, encoded());
   ++count_;
   return true;
 }

@@ -225,6 +225,10 @@ class EventLog {
     const MutexLock lock(&mutex_);
     return vms_.WithUuid(uuid);
   }
+  std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const {
+    const MutexLock lock(&mutex_);
+    return vms_.LastStopped(limit);
+  }
   VmRecordPtr FindVm(const VmKey& key) const {
     const MutexLock lock(&mutex_);
     return vms_.Find(key);

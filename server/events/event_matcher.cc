@@ -65,7 +65,8 @@ EventMatcher::EventMatcher(const RequestFilter& request) : EventMatcher(request.
   for (const v1::EventFilter& filter : request.any_of) any_of_.emplace_back(filter);
 }
 
-bool EventMatcher::Matches(const EventBlock::Entry& entry, absl::string_view encoded) const {
+bool EventMatcher::Matches(const EventBlock::Entry& entry,
+                           absl::FunctionRef<absl::string_view()> encoded) const {
   if (entry.vm_name.empty()) return true;  // an event missing by a GAP of the node may have matched
   if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
   if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
@@ -73,7 +74,7 @@ bool EventMatcher::Matches(const EventBlock::Entry& entry, absl::string_view enc
   if (!names_.Matches(entry.vm_name) || !sources_.Matches(entry.source)) return false;
   if (!IsAny([&](const EventMatcher& one) { return one.Matches(entry, encoded); })) return false;
   if (causes_ == 0 && is_for_all_refs()) return true;
-  const v1::Event event = DecodeEventField(encoded);
+  const v1::Event event = DecodeEventField(encoded());
   // A cause that this version does not know cannot be asked for.
   const auto cause = static_cast<uint32_t>(event.shutdown().cause());
   if (causes_ != 0 && (cause >= 64 || (causes_ >> cause & 1) == 0)) return false;

@@ -55,6 +55,14 @@ std::vector<VmRecordPtr> VmRegistry::WithUuid(const Uuid& uuid) const {
   return out;
 }
 
+std::vector<VmRecordPtr> VmRegistry::LastStopped(size_t limit) const {
+  std::vector<VmRecordPtr> out;
+  for (auto it = stopped_.rbegin(); it != stopped_.rend() && out.size() < limit; ++it) {
+    out.push_back(it->second);
+  }
+  return out;
+}
+
 std::vector<VmRecordPtr> VmRegistry::ListAfter(const VmKey* after) const {
   return {after == nullptr ? records_.begin() : records_.upper_bound(*after), records_.end()};
 }

@@ -84,6 +84,8 @@ class VmRegistry {
   std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;  // looks at each
   // The entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after) const;
+  // At most `limit` stopped VMs, the last to stop first.
+  std::vector<VmRecordPtr> LastStopped(size_t limit) const;
   size_t running_count() const { return records_.size() - stopped_.size(); }
 
  private:

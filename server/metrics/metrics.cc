@@ -198,13 +198,7 @@ void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
 void CollectStops(const MetricSources& inputs, MetricFamilies* out) {
   if (inputs.named_vms == 0) return;
   std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
-  std::vector<VmRecordPtr> last = inputs.log->Vms().vms;
-  std::erase_if(last, [](const VmRecordPtr& vm) { return !vm->stopped(); });
-  std::sort(last.begin(), last.end(), [](const VmRecordPtr& a, const VmRecordPtr& b) {
-    return a->last_sequence() > b->last_sequence();
-  });
-  last.resize(std::min(last.size(), inputs.named_vms));
-  for (const VmRecordPtr& record : last) {
+  for (const VmRecordPtr& record : inputs.log->LastStoppedVms(inputs.named_vms)) {
     const v1::Vm vm = DecodeSnapshotVmField(record->encoded());
     if (!named.emplace(vm.ref().name(), vm.ref().uuid()).second) continue;
     out->Gauge(

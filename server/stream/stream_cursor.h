@@ -73,7 +73,7 @@ class StreamCursor {
   bool Matches(const EventBlock::Entry& entry, absl::string_view encoded) const {
     // A GAP may name events of a later time than its own, if the clock was set back.
     const bool early = entry.observe_time < since_ && !entry.vm_name.empty();
-    return !early && matcher_.Matches(entry, encoded);
+    return !early && matcher_.Matches(entry, [encoded] { return encoded; });
   }
   bool SearchIsOver() const { return clock_->Now().monotonic >= search_until_; }
   v1::Progress ProgressAt(uint64_t sequence);

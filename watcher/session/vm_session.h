@@ -239,8 +239,8 @@ class VmSession {
   // The monitor.
   // QEMU answers again, or for the first time. `was`: the monitor's state before.
   void Attach(Monitor was, absl::string_view run_state, Instant now);
-  // Asks for the run state again where a migration may go on without an event, each time after
-  // twice as long.
+  // Asks for the run state again while a migration may change it without an event, each time after
+  // twice the pause.
   void FollowMigration(absl::string_view run_state, Instant now);
   void AskSoon(Instant now);
   void AskIn(absl::Duration wait, Instant now);

@@ -48,7 +48,7 @@ TEST(WatchEvents, AreCountedAsTheyAreSentAndTimedIfTheyAreLive) {
   live.Next();
   server.PushEach("a", 3);
   live.NextSequences(3);
-  // How far a stream is comes last of what is counted of a message.
+  // The lag is the last that is counted of a message.
   const auto delivered_all = [&server] { return server.hub().Lag(3).behind == 0; };
   ASSERT_TRUE(Eventually(delivered_all));
   const StreamMeters& meters = server.hub().meters();

@@ -149,11 +149,11 @@ TEST(CrashChecksTest, EachFaultIsFoundInAHistoryThatIsCorrectWithoutIt) {
 
 TEST(CrashChecksTest, WhatAKillMayTakeIsNoFault) {
   const std::function<void(History*, std::vector<StreamHistory>*)> kLosses[] = {
-      // What was not durable.
+      // An event that was not durable.
       [](auto*, auto* streams) {
         streams->back().deliveries.push_back({5, false, "lost"});
       },
-      // What the stream's position does not include.
+      // An event behind the stream's position.
       [](auto*, auto* streams) {
         streams->back().deliveries.pop_back();
         streams->back().position = 3;

@@ -51,7 +51,7 @@ Vm::Vm(const std::string& name, const std::string& directory, const std::string&
 }
 
 std::string Vm::Chat(Random* random) {
-  // What changes the run state, which a daemon asks for at each start; what comes and goes; a
+  // Changes of the run state, which a daemon asks for at each start; events that come and go; a
   // burst.
   static const std::vector<std::string> kDeeds = {"STOP",  "POWERDOWN", "RESET",
                                                   "panic", "SUSPEND",   "errors"};

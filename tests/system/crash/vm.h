@@ -19,7 +19,7 @@ class Vm {
   const RunHistory& history() const { return history_; }
   void Log(const std::string& text) { history_.log.push_back(text); }
   bool ended() const { return ended_; }
-  // Whether its end has begun while its process still exists.
+  // Its end has begun, and its process still exists.
   bool lingers() const { return lingers_; }
 
   // Sends events, and runs on. Returns what it did, for people.
