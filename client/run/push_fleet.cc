@@ -385,7 +385,7 @@ class FleetPush {
                                    " of ", acknowledged, "; the rest is published again"));
     }
     if ((!position && begin > 0) || begin < acknowledged) {
-      const absl::Status saved = push_.cursor->Save(server_, {begin, of.journal_id});
+      absl::Status saved = push_.cursor->Save(server_, {begin, of.journal_id});
       if (!saved.ok()) return saved;
     }
     if (of.journal_id == node.journal_id) session->set_published(begin);
@@ -406,7 +406,7 @@ class FleetPush {
 }  // namespace
 
 ExitCode RunFleetPush(const PushRun& push) {
-  if (const absl::Status loaded = LoadNatsLibrary(); !loaded.ok()) {
+  if (const absl::Status& loaded = LoadNatsLibrary(); !loaded.ok()) {
     push.log->Note(absl::StrCat("push: ", loaded.message()));
     return ExitCode::kFailed;
   }

@@ -469,17 +469,17 @@ std::string AnswerProbe(absl::string_view target, const Health& health, bool wit
 
 }  // namespace
 
-std::string MetricsText(const MetricSources& inputs) {
+std::string MetricsText(const MetricSources& sources) {
   MetricFamilies out;
-  CollectInfo(inputs, &out);
-  CollectVms(inputs, &out);
-  CollectStops(inputs, &out);
-  CollectEvents(inputs, &out);
-  CollectJournal(inputs, &out);
-  CollectStreams(inputs, &out);
-  CollectAccess(inputs, &out);
-  CollectWatcher(inputs, &out);
-  CollectLog(inputs, &out);
+  CollectInfo(sources, &out);
+  CollectVms(sources, &out);
+  CollectStops(sources, &out);
+  CollectEvents(sources, &out);
+  CollectJournal(sources, &out);
+  CollectStreams(sources, &out);
+  CollectAccess(sources, &out);
+  CollectWatcher(sources, &out);
+  CollectLog(sources, &out);
   CollectProcess(&out);
   return prometheus::TextSerializer().Serialize(out.Take());
 }
