@@ -297,15 +297,16 @@ bool DaemonSource::MayRetry(grpc::StatusCode code) const {
 
 // Reports why there is no stream now.
 void DaemonSource::NoteRetry(const grpc::Status& status) {
-  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
-    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence, " (trying again)"));
-  } else if (!ever_established()) {
-    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence, " (waiting)"));
+  const bool refused = status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
+  const bool waiting = !refused && !ever_established();
+  // gRPC's words: the daemon may be back while its certificate is still wrong.
+  const bool wrong_tls =
+      is_loss_noted() && address_.tls && absl::StrContains(status.error_message(), "andshake");
+  if (refused || waiting || wrong_tls) {
+    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence,
+                          waiting ? " (waiting)" : " (trying again)"));
   } else if (!is_loss_noted()) {
     NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
-  } else if (address_.tls && absl::StrContains(status.error_message(), "andshake")) {
-    // gRPC's words: the daemon may be back while its certificate is still wrong.
-    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence, " (trying again)"));
   }
 }
 

@@ -277,7 +277,8 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
     return Lines(
         vms, [](const NodeVm& one) { return PathOf(one.node, one.vm.ref().name()); },
         [](const NodeVm& one) {
-          Members members = {{"", ToJson(one.vm, one.node)}};
+          Members members;
+          members.emplace_back("", ToJson(one.vm, one.node));
           if (one.ends) members.emplace_back("ends", absl::StrCat(*one.ends));
           if (one.ends.value_or(0) > 0) members.emplace_back("last_end", ToJson(one.last_end));
           return ObjectOf(members);
