@@ -85,7 +85,8 @@ struct Evidence {
   // Senders of the SIGKILL, and of the newest of the other signals that end a process.
   Rare<SignalSender> killer;
   Rare<SignalSender> signaller;
-  // `signaller` is only QEMU's word that it obeyed a signal, of which it sent no SHUTDOWN here.
+  // QEMU's last words are that it obeyed the signal of `signaller`, of which it sent no SHUTDOWN
+  // here.
   bool obeyed_as_it_said = false;
   bool paused = false;  // STOP, no RESUME since
   // QEMU was started with a device by which its guest ends it (isa-debug-exit, semihosting).

@@ -139,7 +139,7 @@ struct RuleInput {
     if (!evidence.exit_status.has_value()) return evidence.monitored;
     return exit_by_request() || ended_by_other_process() ||
            (!failed() && !evidence.monitored && evidence.signaller.has_value() &&
-            !evidence.obeyed_as_it_said);
+            !evidence.signaller->said_by_qemu);
   }
 };
 
@@ -346,7 +346,7 @@ inline constexpr Rule kTable[] = {
     {"host-signal-words",
      "no SHUTDOWN seen here, exit with 0 or not known how, and QEMU's last words in libvirt's log "
      "or the journal are that it terminates on a signal of another process, of which the kernel "
-     "showed none",
+     "showed none; or its last words, wherever they are, name the sender that the kernel showed",
      [](In in) { return in.evidence.obeyed_as_it_said && !in.failed() && !in.killed(); }, kAdmin,
      kAdmin, kHostSignal},
     {"manager-shutdown", "no SHUTDOWN seen here, but libvirt saw an orderly shutdown",

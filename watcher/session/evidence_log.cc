@@ -155,12 +155,18 @@ void EvidenceLog::SawPowerdown(Instant said, Instant now) {
 void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
                               Instant said, Instant now) {
   fact.while_paused = facts.paused;
+  const absl::Time sent = event.time.value_or(said.wall);
+  // libvirtd sends a SIGTERM of its own before it passes a SHUTDOWN on.
+  if (earlier_signaller.has_value() && facts.signaller->sent > sent) {
+    facts.signaller = std::move(earlier_signaller);
+    AddSignal(*facts.signaller, now);
+  }
   const Rare<SignalSender>& sender = facts.signaller;
   const bool has_reason =
       fact.reason != ShutdownReason::kMissing && fact.reason != ShutdownReason::kOther;
   fact.after_signal = !has_reason && fact.guest != true && sender.has_value() && !sender->of_qemu &&
                       sender->signal != SIGQUIT && sender->signal != SIGABRT &&
-                      sender->sent <= event.time.value_or(said.wall);
+                      sender->sent <= sent;
   if (powerdown_at.has_value()) fact.powerdown_age = said.monotonic - powerdown_at->monotonic;
   fact.host_shutdown = host_shutdown_at.has_value();
   fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown_at.has_value() &&
@@ -288,7 +294,14 @@ void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
       !known->cgroup.empty() && sender.cgroup.empty()) {
     return;
   }
+  if (sender.signal != SIGKILL && known.has_value() && known->pid != sender.pid) {
+    earlier_signaller = std::move(known);
+  }
   known = sender;
+  AddSignal(sender, now);
+}
+
+void EvidenceLog::AddSignal(const SignalSender& sender, Instant now) {
   const std::string sent = absl::StrCat(SignalName(sender.signal), " sent by ");
   std::erase_if(timeline, [&](const EvidenceEntry& entry) {
     return entry.id == EvidenceId::kSignalSent && absl::StartsWith(entry.what, sent);
@@ -322,7 +335,12 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
 }
 
 void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {
-  if (facts.killer.has_value() || facts.signaller.has_value()) return;
+  if (facts.killer.has_value()) return;
+  if (facts.signaller.has_value()) {
+    facts.obeyed_as_it_said |= !facts.shutdown.has_value() && facts.signaller->pid == sender.pid &&
+                               facts.signaller->signal == sender.signal;
+    return;
+  }
   if (facts.shutdown.has_value() && facts.shutdown->reason != ShutdownReason::kHostSignal) return;
   facts.signaller = sender;
   facts.obeyed_as_it_said = !facts.shutdown.has_value();

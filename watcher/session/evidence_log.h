@@ -19,7 +19,7 @@ namespace vmeventd {
 
 // Evidence of one run: the facts that its verdict rests on, and the timeline that shows people
 // where they came from. One table lists what a RESET or a RESUME clears;
-// docs/internals/classification.md shows it. Plain data, all of which is saved.
+// docs/internals/classification.md shows it. Saved but for one member.
 struct EvidenceLog {
   static constexpr size_t kMaxEntries = 16;  // timeline limit; beyond it the oldest are dropped
   static constexpr size_t kMaxEntryBytes = 512;
@@ -39,6 +39,9 @@ struct EvidenceLog {
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
   std::optional<absl::Time> shutdown_qemu_time;
   std::string shutdown_json;
+  // Sender of the signal before that of `facts.signaller`. Not saved: it counts where QEMU's
+  // SHUTDOWN is on its way.
+  Rare<SignalSender> earlier_signaller;
 
   // Returns whether the class of the run's end is known, unless something clears it.
   bool decided() const { return IsDecided(facts); }
@@ -90,6 +93,10 @@ struct EvidenceLog {
   void SawHostShutdown(bool shutting_down, absl::string_view by, Instant now);
 
   void SawProcessEnd(const ProcessEnd& end, Instant now);
+
+ private:
+  // Adds the entry of a signal, in place of that of the same signal by another.
+  void AddSignal(const SignalSender& sender, Instant now);
 };
 
 // Adds `entry` where its time belongs, after those of the same time.

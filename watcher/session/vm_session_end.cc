@@ -315,10 +315,11 @@ void VmSession::Handle(const input::WordsRead& input, Instant now) {
   const std::optional<absl::Duration> ran_for = end_->ran_for;
   *end_ = input.facts;
   end_->ran_for = ran_for;
-  // The file may have had other writers.
-  if (end_->words.source != LastWordsSource::kStandardError) {
-    const std::optional<SignalSender> sender = SenderInWords(end_->words.lines);
-    if (sender.has_value()) saved_.evidence.SawSenderInWords(*sender, now);
+  // The file of standard error may have had other writers: its lines only confirm.
+  const std::optional<SignalSender> sender = SenderInWords(end_->words.lines);
+  if (sender.has_value() && (end_->words.source != LastWordsSource::kStandardError ||
+                             saved_.evidence.facts.signaller.has_value())) {
+    saved_.evidence.SawSenderInWords(*sender, now);
   }
   if (!end_->core.empty()) saved_.evidence.Saw(absl::StrCat("core dumped: ", end_->core), now);
   Conclude(now);

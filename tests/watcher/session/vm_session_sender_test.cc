@@ -73,6 +73,24 @@ TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalMayBeAnybodys) {
   }
 }
 
+// libvirtd sends a SIGTERM of its own as it reads the SHUTDOWN, before it passes that on.
+TEST_F(VmSessionSenderTest, ASignalSentSinceTheShutdownIsNotTheOneThatWasObeyed) {
+  const absl::Time said = absl::FromUnixSeconds(1795157000);
+  SignalSender first = Process(SIGTERM, "bash");
+  first.pid = 4711;
+  first.sent = said - absl::Microseconds(1);
+  SignalSender second = Process(SIGTERM, "libvirtd");
+  second.sent = said + absl::Microseconds(1);
+  vm_.Sent(first);
+  vm_.Sent(second);
+  vm_.EventAt(said, "SHUTDOWN", R"({"guest": false, "reason": "host-signal"})");
+  vm_.End(Exited(0));
+  ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
+  EXPECT_EQ(vm_.Stopped().sender->command, "bash");
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()),
+              AllOf(HasSubstr("SIGTERM sent by bash"), Not(HasSubstr("libvirtd"))));
+}
+
 TEST_F(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
   SignalSender sender = Process(SIGKILL);
   sender.uid = 4294967295U;

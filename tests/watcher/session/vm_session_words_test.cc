@@ -69,6 +69,20 @@ TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
               HasSubstr("SIGTERM sent by virtqemud (pid 812, as QEMU reports)"));
 }
 
+// Of standard error too, whose file may have other writers.
+TEST_F(VmSessionWordsTest, TheyConfirmTheSenderThatTheKernelShowed) {
+  for (const int64_t pid : {812, 813}) {
+    RunningVm vm{SessionOptions{.last_words = true}};
+    vm.facts.words = {.lines = {"terminating on signal 15 from pid 812 (bash)"},
+                      .source = LastWordsSource::kStandardError};
+    vm.Held();
+    vm.Sent({.signal = SIGTERM, .pid = pid, .uid = 0, .command = "bash"});
+    vm.End(Exited(0));
+    ExpectVerdict(vm, pid == 812 ? ShutdownClass::kAdmin : ShutdownClass::kUnknown,
+                  pid == 812 ? ShutdownCause::kHostSignal : ShutdownCause::kUnobserved);
+  }
+}
+
 TEST_F(VmSessionWordsTest, ACoreIsEvidence) {
   vm_.facts.core = "coredumpctl info 4711";
   vm_.End({ExitStatus{0, SIGSEGV, true}, false});
