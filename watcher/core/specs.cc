@@ -21,7 +21,7 @@ namespace vmeventd {
 namespace {
 
 absl::Status Invalid(absl::string_view text, absl::string_view rule) {
-  return absl::InvalidArgumentError(absl::StrCat("watch \"", text, "\": ", rule));
+  return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": ", rule));
 }
 
 struct Manager {
