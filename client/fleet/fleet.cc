@@ -132,19 +132,16 @@ absl::Status ReadStored(NatsConnection* connection, const std::string& stream,
 // node, and what `take` refuses.
 template <typename Value, typename Take>
 absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
-                        const std::vector<std::string>& subjects, const FleetEnvironment& env,
+                        const std::string& subjects, const FleetEnvironment& env,
                         const Take& take) {
   std::map<std::string, NatsMessage> last;  // keyed by subject
-  // Servers before 2.10 know one subject for each consumer, and need one for the last messages.
-  for (const std::string& one : subjects) {
-    absl::Status status = ReadStored(connection, BucketStream(bucket), {one}, LastOfEachSubject{},
-                                     env, [&last](StoredMessage stored) {
-                                       std::string subject = stored.message.subject;
-                                       last[std::move(subject)] = std::move(stored.message);
-                                       return true;
-                                     });
-    if (!status.ok()) return status;
-  }
+  absl::Status read = ReadStored(connection, BucketStream(bucket), {subjects}, LastOfEachSubject{},
+                                 env, [&last](StoredMessage stored) {
+                                   std::string subject = stored.message.subject;
+                                   last[std::move(subject)] = std::move(stored.message);
+                                   return true;
+                                 });
+  if (!read.ok()) return read;
   auto ignore = IgnoredIn(absl::StrCat("bucket ", bucket), env.note);
   for (const auto& [subject, message] : last) {
     if (!message.header("KV-Operation").empty()) continue;  // the key was deleted
