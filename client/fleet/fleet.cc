@@ -176,8 +176,9 @@ absl::StatusOr<std::map<NodeKey, v1::NodeHeartbeat>> ReadFleetNodes(NatsConnecti
   return nodes;
 }
 
-// Sets `stale_since` of the VMs that ran at the last heartbeat of their node, unless it lives. A
-// node without a heartbeat may have died before its heartbeat was deleted.
+// Sets `stale_since` of the VMs that ran at the last heartbeat of their node, unless it lives and
+// has them in its journal: one that has lost its journal does not know all of them any more. A node
+// without a heartbeat may have died before its heartbeat was deleted.
 absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
                             const FleetEnvironment& env, NodeVms* vms) {
   if (vms->empty()) return absl::OkStatus();
@@ -191,6 +192,8 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
       vm.node.stale_since = absl::InfinitePast();
     } else if (StateOf(node->second, env.now()) != NodeState::kUp) {
       vm.node.stale_since = FromProto(node->second.time());
+    } else if (node->second.journal_id() != vm.node.journal_id) {
+      vm.node.stale_since = absl::InfinitePast();
     }
   }
   return absl::OkStatus();

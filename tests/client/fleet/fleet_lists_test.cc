@@ -92,10 +92,12 @@ class FleetListsTest : public testing::Test {
     return failure ? failure->sentence : output_.text;
   }
 
-  void AddHeartbeat(const std::string& node, int64_t time, bool stopped = false) {
+  void AddHeartbeat(const std::string& node, int64_t time, bool stopped = false,
+                    const std::string& journal = "journal-") {
     v1::NodeHeartbeat heartbeat;
     heartbeat.set_cluster("prod");
     heartbeat.set_node(node);
+    heartbeat.set_journal_id(journal + node);
     heartbeat.mutable_time()->set_seconds(time);
     if (!stopped) heartbeat.mutable_interval()->set_seconds(30);
     nats_.AddNode(heartbeat);
@@ -268,7 +270,16 @@ TEST_F(FleetListsTest, AVmOfANodeWithoutAHeartbeatIsStale) {
   TableFormatter table({.nodes = true});
   nodes_ = {"n1"};
   EXPECT_FALSE(Run(Why("web1"), &table).has_value());
-  EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale: the node has no heartbeat)"));
+  EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale: the node no longer reports it)"));
+}
+
+// What ended while nobody knew its state is not written again.
+TEST_F(FleetListsTest, AVmOfAJournalThatItsNodeHasLostIsStale) {
+  AddVm("n1", "web1", v1::VM_STATE_RUNNING, 100);
+  AddHeartbeat("n1", 990, /*stopped=*/false, "another-");
+  TableFormatter table({.nodes = true});
+  EXPECT_FALSE(Run(OfNames({"web1"}), &table).has_value());
+  EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale)"));
 }
 
 // A consumer of a server before 2.10 has one filter at the most.
