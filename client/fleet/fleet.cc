@@ -188,11 +188,9 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
   for (NodeVm& vm : *vms) {
     if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // final state
     const auto node = nodes->find({vm.node.cluster, vm.node.name});
-    if (node == nodes->end()) {
-      vm.node.stale_since = absl::InfinitePast();
-    } else if (StateOf(node->second, env.now()) != NodeState::kUp) {
+    if (node != nodes->end() && StateOf(node->second, env.now()) != NodeState::kUp) {
       vm.node.stale_since = FromProto(node->second.time());
-    } else if (node->second.journal_id() != vm.node.journal_id) {
+    } else if (node == nodes->end() || node->second.journal_id() != vm.node.journal_id) {
       vm.node.stale_since = absl::InfinitePast();
     }
   }

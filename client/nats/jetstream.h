@@ -58,7 +58,7 @@ struct StreamState {
   std::string unsafe;
 };
 // The answer to STREAM.INFO. Errors as of ReadStreamState().
-absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer);
+absl::StatusOr<StreamState> ParseStreamState(absl::string_view text);
 // NOT_FOUND: there is no such stream. UNAVAILABLE: the server has no JetStream, or as
 // NatsConnection::Request.
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream);
