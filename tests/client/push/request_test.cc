@@ -11,6 +11,7 @@
 #include "base/system.h"
 #include "client/output/formatter.h"
 #include "client/output/time_text.h"
+#include "client/push/http.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
