@@ -132,19 +132,16 @@ absl::Status ReadStored(NatsConnection* connection, const std::string& stream,
 // node, and what `take` refuses.
 template <typename Value, typename Take>
 absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
-                        const std::vector<std::string>& subjects, const FleetEnvironment& env,
+                        const std::string& subjects, const FleetEnvironment& env,
                         const Take& take) {
   std::map<std::string, NatsMessage> last;  // keyed by subject
-  // Servers before 2.10 know one subject for each consumer, and need one for the last messages.
-  for (const std::string& one : subjects) {
-    absl::Status status = ReadStored(connection, BucketStream(bucket), {one}, LastOfEachSubject{},
-                                     env, [&last](StoredMessage stored) {
-                                       std::string subject = stored.message.subject;
-                                       last[std::move(subject)] = std::move(stored.message);
-                                       return true;
-                                     });
-    if (!status.ok()) return status;
-  }
+  absl::Status read = ReadStored(connection, BucketStream(bucket), {subjects}, LastOfEachSubject{},
+                                 env, [&last](StoredMessage stored) {
+                                   std::string subject = stored.message.subject;
+                                   last[std::move(subject)] = std::move(stored.message);
+                                   return true;
+                                 });
+  if (!read.ok()) return read;
   auto ignore = IgnoredIn(absl::StrCat("bucket ", bucket), env.note);
   for (const auto& [subject, message] : last) {
     if (!message.header("KV-Operation").empty()) continue;  // the key was deleted
@@ -179,8 +176,9 @@ absl::StatusOr<std::map<NodeKey, v1::NodeHeartbeat>> ReadFleetNodes(NatsConnecti
   return nodes;
 }
 
-// Sets `stale_since` of the VMs that ran at the last heartbeat of their node, unless it lives. A
-// node without a heartbeat may have died before its heartbeat was deleted.
+// Sets `stale_since` of the VMs that ran at the last heartbeat of their node, unless it lives and
+// has them in its journal: one that has lost its journal does not know all of them any more. A node
+// without a heartbeat may have died before its heartbeat was deleted.
 absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
                             const FleetEnvironment& env, NodeVms* vms) {
   if (vms->empty()) return absl::OkStatus();
@@ -190,10 +188,10 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
   for (NodeVm& vm : *vms) {
     if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // final state
     const auto node = nodes->find({vm.node.cluster, vm.node.name});
-    if (node == nodes->end()) {
-      vm.node.stale_since = absl::InfinitePast();
-    } else if (StateOf(node->second, env.now()) != NodeState::kUp) {
+    if (node != nodes->end() && StateOf(node->second, env.now()) != NodeState::kUp) {
       vm.node.stale_since = FromProto(node->second.time());
+    } else if (node == nodes->end() || node->second.journal_id() != vm.node.journal_id) {
+      vm.node.stale_since = absl::InfinitePast();
     }
   }
   return absl::OkStatus();

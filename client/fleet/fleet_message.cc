@@ -1,6 +1,5 @@
 #include "client/fleet/fleet_message.h"
 
-#include <set>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -82,100 +81,67 @@ absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
 namespace {
 
 constexpr char kAny[] = "*";
-// Limit of subjects; beyond it, one that covers them all is used.
-constexpr size_t kMaxSubjects = 50;
 
 bool IsExact(absl::string_view pattern) {
   return pattern.find_first_of("*?[") == absl::string_view::npos;
 }
 
-// "CLUSTER.NODE" of each pattern.
-std::set<std::string> NodeTokens(const std::vector<std::string>& patterns) {
-  const std::string all = absl::StrCat(kAny, ".", kAny);
-  std::set<std::string> tokens;
-  size_t with_cluster = 0;
-  for (const absl::string_view pattern : patterns) {
-    if (!IsExact(pattern)) return {all};
-    const size_t slash = pattern.find('/');
-    const bool has_cluster = slash != pattern.npos;
-    if (has_cluster) ++with_cluster;
-    tokens.insert(absl::StrCat(has_cluster ? EscapeToken(pattern.substr(0, slash)) : kAny, ".",
-                               EscapeToken(has_cluster ? pattern.substr(slash + 1) : pattern)));
-  }
-  // No pattern, or subjects that would overlap: *.node7 and prod.node7.
-  if (patterns.empty() || (with_cluster > 0 && with_cluster < patterns.size())) return {all};
-  return tokens;
+// The token of the one name that passes; *: others pass as well.
+std::string VmToken(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
+  return patterns.size() == 1 && IsExact(patterns[0]) ? EscapeToken(patterns[0]) : kAny;
 }
 
-std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
-  if (patterns.empty() || !absl::c_all_of(patterns, IsExact)) {
-    return {kAny};
-  }
-  std::set<std::string> tokens;
-  for (const std::string& pattern : patterns) tokens.insert(EscapeToken(pattern));
-  return tokens;
-}
-
-// The tokens after the VM in the subjects of events.
-std::set<std::string> EventTokens(const v1::EventFilter& filter) {
-  if (filter.types().empty() && filter.classes().empty()) return {">"};
-  std::set<std::string> classes;
-  for (const int one : filter.classes()) {
-    classes.insert(SubjectWord(ShortName(static_cast<v1::ShutdownClass>(one))));
-  }
-  if (classes.empty()) classes.insert(kAny);
-  std::set<std::string> tokens;
-  const auto add = [&](absl::string_view word) {
-    for (const std::string& one : classes) tokens.insert(absl::StrCat(word, ".", one));
-  };
-  if (filter.types().empty()) add(kAny);
-  for (const int number : filter.types()) {
-    const auto type = static_cast<v1::EventType>(number);
-    const std::string word = SubjectWord(ShortName(type));
-    if (type == v1::EVENT_TYPE_STOPPED || type == v1::EVENT_TYPE_GUEST_SHUTDOWN) {
-      add(word);
-    } else if (filter.classes().empty()) {
-      tokens.insert(word);
+// "CLUSTER.NODE" of the one node that passes.
+std::string NodeTokens(const std::vector<std::string>& patterns) {
+  std::string cluster = kAny;
+  std::string node = kAny;
+  if (patterns.size() == 1 && IsExact(patterns[0])) {
+    absl::string_view name = patterns[0];
+    const size_t slash = name.find('/');
+    if (slash != name.npos) {
+      cluster = EscapeToken(name.substr(0, slash));
+      name.remove_prefix(slash + 1);
     }
+    node = EscapeToken(name);
   }
-  return tokens;
+  return absl::StrCat(cluster, ".", node);
 }
 
-std::vector<std::string> Subjects(absl::string_view prefix, const std::set<std::string>& nodes,
-                                  const std::set<std::string>& tails) {
-  if (nodes.size() * tails.size() > kMaxSubjects) return {absl::StrCat(prefix, ".>")};
-  std::vector<std::string> subjects;
-  for (const std::string& node : nodes) {
-    for (const std::string& tail : tails) {
-      subjects.push_back(absl::StrCat(prefix, ".", node, tail.empty() ? "" : ".", tail));
-    }
-  }
-  return subjects;
+// The tokens after the VM in the subjects of events. Those of an end have a class.
+std::string EventTokens(const v1::EventFilter& filter) {
+  const bool one_type = filter.types_size() == 1;
+  const auto type = one_type ? static_cast<v1::EventType>(filter.types(0)) : v1::EventType();
+  const std::string word = one_type ? SubjectWord(ShortName(type)) : kAny;
+  const bool of_end = type == v1::EVENT_TYPE_STOPPED || type == v1::EVENT_TYPE_GUEST_SHUTDOWN ||
+                      !filter.classes().empty();
+  if (!of_end) return one_type ? word : ">";
+  const bool one_class = filter.classes_size() == 1;
+  const auto shutdown_class =
+      one_class ? static_cast<v1::ShutdownClass>(filter.classes(0)) : v1::ShutdownClass();
+  return absl::StrCat(word, ".", one_class ? SubjectWord(ShortName(shutdown_class)) : kAny);
 }
 
 }  // namespace
 
 std::vector<std::string> EventSubjects(const FleetFilter& filter) {
-  constexpr absl::string_view kGap = "gap";
-  const std::set<std::string> vms = VmTokens(filter.events.vm_names());
-  const std::set<std::string> events = EventTokens(filter.events);
-  std::set<std::string> tails;
-  for (const std::string& vm : vms) {
-    for (const std::string& event : events) tails.insert(absl::StrCat(vm, ".", event));
-  }
-  const bool has_gaps =
-      *vms.begin() == kAny && (events.contains(">") || events.contains(std::string(kGap)));
-  if (!has_gaps) tails.insert(absl::StrCat(EscapeToken(""), ".", kGap));
-  return Subjects(kSubjectPrefix, NodeTokens(filter.nodes), tails);
+  constexpr char kGap[] = "gap";
+  const std::string prefix = absl::StrCat(kSubjectPrefix, ".", NodeTokens(filter.nodes), ".");
+  const std::string vm = VmToken(filter.events.vm_names());
+  const std::string events = EventTokens(filter.events);
+  std::vector<std::string> subjects = {absl::StrCat(prefix, vm, ".", events)};
+  const bool has_gaps = vm == kAny && (events == ">" || events == kGap);
+  if (!has_gaps) subjects.push_back(absl::StrCat(prefix, EscapeToken(""), ".", kGap));
+  return subjects;
 }
 
-std::vector<std::string> VmSubjects(const FleetFilter& filter) {
-  return Subjects(absl::StrCat("$KV.", kVmsBucket), NodeTokens(filter.nodes),
-                  VmTokens(filter.events.vm_names()));
+std::string VmSubjects(const FleetFilter& filter) {
+  const std::string key =
+      absl::StrCat(NodeTokens(filter.nodes), ".", VmToken(filter.events.vm_names()));
+  return KeySubject(kVmsBucket, key);
 }
 
-std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter) {
-  return Subjects(absl::StrCat("$KV.", kNodesBucket), NodeTokens(filter.nodes), {""});
+std::string NodeSubjectsOf(const FleetFilter& filter) {
+  return KeySubject(kNodesBucket, NodeTokens(filter.nodes));
 }
 
 namespace {

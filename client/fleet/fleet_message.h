@@ -41,12 +41,13 @@ struct FleetFilter {
 };
 
 // The subjects that such events have: they do not overlap, and more than pass the filter may
-// have them. Names that are no globs, types and classes become part of them. Pure.
+// have them. A node, a VM, a type and a class become part of them, if the filter has one of each
+// and it is no glob. Pure.
 std::vector<std::string> EventSubjects(const FleetFilter& filter);
 
-// Subjects of the keys of a bucket of VMs, or of nodes, whose keys have no VM.
-std::vector<std::string> VmSubjects(const FleetFilter& filter);
-std::vector<std::string> NodeSubjectsOf(const FleetFilter& filter);
+// Subjects of the keys of the bucket of VMs, or of nodes, in the same way.
+std::string VmSubjects(const FleetFilter& filter);
+std::string NodeSubjectsOf(const FleetFilter& filter);
 
 // Returns whether it passes the filter. A GAP of a whole node passes what selects VMs, types and
 // classes: the missing events may have matched.

@@ -82,15 +82,13 @@ absl::Status ParseAnswer(absl::string_view text, json* answer) {
   return absl::UnavailableError(message);
 }
 
-// The answer to a request of the API about a stream; errors also as of NatsConnection::Request.
-absl::Status Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,
-                 absl::string_view text, json* answer,
-                 absl::Duration timeout = NatsConnection::kRequestTimeout) {
-  answer->clear();
-  const absl::StatusOr<std::string> came =
+// The answer to a request of the API about a stream. Errors as of NatsConnection::Request.
+absl::StatusOr<std::string> Ask(NatsConnection* connection, absl::string_view request,
+                                absl::string_view stream, absl::string_view text,
+                                absl::Duration timeout = NatsConnection::kRequestTimeout) {
+  absl::StatusOr<std::string> answer =
       connection->Request(ApiSubject(request, stream), text, timeout);
-  if (came.ok()) return ParseAnswer(*came, answer);
-  if (!absl::IsNotFound(came.status())) return came.status();
+  if (!absl::IsNotFound(answer.status())) return answer;
   return absl::UnavailableError(
       "the server has no JetStream, or not for this account: enable it in the server's "
       "configuration (jetstream {})");
@@ -149,9 +147,9 @@ std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
   return config.dump();
 }
 
-namespace {
-
-absl::StatusOr<StreamState> StateOf(const json& answer) {
+absl::StatusOr<StreamState> ParseStreamState(absl::string_view text) {
+  json answer;
+  if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
   const json& state = Member(answer, "state");
   StreamState stream;
   stream.created = TextIn(answer, "created");
@@ -177,7 +175,9 @@ absl::StatusOr<StreamState> StateOf(const json& answer) {
   return stream;
 }
 
-absl::StatusOr<StoredMessage> MessageOf(const json& answer) {
+absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
+  json answer;
+  if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
   const json& message = Member(answer, "message");
   StoredMessage stored;
   std::string headers;  // "NATS/1.0\r\nNAME: VALUE\r\n\r\n", or empty
@@ -197,24 +197,24 @@ absl::StatusOr<StoredMessage> MessageOf(const json& answer) {
   return stored;
 }
 
+namespace {
+
 absl::StatusOr<StoredMessage> AskForMessage(NatsConnection* connection, absl::string_view stream,
                                             const json& request, absl::Duration timeout) {
-  json answer;
-  absl::Status status = Ask(connection, "STREAM.MSG.GET", stream, request.dump(), &answer, timeout);
-  return status.ok() ? MessageOf(answer) : status;
+  const auto answer = Ask(connection, "STREAM.MSG.GET", stream, request.dump(), timeout);
+  return answer.ok() ? ParseStoredMessage(*answer) : answer.status();
 }
 
 // Changes a stream that is there; a line on that.
 absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::string& stream,
-                                         const json& answer, int replicas) {
-  const absl::StatusOr<StreamState> state = StateOf(answer);
-  if (!state.ok()) return state.status();
+                                         absl::string_view text, const StreamState& state,
+                                         int replicas) {
+  json answer;
+  if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
   json config = Member(answer, "config");
   const uint64_t present = NumberIn(config, kReplicas);
   std::vector<std::string> changes;
-  if (!state->unsafe.empty()) {
-    changes.push_back(absl::StrCat("made safe: ", state->unsafe));
-  }
+  if (!state.unsafe.empty()) changes.push_back(absl::StrCat("made safe: ", state.unsafe));
   if (replicas > 0 && present != static_cast<uint64_t>(replicas)) {
     // nats-server 2.9.10 takes it, and has lost the stream after its next start.
     if (!Member(answer, "cluster").is_object()) {
@@ -231,9 +231,8 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
     if (safe || config.contains(name)) config[name] = safe;
   }
   const std::string wanted = absl::StrJoin(changes, "; ");
-  json updated;
-  const absl::Status status = Ask(connection, "STREAM.UPDATE", stream, config.dump(), &updated);
-  const auto now = status.ok() ? StateOf(updated) : absl::StatusOr<StreamState>(status);
+  const auto updated = Ask(connection, "STREAM.UPDATE", stream, config.dump());
+  const auto now = updated.ok() ? ParseStreamState(*updated) : updated.status();
   if (now.ok() && now->unsafe.empty()) return absl::StrCat(stream, ": ", wanted, "\n");
   return absl::UnavailableError(
       absl::StrCat("the stream ", stream, " cannot be changed (", wanted,
@@ -244,32 +243,20 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
 
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
                                        const std::string& request, int replicas) {
-  json answer;
-  absl::Status status = Ask(connection, "STREAM.INFO", stream, "", &answer);
-  if (status.ok()) return UpdateStream(connection, stream, answer, replicas);
-  if (!absl::IsNotFound(status)) return status;
-  status = Ask(connection, "STREAM.CREATE", stream, request, &answer);
-  if (status.ok()) return absl::StrCat(stream, ": created\n");
+  const auto answer = Ask(connection, "STREAM.INFO", stream, "");
+  const auto state = answer.ok() ? ParseStreamState(*answer) : answer.status();
+  if (state.ok()) return UpdateStream(connection, stream, *answer, *state, replicas);
+  if (!absl::IsNotFound(state.status())) return state.status();
+  const auto created = Ask(connection, "STREAM.CREATE", stream, request);
+  const auto now = created.ok() ? ParseStreamState(*created) : created.status();
+  if (now.ok()) return absl::StrCat(stream, ": created\n");
   return absl::UnavailableError(
-      absl::StrCat("the stream ", stream, " cannot be created: ", status.message()));
-}
-
-absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer) {
-  json object;
-  absl::Status status = ParseAnswer(answer, &object);
-  return status.ok() ? StateOf(object) : status;
+      absl::StrCat("the stream ", stream, " cannot be created: ", now.status().message()));
 }
 
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {
-  json answer;
-  absl::Status status = Ask(connection, "STREAM.INFO", stream, "", &answer);
-  return status.ok() ? StateOf(answer) : status;
-}
-
-absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
-  json answer;
-  absl::Status status = ParseAnswer(text, &answer);
-  return status.ok() ? MessageOf(answer) : status;
+  const auto answer = Ask(connection, "STREAM.INFO", stream, "");
+  return answer.ok() ? ParseStreamState(*answer) : answer.status();
 }
 
 absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
@@ -361,8 +348,9 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   json answer;
   const std::string request = CreateConsumerRequest(reader->stream_, subjects, start);
   for (int left = kCreateAttempts; left > 0; --left) {
-    absl::Status status =
-        Ask(connection, "CONSUMER.CREATE", reader->stream_, request, &answer, kCreateTimeout);
+    answer = json();
+    const auto text = Ask(connection, "CONSUMER.CREATE", reader->stream_, request, kCreateTimeout);
+    absl::Status status = text.ok() ? ParseAnswer(*text, &answer) : text.status();
     if (status.ok()) break;
     if (left == 1 || connection->closed() || !MayPass(answer, connection->complaint())) {
       return status;
@@ -455,20 +443,20 @@ absl::StatusOr<std::optional<StoredMessage>> StreamReader::Next(absl::Duration t
 }
 
 absl::StatusOr<bool> StreamReader::AskWhetherAllIsRead() {
+  const auto text = Ask(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), "");
   json answer;
-  absl::Status status =
-      Ask(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), "", &answer);
+  absl::Status status = text.ok() ? ParseAnswer(*text, &answer) : text.status();
   if (!status.ok()) return status;
   return NumberIn(Member(answer, "delivered"), "consumer_seq") == read_ &&
          NumberIn(answer, "num_pending") == 0;
 }
 
-absl::StatusOr<std::string> ParseAck(absl::string_view text) {
+absl::StatusOr<Ack> ParseAck(absl::string_view text) {
   json answer;
   if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
-  std::string stream = TextIn(answer, "stream");
-  if (stream.empty() || NumberIn(answer, "seq") == 0) return IsNot("an acknowledgement", answer);
-  return stream;
+  Ack ack = {TextIn(answer, "stream"), NumberIn(answer, "seq")};
+  if (ack.stream.empty() || ack.stream_sequence == 0) return IsNot("an acknowledgement", answer);
+  return ack;
 }
 
 namespace {
@@ -477,21 +465,6 @@ namespace {
 constexpr size_t kMaxAnswers = 65'536;
 // Longest time until a stop or a complaint is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
-
-// OK: the stream has stored the message.
-absl::Status ResultOf(absl::string_view stream, const NatsMessage& answer) {
-  if (answer.no_responders()) {
-    return absl::UnavailableError(
-        absl::StrCat("nobody takes the messages: the stream ", stream,
-                     " is gone, has no leader at the moment, or lacks their subjects"));
-  }
-  const absl::StatusOr<std::string> stored = ParseAck(answer.data);
-  if (!stored.ok()) return stored.status();
-  if (*stored == stream) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("the messages go into the stream ", *stored,
-                                             " instead of ", stream,
-                                             ": take their subjects from it"));
-}
 
 }  // namespace
 
@@ -504,18 +477,36 @@ absl::StatusOr<std::unique_ptr<StreamWriter>> StreamWriter::Open(NatsConnection*
   return writer;
 }
 
+absl::Status StreamWriter::TakeAnswer(const NatsMessage& answer) {
+  if (answer.no_responders()) {
+    return absl::UnavailableError(
+        absl::StrCat("nobody takes the messages: the stream ", stream_,
+                     " is gone, has no leader at the moment, or lacks their subjects"));
+  }
+  const absl::StatusOr<Ack> ack = ParseAck(answer.data);
+  if (!ack.ok()) return ack.status();
+  if (ack->stream != stream_) {
+    return absl::UnavailableError(absl::StrCat("the messages go into the stream ", ack->stream,
+                                               " instead of ", stream_,
+                                               ": take their subjects from it"));
+  }
+  last_stored_ = ack->stream_sequence;
+  return absl::OkStatus();
+}
+
 absl::Status StreamWriter::Send(NatsMessage message) {
   message.reply = absl::StrCat(inbox_, ".0");
   return connection_->Publish(message);
 }
 
-absl::Status StreamWriter::ReadAnswers() {
+absl::StatusOr<bool> StreamWriter::ReadAnswers() {
+  const uint64_t before = last_stored_;
   absl::Status result;
   while (true) {
     const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(absl::ZeroDuration());
     if (!answer.ok()) return answer.status();
     if (!answer->has_value()) break;
-    const absl::Status one = ResultOf(stream_, **answer);
+    const absl::Status one = TakeAnswer(**answer);
     if (!absl::IsInvalidArgument(one)) result.Update(one);
   }
   // The server answers nothing to what is not permitted, but complains.
@@ -525,7 +516,8 @@ absl::Status StreamWriter::ReadAnswers() {
     result.Update(absl::UnavailableError(absl::StrCat("the server reports: ", complaint)));
   }
   complaint_ = std::move(complaint);
-  return result;
+  if (!result.ok()) return result;
+  return last_stored_ != before;
 }
 
 absl::Status StreamWriter::Write(std::vector<NatsMessage> messages, absl::Duration timeout,
@@ -565,7 +557,7 @@ absl::Status StreamWriter::Write(std::vector<NatsMessage> messages, absl::Durati
     const auto found = missing.find((*answer)->subject);
     if (found == missing.end()) continue;  // of a batch before
     deadline = SteadyNow() + timeout;
-    const absl::Status one = ResultOf(stream_, **answer);
+    const absl::Status one = TakeAnswer(**answer);
     if (absl::IsInvalidArgument(one)) {
       unfit->push_back(found->second);
     } else {

@@ -58,7 +58,7 @@ struct StreamState {
   std::string unsafe;
 };
 // The answer to STREAM.INFO. Errors as of ReadStreamState().
-absl::StatusOr<StreamState> ParseStreamState(absl::string_view answer);
+absl::StatusOr<StreamState> ParseStreamState(absl::string_view text);
 // NOT_FOUND: there is no such stream. UNAVAILABLE: the server has no JetStream, or as
 // NatsConnection::Request.
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream);
@@ -143,9 +143,14 @@ class StreamReader {
   absl::Time received_;  // time of the consumer's last message
 };
 
-// Returns the stream that acknowledges a message. INVALID_ARGUMENT: it never takes this message.
-// UNAVAILABLE or NOT_FOUND: another error, or no acknowledgement.
-absl::StatusOr<std::string> ParseAck(absl::string_view text);
+// Where a message was stored.
+struct Ack {
+  std::string stream;
+  uint64_t stream_sequence = 0;
+};
+// INVALID_ARGUMENT: the stream never takes this message. UNAVAILABLE or NOT_FOUND: another error,
+// or no acknowledgement.
+absl::StatusOr<Ack> ParseAck(absl::string_view text);
 
 // Publishes into a stream of JetStream over a connection, which must outlive it. One thread.
 class StreamWriter {
@@ -161,19 +166,25 @@ class StreamWriter {
 
   // Sends a message into a bucket's stream, without waiting for the answer.
   absl::Status Send(NatsMessage message);
-  // Reads the answers to Send() that have come. Not OK: the stream has refused a message, but not
-  // because it is too large, as it always will be.
-  absl::Status ReadAnswers();
+  // Reads the answers to Send() that have come; true: the stream has stored a message. Not OK: it
+  // has refused one, but not because it is too large, as it always will be.
+  absl::StatusOr<bool> ReadAnswers();
+  // Sequence of the newest message that was acknowledged; 0: none was.
+  uint64_t last_stored() const { return last_stored_; }
 
  private:
   StreamWriter(NatsConnection* connection, std::string stream)
       : connection_(connection), stream_(std::move(stream)) {}
 
+  // OK: the stream has stored the message.
+  absl::Status TakeAnswer(const NatsMessage& answer);
+
   NatsConnection* const connection_;
   const std::string stream_;
   const std::string inbox_ = connection_->NewInbox();  // answers come to INBOX.BATCH.INDEX
   uint64_t batches_ = 0;                               // of the inbox
-  std::string complaint_;                              // the last of ReadAnswers()
+  uint64_t last_stored_ = 0;
+  std::string complaint_;  // the last of ReadAnswers()
   std::unique_ptr<NatsSubscription> answers_;
 };
 

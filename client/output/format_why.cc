@@ -199,7 +199,7 @@ class StoryWriter {
     if (node_.stale_since) {
       return absl::StrCat(state, " (stale: the node ",
                           *node_.stale_since == absl::InfinitePast()
-                              ? "has no heartbeat"
+                              ? "no longer reports it"
                               : absl::StrCat("was last seen at ", Since(*node_.stale_since)),
                           ")");
     }

@@ -26,7 +26,7 @@ struct MessageNode {
   std::string cluster;     // cluster of a fleet; empty: the event is of a server that was named
   std::string journal_id;  // journal of the event, if its source knows it; not shown
   // The last heartbeat of a fleet's node that fell silent or stopped while the VM ran, the infinite
-  // past if it has none: the VM's state may have changed since.
+  // past if it has none or has lost its journal: the VM's state may have changed since.
   std::optional<absl::Time> stale_since;
 
   bool operator==(const MessageNode&) const = default;

@@ -248,8 +248,10 @@ absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line) {
 
 absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Event& event,
                                          const MessageNode& node) {
+  // Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.
+  constexpr size_t kMaxText = 1000;
   std::map<std::string, std::string> fields = {
-      {"text", Sentence(event, node)},
+      {"text", CutText(EscapeForTerminal(Sentence(event, node)), kMaxText)},
       {"event_id", absl::StrCat(SourceOf(node), "#", IdOf(event))},
       {"journal_id", node.journal_id}};
   for (auto& [name, value] : EventVariables(event, node)) {

@@ -33,7 +33,8 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
                                 Formatter::Events events);
 
 // The template's JSON with the event's fields in its strings: "{{vm}} on {{node}}". The fields are
-// the variables of EventVariables(), as "run_id"; and "text", "event_id" and "journal_id".
+// the variables of EventVariables(), as "run_id"; and "text", which is cut after 1,000 columns,
+// "event_id" and "journal_id".
 // INVALID_ARGUMENT names the fault of the template, with any event.
 absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Event& event,
                                          const MessageNode& node);

@@ -13,6 +13,7 @@
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/clock.h"
@@ -86,11 +87,16 @@ class FleetSession : public EventConsumer {
     return session;
   }
 
-  // The stream has everything of the node's journal up to this event.
-  void set_published(uint64_t sequence) { published_ = sequence; }
+  // The stream has everything of the node's journal up to this event, and its last message there;
+  // 0: none.
+  void set_published(uint64_t sequence, uint64_t last_message) {
+    published_ = sequence;
+    last_message_ = last_message;
+  }
 
   // OK: the stream has them. What it refuses for good is a GAP.
   absl::Status Consume(Formatter::Events events) override {
+    if (absl::Status status = CheckStream(); !status.ok()) return status;
     std::vector<NatsMessage> messages;
     messages.reserve(events.size());
     for (const auto& [event, of, resume_after] : events) {
@@ -100,9 +106,11 @@ class FleetSession : public EventConsumer {
       }
       if (std::exchange(node_.journal_id, of.journal_id) != of.journal_id) {
         published_ = 0;
-        rewrite_at_ = absl::InfinitePast();
+        heartbeats_.due = rewrite_at_ = absl::InfinitePast();
       }
-      absl::StatusOr<NatsMessage> message = FleetMessageOf(event, node_, json_);
+      v1::Event stored = event;
+      stored.set_durable(true);  // the stream is; a GAP that no journal has is not
+      absl::StatusOr<NatsMessage> message = FleetMessageOf(stored, node_, json_);
       if (!message.ok()) return message.status();
       messages.push_back(*std::move(message));
     }
@@ -137,8 +145,10 @@ class FleetSession : public EventConsumer {
     gap.set_type(v1::EVENT_TYPE_GAP);
     gap.set_gap_reason(v1::GAP_REASON_NOT_PUBLISHED);
     gap.set_durable(true);  // the stream is
-    gap.set_message(
-        absl::StrCat("the events ", first, " to ", last, " are not in the fleet's stream: ", why));
+    const std::string events = first == last
+                                   ? absl::StrCat("the event ", first, " is")
+                                   : absl::StrCat("the events ", first, " to ", last, " are");
+    gap.set_message(absl::StrCat(events, " not in the fleet's stream: ", why));
     gap.mutable_missing()->set_first(first);
     gap.mutable_missing()->set_last(last);
     absl::StatusOr<NatsMessage> message = FleetMessageOf(gap, of, json_);
@@ -159,7 +169,9 @@ class FleetSession : public EventConsumer {
     if (connection_->closed()) return false;
     const absl::Time now = SteadyNow();
     for (Bucket* bucket : {&heartbeats_, &states_}) {
-      NoteFailure(bucket->writer->ReadAnswers(), bucket);
+      const absl::StatusOr<bool> stored = bucket->writer->ReadAnswers();
+      NoteFailure(stored.status(), bucket);
+      if (stored.ok() && *stored) bucket->noted.clear();
     }
     if (now >= heartbeats_.due) {
       heartbeats_.due = now + kHeartbeatInterval;
@@ -189,7 +201,7 @@ class FleetSession : public EventConsumer {
     const char* values;  // for people
     std::unique_ptr<StreamWriter> writer = nullptr;
     absl::Time due = absl::InfinitePast();  // when to write next; steady
-    std::string noted = {};                 // the last failure
+    std::string noted = {};                 // the last failure; empty: it was written since
   };
 
   FleetSession(const PushRun& push, NatsConnection* connection, const CommandContext& daemon,
@@ -200,8 +212,27 @@ class FleetSession : public EventConsumer {
         json_(push.command.format == PushFormat::kJson),
         node_(std::move(node)) {}
 
+  // Checks that the stream still has the node's last message, unless its limits have deleted that.
+  // Otherwise another one may be in its place, by a wipe or from a copy, of which the connection
+  // shows nothing.
+  absl::Status CheckStream() {
+    if (last_message_ == 0) return absl::OkStatus();
+    const auto stored = ReadMessage(connection_, kFleetStream, last_message_);
+    if (!stored.ok() && !absl::IsNotFound(stored.status())) return stored.status();
+    const std::string own = NodeSubjectPrefix(node_.cluster, node_.name);
+    if (stored.ok() && absl::StartsWith(stored->message.subject, own)) return absl::OkStatus();
+    const auto state = ReadStreamState(connection_, kFleetStream);
+    if (!state.ok()) return state.status();
+    if (!stored.ok() && state->first > last_message_) return absl::OkStatus();
+    return absl::UnavailableError(
+        absl::StrCat("the stream ", kFleetStream, " has lost the node's last message"));
+  }
+
   absl::Status Write(std::vector<NatsMessage> messages, std::vector<size_t>* unfit) {
-    return events_->Write(std::move(messages), kEventsTimeout, push_.stop->token(), unfit);
+    absl::Status status =
+        events_->Write(std::move(messages), kEventsTimeout, push_.stop->token(), unfit);
+    if (status.ok() && events_->last_stored() > 0) last_message_ = events_->last_stored();
+    return status;
   }
 
   absl::Status WriteHeartbeat() {
@@ -291,6 +322,7 @@ class FleetSession : public EventConsumer {
   Bucket states_{"the VMs' last states"};
   MessageNode node_;  // with its cluster and its journal
   uint64_t published_ = 0;
+  uint64_t last_message_ = 0;      // the node's last of the stream; 0: it has none
   std::set<std::string> changed_;  // VMs whose states are to be written
   v1::NodeHeartbeat heartbeat_;    // the last; empty: there was none
   // When all states are written again, so that what the bucket lost comes back; steady.
@@ -306,7 +338,6 @@ class FleetPush {
   ExitCode Run() {
     Backoff backoff(kFirstPause, kLongestPause);
     while (!push_.stop->stopped()) {
-      const uint64_t before = push_.log->state().requests;
       CommandContext daemon(push_.line.server());
       daemon.patience = absl::ZeroDuration();  // a wait for the daemon would hold up the events
       v1::GetServerInfoResponse info;
@@ -317,9 +348,9 @@ class FleetPush {
       }
       if (code_) return *code_;
       if (push_.stop->stopped()) break;
+      if (push_.log->state().failing_since == absl::InfinitePast()) backoff.Reset();
       push_.log->Failed(failure->sentence);
       push_.log->Waits(failure->sentence, {});
-      if (push_.log->state().requests > before) backoff.Reset();
       if (push_.stop->WaitFor(backoff.Next(RandomFraction()))) break;
     }
     return ExitCode::kOk;
@@ -388,7 +419,8 @@ class FleetPush {
       absl::Status saved = push_.cursor->Save(server_, {begin, of.journal_id});
       if (!saved.ok()) return saved;
     }
-    if (of.journal_id == node.journal_id) session->set_published(begin);
+    session->set_published(of.journal_id == node.journal_id ? begin : 0,
+                           last.ok() ? last->stream_sequence : 0);
     // Its limit has deleted the events of a node that was quiet for so long.
     const bool quiet = absl::Now() - push_.log->state().last_success >= kStreamMaxAge;
     if (last.ok() || acknowledged == 0 || quiet) return absl::OkStatus();

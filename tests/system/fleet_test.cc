@@ -93,13 +93,19 @@ class FleetTest : public JournalTestBase {
     return message;
   }
 
-  // Then the server's files can be changed.
-  void PublishFiveAndKill(ChattyVm* vm) {
+  void PublishFive(ChattyVm* vm) {
     vm->Speak(4);
     WaitNewest(5);
     WaitPublished();
     push().WaitPosition(5);
+  }
+  // Then the server's files can be changed.
+  void PublishFiveAndKill(ChattyVm* vm) {
+    PublishFive(vm);
     nats().Kill();
+  }
+  void OthersPublish(int count) {
+    for (int i = 0; i < count; ++i) nats().Ask("vmevents.v1.test.other.vm.reset", "x");
   }
 
  private:
@@ -176,6 +182,12 @@ TEST_F(FleetTest, AStateHasTheJournalThatItComesFrom) {
     v1::Vm state;
     ASSERT_TRUE(state.ParseFromString((*next)->data));
     EXPECT_EQ(journal == replaced, state.last_sequence() == 5) << journal;
+  }
+  // Also the GAP of the journal that is lost.
+  for (const NatsMessage& message : nats().Messages()) {
+    v1::Event event;
+    ASSERT_TRUE(event.ParseFromString(message.data));
+    EXPECT_TRUE(event.durable()) << event.message();
   }
 }
 
@@ -288,7 +300,7 @@ TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
   fs::remove_all(dir() / "nats/js");
   fs::rename(dir() / "copy", dir() / "nats/js");
   nats().Start();
-  for (int i = 0; i < 20; ++i) nats().Ask("vmevents.v1.test.other.vm.reset", "x");
+  OthersPublish(20);
   push().Signal(SIGCONT);
   vm.Speak(2);
   WaitNewest(12);
@@ -314,6 +326,43 @@ TEST_F(FleetTest, AStreamThatHasNothingOfTheNodeAnyMoreGetsAGap) {
   EXPECT_EQ(gap.missing().last(), 5u);
   EXPECT_THAT(Published(), testing::ElementsAre(5, 6));
   push().WaitLog("GAP: the events 1 to 5 are not in the fleet's stream: it was created again, ");
+}
+
+// The connection to the server stays, and others have written before the node does.
+TEST_F(FleetTest, AStreamThatIsMadeAgainUnderTheConnectionGetsAGap) {
+  nats().CreateFleet();
+  StartPublishing();
+  ChattyVm vm(watch_dir(), "vm1");
+  PublishFive(&vm);
+  const std::string stream(kFleetStream);
+  nats().DeleteStream(stream);
+  nats().CreateStream(stream, nlohmann::json::parse(CreateStreamRequest(stream, 1)));
+  OthersPublish(20);
+  vm.Speak(1);
+  WaitNewest(6);
+  WaitPublished();
+  v1::Event gap;
+  ASSERT_TRUE(gap.ParseFromString(nats().Messages().at(20).data));
+  EXPECT_EQ(gap.type(), v1::EVENT_TYPE_GAP);
+  EXPECT_EQ(gap.missing().last(), 5u);
+  EXPECT_THAT(Published(), testing::ElementsAre(5, 6));
+  push().WaitLog("has lost the node's last message");
+}
+
+TEST_F(FleetTest, WhatTheLimitsOfTheStreamDeletedIsNoGap) {
+  nats().CreateFleet();
+  StartPublishing();
+  ChattyVm vm(watch_dir(), "vm1");
+  PublishFive(&vm);
+  nlohmann::json settings = nats().Ask("$JS.API.STREAM.INFO.VMEVENTS")["config"];
+  settings["max_msgs"] = 10;
+  nats().Ask("$JS.API.STREAM.UPDATE.VMEVENTS", settings.dump());
+  OthersPublish(20);
+  vm.Speak(1);
+  WaitNewest(6);
+  WaitPublished();
+  EXPECT_EQ(nats().last_sequence(), 26u) << "a GAP, or events that come again";
+  EXPECT_THAT(push().log(), testing::Not(HasSubstr("has lost")));
 }
 
 TEST_F(FleetTest, AServerAndAPushThatAreKilledLoseNothing) {

@@ -92,10 +92,12 @@ class FleetListsTest : public testing::Test {
     return failure ? failure->sentence : output_.text;
   }
 
-  void AddHeartbeat(const std::string& node, int64_t time, bool stopped = false) {
+  void AddHeartbeat(const std::string& node, int64_t time, bool stopped = false,
+                    const std::string& journal = "journal-") {
     v1::NodeHeartbeat heartbeat;
     heartbeat.set_cluster("prod");
     heartbeat.set_node(node);
+    heartbeat.set_journal_id(journal + node);
     heartbeat.mutable_time()->set_seconds(time);
     if (!stopped) heartbeat.mutable_interval()->set_seconds(30);
     nats_.AddNode(heartbeat);
@@ -268,15 +270,23 @@ TEST_F(FleetListsTest, AVmOfANodeWithoutAHeartbeatIsStale) {
   TableFormatter table({.nodes = true});
   nodes_ = {"n1"};
   EXPECT_FALSE(Run(Why("web1"), &table).has_value());
-  EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale: the node has no heartbeat)"));
+  EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale: the node no longer reports it)"));
+}
+
+// What ended while nobody knew its state is not written again.
+TEST_F(FleetListsTest, AVmOfAJournalThatItsNodeHasLostIsStale) {
+  AddVm("n1", "web1", v1::VM_STATE_RUNNING, 100);
+  AddHeartbeat("n1", 990, /*stopped=*/false, "another-");
+  TableFormatter table({.nodes = true});
+  EXPECT_FALSE(Run(OfNames({"web1"}), &table).has_value());
+  EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale)"));
 }
 
 // A consumer of a server before 2.10 has one filter at the most.
-TEST_F(FleetListsTest, SeveralNamesAreReadByOneFilterEach) {
+TEST_F(FleetListsTest, ABucketIsReadByOneFilter) {
   for (const char* name : {"a", "b", "c"}) AddVm("n1", name, v1::VM_STATE_RUNNING);
   EXPECT_EQ(Names(OfNames({"a", "b"})), "prod/n1/a\nprod/n1/b\n");
-  ASSERT_EQ(nats_.consumers.size(), 3u);
-  nats_.consumers.pop_back();  // of the heartbeats
+  ASSERT_EQ(nats_.consumers.size(), 2u) << "of the VMs, and of the heartbeats";
   for (const std::string& consumer : nats_.consumers) {
     EXPECT_THAT(consumer, AllOf(HasSubstr("\"filter_subject\""), HasSubstr("last_per_subject")));
   }

@@ -11,6 +11,7 @@
 #include "base/system.h"
 #include "client/output/formatter.h"
 #include "client/output/time_text.h"
+#include "client/push/http.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -132,6 +133,16 @@ TEST_F(PushFormatTest, ATemplateHasTheFieldsInItsStrings) {
                        R"("deep":[{"id":"/vmevents/prod/n7=2Eexample/journal-a#7"},5,null],)"
                        R"("text":"web1 on prod/n7.example: STOPPED, CRASH (GUEST_PANIC): )"
                        R"(the guest's kernel panicked","{{vm}}":true,"of":"prod/n7.example u-1"})");
+}
+
+// Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.
+TEST_F(PushFormatTest, ATextForPeopleHasALimit) {
+  v1::Event* event = AddStopped(7, std::string(255, '\xff'), v1::SHUTDOWN_CLASS_CRASH);
+  event->mutable_shutdown()->mutable_last_words()->add_lines(std::string(2048, 'w'));
+  const std::string text =
+      nlohmann::json::parse(Body(PushFormat::kTemplate, R"(["{{text}}"])").text)[0];
+  EXPECT_THAT(text, AllOf(testing::StartsWith("\\xff"), testing::EndsWith("…")));
+  EXPECT_EQ(text.size(), 999 + std::string("…").size());
 }
 
 TEST_F(PushFormatTest, ATemplateThatIsWrongSaysWhy) {
