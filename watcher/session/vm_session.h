@@ -40,7 +40,7 @@ struct QueryGuestAgent {};
 struct ExamineThreads {};
 // Read QEMU's last words, and hand in WordsRead at once or soon: the end waits for that.
 struct ReadLastWords {
-  bool core_dumped;
+  std::optional<ExitStatus> status;  // of its process; unset: not known
 };
 // The run is over and its end published: drop the session.
 struct Done {};

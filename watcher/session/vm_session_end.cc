@@ -293,8 +293,7 @@ void VmSession::Conclude(Instant now) {
   if (file_step_ == FileStep::kRequested || words_due_) return;
   if (!words_wanted_ && WantsWords()) {
     words_wanted_ = words_due_ = true;
-    const std::optional<ExitStatus>& status = saved_.evidence.facts.exit_status;
-    effects_.push_back(ReadLastWords{status.has_value() && status->core_dumped});
+    effects_.push_back(ReadLastWords{saved_.evidence.facts.exit_status});
     return;
   }
   Finish(now);
