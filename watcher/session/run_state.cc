@@ -10,7 +10,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 5;
+constexpr uint32_t kFormat = 6;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -109,8 +109,8 @@ CONVERT(Intent, INTENT)
 #define DECLARED_INTENT(F, O, S, M, R) S(intent) F(declared) F(deadline)
 CONVERT(DeclaredIntent, DECLARED_INTENT)
 
-#define PROBLEM(F, O, S, M, R) F(code) F(text)
-CONVERT(Problem, PROBLEM)
+#define PROBLEM(F, O, S, M, R) F(subject) F(code) F(text)
+CONVERT(RunProblem, PROBLEM)
 
 #define GUEST_AGENT(F, O, S, M, R) \
   F(unknown) F(present) F(open) F(reported) F(port) M(opened) M(closed)
@@ -127,14 +127,14 @@ CONVERT(Label, LABEL)
 #define RUN(F, O, S, M, R)                                                                         \
   F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path)   \
   F(unescaped_path) F(unescaped_name) F(process_tracked) F(pid) F(start_ticks) F(pidfd_inode)    \
-  F(pid_namespace) F(boot_id) F(process_start) S(socket) F(oom_file) F(oom_kills)                \
+  F(pid_namespace) F(process_start) S(socket) F(oom_file) F(oom_kills)                \
   F(unit)
 CONVERT(Run, RUN)
 
 #define RUN_STATE(F, O, S, M, R)                                                                   \
   S(run) S(attached_at) F(monitor) F(state) F(published_state) F(state_before_loss)              \
-  F(state_time) F(published_state_time) F(uuid) F(qemu_version) S(monitor_problem) S(run_problem) \
-  S(file_problem) S(exit_problem) S(silence_problem) S(uuid_problem) R(labels) S(evidence) M(intent)  \
+  F(state_time) F(published_state_time) F(uuid) F(qemu_version) R(problems) R(labels)            \
+  S(evidence) M(intent)  \
   M(counted_intent) S(agent) M(exiting_since) F(file_written)
 CONVERT(RunState, RUN_STATE)
 // clang-format on
@@ -142,7 +142,8 @@ CONVERT(RunState, RUN_STATE)
 }  // namespace
 
 std::string SaveRunState(const RunState& state) {
-  internal::RunState saved;
+  static thread_local internal::RunState saved;  // its memory is used again
+  saved.Clear();
   saved.set_format(kFormat);
   Save(state, &saved);
   const bool lost = state.monitor == RunState::Monitor::kLost;

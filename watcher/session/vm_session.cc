@@ -90,7 +90,7 @@ Effects VmSession::On(const Input& input, Instant now) {
         evidence.SawHostShutdown(in.shutting_down, in.by, now);
       },
       [&](const input::SharedUuid& in) {
-        saved_.uuid_problem = {ProblemCode::kSharedUuid, std::string(in.problem)};
+        SetProblem(Subject::kUuid, {ProblemCode::kSharedUuid, std::string(in.problem)});
       },
       [&](const input::IntentWithdrawn&) {
         if (saved_.intent.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
@@ -162,8 +162,8 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
       input.states.empty() ? "" : absl::StrCat("; its threads: ", input.states);
   if (now.monotonic >= answer_due_) {
     answer_due_ = absl::InfiniteDuration();
-    saved_.silence_problem = {ProblemCode::kNoAnswer,
-                              absl::StrCat("QEMU does not answer", threads)};
+    SetProblem(Subject::kSilence,
+               {ProblemCode::kNoAnswer, absl::StrCat("QEMU does not answer", threads)});
     SetState(VmState::kUnreachable, now);
   }
   if (!ExitIsLate(now)) return;
@@ -175,13 +175,12 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
   const SignalSender* const sender = facts.killer.has_value()     ? facts.killer.get()
                                      : facts.shutdown.has_value() ? nullptr
                                                                   : facts.signaller.get();
-  saved_.exit_problem.code = ProblemCode::kExitLate;
-  saved_.exit_problem.text = absl::StrCat(
+  const std::string late =
       sender == nullptr
           ? absl::StrCat("QEMU has not exited for ", seconds, " s after its shutdown")
           : absl::StrCat(SignalName(sender->signal), " sent by ", DescribeSender(*sender), " ",
-                         seconds, " s ago, and QEMU has not ended"),
-      threads);
+                         seconds, " s ago, and QEMU has not ended");
+  SetProblem(Subject::kExit, {ProblemCode::kExitLate, late + threads});
 }
 
 absl::Duration VmSession::NextTick() const {
@@ -223,7 +222,7 @@ void VmSession::BeginExit(Instant now) {
 
 void VmSession::ForgetExit() {
   saved_.exiting_since.reset();
-  saved_.exit_problem = {};
+  SetProblem(Subject::kExit, {});
 }
 
 void VmSession::SetState(VmState state, Instant now) {

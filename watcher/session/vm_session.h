@@ -248,6 +248,10 @@ class VmSession {
   // QEMU has answered, or is not expected to any more.
   void ForgetSilence();
   void SetMonitorProblem(const Problem& problem, Instant now);
+  using Subject = RunProblem::Subject;
+  // Replaces the problem of that subject; an empty one: it has none any more.
+  void SetProblem(Subject subject, Problem problem);
+  const Problem& ProblemOf(Subject subject) const;
   void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` names its reporter, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
@@ -292,7 +296,7 @@ class VmSession {
   void EmitAlways(VmEvent event, Instant now);
   void PublishStatus();
   void PublishEvent(VmEvent event);
-  std::vector<Problem> Problems() const;
+  std::vector<Problem> Problems() const { return {saved_.problems.begin(), saved_.problems.end()}; }
   static absl::string_view StateText(VmState state);
   // Time from which a guest that is down counts as staying so, as its QEMU has not ended.
   absl::Duration DownReport() const;

@@ -98,7 +98,8 @@ void VmSession::EnsureStarted(Instant now) {
   if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
   qemu_name_.clear();
   absl::StrAppend(&message, ", ", StateText(saved_.state));
-  if (!saved_.monitor_problem.empty()) absl::StrAppend(&message, "; ", saved_.monitor_problem.text);
+  const Problem& problem = ProblemOf(Subject::kMonitor);
+  if (!problem.empty()) absl::StrAppend(&message, "; ", problem.text);
   PublishEvent(MakeEvent(EventType::kStarted, message, now));
   if (!gone_) SaveNow();
 }
@@ -201,14 +202,21 @@ void VmSession::SaveNow() {
   std::get<Publish>(*last).update.saved_run = std::move(text);
 }
 
-std::vector<Problem> VmSession::Problems() const {
-  std::vector<Problem> problems;
-  for (const Problem* problem :
-       {&saved_.monitor_problem, &saved_.silence_problem, &saved_.run_problem, &saved_.file_problem,
-        &saved_.exit_problem, &saved_.uuid_problem}) {
-    if (!problem->empty()) problems.push_back(*problem);
+void VmSession::SetProblem(Subject subject, Problem problem) {
+  std::vector<RunProblem>& all = saved_.problems;
+  std::erase_if(all, [&](const RunProblem& known) { return known.subject == subject; });
+  if (problem.empty()) return;
+  const auto later =
+      absl::c_find_if(all, [&](const RunProblem& known) { return known.subject > subject; });
+  all.insert(later, RunProblem{std::move(problem), subject});
+}
+
+const Problem& VmSession::ProblemOf(Subject subject) const {
+  static const Problem& none = *new Problem;
+  for (const RunProblem& problem : saved_.problems) {
+    if (problem.subject == subject) return problem;
   }
-  return problems;
+  return none;
 }
 
 VmStatus VmSession::Status() const {
@@ -334,7 +342,7 @@ void VmSession::Handle(const input::FileDone& input, Instant now) {
   const bool tried = input.status.has_value();
   const bool ok = tried && input.status->ok();
   if (tried) {
-    saved_.file_problem = {ProblemCode::kShutdownFile, std::string(input.status->message())};
+    SetProblem(Subject::kFile, {ProblemCode::kShutdownFile, std::string(input.status->message())});
   }
   if (file_step_ != FileStep::kRequested) {
     if (tried) saved_.file_written = !ok;  // a file that was taken back: the VM lives
@@ -379,9 +387,9 @@ void VmSession::TakeShutdownFileBack() {
 void VmSession::Finish(Instant now) {
   FlushDropped(now);
   SetState(VmState::kStopped, now);
-  saved_.monitor_problem = {};
-  saved_.run_problem = {};
-  saved_.uuid_problem = {};
+  for (const Subject subject : {Subject::kMonitor, Subject::kRun, Subject::kUuid}) {
+    SetProblem(subject, {});
+  }
   ForgetSilence();
   ForgetExit();
   ShutdownDetail detail = MakeDetail();

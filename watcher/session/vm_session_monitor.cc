@@ -93,9 +93,8 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   SawRestart(now);
   away_ = false;
   if (CanLoseMonitor()) DeclareLost(now);
-  saved_.monitor_problem = info.run_state.empty()
-                               ? Problem{ProblemCode::kNoAnswer, "QEMU did not answer query-status"}
-                               : Problem{};
+  SetProblem(Subject::kMonitor, {ProblemCode::kNoAnswer,
+                                 info.run_state.empty() ? "QEMU did not answer query-status" : ""});
   saved_.evidence.facts.monitored = true;
   const Monitor was = std::exchange(saved_.monitor, Monitor::kReady);
   if (was != Monitor::kReady) Attach(was, run_state, now);
@@ -182,7 +181,7 @@ void VmSession::PollRunState(Instant now) {
 
 void VmSession::ForgetSilence() {
   answer_due_ = absl::InfiniteDuration();
-  saved_.silence_problem = {};
+  SetProblem(Subject::kSilence, {});
 }
 
 std::string VmSession::StateReport(absl::string_view run_state) const {
@@ -190,7 +189,7 @@ std::string VmSession::StateReport(absl::string_view run_state) const {
 }
 
 void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
-  saved_.monitor_problem = NoGreeting(now);
+  SetProblem(Subject::kMonitor, NoGreeting(now));
   saved_.evidence.facts.monitored = false;
   if (started_) return;
   saved_.monitor = Monitor::kLost;
@@ -198,20 +197,21 @@ void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
 }
 
 void VmSession::SetMonitorProblem(const Problem& problem, Instant now) {
-  if (saved_.monitor_problem == problem) return;
-  saved_.monitor_problem = problem;
+  if (ProblemOf(Subject::kMonitor) == problem) return;
+  SetProblem(Subject::kMonitor, problem);
   EnsureStarted(now);
 }
 
 void VmSession::SetRunProblem(absl::string_view run_state) {
   if (run_state == "io-error") {
     // The text of BLOCK_IO_ERROR stands.
-    if (saved_.run_problem.code != ProblemCode::kIoError)
-      saved_.run_problem = {ProblemCode::kIoError, std::string(kIoErrorProblem)};
+    if (ProblemOf(Subject::kRun).code != ProblemCode::kIoError)
+      SetProblem(Subject::kRun, {ProblemCode::kIoError, std::string(kIoErrorProblem)});
   } else if (run_state == "internal-error") {
-    saved_.run_problem = {ProblemCode::kInternalError, "paused by QEMU after an internal error"};
+    SetProblem(Subject::kRun,
+               {ProblemCode::kInternalError, "paused by QEMU after an internal error"});
   } else {
-    saved_.run_problem = {};
+    SetProblem(Subject::kRun, {});
   }
 }
 
@@ -219,8 +219,8 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
   FollowMigration(input.run_state, now);
   ForgetSilence();
   const bool answered = saved_.monitor == Monitor::kReady && !input.run_state.empty();
-  if (answered && saved_.monitor_problem.code == ProblemCode::kNoAnswer) {
-    saved_.monitor_problem = {};
+  if (answered && ProblemOf(Subject::kMonitor).code == ProblemCode::kNoAnswer) {
+    SetProblem(Subject::kMonitor, {});
   }
   if (saved_.monitor == Monitor::kReady && saved_.state == VmState::kUnreachable) {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
@@ -277,11 +277,11 @@ void VmSession::DeclareLost(Instant now) {
     saved_.evidence.facts.monitored = false;  // a missing SHUTDOWN is no evidence
     saved_.evidence.Saw(absl::StrCat(name, " was lost (", close_reason_, ")"), closed_at_);
   }
-  if (saved_.monitor_problem.empty()) {
-    saved_.monitor_problem = {
-        reporter.is_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
-        away ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
-             : absl::StrCat(name, " was lost: ", close_reason_)};
+  if (ProblemOf(Subject::kMonitor).empty()) {
+    SetProblem(Subject::kMonitor,
+               {reporter.is_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
+                away ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
+                     : absl::StrCat(name, " was lost: ", close_reason_)});
   }
   saved_.monitor = Monitor::kLost;
   saved_.state_before_loss = saved_.state;
@@ -307,7 +307,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   }
   if (state == VmState::kUnreachable) return;
   SetState(state, now);
-  saved_.silence_problem = {};
+  SetProblem(Subject::kSilence, {});
 }
 
 // Events
@@ -444,7 +444,7 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   if (!saved_.agent.reported) saved_.agent.open = false;
   ReconsiderIntent();
   ForgetExit();
-  saved_.run_problem = {};
+  SetProblem(Subject::kRun, {});
   if (saved_.state != VmState::kRunning) {
     SetState(saved_.evidence.facts.paused ? VmState::kPaused : VmState::kRunning, now);
   }
@@ -488,8 +488,8 @@ void VmSession::OnIoError(const QmpEvent& event, Instant now) {
   // The STOP follows. A job that stops leaves the VM as it is. Several requests fail at once: the
   // first is enough.
   if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
-      saved_.run_problem.code != ProblemCode::kIoError) {
-    saved_.run_problem = {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)};
+      ProblemOf(Subject::kRun).code != ProblemCode::kIoError) {
+    SetProblem(Subject::kRun, {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)});
     saved_.evidence.Saw(absl::StrCat("I/O error, for which QEMU paused the VM: ", error), now,
                         EvidenceId::kIoError);
   }
