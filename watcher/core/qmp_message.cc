@@ -131,10 +131,6 @@ uint32_t Number32(const QmpObject& object, const char* name) {
   return number <= std::numeric_limits<uint32_t>::max() ? static_cast<uint32_t>(number) : 0;
 }
 
-std::string Text(const QmpObject& object, const char* name, size_t max_bytes) {
-  return std::string(Utf8Prefix(OneLine(QmpText(object, name)), max_bytes));
-}
-
 }  // namespace
 
 int LineFramer::OpenAfter(absl::string_view line) const {
@@ -215,6 +211,10 @@ std::string QmpText(const QmpObject& object, const char* name) {
   return std::string(Utf8Prefix(member->get_ref<const std::string&>(), kMaxQmpTextBytes));
 }
 
+std::string QmpLine(const QmpObject& object, const char* name, size_t max_bytes) {
+  return std::string(Utf8Prefix(OneLine(QmpText(object, name)), max_bytes));
+}
+
 std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
   const QmpObject* const member = Member(object, name);
   return member != nullptr && member->is_boolean() ? std::optional(member->get<bool>())
@@ -223,7 +223,7 @@ std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
 
 GuestPanic ParseGuestPanic(const QmpObject& data) {
   GuestPanic panic;
-  panic.action = Text(data, "action", kMaxPanicReasonBytes);
+  panic.action = QmpLine(data, "action", kMaxPanicReasonBytes);
   const QmpObject* const found = Member(data, "info");
   if (found == nullptr) return panic;
   const QmpObject& info = *found;
@@ -238,10 +238,10 @@ GuestPanic ParseGuestPanic(const QmpObject& data) {
     panic.info = S390Panic{.core = Number32(info, "core"),
                            .psw_mask = Number(info, "psw-mask").value_or(0),
                            .psw_addr = Number(info, "psw-addr").value_or(0),
-                           .reason = Text(info, "reason", kMaxPanicReasonBytes)};
+                           .reason = QmpLine(info, "reason", kMaxPanicReasonBytes)};
   } else if (type == "tdx") {
     panic.info = TdxPanic{.error_code = Number32(info, "error-code"),
-                          .message = Text(info, "message", kMaxPanicMessageBytes),
+                          .message = QmpLine(info, "message", kMaxPanicMessageBytes),
                           .gpa = Number(info, "gpa")};
   }
   return panic;

@@ -53,14 +53,15 @@ Effects VmSession::On(const Input& input, Instant now) {
                       std::holds_alternative<input::WordsRead>(input);
   if (gone_ && !of_end) return {};
   if (std::holds_alternative<input::Tick>(input) && now.monotonic < NextTick()) return {};
+  EvidenceLog& evidence = saved_.evidence;
+  const auto* const event = std::get_if<input::Event>(&input);
+  const EventHandler handler = event == nullptr ? nullptr : HandlerOf(event->event.name);
+  evidence.facts.monitored |= event != nullptr;
   if (!gone_ && saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline) {
     CloseIntent(IntentEnd::kExpired, now);
-  } else if (const auto* event = std::get_if<input::Event>(&input);
-             event != nullptr && Find(event->event.name) == nullptr) {
-    saved_.evidence.facts.monitored = true;
+  } else if (event != nullptr && handler == nullptr) {
     return {};  // an event that is not followed changes nothing else
   }
-  EvidenceLog& evidence = saved_.evidence;
   const Overloaded handle{
       [&](const input::Socket& in) { saved_.run.socket = in.identity; },
       [&](const input::MonitorProblem& in) { SetMonitorProblem(in.problem, now); },
@@ -72,6 +73,9 @@ Effects VmSession::On(const Input& input, Instant now) {
         saved_.run.process_tracked = false;
         saved_.run.pid = 0;
         PublishStatus();
+      },
+      [&](const input::Event& in) {
+        if (handler != nullptr) handler(this, in.event, now);
       },
       [&](const input::OomKills& in) { saved_.run.oom_kills = in.kills; },
       [&](const input::SignalSent& in) {
@@ -148,10 +152,7 @@ void VmSession::Handle(const input::Tick& /*input*/, Instant now) {
   if (drops_.has_value() && now.monotonic >= DropReport()) FlushDropped(now);
   if (now.monotonic >= DownReport()) {
     SetState(VmState::kGuestDown, now);
-    VmEvent down =
-        MakeEvent(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
-    down.shutdown = MakeDetail();
-    Emit(std::move(down), now);
+    Emit(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
   }
   if (now.monotonic >= LossReport()) DeclareLost(now);
   if (ExitIsLate(now) || now.monotonic >= answer_due_) effects_.push_back(ExamineThreads{});

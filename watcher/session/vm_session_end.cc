@@ -98,7 +98,7 @@ void VmSession::EnsureStarted(Instant now) {
   if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
   qemu_name_.clear();
   absl::StrAppend(&message, ", ", StateText(saved_.state));
-  const Problem& problem = ProblemOf(Subject::kMonitor);
+  const Problem problem = ProblemOf(Subject::kMonitor);
   if (!problem.empty()) absl::StrAppend(&message, "; ", problem.text);
   PublishEvent(MakeEvent(EventType::kStarted, message, now));
   if (!gone_) SaveNow();
@@ -139,6 +139,7 @@ void VmSession::EmitAlways(VmEvent event, Instant now) {
 void VmSession::PublishStatus() { AddUpdate(&effects_).status.emplace(Status()); }
 
 void VmSession::PublishEvent(VmEvent event) {
+  if (event.type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
   saved_.published_state = saved_.state;
   saved_.published_state_time = saved_.state_time;
   published_problems_ = Problems();
@@ -152,19 +153,16 @@ void VmSession::PublishChanges(Instant now) {
   // After a drop the GAP reports both, when the flood is over.
   if (!drops_.has_value() && saved_.state != saved_.published_state) {
     const bool down = saved_.state == VmState::kGuestDown;
-    VmEvent event = MakeEvent(down ? EventType::kGuestShutdown : EventType::kStateChanged,
-                              absl::StrCat("the VM is ", StateText(saved_.state)), now);
-    if (down) event.shutdown = MakeDetail();
-    Emit(std::move(event), now);
+    Emit(down ? EventType::kGuestShutdown : EventType::kStateChanged,
+         absl::StrCat("the VM is ", StateText(saved_.state)), now);
   }
   if (!drops_.has_value()) {
     const std::vector<Problem> problems = Problems();
     if (problems != published_problems_) {
       const auto text = [](std::string* out, const Problem& problem) { *out += problem.text; };
-      Emit(MakeEvent(EventType::kProblemsChanged,
-                     problems.empty() ? "the VM has no problems any more"
-                                      : absl::StrJoin(problems, "; ", text),
-                     now),
+      Emit(EventType::kProblemsChanged,
+           problems.empty() ? "the VM has no problems any more"
+                            : absl::StrJoin(problems, "; ", text),
            now);
     }
   }
@@ -205,18 +203,13 @@ void VmSession::SaveNow() {
 void VmSession::SetProblem(Subject subject, Problem problem) {
   std::vector<RunProblem>& all = saved_.problems;
   std::erase_if(all, [&](const RunProblem& known) { return known.subject == subject; });
-  if (problem.empty()) return;
-  const auto later =
-      absl::c_find_if(all, [&](const RunProblem& known) { return known.subject > subject; });
-  all.insert(later, RunProblem{std::move(problem), subject});
+  if (!problem.empty()) all.push_back({std::move(problem), subject});
+  std::ranges::sort(all, {}, &RunProblem::subject);
 }
 
-const Problem& VmSession::ProblemOf(Subject subject) const {
-  static const Problem& none = *new Problem;
-  for (const RunProblem& problem : saved_.problems) {
-    if (problem.subject == subject) return problem;
-  }
-  return none;
+Problem VmSession::ProblemOf(Subject subject) const {
+  const auto found = std::ranges::find(saved_.problems, subject, &RunProblem::subject);
+  return found == saved_.problems.end() ? Problem() : Problem(*found);
 }
 
 VmStatus VmSession::Status() const {
@@ -387,11 +380,8 @@ void VmSession::TakeShutdownFileBack() {
 void VmSession::Finish(Instant now) {
   FlushDropped(now);
   SetState(VmState::kStopped, now);
-  for (const Subject subject : {Subject::kMonitor, Subject::kRun, Subject::kUuid}) {
-    SetProblem(subject, {});
-  }
-  ForgetSilence();
-  ForgetExit();
+  std::erase_if(saved_.problems,
+                [](const RunProblem& problem) { return problem.subject != Subject::kFile; });
   ShutdownDetail detail = MakeDetail();
   const auto add_seen = [](std::string* out, const EvidenceEntry& entry) { *out += entry.what; };
   VmEvent event =

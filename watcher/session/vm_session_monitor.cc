@@ -41,10 +41,7 @@ bool GuestGoesOn(VmState state) {
 constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
 
 // A word of QEMU's, in one line. Empty: it has none.
-std::string Word(const QmpObject& data, const char* member) {
-  constexpr size_t kMaxTextBytes = 128;
-  return std::string(Utf8Prefix(OneLine(QmpText(data, member)), kMaxTextBytes));
-}
+std::string Word(const QmpObject& data, const char* member) { return QmpLine(data, member, 128); }
 
 // "write on virtio0: No space left on device". A disk without a device's name has that of its node.
 std::string DescribeIoError(const QmpObject& data) {
@@ -113,11 +110,8 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
   if (was == Monitor::kClosed) return;
   const Reporter& reporter = ReporterOf(saved_.run);
   if (was == Monitor::kLost) {
-    Emit(
-        MakeEvent(EventType::kMonitorRestored,
-                  absl::StrCat(reporter.name, " is connected; the VM is ", StateText(saved_.state)),
-                  now),
-        now);
+    Emit(EventType::kMonitorRestored,
+         absl::StrCat(reporter.name, " is connected; the VM is ", StateText(saved_.state)), now);
   }
   if (before == saved_.state || before == VmState::kUnreachable ||
       saved_.state == VmState::kUnreachable) {
@@ -137,9 +131,7 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
   if (saved_.state == VmState::kPaused) type = EventType::kPaused;
   if (saved_.state == VmState::kSuspended) type = EventType::kSuspended;
   if (saved_.state == VmState::kGuestDown) type = EventType::kGuestShutdown;
-  VmEvent event = MakeEvent(type, absl::StrCat("the VM is ", StateText(saved_.state)), now);
-  if (type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
-  Emit(std::move(event), now);
+  Emit(type, absl::StrCat("the VM is ", StateText(saved_.state)), now);
 }
 
 void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
@@ -286,12 +278,10 @@ void VmSession::DeclareLost(Instant now) {
   saved_.monitor = Monitor::kLost;
   saved_.state_before_loss = saved_.state;
   if (saved_.state != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
-  std::string message =
+  const std::string message =
       away ? absl::StrCat("vmeventd restarted and cannot connect to ", name)
            : absl::StrCat("the connection to ", name, " was lost (", close_reason_, ")");
-  Emit(MakeEvent(EventType::kMonitorLost, message + ": this does not mean that the VM has ended",
-                 now),
-       now);
+  Emit(EventType::kMonitorLost, message + ": this does not mean that the VM has ended", now);
 }
 
 void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now) {
@@ -312,15 +302,10 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
 
 // Events
 
-struct VmSession::KnownEvent {
-  absl::string_view name;
-  void (*handle)(VmSession* of, const QmpEvent& event, Instant now);
-};
-
-const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
+VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
   using Of = VmSession*;
   using Event = const QmpEvent&;
-  static constexpr KnownEvent kEvents[] = {
+  static constexpr std::pair<absl::string_view, EventHandler> kHandlers[] = {
       {"SHUTDOWN", [](Of of, Event sent, Instant now) { of->OnShutdown(sent, now); }},
       {"POWERDOWN",
        [](Of of, Event sent, Instant now) {
@@ -372,17 +357,10 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
       {"MEMORY_FAILURE", [](Of of, Event sent, Instant now) { of->OnMemoryFailure(sent, now); }},
       {"MIGRATION", [](Of of, Event sent, Instant now) { of->OnMigration(sent, now); }},
   };
-  for (const KnownEvent& known : kEvents) {
-    if (known.name == event) return &known;
+  for (const auto& [name, handler] : kHandlers) {
+    if (name == event) return handler;
   }
   return nullptr;
-}
-
-void VmSession::Handle(const input::Event& input, Instant now) {
-  saved_.evidence.facts.monitored = true;
-  if (const KnownEvent* const known = Find(input.event.name); known != nullptr) {
-    known->handle(this, input.event, now);
-  }
 }
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
@@ -396,7 +374,6 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
     out.detail_json = event.detail_json;
   }
   if (detail.index() != 0) out.detail = std::move(detail);
-  if (type == EventType::kGuestShutdown) out.shutdown = MakeDetail();
   PublishEvent(std::move(out));
 }
 
