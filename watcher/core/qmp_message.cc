@@ -1,7 +1,6 @@
 #include "watcher/core/qmp_message.h"
 
 #include <algorithm>
-#include <array>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -123,8 +122,6 @@ absl::StatusOr<QmpMessage> ParseEvent(QmpObject message, std::optional<absl::Tim
   return event;
 }
 
-constexpr std::array<const char*, 5> kHyperVArguments = {"arg1", "arg2", "arg3", "arg4", "arg5"};
-
 // 0 for one that does not fit.
 uint32_t Number32(const QmpObject& object, const char* name) {
   const uint64_t number = Number(object, name).value_or(0);
@@ -230,8 +227,9 @@ GuestPanic ParseGuestPanic(const QmpObject& data) {
   const std::string type = QmpText(info, "type");
   if (type == "hyper-v") {
     HyperVPanic hyper_v;
-    for (size_t i = 0; i < kHyperVArguments.size(); ++i) {
-      hyper_v.args[i] = Number(info, kHyperVArguments[i]).value_or(0);
+    constexpr const char* kNames[] = {"arg1", "arg2", "arg3", "arg4", "arg5"};
+    for (size_t i = 0; i < hyper_v.args.size(); ++i) {
+      hyper_v.args[i] = Number(info, kNames[i]).value_or(0);
     }
     panic.info = hyper_v;
   } else if (type == "s390") {
