@@ -189,6 +189,7 @@ std::unique_ptr<PumpedState> FullJournal(VmSession* session) {
                                               JournalOptions{.retention_events = kFullEvents});
   for (int events = 0; events < kFullEvents; events += kEvents) {
     std::vector<VmUpdate> updates;
+    updates.reserve(kEvents);
     for (int i = 0; i < kEvents; ++i) updates.push_back(std::move(Updates(session, 1).front()));
     pumped->Push(std::move(updates));
   }
