@@ -122,7 +122,7 @@ MUTATIONS = [
     Mutation("a-pid-used-again-is-the-same", "watcher/runs/process.cc",
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
-             "if (⟦info.boot_id != context->boot_id⟧) return run->Hand(input::HostRebooted{});", "false"),
+             "if (⟦!absl::StartsWith(info.run_id, this_boot)⟧) return run->Hand(input::HostRebooted{});", "false"),
     # How a VM is named.
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session.cc",
              "session.published_problems_ = session.Problems();", "session.saved_.uuid.clear();"),

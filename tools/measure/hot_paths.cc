@@ -89,7 +89,6 @@ RunInfo Run() {
   run.monitor_path = "/run/ganeti/kvm-hypervisor/ctrl/instance00042.example.com.kvmd";
   run.pid = 4711;
   run.start_ticks = 123456;
-  run.boot_id = "0f6f4dfc-6f0d-4d0a-8a53-1b7a7c6c6f10";
   run.process_start = At(-60);
   return run;
 }
@@ -190,6 +189,7 @@ std::unique_ptr<PumpedState> FullJournal(VmSession* session) {
                                               JournalOptions{.retention_events = kFullEvents});
   for (int events = 0; events < kFullEvents; events += kEvents) {
     std::vector<VmUpdate> updates;
+    updates.reserve(kEvents);
     for (int i = 0; i < kEvents; ++i) updates.push_back(std::move(Updates(session, 1).front()));
     pumped->Push(std::move(updates));
   }

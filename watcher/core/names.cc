@@ -87,13 +87,17 @@ std::string QmpSource(absl::string_view monitor_path) {
   return absl::StrCat("qmp:", monitor_path.substr(0, std::max(slash, size_t{1})));
 }
 
+std::string RunIdPrefix(absl::string_view boot_id) {
+  return absl::StrCat(absl::StrReplaceAll(boot_id, {{"-", ""}}).substr(0, 16), "-");
+}
+
 std::string MakeRunId(const RunIdentity& identity) {
-  const std::string boot = absl::StrReplaceAll(identity.boot_id, {{"-", ""}}).substr(0, 16);
+  const std::string boot = RunIdPrefix(identity.boot_id);
   const uint64_t path = StableHash(identity.monitor_path);
   if (identity.pid != 0) {
-    return absl::StrFormat("%s-%d-%d-%016x", boot, identity.pid, identity.start_ticks, path);
+    return absl::StrFormat("%s%d-%d-%016x", boot, identity.pid, identity.start_ticks, path);
   }
-  return absl::StrFormat("%s-s%d-%d-%016x", boot, identity.socket_inode, identity.first_seen_ns,
+  return absl::StrFormat("%ss%d-%d-%016x", boot, identity.socket_inode, identity.first_seen_ns,
                          path);
 }
 

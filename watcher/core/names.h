@@ -41,6 +41,9 @@ struct RunIdentity {
   int64_t first_seen_ns = 0;  // since 1970
 };
 
+// The beginning of the ids of all runs under the boot with this id.
+std::string RunIdPrefix(absl::string_view boot_id);
+
 // The id of a run: never the same for two, and of a process that can be seen the same whenever it
 // is computed.
 std::string MakeRunId(const RunIdentity& identity);

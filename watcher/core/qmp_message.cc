@@ -1,8 +1,9 @@
 #include "watcher/core/qmp_message.h"
 
 #include <algorithm>
-#include <array>
+#include <cinttypes>
 #include <cstdint>
+#include <cstdio>
 #include <limits>
 #include <utility>
 
@@ -75,24 +76,44 @@ QmpGreeting ParseGreeting(const QmpObject& body) {
   return {absl::StrCat(*major, ".", *minor, ".", *micro)};
 }
 
+std::optional<absl::Time> TimeOf(uint64_t seconds, uint64_t micros) {
+  // {-1, -1}: QEMU could not read its clock. The upper bound is the year 9999, the last that a
+  // protobuf Timestamp can hold.
+  constexpr uint64_t kLastSecond = 253402300799;
+  if (seconds > kLastSecond || micros > 999999) return std::nullopt;
+  return absl::FromUnixSeconds(static_cast<int64_t>(seconds)) + absl::Microseconds(micros);
+}
+
+// QEMU begins an event with its time, which is most of the line. Reads it there and cuts it out, so
+// that the parser has less to do.
+std::optional<absl::Time> CutTimestamp(std::string* text) {
+  uint64_t seconds = 0;
+  uint64_t micros = 0;
+  int end = 0;
+  // NOLINTNEXTLINE(cert-err34-c): a number that is too large is refused
+  std::sscanf(text->c_str(),
+              R"({ "timestamp" : { "seconds" :%)" SCNu64 R"(, "microseconds" :%)" SCNu64 " } , %n",
+              &seconds, &micros, &end);
+  if (end == 0) return std::nullopt;
+  text->replace(0, static_cast<size_t>(end), "{");
+  return TimeOf(seconds, micros);
+}
+
+// One that stands elsewhere.
 std::optional<absl::Time> ParseTimestamp(const QmpObject& message) {
   const QmpObject* timestamp = Member(message, "timestamp");
   if (timestamp == nullptr) return std::nullopt;
   const auto seconds = Number(*timestamp, "seconds");
   const auto micros = Number(*timestamp, "microseconds");
-  // {-1, -1}: QEMU could not read its clock. The upper bound is the year 9999, the last that a
-  // protobuf Timestamp can hold.
-  constexpr uint64_t kLastSecond = 253402300799;
-  if (!seconds || *seconds > kLastSecond || !micros || *micros > 999999) return std::nullopt;
-  return absl::FromUnixSeconds(static_cast<int64_t>(*seconds)) + absl::Microseconds(*micros);
+  return seconds && micros ? TimeOf(*seconds, *micros) : std::nullopt;
 }
 
-absl::StatusOr<QmpMessage> ParseEvent(QmpObject message) {
+absl::StatusOr<QmpMessage> ParseEvent(QmpObject message, std::optional<absl::Time> time) {
   const QmpObject& name = message["event"];
   if (!name.is_string()) return Malformed("an event whose name is no string");
   QmpEvent event;
   event.name = name.get<std::string>();
-  event.time = ParseTimestamp(message);
+  event.time = time.has_value() ? time : ParseTimestamp(message);
   if (const auto data = message.find("data"); data != message.end()) {
     if (!data->is_object()) return Malformed("an event whose data is no object");
     event.data = std::move(*data);
@@ -101,16 +122,10 @@ absl::StatusOr<QmpMessage> ParseEvent(QmpObject message) {
   return event;
 }
 
-constexpr std::array<const char*, 5> kHyperVArguments = {"arg1", "arg2", "arg3", "arg4", "arg5"};
-
 // 0 for one that does not fit.
 uint32_t Number32(const QmpObject& object, const char* name) {
   const uint64_t number = Number(object, name).value_or(0);
   return number <= std::numeric_limits<uint32_t>::max() ? static_cast<uint32_t>(number) : 0;
-}
-
-std::string Text(const QmpObject& object, const char* name, size_t max_bytes) {
-  return std::string(Utf8Prefix(OneLine(QmpText(object, name)), max_bytes));
 }
 
 }  // namespace
@@ -163,11 +178,12 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
     return Malformed(absl::StrCat("a line of more than ", kMaxQmpValues, " values"));
   }
   // Within JSON the backslash of "\xNN" is escaped.
-  const std::string text = EscapeNonUtf8(line, R"(\\x)");
+  std::string text = EscapeNonUtf8(line, R"(\\x)");
+  const std::optional<absl::Time> time = CutTimestamp(&text);
   QmpObject message = QmpObject::parse(text, nullptr, /*allow_exceptions=*/false);
   if (message.is_discarded()) return Malformed("a line that is not JSON");
   if (!message.is_object()) return Malformed("a line that is no JSON object");
-  if (message.contains("event")) return ParseEvent(std::move(message));
+  if (message.contains("event")) return ParseEvent(std::move(message), time);
   if (message.contains("return")) return QmpReturn{std::move(message["return"])};
   if (Member(message, "error") != nullptr) return QmpError{};
   if (const QmpObject* body = Member(message, "QMP")) return ParseGreeting(*body);
@@ -192,6 +208,10 @@ std::string QmpText(const QmpObject& object, const char* name) {
   return std::string(Utf8Prefix(member->get_ref<const std::string&>(), kMaxQmpTextBytes));
 }
 
+std::string QmpLine(const QmpObject& object, const char* name, size_t max_bytes) {
+  return std::string(Utf8Prefix(OneLine(QmpText(object, name)), max_bytes));
+}
+
 std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
   const QmpObject* const member = Member(object, name);
   return member != nullptr && member->is_boolean() ? std::optional(member->get<bool>())
@@ -200,25 +220,26 @@ std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
 
 GuestPanic ParseGuestPanic(const QmpObject& data) {
   GuestPanic panic;
-  panic.action = Text(data, "action", kMaxPanicReasonBytes);
+  panic.action = QmpLine(data, "action", kMaxPanicReasonBytes);
   const QmpObject* const found = Member(data, "info");
   if (found == nullptr) return panic;
   const QmpObject& info = *found;
   const std::string type = QmpText(info, "type");
   if (type == "hyper-v") {
     HyperVPanic hyper_v;
-    for (size_t i = 0; i < kHyperVArguments.size(); ++i) {
-      hyper_v.args[i] = Number(info, kHyperVArguments[i]).value_or(0);
+    constexpr const char* kNames[] = {"arg1", "arg2", "arg3", "arg4", "arg5"};
+    for (size_t i = 0; i < hyper_v.args.size(); ++i) {
+      hyper_v.args[i] = Number(info, kNames[i]).value_or(0);
     }
     panic.info = hyper_v;
   } else if (type == "s390") {
     panic.info = S390Panic{.core = Number32(info, "core"),
                            .psw_mask = Number(info, "psw-mask").value_or(0),
                            .psw_addr = Number(info, "psw-addr").value_or(0),
-                           .reason = Text(info, "reason", kMaxPanicReasonBytes)};
+                           .reason = QmpLine(info, "reason", kMaxPanicReasonBytes)};
   } else if (type == "tdx") {
     panic.info = TdxPanic{.error_code = Number32(info, "error-code"),
-                          .message = Text(info, "message", kMaxPanicMessageBytes),
+                          .message = QmpLine(info, "message", kMaxPanicMessageBytes),
                           .gpa = Number(info, "gpa")};
   }
   return panic;

@@ -80,6 +80,7 @@ inline constexpr size_t kMaxQmpTextBytes = 8 << 10;
 // Members of an event's data or a reply's value; empty or unset for one that is not there or of
 // another type.
 std::string QmpText(const QmpObject& object, const char* name);
+std::string QmpLine(const QmpObject& object, const char* name, size_t max_bytes);  // OneLine
 std::optional<bool> QmpBool(const QmpObject& object, const char* name);
 
 using QmpMessage = std::variant<QmpGreeting, QmpReturn, QmpError, QmpEvent>;

@@ -58,7 +58,6 @@ struct RunInfo : ProcessInfo {
   std::string run_id;
   std::string source;          // VmRef::source: "qmp:/run/qemu", "libvirt:qemu:///system"
   std::string monitor_path;    // empty for a domain of libvirt
-  std::string boot_id;         // id of the boot that it runs under
   uint64_t pid_namespace = 0;  // namespace of `pid`; 0: not known
   std::string unescaped_path;  // see raw_path(); empty: the same as monitor_path
   std::string unescaped_name;  // see raw_name(); empty: the same as name

@@ -327,7 +327,6 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   info.SetRawName(std::string(domain.name));
   info.source = EscapeNonUtf8(DomainSource(link->uri));
   info.reported_by = link->containers ? ReportedBy::kContainerLibvirt : ReportedBy::kLibvirt;
-  info.boot_id = context_->boot_id;
   info.pid_namespace = context_->pid_namespace;
   info.domain_id = domain.id;
   info.process_tracked = tracked;

@@ -500,7 +500,6 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   info.monitor_path = EscapeNonUtf8(slot.path);
   info.SetRawPath(slot.path);
   info.source = QmpSource(info.monitor_path);
-  info.boot_id = context_->boot_id;
   info.pid_namespace = context_->pid_namespace;
   info.socket = file.identity;
   return info;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <optional>
 #include <string>
 #include <utility>
@@ -78,13 +79,18 @@ struct CloseJournal {
 };
 using Journal = std::unique_ptr<sd_journal, CloseJournal>;
 
-// Opens systemd's journal, for what process `pid` wrote to its standard error; null: it cannot be.
+// Opens systemd's journal, for what process `pid` wrote to its standard error; null: there is none,
+// or it cannot be opened.
 Journal OpenJournal(int64_t pid) {
-  sd_journal* journal = nullptr;
-  if (sd_journal_open(&journal, SD_JOURNAL_LOCAL_ONLY) < 0) return nullptr;
-  sd_journal_add_match(journal, absl::StrCat("_PID=", pid).c_str(), 0);
-  sd_journal_add_match(journal, "_TRANSPORT=stdout", 0);
-  return Journal(journal);
+  sd_journal* opened = nullptr;
+  if (sd_journal_open(&opened, SD_JOURNAL_LOCAL_ONLY) < 0) return nullptr;
+  Journal journal(opened);
+  if (sd_journal_has_runtime_files(opened) <= 0 && sd_journal_has_persistent_files(opened) <= 0) {
+    return nullptr;
+  }
+  sd_journal_add_match(opened, absl::StrCat("_PID=", pid).c_str(), 0);
+  sd_journal_add_match(opened, "_TRANSPORT=stdout", 0);
+  return journal;
 }
 
 // The newest lines since `start`, one more than count as last words.
@@ -114,8 +120,8 @@ struct LastWordsReader::Trail {
   }
   std::shared_ptr<std::atomic<int>> files_left;
   UniqueFd error;             // its standard error, if that is a regular file
-  off_t begin = 0;            // its size when the process was found
   bool libvirts = false;      // that is a log of libvirt's
+  off_t begin = 0;            // where this process's part may begin
   bool maybe_journal = true;  // its standard error is a socket, or not visible
   std::string memory_cgroup;
   std::atomic<bool> ready = false;  // set last: then the others do not change
@@ -148,53 +154,53 @@ void LastWordsReader::Trail::Look(const RunInfo& run) {
   const absl::Time birth =
       absl::FromUnixSeconds(status.stx_btime.tv_sec) + absl::Nanoseconds(status.stx_btime.tv_nsec);
   const bool own = has_birth && birth >= run.process_start - kStartError;
-  begin = own ? 0 : static_cast<off_t>(status.stx_size);
+  begin = own || libvirts ? 0 : static_cast<off_t>(status.stx_size);
 }
 
 namespace {
 
-// Finds last words, wherever they may be.
-LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail) {
+// Finds last words, wherever they may be: in the log of libvirt's at `log_path`, for example.
+LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail, const std::string& log_path,
+               absl::Duration patience) {
   const absl::Time begun = absl::Now();
-  const int error = trail == nullptr ? -1 : trail->error.get();
-  LastWords words;
   bool cut = false;
-  if (error >= 0 && !trail->libvirts) {
-    words = WordsIn(ReadEnd(error, trail->begin, &cut), LastWordsSource::kStandardError);
+  LastWords words;
+  // QEMU wrote to the file itself, so all of it is there.
+  if (trail != nullptr && trail->error.valid()) {
+    const std::string text = ReadEnd(trail->error.get(), trail->begin, &cut);
+    if (trail->libvirts) {
+      return WordsIn(LibvirtLife(text, run.process_start), LastWordsSource::kLibvirtLog);
+    }
+    words = WordsIn(text, LastWordsSource::kStandardError);
     words.truncated |= cut;
     return words;
   }
-  UniqueFd opened;
-  if (error < 0 && run.reported_by == ReportedBy::kLibvirt &&
-      !absl::StrContains(run.raw_name(), '/')) {
-    const std::string path = absl::StrCat("/var/log/libvirt/qemu/", run.raw_name(), ".log");
-    opened = OpenRegular(UniqueFd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
+  UniqueFd log;
+  if (run.reported_by == ReportedBy::kLibvirt && !absl::StrContains(run.raw_name(), '/')) {
+    log = OpenRegular(UniqueFd(open(log_path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
   }
-  const int log = error >= 0 ? error : opened.get();
   Journal journal;
-  if (log < 0 && !run.unit.empty() && (trail == nullptr || trail->maybe_journal)) {
+  if (!log.valid() && !run.unit.empty() && (trail == nullptr || trail->maybe_journal)) {
     journal = OpenJournal(run.pid);
   }
-  absl::Duration age;
-  do {
-    if (log >= 0) {
-      words = WordsIn(LibvirtLife(ReadEnd(log, 0, &cut), run.process_start),
-                      LastWordsSource::kLibvirtLog);
-    } else if (journal != nullptr) {
-      words = WordsIn(ReadJournal(journal.get(), run.process_start), LastWordsSource::kJournal);
-    } else {
-      return words;
-    }
+  while (log.valid() || journal != nullptr) {
+    words = log.valid()
+                ? WordsIn(LibvirtLife(ReadEnd(log.get(), 0, &cut), run.process_start),
+                          LastWordsSource::kLibvirtLog)
+                : WordsIn(ReadJournal(journal.get(), run.process_start), LastWordsSource::kJournal);
+    const absl::Duration wait = words.lines.empty() ? patience : std::min(patience, kSettled);
+    if (absl::Now() - begun >= wait) break;
     absl::SleepFor(kRetry);
-    age = absl::Now() - begun;
-  } while (age < (words.lines.empty() ? LastWordsReader::kPatience : kSettled));
+  }
   return words;
 }
 
 }  // namespace
 
-LastWordsReader::LastWordsReader(int max_files)
-    : files_left_(std::make_shared<std::atomic<int>>(max_files)),
+LastWordsReader::LastWordsReader(int max_files, std::string libvirt_logs, absl::Duration patience)
+    : libvirt_logs_(std::move(libvirt_logs)),
+      patience_(patience),
+      files_left_(std::make_shared<std::atomic<int>>(max_files)),
       threads_(kMaxThreads, [] { SetThreadName("last-words"); }) {}
 
 std::shared_ptr<const LastWordsReader::Trail> LastWordsReader::Begin(const RunInfo& run) {
@@ -209,14 +215,20 @@ std::shared_ptr<const LastWordsReader::Trail> LastWordsReader::Begin(const RunIn
 }
 
 std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
-    const RunInfo& run, bool core_dumped, std::shared_ptr<const Trail> trail) {
+    const RunInfo& run, const std::optional<ExitStatus>& status,
+    std::shared_ptr<const Trail> trail) {
   auto read = std::make_shared<Read>();
   if (trail != nullptr && !trail->ready) trail = nullptr;
   if (threads_.waiting() >= kMaxWaiting) {
     read->done = true;
     return read;
   }
-  threads_.Run([read, run, core_dumped, trail = std::move(trail)] {
+  const bool core_dumped = status.has_value() && status->core_dumped;
+  // A process that is killed writes nothing at its end.
+  const bool killed = status.has_value() && status->signal == SIGKILL;
+  threads_.Run([read, run, core_dumped, trail = std::move(trail),
+                log = absl::StrCat(libvirt_logs_, "/", run.raw_name(), ".log"),
+                patience = killed ? absl::ZeroDuration() : patience_] {
     EndFacts& facts = read->facts;
     // Its manager may remove the cgroup at any time.
     if (trail != nullptr && !trail->memory_cgroup.empty()) {
@@ -227,7 +239,7 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
     if (core_dumped) {
       facts.core = CoreOf(ReadSmallFile("/proc/sys/kernel/core_pattern").value_or(""), run.pid);
     }
-    facts.words = Find(run, trail.get());
+    facts.words = Find(run, trail.get(), log, patience);
     read->done = true;
   });
   return read;

@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
@@ -109,7 +110,8 @@ void Resume(RunTable* table, VmRun* run) {
 // Finds out whether `run` is open still.
 void Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* handed_runs) {
   const RunInfo& info = run->info();
-  if (info.boot_id != context->boot_id) return run->Hand(input::HostRebooted{});
+  const std::string this_boot = RunIdPrefix(context->boot_id);
+  if (!absl::StartsWith(info.run_id, this_boot)) return run->Hand(input::HostRebooted{});
   if (GoesOn(context, run, handed_runs)) return Resume(table, run);
   if (!info.process_tracked) return Resume(table, run);  // its socket decides
   const uint64_t here = context->pid_namespace;

@@ -225,9 +225,9 @@ void VmRun::Execute(const ExamineThreads&) {
 }
 
 void VmRun::Execute(const ReadLastWords& effect) {
-  words_ = WordsWait{.read = context_->options->last_words->BeginRead(info(), effect.core_dumped,
-                                                                      std::move(trail_)),
-                     .deadline = Now().monotonic + kWordsWait};
+  words_ = WordsWait{
+      .read = context_->options->last_words->BeginRead(info(), effect.status, std::move(trail_)),
+      .deadline = Now().monotonic + kWordsWait};
   AwaitWords();
 }
 

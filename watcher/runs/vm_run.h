@@ -42,11 +42,12 @@ class LastWordsReader {
  public:
   static constexpr int kMaxThreads = 8;
   static constexpr size_t kMaxWaiting = 1024;
-  // Longest time that a reader looks for words: systemd and libvirt may be late.
+  // Longest time that a reader looks for words, which systemd and libvirt may write late.
   static constexpr absl::Duration kPatience = absl::Milliseconds(150);
 
   // `max_files`: limit of descriptors that its trails hold.
-  explicit LastWordsReader(int max_files);
+  explicit LastWordsReader(int max_files, std::string libvirt_logs = "/var/log/libvirt/qemu",
+                           absl::Duration patience = kPatience);
 
   // The files of a process that were opened while it lived.
   struct Trail;
@@ -60,11 +61,14 @@ class LastWordsReader {
     EndFacts facts;                  // once done
     std::atomic<bool> done = false;  // set last: then `facts` does not change
   };
-  // Begins to read what the process of `run`, which is gone, has left. `trail` may be null.
-  std::shared_ptr<const Read> BeginRead(const RunInfo& run, bool core_dumped,
+  // Begins to read what the process of `run`, which ended with `status`, has left. `trail` may be
+  // null.
+  std::shared_ptr<const Read> BeginRead(const RunInfo& run, const std::optional<ExitStatus>& status,
                                         std::shared_ptr<const Trail> trail);
 
  private:
+  const std::string libvirt_logs_;
+  const absl::Duration patience_;
   const std::shared_ptr<std::atomic<int>> files_left_;
   DetachedThreads threads_;
 };

@@ -28,8 +28,7 @@ std::string PanicJson(QmpObject data) {
   if (data.contains("info")) {
     for (QmpObject& value : data["info"]) {
       if (!value.is_string()) continue;
-      const std::string text = value.get<std::string>();
-      value = std::string(Utf8Prefix(text, kMaxPanicMessageBytes));
+      value = std::string(Utf8Prefix(value.get<std::string>(), kMaxPanicMessageBytes));
     }
   }
   return DetailJson(data, kMaxDetailBytes);

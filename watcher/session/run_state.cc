@@ -10,7 +10,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 5;
+constexpr uint32_t kFormat = 6;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -64,85 +64,74 @@ void FromSaved(Saved saved, T* to) {
   *to = static_cast<T>(saved);
 }
 
-// The structs by the names of their messages.
-using Moment = Instant;
-using Socket = SocketIdentity;
-using Run = RunInfo;
-using Shutdown = ShutdownFact;
-using Sender = SignalSender;
-using Facts = Evidence;
-using Entry = EvidenceEntry;
-using EvidenceState = EvidenceLog;
 using Label = Labels::value_type;
 
-#define MOMENT(F, O, S, M, R) F(wall) F(monotonic)
-CONVERT(Moment, MOMENT)
+#define INSTANT(F, O, S, M, R) F(wall) F(monotonic)
+CONVERT(Instant, INSTANT)
 
-#define SOCKET(F, O, S, M, R) F(device) F(inode) F(made_ns)
-CONVERT(Socket, SOCKET)
+#define SOCKET_IDENTITY(F, O, S, M, R) F(device) F(inode) F(made_ns)
+CONVERT(SocketIdentity, SOCKET_IDENTITY)
 
-#define SHUTDOWN(F, O, S, M, R)                                                             \
+#define SHUTDOWN_FACT(F, O, S, M, R) \
   F(reason) O(guest) O(powerdown_age) F(while_paused) F(after_signal) F(host_shutdown) \
   F(powerdown_in_host_shutdown) O(caveat)
-CONVERT(Shutdown, SHUTDOWN)
+CONVERT(ShutdownFact, SHUTDOWN_FACT)
 
-#define SENDER(F, O, S, M, R)                                                                \
-  F(signal) F(by_kernel) F(pid) O(uid) F(command) F(executable) F(cgroup) F(of_qemu)       \
+#define SIGNAL_SENDER(F, O, S, M, R) \
+  F(signal) F(by_kernel) F(pid) O(uid) F(command) F(executable) F(cgroup) F(of_qemu) \
   F(of_qemus_user) F(first_process) F(first_signal)
-CONVERT(Sender, SENDER)
+CONVERT(SignalSender, SIGNAL_SENDER)
 
-#define FACTS(F, O, S, M, R)                                                                 \
-  M(shutdown) F(guest_panicked) F(watchdog_expired) F(watchdog_paused) F(internal_error)   \
-  F(panic_doubted) F(watchdog_doubted) F(powerdown_doubted) F(hibernating) F(migrated)     \
-  F(finishing_migration) F(never_ran) F(incoming) F(down_before_attach)                    \
-  F(host_shutdown) O(manager_end) F(oom_victim) M(killer)           \
-  M(signaller) F(paused) F(guest_can_exit) F(intended)
-CONVERT(Facts, FACTS)
+#define EVIDENCE(F, O, S, M, R) \
+  M(shutdown) F(guest_panicked) F(watchdog_expired) F(watchdog_paused) F(internal_error) \
+  F(panic_doubted) F(watchdog_doubted) F(powerdown_doubted) F(hibernating) F(migrated) \
+  F(finishing_migration) F(never_ran) F(incoming) F(down_before_attach) F(host_shutdown) \
+  O(manager_end) F(oom_victim) M(killer) M(signaller) F(paused) F(guest_can_exit) F(intended)
+CONVERT(Evidence, EVIDENCE)
 
-#define ENTRY(F, O, S, M, R) F(time) F(what) F(id)
-CONVERT(Entry, ENTRY)
+#define EVIDENCE_ENTRY(F, O, S, M, R) F(time) F(what) F(id)
+CONVERT(EvidenceEntry, EVIDENCE_ENTRY)
 
-#define INTENT(F, O, S, M, R) F(intent_id) F(actor) F(reason) F(expire_time) F(request_id) \
-  F(declared_by)
+#define INTENT(F, O, S, M, R) \
+  F(intent_id) F(actor) F(reason) F(expire_time) F(request_id) F(declared_by)
 CONVERT(Intent, INTENT)
 
 #define DECLARED_INTENT(F, O, S, M, R) S(intent) F(declared) F(deadline)
 CONVERT(DeclaredIntent, DECLARED_INTENT)
 
-#define PROBLEM(F, O, S, M, R) F(code) F(text)
-CONVERT(Problem, PROBLEM)
+#define RUN_PROBLEM(F, O, S, M, R) F(subject) F(code) F(text)
+CONVERT(RunProblem, RUN_PROBLEM)
 
 #define GUEST_AGENT(F, O, S, M, R) \
   F(unknown) F(present) F(open) F(reported) F(port) M(opened) M(closed)
 CONVERT(GuestAgent, GUEST_AGENT)
 
-#define EVIDENCE_STATE(F, O, S, M, R)                                                         \
-  S(facts) R(timeline) M(powerdown_at) F(panic_json) M(host_shutdown_at) F(migrating)         \
+#define EVIDENCE_LOG(F, O, S, M, R) \
+  S(facts) R(timeline) M(powerdown_at) F(panic_json) M(host_shutdown_at) F(migrating) \
   O(shutdown_qemu_time) F(shutdown_json)
-CONVERT(EvidenceState, EVIDENCE_STATE)
+CONVERT(EvidenceLog, EVIDENCE_LOG)
 
 #define LABEL(F, O, S, M, R) F(first) F(second)
 CONVERT(Label, LABEL)
 
-#define RUN(F, O, S, M, R)                                                                         \
-  F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path)   \
-  F(unescaped_path) F(unescaped_name) F(process_tracked) F(pid) F(start_ticks) F(pidfd_inode)    \
-  F(pid_namespace) F(boot_id) F(process_start) S(socket) F(oom_file) F(oom_kills)                \
-  F(unit)
-CONVERT(Run, RUN)
+#define RUN_INFO(F, O, S, M, R) \
+  F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path) F(unescaped_path) \
+  F(unescaped_name) F(process_tracked) F(pid) F(start_ticks) F(pidfd_inode) F(pid_namespace) \
+  F(process_start) S(socket) F(oom_file) F(oom_kills) F(unit)
+CONVERT(RunInfo, RUN_INFO)
 
-#define RUN_STATE(F, O, S, M, R)                                                                   \
-  S(run) S(attached_at) F(monitor) F(state) F(published_state) F(state_before_loss)              \
-  F(state_time) F(published_state_time) F(uuid) F(qemu_version) S(monitor_problem) S(run_problem) \
-  S(file_problem) S(exit_problem) S(silence_problem) S(uuid_problem) R(labels) S(evidence) M(intent)  \
-  M(counted_intent) S(agent) M(exiting_since) F(file_written)
+#define RUN_STATE(F, O, S, M, R) \
+  S(run) S(attached_at) F(monitor) F(state) F(published_state) F(state_before_loss) \
+  F(state_time) F(published_state_time) F(uuid) F(qemu_version) R(problems) R(labels) \
+  S(evidence) M(intent) M(counted_intent) S(agent) M(exiting_since) F(file_written)
 CONVERT(RunState, RUN_STATE)
 // clang-format on
 
 }  // namespace
 
 std::string SaveRunState(const RunState& state) {
-  internal::RunState saved;
+  static thread_local internal::RunState saved;  // its memory is used again
+  saved.Clear();
   saved.set_format(kFormat);
   Save(state, &saved);
   const bool lost = state.monitor == RunState::Monitor::kLost;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -19,6 +20,11 @@ struct GuestAgent : GuestAgentInfo {
   bool unknown = true;   // it has not reported it yet
   Rare<Instant> opened;  // time at which it was seen open
   Rare<Instant> closed;  // later time at which it was seen closed
+};
+
+struct RunProblem : Problem {
+  enum class Subject { kMonitor, kSilence, kRun, kFile, kExit, kUuid };
+  Subject subject = Subject::kMonitor;
 };
 
 struct DeclaredIntent {
@@ -49,12 +55,7 @@ struct RunState {
   std::string uuid;
   Labels labels;
   std::string qemu_version;
-  Problem monitor_problem;
-  Problem run_problem;
-  Problem file_problem;
-  Problem exit_problem;
-  Problem silence_problem;  // QEMU does not answer
-  Problem uuid_problem;
+  std::vector<RunProblem> problems;  // by subject, at most one of each
 
   EvidenceLog evidence;
   Rare<DeclaredIntent> intent;          // the open one

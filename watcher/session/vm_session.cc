@@ -53,14 +53,15 @@ Effects VmSession::On(const Input& input, Instant now) {
                       std::holds_alternative<input::WordsRead>(input);
   if (gone_ && !of_end) return {};
   if (std::holds_alternative<input::Tick>(input) && now.monotonic < NextTick()) return {};
+  EvidenceLog& evidence = saved_.evidence;
+  const auto* const event = std::get_if<input::Event>(&input);
+  const EventHandler handler = event == nullptr ? nullptr : HandlerOf(event->event.name);
+  evidence.facts.monitored |= event != nullptr;
   if (!gone_ && saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline) {
     CloseIntent(IntentEnd::kExpired, now);
-  } else if (const auto* event = std::get_if<input::Event>(&input);
-             event != nullptr && Find(event->event.name) == nullptr) {
-    saved_.evidence.facts.monitored = true;
+  } else if (event != nullptr && handler == nullptr) {
     return {};  // an event that is not followed changes nothing else
   }
-  EvidenceLog& evidence = saved_.evidence;
   const Overloaded handle{
       [&](const input::Socket& in) { saved_.run.socket = in.identity; },
       [&](const input::MonitorProblem& in) { SetMonitorProblem(in.problem, now); },
@@ -72,6 +73,9 @@ Effects VmSession::On(const Input& input, Instant now) {
         saved_.run.process_tracked = false;
         saved_.run.pid = 0;
         PublishStatus();
+      },
+      [&](const input::Event& in) {
+        if (handler != nullptr) handler(this, in.event, now);
       },
       [&](const input::OomKills& in) { saved_.run.oom_kills = in.kills; },
       [&](const input::SignalSent& in) {
@@ -90,7 +94,7 @@ Effects VmSession::On(const Input& input, Instant now) {
         evidence.SawHostShutdown(in.shutting_down, in.by, now);
       },
       [&](const input::SharedUuid& in) {
-        saved_.uuid_problem = {ProblemCode::kSharedUuid, std::string(in.problem)};
+        SetProblem(Subject::kUuid, {ProblemCode::kSharedUuid, std::string(in.problem)});
       },
       [&](const input::IntentWithdrawn&) {
         if (saved_.intent.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
@@ -148,10 +152,7 @@ void VmSession::Handle(const input::Tick& /*input*/, Instant now) {
   if (drops_.has_value() && now.monotonic >= DropReport()) FlushDropped(now);
   if (now.monotonic >= DownReport()) {
     SetState(VmState::kGuestDown, now);
-    VmEvent down =
-        MakeEvent(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
-    down.shutdown = MakeDetail();
-    Emit(std::move(down), now);
+    Emit(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
   }
   if (now.monotonic >= LossReport()) DeclareLost(now);
   if (ExitIsLate(now) || now.monotonic >= answer_due_) effects_.push_back(ExamineThreads{});
@@ -162,8 +163,8 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
       input.states.empty() ? "" : absl::StrCat("; its threads: ", input.states);
   if (now.monotonic >= answer_due_) {
     answer_due_ = absl::InfiniteDuration();
-    saved_.silence_problem = {ProblemCode::kNoAnswer,
-                              absl::StrCat("QEMU does not answer", threads)};
+    SetProblem(Subject::kSilence,
+               {ProblemCode::kNoAnswer, absl::StrCat("QEMU does not answer", threads)});
     SetState(VmState::kUnreachable, now);
   }
   if (!ExitIsLate(now)) return;
@@ -175,13 +176,12 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
   const SignalSender* const sender = facts.killer.has_value()     ? facts.killer.get()
                                      : facts.shutdown.has_value() ? nullptr
                                                                   : facts.signaller.get();
-  saved_.exit_problem.code = ProblemCode::kExitLate;
-  saved_.exit_problem.text = absl::StrCat(
+  const std::string late =
       sender == nullptr
           ? absl::StrCat("QEMU has not exited for ", seconds, " s after its shutdown")
           : absl::StrCat(SignalName(sender->signal), " sent by ", DescribeSender(*sender), " ",
-                         seconds, " s ago, and QEMU has not ended"),
-      threads);
+                         seconds, " s ago, and QEMU has not ended");
+  SetProblem(Subject::kExit, {ProblemCode::kExitLate, late + threads});
 }
 
 absl::Duration VmSession::NextTick() const {
@@ -223,7 +223,7 @@ void VmSession::BeginExit(Instant now) {
 
 void VmSession::ForgetExit() {
   saved_.exiting_since.reset();
-  saved_.exit_problem = {};
+  SetProblem(Subject::kExit, {});
 }
 
 void VmSession::SetState(VmState state, Instant now) {

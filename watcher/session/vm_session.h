@@ -40,7 +40,7 @@ struct QueryGuestAgent {};
 struct ExamineThreads {};
 // Read QEMU's last words, and hand in WordsRead at once or soon: the end waits for that.
 struct ReadLastWords {
-  bool core_dumped;
+  std::optional<ExitStatus> status;  // of its process; unset: not known
 };
 // The run is over and its end published: drop the session.
 struct Done {};
@@ -188,7 +188,6 @@ class VmSession {
   // The body of a step; On() has those of a line or two. What is wanted is added to `effects_`.
   void Handle(const input::MonitorReady& input, Instant now);
   void Handle(const input::MonitorHeld& input, Instant now);
-  void Handle(const input::Event& input, Instant now);
   void Handle(const input::StateAnswer& input, Instant now);
   void Handle(const input::AgentAnswer& input, Instant now);
   void Handle(const input::MonitorClosed& input, Instant now);
@@ -206,9 +205,9 @@ class VmSession {
   void SaveNow();
 
   // QMP events.
-  struct KnownEvent;
+  using EventHandler = void (*)(VmSession* of, const QmpEvent& event, Instant now);
   // Null: it is not followed.
-  static const KnownEvent* Find(absl::string_view event);
+  static EventHandler HandlerOf(absl::string_view event);
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
               EventDetail detail = {});
   // Time at which QEMU sent it: `now`, except for input that waited for this daemon.
@@ -248,6 +247,10 @@ class VmSession {
   // QEMU has answered, or is not expected to any more.
   void ForgetSilence();
   void SetMonitorProblem(const Problem& problem, Instant now);
+  using Subject = RunProblem::Subject;
+  // Replaces the problem of that subject; an empty one: it has none any more.
+  void SetProblem(Subject subject, Problem problem);
+  Problem ProblemOf(Subject subject) const;  // empty: it has none
   void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` names its reporter, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
@@ -288,11 +291,14 @@ class VmSession {
   absl::Duration DropReport() const;
   bool Admit(EventType type, Instant now);
   void Emit(VmEvent event, Instant now);
+  void Emit(EventType type, std::string message, Instant now) {
+    Emit(MakeEvent(type, std::move(message), now), now);
+  }
   // Publishes an event that no limit holds back.
   void EmitAlways(VmEvent event, Instant now);
   void PublishStatus();
   void PublishEvent(VmEvent event);
-  std::vector<Problem> Problems() const;
+  std::vector<Problem> Problems() const { return {saved_.problems.begin(), saved_.problems.end()}; }
   static absl::string_view StateText(VmState state);
   // Time from which a guest that is down counts as staying so, as its QEMU has not ended.
   absl::Duration DownReport() const;

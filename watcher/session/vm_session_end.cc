@@ -98,7 +98,8 @@ void VmSession::EnsureStarted(Instant now) {
   if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
   qemu_name_.clear();
   absl::StrAppend(&message, ", ", StateText(saved_.state));
-  if (!saved_.monitor_problem.empty()) absl::StrAppend(&message, "; ", saved_.monitor_problem.text);
+  const Problem problem = ProblemOf(Subject::kMonitor);
+  if (!problem.empty()) absl::StrAppend(&message, "; ", problem.text);
   PublishEvent(MakeEvent(EventType::kStarted, message, now));
   if (!gone_) SaveNow();
 }
@@ -138,6 +139,7 @@ void VmSession::EmitAlways(VmEvent event, Instant now) {
 void VmSession::PublishStatus() { AddUpdate(&effects_).status.emplace(Status()); }
 
 void VmSession::PublishEvent(VmEvent event) {
+  if (event.type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
   saved_.published_state = saved_.state;
   saved_.published_state_time = saved_.state_time;
   published_problems_ = Problems();
@@ -151,19 +153,16 @@ void VmSession::PublishChanges(Instant now) {
   // After a drop the GAP reports both, when the flood is over.
   if (!drops_.has_value() && saved_.state != saved_.published_state) {
     const bool down = saved_.state == VmState::kGuestDown;
-    VmEvent event = MakeEvent(down ? EventType::kGuestShutdown : EventType::kStateChanged,
-                              absl::StrCat("the VM is ", StateText(saved_.state)), now);
-    if (down) event.shutdown = MakeDetail();
-    Emit(std::move(event), now);
+    Emit(down ? EventType::kGuestShutdown : EventType::kStateChanged,
+         absl::StrCat("the VM is ", StateText(saved_.state)), now);
   }
   if (!drops_.has_value()) {
     const std::vector<Problem> problems = Problems();
     if (problems != published_problems_) {
       const auto text = [](std::string* out, const Problem& problem) { *out += problem.text; };
-      Emit(MakeEvent(EventType::kProblemsChanged,
-                     problems.empty() ? "the VM has no problems any more"
-                                      : absl::StrJoin(problems, "; ", text),
-                     now),
+      Emit(EventType::kProblemsChanged,
+           problems.empty() ? "the VM has no problems any more"
+                            : absl::StrJoin(problems, "; ", text),
            now);
     }
   }
@@ -201,14 +200,16 @@ void VmSession::SaveNow() {
   std::get<Publish>(*last).update.saved_run = std::move(text);
 }
 
-std::vector<Problem> VmSession::Problems() const {
-  std::vector<Problem> problems;
-  for (const Problem* problem :
-       {&saved_.monitor_problem, &saved_.silence_problem, &saved_.run_problem, &saved_.file_problem,
-        &saved_.exit_problem, &saved_.uuid_problem}) {
-    if (!problem->empty()) problems.push_back(*problem);
-  }
-  return problems;
+void VmSession::SetProblem(Subject subject, Problem problem) {
+  std::vector<RunProblem>& all = saved_.problems;
+  std::erase_if(all, [&](const RunProblem& known) { return known.subject == subject; });
+  if (!problem.empty()) all.push_back({std::move(problem), subject});
+  std::ranges::sort(all, {}, &RunProblem::subject);
+}
+
+Problem VmSession::ProblemOf(Subject subject) const {
+  const auto found = std::ranges::find(saved_.problems, subject, &RunProblem::subject);
+  return found == saved_.problems.end() ? Problem() : Problem(*found);
 }
 
 VmStatus VmSession::Status() const {
@@ -293,8 +294,7 @@ void VmSession::Conclude(Instant now) {
   if (file_step_ == FileStep::kRequested || words_due_) return;
   if (!words_wanted_ && WantsWords()) {
     words_wanted_ = words_due_ = true;
-    const std::optional<ExitStatus>& status = saved_.evidence.facts.exit_status;
-    effects_.push_back(ReadLastWords{status.has_value() && status->core_dumped});
+    effects_.push_back(ReadLastWords{saved_.evidence.facts.exit_status});
     return;
   }
   Finish(now);
@@ -336,7 +336,7 @@ void VmSession::Handle(const input::FileDone& input, Instant now) {
   const bool tried = input.status.has_value();
   const bool ok = tried && input.status->ok();
   if (tried) {
-    saved_.file_problem = {ProblemCode::kShutdownFile, std::string(input.status->message())};
+    SetProblem(Subject::kFile, {ProblemCode::kShutdownFile, std::string(input.status->message())});
   }
   if (file_step_ != FileStep::kRequested) {
     if (tried) saved_.file_written = !ok;  // a file that was taken back: the VM lives
@@ -381,11 +381,8 @@ void VmSession::TakeShutdownFileBack() {
 void VmSession::Finish(Instant now) {
   FlushDropped(now);
   SetState(VmState::kStopped, now);
-  saved_.monitor_problem = {};
-  saved_.run_problem = {};
-  saved_.uuid_problem = {};
-  ForgetSilence();
-  ForgetExit();
+  std::erase_if(saved_.problems,
+                [](const RunProblem& problem) { return problem.subject != Subject::kFile; });
   ShutdownDetail detail = MakeDetail();
   const auto add_seen = [](std::string* out, const EvidenceEntry& entry) { *out += entry.what; };
   VmEvent event =

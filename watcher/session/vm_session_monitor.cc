@@ -41,10 +41,7 @@ bool GuestGoesOn(VmState state) {
 constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
 
 // A word of QEMU's, in one line. Empty: it has none.
-std::string Word(const QmpObject& data, const char* member) {
-  constexpr size_t kMaxTextBytes = 128;
-  return std::string(Utf8Prefix(OneLine(QmpText(data, member)), kMaxTextBytes));
-}
+std::string Word(const QmpObject& data, const char* member) { return QmpLine(data, member, 128); }
 
 // "write on virtio0: No space left on device". A disk without a device's name has that of its node.
 std::string DescribeIoError(const QmpObject& data) {
@@ -93,9 +90,8 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   SawRestart(now);
   away_ = false;
   if (CanLoseMonitor()) DeclareLost(now);
-  saved_.monitor_problem = info.run_state.empty()
-                               ? Problem{ProblemCode::kNoAnswer, "QEMU did not answer query-status"}
-                               : Problem{};
+  SetProblem(Subject::kMonitor, {ProblemCode::kNoAnswer,
+                                 info.run_state.empty() ? "QEMU did not answer query-status" : ""});
   saved_.evidence.facts.monitored = true;
   const Monitor was = std::exchange(saved_.monitor, Monitor::kReady);
   if (was != Monitor::kReady) Attach(was, run_state, now);
@@ -114,11 +110,8 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
   if (was == Monitor::kClosed) return;
   const Reporter& reporter = ReporterOf(saved_.run);
   if (was == Monitor::kLost) {
-    Emit(
-        MakeEvent(EventType::kMonitorRestored,
-                  absl::StrCat(reporter.name, " is connected; the VM is ", StateText(saved_.state)),
-                  now),
-        now);
+    Emit(EventType::kMonitorRestored,
+         absl::StrCat(reporter.name, " is connected; the VM is ", StateText(saved_.state)), now);
   }
   if (before == saved_.state || before == VmState::kUnreachable ||
       saved_.state == VmState::kUnreachable) {
@@ -138,9 +131,7 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
   if (saved_.state == VmState::kPaused) type = EventType::kPaused;
   if (saved_.state == VmState::kSuspended) type = EventType::kSuspended;
   if (saved_.state == VmState::kGuestDown) type = EventType::kGuestShutdown;
-  VmEvent event = MakeEvent(type, absl::StrCat("the VM is ", StateText(saved_.state)), now);
-  if (type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
-  Emit(std::move(event), now);
+  Emit(type, absl::StrCat("the VM is ", StateText(saved_.state)), now);
 }
 
 void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
@@ -182,7 +173,7 @@ void VmSession::PollRunState(Instant now) {
 
 void VmSession::ForgetSilence() {
   answer_due_ = absl::InfiniteDuration();
-  saved_.silence_problem = {};
+  SetProblem(Subject::kSilence, {});
 }
 
 std::string VmSession::StateReport(absl::string_view run_state) const {
@@ -190,7 +181,7 @@ std::string VmSession::StateReport(absl::string_view run_state) const {
 }
 
 void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
-  saved_.monitor_problem = NoGreeting(now);
+  SetProblem(Subject::kMonitor, NoGreeting(now));
   saved_.evidence.facts.monitored = false;
   if (started_) return;
   saved_.monitor = Monitor::kLost;
@@ -198,20 +189,21 @@ void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
 }
 
 void VmSession::SetMonitorProblem(const Problem& problem, Instant now) {
-  if (saved_.monitor_problem == problem) return;
-  saved_.monitor_problem = problem;
+  if (ProblemOf(Subject::kMonitor) == problem) return;
+  SetProblem(Subject::kMonitor, problem);
   EnsureStarted(now);
 }
 
 void VmSession::SetRunProblem(absl::string_view run_state) {
   if (run_state == "io-error") {
     // The text of BLOCK_IO_ERROR stands.
-    if (saved_.run_problem.code != ProblemCode::kIoError)
-      saved_.run_problem = {ProblemCode::kIoError, std::string(kIoErrorProblem)};
+    if (ProblemOf(Subject::kRun).code != ProblemCode::kIoError)
+      SetProblem(Subject::kRun, {ProblemCode::kIoError, std::string(kIoErrorProblem)});
   } else if (run_state == "internal-error") {
-    saved_.run_problem = {ProblemCode::kInternalError, "paused by QEMU after an internal error"};
+    SetProblem(Subject::kRun,
+               {ProblemCode::kInternalError, "paused by QEMU after an internal error"});
   } else {
-    saved_.run_problem = {};
+    SetProblem(Subject::kRun, {});
   }
 }
 
@@ -219,8 +211,8 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
   FollowMigration(input.run_state, now);
   ForgetSilence();
   const bool answered = saved_.monitor == Monitor::kReady && !input.run_state.empty();
-  if (answered && saved_.monitor_problem.code == ProblemCode::kNoAnswer) {
-    saved_.monitor_problem = {};
+  if (answered && ProblemOf(Subject::kMonitor).code == ProblemCode::kNoAnswer) {
+    SetProblem(Subject::kMonitor, {});
   }
   if (saved_.monitor == Monitor::kReady && saved_.state == VmState::kUnreachable) {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
@@ -277,21 +269,19 @@ void VmSession::DeclareLost(Instant now) {
     saved_.evidence.facts.monitored = false;  // a missing SHUTDOWN is no evidence
     saved_.evidence.Saw(absl::StrCat(name, " was lost (", close_reason_, ")"), closed_at_);
   }
-  if (saved_.monitor_problem.empty()) {
-    saved_.monitor_problem = {
-        reporter.is_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
-        away ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
-             : absl::StrCat(name, " was lost: ", close_reason_)};
+  if (ProblemOf(Subject::kMonitor).empty()) {
+    SetProblem(Subject::kMonitor,
+               {reporter.is_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
+                away ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
+                     : absl::StrCat(name, " was lost: ", close_reason_)});
   }
   saved_.monitor = Monitor::kLost;
   saved_.state_before_loss = saved_.state;
   if (saved_.state != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
-  std::string message =
+  const std::string message =
       away ? absl::StrCat("vmeventd restarted and cannot connect to ", name)
            : absl::StrCat("the connection to ", name, " was lost (", close_reason_, ")");
-  Emit(MakeEvent(EventType::kMonitorLost, message + ": this does not mean that the VM has ended",
-                 now),
-       now);
+  Emit(EventType::kMonitorLost, message + ": this does not mean that the VM has ended", now);
 }
 
 void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now) {
@@ -307,20 +297,15 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   }
   if (state == VmState::kUnreachable) return;
   SetState(state, now);
-  saved_.silence_problem = {};
+  SetProblem(Subject::kSilence, {});
 }
 
 // Events
 
-struct VmSession::KnownEvent {
-  absl::string_view name;
-  void (*handle)(VmSession* of, const QmpEvent& event, Instant now);
-};
-
-const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
+VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
   using Of = VmSession*;
   using Event = const QmpEvent&;
-  static constexpr KnownEvent kEvents[] = {
+  static constexpr std::pair<absl::string_view, EventHandler> kHandlers[] = {
       {"SHUTDOWN", [](Of of, Event sent, Instant now) { of->OnShutdown(sent, now); }},
       {"POWERDOWN",
        [](Of of, Event sent, Instant now) {
@@ -372,17 +357,10 @@ const VmSession::KnownEvent* VmSession::Find(absl::string_view event) {
       {"MEMORY_FAILURE", [](Of of, Event sent, Instant now) { of->OnMemoryFailure(sent, now); }},
       {"MIGRATION", [](Of of, Event sent, Instant now) { of->OnMigration(sent, now); }},
   };
-  for (const KnownEvent& known : kEvents) {
-    if (known.name == event) return &known;
+  for (const auto& [name, handler] : kHandlers) {
+    if (name == event) return handler;
   }
   return nullptr;
-}
-
-void VmSession::Handle(const input::Event& input, Instant now) {
-  saved_.evidence.facts.monitored = true;
-  if (const KnownEvent* const known = Find(input.event.name); known != nullptr) {
-    known->handle(this, input.event, now);
-  }
 }
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
@@ -396,7 +374,6 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
     out.detail_json = event.detail_json;
   }
   if (detail.index() != 0) out.detail = std::move(detail);
-  if (type == EventType::kGuestShutdown) out.shutdown = MakeDetail();
   PublishEvent(std::move(out));
 }
 
@@ -444,7 +421,7 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   if (!saved_.agent.reported) saved_.agent.open = false;
   ReconsiderIntent();
   ForgetExit();
-  saved_.run_problem = {};
+  SetProblem(Subject::kRun, {});
   if (saved_.state != VmState::kRunning) {
     SetState(saved_.evidence.facts.paused ? VmState::kPaused : VmState::kRunning, now);
   }
@@ -488,8 +465,8 @@ void VmSession::OnIoError(const QmpEvent& event, Instant now) {
   // The STOP follows. A job that stops leaves the VM as it is. Several requests fail at once: the
   // first is enough.
   if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
-      saved_.run_problem.code != ProblemCode::kIoError) {
-    saved_.run_problem = {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)};
+      ProblemOf(Subject::kRun).code != ProblemCode::kIoError) {
+    SetProblem(Subject::kRun, {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)});
     saved_.evidence.Saw(absl::StrCat("I/O error, for which QEMU paused the VM: ", error), now,
                         EvidenceId::kIoError);
   }

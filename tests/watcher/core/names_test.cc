@@ -55,6 +55,7 @@ RunIdentity Qemu() {
 TEST(RunIdTest, IsTheSameForTheSameRun) {
   // Spelled out, because the id must not change from one version of the program to the next.
   EXPECT_EQ(MakeRunId(Qemu()), "3f2a9c1e5b6d4e0f-4711-183920-e197b9aef007ebdb");
+  EXPECT_EQ(RunIdPrefix(Qemu().boot_id), "3f2a9c1e5b6d4e0f-");
 }
 
 TEST(RunIdTest, DiffersInEveryPartThatMakesARunAndInNoOther) {

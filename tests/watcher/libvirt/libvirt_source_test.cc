@@ -27,6 +27,7 @@
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "tests/watcher/runs/child.h"
+#include "watcher/core/names.h"
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/runs/command_lines.h"
@@ -314,10 +315,9 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
   watcher_.reset();
   process_.reset();
   std::filesystem::remove(directory_.Path("qemu/web1.pid"));
-  const std::string boot_id = ReadBootId();
-  ASSERT_NE(text.find(boot_id), std::string::npos);
-  options_.saved_runs = {
-      absl::StrReplaceAll(text, {{boot_id, "00000000-0000-4000-8000-000000000000"}})};
+  const std::string boot = RunIdPrefix(ReadBootId());
+  ASSERT_NE(text.find(boot), std::string::npos);
+  options_.saved_runs = {absl::StrReplaceAll(text, {{boot, "0000000000004000-"}})};
   libvirt_->SetActive({{kDomain, "running"}});
   StartProcess();
   Start();

@@ -1,10 +1,13 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
 
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/child_process.h"
@@ -36,18 +39,19 @@ class LastWordsTest : public testing::Test {
     trail_ = reader_.Begin(run_);
   }
   // Has it say its last words, and reads them.
-  EndFacts End(const std::string& words, bool core_dumped = false) {
+  EndFacts End(const std::string& words, const ExitStatus& status = {}) {
     e2e::WaitUntil("its files are looked at", [this] { return LastWordsReader::IsReady(*trail_); });
     child_->Write(words + "\n");
     child_->Wait();
-    const auto read = reader_.BeginRead(run_, core_dumped, trail_);
+    const auto read = reader_.BeginRead(run_, status, trail_);
     e2e::WaitUntil("it is read", [&] { return read->done.load(); });
     return read->facts;
   }
   std::string File() const { return dir_ / "error"; }
 
   const TemporaryDirectory dir_;
-  LastWordsReader reader_{1};
+  const std::string logs_ = dir_ / "libvirt/qemu";
+  LastWordsReader reader_{1, logs_, absl::InfiniteDuration()};
   absl::Duration started_later_;  // than it was
   RunInfo run_;
   std::unique_ptr<ChildProcess> child_;
@@ -96,7 +100,39 @@ TEST_F(LastWordsTest, BeyondTheBoundOfFilesNothingIsRead) {
 
 TEST_F(LastWordsTest, ACoreIsNamedAsTheKernelNamesIt) {
   Start("2>" + File());
-  EXPECT_NE(End("late", true).core, "");
+  EXPECT_NE(End("late", {.signal = SIGABRT, .core_dumped = true}).core, "");
+}
+
+// libvirt's logs. The reader would wait for ever for words that may come late.
+class LibvirtLogTest : public LastWordsTest {
+ protected:
+  LibvirtLogTest() {
+    std::filesystem::create_directories(logs_);
+    const std::string now =
+        absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z", absl::Now(), absl::UTCTimeZone());
+    std::ofstream(Log()) << now << ": starting up libvirt version: 9.0.0\nqemu-kvm -name web1\n";
+    run_.name = "web1";
+    run_.reported_by = ReportedBy::kLibvirt;
+  }
+  std::string Log() const { return logs_ + "/web1.log"; }
+};
+
+TEST_F(LibvirtLogTest, WhatQemuWroteItselfIsThereAtItsEnd) {
+  Start("2>>" + Log());
+  EXPECT_THAT(End("late").words.lines, ElementsAre("late"));
+}
+
+TEST_F(LibvirtLogTest, WhatLibvirtWritesLateIsWaitedFor) {
+  Start("2>/dev/null");
+  const auto read = reader_.BeginRead(run_, ExitStatus{.code = 1}, trail_);
+  std::ofstream(Log(), std::ios::app) << "late\n";
+  e2e::WaitUntil("it is read", [&] { return read->done.load(); });
+  EXPECT_THAT(read->facts.words.lines, ElementsAre("late"));
+}
+
+TEST_F(LibvirtLogTest, OfAQemuThatIsKilledNothingIsWaitedFor) {
+  Start("2>/dev/null");
+  EXPECT_THAT(End("", {.signal = SIGKILL}).words.lines, IsEmpty());
 }
 
 }  // namespace

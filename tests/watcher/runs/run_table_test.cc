@@ -66,7 +66,7 @@ class RunTableTest : public testing::Test, public RunSource {
     context_.oom_counters = &oom_counters_;
     context_.signals = &signals_;
     context_.host = &host_;
-    context_.boot_id = "boot-1";
+    context_.boot_id = "run";
     context_.max_vm_descriptors = 100;
   }
 
@@ -83,7 +83,6 @@ class RunTableTest : public testing::Test, public RunSource {
     info.name = name;
     info.run_id = run_id;
     info.monitor_path = directory_.Path(name + ".sock");
-    info.boot_id = "boot-1";
     info.process_tracked = false;
     return info;
   }
@@ -273,14 +272,14 @@ TEST_F(RunTableTest, TwoUsersOfAUuidNameEachOtherAndMoreAreSeveral) {
 TEST_F(RunTableTest, ARunThatADaemonLeftResumesOrEndsWhateverItsSource) {
   const std::string saved = Add("vm1", "run-1")->Save();
   FakeRun* const other = Add("vm2", "run-2");
-  const std::string rebooted = absl::StrReplaceAll(other->Save(), {{"boot-1", "boot-0"}});
+  const std::string rebooted = absl::StrReplaceAll(other->Save(), {{"run-2", "old-2"}});
   for (const char* id : {"run-1", "run-2"}) table_.Find(id)->End();
   table_.EndTurn();
   const int ends = sink_.Count(EventType::kStopped);
   Restore({saved, rebooted, saved, "no run"});
   ASSERT_NE(table_.Find("run-1"), nullptr);
   EXPECT_TRUE(static_cast<FakeRun*>(table_.Find("run-1"))->restored);
-  EXPECT_EQ(table_.Find("run-2"), nullptr);
+  EXPECT_EQ(table_.Find("old-2"), nullptr);
   EXPECT_EQ(sink_.Count(EventType::kStopped), ends + 1);
   EXPECT_EQ(context_.meters.unreadable_runs.value(), 2u) << "one twice, one that is none";
 }

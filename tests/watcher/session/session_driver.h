@@ -33,7 +33,6 @@ class SessionDriver {
     run.run_id = "boot-1-2-3";
     run.source = "qmp:/run/ctrl";
     run.monitor_path = monitor_path;
-    run.boot_id = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
     run.pid = process_tracked ? 4711 : 0;
     run.process_tracked = process_tracked;
     run.process_start = now_.wall - process_age;
