@@ -1,9 +1,7 @@
 #include "watcher/core/qmp_message.h"
 
 #include <algorithm>
-#include <cinttypes>
 #include <cstdint>
-#include <cstdio>
 #include <limits>
 #include <utility>
 
@@ -76,44 +74,24 @@ QmpGreeting ParseGreeting(const QmpObject& body) {
   return {absl::StrCat(*major, ".", *minor, ".", *micro)};
 }
 
-std::optional<absl::Time> TimeOf(uint64_t seconds, uint64_t micros) {
-  // {-1, -1}: QEMU could not read its clock. The upper bound is the year 9999, the last that a
-  // protobuf Timestamp can hold.
-  constexpr uint64_t kLastSecond = 253402300799;
-  if (seconds > kLastSecond || micros > 999999) return std::nullopt;
-  return absl::FromUnixSeconds(static_cast<int64_t>(seconds)) + absl::Microseconds(micros);
-}
-
-// QEMU begins an event with its time, which is most of the line. Reads it there and cuts it out, so
-// that the parser has less to do.
-std::optional<absl::Time> CutTimestamp(std::string* text) {
-  uint64_t seconds = 0;
-  uint64_t micros = 0;
-  int end = 0;
-  // NOLINTNEXTLINE(cert-err34-c): a number that is too large is refused
-  std::sscanf(text->c_str(),
-              R"({ "timestamp" : { "seconds" :%)" SCNu64 R"(, "microseconds" :%)" SCNu64 " } , %n",
-              &seconds, &micros, &end);
-  if (end == 0) return std::nullopt;
-  text->replace(0, static_cast<size_t>(end), "{");
-  return TimeOf(seconds, micros);
-}
-
-// One that stands elsewhere.
 std::optional<absl::Time> ParseTimestamp(const QmpObject& message) {
   const QmpObject* timestamp = Member(message, "timestamp");
   if (timestamp == nullptr) return std::nullopt;
   const auto seconds = Number(*timestamp, "seconds");
   const auto micros = Number(*timestamp, "microseconds");
-  return seconds && micros ? TimeOf(*seconds, *micros) : std::nullopt;
+  // {-1, -1}: QEMU could not read its clock. The upper bound is the year 9999, the last that a
+  // protobuf Timestamp can hold.
+  constexpr uint64_t kLastSecond = 253402300799;
+  if (!seconds || *seconds > kLastSecond || !micros || *micros > 999999) return std::nullopt;
+  return absl::FromUnixSeconds(static_cast<int64_t>(*seconds)) + absl::Microseconds(*micros);
 }
 
-absl::StatusOr<QmpMessage> ParseEvent(QmpObject message, std::optional<absl::Time> time) {
+absl::StatusOr<QmpMessage> ParseEvent(QmpObject message) {
   const QmpObject& name = message["event"];
   if (!name.is_string()) return Malformed("an event whose name is no string");
   QmpEvent event;
   event.name = name.get<std::string>();
-  event.time = time.has_value() ? time : ParseTimestamp(message);
+  event.time = ParseTimestamp(message);
   if (const auto data = message.find("data"); data != message.end()) {
     if (!data->is_object()) return Malformed("an event whose data is no object");
     event.data = std::move(*data);
@@ -178,12 +156,11 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
     return Malformed(absl::StrCat("a line of more than ", kMaxQmpValues, " values"));
   }
   // Within JSON the backslash of "\xNN" is escaped.
-  std::string text = EscapeNonUtf8(line, R"(\\x)");
-  const std::optional<absl::Time> time = CutTimestamp(&text);
+  const std::string text = EscapeNonUtf8(line, R"(\\x)");
   QmpObject message = QmpObject::parse(text, nullptr, /*allow_exceptions=*/false);
   if (message.is_discarded()) return Malformed("a line that is not JSON");
   if (!message.is_object()) return Malformed("a line that is no JSON object");
-  if (message.contains("event")) return ParseEvent(std::move(message), time);
+  if (message.contains("event")) return ParseEvent(std::move(message));
   if (message.contains("return")) return QmpReturn{std::move(message["return"])};
   if (Member(message, "error") != nullptr) return QmpError{};
   if (const QmpObject* body = Member(message, "QMP")) return ParseGreeting(*body);
