@@ -121,8 +121,7 @@ Examples:
   vmevents -o json vms 'web*' db1)";
 constexpr char kWhyFooter[] =
     R"(It shows how the VM ended last, even if it runs again: the verdict, a sentence
-with the facts, the evidence, and the VM's present state. With -o wide it adds
-the run, the UUID, the labels, the source and the monitor. NAME may be a glob or
+with the facts, the evidence, and the VM's present state. NAME may be a glob or
 a UUID; `vm` is the same command.
 
 Examples:

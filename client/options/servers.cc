@@ -157,8 +157,9 @@ void CheckNoSequence(const CLI::App& command, absl::string_view with) {
 // Checks whether the command and the kind of servers fit each other.
 void CheckServers(const CLI::App& command, const ServerChoice& choice, const CommandLine& line) {
   const std::string& name = command.get_name();
-  // Those that may ask a fleet may ask several servers.
-  const bool asks_several = command.get_option_no_throw("--node") != nullptr;
+  // Those that may ask a fleet may ask several servers, and so may `status NAME`.
+  const bool asks_several = command.get_option_no_throw("--node") != nullptr ||
+                            std::holds_alternative<WhyCommand>(line.command);
   if (!line.fleet) {
     if (name == "fleet") {
       Wrong("fleet: asks NATS servers; name them with --server nats://HOST[,HOST...]");

@@ -261,10 +261,13 @@ std::string HintForOption(const CLI::App& command, absl::string_view typed) {
     const size_t end = answer.find_first_of(" ,;");
     return absl::c_linear_search(names, answer.substr(0, end));
   };
+  // A letter may have its value behind it.
+  const absl::string_view option = typed.substr(0, absl::StartsWith(typed, "--") ? typed.npos : 2);
   for (const absl::string_view scope :
        {absl::string_view(command.get_name()), absl::string_view()}) {
-    if (const Words* row = FindRow(kOptionWords, scope, typed, fits))
+    if (const Words* row = FindRow(kOptionWords, scope, option, fits)) {
       return DidYouMean(row->answer);
+    }
   }
   if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
   // Every letter is near to every other.

@@ -276,7 +276,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"watch --tail 5", "--tail"},
       {"crashed|coredumpctl", "did you mean crashes?"},
       {"vms --failed", "did you mean --class crash?"},
-      {"top -n 1", "did you mean --once?"},
+      {"top -n 1|top -n1", "did you mean --once?"},
       {"-u web1", "\"-u\" is not known here; did you mean events?"},
       {"vms -l", "--label needs a value: SELECTOR"},
       {"watch web1 -t 5m", "did you mean --timeout?"},
@@ -371,6 +371,8 @@ TEST(ParseCommandLine, StatusIsAFrameOfTopOrWhy) {
   EXPECT_TRUE(top.once);
   EXPECT_EQ(top.window, absl::Hours(24));
   EXPECT_THAT(As<WhyCommand>({"status", "web1"}).filter.vm_names(), ElementsAre("web1"));
+  EXPECT_EQ(Parsed({"--server", "a,b", "status", "web1"}).servers.size(), 2);
+  EXPECT_THAT(Complaint({"--server", "a,b", "status"}), HasSubstr("status asks one server"));
   EXPECT_TRUE(std::holds_alternative<InfoCommand>(Parsed({"status", "-o", "json"}).command));
 }
 
@@ -422,6 +424,8 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_EQ(names.format, OutputFormat::kName);
   EXPECT_TRUE(std::get<VmsCommand>(names.command).include_stopped);
   EXPECT_THAT(Candidates({"vm", "--"}), Contains("--run"));
+  EXPECT_THAT(Candidates({"tail", "--"}), Contains("--since")) << "as of events";
+  EXPECT_TRUE(std::holds_alternative<VmsCommand>(Parsed({"__complete", "show", ""}).command));
   const OptionContext configured =
       Configured("[contexts.lab]\nservers = \"a\"\n[contexts.prod]\nservers = \"b\"\n");
   EXPECT_EQ(Answer({"__complete", "--context", ""}, configured).out, "lab\nprod\n");
