@@ -1,7 +1,6 @@
 #include "client/options/binding.h"
 
 #include <algorithm>
-#include <array>
 
 #include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
@@ -53,25 +52,22 @@ CLI::Option* Add(CLI::App* app, const std::string& names, const std::string& hel
       help);
 }
 
-// Returns whether it looks like the rest of a time that stands without quotes: 12:00:00, hour, ago.
-bool IsPartOfTime(absl::string_view word) {
-  static constexpr std::array kWords = {"ago", "s",       "sec",  "seconds", "m",
-                                        "min", "minutes", "h",    "hour",    "hours",
-                                        "d",   "day",     "days", "week",    "weeks"};
-  if (absl::c_linear_search(kWords, word)) return true;
-  return absl::StrContains(word, ':') && absl::c_all_of(word, [](char c) {
-           return absl::ascii_isdigit(c) || c == ':' || c == '.';
-         });
-}
-
 absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
                                      const std::string& text) {
-  const std::vector<std::string> names = TextsOf(app, "NAME");
-  if (!text.empty() && !names.empty() && IsPartOfTime(names[0])) {
-    Wrong(absl::StrCat("\"", names[0], "\" is next to a time; put the time into quotes: '", text,
-                       " ", absl::StrJoin(names, " "), "'; a VM of that name is chosen with --vm"));
+  const auto parse = [&base](const std::string& one) {
+    return ParseTimeText(one, base.now, base.zone);
+  };
+  // The rest of a time without quotes, as in "--since 1 hour ago", stands among the names.
+  constexpr size_t kMaxWords = 2;
+  std::vector<std::string> words = TextsOf(app, "NAME");
+  for (words.resize(std::min(words.size(), kMaxWords)); !words.empty(); words.pop_back()) {
+    const std::string rest = absl::StrJoin(words, " ");
+    const std::string whole = absl::StrCat(text, " ", rest);
+    if (!parse(whole).ok() && !parse(rest).ok()) continue;
+    Wrong(absl::StrCat("\"", words[0], "\" is next to a time; put the time into quotes: '", whole,
+                       "'; a VM of that name is chosen with --vm"));
   }
-  return ParseTimeText(text, base.now, base.zone);
+  return parse(text);
 }
 
 }  // namespace

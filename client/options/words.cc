@@ -28,7 +28,7 @@ constexpr Words kCommandAliases[] = {
     {"", "tail", "events --last 10"},
     {"", "list get+vms get+vm", "vms"},
     {"", "log journal get+events get+event", "events"},
-    {"", "show inspect dominfo domstate describe+vm", "why"},
+    {"", "show inspect dominfo domstate describe+vm describe+vms", "why"},
     {"", "follow monitor", "watch"},
     {"", "stats", "top"},
     {"", "intents get+intents get+intent", "intent list"},
@@ -95,7 +95,7 @@ constexpr Words kCommandWords[] = {
 };
 
 constexpr Words kOptionWords[] = {
-    {"vmevents", "-u -x -e -p -b -k -g", "events"},
+    {"vmevents", "-f -n -r -u -x -e -p -b -k -g -S -U", "events"},
     {"watch", "-t", "--timeout"},
     {"watch", "--no-resume", "; it reconnects until Ctrl-C, --count or --timeout"},
     {"watch", "--exec-gaps", "--type gap, beside the types that you want"},
@@ -371,7 +371,8 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
   const Words* row = FindRow(kCommandWords, scope, typed);
   // Names the command itself after "get" and its like.
   const auto given = command.get_subcommands();
-  if (in_program && row != nullptr && row->answer == "vms" && !given.empty()) {
+  if (in_program && row != nullptr && row->answer == "vms" && !given.empty() &&
+      given[0]->get_name() != "help") {
     return DidYouMean(given[0]->get_name());
   }
   if (row != nullptr) return DidYouMean(row->answer);
