@@ -196,12 +196,10 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
   ends.since = data->now - command.window;
   ends.last = kMaxEnds;
   size_t read = 0;
-  auto failure = lists.ReadEvents(ends, [&](NodeEvents* page) {
-    read += page->size();
+  auto failure = lists.ReadEvents(ends, [&](NodeEvent one) {
+    ++read;
     // A GAP passes every filter.
-    std::erase_if(*page,
-                  [](const NodeEvent& one) { return one.event.type() != v1::EVENT_TYPE_STOPPED; });
-    Append(page, &data->ends);
+    if (one.event.type() == v1::EVENT_TYPE_STOPPED) data->ends.push_back(std::move(one));
     return true;
   });
   data->more_ends = read >= kMaxEnds;

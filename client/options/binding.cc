@@ -89,6 +89,12 @@ std::string TextOf(const CLI::App& app, const std::string& name) {
   return texts.empty() ? "" : texts.back();
 }
 
+std::string JoinWords(const std::vector<std::string>& words, absl::string_view before_last) {
+  if (words.size() == 1) return words[0];
+  return absl::StrCat(absl::StrJoin(words.begin(), words.end() - 1, ", "), before_last,
+                      words.back());
+}
+
 const std::string& CheckWord(absl::string_view option, const std::string& text) {
   if (text.empty()) Wrong(absl::StrCat(option, ": the text is empty; give one"));
   if (!IsValidUtf8(text)) {
@@ -189,9 +195,8 @@ CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name,
     const auto found = absl::c_find(values, text);
     if (found == values.end()) {
       Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text,
-                         "\" is not one of its values; use ",
-                         absl::StrJoin(values.begin(), values.end() - 1, ", "), " or ",
-                         values.back(), HintForValue(name, text)));
+                         "\" is not one of its values; use ", JoinWords(values, " or "),
+                         HintForValue(name, text)));
     }
     set(static_cast<size_t>(found - values.begin()));
   });
@@ -209,17 +214,14 @@ int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& 
 }
 
 void AddStart(CLI::App* app, const char* from_help) {
-  const auto add = [app](const char* name, const char* value, const char* help, const char* fix) {
-    return AddOption(app, name, value, help, [=](const std::string& text) {
-      if (text.empty()) Wrong(absl::StrCat(name, ": the text is empty; ", fix));
-    });
+  const auto add = [app](const char* name, const char* value, const char* help) {
+    return AddOption(app, name, value, help,
+                     [=](const std::string& text) { CheckWord(name, text); });
   };
-  CLI::Option* from =
-      add("--from", "START", from_help, "give a sequence number, oldest, snapshot or a time");
+  CLI::Option* from = add("--from", "START", from_help);
   CLI::Option* journal = add(
-      "--journal", "ID", "the journal of that sequence number; default the server's present one",
-      "`vmevents info` shows the journal's id");
-  add("--since", "TIME", "begin with the events at or after this time", "give a time, as 1h")
+      "--journal", "ID", "the journal of that sequence number; default the server's present one");
+  add("--since", "TIME", "begin with the events at or after this time")
       ->excludes(from)
       ->excludes(journal);
 }
@@ -237,7 +239,7 @@ WatchStart ReadStart(const CLI::App& app, const TimeBase& base) {
     if (!absl::SimpleAtoi(from, &sequence.sequence)) {
       Wrong(absl::StrCat("--from: the sequence ", from, " is larger than any sequence"));
     }
-    if (!journal.empty()) sequence.journal_id = CheckWord("--journal", journal);
+    sequence.journal_id = journal;
     return sequence;
   }
   if (!journal.empty()) {

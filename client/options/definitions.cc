@@ -239,11 +239,9 @@ CLI::App* AddPlain(CLI::App* app, Reading* reading, const char* name, const char
 }
 
 void AddNode(CLI::App* app, Reading* reading) {
-  AddList(app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
-          [=](const std::string& text) {
-            if (text.empty()) Wrong("--node: the text is empty; give one");
-            reading->line.nodes.push_back(text);
-          });
+  AddList(
+      app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
+      [=](const std::string& text) { reading->line.nodes.push_back(CheckWord("--node", text)); });
 }
 
 CLI::Option* AddCursorFile(CLI::App* app, std::string* file) {

@@ -241,10 +241,7 @@ std::string Elsewhere(const CLI::App& program, absl::string_view option) {
     if (absl::c_linear_search(OptionsOf(*command), option)) commands.push_back(command->get_name());
   }
   if (commands.empty()) return "";
-  const std::string last = std::move(commands.back());
-  commands.pop_back();
-  return absl::StrCat("; ", option, " is an option of ", absl::StrJoin(commands, ", "),
-                      commands.empty() ? "" : " and ", last);
+  return absl::StrCat("; ", option, " is an option of ", JoinWords(commands, " and "));
 }
 
 std::string HintForOption(const CLI::App& command, absl::string_view typed) {
