@@ -1,6 +1,5 @@
 #include <algorithm>
-#include <iterator>
-#include <utility>
+#include <functional>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
@@ -8,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "absl/types/span.h"
 #include "base/text.h"
 #include "client/options/binding.h"
 
@@ -219,19 +219,14 @@ std::vector<std::string> OptionsOf(const CLI::App& app) {
 }
 
 // The first row of that scope that has the word; null: none. A row without words has each.
-template <size_t kSize, typename Fits>
-const Words* FindRow(const Words (&rows)[kSize], absl::string_view scope, absl::string_view typed,
-                     const Fits& fits) {
+const Words* FindRow(absl::Span<const Words> rows, absl::string_view scope, absl::string_view typed,
+                     const std::function<bool(absl::string_view answer)>& fits = nullptr) {
   const auto found = absl::c_find_if(rows, [&](const Words& row) {
     const std::vector<absl::string_view> words = absl::StrSplit(row.typed, ' ');
-    return row.scope == scope && fits(row.answer) &&
+    return row.scope == scope && (!fits || fits(row.answer)) &&
            (row.typed.empty() || absl::c_linear_search(words, typed));
   });
-  return found == std::end(rows) ? nullptr : found;
-}
-template <size_t kSize>
-const Words* FindRow(const Words (&rows)[kSize], absl::string_view scope, absl::string_view typed) {
-  return FindRow(rows, scope, typed, [](absl::string_view) { return true; });
+  return found == rows.end() ? nullptr : &*found;
 }
 
 // "--since is an option of watch and events".
