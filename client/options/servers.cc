@@ -6,6 +6,7 @@
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "client/options/binding.h"
+#include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
 namespace {
@@ -170,8 +171,12 @@ void CheckServers(const CLI::App& command, const ServerChoice& choice, const Com
     if (line.servers.size() <= 1) return;
     // A context may name any number.
     if (!asks_several) {
+      const std::string context =
+          choice.context ? absl::StrCat("--context ", QuoteForShell(choice.context->name), " ")
+                         : "";
       Wrong(absl::StrCat(choice.origin, ": ", name, " asks one server, and these are ",
-                         line.servers.size(), "; name one with --server"));
+                         line.servers.size(), "; name one, as with ", context, "--server ",
+                         NodeName(line.servers[0])));
     }
     return CheckNoSequence(command, "several servers");
   }

@@ -733,8 +733,9 @@ TEST(ParseCommandLine, SeveralServersAreMerged) {
   EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.size(), 2U);
   EXPECT_THAT(Complaint({"--server", "a,b", "watch", "--from", "17"}),
               HasSubstr("with several servers use oldest"));
-  EXPECT_THAT(Complaint({"--server", "a", "--server", "b", "info"}),
-              HasSubstr("--server: info asks one server, and these are 2; name one with --server"));
+  EXPECT_THAT(
+      Complaint({"--server", "a", "--server", "b", "info"}),
+      HasSubstr("--server: info asks one server, and these are 2; name one, as with --server a"));
 }
 
 TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {
@@ -759,8 +760,10 @@ TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
   const OptionContext context = Configured(kConfig);
   EXPECT_THAT(Answer({"--context", "x", "vms"}, context).err,
               HasSubstr("no context \"x\"; the contexts are lab, prod"));
-  EXPECT_THAT(Answer({"--context", "prod", "info"}, context).err,
-              HasSubstr("context \"prod\": info asks one server, and these are 2"));
+  EXPECT_THAT(
+      Answer({"--context", "prod", "info"}, context).err,
+      HasSubstr("context \"prod\": info asks one server, and these are 2; name one, as with "
+                "--context prod --server node1"));
   EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
 }
 
