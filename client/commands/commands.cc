@@ -1,7 +1,6 @@
 #include "client/commands/commands.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -198,10 +199,8 @@ class StoryCollector {
   VmStories Take() const;
 
  private:
-  struct Key {
-    std::string name, cluster, node, source;
-    auto operator<=>(const Key&) const = default;
-  };
+  // The VM's name, cluster, node and source.
+  using Key = std::tuple<std::string, std::string, std::string, std::string>;
   VmStory* StoryOf(const v1::VmRef& vm, const MessageNode& node);
 
   const absl::Time now_;

@@ -64,13 +64,13 @@ void StoryCollector::AddEnd(NodeEvent end) {
 VmStories StoryCollector::Take() const {
   std::map<std::string, int> alive;
   for (const auto& [key, story] : stories_) {
-    if (story.vm && IsAlive(*story.vm)) ++alive[key.name];
+    if (story.vm && IsAlive(*story.vm)) ++alive[story.name];
   }
   VmStories stories;
   for (const auto& [key, story] : stories_) {
-    const auto count = alive.find(key.name);
+    const auto count = alive.find(story.name);
     const bool several = count != alive.end() && count->second > 1;
-    if (!several && !stories.empty() && stories.back().name == key.name) {
+    if (!several && !stories.empty() && stories.back().name == story.name) {
       Merge(story, &stories.back());
     } else {
       stories.push_back(story);
