@@ -241,7 +241,7 @@ absl::StatusOr<std::string> Formatter::Lines(const List& list, const NameOf& nam
                                              const JsonOf& json_of) const {
   std::string lines;
   for (const auto& one : list) {
-    const auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
+    auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
     if (!line.ok()) return line;
     lines += *line;
   }
