@@ -98,7 +98,7 @@ std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine
     CommandLine one = line;
     if (!line.fleet) one.servers = {line.servers[i]};
     NodeEvents own;
-    const auto failure = ListsOf(one, note)->ReadEvents(list, [&own](NodeEvent event) {
+    auto failure = ListsOf(one, note)->ReadEvents(list, [&own](NodeEvent event) {
       own.push_back(std::move(event));
       return true;
     });
