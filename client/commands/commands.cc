@@ -1,7 +1,6 @@
 #include "client/commands/commands.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -39,28 +38,28 @@ std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output
 
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                Formatter* formatter, Output* output, const OnEmpty& on_empty) {
+  constexpr size_t kTogether = 1000;  // printed
   absl::Status printed;
   bool begun = false;
-  const auto print = [&](NodeEvents* page) {
-    if (page->empty()) return true;
-    const absl::StatusOr<std::string> text = formatter->FormatEvents(*page);
+  NodeEvents events;
+  const auto print = [&] {
+    if (events.empty()) return true;
+    const absl::StatusOr<std::string> text = formatter->FormatEvents(events);
+    events.clear();
     printed = text.status();
-    // Begins the output after the first page, whose rows set the widths of the columns.
+    // Begins the output after the first rows, which set the widths of the columns.
     if (printed.ok() && !std::exchange(begun, true)) {
       printed = output->Write(formatter->EventHeading());
     }
     if (printed.ok()) printed = output->Write(*text);
     return printed.ok();
   };
-  NodeEvents last;
-  const auto collect = [&last](NodeEvents* page) {
-    Append(page, &last);
-    return true;
-  };
-  std::optional<Failure> failure = source->ReadEvents(
-      command, command.last ? ListSource::Take(collect) : ListSource::Take(print));
-  if (!command.newest_first) std::reverse(last.begin(), last.end());
-  print(&last);
+  std::optional<Failure> failure = source->ReadEvents(command, [&](NodeEvent event) {
+    events.push_back(std::move(event));
+    return command.last || events.size() < kTogether || print();
+  });
+  if (command.last && !command.newest_first) std::reverse(events.begin(), events.end());
+  if (printed.ok()) print();
   if (begun || !printed.ok()) return printed.ok() ? failure : FromPrint(printed);
   if (failure) return failure;
   if (on_empty) failure = on_empty("no events match");
@@ -269,9 +268,9 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
     const grpc::Status status = ListPage(context_, &Stub::ListEvents, request, &page);
     if (!status.ok()) return context_.Explain(status);
     left -= std::min(left, static_cast<uint64_t>(page.events_size()));
-    NodeEvents list;
-    for (v1::Event& event : *page.mutable_events()) list.push_back({std::move(event)});
-    if (!take(&list)) return std::nullopt;
+    for (v1::Event& event : *page.mutable_events()) {
+      if (!take({std::move(event)})) return std::nullopt;
+    }
     if (left == 0 || page.next_page_token().empty()) return std::nullopt;
     request.set_page_token(page.next_page_token());
   }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -63,38 +64,16 @@ class ListSource {
  public:
   virtual ~ListSource() = default;
 
-  // Returns whether to continue. It may swap the list out.
-  using Take = std::function<bool(NodeEvents*)>;
-  // Reads the command's events in pages, in the order of reads_newest_first(), until there are no
-  // more or `take` returns false. A failure of some nodes comes after the events of the others.
+  // Returns whether to continue.
+  using Take = std::function<bool(NodeEvent)>;
+  // Reads the command's events, in the order of reads_newest_first(), until there are no more or
+  // `take` returns false. A failure of some nodes comes after the events of the others.
   virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
   // Appends the runs of VMs by name and then by node; with a failure, those of the nodes that
   // answered.
   virtual std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) = 0;
   // Returns whether it knows each run of a VM, and not its newest alone.
   virtual bool knows_runs() const { return true; }
-};
-
-// Delivers the events of a merge in batches.
-class EventBatches {
- public:
-  explicit EventBatches(const ListSource::Take& take) : take_(take) {}
-  // Returns whether to continue.
-  bool Add(NodeEvent event) {
-    constexpr size_t kBatch = 1000;
-    list_.push_back(std::move(event));
-    if (list_.size() == kBatch) Flush();
-    return wanted_;
-  }
-  void Flush() {
-    if (wanted_ && !list_.empty()) wanted_ = take_(&list_);
-    list_ = {};
-  }
-
- private:
-  const ListSource::Take& take_;
-  NodeEvents list_;
-  bool wanted_ = true;
 };
 
 // Takes what an empty list means, before it is printed; returns why it is a failure. Null: none is.
@@ -220,10 +199,8 @@ class StoryCollector {
   VmStories Take() const;
 
  private:
-  struct Key {
-    std::string name, cluster, node, source;
-    auto operator<=>(const Key&) const = default;
-  };
+  // The VM's name, cluster, node and source.
+  using Key = std::tuple<std::string, std::string, std::string, std::string>;
   VmStory* StoryOf(const v1::VmRef& vm, const MessageNode& node);
 
   const absl::Time now_;

@@ -126,26 +126,24 @@ std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, con
   EventMerger merger(nodes_.size(), {.exact = true, .newest_first = command.reads_newest_first()});
   std::stop_source stop;
   Answers answers = AskAll([&](size_t i) {
-    const auto add = [&](NodeEvent& event) {
+    auto failure = nodes_[i].lists->ReadEvents(command, [&](NodeEvent event) {
       event.node.name = nodes_[i].name;
       return merger.Add({i, std::move(event)}, stop.get_token());
-    };
-    auto failure = nodes_[i].lists->ReadEvents(
-        command, [&add](NodeEvents* page) { return std::all_of(page->begin(), page->end(), add); });
+    });
     merger.End(i);
     return failure;
   });
-  EventBatches batches(take);
   for (uint64_t left = command.most(); left > 0;) {
     std::vector<EventMerger::Item> items =
         merger.Take(std::min<uint64_t>(left, kTakenTogether), stop.get_token());
     if (items.empty()) break;
     left -= items.size();
     for (EventMerger::Item& item : items) {
-      if (!batches.Add(std::get<NodeEvent>(std::move(item.what)))) left = 0;
+      if (take(std::get<NodeEvent>(std::move(item.what)))) continue;
+      left = 0;
+      break;
     }
   }
-  batches.Flush();
   stop.request_stop();
   return Report(std::move(answers));
 }

@@ -21,15 +21,11 @@ class Screen {
     size_t used = 0;
     if (!heading.empty()) cells.insert(cells.begin(), {heading, Color::kDim});
     for (size_t i = 0; i < cells.size(); ++i) {
-      const size_t width = DisplayWidth(cells[i].text);
-      if (used + width > style_.width) break;
-      line += painter_.Paint(cells[i].text, cells[i].color);
-      used += width;
-      const size_t column = i == 0 && !heading.empty() ? 10 : used + 2;
-      if (i + 1 < cells.size() && column > used) {
-        line.append(column - used, ' ');
-        used = column;
-      }
+      const size_t column = i == 0 ? 0 : i == 1 && !heading.empty() ? 10 : used + 2;
+      if (column >= style_.width) break;
+      const std::string text = CutText(cells[i].text, style_.width - column);
+      absl::StrAppend(&line, std::string(column - used, ' '), painter_.Paint(text, cells[i].color));
+      used = column + DisplayWidth(text);
     }
     AddLine(std::move(line));
   }
@@ -200,12 +196,10 @@ std::optional<Failure> Read(const TopCommand& command, const CommandContext& con
   ends.since = data->now - command.window;
   ends.last = kMaxEnds;
   size_t read = 0;
-  auto failure = lists.ReadEvents(ends, [&](NodeEvents* page) {
-    read += page->size();
+  auto failure = lists.ReadEvents(ends, [&](NodeEvent one) {
+    ++read;
     // A GAP passes every filter.
-    std::erase_if(*page,
-                  [](const NodeEvent& one) { return one.event.type() != v1::EVENT_TYPE_STOPPED; });
-    Append(page, &data->ends);
+    if (one.event.type() == v1::EVENT_TYPE_STOPPED) data->ends.push_back(std::move(one));
     return true;
   });
   data->more_ends = read >= kMaxEnds;

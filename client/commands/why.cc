@@ -64,13 +64,13 @@ void StoryCollector::AddEnd(NodeEvent end) {
 VmStories StoryCollector::Take() const {
   std::map<std::string, int> alive;
   for (const auto& [key, story] : stories_) {
-    if (story.vm && IsAlive(*story.vm)) ++alive[key.name];
+    if (story.vm && IsAlive(*story.vm)) ++alive[story.name];
   }
   VmStories stories;
   for (const auto& [key, story] : stories_) {
-    const auto count = alive.find(key.name);
+    const auto count = alive.find(story.name);
     const bool several = count != alive.end() && count->second > 1;
-    if (!several && !stories.empty() && stories.back().name == key.name) {
+    if (!several && !stories.empty() && stories.back().name == story.name) {
       Merge(story, &stories.back());
     } else {
       stories.push_back(story);
@@ -170,9 +170,8 @@ std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_vi
     any.filter.add_vm_names(name);
     any.limit = 1;
     bool found = false;
-    auto failure = source->ReadEvents(any, [&found](NodeEvents* page) {
-      // A GAP of the whole node passes each filter.
-      for (const NodeEvent& one : *page) found = found || one.event.has_vm();
+    auto failure = source->ReadEvents(any, [&found](const NodeEvent& one) {
+      found = one.event.has_vm();  // a GAP of the whole node passes each filter
       return !found;
     });
     if (failure) return failure;
@@ -203,14 +202,11 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   ends.filter = filter;
   ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
   ends.newest_first = true;
-  auto unread = source->ReadEvents(ends, [&](NodeEvents* page) {
-    bool recent = page->empty();
-    for (NodeEvent& end : *page) {
-      recent = TimeOf(end) > now - kCounted;
-      // A GAP passes every filter.
-      if (end.event.type() == v1::EVENT_TYPE_STOPPED) wanted.erase(end.event.vm().name());
-      collector.AddEnd(std::move(end));
-    }
+  auto unread = source->ReadEvents(ends, [&](NodeEvent end) {
+    const bool recent = TimeOf(end) > now - kCounted;
+    // A GAP passes every filter.
+    if (end.event.type() == v1::EVENT_TYPE_STOPPED) wanted.erase(end.event.vm().name());
+    collector.AddEnd(std::move(end));
     return recent || !wanted.empty();
   });
   if (!failure) failure = std::move(unread);

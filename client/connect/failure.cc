@@ -1,10 +1,9 @@
 #include "client/connect/failure.h"
 
-#include <fcntl.h>
 #include <netdb.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -86,26 +85,13 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
 
 namespace {
 
-constexpr int kProbeTimeoutMs = 2000;
-
+// Waits 2 s at most for a connection, and for each transfer.
 UniqueFd NewSocket(int family) {
-  return UniqueFd(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-}
-
-// The errno of connect(); 0: connected.
-int TryConnect(int fd, const sockaddr* address, socklen_t size) {
-  if (fd < 0) return errno;
-  int error = connect(fd, address, size) == 0 ? 0 : errno;
-  if (error == EINPROGRESS) {
-    pollfd waiting = {fd, POLLOUT, 0};
-    socklen_t length = sizeof(error);
-    if (poll(&waiting, 1, kProbeTimeoutMs) <= 0) {
-      error = ETIMEDOUT;
-    } else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
-      error = errno;
-    }
-  }
-  return error;
+  constexpr timeval kTimeout = {2, 0};
+  UniqueFd made(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &kTimeout, sizeof(kTimeout));
+  setsockopt(made.get(), SOL_SOCKET, SO_RCVTIMEO, &kTimeout, sizeof(kTimeout));
+  return made;
 }
 
 // The pid of a vmeventd that listens at the other end of a connected Unix socket.
@@ -196,30 +182,10 @@ ProbeResult ProbeUnix(const std::string& path) {
           "", daemon};
 }
 
-UniqueFd ConnectToAny(const addrinfo* first, int* error) {
-  for (const addrinfo* one = first; one != nullptr; one = one->ai_next) {
-    UniqueFd socket = NewSocket(one->ai_family);
-    *error = TryConnect(socket.get(), one->ai_addr, one->ai_addrlen);
-    if (*error == 0) return socket;
-  }
-  return UniqueFd();
-}
-
 ProbeResult ProbeTcp(const ServerAddress& address) {
+  const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
+  if (!socket.ok()) return {EHOSTUNREACH, std::string(socket.status().message())};
   const std::string shown = ToText(address);
-  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
-  if (!all.ok()) {
-    return {EHOSTUNREACH,
-            absl::StrCat("the host of ", shown, " cannot be resolved (", all.status().message(),
-                         "): check the name given with --server")};
-  }
-  int error = 0;
-  const UniqueFd socket = ConnectToAny(all->get(), &error);
-  if (error != 0) {
-    return {error, absl::StrCat("cannot connect to ", shown, " (", strerror(error),
-                                "): start vmeventd with --listen ", shown,
-                                ", or name its address with --server")};
-  }
   return {0,
           absl::StrCat(address.tls ? "TLS with " : "", shown,
                        address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
@@ -233,10 +199,23 @@ ProbeResult Probe(const ServerAddress& address) {
   return address.is_unix() ? ProbeUnix(address.path) : ProbeTcp(address);
 }
 
-UniqueFd ConnectTcp(const ServerAddress& address, int* error) {
+absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address) {
+  const std::string shown = ToText(address);
   const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
-  *error = EHOSTUNREACH;
-  return all.ok() ? ConnectToAny(all->get(), error) : UniqueFd();
+  if (!all.ok()) {
+    return absl::UnavailableError(absl::StrCat("the host of ", shown, " cannot be resolved (",
+                                               all.status().message(),
+                                               "): check the name given with --server"));
+  }
+  int error = 0;
+  for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
+    UniqueFd socket = NewSocket(one->ai_family);
+    if (connect(socket.get(), one->ai_addr, one->ai_addrlen) == 0) return socket;
+    error = errno == EINPROGRESS ? ETIMEDOUT : errno;
+  }
+  return absl::UnavailableError(absl::StrCat("cannot connect to ", shown, " (", strerror(error),
+                                             "): start vmeventd with --listen ", shown,
+                                             ", or name its address with --server"));
 }
 
 }  // namespace vmeventd::client

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/system.h"
 #include "client/connect/server_address.h"
@@ -37,17 +38,17 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
 // forbidden one.
 struct ProbeResult {
-  int error = 0;        // an errno; 0: a process listens, perhaps without gRPC
+  int error = 0;        // an errno, of a Unix socket the exact one; 0: a process listens
   std::string why{};    // reason that nothing answers: a sentence without a full stop
   std::string group{};  // its members have the permission that is denied; empty: root and owner
   int daemon = 0;       // the pid of the vmeventd that listens on a Unix socket; 0: not known
 };
 
-// Probes with stat() and connect(), which takes at most 2 s.
+// Probes with stat() and connect(), which takes at most 2 s for each address of a host.
 ProbeResult Probe(const ServerAddress& address);
 
-// Connects to a TCP address within 2 s for each of its addresses. `error` is 0, or the errno of the
-// last; EAI_* of a name that is unknown are EHOSTUNREACH.
-UniqueFd ConnectTcp(const ServerAddress& address, int* error);
+// Connects to a TCP address within 2 s for each of its addresses; so long the socket waits for each
+// transfer. UNAVAILABLE, with a sentence without a full stop: it is not known, or the last error.
+absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address);
 
 }  // namespace vmeventd::client

@@ -112,9 +112,8 @@ std::string ToText(const ServerAddress& address) {
 
 std::string NodeName(const ServerAddress& address) {
   if (address.is_unix()) return absl::StrCat("unix:", address.path);
-  if (address.port != kDefaultPort) return HostAndPort(address.host, address.port);
-  const bool ipv6 = absl::StrContains(address.host, ':');
-  return absl::StrCat(ipv6 ? "[" : "", address.host, ipv6 ? "]" : "");
+  const std::string text = HostAndPort(address.host, address.port);
+  return std::string(absl::StripSuffix(text, absl::StrCat(":", kDefaultPort)));
 }
 
 std::string ToGrpcTarget(const ServerAddress& address) {

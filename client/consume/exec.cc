@@ -21,6 +21,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/system.h"
 #include "client/output/event_text.h"
+#include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -36,11 +37,8 @@ absl::Status CannotRun(absl::string_view what, int error) {
 absl::StatusOr<UniqueFd> FileWith(absl::string_view content) {
   UniqueFd file(memfd_create("vmevents-event", MFD_CLOEXEC));
   if (!file.valid()) return CannotRun("memfd_create", errno);
-  while (!content.empty()) {
-    const ssize_t written = write(file.get(), content.data(), content.size());
-    if (written < 0) return CannotRun("the event", errno);
-    content.remove_prefix(static_cast<size_t>(written));
-  }
+  const int error = WriteFully(file.get(), content);
+  if (error != 0) return CannotRun("the event", error);
   if (lseek(file.get(), 0, SEEK_SET) != 0) return CannotRun("the event", errno);
   return file;
 }

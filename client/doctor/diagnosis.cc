@@ -204,7 +204,7 @@ class Doctor {
     if (facts_.is_root || !facts_.examined) return;
     Add("rights", {"vmevents doctor"},
         "Only root sees the sockets of other users' processes, and so who holds a monitor.",
-        absl::StrCat("sudo ", facts_.command));
+        absl::StrCat("sudo ", facts_.client, " doctor"));
   }
 
   void LookAtDaemon() {
@@ -213,7 +213,8 @@ class Doctor {
     std::string what = absl::StrCat(
         daemon.forbidden ? "No permission to query vmeventd: " : "vmeventd does not answer: ",
         daemon.failure, Stop(daemon.failure));
-    std::string line = daemon.forbidden ? absl::StrCat("sudo ", facts_.command) : daemon.line;
+    std::string line =
+        daemon.forbidden ? absl::StrCat("sudo ", facts_.client, " doctor") : daemon.line;
     if (daemon.forbidden && !daemon.group.empty()) {
       absl::StrAppend(&what, " Members of the group ", daemon.group,
                       " have it from their next login on.");
@@ -386,7 +387,8 @@ class Doctor {
       return Add(
           "namespace", subject,
           "This QEMU is in another network namespace, whose sockets cannot be seen from here.",
-          absl::StrCat("for pid in ", kPids, "; do nsenter -t $pid -n ", facts_.command, "; done"));
+          absl::StrCat("for pid in ", kPids, "; do nsenter -t $pid -n ", facts_.client,
+                       " doctor; done"));
     }
     const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments, vm);
     if (monitors.empty() && vm == nullptr) {
@@ -570,7 +572,7 @@ class Doctor {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
       Add("problem", {vm.ref().name()},
           absl::StrCat("vmeventd reports: ", absl::StrJoin(vm.problems(), "; ", text), "."),
-          "vmevents vms");
+          absl::StrCat(facts_.client, " vms"));
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
       const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");

@@ -78,9 +78,9 @@ struct NodeFacts {
   bool is_root = false;
   bool examined =
       false;  // false: the daemon is of another node or gives no answer, and the rest is unset
-  std::string command = "vmevents doctor";  // asks the same daemon
-  bool has_systemd = false;                 // it runs this host
-  std::string journal_group;  // number of the group systemd-journal; empty: there is none
+  std::string client = "vmevents";  // with the option that asks the same daemon
+  bool has_systemd = false;         // it runs this host
+  std::string journal_group;        // number of the group systemd-journal; empty: there is none
   DaemonAnswer daemon;
 };
 

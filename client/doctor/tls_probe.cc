@@ -1,10 +1,7 @@
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 
 #include <array>
 #include <string>
@@ -74,18 +71,6 @@ std::string ExplainRefused(const ServerAddress& address, const X509* own, const 
       ": give one for clients that is in date, of the CA that vmeventd has as --tls-client-ca");
 }
 
-// Connects. Empty: no connection, whose fault is not TLS's.
-UniqueFd ConnectBlocking(const ServerAddress& address) {
-  constexpr timeval kTimeout = {2, 0};
-  int error = 0;
-  UniqueFd socket = ConnectTcp(address, &error);
-  if (!socket.valid()) return socket;
-  fcntl(socket.get(), F_SETFL, 0);
-  setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &kTimeout, sizeof(kTimeout));
-  setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &kTimeout, sizeof(kTimeout));
-  return socket;
-}
-
 // The server's certificate is judged after the handshake, so that its names can be shown.
 SslContextPtr MakeContext(const ServerAddress& address, bool* asked) {
   SslContextPtr context(SSL_CTX_new(TLS_client_method()));
@@ -129,12 +114,12 @@ std::string ExplainTlsFault(const ServerAddress& address) {
     const absl::StatusOr<TlsMaterial> files = LoadTlsFiles(*address.tls);
     if (!files.ok()) return std::string(files.status().message());
   }
-  const UniqueFd socket = ConnectBlocking(address);
-  if (!socket.valid()) return "";
+  const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
+  if (!socket.ok()) return "";  // TLS is not the fault
   bool asked = false;
   const SslContextPtr context = MakeContext(address, &asked);
   const SslPtr ssl(SSL_new(context.get()));
-  SSL_set_fd(ssl.get(), socket.get());
+  SSL_set_fd(ssl.get(), socket->get());
   if (address.tls) ExpectName(ssl.get(), address.tls_name());
   ERR_clear_error();
   int result = SSL_connect(ssl.get());

@@ -277,14 +277,11 @@ absl::StatusOr<std::deque<NodeEvent>> ReadNewest(NatsConnection* connection,
 std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, const Take& take) {
   const FleetFilter filter = {command.filter, env_.nodes, command.since, command.until};
   return WithFleet(env_, [&](NatsConnection* connection) {
-    EventBatches batches(take);
     if (!command.reads_newest_first()) {
       uint64_t left = command.most();
-      absl::Status status = ReadStoredEvents(
-          connection, filter, StartOf(filter), env_,
-          [&](NodeEvent event) { return batches.Add(std::move(event)) && --left > 0; });
-      batches.Flush();
-      return status;
+      return ReadStoredEvents(connection, filter, StartOf(filter), env_, [&](NodeEvent event) {
+        return take(std::move(event)) && --left > 0;
+      });
     }
     const bool limited = command.last || command.limit;
     absl::StatusOr<std::deque<NodeEvent>> newest =
@@ -296,9 +293,8 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
     }
     std::reverse(newest->begin(), newest->end());
     for (NodeEvent& event : *newest) {
-      if (!batches.Add(std::move(event))) break;
+      if (!take(std::move(event))) break;
     }
-    batches.Flush();
     return absl::OkStatus();
   });
 }

@@ -1,7 +1,6 @@
 #include "client/options/binding.h"
 
 #include <algorithm>
-#include <array>
 
 #include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
@@ -53,25 +52,22 @@ CLI::Option* Add(CLI::App* app, const std::string& names, const std::string& hel
       help);
 }
 
-// Returns whether it looks like the rest of a time that stands without quotes: 12:00:00, hour, ago.
-bool IsPartOfTime(absl::string_view word) {
-  static constexpr std::array kWords = {"ago", "s",       "sec",  "seconds", "m",
-                                        "min", "minutes", "h",    "hour",    "hours",
-                                        "d",   "day",     "days", "week",    "weeks"};
-  if (absl::c_linear_search(kWords, word)) return true;
-  return absl::StrContains(word, ':') && absl::c_all_of(word, [](char c) {
-           return absl::ascii_isdigit(c) || c == ':' || c == '.';
-         });
-}
-
 absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
                                      const std::string& text) {
-  const std::vector<std::string> names = TextsOf(app, "NAME");
-  if (!text.empty() && !names.empty() && IsPartOfTime(names[0])) {
-    Wrong(absl::StrCat("\"", names[0], "\" is next to a time; put the time into quotes: '", text,
-                       " ", absl::StrJoin(names, " "), "'; a VM of that name is chosen with --vm"));
+  const auto parse = [&base](const std::string& one) {
+    return ParseTimeText(one, base.now, base.zone);
+  };
+  // The rest of a time without quotes, as in "--since 1 hour ago", stands among the names.
+  constexpr size_t kMaxWords = 2;
+  std::vector<std::string> words = TextsOf(app, "NAME");
+  for (words.resize(std::min(words.size(), kMaxWords)); !words.empty(); words.pop_back()) {
+    const std::string rest = absl::StrJoin(words, " ");
+    const std::string whole = absl::StrCat(text, " ", rest);
+    if (!parse(whole).ok() && !parse(rest).ok()) continue;
+    Wrong(absl::StrCat("\"", words[0], "\" is next to a time; put the time into quotes: '", whole,
+                       "'; a VM of that name is chosen with --vm"));
   }
-  return ParseTimeText(text, base.now, base.zone);
+  return parse(text);
 }
 
 }  // namespace
@@ -91,6 +87,12 @@ std::vector<std::string> TextsOf(const CLI::App& app, const std::string& name) {
 std::string TextOf(const CLI::App& app, const std::string& name) {
   const std::vector<std::string> texts = TextsOf(app, name);
   return texts.empty() ? "" : texts.back();
+}
+
+std::string JoinWords(const std::vector<std::string>& words, absl::string_view before_last) {
+  if (words.size() == 1) return words[0];
+  return absl::StrCat(absl::StrJoin(words.begin(), words.end() - 1, ", "), before_last,
+                      words.back());
 }
 
 const std::string& CheckWord(absl::string_view option, const std::string& text) {
@@ -193,9 +195,8 @@ CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name,
     const auto found = absl::c_find(values, text);
     if (found == values.end()) {
       Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text,
-                         "\" is not one of its values; use ",
-                         absl::StrJoin(values.begin(), values.end() - 1, ", "), " or ",
-                         values.back(), HintForValue(name, text)));
+                         "\" is not one of its values; use ", JoinWords(values, " or "),
+                         HintForValue(name, text)));
     }
     set(static_cast<size_t>(found - values.begin()));
   });
@@ -213,17 +214,14 @@ int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& 
 }
 
 void AddStart(CLI::App* app, const char* from_help) {
-  const auto add = [app](const char* name, const char* value, const char* help, const char* fix) {
-    return AddOption(app, name, value, help, [=](const std::string& text) {
-      if (text.empty()) Wrong(absl::StrCat(name, ": the text is empty; ", fix));
-    });
+  const auto add = [app](const char* name, const char* value, const char* help) {
+    return AddOption(app, name, value, help,
+                     [=](const std::string& text) { CheckWord(name, text); });
   };
-  CLI::Option* from =
-      add("--from", "START", from_help, "give a sequence number, oldest, snapshot or a time");
+  CLI::Option* from = add("--from", "START", from_help);
   CLI::Option* journal = add(
-      "--journal", "ID", "the journal of that sequence number; default the server's present one",
-      "`vmevents info` shows the journal's id");
-  add("--since", "TIME", "begin with the events at or after this time", "give a time, as 1h")
+      "--journal", "ID", "the journal of that sequence number; default the server's present one");
+  add("--since", "TIME", "begin with the events at or after this time")
       ->excludes(from)
       ->excludes(journal);
 }
@@ -241,7 +239,7 @@ WatchStart ReadStart(const CLI::App& app, const TimeBase& base) {
     if (!absl::SimpleAtoi(from, &sequence.sequence)) {
       Wrong(absl::StrCat("--from: the sequence ", from, " is larger than any sequence"));
     }
-    if (!journal.empty()) sequence.journal_id = CheckWord("--journal", journal);
+    sequence.journal_id = journal;
     return sequence;
   }
   if (!journal.empty()) {

@@ -84,6 +84,9 @@ inline bool IsGiven(const CLI::App& app, const std::string& name) {
   return !TextsOf(app, name).empty();
 }
 
+// "a, b and c", of at least one word.
+std::string JoinWords(const std::vector<std::string>& words, absl::string_view before_last);
+
 // Checks a text for the server: not empty, and UTF-8, as the protocol requires.
 const std::string& CheckWord(absl::string_view option, const std::string& text);
 

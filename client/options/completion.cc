@@ -179,7 +179,7 @@ std::vector<std::string> ValuesOf(const std::string& name) {
       {"--exec-on-failure", {"stop", "retry", "skip"}},
       {"--sort-by", {"state", "name", "age", "ends", "class"}},
       {"--from", {"now", "oldest", "snapshot"}},
-      {"TIME", {"today", "yesterday", "midnight", "last night", "last week"}},
+      {"TIME", {"today", "yesterday", "midnight"}},
       {"SERVICE",
        {"journal", "watch", "sources", "libvirt", "listen", "vmeventd.v1.VmEventService"}},
       {"SHELL", {"bash", "zsh", "fish"}},
@@ -194,7 +194,9 @@ std::vector<std::string> ValuesOf(const std::string& name) {
 Completions Complete(const CLI::App& app, const std::vector<std::string>& words) {
   if (words.empty()) return Line(app).At("");
   Line line(app);
-  std::for_each(words.begin(), words.end() - 1, [&](const std::string& word) { line.Take(word); });
+  for (const std::string& word : WithoutAliases(app, {words.begin(), words.end() - 1})) {
+    line.Take(word);
+  }
   return line.At(words.back());
 }
 

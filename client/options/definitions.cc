@@ -121,8 +121,7 @@ Examples:
   vmevents -o json vms 'web*' db1)";
 constexpr char kWhyFooter[] =
     R"(It shows how the VM ended last, even if it runs again: the verdict, a sentence
-with the facts, the evidence, and the VM's present state. With -o wide it adds
-the run, the UUID, the labels, the source and the monitor. NAME may be a glob or
+with the facts, the evidence, and the VM's present state. NAME may be a glob or
 a UUID; `vm` is the same command.
 
 Examples:
@@ -240,11 +239,9 @@ CLI::App* AddPlain(CLI::App* app, Reading* reading, const char* name, const char
 }
 
 void AddNode(CLI::App* app, Reading* reading) {
-  AddList(app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
-          [=](const std::string& text) {
-            if (text.empty()) Wrong("--node: the text is empty; give one");
-            reading->line.nodes.push_back(text);
-          });
+  AddList(
+      app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
+      [=](const std::string& text) { reading->line.nodes.push_back(CheckWord("--node", text)); });
 }
 
 CLI::Option* AddCursorFile(CLI::App* app, std::string* file) {

@@ -9,7 +9,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "client/options/binding.h"
 #include "client/output/terminal_text.h"
@@ -19,12 +18,9 @@ namespace {
 
 // "; the commands are watch, push and so on".
 std::string CommandsOf(const CLI::App& app) {
-  const std::string names = absl::StrJoin(
-      app.get_subcommands({}), ", ",
-      [](std::string* out, const CLI::App* one) { absl::StrAppend(out, one->get_name()); });
-  const size_t last = names.rfind(", ");
-  return absl::StrCat("; the commands are ", names.substr(0, last), " and ",
-                      names.substr(last + 2));
+  std::vector<std::string> names;
+  for (const CLI::App* one : app.get_subcommands({})) names.push_back(one->get_name());
+  return absl::StrCat("; the commands are ", JoinWords(names, " and "));
 }
 
 Answered Complain(const CLI::App& app, absl::string_view what) {

@@ -6,6 +6,7 @@
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "client/options/binding.h"
+#include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
 namespace {
@@ -157,8 +158,9 @@ void CheckNoSequence(const CLI::App& command, absl::string_view with) {
 // Checks whether the command and the kind of servers fit each other.
 void CheckServers(const CLI::App& command, const ServerChoice& choice, const CommandLine& line) {
   const std::string& name = command.get_name();
-  // Those that may ask a fleet may ask several servers.
-  const bool asks_several = command.get_option_no_throw("--node") != nullptr;
+  // Those that may ask a fleet may ask several servers, and so may `status NAME`.
+  const bool asks_several = command.get_option_no_throw("--node") != nullptr ||
+                            std::holds_alternative<WhyCommand>(line.command);
   if (!line.fleet) {
     if (name == "fleet") {
       Wrong("fleet: asks NATS servers; name them with --server nats://HOST[,HOST...]");
@@ -169,8 +171,12 @@ void CheckServers(const CLI::App& command, const ServerChoice& choice, const Com
     if (line.servers.size() <= 1) return;
     // A context may name any number.
     if (!asks_several) {
+      const std::string context =
+          choice.context ? absl::StrCat("--context ", QuoteForShell(choice.context->name), " ")
+                         : "";
       Wrong(absl::StrCat(choice.origin, ": ", name, " asks one server, and these are ",
-                         line.servers.size(), "; name one with --server"));
+                         line.servers.size(), "; name one, as with ", context, "--server ",
+                         NodeName(line.servers[0])));
     }
     return CheckNoSequence(command, "several servers");
   }

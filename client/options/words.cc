@@ -1,6 +1,5 @@
 #include <algorithm>
-#include <iterator>
-#include <utility>
+#include <functional>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
@@ -8,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "absl/types/span.h"
 #include "base/text.h"
 #include "client/options/binding.h"
 
@@ -28,7 +28,7 @@ constexpr Words kCommandAliases[] = {
     {"", "tail", "events --last 10"},
     {"", "list get+vms get+vm", "vms"},
     {"", "log journal get+events get+event", "events"},
-    {"", "show inspect dominfo domstate describe+vm", "why"},
+    {"", "show inspect dominfo domstate describe+vm describe+vms", "why"},
     {"", "follow monitor", "watch"},
     {"", "stats", "top"},
     {"", "intents get+intents get+intent", "intent list"},
@@ -95,7 +95,7 @@ constexpr Words kCommandWords[] = {
 };
 
 constexpr Words kOptionWords[] = {
-    {"vmevents", "-u -x -e -p -b -k -g", "events"},
+    {"vmevents", "-f -n -r -u -x -e -p -b -k -g -S -U", "events"},
     {"watch", "-t", "--timeout"},
     {"watch", "--no-resume", "; it reconnects until Ctrl-C, --count or --timeout"},
     {"watch", "--exec-gaps", "--type gap, beside the types that you want"},
@@ -219,19 +219,14 @@ std::vector<std::string> OptionsOf(const CLI::App& app) {
 }
 
 // The first row of that scope that has the word; null: none. A row without words has each.
-template <size_t kSize, typename Fits>
-const Words* FindRow(const Words (&rows)[kSize], absl::string_view scope, absl::string_view typed,
-                     const Fits& fits) {
+const Words* FindRow(absl::Span<const Words> rows, absl::string_view scope, absl::string_view typed,
+                     const std::function<bool(absl::string_view answer)>& fits = nullptr) {
   const auto found = absl::c_find_if(rows, [&](const Words& row) {
     const std::vector<absl::string_view> words = absl::StrSplit(row.typed, ' ');
-    return row.scope == scope && fits(row.answer) &&
+    return row.scope == scope && (!fits || fits(row.answer)) &&
            (row.typed.empty() || absl::c_linear_search(words, typed));
   });
-  return found == std::end(rows) ? nullptr : found;
-}
-template <size_t kSize>
-const Words* FindRow(const Words (&rows)[kSize], absl::string_view scope, absl::string_view typed) {
-  return FindRow(rows, scope, typed, [](absl::string_view) { return true; });
+  return found == rows.end() ? nullptr : &*found;
 }
 
 // "--since is an option of watch and events".
@@ -241,10 +236,7 @@ std::string Elsewhere(const CLI::App& program, absl::string_view option) {
     if (absl::c_linear_search(OptionsOf(*command), option)) commands.push_back(command->get_name());
   }
   if (commands.empty()) return "";
-  const std::string last = std::move(commands.back());
-  commands.pop_back();
-  return absl::StrCat("; ", option, " is an option of ", absl::StrJoin(commands, ", "),
-                      commands.empty() ? "" : " and ", last);
+  return absl::StrCat("; ", option, " is an option of ", JoinWords(commands, " and "));
 }
 
 std::string HintForOption(const CLI::App& command, absl::string_view typed) {
@@ -261,10 +253,13 @@ std::string HintForOption(const CLI::App& command, absl::string_view typed) {
     const size_t end = answer.find_first_of(" ,;");
     return absl::c_linear_search(names, answer.substr(0, end));
   };
+  // A letter may have its value behind it.
+  const absl::string_view option = typed.substr(0, absl::StartsWith(typed, "--") ? typed.npos : 2);
   for (const absl::string_view scope :
        {absl::string_view(command.get_name()), absl::string_view()}) {
-    if (const Words* row = FindRow(kOptionWords, scope, typed, fits))
+    if (const Words* row = FindRow(kOptionWords, scope, option, fits)) {
       return DidYouMean(row->answer);
+    }
   }
   if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
   // Every letter is near to every other.
@@ -368,7 +363,8 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
   const Words* row = FindRow(kCommandWords, scope, typed);
   // Names the command itself after "get" and its like.
   const auto given = command.get_subcommands();
-  if (in_program && row != nullptr && row->answer == "vms" && !given.empty()) {
+  if (in_program && row != nullptr && row->answer == "vms" && !given.empty() &&
+      given[0]->get_name() != "help") {
     return DidYouMean(given[0]->get_name());
   }
   if (row != nullptr) return DidYouMean(row->answer);

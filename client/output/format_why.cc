@@ -138,7 +138,7 @@ class StoryWriter {
       const v1::Vm& vm = story_.vm->vm;
       if (!vm.has_start_time()) return "";
       const absl::Time start = FromProto(vm.start_time());
-      return absl::StrCat("since ", DayAndTime(start), ", its start ", Ago(start));
+      return absl::StrCat("since its start, ", DayAndTime(start), " (", Ago(start), ")");
     }
     const absl::Time time = FromProto(story_.end->event.observe_time());
     const v1::EndNumbers& numbers = story_.end->event.shutdown().numbers();
@@ -172,8 +172,14 @@ class StoryWriter {
                      : source == v1::LAST_WORDS_SOURCE_JOURNAL   ? "in the journal"
                                                                  : "on its standard error",
                      ":\n", words.truncated() ? "    ...\n" : "");
-    for (const std::string& line : words.lines()) {
-      AddLines("    ", line, width_, &text);
+    const auto& lines = words.lines();
+    for (auto line = lines.begin(); line != lines.end();) {
+      const auto next =
+          std::find_if(line, lines.end(), [&](const auto& one) { return one != *line; });
+      const auto count = next - line;
+      AddLines("    ", absl::StrCat(*line, count == 1 ? "" : absl::StrCat(" (", count, " times)")),
+               width_, &text);
+      line = next;
     }
     return text;
   }

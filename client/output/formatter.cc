@@ -178,10 +178,12 @@ std::string Formatter::SinceText(bool known, const google::protobuf::Timestamp& 
 }
 
 // A name widens its column to a limit; on a terminal a longer one is cut.
-ColumnLayout::Column Formatter::NameColumn(size_t min_width) const {
-  constexpr size_t kShare = 4;  // of the line: 20 columns of 80
-  const size_t limit = LineLimit() == 0 ? SIZE_MAX : std::max<size_t>(20, LineLimit() / kShare);
-  return {"VM", min_width, limit, /*cut_middle=*/true};
+ColumnLayout::Column Formatter::NameColumn(const char* heading, size_t min_width) const {
+  // 20 columns of 80; 13 beside those of another name.
+  const size_t least = style_.nodes ? 12 : 20;
+  const size_t share = style_.nodes ? 6 : 4;
+  const size_t limit = LineLimit() == 0 ? SIZE_MAX : std::max(least, LineLimit() / share);
+  return {heading, std::min(min_width, limit), limit, /*cut_middle=*/true};
 }
 
 Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
@@ -193,10 +195,10 @@ Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
   Row row;
   row.Add({"TIME", least(time_width)}, {TimeText(FromProto(event.observe_time())), Color::kDim});
   if (style_.nodes) {
-    row.Add({"NODE", least(std::max<size_t>(style_.node_width, 12))}, NodeCell(one.node));
+    row.Add(NameColumn("NODE", least(std::max<size_t>(style_.node_width, 12))), NodeCell(one.node));
   }
   if (wide) row.Add({"SEQUENCE"}, {absl::StrCat(event.sequence())});
-  row.Add(NameColumn(least(name_width)), {event.vm().name(), Color::kBold});
+  row.Add(NameColumn("VM", least(name_width)), {event.vm().name(), Color::kBold});
   row.Add({"EVENT", wide ? 22U : 10U},
           {wide ? ShortName(event.type()) : TableName(event.type()), TypeColor(event.type())});
   row.Add({"CLASS", 7}, event.has_shutdown() ? ClassCell(event.shutdown()) : Cell{});
@@ -239,7 +241,7 @@ absl::StatusOr<std::string> Formatter::Lines(const List& list, const NameOf& nam
                                              const JsonOf& json_of) const {
   std::string lines;
   for (const auto& one : list) {
-    const auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
+    auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
     if (!line.ok()) return line;
     lines += *line;
   }
@@ -286,17 +288,13 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
   }
   for (const NodeVm& one : vms) NoteCluster(one.node);
   vms_shown_ = true;
-  // Most servers have one source, which needs no column.
-  const bool sources = absl::c_any_of(
-      vms, [&vms](const NodeVm& one) { return one.vm.ref().source() != vms[0].vm.ref().source(); });
   const bool ends = absl::c_any_of(vms, [](const NodeVm& one) { return one.ends.has_value(); });
   return Table(vms, [&](const NodeVm& one) {
     const v1::Vm& vm = one.vm;
     const std::string state = ShortName(vm.state());
     Row row;
-    if (style_.nodes) row.Add({"NODE"}, NodeCell(one.node));
-    row.Add(NameColumn(0), {vm.ref().name(), Color::kBold});
-    if (sources) row.Add({"SOURCE"}, {OrDash(vm.ref().source())});
+    if (style_.nodes) row.Add(NameColumn("NODE"), NodeCell(one.node));
+    row.Add(NameColumn("VM"), {vm.ref().name(), Color::kBold});
     row.Add({"STATE"}, one.node.stale_since ? Cell{absl::StrCat(state, " (stale)"), Color::kDim}
                                             : Cell{state, ColorOf(vm.state())});
     if (style_.wide) row.Add({"SINCE"}, {SinceText(vm.has_state_time(), vm.state_time())});
@@ -311,6 +309,7 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
       row.Add({"RUN"}, {OrDash(vm.ref().run_id())});
       row.Add({"UUID"}, {OrDash(vm.ref().uuid())});
       row.Add({"LABELS"}, {OrDash(LabelsText(vm.ref()))});
+      row.Add({"SOURCE"}, {OrDash(vm.ref().source())});
       row.Add({"MONITOR"}, {OrDash(vm.monitor_path())});
     }
     row.Add({"CLASS"}, one.end() != nullptr ? ClassCell(*one.end()) : Cell{});

@@ -124,7 +124,7 @@ class Formatter {
   absl::StatusOr<std::string> Lines(const List& list, const NameOf& name_of,
                                     const JsonOf& json_of) const;
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
-  ColumnLayout::Column NameColumn(size_t min_width) const;
+  ColumnLayout::Column NameColumn(const char* heading, size_t min_width = 0) const;
   std::string TimeText(absl::Time time) const;
   // "-" if it is not known.
   std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;

@@ -15,25 +15,27 @@
 
 namespace vmeventd::client {
 
-absl::Status DescriptorOutput::Write(absl::string_view text) {
+int WriteFully(int descriptor, absl::string_view text) {
   while (!text.empty()) {
-    const ssize_t written = write(descriptor_, text.data(), text.size());
+    const ssize_t written = write(descriptor, text.data(), text.size());
     if (written >= 0) {
       text.remove_prefix(static_cast<size_t>(written));
-      continue;
-    }
-    if (errno == EINTR) continue;
-    if (errno == EAGAIN) {
+    } else if (errno == EAGAIN) {
       // Another process that shares the descriptor may have made it non-blocking.
-      pollfd waiting = {descriptor_, POLLOUT, 0};
+      pollfd waiting = {descriptor, POLLOUT, 0};
       poll(&waiting, 1, -1);
-      continue;
+    } else if (errno != EINTR) {
+      return errno;
     }
-    if (errno == EPIPE) return absl::CancelledError("the reader of the output has closed it");
-    return absl::UnavailableError(
-        absl::StrCat("cannot write to standard output: ", strerror(errno)));
   }
-  return absl::OkStatus();
+  return 0;
+}
+
+absl::Status DescriptorOutput::Write(absl::string_view text) {
+  const int error = WriteFully(descriptor_, text);
+  if (error == 0) return absl::OkStatus();
+  if (error == EPIPE) return absl::CancelledError("the reader of the output has closed it");
+  return absl::UnavailableError(absl::StrCat("cannot write to standard output: ", strerror(error)));
 }
 
 namespace {
@@ -55,12 +57,8 @@ absl::Status CheckKind(const std::string& path, const struct stat& found) {
 }
 
 absl::Status WriteAll(int descriptor, absl::string_view content, const std::string& path) {
-  while (!content.empty()) {
-    const ssize_t written = write(descriptor, content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return Failed("write", path, errno);
-    content.remove_prefix(static_cast<size_t>(written));
-  }
+  const int error = WriteFully(descriptor, content);
+  if (error != 0) return Failed("write", path, error);
   return fsync(descriptor) == 0 ? absl::OkStatus() : Failed("sync", path, errno);
 }
 

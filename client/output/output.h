@@ -16,6 +16,9 @@ namespace vmeventd::client {
 // Prints a sentence, which is safe for a terminal, to standard error.
 using PrintSentence = std::function<void(const std::string&)>;
 
+// Writes all of the text. Returns 0, or the errno of what fails.
+int WriteFully(int descriptor, absl::string_view text);
+
 // The destination of results. One thread.
 class Output {
  public:

@@ -162,7 +162,7 @@ std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const
 }
 
 std::string ColumnLayout::Rows(const std::vector<std::vector<Cell>>& rows, size_t width) {
-  if (!headed_ || width == 0) {
+  if (!headed_) {
     for (const std::vector<Cell>& row : rows) Fit(row);
   }
   std::string text;

@@ -77,8 +77,7 @@ class ColumnLayout {
   // a text that is wider than its column is cut, and so is each where the line ends. 0:
   // nothing is cut, and a wide text moves the rest of its own row.
   std::string Line(const std::vector<Cell>& row, size_t width = 0) const;
-  // Fits all rows, and returns their lines. With a `width` no row below a heading
-  // moves a column.
+  // Returns the lines of the rows. Fits them first, but below a heading no row moves a column.
   std::string Rows(const std::vector<std::vector<Cell>>& rows, size_t width);
   std::string Heading(size_t width = 0);
 

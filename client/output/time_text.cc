@@ -46,8 +46,9 @@ std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone)
   for (const char* format : {"%Y-%m-%d%ET%H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E*S%Ez"}) {
     if (absl::ParseTime(format, upper, &time, &ignored)) return time;
   }
-  for (const char* format : {"%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M:%E*S", "%Y-%m-%d %H:%M",
-                             "%Y-%m-%dT%H:%M", "%Y-%m-%d"}) {
+  for (const char* format :
+       {"%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M:%E*S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M",
+        "%Y-%m-%d", "%Y %b %d %H:%M:%E*S", "%Y %b %d %H:%M", "%Y %b %d"}) {
     if (absl::ParseTime(format, upper, zone, &time, &ignored)) return time;
   }
   return std::nullopt;
@@ -75,10 +76,11 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     time = now - *age;
   } else if (const auto epoch = ParseEpoch(text)) {
     time = epoch;
-  } else if (time = ParseDate(text, zone); !time && !text.empty() && absl::ascii_isdigit(text[0]) &&
-                                           text.find_first_of("+-Zz") == absl::string_view::npos) {
-    // "12:00" or "12:00:30", of the day of `now`, and so without a zone of its own.
-    time = ParseDate(absl::StrCat(absl::FormatTime("%Y-%m-%d ", now, zone), text), zone);
+  } else if (time = ParseDate(text, zone);
+             !time && !text.empty() && text.find_first_of("+-Zz") == absl::string_view::npos) {
+    // "12:00" of the day of `now`, "Jul 01" of its year, and so without a zone of their own.
+    const char* const today = absl::ascii_isdigit(text[0]) ? "%Y-%m-%d " : "%Y ";
+    time = ParseDate(absl::StrCat(absl::FormatTime(today, now, zone), text), zone);
   }
   if (!time) {
     return absl::InvalidArgumentError(absl::StrCat(

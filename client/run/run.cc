@@ -132,10 +132,9 @@ ExitCode RunDoctor(const CommandLine& line, Output* output) {
     if (!read.ok()) return Fail(read.status());
     facts = *std::move(read);
   }
-  facts.command =
-      server.path == kSystemSocket
-          ? "vmevents doctor"
-          : absl::StrCat("vmevents --server ", QuoteForShell(answer.address), " doctor");
+  if (server.path != kSystemSocket) {
+    absl::StrAppend(&facts.client, " --server ", QuoteForShell(answer.address));
+  }
   facts.daemon = std::move(answer);
   const Diagnosis diagnosis = Diagnose(facts);
   if (const auto failure = PrintText(TextOf(diagnosis, line), output)) return Fail(*failure);

@@ -98,8 +98,8 @@ std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine
     CommandLine one = line;
     if (!line.fleet) one.servers = {line.servers[i]};
     NodeEvents own;
-    const auto failure = ListsOf(one, note)->ReadEvents(list, [&own](NodeEvents* page) {
-      Append(page, &own);
+    auto failure = ListsOf(one, note)->ReadEvents(list, [&own](NodeEvent event) {
+      own.push_back(std::move(event));
       return true;
     });
     if (failure && watches.size() == 1) return failure;

@@ -42,11 +42,7 @@ NodeVm RunIn(const std::string& name, v1::VmState state, int64_t age,
 class TwoNames : public ListSource {
  public:
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
-    NodeEvents events;
-    if (command.filter.vm_names(0) == "old1") {
-      events.push_back(EndOf("old1", 5, v1::SHUTDOWN_CLASS_USER));
-    }
-    take(&events);
+    if (command.filter.vm_names(0) == "old1") take(EndOf("old1", 5, v1::SHUTDOWN_CLASS_USER));
     return std::nullopt;
   }
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override {

@@ -144,10 +144,12 @@ TEST_F(FleetListsTest, TheNewestOfRareEventsAreFoundFarBack) {
 
 TEST_F(FleetListsTest, AnEventHasItsPositionAtWhichAWatchMayBegin) {
   AddEvents(1, 5);
-  EXPECT_FALSE(FleetLists(Fleet()).ReadEvents({.last = 2}, [](NodeEvents* page) {
-    EXPECT_EQ(page->back().resume_after.position.sequence, 4u);
+  uint64_t last = 0;
+  EXPECT_FALSE(FleetLists(Fleet()).ReadEvents({.last = 2}, [&last](const NodeEvent& one) {
+    last = one.resume_after.position.sequence;
     return true;
   }));
+  EXPECT_EQ(last, 4u);
 }
 
 TEST_F(FleetListsTest, VmsByNameAndNode) {

@@ -251,12 +251,14 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       "crashes|crashes --since yesterday -n 5|--utc crashes web1|help crashes|tail|tail -f|"
       "tail web1 -n 5|tail -fn 20|help tail|events -w|events --watch|events --tail 20|"
       "events --tail=20|events --lines 20 -f|logs --tail 20 -f web1|events -S today -U now|"
-      "events -u web1 --reverse|events -A|events --json|--json vms|vms --no-color|--no-color vms|"
+      "events -u web1 --reverse|events --since 1h 100|events -A|events --json|--json vms|vms "
+      "--no-color|--no-color vms|"
       "vms --wide|vms -A|watch -f|watch web1 --follow --timeout 5m|top --once|top -b|"
       "top --no-stream|stats|health --all|status|status web1|status -o json|get vms|get vm web1|"
       "get vms -A -o wide|get events -w|list|list --all|list --inactive|show web1|inspect web1|"
       "dominfo web1|domstate web1|log web1|log web1 -f|journal --since today|monitor|"
-      "follow web1|describe vm web1|events --since midnight|events --vm web1|-h|help why|why -h|"
+      "follow web1|describe vm web1|describe vms web1|events --since midnight|events --vm "
+      "web1|-h|help why|why -h|"
       "-o json events|--server unix:/x crashes -o json|domstate web1 --reason|why --all|why -a|"
       "vms --all-namespaces|version --client|intent ls|intent create web1 --actor a --reason r|"
       "intent delete 6a6f|intents|get intents|declare web1 --actor a --reason r|withdraw 6a6f|"
@@ -276,8 +278,9 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"watch --tail 5", "--tail"},
       {"crashed|coredumpctl", "did you mean crashes?"},
       {"vms --failed", "did you mean --class crash?"},
-      {"top -n 1", "did you mean --once?"},
+      {"top -n 1|top -n1", "did you mean --once?"},
       {"-u web1", "\"-u\" is not known here; did you mean events?"},
+      {"-fu web1", "\"-fu\" is not known here; did you mean events?"},
       {"vms -l", "--label needs a value: SELECTOR"},
       {"watch web1 -t 5m", "did you mean --timeout?"},
       {"journalctl -f", "did you mean events"},
@@ -288,7 +291,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"vms --json=x", "\"--json=x\" is not known here"},
       {"vms --selector app=web", "did you mean --label?"},
       {"vms --show-labels|events -x", "did you mean -o wide?"},
-      {"get|get pods|list-units", "did you mean vms?"},
+      {"get|get pods|list-units|help get", "did you mean vms?"},
       {"list --state-shutoff", "did you mean --state stopped?"},
       {"domid web1|reason web1|info web1", "did you mean why NAME?"},
       {"-c qemu:///system list|-s node1 vms", "did you mean --server?"},
@@ -314,6 +317,9 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"explain vms", "did you mean help?"},
       {"events --since 2026-06-30 12:00:00", "put the time into quotes: '2026-06-30 12:00:00'"},
       {"events --since 1 hour ago", "put the time into quotes: '1 hour ago'"},
+      {"events --since 1 h web1", "put the time into quotes: '1 h'"},
+      {"events --since Jun 30 web1", "put the time into quotes: 'Jun 30'"},
+      {"events --since yesterday 12:00", "put the time into quotes: 'yesterday 12:00'"},
       {"events --since tomorrow", "is not a time"},
       {"watch --since 10 min ago", "put the time into quotes: '10 min ago'"},
       {"events -p err", "did you mean --class?"},
@@ -371,6 +377,8 @@ TEST(ParseCommandLine, StatusIsAFrameOfTopOrWhy) {
   EXPECT_TRUE(top.once);
   EXPECT_EQ(top.window, absl::Hours(24));
   EXPECT_THAT(As<WhyCommand>({"status", "web1"}).filter.vm_names(), ElementsAre("web1"));
+  EXPECT_EQ(Parsed({"--server", "a,b", "status", "web1"}).servers.size(), 2);
+  EXPECT_THAT(Complaint({"--server", "a,b", "status"}), HasSubstr("status asks one server"));
   EXPECT_TRUE(std::holds_alternative<InfoCommand>(Parsed({"status", "-o", "json"}).command));
 }
 
@@ -422,6 +430,8 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_EQ(names.format, OutputFormat::kName);
   EXPECT_TRUE(std::get<VmsCommand>(names.command).include_stopped);
   EXPECT_THAT(Candidates({"vm", "--"}), Contains("--run"));
+  EXPECT_THAT(Candidates({"tail", "--"}), Contains("--since")) << "as of events";
+  EXPECT_TRUE(std::holds_alternative<VmsCommand>(Parsed({"__complete", "show", ""}).command));
   const OptionContext configured =
       Configured("[contexts.lab]\nservers = \"a\"\n[contexts.prod]\nservers = \"b\"\n");
   EXPECT_EQ(Answer({"__complete", "--context", ""}, configured).out, "lab\nprod\n");
@@ -723,8 +733,9 @@ TEST(ParseCommandLine, SeveralServersAreMerged) {
   EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.size(), 2U);
   EXPECT_THAT(Complaint({"--server", "a,b", "watch", "--from", "17"}),
               HasSubstr("with several servers use oldest"));
-  EXPECT_THAT(Complaint({"--server", "a", "--server", "b", "info"}),
-              HasSubstr("--server: info asks one server, and these are 2; name one with --server"));
+  EXPECT_THAT(
+      Complaint({"--server", "a", "--server", "b", "info"}),
+      HasSubstr("--server: info asks one server, and these are 2; name one, as with --server a"));
 }
 
 TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {
@@ -749,8 +760,10 @@ TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
   const OptionContext context = Configured(kConfig);
   EXPECT_THAT(Answer({"--context", "x", "vms"}, context).err,
               HasSubstr("no context \"x\"; the contexts are lab, prod"));
-  EXPECT_THAT(Answer({"--context", "prod", "info"}, context).err,
-              HasSubstr("context \"prod\": info asks one server, and these are 2"));
+  EXPECT_THAT(
+      Answer({"--context", "prod", "info"}, context).err,
+      HasSubstr("context \"prod\": info asks one server, and these are 2; name one, as with "
+                "--context prod --server node1"));
   EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
 }
 

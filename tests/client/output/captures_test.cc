@@ -92,9 +92,9 @@ NodeVms Runs(const NodeEvents& events) {
 }
 
 std::string Capture(size_t width) {
-  const TableStyle style = {
+  TableStyle style = {
       .width = width, .brief = true, .now = [] { return absl::FromUnixSeconds(kCaptured); }};
-  const NodeEvents events = Night();
+  NodeEvents events = Night();
   TableFormatter list(style);
   const std::string rows = *list.FormatEvents(events);
   std::string text = absl::StrCat("$ vmevents events\n", list.EventHeading(), rows);
@@ -107,6 +107,14 @@ std::string Capture(size_t width) {
   VmStory story = {.name = "web1", .end = events[events.size() - 2], .vm = vms[0]};
   story.ends = {{v1::SHUTDOWN_CLASS_ADMIN, 1}};
   absl::StrAppend(&text, "\n$ vmevents why web1\n", *TableFormatter(style).FormatWhy(story));
+  style.nodes = true;
+  for (NodeEvent& one : events) one.node.name = one.event.sequence() % 2 == 0 ? "n1" : "n2:19555";
+  for (NodeVm& one : vms) one.node.name = "node2.example:9556";
+  TableFormatter merged(style);
+  const std::string merged_rows = *merged.FormatEvents(events);
+  absl::StrAppend(&text, "\n$ vmevents --server n1,n2:19555 events\n", merged.EventHeading(),
+                  merged_rows, "\n$ vmevents --server n1,node2.example:9556 vms -a\n",
+                  *TableFormatter(style).FormatVms(vms));
   return text;
 }
 

@@ -53,10 +53,12 @@ TEST(FormatWhy, QemusLastWordsAndWhereToLookOnAreShown) {
   story.end->event.mutable_vm()->set_unit("machine-qemu\\x2d1.scope");
   v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
   *end->mutable_last_words() = FromText<v1::LastWords>(
-      "lines: 'a' lines: 'b\\033' source: LAST_WORDS_SOURCE_LIBVIRT_LOG truncated: true");
+      "lines: 'a' lines: 'a' lines: 'b\\033' source: LAST_WORDS_SOURCE_LIBVIRT_LOG truncated: "
+      "true");
   end->set_core("core in QEMU's working directory");
   const std::string text = Why(story);
-  EXPECT_THAT(text, HasSubstr("  QEMU's last words, in libvirt's log:\n    ...\n    a\n    b"));
+  EXPECT_THAT(text,
+              HasSubstr("  QEMU's last words, in libvirt's log:\n    ...\n    a (2 times)\n    b"));
   EXPECT_THAT(text, HasSubstr("journalctl -u 'machine-qemu\\x2d1.scope'"));
   EXPECT_THAT(text, HasSubstr("core: core in QEMU's working directory"));
   EXPECT_THAT(text, Not(HasSubstr("coredumpctl")));
@@ -197,7 +199,7 @@ TEST(FormatWhy, AVmThatHasNotEndedSaysSinceWhen) {
   story.end.reset();
   story.ends.clear();
   EXPECT_EQ(Why(story),
-            "web1 has not ended since Wed 2026-07-01 11:46:01 UTC, its start 13 min ago\n"
+            "web1 has not ended since its start, Wed 2026-07-01 11:46:01 UTC (13 min ago)\n"
             "Now    RUNNING since 11:46:01 (pid 6489)\n"
             "More   vmevents events web1\n");
 }
