@@ -46,6 +46,8 @@ class StreamCursor {
   bool more() const { return more_; }
   // Returns whether the last call of Next went as far as there were events.
   bool caught_up() const { return caught_up_; }
+  // Returns whether nothing follows the last message until more is published.
+  bool waits() const { return caught_up_ && !replays_; }
   // Returns whether the last call of Next ended where only the journal has what follows: call it
   // again on the history thread.
   bool needs_journal() const { return needs_journal_; }
