@@ -313,8 +313,7 @@ class EventLog {
   Journal::Batch TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops the oldest of two that wait. False: there are fewer.
   bool DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EndAppend(const absl::Status& status, absl::Duration took)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndAppend(bool ok) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes over the journal, which is open.
   void EndOpen(Journal::Opened opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

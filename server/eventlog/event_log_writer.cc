@@ -142,38 +142,44 @@ bool EventLog::StepWriter() {
       break;
     case Work::kAppend:
       status = journal_->Append(batch);
-      if (absl::IsDataLoss(status)) Journal::ReportDamage(options_.path, status.message());
       break;
     case Work::kRetain:
       more = journal_->Retain(begin);
+      if (absl::IsDataLoss(more.status())) status = more.status();
       break;
     case Work::kNone:
       break;
   }
+  if (absl::IsDataLoss(status)) Journal::ReportDamage(options_.path, status.message());
   const absl::Duration end = clock_->Now().monotonic;
   {
     const MutexLock lock(&mutex_);
-    if (work == Work::kOpen) {
-      if (opened.ok()) {
-        EndOpen(*std::move(opened));
-      } else {
-        Fail(opened.status());
-      }
+    switch (work) {
+      case Work::kOpen:
+        status = opened.status();
+        if (opened.ok()) EndOpen(*std::move(opened));
+        break;
+      case Work::kMark:
+      case Work::kCloseMark:
+        if (status.ok()) mark_ = mark;
+        closed_ = closed_ || work == Work::kCloseMark;
+        break;
+      case Work::kAppend:
+        meters_.commits.Observe(end - begin.monotonic);
+        EndAppend(status.ok());
+        break;
+      case Work::kRetain:
+        if (!more.ok()) meters_.retention_errors.Add();
+        if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
+        bounds_ = journal_->bounds();
+        break;
+      case Work::kNone:
+        break;
     }
-    if (work == Work::kAppend) EndAppend(status, end - begin.monotonic);
-    if (work == Work::kMark || work == Work::kCloseMark) {
-      if (status.ok()) {
-        mark_ = mark;
-        if (!absl::IsDataLoss(status_)) status_ = status;
-      }
-      closed_ = closed_ || work == Work::kCloseMark;
-      if (!status.ok()) Fail(status);
-    }
-    if (work == Work::kRetain) {
-      if (!more.ok()) meters_.retention_errors.Add();
-      // A disk that is full can delete as little as it can write: the next look is later.
-      if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
-      bounds_ = journal_->bounds();
+    if (!status.ok()) {
+      Fail(status);
+    } else if (work != Work::kRetain && !absl::IsDataLoss(status_)) {
+      status_ = status;  // a reader may have found damage meanwhile
     }
     since_ = unwritten_.empty() ? absl::InfiniteDuration() : end;
     writing_ = false;
@@ -192,11 +198,9 @@ void EventLog::Fail(const absl::Status& status) {
   if (close_at_.has_value()) closed_ = true;
 }
 
-void EventLog::EndAppend(const absl::Status& status, absl::Duration took) {
-  meters_.commits.Observe(took);
+void EventLog::EndAppend(bool ok) {
   const size_t written = std::exchange(in_flight_, 0);
-  if (!status.ok()) return Fail(status);
-  if (!absl::IsDataLoss(status_)) status_ = status;  // a reader may have found damage meanwhile
+  if (!ok) return;
   for (size_t i = 0; i < written; ++i) {
     Changes& changes = *unwritten_.front();
     changes.written = true;
@@ -214,7 +218,6 @@ void EventLog::EndAppend(const absl::Status& status, absl::Duration took) {
 }
 
 void EventLog::EndOpen(Journal::Opened opened) {
-  status_ = absl::OkStatus();
   if (const Hole lost = opened.HoleUpTo(begin_.through); !lost.empty()) {
     hole_ = {lost.first, std::max(hole_.last, lost.last)};
     named_by_ = 0;

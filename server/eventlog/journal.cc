@@ -358,6 +358,7 @@ absl::Status Journal::Transact(const Change& change) {
   change(&bounds);
   database_.Execute("COMMIT");
   absl::Status status = database_.TakeStatus();
+  failed_ = !status.ok();
   if (status.ok()) {
     bounds_ = bounds;
     return status;
@@ -395,7 +396,7 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
         bounds->oldest_time = entry.observe_time;
       }
       bounds->newest = entry.sequence;
-      if (noise_.has_value() && !IsEvidence(entry.type)) ++(*noise_)[entry.vm_name];
+      if (noise_.has_value() && !IsEvidence(entry.type)) AddNoise(entry.vm_name, 1, entry.sequence);
     }
   }
   if (batch.hole_is_named) {
@@ -455,7 +456,7 @@ void Journal::DeleteUnusedVms(const JournalBounds& bounds) {
 }
 
 bool Journal::RetentionIsDue() const {
-  if (bounds_.events <= 1) return false;
+  if (bounds_.events <= 1 || failed_) return false;
   const int64_t excess = bounds_.events - options_.retention_events;
   return excess > options_.retention_events / 100 || (retaining_ && excess > 0);
 }
@@ -515,7 +516,7 @@ void Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
       latest = std::max(latest, rows.Int(0));
       --bounds->events;
       if (noise_.has_value() && !IsEvidence(static_cast<v1::EventType>(rows.Int(1)))) {
-        --(*noise_)[rows.Bytes(2)];
+        --(*noise_)[rows.Bytes(2)].events;
       }
     }
   }
@@ -534,41 +535,51 @@ void Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
   PutMeta(&database_, "thinned", absl::StrCat(bounds.thinned));
 }
 
+void Journal::AddNoise(absl::string_view vm, int64_t events, uint64_t from) {
+  Noise& noise = (*noise_)[vm];
+  if (noise.events == 0) noise.from = from;
+  noise.events += events;
+}
+
 void Journal::CountNoise() {
   if (noise_.has_value()) return;
   noise_.emplace();
   SqliteQuery rows(&database_,
-                   "SELECT (SELECT name FROM vms WHERE id = vm), count(*) FROM stored"
-                   " INDEXED BY stored_by_vm WHERE type NOT IN " VMEVENTD_EVIDENCE
+                   "SELECT (SELECT name FROM vms WHERE id = vm), count(*), min(sequence)"
+                   " FROM stored INDEXED BY stored_by_vm WHERE type NOT IN " VMEVENTD_EVIDENCE
                    " GROUP BY sequence >> 13, vm");
-  while (rows.Next()) (*noise_)[rows.Bytes(0)] += rows.Int(1);
+  while (rows.Next()) AddNoise(rows.Bytes(0), rows.Int(1), rows.Uint(2));
 }
 
 void Journal::Thin(int64_t count, JournalBounds* bounds) {
   CountNoise();
   // The VMs that have the most events lose one after the other, `count` together.
   std::priority_queue<std::pair<int64_t, std::string>> most;
-  for (const auto& [vm, events] : *noise_) most.emplace(events, vm);
+  for (const auto& [vm, noise] : *noise_) most.emplace(noise.events, vm);
   absl::flat_hash_map<std::string, int64_t> quotas;
+  uint64_t from = bounds->newest;
   for (int64_t i = 0; i < count && !most.empty() && most.top().first > 0; ++i) {
     auto [events, vm] = most.top();
     most.pop();
     ++quotas[vm];
+    from = std::min(from, (*noise_)[vm].from);
     most.emplace(events - 1, std::move(vm));
   }
-  absl::erase_if(*noise_, [](const auto& vm) { return vm.second == 0; });
+  absl::erase_if(*noise_, [](const auto& vm) { return vm.second.events == 0; });
   const auto wanted = static_cast<size_t>(count);
   std::vector<std::pair<uint64_t, int64_t>> found;  // sequences and times
   {
     SqliteQuery rows(&database_,
                      "SELECT sequence, time, vm FROM events WHERE sequence BETWEEN ? AND ?"
                      " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence");
-    rows.Bind(bounds->oldest).Bind(bounds->newest - 1);
+    rows.Bind(from).Bind(bounds->newest - 1);
     while (found.size() < wanted && !quotas.empty() && rows.Next()) {
       const auto quota = quotas.find(rows.Bytes(2));
       if (quota == quotas.end()) continue;
       found.emplace_back(rows.Uint(0), rows.Int(1));
-      --(*noise_)[quota->first];
+      Noise& noise = (*noise_)[quota->first];
+      noise.from = rows.Uint(0) + 1;
+      --noise.events;
       if (--quota->second == 0) quotas.erase(quota);
     }
   }

@@ -113,7 +113,8 @@ class Journal {
   // DATA_LOSS: the journal is damaged.
   absl::Status Append(const Batch& batch);
 
-  // Returns whether there are more events than the limit and a hundredth.
+  // Returns whether there are more events than the limit and a hundredth. After a failure not
+  // before the next success: a disk that is full can delete as little as it can write.
   bool RetentionIsDue() const;
   // Deletes at most a thousand events, and returns whether there were any. Beyond the age the
   // oldest go, if nobody set the clock lately. Beyond the number, those of the VMs with the most
@@ -142,6 +143,8 @@ class Journal {
   // Records `bounds`, and that events up to a time were deleted.
   void PutDeleted(const JournalBounds& bounds, int64_t latest_ns);
   void Thin(int64_t count, JournalBounds* bounds);
+  // Counts more noise of a VM, the oldest of it at `from`.
+  void AddNoise(absl::string_view vm, int64_t events, uint64_t from);
   void CountNoise();
   // The row of `vms` for an event's VM, which it adds if there is none.
   uint64_t FindVm(const EventBlock::Entry& event);
@@ -154,10 +157,16 @@ class Journal {
   JournalBounds bounds_;
   std::optional<Instant> looked_;
   bool steady_ = false;     // see ClockIsSteady
+  bool failed_ = false;     // the last transaction
   bool retaining_ = false;  // more events than the limit, and some are being deleted
   int64_t deleted_ = 0;     // events, since unused rows of `vms` were looked for
-  // Events by VM that retention may delete first; unset: not counted yet, or in doubt.
-  std::optional<absl::flat_hash_map<std::string, int64_t>> noise_;
+  // Events of a VM that retention may delete first.
+  struct Noise {
+    int64_t events = 0;
+    uint64_t from = 0;  // there are none before this sequence
+  };
+  // By VM; unset: not counted yet, or in doubt.
+  std::optional<absl::flat_hash_map<std::string, Noise>> noise_;
 };
 
 struct Journal::Opened {
