@@ -218,15 +218,12 @@ uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key) {
       .Number();
 }
 
-EventBlock::Entry KeyOfRow(const SqliteQuery& row) {
+EventBlock::Entry EntryOfRow(const SqliteQuery& row) {
   return {.sequence = row.Uint(0),
-          .vm_name = row.Bytes(4),
-          .run_id = row.Bytes(5),
-          .source = row.Bytes(6),
-          .vm_ref = row.Bytes(7),
           .type = static_cast<v1::EventType>(row.Int(2)),
           .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(3)),
-          .observe_time = absl::FromUnixNanos(row.Int(1))};
+          .observe_time = absl::FromUnixNanos(row.Int(1)),
+          .stored = {row.Bytes(4), row.Bytes(5)}};
 }
 
 Hole Journal::Opened::HoleUpTo(uint64_t given) const {
@@ -380,7 +377,8 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
   for (const EventBlockPtr& block : batch.blocks) {
     for (size_t i = 0; i < block->size(); ++i) {
       const EventBlock::Entry entry = block->at(i);
-      const uint64_t vm = FindVm(entry);
+      const VmNames vm = NamesOf(entry.stored.vm_ref);
+      const uint64_t vm_id = FindVm(vm, entry.stored.vm_ref);
       SqliteQuery(&database_,
                   "INSERT INTO stored(sequence, time, type, class, vm, event)"
                   " VALUES(?, ?, ?, nullif(?, 0), ?, ?)")
@@ -388,15 +386,15 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
           .Bind(absl::ToUnixNanos(entry.observe_time))
           .Bind(int{entry.type})
           .Bind(int{entry.shutdown_class})
-          .Bind(vm)
-          .BindBlob(StoredPart(block->EncodedView(i), entry.vm_ref))
+          .Bind(vm_id)
+          .BindBlob(entry.stored.event)
           .Run();
       if (bounds->events++ == 0) {
         bounds->oldest = entry.sequence;
         bounds->oldest_time = entry.observe_time;
       }
       bounds->newest = entry.sequence;
-      if (noise_.has_value() && !IsEvidence(entry.type)) AddNoise(entry.vm_name, 1, entry.sequence);
+      if (noise_.has_value() && !IsEvidence(entry.type)) AddNoise(vm.name, 1, entry.sequence);
     }
   }
   if (batch.hole_is_named) {
@@ -431,17 +429,16 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
       .Run();
 }
 
-uint64_t Journal::FindVm(const EventBlock::Entry& event) {
+uint64_t Journal::FindVm(const VmNames& vm, absl::string_view ref) {
   SqliteQuery row(&database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?");
-  const uint64_t id =
-      row.BindText(event.vm_name).BindText(event.run_id).BindBlob(event.vm_ref).Number();
+  const uint64_t id = row.BindText(vm.name).BindText(vm.run_id).BindBlob(ref).Number();
   if (id != 0) return id;
   return SqliteQuery(&database_,
                      "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id")
-      .BindText(event.vm_name)
-      .BindText(event.run_id)
-      .BindText(event.source)
-      .BindBlob(event.vm_ref)
+      .BindText(vm.name)
+      .BindText(vm.run_id)
+      .BindText(vm.source)
+      .BindBlob(ref)
       .Number();
 }
 

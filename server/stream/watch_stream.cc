@@ -169,7 +169,7 @@ void WatchStream::OnWriteDone(bool ok) {
     state_ = State::kIdle;
     since_ = hub_->clock().Now().monotonic;
     if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
-    more = again_ || beat_ || !cursor_.waits();
+    more = again_ || beat_ || draining_ || !cursor_.waits();
   }
   FinishIfEnded();
   if (more) Wake();
