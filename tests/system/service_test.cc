@@ -165,8 +165,7 @@ TEST_F(ServiceTest, EveryThreadHasAName) {
     return std::count(names.begin(), names.end(), "vmeventd\n") == 1;
   });
   EXPECT_EQ(ReadFile(absl::StrCat("/proc/", daemon().pid(), "/comm")), "vmeventd\n");
-  for (const char* name :
-       {"watcher\n", "pump\n", "history\n", "streams\n", "signals\n", "log\n"}) {
+  for (const char* name : {"watcher\n", "pump\n", "history\n", "streams\n", "signals\n", "log\n"}) {
     EXPECT_THAT(names, testing::Contains(name));
   }
 }

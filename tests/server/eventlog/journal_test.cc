@@ -57,8 +57,8 @@ TEST(Retention, ANoisyVmWhoseEventsComeLateLosesThem) {
   for (const char* name : {"a", "a", "b", "b", "noisy"}) state.PushEach(name, 1);
   state.PushEach("noisy", 5);
   state.PushEach("b", 3);
-  EXPECT_THAT(Rows(&state),
-              ElementsAre("1 a", "2 a", "7 gap", "8 noisy", "9 noisy", "10 noisy", "11 b", "12 b", "13 b"));
+  EXPECT_THAT(Rows(&state), ElementsAre("1 a", "2 a", "7 gap", "8 noisy", "9 noisy", "10 noisy",
+                                        "11 b", "12 b", "13 b"));
 }
 
 TEST(Retention, AFullDiskIsNotAskedToDeleteUntilItCanWrite) {
