@@ -367,7 +367,7 @@ absl::Status Journal::Transact(const Change& change) {
 }
 
 absl::Status Journal::Append(const Batch& batch) {
-  const absl::Status status = Transact([&](JournalBounds* bounds) { Insert(batch, bounds); });
+  absl::Status status = Transact([&](JournalBounds* bounds) { Insert(batch, bounds); });
   identity_is_stored_ = identity_is_stored_ || status.ok();
   return status;
 }
