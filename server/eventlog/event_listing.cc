@@ -21,23 +21,19 @@ bool EventListing::HasTime(uint64_t next) {
   return false;
 }
 
-bool EventListing::Take(const EventBlock::Entry& entry,
-                        absl::FunctionRef<void(std::string*)> append) {
-  scratch_.clear();
-  const auto encoded = [&]() -> absl::string_view {
-    if (scratch_.empty()) append(&scratch_);
-    return scratch_;
-  };
-  if (!IsInTime(entry) || !matcher_.Matches(entry, encoded)) {
+bool EventListing::Take(const EventBlock::Entry& entry, bool durable) {
+  if (!IsInTime(entry) || !matcher_.Matches(entry)) {
     if (++rows_ % kRowsALook != 0) return true;
     return HasTime(bounds_.newest_first ? entry.sequence - 1 : entry.sequence + 1);
   }
-  const bool room = count_ == 0 || events_.size() + encoded().size() <= max_bytes_;
-  if (count_ == bounds_.page_size || !room) {
+  const size_t before = events_.size();
+  AppendStoredEvent(entry.stored, &events_);
+  if (count_ == bounds_.page_size || (count_ > 0 && events_.size() > max_bytes_)) {
+    events_.resize(before);
     next_ = entry.sequence;
     return false;
   }
-  absl::StrAppend(&events_, encoded());
+  if (!durable) events_.back() = 0;
   ++count_;
   return true;
 }
@@ -83,11 +79,7 @@ absl::StatusOr<bool> EventListing::Continue(JournalReader* journal) {
     }
     return journal->Select(
         matcher_, first, last, newest_first,
-        [&](const EventBlock::Entry& entry, absl::string_view stored) {
-          return more = Take(entry, [&](std::string* out) {
-                   AppendStoredEvent(stored, entry.vm_ref, out);
-                 });
-        },
+        [&](const EventBlock::Entry& entry) { return more = Take(entry, /*durable=*/true); },
         [&](uint64_t next) { return more = HasTime(next); });
   };
   // Events that are public and not in the journal yet.
@@ -99,10 +91,7 @@ absl::StatusOr<bool> EventListing::Continue(JournalReader* journal) {
         const size_t at = newest_first ? block->size() - 1 - i : i;
         const EventBlock::Entry entry = block->at(at);
         if (newest_first ? entry.sequence > from : entry.sequence < from) continue;
-        more = Take(entry, [&](std::string* out) {
-          *out = std::string(block->EncodedView(at));
-          out->back() = 0;  // not durable
-        });
+        more = Take(entry, /*durable=*/false);
       }
     }
   };

@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/eventlog/event_log.h"
@@ -44,9 +43,8 @@ class EventListing {
   uint64_t next() const { return next_; }
 
  private:
-  // Takes the event if it passes; `append` appends its encoding to a string. False: the turn is
-  // over, and `next_` is set.
-  bool Take(const EventBlock::Entry& entry, absl::FunctionRef<void(std::string*)> append);
+  // Takes the event if it passes. False: the turn is over, and `next_` is set.
+  bool Take(const EventBlock::Entry& entry, bool durable);
   bool IsInTime(const EventBlock::Entry& entry) const {
     return entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end;
   }
@@ -64,7 +62,6 @@ class EventListing {
   std::optional<std::pair<uint64_t, uint64_t>> within_;
   absl::Duration until_;  // end of the turn
   bool complete_ = false;
-  std::string scratch_;
   int rows_ = 0;
 };
 

@@ -141,14 +141,9 @@ EventLog::~EventLog() {
 
 void EventLog::Start(Threads threads) {
   if (threads == Threads::kAll) {
-    pump_thread_ = std::thread([this] {
-      SetThreadName("pump");
-      while (Step(absl::InfiniteDuration())) {
-      }
-    });
-    writer_thread_ = std::thread([this] { RunWriter(); });
+    for (int i = 0; i < 2; ++i) threads_.emplace_back([this] { RunPump(); });
   }
-  history_thread_ = std::thread([this] {
+  threads_.emplace_back([this] {
     SetThreadName("history");
     reads_.Run();
   });
@@ -156,11 +151,10 @@ void EventLog::Start(Threads threads) {
 
 void EventLog::Close(absl::Duration timeout) {
   queue_.Close();
-  if (!pump_thread_.joinable()) return;
-  pump_thread_.join();
-  CloseWriter();
   const MutexLock lock(&mutex_);
-  WaitUntil(&wake_, &mutex_, timeout,
+  if (threads_.size() < 2 || close_at_.has_value()) return;
+  while (!close_at_.has_value()) closing_.Wait(&mutex_);
+  WaitUntil(&closing_, &mutex_, timeout,
             [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_; });
 }
 
@@ -169,10 +163,10 @@ void EventLog::Stop() {
   {
     const MutexLock lock(&mutex_);
     stopped_ = true;
-    wake_.NotifyAll();
   }
-  if (history_thread_.joinable()) history_thread_.join();
-  if (writer_thread_.joinable()) writer_thread_.join();
+  Wake();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void EventLog::PutVms(std::vector<VmRecordPtr> vms) {
@@ -305,7 +299,7 @@ EventLog::Health EventLog::health() const {
   health.journal_writable = IsWritable();
   const absl::Duration now = clock_->Now().monotonic;
   if (since_ != absl::InfiniteDuration()) health.journal_age = now - since_;
-  if (Waits()) health.journal_age = now - changes_[FirstToWrite(written_)].added;
+  if (!unwritten_.empty()) health.journal_age = now - unwritten_.front()->added;
   health.published_durable = published_durable_;
   health.ring_events = newest_ + 1 - OldestInMemory();
   health.ring_bytes = memory_;

@@ -126,14 +126,15 @@ struct EventMeters {
 };
 
 // Takes what the watcher saw, gives each event its sequence, has it written and makes it public;
-// answers for events and VMs. Its threads: the pump, which publishes; the writer, which writes; and
-// the history thread, which reads the journal. Publication waits at most kPatience for the disk:
-// then the event is public and not durable. Any thread, unless stated otherwise. No call but Open,
-// Close and Stop blocks for longer than it takes to copy pointers.
+// answers for events and VMs. Its threads: two pumps, and the history thread, which reads the
+// journal. A pump writes what it took and publishes it then, so that an event changes threads
+// once; while it waits for the disk, the other one takes and publishes. Publication waits at most
+// kPatience for the disk: then the event is public and not durable. Any thread, unless stated
+// otherwise. No call but Open, Close and Stop blocks for longer than it takes to copy pointers.
 class EventLog {
  public:
-  // Called on the pump thread after each of its turns; may call gRPC. `published`: there is more to
-  // read, or to read as durable.
+  // Called by a pump in each of its turns, one at a time; may call gRPC. `published`: there is more
+  // to read, or to read as durable.
   using Subscriber = std::function<void(bool published)>;
   struct Health {
     bool journal_writable = true;     // false: a write has failed, or lasts longer than kMaxCommit
@@ -176,7 +177,7 @@ class EventLog {
   // Threads that run; Step, StepWriter and StepHistory do the others' work.
   enum class Threads { kAll, kHistory };
   void Start(Threads threads = Threads::kAll);
-  // Makes the pump take a turn.
+  // Makes a pump take a turn.
   void Wake() { queue_.Wake(); }
   // Call it once nothing more will be pushed. Returns when all is public and durable; or public
   // alone, if the journal cannot be written within `timeout`.
@@ -184,10 +185,11 @@ class EventLog {
   // Ends the other threads; pending and later questions get UNAVAILABLE. Waits for a disk that
   // hangs.
   void Stop();
-  // One turn of the pump, after waiting for something to do at most `timeout`. False: the sink is
-  // closed and all of it is public. For tests and the simulation, instead of the thread.
+  // One turn of a pump, after waiting for something to do at most `timeout`. False: the sink is
+  // closed and all of it is public. For tests and the simulation, instead of the threads.
   bool Step(absl::Duration timeout = absl::ZeroDuration());
-  // One turn of the writer; false: there was nothing to do.
+  // Writes to the disk once; false: there was nothing to do, or another thread writes. The next
+  // Step publishes what was written.
   bool StepWriter();
   // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
   absl::Duration NextStep() const {
@@ -252,16 +254,17 @@ class EventLog {
   friend struct EventLogForTests;
   // Changes that are written together, and become public together.
   struct Changes {
-    Journal::Batch batch;
-    size_t bytes = 0;              // size of the batch
-    size_t events = 0;             // number of its events
-    std::vector<VmRecordPtr> vms;  // in order
-    uint64_t newest = 0;           // the last sequence given, whose event may be lost
+    Journal::Batch batch;  // empty: there is nothing to write, or it was dropped
+    size_t bytes = 0;      // size of the batch
+    size_t events = 0;     // number of its events
+    bool written = false;  // with all that came before
+    uint64_t newest = 0;   // the last sequence given, whose event may be lost
     absl::Duration added;
+    // Until it is public.
+    std::vector<VmRecordPtr> vms;  // in order
     std::vector<std::function<void()>> on_public;
     std::vector<StopLine> stop_lines;
     std::vector<absl::Duration> observed;  // observation times of the events
-    bool dropped = false;                  // its batch
 
     bool to_write() const {
       return !batch.blocks.empty() || !batch.runs.empty() || !batch.stops.empty();
@@ -278,28 +281,29 @@ class EventLog {
   EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin);
 
   // The pump: event_log_pump.cc. Takes updates from the queue, gives each event its sequence and
-  // adds them to changes_, from which it publishes what is written or has waited for kPatience.
+  // adds them to the changes, of which it publishes what is written or has waited for kPatience.
+  void RunPump();
   // Time at which it has something to do without another update.
   absl::Duration NextPump() const;
-  void Take(VmUpdate* update);
-  void AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing = {});
+  void Take(VmUpdate* update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  void AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing = {})
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Adds the statuses that the updates leave, the last of each run.
-  void EncodeStatuses(const std::vector<VmUpdate>& updates);
-  // Adds what was taken to changes_.
-  void Submit();
+  void EncodeStatuses(const std::vector<VmUpdate>& updates) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  // Adds what was taken to the changes.
+  void Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes a GAP of the node as a whole.
-  void PublishGap(GapReason reason, const std::string& message, const Hole& missing = {});
-  void NameHole();
+  void PublishGap(GapReason reason, const std::string& message, const Hole& missing = {})
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  void NameHole() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes what the opening of the journal found.
-  void TakeOpened();
+  void TakeOpened() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes what is due. Returns whether there was an event.
-  bool PublishDue();
-  void ReportWritability();
+  bool PublishDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  void ReportWritability() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
 
   // The writer: event_log_writer.cc. Events wait up to JournalOptions::max_backlog_bytes; beyond
   // that the oldest are dropped, and a GAP, which the pump publishes, names all that were dropped.
-  void RunWriter();
-  void CloseWriter();
   // The journal is damaged, as `found` says if it is DATA_LOSS: nothing more is written, and the
   // next start replaces it.
   void CheckDamage(const absl::Status& found);
@@ -307,19 +311,9 @@ class EventLog {
   Work ChooseWork(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Joins what waits first, up to a few MiB.
   Journal::Batch TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The first change from `at` on that is to be written.
-  size_t FirstToWrite(size_t at) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    while (at < changes_.size() && !changes_[at].to_write()) ++at;
-    return at;
-  }
-  bool Waits() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return FirstToWrite(written_) < changes_.size();
-  }
   // Drops the oldest of two that wait. False: there are fewer.
   bool DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RemoveDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EndAppend(const absl::Status& status, absl::Duration took)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndAppend(bool ok) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes over the journal, which is open.
   void EndOpen(Journal::Opened opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -363,26 +357,25 @@ class EventLog {
   TurnQueue reads_;
   EventMeters meters_;
   std::unique_ptr<JournalReader> reader_;  // history thread
-  std::unique_ptr<Journal> journal_;       // the writer's thread, between turns by mutex_
+  std::unique_ptr<Journal> journal_;       // who writes; between turns by mutex_
 
-  // The pump's thread.
-  uint64_t given_;  // sequence that was given last
-  EventBlockBuilder builder_;
-  Changes taking_;  // of the updates being handled
+  // Held for a turn of a pump, also while it calls its subscribers; before mutex_.
+  Mutex turn_;
+  uint64_t given_ ABSL_GUARDED_BY(turn_);  // sequence that was given last
+  EventBlockBuilder builder_ ABSL_GUARDED_BY(turn_);
+  // Of the updates being handled.
+  std::shared_ptr<Changes> taking_ ABSL_GUARDED_BY(turn_) = std::make_shared<Changes>();
   // The newest event of each run that waits to be public.
-  absl::flat_hash_map<std::string, uint64_t> last_sequences_;
-  bool reported_writable_ = true;
-  absl::Duration unwritable_since_;
-  uint64_t reported_durable_ = 0;
+  absl::flat_hash_map<std::string, uint64_t> last_sequences_ ABSL_GUARDED_BY(turn_);
+  absl::Duration unwritable_since_ ABSL_GUARDED_BY(turn_);
+  uint64_t reported_durable_ ABSL_GUARDED_BY(turn_) = 0;
 
   mutable Mutex mutex_;
-  CondVar wake_;  // of the writer
-  // Changes that wait to be written or public, in order: the first `written_` of them are written,
-  // the next `in_flight_` are being written, and the first `public_` of all are public.
-  std::deque<Changes> changes_ ABSL_GUARDED_BY(mutex_);
-  size_t written_ ABSL_GUARDED_BY(mutex_) = 0;
+  CondVar closing_;  // of close_at_ and closed_
+  // Changes that are to be written, in order: the first `in_flight_` of them are being written.
+  std::deque<std::shared_ptr<Changes>> unwritten_ ABSL_GUARDED_BY(mutex_);
   size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
-  size_t public_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::deque<std::shared_ptr<Changes>> unpublished_ ABSL_GUARDED_BY(mutex_);  // in order
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;   // size of those that are not written
   size_t events_ ABSL_GUARDED_BY(mutex_) = 0;  // number of their events
 
@@ -393,9 +386,11 @@ class EventLog {
   VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
   uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
   bool published_durable_ ABSL_GUARDED_BY(mutex_) = true;
+  bool reported_writable_ ABSL_GUARDED_BY(mutex_) = true;
   mutable std::vector<std::weak_ptr<const VmSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
 
-  // The journal, as the writer knows it.
+  // The journal, as who writes knows it.
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // a thread does
   bool open_ ABSL_GUARDED_BY(mutex_) = false;
   JournalBounds bounds_ ABSL_GUARDED_BY(mutex_);
   Hole hole_ ABSL_GUARDED_BY(mutex_);
@@ -412,13 +407,12 @@ class EventLog {
   bool retained_ ABSL_GUARDED_BY(mutex_) = false;  // in the last turn
   // For the pump, without its journal.
   std::optional<Journal::Opened> opened_ ABSL_GUARDED_BY(mutex_);
-  std::optional<uint64_t> close_at_ ABSL_GUARDED_BY(mutex_);  // the newest sequence, at the end
+  // The newest sequence, once the sink is closed and all of it is public.
+  std::optional<uint64_t> close_at_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 
-  std::thread pump_thread_;
-  std::thread writer_thread_;
-  std::thread history_thread_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace vmeventd

@@ -7,24 +7,46 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/system.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
 
+void EventLog::RunPump() {
+  SetThreadName("pump");
+  const auto ends = [this] {
+    const MutexLock lock(&mutex_);
+    return stopped_ || closed_;
+  };
+  while (!ends()) {
+    Step(absl::InfiniteDuration());
+    while (StepWriter()) Step();
+  }
+  Wake();  // the other one ends too
+}
+
 absl::Duration EventLog::NextPump() const {
   const MutexLock lock(&mutex_);
+  if (close_at_.has_value()) return absl::InfiniteDuration();
   if (gap_is_due_) return absl::ZeroDuration();
   absl::Duration next = absl::InfiniteDuration();
-  if (public_ < changes_.size()) next = changes_[public_].added + kPatience;
+  if (!unpublished_.empty()) next = unpublished_.front()->added + kPatience;
   if (reported_writable_) next = std::min(next, since_ + kMaxCommit);
   return next;
 }
 
 bool EventLog::Step(absl::Duration timeout) {
-  timeout = std::min(timeout, std::max(absl::ZeroDuration(), NextPump() - clock_->Now().monotonic));
-  EventQueue::Batch taken = queue_.Pop(timeout, HasRoom());
+  const absl::Duration next = std::min(NextPump(), NextWrite());
+  timeout = std::min(timeout, std::max(absl::ZeroDuration(), next - clock_->Now().monotonic));
+  queue_.Wait(timeout, HasRoom());
+  const MutexLock turn(&turn_);
+  EventQueue::Batch taken = queue_.Pop(HasRoom());
+  {
+    const MutexLock lock(&mutex_);
+    if (close_at_.has_value()) return false;
+  }
   TakeOpened();
   NameHole();
   for (VmUpdate& update : taken.updates) Take(&update);
@@ -36,20 +58,26 @@ bool EventLog::Step(absl::Duration timeout) {
   ReportWritability();
   for (const Subscriber& subscriber : subscribers_) subscriber(published || more_durable);
   const MutexLock lock(&mutex_);
-  return !taken.closed || public_ < changes_.size();
+  if (!taken.closed || !unpublished_.empty()) return true;
+  close_at_ = given_;
+  if (absl::IsDataLoss(status_)) closed_ = true;
+  retry_at_ = absl::ZeroDuration();
+  closing_.NotifyAll();
+  return false;
 }
 
 void EventLog::ReportWritability() {
   std::string problem;
+  bool writable = true;
   {
     const MutexLock lock(&mutex_);
-    if (IsWritable() == reported_writable_) return;
+    writable = IsWritable();
+    if (std::exchange(reported_writable_, writable) == writable) return;
     problem = status_.ok() ? absl::StrCat(options_.path, ": the disk does not answer")
                            : std::string(status_.message());
   }
-  reported_writable_ = !reported_writable_;
   const absl::Duration now = clock_->Now().monotonic;
-  if (reported_writable_) {
+  if (writable) {
     spdlog::info("the journal can be written again, after {}",
                  absl::FormatDuration(now - unwritable_since_));
   } else {
@@ -123,14 +151,14 @@ void EventLog::AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& mi
     meters_.qemu_to_observed.Observe(event.observe_time - *event.qemu_time);
   }
   if (event.type == EventType::kStopped && vm != nullptr) {
-    taking_.stop_lines.emplace_back(event, vm->ref, given_);
+    taking_->stop_lines.emplace_back(event, vm->ref, given_);
   }
-  if (event.observe_monotonic.has_value()) taking_.observed.push_back(*event.observe_monotonic);
-  if (builder_.full()) taking_.batch.blocks.push_back(builder_.Finish());
+  if (event.observe_monotonic.has_value()) taking_->observed.push_back(*event.observe_monotonic);
+  if (builder_.full()) taking_->batch.blocks.push_back(builder_.Finish());
 }
 
 void EventLog::Take(VmUpdate* update) {
-  if (update->on_public) taking_.on_public.push_back(std::move(update->on_public));
+  if (update->on_public) taking_->on_public.push_back(std::move(update->on_public));
   const VmStatus* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*update->event, status);
   if (status == nullptr || status->ref.run_id.empty()) return;
@@ -143,12 +171,12 @@ void EventLog::Take(VmUpdate* update) {
     if (record != nullptr) of_run->second = record->last_sequence();
   }
   if (update->saved_run.has_value()) {
-    taking_.batch.runs.push_back({run_id, *std::move(update->saved_run), of_run->second});
+    taking_->batch.runs.push_back({run_id, *std::move(update->saved_run), of_run->second});
   }
 }
 
 void EventLog::EncodeStatuses(const std::vector<VmUpdate>& updates) {
-  std::vector<VmRecordPtr>& vms = taking_.vms;
+  std::vector<VmRecordPtr>& vms = taking_->vms;
   absl::flat_hash_set<absl::string_view> encoded_runs;
   for (size_t i = updates.size(); i > 0; --i) {
     const std::optional<VmStatus>& status = updates[i - 1].status;
@@ -161,50 +189,53 @@ void EventLog::EncodeStatuses(const std::vector<VmUpdate>& updates) {
   }
   std::reverse(vms.begin(), vms.end());
   for (const VmRecordPtr& vm : vms) {
-    if (vm->stopped()) taking_.batch.stops.push_back(vm);
+    if (vm->stopped()) taking_->batch.stops.push_back(vm);
   }
 }
 
 void EventLog::Submit() {
-  if (!builder_.empty()) taking_.batch.blocks.push_back(builder_.Finish());
-  if (!taking_.to_write() && taking_.vms.empty() && taking_.on_public.empty()) return;
-  taking_.newest = given_;
-  taking_.added = clock_->Now().monotonic;
-  const MutexLock lock(&mutex_);
-  for (const EventBlockPtr& block : taking_.batch.blocks) {
-    taking_.bytes += block->memory();
-    taking_.events += block->size();
+  if (!builder_.empty()) taking_->batch.blocks.push_back(builder_.Finish());
+  if (!taking_->to_write() && taking_->vms.empty() && taking_->on_public.empty()) return;
+  const std::shared_ptr<Changes> taken = std::exchange(taking_, std::make_shared<Changes>());
+  taken->newest = given_;
+  taken->added = clock_->Now().monotonic;
+  for (const EventBlockPtr& block : taken->batch.blocks) {
+    taken->bytes += block->memory();
+    taken->events += block->size();
   }
-  for (const SavedRun& run : taking_.batch.runs) taking_.bytes += run.memory();
-  bytes_ += taking_.bytes;
-  events_ += taking_.events;
-  if (taking_.to_write() && since_ == absl::InfiniteDuration()) since_ = taking_.added;
+  for (const SavedRun& run : taken->batch.runs) taken->bytes += run.memory();
+  const MutexLock lock(&mutex_);
+  unpublished_.push_back(taken);
+  if (!taken->to_write()) {
+    taken->written = unwritten_.empty();
+    return;
+  }
+  unwritten_.push_back(taken);
+  bytes_ += taken->bytes;
+  events_ += taken->events;
+  if (since_ == absl::InfiniteDuration()) since_ = taken->added;
   if (given_ + kReservedSequences / 2 >= wanted_mark_.through) {
     wanted_mark_.through = given_ + kReservedSequences;
   }
-  changes_.push_back(std::exchange(taking_, {}));
   while (bytes_ > options_.max_backlog_bytes && DropOldest()) {
   }
-  RemoveDone();
-  wake_.NotifyAll();
 }
 
 bool EventLog::PublishDue() {
   for (bool published = false;;) {
-    Changes due;
+    std::shared_ptr<Changes> due;
     bool durable = false;
     const absl::Duration now = clock_->Now().monotonic;
     {
       const MutexLock lock(&mutex_);
-      RemoveDone();
-      if (public_ == changes_.size()) {
+      if (unpublished_.empty()) {
         last_sequences_.clear();
         return published;
       }
-      Changes& next = changes_[public_];
-      durable = public_ < written_ && !next.dropped;
-      if (!durable && IsWritable() && now < next.added + kPatience) return published;
-      ++public_;
+      Changes& next = *unpublished_.front();
+      durable = next.written;
+      const bool waits = !durable && next.to_write();
+      if (waits && IsWritable() && now < next.added + kPatience) return published;
       for (const EventBlockPtr& block : next.batch.blocks) {
         block->SetPublished(now);
         memory_ += block->memory();
@@ -214,22 +245,16 @@ bool EventLog::PublishDue() {
       newest_ = std::max(newest_, next.newest);
       published_durable_ = durable;
       PutVms(std::exchange(next.vms, {}));
-      due.on_public = std::exchange(next.on_public, {});
-      due.stop_lines = std::exchange(next.stop_lines, {});
-      due.observed = std::exchange(next.observed, {});
-      // Others wait for the disk in front of it; it has nothing for that.
-      if (const size_t at = public_ - 1; at >= written_ + in_flight_ && !next.to_write()) {
-        changes_.erase(changes_.begin() + static_cast<std::ptrdiff_t>(at));
-        --public_;
-      }
+      due = std::move(unpublished_.front());
+      unpublished_.pop_front();
       Trim();
     }
     if (durable) {
-      for (const absl::Duration at : due.observed) meters_.observed_to_durable.Observe(now - at);
+      for (const absl::Duration at : due->observed) meters_.observed_to_durable.Observe(now - at);
     }
     // These may ask whether their event is durable.
-    for (const std::function<void()>& on_public : due.on_public) on_public();
-    for (const StopLine& line : due.stop_lines) line.Log();
+    for (const auto& on_public : std::exchange(due->on_public, {})) on_public();
+    for (const StopLine& line : std::exchange(due->stop_lines, {})) line.Log();
   }
 }
 

@@ -15,20 +15,20 @@ constexpr size_t kBatchBytes = size_t{4} << 20;
 }  // namespace
 
 bool EventLog::DropOldest() {
-  const size_t at = FirstToWrite(written_ + in_flight_);
-  const size_t behind = FirstToWrite(at + 1);
-  if (behind >= changes_.size()) return false;
-  const Journal::Batch oldest = std::exchange(changes_[at].batch, {});
-  Changes& next = changes_[behind];
-  bytes_ -= std::exchange(changes_[at].bytes, 0);
+  if (unwritten_.size() < in_flight_ + 2) return false;
+  const auto at = unwritten_.begin() + static_cast<std::ptrdiff_t>(in_flight_);
+  Changes& dropped = **at;
+  Changes& next = **std::next(at);
+  const Journal::Batch oldest = std::exchange(dropped.batch, {});
+  bytes_ -= dropped.bytes;
   if (!oldest.blocks.empty()) {
     Hole hole{oldest.blocks.front()->first_sequence(), oldest.blocks.back()->last_sequence()};
     const auto begin = BlockAt(hole.first);
     const auto end = BlockAt(hole.last + 1);
     for (auto block = begin; block != end; ++block) memory_ -= (*block)->memory();
     blocks_.erase(begin, end);
-    events_ -= changes_[at].events;
-    meters_.lost_events.Add(std::exchange(changes_[at].events, 0));
+    events_ -= dropped.events;
+    meters_.lost_events.Add(dropped.events);
     // The next GAP also names what a dropped one named.
     for (const EventBlockPtr& block : oldest.blocks) {
       for (size_t i = 0; i < block->size(); ++i) {
@@ -56,26 +56,8 @@ bool EventLog::DropOldest() {
   if (std::ssize(stops) > Journal::kMaxStops) {
     stops.erase(stops.begin(), stops.end() - Journal::kMaxStops);
   }
-  changes_[at].dropped = true;
-  if (at < public_) {
-    changes_.erase(changes_.begin() + static_cast<ptrdiff_t>(at));
-    --public_;
-  }
+  unwritten_.erase(at);
   return true;
-}
-
-void EventLog::RemoveDone() {
-  // A change with nothing to write counts as written once those before it are.
-  if (in_flight_ == 0) written_ = FirstToWrite(written_);
-  for (; written_ > 0 && public_ > 0; --written_, --public_) changes_.pop_front();
-}
-
-void EventLog::CloseWriter() {
-  const MutexLock lock(&mutex_);
-  close_at_ = given_;
-  if (absl::IsDataLoss(status_)) closed_ = true;
-  retry_at_ = absl::ZeroDuration();
-  wake_.NotifyAll();
 }
 
 void EventLog::CheckDamage(const absl::Status& found) {
@@ -90,8 +72,9 @@ void EventLog::CheckDamage(const absl::Status& found) {
 }
 
 absl::Duration EventLog::NextWriteLocked() const {
-  if (closed_) return absl::InfiniteDuration();
-  const bool work = Waits() || wanted_mark_.through > mark_.through || close_at_ || !open_;
+  if (closed_ || writing_) return absl::InfiniteDuration();
+  const bool work =
+      !unwritten_.empty() || wanted_mark_.through > mark_.through || close_at_ || !open_;
   const absl::Duration next = work ? absl::ZeroDuration() : expiry_at_;
   return status_.ok() ? next : std::max(next, retry_at_);
 }
@@ -102,17 +85,17 @@ EventLog::Work EventLog::ChooseWork(Instant now) {
   if (!open_) return Work::kOpen;
   if (wanted_mark_.through > mark_.through) return Work::kMark;
   const bool retain = journal_->RetentionIsDue() || now.monotonic >= expiry_at_;
-  if (retain && !close_at_.has_value() && (!Waits() || !retained_)) return Work::kRetain;
-  if (Waits()) return Work::kAppend;
+  const bool waits = !unwritten_.empty();
+  if (retain && !close_at_.has_value() && (!waits || !retained_)) return Work::kRetain;
+  if (waits) return Work::kAppend;
   return close_at_.has_value() ? Work::kCloseMark : Work::kNone;
 }
 
 Journal::Batch EventLog::TakeBatch() {
   Journal::Batch batch;
   size_t bytes = 0;
-  RemoveDone();
-  for (; written_ + in_flight_ < changes_.size() && bytes < kBatchBytes; ++in_flight_) {
-    const Changes& changes = changes_[written_ + in_flight_];
+  for (; in_flight_ < unwritten_.size() && bytes < kBatchBytes; ++in_flight_) {
+    const Changes& changes = *unwritten_[in_flight_];
     bytes += changes.bytes;
     const Journal::Batch& from = changes.batch;
     batch.blocks.insert(batch.blocks.end(), from.blocks.begin(), from.blocks.end());
@@ -132,17 +115,20 @@ bool EventLog::StepWriter() {
   const Instant begin = clock_->Now();
   {
     const MutexLock lock(&mutex_);
+    if (writing_) return false;
     work = ChooseWork(begin);
     retained_ = work == Work::kRetain;
     if (work == Work::kNone) {
-      if (close_at_.has_value() && !std::exchange(closed_, true)) wake_.NotifyAll();
+      if (close_at_.has_value() && !std::exchange(closed_, true)) closing_.NotifyAll();
       return false;
     }
+    writing_ = true;
     if (since_ == absl::InfiniteDuration()) since_ = begin.monotonic;
     if (work == Work::kAppend) batch = TakeBatch();
     mark = wanted_mark_;
     if (work == Work::kCloseMark) mark.through = *close_at_;
   }
+  Wake();  // the other pump looks after what waits meanwhile
   absl::Status status;
   absl::StatusOr<bool> more = false;
   absl::StatusOr<Journal::Opened> opened = absl::UnavailableError("");
@@ -156,43 +142,49 @@ bool EventLog::StepWriter() {
       break;
     case Work::kAppend:
       status = journal_->Append(batch);
-      if (absl::IsDataLoss(status)) Journal::ReportDamage(options_.path, status.message());
       break;
     case Work::kRetain:
       more = journal_->Retain(begin);
+      if (absl::IsDataLoss(more.status())) status = more.status();
       break;
     case Work::kNone:
       break;
   }
+  if (absl::IsDataLoss(status)) Journal::ReportDamage(options_.path, status.message());
   const absl::Duration end = clock_->Now().monotonic;
   {
     const MutexLock lock(&mutex_);
-    if (work == Work::kOpen) {
-      if (opened.ok()) {
-        EndOpen(*std::move(opened));
-      } else {
-        Fail(opened.status());
-      }
+    switch (work) {
+      case Work::kOpen:
+        status = opened.status();
+        if (opened.ok()) EndOpen(*std::move(opened));
+        break;
+      case Work::kMark:
+      case Work::kCloseMark:
+        if (status.ok()) mark_ = mark;
+        closed_ = closed_ || work == Work::kCloseMark;
+        break;
+      case Work::kAppend:
+        meters_.commits.Observe(end - begin.monotonic);
+        EndAppend(status.ok());
+        break;
+      case Work::kRetain:
+        if (!more.ok()) meters_.retention_errors.Add();
+        if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
+        bounds_ = journal_->bounds();
+        break;
+      case Work::kNone:
+        break;
     }
-    if (work == Work::kAppend) EndAppend(status, end - begin.monotonic);
-    if (work == Work::kMark || work == Work::kCloseMark) {
-      if (status.ok()) {
-        mark_ = mark;
-        if (!absl::IsDataLoss(status_)) status_ = status;
-      }
-      closed_ = closed_ || work == Work::kCloseMark;
-      if (!status.ok()) Fail(status);
+    if (!status.ok()) {
+      Fail(status);
+    } else if (work != Work::kRetain && !absl::IsDataLoss(status_)) {
+      status_ = status;  // a reader may have found damage meanwhile
     }
-    if (work == Work::kRetain) {
-      if (!more.ok()) meters_.retention_errors.Add();
-      // A disk that is full can delete as little as it can write: the next look is later.
-      if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
-      bounds_ = journal_->bounds();
-    }
-    since_ = Waits() ? end : absl::InfiniteDuration();
-    wake_.NotifyAll();
+    since_ = unwritten_.empty() ? absl::InfiniteDuration() : end;
+    writing_ = false;
+    closing_.NotifyAll();
   }
-  Wake();
   return true;
 }
 
@@ -206,14 +198,15 @@ void EventLog::Fail(const absl::Status& status) {
   if (close_at_.has_value()) closed_ = true;
 }
 
-void EventLog::EndAppend(const absl::Status& status, absl::Duration took) {
-  meters_.commits.Observe(took);
+void EventLog::EndAppend(bool ok) {
   const size_t written = std::exchange(in_flight_, 0);
-  if (!status.ok()) return Fail(status);
-  if (!absl::IsDataLoss(status_)) status_ = status;  // a reader may have found damage meanwhile
-  for (size_t i = 0; i < written; ++i, ++written_) {
-    bytes_ -= changes_[written_].bytes;
-    events_ -= changes_[written_].events;
+  if (!ok) return;
+  for (size_t i = 0; i < written; ++i) {
+    Changes& changes = *unwritten_.front();
+    changes.written = true;
+    bytes_ -= changes.bytes;
+    events_ -= changes.events;
+    unwritten_.pop_front();
   }
   bounds_ = journal_->bounds();
   Trim();
@@ -225,7 +218,6 @@ void EventLog::EndAppend(const absl::Status& status, absl::Duration took) {
 }
 
 void EventLog::EndOpen(Journal::Opened opened) {
-  status_ = absl::OkStatus();
   if (const Hole lost = opened.HoleUpTo(begin_.through); !lost.empty()) {
     hole_ = {lost.first, std::max(hole_.last, lost.last)};
     named_by_ = 0;
@@ -235,26 +227,11 @@ void EventLog::EndOpen(Journal::Opened opened) {
   open_ = true;
   bounds_ = journal_->bounds();
   // The watcher began without the open runs of the daemon before.
-  Changes ended;
-  ended.added = clock_->Now().monotonic;
-  for (const SavedRun& run : opened.runs) ended.batch.runs.push_back({run.run_id, "", 0});
-  changes_.insert(changes_.begin() + static_cast<ptrdiff_t>(written_), std::move(ended));
-  if (public_ > written_) ++public_;
+  const auto ended = std::make_shared<Changes>();
+  ended->added = clock_->Now().monotonic;
+  for (const SavedRun& run : opened.runs) ended->batch.runs.push_back({run.run_id, "", 0});
+  if (ended->to_write()) unwritten_.push_front(ended);
   opened_ = std::move(opened);
-}
-
-void EventLog::RunWriter() {
-  SetThreadName("writer");
-  while (true) {
-    if (StepWriter()) continue;
-    const MutexLock lock(&mutex_);
-    while (!stopped_ && !closed_) {
-      const absl::Duration wait = NextWriteLocked() - clock_->Now().monotonic;
-      if (wait <= absl::ZeroDuration()) break;
-      wake_.WaitFor(&mutex_, wait);
-    }
-    if (stopped_ || closed_) return;
-  }
 }
 
 }  // namespace vmeventd

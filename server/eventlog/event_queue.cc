@@ -90,10 +90,14 @@ void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
   changed_.NotifyOne();
 }
 
-EventQueue::Batch EventQueue::Pop(absl::Duration timeout, bool take) {
+void EventQueue::Wait(absl::Duration timeout, bool take) {
   const MutexLock lock(&mutex_);
   WaitUntil(&changed_, &mutex_, timeout,
             [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ReadyLocked(take); });
+}
+
+EventQueue::Batch EventQueue::Pop(bool take) {
+  const MutexLock lock(&mutex_);
   woken_ = false;
   Batch batch;
   for (size_t bytes = 0; take && !updates_.empty() && bytes < kBatchBytes; updates_.pop_front()) {
@@ -118,6 +122,7 @@ EventQueue::Batch EventQueue::Pop(absl::Duration timeout, bool take) {
     batch.updates.push_back({std::nullopt, std::move(gap)});
     dropped_unreported_ = 0;
   }
+  if (!updates_.empty()) changed_.NotifyOne();
   return batch;
 }
 

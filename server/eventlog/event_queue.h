@@ -15,8 +15,8 @@
 
 namespace vmeventd {
 
-// The border between the watcher's loop thread, which pushes and never waits, and the pump thread,
-// which pops.
+// The border between the watcher's loop thread, which pushes and never waits, and the pumps, which
+// pop.
 //
 // Bounded: beyond `max_updates` updates or kMaxBytes of them, an update loses its event unless
 // that is evidence (STARTED, STOPPED, INTENT_*, or somebody waits for it by `on_public`), and
@@ -25,7 +25,7 @@ namespace vmeventd {
 class EventQueue : public EventSink {
  public:
   static constexpr size_t kMaxBytes = 64 << 20;
-  // Pop wakes at the turn's end, or once so many updates wait for it: a pump that wakes for each
+  // Wait ends at the turn's end, or once so many updates wait: a pump that wakes for each
   // would take the processor from the loop, which has the shutdown files of the others to write
   // yet.
   static constexpr size_t kMaxHeldBack = 256;
@@ -44,13 +44,15 @@ class EventQueue : public EventSink {
     std::vector<VmUpdate> updates;  // in order
     bool closed = false;            // nothing will follow
   };
-  // Takes what waits, up to kBatchBytes; waits for something at most `timeout`. Without `take` it
-  // only waits for a Wake, or a change of the directories. Pump thread.
-  Batch Pop(absl::Duration timeout, bool take = true);
+  // Waits at most `timeout` for updates, if it may `take` them, a Wake, or a change of the
+  // directories. Any thread.
+  void Wait(absl::Duration timeout, bool take);
+  // Takes what waits, up to kBatchBytes, or without `take` nothing. One thread at a time.
+  Batch Pop(bool take = true);
 
-  // Declares that nothing will follow, and wakes Pop. Any thread.
+  // Declares that nothing will follow. Any thread.
   void Close();
-  // Makes a waiting Pop return, perhaps with nothing. Any thread.
+  // Ends a Wait, or the next one. Any thread.
   void Wake();
 
   size_t depth() const {
@@ -58,7 +60,7 @@ class EventQueue : public EventSink {
     return updates_.size() + left_.size();
   }
   size_t max_updates() const { return max_updates_; }
-  // Returns whether Pop returns at once.
+  // Returns whether Wait returns at once.
   bool ready(bool take) const {
     const MutexLock lock(&mutex_);
     return ReadyLocked(take);

@@ -218,15 +218,12 @@ uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key) {
       .Number();
 }
 
-EventBlock::Entry KeyOfRow(const SqliteQuery& row) {
+EventBlock::Entry EntryOfRow(const SqliteQuery& row) {
   return {.sequence = row.Uint(0),
-          .vm_name = row.Bytes(4),
-          .run_id = row.Bytes(5),
-          .source = row.Bytes(6),
-          .vm_ref = row.Bytes(7),
           .type = static_cast<v1::EventType>(row.Int(2)),
           .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(3)),
-          .observe_time = absl::FromUnixNanos(row.Int(1))};
+          .observe_time = absl::FromUnixNanos(row.Int(1)),
+          .stored = {row.Bytes(4), row.Bytes(5)}};
 }
 
 Hole Journal::Opened::HoleUpTo(uint64_t given) const {
@@ -358,6 +355,7 @@ absl::Status Journal::Transact(const Change& change) {
   change(&bounds);
   database_.Execute("COMMIT");
   absl::Status status = database_.TakeStatus();
+  failed_ = !status.ok();
   if (status.ok()) {
     bounds_ = bounds;
     return status;
@@ -369,7 +367,7 @@ absl::Status Journal::Transact(const Change& change) {
 }
 
 absl::Status Journal::Append(const Batch& batch) {
-  const absl::Status status = Transact([&](JournalBounds* bounds) { Insert(batch, bounds); });
+  absl::Status status = Transact([&](JournalBounds* bounds) { Insert(batch, bounds); });
   identity_is_stored_ = identity_is_stored_ || status.ok();
   return status;
 }
@@ -379,7 +377,8 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
   for (const EventBlockPtr& block : batch.blocks) {
     for (size_t i = 0; i < block->size(); ++i) {
       const EventBlock::Entry entry = block->at(i);
-      const uint64_t vm = FindVm(entry);
+      const VmNames vm = NamesOf(entry.stored.vm_ref);
+      const uint64_t vm_id = FindVm(vm, entry.stored.vm_ref);
       SqliteQuery(&database_,
                   "INSERT INTO stored(sequence, time, type, class, vm, event)"
                   " VALUES(?, ?, ?, nullif(?, 0), ?, ?)")
@@ -387,15 +386,15 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
           .Bind(absl::ToUnixNanos(entry.observe_time))
           .Bind(int{entry.type})
           .Bind(int{entry.shutdown_class})
-          .Bind(vm)
-          .BindBlob(StoredPart(block->EncodedView(i), entry.vm_ref))
+          .Bind(vm_id)
+          .BindBlob(entry.stored.event)
           .Run();
       if (bounds->events++ == 0) {
         bounds->oldest = entry.sequence;
         bounds->oldest_time = entry.observe_time;
       }
       bounds->newest = entry.sequence;
-      if (noise_.has_value() && !IsEvidence(entry.type)) ++(*noise_)[entry.vm_name];
+      if (noise_.has_value() && !IsEvidence(entry.type)) AddNoise(vm.name, 1, entry.sequence);
     }
   }
   if (batch.hole_is_named) {
@@ -430,17 +429,16 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
       .Run();
 }
 
-uint64_t Journal::FindVm(const EventBlock::Entry& event) {
+uint64_t Journal::FindVm(const VmNames& vm, absl::string_view ref) {
   SqliteQuery row(&database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?");
-  const uint64_t id =
-      row.BindText(event.vm_name).BindText(event.run_id).BindBlob(event.vm_ref).Number();
+  const uint64_t id = row.BindText(vm.name).BindText(vm.run_id).BindBlob(ref).Number();
   if (id != 0) return id;
   return SqliteQuery(&database_,
                      "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id")
-      .BindText(event.vm_name)
-      .BindText(event.run_id)
-      .BindText(event.source)
-      .BindBlob(event.vm_ref)
+      .BindText(vm.name)
+      .BindText(vm.run_id)
+      .BindText(vm.source)
+      .BindBlob(ref)
       .Number();
 }
 
@@ -455,7 +453,7 @@ void Journal::DeleteUnusedVms(const JournalBounds& bounds) {
 }
 
 bool Journal::RetentionIsDue() const {
-  if (bounds_.events <= 1) return false;
+  if (bounds_.events <= 1 || failed_) return false;
   const int64_t excess = bounds_.events - options_.retention_events;
   return excess > options_.retention_events / 100 || (retaining_ && excess > 0);
 }
@@ -515,7 +513,7 @@ void Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
       latest = std::max(latest, rows.Int(0));
       --bounds->events;
       if (noise_.has_value() && !IsEvidence(static_cast<v1::EventType>(rows.Int(1)))) {
-        --(*noise_)[rows.Bytes(2)];
+        --(*noise_)[rows.Bytes(2)].events;
       }
     }
   }
@@ -534,41 +532,51 @@ void Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
   PutMeta(&database_, "thinned", absl::StrCat(bounds.thinned));
 }
 
+void Journal::AddNoise(absl::string_view vm, int64_t events, uint64_t from) {
+  Noise& noise = (*noise_)[vm];
+  if (noise.events == 0) noise.from = from;
+  noise.events += events;
+}
+
 void Journal::CountNoise() {
   if (noise_.has_value()) return;
   noise_.emplace();
   SqliteQuery rows(&database_,
-                   "SELECT (SELECT name FROM vms WHERE id = vm), count(*) FROM stored"
-                   " INDEXED BY stored_by_vm WHERE type NOT IN " VMEVENTD_EVIDENCE
+                   "SELECT (SELECT name FROM vms WHERE id = vm), count(*), min(sequence)"
+                   " FROM stored INDEXED BY stored_by_vm WHERE type NOT IN " VMEVENTD_EVIDENCE
                    " GROUP BY sequence >> 13, vm");
-  while (rows.Next()) (*noise_)[rows.Bytes(0)] += rows.Int(1);
+  while (rows.Next()) AddNoise(rows.Bytes(0), rows.Int(1), rows.Uint(2));
 }
 
 void Journal::Thin(int64_t count, JournalBounds* bounds) {
   CountNoise();
   // The VMs that have the most events lose one after the other, `count` together.
   std::priority_queue<std::pair<int64_t, std::string>> most;
-  for (const auto& [vm, events] : *noise_) most.emplace(events, vm);
+  for (const auto& [vm, noise] : *noise_) most.emplace(noise.events, vm);
   absl::flat_hash_map<std::string, int64_t> quotas;
+  uint64_t from = bounds->newest;
   for (int64_t i = 0; i < count && !most.empty() && most.top().first > 0; ++i) {
     auto [events, vm] = most.top();
     most.pop();
     ++quotas[vm];
+    from = std::min(from, (*noise_)[vm].from);
     most.emplace(events - 1, std::move(vm));
   }
-  absl::erase_if(*noise_, [](const auto& vm) { return vm.second == 0; });
+  absl::erase_if(*noise_, [](const auto& vm) { return vm.second.events == 0; });
   const auto wanted = static_cast<size_t>(count);
   std::vector<std::pair<uint64_t, int64_t>> found;  // sequences and times
   {
     SqliteQuery rows(&database_,
                      "SELECT sequence, time, vm FROM events WHERE sequence BETWEEN ? AND ?"
                      " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence");
-    rows.Bind(bounds->oldest).Bind(bounds->newest - 1);
+    rows.Bind(from).Bind(bounds->newest - 1);
     while (found.size() < wanted && !quotas.empty() && rows.Next()) {
       const auto quota = quotas.find(rows.Bytes(2));
       if (quota == quotas.end()) continue;
       found.emplace_back(rows.Uint(0), rows.Int(1));
-      --(*noise_)[quota->first];
+      Noise& noise = (*noise_)[quota->first];
+      noise.from = rows.Uint(0) + 1;
+      --noise.events;
       if (--quota->second == 0) quotas.erase(quota);
     }
   }

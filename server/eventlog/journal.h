@@ -113,7 +113,8 @@ class Journal {
   // DATA_LOSS: the journal is damaged.
   absl::Status Append(const Batch& batch);
 
-  // Returns whether there are more events than the limit and a hundredth.
+  // Returns whether there are more events than the limit and a hundredth. After a failure not
+  // before the next success: a disk that is full can delete as little as it can write.
   bool RetentionIsDue() const;
   // Deletes at most a thousand events, and returns whether there were any. Beyond the age the
   // oldest go, if nobody set the clock lately. Beyond the number, those of the VMs with the most
@@ -142,9 +143,11 @@ class Journal {
   // Records `bounds`, and that events up to a time were deleted.
   void PutDeleted(const JournalBounds& bounds, int64_t latest_ns);
   void Thin(int64_t count, JournalBounds* bounds);
+  // Counts more noise of a VM, the oldest of it at `from`.
+  void AddNoise(absl::string_view vm, int64_t events, uint64_t from);
   void CountNoise();
-  // The row of `vms` for an event's VM, which it adds if there is none.
-  uint64_t FindVm(const EventBlock::Entry& event);
+  // The row of `vms` for the VM with that encoded VmRef, which it adds if there is none.
+  uint64_t FindVm(const VmNames& vm, absl::string_view ref);
   void DeleteUnusedVms(const JournalBounds& bounds);
 
   const JournalOptions options_;
@@ -154,10 +157,16 @@ class Journal {
   JournalBounds bounds_;
   std::optional<Instant> looked_;
   bool steady_ = false;     // see ClockIsSteady
+  bool failed_ = false;     // the last transaction
   bool retaining_ = false;  // more events than the limit, and some are being deleted
   int64_t deleted_ = 0;     // events, since unused rows of `vms` were looked for
-  // Events by VM that retention may delete first; unset: not counted yet, or in doubt.
-  std::optional<absl::flat_hash_map<std::string, int64_t>> noise_;
+  // Events of a VM that retention may delete first.
+  struct Noise {
+    int64_t events = 0;
+    uint64_t from = 0;  // there are none before this sequence
+  };
+  // By VM; unset: not counted yet, or in doubt.
+  std::optional<absl::flat_hash_map<std::string, Noise>> noise_;
 };
 
 struct Journal::Opened {
@@ -201,7 +210,7 @@ class JournalReader {
   // Calls `take` with the events of [first, last] in either order, until it returns false. Of
   // events that `matcher` excludes by their VM's name some may be missing. Between groups of
   // sequences it asks `has_time`, with the next sequence; false ends the call.
-  using Take = absl::FunctionRef<bool(const EventBlock::Entry&, absl::string_view stored)>;
+  using Take = absl::FunctionRef<bool(const EventBlock::Entry&)>;
   absl::Status Select(const EventMatcher& matcher, uint64_t first, uint64_t last, bool newest_first,
                       Take take, absl::FunctionRef<bool(uint64_t next)> has_time);
 
@@ -226,11 +235,9 @@ class JournalReader {
 };
 
 // Begin of a statement that reads events.
-#define VMEVENTD_SELECT_EVENTS \
-  "SELECT sequence, time, type, class, vm, run, source, ref, event FROM events WHERE "
-// The event of such a row, and its key. The views live until the next step.
-EventBlock::Entry KeyOfRow(const SqliteQuery& row);
-inline absl::string_view StoredEventOfRow(const SqliteQuery& row) { return row.Bytes(8); }
+#define VMEVENTD_SELECT_EVENTS "SELECT sequence, time, type, class, event, ref FROM events WHERE "
+// The event of such a row. The views live until the next step.
+EventBlock::Entry EntryOfRow(const SqliteQuery& row);
 // Events are indexed by groups of 2^13 sequences, and in each by the VM: so what is written
 // together lies together, and the events of a VM are still found fast.
 inline constexpr int kGroupBits = 13;

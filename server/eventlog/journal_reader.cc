@@ -129,11 +129,11 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   rows.Bind(first).Bind(last);
   bool full = false;
   while (!full && rows.Next()) {
-    const EventBlock::Entry entry = KeyOfRow(rows);
+    const EventBlock::Entry entry = EntryOfRow(rows);
     if (entry.sequence != next || builder.full()) finish();
     find_gap(entry.sequence);
     const size_t before = builder.bytes();
-    builder.AddStored(entry, StoredEventOfRow(rows));
+    builder.AddStored(entry);
     bytes += builder.bytes() - before;
     next = entry.sequence + 1;
     full = bytes >= max_bytes;
@@ -180,7 +180,7 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     }
     rows.Bind(begin).Bind(end);
     while (rows.Next()) {
-      if (!take(KeyOfRow(rows), StoredEventOfRow(rows))) return database_.TakeStatus();
+      if (!take(EntryOfRow(rows))) return database_.TakeStatus();
     }
     if (newest_first && begin == 0) break;
     (newest_first ? last : first) = newest_first ? begin - 1 : end + 1;

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "server/events/event_codec.h"
-
 namespace vmeventd {
 namespace {
 
@@ -18,16 +16,11 @@ size_t EventBlock::memory() const {
 
 EventBlock::Entry EventBlock::at(size_t index) const {
   const Key& key = keys_[index];
-  const absl::string_view vm_ref = VmRefAtEnd(EncodedView(index), key.vm_ref_size);
-  const VmNames vm = NamesOf(vm_ref);
   return {.sequence = first_sequence_ + index,
-          .vm_name = vm.name,
-          .run_id = vm.run_id,
-          .source = vm.source,
-          .vm_ref = vm_ref,
           .type = static_cast<v1::EventType>(key.type),
           .shutdown_class = static_cast<v1::ShutdownClass>(key.shutdown_class),
-          .observe_time = absl::FromUnixNanos(key.observe_ns)};
+          .observe_time = absl::FromUnixNanos(key.observe_ns),
+          .stored = StoredEventOf(EncodedView(index), key.stored_size)};
 }
 
 absl::string_view EventBlock::EncodedView(size_t index) const {
@@ -44,27 +37,25 @@ grpc::Slice EventBlock::EncodedNotDurable(size_t from, size_t to) const {
 }
 
 void EventBlockBuilder::Add(v1::Event event) {
-  EventBlock::Entry key = {.sequence = event.sequence(),
-                           .type = event.type(),
-                           .shutdown_class = event.shutdown().shutdown_class(),
-                           .observe_time = FromTimestamp(event.observe_time())};
-  const size_t vm_ref_size = AppendEventField(std::move(event), &bytes_);
-  key.vm_ref = VmRefAtEnd(bytes_, vm_ref_size);
-  AddKey(key);
+  const EventBlock::Entry entry = {.sequence = event.sequence(),
+                                   .type = event.type(),
+                                   .shutdown_class = event.shutdown().shutdown_class(),
+                                   .observe_time = FromTimestamp(event.observe_time())};
+  AddKey(entry, AppendEventField(std::move(event), &bytes_));
 }
 
-void EventBlockBuilder::AddStored(const EventBlock::Entry& key, absl::string_view stored) {
-  AppendStoredEvent(stored, key.vm_ref, &bytes_);
-  AddKey(key);
+void EventBlockBuilder::AddStored(const EventBlock::Entry& entry) {
+  AppendStoredEvent(entry.stored, &bytes_);
+  AddKey(entry, entry.stored.event.size());
 }
 
-void EventBlockBuilder::AddKey(const EventBlock::Entry& key) {
-  if (empty()) block_->first_sequence_ = key.sequence;
-  block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(key.observe_time),
+void EventBlockBuilder::AddKey(const EventBlock::Entry& entry, size_t stored_size) {
+  if (empty()) block_->first_sequence_ = entry.sequence;
+  block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(entry.observe_time),
                            .end = static_cast<uint32_t>(bytes_.size()),
-                           .vm_ref_size = static_cast<uint32_t>(key.vm_ref.size()),
-                           .type = static_cast<uint8_t>(key.type),
-                           .shutdown_class = static_cast<uint8_t>(key.shutdown_class)});
+                           .stored_size = static_cast<uint32_t>(stored_size),
+                           .type = static_cast<uint8_t>(entry.type),
+                           .shutdown_class = static_cast<uint8_t>(entry.shutdown_class)});
 }
 
 EventBlockPtr EventBlockBuilder::Finish() {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "grpcpp/support/slice.h"
+#include "server/events/event_codec.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
@@ -19,29 +19,25 @@ namespace vmeventd {
 // reads it without a lock.
 class EventBlock {
  public:
-  // Fields that a filter and a time range look at. The views live as long as the block.
+  // An event, and its fields that a filter and a time range look at. The views live as long as the
+  // block.
   struct Entry {
     uint64_t sequence = 0;
-    absl::string_view vm_name{};  // empty, as the next three: an event of the node as a whole
-    absl::string_view run_id{};
-    absl::string_view source{};
-    absl::string_view vm_ref{};  // the encoded VmRef, which has these three
     v1::EventType type{};
     v1::ShutdownClass shutdown_class{};  // UNSPECIFIED if the event has none
     absl::Time observe_time;
+    StoredEvent stored{};
+
+    bool is_of_node() const { return stored.vm_ref.empty(); }
   };
 
   uint64_t first_sequence() const { return first_sequence_; }
   uint64_t last_sequence() const { return first_sequence_ + size() - 1; }
   size_t size() const { return keys_.size(); }
   // Monotonic time at which the block became public, to measure its way to a client. Zero: not
-  // known, it was read from the journal. Set by the pump.
-  absl::Duration published() const {
-    return absl::Nanoseconds(published_ns_.load(std::memory_order_relaxed));
-  }
-  void SetPublished(absl::Duration at) const {
-    published_ns_.store(absl::ToInt64Nanoseconds(at), std::memory_order_relaxed);
-  }
+  // known, it was read from the journal. Set once, before others can read it.
+  absl::Duration published() const { return published_; }
+  void SetPublished(absl::Duration at) const { published_ = at; }
   // Approximate memory of the block.
   size_t memory() const;
 
@@ -59,8 +55,8 @@ class EventBlock {
   friend class EventBlockBuilder;
   struct Key {
     int64_t observe_ns;
-    uint32_t end;  // end of its encoding in bytes_
-    uint32_t vm_ref_size;
+    uint32_t end;          // end of its encoding in bytes_
+    uint32_t stored_size;  // of StoredEvent::event
     uint8_t type;
     uint8_t shutdown_class;
   };
@@ -71,7 +67,7 @@ class EventBlock {
   uint64_t first_sequence_ = 0;
   grpc::Slice bytes_;
   std::vector<Key> keys_;
-  mutable std::atomic<int64_t> published_ns_{0};
+  mutable absl::Duration published_;
 };
 
 using EventBlockPtr = std::shared_ptr<const EventBlock>;
@@ -88,14 +84,14 @@ class EventBlockBuilder {
 
   // `event.sequence` is one more than that of the event before.
   void Add(v1::Event event);
-  // Adds an event as the journal has it. Ignores the names of `key`.
-  void AddStored(const EventBlock::Entry& key, absl::string_view stored);
+  // Adds an event as the journal has it.
+  void AddStored(const EventBlock::Entry& entry);
   // Returns the block, and empties the builder.
   EventBlockPtr Finish();
 
  private:
-  // Adds the event whose encoding was just appended to bytes_. Ignores the same.
-  void AddKey(const EventBlock::Entry& key);
+  // Adds the event whose encoding was just appended to bytes_; only its size counts of `stored`.
+  void AddKey(const EventBlock::Entry& entry, size_t stored_size);
 
   std::shared_ptr<EventBlock> block_{new EventBlock};
   std::string bytes_;

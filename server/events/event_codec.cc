@@ -4,6 +4,7 @@
 #include <optional>
 #include <variant>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
@@ -139,12 +140,6 @@ void FillShutdown(const ShutdownDetail& detail, bool stopped, v1::ShutdownDetail
 constexpr absl::string_view kDurable("\x50\x01", 2);
 static_assert(v1::Event::kDurableFieldNumber == 10 && v1::Event::kVmFieldNumber == 4);
 
-size_t SizeOfEnd(size_t vm_ref) {
-  using google::protobuf::io::CodedOutputStream;
-  const size_t header = 1 + CodedOutputStream::VarintSize32(static_cast<uint32_t>(vm_ref));
-  return (vm_ref == 0 ? 0 : header + vm_ref) + kDurable.size();
-}
-
 // Appends the tag and the length of a field whose contents follow.
 void AppendHeader(int field, size_t size, std::string* out) {
   out->push_back(static_cast<char>(field << 3 | 2));
@@ -247,8 +242,9 @@ size_t AppendEventField(v1::Event event, std::string* out) {
   const std::string vm_ref = Serialized(event.vm());
   event.clear_vm();
   event.clear_durable();
-  AppendStoredEvent(Serialized(event), vm_ref, out);
-  return vm_ref.size();
+  const std::string rest = Serialized(event);
+  AppendStoredEvent({rest, vm_ref}, out);
+  return rest.size();
 }
 
 absl::string_view MessageOfField(absl::string_view field) {
@@ -258,28 +254,23 @@ absl::string_view MessageOfField(absl::string_view field) {
   return absl::ClippedSubstr(field, begin + 1);
 }
 
-absl::string_view VmRefAtEnd(absl::string_view event_field, size_t size) {
-  event_field.remove_suffix(kDurable.size());
-  return event_field.substr(event_field.size() - size);
-}
-
-absl::string_view StoredPart(absl::string_view event_field, absl::string_view vm_ref) {
+StoredEvent StoredEventOf(absl::string_view event_field, size_t size) {
   absl::string_view message = MessageOfField(event_field);
-  message.remove_suffix(SizeOfEnd(vm_ref.size()));
-  return message;
+  message.remove_suffix(kDurable.size());
+  return {message.substr(0, size), MessageOfField(message.substr(size))};
 }
 
-void AppendStoredEvent(absl::string_view stored, absl::string_view vm_ref, std::string* out) {
+void AppendStoredEvent(const StoredEvent& stored, std::string* out) {
   static_assert(int{v1::WatchEventsResponse::kEventsFieldNumber} ==
                 int{v1::ListEventsResponse::kEventsFieldNumber});
-  AppendHeader(v1::WatchEventsResponse::kEventsFieldNumber,
-               stored.size() + SizeOfEnd(vm_ref.size()), out);
-  out->append(stored.data(), stored.size());
-  if (!vm_ref.empty()) {
-    AppendHeader(v1::Event::kVmFieldNumber, vm_ref.size(), out);
-    out->append(vm_ref.data(), vm_ref.size());
+  std::string end;
+  if (!stored.vm_ref.empty()) {
+    AppendHeader(v1::Event::kVmFieldNumber, stored.vm_ref.size(), &end);
+    absl::StrAppend(&end, stored.vm_ref);
   }
-  out->append(kDurable.data(), kDurable.size());
+  absl::StrAppend(&end, kDurable);
+  AppendHeader(v1::WatchEventsResponse::kEventsFieldNumber, stored.event.size() + end.size(), out);
+  absl::StrAppend(out, stored.event, end);
 }
 
 VmNames NamesOf(absl::string_view vm_ref) {

@@ -27,13 +27,18 @@ v1::Intent IntentToProto(const Intent& intent);
 // Appends the bytes of one `events` field (tag, length, message), as of a durable event. The field
 // has the same number in WatchEventsResponse and ListEventsResponse, so that the same bytes serve
 // both. The message ends with the VmRef, unless that is empty, and then with `durable`, whose value
-// is the last byte. Returns the size of the VmRef, whose bytes are the same whenever it is.
+// is the last byte. Returns the size of what is before this end.
 size_t AppendEventField(v1::Event event, std::string* out);
-// The VmRef of such bytes, which has `size` bytes.
-absl::string_view VmRefAtEnd(absl::string_view event_field, size_t size);
-// The journal's `event` of such bytes: the message without its end; and such bytes of both.
-absl::string_view StoredPart(absl::string_view event_field, absl::string_view vm_ref);
-void AppendStoredEvent(absl::string_view stored, absl::string_view vm_ref, std::string* out);
+// An event as the journal has it: the message without its end, and the encoded VmRef, whose bytes
+// are the same whenever it is.
+struct StoredEvent {
+  absl::string_view event;
+  absl::string_view vm_ref;  // empty: an event of the node as a whole
+};
+// Appends such bytes of it.
+void AppendStoredEvent(const StoredEvent& stored, std::string* out);
+// The event of such bytes, whose part before the end has `size` bytes.
+StoredEvent StoredEventOf(absl::string_view event_field, size_t size);
 
 // Texts within a VmRef's bytes; empty where it has none.
 struct VmNames {

@@ -12,6 +12,14 @@ namespace {
 static_assert(v1::EventType_MAX < 64 && v1::ShutdownClass_MAX < 64 && v1::ShutdownCause_MAX < 64,
               "one bit a value");
 
+// The message of bytes that are one; an empty one if they are none.
+template <typename Message>
+Message Parsed(absl::string_view bytes) {
+  Message message;
+  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) message.Clear();
+  return message;
+}
+
 }  // namespace
 
 bool IsGlob(absl::string_view pattern) {
@@ -65,20 +73,21 @@ EventMatcher::EventMatcher(const RequestFilter& request) : EventMatcher(request.
   for (const v1::EventFilter& filter : request.any_of) any_of_.emplace_back(filter);
 }
 
-bool EventMatcher::Matches(const EventBlock::Entry& entry,
-                           absl::FunctionRef<absl::string_view()> encoded) const {
-  if (entry.vm_name.empty()) return true;  // an event missing by a GAP of the node may have matched
+bool EventMatcher::Matches(const EventBlock::Entry& entry) const {
+  if (entry.is_of_node()) return true;  // an event missing by a GAP of the node may have matched
   if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
   if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
-  if (!run_ids_.empty() && !run_ids_.contains(entry.run_id)) return false;
-  if (!names_.Matches(entry.vm_name) || !sources_.Matches(entry.source)) return false;
-  if (!IsAny([&](const EventMatcher& one) { return one.Matches(entry, encoded); })) return false;
-  if (causes_ == 0 && is_for_all_refs()) return true;
-  const v1::Event event = DecodeEventField(encoded());
-  // A cause that this version does not know cannot be asked for.
-  const auto cause = static_cast<uint32_t>(event.shutdown().cause());
-  if (causes_ != 0 && (cause >= 64 || (causes_ >> cause & 1) == 0)) return false;
-  return MatchesRef(event.vm());
+  const VmNames vm = NamesOf(entry.stored.vm_ref);
+  if (!run_ids_.empty() && !run_ids_.contains(vm.run_id)) return false;
+  if (!names_.Matches(vm.name) || !sources_.Matches(vm.source)) return false;
+  if (!IsAny([&](const EventMatcher& one) { return one.Matches(entry); })) return false;
+  if (causes_ != 0) {
+    // A cause that this version does not know cannot be asked for.
+    const auto cause =
+        static_cast<uint32_t>(Parsed<v1::Event>(entry.stored.event).shutdown().cause());
+    if (cause >= 64 || (causes_ >> cause & 1) == 0) return false;
+  }
+  return is_for_all_refs() || MatchesRef(Parsed<v1::VmRef>(entry.stored.vm_ref));
 }
 
 bool EventMatcher::MatchesVm(const VmRecord& vm) const {

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 #include "base/patterns.h"
 #include "base/uuid.h"
@@ -53,11 +52,8 @@ class EventMatcher {
   explicit EventMatcher(const v1::EventFilter& filter);
   explicit EventMatcher(const RequestFilter& request);
 
-  // `encoded` returns the event's encoding, which is parsed if the filter has UUIDs, labels or
-  // causes; otherwise it is not called.
   // Takes at most some tenths of a millisecond (32 patterns with wildcards).
-  bool Matches(const EventBlock::Entry& entry,
-               absl::FunctionRef<absl::string_view()> encoded) const;
+  bool Matches(const EventBlock::Entry& entry) const;
   // Returns whether the VM passes those of the lists that are about VMs.
   bool MatchesVm(const VmRecord& vm) const;
   const NameMatcher& names() const { return names_; }

@@ -136,15 +136,15 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
   size_t run = begin;  // events [run, end) match and are not taken yet
   for (; end < block.size(); ++end) {
     if ((end - begin) % kEventsALook == kEventsALook - 1 && SearchIsOver()) break;
-    const absl::string_view encoded = block.EncodedView(end);
-    if (!takes_all_ && !Matches(block.at(end), encoded)) {
+    if (!takes_all_ && !Matches(block.at(end))) {
       Take(block, run, end, range.committed, batch);
       run = end + 1;
       continue;
     }
     // One event always fits: it may be larger than a message should be.
-    if (batch->bytes != 0 && batch->bytes + encoded.size() > kMaxMessageBytes) break;
-    batch->bytes += encoded.size();
+    const size_t bytes = block.EncodedView(end).size();
+    if (batch->bytes != 0 && batch->bytes + bytes > kMaxMessageBytes) break;
+    batch->bytes += bytes;
     ++sent_.events;
   }
   Take(block, run, end, range.committed, batch);

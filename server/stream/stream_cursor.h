@@ -46,6 +46,8 @@ class StreamCursor {
   bool more() const { return more_; }
   // Returns whether the last call of Next went as far as there were events.
   bool caught_up() const { return caught_up_; }
+  // Returns whether nothing follows the last message until more is published.
+  bool waits() const { return caught_up_ && !replays_; }
   // Returns whether the last call of Next ended where only the journal has what follows: call it
   // again on the history thread.
   bool needs_journal() const { return needs_journal_; }
@@ -70,10 +72,9 @@ class StreamCursor {
   static uint64_t Limit(const EventRange& range, bool durable_only) {
     return durable_only ? range.committed : range.newest;
   }
-  bool Matches(const EventBlock::Entry& entry, absl::string_view encoded) const {
+  bool Matches(const EventBlock::Entry& entry) const {
     // A GAP may name events of a later time than its own, if the clock was set back.
-    const bool early = entry.observe_time < since_ && !entry.vm_name.empty();
-    return !early && matcher_.Matches(entry, [encoded] { return encoded; });
+    return (entry.observe_time >= since_ || entry.is_of_node()) && matcher_.Matches(entry);
   }
   bool SearchIsOver() const { return clock_->Now().monotonic >= search_until_; }
   v1::Progress ProgressAt(uint64_t sequence);

@@ -45,6 +45,10 @@ StreamHub::~StreamHub() {
 }
 
 void StreamHub::WakeStreams() {
+  if (stream_count() <= kFewStreams) {
+    for (const auto& stream : Streams()) stream->SendNow();
+    return;
+  }
   if (wake_waits_.exchange(true)) return;
   turns_.Add("", [this] {
     wake_waits_ = false;

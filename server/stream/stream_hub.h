@@ -64,7 +64,8 @@ class StreamHub {
     call->End(status);
   }
 
-  // Has each stream look for new events, in its next turn. Never waits for one.
+  // Has each stream look for new events, in its next turn; a few do so at once, which takes less
+  // than to wake a thread. Never waits for one.
   void WakeStreams();
   // Runs one turn of a stream; false: none waits.
   bool RunTurn() { return turns_.RunTurn(); }
@@ -107,6 +108,8 @@ class StreamHub {
     WaitUntil(&changed_, &mutex_, timeout,
               [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return streams_.empty(); });
   }
+
+  static constexpr int kFewStreams = 2;
 
   EventLog* const log_;
   const Clock* const clock_;

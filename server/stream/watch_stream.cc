@@ -161,6 +161,7 @@ void WatchStream::CountMessage() {
 }
 
 void WatchStream::OnWriteDone(bool ok) {
+  bool more = false;
   {
     const MutexLock lock(&mutex_);
     if (ok) CountMessage();
@@ -168,9 +169,10 @@ void WatchStream::OnWriteDone(bool ok) {
     state_ = State::kIdle;
     since_ = hub_->clock().Now().monotonic;
     if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
+    more = again_ || beat_ || draining_ || !cursor_.waits();
   }
   FinishIfEnded();
-  Wake();
+  if (more) Wake();
 }
 
 void WatchStream::OnCancel() {

@@ -117,6 +117,10 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   void Begin();
   // There may be something to send. Does no work itself.
   void Wake();
+  // The same, but takes the turn here, unless one waits already.
+  void SendNow() {
+    if (!waits_for_turn_.exchange(true)) Turn();
+  }
   // Has it send a Progress once it has sent everything that is published by now. Does no work
   // itself.
   void RequestProgress();

@@ -19,7 +19,7 @@ void Fuzz_journal_row(absl::string_view input) {
   using google::protobuf::util::MessageDifferencer;
   if (!MessageDifferencer::Equals(again, event)) std::abort();
   const vmeventd::v1::VmRef& vm_ref = event.vm();
-  const vmeventd::VmNames names = vmeventd::NamesOf(vmeventd::VmRefAtEnd(written, size));
+  const vmeventd::VmNames names = vmeventd::NamesOf(vmeventd::StoredEventOf(written, size).vm_ref);
   if (names.name != vm_ref.name() || names.source != vm_ref.source()) std::abort();
 
   const vmeventd::v1::Vm vm = vmeventd::DecodeSnapshotVmField(row);

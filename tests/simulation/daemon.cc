@@ -180,7 +180,8 @@ void Daemon::Stop(Store* store) {
       kernel_->AdvanceTo(std::max(pump_due(), kernel_->monotonic() + absl::Milliseconds(1)));
     }
   }
-  if (!kernel_->dead()) CloseWriter();
+  while (!kernel_->dead() && log_->StepWriter()) {
+  }
   if (store == nullptr || kernel_->dead() || !log_->health().journal_writable) return;
   kernel_->KeepTrace(true);
   store->journal = EndOfLog();
@@ -189,12 +190,6 @@ void Daemon::Stop(Store* store) {
     const int process = run.process.Release();
     store->runs.push_back({run.state.SerializeAsString(), connection, process});
     for (const int fd : {connection, process}) kernel_->Keep(fd);
-  }
-}
-
-void Daemon::CloseWriter() {
-  EventLogForTests::CloseWriter(log_.get());
-  while (log_->StepWriter()) {
   }
 }
 

@@ -124,8 +124,6 @@ class Daemon {
   absl::Status Watch(const Options& options, Store* store);
   // Acts as UnpackHandover().
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
-  // Writes the rest, and that it was the last.
-  void CloseWriter();
   JournalEnd EndOfLog() const { return {log_->identity().journal_id, log_->range().newest}; }
 
   Kernel* const kernel_;

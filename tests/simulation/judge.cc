@@ -221,9 +221,9 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
                      VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence");
     rows.Bind(first).Bind(last);
     while (rows.Next()) {
-      const EventBlock::Entry entry = KeyOfRow(rows);
+      const EventBlock::Entry entry = EntryOfRow(rows);
       std::string bytes;
-      AppendStoredEvent(StoredEventOfRow(rows), entry.vm_ref, &bytes);
+      AppendStoredEvent(entry.stored, &bytes);
       events[entry.sequence] = DecodeEventField(bytes);
     }
     thinned_ = std::max(thinned_, QueryMetaNumber(&*database, "thinned"));

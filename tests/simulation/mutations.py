@@ -65,11 +65,11 @@ MUTATIONS = [
     Mutation("a-start-syncs-nothing", "server/eventlog/journal.cc",
              "if (⟦status.ok()⟧) status = SyncLogOf", "false"),
     Mutation("durable-sequence-is-one-too-high-in-a-hang", "server/eventlog/event_log.cc",
-             "if (open_) range.durable = ⟦range.committed⟧;", "range.committed + (Waits() ? 1 : 0)"),
+             "if (open_) range.durable = ⟦range.committed⟧;", "range.committed + (unwritten_.empty() ? 0 : 1)"),
     Mutation("public-after-three-seconds", "server/eventlog/event_log_pump.cc",
              "(now < next.added + ⟦kPatience⟧)", "absl::Seconds(3)"),  # within the mutation above
     Mutation("a-failed-commit-counts", "server/eventlog/event_log_writer.cc",
-             "in_flight_, 0);\n  if (⟦!status.ok()⟧) return Fail(status);", "false"),
+             "EndAppend(⟦status.ok()⟧);", "true"),
     Mutation("a-gap-is-one-too-short", "server/eventlog/event_log_pump.cc",
              "encoded.mutable_missing()->set_last(⟦missing.last⟧);", "missing.last - 1"),
     Mutation("a-gap-forgets-the-gap-that-it-replaces", "server/eventlog/event_log_writer.cc",

@@ -14,8 +14,6 @@ struct EventLogForTests {
     const MutexLock lock(&log.mutex_);
     return log.open_;
   }
-  // Acts as the end of the pump's thread.
-  static void CloseWriter(EventLog* log) { log->CloseWriter(); }
   static void SetPublishedDurable(EventLog* log, bool durable) {
     const MutexLock lock(&log->mutex_);
     log->published_durable_ = durable;

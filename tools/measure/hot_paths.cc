@@ -233,7 +233,7 @@ class StoppingFleet {
       for (Monitor& monitor : monitors_) attached += Serve(&monitor) ? 1 : 0;
     }
     watcher_->RunOnce(absl::ZeroDuration());
-    queue_.Pop(absl::ZeroDuration());
+    queue_.Pop();
   }
   ~StoppingFleet() {
     for (size_t vm = next_; vm < monitors_.size(); ++vm) Close(&monitors_[vm]);

@@ -13,7 +13,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::vector<VmUpdate> Taken(EventQueue* queue) { return queue->Pop(absl::ZeroDuration()).updates; }
+std::vector<VmUpdate> Taken(EventQueue* queue) { return queue->Pop().updates; }
 
 int Events(const std::vector<VmUpdate>& updates, EventType type) {
   int count = 0;
@@ -43,11 +43,11 @@ TEST(EventQueue, ABurstIsTakenInParts) {
   large.event->detail_json = std::string(EventQueue::kBatchBytes / 4, 'x');
   for (int i = 0; i < 5; ++i) queue.Push(large);
   queue.Close();
-  EXPECT_TRUE(queue.Pop(absl::ZeroDuration(), /*take=*/false).updates.empty());
-  const EventQueue::Batch first = queue.Pop(absl::ZeroDuration());
+  EXPECT_TRUE(queue.Pop(/*take=*/false).updates.empty());
+  const EventQueue::Batch first = queue.Pop();
   EXPECT_EQ(first.updates.size(), 4u);
   EXPECT_FALSE(first.closed);
-  const EventQueue::Batch rest = queue.Pop(absl::ZeroDuration());
+  const EventQueue::Batch rest = queue.Pop();
   EXPECT_EQ(rest.updates.size(), 1u);
   EXPECT_TRUE(rest.closed);
 }

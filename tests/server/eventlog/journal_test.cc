@@ -4,12 +4,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/faulty_disk.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
 
@@ -48,6 +50,42 @@ TEST(Retention, VmsWithAsManyEventsLoseAsMany) {
                 Update("c", EventType::kReset)});
   }
   EXPECT_THAT(Rows(&state), ElementsAre("10 a", "11 b", "12 c", "13 a", "14 b", "15 c"));
+}
+
+TEST(Retention, ANoisyVmWhoseEventsComeLateLosesThem) {
+  PumpedState state({}, {.retention_events = 8});
+  for (const char* name : {"a", "a", "b", "b", "noisy"}) state.PushEach(name, 1);
+  state.PushEach("noisy", 5);
+  state.PushEach("b", 3);
+  EXPECT_THAT(Rows(&state), ElementsAre("1 a", "2 a", "7 gap", "8 noisy", "9 noisy", "10 noisy",
+                                        "11 b", "12 b", "13 b"));
+}
+
+TEST(Retention, AFullDiskIsNotAskedToDeleteUntilItCanWrite) {
+  FaultyDisk disk;
+  PumpedState state({}, {.retention_events = 8});
+  state.PushEach("a", 8);
+  state.PushUnwritten({Update("a", EventType::kReset)});
+  ASSERT_TRUE(state.log().StepWriter());
+  disk.Fail(SQLITE_FULL);
+  EXPECT_TRUE(state.log().StepWriter());
+  EXPECT_FALSE(state.log().StepWriter());
+  EXPECT_EQ(state.log().meters().retention_errors.value(), 1u);
+  disk.Fail(SQLITE_OK);
+  state.PushEach("a", 1);
+  EXPECT_EQ(Rows(&state).size(), 8u);
+}
+
+TEST(Retention, DamageThatItFindsIsReported) {
+  FaultyDisk disk;
+  PumpedState state({}, {.retention_events = 8});
+  state.PushEach("a", 8);
+  state.PushUnwritten({Update("a", EventType::kReset)});
+  ASSERT_TRUE(state.log().StepWriter());
+  disk.Fail(SQLITE_CORRUPT);
+  ASSERT_TRUE(state.log().StepWriter());
+  EXPECT_FALSE(state.log().health().journal_writable);
+  EXPECT_TRUE(std::filesystem::exists(state.journal_options().path + ".damaged"));
 }
 
 TEST(Retention, WhereOnlyEvidenceIsLeftTheOldestOfItGoes) {

@@ -150,14 +150,16 @@ TEST(EventCodec, ABlockFindsInEachEventWhatFiltersLookAt) {
   const EventBlockPtr block = builder.Finish();
   for (size_t i = 0; i < block->size(); ++i) {
     const EventBlock::Entry entry = block->at(i);
-    EXPECT_EQ(entry.vm_name, vms[i].ref.name);
-    EXPECT_EQ(entry.run_id, vms[i].ref.run_id);
-    EXPECT_EQ(entry.source, vms[i].ref.source);
+    const VmNames vm = NamesOf(entry.stored.vm_ref);
+    EXPECT_EQ(vm.name, vms[i].ref.name);
+    EXPECT_EQ(vm.run_id, vms[i].ref.run_id);
+    EXPECT_EQ(vm.source, vms[i].ref.source);
+    EXPECT_EQ(entry.is_of_node(), i == vms.size() - 1);
     EXPECT_EQ(entry.sequence, i + 1);
     EXPECT_EQ(entry.type, v1::EVENT_TYPE_STOPPED);
     EXPECT_EQ(entry.shutdown_class, v1::SHUTDOWN_CLASS_ADMIN);
     EXPECT_EQ(entry.observe_time, At(5) + absl::Nanoseconds(7));
-    builder.AddStored(entry, StoredPart(block->EncodedView(i), entry.vm_ref));
+    builder.AddStored(entry);
     EXPECT_EQ(builder.Finish()->EncodedView(0), block->EncodedView(i));
   }
 }
