@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
@@ -24,6 +25,16 @@ inline absl::Status WithReason(absl::string_view reason, absl::Status status) {
 inline absl::Status WithRetry(absl::Duration after, absl::Status status) {
   status.SetPayload(kRetryPayload, absl::Cord(std::to_string(absl::ToInt64Nanoseconds(after))));
   return status;
+}
+
+// What a client gets for an error of reading the journal: DATA_LOSS is OUT_OF_RANGE to it.
+inline absl::Status ReadError(const absl::Status& read) {
+  if (!absl::IsDataLoss(read)) return read;
+  return WithReason("JOURNAL_DAMAGED",
+                    absl::OutOfRangeError(absl::StrCat(
+                        read.message(),
+                        ": the journal is damaged, and a restart of vmeventd replaces it; start "
+                        "from a snapshot")));
 }
 
 // The status of what the daemon cannot do any more, and the next one can.

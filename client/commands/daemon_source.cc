@@ -75,9 +75,10 @@ void WatchCursor::OnSnapshotDone(const v1::Progress& progress) {
   Reach(progress.sequence(), progress.durable_sequence());
 }
 
-bool WatchCursor::OnOutOfRange() {
+bool WatchCursor::OnOutOfRange(bool damaged) {
   const bool gap = position_.has_value() || !std::holds_alternative<FromOldest>(start_);
   start_ = FromOldest{};
+  if (damaged) start_ = FromNow{};
   position_.reset();
   reached_ = durable_ = shown_ = 0;
   return gap;
@@ -326,10 +327,13 @@ void DaemonSource::HandleNoChannel(const absl::Status& status) {
 
 void DaemonSource::HandleOutOfRange(const grpc::Status& status) {
   const std::optional<WatchPosition> before = cursor_->position();
-  if (!cursor_->OnOutOfRange()) return Close(std::nullopt);
-  NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()),
-                       "; continuing with the oldest event that vmeventd at ", ToText(address_),
-                       " retains"),
+  // The ErrorInfo's reason.
+  const bool damaged = absl::StrContains(status.error_details(), "JOURNAL_DAMAGED");
+  if (!cursor_->OnOutOfRange(damaged)) return Close(std::nullopt);
+  NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()), "; continuing with ",
+                       damaged ? "new events of vmeventd at "
+                               : "the oldest event that is retained by vmeventd at ",
+                       ToText(address_)),
           before);
   Close(std::nullopt, /*at_once=*/true);
 }

@@ -43,9 +43,10 @@ class WatchCursor {
   // The snapshot is complete as of this Progress.
   void OnSnapshotDone(const v1::Progress& progress);
 
-  // The server answered OUT_OF_RANGE: the requested start is gone. Continues from the oldest
-  // retained event. False: that was requested already, so there is nothing new to report.
-  bool OnOutOfRange();
+  // The server answered OUT_OF_RANGE: the requested start is gone, and it continues from the oldest
+  // retained event; or the journal is `damaged` there, and it continues with new events. False: the
+  // oldest was requested already, so there is nothing new to report.
+  bool OnOutOfRange(bool damaged);
 
   // The last sequence known to be complete and durable, in the journal that it belongs to; none
   // before the first Progress.

@@ -109,6 +109,14 @@ class SocketIndex {
     return sockets;
   }
 
+  // A process that has a socket bound to the path; null: no visible one.
+  const NodeProcess* OwnerOf(const std::string& path) const {
+    for (auto [it, end] = by_path_.equal_range(path); it != end; ++it) {
+      if (const NodeProcess* const owner = Owner(it->second->inode)) return owner;
+    }
+    return nullptr;
+  }
+
   // Null: no visible process.
   const NodeProcess* Owner(uint32_t inode) const {
     const auto found = owners_.find(inode);
@@ -192,8 +200,11 @@ class Doctor {
         facts_.examined ? "" : ". Its QEMUs were not examined: run `vmevents doctor` there");
   }
 
-  // The daemon's user, as far as it is seen.
+  // The user of the daemon that was asked, as far as it is seen.
   std::string DaemonUser() const {
+    const absl::string_view socket = absl::StripPrefix(facts_.daemon.address, "unix:");
+    const NodeProcess* const asked = sockets_.OwnerOf(std::string(socket));
+    if (asked != nullptr && asked->program == kDaemonProgram) return asked->user;
     for (const NodeProcess& process : facts_.processes) {
       if (process.program == kDaemonProgram) return process.user;
     }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -106,6 +107,20 @@ absl::StatusOr<std::string> MoveAside(const std::string& path, absl::Time now) {
   unlink(DamagePath(path).c_str());
   if (absl::Status status = SyncDirectoryOf(path); !status.ok()) return status;
   return aside;
+}
+
+// SQLite maps the index of its log, which it extends by a byte for each page of 4 KiB: with smaller
+// blocks the rest is allocated by a write to the mapping, which ends the process if there is no
+// room.
+absl::Status CheckRoom(const std::string& path) {
+  constexpr uint64_t kPage = 4096;
+  constexpr uint64_t kRoom = uint64_t{64} << 10;
+  struct statvfs room {};
+  if (statvfs(path.c_str(), &room) != 0 || room.f_bsize >= kPage ||
+      room.f_bavail * room.f_frsize >= kRoom) {
+    return absl::OkStatus();
+  }
+  return absl::UnavailableError(absl::StrCat(path, ": the disk is full"));
 }
 
 // SQLite gives a new file the mode that its umask leaves; the write-ahead log takes the database's.
@@ -258,6 +273,7 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
     return absl::DataLossError(absl::StrCat(options.path, ": ", *why));
   }
   if (absl::Status status = CreateFile(options.path); !status.ok()) return status;
+  if (absl::Status status = CheckRoom(options.path); !status.ok()) return status;
   absl::StatusOr<SqliteDatabase> database =
       SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE);
   if (!database.ok()) return database.status();

@@ -130,6 +130,9 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   bool full = false;
   while (!full && rows.Next()) {
     const EventBlock::Entry entry = EntryOfRow(rows);
+    if (entry.sequence < next || entry.sequence > last) {
+      return absl::DataLossError(absl::StrCat("the event at ", next, " is not readable"));
+    }
     if (entry.sequence != next || builder.full()) finish();
     find_gap(entry.sequence);
     const size_t before = builder.bytes();
@@ -142,7 +145,7 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   if (!full) find_gap(last + 1);
   if (gap_at != 0) {
     page.blocks.insert(page.blocks.begin() + static_cast<ptrdiff_t>(gap_block),
-                       RetentionGap(deleted + 1, gap_at));
+                       RetentionGap(std::max(first, deleted + 1), gap_at));
   }
   page.through = full ? next - 1 : last;
   return database_.Result(std::move(page));

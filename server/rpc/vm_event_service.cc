@@ -126,9 +126,13 @@ void VmEventService::ListEvents(IncomingCall* call) {
         call->cancelled() ? absl::CancelledError("the call was cancelled")
                           : query->Continue(journal);
     if (!answer.has_value()) return false;
-    call->Answer(*answer);  // it may be gone now
-    if (!answer->ok()) return answer->status();
-    return true;
+    // The call may be gone after its answer.
+    if (answer->ok()) {
+      call->Answer(*answer);
+      return true;
+    }
+    call->Answer(ReadError(answer->status()));
+    return answer->status();
   };
   const std::string peer = call->caller().peer;  // the call may be gone after its first turn
   log_->PostQuery(peer, turn);

@@ -25,7 +25,8 @@ struct StreamCursor::Batch {
 };
 
 StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin begin,
-                           EventMatcher matcher, bool durable_only, std::string id)
+                           EventMatcher matcher, bool durable_only, std::string id,
+                           absl::Duration interval)
     : log_(log),
       clock_(clock),
       matcher_(std::move(matcher)),
@@ -35,6 +36,7 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
       since_(begin.locate.value_or(absl::InfinitePast())),
       takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
       phase_(begin.locate.has_value() ? Phase::kLocating : Phase::kOpening),
+      interval_(interval),
       snapshot_(std::move(begin.snapshot)) {}
 
 absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
@@ -43,7 +45,8 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
   v1::WatchEventsResponse response;
   sent_ = {};
   more_ = caught_up_ = needs_journal_ = false;
-  search_until_ = clock_->Now().monotonic + kMaxSearch;
+  const absl::Duration now = clock_->Now().monotonic;
+  search_until_ = now + kMaxSearch;
   switch (phase_) {
     case Phase::kLocating: {
       needs_journal_ = journal == nullptr;
@@ -68,7 +71,10 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
       *response.mutable_snapshot_done() = ProgressAt(sequence_);
       return ToBuffer(response);
     case Phase::kEvents:
-      break;
+      if (now < progress_due_) break;
+      caught_up_ = sequence_ >= Limit(log_->range(), durable_only_);
+      *response.mutable_progress() = ProgressAt(sequence_);
+      return ToBuffer(response);
   }
   Batch batch;
   const absl::Status status = Collect(journal, page_bytes, &batch);
@@ -88,12 +94,14 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
 v1::Progress StreamCursor::ProgressAt(uint64_t sequence) {
   const uint64_t durable = log_->range().durable;
   if (durable >= owed_) owed_ = 0;
+  const Instant now = clock_->Now();
+  progress_due_ = now.monotonic + interval_;
   v1::Progress progress;
   progress.set_sequence(sequence);
   progress.set_durable_sequence(durable);
   progress.set_journal_id(log_->identity().journal_id);
   progress.set_node_id(log_->identity().node_id);
-  *progress.mutable_time() = ToTimestamp(clock_->Now().wall);
+  *progress.mutable_time() = ToTimestamp(now.wall);
   return progress;
 }
 

@@ -29,9 +29,10 @@ class StreamCursor {
   static constexpr absl::Duration kMaxSearch = absl::Milliseconds(5);
 
   // `log` and `clock` outlive the cursor. The stream begins with what matches of begin.snapshot, if
-  // it is set. Its first Progress has the `id`.
+  // it is set. Its first Progress has the `id`. Between events a Progress comes at each `interval`.
   StreamCursor(const EventLog* log, const Clock* clock, StreamBegin begin, EventMatcher matcher,
-               bool durable_only = false, std::string id = "");
+               bool durable_only = false, std::string id = "",
+               absl::Duration interval = absl::InfiniteDuration());
 
   // The next message, a WatchEventsResponse: a Progress first (of the sequence 0 before a
   // snapshot), then the snapshot, then events as they come, and a Progress when the stream has
@@ -103,6 +104,8 @@ class StreamCursor {
   // The newest event that was sent as not durable, which no Progress has reported as durable; 0:
   // none.
   uint64_t owed_ = 0;
+  const absl::Duration interval_;
+  absl::Duration progress_due_ = absl::InfiniteDuration();
   absl::Duration search_until_;
   VmSnapshotPtr snapshot_;  // snapshot being sent; null: none
   size_t snapshot_vm_ = 0;  // next to send

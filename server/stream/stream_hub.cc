@@ -77,10 +77,10 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   count(filter.filter);
   for (const v1::EventFilter& one : filter.any_of) count(one);
   if (absl::Status held = call->Hold(bytes); !held.ok()) return held;
-  const auto stream =
-      std::make_shared<WatchStream>(this, call, description, interval,
-                                    StreamCursor(log_, clock_, *begin, EventMatcher(filter),
-                                                 request.durable_only, description.stream_id()));
+  const auto stream = std::make_shared<WatchStream>(
+      this, call, description, interval,
+      StreamCursor(log_, clock_, *begin, EventMatcher(filter), request.durable_only,
+                   description.stream_id(), interval));
   {
     const MutexLock lock(&mutex_);
     if (draining_) return ShuttingDown();
@@ -143,7 +143,7 @@ void StreamHub::StreamDone(WatchStream* stream) {
 }
 
 size_t StreamHub::HistoryBytes() const {
-  constexpr size_t kAllBytes = size_t{112} << 20;
+  constexpr size_t kAllBytes = size_t{56} << 20;
   const MutexLock lock(&mutex_);
   return std::min(options_.history_bytes, kAllBytes / std::max<size_t>(1, streams_.size()));
 }

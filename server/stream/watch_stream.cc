@@ -96,13 +96,7 @@ absl::Status WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal)
                               : cursor_.Next(beat, **journal, hub_->HistoryBytes());
   }
   const absl::Status read = next.status();
-  if (absl::IsDataLoss(read)) {
-    next = WithReason("JOURNAL_DAMAGED",
-                      absl::OutOfRangeError(absl::StrCat(
-                          read.message(),
-                          ": the journal is damaged, and a restart of vmeventd replaces it; "
-                          "start from a snapshot")));
-  }
+  if (!read.ok()) next = ReadError(read);
   const bool write = next.ok() && next->has_value();
   const bool reads = next.ok() && !write && cursor_.needs_journal();
   const bool has_progressed = write && cursor_.caught_up() && cursor_.sent().events == 0;

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import random
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import grpc
 
@@ -22,6 +22,7 @@ FINAL = (
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.UNIMPLEMENTED,
 )
+DETAILS_KEY = "grpc-status-details-bin"  # of a google.rpc.Status, with the contract's reason
 
 Start = Union[str, datetime.datetime]
 
@@ -207,8 +208,9 @@ class Rules:
         self._position = Position(self._journal_id, position)
         self._rewinds = self._received > position
 
-    def ended(self, code: grpc.StatusCode, details: str) -> List[Item]:
-        """The items that the end of a stream delivers. Raises Refused if retrying is useless."""
+    def ended(self, code: grpc.StatusCode, details: str, metadata: Any = None) -> List[Item]:
+        """The items that the end of a stream with this trailing metadata delivers. Raises Refused if retrying is
+        useless."""
         if code in FINAL:
             raise Refused(code, details)
         if code != grpc.StatusCode.OUT_OF_RANGE:
@@ -218,7 +220,9 @@ class Rules:
         self._take_back(items)
         self._position = None
         if self._start != "snapshot":
-            self._start = "oldest"
+            # From the oldest it would come to the damaged place again.
+            damaged = any(key == DETAILS_KEY and b"JOURNAL_DAMAGED" in value for key, value in metadata or ())
+            self._start = "now" if damaged else "oldest"
         items.append(Gap(None, details))
         return items
 

@@ -91,7 +91,7 @@ class Follower:
                 why = f"{error.code().name}: {error.details()}"
                 if self._silent:
                     why = f"nothing came for {self._rules.silence_limit:g} s"
-                items = self._rules.ended(error.code(), error.details() or "")
+                items = self._rules.ended(error.code(), error.details() or "", error.trailing_metadata())
                 if items:
                     yield items
             pause = self._rules.pause()

@@ -194,6 +194,17 @@ TEST_F(DaemonSourceTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChang
   EXPECT_THAT(waits_, SizeIs(1)) << "a gap needs no wait";
 }
 
+// From the oldest it would come to the same place, again and again.
+TEST_F(DaemonSourceTest, ContinuesWithNewEventsWhereTheJournalIsDamaged) {
+  Serve({ProgressMessage(10), EventsMessage({11})},
+        {grpc::StatusCode::OUT_OF_RANGE, "damaged", "JOURNAL_DAMAGED"});
+  ServeAndHoldOpen({ProgressMessage(40), EventsMessage({41})});
+  EXPECT_THAT(Printed(Run({{.start = FromOldest{}}, 2})), ElementsAre(11, 41));
+  EXPECT_EQ(server_.service().WatchRequests()[1].start_case(),
+            v1::WatchEventsRequest::START_NOT_SET);
+  EXPECT_THAT(notes_, testing::Contains(HasSubstr("continuing with new events")));
+}
+
 TEST_F(DaemonSourceTest, ReportsAGapWhenTheServerMovesToAnotherJournal) {
   Serve({ProgressMessage(10), EventsMessage({11})});
   ServeAndHoldOpen({ProgressMessage(0, "journal-b"), EventsMessage({1})});

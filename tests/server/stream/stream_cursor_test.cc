@@ -83,6 +83,25 @@ TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(7, 9));
 }
 
+TEST(StreamCursor, ABusyStreamHasAProgressAtEachInterval) {
+  PumpedState pumped;
+  FakeClock clock;
+  StreamCursor cursor(&pumped.log(), &clock, pumped.log().Begin(FromNow{}).value(),
+                      EventMatcher({}),
+                      /*durable_only=*/false, "", absl::Seconds(1));
+  Next(&cursor);
+  for (uint64_t sequence = 1; sequence < 7; sequence += 2) {
+    pumped.PushEach("db", 1);
+    EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(sequence));
+    clock.Advance(absl::Seconds(1));
+    pumped.PushEach("db", 1);
+    const v1::Progress progress = Next(&cursor).progress();
+    EXPECT_EQ(progress.sequence(), sequence);
+    EXPECT_EQ(progress.durable_sequence(), sequence + 1);
+    EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(sequence + 1));
+  }
+}
+
 TEST(StreamCursor, KeepsMessagesBelowTheirLimit) {
   PumpedState pumped;
   pumped.Push(std::vector<VmUpdate>(500, LargeUpdate("a")));
