@@ -110,20 +110,22 @@ def table(measured):
     lines = [f"Measured on {datetime.date.today()}: {machine()}. The load average was "
              f"{load:.1f} over the last quarter of an hour. {busy}", "",
              "| what | vmeventd | floor | ratio |", "|---|---:|---:|---:|"]
+    compared = set()
     for name, pattern, floor_name in RATIOS:
         item, floor = find(measured, pattern), find(measured, floor_name)
         if item and floor:
+            compared.update([id(item), id(floor)])
             lines.append(f"| {name} | {number(item['value'])} {item['unit']} | "
                          f"{number(floor['value'])} {floor['unit']} | "
                          f"{item['value'] / floor['value']:.2f} |")
-    # The table has the smallest and the largest size of each measurement, the picture has all.
+    # The second table has the smallest and the largest size of each other measurement, the picture has all.
     sizes = {}
     for name in measured:
         sizes.setdefault(re.sub(r"\d+ (?=VMs|domains|subscribers|streams)", "", name), []).append(name)
     ends = {name for names in sizes.values() for name in (names[0], names[-1])}
-    lines += ["", "| all that was measured | | |", "|---|---:|---|"]
+    lines += ["", "| the rest of what was measured | | |", "|---|---:|---|"]
     lines += [f"| {name} | {number(item['value'])} | {item['unit']} |"
-              for name, item in measured.items() if name in ends]
+              for name, item in measured.items() if name in ends and id(item) not in compared]
     return "\n".join(lines)
 
 

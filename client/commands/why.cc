@@ -188,14 +188,15 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   NodeVms runs;
   std::optional<Failure> failure = ReadRuns(source, &filter, &runs);
   if (failure && runs.empty()) return failure;
-  // The names whose end is looked for however old it is.
-  std::set<std::string> wanted;
+  // VMs whose end is looked for however old it is, each after its node, which is empty where it is
+  // not known.
+  std::set<std::pair<std::string, std::string>> wanted;
   for (const std::string& name : filter.vm_names()) {
-    if (!IsGlob(name)) wanted.insert(name);
+    if (!IsGlob(name)) wanted.emplace("", name);
   }
   StoryCollector collector(now);
   for (NodeVm& run : runs) {
-    if (run.vm.state() == v1::VM_STATE_STOPPED) wanted.insert(run.vm.ref().name());
+    wanted.emplace(run.node.name, run.vm.ref().name());
     collector.AddRun(std::move(run));
   }
   EventsCommand ends;
@@ -205,7 +206,10 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   auto unread = source->ReadEvents(ends, [&](NodeEvent end) {
     const bool recent = TimeOf(end) > now - kCounted;
     // A GAP passes every filter.
-    if (end.event.type() == v1::EVENT_TYPE_STOPPED) wanted.erase(end.event.vm().name());
+    if (end.event.type() == v1::EVENT_TYPE_STOPPED) {
+      wanted.erase({"", end.event.vm().name()});
+      wanted.erase({end.node.name, end.event.vm().name()});
+    }
     collector.AddEnd(std::move(end));
     return recent || !wanted.empty();
   });

@@ -89,6 +89,7 @@ namespace {
 UniqueFd NewSocket(int family) {
   constexpr timeval kTimeout = {2, 0};
   UniqueFd made(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!made.valid()) return made;
   setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &kTimeout, sizeof(kTimeout));
   setsockopt(made.get(), SOL_SOCKET, SO_RCVTIMEO, &kTimeout, sizeof(kTimeout));
   return made;
@@ -210,7 +211,7 @@ absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address) {
   int error = 0;
   for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
     UniqueFd socket = NewSocket(one->ai_family);
-    if (connect(socket.get(), one->ai_addr, one->ai_addrlen) == 0) return socket;
+    if (socket.valid() && connect(socket.get(), one->ai_addr, one->ai_addrlen) == 0) return socket;
     error = errno == EINPROGRESS ? ETIMEDOUT : errno;
   }
   return absl::UnavailableError(absl::StrCat("cannot connect to ", shown, " (", strerror(error),

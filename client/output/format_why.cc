@@ -205,7 +205,7 @@ class StoryWriter {
     if (node_.stale_since) {
       return absl::StrCat(state, " (stale: the node ",
                           *node_.stale_since == absl::InfinitePast()
-                              ? "no longer reports it"
+                              ? "has no heartbeat, or has lost its journal"
                               : absl::StrCat("was last seen at ", Since(*node_.stale_since)),
                           ")");
     }

@@ -4,6 +4,7 @@
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +21,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/text.h"
 #include "client/consume/exec.h"
 #include "client/nats/subject.h"
 #include "client/output/event_text.h"
@@ -250,8 +252,14 @@ absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Even
                                          const MessageNode& node) {
   // Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.
   constexpr size_t kMaxText = 1000;
+  std::string text = EscapeForTerminal(Sentence(event, node));
+  size_t end = 0;
+  for (size_t n = 1; n < kMaxText && end < text.size(); ++n) {
+    end += std::max<size_t>(DecodeUtf8(absl::string_view(text).substr(end)).length, 1);
+  }
+  if (end < text.size()) text = absl::StrCat(text.substr(0, end), "\u2026");
   std::map<std::string, std::string> fields = {
-      {"text", CutText(EscapeForTerminal(Sentence(event, node)), kMaxText)},
+      {"text", std::move(text)},
       {"event_id", absl::StrCat(SourceOf(node), "#", IdOf(event))},
       {"journal_id", node.journal_id}};
   for (auto& [name, value] : EventVariables(event, node)) {

@@ -220,7 +220,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", help="of vmeventd; VMEVENTS_SERVER is the default",
-                        default=os.environ.get("VMEVENTS_SERVER", "unix:/run/vmeventd/vmeventd.sock"))
+                        default=os.environ.get("VMEVENTS_SERVER") or "unix:/run/vmeventd/vmeventd.sock")
     parser.add_argument("--state", required=True, metavar="FILE")
     parser.add_argument("--vm", action="append", default=[], metavar="GLOB", help="only such VMs")
     how = parser.add_mutually_exclusive_group(required=True)

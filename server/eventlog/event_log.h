@@ -258,7 +258,9 @@ class EventLog {
     size_t bytes = 0;      // size of the batch
     size_t events = 0;     // number of its events
     bool written = false;  // with all that came before
-    uint64_t newest = 0;   // the last sequence given, whose event may be lost
+    // Without a batch: the changes before it that were not written yet. Null: all were.
+    std::shared_ptr<const Changes> behind;
+    uint64_t newest = 0;  // the last sequence given, whose event may be lost
     absl::Duration added;
     // Until it is public.
     std::vector<VmRecordPtr> vms;  // in order

@@ -208,6 +208,7 @@ void EventLog::Submit() {
   unpublished_.push_back(taken);
   if (!taken->to_write()) {
     taken->written = unwritten_.empty();
+    if (!taken->written) taken->behind = unwritten_.back();
     return;
   }
   unwritten_.push_back(taken);
@@ -233,7 +234,7 @@ bool EventLog::PublishDue() {
         return published;
       }
       Changes& next = *unpublished_.front();
-      durable = next.written;
+      durable = next.written || (next.behind != nullptr && next.behind->written);
       const bool waits = !durable && next.to_write();
       if (waits && IsWritable() && now < next.added + kPatience) return published;
       for (const EventBlockPtr& block : next.batch.blocks) {

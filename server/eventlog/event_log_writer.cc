@@ -189,13 +189,15 @@ bool EventLog::StepWriter() {
 }
 
 void EventLog::Fail(const absl::Status& status) {
-  status_ = status;
-  // The next start replaces a damaged journal.
+  // A reader may have found damage meanwhile. The next start replaces a damaged journal.
+  if (!absl::IsDataLoss(status_)) status_ = status;
   retry_at_ =
-      absl::IsDataLoss(status) ? absl::InfiniteDuration() : clock_->Now().monotonic + kRetry;
+      absl::IsDataLoss(status_) ? absl::InfiniteDuration() : clock_->Now().monotonic + kRetry;
   meters_.write_errors.Add();
   // Closing waits for no second attempt.
-  if (close_at_.has_value()) closed_ = true;
+  if (!close_at_.has_value()) return;
+  closed_ = true;
+  closing_.NotifyAll();
 }
 
 void EventLog::EndAppend(bool ok) {

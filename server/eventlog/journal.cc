@@ -550,7 +550,7 @@ void Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
 
 void Journal::AddNoise(absl::string_view vm, int64_t events, uint64_t from) {
   Noise& noise = (*noise_)[vm];
-  if (noise.events == 0) noise.from = from;
+  noise.from = noise.events == 0 ? from : std::min(noise.from, from);
   noise.events += events;
 }
 

@@ -100,7 +100,9 @@ struct RuleInput {
         evidence.finishing_migration) {
       return false;
     }
-    const bool obeyed = down() ? by_signal() : exit_by_request() && exit_signal() == sender->signal;
+    const bool obeyed = down() ? by_signal()
+                               : (exit_by_request() && exit_signal() == sender->signal) ||
+                                     (evidence.obeyed_as_it_said && !failed());
     return obeyed && IsMemoryKiller(*sender);
   }
   bool failed() const {
@@ -200,8 +202,9 @@ inline constexpr Rule kTable[] = {
     {"shutdown-host-error", "SHUTDOWN reason=host-error",
      [](In in) { return in.reason_is(ShutdownReason::kHostError); }, kCrash, kCrash, kHostError},
     {"memory-killer",
-     "SHUTDOWN by a signal, or no SHUTDOWN and exit by SIGTERM, SIGINT or SIGHUP, the VM was seen "
-     "running, and systemd-oomd, earlyoom, nohang or oomd sent the signal, as root or as "
+     "SHUTDOWN by a signal, or no SHUTDOWN and exit by SIGTERM, SIGINT or SIGHUP or as QEMU's last "
+     "words confirm, the VM was seen running, and systemd-oomd, earlyoom, nohang or oomd sent the "
+     "signal, as root or as "
      "another user than QEMU's",
      [](In in) { return in.asked_by_memory_killer(); }, kCrash, kCrash, kOutOfMemory},
     {"host-shutdown",

@@ -156,7 +156,8 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
   fact.while_paused = facts.paused;
   const absl::Time sent = event.time.value_or(said.wall);
   // libvirtd sends a SIGTERM of its own before it passes a SHUTDOWN on.
-  if (earlier_signaller.has_value() && facts.signaller->sent > sent) {
+  if (earlier_signaller.has_value() && facts.signaller->sent > sent &&
+      earlier_signaller->sent <= sent) {
     facts.signaller = std::move(earlier_signaller);
     AddSignal(*facts.signaller, now);
   }
@@ -336,7 +337,8 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
 void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {
   if (facts.killer.has_value()) return;
   if (facts.signaller.has_value()) {
-    facts.obeyed_as_it_said |= !facts.shutdown.has_value() && facts.signaller->pid == sender.pid &&
+    facts.obeyed_as_it_said |= !facts.shutdown.has_value() && !facts.signaller->of_qemu &&
+                               facts.signaller->pid == sender.pid &&
                                facts.signaller->signal == sender.signal;
     return;
   }

@@ -184,6 +184,17 @@ TEST_F(WhyTest, AnEndOfAVmThatIsNoLongerListedIsFoundHoweverOldItIs) {
   EXPECT_THAT(output_.text, HasSubstr("web1\n"));
 }
 
+TEST_F(WhyTest, TheOldEndOfEachVmThatRunsAgainIsFoundWithoutItsName) {
+  vms_ = {RunIn("web1", v1::VM_STATE_RUNNING, 1).vm, RunIn("web2", v1::VM_STATE_RUNNING, 1).vm};
+  ends_ = {EndOf("web1", 100'000, v1::SHUTDOWN_CLASS_USER),
+           EndOf("web1", 200'000, v1::SHUTDOWN_CLASS_USER),
+           EndOf("web2", 300'000, v1::SHUTDOWN_CLASS_USER),
+           EndOf("web2", 400'000, v1::SHUTDOWN_CLASS_USER),
+           EndOf("web2", 500'000, v1::SHUTDOWN_CLASS_USER)};
+  EXPECT_FALSE(Why(""));
+  EXPECT_EQ(events_.size(), 2u);
+}
+
 TEST_F(WhyTest, AGapOfTheVmDoesNotEndTheSearchForItsEnd) {
   ends_.push_back(EndOf("web1", 90'000, v1::SHUTDOWN_CLASS_USER));
   ends_.back().event.set_type(v1::EVENT_TYPE_GAP);

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,6 +58,18 @@ TEST(EventLog, AnEventIsPublicOnceItIsDurableOrHasWaitedForASecond) {
   state.Write();
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, true), Pair(3, true)));
   EXPECT_EQ(state.log().range().durable, 3u);
+}
+
+TEST(EventLog, WhatHasNothingToWriteIsAsDurableAsWhatCameBeforeIt) {
+  PumpedState state;
+  state.PushUnwritten({Reset()});
+  std::optional<bool> durable;
+  VmUpdate confirm;
+  confirm.on_public = [&] { durable = state.log().health().published_durable; };
+  state.PushUnwritten({confirm});
+  EXPECT_EQ(durable, std::nullopt);
+  state.Write();
+  EXPECT_EQ(durable, true);
 }
 
 TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOnce) {

@@ -87,8 +87,8 @@ TEST(StreamCursor, ABusyStreamHasAProgressAtEachInterval) {
   PumpedState pumped;
   FakeClock clock;
   StreamCursor cursor(&pumped.log(), &clock, pumped.log().Begin(FromNow{}).value(),
-                      EventMatcher({}),
-                      /*durable_only=*/false, "", absl::Seconds(1));
+                      EventMatcher(v1::EventFilter()), /*durable_only=*/false, /*id=*/"",
+                      /*interval=*/absl::Seconds(1));
   Next(&cursor);
   for (uint64_t sequence = 1; sequence < 7; sequence += 2) {
     pumped.PushEach("db", 1);

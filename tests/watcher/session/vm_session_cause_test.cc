@@ -173,7 +173,7 @@ STORIES(VmSessionCauseTest, Senders, kSenders);
 const StoryCase kWords[] = {
     {"ASignalThatOnlyTheyTellOfIsTheHosts", "words journal " TERMINATING "; end 0",
      "ADMIN HOST_SIGNAL; rule host-signal-words; sender virtqemud"},
-    {"WhatTheKernelShowedStands", "words journal " TERMINATING "; sent SIGTERM bash; end 0",
+    {"WhatTheKernelShowedStands", "words journal " TERMINATING "; sent SIGTERM bash pid=813; end 0",
      "UNKNOWN UNOBSERVED; unseen virtqemud (pid 812, as QEMU"},
     {"TheyMakeNoSegvTheHosts", "words journal " TERMINATING "; end SIGSEGV", "CRASH QEMU_CRASHED"},
     {"TheyMakeNoKillTheHosts", "words journal " TERMINATING "; end SIGKILL", "CRASH QEMU_KILLED"},

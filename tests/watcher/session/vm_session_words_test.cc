@@ -83,6 +83,24 @@ TEST_F(VmSessionWordsTest, TheyConfirmTheSenderThatTheKernelShowed) {
   }
 }
 
+TEST_F(VmSessionWordsTest, AMemoryKillerAndQemuItselfStayWhatTheyAre) {
+  for (const bool of_qemu : {true, false}) {
+    RunningVm vm{SessionOptions{.last_words = true}};
+    vm.facts.words = {.lines = {"terminating on signal 15 from pid 812 (earlyoom)"},
+                      .source = LastWordsSource::kJournal};
+    vm.Held();
+    vm.Sent({.signal = SIGTERM,
+             .pid = 812,
+             .uid = 0,
+             .command = "earlyoom",
+             .executable = "/usr/bin/earlyoom",
+             .of_qemu = of_qemu});
+    vm.End(Exited(0));
+    ExpectVerdict(vm, of_qemu ? ShutdownClass::kUnknown : ShutdownClass::kCrash,
+                  of_qemu ? ShutdownCause::kUnobserved : ShutdownCause::kOutOfMemory);
+  }
+}
+
 TEST_F(VmSessionWordsTest, ACoreIsEvidence) {
   vm_.facts.core = "coredumpctl info 4711";
   vm_.End({ExitStatus{0, SIGSEGV, true}, false});
