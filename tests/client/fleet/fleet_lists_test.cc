@@ -272,7 +272,8 @@ TEST_F(FleetListsTest, AVmOfANodeWithoutAHeartbeatIsStale) {
   TableFormatter table({.nodes = true});
   nodes_ = {"n1"};
   EXPECT_FALSE(Run(Why("web1"), &table).has_value());
-  EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale: the node no longer reports it)"));
+  EXPECT_THAT(output_.text,
+              HasSubstr("RUNNING (stale: the node has no heartbeat, or has lost its journal)"));
 }
 
 // What ended while nobody knew its state is not written again.

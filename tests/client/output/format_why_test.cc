@@ -213,7 +213,8 @@ TEST(FormatWhy, NamesTheNodesOfAVmThatMoved) {
   story.vm->node.stale_since = absl::FromUnixSeconds(1782906400);
   EXPECT_THAT(Why(story), HasSubstr("RUNNING (stale: the node was last seen at 11:46:40)"));
   story.vm->node.stale_since = absl::InfinitePast();
-  EXPECT_THAT(Why(story), HasSubstr("RUNNING (stale: the node no longer reports it)"));
+  EXPECT_THAT(Why(story),
+              HasSubstr("RUNNING (stale: the node has no heartbeat, or has lost its journal)"));
 }
 
 TEST(FormatWhy, ShowsOpenIntentsAndProblems) {
