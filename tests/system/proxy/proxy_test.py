@@ -46,7 +46,7 @@ class ProxyTest(world.WorldTest):
         for name in ("front.pem", "client.pem", "ca.crt"):
             text, count = re.subn(rf"\S+/{name}", str(self.path / name), text)
             self.assertEqual(count, 1, name)
-        text = text.replace("bind :9556", f"bind 127.0.0.1:{self.port}")
+        text = text.replace("bind :9558", f"bind 127.0.0.1:{self.port}")
         text = text.replace("node7.example:9555", f"127.0.0.1:{self.node_port}")
         # Else each thread of haproxy has connections of its own.
         (self.path / "haproxy.cfg").write_text("global\n  nbthread 1\n" + text, encoding="utf-8")
