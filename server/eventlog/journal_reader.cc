@@ -11,6 +11,11 @@ namespace {
 
 constexpr uint64_t kMaxSequence = std::numeric_limits<int64_t>::max();
 
+// SQLite does not notice all damage. Events beside such a place may be wrong too.
+absl::Status Unreadable(uint64_t sequence) {
+  return absl::DataLossError(absl::StrCat("the event at ", sequence, " is not readable"));
+}
+
 }  // namespace
 
 absl::Status RetentionPassed(absl::string_view what, uint64_t oldest) {
@@ -130,9 +135,7 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   bool full = false;
   while (!full && rows.Next()) {
     const EventBlock::Entry entry = EntryOfRow(rows);
-    if (entry.sequence < next || entry.sequence > last) {
-      return absl::DataLossError(absl::StrCat("the event at ", next, " is not readable"));
-    }
+    if (entry.sequence < next || entry.sequence > last) return Unreadable(next);
     if (entry.sequence != next || builder.full()) finish();
     find_gap(entry.sequence);
     const size_t before = builder.bytes();
@@ -183,7 +186,9 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     }
     rows.Bind(begin).Bind(end);
     while (rows.Next()) {
-      if (!take(EntryOfRow(rows))) return database_.TakeStatus();
+      const EventBlock::Entry entry = EntryOfRow(rows);
+      if (entry.sequence < begin || entry.sequence > end) return Unreadable(begin);
+      if (!take(entry)) return database_.TakeStatus();
     }
     if (newest_first && begin == 0) break;
     (newest_first ? last : first) = newest_first ? begin - 1 : end + 1;

@@ -211,6 +211,7 @@ def out_of_range(world):
     damaged = world.oldest()
     damaged.wait_end()
     assert reason(damaged.error) == "OUT_OF_RANGE JOURNAL_DAMAGED", damaged.error
+    world.refused("OUT_OF_RANGE JOURNAL_DAMAGED", "ListEvents")
     world.vm()
     assert not live.wait_event("STARTED").durable, "it disturbs no other stream"
     assert not world.info().journal_writable
