@@ -37,7 +37,7 @@ Answered Complain(const CLI::App& app, absl::string_view what) {
 // Uses CLI11's own message if it is good enough.
 std::string ExplainParseError(const CLI::App& app, const std::vector<std::string>& arguments,
                               const CLI::ParseError& error) {
-  const std::string own = error.what();
+  std::string own = error.what();
   const std::string kind = error.get_name();
   if (kind == "ExcludesError") {
     return absl::StrCat(absl::StrReplaceAll(own, {{" excludes ", " cannot be combined with "}}),

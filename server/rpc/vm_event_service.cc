@@ -141,7 +141,7 @@ void VmEventService::ListEvents(IncomingCall* call) {
 void VmEventService::DeclareIntent(IncomingCall* call) {
   const auto declare = [&]() -> absl::Status {
     v1::DeclareIntentRequest request;
-    const absl::Status status = Admit(*call, kOperator, &request);
+    absl::Status status = Admit(*call, kOperator, &request);
     if (!status.ok()) return status;
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(request);
     if (!checked.ok()) return checked.status();

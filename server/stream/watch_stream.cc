@@ -95,7 +95,7 @@ absl::Status WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal)
     next = journal == nullptr ? cursor_.Next(beat)
                               : cursor_.Next(beat, **journal, hub_->HistoryBytes());
   }
-  const absl::Status read = next.status();
+  absl::Status read = next.status();
   if (!read.ok()) next = ReadError(read);
   const bool write = next.ok() && next->has_value();
   const bool reads = next.ok() && !write && cursor_.needs_journal();
