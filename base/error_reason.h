@@ -27,7 +27,7 @@ inline absl::Status WithRetry(absl::Duration after, absl::Status status) {
   return status;
 }
 
-// What a client gets for an error of reading the journal: DATA_LOSS is OUT_OF_RANGE to it.
+// The status that a client gets for an error of reading the journal: OUT_OF_RANGE for DATA_LOSS.
 inline absl::Status ReadError(const absl::Status& read) {
   if (!absl::IsDataLoss(read)) return read;
   return WithReason("JOURNAL_DAMAGED",

@@ -19,7 +19,6 @@ namespace vmeventd {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 // "SEQUENCE NAME" of each event in the journal.
 std::vector<std::string> Rows(PumpedState* state) {
@@ -61,31 +60,34 @@ TEST(Retention, ANoisyVmWhoseEventsComeLateLosesThem) {
                                         "11 b", "12 b", "13 b"));
 }
 
-TEST(Retention, AFullDiskIsNotAskedToDeleteUntilItCanWrite) {
-  FaultyDisk disk;
-  PumpedState state({}, {.retention_events = 8});
-  state.PushEach("a", 8);
-  state.PushUnwritten({Update("a", EventType::kReset)});
-  ASSERT_TRUE(state.log().StepWriter());
-  disk.Fail(SQLITE_FULL);
-  EXPECT_TRUE(state.log().StepWriter());
-  EXPECT_FALSE(state.log().StepWriter());
-  EXPECT_EQ(state.log().meters().retention_errors.value(), 1u);
-  disk.Fail(SQLITE_OK);
-  state.PushEach("a", 1);
-  EXPECT_EQ(Rows(&state).size(), 8u);
+// A log whose writer deletes an event in its next turn.
+class RetentionIsDue : public testing::Test {
+ protected:
+  void SetUp() override {
+    state_.PushEach("a", 8);
+    state_.PushUnwritten({Update("a", EventType::kReset)});
+    ASSERT_TRUE(state_.log().StepWriter());
+  }
+
+  FaultyDisk disk_;
+  PumpedState state_{{}, {.retention_events = 8}};
+};
+
+TEST_F(RetentionIsDue, AFullDiskIsNotAskedToDeleteUntilItCanWrite) {
+  disk_.Fail(SQLITE_FULL);
+  EXPECT_TRUE(state_.log().StepWriter());
+  EXPECT_FALSE(state_.log().StepWriter());
+  EXPECT_EQ(state_.log().meters().retention_errors.value(), 1u);
+  disk_.Fail(SQLITE_OK);
+  state_.PushEach("a", 1);
+  EXPECT_EQ(Rows(&state_).size(), 8u);
 }
 
-TEST(Retention, DamageThatItFindsIsReported) {
-  FaultyDisk disk;
-  PumpedState state({}, {.retention_events = 8});
-  state.PushEach("a", 8);
-  state.PushUnwritten({Update("a", EventType::kReset)});
-  ASSERT_TRUE(state.log().StepWriter());
-  disk.Fail(SQLITE_CORRUPT);
-  ASSERT_TRUE(state.log().StepWriter());
-  EXPECT_FALSE(state.log().health().journal_writable);
-  EXPECT_TRUE(std::filesystem::exists(state.journal_options().path + ".damaged"));
+TEST_F(RetentionIsDue, DamageThatItFindsIsReported) {
+  disk_.Fail(SQLITE_CORRUPT);
+  ASSERT_TRUE(state_.log().StepWriter());
+  EXPECT_FALSE(state_.log().health().journal_writable);
+  EXPECT_TRUE(std::filesystem::exists(state_.journal_options().path + ".damaged"));
 }
 
 TEST(Retention, WhereOnlyEvidenceIsLeftTheOldestOfItGoes) {
@@ -127,7 +129,7 @@ TEST(Retention, AClockThatIsAheadForAWhileDeletesNothing) {
 TEST(Retention, AClockThatIsAheadWhenTheLogBeginsDeletesNothing) {
   PumpedState state;
   for (int i = 0; i < 3; ++i) state.Push({Update("a", EventType::kStarted, At(i))});
-  state.clock().Set(At(400 * 86'400));
+  state.clock().Set(At(int64_t{400} * 86'400));
   state.Restart(/*in_order=*/true);
   state.Write();
   EXPECT_EQ(Rows(&state).size(), 3u);
@@ -135,7 +137,7 @@ TEST(Retention, AClockThatIsAheadWhenTheLogBeginsDeletesNothing) {
 
 TEST(Retention, ATimeInTheFutureIsAsOldAsWhatFollows) {
   PumpedState state({}, {.retention_age = absl::Hours(1)});
-  state.Push({Update("a", EventType::kReset, At(400 * 86'400)),
+  state.Push({Update("a", EventType::kReset, At(int64_t{400} * 86'400)),
               Update("b", EventType::kReset, At(0)), Update("c", EventType::kReset, At(9'000))});
   state.clock().Advance(absl::Hours(2));
   state.Write();

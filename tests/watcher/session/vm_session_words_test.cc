@@ -69,7 +69,7 @@ TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
               HasSubstr("SIGTERM sent by virtqemud (pid 812, as QEMU reports)"));
 }
 
-// Of standard error too, whose file may have other writers.
+// Words on standard error confirm too, though its file may have other writers.
 TEST_F(VmSessionWordsTest, TheyConfirmTheSenderThatTheKernelShowed) {
   for (const int64_t pid : {812, 813}) {
     RunningVm vm{SessionOptions{.last_words = true}};
