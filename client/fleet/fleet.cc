@@ -38,15 +38,10 @@ Failure ExplainFleetFailure(const std::string& servers, const absl::Status& stat
 
 absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
                                         const FleetCreateCommand& command) {
-  const std::string events(kFleetStream);
-  const int replicas = std::max(command.replicas, 1);
-  const std::pair<std::string, std::string> streams[] = {
-      {events, CreateStreamRequest(events, replicas)},
-      {BucketStream(kVmsBucket), CreateBucketRequest(kVmsBucket, replicas)},
-      {BucketStream(kNodesBucket), CreateBucketRequest(kNodesBucket, replicas)}};
   std::string lines;
-  for (const auto& [stream, request] : streams) {
-    absl::StatusOr<std::string> line = MakeStream(connection, stream, request, command.replicas);
+  for (const std::string& stream :
+       {std::string(kFleetStream), BucketStream(kVmsBucket), BucketStream(kNodesBucket)}) {
+    absl::StatusOr<std::string> line = MakeStream(connection, stream, command.replicas);
     if (!line.ok()) return line;
     lines += *line;
   }

@@ -29,7 +29,7 @@ constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr size_t kMaxOfBatch = 1000;
 // Time before the snapshot's end whose events it may not have yet, and which is read again.
 constexpr absl::Duration kSnapshotOverlap = kMaxSkew;
-// Messages before the position at which a watch begins, of which those behind it may be repeats.
+// Messages before the position that a connection reads again: those behind it may repeat them.
 constexpr uint64_t kLookBack = 1'000;
 
 // One thread.
@@ -74,17 +74,12 @@ class FleetWatch : public ReconnectingSource {
     absl::Status status;
     if (position_) {
       status = CheckPosition(*state);
-    } else if (!started_) {
+    } else if (!start_) {
       status = TakeStart(*state);
     }
     if (!status.ok()) return status;
-    started_ = true;
-    ReadStart start = start_;
-    if (position_) {
-      const uint64_t back = looked_back_ ? 0 : std::min(kLookBack, position_->sequence);
-      start = position_->sequence + 1 - back;
-    }
-    looked_back_ = true;
+    ReadStart start = *start_;
+    if (position_) start = position_->sequence + 1 - std::min(kLookBack, position_->sequence);
     auto reader = StreamReader::Open(connection_.get(), std::string(kFleetStream),
                                      EventSubjects(filter_), start, env_.clock);
     if (!reader.ok()) return reader.status();
@@ -108,7 +103,7 @@ class FleetWatch : public ReconnectingSource {
     reviewed_ = env_.clock();
     const auto state = ReadStreamState(connection_.get(), kFleetStream);
     if (!state.ok()) return state.status();
-    CheckJump(*state);
+    CheckDeleted(*state);
     const absl::StatusOr<bool> all = reader_->AskWhetherAllIsRead();
     if (!all.ok()) return all.status();
     // The position moves over what does not pass the filter.
@@ -119,27 +114,32 @@ class FleetWatch : public ReconnectingSource {
     return absl::OkStatus();
   }
 
-  // Compares the position with what the stream has; notes what is missing.
+  // Reports what is missing behind the position. A position in another stream is left: the watch
+  // continues by time.
   absl::Status CheckPosition(const StreamState& state) {
     const absl::StatusOr<bool> same = IsSame(state);
     if (!same.ok()) return same.status();
-    if (!*same) {
-      Gap(absl::StrCat("the position ", position_->sequence, " is of another stream than ", stream_,
-                       ", which was deleted, restored from a copy or rolled back"),
-          state, /*same_stream=*/false);
+    if (*same) {
+      if (!jumped_after_) jumped_after_ = position_->sequence;
+      CheckDeleted(state);
       return absl::OkStatus();
     }
-    CheckJump(state);
-    if (position_->sequence + 1 < state.first) {
-      Gap(absl::StrCat("the stream no longer has the messages after ", position_->sequence,
-                       ", its oldest is ", state.first),
-          state);
-    }
+    const absl::Time since = std::max(position_->message_time, absl::UnixEpoch()) - kMaxSkew;
+    NoteGap(absl::StrCat("the position ", position_->sequence, " is of another stream than ",
+                         stream_,
+                         ", which was deleted, restored from a copy or rolled back; continuing "
+                         "with the events that were observed since ",
+                         Rfc3339Text(since), ", of which some may come again"));
+    filter_.since = filter_.since ? std::max(*filter_.since, since) : since;
+    start_ = since;
+    position_.reset();
+    jumped_after_.reset();
     return absl::OkStatus();
   }
 
   // The position where the watch begins.
   absl::Status TakeStart(const StreamState& state) {
+    start_ = uint64_t{1};  // valid until there is a position
     if (std::holds_alternative<FromSnapshot>(command_.start)) return TakeSnapshot(state);
     if (std::holds_alternative<FromNow>(command_.start)) {
       position_ = WatchPosition{state.last, stream_, state.last_time};
@@ -150,7 +150,7 @@ class FleetWatch : public ReconnectingSource {
     } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
       start_ = since->time - kMaxSkew;
       if (state.first > 1 && state.first <= state.last && state.first_time > since->time) {
-        Gap("the stream no longer has the messages of that time", state);
+        NoteGap("the stream no longer has the messages of that time; continuing with its oldest");
       }
     }
     return absl::OkStatus();
@@ -168,40 +168,23 @@ class FleetWatch : public ReconnectingSource {
     return known.message_time == absl::InfinitePast() || known.message_time == found->time;
   }
 
-  // Events may be missing: continues with what was observed since the message at the position,
-  // where it is of another stream and that time is known, or else with the oldest message.
-  void Gap(const std::string& why, const StreamState& state, bool same_stream = true) {
-    const std::string missing = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
-    jumped_after_.reset();
-    // The first times of clocks are those of streams without a message.
-    if (!same_stream && position_->message_time > absl::UnixEpoch()) {
-      const absl::Time since = position_->message_time - kMaxSkew;
-      NoteGap(absl::StrCat(missing, "; continuing with the events that were observed since ",
-                           Rfc3339Text(since), ", of which some may come again"));
-      filter_.since = filter_.since ? std::max(*filter_.since, since) : since;
-      start_ = since;
-      position_.reset();
-      return;
-    }
-    NoteGap(absl::StrCat(missing, "; continuing with the oldest event that the stream ",
-                         kFleetStream, " at ", env_.servers, " retains"));
-    position_ = WatchPosition{state.first - 1, stream_, state.first_time};
-  }
-
   // The stream's own GAP is of no node.
-  void NoteGap(const std::string& sentence) {
+  void NoteGap(absl::string_view why) {
+    const std::string sentence = absl::StrCat("events may be missing: ", EscapeForTerminal(why));
     Note(absl::StrCat("GAP: ", sentence));
     if (!command_.identify || !position_) return;
     Add(MakeGap({"", "", EscapeToken(position_->journal_id)}, *position_, sentence));
   }
 
-  // Notes it if the stream deleted messages before they were read.
-  void CheckJump(const StreamState& state) {
+  // Reports it if the stream's limits deleted messages before they were read.
+  void CheckDeleted(const StreamState& state) {
     const std::optional<uint64_t> after = std::exchange(jumped_after_, std::nullopt);
     if (!after || state.first <= *after + 1) return;
-    NoteGap(absl::StrCat("events may be missing: the stream ", kFleetStream, " at ", env_.servers,
-                         " deleted messages after ", *after,
-                         " before they were read; its oldest is ", state.first));
+    NoteGap(absl::StrCat("the stream no longer has the messages after ", *after, ", its oldest is ",
+                         state.first, "; continuing with that"));
+    if (position_->sequence + 1 < state.first) {
+      position_ = WatchPosition{state.first - 1, stream_, state.first_time};
+    }
   }
 
   absl::Status TakeSnapshot(const StreamState& state) {
@@ -281,12 +264,10 @@ class FleetWatch : public ReconnectingSource {
   std::unique_ptr<NatsConnection> connection_;
   std::unique_ptr<StreamReader> reader_;
   ParseEvent parse_;
-  ReadStart start_ = uint64_t{1};          // valid until there is a position
+  std::optional<ReadStart> start_;         // where to begin without a position
   std::optional<WatchPosition> position_;  // journal_id is the stream's
   Repeats repeats_;
-  bool looked_back_ = false;  // `repeats_` knows the messages before the position
-  std::string stream_;        // the present one's time of creation
-  bool started_ = false;      // `start_` counts
+  std::string stream_;  // the present one's time of creation
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
   absl::Time reviewed_;                                         // time of the last comparison
   // Messages after this one did not pass the filter, or the stream had deleted them.

@@ -262,11 +262,6 @@ class Connection : public NatsConnection {
   }
 
   std::string NewInbox() override { return absl::StrCat(inbox_prefix_, ".", RandomUuid()); }
-  absl::Status Flush(absl::Duration timeout) override {
-    const natsStatus status =
-        NATS(natsConnection_FlushTimeout)(connection_.get(), absl::ToInt64Milliseconds(timeout));
-    return status == NATS_OK ? absl::OkStatus() : Failed("the server does not answer", status);
-  }
 
   bool closed() const override { return NATS(natsConnection_IsClosed)(connection_.get()); }
   std::string complaint() const override {

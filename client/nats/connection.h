@@ -70,7 +70,8 @@ class NatsSubscription {
   virtual absl::StatusOr<std::optional<NatsMessage>> Next(absl::Duration timeout) = 0;
 };
 
-// One connection to one of the servers. Never reconnects. Any thread.
+// One connection to one of the servers. Never reconnects. Its end waits up to 500 ms until the
+// server has read what was sent. Any thread.
 class NatsConnection {
  public:
   // Time limit to connect to one server, and to get an answer to a request.
@@ -92,8 +93,6 @@ class NatsConnection {
                                                                       size_t max_messages) = 0;
   // A subject that nobody else uses, for answers.
   virtual std::string NewInbox() = 0;
-  // Waits until the server has read what was sent.
-  virtual absl::Status Flush(absl::Duration timeout = kRequestTimeout) = 0;
   // Returns whether the connection is lost. Does not block.
   virtual bool closed() const = 0;
   // Last error of the server on this connection, such as that the client may not publish a

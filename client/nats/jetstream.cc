@@ -1,7 +1,6 @@
 #include "client/nats/jetstream.h"
 
 #include <algorithm>
-#include <map>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/ascii.h"
@@ -13,7 +12,6 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "base/clock.h"
 #include "base/text.h"
 #include "client/nats/subject.h"
 #include "nlohmann/json.hpp"
@@ -99,16 +97,6 @@ absl::Status IsNot(const char* what, const json& answer) {
                                              " is not ", what, " of JetStream"));
 }
 
-// The settings of both kinds of stream.
-json StreamConfig(const std::string& name, const std::string& subjects, int replicas) {
-  return {{"name", name},           {"description", "Written by vmeventd"},
-          {"subjects", {subjects}}, {"retention", "limits"},
-          {"storage", "file"},      {"max_age", absl::ToInt64Nanoseconds(kStreamMaxAge)},
-          {"max_msgs", -1},         {"max_bytes", -1},
-          {kReplicas, replicas},    {"deny_delete", true},
-          {"deny_purge", true}};
-}
-
 }  // namespace
 
 std::string InDomain(absl::string_view domain, absl::string_view subject) {
@@ -131,19 +119,29 @@ std::string ApiSubject(absl::string_view request, absl::string_view stream) {
   return absl::StrCat("$JS.API.", request, ".", stream);
 }
 
-std::string CreateStreamRequest(absl::string_view stream, int replicas) {
-  json config = StreamConfig(std::string(stream), absl::StrCat(kSubjectPrefix, ".>"), replicas);
-  config["discard"] = "old";
-  return config.dump();
-}
-
-std::string CreateBucketRequest(absl::string_view bucket, int replicas) {
-  // Settings of NATS's own clients, but for those that would make it unsafe.
-  json config = StreamConfig(BucketStream(bucket), KeySubject(bucket, ">"), replicas);
-  config["discard"] = "new";
-  config["max_msgs_per_subject"] = 1;
-  config["allow_rollup_hdrs"] = false;
-  config["allow_direct"] = true;
+std::string CreateRequest(const std::string& stream, int replicas) {
+  absl::string_view bucket = stream;
+  const bool is_bucket = absl::ConsumePrefix(&bucket, BucketStream(""));
+  const std::string subjects =
+      is_bucket ? KeySubject(bucket, ">") : absl::StrCat(kSubjectPrefix, ".>");
+  json config = {{"name", stream},
+                 {"description", "Written by vmeventd"},
+                 {"subjects", {subjects}},
+                 {"retention", "limits"},
+                 {"storage", "file"},
+                 {"max_age", absl::ToInt64Nanoseconds(kStreamMaxAge)},
+                 {"max_msgs", -1},
+                 {"max_bytes", -1},
+                 {"discard", is_bucket ? "new" : "old"},
+                 {kReplicas, replicas},
+                 {"deny_delete", true},
+                 {"deny_purge", true}};
+  if (is_bucket) {
+    // Settings of NATS's own clients, but for those that would make it unsafe.
+    config["max_msgs_per_subject"] = 1;
+    config["allow_rollup_hdrs"] = false;
+    config["allow_direct"] = true;
+  }
   return config.dump();
 }
 
@@ -242,12 +240,13 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
 }  // namespace
 
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
-                                       const std::string& request, int replicas) {
+                                       int replicas) {
   const auto answer = Ask(connection, "STREAM.INFO", stream, "");
   const auto state = answer.ok() ? ParseStreamState(*answer) : answer.status();
   if (state.ok()) return UpdateStream(connection, stream, *answer, *state, replicas);
   if (!absl::IsNotFound(state.status())) return state.status();
-  const auto created = Ask(connection, "STREAM.CREATE", stream, request);
+  const auto created =
+      Ask(connection, "STREAM.CREATE", stream, CreateRequest(stream, std::max(replicas, 1)));
   const auto now = created.ok() ? ParseStreamState(*created) : created.status();
   if (now.ok()) return absl::StrCat(stream, ": created\n");
   return absl::UnavailableError(
@@ -451,121 +450,21 @@ absl::StatusOr<bool> StreamReader::AskWhetherAllIsRead() {
          NumberIn(answer, "num_pending") == 0;
 }
 
-absl::StatusOr<Ack> ParseAck(absl::string_view text) {
-  json answer;
-  if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
-  Ack ack = {TextIn(answer, "stream"), NumberIn(answer, "seq")};
-  if (ack.stream.empty() || ack.stream_sequence == 0) return IsNot("an acknowledgement", answer);
-  return ack;
-}
-
-namespace {
-
-// Limit of unread answers: a batch's, and those of some before it.
-constexpr size_t kMaxAnswers = 65'536;
-// Longest time until a stop or a complaint is noticed.
-constexpr absl::Duration kSlice = absl::Milliseconds(100);
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<StreamWriter>> StreamWriter::Open(NatsConnection* connection,
-                                                                 std::string stream) {
-  auto writer = absl::WrapUnique(new StreamWriter(connection, std::move(stream)));
-  auto answers = connection->Subscribe(absl::StrCat(writer->inbox_, ".>"), kMaxAnswers);
-  if (!answers.ok()) return answers.status();
-  writer->answers_ = *std::move(answers);
-  return writer;
-}
-
-absl::Status StreamWriter::TakeAnswer(const NatsMessage& answer) {
+absl::StatusOr<uint64_t> ParseAck(const NatsMessage& answer, absl::string_view stream) {
   if (answer.no_responders()) {
     return absl::UnavailableError(
-        absl::StrCat("nobody takes the messages: the stream ", stream_,
+        absl::StrCat("nobody takes the messages: the stream ", stream,
                      " is gone, has no leader at the moment, or lacks their subjects"));
   }
-  const absl::StatusOr<Ack> ack = ParseAck(answer.data);
-  if (!ack.ok()) return ack.status();
-  if (ack->stream != stream_) {
-    return absl::UnavailableError(absl::StrCat("the messages go into the stream ", ack->stream,
-                                               " instead of ", stream_,
-                                               ": take their subjects from it"));
-  }
-  last_stored_ = ack->stream_sequence;
-  return absl::OkStatus();
-}
-
-absl::Status StreamWriter::Send(NatsMessage message) {
-  message.reply = absl::StrCat(inbox_, ".0");
-  return connection_->Publish(message);
-}
-
-absl::StatusOr<bool> StreamWriter::ReadAnswers() {
-  const uint64_t before = last_stored_;
-  absl::Status result;
-  while (true) {
-    const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(absl::ZeroDuration());
-    if (!answer.ok()) return answer.status();
-    if (!answer->has_value()) break;
-    const absl::Status one = TakeAnswer(**answer);
-    if (!absl::IsInvalidArgument(one)) result.Update(one);
-  }
-  // The server answers nothing to what is not permitted, but complains.
-  std::string complaint = connection_->complaint();
-  if (complaint != complaint_ &&
-      absl::StrContains(complaint, absl::StripPrefix(stream_, BucketStream("")))) {
-    result.Update(absl::UnavailableError(absl::StrCat("the server reports: ", complaint)));
-  }
-  complaint_ = std::move(complaint);
-  if (!result.ok()) return result;
-  return last_stored_ != before;
-}
-
-absl::Status StreamWriter::Write(std::vector<NatsMessage> messages, absl::Duration timeout,
-                                 const std::stop_token& stop, std::vector<size_t>* unfit) {
-  unfit->clear();
-  ++batches_;
-  std::map<std::string, size_t> missing;  // by the subject of the answer
-  for (size_t i = 0; i < messages.size(); ++i) {
-    messages[i].reply = absl::StrCat(inbox_, ".", batches_, ".", i);
-    absl::Status status = connection_->Publish(messages[i]);
-    if (status.ok()) {
-      missing[messages[i].reply] = i;
-    } else if (absl::IsInvalidArgument(status)) {
-      unfit->push_back(i);
-    } else {
-      return status;
-    }
-  }
-  absl::Status result;
-  for (absl::Time deadline = SteadyNow() + timeout; !missing.empty();) {
-    if (stop.stop_requested()) return absl::CancelledError("stopped");
-    const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(kSlice);
-    if (!answer.ok()) return answer.status();
-    if (!answer->has_value()) {
-      // The server answers nothing to what is not permitted, but complains at once.
-      const std::string complaint = connection_->complaint();
-      const bool refused = std::any_of(missing.begin(), missing.end(), [&](const auto& one) {
-        return absl::StrContains(complaint, absl::StrCat("\"", messages[one.second].subject, "\""));
-      });
-      if (refused) return absl::UnavailableError(absl::StrCat("the server reports: ", complaint));
-      if (SteadyNow() < deadline) continue;
-      return absl::UnavailableError(
-          absl::StrCat("no acknowledgement came from the stream ", stream_, " for ",
-                       absl::FormatDuration(timeout),
-                       complaint.empty() ? "" : "; the server reports: ", complaint));
-    }
-    const auto found = missing.find((*answer)->subject);
-    if (found == missing.end()) continue;  // of a batch before
-    deadline = SteadyNow() + timeout;
-    const absl::Status one = TakeAnswer(**answer);
-    if (absl::IsInvalidArgument(one)) {
-      unfit->push_back(found->second);
-    } else {
-      result.Update(one);
-    }
-    missing.erase(found);
-  }
-  return result;
+  json ack;
+  if (absl::Status status = ParseAnswer(answer.data, &ack); !status.ok()) return status;
+  const std::string stored_in = TextIn(ack, "stream");
+  const uint64_t sequence = NumberIn(ack, "seq");
+  if (stored_in.empty() || sequence == 0) return IsNot("an acknowledgement", ack);
+  if (stored_in == stream) return sequence;
+  return absl::UnavailableError(absl::StrCat("the messages go into the stream ", stored_in,
+                                             " instead of ", stream,
+                                             ": take their subjects from it"));
 }
 
 }  // namespace vmeventd

@@ -5,7 +5,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <utility>
 #include <variant>
@@ -36,16 +35,15 @@ std::string InDomain(absl::string_view domain, absl::string_view subject);
 // OK: it can be part of a subject. The error defines a domain.
 absl::Status CheckDomain(absl::string_view domain);
 
-// The request that creates the stream of events, or the stream of a key-value bucket, which has
-// the last value of each key, with the settings that are safe.
-std::string CreateStreamRequest(absl::string_view stream, int replicas);
-std::string CreateBucketRequest(absl::string_view bucket, int replicas);
+// The request that creates the stream of events, or that of a key-value bucket, which has the last
+// value of each key, with the settings that are safe.
+std::string CreateRequest(const std::string& stream, int replicas);
 
-// Creates a stream by the request, or turns off the unsafe settings of the one that is there and
-// sets the number of its replicas; 0: as it is. Returns a line on that, for people. UNAVAILABLE:
-// the server refuses it, or does not answer.
+// Creates a stream, or turns off the unsafe settings of the one that is there and sets the number
+// of its replicas; 0: as it is, and 1 of what is made. Returns a line on that, for people.
+// UNAVAILABLE: the server refuses it, or does not answer.
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
-                                       const std::string& request, int replicas);
+                                       int replicas);
 
 // State of a stream.
 struct StreamState {
@@ -143,49 +141,8 @@ class StreamReader {
   absl::Time received_;  // time of the consumer's last message
 };
 
-// Where a message was stored.
-struct Ack {
-  std::string stream;
-  uint64_t stream_sequence = 0;
-};
-// INVALID_ARGUMENT: the stream never takes this message. UNAVAILABLE or NOT_FOUND: another error,
-// or no acknowledgement.
-absl::StatusOr<Ack> ParseAck(absl::string_view text);
-
-// Publishes into a stream of JetStream over a connection, which must outlive it. One thread.
-class StreamWriter {
- public:
-  static absl::StatusOr<std::unique_ptr<StreamWriter>> Open(NatsConnection* connection,
-                                                            std::string stream);
-
-  // Sends the messages in their order, and returns once each has an answer, or none came for
-  // `timeout`. OK: all are stored but those of `unfit`, by index, which the stream never takes.
-  // Otherwise any of them may be stored. CANCELLED: a stop.
-  absl::Status Write(std::vector<NatsMessage> messages, absl::Duration timeout,
-                     const std::stop_token& stop, std::vector<size_t>* unfit);
-
-  // Sends a message into a bucket's stream, without waiting for the answer.
-  absl::Status Send(NatsMessage message);
-  // Reads the answers to Send() that have come; true: the stream has stored a message. Not OK: it
-  // has refused one, but not because it is too large, as it always will be.
-  absl::StatusOr<bool> ReadAnswers();
-  // Sequence of the newest message that was acknowledged; 0: none was.
-  uint64_t last_stored() const { return last_stored_; }
-
- private:
-  StreamWriter(NatsConnection* connection, std::string stream)
-      : connection_(connection), stream_(std::move(stream)) {}
-
-  // OK: the stream has stored the message.
-  absl::Status TakeAnswer(const NatsMessage& answer);
-
-  NatsConnection* const connection_;
-  const std::string stream_;
-  const std::string inbox_ = connection_->NewInbox();  // answers come to INBOX.BATCH.INDEX
-  uint64_t batches_ = 0;                               // of the inbox
-  uint64_t last_stored_ = 0;
-  std::string complaint_;  // the last of ReadAnswers()
-  std::unique_ptr<NatsSubscription> answers_;
-};
+// The sequence at which `stream` has stored a message, by the answer to it. INVALID_ARGUMENT: the
+// stream never takes this message. UNAVAILABLE or NOT_FOUND: another error, or no acknowledgement.
+absl::StatusOr<uint64_t> ParseAck(const NatsMessage& answer, absl::string_view stream);
 
 }  // namespace vmeventd

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -49,16 +50,12 @@ constexpr absl::Duration kStatesInterval = absl::Seconds(1);
 constexpr absl::Duration kBucketRetry = absl::Seconds(30);
 // A server that acknowledges nothing for so long is lost.
 constexpr absl::Duration kEventsTimeout = absl::Seconds(15);
-constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
+// Longest time until a stop or a complaint of the server is noticed.
+constexpr absl::Duration kSlice = absl::Milliseconds(100);
+// Limit of unread answers: of a batch, and of the states of all VMs.
+constexpr size_t kMaxAnswers = 65'536;
 // Limit of names in a request for VMs: that of the daemon's patterns, as which names may count.
 constexpr size_t kMaxNames = 32;
-
-// Chooses of two runs with one name.
-bool IsNewer(const v1::Vm& a, const v1::Vm& b) {
-  const bool a_stopped = a.state() == v1::VM_STATE_STOPPED;
-  const bool b_stopped = b.state() == v1::VM_STATE_STOPPED;
-  return a_stopped != b_stopped ? b_stopped : a.last_sequence() > b.last_sequence();
-}
 
 // Events that the heartbeat counts wait to be published; also before the first.
 bool IsBehind(const v1::NodeHeartbeat& heartbeat) {
@@ -70,28 +67,19 @@ bool IsBehind(const v1::NodeHeartbeat& heartbeat) {
 // for which no event waits. One thread.
 class FleetSession : public EventConsumer {
  public:
-  // `daemon`, which is asked for its VMs, and what `push` points to outlive the session.
+  // Finds what the stream has of the node, and moves the cursor where that is less than was
+  // acknowledged, of which the stream gets a GAP if it has none. `daemon`, which is asked for its
+  // VMs, and what `push` points to outlive the session.
   static absl::StatusOr<std::unique_ptr<FleetSession>> Open(const PushRun& push,
                                                             NatsConnection* connection,
                                                             const CommandContext& daemon,
                                                             MessageNode node) {
     auto session = absl::WrapUnique(new FleetSession(push, connection, daemon, std::move(node)));
-    for (const auto& [writer, stream] :
-         {std::pair(&session->events_, std::string(kFleetStream)),
-          std::pair(&session->heartbeats_.writer, BucketStream(kNodesBucket)),
-          std::pair(&session->states_.writer, BucketStream(kVmsBucket))}) {
-      auto opened = StreamWriter::Open(connection, stream);
-      if (!opened.ok()) return opened.status();
-      *writer = *std::move(opened);
-    }
+    auto answers = connection->Subscribe(absl::StrCat(session->inbox_, ".*"), kMaxAnswers);
+    if (!answers.ok()) return answers.status();
+    session->answers_ = *std::move(answers);
+    if (absl::Status status = session->FindStart(); !status.ok()) return status;
     return session;
-  }
-
-  // The stream has everything of the node's journal up to this event, and its last message there;
-  // 0: none.
-  void set_published(uint64_t sequence, uint64_t last_message) {
-    published_ = sequence;
-    last_message_ = last_message;
   }
 
   // OK: the stream has them. What it refuses for good is a GAP.
@@ -114,12 +102,12 @@ class FleetSession : public EventConsumer {
       if (!message.ok()) return message.status();
       messages.push_back(*std::move(message));
     }
-    std::vector<size_t> unfit;
-    absl::Status status = Write(std::move(messages), &unfit);
-    if (!status.ok()) return status;
-    for (const size_t i : unfit) {
+    const absl::StatusOr<std::vector<size_t>> unfit = Write(std::move(messages));
+    if (!unfit.ok()) return unfit.status();
+    for (const size_t i : *unfit) {
       const uint64_t sequence = events[i].event.sequence();
-      status = PublishGap(node_, sequence, sequence, "the stream refuses it: too large");
+      absl::Status status =
+          PublishGap(node_, sequence, sequence, "the stream refuses it: too large");
       if (!status.ok()) return status;
     }
     for (const auto& [event, of, resume_after] : events) {
@@ -153,9 +141,9 @@ class FleetSession : public EventConsumer {
     gap.mutable_missing()->set_last(last);
     absl::StatusOr<NatsMessage> message = FleetMessageOf(gap, of, json_);
     if (!message.ok()) return message.status();
-    std::vector<size_t> unfit;
-    if (absl::Status status = Write({*std::move(message)}, &unfit); !status.ok()) return status;
-    if (!unfit.empty()) {
+    const absl::StatusOr<std::vector<size_t>> unfit = Write({*std::move(message)});
+    if (!unfit.ok()) return unfit.status();
+    if (!unfit->empty()) {
       return absl::UnavailableError(absl::StrCat(
           "the stream ", kFleetStream,
           " refuses even a GAP: its max_msg_size, or the server's max_payload, is too small"));
@@ -166,13 +154,8 @@ class FleetSession : public EventConsumer {
 
   // Writes what is due into the buckets. False: the connection is lost.
   bool Tick() {
-    if (connection_->closed()) return false;
+    if (!ReadAnswers()) return false;
     const absl::Time now = SteadyNow();
-    for (Bucket* bucket : {&heartbeats_, &states_}) {
-      const absl::StatusOr<bool> stored = bucket->writer->ReadAnswers();
-      NoteFailure(stored.status(), bucket);
-      if (stored.ok() && *stored) bucket->noted.clear();
-    }
     if (now >= heartbeats_.due) {
       heartbeats_.due = now + kHeartbeatInterval;
       const absl::Status status = WriteHeartbeat();
@@ -192,14 +175,13 @@ class FleetSession : public EventConsumer {
     *heartbeat_.mutable_time() = ToProto(absl::Now());
     heartbeat_.clear_interval();
     heartbeat_.set_published_sequence(published_);
-    // A heartbeat that is lost makes the node silent instead.
-    if (SendHeartbeat().ok()) (void)connection_->Flush(kLeaveTimeout);
+    (void)SendHeartbeat();  // one that is lost makes the node silent instead
   }
 
  private:
   struct Bucket {
-    const char* values;  // for people
-    std::unique_ptr<StreamWriter> writer = nullptr;
+    absl::string_view name;
+    const char* values;                     // for people
     absl::Time due = absl::InfinitePast();  // when to write next; steady
     std::string noted = {};                 // the last failure; empty: it was written since
   };
@@ -211,6 +193,36 @@ class FleetSession : public EventConsumer {
         daemon_(daemon),
         json_(push.command.format == PushFormat::kJson),
         node_(std::move(node)) {}
+
+  absl::Status FindStart() {
+    const absl::StatusOr<StoredMessage> last =
+        ReadLastMessage(connection_, kFleetStream, NodeSubjects(node_.cluster, node_.name));
+    if (!last.ok() && !absl::IsNotFound(last.status())) return last.status();
+    const std::string server = CursorKeys(push_.line).front();
+    const std::optional<WatchPosition> position = push_.cursor->Find(server);
+    MessageNode of = node_;
+    if (position) of.journal_id = position->journal_id;
+    const std::optional<uint64_t> stored = last.ok() ? SequenceIn(last->message, of) : std::nullopt;
+    const uint64_t acknowledged = position ? position->sequence : stored.value_or(0);
+    // Events behind the position were not acknowledged: they are sent again.
+    const uint64_t begin = std::min(stored.value_or(acknowledged), acknowledged);
+    if (position && begin < acknowledged) {
+      push_.log->Note(absl::StrCat("the stream ", kFleetStream,
+                                   " was restored or rolled back: it has the events up to ", begin,
+                                   " of ", acknowledged, "; the rest is published again"));
+    }
+    if ((!position && begin > 0) || begin < acknowledged) {
+      absl::Status saved = push_.cursor->Save(server, {begin, of.journal_id});
+      if (!saved.ok()) return saved;
+    }
+    if (of.journal_id == node_.journal_id) published_ = begin;
+    if (last.ok()) last_message_ = last->stream_sequence;
+    // Its limit has deleted the events of a node that was quiet for so long.
+    const bool quiet = absl::Now() - push_.log->state().last_success >= kStreamMaxAge;
+    if (last.ok() || acknowledged == 0 || quiet) return absl::OkStatus();
+    return PublishGap(of, 1, acknowledged,
+                      "it was created again, was restored, or has deleted them");
+  }
 
   // Checks that the stream still has the node's last message, unless its limits have deleted that.
   // Otherwise another one may be in its place, by a wipe or from a copy, of which the connection
@@ -228,11 +240,100 @@ class FleetSession : public EventConsumer {
         absl::StrCat("the stream ", kFleetStream, " has lost the node's last message"));
   }
 
-  absl::Status Write(std::vector<NatsMessage> messages, std::vector<size_t>* unfit) {
-    absl::Status status =
-        events_->Write(std::move(messages), kEventsTimeout, push_.stop->token(), unfit);
-    if (status.ok() && events_->last_stored() > 0) last_message_ = events_->last_stored();
-    return status;
+  // Sends the messages in their order, and returns once each has an answer, or none came for
+  // kEventsTimeout. OK: all are stored but those of these indices, which the stream never takes.
+  // Otherwise any of them may be stored. CANCELLED: a stop.
+  absl::StatusOr<std::vector<size_t>> Write(std::vector<NatsMessage> messages) {
+    std::vector<size_t> unfit;
+    std::map<std::string, size_t> missing;  // by the subject of the answer
+    for (size_t i = 0; i < messages.size(); ++i) {
+      messages[i].reply = absl::StrCat(inbox_, ".", ++written_);
+      absl::Status status = connection_->Publish(messages[i]);
+      if (status.ok()) {
+        missing[messages[i].reply] = i;
+      } else if (absl::IsInvalidArgument(status)) {
+        unfit.push_back(i);
+      } else {
+        return status;
+      }
+    }
+    absl::Status result;
+    absl::Time deadline = SteadyNow() + kEventsTimeout;
+    while (!missing.empty()) {
+      if (push_.stop->stopped()) return absl::CancelledError("stopped");
+      const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(kSlice);
+      if (!answer.ok()) return answer.status();
+      if (!answer->has_value()) {
+        absl::Status status = CheckSilence(deadline);
+        if (!status.ok()) return status;
+        continue;
+      }
+      const auto found = missing.find((*answer)->subject);
+      if (found == missing.end()) {
+        TakeAnswer(**answer);
+        continue;
+      }
+      deadline = SteadyNow() + kEventsTimeout;
+      const absl::StatusOr<uint64_t> stored = ParseAck(**answer, kFleetStream);
+      if (stored.ok()) {
+        last_message_ = *stored;
+      } else if (absl::IsInvalidArgument(stored.status())) {
+        unfit.push_back(found->second);
+      } else {
+        result.Update(stored.status());
+      }
+      missing.erase(found);
+    }
+    if (!result.ok()) return result;
+    return unfit;
+  }
+
+  // No answer has come yet. OK: there is time until `deadline`.
+  absl::Status CheckSilence(absl::Time deadline) const {
+    const std::string complaint = connection_->complaint();
+    // The server answers nothing to what is not permitted, but complains at once.
+    if (absl::StrContains(complaint, absl::StrCat("\"", kSubjectPrefix, "."))) {
+      return absl::UnavailableError(absl::StrCat("the server reports: ", complaint));
+    }
+    if (SteadyNow() < deadline) return absl::OkStatus();
+    return absl::UnavailableError(
+        absl::StrCat("no acknowledgement came from the stream ", kFleetStream, " for ",
+                     absl::FormatDuration(kEventsTimeout),
+                     complaint.empty() ? "" : "; the server reports: ", complaint));
+  }
+
+  // Sends a value into a bucket. Its answer, for which nothing waits, is read later.
+  absl::Status Send(const Bucket& bucket, absl::StatusOr<NatsMessage> message) {
+    if (!message.ok()) return message.status();
+    message->reply = absl::StrCat(inbox_, ".", bucket.name);
+    return connection_->Publish(*message);
+  }
+
+  // Takes the answer to a value of a bucket.
+  void TakeAnswer(const NatsMessage& answer) {
+    for (Bucket* bucket : {&heartbeats_, &states_}) {
+      if (answer.subject != absl::StrCat(inbox_, ".", bucket->name)) continue;
+      const absl::Status status = ParseAck(answer, BucketStream(bucket->name)).status();
+      if (status.ok()) bucket->noted.clear();
+      // A value that is too large always will be.
+      if (!absl::IsInvalidArgument(status)) NoteFailure(status, bucket);
+    }
+  }
+
+  // Takes the answers that have come. False: the connection is lost.
+  bool ReadAnswers() {
+    absl::StatusOr<std::optional<NatsMessage>> answer;
+    while ((answer = answers_->Next(absl::ZeroDuration())).ok() && answer->has_value()) {
+      TakeAnswer(**answer);
+    }
+    // The server answers nothing to what is not permitted, but complains.
+    std::string complaint = connection_->complaint();
+    for (Bucket* bucket : {&heartbeats_, &states_}) {
+      if (complaint == complaint_ || !absl::StrContains(complaint, bucket->name)) continue;
+      NoteFailure(absl::UnavailableError(absl::StrCat("the server reports: ", complaint)), bucket);
+    }
+    complaint_ = std::move(complaint);
+    return answer.ok();
   }
 
   absl::Status WriteHeartbeat() {
@@ -257,10 +358,9 @@ class FleetSession : public EventConsumer {
   }
 
   absl::Status SendHeartbeat() {
-    absl::StatusOr<NatsMessage> message =
-        FleetMessage(KeySubject(kNodesBucket, NodeBucketKey(node_.cluster, node_.name)), heartbeat_,
-                     node_, json_);
-    return message.ok() ? heartbeats_.writer->Send(*std::move(message)) : message.status();
+    return Send(heartbeats_,
+                FleetMessage(KeySubject(kNodesBucket, NodeBucketKey(node_.cluster, node_.name)),
+                             heartbeat_, node_, json_));
   }
 
   // Writes the states of the VMs with events since the last time, or of all. Of several runs with
@@ -277,23 +377,24 @@ class FleetSession : public EventConsumer {
     if (const auto failure = DaemonLists(daemon_).ReadVms(command, &vms)) {
       return absl::UnavailableError(failure->sentence);
     }
-    std::map<std::string, NodeVm*> newest;
-    for (NodeVm& one : vms) {
-      // The state is written once its newest event, which is on its way, was published: of a
-      // journal that has replaced the present one, none was.
-      const bool present = one.node.journal_id == node_.journal_id;
-      if (one.vm.last_sequence() > (present ? published_ : 0)) continue;
-      NodeVm*& known = newest[one.vm.ref().name()];
-      if (known == nullptr || IsNewer(one.vm, known->vm)) known = &one;
-    }
+    // The state is written once its newest event, which is on its way, was published: of a journal
+    // that has replaced the present one, none was.
+    std::erase_if(vms, [&](const NodeVm& one) {
+      return one.vm.last_sequence() > (one.node.journal_id == node_.journal_id ? published_ : 0);
+    });
+    const auto rank = [](const NodeVm& one) {
+      return std::pair(one.vm.state() != v1::VM_STATE_STOPPED, one.vm.last_sequence());
+    };
+    absl::c_sort(vms, [&](const NodeVm& a, const NodeVm& b) { return rank(a) < rank(b); });
+    std::map<std::string, const NodeVm*> newest;
+    for (const NodeVm& one : vms) newest[one.vm.ref().name()] = &one;
     for (const auto& [name, one] : newest) {
       if (!all && !changed_.contains(name)) continue;
       MessageNode of = node_;
       of.journal_id = one->node.journal_id;
-      absl::StatusOr<NatsMessage> message = FleetMessage(
-          KeySubject(kVmsBucket, VmBucketKey(of.cluster, of.name, name)), one->vm, of, json_);
-      absl::Status sent =
-          message.ok() ? states_.writer->Send(*std::move(message)) : message.status();
+      const absl::Status sent =
+          Send(states_, FleetMessage(KeySubject(kVmsBucket, VmBucketKey(of.cluster, of.name, name)),
+                                     one->vm, of, json_));
       // One that is too large is left out: the others do not wait for it.
       if (!sent.ok() && !absl::IsInvalidArgument(sent)) return sent;
     }
@@ -317,9 +418,13 @@ class FleetSession : public EventConsumer {
   NatsConnection* const connection_;
   const CommandContext& daemon_;
   const bool json_;  // payloads
-  std::unique_ptr<StreamWriter> events_;
-  Bucket heartbeats_{"the node's heartbeat"};
-  Bucket states_{"the VMs' last states"};
+  // Answers come to INBOX.NUMBER of an event, and to INBOX.BUCKET of a value.
+  const std::string inbox_ = connection_->NewInbox();
+  std::unique_ptr<NatsSubscription> answers_;
+  uint64_t written_ = 0;   // events
+  std::string complaint_;  // the server's last
+  Bucket heartbeats_{kNodesBucket, "the node's heartbeat"};
+  Bucket states_{kVmsBucket, "the VMs' last states"};
   MessageNode node_;  // with its cluster and its journal
   uint64_t published_ = 0;
   uint64_t last_message_ = 0;      // the node's last of the stream; 0: it has none
@@ -333,7 +438,7 @@ class FleetSession : public EventConsumer {
 // daemon that begins behind the cursor; after any doubt another one begins.
 class FleetPush {
  public:
-  explicit FleetPush(const PushRun& push) : push_(push), server_(CursorKeys(push.line).front()) {}
+  explicit FleetPush(const PushRun& push) : push_(push) {}
 
   ExitCode Run() {
     Backoff backoff(kFirstPause, kLongestPause);
@@ -369,27 +474,7 @@ class FleetPush {
          .domain = command.domain,
          .inbox_prefix = absl::StrCat("_INBOX.vmeventd.", NodeBucketKey(node.cluster, node.name))});
     if (!connection.ok()) return connection.status();
-    const auto session = FleetSession::Open(push_, connection->get(), daemon, node);
-    if (!session.ok()) return session.status();
-    absl::Status status = FindStart(connection->get(), node, session->get());
-    if (!status.ok()) return status;
-    const std::unique_ptr<Source> source = SourceOf(push_);
-    if (!std::exchange(announced_, true)) push_.announce();
-    Delivery delivery({.consumer = session->get(), .cursor = push_.cursor, .servers = {server_}});
-    const ExitCode code = DeliverBatches(source.get(), {.events = kBatch}, &delivery,
-                                         [&session] { return (*session)->Tick(); });
-    if (push_.stop->stopped()) (*session)->Leave();
-    if (!delivery.status().ok()) return delivery.status();
-    if (code != ExitCode::kOk) code_ = code;
-    const std::string complaint = (*connection)->complaint();
-    return absl::UnavailableError(complaint.empty() ? "the connection is lost" : complaint);
-  }
-
-  // Finds what the stream has of the node, and moves the cursor where that is less than was
-  // acknowledged, of which the stream gets a GAP if it has none.
-  absl::Status FindStart(NatsConnection* connection, const MessageNode& node,
-                         FleetSession* session) {
-    const absl::StatusOr<StreamState> stream = ReadStreamState(connection, kFleetStream);
+    const absl::StatusOr<StreamState> stream = ReadStreamState(connection->get(), kFleetStream);
     if (absl::IsNotFound(stream.status())) {
       return absl::UnavailableError(absl::StrCat("there is no stream ", kFleetStream,
                                                  ": create it by `vmevents fleet create`"));
@@ -400,37 +485,23 @@ class FleetPush {
           absl::StrCat("the stream ", kFleetStream, " is unsafe: ", stream->unsafe,
                        "; `vmevents fleet create` corrects that, or names the obstacle"));
     }
-    const absl::StatusOr<StoredMessage> last =
-        ReadLastMessage(connection, kFleetStream, NodeSubjects(node.cluster, node.name));
-    if (!last.ok() && !absl::IsNotFound(last.status())) return last.status();
-    const std::optional<WatchPosition> position = push_.cursor->Find(server_);
-    MessageNode of = node;
-    if (position) of.journal_id = position->journal_id;
-    const std::optional<uint64_t> stored = last.ok() ? SequenceIn(last->message, of) : std::nullopt;
-    const uint64_t acknowledged = position ? position->sequence : stored.value_or(0);
-    // Events behind the position were not acknowledged: they are sent again.
-    const uint64_t begin = std::min(stored.value_or(acknowledged), acknowledged);
-    if (position && begin < acknowledged) {
-      push_.log->Note(absl::StrCat("the stream ", kFleetStream,
-                                   " was restored or rolled back: it has the events up to ", begin,
-                                   " of ", acknowledged, "; the rest is published again"));
-    }
-    if ((!position && begin > 0) || begin < acknowledged) {
-      absl::Status saved = push_.cursor->Save(server_, {begin, of.journal_id});
-      if (!saved.ok()) return saved;
-    }
-    session->set_published(of.journal_id == node.journal_id ? begin : 0,
-                           last.ok() ? last->stream_sequence : 0);
-    // Its limit has deleted the events of a node that was quiet for so long.
-    const bool quiet = absl::Now() - push_.log->state().last_success >= kStreamMaxAge;
-    if (last.ok() || acknowledged == 0 || quiet) return absl::OkStatus();
-    return session->PublishGap(of, 1, acknowledged,
-                               "it was created again, was restored, or has deleted them");
+    const auto session = FleetSession::Open(push_, connection->get(), daemon, node);
+    if (!session.ok()) return session.status();
+    const std::unique_ptr<Source> source = SourceOf(push_);
+    if (!std::exchange(announced_, true)) push_.announce();
+    Delivery delivery(
+        {.consumer = session->get(), .cursor = push_.cursor, .servers = CursorKeys(push_.line)});
+    const ExitCode code = DeliverBatches(source.get(), {.events = kBatch}, &delivery,
+                                         [&session] { return (*session)->Tick(); });
+    if (push_.stop->stopped()) (*session)->Leave();
+    if (!delivery.status().ok()) return delivery.status();
+    if (code != ExitCode::kOk) code_ = code;
+    const std::string complaint = (*connection)->complaint();
+    return absl::UnavailableError(complaint.empty() ? "the connection is lost" : complaint);
   }
 
   const PushRun& push_;
-  const std::string server_;  // key in the cursor
-  std::string unsafe_;        // what was noted of the stream's settings
+  std::string unsafe_;  // what was noted of the stream's settings
   bool announced_ = false;
   std::optional<ExitCode> code_;
 };

@@ -14,7 +14,7 @@ void Fuzz_fleet_message(absl::string_view input) {
   using namespace vmeventd;  // NOLINT(google-build-using-namespace): it calls nothing else
   (void)ParseDelivery(input);
   (void)ParseStreamState(input);
-  (void)ParseAck(input);
+  (void)ParseAck({.data = std::string(input)}, "S");
   (void)ParseStoredMessage(input);
   // A journal's ID that is empty would be that of no journal.
   if (const auto origin = client::ParseOrigin(input); origin.ok() && origin->journal_id.empty()) {

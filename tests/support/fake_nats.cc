@@ -146,7 +146,6 @@ class FakeConnection : public NatsConnection {
     return std::make_unique<FakeSubscription>(nats_, consumer_);
   }
   std::string NewInbox() override { return "_INBOX.1"; }
-  absl::Status Flush(absl::Duration /*timeout*/) override { return absl::OkStatus(); }
   bool closed() const override { return consumer_->lost; }
   std::string complaint() const override { return nats_->complaint; }
 

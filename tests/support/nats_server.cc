@@ -89,15 +89,18 @@ void NatsServer::CreateStream(const std::string& stream, const nlohmann::json& s
   if (answer.contains("error")) Fail("the stream cannot be created: " + answer.dump());
 }
 
+void NatsServer::CreateStream(const std::string& stream) {
+  CreateStream(stream, nlohmann::json::parse(CreateRequest(stream, 1)));
+}
+
 void NatsServer::CreateFleet() {
-  const std::string stream(kFleetStream);
-  CreateStream(stream, nlohmann::json::parse(CreateStreamRequest(stream, 1)));
+  CreateStream(std::string(kFleetStream));
   CreateBuckets();
 }
 
 void NatsServer::CreateBuckets() {
   for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
-    CreateStream(BucketStream(bucket), nlohmann::json::parse(CreateBucketRequest(bucket, 1)));
+    CreateStream(BucketStream(bucket));
   }
 }
 

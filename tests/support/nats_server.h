@@ -39,6 +39,8 @@ class NatsServer {
   void DeleteStream(const std::string& stream);
   std::vector<NatsMessage> Messages() const;
   void CreateStream(const std::string& stream, const nlohmann::json& settings);
+  // As `vmevents fleet create` does, of one of its streams.
+  void CreateStream(const std::string& stream);
   // Makes what `vmevents fleet create` makes.
   void CreateFleet();
   void CreateBuckets();

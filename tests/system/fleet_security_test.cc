@@ -190,12 +190,9 @@ class FleetAccountTest : public FleetSecurityTest {
   // As NATS's own tools make buckets.
   void PermitRollups() {
     const std::unique_ptr<NatsConnection> connection = ConnectAs(admin_);
-    const std::string events(kFleetStream);
-    for (const auto& [stream, safe] :
-         {std::pair(events, CreateStreamRequest(events, 1)),
-          std::pair(BucketStream(kVmsBucket), CreateBucketRequest(kVmsBucket, 1)),
-          std::pair(BucketStream(kNodesBucket), CreateBucketRequest(kNodesBucket, 1))}) {
-      auto request = nlohmann::json::parse(safe);
+    for (const std::string& stream :
+         {std::string(kFleetStream), BucketStream(kVmsBucket), BucketStream(kNodesBucket)}) {
+      auto request = nlohmann::json::parse(CreateRequest(stream, 1));
       request["allow_rollup_hdrs"] = true;
       request["deny_purge"] = false;
       ASSERT_TRUE(connection->Request(ApiSubject("STREAM.DELETE", stream), "").ok());
@@ -353,7 +350,7 @@ TEST_F(FleetAccountTest, WhatANodeMakesTheServerWriteUnderTheNameOfAnotherHeals)
       ASSERT_TRUE(b->Publish({.subject = subject, .reply = reply, .data = ""}).ok());
     }
   }
-  ASSERT_TRUE(b->Flush().ok());
+  ASSERT_TRUE(b->Request("$JS.API.STREAM.INFO.VMEVENTS", "").ok()) << "the server has read it";
   WaitUntil("the server has overwritten it", [&] { return state_of() != 3; });
   // The first of the two is the server's; the daemon's own last message is before it.
   WaitUntil("the stream has messages of the server", [&] {
@@ -405,7 +402,7 @@ TEST_F(FleetAccountTest, ANodeSeesNoAnswersOfAnother) {
        {"_INBOX.>", "_INBOX.vmeventd.>", "_INBOX.vmeventd.test.a.>", "_INBOX.vmevents.>", ">"}) {
     const std::unique_ptr<NatsConnection> one = ConnectNode("b");
     const auto subscription = one->Subscribe(subject, 10);
-    ASSERT_TRUE(one->Flush().ok());
+    ASSERT_TRUE(one->Request("$JS.API.STREAM.INFO.VMEVENTS", "").ok());
     WaitUntil("the server refuses it",
               [&] { return absl::StrContains(one->complaint(), "Permissions Violation"); });
   }
@@ -537,10 +534,9 @@ TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnot
   const std::string events(kFleetStream);
   const std::string vms = BucketStream(kVmsBucket);
   const std::string nodes = BucketStream(kNodesBucket);
-  for (const auto& [stream, request] : {std::pair(events, CreateStreamRequest(events, 1)),
-                                        std::pair(vms, CreateBucketRequest(kVmsBucket, 1)),
-                                        std::pair(nodes, CreateBucketRequest(kNodesBucket, 1))}) {
-    ASSERT_TRUE(admin_->Request(ApiSubject("STREAM.CREATE", stream), request).ok());
+  for (const std::string& stream : {events, vms, nodes}) {
+    ASSERT_TRUE(
+        admin_->Request(ApiSubject("STREAM.CREATE", stream), CreateRequest(stream, 1)).ok());
   }
   StartPublishing(nats_.url(), {"--push-domain", "fleet"}, "prod", {"--node", "node7"});
   ChattyVm vm(watch_dir(), "vm1");

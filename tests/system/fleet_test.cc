@@ -171,7 +171,7 @@ TEST_F(FleetTest, AStateHasTheJournalThatItComesFrom) {
   const std::string replaced = daemon().GetServerInfo().journal_id();
   const auto connection = *ConnectNats({.servers = {nats().url()}});
   const auto states = connection->Subscribe(key, 100);
-  ASSERT_TRUE(connection->Flush().ok());
+  ASSERT_TRUE(connection->Request("$JS.API.INFO", "").ok()) << "the server has subscribed it";
   StopDaemon();
   fs::remove_all(Options().state_dir);
   StartDaemon(Options());
@@ -220,8 +220,7 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   ChattyVm vm(watch_dir(), "vm1");
   vm.Speak(10);
   push().WaitLog("there is no stream VMEVENTS: create it by `vmevents fleet create`");
-  const std::string stream(kFleetStream);
-  nats().CreateStream(stream, nlohmann::json::parse(CreateStreamRequest(stream, 1)));
+  nats().CreateStream(std::string(kFleetStream));
   WaitNewest(11);
   ExpectComplete();
   push().WaitLog("accepts events again");
@@ -232,10 +231,9 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
 
 // Nothing says that such a bucket has a value, or has not.
 TEST_F(FleetTest, BucketsThatDoNotAnswerDelayNoEvent) {
-  const std::string stream(kFleetStream);
-  nats().CreateStream(stream, nlohmann::json::parse(CreateStreamRequest(stream, 1)));
+  nats().CreateStream(std::string(kFleetStream));
   for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
-    nlohmann::json settings = nlohmann::json::parse(CreateBucketRequest(bucket, 1));
+    nlohmann::json settings = nlohmann::json::parse(CreateRequest(BucketStream(bucket), 1));
     settings["no_ack"] = true;
     nats().CreateStream(BucketStream(bucket), settings);
   }
@@ -336,7 +334,7 @@ TEST_F(FleetTest, AStreamThatIsMadeAgainUnderTheConnectionGetsAGap) {
   PublishFive(&vm);
   const std::string stream(kFleetStream);
   nats().DeleteStream(stream);
-  nats().CreateStream(stream, nlohmann::json::parse(CreateStreamRequest(stream, 1)));
+  nats().CreateStream(stream);
   OthersPublish(20);
   vm.Speak(1);
   WaitNewest(6);

@@ -66,11 +66,11 @@ class Sizing {
  public:
   explicit Sizing(const Options& options) : options_(options) {
     WaitUntil("the server answers", [&] { return Connect(&admin_); });
-    nlohmann::json stream = nlohmann::json::parse(CreateStreamRequest(kFleetStream, 1));
+    nlohmann::json stream = nlohmann::json::parse(CreateRequest(std::string(kFleetStream), 1));
     stream["max_bytes"] = options_.mib << 20;
     Request(ApiSubject("STREAM.CREATE", kFleetStream), stream.dump());
     Request(ApiSubject("STREAM.CREATE", BucketStream(kVmsBucket)),
-            CreateBucketRequest(kVmsBucket, 1));
+            CreateRequest(BucketStream(kVmsBucket), 1));
   }
 
   void Run() {

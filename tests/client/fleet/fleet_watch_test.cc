@@ -331,7 +331,7 @@ TEST_F(FleetWatchTest, WhatIsDeletedBeforeASlowConsumerReadsItIsAGap) {
     if (idle == 3) stop_->Stop();
   };
   EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:7", "n1:8", "n1:9"));
-  EXPECT_THAT(notes(), HasSubstr("deleted messages after 1 before they were read"));
+  EXPECT_THAT(notes(), HasSubstr("no longer has the messages after 1, its oldest is 7"));
 }
 
 TEST_F(FleetWatchTest, ThePositionPassesWhatTheFilterLeavesOut) {

@@ -26,13 +26,22 @@ std::string Stored(const std::string& headers) {
                       R"(","data":"aGVsbG8=","time":"2026-11-21T06:51:46.209350739Z"}})");
 }
 
+absl::StatusOr<uint64_t> AckOf(const std::string& text) { return ParseAck({.data = text}, "S"); }
+
+TEST(JetStreamApi, AnAcknowledgementIsOfItsStream) {
+  EXPECT_EQ(*AckOf(R"({"stream":"S","seq":7})"), 7u);
+  EXPECT_THAT(std::string(AckOf(R"({"stream":"T","seq":7})").status().message()),
+              HasSubstr("the messages go into the stream T instead of S"));
+  EXPECT_TRUE(absl::IsUnavailable(ParseAck({.headers = {{"Status", "503"}}}, "S").status()));
+}
+
 TEST(JetStreamApi, ARefusalSaysWhy) {
-  const auto ack = ParseAck(
+  const auto ack = AckOf(
       R"({"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"S","seq":0})");
   EXPECT_EQ(ack.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(ack.status().message()), HasSubstr("maximum bytes exceeded"));
   const auto code_of = [](int code) {
-    return ParseAck(absl::StrCat(R"({"error":{"err_code":)", code, R"(,"description":"x"}})"))
+    return AckOf(absl::StrCat(R"({"error":{"err_code":)", code, R"(,"description":"x"}})"))
         .status()
         .code();
   };
@@ -43,7 +52,7 @@ TEST(JetStreamApi, ARefusalSaysWhy) {
 TEST(JetStreamApi, WhatIsNoAnswerIsAnError) {
   for (const char* const text : {"", "x", "[]", "{}", R"({"stream":3,"seq":"x"})",
                                  R"({"stream":"S","seq":-1})", R"({"error":3})", "{\"stream\":"}) {
-    EXPECT_EQ(ParseAck(text).status().code(), absl::StatusCode::kUnavailable) << text;
+    EXPECT_EQ(AckOf(text).status().code(), absl::StatusCode::kUnavailable) << text;
     EXPECT_FALSE(ParseStoredMessage(text).ok()) << text;
   }
 }
@@ -67,8 +76,8 @@ TEST(ParseStreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
               HasSubstr("allow_msg_schedules is on, deny_purge is off"));
   EXPECT_EQ(EmptyStream(R"({"retention":"workqueue","deny_purge":true,"deny_delete":true})").unsafe,
             "its retention is workqueue");
-  EXPECT_EQ(EmptyStream(CreateStreamRequest("s", 1)).unsafe, "");
-  EXPECT_EQ(EmptyStream(CreateBucketRequest("s", 1)).unsafe, "");
+  EXPECT_EQ(EmptyStream(CreateRequest("s", 1)).unsafe, "");
+  EXPECT_EQ(EmptyStream(CreateRequest("KV_s", 1)).unsafe, "");
 }
 
 TEST(ParseStreamState, AnEmptyStreamBeginsBehindItsLast) { EXPECT_EQ(EmptyStream("{}").first, 8u); }
