@@ -1,5 +1,6 @@
 #include "client/fleet/fleet_message.h"
 
+#include <set>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -86,9 +87,15 @@ bool IsExact(absl::string_view pattern) {
   return pattern.find_first_of("*?[") == absl::string_view::npos;
 }
 
-// The token of the one name that passes; *: others pass as well.
-std::string VmToken(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
-  return patterns.size() == 1 && IsExact(patterns[0]) ? EscapeToken(patterns[0]) : kAny;
+// The tokens of the few names that pass; *: others pass as well.
+std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
+  constexpr int kMaxTokens = 16;
+  if (patterns.empty() || patterns.size() > kMaxTokens || !absl::c_all_of(patterns, IsExact)) {
+    return {kAny};
+  }
+  std::set<std::string> tokens;
+  for (const std::string& name : patterns) tokens.insert(EscapeToken(name));
+  return tokens;
 }
 
 // "CLUSTER.NODE" of the one node that passes.
@@ -126,18 +133,22 @@ std::string EventTokens(const v1::EventFilter& filter) {
 std::vector<std::string> EventSubjects(const FleetFilter& filter) {
   constexpr char kGap[] = "gap";
   const std::string prefix = absl::StrCat(kSubjectPrefix, ".", NodeTokens(filter.nodes), ".");
-  const std::string vm = VmToken(filter.events.vm_names());
+  const std::set<std::string> vms = VmTokens(filter.events.vm_names());
   const std::string events = EventTokens(filter.events);
-  std::vector<std::string> subjects = {absl::StrCat(prefix, vm, ".", events)};
-  const bool has_gaps = vm == kAny && (events == ">" || events == kGap);
+  std::vector<std::string> subjects;
+  for (const std::string& vm : vms) subjects.push_back(absl::StrCat(prefix, vm, ".", events));
+  const bool has_gaps = vms.contains(kAny) && (events == ">" || events == kGap);
   if (!has_gaps) subjects.push_back(absl::StrCat(prefix, EscapeToken(""), ".", kGap));
   return subjects;
 }
 
-std::string VmSubjects(const FleetFilter& filter) {
-  const std::string key =
-      absl::StrCat(NodeTokens(filter.nodes), ".", VmToken(filter.events.vm_names()));
-  return KeySubject(kVmsBucket, key);
+std::vector<std::string> VmSubjects(const FleetFilter& filter) {
+  const std::string node = NodeTokens(filter.nodes);
+  std::vector<std::string> subjects;
+  for (const std::string& vm : VmTokens(filter.events.vm_names())) {
+    subjects.push_back(KeySubject(kVmsBucket, absl::StrCat(node, ".", vm)));
+  }
+  return subjects;
 }
 
 std::string NodeSubjectsOf(const FleetFilter& filter) {

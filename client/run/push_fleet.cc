@@ -4,7 +4,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -44,8 +43,10 @@ constexpr size_t kBatch = 256;
 constexpr absl::Duration kHeartbeatInterval = absl::Seconds(30);
 // Interval in which all states are written again.
 constexpr absl::Duration kRewrite = absl::Minutes(10);
-// Shortest interval in which states are asked for and written.
+// Shortest interval in which states are asked for and written, and the least in terms of the time
+// that this takes.
 constexpr absl::Duration kStatesInterval = absl::Seconds(1);
+constexpr int kStatesShare = 50;
 // Pause before a bucket that refused something is written again.
 constexpr absl::Duration kBucketRetry = absl::Seconds(30);
 // A server that acknowledges nothing for so long is lost.
@@ -54,8 +55,6 @@ constexpr absl::Duration kEventsTimeout = absl::Seconds(15);
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 // Limit of unread answers: of a batch, and of the states of all VMs.
 constexpr size_t kMaxAnswers = 65'536;
-// Limit of names in a request for VMs: that of the daemon's patterns, as which names may count.
-constexpr size_t kMaxNames = 32;
 
 // Events that the heartbeat counts wait to be published; also before the first.
 bool IsBehind(const v1::NodeHeartbeat& heartbeat) {
@@ -113,11 +112,7 @@ class FleetSession : public EventConsumer {
     for (const auto& [event, of, resume_after] : events) {
       published_ = std::max(published_, event.sequence());
       // An event of no VM, such as a GAP, may stand for any of them.
-      if (event.vm().name().empty()) {
-        rewrite_at_ = absl::InfinitePast();
-      } else {
-        changed_.insert(event.vm().name());
-      }
+      if (event.vm().name().empty()) rewrite_at_ = absl::InfinitePast();
     }
     if (IsBehind(heartbeat_)) heartbeats_.due = absl::InfinitePast();
     push_.log->Delivered(events);
@@ -162,8 +157,7 @@ class FleetSession : public EventConsumer {
       NoteFailure(status, &heartbeats_);
       if (status.ok() && !IsBehind(heartbeat_)) push_.log->Recovered();
     }
-    if (now >= states_.due && (!changed_.empty() || now >= rewrite_at_)) {
-      states_.due = now + kStatesInterval;
+    if (now >= states_.due && (published_ > states_until_ || now >= rewrite_at_)) {
       NoteFailure(WriteStates(), &states_);
     }
     return !connection_->closed();
@@ -363,16 +357,16 @@ class FleetSession : public EventConsumer {
                              heartbeat_, node_, json_));
   }
 
-  // Writes the states of the VMs with events since the last time, or of all. Of several runs with
-  // one name the one that runs counts, or else the one with the newest event.
+  // Writes the states that changed since the last time, or all. Of several runs with one name the
+  // one that runs counts, or else the one with the newest event.
   absl::Status WriteStates() {
-    const bool all = SteadyNow() >= rewrite_at_;
+    const absl::Time begin = SteadyNow();
+    if (begin >= rewrite_at_) {
+      states_until_ = 0;
+      rewrite_at_ = begin + kRewrite;
+    }
     VmsCommand command;
     command.include_stopped = true;
-    // A node may have thousands of VMs, of which few change in an interval.
-    if (!all && changed_.size() <= kMaxNames) {
-      command.filter.mutable_vm_names()->Add(changed_.begin(), changed_.end());
-    }
     NodeVms vms;
     if (const auto failure = DaemonLists(daemon_).ReadVms(command, &vms)) {
       return absl::UnavailableError(failure->sentence);
@@ -389,17 +383,17 @@ class FleetSession : public EventConsumer {
     std::map<std::string, const NodeVm*> newest;
     for (const NodeVm& one : vms) newest[one.vm.ref().name()] = &one;
     for (const auto& [name, one] : newest) {
-      if (!all && !changed_.contains(name)) continue;
+      // 0: all.
+      if (states_until_ > 0 && one->vm.last_sequence() <= states_until_) continue;
       MessageNode of = node_;
       of.journal_id = one->node.journal_id;
-      const absl::Status sent =
-          Send(states_, FleetMessage(KeySubject(kVmsBucket, VmBucketKey(of.cluster, of.name, name)),
-                                     one->vm, of, json_));
+      const std::string key = KeySubject(kVmsBucket, VmBucketKey(of.cluster, of.name, name));
+      const absl::Status sent = Send(states_, FleetMessage(key, one->vm, of, json_));
       // One that is too large is left out: the others do not wait for it.
       if (!sent.ok() && !absl::IsInvalidArgument(sent)) return sent;
     }
-    changed_.clear();
-    if (all) rewrite_at_ = SteadyNow() + kRewrite;
+    states_until_ = published_;
+    states_.due = SteadyNow() + std::max(kStatesInterval, kStatesShare * (SteadyNow() - begin));
     return absl::OkStatus();
   }
 
@@ -427,9 +421,9 @@ class FleetSession : public EventConsumer {
   Bucket states_{kVmsBucket, "the VMs' last states"};
   MessageNode node_;  // with its cluster and its journal
   uint64_t published_ = 0;
-  uint64_t last_message_ = 0;      // the node's last of the stream; 0: it has none
-  std::set<std::string> changed_;  // VMs whose states are to be written
-  v1::NodeHeartbeat heartbeat_;    // the last; empty: there was none
+  uint64_t last_message_ = 0;    // the node's last of the stream; 0: it has none
+  uint64_t states_until_ = 0;    // the bucket has the states up to this event; 0: none
+  v1::NodeHeartbeat heartbeat_;  // the last; empty: there was none
   // When all states are written again, so that what the bucket lost comes back; steady.
   absl::Time rewrite_at_ = absl::InfinitePast();
 };

@@ -286,10 +286,10 @@ TEST_F(FleetListsTest, AVmOfAJournalThatItsNodeHasLostIsStale) {
 }
 
 // A consumer of a server before 2.10 has one filter at the most.
-TEST_F(FleetListsTest, ABucketIsReadByOneFilter) {
+TEST_F(FleetListsTest, ABucketIsReadByOneFilterForEachName) {
   for (const char* name : {"a", "b", "c"}) AddVm("n1", name, v1::VM_STATE_RUNNING);
   EXPECT_EQ(Names(OfNames({"a", "b"})), "prod/n1/a\nprod/n1/b\n");
-  ASSERT_EQ(nats_.consumers.size(), 2u) << "of the VMs, and of the heartbeats";
+  ASSERT_EQ(nats_.consumers.size(), 3u) << "of each VM, and of the heartbeats";
   for (const std::string& consumer : nats_.consumers) {
     EXPECT_THAT(consumer, AllOf(HasSubstr("\"filter_subject\""), HasSubstr("last_per_subject")));
   }

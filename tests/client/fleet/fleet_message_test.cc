@@ -80,13 +80,19 @@ TEST(EventSubjects, AreNarrowWhereTheFilterHasOneOfAKind) {
               ElementsAre("vmevents.v1.*.*.*.monitor-lost", "vmevents.v1.*.*.=.gap"));
   EXPECT_THAT(subjects("vm_names: 'web1'"),
               ElementsAre("vmevents.v1.*.*.web1.>", "vmevents.v1.*.*.=.gap"));
+  EXPECT_THAT(subjects("vm_names: ['web1', 'db', 'web1'] types: EVENT_TYPE_PAUSED"),
+              ElementsAre("vmevents.v1.*.*.db.paused", "vmevents.v1.*.*.web1.paused",
+                          "vmevents.v1.*.*.=.gap"));
+  FleetFilter many;
+  for (int i = 0; i < 17; ++i) many.events.add_vm_names(absl::StrCat("web", i));
+  EXPECT_THAT(EventSubjects(many), ElementsAre("vmevents.v1.*.*.*.>"));
   EXPECT_THAT(subjects("types: EVENT_TYPE_GAP"), ElementsAre("vmevents.v1.*.*.*.gap"));
 }
 
 TEST(EventSubjects, SeveralOfAKindAndGlobsAreLeftToTheMatcher) {
   for (const FleetFilter& filter :
        {Filter({"n*"}, "vm_names: 'web?'"), Filter({"prod/n*"}), Filter({"[prod/n1]"}),
-        Filter({"n1", "n2"}, "vm_names: ['web1', 'db']"),
+        Filter({"n1", "n2"}, "vm_names: ['web1', 'db*']"),
         Filter({}, "types: [EVENT_TYPE_MONITOR_LOST, EVENT_TYPE_STOPPED]")}) {
     EXPECT_THAT(EventSubjects(filter), ElementsAre("vmevents.v1.*.*.*.>"));
   }
@@ -95,8 +101,12 @@ TEST(EventSubjects, SeveralOfAKindAndGlobsAreLeftToTheMatcher) {
 }
 
 TEST(VmSubjects, AreKeysOfTheBucket) {
-  EXPECT_EQ(VmSubjects(Filter({}, "vm_names: 'web.1'")), "$KV.VMEVENTS_VMS.*.*.web=2E1");
-  EXPECT_EQ(VmSubjects(Filter({"prod/n1"}, "vm_names: ['a', 'b']")), "$KV.VMEVENTS_VMS.prod.n1.*");
+  EXPECT_THAT(VmSubjects(Filter({}, "vm_names: 'web.1'")),
+              ElementsAre("$KV.VMEVENTS_VMS.*.*.web=2E1"));
+  EXPECT_THAT(VmSubjects(Filter({"prod/n1"}, "vm_names: ['a', 'b']")),
+              ElementsAre("$KV.VMEVENTS_VMS.prod.n1.a", "$KV.VMEVENTS_VMS.prod.n1.b"));
+  EXPECT_THAT(VmSubjects(Filter({"prod/n1"}, "vm_names: ['a', 'b*']")),
+              ElementsAre("$KV.VMEVENTS_VMS.prod.n1.*"));
   EXPECT_EQ(NodeSubjectsOf(Filter({"n1"})), "$KV.VMEVENTS_NODES.*.n1");
 }
 
