@@ -7,7 +7,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/patterns.h"
+#include "base/text.h"
 #include "base/uuid.h"
 #include "client/nats/subject.h"
 #include "client/output/event_text.h"
@@ -28,18 +30,6 @@ std::optional<std::string> NameOf(absl::string_view token) {
 
 }  // namespace
 
-absl::StatusOr<MessageNode> ParseOrigin(absl::string_view source) {
-  const std::vector<absl::string_view> parts = absl::StrSplit(source, '/');
-  if (parts.size() == 5 && parts[0].empty() && parts[1] == "vmevents" && !parts[4].empty()) {
-    std::optional<std::string> cluster = NameOf(parts[2]);
-    std::optional<std::string> node = NameOf(parts[3]);
-    if (cluster && node && EscapeForTerminal(parts[4]) == parts[4]) {
-      return MessageNode{*std::move(node), *std::move(cluster), std::string(parts[4]), {}};
-    }
-  }
-  return absl::InvalidArgumentError("its header ce-source does not name a node of vmeventd");
-}
-
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message) {
   // JSON: none of our messages begins so in protobuf's encoding, in which it would start a group.
   if (absl::StartsWith(data, "{")) {
@@ -58,16 +48,18 @@ absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* mes
 
 absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message) {
-  absl::StatusOr<MessageNode> origin = ParseOrigin(from.header("ce-source"));
-  if (!origin.ok()) return origin;
   // "vmevents.v1.CLUSTER.NODE.VM.EVENT" or "$KV.BUCKET.CLUSTER.NODE..."
   const std::vector<absl::string_view> tokens =
       absl::StrSplit(from.subject, absl::MaxSplits('.', 5));
-  if (tokens.size() < 4 || NameOf(tokens[2]) != origin->cluster ||
-      NameOf(tokens[3]) != origin->name) {
-    return absl::InvalidArgumentError(absl::StrCat("its header ce-source names the node ",
-                                                   origin->cluster, "/", origin->name,
-                                                   ", whose subject this is not"));
+  const auto cluster = tokens.size() > 3 ? NameOf(tokens[2]) : std::nullopt;
+  const auto node = tokens.size() > 3 ? NameOf(tokens[3]) : std::nullopt;
+  const std::string source = from.header("ce-source");
+  absl::string_view journal = source;
+  if (!cluster || !node ||
+      !absl::ConsumePrefix(&journal, absl::StrCat("/vmevents/", tokens[2], "/", tokens[3], "/")) ||
+      journal.empty() || absl::StrContains(journal, '/') || EscapeForTerminal(journal) != journal) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("its header ce-source is ", Quote(source), ", whose subject this is not"));
   }
   const bool event = absl::StartsWith(from.subject, kSubjectPrefix);
   const std::string expected =
@@ -76,7 +68,7 @@ absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
     return absl::InvalidArgumentError("its header ce-type is not that of its subject");
   }
   if (absl::Status status = ParsePayload(from.data, message); !status.ok()) return status;
-  return origin;
+  return MessageNode{*node, *cluster, std::string(journal), {}};
 }
 
 namespace {

@@ -18,17 +18,13 @@
 
 namespace vmeventd::client {
 
-// The node that sent a message, by its ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID".
-// INVALID_ARGUMENT: it is none.
-absl::StatusOr<MessageNode> ParseOrigin(absl::string_view source);
-
 // Parses a payload: protobuf, or its JSON, whose fields may be later ones. INVALID_ARGUMENT: it is
 // neither, or JSON cannot express its times.
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message);
 
 // Parses the node and the content of a message of the stream or of a bucket. A server permits a
 // node its own subjects only, and the sender chooses the headers: INVALID_ARGUMENT also if
-// ce-source or ce-type are not those of the subject.
+// ce-source, "/vmevents/CLUSTER/NODE/JOURNAL_ID", or ce-type are not those of the subject.
 absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message);
 

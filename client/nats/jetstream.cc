@@ -203,16 +203,26 @@ absl::StatusOr<StoredMessage> AskForMessage(NatsConnection* connection, absl::st
   return answer.ok() ? ParseStoredMessage(*answer) : answer.status();
 }
 
-// Changes a stream that is there; a line on that.
-absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::string& stream,
-                                         absl::string_view text, const StreamState& state,
-                                         int replicas) {
-  json answer;
-  if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
+}  // namespace
+
+absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
+                                       int replicas) {
+  const auto text = Ask(connection, "STREAM.INFO", stream, "");
+  const auto state = text.ok() ? ParseStreamState(*text) : text.status();
+  if (absl::IsNotFound(state.status())) {
+    const auto created =
+        Ask(connection, "STREAM.CREATE", stream, CreateRequest(stream, std::max(replicas, 1)));
+    const auto now = created.ok() ? ParseStreamState(*created) : created.status();
+    if (now.ok()) return absl::StrCat(stream, ": created\n");
+    return absl::UnavailableError(
+        absl::StrCat("the stream ", stream, " cannot be created: ", now.status().message()));
+  }
+  if (!state.ok()) return state.status();
+  const json answer = json::parse(*text);
   json config = Member(answer, "config");
   const uint64_t present = NumberIn(config, kReplicas);
   std::vector<std::string> changes;
-  if (!state.unsafe.empty()) changes.push_back(absl::StrCat("made safe: ", state.unsafe));
+  if (!state->unsafe.empty()) changes.push_back(absl::StrCat("made safe: ", state->unsafe));
   if (replicas > 0 && present != static_cast<uint64_t>(replicas)) {
     // nats-server 2.9.10 takes it, and has lost the stream after its next start.
     if (!Member(answer, "cluster").is_object()) {
@@ -235,22 +245,6 @@ absl::StatusOr<std::string> UpdateStream(NatsConnection* connection, const std::
   return absl::UnavailableError(
       absl::StrCat("the stream ", stream, " cannot be changed (", wanted,
                    "): ", now.ok() ? now->unsafe : now.status().message()));
-}
-
-}  // namespace
-
-absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
-                                       int replicas) {
-  const auto answer = Ask(connection, "STREAM.INFO", stream, "");
-  const auto state = answer.ok() ? ParseStreamState(*answer) : answer.status();
-  if (state.ok()) return UpdateStream(connection, stream, *answer, *state, replicas);
-  if (!absl::IsNotFound(state.status())) return state.status();
-  const auto created =
-      Ask(connection, "STREAM.CREATE", stream, CreateRequest(stream, std::max(replicas, 1)));
-  const auto now = created.ok() ? ParseStreamState(*created) : created.status();
-  if (now.ok()) return absl::StrCat(stream, ": created\n");
-  return absl::UnavailableError(
-      absl::StrCat("the stream ", stream, " cannot be created: ", now.status().message()));
 }
 
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {

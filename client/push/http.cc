@@ -146,26 +146,21 @@ namespace {
 
 constexpr absl::Duration kLongestConnect = absl::Seconds(10);
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
-// Limits of what is read of an answer's body, and of what is returned. libcurl limits its headers.
-constexpr size_t kMaxBodyBytes = 64 << 10;
+// Limit of what is returned of an answer's body.
 constexpr size_t kMaxSaved = 1 << 10;
 
 // A request that is under way, and the part of its answer that is read.
 struct Exchange {
   std::stop_token stop;
   absl::Time end = absl::InfiniteFuture();
-  size_t body_bytes = 0;
   std::string body;
-  bool enough = false;  // the limit is exceeded: the rest is not read
 };
 
 size_t TakeBody(char* data, size_t size, size_t count, void* user) {
   auto* exchange = static_cast<Exchange*>(user);
   const size_t bytes = size * count;
-  exchange->body_bytes += bytes;
   exchange->body.append(data, std::min(bytes, kMaxSaved - exchange->body.size()));
-  exchange->enough = exchange->body_bytes > kMaxBodyBytes;
-  return exchange->enough ? 0 : bytes;
+  return bytes;
 }
 
 // Called at least once a second. Returns whether to abort the request.
@@ -199,7 +194,7 @@ class CurlClient {
     if (!set_up_.ok()) return {.fault = std::string(set_up_.message())};
     const CURLcode code = CURL_FUNCTION(curl_easy_perform)(easy_.get());
     if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
-    if (code != CURLE_OK && !exchange.enough) {
+    if (code != CURLE_OK) {
       const char* const why =
           error_[0] != '\0' ? error_.data() : CURL_FUNCTION(curl_easy_strerror)(code);
       return {.fault = EscapeForTerminal(why)};

@@ -242,32 +242,22 @@ ExitCode AskToRetry(const PushFiles& files) {
   return ExitCode::kOk;
 }
 
-// Delivers what AskToRetry() has moved, in parts of at most `max_bytes`: all of it has more in
-// memory than a push may have. A line that is no event is set aside again. CANCELLED: the delivery
-// ends.
-absl::Status Retry(const PushFiles& files, size_t max_bytes, Delivery* delivery) {
+// Delivers what AskToRetry() has moved, one by one: all of it has more in memory than a push may
+// have. A line that is no event is set aside again. CANCELLED: the delivery ends.
+absl::Status Retry(const PushFiles& files, Delivery* delivery) {
   if (access(files.retry().c_str(), F_OK) != 0) return absl::OkStatus();
   const auto content = ReadPlainFile(files.retry(), kMaxSetAside);
   if (!content.ok()) return content.status();
   PrintNote("sending again what was set aside");
-  NodeEvents events;
-  size_t bytes = 0;
   std::string others;
-  const auto deliver = [&] {
-    bytes = 0;
-    return events.empty() || delivery->OnEvents(std::exchange(events, {}));
-  };
   for (const absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipEmpty())) {
     absl::StatusOr<NodeEvent> one = ParseSetAside(line);
     if (!one.ok()) {
       absl::StrAppend(&others, line, "\n");
-      continue;
+    } else if (!delivery->OnEvents({*std::move(one)})) {
+      return absl::CancelledError();
     }
-    if (bytes + line.size() > max_bytes && !deliver()) return absl::CancelledError();
-    bytes += line.size();
-    events.push_back(*std::move(one));
   }
-  if (!deliver()) return absl::CancelledError();
   if (!others.empty()) {
     absl::Status aside = AppendDurably(files.set_aside(), others, kMaxSetAside);
     if (!aside.ok()) return aside;
@@ -395,7 +385,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   Delivery delivery({.consumer = &pusher, .cursor = push.cursor, .servers = servers});
   absl::Status retried;
   const ExitCode code = DeliverBatches(source.get(), limits, &delivery, [&] {
-    retried = Retry(*files, limits.bytes, &delivery);
+    retried = Retry(*files, &delivery);
     return retried.ok();
   });
   if (!retried.ok() && !absl::IsCancelled(retried)) return Fail(retried);

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/text.h"
 #include "client/consume/exec.h"
@@ -34,9 +36,16 @@ void RequireHarmless(absl::string_view text) {
 void Fuzz_event_formats(absl::string_view input) {
   const size_t end = input.find('\n');
   if (end == absl::string_view::npos) return;
-  const auto origin = client::ParseOrigin(input.substr(0, end));
+  const std::string source(input.substr(0, end));
+  const std::vector<std::string> parts = absl::StrSplit(source, '/');
+  if (parts.size() < 4) return;
   client::NodeEvents events(1);
-  if (!origin.ok() || !client::ParsePayload(input.substr(end + 1), &events[0].event).ok()) return;
+  const auto origin = client::ParseFleetMessage(
+      {.subject = absl::StrCat("vmevents.v1.", parts[2], ".", parts[3], ".vm.paused"),
+       .data = std::string(input.substr(end + 1)),
+       .headers = {{"ce-source", source}, {"ce-type", "vmevents.v1.paused"}}},
+      &events[0].event);
+  if (!origin.ok()) return;
   events[0].node = *origin;
 
   client::Formatter json(client::Form::kJson);

@@ -17,10 +17,12 @@ void Fuzz_fleet_message(absl::string_view input) {
   (void)ParseAck({.data = std::string(input)}, "S");
   (void)ParseStoredMessage(input);
   // A journal's ID that is empty would be that of no journal.
-  if (const auto origin = client::ParseOrigin(input); origin.ok() && origin->journal_id.empty()) {
-    std::abort();
-  }
   v1::Event event;
+  const auto origin = client::ParseFleetMessage(
+      {.subject = "vmevents.v1.c.n.vm.paused",
+       .headers = {{"ce-source", std::string(input)}, {"ce-type", "vmevents.v1.paused"}}},
+      &event);
+  if (origin.ok() && origin->journal_id.empty()) std::abort();
   (void)client::ParsePayload(input, &event);
   v1::Vm vm;
   (void)client::ParsePayload(input, &vm);

@@ -1,6 +1,7 @@
 #include "client/fleet/fleet_message.h"
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -15,20 +16,36 @@ namespace {
 
 using testing::ElementsAre;
 
-TEST(ParseOrigin, TakesWhatVmeventdWrites) {
-  EXPECT_EQ(*ParseOrigin("/vmevents/prod/n1=2Eexample/j"),
-            (MessageNode{"n1.example", "prod", "j"}));
-  for (const char* source : {"", "/", "/vmevents/prod/n1", "/vmevents/prod/n1/", "/other/prod/n1/j",
-                             "vmevents/prod/n1/j/", "/vmevents/prod/n1/j/x"}) {
-    EXPECT_FALSE(ParseOrigin(source).ok()) << source;
+// The node of a message without content.
+absl::StatusOr<MessageNode> NodeOf(const std::string& source, const std::string& cluster,
+                                   const std::string& node) {
+  v1::Event event;
+  return ParseFleetMessage(
+      {.subject = absl::StrCat("vmevents.v1.", cluster, ".", node, ".vm.paused"),
+       .headers = {{"ce-source", source}, {"ce-type", "vmevents.v1.paused"}}},
+      &event);
+}
+
+TEST(ParseFleetMessage, TakesWhatVmeventdWrites) {
+  const auto node_of = [](const std::string& source) {
+    return NodeOf(source, "prod", "n1=2Eexample");
+  };
+  EXPECT_EQ(*node_of("/vmevents/prod/n1=2Eexample/j"), (MessageNode{"n1.example", "prod", "j"}));
+  for (const std::string source :
+       {"", "/", "/vmevents/prod/n1=2Eexample", "/vmevents/prod/n1=2Eexample/",
+        "/other/prod/n1=2Eexample/j", "vmevents/prod/n1=2Eexample/j/",
+        "/vmevents/prod/n1=2Eexample/j/x", "/vmevents/prod/n2/j"}) {
+    EXPECT_FALSE(node_of(source).ok()) << source;
   }
 }
 
-TEST(ParseOrigin, RefusesANameThatIsNoText) {
-  for (const char* source :
-       {"/vmevents/prod/n=FF/j", "/vmevents/=C3/n1/j", "/vmevents/p/n=1Bc/j", "/vmevents/p/n\xff/j",
-        "/vmevents/p/n=h1/j", "/vmevents/p/n1/j\x1b[2J"}) {
-    EXPECT_FALSE(ParseOrigin(source).ok()) << source;
+TEST(ParseFleetMessage, RefusesANameThatIsNoText) {
+  for (const auto& [cluster, node, journal] :
+       {std::tuple("prod", "n=FF", "j"), std::tuple("=C3", "n1", "j"),
+        std::tuple("p", "n=1Bc", "j"), std::tuple("p", "n\xff", "j"), std::tuple("p", "n=h1", "j"),
+        std::tuple("p", "n1", "j\x1b[2J")}) {
+    const std::string source = absl::StrCat("/vmevents/", cluster, "/", node, "/", journal);
+    EXPECT_FALSE(NodeOf(source, cluster, node).ok()) << source;
   }
 }
 
@@ -183,8 +200,12 @@ TEST(EventSubjects, CoverWhatMatches) {
     const std::vector<std::string> subjects = EventSubjects(filter);
     for (const auto& [sequence, message] : nats.events().messages) {
       v1::Event event;
-      ASSERT_TRUE(event.ParseFromString(message.data));
-      const auto origin = ParseOrigin(message.headers.at("ce-source"));
+      const auto origin =
+          ParseFleetMessage({.subject = message.subject,
+                             .data = message.data,
+                             .headers = {message.headers.begin(), message.headers.end()}},
+                            &event);
+      ASSERT_TRUE(origin.ok()) << origin.status();
       if (!Passes(filter, *origin, event)) continue;
       EXPECT_EQ(std::count_if(subjects.begin(), subjects.end(),
                               [&message = message](const std::string& subject) {

@@ -384,9 +384,9 @@ TEST_F(FleetWatchTest, AMessageThatNamesAnotherNodeThanItsSubjectIsLeftOutAndCou
   EXPECT_THAT(Seen(), ElementsAre("n2:3"));
   EXPECT_THAT(
       notes_,
-      ElementsAre(AllOf(HasSubstr("names the node prod/n1, whose subject this is not"),
+      ElementsAre(AllOf(HasSubstr("is \"/vmevents/prod/n1/j\", whose subject this is not"),
                         HasSubstr("(1 message so far)")),
-                  AllOf(HasSubstr("names the node other/n2"), HasSubstr("(10 messages so far)"))));
+                  AllOf(HasSubstr("/vmevents/other/n2/j"), HasSubstr("(10 messages so far)"))));
 }
 
 TEST_F(FleetWatchTest, ServersThatAreNotThere) {
