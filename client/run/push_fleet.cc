@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -37,7 +38,7 @@ namespace {
 
 constexpr absl::Duration kFirstPause = absl::Seconds(1);
 constexpr absl::Duration kLongestPause = absl::Minutes(1);
-// Nodes that come back together share the servers: each has one small batch under way.
+// Events between two looks at the stream; each waits for the acknowledgement of the one before it.
 constexpr size_t kBatch = 256;
 // Interval of heartbeats: a node is silent after three.
 constexpr absl::Duration kHeartbeatInterval = absl::Seconds(30);
@@ -50,10 +51,11 @@ constexpr int kStatesShare = 50;
 // Pause before a bucket that refused something is written again.
 constexpr absl::Duration kBucketRetry = absl::Seconds(30);
 // A server that acknowledges nothing for so long is lost.
-constexpr absl::Duration kEventsTimeout = absl::Seconds(15);
+constexpr absl::Duration kEventTimeout = absl::Seconds(15);
 // Longest time until a stop or a complaint of the server is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
-// Limit of unread answers: of a batch, and of the states of all VMs.
+constexpr absl::string_view kBuckets[] = {kNodesBucket, kVmsBucket};
+// Limit of unread answers: of the states of all VMs.
 constexpr size_t kMaxAnswers = 65'536;
 
 // Events that the heartbeat counts wait to be published; also before the first.
@@ -84,8 +86,6 @@ class FleetSession : public EventConsumer {
   // OK: the stream has them. What it refuses for good is a GAP.
   absl::Status Consume(Formatter::Events events) override {
     if (absl::Status status = CheckStream(); !status.ok()) return status;
-    std::vector<NatsMessage> messages;
-    messages.reserve(events.size());
     for (const auto& [event, of, resume_after] : events) {
       if (of.name != node_.name) {
         return absl::UnavailableError(
@@ -93,28 +93,21 @@ class FleetSession : public EventConsumer {
       }
       if (std::exchange(node_.journal_id, of.journal_id) != of.journal_id) {
         published_ = 0;
-        heartbeats_.due = rewrite_at_ = absl::InfinitePast();
+        heartbeat_due_ = rewrite_at_ = absl::InfinitePast();
       }
       v1::Event stored = event;
       stored.set_durable(true);  // the stream is; a GAP that no journal has is not
-      absl::StatusOr<NatsMessage> message = FleetMessageOf(stored, node_, json_);
-      if (!message.ok()) return message.status();
-      messages.push_back(*std::move(message));
-    }
-    const absl::StatusOr<std::vector<size_t>> unfit = Write(std::move(messages));
-    if (!unfit.ok()) return unfit.status();
-    for (const size_t i : *unfit) {
-      const uint64_t sequence = events[i].event.sequence();
-      absl::Status status =
-          PublishGap(node_, sequence, sequence, "the stream refuses it: too large");
+      absl::Status status = Publish(FleetMessageOf(stored, node_, json_));
+      if (absl::IsInvalidArgument(status)) {
+        status = PublishGap(node_, event.sequence(), event.sequence(),
+                            "the stream refuses it: too large");
+      }
       if (!status.ok()) return status;
-    }
-    for (const auto& [event, of, resume_after] : events) {
       published_ = std::max(published_, event.sequence());
       // An event of no VM, such as a GAP, may stand for any of them.
       if (event.vm().name().empty()) rewrite_at_ = absl::InfinitePast();
     }
-    if (IsBehind(heartbeat_)) heartbeats_.due = absl::InfinitePast();
+    if (IsBehind(heartbeat_)) heartbeat_due_ = absl::InfinitePast();
     push_.log->Delivered(events);
     return absl::OkStatus();
   }
@@ -134,15 +127,13 @@ class FleetSession : public EventConsumer {
     gap.set_message(absl::StrCat(events, " not in the fleet's stream: ", why));
     gap.mutable_missing()->set_first(first);
     gap.mutable_missing()->set_last(last);
-    absl::StatusOr<NatsMessage> message = FleetMessageOf(gap, of, json_);
-    if (!message.ok()) return message.status();
-    const absl::StatusOr<std::vector<size_t>> unfit = Write({*std::move(message)});
-    if (!unfit.ok()) return unfit.status();
-    if (!unfit->empty()) {
+    const absl::Status status = Publish(FleetMessageOf(gap, of, json_));
+    if (absl::IsInvalidArgument(status)) {
       return absl::UnavailableError(absl::StrCat(
           "the stream ", kFleetStream,
           " refuses even a GAP: its max_msg_size, or the server's max_payload, is too small"));
     }
+    if (!status.ok()) return status;
     push_.log->Note(absl::StrCat("GAP: ", EscapeForTerminal(gap.message())));
     return absl::OkStatus();
   }
@@ -151,14 +142,14 @@ class FleetSession : public EventConsumer {
   bool Tick() {
     if (!ReadAnswers()) return false;
     const absl::Time now = SteadyNow();
-    if (now >= heartbeats_.due) {
-      heartbeats_.due = now + kHeartbeatInterval;
+    if (now >= heartbeat_due_) {
+      heartbeat_due_ = now + kHeartbeatInterval;
       const absl::Status status = WriteHeartbeat();
-      NoteFailure(status, &heartbeats_);
+      NoteFailure(kNodesBucket, status);
       if (status.ok() && !IsBehind(heartbeat_)) push_.log->Recovered();
     }
-    if (now >= states_.due && (published_ > states_until_ || now >= rewrite_at_)) {
-      NoteFailure(WriteStates(), &states_);
+    if (now >= states_due_ && (published_ > states_until_ || now >= rewrite_at_)) {
+      NoteFailure(kVmsBucket, WriteStates());
     }
     return !connection_->closed();
   }
@@ -173,13 +164,6 @@ class FleetSession : public EventConsumer {
   }
 
  private:
-  struct Bucket {
-    absl::string_view name;
-    const char* values;                     // for people
-    absl::Time due = absl::InfinitePast();  // when to write next; steady
-    std::string noted = {};                 // the last failure; empty: it was written since
-  };
-
   FleetSession(const PushRun& push, NatsConnection* connection, const CommandContext& daemon,
                MessageNode node)
       : push_(push),
@@ -234,83 +218,47 @@ class FleetSession : public EventConsumer {
         absl::StrCat("the stream ", kFleetStream, " has lost the node's last message"));
   }
 
-  // Sends the messages in their order, and returns once each has an answer, or none came for
-  // kEventsTimeout. OK: all are stored but those of these indices, which the stream never takes.
-  // Otherwise any of them may be stored. CANCELLED: a stop.
-  absl::StatusOr<std::vector<size_t>> Write(std::vector<NatsMessage> messages) {
-    std::vector<size_t> unfit;
-    std::map<std::string, size_t> missing;  // by the subject of the answer
-    for (size_t i = 0; i < messages.size(); ++i) {
-      messages[i].reply = absl::StrCat(inbox_, ".", ++written_);
-      absl::Status status = connection_->Publish(messages[i]);
-      if (status.ok()) {
-        missing[messages[i].reply] = i;
-      } else if (absl::IsInvalidArgument(status)) {
-        unfit.push_back(i);
-      } else {
-        return status;
-      }
-    }
-    absl::Status result;
-    absl::Time deadline = SteadyNow() + kEventsTimeout;
-    while (!missing.empty()) {
+  // Publishes an event. OK: the stream has stored it. INVALID_ARGUMENT: the stream never takes it.
+  // CANCELLED: a stop. After this and other errors it may be stored.
+  absl::Status Publish(absl::StatusOr<NatsMessage> message) {
+    if (!message.ok()) return message.status();
+    // A server that has lost its lead may answer a second time: each event has its own subject.
+    message->reply = absl::StrCat(inbox_, ".", ++requests_);
+    if (absl::Status status = connection_->Publish(*message); !status.ok()) return status;
+    std::string complaint;
+    for (const absl::Time begin = SteadyNow(); SteadyNow() < begin + kEventTimeout;) {
       if (push_.stop->stopped()) return absl::CancelledError("stopped");
       const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(kSlice);
       if (!answer.ok()) return answer.status();
-      if (!answer->has_value()) {
-        absl::Status status = CheckSilence(deadline);
-        if (!status.ok()) return status;
-        continue;
+      if (answer->has_value() && (*answer)->subject == message->reply) {
+        const absl::StatusOr<uint64_t> stored = ParseAck(**answer, kFleetStream);
+        if (stored.ok()) last_message_ = *stored;
+        return stored.status();
       }
-      const auto found = missing.find((*answer)->subject);
-      if (found == missing.end()) {
-        TakeAnswer(**answer);
-        continue;
-      }
-      deadline = SteadyNow() + kEventsTimeout;
-      const absl::StatusOr<uint64_t> stored = ParseAck(**answer, kFleetStream);
-      if (stored.ok()) {
-        last_message_ = *stored;
-      } else if (absl::IsInvalidArgument(stored.status())) {
-        unfit.push_back(found->second);
-      } else {
-        result.Update(stored.status());
-      }
-      missing.erase(found);
+      if (answer->has_value()) TakeAnswer(**answer);
+      // The server answers nothing to what is not permitted, but complains at once.
+      complaint = connection_->complaint();
+      if (absl::StrContains(complaint, message->subject)) break;
     }
-    if (!result.ok()) return result;
-    return unfit;
-  }
-
-  // No answer has come yet. OK: there is time until `deadline`.
-  absl::Status CheckSilence(absl::Time deadline) const {
-    const std::string complaint = connection_->complaint();
-    // The server answers nothing to what is not permitted, but complains at once.
-    if (absl::StrContains(complaint, absl::StrCat("\"", kSubjectPrefix, "."))) {
-      return absl::UnavailableError(absl::StrCat("the server reports: ", complaint));
-    }
-    if (SteadyNow() < deadline) return absl::OkStatus();
     return absl::UnavailableError(
-        absl::StrCat("no acknowledgement came from the stream ", kFleetStream, " for ",
-                     absl::FormatDuration(kEventsTimeout),
+        absl::StrCat("no acknowledgement came from the stream ", kFleetStream,
                      complaint.empty() ? "" : "; the server reports: ", complaint));
   }
 
   // Sends a value into a bucket. Its answer, for which nothing waits, is read later.
-  absl::Status Send(const Bucket& bucket, absl::StatusOr<NatsMessage> message) {
+  absl::Status Send(absl::string_view bucket, absl::StatusOr<NatsMessage> message) {
     if (!message.ok()) return message.status();
-    message->reply = absl::StrCat(inbox_, ".", bucket.name);
+    message->reply = absl::StrCat(inbox_, ".", bucket);
     return connection_->Publish(*message);
   }
 
   // Takes the answer to a value of a bucket.
   void TakeAnswer(const NatsMessage& answer) {
-    for (Bucket* bucket : {&heartbeats_, &states_}) {
-      if (answer.subject != absl::StrCat(inbox_, ".", bucket->name)) continue;
-      const absl::Status status = ParseAck(answer, BucketStream(bucket->name)).status();
-      if (status.ok()) bucket->noted.clear();
+    for (const absl::string_view bucket : kBuckets) {
+      if (answer.subject != absl::StrCat(inbox_, ".", bucket)) continue;
+      const absl::Status status = ParseAck(answer, BucketStream(bucket)).status();
       // A value that is too large always will be.
-      if (!absl::IsInvalidArgument(status)) NoteFailure(status, bucket);
+      if (!absl::IsInvalidArgument(status)) NoteFailure(bucket, status);
     }
   }
 
@@ -322,9 +270,9 @@ class FleetSession : public EventConsumer {
     }
     // The server answers nothing to what is not permitted, but complains.
     std::string complaint = connection_->complaint();
-    for (Bucket* bucket : {&heartbeats_, &states_}) {
-      if (complaint == complaint_ || !absl::StrContains(complaint, bucket->name)) continue;
-      NoteFailure(absl::UnavailableError(absl::StrCat("the server reports: ", complaint)), bucket);
+    for (const absl::string_view bucket : kBuckets) {
+      if (complaint == complaint_ || !absl::StrContains(complaint, bucket)) continue;
+      NoteFailure(bucket, absl::UnavailableError("the server reports: " + complaint));
     }
     complaint_ = std::move(complaint);
     return answer.ok();
@@ -352,7 +300,7 @@ class FleetSession : public EventConsumer {
   }
 
   absl::Status SendHeartbeat() {
-    return Send(heartbeats_,
+    return Send(kNodesBucket,
                 FleetMessage(KeySubject(kNodesBucket, NodeBucketKey(node_.cluster, node_.name)),
                              heartbeat_, node_, json_));
   }
@@ -388,24 +336,27 @@ class FleetSession : public EventConsumer {
       MessageNode of = node_;
       of.journal_id = one->node.journal_id;
       const std::string key = KeySubject(kVmsBucket, VmBucketKey(of.cluster, of.name, name));
-      const absl::Status sent = Send(states_, FleetMessage(key, one->vm, of, json_));
+      const absl::Status sent = Send(kVmsBucket, FleetMessage(key, one->vm, of, json_));
       // One that is too large is left out: the others do not wait for it.
       if (!sent.ok() && !absl::IsInvalidArgument(sent)) return sent;
     }
     states_until_ = published_;
-    states_.due = SteadyNow() + std::max(kStatesInterval, kStatesShare * (SteadyNow() - begin));
+    states_due_ = SteadyNow() + std::max(kStatesInterval, kStatesShare * (SteadyNow() - begin));
     return absl::OkStatus();
   }
 
-  // Notes a failure, each reason once, and has everything written again after a pause.
-  void NoteFailure(const absl::Status& status, Bucket* bucket) {
+  // Reports why a bucket is not written, each reason once on a connection. All states are written
+  // again after a pause.
+  void NoteFailure(absl::string_view bucket, const absl::Status& status) {
     if (status.ok()) return;
-    bucket->due = SteadyNow() + kBucketRetry;
-    if (bucket == &states_) rewrite_at_ = absl::InfinitePast();
-    const std::string reason(status.message());
-    if (std::exchange(bucket->noted, reason) == reason) return;
-    push_.log->Note(absl::StrCat("cannot write ", bucket->values, ": ", EscapeForTerminal(reason),
-                                 "; this delays no event"));
+    if (bucket == kVmsBucket) {
+      states_due_ = SteadyNow() + kBucketRetry;
+      rewrite_at_ = absl::InfinitePast();
+    }
+    const std::string reason = absl::StrCat(bucket, ": ", EscapeForTerminal(status.message()));
+    if (!noted_.insert(reason).second) return;
+    push_.log->Note(
+        absl::StrCat("cannot write into the bucket ", reason, "; this delays no event"));
   }
 
   const PushRun& push_;
@@ -415,16 +366,18 @@ class FleetSession : public EventConsumer {
   // Answers come to INBOX.NUMBER of an event, and to INBOX.BUCKET of a value.
   const std::string inbox_ = connection_->NewInbox();
   std::unique_ptr<NatsSubscription> answers_;
-  uint64_t written_ = 0;   // events
-  std::string complaint_;  // the server's last
-  Bucket heartbeats_{kNodesBucket, "the node's heartbeat"};
-  Bucket states_{kVmsBucket, "the VMs' last states"};
-  MessageNode node_;  // with its cluster and its journal
+  uint64_t requests_ = 0;        // events that were sent
+  std::string complaint_;        // the server's last
+  std::set<std::string> noted_;  // reasons
+  MessageNode node_;             // with its cluster and its journal
   uint64_t published_ = 0;
   uint64_t last_message_ = 0;    // the node's last of the stream; 0: it has none
   uint64_t states_until_ = 0;    // the bucket has the states up to this event; 0: none
   v1::NodeHeartbeat heartbeat_;  // the last; empty: there was none
-  // When all states are written again, so that what the bucket lost comes back; steady.
+  // When to write next; and when to write all states, so that what the bucket lost comes back.
+  // Steady.
+  absl::Time heartbeat_due_ = absl::InfinitePast();
+  absl::Time states_due_ = absl::InfinitePast();
   absl::Time rewrite_at_ = absl::InfinitePast();
 };
 
@@ -437,19 +390,12 @@ class FleetPush {
   ExitCode Run() {
     Backoff backoff(kFirstPause, kLongestPause);
     while (!push_.stop->stopped()) {
-      CommandContext daemon(push_.line.server());
-      daemon.patience = absl::ZeroDuration();  // a wait for the daemon would hold up the events
-      v1::GetServerInfoResponse info;
-      auto failure = ReadInfo(daemon, &info);
-      if (!failure) {
-        const absl::Status status = RunOnce(daemon, info);
-        failure = Failure{ExitCode::kFailed, EscapeForTerminal(status.message())};
-      }
+      const std::string reason = EscapeForTerminal(RunOnce().message());
       if (code_) return *code_;
       if (push_.stop->stopped()) break;
       if (push_.log->state().failing_since == absl::InfinitePast()) backoff.Reset();
-      push_.log->Failed(failure->sentence);
-      push_.log->Waits(failure->sentence, {});
+      push_.log->Failed(reason);
+      push_.log->Waits(reason, {});
       if (push_.stop->WaitFor(backoff.Next(RandomFraction()))) break;
     }
     return ExitCode::kOk;
@@ -457,7 +403,13 @@ class FleetPush {
 
  private:
   // One attempt; why it ended. `code_` is set where no other one would help.
-  absl::Status RunOnce(const CommandContext& daemon, const v1::GetServerInfoResponse& info) {
+  absl::Status RunOnce() {
+    CommandContext daemon(push_.line.server());
+    daemon.patience = absl::ZeroDuration();  // a wait for the daemon would hold up the events
+    v1::GetServerInfoResponse info;
+    if (const auto failure = ReadInfo(daemon, &info)) {
+      return absl::UnavailableError(failure->sentence);
+    }
     const PushCommand& command = push_.command;
     const MessageNode node = {info.node(), command.cluster, info.journal_id(), {}};
     const auto connection = ConnectNats(

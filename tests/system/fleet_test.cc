@@ -225,8 +225,8 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   ExpectComplete();
   push().WaitLog("accepts events again");
   // Buckets that are missing hold no event up.
-  push().WaitLog("cannot write the VMs' last states");
-  push().WaitLog("cannot write the node's heartbeat");
+  push().WaitLog("cannot write into the bucket VMEVENTS_VMS: nobody takes the messages");
+  push().WaitLog("cannot write into the bucket VMEVENTS_NODES: nobody takes the messages");
 }
 
 // Nothing says that such a bucket has a value, or has not.
