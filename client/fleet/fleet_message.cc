@@ -128,6 +128,7 @@ std::vector<std::string> EventSubjects(const FleetFilter& filter) {
   const std::set<std::string> vms = VmTokens(filter.events.vm_names());
   const std::string events = EventTokens(filter.events);
   std::vector<std::string> subjects;
+  subjects.reserve(vms.size() + 1);
   for (const std::string& vm : vms) subjects.push_back(absl::StrCat(prefix, vm, ".", events));
   const bool has_gaps = vms.contains(kAny) && (events == ">" || events == kGap);
   if (!has_gaps) subjects.push_back(absl::StrCat(prefix, EscapeToken(""), ".", kGap));
@@ -136,8 +137,10 @@ std::vector<std::string> EventSubjects(const FleetFilter& filter) {
 
 std::vector<std::string> VmSubjects(const FleetFilter& filter) {
   const std::string node = NodeTokens(filter.nodes);
+  const std::set<std::string> vms = VmTokens(filter.events.vm_names());
   std::vector<std::string> subjects;
-  for (const std::string& vm : VmTokens(filter.events.vm_names())) {
+  subjects.reserve(vms.size());
+  for (const std::string& vm : vms) {
     subjects.push_back(KeySubject(kVmsBucket, absl::StrCat(node, ".", vm)));
   }
   return subjects;

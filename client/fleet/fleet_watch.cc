@@ -74,11 +74,12 @@ class FleetWatch : public ReconnectingSource {
     absl::Status status;
     if (position_) {
       status = CheckPosition(*state);
-    } else if (!start_) {
+    } else if (!started_) {
       status = TakeStart(*state);
     }
     if (!status.ok()) return status;
-    ReadStart start = *start_;
+    started_ = true;
+    ReadStart start = start_;
     if (position_) start = position_->sequence + 1 - std::min(kLookBack, position_->sequence);
     auto reader = StreamReader::Open(connection_.get(), std::string(kFleetStream),
                                      EventSubjects(filter_), start, env_.clock);
@@ -122,6 +123,9 @@ class FleetWatch : public ReconnectingSource {
     if (*same) {
       if (!jumped_after_) jumped_after_ = position_->sequence;
       CheckDeleted(state);
+      if (position_->sequence + 1 < state.first) {
+        position_ = WatchPosition{state.first - 1, stream_, state.first_time};
+      }
       return absl::OkStatus();
     }
     const absl::Time since = std::max(position_->message_time, absl::UnixEpoch()) - kMaxSkew;
@@ -139,7 +143,6 @@ class FleetWatch : public ReconnectingSource {
 
   // The position where the watch begins.
   absl::Status TakeStart(const StreamState& state) {
-    start_ = uint64_t{1};  // valid until there is a position
     if (std::holds_alternative<FromSnapshot>(command_.start)) return TakeSnapshot(state);
     if (std::holds_alternative<FromNow>(command_.start)) {
       position_ = WatchPosition{state.last, stream_, state.last_time};
@@ -182,9 +185,6 @@ class FleetWatch : public ReconnectingSource {
     if (!after || state.first <= *after + 1) return;
     NoteGap(absl::StrCat("the stream no longer has the messages after ", *after, ", its oldest is ",
                          state.first, "; continuing with that"));
-    if (position_->sequence + 1 < state.first) {
-      position_ = WatchPosition{state.first - 1, stream_, state.first_time};
-    }
   }
 
   absl::Status TakeSnapshot(const StreamState& state) {
@@ -264,10 +264,11 @@ class FleetWatch : public ReconnectingSource {
   std::unique_ptr<NatsConnection> connection_;
   std::unique_ptr<StreamReader> reader_;
   ParseEvent parse_;
-  std::optional<ReadStart> start_;         // where to begin without a position
+  ReadStart start_ = uint64_t{1};          // valid until there is a position
   std::optional<WatchPosition> position_;  // journal_id is the stream's
   Repeats repeats_;
-  std::string stream_;  // the present one's time of creation
+  std::string stream_;    // the present one's time of creation
+  bool started_ = false;  // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
   absl::Time reviewed_;                                         // time of the last comparison
   // Messages after this one did not pass the filter, or the stream had deleted them.

@@ -113,7 +113,8 @@ class Sizing {
   }
   // Waits until what was sent is stored.
   void Settle(absl::string_view stream) {
-    if (!admin_->Flush(absl::Minutes(5)).ok()) Fail("the server does not read");
+    const auto read = admin_->Request("$JS.API.INFO", "", absl::Minutes(5));
+    if (!read.ok()) Fail("the server does not read");
     StateOf(stream);
   }
   // An event of each VM and kind.

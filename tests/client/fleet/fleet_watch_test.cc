@@ -360,6 +360,16 @@ TEST_F(FleetWatchTest, ASnapshotIsFollowedByWhatItDoesNotHave) {
   EXPECT_THAT(Seen(), ElementsAre("vm n1/web1", "n1:3", "n1:4"));
 }
 
+TEST_F(FleetWatchTest, ASnapshotThatFailedIsTakenAgain) {
+  command_.start = FromSnapshot{};
+  command_.wait = true;
+  nats_.AddVm("n1",
+              FromText<v1::Vm>("ref { name: 'web1' } state: VM_STATE_RUNNING last_sequence: 2"));
+  AddEvents("n1", 1, 3);
+  nats_.consumer_faults = {R"({"error":{"code":400,"err_code":10026,"description":"limit"}})"};
+  EXPECT_THAT(Seen(), ElementsAre("vm n1/web1", "n1:3"));
+}
+
 TEST_F(FleetWatchTest, BeginsAtATime) {
   v1::Event early = Event(1);
   early.mutable_observe_time()->set_seconds(1'782'907'100);
