@@ -305,6 +305,7 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
   check(
       NATS(natsOptions_SetTimeout)(to, absl::ToInt64Milliseconds(NatsConnection::kConnectTimeout)));
   check(NATS(natsOptions_SetWriteDeadline)(to, absl::ToInt64Milliseconds(kWriteTimeout)));
+  check(NATS(natsOptions_SetSendAsap)(to, true));  // otherwise a message waits 1 ms for others
   check(NATS(natsOptions_SetPingInterval)(to, absl::ToInt64Milliseconds(kPingInterval)));
   check(NATS(natsOptions_SetMaxPingsOut)(to, kMaxPings));
   check(NATS(natsOptions_SetErrorHandler)(to, IgnoreError, nullptr));

@@ -70,8 +70,7 @@ class NatsSubscription {
   virtual absl::StatusOr<std::optional<NatsMessage>> Next(absl::Duration timeout) = 0;
 };
 
-// One connection to one of the servers. Never reconnects. Its end waits up to 500 ms until the
-// server has read what was sent. Any thread.
+// One connection to one of the servers. Never reconnects. Any thread.
 class NatsConnection {
  public:
   // Time limit to connect to one server, and to get an answer to a request.
@@ -84,8 +83,8 @@ class NatsConnection {
   // NOT_FOUND: nobody serves the subject.
   virtual absl::StatusOr<std::string> Request(const std::string& subject, absl::string_view data,
                                               absl::Duration timeout = kRequestTimeout) = 0;
-  // Sends a message, without confirmation of its arrival. INVALID_ARGUMENT: it is larger than the
-  // server permits, and the connection stands; UNAVAILABLE: any other error.
+  // Sends a message at once, without confirmation of its arrival. INVALID_ARGUMENT: it is larger
+  // than the server permits, and the connection stands; UNAVAILABLE: any other error.
   virtual absl::Status Publish(const NatsMessage& message) = 0;
   // Receives from now on. The queue holds up to `max_messages`; further ones are dropped. The
   // connection outlives the subscription.

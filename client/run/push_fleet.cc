@@ -52,6 +52,7 @@ constexpr int kStatesShare = 50;
 constexpr absl::Duration kBucketRetry = absl::Seconds(30);
 // A server that acknowledges nothing for so long is lost.
 constexpr absl::Duration kEventTimeout = absl::Seconds(15);
+constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 // Longest time until a stop or a complaint of the server is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr absl::string_view kBuckets[] = {kNodesBucket, kVmsBucket};
@@ -154,13 +155,14 @@ class FleetSession : public EventConsumer {
     return !connection_->closed();
   }
 
-  // The last heartbeat, of a node that stops publishing. Does not wait for an acknowledgement.
+  // The last heartbeat, of a node that stops publishing.
   void Leave() {
     if (!heartbeat_.has_time() || connection_->closed()) return;
     *heartbeat_.mutable_time() = ToProto(absl::Now());
     heartbeat_.clear_interval();
     heartbeat_.set_published_sequence(published_);
-    (void)SendHeartbeat();  // one that is lost makes the node silent instead
+    // A heartbeat that is lost makes the node silent instead.
+    if (SendHeartbeat().ok()) (void)answers_->Next(kLeaveTimeout);
   }
 
  private:
