@@ -128,7 +128,7 @@ class FleetSession : public EventConsumer {
     gap.set_message(absl::StrCat(events, " not in the fleet's stream: ", why));
     gap.mutable_missing()->set_first(first);
     gap.mutable_missing()->set_last(last);
-    const absl::Status status = Publish(FleetMessageOf(gap, of, json_));
+    absl::Status status = Publish(FleetMessageOf(gap, of, json_));
     if (absl::IsInvalidArgument(status)) {
       return absl::UnavailableError(absl::StrCat(
           "the stream ", kFleetStream,
@@ -338,7 +338,7 @@ class FleetSession : public EventConsumer {
       MessageNode of = node_;
       of.journal_id = one->node.journal_id;
       const std::string key = KeySubject(kVmsBucket, VmBucketKey(of.cluster, of.name, name));
-      const absl::Status sent = Send(kVmsBucket, FleetMessage(key, one->vm, of, json_));
+      absl::Status sent = Send(kVmsBucket, FleetMessage(key, one->vm, of, json_));
       // One that is too large is left out: the others do not wait for it.
       if (!sent.ok() && !absl::IsInvalidArgument(sent)) return sent;
     }
