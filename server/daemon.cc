@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -115,6 +116,56 @@ void EndAfter(absl::Duration timeout, const std::atomic<const StopStep*>* step) 
   }).detach();
 }
 
+// Reports a start that waits for the disk of the state directory, as long as it lives. The service
+// manager learns after 2 s that the daemon is ready: see Daemon::kReadyTimeout. A SIGTERM or
+// SIGINT, which every thread blocks, ends the process: nothing was observed yet, and what was
+// handed over stays stored.
+class DiskWait {
+ public:
+  DiskWait(std::string directory, const Clock* clock)
+      : directory_(std::move(directory)), clock_(clock), thread_([this] { Run(); }) {}
+  ~DiskWait() {
+    pthread_kill(thread_.native_handle(), SIGTERM);
+    thread_.join();
+  }
+
+ private:
+  void Run() {
+    constexpr absl::Duration kPatience = absl::Seconds(2);
+    constexpr timespec kTurn = {1, 0};
+    SetThreadName("signals");
+    sigset_t stops;
+    sigemptyset(&stops);
+    for (const int number : {SIGTERM, SIGINT}) sigaddset(&stops, number);
+    const absl::Duration begin = clock_->Now().monotonic;
+    absl::Duration log_at = begin + kPatience;
+    for (;;) {
+      siginfo_t info{};
+      const int number = sigtimedwait(&stops, &info, &kTurn);
+      if (number > 0 && info.si_pid == getpid()) return;  // the destructor's
+      const absl::Duration now = clock_->Now().monotonic;
+      const std::string waits = absl::StrCat(
+          "the start waits for the disk of ", directory_, ", which has not answered for ",
+          absl::FormatDuration(absl::Trunc(now - begin, absl::Seconds(1))));
+      if (number > 0) {
+        spdlog::error("stopping: {}", waits);
+        spdlog::default_logger()->flush();
+        _exit(0);
+      }
+      if (now < begin + kPatience) continue;
+      if (now >= log_at) {
+        spdlog::error("{}; no VM is followed until then", waits);
+        log_at = now + absl::Minutes(1);
+      }
+      Notify(absl::StrCat("READY=1\nWATCHDOG=1\nSTATUS=", waits));
+    }
+  }
+
+  const std::string directory_;
+  const Clock* const clock_;
+  std::thread thread_;
+};
+
 // The whole daemon, put together. Its threads: the watcher's loop, those of the event log, and
 // gRPC's own.
 class Daemon {
@@ -191,6 +242,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
     if (!loaded.ok()) return loaded.status();
     libvirt = *std::move(loaded);
   }
+  std::optional<DiskWait> disk_wait(std::in_place, config.state_dir, clock);
   absl::Status status = MakeOwnDirectory(config.state_dir);
   if (status.ok()) status = CheckOwner(config.state_dir);
   if (!status.ok()) return status;
@@ -209,6 +261,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock);
   if (!log.ok()) return log.status();
+  disk_wait.reset();
   const DescriptorShares descriptors = ShareDescriptors(
       RaiseDescriptorLimit(), config.listens.size(), static_cast<int>(config.max_connections));
   WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
