@@ -72,8 +72,6 @@ JournalOptions ToJournalOptions(const Config& config) {
           .retention_events = config.retention_events};
 }
 
-JournalEnd EndOf(const EventLog& log) { return {log.identity().journal_id, log.range().newest}; }
-
 void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
               const std::string& journal_id) {
   std::vector<std::string> sources;
@@ -258,8 +256,13 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!node_id.ok()) {
     spdlog::warn("cannot determine node_id: {}", std::string(node_id.status().message()));
   }
+  Handover handover;
   absl::StatusOr<std::unique_ptr<EventLog>> log =
-      EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock);
+      EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock,
+                     [&](const JournalEnd& found) {
+                       handover = UnpackHandover(std::move(parcel), found);
+                       return std::exchange(handover.saved, std::nullopt);
+                     });
   if (!log.ok()) return log.status();
   disk_wait.reset();
   const DescriptorShares descriptors = ShareDescriptors(
@@ -277,7 +280,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   }
   SavedState saved = (*log)->TakeSaved();
   for (SavedRun& run : saved.runs) watcher_options.saved_runs.push_back(std::move(run.payload));
-  Handover handover = UnpackHandover(std::move(parcel), EndOf(**log));
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));
   if (handover.exit_statuses.valid()) {
     watcher_options.handed_exits = std::make_shared<UniqueFd>(std::move(handover.exit_statuses));
@@ -291,7 +293,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   daemon->watcher_ = *std::move(watcher);
   daemon->trace_ = std::move(trace);
   daemon->service_.SetWatcher(daemon->watcher_.get());
-  if (saved.journal_is_new) daemon->watcher_->PublishRunsAgain();
+  if (saved.journal_is_new || saved.is_newer) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors, tuning.list_rate);
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
@@ -513,10 +515,13 @@ void Daemon::Stop() {
   constexpr absl::Duration kWriteTime = absl::Seconds(2);
   step = &kPump;
   log_->Close(kWriteTime);
-  if (HasServiceManager() && log_->health().journal_writable) {
+  if (HasServiceManager()) {
     step = &kManager;
-    StoreHandover(EndOf(*log_), handed, watcher_->exit_status_socket(),
-                  trace_ == nullptr ? std::vector<int>() : trace_->descriptors());
+    StoreHandover({.journal = log_->end(),
+                   .saved = watcher_->SavedRuns(),
+                   .runs = std::move(handed),
+                   .exit_statuses = watcher_->exit_status_socket(),
+                   .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});
   }
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.

@@ -116,7 +116,7 @@ void EventLog::TakeOpened() {
   }
   if (!opened->replaced.empty()) {
     PublishGap(GapReason::kJournalReplaced, opened->replaced);
-  } else if (!opened->runs.empty()) {
+  } else if (!opened->runs.empty() && !has_handed_) {
     PublishGap(GapReason::kJournalLate,
                "the journal could not be opened at the start: VMs that ran before and have not "
                "started again since have no STOPPED");
