@@ -3,8 +3,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "google/protobuf/arena.h"
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
 namespace {
@@ -14,6 +16,14 @@ constexpr uint64_t kMaxSequence = std::numeric_limits<int64_t>::max();
 // SQLite does not notice all damage. Events beside such a place may be wrong too.
 absl::Status Unreadable(uint64_t sequence) {
   return absl::DataLossError(absl::StrCat("the event at ", sequence, " is not readable"));
+}
+
+// Returns whether a client can read the events.
+bool IsReadable(const EventBlock& block) {
+  google::protobuf::Arena arena;
+  auto* const response = google::protobuf::Arena::CreateMessage<v1::WatchEventsResponse>(&arena);
+  const grpc::Slice bytes = block.Encoded(0, block.size());
+  return response->ParseFromArray(bytes.begin(), static_cast<int>(bytes.size()));
 }
 
 }  // namespace
@@ -145,6 +155,9 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
     full = bytes >= max_bytes;
   }
   finish();
+  for (const EventBlockPtr& block : page.blocks) {
+    if (!IsReadable(*block)) return Unreadable(block->first_sequence());
+  }
   if (!full) find_gap(last + 1);
   if (gap_at != 0) {
     page.blocks.insert(page.blocks.begin() + static_cast<ptrdiff_t>(gap_block),
