@@ -40,7 +40,7 @@ absl::Duration EventLog::NextPump() const {
 bool EventLog::Step(absl::Duration timeout) {
   const absl::Duration next = std::min(NextPump(), NextWrite());
   timeout = std::min(timeout, std::max(absl::ZeroDuration(), next - clock_->Now().monotonic));
-  queue_.Wait(timeout, HasRoom());
+  queue_.Wait(timeout, [this] { return HasRoom(); });
   const MutexLock turn(&turn_);
   EventQueue::Batch taken = queue_.Pop(HasRoom());
   {
