@@ -233,9 +233,6 @@ class JournalReader {
   EventBlockPtr RetentionGap(uint64_t first, uint64_t last);
 
   SqliteDatabase database_;
-  // Parsed last, which needs no memory for each event.
-  v1::Event event_;
-  v1::VmRef ref_;
 };
 
 // Begin of a statement that reads events.

@@ -58,6 +58,7 @@ TEST(EventQueue, ABurstIsTakenInParts) {
 // was room.
 TEST(EventQueue, AnUpdateEndsAWaitThatBeganWithoutRoom) {
   EventQueue queue(10);
+  queue.Push(Update("a", EventType::kReset));
   std::atomic<bool> room = false;
   std::atomic<bool> waits = false;
   std::thread pump([&] {
