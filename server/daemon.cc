@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -71,8 +72,6 @@ JournalOptions ToJournalOptions(const Config& config) {
           .retention_events = config.retention_events};
 }
 
-JournalEnd EndOf(const EventLog& log) { return {log.identity().journal_id, log.range().newest}; }
-
 void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
               const std::string& journal_id) {
   std::vector<std::string> sources;
@@ -114,6 +113,56 @@ void EndAfter(absl::Duration timeout, const std::atomic<const StopStep*>* step) 
     _exit(hangs->exit_code);
   }).detach();
 }
+
+// Reports a start that waits for the disk of the state directory, as long as it lives. The service
+// manager learns after 2 s that the daemon is ready: see Daemon::kReadyTimeout. A SIGTERM or
+// SIGINT, which every thread blocks, ends the process: nothing was observed yet, and what was
+// handed over stays stored.
+class DiskWait {
+ public:
+  DiskWait(std::string directory, const Clock* clock)
+      : directory_(std::move(directory)), clock_(clock), thread_([this] { Run(); }) {}
+  ~DiskWait() {
+    pthread_kill(thread_.native_handle(), SIGTERM);
+    thread_.join();
+  }
+
+ private:
+  void Run() {
+    constexpr absl::Duration kPatience = absl::Seconds(2);
+    constexpr timespec kTurn = {1, 0};
+    SetThreadName("signals");
+    sigset_t stops;
+    sigemptyset(&stops);
+    for (const int number : {SIGTERM, SIGINT}) sigaddset(&stops, number);
+    const absl::Duration begin = clock_->Now().monotonic;
+    absl::Duration log_at = begin + kPatience;
+    for (;;) {
+      siginfo_t info{};
+      const int number = sigtimedwait(&stops, &info, &kTurn);
+      if (number > 0 && info.si_pid == getpid()) return;  // the destructor's
+      const absl::Duration now = clock_->Now().monotonic;
+      const std::string waits = absl::StrCat(
+          "the start waits for the disk of ", directory_, ", which has not answered for ",
+          absl::FormatDuration(absl::Trunc(now - begin, absl::Seconds(1))));
+      if (number > 0) {
+        spdlog::error("stopping: {}", waits);
+        spdlog::default_logger()->flush();
+        _exit(0);
+      }
+      if (now < begin + kPatience) continue;
+      if (now >= log_at) {
+        spdlog::error("{}; no VM is followed until then", waits);
+        log_at = now + absl::Minutes(1);
+      }
+      Notify(absl::StrCat("READY=1\nWATCHDOG=1\nSTATUS=", waits));
+    }
+  }
+
+  const std::string directory_;
+  const Clock* const clock_;
+  std::thread thread_;
+};
 
 // The whole daemon, put together. Its threads: the watcher's loop, those of the event log, and
 // gRPC's own.
@@ -191,6 +240,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
     if (!loaded.ok()) return loaded.status();
     libvirt = *std::move(loaded);
   }
+  std::optional<DiskWait> disk_wait(std::in_place, config.state_dir, clock);
   absl::Status status = MakeOwnDirectory(config.state_dir);
   if (status.ok()) status = CheckOwner(config.state_dir);
   if (!status.ok()) return status;
@@ -206,9 +256,15 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!node_id.ok()) {
     spdlog::warn("cannot determine node_id: {}", std::string(node_id.status().message()));
   }
+  Handover handover;
   absl::StatusOr<std::unique_ptr<EventLog>> log =
-      EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock);
+      EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock,
+                     [&](const JournalEnd& found) {
+                       handover = UnpackHandover(std::move(parcel), found);
+                       return std::exchange(handover.saved, std::nullopt);
+                     });
   if (!log.ok()) return log.status();
+  disk_wait.reset();
   const DescriptorShares descriptors = ShareDescriptors(
       RaiseDescriptorLimit(), config.listens.size(), static_cast<int>(config.max_connections));
   WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
@@ -224,7 +280,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   }
   SavedState saved = (*log)->TakeSaved();
   for (SavedRun& run : saved.runs) watcher_options.saved_runs.push_back(std::move(run.payload));
-  Handover handover = UnpackHandover(std::move(parcel), EndOf(**log));
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));
   if (handover.exit_statuses.valid()) {
     watcher_options.handed_exits = std::make_shared<UniqueFd>(std::move(handover.exit_statuses));
@@ -238,7 +293,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   daemon->watcher_ = *std::move(watcher);
   daemon->trace_ = std::move(trace);
   daemon->service_.SetWatcher(daemon->watcher_.get());
-  if (saved.journal_is_new) daemon->watcher_->PublishRunsAgain();
+  if (saved.journal_is_new || saved.is_newer) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors, tuning.list_rate);
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
@@ -460,10 +515,13 @@ void Daemon::Stop() {
   constexpr absl::Duration kWriteTime = absl::Seconds(2);
   step = &kPump;
   log_->Close(kWriteTime);
-  if (HasServiceManager() && log_->health().journal_writable) {
+  if (HasServiceManager()) {
     step = &kManager;
-    StoreHandover(EndOf(*log_), handed, watcher_->exit_status_socket(),
-                  trace_ == nullptr ? std::vector<int>() : trace_->descriptors());
+    StoreHandover({.journal = log_->end(),
+                   .saved = watcher_->SavedRuns(),
+                   .runs = std::move(handed),
+                   .exit_statuses = watcher_->exit_status_socket(),
+                   .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});
   }
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.

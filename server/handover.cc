@@ -1,6 +1,8 @@
 #include "server/handover.h"
 
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -15,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/system.h"
+#include "google/protobuf/io/zero_copy_stream_impl.h"
 #include "server/host/host.h"
 #include "spdlog/spdlog.h"
 
@@ -22,10 +25,11 @@ namespace vmeventd {
 namespace {
 
 constexpr char kStoredName[] = "vmeventd-handover";
-// The first message has this, the journal's id, its newest sequence, and the number of sockets of
-// exit statuses, which precede the trace's descriptors. Each message after it is a run's
-// (HandedRun::state), with its connection, if it has one, and its process, if that is tracked.
-constexpr char kFormat[] = "vmeventd-handover-4";
+// The first message has this, and the number of sockets of exit statuses. Its descriptors: a file
+// with an internal::Handover, which no queue is too small for; that socket; and the trace's. Each
+// message after it is a run's (HandedRun::state), with its connection, if it has one, and its
+// process, if that is tracked.
+constexpr char kFormat[] = "vmeventd-handover-5";
 constexpr size_t kMaxText = 2 * HandedRun::kMaxUnhandled;
 constexpr size_t kMaxDescriptors = 64;  // of a message
 // Limit of what waits in the queue. Without CAP_NET_ADMIN it is net.core.wmem_max.
@@ -75,7 +79,7 @@ absl::StatusOr<absl::string_view> Receive(int socket, bool stays, absl::Span<cha
 }
 
 struct First {
-  JournalEnd journal;
+  UniqueFd contents;
   UniqueFd exit_statuses;
   std::vector<UniqueFd> trace;
 };
@@ -86,17 +90,37 @@ absl::StatusOr<First> ReceiveFirst(int socket, bool stays, absl::Span<char> buff
   if (!text.ok()) return text.status();
   const std::vector<absl::string_view> words = absl::StrSplit(*text, ' ');
   size_t exits = 0;
-  if (words.size() != 4 || words[0] != kFormat ||
-      !absl::SimpleAtoi(words[2], &first.journal.newest) || !absl::SimpleAtoi(words[3], &exits) ||
-      exits > std::min<size_t>(first.trace.size(), 1)) {
+  if (words.size() != 2 || words[0] != kFormat || !absl::SimpleAtoi(words[1], &exits) ||
+      exits > 1 || first.trace.size() < 1 + exits) {
     return absl::InvalidArgumentError("another version of vmeventd wrote it");
   }
-  first.journal.journal_id = std::string(words[1]);
-  if (exits == 1) {
-    first.exit_statuses = std::move(first.trace.front());
-    first.trace.erase(first.trace.begin());
-  }
+  first.contents = std::move(first.trace[0]);
+  if (exits == 1) first.exit_statuses = std::move(first.trace[1]);
+  first.trace.erase(first.trace.begin(), first.trace.begin() + 1 + static_cast<ptrdiff_t>(exits));
   return first;
+}
+
+absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
+  internal::Handover handover;
+  handover.set_journal_file(contents.journal.file);
+  handover.set_stored(contents.journal.stored);
+  handover.set_newest(contents.journal.newest);
+  for (const auto& [run_id, state] : contents.saved) (*handover.mutable_states())[run_id] = state;
+  UniqueFd file(memfd_create("vmeventd-handover", MFD_CLOEXEC));
+  if (!file.valid() || !handover.SerializeToFileDescriptor(file.get()) ||
+      lseek(file.get(), 0, SEEK_SET) != 0) {
+    return absl::ErrnoToStatus(errno, "memfd_create");
+  }
+  return file;
+}
+
+absl::StatusOr<internal::Handover> ReadContents(const UniqueFd& file) {
+  google::protobuf::io::FileInputStream stream(file.get());
+  internal::Handover handover;
+  if (!handover.ParseFromZeroCopyStream(&stream)) {
+    return absl::InvalidArgumentError("the states of the runs cannot be read");
+  }
+  return handover;
 }
 
 absl::StatusOr<HandedRun> ReadRun(absl::string_view text, std::vector<UniqueFd> descriptors) {
@@ -117,9 +141,11 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
   std::vector<char> buffer(kMaxText);
   absl::StatusOr<First> first = ReceiveFirst(parcel, /*stays=*/false, absl::MakeSpan(buffer));
   if (!first.ok()) return first.status();
+  absl::StatusOr<internal::Handover> contents = ReadContents(first->contents);
+  if (!contents.ok()) return contents.status();
   out->exit_statuses = std::move(first->exit_statuses);
-  const bool same_journal =
-      first->journal.journal_id == journal.journal_id && first->journal.newest == journal.newest;
+  const JournalEnd left{contents->journal_file(), contents->stored(), contents->newest()};
+  const bool same_journal = left.Meets(journal);
   for (;;) {
     std::vector<UniqueFd> descriptors;
     const absl::StatusOr<absl::string_view> text =
@@ -131,16 +157,24 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
     if (!same_journal) run->state.clear_run_id();
     out->runs.push_back(*std::move(run));
   }
-  return same_journal || out->runs.empty()
-             ? absl::OkStatus()
-             : absl::FailedPreconditionError(
-                   "the journal has changed since the previous daemon stopped");
+  if (!same_journal) {
+    if (out->runs.empty()) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        "the journal has changed since the previous daemon stopped");
+  }
+  std::vector<SavedRun>& saved = out->saved.emplace();
+  for (auto& [run_id, state] : *contents->mutable_states()) {
+    saved.push_back({run_id, std::move(state)});
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
-                                      int exit_statuses, const std::vector<int>& trace) {
+absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents) {
+  const absl::StatusOr<UniqueFd> states = WriteContents(contents);
+  if (!states.ok()) return states.status();
+  const std::vector<HandedRun>& runs = contents.runs;
   int ends[2] = {};
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return absl::ErrnoToStatus(errno, "socketpair");
@@ -150,12 +184,12 @@ absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vect
       0) {
     setsockopt(sender.get(), SOL_SOCKET, SO_SNDBUF, &kQueueBytes, sizeof(kQueueBytes));
   }
-  std::vector<int> descriptors = trace;
-  if (exit_statuses >= 0) descriptors.insert(descriptors.begin(), exit_statuses);
-  absl::Status status = Send(sender.get(),
-                             absl::StrCat(kFormat, " ", journal.journal_id, " ", journal.newest,
-                                          " ", exit_statuses >= 0 ? 1 : 0),
-                             descriptors);
+  std::vector<int> descriptors = {states->get()};
+  const bool has_exits = contents.exit_statuses >= 0;
+  if (has_exits) descriptors.push_back(contents.exit_statuses);
+  descriptors.insert(descriptors.end(), contents.trace.begin(), contents.trace.end());
+  absl::Status status =
+      Send(sender.get(), absl::StrCat(kFormat, " ", has_exits ? 1 : 0), descriptors);
   if (!status.ok()) return status;
   for (size_t sent = 0; sent < runs.size(); ++sent) {
     const HandedRun& run = runs[sent];
@@ -172,16 +206,16 @@ absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vect
   return parcel;
 }
 
-void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs, int exit_statuses,
-                   const std::vector<int>& trace) {
-  const absl::StatusOr<UniqueFd> parcel = PackHandover(journal, runs, exit_statuses, trace);
+void StoreHandover(const HandoverContents& contents) {
+  const absl::StatusOr<UniqueFd> parcel = PackHandover(contents);
   absl::Status status = parcel.status();
   if (status.ok()) status = StoreDescriptor(kStoredName, parcel->get(), kStoreTimeout);
   if (status.ok()) {
-    spdlog::info("handed {} VMs over to the service manager, for the next start", runs.size());
+    spdlog::info("handed {} VMs over to the service manager, for the next start",
+                 contents.runs.size());
   } else {
-    spdlog::warn("cannot hand over {} VMs, the next start reconnects to them: {}", runs.size(),
-                 std::string(status.message()));
+    spdlog::warn("cannot hand over {} VMs, the next start reconnects to them: {}",
+                 contents.runs.size(), std::string(status.message()));
   }
 }
 

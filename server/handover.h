@@ -1,37 +1,41 @@
 #pragma once
 
-#include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/system.h"
+#include "server/eventlog/event_log.h"
 #include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 
-// End of a journal. A daemon that stops hands it over once everything that it read is committed: a
-// journal that ends elsewhere has other runs.
-struct JournalEnd {
-  std::string journal_id;
-  uint64_t newest = 0;  // its newest sequence
-};
-
 // A daemon that stops packs its runs into a parcel, a Unix socket (SOCK_SEQPACKET) with all of them
-// in its queue, and the service manager stores that one descriptor for the next daemon.
+// in its queue, and the service manager stores that one descriptor for the next daemon. The parcel
+// has their states too, of which the journal lacks some if the disk was full, or hung.
 
 struct Handover {
-  std::vector<HandedRun> runs;
-  UniqueFd exit_statuses;  // NodeWatcher::exit_status_socket(); none: the runs need none
+  // All open runs; unset: none were handed over, or a journal with another end has others.
+  std::optional<std::vector<SavedRun>> saved;
+  std::vector<HandedRun> runs;  // those of them that have descriptors
+  UniqueFd exit_statuses;       // NodeWatcher::exit_status_socket(); none: the runs need none
 };
 
-// Packs a parcel; `trace` is SignalTrace::descriptors(). Descriptors stay open and the caller's.
-// Logs runs that do not fit into the socket's queue. The error names the system call that failed.
-absl::StatusOr<UniqueFd> PackHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs,
-                                      int exit_statuses, const std::vector<int>& trace);
+// What a daemon that stops hands over. Descriptors stay open and the caller's.
+struct HandoverContents {
+  JournalEnd journal;
+  std::vector<std::pair<std::string, std::string>> saved;  // NodeWatcher::SavedRuns()
+  std::vector<HandedRun> runs;
+  int exit_statuses = -1;
+  std::vector<int> trace;  // SignalTrace::descriptors()
+};
+// Packs a parcel. Logs runs that do not fit into the socket's queue. The error names the system
+// call that failed.
+absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents);
 // Has the service manager store such a parcel. Logs a failure.
-void StoreHandover(const JournalEnd& journal, const std::vector<HandedRun>& runs, int exit_statuses,
-                   const std::vector<int>& trace);
+void StoreHandover(const HandoverContents& contents);
 
 // Takes the parcel that the service manager has passed to this process; none: there is none. It
 // stays stored until it is unpacked, for a start after one that fails.

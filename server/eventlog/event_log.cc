@@ -61,6 +61,7 @@ absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& op
     spdlog::error("{}; new events are not durable until it can be opened",
                   std::string(opened.status().message()));
     begin.problem = opened.status();
+    begin.file = FileIdentity(options.path);
     begin.after = *mark;
     id_is_new = mark->journal_id.empty();
     if (id_is_new) begin.after.journal_id = RandomUuid();
@@ -75,6 +76,33 @@ absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& op
 }
 
 namespace {
+
+// The state that the daemon before left. The runs that it says are over stay in `begin`.
+SavedState FindSaved(Journal::Opened* begin, const TakeHanded& take_handed) {
+  SavedState saved{.runs = std::exchange(begin->runs, {}),
+                   .journal_is_new = begin->created && !begin->replaced.empty()};
+  if (take_handed == nullptr) return saved;
+  JournalEnd found{begin->file, 0, UINT64_MAX};
+  if (begin->problem.ok()) found.stored = found.newest = begin->journal->bounds().newest;
+  std::optional<std::vector<SavedRun>> handed = take_handed(found);
+  if (!handed.has_value()) return saved;
+  absl::flat_hash_map<absl::string_view, SavedRun*> by_id;
+  for (SavedRun& run : *handed) by_id[run.run_id] = &run;
+  size_t same = 0;
+  for (SavedRun& run : saved.runs) {
+    const auto open = by_id.find(run.run_id);
+    if (open == by_id.end()) {
+      begin->runs.push_back(std::move(run));
+      continue;
+    }
+    open->second->last_sequence = run.last_sequence;
+    if (open->second->payload == run.payload) ++same;
+  }
+  saved.is_newer = same < handed->size();
+  saved.handed = true;
+  saved.runs = *std::move(handed);
+  return saved;
+}
 
 // The VMs of the daemon before that may still run. They are in the first snapshot already: the
 // watcher publishes them later.
@@ -98,19 +126,24 @@ absl::Status NotOpen() {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
-                                                         const Clock* clock) {
+                                                         const Clock* clock,
+                                                         const TakeHanded& take_handed) {
   absl::StatusOr<Journal::Opened> begin = FindBeginning(options.journal, clock->Now().wall);
   if (!begin.ok()) return begin.status();
-  return std::unique_ptr<EventLog>(new EventLog(options, clock, *std::move(begin)));
+  SavedState saved = FindSaved(&*begin, take_handed);
+  return std::unique_ptr<EventLog>(
+      new EventLog(options, clock, std::move(saved), *std::move(begin)));
 }
 
-EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin)
+EventLog::EventLog(const EventLogOptions& options, const Clock* clock, SavedState saved,
+                   Journal::Opened begin)
     : options_(options.journal),
       live_options_(options.live),
       identity_{begin.after.journal_id, options.node_id},
       begin_(begin.after),
       clock_(clock),
-      saved_{.runs = begin.runs, .journal_is_new = begin.created && !begin.replaced.empty()},
+      saved_(std::move(saved)),
+      has_handed_(saved_.handed),
       queue_(options.max_queued),
       given_(begin_.through),
       newest_(begin_.through),
@@ -122,8 +155,8 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::
       wanted_mark_{begin_.journal_id, begin_.through + kReservedSequences} {
   {
     const MutexLock lock(&mutex_);
-    // The watcher follows them again: the opening must not end them.
-    PutVms(OpenVms(std::exchange(begin.runs, {}), clock_->Now()));
+    PutVms(OpenVms(saved_.runs, clock_->Now()));
+    file_ = begin.file;
     if (begin.problem.ok()) {
       EndOpen(std::move(begin));
     } else {

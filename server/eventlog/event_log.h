@@ -53,7 +53,24 @@ struct EventLogOptions {
 struct SavedState {
   std::vector<SavedRun> runs;   // open runs
   bool journal_is_new = false;  // its events name no open runs
+  bool handed = false;          // by that daemon itself
+  bool is_newer = false;        // than the journal's
 };
+
+// End of a journal: its file has the events up to `stored`, and none behind `newest`.
+struct JournalEnd {
+  std::string file;  // FileIdentity() of the database; empty: there is none
+  uint64_t stored = 0;
+  uint64_t newest = 0;
+
+  // Returns whether both can be of the same contents.
+  bool Meets(const JournalEnd& other) const {
+    return file == other.file && stored <= other.newest && other.stored <= newest;
+  }
+};
+// Returns the open runs that the daemon before handed over, if it left the journal with the end
+// that was found.
+using TakeHanded = std::function<std::optional<std::vector<SavedRun>>(const JournalEnd& found)>;
 
 // Start of a stream or a listing.
 struct FromNow {};
@@ -160,10 +177,11 @@ class EventLog {
   // Opens or creates the journal, determines which published events are lost, and publishes the VMs
   // that the journal knows and a GAP for what is lost. A damaged journal is replaced. While it
   // cannot be opened, events are not durable, and the writer tries again. FAILED_PRECONDITION: the
-  // file is another program's. UNAVAILABLE: nothing can be read of what it was. `clock` outlives
-  // the log.
+  // file is another program's. UNAVAILABLE: nothing can be read of what it was. Open runs are those
+  // of `take_handed`, else of the journal. `clock` outlives the log.
   static absl::StatusOr<std::unique_ptr<EventLog>> Open(const EventLogOptions& options,
-                                                        const Clock* clock);
+                                                        const Clock* clock,
+                                                        const TakeHanded& take_handed = nullptr);
   // Closes and stops, if that has not been done.
   ~EventLog();
 
@@ -246,6 +264,10 @@ class EventLog {
     const MutexLock lock(&mutex_);
     return RangeLocked();
   }
+  JournalEnd end() const {
+    const MutexLock lock(&mutex_);
+    return {file_, RangeLocked().durable, newest_};
+  }
   Health health() const;
   const Clock& clock() const { return *clock_; }
   const EventMeters& meters() const { return meters_; }
@@ -280,7 +302,9 @@ class EventLog {
 
   static absl::StatusOr<Journal::Opened> FindBeginning(const JournalOptions& options,
                                                        absl::Time now);
-  EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin);
+  // `begin` has the runs that the journal has open, and `saved` does not.
+  EventLog(const EventLogOptions& options, const Clock* clock, SavedState saved,
+           Journal::Opened begin);
 
   // The pump: event_log_pump.cc. Takes updates from the queue, gives each event its sequence and
   // adds them to the changes, of which it publishes what is written or has waited for kPatience.
@@ -354,6 +378,7 @@ class EventLog {
   const SequenceMark begin_;  // the journal's id, and the sequence behind which new events begin
   const Clock* const clock_;
   SavedState saved_;
+  const bool has_handed_;                // what saved_ had was handed over
   std::vector<Subscriber> subscribers_;  // complete before the threads start
   EventQueue queue_;
   TurnQueue reads_;
@@ -394,6 +419,7 @@ class EventLog {
   // The journal, as who writes knows it.
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // a thread does
   bool open_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string file_ ABSL_GUARDED_BY(mutex_);  // see JournalEnd
   JournalBounds bounds_ ABSL_GUARDED_BY(mutex_);
   Hole hole_ ABSL_GUARDED_BY(mutex_);
   uint64_t named_by_ ABSL_GUARDED_BY(mutex_) = 0;  // the GAP of hole_; 0: there is none yet

@@ -40,7 +40,7 @@ absl::Duration EventLog::NextPump() const {
 bool EventLog::Step(absl::Duration timeout) {
   const absl::Duration next = std::min(NextPump(), NextWrite());
   timeout = std::min(timeout, std::max(absl::ZeroDuration(), next - clock_->Now().monotonic));
-  queue_.Wait(timeout, HasRoom());
+  queue_.Wait(timeout, [this] { return HasRoom(); });
   const MutexLock turn(&turn_);
   EventQueue::Batch taken = queue_.Pop(HasRoom());
   {
@@ -116,7 +116,7 @@ void EventLog::TakeOpened() {
   }
   if (!opened->replaced.empty()) {
     PublishGap(GapReason::kJournalReplaced, opened->replaced);
-  } else if (!opened->runs.empty()) {
+  } else if (!opened->runs.empty() && !has_handed_) {
     PublishGap(GapReason::kJournalLate,
                "the journal could not be opened at the start: VMs that ran before and have not "
                "started again since have no STOPPED");

@@ -228,7 +228,8 @@ void EventLog::EndOpen(Journal::Opened opened) {
   journal_ = std::move(opened.journal);
   open_ = true;
   bounds_ = journal_->bounds();
-  // The watcher began without the open runs of the daemon before.
+  file_ = opened.file;
+  // The watcher began without these runs of the daemon before.
   const auto ended = std::make_shared<Changes>();
   ended->added = clock_->Now().monotonic;
   for (const SavedRun& run : opened.runs) ended->batch.runs.push_back({run.run_id, "", 0});

@@ -90,10 +90,11 @@ void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
   changed_.NotifyOne();
 }
 
-void EventQueue::Wait(absl::Duration timeout, bool take) {
+void EventQueue::Wait(absl::Duration timeout, absl::FunctionRef<bool()> may_take) {
   const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout,
-            [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ReadyLocked(take); });
+  WaitUntil(&changed_, &mutex_, timeout, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return ReadyLocked(true) && (woken_ || may_take());
+  });
 }
 
 EventQueue::Batch EventQueue::Pop(bool take) {

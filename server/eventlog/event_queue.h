@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
 #include "base/mutex.h"
@@ -44,9 +45,9 @@ class EventQueue : public EventSink {
     std::vector<VmUpdate> updates;  // in order
     bool closed = false;            // nothing will follow
   };
-  // Waits at most `timeout` for updates, if it may `take` them, a Wake, or a change of the
-  // directories. Any thread.
-  void Wait(absl::Duration timeout, bool take);
+  // Waits at most `timeout` for updates, if it may take them, a Wake, or a change of the
+  // directories. `may_take` is called with the queue's lock held. Any thread.
+  void Wait(absl::Duration timeout, absl::FunctionRef<bool()> may_take);
   // Takes what waits, up to kBatchBytes, or without `take` nothing. One thread at a time.
   Batch Pop(bool take = true);
 

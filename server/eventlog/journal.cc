@@ -348,7 +348,8 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
                      "damaged"));
   }
   journal_id_ = *id;
-  identity_is_stored_ = FileIdentity(options_.path) == *file;
+  opened->file = FileIdentity(options_.path);
+  identity_is_stored_ = opened->file == *file;
   if (!identity_is_stored_) {
     opened->replaced =
         absl::StrCat("the journal was restored from a copy, which ends with the event ",

@@ -175,6 +175,7 @@ struct Journal::Opened {
   // been given.
   absl::Status problem;
   SequenceMark after{};
+  std::string file;            // FileIdentity() of the database; empty: there is none
   std::vector<SavedRun> runs;  // that were open
   std::vector<v1::Vm> stops;   // the VMs that stopped last, oldest first
   // Why it is not the journal of the daemon before, a sentence for a GAP; empty: it is.

@@ -3,6 +3,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/wire_format_lite.h"
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
 
@@ -14,6 +16,14 @@ constexpr uint64_t kMaxSequence = std::numeric_limits<int64_t>::max();
 // SQLite does not notice all damage. Events beside such a place may be wrong too.
 absl::Status Unreadable(uint64_t sequence) {
   return absl::DataLossError(absl::StrCat("the event at ", sequence, " is not readable"));
+}
+
+// Returns whether these are the fields of a message. Does not look into them: to parse each event
+// would double what a replay costs.
+bool IsMessage(absl::string_view bytes) {
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                            static_cast<int>(bytes.size()));
+  return google::protobuf::internal::WireFormatLite::SkipMessage(&in) && in.ConsumedEntireMessage();
 }
 
 }  // namespace
@@ -135,7 +145,11 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   bool full = false;
   while (!full && rows.Next()) {
     const EventBlock::Entry entry = EntryOfRow(rows);
-    if (entry.sequence < next || entry.sequence > last) return Unreadable(next);
+    // What no client can parse would end its stream.
+    if (entry.sequence < next || entry.sequence > last || !IsMessage(entry.stored.event) ||
+        !IsMessage(entry.stored.vm_ref)) {
+      return Unreadable(next);
+    }
     if (entry.sequence != next || builder.full()) finish();
     find_gap(entry.sequence);
     const size_t before = builder.bytes();

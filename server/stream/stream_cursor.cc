@@ -140,6 +140,8 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
   if (sequence_ >= block.last_sequence()) return true;
   const size_t begin = sequence_ + 1 - block.first_sequence();
   const size_t events = sent_.events;
+  const bool copied = block.last_sequence() > range.committed;
+  const size_t max_bytes = copied ? kMaxCopiedBytes : kMaxMessageBytes;
   size_t end = begin;
   size_t run = begin;  // events [run, end) match and are not taken yet
   for (; end < block.size(); ++end) {
@@ -151,7 +153,7 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
     }
     // One event always fits: it may be larger than a message should be.
     const size_t bytes = block.EncodedView(end).size();
-    if (batch->bytes != 0 && batch->bytes + bytes > kMaxMessageBytes) break;
+    if (batch->bytes != 0 && batch->bytes + bytes > max_bytes) break;
     batch->bytes += bytes;
     ++sent_.events;
   }

@@ -24,6 +24,8 @@ class StreamCursor {
   static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
   // Size of a page of the journal, which fits into one message.
   static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
+  // Limit of events that are not durable in a message: each stream has a copy of them.
+  static constexpr size_t kMaxCopiedBytes = size_t{32} << 10;
   // Limit of a search for one message; beyond it, the stream reports its progress instead, so that
   // a filter that matches nothing holds no thread for long.
   static constexpr absl::Duration kMaxSearch = absl::Milliseconds(5);

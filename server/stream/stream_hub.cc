@@ -143,7 +143,8 @@ void StreamHub::StreamDone(WatchStream* stream) {
 }
 
 size_t StreamHub::HistoryBytes() const {
-  constexpr size_t kAllBytes = size_t{56} << 20;
+  // 990 streams of one peer take half as much besides.
+  constexpr size_t kAllBytes = size_t{32} << 20;
   const MutexLock lock(&mutex_);
   return std::min(options_.history_bytes, kAllBytes / std::max<size_t>(1, streams_.size()));
 }

@@ -15,7 +15,11 @@
 namespace vmeventd {
 namespace {
 
-const JournalEnd kEndOfJournal{"journal", 7};
+const JournalEnd kEndOfJournal{"journal", 7, 7};
+
+Handover Unpack(const HandoverContents& contents, const JournalEnd& found = kEndOfJournal) {
+  return UnpackHandover(PackHandover(contents).value(), found);
+}
 
 UniqueFd NewSocket() { return UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
 
@@ -31,7 +35,7 @@ std::vector<HandedRun> ThreeRuns() {
   std::vector<HandedRun> runs(3);
   for (int i = 0; i < 3; ++i) {
     runs[i].state.set_run_id(absl::StrCat("run ", i));
-    runs[i].state.set_saved(static_cast<uint64_t>(i));
+    runs[i].state.set_speaker_pid(i);
     if (i != 1) runs[i].connection = NewSocket();
     if (i == 2) continue;
     runs[i].state.set_pid(100 + i);
@@ -41,14 +45,14 @@ std::vector<HandedRun> ThreeRuns() {
 }
 
 TEST(HandoverTest, RunsComeWithTheirDescriptors) {
-  const std::vector<HandedRun> runs = ThreeRuns();
-  const Handover read = UnpackHandover(
-      PackHandover(kEndOfJournal, runs, /*exit_statuses=*/-1, {}).value(), kEndOfJournal);
+  const HandoverContents contents = {.journal = kEndOfJournal, .runs = ThreeRuns()};
+  const std::vector<HandedRun>& runs = contents.runs;
+  const Handover read = Unpack(contents);
   EXPECT_FALSE(read.exit_statuses.valid());
   ASSERT_EQ(read.runs.size(), 3u);
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(read.runs[i].state.run_id(), runs[i].state.run_id());
-    EXPECT_EQ(read.runs[i].state.saved(), runs[i].state.saved());
+    EXPECT_EQ(read.runs[i].state.speaker_pid(), runs[i].state.speaker_pid());
     ASSERT_EQ(read.runs[i].connection.valid(), i != 1);
     ASSERT_EQ(read.runs[i].process.valid(), i != 2);
     if (i != 1) {
@@ -66,7 +70,9 @@ TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
   const UniqueFd link = NewSocket();
   const std::vector<int> trace = {ring.get(), link.get()};
   for (const int exit_statuses : {exits.get(), -1}) {
-    UniqueFd parcel = PackHandover(kEndOfJournal, {}, exit_statuses, trace).value();
+    UniqueFd parcel =
+        PackHandover({.journal = kEndOfJournal, .exit_statuses = exit_statuses, .trace = trace})
+            .value();
     for (int start = 0; start < 2; ++start) {  // the first start fails before it unpacks
       const std::vector<UniqueFd> found = TraceIn(parcel);
       ASSERT_EQ(found.size(), 2u);
@@ -81,35 +87,50 @@ TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
 }
 
 TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
-  for (const JournalEnd& journal : {JournalEnd{"other", 7}, JournalEnd{"journal", 6}}) {
-    const Handover read =
-        UnpackHandover(PackHandover(kEndOfJournal, ThreeRuns(), -1, {}).value(), journal);
+  for (const JournalEnd& found :
+       {JournalEnd{"other", 7, 7}, JournalEnd{"journal", 6, 6}, JournalEnd{"journal", 8, 8}}) {
+    const Handover read = Unpack({.journal = kEndOfJournal, .runs = ThreeRuns()}, found);
+    EXPECT_FALSE(read.saved.has_value());
     ASSERT_EQ(read.runs.size(), 3u);
     for (const HandedRun& run : read.runs) EXPECT_EQ(run.state.run_id(), "");
     EXPECT_TRUE(read.runs[0].connection.valid()) << "it is still to be closed";
   }
 }
 
+// The disk was full, or hung, when the daemon stopped: its last events may be in the file or not.
+TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
+  const HandoverContents contents = {.journal = {"journal", 5, 9},
+                                     .saved = {{"run 1", "state 1"}, {"run 2", "state 2"}}};
+  for (const JournalEnd& found :
+       {JournalEnd{"journal", 5, 5}, JournalEnd{"journal", 9, 9}, JournalEnd{"journal", 0, 99}}) {
+    const Handover read = Unpack(contents, found);
+    ASSERT_EQ(read.saved.value().size(), 2u);
+    const bool first = read.saved->front().run_id == "run 1";
+    EXPECT_EQ(read.saved->front().payload, first ? "state 1" : "state 2");
+  }
+}
+
 TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
-  std::vector<HandedRun> runs(1);
-  runs[0].state.set_run_id(std::string(1000, 'x'));
-  runs[0].state.set_unhandled(std::string(HandedRun::kMaxUnhandled, '\xff'));
-  const Handover read =
-      UnpackHandover(PackHandover(kEndOfJournal, runs, -1, {}).value(), kEndOfJournal);
+  HandoverContents contents = {.journal = kEndOfJournal, .runs = std::vector<HandedRun>(1)};
+  internal::HandedRun& state = contents.runs[0].state;
+  state.set_run_id(std::string(1000, 'x'));
+  state.set_unhandled(std::string(HandedRun::kMaxUnhandled, '\xff'));
+  const Handover read = Unpack(contents);
   ASSERT_EQ(read.runs.size(), 1u);
-  EXPECT_EQ(read.runs[0].state.unhandled(), runs[0].state.unhandled());
+  EXPECT_EQ(read.runs[0].state.unhandled(), state.unhandled());
 }
 
 TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
-  std::vector<HandedRun> runs(2000);
-  for (HandedRun& run : runs) {
+  HandoverContents contents = {.journal = kEndOfJournal, .runs = std::vector<HandedRun>(2000)};
+  contents.saved.emplace_back("run", std::string(1'000, 's'));
+  for (HandedRun& run : contents.runs) {
     run.state.set_run_id("run");
     run.state.set_unhandled(std::string(HandedRun::kMaxUnhandled, 'x'));
   }
-  const Handover read =
-      UnpackHandover(PackHandover(kEndOfJournal, runs, -1, {}).value(), kEndOfJournal);
+  const Handover read = Unpack(contents);
   EXPECT_GT(read.runs.size(), 0u);
-  EXPECT_LT(read.runs.size(), runs.size());
+  EXPECT_LT(read.runs.size(), contents.runs.size());
+  EXPECT_EQ(read.saved.value().size(), 1u) << "every state is there";
 }
 
 TEST(HandoverTest, AnythingElseIsRefused) {
@@ -118,8 +139,8 @@ TEST(HandoverTest, AnythingElseIsRefused) {
   EXPECT_TRUE(UnpackHandover(NewSocket(), kEndOfJournal).runs.empty());
   const std::string run = ThreeRuns()[2].state.SerializeAsString();
   for (const std::string text :
-       {"", "x", "vmeventd-handover-3 journal 7 0", "vmeventd-handover-4 journal",
-        "vmeventd-handover-4 journal x 0", "vmeventd-handover-4 journal 7 1"}) {
+       {"", "x", "vmeventd-handover-4 journal 7 0", "vmeventd-handover-5", "vmeventd-handover-5 x",
+        "vmeventd-handover-5 0", "vmeventd-handover-5 1"}) {
     int ends[2] = {};
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
     const UniqueFd sender(ends[1]);

@@ -67,7 +67,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
                       .live = {.ring_bytes = options.ring_bytes},
                       .node_id = "node",
                       .max_queued = options.max_queued},
-                     kernel);
+                     kernel, [store](const JournalEnd& found) {
+                       if (!store->journal.Meets(found)) store->saved.reset();
+                       return store->saved;
+                     });
   if (!log.ok()) return log.status();
   (*log)->Subscribe([on_published = std::move(on_published)](bool published) {
     if (published) on_published();
@@ -95,9 +98,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
 }
 
 absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
-  const JournalEnd end = EndOfLog();
-  const bool fits =
-      end.journal_id == store->journal.journal_id && end.newest == store->journal.newest;
+  const bool fits = std::exchange(store->saved, std::nullopt).has_value();
   std::vector<HandedRun> runs;
   absl::Status status;
   for (const Store::Run& stored : std::exchange(store->runs, {})) {
@@ -144,7 +145,7 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
       NodeWatcher::Create(std::move(watcher_options), kernel_, log_->sink());
   if (!watcher.ok()) return watcher.status();
   watcher_ = *std::move(watcher);
-  if (saved_.journal_is_new) watcher_->PublishRunsAgain();
+  if (saved_.journal_is_new || saved_.is_newer) watcher_->PublishRunsAgain();
   return absl::OkStatus();
 }
 
@@ -182,9 +183,13 @@ void Daemon::Stop(Store* store) {
   }
   while (!kernel_->dead() && log_->StepWriter()) {
   }
-  if (store == nullptr || kernel_->dead() || !log_->health().journal_writable) return;
+  if (store == nullptr || kernel_->dead()) return;
   kernel_->KeepTrace(true);
-  store->journal = EndOfLog();
+  store->journal = log_->end();
+  store->saved.emplace();
+  for (auto& [run_id, state] : watcher_->SavedRuns()) {
+    store->saved->push_back({run_id, std::move(state)});
+  }
   for (HandedRun& run : handed) {
     const int connection = run.connection.Release();
     const int process = run.process.Release();

@@ -37,6 +37,7 @@ struct Store {
     int process = -1;     // -1: it is not tracked
   };
   JournalEnd journal;
+  std::optional<std::vector<SavedRun>> saved;  // unset: nothing is stored
   std::vector<Run> runs;
   int daemon = 0;  // number of that daemon
 };
@@ -124,7 +125,6 @@ class Daemon {
   absl::Status Watch(const Options& options, Store* store);
   // Acts as UnpackHandover().
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
-  JournalEnd EndOfLog() const { return {log_->identity().journal_id, log_->range().newest}; }
 
   Kernel* const kernel_;
   const std::unique_ptr<EventLog> log_;

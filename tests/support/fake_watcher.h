@@ -15,6 +15,7 @@ class FakeWatcher : public NodeWatcher {
   void RunOnce(absl::Duration) override {}
   void Wake() override {}
   std::vector<HandedRun> HandOver() override { return {}; }
+  std::vector<std::pair<std::string, std::string>> SavedRuns() override { return {}; }
   int exit_status_socket() const override { return -1; }
   void PublishRunsAgain() override {}
   void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<Intent>)>) override {}

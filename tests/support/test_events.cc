@@ -91,8 +91,8 @@ PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal, size_
   Open();
 }
 
-void PumpedState::Open() {
-  log_ = EventLog::Open(options_, &clock_).value();
+void PumpedState::Open(const TakeHanded& take_handed) {
+  log_ = EventLog::Open(options_, &clock_, take_handed).value();
   reported_writable_ = log_->health().journal_writable;
   log_->Subscribe([this](bool) { reported_writable_ = log_->health().journal_writable; });
   Write();
@@ -120,13 +120,13 @@ void PumpedState::Write() {
   } while (log_->NextWrite() <= clock_.Now().monotonic);
 }
 
-void PumpedState::Restart(bool in_order) {
+void PumpedState::Restart(bool in_order, const TakeHanded& take_handed) {
   if (in_order) {
     log_->Start();
     log_->Close();
   }
   log_.reset();
-  Open();
+  Open(take_handed);
 }
 
 std::vector<v1::Event> PumpedState::Events(uint64_t first) {

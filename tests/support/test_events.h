@@ -100,7 +100,7 @@ class PumpedState {
   // Has the writer do what is due, and publishes it.
   void Write();
   // Ends the log, in order or as a kill does, and begins another one upon its files.
-  void Restart(bool in_order);
+  void Restart(bool in_order, const TakeHanded& take_handed = nullptr);
 
   EventLog& log() { return *log_; }
   FakeClock& clock() { return clock_; }
@@ -116,7 +116,7 @@ class PumpedState {
   std::vector<v1::Event> Events(uint64_t first = 1);
 
  private:
-  void Open();
+  void Open(const TakeHanded& take_handed = nullptr);
 
   const TemporaryDirectory directory_;
   EventLogOptions options_;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "tests/support/fake_service_manager.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/journal_test_base.h"
@@ -103,6 +104,42 @@ TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
   EventStream again(daemon().channel(), After(last.sequence(), journal_id));
   again.Wait("vm2", v1::EVENT_TYPE_STOPPED);
   EXPECT_EQ(again.events().front().type(), v1::EVENT_TYPE_GAP) << "the loss is reported";
+}
+
+TEST_F(FullDiskTest, ARestartByTheServiceManagerWhileFullKnowsEveryRun) {
+  FakeServiceManager manager(dir() / "notify");
+  const auto begin = [&] {
+    DaemonOptions options = Options();
+    std::vector<UniqueFd> stored;
+    options.wrapper = manager.Wrapper(&stored);
+    StartDaemonAndStream(options);
+  };
+  begin();
+  ChattyVm chatty(watch_dir(), "vm1");
+  const auto ended = StartEmptyGuest("vm2");
+  stream().Wait("vm2", v1::EVENT_TYPE_STARTED);
+  FillUntilNotWritable(&chatty);
+  const auto begun = StartEmptyGuest("vm3");
+  ASSERT_FALSE(stream().Wait("vm3", v1::EVENT_TYPE_STARTED).durable());
+  ended->manager().Execute("quit");
+  ASSERT_FALSE(WaitStopped("vm2").durable());
+  EndDaemon(SIGTERM);
+  ASSERT_EQ(manager.stored(), 1u);
+
+  begin();  // still full
+  daemon().WaitLog("resuming 2 VMs");
+  begun->manager().Execute("quit");
+  EXPECT_EQ(WaitStopped("vm3").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm3")), "STOPPED");
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm2")), "STARTED") << "its STOPPED came before";
+  FreeDisk();
+  WaitWritable();
+  KillDaemon();
+
+  begin();  // with the runs of the journal alone
+  WaitStopped("vm3");
+  EXPECT_EQ(TypesOf(stream().EventsOf("vm2")), "STARTED");
+  EXPECT_EQ(daemon().ListVms(/*include_stopped=*/false).size(), 1u) << "vm1 alone runs";
 }
 
 TEST_F(FullDiskTest, RetentionKeepsAFloodWithinASmallDisk) {

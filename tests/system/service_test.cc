@@ -62,9 +62,8 @@ class ServiceTest : public E2eTest {
               [this] { return access((hang() + ".waits").c_str(), F_OK) == 0; });
   }
   std::string Log() const { return ReadFile(Options().log_file); }
-  void WaitWatchdog(int before) const {
-    WaitUntil("the watchdog is notified again",
-              [&] { return manager_.Count("WATCHDOG=1") > before; });
+  void WaitWatchdog(int before, const std::string& begin = "WATCHDOG=1") const {
+    WaitUntil("the watchdog is notified again", [&] { return manager_.Count(begin) > before; });
   }
 
   FakeServiceManager manager_{dir() / "notify"};
@@ -86,6 +85,29 @@ TEST_F(ServiceTest, AStopBlockedByADiskFailsAndNamesTheDisk) {
   EXPECT_EQ(WEXITSTATUS(status), 1);
   EXPECT_THAT(Log(), HasSubstr("the disk of the state directory does not respond"));
   EXPECT_THAT(Log(), Not(HasSubstr("a client")));
+}
+
+TEST_F(ServiceTest, AStartOnAHungDiskIsReportedAndContinuesWhenTheDiskAnswers) {
+  std::ofstream(hang()).close();
+  const auto process = StartOnHungDisk();
+  EXPECT_THAT(manager_.Next("READY=1"),
+              StartsWith("READY=1\nWATCHDOG=1\nSTATUS=the start waits for the disk of " +
+                         Options().state_dir));
+  WaitWatchdog(manager_.Count("READY=1\nWATCHDOG=1"), "READY=1\nWATCHDOG=1");
+  EXPECT_THAT(Log(), HasSubstr("which has not answered for 2s; no VM is followed until then"));
+  std::filesystem::remove(hang());
+  manager_.Next("READY=1\nSTATUS=following");
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Wait(), 0);
+}
+
+TEST_F(ServiceTest, AStartOnAHungDiskEndsAtOnceWhenItIsStopped) {
+  std::ofstream(hang()).close();
+  const auto process = StartOnHungDisk();
+  WaitUntilItWaits();
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Wait(), 0);
+  EXPECT_THAT(Log(), HasSubstr("stopping: the start waits for the disk"));
 }
 
 TEST_F(ServiceTest, NotifiesTheWatchdogWhileTheDiskHangs) {

@@ -114,6 +114,11 @@ class NodeWatcherImpl : public NodeWatcher {
     return handed;
   }
 
+  std::vector<std::pair<std::string, std::string>> SavedRuns() override {
+    const OnThread here(&loop_role_);
+    return table_.Save();
+  }
+
   int exit_status_socket() const override { return exit_statuses_->socket(); }
 
   void PublishRunsAgain() override {

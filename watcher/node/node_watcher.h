@@ -122,9 +122,11 @@ class NodeWatcher {
   virtual void Wake() = 0;
 
   // Hands the monitors and the processes of open runs over, to the daemon that continues
-  // them; publishes first what is to be saved of them. Skips runs that cannot be handed over. The
-  // last call, after the last RunOnce. Loop thread.
+  // them; publishes first what is to be saved of them. Skips runs that cannot be handed over. After
+  // the last RunOnce. Loop thread.
   virtual std::vector<HandedRun> HandOver() = 0;
+  // Returns the ids of all open runs, and their VmUpdate::saved_run, after HandOver. Loop thread.
+  virtual std::vector<std::pair<std::string, std::string>> SavedRuns() = 0;
   // Returns the socket that goes with them, and receives the exit statuses of their processes; -1:
   // none is needed.
   virtual int exit_status_socket() const = 0;

@@ -47,11 +47,8 @@ std::vector<std::string> ReadSavedRuns(RunContext* context, RunTable* table,
       Refuse(context, session.status().message(), text);
       continue;
     }
-    // A run that was handed over continues this very text.
     const auto handed = unknown.find(session->run().run_id);
-    if (handed != unknown.end() && handed->second.state.saved() == StableHash(text)) {
-      handed_runs->insert(unknown.extract(handed));
-    }
+    if (handed != unknown.end()) handed_runs->insert(unknown.extract(handed));
     sessions.push_back(*std::move(session));
   }
   std::vector<VmSession*> by_age;

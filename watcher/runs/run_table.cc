@@ -97,6 +97,14 @@ void RunTable::PublishAll() {
   }
 }
 
+std::vector<std::pair<std::string, std::string>> RunTable::Save() const {
+  std::vector<std::pair<std::string, std::string>> states;
+  for (const auto& [run_id, run] : runs_) {
+    if (run->published()) states.emplace_back(run_id, run->Save());
+  }
+  return states;
+}
+
 std::vector<HandedRun> RunTable::HandOver() {
   std::vector<HandedRun> all;
   std::vector<VmRun*> runs;

@@ -77,8 +77,9 @@ class RunTable {
 
   // Pushes every open run's status and saved text once more.
   void PublishAll();
-  // As NodeWatcher::HandOver().
+  // As NodeWatcher::HandOver() and SavedRuns().
   std::vector<HandedRun> HandOver();
+  std::vector<std::pair<std::string, std::string>> Save() const;
   void EndTurn() { ended_.clear(); }
 
   // Reports of its runs, from within any method that hands an input to a session, and from the

@@ -131,7 +131,6 @@ void VmRun::HandOverTo(HandedRun* handed) {
   Hand(input::HandOver{});
   internal::HandedRun& state = handed->state;
   state.set_run_id(std::string(info().run_id));
-  state.set_saved(StableHash(Save()));
   if (!tracked()) return;
   state.set_pid(info().pid);
   const std::optional<int> wait_status = context_->exit_statuses->WaitStatusRead(info().pid);

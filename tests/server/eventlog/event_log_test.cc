@@ -372,6 +372,35 @@ TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
   EXPECT_GT(gap->missing().last(), lost);
 }
 
+TEST(EventLog, RunsThatAreHandedOverReplaceThoseOfAJournalThatIsBehind) {
+  FaultyDisk disk;
+  PumpedState state;
+  VmUpdate ended = Update("a", EventType::kStarted);
+  ended.saved_run = "state of a";
+  state.Push({ended});
+  disk.Fail(SQLITE_FULL);
+  ended = Stopped("a", "run-a", ShutdownClass::kUser);
+  ended.saved_run = "";
+  state.Push({ended, Update("b", EventType::kStarted)});
+  const JournalEnd left = state.log().end();
+  EXPECT_EQ(left.stored, 1u);
+  EXPECT_EQ(left.newest, 3u);
+  disk.Fail(SQLITE_OK);
+  state.Restart(/*in_order=*/false, [&](const JournalEnd& found) {
+    EXPECT_TRUE(left.Meets(found));
+    return std::vector<SavedRun>{{"run-b", "state of b"}};
+  });
+  const SavedState saved = state.log().TakeSaved();
+  ASSERT_THAT(saved.runs, SizeIs(1));
+  EXPECT_EQ(saved.runs[0].payload, "state of b");
+  EXPECT_TRUE(saved.is_newer);
+  const std::vector<v1::Event> events = state.Events();
+  ASSERT_THAT(events, SizeIs(2));
+  EXPECT_EQ(events[1].gap_reason(), v1::GAP_REASON_NOT_WRITTEN);
+  state.Restart(/*in_order=*/false);
+  EXPECT_THAT(state.log().TakeSaved().runs, SizeIs(0)) << "the journal has no longer the first run";
+}
+
 TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
   const auto overwrite = [](const std::string& path) {
     ASSERT_TRUE(ExecuteSql(path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
@@ -499,6 +528,21 @@ TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_JOURNAL_LATE);
   EXPECT_THAT(events[0].message(), HasSubstr("have no STOPPED"));
+}
+
+TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
+  PumpedState state;
+  VmUpdate started = Update("a", EventType::kStarted);
+  started.saved_run = "state";
+  state.Push({started});
+  Break(state);
+  state.Restart(/*in_order=*/true, [](const JournalEnd& found) {
+    EXPECT_EQ(found.newest, UINT64_MAX) << "what its file has is not known";
+    return std::vector<SavedRun>{{"run-a", "state"}};
+  });
+  EXPECT_TRUE(state.log().TakeSaved().is_newer) << "the opening removes what it finds";
+  Repair(&state);
+  EXPECT_THAT(state.Events(2), SizeIs(0));
 }
 
 TEST(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/test_events.h"
@@ -50,6 +52,26 @@ TEST(EventQueue, ABurstIsTakenInParts) {
   const EventQueue::Batch rest = queue.Pop();
   EXPECT_EQ(rest.updates.size(), 1u);
   EXPECT_TRUE(rest.closed);
+}
+
+// One of two threads that wait is woken for an update, and it may have begun to wait before there
+// was room.
+TEST(EventQueue, AnUpdateEndsAWaitThatBeganWithoutRoom) {
+  EventQueue queue(10);
+  queue.Push(Update("a", EventType::kReset));
+  std::atomic<bool> room = false;
+  std::atomic<bool> waits = false;
+  std::thread pump([&] {
+    queue.Wait(absl::InfiniteDuration(), [&] {
+      waits = true;
+      return room.load();
+    });
+  });
+  while (!waits) std::this_thread::yield();
+  room = true;
+  queue.Push(Update("a", EventType::kReset));
+  queue.EndTurn();
+  pump.join();
 }
 
 TEST(EventQueue, EvenEvidenceHasABound) {

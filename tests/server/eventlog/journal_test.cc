@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/eventlog/event_listing.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
@@ -203,6 +204,30 @@ TEST(JournalReader, SinceATimeJustBeforeWhatWasThinnedOutBeginsWithItsGap) {
   state.Push({Update("quiet", EventType::kStarted, At(50))});
   ASSERT_THAT(Rows(&state), ElementsAre("1 quiet", "3 gap", "4 noisy", "5 quiet"));
   EXPECT_EQ(state.reader()->Locate(At(15)).value(), 2u);
+}
+
+TEST(JournalReader, AnEventThatNoClientCouldReadIsDamage) {
+  for (const char* damage :
+       {"UPDATE stored SET event = x'0aff' WHERE sequence = 2", "UPDATE vms SET ref = x'0aff'"}) {
+    PumpedState state;
+    state.PushEach("a", 3);
+    ASSERT_TRUE(ExecuteSql(state.journal_options().path, damage).ok());
+    EXPECT_TRUE(absl::IsDataLoss(state.reader()->Read(1, 3, 1 << 20).status())) << damage;
+    EventListing listing(&state.log(), EventMatcher(), {}, 1 << 20);
+    EXPECT_TRUE(absl::IsDataLoss(listing.Continue(state.reader()).status())) << damage;
+  }
+}
+
+TEST(JournalReader, EventsThatAreNotInOrderAreDamage) {
+  PumpedState state;
+  state.PushEach("a", 3);
+  const std::string rows =
+      "SELECT sequence, time, type, class, event, ref FROM stored JOIN vms ON vms.id = stored.vm";
+  ASSERT_TRUE(ExecuteSql(state.journal_options().path,
+                         absl::StrCat("DROP VIEW events; CREATE VIEW events AS ", rows,
+                                      " UNION ALL ", rows, " WHERE sequence = 2"))
+                  .ok());
+  EXPECT_TRUE(absl::IsDataLoss(state.reader()->Read(1, 3, 1 << 20).status()));
 }
 
 TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {

@@ -387,6 +387,20 @@ TEST(StreamCursor, SaysThatAnEventIsNotDurableAndWhenItIs) {
   EXPECT_TRUE(late.events(0).durable());
 }
 
+TEST(StreamCursor, EventsThatAreNotDurableAreCopiedInSmallMessages) {
+  PumpedState pumped;
+  pumped.PushUnwritten(std::vector<VmUpdate>(100, LargeUpdate("a")));
+  pumped.clock().Advance(EventLog::kPatience);
+  pumped.PushUnwritten({});
+  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal});
+  Next(&cursor);
+  for (int i = 0; i < 3; ++i) {
+    const v1::WatchEventsResponse message = Next(&cursor);
+    EXPECT_LE(message.ByteSizeLong(), StreamCursor::kMaxCopiedBytes);
+    EXPECT_GT(message.ByteSizeLong(), StreamCursor::kMaxCopiedBytes - 5000);
+  }
+}
+
 TEST(StreamCursor, AStreamThatRetentionHasPassedEndsWithOutOfRange) {
   PumpedState pumped(RingOf(4), {.retention_events = 4});
   StreamCursor cursor = Cursor(pumped.log(), FromNow{});

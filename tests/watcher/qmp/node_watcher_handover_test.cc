@@ -135,20 +135,6 @@ TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
   ExpectEnd(ShutdownClass::kAdmin);
 }
 
-TEST_F(HandoverTest, AJournalThatSaysSomethingElseIsFollowedAsBefore) {
-  const int monitor = Follow(&qemu_);
-  Stop();
-  ASSERT_THAT(handed_, SizeIs(1));
-  handed_[0].state.set_saved(handed_[0].state.saved() + 1);
-  qemu_.Send(monitor, EventLine("STOP"));
-  qemu_.SetBehavior(monitor, {.status = "paused"});
-  GoOn();
-  EXPECT_EQ(watcher_->counters().handovers, 0u);
-  EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
-  ASSERT_TRUE(UntilState("vm1", VmState::kPaused));
-  EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kGap, EventType::kPaused));
-}
-
 TEST_F(HandoverTest, ARunThatNobodyKnowsIsClosed) {
   const int monitor = Follow(&qemu_);
   Stop();
