@@ -127,6 +127,11 @@ absl::Status CheckRoom(const std::string& path) {
 absl::Status CreateFile(const std::string& path) {
   const UniqueFd fd(
       open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640));
+  if (!fd.valid() && errno == ELOOP) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path,
+        ": a symbolic link, which is not followed; move the file here, or link its directory"));
+  }
   if (!fd.valid()) {
     return absl::UnavailableError(ErrnoStatus(path, "cannot open the journal", errno).message());
   }
@@ -348,8 +353,8 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
                      "damaged"));
   }
   journal_id_ = *id;
-  opened->file = FileIdentity(options_.path);
-  identity_is_stored_ = opened->file == *file;
+  opened->file = file_ = FileIdentity(options_.path);
+  identity_is_stored_ = file_ == *file;
   if (!identity_is_stored_) {
     opened->replaced =
         absl::StrCat("the journal was restored from a copy, which ends with the event ",
@@ -368,9 +373,9 @@ void Journal::FindOldest(JournalBounds* bounds) {
 template <typename Change>
 absl::Status Journal::Transact(const Change& change) {
   JournalBounds bounds = bounds_;
-  database_.Execute("BEGIN IMMEDIATE");
+  SqliteQuery(&database_, "BEGIN IMMEDIATE").Run();
   change(&bounds);
-  database_.Execute("COMMIT");
+  SqliteQuery(&database_, "COMMIT").Run();
   absl::Status status = database_.TakeStatus();
   failed_ = !status.ok();
   if (status.ok()) {
@@ -386,6 +391,10 @@ absl::Status Journal::Transact(const Change& change) {
 absl::Status Journal::Append(const Batch& batch) {
   absl::Status status = Transact([&](JournalBounds* bounds) { Insert(batch, bounds); });
   identity_is_stored_ = identity_is_stored_ || status.ok();
+  if (status.ok() && FileIdentity(options_.path) != file_) {
+    return absl::DataLossError(
+        absl::StrCat(options_.path, ": the file was removed or replaced; restart vmeventd"));
+  }
   return status;
 }
 

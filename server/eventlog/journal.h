@@ -110,7 +110,7 @@ class Journal {
   const JournalBounds& bounds() const { return bounds_; }
 
   // Writes the batch durably. After an error nothing of it is written, and it may be retried.
-  // DATA_LOSS: the journal is damaged.
+  // DATA_LOSS: the journal is damaged, or its file is not at its path any more.
   absl::Status Append(const Batch& batch);
 
   // Returns whether there are more events than the limit and a hundredth. After a failure not
@@ -153,6 +153,7 @@ class Journal {
   const JournalOptions options_;
   SqliteDatabase database_;
   std::string journal_id_;
+  std::string file_;  // FileIdentity() of the database
   bool identity_is_stored_ = true;
   JournalBounds bounds_;
   std::optional<Instant> looked_;

@@ -1,5 +1,7 @@
 #include "server/eventlog/sqlite.h"
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,9 +9,14 @@
 namespace vmeventd {
 
 absl::StatusOr<SqliteDatabase> SqliteDatabase::Open(const std::string& path, int flags) {
+  // Its directory may lie behind a link, of which SQLITE_OPEN_NOFOLLOW permits none.
+  std::error_code missing;
+  std::filesystem::path file(path);
+  const std::filesystem::path directory = std::filesystem::canonical(file.parent_path(), missing);
+  if (!missing) file = directory / file.filename();
   sqlite3* db = nullptr;
   flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
-  const int code = sqlite3_open_v2(path.c_str(), &db, flags, nullptr);
+  const int code = sqlite3_open_v2(file.c_str(), &db, flags, nullptr);
   SqliteDatabase database(path, db);
   database.Check(code, "open it");
   if (!database.status().ok()) return database.status();

@@ -288,8 +288,29 @@ TEST(Journal, ALinkInItsPlaceIsNotFollowed) {
   const TemporaryDirectory directory;
   const std::string path = directory / "journal.db";
   std::filesystem::create_symlink(directory / "elsewhere", path);
-  EXPECT_FALSE(Journal::Open({.path = path}, At(0)).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(Journal::Open({.path = path}, At(0)).status()));
   EXPECT_FALSE(std::filesystem::exists(directory / "elsewhere"));
+}
+
+TEST(Journal, ItsDirectoryMayBeALink) {
+  const TemporaryDirectory directory;
+  std::filesystem::create_directory(directory / "other disk");
+  std::filesystem::create_symlink(directory / "other disk", directory / "state");
+  const std::string path = directory / "state/journal.db";
+  EXPECT_TRUE(Journal::Open({.path = path}, At(0)).ok());
+  EXPECT_TRUE(JournalReader::Open(path).ok());
+}
+
+TEST(Journal, NothingIsDurableInAFileThatWasRemoved) {
+  PumpedState state;
+  state.Push({Update("web1", EventType::kStarted)});
+  const uint64_t durable = state.log().range().durable;
+  std::filesystem::remove(state.journal_options().path);
+  state.Push({Update("web1", EventType::kPaused)});
+  EXPECT_EQ(state.log().range().durable, durable);
+  EXPECT_FALSE(state.log().health().journal_writable);
+  state.Restart(/*in_order=*/true);
+  EXPECT_TRUE(state.log().health().journal_writable);
 }
 
 TEST(Journal, TheLastStoppedVmsAreRemembered) {
