@@ -77,6 +77,17 @@ TEST_F(NodeWatcherProcessTest, AQemuThatEndsAsItIsConnectedToIsARunWithoutAProce
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
+TEST_F(NodeWatcherProcessTest, AQemuThatIsGoneBeforeItCouldBeFollowedIsNoCrash) {
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  const BeforePeerCredentials end([&] {
+    EXPECT_TRUE(qemu_.HasClient(monitor));
+    qemu_.SendAndExit(monitor, EventLine("STOP"));
+    AwaitEnd(qemu_.pid());
+  });
+  Start();
+  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
+}
+
 TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRun) {
   FakeQemu before;
   const int monitor = Follow(&before);
