@@ -5,8 +5,6 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
-#include "google/protobuf/timestamp.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
 
@@ -60,9 +58,5 @@ std::string EncodeSnapshotVmField(const v1::Vm& vm);
 // Converts those bytes to one `vms` field of ListVmsResponse, and to a message to read.
 std::string ListedVmField(absl::string_view snapshot_vm_field);
 v1::Vm DecodeSnapshotVmField(absl::string_view snapshot_vm_field);
-
-// Times outside of what a Timestamp can hold (years 1 to 9999) become its nearest end.
-google::protobuf::Timestamp ToTimestamp(absl::Time time);
-absl::Time FromTimestamp(const google::protobuf::Timestamp& time);
 
 }  // namespace vmeventd

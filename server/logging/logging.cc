@@ -203,8 +203,8 @@ nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_
   nlohmann::ordered_json evidence = nlohmann::ordered_json::array();
   for (const EvidenceEntry& entry : detail.evidence) evidence.push_back(entry.what);
   fields["evidence"] = std::move(evidence);
-  if (detail.end.has_value() && !detail.end->words.lines.empty()) {
-    fields["last_words"] = detail.end->words.lines;
+  if (detail.end.has_value() && detail.end->has_last_words()) {
+    fields["last_words"] = detail.end->last_words().lines();
   }
   return fields;
 }

@@ -243,10 +243,11 @@ VmStatus VmSession::Status() const {
 void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   EnsureStarted(now);
   gone_ = true;
-  end_.emplace();
+  end_.emplace().mutable_numbers();
   if (saved_.run.process_start > absl::InfinitePast() && now.wall > saved_.run.process_start &&
       !input.end.unseen && !away_) {
-    end_->ran_for = now.wall - saved_.run.process_start;
+    *end_->mutable_numbers()->mutable_ran_for() =
+        ToProtoDuration(now.wall - saved_.run.process_start);
   }
   save_at_ = poll_at_ = absl::InfiniteDuration();
   ForgetSilence();
@@ -312,16 +313,14 @@ bool VmSession::WantsWords() const {
 
 void VmSession::Handle(const input::WordsRead& input, Instant now) {
   if (!std::exchange(words_due_, false)) return;
-  const std::optional<absl::Duration> ran_for = end_->ran_for;
-  *end_ = input.facts;
-  end_->ran_for = ran_for;
+  end_->MergeFrom(input.facts);
   // The file of standard error may have had other writers: its lines only confirm.
-  const std::optional<SignalSender> sender = SenderInWords(end_->words.lines);
-  if (sender.has_value() && (end_->words.source != LastWordsSource::kStandardError ||
+  const std::optional<SignalSender> sender = SenderInWords(end_->last_words());
+  if (sender.has_value() && (end_->last_words().source() != v1::LAST_WORDS_SOURCE_STANDARD_ERROR ||
                              saved_.evidence.facts.signaller.has_value())) {
     saved_.evidence.SawSenderInWords(*sender, now);
   }
-  if (!end_->core.empty()) saved_.evidence.Saw(absl::StrCat("core dumped: ", end_->core), now);
+  if (!end_->core().empty()) saved_.evidence.Saw(absl::StrCat("core dumped: ", end_->core()), now);
   Conclude(now);
 }
 

@@ -111,6 +111,11 @@ class SessionDriver {
   void StepClock(absl::Duration step) { now_.wall += step; }
 
   void Rebooted() { Apply(session_->On(input::HostRebooted{}, now_)); }
+  void SetWords(const std::string& line, LastWordsSource source) {
+    facts.clear_last_words();
+    facts.mutable_last_words()->add_lines(line);
+    facts.mutable_last_words()->set_source(static_cast<v1::LastWordsSource>(source));
+  }
   void AnswerWords() { Apply(session_->On(input::WordsRead{facts}, now_)); }
   void TrackingLost() { Apply(session_->On(input::TrackingLost{}, now_)); }
 
@@ -177,7 +182,7 @@ class SessionDriver {
   std::string threads;          // their states, as they can be read
   bool guest_can_exit = false;  // as its command line says at an attach
   std::optional<GuestAgentInfo> agent_answer = GuestAgentInfo{};  // at an attach; unset: none comes
-  EndFacts facts;                                                 // the answer to ReadLastWords
+  v1::ShutdownDetail facts;                                       // the answer to ReadLastWords
   bool answers_words = true;                                      // at once
   int words_reads = 0;
   absl::Status file_status;         // what the shutdown file's step answers

@@ -142,9 +142,9 @@ class Story {
     if (word == "sent") return vm_->Sent(Sender(words));
     if (word == "agent") return PlayAgent(first);
     if (word == "words") {
-      vm_->facts.words = {.lines = {std::string(absl::StripPrefix(rest, first + " "))},
-                          .source = first == "journal" ? LastWordsSource::kJournal
-                                                       : LastWordsSource::kStandardError};
+      vm_->SetWords(
+          std::string(absl::StripPrefix(rest, first + " ")),
+          first == "journal" ? LastWordsSource::kJournal : LastWordsSource::kStandardError);
       return;
     }
     if (word == "wait") return vm_->Advance(Time(first));

@@ -228,12 +228,12 @@ using VmSessionPanicTest = RunningVmTest;
 TEST_F(VmSessionPanicTest, HyperVsArgumentsAreKeptToTheEnd) {
   vm_.Event("GUEST_PANICKED", kWindows);
   ASSERT_TRUE(vm_.Last().detail.has_value());
-  EXPECT_EQ(std::get<GuestPanic>(*vm_.Last().detail).action, "poweroff");
+  EXPECT_EQ(vm_.Last().detail->panic().action(), "poweroff");
   vm_.EndDuringRestart();
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
   ASSERT_TRUE(vm_.Stopped().panic.has_value());
-  EXPECT_EQ(vm_.Stopped().panic->action, "poweroff");
-  EXPECT_THAT(std::get<HyperVPanic>(vm_.Stopped().panic->info).args,
+  EXPECT_EQ(vm_.Stopped().panic->action(), "poweroff");
+  EXPECT_THAT(vm_.Stopped().panic->hyper_v().args(),
               ElementsAre(30, 18446744072635809797U, 0, 1, 2));
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("GUEST_PANICKED action=poweroff, the guest said Hyper-V 0x1e "
@@ -244,11 +244,11 @@ TEST_F(VmSessionPanicTest, OfAnS390GuestTheProgramStatusWordIsKept) {
   vm_.Event("GUEST_PANICKED", R"({"action": "pause", "info": {"type": "s390", "core": 3,
       "psw-mask": 562956395872256, "psw-addr": 1102832, "reason": "disabled-wait"}})");
   vm_.EndDuringRestart();
-  const auto& s390 = std::get<S390Panic>(vm_.Stopped().panic->info);
-  EXPECT_EQ(s390.core, 3U);
-  EXPECT_EQ(s390.psw_mask, 562956395872256U);
-  EXPECT_EQ(s390.psw_addr, 1102832U);
-  EXPECT_EQ(s390.reason, "disabled-wait");
+  const v1::S390Panic& s390 = vm_.Stopped().panic->s390();
+  EXPECT_EQ(s390.core(), 3U);
+  EXPECT_EQ(s390.psw_mask(), 562956395872256U);
+  EXPECT_EQ(s390.psw_addr(), 1102832U);
+  EXPECT_EQ(s390.reason(), "disabled-wait");
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("s390 core 3, PSW 0x2000180000000 0x10d3f0, disabled-wait"));
 }
@@ -259,11 +259,11 @@ TEST_F(VmSessionPanicTest, ATdxGuestsMessageIsOneLineAndCut) {
       absl::StrCat(R"({"action": "pause", "info": {"type": "tdx", "error-code": 7, "message": ")",
                    R"(a\nb\u001b[31m\\c)", std::string(5000, 'x'), R"(", "gpa": 4096}})"));
   vm_.EndDuringRestart();
-  const auto& tdx = std::get<TdxPanic>(vm_.Stopped().panic->info);
-  EXPECT_EQ(tdx.error_code, 7U);
-  EXPECT_EQ(tdx.gpa, 4096U);
-  EXPECT_EQ(tdx.message.size(), kMaxPanicMessageBytes);
-  EXPECT_THAT(tdx.message, testing::StartsWith("a\\x0ab\\x1b[31m\\x5ccxxx"));
+  const v1::TdxPanic& tdx = vm_.Stopped().panic->tdx();
+  EXPECT_EQ(tdx.error_code(), 7U);
+  EXPECT_EQ(tdx.gpa(), 4096U);
+  EXPECT_EQ(tdx.message().size(), kMaxPanicMessageBytes);
+  EXPECT_THAT(tdx.message(), testing::StartsWith("a\\x0ab\\x1b[31m\\x5ccxxx"));
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), Not(HasSubstr("\n")));
 }
 
@@ -278,7 +278,7 @@ TEST_F(VmSessionPanicTest, ACrashKernelThatSaysNothingLeavesWhatThePanicSaid) {
   vm_.Event("GUEST_PANICKED", kWindows);
   vm_.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
   vm_.End();
-  EXPECT_TRUE(std::holds_alternative<HyperVPanic>(vm_.Stopped().panic->info));
+  EXPECT_TRUE(vm_.Stopped().panic->has_hyper_v());
 }
 
 TEST_F(VmSessionPanicTest, WhatIsOfAnotherTypeIsLeftOut) {
