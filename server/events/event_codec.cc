@@ -13,64 +13,6 @@ namespace {
 
 using google::protobuf::internal::WireFormatLite;
 
-void FillRef(const VmRef& ref, v1::VmRef* out) {
-  out->set_name(ref.name);
-  out->set_run_id(ref.run_id);
-  out->set_uuid(ref.uuid);
-  out->set_pid(ref.pid);
-  out->set_source(ref.source);
-  for (const auto& [key, value] : ref.labels) (*out->mutable_labels())[key] = value;
-  out->set_unit(ref.unit);
-}
-
-void FillSender(const SignalSender& sender, v1::SignalSender* out) {
-  out->set_signal(sender.signal);
-  out->set_kernel(sender.by_kernel);
-  out->set_pid(sender.pid);
-  if (sender.uid.has_value()) out->set_uid(*sender.uid);
-  out->set_command(std::string(sender.command));
-  out->set_executable(std::string(sender.executable));
-  out->set_cgroup(std::string(sender.cgroup));
-  out->set_of_qemu(sender.of_qemu);
-  out->set_said_by_qemu(sender.said_by_qemu);
-}
-
-template <typename Message>
-void FillProblems(const std::vector<Problem>& problems, Message* out) {
-  for (const Problem& problem : problems) FillProblem(problem, out->add_problems());
-}
-
-// `stopped`: its process is gone.
-void FillShutdown(const ShutdownDetail& detail, bool stopped, v1::ShutdownDetail* out) {
-  if (detail.end.has_value()) *out = *detail.end;
-  out->set_shutdown_class(static_cast<v1::ShutdownClass>(detail.shutdown_class));
-  out->set_cause(static_cast<v1::ShutdownCause>(detail.cause));
-  out->set_rule(detail.rule);
-  if (detail.powerdown_age.has_value()) {
-    *out->mutable_powerdown_age() = ToProtoDuration(*detail.powerdown_age);
-  }
-  for (const EvidenceEntry& entry : detail.evidence) {
-    v1::Evidence* evidence = out->add_evidence();
-    *evidence->mutable_time() = ToTimestamp(entry.time);
-    evidence->set_what(entry.what);
-  }
-  out->set_shutdown_file_written(detail.shutdown_file_written);
-  if (!detail.exit_status.has_value()) {
-    if (stopped) out->set_exit_unknown(true);
-  } else if (detail.exit_status->signal == 0) {
-    out->set_exit_code(detail.exit_status->code);
-  } else {
-    out->mutable_exit_signal()->set_number(detail.exit_status->signal);
-    out->mutable_exit_signal()->set_core_dumped(detail.exit_status->core_dumped);
-  }
-  if (detail.intent.has_value()) *out->mutable_intent() = IntentToProto(*detail.intent);
-  for (const ShutdownCaveat caveat : detail.caveats) {
-    out->add_caveats(static_cast<v1::ShutdownCaveat>(caveat));
-  }
-  if (detail.sender.has_value()) FillSender(*detail.sender, out->mutable_sender());
-  if (detail.panic.has_value()) *out->mutable_panic() = *detail.panic;
-}
-
 // The end of each event's encoding: the VmRef, unless it is empty, and then `durable`.
 constexpr absl::string_view kDurable("\x50\x01", 2);
 static_assert(v1::Event::kDurableFieldNumber == 10 && v1::Event::kVmFieldNumber == 4);
@@ -94,66 +36,31 @@ std::string Serialized(const google::protobuf::MessageLite& message) {
 
 }  // namespace
 
-v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence) {
+v1::Event EventToProto(const VmEvent& event, const v1::Vm* vm, uint64_t sequence) {
   v1::Event out;
   if (event.detail.has_value()) out = *event.detail;
   out.set_sequence(sequence);
   *out.mutable_observe_time() = ToTimestamp(event.observe_time);
   if (event.qemu_time.has_value()) *out.mutable_qemu_time() = ToTimestamp(*event.qemu_time);
   if (vm != nullptr) {
-    FillRef(vm->ref, out.mutable_vm());
-    out.set_state(static_cast<v1::VmState>(vm->state));
-    FillProblems(vm->problems, &out);
+    *out.mutable_vm() = vm->ref();
+    out.set_state(vm->state());
+    *out.mutable_problems() = vm->problems();
   }
-  out.set_type(static_cast<v1::EventType>(event.type));
+  out.set_type(ToProto(event.type));
   if (event.shutdown.has_value()) {
-    FillShutdown(*event.shutdown, event.type == EventType::kStopped, out.mutable_shutdown());
+    *out.mutable_shutdown() = ToProto(*event.shutdown, event.type == EventType::kStopped);
   }
   out.set_qmp_event(event.qmp_event);
   out.set_detail_json(event.detail_json);
   out.set_message(event.message);
-  if (event.intent.has_value()) *out.mutable_intent() = IntentToProto(*event.intent);
+  if (event.intent.has_value()) *out.mutable_intent() = ToProto(*event.intent);
   if (event.gap_reason.has_value()) {
-    out.set_gap_reason(static_cast<v1::GapReason>(*event.gap_reason));
+    out.set_gap_reason(ToProto(*event.gap_reason));
   }
   if (event.intent_end.has_value()) {
-    out.set_intent_end(static_cast<v1::IntentEnd>(*event.intent_end));
+    out.set_intent_end(ToProto(*event.intent_end));
   }
-  return out;
-}
-
-v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence) {
-  v1::Vm out;
-  FillRef(status.ref, out.mutable_ref());
-  out.set_state(static_cast<v1::VmState>(status.state));
-  *out.mutable_state_time() = ToTimestamp(status.state_time);
-  if (status.start_time != absl::InfinitePast()) {
-    *out.mutable_start_time() = ToTimestamp(status.start_time);
-  }
-  out.set_qemu_version(status.qemu_version);
-  out.set_monitor_path(status.monitor_path);
-  out.set_last_sequence(last_sequence);
-  if (status.shutdown.has_value()) {
-    FillShutdown(*status.shutdown, status.state == VmState::kStopped, out.mutable_shutdown());
-  }
-  if (status.intent.has_value()) *out.mutable_intent() = IntentToProto(*status.intent);
-  FillProblems(status.problems, &out);
-  out.set_attached(status.attached);
-  return out;
-}
-
-void FillProblem(const Problem& problem, v1::Problem* out) {
-  out->set_code(static_cast<v1::ProblemCode>(problem.code));
-  out->set_text(problem.text);
-}
-
-v1::Intent IntentToProto(const Intent& intent) {
-  v1::Intent out;
-  out.set_intent_id(intent.intent_id);
-  out.set_actor(intent.actor);
-  out.set_reason(intent.reason);
-  *out.mutable_expire_time() = ToTimestamp(intent.expire_time);
-  out.set_declared_by(intent.declared_by);
   return out;
 }
 

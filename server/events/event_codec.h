@@ -13,14 +13,7 @@
 namespace vmeventd {
 
 // `vm` is the VM as it is after the event; null for an event of the node as a whole.
-v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence);
-
-// `last_sequence` is the newest event of that run, 0 if it has none.
-v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
-
-void FillProblem(const Problem& problem, v1::Problem* out);
-
-v1::Intent IntentToProto(const Intent& intent);
+v1::Event EventToProto(const VmEvent& event, const v1::Vm* vm, uint64_t sequence);
 
 // Appends the bytes of one `events` field (tag, length, message), as of a durable event. The field
 // has the same number in WatchEventsResponse and ListEventsResponse, so that the same bytes serve

@@ -34,17 +34,6 @@ struct Problem {
 // Keys and values, by key; no key twice. As the contract has them for VmRef.labels.
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
-// One life of one QEMU process.
-struct VmRef {
-  std::string name;
-  std::string run_id;  // empty while no process has been seen behind the socket
-  std::string uuid;    // empty if QEMU has none, or it is not known yet
-  int64_t pid = 0;     // 0 if it cannot be seen
-  std::string source;  // "qmp:DIRECTORY" or "libvirt:URI"
-  Labels labels;       // empty if it has none, or they are not known yet
-  std::string unit;    // its process's systemd unit, or else cgroup; empty: none is known
-};
-
 // Subject of an entry of the evidence, as far as something may make it void.
 enum class EvidenceId {
   kOther,
@@ -127,6 +116,11 @@ struct ShutdownDetail {
   Rare<v1::ShutdownDetail> end;        // last words, numbers and core, once the process is gone
 };
 
+// `stopped`: its process is gone.
+v1::ShutdownDetail ToProto(const ShutdownDetail& detail, bool stopped);
+v1::Intent ToProto(const Intent& intent);
+v1::Problem ToProto(const Problem& problem);
+
 struct VmEvent {
   EventType type = EventType::kGap;
   absl::Time observe_time;
@@ -144,26 +138,12 @@ struct VmEvent {
   std::optional<absl::Duration> observe_monotonic;
 };
 
-// A VM as it is now.
-struct VmStatus {
-  VmRef ref;
-  VmState state = VmState::kUnreachable;
-  absl::Time state_time;
-  absl::Time start_time = absl::InfinitePast();  // the process's; InfinitePast: not known
-  std::string qemu_version;
-  std::string monitor_path;
-  Rare<ShutdownDetail> shutdown;
-  std::vector<Problem> problems;
-  Rare<Intent> intent;  // that is open
-  bool attached = false;
-};
-
 // One step of what is known: an event, the VM's status after it, or both.
 //   status and event   the event happened to that VM, which is now as `status` says
 //   status alone       something changed that is no event (a problem came or went)
 //   event alone        an event of the node as a whole (a GAP)
 struct VmUpdate {
-  std::optional<VmStatus> status;
+  std::optional<v1::Vm> status;  // but for its last_sequence
   std::optional<VmEvent> event;
   // The run of `status` as VmSession::Save() writes it, to be saved in place of the last one.
   // Empty: the run is over. Unset: unchanged.

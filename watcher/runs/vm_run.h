@@ -224,7 +224,7 @@ class VmRun {
   bool away() const { return session_.away(); }
   // Directory of its socket and its shutdown file.
   std::string Directory() const;
-  VmStatus Status() const { return session_.Status(); }
+  v1::Vm Status() const { return session_.Status(); }
   std::string Save() const { return session_.Save(); }
   bool tracked() const { return info().process_tracked; }
   bool answered() const { return session_.answered(); }

@@ -133,7 +133,7 @@ class VmSession {
   static VmEvent MakeEvent(EventType type, std::string message, Instant now);
 
   // Status as published with the last event.
-  VmStatus Status() const;
+  v1::Vm Status() const;
   // Returns whether Save() has changed since it was published: a Tick will publish it.
   bool unsaved() const { return save_at_ < absl::InfiniteDuration(); }
   const RunInfo& run() const { return saved_.run; }

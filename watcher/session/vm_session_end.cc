@@ -212,29 +212,33 @@ Problem VmSession::ProblemOf(Subject subject) const {
   return found == saved_.problems.end() ? Problem() : Problem(*found);
 }
 
-VmStatus VmSession::Status() const {
-  VmStatus status;
-  status.ref = {.name = saved_.run.name,
-                .run_id = saved_.run.run_id,
-                .uuid = saved_.uuid,
-                .pid = saved_.run.pid,
-                .source = saved_.run.source,
-                .labels = saved_.labels,
-                .unit = saved_.run.unit};
-  status.state = saved_.published_state;
-  status.state_time = saved_.published_state_time;
-  status.start_time = saved_.run.process_start;
-  status.qemu_version = saved_.qemu_version;
-  status.monitor_path = saved_.run.monitor_path;
-  status.problems = published_problems_;
-  if (saved_.published_state == VmState::kGuestDown ||
-      saved_.published_state == VmState::kStopped) {
-    status.shutdown = MakeDetail();
+v1::Vm VmSession::Status() const {
+  v1::Vm status;
+  v1::VmRef* const ref = status.mutable_ref();
+  ref->set_name(saved_.run.name);
+  ref->set_run_id(saved_.run.run_id);
+  ref->set_uuid(saved_.uuid);
+  ref->set_pid(saved_.run.pid);
+  ref->set_source(saved_.run.source);
+  ref->mutable_labels()->insert(saved_.labels.begin(), saved_.labels.end());
+  ref->set_unit(saved_.run.unit);
+  const VmState state = saved_.published_state;
+  const bool stopped = state == VmState::kStopped;
+  status.set_state(ToProto(state));
+  *status.mutable_state_time() = ToTimestamp(saved_.published_state_time);
+  if (saved_.run.process_start != absl::InfinitePast()) {
+    *status.mutable_start_time() = ToTimestamp(saved_.run.process_start);
   }
-  if (saved_.intent.has_value() && saved_.published_state != VmState::kStopped) {
-    status.intent = saved_.intent->intent;
+  status.set_qemu_version(saved_.qemu_version);
+  status.set_monitor_path(saved_.run.monitor_path);
+  for (const Problem& problem : published_problems_) *status.add_problems() = ToProto(problem);
+  if (state == VmState::kGuestDown || stopped) {
+    *status.mutable_shutdown() = ToProto(MakeDetail(), stopped);
   }
-  status.attached = attached_ && saved_.monitor == Monitor::kReady;
+  if (saved_.intent.has_value() && !stopped) {
+    *status.mutable_intent() = ToProto(saved_.intent->intent);
+  }
+  status.set_attached(attached_ && saved_.monitor == Monitor::kReady);
   return status;
 }
 

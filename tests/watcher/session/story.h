@@ -168,10 +168,10 @@ class Story {
   // Returns the outcome of a check; `rest` is the expected one.
   std::string Found(const Words& words, const std::string& rest) const {
     const std::string& word = words[0];
-    if (word == "is") return std::string(VmStateName(vm_->Status().state));
+    if (word == "is") return std::string(VmStateName(static_cast<VmState>(vm_->Status().state())));
     if (word == "asked") return absl::StrCat(vm_->queries);
     if (word == "file") return FileNow();
-    const std::string problems = absl::StrJoin(ProblemTexts(vm_->Status().problems), ", ");
+    const std::string problems = absl::StrJoin(ProblemTexts(vm_->Status().problems()), ", ");
     if (word == "no") return problems.empty() ? "problem" : problems;
     if (word == "problem") return absl::StrContains(problems, rest) ? rest : problems;
     Words types;

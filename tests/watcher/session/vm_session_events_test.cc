@@ -126,7 +126,7 @@ TEST_F(VmSessionFloodTest, NoEventPassesTheLimit) {
     EXPECT_LE(updates_before, most + 50 + 20) << "what is kept without an event has a bound";
     vm.Advance(absl::Seconds(10));
     EXPECT_FALSE(vm.session().unsaved());
-    EXPECT_EQ(vm.statuses.back().state, vm.Status().state);
+    EXPECT_EQ(vm.statuses.back().state(), vm.Status().state());
     vm.End();
   }
 }
@@ -138,12 +138,12 @@ TEST_F(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
   }
   vm_.Event("STOP");
   const std::vector<EventType> before = vm_.Types();
-  EXPECT_EQ(vm_.statuses.back().state, vm_.Status().state) << "as of the last event";
+  EXPECT_EQ(vm_.statuses.back().state(), vm_.Status().state()) << "as of the last event";
   vm_.Advance(absl::Seconds(1));
   EXPECT_EQ(vm_.Last().type, EventType::kGap);
-  EXPECT_EQ(vm_.statuses.back().state, VmState::kPaused);
+  EXPECT_EQ(vm_.statuses.back().state(), VmState::kPaused);
   vm_.Restart();
-  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
+  EXPECT_EQ(vm_.Status().state(), VmState::kPaused);
 }
 
 TEST_F(VmSessionFloodTest, EvidenceThatWasLeftOutIsSavedSoonAndCounts) {
@@ -185,14 +185,14 @@ TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   EXPECT_EQ(vm.Last().type, EventType::kProblemsChanged);
   EXPECT_THAT(vm.Last().message, HasSubstr("web2"));
-  EXPECT_THAT(vm.Status().problems, SizeIs(1));
+  EXPECT_THAT(vm.Status().problems(), SizeIs(1));
   vm.Restart();
-  EXPECT_THAT(vm.Status().problems, SizeIs(1)) << "nothing has changed";
+  EXPECT_THAT(vm.Status().problems(), SizeIs(1)) << "nothing has changed";
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   EXPECT_THAT(vm.events, SizeIs(2));
   vm.SharedUuid("");
   EXPECT_EQ(vm.Last().type, EventType::kProblemsChanged);
-  EXPECT_THAT(vm.Status().problems, IsEmpty());
+  EXPECT_THAT(vm.Status().problems(), IsEmpty());
 }
 
 TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {
@@ -200,13 +200,13 @@ TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   vm.Ready();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
-  EXPECT_THAT(vm.Status().problems, SizeIs(1));
+  EXPECT_THAT(vm.Status().problems(), SizeIs(1));
   vm.Closed();
   vm.Advance(absl::Seconds(1));
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost));
-  EXPECT_THAT(vm.Status().problems, SizeIs(2));
+  EXPECT_THAT(vm.Status().problems(), SizeIs(2));
   vm.End();
-  EXPECT_THAT(vm.Status().problems, IsEmpty());
+  EXPECT_THAT(vm.Status().problems(), IsEmpty());
 }
 
 TEST_F(VmSessionFloodTest, AGuestCannotFloodItsEvidence) {
@@ -307,11 +307,11 @@ TEST_F(VmSessionEventTest, AVmThatQemuPausedForAnIoErrorSaysWhichDiskAndWhy) {
   vm_.Event("BLOCK_IO_ERROR", kNoSpace);
   vm_.Event("BLOCK_IO_ERROR", R"({"device": "d1", "operation": "read", "action": "stop"})");
   vm_.Event("STOP");
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(kPausedForSpace));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems()), ElementsAre(kPausedForSpace));
   vm_.RunState("io-error");
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(kPausedForSpace));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems()), ElementsAre(kPausedForSpace));
   vm_.RestartAndAttach("io-error");
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(kPausedForSpace));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems()), ElementsAre(kPausedForSpace));
   vm_.EndBy("host-qmp-quit", Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
@@ -345,7 +345,7 @@ TEST_F(VmSessionEventTest, MessagesSayWhatHappenedAndByWhom) {
     RunningVm vm;
     vm.Event(expected.event, expected.data);
     EXPECT_EQ(vm.Last().message, expected.message);
-    EXPECT_THAT(vm.Status().problems, IsEmpty());
+    EXPECT_THAT(vm.Status().problems(), IsEmpty());
   }
 }
 
