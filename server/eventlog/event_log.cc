@@ -112,7 +112,9 @@ std::vector<VmRecordPtr> OpenVms(const std::vector<SavedRun>& runs, Instant now)
   for (const SavedRun& saved : runs) {
     const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
     if (!run.ok()) continue;  // the watcher logs it
-    vms.push_back(std::make_shared<const VmRecord>(VmToProto(run->Status(), saved.last_sequence)));
+    v1::Vm vm = run->Status();
+    vm.set_last_sequence(saved.last_sequence);
+    vms.push_back(std::make_shared<const VmRecord>(vm));
   }
   return vms;
 }

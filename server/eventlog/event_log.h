@@ -312,10 +312,10 @@ class EventLog {
   // Time at which it has something to do without another update.
   absl::Duration NextPump() const;
   void Take(VmUpdate* update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
-  void AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing = {})
+  void AddEvent(const VmEvent& event, const v1::Vm* vm, const Hole& missing = {})
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Adds the statuses that the updates leave, the last of each run.
-  void EncodeStatuses(const std::vector<VmUpdate>& updates) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  void EncodeStatuses(std::vector<VmUpdate>* updates) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Adds what was taken to the changes.
   void Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes a GAP of the node as a whole.

@@ -50,7 +50,7 @@ bool EventLog::Step(absl::Duration timeout) {
   TakeOpened();
   NameHole();
   for (VmUpdate& update : taken.updates) Take(&update);
-  EncodeStatuses(taken.updates);
+  EncodeStatuses(&taken.updates);
   Submit();
   const bool published = PublishDue();
   const uint64_t durable = range().durable;
@@ -133,7 +133,7 @@ void EventLog::PublishGap(GapReason reason, const std::string& message, const Ho
   Submit();
 }
 
-void EventLog::AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& missing) {
+void EventLog::AddEvent(const VmEvent& event, const v1::Vm* vm, const Hole& missing) {
   v1::Event encoded = EventToProto(event, vm, ++given_);
   if (!missing.empty()) {
     encoded.mutable_missing()->set_first(missing.first);
@@ -151,7 +151,7 @@ void EventLog::AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& mi
     meters_.qemu_to_observed.Observe(event.observe_time - *event.qemu_time);
   }
   if (event.type == EventType::kStopped && vm != nullptr) {
-    taking_->stop_lines.emplace_back(event, vm->ref, given_);
+    taking_->stop_lines.emplace_back(event, vm->ref(), given_);
   }
   if (event.observe_monotonic.has_value()) taking_->observed.push_back(*event.observe_monotonic);
   if (builder_.full()) taking_->batch.blocks.push_back(builder_.Finish());
@@ -159,15 +159,15 @@ void EventLog::AddEvent(const VmEvent& event, const VmStatus* vm, const Hole& mi
 
 void EventLog::Take(VmUpdate* update) {
   if (update->on_public) taking_->on_public.push_back(std::move(update->on_public));
-  const VmStatus* const status = update->status.has_value() ? &*update->status : nullptr;
+  const v1::Vm* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*update->event, status);
-  if (status == nullptr || status->ref.run_id.empty()) return;
-  const std::string& run_id = status->ref.run_id;
+  if (status == nullptr || status->ref().run_id().empty()) return;
+  const std::string& run_id = status->ref().run_id();
   const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);
   if (update->event.has_value()) {
     of_run->second = given_;
   } else if (is_first) {
-    const VmRecordPtr record = FindVm({status->ref.name, run_id, ""});
+    const VmRecordPtr record = FindVm({status->ref().name(), run_id, ""});
     if (record != nullptr) of_run->second = record->last_sequence();
   }
   if (update->saved_run.has_value()) {
@@ -175,17 +175,17 @@ void EventLog::Take(VmUpdate* update) {
   }
 }
 
-void EventLog::EncodeStatuses(const std::vector<VmUpdate>& updates) {
+void EventLog::EncodeStatuses(std::vector<VmUpdate>* updates) {
   std::vector<VmRecordPtr>& vms = taking_->vms;
   absl::flat_hash_set<absl::string_view> encoded_runs;
-  for (size_t i = updates.size(); i > 0; --i) {
-    const std::optional<VmStatus>& status = updates[i - 1].status;
+  for (size_t i = updates->size(); i > 0; --i) {
+    std::optional<v1::Vm>& status = (*updates)[i - 1].status;
     if (!status.has_value()) continue;
     // Each update without a run_id is a VM of its own.
-    const std::string& run_id = status->ref.run_id;
+    const std::string& run_id = status->ref().run_id();
     if (!run_id.empty() && !encoded_runs.insert(run_id).second) continue;
-    const uint64_t last_sequence = run_id.empty() ? 0 : last_sequences_[run_id];
-    vms.push_back(std::make_shared<const VmRecord>(VmToProto(*status, last_sequence)));
+    status->set_last_sequence(run_id.empty() ? 0 : last_sequences_[run_id]);
+    vms.push_back(std::make_shared<const VmRecord>(*status));
   }
   std::reverse(vms.begin(), vms.end());
   for (const VmRecordPtr& vm : vms) {

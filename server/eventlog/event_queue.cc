@@ -17,7 +17,7 @@ bool IsEvidence(const VmEvent& event) {
 // Approximate memory of an update: what has no small bound of its own, and a round sum for the
 // rest.
 size_t SizeOf(const VmUpdate& update) {
-  size_t size = sizeof(update) + 500;
+  size_t size = sizeof(update) + 1'000;
   if (update.saved_run.has_value()) size += update.saved_run->size();
   if (!update.event.has_value()) return size;
   if (update.event->shutdown.has_value()) size += 2'000;
@@ -25,8 +25,8 @@ size_t SizeOf(const VmUpdate& update) {
 }
 
 // A VM without a run_id is known by its monitor_path: see VmUpdate.
-const std::string& KeyOf(const VmStatus& status) {
-  return status.ref.run_id.empty() ? status.monitor_path : status.ref.run_id;
+const std::string& KeyOf(const v1::Vm& status) {
+  return status.ref().run_id().empty() ? status.monitor_path() : status.ref().run_id();
 }
 
 }  // namespace

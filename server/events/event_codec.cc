@@ -1,140 +1,17 @@
 #include "server/events/event_codec.h"
 
-#include <algorithm>
 #include <optional>
-#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/util/time_util.h"
 #include "google/protobuf/wire_format_lite.h"
 
 namespace vmeventd {
 namespace {
 
 using google::protobuf::internal::WireFormatLite;
-
-constexpr int64_t kFirstSecond = -62135596800;  // 0001-01-01T00:00:00Z
-constexpr int64_t kLastSecond = 253402300799;   // 9999-12-31T23:59:59Z
-
-void FillRef(const VmRef& ref, v1::VmRef* out) {
-  out->set_name(ref.name);
-  out->set_run_id(ref.run_id);
-  out->set_uuid(ref.uuid);
-  out->set_pid(ref.pid);
-  out->set_source(ref.source);
-  for (const auto& [key, value] : ref.labels) (*out->mutable_labels())[key] = value;
-  out->set_unit(ref.unit);
-}
-
-google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
-  return google::protobuf::util::TimeUtil::NanosecondsToDuration(
-      absl::ToInt64Nanoseconds(duration));
-}
-
-void FillSender(const SignalSender& sender, v1::SignalSender* out) {
-  out->set_signal(sender.signal);
-  out->set_kernel(sender.by_kernel);
-  out->set_pid(sender.pid);
-  if (sender.uid.has_value()) out->set_uid(*sender.uid);
-  out->set_command(std::string(sender.command));
-  out->set_executable(std::string(sender.executable));
-  out->set_cgroup(std::string(sender.cgroup));
-  out->set_of_qemu(sender.of_qemu);
-  out->set_said_by_qemu(sender.said_by_qemu);
-}
-
-void FillPanic(const GuestPanic& panic, v1::GuestPanic* out) {
-  out->set_action(panic.action);
-  if (const auto* hyper_v = std::get_if<HyperVPanic>(&panic.info)) {
-    for (const uint64_t argument : hyper_v->args) out->mutable_hyper_v()->add_args(argument);
-  } else if (const auto* s390 = std::get_if<S390Panic>(&panic.info)) {
-    out->mutable_s390()->set_core(s390->core);
-    out->mutable_s390()->set_psw_mask(s390->psw_mask);
-    out->mutable_s390()->set_psw_addr(s390->psw_addr);
-    out->mutable_s390()->set_reason(s390->reason);
-  } else if (const auto* tdx = std::get_if<TdxPanic>(&panic.info)) {
-    out->mutable_tdx()->set_error_code(tdx->error_code);
-    out->mutable_tdx()->set_message(tdx->message);
-    if (tdx->gpa.has_value()) out->mutable_tdx()->set_gpa(*tdx->gpa);
-  }
-}
-
-void FillEnd(const EndFacts& end, v1::ShutdownDetail* out) {
-  if (!end.words.lines.empty()) {
-    v1::LastWords* const words = out->mutable_last_words();
-    for (const std::string& line : end.words.lines) words->add_lines(line);
-    words->set_source(static_cast<v1::LastWordsSource>(end.words.source));
-    words->set_truncated(end.words.truncated);
-  }
-  out->set_core(end.core);
-  v1::EndNumbers* const numbers = out->mutable_numbers();
-  if (end.ran_for.has_value()) *numbers->mutable_ran_for() = ToProtoDuration(*end.ran_for);
-  if (end.peak_memory.has_value()) numbers->set_peak_memory_bytes(*end.peak_memory);
-  if (end.memory_limit.has_value()) numbers->set_memory_limit_bytes(*end.memory_limit);
-}
-
-void FillDetail(const EventDetail& detail, v1::Event* out) {
-  if (const auto* panic = std::get_if<GuestPanic>(&detail)) {
-    FillPanic(*panic, out->mutable_panic());
-  } else if (const auto* error = std::get_if<IoErrorDetail>(&detail)) {
-    v1::IoErrorDetail* const io_error = out->mutable_io_error();
-    io_error->set_device(error->device);
-    io_error->set_node_name(error->node_name);
-    io_error->set_operation(error->operation);
-    io_error->set_action(error->action);
-    if (error->no_space.has_value()) io_error->set_no_space(*error->no_space);
-  } else if (const auto* migration = std::get_if<MigrationDetail>(&detail)) {
-    out->mutable_migration()->set_status(migration->status);
-  } else if (const auto* reset = std::get_if<ResetDetail>(&detail)) {
-    if (reset->by_guest.has_value()) out->mutable_reset()->set_by_guest(*reset->by_guest);
-    out->mutable_reset()->set_reason(reset->reason);
-  } else if (const auto* failure = std::get_if<MemoryFailureDetail>(&detail)) {
-    v1::MemoryFailureDetail* const memory_failure = out->mutable_memory_failure();
-    memory_failure->set_recipient(failure->recipient);
-    memory_failure->set_action(failure->action);
-    memory_failure->set_action_required(failure->action_required);
-    memory_failure->set_recursive(failure->recursive);
-  }
-}
-
-template <typename Message>
-void FillProblems(const std::vector<Problem>& problems, Message* out) {
-  for (const Problem& problem : problems) FillProblem(problem, out->add_problems());
-}
-
-// `stopped`: its process is gone.
-void FillShutdown(const ShutdownDetail& detail, bool stopped, v1::ShutdownDetail* out) {
-  out->set_shutdown_class(static_cast<v1::ShutdownClass>(detail.shutdown_class));
-  out->set_cause(static_cast<v1::ShutdownCause>(detail.cause));
-  out->set_rule(detail.rule);
-  if (detail.powerdown_age.has_value()) {
-    *out->mutable_powerdown_age() = ToProtoDuration(*detail.powerdown_age);
-  }
-  for (const EvidenceEntry& entry : detail.evidence) {
-    v1::Evidence* evidence = out->add_evidence();
-    *evidence->mutable_time() = ToTimestamp(entry.time);
-    evidence->set_what(entry.what);
-  }
-  out->set_shutdown_file_written(detail.shutdown_file_written);
-  if (!detail.exit_status.has_value()) {
-    if (stopped) out->set_exit_unknown(true);
-  } else if (detail.exit_status->signal == 0) {
-    out->set_exit_code(detail.exit_status->code);
-  } else {
-    out->mutable_exit_signal()->set_number(detail.exit_status->signal);
-    out->mutable_exit_signal()->set_core_dumped(detail.exit_status->core_dumped);
-  }
-  if (detail.intent.has_value()) *out->mutable_intent() = IntentToProto(*detail.intent);
-  for (const ShutdownCaveat caveat : detail.caveats) {
-    out->add_caveats(static_cast<v1::ShutdownCaveat>(caveat));
-  }
-  if (detail.sender.has_value()) FillSender(*detail.sender, out->mutable_sender());
-  if (detail.panic.has_value()) FillPanic(*detail.panic, out->mutable_panic());
-  if (detail.end.has_value()) FillEnd(*detail.end, out);
-}
 
 // The end of each event's encoding: the VmRef, unless it is empty, and then `durable`.
 constexpr absl::string_view kDurable("\x50\x01", 2);
@@ -159,82 +36,31 @@ std::string Serialized(const google::protobuf::MessageLite& message) {
 
 }  // namespace
 
-google::protobuf::Timestamp ToTimestamp(absl::Time time) {
-  static const absl::Time first = absl::FromUnixSeconds(kFirstSecond);
-  static const absl::Time last = absl::FromUnixSeconds(kLastSecond);
-  time = std::clamp(time, first, last);
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  google::protobuf::Timestamp out;
-  out.set_seconds(seconds);
-  out.set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
-  return out;
-}
-
-absl::Time FromTimestamp(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
-v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence) {
+v1::Event EventToProto(const VmEvent& event, const v1::Vm* vm, uint64_t sequence) {
   v1::Event out;
+  if (event.detail.has_value()) out = *event.detail;
   out.set_sequence(sequence);
   *out.mutable_observe_time() = ToTimestamp(event.observe_time);
   if (event.qemu_time.has_value()) *out.mutable_qemu_time() = ToTimestamp(*event.qemu_time);
   if (vm != nullptr) {
-    FillRef(vm->ref, out.mutable_vm());
-    out.set_state(static_cast<v1::VmState>(vm->state));
-    FillProblems(vm->problems, &out);
+    *out.mutable_vm() = vm->ref();
+    out.set_state(vm->state());
+    *out.mutable_problems() = vm->problems();
   }
-  out.set_type(static_cast<v1::EventType>(event.type));
+  out.set_type(ToProto(event.type));
   if (event.shutdown.has_value()) {
-    FillShutdown(*event.shutdown, event.type == EventType::kStopped, out.mutable_shutdown());
+    *out.mutable_shutdown() = ToProto(*event.shutdown, event.type == EventType::kStopped);
   }
   out.set_qmp_event(event.qmp_event);
   out.set_detail_json(event.detail_json);
   out.set_message(event.message);
-  if (event.intent.has_value()) *out.mutable_intent() = IntentToProto(*event.intent);
-  if (event.detail.has_value()) FillDetail(*event.detail, &out);
+  if (event.intent.has_value()) *out.mutable_intent() = ToProto(*event.intent);
   if (event.gap_reason.has_value()) {
-    out.set_gap_reason(static_cast<v1::GapReason>(*event.gap_reason));
+    out.set_gap_reason(ToProto(*event.gap_reason));
   }
   if (event.intent_end.has_value()) {
-    out.set_intent_end(static_cast<v1::IntentEnd>(*event.intent_end));
+    out.set_intent_end(ToProto(*event.intent_end));
   }
-  return out;
-}
-
-v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence) {
-  v1::Vm out;
-  FillRef(status.ref, out.mutable_ref());
-  out.set_state(static_cast<v1::VmState>(status.state));
-  *out.mutable_state_time() = ToTimestamp(status.state_time);
-  if (status.start_time != absl::InfinitePast()) {
-    *out.mutable_start_time() = ToTimestamp(status.start_time);
-  }
-  out.set_qemu_version(status.qemu_version);
-  out.set_monitor_path(status.monitor_path);
-  out.set_last_sequence(last_sequence);
-  if (status.shutdown.has_value()) {
-    FillShutdown(*status.shutdown, status.state == VmState::kStopped, out.mutable_shutdown());
-  }
-  if (status.intent.has_value()) *out.mutable_intent() = IntentToProto(*status.intent);
-  FillProblems(status.problems, &out);
-  out.set_attached(status.attached);
-  return out;
-}
-
-void FillProblem(const Problem& problem, v1::Problem* out) {
-  out->set_code(static_cast<v1::ProblemCode>(problem.code));
-  out->set_text(problem.text);
-}
-
-v1::Intent IntentToProto(const Intent& intent) {
-  v1::Intent out;
-  out.set_intent_id(intent.intent_id);
-  out.set_actor(intent.actor);
-  out.set_reason(intent.reason);
-  *out.mutable_expire_time() = ToTimestamp(intent.expire_time);
-  out.set_declared_by(intent.declared_by);
   return out;
 }
 

@@ -5,8 +5,6 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
-#include "google/protobuf/timestamp.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
 
@@ -15,14 +13,7 @@
 namespace vmeventd {
 
 // `vm` is the VM as it is after the event; null for an event of the node as a whole.
-v1::Event EventToProto(const VmEvent& event, const VmStatus* vm, uint64_t sequence);
-
-// `last_sequence` is the newest event of that run, 0 if it has none.
-v1::Vm VmToProto(const VmStatus& status, uint64_t last_sequence);
-
-void FillProblem(const Problem& problem, v1::Problem* out);
-
-v1::Intent IntentToProto(const Intent& intent);
+v1::Event EventToProto(const VmEvent& event, const v1::Vm* vm, uint64_t sequence);
 
 // Appends the bytes of one `events` field (tag, length, message), as of a durable event. The field
 // has the same number in WatchEventsResponse and ListEventsResponse, so that the same bytes serve
@@ -60,9 +51,5 @@ std::string EncodeSnapshotVmField(const v1::Vm& vm);
 // Converts those bytes to one `vms` field of ListVmsResponse, and to a message to read.
 std::string ListedVmField(absl::string_view snapshot_vm_field);
 v1::Vm DecodeSnapshotVmField(absl::string_view snapshot_vm_field);
-
-// Times outside of what a Timestamp can hold (years 1 to 9999) become its nearest end.
-google::protobuf::Timestamp ToTimestamp(absl::Time time);
-absl::Time FromTimestamp(const google::protobuf::Timestamp& time);
 
 }  // namespace vmeventd

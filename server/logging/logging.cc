@@ -174,20 +174,20 @@ Logging::~Logging() {
   sink_->Stop();
 }
 
-nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_t sequence) {
+nlohmann::ordered_json StopFields(const VmEvent& event, const v1::VmRef& vm, uint64_t sequence) {
   const ShutdownDetail none;
   const ShutdownDetail& detail = event.shutdown.has_value() ? *event.shutdown : none;
   nlohmann::ordered_json fields = {{"message", "VM stopped"},
-                                   {"vm", std::string(vm.name)},
+                                   {"vm", vm.name()},
                                    {"class", std::string(ShutdownClassName(detail.shutdown_class))},
                                    {"cause", std::string(ShutdownCauseName(detail.cause))},
                                    {"rule", detail.rule},
                                    {"sequence", sequence},
-                                   {"run_id", std::string(vm.run_id)},
-                                   {"pid", vm.pid},
-                                   {"source", std::string(vm.source)},
+                                   {"run_id", vm.run_id()},
+                                   {"pid", vm.pid()},
+                                   {"source", vm.source()},
                                    {"shutdown_file", detail.shutdown_file_written}};
-  if (!vm.unit.empty()) fields["unit"] = vm.unit;
+  if (!vm.unit().empty()) fields["unit"] = vm.unit();
   if (detail.exit_status.has_value()) {
     const bool signalled = detail.exit_status->signal != 0;
     fields[signalled ? "exit_signal" : "exit_code"] =
@@ -203,13 +203,13 @@ nlohmann::ordered_json StopFields(const VmEvent& event, const VmRef& vm, uint64_
   nlohmann::ordered_json evidence = nlohmann::ordered_json::array();
   for (const EvidenceEntry& entry : detail.evidence) evidence.push_back(entry.what);
   fields["evidence"] = std::move(evidence);
-  if (detail.end.has_value() && !detail.end->words.lines.empty()) {
-    fields["last_words"] = detail.end->words.lines;
+  if (detail.end.has_value() && detail.end->has_last_words()) {
+    fields["last_words"] = detail.end->last_words().lines();
   }
   return fields;
 }
 
-StopLine::StopLine(const VmEvent& event, const VmRef& vm, uint64_t sequence) {
+StopLine::StopLine(const VmEvent& event, const v1::VmRef& vm, uint64_t sequence) {
   const std::shared_ptr<spdlog::logger> logger = spdlog::get(kStopLogger);
   const bool expected =
       event.shutdown.has_value() && (event.shutdown->shutdown_class == ShutdownClass::kUser ||

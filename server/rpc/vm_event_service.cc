@@ -161,7 +161,7 @@ void VmEventService::DeclareIntent(IncomingCall* call) {
         return call->Answer(durable);
       }
       v1::DeclareIntentResponse response;
-      *response.mutable_intent() = IntentToProto(*declared);
+      *response.mutable_intent() = ToProto(*declared);
       call->Answer(response.SerializeAsString());
     };
     return WithWatcher(
@@ -223,14 +223,14 @@ absl::StatusOr<std::string> VmEventService::GetServerInfo(
     v1::UnfollowedSocket* out = info.add_unfollowed_sockets();
     out->set_path(socket.path);
     out->set_name(socket.name);
-    FillProblem(socket.problem, out->mutable_problem());
+    *out->mutable_problem() = ToProto(socket.problem);
     *out->mutable_since() = ToTimestamp(socket.since);
   }
   for (const LibvirtConnectionState& connection : watcher_->libvirt_connections()) {
     v1::LibvirtConnection* out = info.add_libvirt_connections();
     out->set_uri(connection.uri);
     out->set_connected(connection.connected);
-    if (!connection.connected) FillProblem(connection.problem, out->mutable_problem());
+    if (!connection.connected) *out->mutable_problem() = ToProto(connection.problem);
     *out->mutable_since() = ToTimestamp(connection.since);
     out->set_domains(connection.domains);
   }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <variant>
 
+#include "tests/support/problem_texts.h"
 #include "watcher/session/vm_session.h"
 
 namespace {
@@ -132,15 +133,17 @@ class Run {
   // State and problems change only with events.
   void CheckStatus(const vmeventd::VmUpdate& update) {
     if (update.event.has_value()) told_ = *update.status;
-    if (update.status->state != told_.state) std::abort();
-    if (update.status->problems != told_.problems) std::abort();
+    if (update.status->state() != told_.state()) std::abort();
+    if (vmeventd::ProblemTexts(update.status->problems()) !=
+        vmeventd::ProblemTexts(told_.problems()))
+      std::abort();
   }
 
   Instant now_{absl::FromUnixSeconds(1795157000), absl::Seconds(1)};
   VmSession session_;
   int events_ = 0;
   int stopped_ = 0;
-  vmeventd::VmStatus told_;
+  vmeventd::v1::Vm told_;
   bool done_ = false;
 };
 

@@ -11,17 +11,17 @@ namespace vmeventd {
 
 absl::Time At(int64_t seconds) { return absl::FromUnixSeconds(1'800'000'000 + seconds); }
 
-VmStatus Status(const std::string& name, const std::string& run_id, VmState state) {
-  VmStatus status;
-  status.ref.name = name;
-  status.ref.run_id = run_id;
-  status.ref.pid = 4711;
-  status.ref.source = "qmp:/run/vms";
-  status.state = state;
-  status.state_time = At(0);
-  status.start_time = At(-60);
-  status.qemu_version = "7.2.22";
-  status.monitor_path = absl::StrCat("/run/vms/", name, ".kvmd");
+v1::Vm Status(const std::string& name, const std::string& run_id, VmState state) {
+  v1::Vm status;
+  status.mutable_ref()->set_name(name);
+  status.mutable_ref()->set_run_id(run_id);
+  status.mutable_ref()->set_pid(4711);
+  status.mutable_ref()->set_source("qmp:/run/vms");
+  status.set_state(ToProto(state));
+  *status.mutable_state_time() = ToTimestamp(At(0));
+  *status.mutable_start_time() = ToTimestamp(At(-60));
+  status.set_qemu_version("7.2.22");
+  status.set_monitor_path(absl::StrCat("/run/vms/", name, ".kvmd"));
   return status;
 }
 
@@ -32,7 +32,7 @@ VmUpdate Update(const std::string& name, EventType type, absl::Time time) {
 
 VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventType type) {
   VmUpdate update = Update(name, type);
-  update.status->ref.source = source;
+  update.status->mutable_ref()->set_source(source);
   return update;
 }
 
@@ -50,7 +50,7 @@ VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownCla
   detail.cause = ShutdownCause::kGuestPoweroff;
   detail.rule = "guest-shutdown";
   detail.evidence.push_back({At(1), "SHUTDOWN reason=guest-shutdown"});
-  update.status->shutdown = detail;
+  *update.status->mutable_shutdown() = ToProto(detail, true);
   update.event->shutdown = detail;
   return update;
 }

@@ -24,8 +24,8 @@ inline constexpr char kJournal[] = "6a6f7572-6e61-4c00-8000-000000000001";
 absl::Time At(int64_t seconds);
 
 // Updates as the watcher makes them. Times are At(0) unless given.
-VmStatus Status(const std::string& name, const std::string& run_id,
-                VmState state = VmState::kRunning);
+v1::Vm Status(const std::string& name, const std::string& run_id,
+              VmState state = VmState::kRunning);
 VmUpdate Update(const std::string& name, EventType type, absl::Time time = At(0));
 // Likewise, of a VM from another source than "qmp:/run/vms".
 VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventType type);

@@ -15,9 +15,10 @@ namespace vmeventd {
 void RecordingSink::Push(VmUpdate update) {
   bool shutdown_file = false;
   if (update.status.has_value()) {
-    const std::string path(update.status->monitor_path);
+    const std::string& path = update.status->monitor_path();
     const std::string directory = path.substr(0, path.rfind('/'));
-    shutdown_file = FileExists(absl::StrCat(directory, "/", update.status->ref.name, ".shutdown"));
+    shutdown_file =
+        FileExists(absl::StrCat(directory, "/", update.status->ref().name(), ".shutdown"));
   }
   entries_.push_back({std::move(update), shutdown_file});
 }
@@ -31,7 +32,7 @@ std::vector<EventType> RecordingSink::Types(const std::string& name) const {
   for (const Entry& entry : entries_) {
     if (!entry.update.event.has_value()) continue;
     if (!name.empty() &&
-        (!entry.update.status.has_value() || entry.update.status->ref.name != name)) {
+        (!entry.update.status.has_value() || entry.update.status->ref().name() != name)) {
       continue;
     }
     types.push_back(entry.update.event->type);
@@ -45,11 +46,11 @@ int RecordingSink::Count(EventType type) const {
   return count;
 }
 
-const VmStatus* RecordingSink::Latest(const std::string& name) const {
-  const VmStatus* latest = nullptr;
+const v1::Vm* RecordingSink::Latest(const std::string& name) const {
+  const v1::Vm* latest = nullptr;
   for (const Entry& entry : entries_) {
-    const std::optional<VmStatus>& status = entry.update.status;
-    if (status.has_value() && status->ref.name == name) latest = &*status;
+    const std::optional<v1::Vm>& status = entry.update.status;
+    if (status.has_value() && status->ref().name() == name) latest = &*status;
   }
   return latest;
 }

@@ -60,7 +60,7 @@ class RecordingSink : public EventSink {
   std::vector<EventType> Types(const std::string& name = "") const;
   int Count(EventType type) const;
   // The newest status of a VM; null: none.
-  const VmStatus* Latest(const std::string& name) const;
+  const v1::Vm* Latest(const std::string& name) const;
   // The newest event of a type; null: none.
   const Entry* Last(EventType type) const;
 

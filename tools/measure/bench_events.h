@@ -25,13 +25,15 @@ inline constexpr char kShutdownLine[] =
 
 // What vmeventd makes of kStopLine.
 inline v1::Event PausedEvent(uint64_t sequence) {
-  VmStatus vm;
-  vm.ref.name = absl::StrCat("instance", sequence % 9000, ".example.com");
-  vm.ref.run_id = absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + sequence % 9000);
-  vm.ref.uuid = absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + sequence % 9000);
-  vm.ref.pid = 4711;
-  vm.ref.source = "qmp:/run/ganeti/kvm-hypervisor/ctrl";
-  vm.state = VmState::kPaused;
+  v1::Vm vm;
+  vm.mutable_ref()->set_name(absl::StrCat("instance", sequence % 9000, ".example.com"));
+  vm.mutable_ref()->set_run_id(
+      absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + sequence % 9000));
+  vm.mutable_ref()->set_uuid(
+      absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + sequence % 9000));
+  vm.mutable_ref()->set_pid(4711);
+  vm.mutable_ref()->set_source("qmp:/run/ganeti/kvm-hypervisor/ctrl");
+  vm.set_state(v1::VM_STATE_PAUSED);
   VmEvent event;
   event.type = EventType::kPaused;
   event.observe_time = absl::Now();

@@ -71,13 +71,14 @@ std::vector<VmEvent> Story(absl::Time start) {
 
 std::string VmName(uint64_t vm) { return absl::StrCat("instance", vm % 9000, ".example.com"); }
 
-VmStatus StatusOf(uint64_t vm) {
-  VmStatus status;
-  status.ref.name = VmName(vm);
-  status.ref.run_id = absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm);
-  status.ref.uuid = absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000);
-  status.ref.pid = 4711;
-  status.ref.source = "qmp:/run/ganeti/kvm-hypervisor/ctrl";
+v1::Vm StatusOf(uint64_t vm) {
+  v1::Vm status;
+  status.mutable_ref()->set_name(VmName(vm));
+  status.mutable_ref()->set_run_id(absl::StrCat("c2f1a9d0-5b6e-4e0f-9a3d-", 100000000000 + vm));
+  status.mutable_ref()->set_uuid(
+      absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 200000000000 + vm % 9000));
+  status.mutable_ref()->set_pid(4711);
+  status.mutable_ref()->set_source("qmp:/run/ganeti/kvm-hypervisor/ctrl");
   return status;
 }
 
@@ -87,7 +88,7 @@ EventBlockPtr NextEvents(int count, uint64_t* sequence) {
   EventBlockBuilder builder;
   for (int done = 0; done < count;) {
     const uint64_t vm = *sequence / 6;
-    const VmStatus status = StatusOf(vm);
+    const v1::Vm status = StatusOf(vm);
     for (const VmEvent& event : Story(start + absl::Milliseconds(vm))) {
       v1::Event encoded = EventToProto(event, &status, ++*sequence);
       encoded.set_durable(true);
@@ -131,13 +132,13 @@ double Burst(Journal* journal) {
     Journal::Batch batch;
     EventBlockBuilder builder;
     for (int vm = 0; vm < kVms; ++vm) {
-      const VmStatus status = StatusOf(vm);
+      const v1::Vm status = StatusOf(vm);
       v1::Event event = EventToProto(Story(absl::Now())[2], &status, ++sequence);
       event.set_durable(true);
       builder.Add(std::move(event));
       if (builder.full()) batch.blocks.push_back(builder.Finish());
       const std::string saved(kSavedBytes, static_cast<char>('a' + burst));
-      batch.runs.push_back({status.ref.run_id, saved, sequence});
+      batch.runs.push_back({status.ref().run_id(), saved, sequence});
     }
     if (!builder.empty()) batch.blocks.push_back(builder.Finish());
     const double before = SecondsNow();

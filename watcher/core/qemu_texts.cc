@@ -228,8 +228,9 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
   return result;
 }
 
-LastWords WordsIn(absl::string_view text, LastWordsSource source) {
-  LastWords words{.source = source};
+v1::LastWords WordsIn(absl::string_view text, LastWordsSource source) {
+  v1::LastWords words;
+  words.set_source(static_cast<v1::LastWordsSource>(source));
   size_t bytes = 0;
   while (!text.empty()) {
     text = absl::StripTrailingAsciiWhitespace(text);
@@ -239,12 +240,12 @@ LastWords WordsIn(absl::string_view text, LastWordsSource source) {
     if (line.empty() || IsOfLibvirt(line)) continue;
     const std::string escaped = OneLine(line.substr(0, kMaxWordBytes));
     const absl::string_view fits = Utf8Prefix(escaped, kMaxWordBytes);
-    words.truncated = words.lines.size() == kMaxWordLines || bytes + fits.size() > kMaxWordBytes;
-    if (words.truncated) break;
+    words.set_truncated(words.lines_size() == kMaxWordLines || bytes + fits.size() > kMaxWordBytes);
+    if (words.truncated()) break;
     bytes += fits.size();
-    words.lines.emplace_back(fits);
+    words.add_lines(std::string(fits));
   }
-  std::reverse(words.lines.begin(), words.lines.end());
+  std::reverse(words.mutable_lines()->begin(), words.mutable_lines()->end());
   return words;
 }
 
@@ -268,8 +269,8 @@ std::string LibvirtLife(absl::string_view log, absl::Time start) {
   return life;
 }
 
-std::optional<SignalSender> SenderInWords(const std::vector<std::string>& lines) {
-  for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
+std::optional<SignalSender> SenderInWords(const v1::LastWords& said) {
+  for (auto line = said.lines().rbegin(); line != said.lines().rend(); ++line) {
     absl::string_view text = *line;
     const size_t at = text.find("terminating on signal ");
     if (at == text.npos) continue;

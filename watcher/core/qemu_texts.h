@@ -51,11 +51,11 @@ std::string GivenContainer(const std::vector<std::string>& arguments);
 // Reads the command line of a QEMU.
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);
 
-inline constexpr size_t kMaxWordLines = 10;
+inline constexpr int kMaxWordLines = 10;
 inline constexpr size_t kMaxWordBytes = 2048;
 
 // The last lines of `text`, escaped, within the two bounds. Lines that libvirt adds are dropped.
-LastWords WordsIn(absl::string_view text, LastWordsSource source);
+v1::LastWords WordsIn(absl::string_view text, LastWordsSource source);
 
 // The part of a libvirt log that the process wrote that was started at `start`, without its command
 // line; "": there is none.
@@ -63,7 +63,7 @@ std::string LibvirtLife(absl::string_view log, absl::Time start);
 
 // The sender that QEMU names: "terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)". Unset:
 // it names none.
-std::optional<SignalSender> SenderInWords(const std::vector<std::string>& lines);
+std::optional<SignalSender> SenderInWords(const v1::LastWords& said);
 
 // The unit in a text of /proc/PID/cgroup, or else the cgroup; "": none, or one with other than
 // printable ASCII.

@@ -195,47 +195,50 @@ std::optional<bool> QmpBool(const QmpObject& object, const char* name) {
                                                    : std::nullopt;
 }
 
-GuestPanic ParseGuestPanic(const QmpObject& data) {
-  GuestPanic panic;
-  panic.action = QmpLine(data, "action", kMaxPanicReasonBytes);
+v1::GuestPanic ParseGuestPanic(const QmpObject& data) {
+  v1::GuestPanic panic;
+  panic.set_action(QmpLine(data, "action", kMaxPanicReasonBytes));
   const QmpObject* const found = Member(data, "info");
   if (found == nullptr) return panic;
   const QmpObject& info = *found;
   const std::string type = QmpText(info, "type");
   if (type == "hyper-v") {
-    HyperVPanic hyper_v;
-    constexpr const char* kNames[] = {"arg1", "arg2", "arg3", "arg4", "arg5"};
-    for (size_t i = 0; i < hyper_v.args.size(); ++i) {
-      hyper_v.args[i] = Number(info, kNames[i]).value_or(0);
+    for (const char* const name : {"arg1", "arg2", "arg3", "arg4", "arg5"}) {
+      panic.mutable_hyper_v()->add_args(Number(info, name).value_or(0));
     }
-    panic.info = hyper_v;
   } else if (type == "s390") {
-    panic.info = S390Panic{.core = Number32(info, "core"),
-                           .psw_mask = Number(info, "psw-mask").value_or(0),
-                           .psw_addr = Number(info, "psw-addr").value_or(0),
-                           .reason = QmpLine(info, "reason", kMaxPanicReasonBytes)};
+    v1::S390Panic* const s390 = panic.mutable_s390();
+    s390->set_core(Number32(info, "core"));
+    s390->set_psw_mask(Number(info, "psw-mask").value_or(0));
+    s390->set_psw_addr(Number(info, "psw-addr").value_or(0));
+    s390->set_reason(QmpLine(info, "reason", kMaxPanicReasonBytes));
   } else if (type == "tdx") {
-    panic.info = TdxPanic{.error_code = Number32(info, "error-code"),
-                          .message = QmpLine(info, "message", kMaxPanicMessageBytes),
-                          .gpa = Number(info, "gpa")};
+    v1::TdxPanic* const tdx = panic.mutable_tdx();
+    tdx->set_error_code(Number32(info, "error-code"));
+    tdx->set_message(QmpLine(info, "message", kMaxPanicMessageBytes));
+    if (const auto gpa = Number(info, "gpa"); gpa.has_value()) tdx->set_gpa(*gpa);
   }
   return panic;
 }
 
-std::string DescribePanic(const GuestPanic& panic) {
-  if (const auto* hyper_v = std::get_if<HyperVPanic>(&panic.info)) {
+std::string DescribePanic(const v1::GuestPanic& panic) {
+  if (panic.has_hyper_v()) {
     std::string text = "Hyper-V";
-    for (const uint64_t argument : hyper_v->args) absl::StrAppendFormat(&text, " 0x%x", argument);
+    for (const uint64_t argument : panic.hyper_v().args()) {
+      absl::StrAppendFormat(&text, " 0x%x", argument);
+    }
     return text;
   }
-  if (const auto* s390 = std::get_if<S390Panic>(&panic.info)) {
-    return absl::StrFormat("s390 core %u, PSW 0x%x 0x%x, %s", s390->core, s390->psw_mask,
-                           s390->psw_addr, s390->reason);
+  if (panic.has_s390()) {
+    const v1::S390Panic& s390 = panic.s390();
+    return absl::StrFormat("s390 core %u, PSW 0x%x 0x%x, %s", s390.core(), s390.psw_mask(),
+                           s390.psw_addr(), s390.reason());
   }
-  if (const auto* tdx = std::get_if<TdxPanic>(&panic.info)) {
-    std::string text = absl::StrFormat("TDX error 0x%x", tdx->error_code);
-    if (tdx->gpa.has_value()) absl::StrAppendFormat(&text, ", more at 0x%x", *tdx->gpa);
-    return absl::StrCat(text, ", \"", tdx->message, "\"");
+  if (panic.has_tdx()) {
+    const v1::TdxPanic& tdx = panic.tdx();
+    std::string text = absl::StrFormat("TDX error 0x%x", tdx.error_code());
+    if (tdx.has_gpa()) absl::StrAppendFormat(&text, ", more at 0x%x", tdx.gpa());
+    return absl::StrCat(text, ", \"", tdx.message(), "\"");
   }
   return "";
 }

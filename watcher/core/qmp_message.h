@@ -109,9 +109,9 @@ inline constexpr size_t kMaxPanicMessageBytes = 256;
 
 // The data of GUEST_PANICKED or GUEST_CRASHLOADED. Members of another type than QEMU's are left
 // out; texts are truncated and on one line.
-GuestPanic ParseGuestPanic(const QmpObject& data);
+v1::GuestPanic ParseGuestPanic(const QmpObject& data);
 
 // "Hyper-V 0x1e 0xffffffffc0000005 0x0 0x0 0x0"; empty: it has only its action.
-std::string DescribePanic(const GuestPanic& panic);
+std::string DescribePanic(const v1::GuestPanic& panic);
 
 }  // namespace vmeventd

@@ -1,22 +1,26 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "base/compact.h"
 #include "vmeventd/contract/enums.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 // Output of the watcher. These types stand for the messages of vm_events.proto, whose comments
 // explain each member; its enumerations are generated from there. All text is valid UTF-8.
 
 namespace vmeventd {
+
+// Times outside of what a Timestamp can hold (years 1 to 9999) become its nearest end.
+google::protobuf::Timestamp ToTimestamp(absl::Time time);
+absl::Time FromTimestamp(const google::protobuf::Timestamp& time);
+google::protobuf::Duration ToProtoDuration(absl::Duration duration);
 
 // A problem of a VM, a socket or a connection. No text: there is none.
 struct Problem {
@@ -29,17 +33,6 @@ struct Problem {
 
 // Keys and values, by key; no key twice. As the contract has them for VmRef.labels.
 using Labels = std::vector<std::pair<std::string, std::string>>;
-
-// One life of one QEMU process.
-struct VmRef {
-  std::string name;
-  std::string run_id;  // empty while no process has been seen behind the socket
-  std::string uuid;    // empty if QEMU has none, or it is not known yet
-  int64_t pid = 0;     // 0 if it cannot be seen
-  std::string source;  // "qmp:DIRECTORY" or "libvirt:URI"
-  Labels labels;       // empty if it has none, or they are not known yet
-  std::string unit;    // its process's systemd unit, or else cgroup; empty: none is known
-};
 
 // Subject of an entry of the evidence, as far as something may make it void.
 enum class EvidenceId {
@@ -108,67 +101,6 @@ struct SignalSender {
   bool said_by_qemu = false;  // nobody but its last words names it: `pid` and `command`
 };
 
-// A guest kernel's word as it panicked (qapi/run-state.json, GuestPanicInformation): all of it
-// is the guest's word, and bounded.
-struct HyperVPanic {
-  std::array<uint64_t, 5> args{};
-};
-struct S390Panic {
-  uint32_t core = 0;
-  uint64_t psw_mask = 0;
-  uint64_t psw_addr = 0;
-  std::string reason;
-};
-struct TdxPanic {
-  uint32_t error_code = 0;
-  std::string message;  // one line
-  std::optional<uint64_t> gpa;
-};
-struct GuestPanic {
-  std::string action;  // QEMU's
-  std::variant<std::monostate, HyperVPanic, S390Panic, TdxPanic> info;
-};
-
-// QEMU's last lines, which nobody checks; each is one line of UTF-8.
-struct LastWords {
-  std::vector<std::string> lines;  // empty: there are none
-  LastWordsSource source = LastWordsSource::kLibvirtLog;
-  bool truncated = false;
-};
-
-// Facts that are read of a process once it is gone.
-struct EndFacts {
-  LastWords words;
-  std::string core;                      // where the core is, for people; empty: not known
-  std::optional<uint64_t> peak_memory;   // of its cgroup, in bytes; unset: not known
-  std::optional<uint64_t> memory_limit;  // unset: there is none, or it is not known
-  std::optional<absl::Duration> ran_for;
-};
-
-// QEMU's data of an event. Texts are its words, in one line.
-struct IoErrorDetail {
-  std::string device;
-  std::string node_name;
-  std::string operation;
-  std::string action;
-  std::optional<bool> no_space;
-};
-struct MigrationDetail {
-  std::string status;
-};
-struct ResetDetail {
-  std::optional<bool> by_guest;
-  std::string reason;
-};
-struct MemoryFailureDetail {
-  std::string recipient;
-  std::string action;
-  bool action_required = false;
-  bool recursive = false;
-};
-using EventDetail = std::variant<std::monostate, GuestPanic, IoErrorDetail, MigrationDetail,
-                                 ResetDetail, MemoryFailureDetail>;
-
 struct ShutdownDetail {
   ShutdownClass shutdown_class = ShutdownClass::kUnknown;
   ShutdownCause cause = ShutdownCause::kUnobserved;
@@ -180,9 +112,14 @@ struct ShutdownDetail {
   Rare<Intent> intent;                    // that was open when the run ended
   std::vector<ShutdownCaveat> caveats;
   std::optional<SignalSender> sender;  // of the signal that ended it; unset: none, or not known
-  Rare<GuestPanic> panic;              // that stands
-  Rare<EndFacts> end;                  // once the process is gone
+  Rare<v1::GuestPanic> panic;          // that stands
+  Rare<v1::ShutdownDetail> end;        // last words, numbers and core, once the process is gone
 };
+
+// `stopped`: its process is gone.
+v1::ShutdownDetail ToProto(const ShutdownDetail& detail, bool stopped);
+v1::Intent ToProto(const Intent& intent);
+v1::Problem ToProto(const Problem& problem);
 
 struct VmEvent {
   EventType type = EventType::kGap;
@@ -195,24 +132,10 @@ struct VmEvent {
   Rare<Intent> intent;                  // with INTENT_*
   std::optional<IntentEnd> intent_end;  // with INTENT_WITHDRAWN
   std::optional<GapReason> gap_reason;  // with GAP
-  Rare<EventDetail> detail;             // of its type
+  Rare<v1::Event> detail;               // of its type: has its `detail` alone
   // observe_time on the monotonic clock, since an arbitrary origin, for latencies; unset: not
   // known.
   std::optional<absl::Duration> observe_monotonic;
-};
-
-// A VM as it is now.
-struct VmStatus {
-  VmRef ref;
-  VmState state = VmState::kUnreachable;
-  absl::Time state_time;
-  absl::Time start_time = absl::InfinitePast();  // the process's; InfinitePast: not known
-  std::string qemu_version;
-  std::string monitor_path;
-  Rare<ShutdownDetail> shutdown;
-  std::vector<Problem> problems;
-  Rare<Intent> intent;  // that is open
-  bool attached = false;
 };
 
 // One step of what is known: an event, the VM's status after it, or both.
@@ -220,7 +143,7 @@ struct VmStatus {
 //   status alone       something changed that is no event (a problem came or went)
 //   event alone        an event of the node as a whole (a GAP)
 struct VmUpdate {
-  std::optional<VmStatus> status;
+  std::optional<v1::Vm> status;  // but for its last_sequence
   std::optional<VmEvent> event;
   // The run of `status` as VmSession::Save() writes it, to be saved in place of the last one.
   // Empty: the run is over. Unset: unchanged.

@@ -181,6 +181,8 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
         this, {ProblemCode::kNotQmp, absl::StrCat("no QMP greeting was received: ", reason)});
   }
   Hand(input::MonitorClosed{reason});
+  // A missing SHUTDOWN is no evidence where its process was gone before it could be followed.
+  if (protocol_error || (awaits_speaker() && sockets_.listener_seen)) session().LoseSight();
   if (protocol_error) {
     ReportProblem({ProblemCode::kNotQmp, absl::StrCat("monitor closed by vmeventd: ", reason)});
   } else if (!tracked()) {

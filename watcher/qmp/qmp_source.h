@@ -75,6 +75,8 @@ struct RunSockets {
   // Key of the socket that it was attached by last, by which it is found again.
   std::optional<InodeKey> attached_inode;
   uint32_t owner = 0;  // the user whose socket that is
+  // Who listened there can be seen, or could until its end: so can who speaks.
+  bool listener_seen = false;
 };
 
 // A run that is followed by its QMP socket: a VmRun with the monitor's connection while there is

@@ -379,7 +379,9 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     }
     peer = *std::move(identified);
   }
-  if (peer.kind == PeerProcess::Kind::kGone) {
+  const bool gone = peer.kind == PeerProcess::Kind::kGone;
+  const bool listener_seen = gone || peer.pid != 0;
+  if (gone) {
     if (slot->run != nullptr && slot->run->process_ended()) {
       // Usually a QEMU that ended in this moment; else a child of it that still has the socket.
       BackOff(slot, kFirstRetry, kMaxRetry);
@@ -402,6 +404,7 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     return ReportProblem(slot, CannotConnect(status.message()));
   }
   SetSocket(run, slot, file.identity, file.owner);
+  run->sockets().listener_seen = listener_seen;
   context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
 }
 

@@ -97,7 +97,7 @@ Journal OpenJournal(int64_t pid) {
 std::string ReadJournal(sd_journal* journal, absl::Time start) {
   std::string text;
   if (sd_journal_seek_tail(journal) < 0) return text;
-  for (size_t n = 0; n <= kMaxWordLines && sd_journal_previous(journal) > 0; ++n) {
+  for (int n = 0; n <= kMaxWordLines && sd_journal_previous(journal) > 0; ++n) {
     uint64_t time = 0;
     const void* data = nullptr;
     size_t size = 0;
@@ -160,11 +160,11 @@ void LastWordsReader::Trail::Look(const RunInfo& run) {
 namespace {
 
 // Finds last words, wherever they may be: in the log of libvirt's at `log_path`, for example.
-LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail, const std::string& log_path,
-               absl::Duration patience) {
+v1::LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail,
+                   const std::string& log_path, absl::Duration patience) {
   const absl::Time begun = absl::Now();
   bool cut = false;
-  LastWords words;
+  v1::LastWords words;
   // QEMU wrote to the file itself, so all of it is there.
   if (trail != nullptr && trail->error.valid()) {
     const std::string text = ReadEnd(trail->error.get(), trail->begin, &cut);
@@ -172,7 +172,7 @@ LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail, const st
       return WordsIn(LibvirtLife(text, run.process_start), LastWordsSource::kLibvirtLog);
     }
     words = WordsIn(text, LastWordsSource::kStandardError);
-    words.truncated |= cut;
+    words.set_truncated(words.truncated() || cut);
     return words;
   }
   UniqueFd log;
@@ -188,7 +188,7 @@ LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail, const st
                 ? WordsIn(LibvirtLife(ReadEnd(log.get(), 0, &cut), run.process_start),
                           LastWordsSource::kLibvirtLog)
                 : WordsIn(ReadJournal(journal.get(), run.process_start), LastWordsSource::kJournal);
-    const absl::Duration wait = words.lines.empty() ? patience : std::min(patience, kSettled);
+    const absl::Duration wait = words.lines().empty() ? patience : std::min(patience, kSettled);
     if (absl::Now() - begun >= wait) break;
     absl::SleepFor(kRetry);
   }
@@ -229,17 +229,20 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
   threads_.Run([read, run, core_dumped, trail = std::move(trail),
                 log = absl::StrCat(libvirt_logs_, "/", run.raw_name(), ".log"),
                 patience = killed ? absl::ZeroDuration() : patience_] {
-    EndFacts& facts = read->facts;
+    v1::ShutdownDetail& facts = read->facts;
     // Its manager may remove the cgroup at any time.
     if (trail != nullptr && !trail->memory_cgroup.empty()) {
-      facts.peak_memory =
-          ReadBytes(trail->memory_cgroup, "memory.peak", "memory.max_usage_in_bytes");
-      facts.memory_limit = ReadBytes(trail->memory_cgroup, "memory.max", "memory.limit_in_bytes");
+      const std::string& cgroup = trail->memory_cgroup;
+      const auto peak = ReadBytes(cgroup, "memory.peak", "memory.max_usage_in_bytes");
+      if (peak.has_value()) facts.mutable_numbers()->set_peak_memory_bytes(*peak);
+      const auto limit = ReadBytes(cgroup, "memory.max", "memory.limit_in_bytes");
+      if (limit.has_value()) facts.mutable_numbers()->set_memory_limit_bytes(*limit);
     }
     if (core_dumped) {
-      facts.core = CoreOf(ReadSmallFile("/proc/sys/kernel/core_pattern").value_or(""), run.pid);
+      facts.set_core(CoreOf(ReadSmallFile("/proc/sys/kernel/core_pattern").value_or(""), run.pid));
     }
-    facts.words = Find(run, trail.get(), log, patience);
+    v1::LastWords words = Find(run, trail.get(), log, patience);
+    if (!words.lines().empty()) *facts.mutable_last_words() = std::move(words);
     read->done = true;
   });
   return read;

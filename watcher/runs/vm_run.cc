@@ -236,7 +236,7 @@ void VmRun::AwaitWords() {
   context_->loop->SetTimerIn(&words_->timer, kWordsPoll, [this] { AwaitWords(); });
 }
 
-void VmRun::FinishWords(const EndFacts& facts) {
+void VmRun::FinishWords(const v1::ShutdownDetail& facts) {
   context_->loop->CancelTimer(&words_->timer);
   const Rare<WordsWait> wait = std::exchange(words_, {});  // may have `facts`
   Hand(input::WordsRead{facts});

@@ -58,7 +58,7 @@ class LastWordsReader {
 
   // A read, which nobody has to wait for.
   struct Read {
-    EndFacts facts;                  // once done
+    v1::ShutdownDetail facts;        // its last words, numbers and core; once done
     std::atomic<bool> done = false;  // set last: then `facts` does not change
   };
   // Begins to read what the process of `run`, which ended with `status`, has left. `trail` may be
@@ -224,7 +224,7 @@ class VmRun {
   bool away() const { return session_.away(); }
   // Directory of its socket and its shutdown file.
   std::string Directory() const;
-  VmStatus Status() const { return session_.Status(); }
+  v1::Vm Status() const { return session_.Status(); }
   std::string Save() const { return session_.Save(); }
   bool tracked() const { return info().process_tracked; }
   bool answered() const { return session_.answered(); }
@@ -297,7 +297,7 @@ class VmRun {
   absl::Status TrackAgain(PeerProcess process);
   void ArmTick();
   void AwaitWords();
-  void FinishWords(const EndFacts& facts);
+  void FinishWords(const v1::ShutdownDetail& facts);
   void CancelTimers();
 
   // While QEMU's last words are read.

@@ -367,8 +367,8 @@ inline constexpr Rule kTable[] = {
      "no SHUTDOWN, the process of a VM that was followed to its end is gone, not known how",
      [](In in) { return in.evidence.monitored; }, kCrash, kAdmin, kProcessExited},
     {"unobserved",
-     "the monitor gave no greeting, went to another client or was lost, or libvirt was: nobody "
-     "here saw the end, and the exit status is no evidence",
+     "the monitor gave no greeting, went to another client or was lost, or libvirt was, or the "
+     "process was gone before it could be followed: nobody here saw the end",
      [](In) { return true; }, kUnknown, kAdmin, kUnobserved},
 };
 

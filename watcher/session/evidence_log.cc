@@ -187,9 +187,9 @@ void EvidenceLog::SawStop(Instant now) {
 void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
   facts.guest_panicked = true;
   facts.panic_doubted = false;
-  const GuestPanic panic = ParseGuestPanic(event.data);
+  const v1::GuestPanic panic = ParseGuestPanic(event.data);
   const std::string said = DescribePanic(panic);
-  Saw(absl::StrCat(event.name, panic.action.empty() ? "" : " action=", panic.action,
+  Saw(absl::StrCat(event.name, panic.action().empty() ? "" : " action=", panic.action(),
                    said.empty() ? "" : ", the guest said ", said),
       now, EvidenceId::kPanic);
   // A crash kernel that was loaded has less than the panic before it.
@@ -197,7 +197,7 @@ void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
   panic_json = PanicJson(event.data);
 }
 
-std::optional<GuestPanic> EvidenceLog::panic() const {
+std::optional<v1::GuestPanic> EvidenceLog::panic() const {
   if (panic_json.empty()) return std::nullopt;
   return ParseGuestPanic(QmpObject::parse(panic_json, nullptr, /*allow_exceptions=*/false));
 }

@@ -46,7 +46,7 @@ struct EvidenceLog {
   // Returns whether the class of the run's end is known, unless something clears it.
   bool decided() const { return IsDecided(facts); }
   // Details of the last panic, if that stands and its event was seen.
-  std::optional<GuestPanic> panic() const;
+  std::optional<v1::GuestPanic> panic() const;
   // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw
   // it.
   const SignalSender* SenderOfEnd() const;

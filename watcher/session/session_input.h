@@ -81,9 +81,9 @@ struct ProcessGone {
   ProcessEnd end = {};
 };
 
-// The answer to ReadLastWords.
+// The answer to ReadLastWords: last words, numbers and core.
 struct WordsRead {
-  const EndFacts& facts;
+  const v1::ShutdownDetail& facts;
 };
 
 // libvirt. A ProcessGone follows each end, once the process is gone where it can be seen.

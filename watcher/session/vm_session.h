@@ -133,7 +133,7 @@ class VmSession {
   static VmEvent MakeEvent(EventType type, std::string message, Instant now);
 
   // Status as published with the last event.
-  VmStatus Status() const;
+  v1::Vm Status() const;
   // Returns whether Save() has changed since it was published: a Tick will publish it.
   bool unsaved() const { return save_at_ < absl::InfiniteDuration(); }
   const RunInfo& run() const { return saved_.run; }
@@ -209,7 +209,7 @@ class VmSession {
   // Null: it is not followed.
   static EventHandler HandlerOf(absl::string_view event);
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
-              EventDetail detail = {});
+              v1::Event detail = {});
   // Time at which QEMU sent it: `now`, except for input that waited for this daemon.
   Instant SaidAt(const QmpEvent& event, Instant now) const;
   void OnShutdown(const QmpEvent& event, Instant now);
@@ -334,9 +334,9 @@ class VmSession {
   bool down_in_handshake_ = false;  // SHUTDOWN came before this connection's handshake was over
   FileStep file_step_ = FileStep::kUndone;
   bool words_wanted_ = false;
-  bool words_due_ = false;  // ReadLastWords has no answer yet
-  Rare<EndFacts> end_;      // once the process is gone
-  size_t saved_hash_ = 0;   // the hash of Save() as it was published last
+  bool words_due_ = false;        // ReadLastWords has no answer yet
+  Rare<v1::ShutdownDetail> end_;  // last words, numbers and core; once the process is gone
+  size_t saved_hash_ = 0;         // the hash of Save() as it was published last
   // Limits savings without an event, of which a hostile monitor can cause any number.
   TokenBucket save_limit_{50, 10};
   TokenBucket intents_{kIntents};                      // rate limit of declarations

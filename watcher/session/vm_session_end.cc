@@ -212,29 +212,33 @@ Problem VmSession::ProblemOf(Subject subject) const {
   return found == saved_.problems.end() ? Problem() : Problem(*found);
 }
 
-VmStatus VmSession::Status() const {
-  VmStatus status;
-  status.ref = {.name = saved_.run.name,
-                .run_id = saved_.run.run_id,
-                .uuid = saved_.uuid,
-                .pid = saved_.run.pid,
-                .source = saved_.run.source,
-                .labels = saved_.labels,
-                .unit = saved_.run.unit};
-  status.state = saved_.published_state;
-  status.state_time = saved_.published_state_time;
-  status.start_time = saved_.run.process_start;
-  status.qemu_version = saved_.qemu_version;
-  status.monitor_path = saved_.run.monitor_path;
-  status.problems = published_problems_;
-  if (saved_.published_state == VmState::kGuestDown ||
-      saved_.published_state == VmState::kStopped) {
-    status.shutdown = MakeDetail();
+v1::Vm VmSession::Status() const {
+  v1::Vm status;
+  v1::VmRef* const ref = status.mutable_ref();
+  ref->set_name(saved_.run.name);
+  ref->set_run_id(saved_.run.run_id);
+  ref->set_uuid(saved_.uuid);
+  ref->set_pid(saved_.run.pid);
+  ref->set_source(saved_.run.source);
+  ref->mutable_labels()->insert(saved_.labels.begin(), saved_.labels.end());
+  ref->set_unit(saved_.run.unit);
+  const VmState state = saved_.published_state;
+  const bool stopped = state == VmState::kStopped;
+  status.set_state(ToProto(state));
+  *status.mutable_state_time() = ToTimestamp(saved_.published_state_time);
+  if (saved_.run.process_start != absl::InfinitePast()) {
+    *status.mutable_start_time() = ToTimestamp(saved_.run.process_start);
   }
-  if (saved_.intent.has_value() && saved_.published_state != VmState::kStopped) {
-    status.intent = saved_.intent->intent;
+  status.set_qemu_version(saved_.qemu_version);
+  status.set_monitor_path(saved_.run.monitor_path);
+  for (const Problem& problem : published_problems_) *status.add_problems() = ToProto(problem);
+  if (state == VmState::kGuestDown || stopped) {
+    *status.mutable_shutdown() = ToProto(MakeDetail(), stopped);
   }
-  status.attached = attached_ && saved_.monitor == Monitor::kReady;
+  if (saved_.intent.has_value() && !stopped) {
+    *status.mutable_intent() = ToProto(saved_.intent->intent);
+  }
+  status.set_attached(attached_ && saved_.monitor == Monitor::kReady);
   return status;
 }
 
@@ -243,10 +247,11 @@ VmStatus VmSession::Status() const {
 void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   EnsureStarted(now);
   gone_ = true;
-  end_.emplace();
+  end_.emplace().mutable_numbers();
   if (saved_.run.process_start > absl::InfinitePast() && now.wall > saved_.run.process_start &&
       !input.end.unseen && !away_) {
-    end_->ran_for = now.wall - saved_.run.process_start;
+    *end_->mutable_numbers()->mutable_ran_for() =
+        ToProtoDuration(now.wall - saved_.run.process_start);
   }
   save_at_ = poll_at_ = absl::InfiniteDuration();
   ForgetSilence();
@@ -312,16 +317,14 @@ bool VmSession::WantsWords() const {
 
 void VmSession::Handle(const input::WordsRead& input, Instant now) {
   if (!std::exchange(words_due_, false)) return;
-  const std::optional<absl::Duration> ran_for = end_->ran_for;
-  *end_ = input.facts;
-  end_->ran_for = ran_for;
+  end_->MergeFrom(input.facts);
   // The file of standard error may have had other writers: its lines only confirm.
-  const std::optional<SignalSender> sender = SenderInWords(end_->words.lines);
-  if (sender.has_value() && (end_->words.source != LastWordsSource::kStandardError ||
+  const std::optional<SignalSender> sender = SenderInWords(end_->last_words());
+  if (sender.has_value() && (end_->last_words().source() != v1::LAST_WORDS_SOURCE_STANDARD_ERROR ||
                              saved_.evidence.facts.signaller.has_value())) {
     saved_.evidence.SawSenderInWords(*sender, now);
   }
-  if (!end_->core.empty()) saved_.evidence.Saw(absl::StrCat("core dumped: ", end_->core), now);
+  if (!end_->core().empty()) saved_.evidence.Saw(absl::StrCat("core dumped: ", end_->core()), now);
   Conclude(now);
 }
 

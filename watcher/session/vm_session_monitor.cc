@@ -60,11 +60,11 @@ std::string DescribeIoError(const QmpObject& data) {
 }
 
 // "by its guest (guest-reset)", as far as this QEMU says it.
-std::string DescribeReset(const ResetDetail& reset) {
-  return absl::StrCat(!reset.by_guest.has_value() ? ""
-                      : *reset.by_guest           ? " by its guest"
-                                                  : " by the host",
-                      reset.reason.empty() ? "" : absl::StrCat(" (", reset.reason, ")"));
+std::string DescribeReset(const v1::ResetDetail& reset) {
+  return absl::StrCat(!reset.has_by_guest() ? ""
+                      : reset.by_guest()    ? " by its guest"
+                                            : " by the host",
+                      reset.reason().empty() ? "" : absl::StrCat(" (", reset.reason(), ")"));
 }
 
 }  // namespace
@@ -364,7 +364,7 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
 }
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
-                       Instant now, EventDetail detail) {
+                       Instant now, v1::Event detail) {
   EnsureStarted(now);
   if (!Admit(type, now)) return;
   VmEvent out = MakeEvent(type, std::string(message), now);
@@ -373,7 +373,7 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
     out.qmp_event = event.name;
     out.detail_json = event.detail_json;
   }
-  if (detail.index() != 0) out.detail = std::move(detail);
+  if (detail.detail_case() != v1::Event::DETAIL_NOT_SET) out.detail = std::move(detail);
   PublishEvent(std::move(out));
 }
 
@@ -429,9 +429,12 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   const bool repeated = now.monotonic - last_reset_ < kResetWindow;
   last_reset_ = now.monotonic;
   if (!repeated) {
-    ResetDetail reset{QmpBool(event.data, "guest"), Word(event.data, "reason")};
-    const std::string message = absl::StrCat("the VM was reset", DescribeReset(reset));
-    Report(EventType::kReset, message, event, now, std::move(reset));
+    v1::Event out;
+    const std::optional<bool> by_guest = QmpBool(event.data, "guest");
+    if (by_guest.has_value()) out.mutable_reset()->set_by_guest(*by_guest);
+    out.mutable_reset()->set_reason(Word(event.data, "reason"));
+    const std::string message = absl::StrCat("the VM was reset", DescribeReset(out.reset()));
+    Report(EventType::kReset, message, event, now, std::move(out));
   }
   TakeShutdownFileBack();
 }
@@ -454,10 +457,12 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
 }
 
 void VmSession::OnPanic(const QmpEvent& event, Instant now) {
-  GuestPanic panic = ParseGuestPanic(event.data);
-  if (panic.action == "pause" || panic.action == "poweroff") SetState(VmState::kGuestDown, now);
+  v1::Event out;
+  *out.mutable_panic() = ParseGuestPanic(event.data);
+  const std::string& action = out.panic().action();
+  if (action == "pause" || action == "poweroff") SetState(VmState::kGuestDown, now);
   saved_.evidence.SawPanic(event, now);
-  Report(EventType::kGuestPanicked, "the guest's kernel panicked", event, now, std::move(panic));
+  Report(EventType::kGuestPanicked, "the guest's kernel panicked", event, now, std::move(out));
 }
 
 void VmSession::OnIoError(const QmpEvent& event, Instant now) {
@@ -474,31 +479,39 @@ void VmSession::OnIoError(const QmpEvent& event, Instant now) {
                                  : event.name == "BLOCK_IMAGE_CORRUPTED"
                                      ? "a disk image of the VM is corrupt"
                                      : "a disk of the VM met an I/O error";
+  v1::Event out;
+  v1::IoErrorDetail* const detail = out.mutable_io_error();
+  detail->set_device(Word(event.data, "device"));
+  detail->set_node_name(Word(event.data, "node-name"));
+  detail->set_operation(Word(event.data, "operation"));
+  detail->set_action(Word(event.data, "action"));
+  const std::optional<bool> no_space = QmpBool(event.data, "nospace");
+  if (no_space.has_value()) detail->set_no_space(*no_space);
   Report(EventType::kIoError, absl::StrCat(what, error.empty() ? "" : ": ", error), event, now,
-         IoErrorDetail{.device = Word(event.data, "device"),
-                       .node_name = Word(event.data, "node-name"),
-                       .operation = Word(event.data, "operation"),
-                       .action = Word(event.data, "action"),
-                       .no_space = QmpBool(event.data, "nospace")});
+         std::move(out));
 }
 
 void VmSession::OnMemoryFailure(const QmpEvent& event, Instant now) {
   const auto flags = event.data.find("flags");
   const QmpObject none = QmpObject::object();
   const QmpObject& of = flags == event.data.end() ? none : *flags;
-  Report(EventType::kMemoryFailure, "the VM's memory failed", event, now,
-         MemoryFailureDetail{.recipient = Word(event.data, "recipient"),
-                             .action = Word(event.data, "action"),
-                             .action_required = QmpBool(of, "action-required").value_or(false),
-                             .recursive = QmpBool(of, "recursive").value_or(false)});
+  v1::Event out;
+  v1::MemoryFailureDetail* const detail = out.mutable_memory_failure();
+  detail->set_recipient(Word(event.data, "recipient"));
+  detail->set_action(Word(event.data, "action"));
+  detail->set_action_required(QmpBool(of, "action-required").value_or(false));
+  detail->set_recursive(QmpBool(of, "recursive").value_or(false));
+  Report(EventType::kMemoryFailure, "the VM's memory failed", event, now, std::move(out));
 }
 
 void VmSession::OnMigration(const QmpEvent& event, Instant now) {
   const std::string status = QmpText(event.data, "status");
+  v1::Event out;
+  out.mutable_migration()->set_status(Word(event.data, "status"));
   Report(
       EventType::kMigration,
       absl::StrCat("the migration's status changed", status.empty() ? "" : " to ", OneLine(status)),
-      event, now, MigrationDetail{Word(event.data, "status")});
+      event, now, std::move(out));
   // `completed` comes on both sides; only the source is then in `postmigrate`.
   if (status == "completed") AskSoon(now);
   if (ReporterOf(saved_.run).is_manager) saved_.evidence.SawMigration(status, now);

@@ -89,12 +89,12 @@ TEST(EventQueue, AFullQueueLosesNoStateOfAVm) {
   saved.saved_run = "second";
   queue.Push(saved);
   VmUpdate later = Update("a", EventType::kReset);
-  later.status->state = VmState::kPaused;
+  later.status->set_state(ToProto(VmState::kPaused));
   queue.Push(later);  // saves nothing: the one before counts
   const std::vector<VmUpdate> updates = Taken(&queue);
   ASSERT_EQ(updates.size(), 3u);
   EXPECT_EQ(updates[1].saved_run, "second");
-  EXPECT_EQ(updates[1].status->state, VmState::kPaused);
+  EXPECT_EQ(updates[1].status->state(), VmState::kPaused);
 }
 
 TEST(EventQueue, EvidenceTakesOverTheStateThatWaits) {

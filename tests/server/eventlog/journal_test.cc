@@ -237,12 +237,13 @@ TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
     for (int vm = 0; vm < 500; ++vm) {
       VmUpdate update = Update(absl::StrCat("web", vm, ".example.org"), EventType::kPaused,
                                At(i) + absl::Nanoseconds(vm * 1'234'567));
-      update.status->ref.run_id =
-          absl::StrCat("550e8400-e29b-41d4-a716-", 200000000000 + vm, "-", 1'234'567'890);
-      update.status->ref.uuid = absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 300000000000 + vm);
-      update.status->ref.pid = 1'000'000 + vm;
-      update.status->ref.source = "qmp:/run/ganeti/kvm-hypervisor/ctrl";
-      update.status->state = VmState::kPaused;
+      update.status->mutable_ref()->set_run_id(
+          absl::StrCat("550e8400-e29b-41d4-a716-", 200000000000 + vm, "-", 1'234'567'890));
+      update.status->mutable_ref()->set_uuid(
+          absl::StrCat("6b2f7a52-0d3c-4a8e-8f11-", 300000000000 + vm));
+      update.status->mutable_ref()->set_pid(1'000'000 + vm);
+      update.status->mutable_ref()->set_source("qmp:/run/ganeti/kvm-hypervisor/ctrl");
+      update.status->set_state(ToProto(VmState::kPaused));
       update.event->qemu_time = At(i) - absl::Microseconds(300);
       update.event->qmp_event = "STOP";
       update.event->message = "the VM was paused";
@@ -264,8 +265,9 @@ TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
   };
   VmUpdate update = Update("web1", EventType::kReset);
   for (const char* value : {"a", "a", "b"}) {
-    update.status->ref.labels = {{"owner", value}};
-    for (int i = 0; i < 12; ++i) update.status->ref.labels.emplace_back(absl::StrCat(i), "c");
+    auto& labels = *update.status->mutable_ref()->mutable_labels();
+    labels["owner"] = value;
+    for (int i = 0; i < 12; ++i) labels[absl::StrCat(i)] = "c";
     state.Push({update, update});
     EXPECT_EQ(vms(), *value == 'a' ? 1u : 2u);
   }

@@ -103,12 +103,17 @@ VmEvent StoppedBySignal() {
   return event;
 }
 
+v1::VmRef RefOf(const std::string& name) {
+  v1::VmRef vm;
+  vm.set_name(name);
+  return vm;
+}
+
 TEST(StopLog, LogsTheVerdictAndItsEvidence) {
-  const VmRef vm{.name = std::string("web1"),
-                 .run_id = std::string("r1"),
-                 .uuid = std::string(""),
-                 .pid = 42,
-                 .source = std::string("qmp:/run/qemu")};
+  v1::VmRef vm = RefOf("web1");
+  vm.set_run_id("r1");
+  vm.set_pid(42);
+  vm.set_source("qmp:/run/qemu");
   const nlohmann::ordered_json fields = StopFields(StoppedBySignal(), vm, 7);
   EXPECT_EQ(fields["vm"], "web1");
   EXPECT_EQ(fields["run_id"], "r1");
@@ -124,15 +129,13 @@ TEST(StopLog, LogsTheVerdictAndItsEvidence) {
 }
 
 TEST(StopLog, ANameForgesNeitherALineNorAField) {
-  const VmRef vm{
-      .name = std::string("x\n2026-01-31T12:00:00.123Z info  VM stopped vm=y class=USER\x1b[2K")};
+  const v1::VmRef vm = RefOf("x\n2026-01-31T12:00:00.123Z info  VM stopped vm=y class=USER\x1b[2K");
   const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
   const std::string text = Line(LogFormat::kText, payload, kStopLogger);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
   EXPECT_THAT(text, HasSubstr(" vm=\"x\\x0a2026"));
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
-  EXPECT_EQ(nlohmann::json::parse(Line(LogFormat::kJson, payload, kStopLogger))["vm"],
-            std::string(vm.name));
+  EXPECT_EQ(nlohmann::json::parse(Line(LogFormat::kJson, payload, kStopLogger))["vm"], vm.name());
 }
 
 // The fields of a line as a reader takes them apart: bare words, and quoted values in which a
@@ -163,7 +166,7 @@ std::map<std::string, std::string> FieldsOf(const std::string& line) {
 TEST(StopLog, NoValueEndsItsQuotesEarly) {
   for (const std::string name : {R"(x\" class=USER cause=GUEST_POWEROFF y=\")", R"(x\)", R"(a b\)",
                                  R"(\\" vm=web1)", R"(")", R"(\")", R"(a=b)", R"(\x0a)"}) {
-    const VmRef vm{.name = name};
+    const v1::VmRef vm = RefOf(name);
     const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
     std::map<std::string, std::string> fields =
         FieldsOf(Line(LogFormat::kText, payload, kStopLogger));
@@ -172,7 +175,7 @@ TEST(StopLog, NoValueEndsItsQuotesEarly) {
     EXPECT_EQ(fields.size(), StopFields(StoppedBySignal(), vm, 7).size() - 1) << name;
   }
   const auto vm_of = [](const std::string& name) {
-    const VmRef vm{.name = name};
+    const v1::VmRef vm = RefOf(name);
     return FieldsOf(
         Line(LogFormat::kText, StopFields(StoppedBySignal(), vm, 7).dump(), kStopLogger))["vm"];
   };

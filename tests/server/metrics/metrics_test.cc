@@ -63,8 +63,9 @@ TEST_F(MetricsTest, EverySeriesThatARateNeedsExistsFromTheStart) {
 
 TEST_F(MetricsTest, CountsVmsByStateAndStopsByVerdict) {
   VmUpdate paused = Update("b", EventType::kPaused);
-  paused.status->state = VmState::kPaused;
-  paused.status->problems = {{ProblemCode::kIoError, "paused by QEMU after an I/O error"}};
+  paused.status->set_state(ToProto(VmState::kPaused));
+  *paused.status->add_problems() =
+      ToProto(Problem{ProblemCode::kIoError, "paused by QEMU after an I/O error"});
   pumped_.Push({Update("a", EventType::kStarted), paused, Update("c", EventType::kStarted)});
   pumped_.Push({Stopped("c", "run-c", ShutdownClass::kUser)});
   ExpectLines(
@@ -88,7 +89,7 @@ TEST_F(MetricsTest, TheLastStopsNameTheirVmsWhereThatIsAskedFor) {
   VmUpdate first = Stopped("old", "run-1", ShutdownClass::kUser);
   VmUpdate second = Stopped("a\"b", "run-2", ShutdownClass::kAdmin);
   VmUpdate third = Stopped("a\"b", "run-3", ShutdownClass::kCrash);
-  third.status->state_time = At(70);
+  *third.status->mutable_state_time() = ToTimestamp(At(70));
   pumped_.Push({first, second, third});
   EXPECT_THAT(Text(), HasSubstr("vm_last_stop_timestamp_seconds{vm=\"a\\\"b\",uuid=\"\",class="
                                 "\"CRASH\",cause=\"GUEST_POWEROFF\"} 1800000070\n"));

@@ -252,7 +252,8 @@ TEST_F(QueriesTest, EndsAPageOfVmsBeforeItIsTooLong) {
   for (int i = 100; i < 400; ++i) {
     const std::string name = absl::StrCat("vm", i);
     updates.push_back(Update(name, EventType::kStarted));
-    updates.back().status->problems = {{ProblemCode::kNoAnswer, std::string(8'000, 'x')}};
+    *updates.back().status->add_problems() =
+        ToProto(Problem{ProblemCode::kNoAnswer, std::string(8'000, 'x')});
     expected.push_back(absl::StrCat(name, "/run-", name));
   }
   pumped_.Push(std::move(updates));
@@ -283,7 +284,7 @@ TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
 TEST_F(QueriesTest, AUuidFindsTheRunsThatHaveItNow) {
   const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
   VmUpdate update = Update("a", EventType::kStarted);
-  update.status->ref.uuid = uuid;
+  update.status->mutable_ref()->set_uuid(uuid);
   v1::GetVmRequest request;
   request.set_uuid(uuid);
   for (const EventType type : {EventType::kStarted, EventType::kPaused}) {
@@ -291,7 +292,7 @@ TEST_F(QueriesTest, AUuidFindsTheRunsThatHaveItNow) {
     pumped_.Push({update});
     EXPECT_EQ(Parsed<v1::GetVmResponse>(queries_.GetVm(request)).vm().ref().name(), "a");
   }
-  update.status->ref.uuid = "";
+  update.status->mutable_ref()->set_uuid("");
   pumped_.Push({update});
   EXPECT_TRUE(absl::IsNotFound(queries_.GetVm(request).status()));
 }
@@ -299,7 +300,7 @@ TEST_F(QueriesTest, AUuidFindsTheRunsThatHaveItNow) {
 TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
   for (int i = 0; i < 500; ++i) {
     VmUpdate update = Update("a", EventType::kStarted);
-    update.status->ref.run_id = absl::StrCat("run-", i);
+    update.status->mutable_ref()->set_run_id(absl::StrCat("run-", i));
     pumped_.Push({update});
   }
   EXPECT_LT(queries_.GetVm(FromText<v1::GetVmRequest>("name: 'a'")).status().message().size(),

@@ -141,7 +141,8 @@ TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 3000; ++i) {
     updates.push_back(Update(absl::StrCat("vm", i), EventType::kStarted));
-    updates.back().status->problems = {{ProblemCode::kNoAnswer, std::string(200, 'p')}};
+    *updates.back().status->add_problems() =
+        ToProto(Problem{ProblemCode::kNoAnswer, std::string(200, 'p')});
   }
   pumped.Push(std::move(updates));
   StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});

@@ -161,32 +161,32 @@ TEST(GivenContainerTest, IsThatOfALibvirtLxcAlone) {
 
 // Texts for people.
 
-LastWords Words(absl::string_view text) { return WordsIn(text, LastWordsSource::kJournal); }
+v1::LastWords Words(absl::string_view text) { return WordsIn(text, LastWordsSource::kJournal); }
 
 TEST(QemuWordsTest, TheLastTenLinesStayWithoutEmptyOnes) {
   std::string text;
   for (int line = 1; line <= 12; ++line) absl::StrAppend(&text, "line ", line, "\r\n\n");
-  const LastWords words = Words(text);
-  EXPECT_THAT(words.lines, SizeIs(10));
-  EXPECT_EQ(words.lines.front(), "line 3");
-  EXPECT_EQ(words.lines.back(), "line 12");
-  EXPECT_TRUE(words.truncated);
-  EXPECT_FALSE(Words("one\ntwo").truncated);
-  EXPECT_THAT(Words("\n \n").lines, IsEmpty());
+  const v1::LastWords words = Words(text);
+  EXPECT_THAT(words.lines(), SizeIs(10));
+  EXPECT_EQ(words.lines(0), "line 3");
+  EXPECT_EQ(words.lines(9), "line 12");
+  EXPECT_TRUE(words.truncated());
+  EXPECT_FALSE(Words("one\ntwo").truncated());
+  EXPECT_THAT(Words("\n \n").lines(), IsEmpty());
 }
 
 TEST(QemuWordsTest, WhatIsNoTextIsEscaped) {
-  EXPECT_THAT(Words("a\x1b[31m\xff\\\tb\n").lines, ElementsAre("a\\x1b[31m\\xff\\x5c\\x09b"));
+  EXPECT_THAT(Words("a\x1b[31m\xff\\\tb\n").lines(), ElementsAre("a\\x1b[31m\\xff\\x5c\\x09b"));
 }
 
 TEST(QemuWordsTest, AllLinesTogetherHaveTwoKibibytes) {
-  const LastWords one = Words(std::string(9000, 'a'));
-  EXPECT_THAT(one.lines, ElementsAre(std::string(2048, 'a')));
-  const LastWords several =
+  const v1::LastWords one = Words(std::string(9000, 'a'));
+  EXPECT_THAT(one.lines(), ElementsAre(std::string(2048, 'a')));
+  const v1::LastWords several =
       Words(absl::StrCat(std::string(1500, 'a'), "\n", std::string(1500, 'b')));
-  EXPECT_THAT(several.lines, ElementsAre(std::string(1500, 'b')));
-  EXPECT_TRUE(several.truncated);
-  EXPECT_THAT(Words(std::string(2048, '\x01')).lines, ElementsAre(SizeIs(testing::Le(2048))));
+  EXPECT_THAT(several.lines(), ElementsAre(std::string(1500, 'b')));
+  EXPECT_TRUE(several.truncated());
+  EXPECT_THAT(Words(std::string(2048, '\x01')).lines(), ElementsAre(SizeIs(testing::Le(2048))));
 }
 
 constexpr char kLog[] =
@@ -208,7 +208,7 @@ absl::Time At(int seconds) {
 }
 
 TEST(QemuWordsTest, OfLibvirtsLogALifeHasWhatItWrote) {
-  const auto lines_of = [](absl::Time start) { return Words(LibvirtLife(kLog, start)).lines; };
+  const auto lines_of = [](absl::Time start) { return Words(LibvirtLife(kLog, start)).lines(); };
   EXPECT_THAT(lines_of(At(0) + absl::Milliseconds(90)), ElementsAre("of the first life"));
   EXPECT_THAT(lines_of(At(3) + absl::Milliseconds(90)), SizeIs(1));
   // Another libvirt's domain has that name, or the start is not known.
@@ -218,16 +218,17 @@ TEST(QemuWordsTest, OfLibvirtsLogALifeHasWhatItWrote) {
 
 TEST(QemuWordsTest, QemuNamesTheSenderOfASignal) {
   const auto sender = SenderInWords(
-      {"a", "2026 qemu: terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)", "b"});
+      Words("a\n2026 qemu: terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)\nb"));
   ASSERT_TRUE(sender.has_value());
   EXPECT_EQ(sender->signal, 15);
   EXPECT_EQ(sender->pid, 812);
   EXPECT_EQ(sender->command, "virtqemud");
   EXPECT_TRUE(sender->said_by_qemu);
-  EXPECT_EQ(SenderInWords({"qemu: terminating on signal 1 from pid 7 (-bash)"})->command, "-bash");
+  EXPECT_EQ(SenderInWords(Words("qemu: terminating on signal 1 from pid 7 (-bash)"))->command,
+            "-bash");
   for (const char* text : {"terminating on signal 2", "terminating on signal x from pid 3",
                            "terminating on signal 15 from pid 0 (a)", "signal 15 from pid 3"}) {
-    EXPECT_FALSE(SenderInWords({text}).has_value()) << text;
+    EXPECT_FALSE(SenderInWords(Words(text)).has_value()) << text;
   }
 }
 

@@ -42,7 +42,7 @@ TEST_F(LibvirtContainersTest, OfAnotherNameIsNotItsProcess) {
   StartController("web2");
   StartConnected();
   StartDomain(Container());
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), 0);
 }
 
 // virtlxcd reports the end of the process first, and then that it was its own doing.
@@ -80,14 +80,14 @@ TEST_F(LibvirtContainersTest, AFailureAloneIsWhatTheKernelSays) {
 TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
   StartConnected();
   StartDomain(Container());
-  const std::string run_id(sink_.Latest("web1")->ref.run_id);
+  const std::string run_id(sink_.Latest("web1")->ref().run_id());
   StartController();
   Step();
   libvirt_->Qmp(Container(), "RESET");
   ASSERT_TRUE(UntilCount(EventType::kReset));
   EXPECT_EQ(sink_.Last(EventType::kReset)->update.event->qmp_event, "");
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, controller_->pid());
-  EXPECT_EQ(sink_.Latest("web1")->ref.run_id, run_id);
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), controller_->pid());
+  EXPECT_EQ(sink_.Latest("web1")->ref().run_id(), run_id);
   // What is kept leads to the next process.
   libvirt_->SetActive({{Container(), "running"}});
   RestartConnected();
@@ -127,10 +127,10 @@ TEST_F(LibvirtContainersTest, ALaterLifeMayHaveASmallerId) {
   libvirt_->SetActive({{Container(), "running"}});
   StartConnected();
   ASSERT_TRUE(UntilInTime([&] {
-    const VmStatus* const latest = sink_.Latest("web1");
-    return latest != nullptr && latest->ref.pid == controller_->pid();
+    const v1::Vm* const latest = sink_.Latest("web1");
+    return latest != nullptr && latest->ref().pid() == controller_->pid();
   }));
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
 }
 
 }  // namespace

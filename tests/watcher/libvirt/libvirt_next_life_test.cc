@@ -97,7 +97,7 @@ class LibvirtPodProcessTest : public LibvirtSourceTest {
 TEST_F(LibvirtPodProcessTest, AProcessInAPodIsFound) {
   StartQemu();
   StartWithDomain();
-  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.pid != 0; }));
+  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref().pid() != 0; }));
 }
 
 // Its pid file has a number of the pod's, which nobody has here.
@@ -106,7 +106,7 @@ TEST_F(LibvirtPodProcessTest, ADomainThatIsListedFirstIsFollowed) {
   std::filesystem::create_directories(pod_directory() + "/qemu");
   std::ofstream(pod_directory() + "/qemu/web1.pid") << "4194304\n";
   FindDomain();
-  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.pid != 0; }));
+  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref().pid() != 0; }));
 }
 
 // libvirt reports the end of the life before when the next one has its process already.
@@ -122,7 +122,7 @@ TEST_F(LibvirtPodProcessTest, AProcessThatALookFindsMayBeTheNextLifes) {
   StartQemu();
   libvirt_->Hang(false);
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), 0);
 }
 
 // The daemon is back, no descriptor is left for the life that it knows, and libvirt lists the next
@@ -134,7 +134,7 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
   Restart();
   ASSERT_TRUE(Until([&] {
     return testing::Matches(Contains(kOutOfDescriptorsProblem))(
-        ProblemTexts(sink_.Latest("web1")->problems));
+        ProblemTexts(sink_.Latest("web1")->problems()));
   }));
   // Its process is looked for each 5 s by now.
   for (int retry = 0; retry < 15; ++retry) {
@@ -148,7 +148,7 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
   ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
                         [&] { return libvirt_->lists() > lists; }));
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
   clock_.Advance(absl::Seconds(5));
   ExpectEnd(ShutdownClass::kUnknown);
   PowerOff();

@@ -32,7 +32,7 @@ class LibvirtUnattendedTest : public LibvirtProcessTest {
   // A daemon that has followed the domain stops.
   void FollowAndStop() {
     StartWithDomain();
-    ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state == VmState::kRunning; }));
+    ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state() == VmState::kRunning; }));
     watcher_.reset();
   }
   // The domain ends, and the next daemon begins.
@@ -91,7 +91,7 @@ TEST_F(LibvirtUnattendedTest, ADomainThatBeganAgainIsAnotherRun) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
   EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
 }
 
 // It may have been libvirt, which nobody here heard yet.
@@ -113,7 +113,7 @@ class LibvirtHandoverTest : public LibvirtUnattendedTest {
   }
   void FollowAndHandOver() {
     StartWithDomain();
-    ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state == VmState::kRunning; }));
+    ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state() == VmState::kRunning; }));
     Stop();
     ASSERT_THAT(handed_, SizeIs(1));
     EXPECT_FALSE(handed_[0].connection.valid());
@@ -147,7 +147,7 @@ TEST_F(LibvirtHandoverTest, ADomainGoesOn) {
   ASSERT_TRUE(UntilConnected());
   Step();
   ExpectHandedOver();
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
   EXPECT_EQ(sink_.Count(EventType::kGap), 0);
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   process_.reset();
@@ -191,7 +191,7 @@ TEST_F(LibvirtHandoverTest, AnEndBeforeTheListIsNotAwaited) {
 TEST_F(LibvirtHandoverTest, WhatIsAnotherOnesIsNotBelieved) {
   StartWithDomain();
   for (const bool process : {true, false}) {
-    ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state == VmState::kRunning; }));
+    ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state() == VmState::kRunning; }));
     Stop();
     ASSERT_THAT(handed_, SizeIs(1));
     if (process) {
@@ -206,7 +206,7 @@ TEST_F(LibvirtHandoverTest, WhatIsAnotherOnesIsNotBelieved) {
     EXPECT_EQ(watcher_->counters().handovers, 0u);
     EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
     EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-    EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+    EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
   }
 }
 

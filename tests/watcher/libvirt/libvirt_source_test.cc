@@ -41,10 +41,10 @@ using testing::HasSubstr;
 
 TEST_F(LibvirtSourceTest, ADomainStartsAndStops) {
   StartWithDomain();
-  const VmStatus* status = sink_.Latest("web1");
-  EXPECT_EQ(status->state, VmState::kRunning);
-  EXPECT_EQ(status->ref.uuid, kDomain.uuid);
-  EXPECT_EQ(status->ref.source,
+  const v1::Vm* status = sink_.Latest("web1");
+  EXPECT_EQ(status->state(), VmState::kRunning);
+  EXPECT_EQ(status->ref().uuid(), kDomain.uuid);
+  EXPECT_EQ(status->ref().source(),
             "libvirt:qemu+unix:///system?socket=" + directory_.Path("libvirt-sock"));
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   libvirt_->Qmp(kDomain, "STOP");
@@ -67,8 +67,8 @@ TEST_F(LibvirtSourceTest, DomainsThatRunAreListed) {
   libvirt_->SetActive({{kDomain, "paused"}, {kOther, "running"}});
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kPaused);
-  EXPECT_EQ(sink_.Latest("other")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kPaused);
+  EXPECT_EQ(sink_.Latest("other")->state(), VmState::kRunning);
   EXPECT_EQ(watcher_->libvirt_connections()[0].domains, 2);
   EXPECT_EQ(sink_.Count(EventType::kGap), 0);
 }
@@ -77,7 +77,7 @@ TEST_F(LibvirtSourceTest, ADomainThatIsStartedPausedIsPaused) {
   StartConnected();
   libvirt_->Started(kDomain);
   ASSERT_TRUE(UntilCount(EventType::kStarted));
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kPaused);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kPaused);
   libvirt_->Qmp(kDomain, "RESUME");
   ASSERT_TRUE(UntilCount(EventType::kResumed));
 }
@@ -89,7 +89,7 @@ TEST_F(LibvirtSourceTest, ADomainThatRunsIsNotPausedByAnEventBeforeTheList) {
   libvirt_->AroundNextList([&] { libvirt_->Qmp(kDomain, "RTC_CHANGE", R"({"offset":0})"); }, {});
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted));
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
 }
 
 TEST_F(LibvirtSourceTest, EventsAroundTheListOutliveIt) {
@@ -100,8 +100,8 @@ TEST_F(LibvirtSourceTest, EventsAroundTheListOutliveIt) {
                            [&] { libvirt_->Qmp(paused, "STOP"); });
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
-  EXPECT_EQ(sink_.Latest("paused")->state, VmState::kPaused);
-  EXPECT_EQ(sink_.Latest("resumed")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("paused")->state(), VmState::kPaused);
+  EXPECT_EQ(sink_.Latest("resumed")->state(), VmState::kRunning);
   EXPECT_EQ(libvirt_->lists(), 1);
 }
 
@@ -114,7 +114,7 @@ TEST_F(LibvirtSourceTest, ADomainThatStartsWhileTheListIsMadeIsFollowed) {
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
 }
 
 TEST_F(LibvirtSourceTest, AGuestThatShutsDownBeforeTheListIsTheUsers) {
@@ -153,7 +153,7 @@ TEST_F(LibvirtSourceTest, EventsOfTwoLivesAroundTheListAreOfTwoRuns) {
   ASSERT_TRUE(UntilConnected());
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
   EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
 }
 
 // libvirt forgets a domain without an event where it cannot reach its QEMU at its own start.
@@ -187,12 +187,12 @@ TEST_F(LibvirtSourceTest, ALostConnectionIsNoEnd) {
   libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
   libvirt_->Close("libvirt closed the connection");
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost));
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kUnreachable);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kUnreachable);
   ASSERT_TRUE(
       Until([&] { return watcher_->libvirt_connections()[0].problem.text == "it is restarted"; }));
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored));
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
   EXPECT_EQ(sink_.Count(EventType::kGap), 1) << "of the node: what came and went was not seen";
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -217,7 +217,7 @@ TEST_F(LibvirtProcessTest, ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem
   LoseLibvirt();
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(Until([&] {
-    return ProblemTexts(sink_.Latest("web1")->problems) ==
+    return ProblemTexts(sink_.Latest("web1")->problems()) ==
            std::vector<std::string>{"libvirt does not list the domain, but its QEMU still runs"};
   }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
@@ -225,7 +225,7 @@ TEST_F(LibvirtProcessTest, ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem
 
 TEST_F(LibvirtProcessTest, TheRunEndsWithItsProcessOnceLibvirtHasReported) {
   StartWithDomain();
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
   ReportDestroyed();
   BeginOther();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0) << "its process lives";
@@ -295,7 +295,7 @@ TEST_F(LibvirtLookTest, WhatComesMeanwhileWaitsForItInItsOrder) {
   libvirt_->Hang(false);
   ASSERT_TRUE(UntilCount(EventType::kGuestShutdown));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
   EXPECT_FALSE(watcher_->libvirt_waits());
 }
 
@@ -324,7 +324,7 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
   ASSERT_TRUE(UntilConnected());
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
-  EXPECT_EQ(sink_.Latest("web1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
 }
 
 // Its end was published by its process, and libvirt reports it later.
@@ -358,7 +358,7 @@ TEST_F(LibvirtProcessTest, AnEndThatIsReportedBeforeTheListIsNotTheListedLifes) 
       {});
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
   libvirt_->Stopped(next, ManagerEnd::kDestroyed, "stopped, destroyed");
   process_.reset();
@@ -401,7 +401,7 @@ TEST_F(LibvirtProcessTest, AProcessThatStartedLaterIsTheNextLife) {
   process_.reset();
   clock_.Advance(-absl::Hours(1));
   StartWithDomain();
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, 0);
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), 0);
   LoseLibvirt();
   clock_.Advance(absl::Hours(1));
   StartProcess();
@@ -409,7 +409,7 @@ TEST_F(LibvirtProcessTest, AProcessThatStartedLaterIsTheNextLife) {
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
 }
 
 TEST_F(LibvirtProcessTest, AListThatStillHasAnEndedLifeBeginsNoRun) {
@@ -421,7 +421,7 @@ TEST_F(LibvirtProcessTest, AListThatStillHasAnEndedLifeBeginsNoRun) {
   StartProcess();
   StartDomain(LifeWithId(4));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
-  EXPECT_EQ(sink_.Latest("web1")->ref.pid, process_->pid());
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
 }
 
 TEST_F(LibvirtSourceTest, TheNextLifeOfADomainIsAnotherRun) {
@@ -470,13 +470,13 @@ TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
 
 TEST_F(LibvirtProcessTest, AProcessThatIsFollowedStaysWithItsFirstLibvirt) {
   StartWithDomain();
-  const std::string source(sink_.Latest("web1")->ref.source);
+  const std::string source(sink_.Latest("web1")->ref().source());
   options_.libvirts = {
       ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("virtqemud-sock")).value()};
   libvirt_->SetActive({{kDomain, "running"}});
   RestartConnected();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
-  EXPECT_EQ(sink_.Latest("web1")->ref.source, source);
+  EXPECT_EQ(sink_.Latest("web1")->ref().source(), source);
   process_.reset();
   ExpectEnd(ShutdownClass::kUnknown);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -499,7 +499,7 @@ TEST_F(LibvirtSourceTest, ALibvirtThatIsAwaitedIsFollowedAsSoonAsItIsThere) {
   EXPECT_FALSE(watcher_->has_open_source());
   const UniqueFd listener(e2e::ListenUnix(socket));
   ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 1; }));
-  EXPECT_EQ(sink_.Latest("web1")->ref.source, "libvirt:qemu:///system");
+  EXPECT_EQ(sink_.Latest("web1")->ref().source(), "libvirt:qemu:///system");
   EXPECT_TRUE(watcher_->has_open_source());
   std::filesystem::remove(socket);  // a run of it needs none
   RestartConnected();
@@ -624,7 +624,7 @@ TEST_F(LibvirtPodsTest, AMatchWhosePathIsLongerThanAUnixAddressIsConnectedToAndN
       libvirt_->opened_uri(),
       testing::MatchesRegex("qemu\\+unix:///session\\?socket=/proc/self/fd/[0-9]+/virtqemud-sock"));
   EXPECT_EQ(watcher_->libvirt_connections()[0].uri, uri);
-  EXPECT_EQ(sink_.Latest("web1")->ref.source, "libvirt:" + uri);
+  EXPECT_EQ(sink_.Latest("web1")->ref().source(), "libvirt:" + uri);
 }
 
 TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreConnected) {
@@ -658,18 +658,20 @@ TEST_F(LibvirtSourceTest, LabelsComeWithTheDetailsAndStandInTheNextEvent) {
                         .labels = {{"app", "web"}, {"tier", "db"}}});
   StartWithDomain();
   ASSERT_TRUE(Until([&] {
-    return sink_.Latest("web1") != nullptr && sink_.Latest("web1")->ref.labels.size() == 2;
+    return sink_.Latest("web1") != nullptr && sink_.Latest("web1")->ref().labels().size() == 2;
   }));
   EXPECT_EQ(ParseSaved(Kept().begin()->second).labels_size(), 2);
   libvirt_->SetDetails({.agent = {.present = true, .open = true, .reported = true, .port = "c0"},
                         .labels = {{"app", "mail"}}});
   libvirt_->DetailsChanged(kDomain);
-  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref.labels.front().second == "mail"; }));
-  EXPECT_THAT(sink_.Latest("web1")->ref.labels, testing::ElementsAre(testing::Pair("app", "mail")));
+  ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->ref().labels().at("app") == "mail"; }));
+  EXPECT_THAT(sink_.Latest("web1")->ref().labels(),
+              testing::ElementsAre(testing::Pair("app", "mail")));
   PowerOff();
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   EXPECT_THAT(LastStopped().shutdown->caveats, Contains(ShutdownCaveat::kGuestAgentConnected));
-  EXPECT_THAT(sink_.Latest("web1")->ref.labels, testing::ElementsAre(testing::Pair("app", "mail")));
+  EXPECT_THAT(sink_.Latest("web1")->ref().labels(),
+              testing::ElementsAre(testing::Pair("app", "mail")));
 }
 
 TEST_F(LibvirtSourceTest, AFloodOfOneLibvirtIsCutAndItsDomainsListedAgain) {
@@ -690,10 +692,11 @@ TEST_F(LibvirtProcessTest, ADomainWithoutAVisibleProcessIsFollowedIfTheNextListH
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
   ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 1; }));
-  EXPECT_THAT(ProblemTexts(sink_.Latest("web1")->problems), Contains(HasSubstr("is not visible")));
+  EXPECT_THAT(ProblemTexts(sink_.Latest("web1")->problems()),
+              Contains(HasSubstr("is not visible")));
   StartProcess();
-  ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("web1")->ref.pid == process_->pid(); }));
-  EXPECT_TRUE(sink_.Latest("web1")->problems.empty());
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("web1")->ref().pid() == process_->pid(); }));
+  EXPECT_TRUE(sink_.Latest("web1")->problems().empty());
 }
 
 // A restore of a file that is broken: libvirt reports no start.

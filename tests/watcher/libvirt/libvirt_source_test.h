@@ -168,7 +168,7 @@ class LibvirtSourceTest : public testing::Test {
     std::map<std::string, std::string> kept;
     for (const RecordingSink::Entry& entry : sink_.entries()) {
       if (!entry.update.saved_run.has_value()) continue;
-      const std::string run_id(entry.update.status->ref.run_id);
+      const std::string run_id(entry.update.status->ref().run_id());
       kept[run_id] = *entry.update.saved_run;
       if (kept[run_id].empty()) kept.erase(run_id);
     }

@@ -29,8 +29,8 @@ TEST_F(NodeWatcherDirectoriesTest, AVmIsCalledAsItsDirectory) {
   qemu_.AddMonitor(Ctrl() + "/web1/qmp.kvmd");
   second.AddMonitor(Ctrl() + "/web2/qmp.kvmd");
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Latest("web1")->ref.source, "qmp:" + Ctrl() + "/web1");
-  EXPECT_EQ(sink_.Latest("web2")->ref.pid, second.pid());
+  EXPECT_EQ(sink_.Latest("web1")->ref().source(), "qmp:" + Ctrl() + "/web1");
+  EXPECT_EQ(sink_.Latest("web2")->ref().pid(), second.pid());
 }
 
 // The default of a configuration that names no source.
@@ -64,7 +64,7 @@ TEST_F(NodeWatcherDirectoriesTest, AVmIsFollowedWhileItsDirectoryIsRemovedAndBac
   EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
   qemu_.Kill(SIGKILL);
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(sink_.Latest("vm2")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("vm2")->state(), VmState::kRunning);
 }
 
 TEST_F(NodeWatcherDirectoriesTest, AReplacedDirectoryMayHoldAnotherVmOfTheSameName) {
@@ -75,17 +75,17 @@ TEST_F(NodeWatcherDirectoriesTest, AReplacedDirectoryMayHoldAnotherVmOfTheSameNa
   new_qemu.AddMonitor(directory_.Path("other/vm1.kvmd"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  const std::string old_run(sink_.Latest("vm1")->ref.run_id);
+  const std::string old_run(sink_.Latest("vm1")->ref().run_id());
   ASSERT_EQ(renameat2(AT_FDCWD, Ctrl().c_str(), AT_FDCWD, directory_.Path("other").c_str(),
                       RENAME_EXCHANGE),
             0);
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_NE(sink_.Latest("vm1")->ref.run_id, old_run);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, new_qemu.pid());
+  EXPECT_NE(sink_.Latest("vm1")->ref().run_id(), old_run);
+  EXPECT_EQ(sink_.Latest("vm1")->ref().pid(), new_qemu.pid());
   old_qemu.Send(old_monitor, kQuitLine);
   old_qemu.Exit();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref().run_id(), old_run);
 }
 
 TEST_F(NodeWatcherDirectoriesTest, ADirectoryWatchedUnderTwoNamesIsFollowedOnce) {

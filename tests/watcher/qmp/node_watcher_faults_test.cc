@@ -39,7 +39,7 @@ TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItIsShorter)
   others.clear();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_TRUE(IsUnfollowed("vm1", ""));
-  EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
+  EXPECT_THAT(sink_.Latest("vm1")->problems(), IsEmpty());
 }
 
 TEST_F(NodeWatcherFaultsTest, AQemuThatDoesNotAnswerIsAProblem) {
@@ -58,7 +58,7 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatDoesNotAnswerIsAProblem) {
   qemu_.SetBehavior(monitor, FakeMonitor());
   qemu_.Send(monitor, "{\"return\": {}}\r\n");
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
+  EXPECT_THAT(sink_.Latest("vm1")->problems(), IsEmpty());
 }
 
 TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
@@ -71,7 +71,7 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
   EXPECT_THAT(sink_.entries(), IsEmpty());
   manual_clock_.Advance(MonitorConnection::kNudgeInterval);
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_THAT(sink_.Latest("vm1")->problems, IsEmpty());
+  EXPECT_THAT(sink_.Latest("vm1")->problems(), IsEmpty());
 }
 
 TEST_F(NodeWatcherFaultsTest, BeyondTheDescriptorLimitAVmIsListedAndFollowedLater) {
@@ -88,7 +88,7 @@ TEST_F(NodeWatcherFaultsTest, BeyondTheDescriptorLimitAVmIsListedAndFollowedLate
   PowerOff(&first, monitor);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
-  EXPECT_THAT(sink_.Latest("vm2")->problems, IsEmpty());
+  EXPECT_THAT(sink_.Latest("vm2")->problems(), IsEmpty());
   EXPECT_TRUE(second.HasClient(second_monitor));
 }
 

@@ -75,8 +75,8 @@ class NodeWatcherFixture : public testing::Test {
   void LetCommandsPass() { manual_clock_.Advance(absl::Milliseconds(1)); }
   bool UntilState(const std::string& vm, VmState state) {
     return Until([&] {
-      const VmStatus* status = sink_.Latest(vm);
-      if (status != nullptr && status->state == state) return true;
+      const v1::Vm* status = sink_.Latest(vm);
+      if (status != nullptr && status->state() == state) return true;
       LetCommandsPass();
       return false;
     });
@@ -130,12 +130,12 @@ class NodeWatcherFixture : public testing::Test {
     return part.empty();
   }
   bool HasProblem(const std::string& vm, const std::string& part) const {
-    const VmStatus* status = sink_.Latest(vm);
+    const v1::Vm* status = sink_.Latest(vm);
     if (status == nullptr) return false;
-    if (part.empty()) return status->problems.empty();
-    for (const Problem& problem : status->problems) {
-      EXPECT_NE(problem.code, ProblemCode::kUnspecified);
-      if (problem.text.find(part) != std::string::npos) return true;
+    if (part.empty()) return status->problems().empty();
+    for (const v1::Problem& problem : status->problems()) {
+      EXPECT_NE(problem.code(), v1::PROBLEM_CODE_UNSPECIFIED);
+      if (problem.text().find(part) != std::string::npos) return true;
     }
     return false;
   }
@@ -165,7 +165,7 @@ class RestartTest : public NodeWatcherFixture {
     std::map<std::string, std::string> kept;
     for (const RecordingSink::Entry& entry : sink_.entries()) {
       if (!entry.update.saved_run.has_value()) continue;
-      const std::string run_id(entry.update.status->ref.run_id);
+      const std::string run_id(entry.update.status->ref().run_id());
       if (entry.update.saved_run->empty()) {
         kept.erase(run_id);
       } else {
@@ -251,7 +251,7 @@ class RestartTest : public NodeWatcherFixture {
   }
 
   std::string RunId(const std::string& vm) const {
-    return std::string(sink_.Latest(vm)->ref.run_id);
+    return std::string(sink_.Latest(vm)->ref().run_id());
   }
   const ShutdownDetail& Stopped() const {
     return *sink_.Last(EventType::kStopped)->update.event->shutdown;

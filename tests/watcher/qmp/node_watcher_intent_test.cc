@@ -72,7 +72,8 @@ TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
   ASSERT_EQ(outcome.calls, 1);
   ASSERT_TRUE(outcome.intent.ok()) << outcome.intent.status();
   EXPECT_EQ(outcome.intent->intent_id, "id-1");
-  EXPECT_EQ(outcome.intent->expire_time, sink_.Latest("vm1")->intent->expire_time);
+  EXPECT_EQ(outcome.intent->expire_time,
+            FromTimestamp(sink_.Latest("vm1")->intent().expire_time()));
   EXPECT_THAT(KeptRun(), HasSubstr("upgrade"));
 }
 

@@ -45,7 +45,7 @@ class ListenerTest : public RestartTest {
     return other;
   }
   bool UntilPid(int64_t pid) {
-    return Until([&] { return sink_.Latest("vm1")->ref.pid == pid; });
+    return Until([&] { return sink_.Latest("vm1")->ref().pid() == pid; });
   }
 };
 
@@ -67,7 +67,7 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(RunId("vm1"), run_id);
   KillUntilStopped(real);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
+  EXPECT_EQ(sink_.Latest("vm1")->ref().run_id(), run_id);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
@@ -89,9 +89,9 @@ TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
   ASSERT_TRUE(UntilCount(EventType::kMonitorLost, 1));
   launcher.CloseClient(0);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
-  EXPECT_EQ(sink_.Last(EventType::kMonitorRestored)->update.status->ref.name, "vm1");
+  EXPECT_EQ(sink_.Last(EventType::kMonitorRestored)->update.status->ref().name(), "vm1");
   KillUntilStopped(real);
-  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.name, "vm1");
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref().name(), "vm1");
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
 
@@ -169,7 +169,7 @@ class RenamedTest : public ListenerTest {
 
 TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   const UniqueFd other = StartHeldByAnother(&qemu_);
-  ASSERT_EQ(sink_.Latest("vm1")->ref.pid, qemu_.pid());
+  ASSERT_EQ(sink_.Latest("vm1")->ref().pid(), qemu_.pid());
   EXPECT_EQ(RunId("vm1").find("-s"), std::string::npos) << "it is named by its process";
   qemu_.CloseListener(0);
   const uint64_t refused = watcher_->counters().connect_retries;

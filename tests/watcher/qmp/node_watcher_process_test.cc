@@ -42,7 +42,7 @@ TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSpokeIsNoEnd) {
   Turns();
   qemu_.Send(monitor, FakeMonitor().greeting);
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
+  EXPECT_EQ(sink_.Latest("vm1")->ref().pid(), real);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
   // From now on that process is the run's: a closed monitor is no end, and its end is one.
   qemu_.SetBehavior(monitor, {});
@@ -57,7 +57,7 @@ TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
   const pid_t real = qemu_.HandOver();
   AwaitEnd(qemu_.pid());
   StartUntilRunning();
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, real);
+  EXPECT_EQ(sink_.Latest("vm1")->ref().pid(), real);
   qemu_.SendAndExit(0, kGuestShutdownLine);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
@@ -73,8 +73,19 @@ TEST_F(NodeWatcherProcessTest, AQemuThatEndsAsItIsConnectedToIsARunWithoutAProce
   });
   Start();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
+  EXPECT_EQ(sink_.Latest("vm1")->ref().pid(), 0);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(NodeWatcherProcessTest, AQemuThatIsGoneBeforeItCouldBeFollowedIsNoCrash) {
+  const int monitor = qemu_.AddMonitor(Socket("vm1"));
+  const BeforePeerCredentials end([&] {
+    EXPECT_TRUE(qemu_.HasClient(monitor));
+    qemu_.SendAndExit(monitor, EventLine("STOP"));
+    AwaitEnd(qemu_.pid());
+  });
+  Start();
+  ExpectStopped(ShutdownClass::kUnknown, "unobserved");
 }
 
 TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRun) {
@@ -93,7 +104,7 @@ TEST_F(NodeWatcherProcessTest, AQemuThatBeganBeforeTheEndOfTheLastOneIsAnotherRu
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(sink_.Count(EventType::kMonitorRestored), 0);
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Last(EventType::kStarted)->update.status->ref.pid, after.pid());
+  EXPECT_EQ(sink_.Last(EventType::kStarted)->update.status->ref().pid(), after.pid());
 }
 
 TEST_F(NodeWatcherProcessTest, AChildThatOnlyHoldsTheMonitorDoesNotDelayTheEnd) {
@@ -233,7 +244,7 @@ TEST_F(ForeignNamespaceTest, AProcessWithoutANumberIsFollowedAllTheSame) {
   const int result = RunApart([&] {
     Start();
     if (!UntilCount(EventType::kStarted, 2)) return 1;
-    if (sink_.Latest("vm1")->ref.pid != 0) return 2;
+    if (sink_.Latest("vm1")->ref().pid() != 0) return 2;
     // A lost monitor is no end.
     qemu_.CloseClient(monitor);
     if (!UntilCount(EventType::kMonitorRestored, 1)) return 3;

@@ -55,7 +55,7 @@ TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
     Restart();
     ASSERT_TRUE(Until([&] { return RunId("vm1") != old_run; }));
     ASSERT_EQ(sink_.Count(EventType::kStopped), ends + 1);
-    EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
+    EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref().run_id(), old_run);
     EXPECT_EQ(LastClass(), by_guest ? ShutdownClass::kUser : ShutdownClass::kAdmin);
     EXPECT_FALSE(Stopped().shutdown_file_written);
     EXPECT_EQ(FileExists(ShutdownFile("vm1")), !by_guest);
@@ -89,7 +89,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
     if (turned) std::swap(texts[0], texts[1]);
     StartUntilScanned(texts);
     EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
-    EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, new_run);
+    EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref().run_id(), new_run);
     EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
   }
   EXPECT_EQ(sink_.Count(EventType::kStopped), 4);
@@ -137,7 +137,7 @@ TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
   qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
-  EXPECT_EQ(sink_.Latest("vm1")->monitor_path, Socket("vm1"));
+  EXPECT_EQ(sink_.Latest("vm1")->monitor_path(), Socket("vm1"));
 }
 
 TEST_F(RestartTest, RawNamesComeBack) {
@@ -153,7 +153,7 @@ TEST_F(RestartTest, RawNamesComeBack) {
   KillUntilStopped(&qemu_);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   ASSERT_NE(sink_.Latest("a\nb\\xff"), nullptr);
-  EXPECT_THAT(sink_.Latest("a\nb\\xff")->monitor_path, testing::EndsWith("a\nb\\xff.kvmd"));
+  EXPECT_THAT(sink_.Latest("a\nb\\xff")->monitor_path(), testing::EndsWith("a\nb\\xff.kvmd"));
   EXPECT_TRUE(FileExists(ShutdownFile(raw)));
 }
 
@@ -178,7 +178,7 @@ TEST_F(RestartTest, AFullDescriptorTableEndsNoRun) {
     ends.Kill(SIGKILL);
   }
   ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStopped) == 1; }));
-  EXPECT_EQ(sink_.Latest("vm2")->state, VmState::kStopped);
+  EXPECT_EQ(sink_.Latest("vm2")->state(), VmState::kStopped);
   ASSERT_TRUE(UntilInTime([&] { return Handshakes(lives, monitor) == 2; }));
   ASSERT_TRUE(UntilProblem("vm1", ""));
   lives.Kill(SIGKILL);
@@ -225,8 +225,8 @@ TEST_F(RestartTest, PublishRunsAgainPublishesEachOpenRunOnce) {
       const VmUpdate& update = sink_.entries()[i].update;
       if (!update.saved_run.has_value()) continue;
       EXPECT_FALSE(update.event.has_value());
-      EXPECT_TRUE(published.emplace(update.status->ref.run_id, *update.saved_run).second);
-      EXPECT_THAT(ProblemTexts(update.status->problems), Contains(HasSubstr("its UUID")));
+      EXPECT_TRUE(published.emplace(update.status->ref().run_id(), *update.saved_run).second);
+      EXPECT_THAT(ProblemTexts(update.status->problems()), Contains(HasSubstr("its UUID")));
     }
     EXPECT_EQ(published, kept);
     if (!restarted) {
@@ -258,7 +258,7 @@ TEST_F(UntrackedRestartTest, GoesOnWhenProcessesAreTrackedFromNowOnAndTheOtherWa
     ASSERT_TRUE(Until([&] { return Handshakes(qemu, monitor) == 2; }));
     ASSERT_TRUE(UntilScanned());
     qemu.Exit();
-    ASSERT_TRUE(Until([&] { return sink_.Latest(vm)->state == VmState::kStopped; }));
+    ASSERT_TRUE(Until([&] { return sink_.Latest(vm)->state() == VmState::kStopped; }));
     EXPECT_THAT(sink_.Types(vm), ElementsAre(EventType::kStarted, EventType::kStopped));
     EXPECT_EQ(RunId(vm), run_id);
     Die();
@@ -276,7 +276,7 @@ TEST_F(UntrackedRestartTest, ASocketThatIsGoneOrRefusesIsTheEnd) {
     qemu.CloseListener(monitor);
     if (gone) qemu.Unlink(monitor);
     RestartUntilScanned();
-    EXPECT_EQ(sink_.Latest(vm)->state, VmState::kStopped) << vm;
+    EXPECT_EQ(sink_.Latest(vm)->state(), VmState::kStopped) << vm;
     EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
     EXPECT_THAT(Kept(), IsEmpty());
     Die();
@@ -293,7 +293,7 @@ TEST_F(UntrackedRestartTest, AReplacedSocketIsTheEndAndANewRun) {
   new_qemu.AddMonitor(Socket("vm1"));
   Restart();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref.run_id, old_run);
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref().run_id(), old_run);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
   EXPECT_FALSE(FileExists(ShutdownFile("vm1"))) << "the name is the new run's";
   EXPECT_NE(RunId("vm1"), old_run);
@@ -315,7 +315,7 @@ TEST_F(UntrackedRestartTest, AFullDescriptorTableEndsNoRun) {
   qemu_.Unlink(gone);
   ASSERT_TRUE(UntilInTime(
       [&] { return Handshakes(qemu_, monitor) == 2 && sink_.Count(EventType::kStopped) == 1; }));
-  EXPECT_EQ(sink_.Latest("gone")->state, VmState::kStopped);
+  EXPECT_EQ(sink_.Latest("gone")->state(), VmState::kStopped);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
 

@@ -25,15 +25,15 @@ TEST_F(NodeWatcherTest, FollowsASocketThatIsThereAtTheStart) {
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   EXPECT_TRUE(watcher_->first_scan_done());
-  const VmStatus* status = sink_.Latest("vm1");
-  EXPECT_EQ(status->state, VmState::kRunning);
-  EXPECT_EQ(status->ref.pid, qemu_.pid());
-  EXPECT_EQ(status->ref.uuid, behavior.uuid);
-  EXPECT_FALSE(status->ref.run_id.empty());
-  EXPECT_EQ(status->qemu_version, "7.2.22");
-  EXPECT_EQ(status->monitor_path, Socket("vm1"));
-  EXPECT_NE(status->start_time, absl::InfinitePast());
-  EXPECT_THAT(status->problems, IsEmpty());
+  const v1::Vm* status = sink_.Latest("vm1");
+  EXPECT_EQ(status->state(), VmState::kRunning);
+  EXPECT_EQ(status->ref().pid(), qemu_.pid());
+  EXPECT_EQ(status->ref().uuid(), behavior.uuid);
+  EXPECT_FALSE(status->ref().run_id().empty());
+  EXPECT_EQ(status->qemu_version(), "7.2.22");
+  EXPECT_EQ(status->monitor_path(), Socket("vm1"));
+  EXPECT_TRUE(status->has_start_time());
+  EXPECT_THAT(status->problems(), IsEmpty());
   ASSERT_EQ(sink_.directories().size(), 1u);
   EXPECT_EQ(sink_.directories()[0].sockets, 1);
 }
@@ -51,13 +51,13 @@ TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
 
 TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
   const int monitor = Follow(&qemu_);
-  const std::string run_id(sink_.Latest("vm1")->ref.run_id);
+  const std::string run_id(sink_.Latest("vm1")->ref().run_id());
   qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_THAT(sink_.Types("vm1"), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
                                               EventType::kMonitorRestored));
-  EXPECT_EQ(sink_.Latest("vm1")->ref.run_id, run_id);
-  EXPECT_EQ(sink_.Latest("vm1")->state, VmState::kRunning);
+  EXPECT_EQ(sink_.Latest("vm1")->ref().run_id(), run_id);
+  EXPECT_EQ(sink_.Latest("vm1")->state(), VmState::kRunning);
   EXPECT_EQ(watcher_->counters().monitors_lost, 1u);
   EXPECT_EQ(watcher_->counters().monitor_reconnects, 1u);
 }
@@ -89,7 +89,7 @@ class UntrackedTest : public NodeWatcherFixture {
 
 TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
   const int monitor = Follow(&qemu_);
-  EXPECT_EQ(sink_.Latest("vm1")->ref.pid, 0);
+  EXPECT_EQ(sink_.Latest("vm1")->ref().pid(), 0);
   EXPECT_EQ(watcher_->exit_status_source(), "none");
   qemu_.Send(monitor, kGuestShutdownLine);
   qemu_.CloseListener(monitor);

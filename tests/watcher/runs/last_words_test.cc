@@ -21,7 +21,6 @@ namespace {
 
 using e2e::ChildProcess;
 using testing::ElementsAre;
-using testing::IsEmpty;
 
 class LastWordsTest : public testing::Test {
  protected:
@@ -39,7 +38,7 @@ class LastWordsTest : public testing::Test {
     trail_ = reader_.Begin(run_);
   }
   // Has it say its last words, and reads them.
-  EndFacts End(const std::string& words, const ExitStatus& status = {}) {
+  v1::ShutdownDetail End(const std::string& words, const ExitStatus& status = {}) {
     e2e::WaitUntil("its files are looked at", [this] { return LastWordsReader::IsReady(*trail_); });
     child_->Write(words + "\n");
     child_->Wait();
@@ -60,17 +59,17 @@ class LastWordsTest : public testing::Test {
 
 TEST_F(LastWordsTest, AFileThatIsItsOwnIsReadFromItsBeginning) {
   Start("2>" + File() + "; echo early >&2");
-  const EndFacts facts = End("late");
-  EXPECT_THAT(facts.words.lines, ElementsAre("early", "late"));
-  EXPECT_EQ(facts.words.source, LastWordsSource::kStandardError);
-  EXPECT_EQ(facts.core, "");
+  const v1::ShutdownDetail facts = End("late");
+  EXPECT_THAT(facts.last_words().lines(), ElementsAre("early", "late"));
+  EXPECT_EQ(facts.last_words().source(), v1::LAST_WORDS_SOURCE_STANDARD_ERROR);
+  EXPECT_EQ(facts.core(), "");
 }
 
 TEST_F(LastWordsTest, OfAFileWithEarlierLivesOnlyThisOneIsRead) {
   std::ofstream(File()) << "of an earlier life\n";
   started_later_ = absl::Seconds(10);  // so that the file is older
   Start("2>>" + File());
-  EXPECT_THAT(End("late").words.lines, ElementsAre("late"));
+  EXPECT_THAT(End("late").last_words().lines(), ElementsAre("late"));
 }
 
 TEST_F(LastWordsTest, AFileThatIsMovedAwayIsReadAllTheSame) {
@@ -78,14 +77,14 @@ TEST_F(LastWordsTest, AFileThatIsMovedAwayIsReadAllTheSame) {
   e2e::WaitUntil("its files are looked at", [this] { return LastWordsReader::IsReady(*trail_); });
   ASSERT_EQ(rename(File().c_str(), (File() + ".1").c_str()), 0);
   std::ofstream(File()) << "another's\n";
-  EXPECT_THAT(End("late").words.lines, ElementsAre("late"));
+  EXPECT_THAT(End("late").last_words().lines(), ElementsAre("late"));
 }
 
 TEST_F(LastWordsTest, WhatIsNoRegularFileIsNotRead) {
   ASSERT_EQ(mkfifo(File().c_str(), 0600), 0);
   for (const std::string& error : {std::string("/dev/null"), "<>" + File()}) {
     Start(error[0] == '<' ? "2" + error : "2>" + error);
-    EXPECT_THAT(End("late").words.lines, IsEmpty());
+    EXPECT_FALSE(End("late").has_last_words());
   }
 }
 
@@ -95,12 +94,12 @@ TEST_F(LastWordsTest, BeyondTheBoundOfFilesNothingIsRead) {
   const auto first = std::move(child_);
   const auto held = trail_;
   Start("2>" + (dir_ / "other"));
-  EXPECT_THAT(End("late").words.lines, IsEmpty());
+  EXPECT_FALSE(End("late").has_last_words());
 }
 
 TEST_F(LastWordsTest, ACoreIsNamedAsTheKernelNamesIt) {
   Start("2>" + File());
-  EXPECT_NE(End("late", {.signal = SIGABRT, .core_dumped = true}).core, "");
+  EXPECT_NE(End("late", {.signal = SIGABRT, .core_dumped = true}).core(), "");
 }
 
 // libvirt's logs. The reader would wait for ever for words that may come late.
@@ -119,7 +118,7 @@ class LibvirtLogTest : public LastWordsTest {
 
 TEST_F(LibvirtLogTest, WhatQemuWroteItselfIsThereAtItsEnd) {
   Start("2>>" + Log());
-  EXPECT_THAT(End("late").words.lines, ElementsAre("late"));
+  EXPECT_THAT(End("late").last_words().lines(), ElementsAre("late"));
 }
 
 TEST_F(LibvirtLogTest, WhatLibvirtWritesLateIsWaitedFor) {
@@ -127,12 +126,12 @@ TEST_F(LibvirtLogTest, WhatLibvirtWritesLateIsWaitedFor) {
   const auto read = reader_.BeginRead(run_, ExitStatus{.code = 1}, trail_);
   std::ofstream(Log(), std::ios::app) << "late\n";
   e2e::WaitUntil("it is read", [&] { return read->done.load(); });
-  EXPECT_THAT(read->facts.words.lines, ElementsAre("late"));
+  EXPECT_THAT(read->facts.last_words().lines(), ElementsAre("late"));
 }
 
 TEST_F(LibvirtLogTest, OfAQemuThatIsKilledNothingIsWaitedFor) {
   Start("2>/dev/null");
-  EXPECT_THAT(End("", {.signal = SIGKILL}).words.lines, IsEmpty());
+  EXPECT_FALSE(End("", {.signal = SIGKILL}).has_last_words());
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ class RunTableTest : public testing::Test, public RunSource {
     return added;
   }
   std::vector<std::string> ProblemsOf(const std::string& name) const {
-    return ProblemTexts(sink_.Latest(name)->problems);
+    return ProblemTexts(sink_.Latest(name)->problems());
   }
   void Restore(std::vector<std::string> saved) {
     RestoreRuns(&context_, &table_, {this}, saved, {});

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "tests/support/problem_texts.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -111,6 +112,11 @@ class SessionDriver {
   void StepClock(absl::Duration step) { now_.wall += step; }
 
   void Rebooted() { Apply(session_->On(input::HostRebooted{}, now_)); }
+  void SetWords(const std::string& line, LastWordsSource source) {
+    facts.clear_last_words();
+    facts.mutable_last_words()->add_lines(line);
+    facts.mutable_last_words()->set_source(static_cast<v1::LastWordsSource>(source));
+  }
   void AnswerWords() { Apply(session_->On(input::WordsRead{facts}, now_)); }
   void TrackingLost() { Apply(session_->On(input::TrackingLost{}, now_)); }
 
@@ -165,19 +171,19 @@ class SessionDriver {
     EXPECT_TRUE(done);
     return *events.back().shutdown;
   }
-  VmStatus Status() const { return session_->Status(); }
+  v1::Vm Status() const { return session_->Status(); }
   VmSession& session() { return *session_; }
   Instant now() const { return now_; }
 
   std::vector<VmEvent> events;
-  std::vector<VmStatus> statuses;  // one for each update, with an event or without
-  std::vector<std::string> log;    // "file+", "file-", "STOPPED": their order
-  int queries = 0;                 // how often query-status was asked for
+  std::vector<v1::Vm> statuses;  // one for each update, with an event or without
+  std::vector<std::string> log;  // "file+", "file-", "STOPPED": their order
+  int queries = 0;               // how often query-status was asked for
   int agent_queries = 0;
   std::string threads;          // their states, as they can be read
   bool guest_can_exit = false;  // as its command line says at an attach
   std::optional<GuestAgentInfo> agent_answer = GuestAgentInfo{};  // at an attach; unset: none comes
-  EndFacts facts;                                                 // the answer to ReadLastWords
+  v1::ShutdownDetail facts;                                       // the answer to ReadLastWords
   bool answers_words = true;                                      // at once
   int words_reads = 0;
   absl::Status file_status;         // what the shutdown file's step answers
@@ -197,13 +203,13 @@ class SessionDriver {
   // The state and the problems change with events only.
   void CheckStatus(const VmUpdate& update) {
     if (update.event.has_value()) {
-      published_state_ = update.status->state;
-      published_problems_ = update.status->problems;
+      published_state_ = update.status->state();
+      published_problems_ = ProblemTexts(update.status->problems());
     }
-    EXPECT_EQ(update.status->state, published_state_);
-    EXPECT_EQ(update.status->problems, published_problems_);
-    for (const Problem& problem : update.status->problems) {
-      EXPECT_NE(problem.code, ProblemCode::kUnspecified) << problem.text;
+    EXPECT_EQ(update.status->state(), published_state_);
+    EXPECT_EQ(ProblemTexts(update.status->problems()), published_problems_);
+    for (const v1::Problem& problem : update.status->problems()) {
+      EXPECT_NE(problem.code(), v1::PROBLEM_CODE_UNSPECIFIED) << problem.text();
     }
     if (update.event.has_value()) {
       EXPECT_EQ(update.event->gap_reason.has_value(), update.event->type == EventType::kGap);
@@ -249,8 +255,8 @@ class SessionDriver {
   SessionOptions options_;
   Instant now_{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   std::unique_ptr<VmSession> session_;
-  VmState published_state_ = VmState::kUnreachable;
-  std::vector<Problem> published_problems_;
+  v1::VmState published_state_ = v1::VM_STATE_UNREACHABLE;
+  std::vector<std::string> published_problems_;
 };
 
 // One whose VM runs, and whose monitor is attached.

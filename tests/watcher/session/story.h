@@ -142,9 +142,9 @@ class Story {
     if (word == "sent") return vm_->Sent(Sender(words));
     if (word == "agent") return PlayAgent(first);
     if (word == "words") {
-      vm_->facts.words = {.lines = {std::string(absl::StripPrefix(rest, first + " "))},
-                          .source = first == "journal" ? LastWordsSource::kJournal
-                                                       : LastWordsSource::kStandardError};
+      vm_->SetWords(
+          std::string(absl::StripPrefix(rest, first + " ")),
+          first == "journal" ? LastWordsSource::kJournal : LastWordsSource::kStandardError);
       return;
     }
     if (word == "wait") return vm_->Advance(Time(first));
@@ -168,10 +168,10 @@ class Story {
   // Returns the outcome of a check; `rest` is the expected one.
   std::string Found(const Words& words, const std::string& rest) const {
     const std::string& word = words[0];
-    if (word == "is") return std::string(VmStateName(vm_->Status().state));
+    if (word == "is") return std::string(VmStateName(static_cast<VmState>(vm_->Status().state())));
     if (word == "asked") return absl::StrCat(vm_->queries);
     if (word == "file") return FileNow();
-    const std::string problems = absl::StrJoin(ProblemTexts(vm_->Status().problems), ", ");
+    const std::string problems = absl::StrJoin(ProblemTexts(vm_->Status().problems()), ", ");
     if (word == "no") return problems.empty() ? "problem" : problems;
     if (word == "problem") return absl::StrContains(problems, rest) ? rest : problems;
     Words types;

@@ -24,16 +24,16 @@ TEST_F(VmSessionAgentTest, IsAskedForAtEachAttach) {
 }
 
 TEST_F(VmSessionAgentTest, ItsAnswerIsTheLastOfAnAttach) {
-  EXPECT_TRUE(vm_.Status().attached);
-  EXPECT_TRUE(vm_.statuses.back().attached);
+  EXPECT_TRUE(vm_.Status().attached());
+  EXPECT_TRUE(vm_.statuses.back().attached());
   vm_.agent_answer.reset();
   vm_.Closed();
-  EXPECT_FALSE(vm_.Status().attached);
+  EXPECT_FALSE(vm_.Status().attached());
   vm_.Ready();
-  EXPECT_FALSE(vm_.Status().attached);
+  EXPECT_FALSE(vm_.Status().attached());
   vm_.Agent({});
-  EXPECT_TRUE(vm_.Status().attached);
-  EXPECT_TRUE(vm_.statuses.back().attached);
+  EXPECT_TRUE(vm_.Status().attached());
+  EXPECT_TRUE(vm_.statuses.back().attached());
 }
 
 TEST_F(VmSessionAgentTest, APortThatWasPluggedInLaterIsLookedUp) {

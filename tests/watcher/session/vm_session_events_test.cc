@@ -126,7 +126,7 @@ TEST_F(VmSessionFloodTest, NoEventPassesTheLimit) {
     EXPECT_LE(updates_before, most + 50 + 20) << "what is kept without an event has a bound";
     vm.Advance(absl::Seconds(10));
     EXPECT_FALSE(vm.session().unsaved());
-    EXPECT_EQ(vm.statuses.back().state, vm.Status().state);
+    EXPECT_EQ(vm.statuses.back().state(), vm.Status().state());
     vm.End();
   }
 }
@@ -138,12 +138,12 @@ TEST_F(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
   }
   vm_.Event("STOP");
   const std::vector<EventType> before = vm_.Types();
-  EXPECT_EQ(vm_.statuses.back().state, vm_.Status().state) << "as of the last event";
+  EXPECT_EQ(vm_.statuses.back().state(), vm_.Status().state()) << "as of the last event";
   vm_.Advance(absl::Seconds(1));
   EXPECT_EQ(vm_.Last().type, EventType::kGap);
-  EXPECT_EQ(vm_.statuses.back().state, VmState::kPaused);
+  EXPECT_EQ(vm_.statuses.back().state(), VmState::kPaused);
   vm_.Restart();
-  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
+  EXPECT_EQ(vm_.Status().state(), VmState::kPaused);
 }
 
 TEST_F(VmSessionFloodTest, EvidenceThatWasLeftOutIsSavedSoonAndCounts) {
@@ -185,14 +185,14 @@ TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   EXPECT_EQ(vm.Last().type, EventType::kProblemsChanged);
   EXPECT_THAT(vm.Last().message, HasSubstr("web2"));
-  EXPECT_THAT(vm.Status().problems, SizeIs(1));
+  EXPECT_THAT(vm.Status().problems(), SizeIs(1));
   vm.Restart();
-  EXPECT_THAT(vm.Status().problems, SizeIs(1)) << "nothing has changed";
+  EXPECT_THAT(vm.Status().problems(), SizeIs(1)) << "nothing has changed";
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   EXPECT_THAT(vm.events, SizeIs(2));
   vm.SharedUuid("");
   EXPECT_EQ(vm.Last().type, EventType::kProblemsChanged);
-  EXPECT_THAT(vm.Status().problems, IsEmpty());
+  EXPECT_THAT(vm.Status().problems(), IsEmpty());
 }
 
 TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {
@@ -200,13 +200,13 @@ TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   vm.Ready();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
-  EXPECT_THAT(vm.Status().problems, SizeIs(1));
+  EXPECT_THAT(vm.Status().problems(), SizeIs(1));
   vm.Closed();
   vm.Advance(absl::Seconds(1));
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost));
-  EXPECT_THAT(vm.Status().problems, SizeIs(2));
+  EXPECT_THAT(vm.Status().problems(), SizeIs(2));
   vm.End();
-  EXPECT_THAT(vm.Status().problems, IsEmpty());
+  EXPECT_THAT(vm.Status().problems(), IsEmpty());
 }
 
 TEST_F(VmSessionFloodTest, AGuestCannotFloodItsEvidence) {
@@ -228,12 +228,12 @@ using VmSessionPanicTest = RunningVmTest;
 TEST_F(VmSessionPanicTest, HyperVsArgumentsAreKeptToTheEnd) {
   vm_.Event("GUEST_PANICKED", kWindows);
   ASSERT_TRUE(vm_.Last().detail.has_value());
-  EXPECT_EQ(std::get<GuestPanic>(*vm_.Last().detail).action, "poweroff");
+  EXPECT_EQ(vm_.Last().detail->panic().action(), "poweroff");
   vm_.EndDuringRestart();
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
   ASSERT_TRUE(vm_.Stopped().panic.has_value());
-  EXPECT_EQ(vm_.Stopped().panic->action, "poweroff");
-  EXPECT_THAT(std::get<HyperVPanic>(vm_.Stopped().panic->info).args,
+  EXPECT_EQ(vm_.Stopped().panic->action(), "poweroff");
+  EXPECT_THAT(vm_.Stopped().panic->hyper_v().args(),
               ElementsAre(30, 18446744072635809797U, 0, 1, 2));
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("GUEST_PANICKED action=poweroff, the guest said Hyper-V 0x1e "
@@ -244,11 +244,11 @@ TEST_F(VmSessionPanicTest, OfAnS390GuestTheProgramStatusWordIsKept) {
   vm_.Event("GUEST_PANICKED", R"({"action": "pause", "info": {"type": "s390", "core": 3,
       "psw-mask": 562956395872256, "psw-addr": 1102832, "reason": "disabled-wait"}})");
   vm_.EndDuringRestart();
-  const auto& s390 = std::get<S390Panic>(vm_.Stopped().panic->info);
-  EXPECT_EQ(s390.core, 3U);
-  EXPECT_EQ(s390.psw_mask, 562956395872256U);
-  EXPECT_EQ(s390.psw_addr, 1102832U);
-  EXPECT_EQ(s390.reason, "disabled-wait");
+  const v1::S390Panic& s390 = vm_.Stopped().panic->s390();
+  EXPECT_EQ(s390.core(), 3U);
+  EXPECT_EQ(s390.psw_mask(), 562956395872256U);
+  EXPECT_EQ(s390.psw_addr(), 1102832U);
+  EXPECT_EQ(s390.reason(), "disabled-wait");
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("s390 core 3, PSW 0x2000180000000 0x10d3f0, disabled-wait"));
 }
@@ -259,11 +259,11 @@ TEST_F(VmSessionPanicTest, ATdxGuestsMessageIsOneLineAndCut) {
       absl::StrCat(R"({"action": "pause", "info": {"type": "tdx", "error-code": 7, "message": ")",
                    R"(a\nb\u001b[31m\\c)", std::string(5000, 'x'), R"(", "gpa": 4096}})"));
   vm_.EndDuringRestart();
-  const auto& tdx = std::get<TdxPanic>(vm_.Stopped().panic->info);
-  EXPECT_EQ(tdx.error_code, 7U);
-  EXPECT_EQ(tdx.gpa, 4096U);
-  EXPECT_EQ(tdx.message.size(), kMaxPanicMessageBytes);
-  EXPECT_THAT(tdx.message, testing::StartsWith("a\\x0ab\\x1b[31m\\x5ccxxx"));
+  const v1::TdxPanic& tdx = vm_.Stopped().panic->tdx();
+  EXPECT_EQ(tdx.error_code(), 7U);
+  EXPECT_EQ(tdx.gpa(), 4096U);
+  EXPECT_EQ(tdx.message().size(), kMaxPanicMessageBytes);
+  EXPECT_THAT(tdx.message(), testing::StartsWith("a\\x0ab\\x1b[31m\\x5ccxxx"));
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), Not(HasSubstr("\n")));
 }
 
@@ -278,7 +278,7 @@ TEST_F(VmSessionPanicTest, ACrashKernelThatSaysNothingLeavesWhatThePanicSaid) {
   vm_.Event("GUEST_PANICKED", kWindows);
   vm_.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
   vm_.End();
-  EXPECT_TRUE(std::holds_alternative<HyperVPanic>(vm_.Stopped().panic->info));
+  EXPECT_TRUE(vm_.Stopped().panic->has_hyper_v());
 }
 
 TEST_F(VmSessionPanicTest, WhatIsOfAnotherTypeIsLeftOut) {
@@ -307,11 +307,11 @@ TEST_F(VmSessionEventTest, AVmThatQemuPausedForAnIoErrorSaysWhichDiskAndWhy) {
   vm_.Event("BLOCK_IO_ERROR", kNoSpace);
   vm_.Event("BLOCK_IO_ERROR", R"({"device": "d1", "operation": "read", "action": "stop"})");
   vm_.Event("STOP");
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(kPausedForSpace));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems()), ElementsAre(kPausedForSpace));
   vm_.RunState("io-error");
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(kPausedForSpace));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems()), ElementsAre(kPausedForSpace));
   vm_.RestartAndAttach("io-error");
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre(kPausedForSpace));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems()), ElementsAre(kPausedForSpace));
   vm_.EndBy("host-qmp-quit", Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
@@ -345,7 +345,7 @@ TEST_F(VmSessionEventTest, MessagesSayWhatHappenedAndByWhom) {
     RunningVm vm;
     vm.Event(expected.event, expected.data);
     EXPECT_EQ(vm.Last().message, expected.message);
-    EXPECT_THAT(vm.Status().problems, IsEmpty());
+    EXPECT_THAT(vm.Status().problems(), IsEmpty());
   }
 }
 

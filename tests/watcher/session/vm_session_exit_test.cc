@@ -27,9 +27,9 @@ TEST_F(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
   EXPECT_THAT(vm.Types(), IsEmpty());
   vm.Advance(absl::Seconds(1));
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
-  EXPECT_EQ(vm.Status().state, VmState::kGuestDown);
+  EXPECT_EQ(vm.Status().state(), VmState::kGuestDown);
   vm.Advance(absl::Minutes(1));
-  EXPECT_THAT(ProblemTexts(vm.Status().problems), Contains(HasSubstr("has not exited")));
+  EXPECT_THAT(ProblemTexts(vm.Status().problems()), Contains(HasSubstr("has not exited")));
   vm.End(Signal(SIGKILL));
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
@@ -46,8 +46,8 @@ const char* const kHangs = "has not exited for";
 
 std::vector<std::string> HangProblems(const SessionDriver& vm) {
   std::vector<std::string> reported;
-  for (const VmStatus& status : vm.statuses) {
-    for (const std::string& problem : ProblemTexts(status.problems)) {
+  for (const v1::Vm& status : vm.statuses) {
+    for (const std::string& problem : ProblemTexts(status.problems())) {
       if (problem.find(kHangs) == std::string::npos) continue;
       if (reported.empty() || reported.back() != problem) reported.push_back(problem);
     }
@@ -65,10 +65,10 @@ TEST_F(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
                                              "QEMU has not exited for 20 s after its shutdown",
                                              "QEMU has not exited for 40 s after its shutdown"));
   EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kStopped)));
-  EXPECT_EQ(vm_.Status().state, VmState::kGuestDown);
+  EXPECT_EQ(vm_.Status().state(), VmState::kGuestDown);
   vm_.Gone(Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
-  EXPECT_THAT(vm_.statuses.back().problems, IsEmpty());
+  EXPECT_THAT(vm_.statuses.back().problems(), IsEmpty());
 }
 
 class HangCheckTest : public testing::Test {
@@ -96,17 +96,17 @@ TEST_F(HangCheckTest, AQemuThatDoesNotAnswerIsUnreachableUntilItDoes) {
   vm_.threads = "5 T (stopped)";
   vm_.Advance(absl::Seconds(30));
   vm_.Advance(absl::Seconds(10) - absl::Milliseconds(1));
-  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
+  EXPECT_EQ(vm_.Status().state(), VmState::kRunning);
   vm_.Advance(absl::Milliseconds(1));
-  EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems),
+  EXPECT_EQ(vm_.Status().state(), VmState::kUnreachable);
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems()),
               ElementsAre("QEMU does not answer; its threads: 5 T (stopped)"));
   vm_.Advance(absl::Minutes(5));
   vm_.HandOver(absl::ZeroDuration());
-  EXPECT_EQ(vm_.Status().state, VmState::kUnreachable);
+  EXPECT_EQ(vm_.Status().state(), VmState::kUnreachable);
   vm_.RunState("running");
-  EXPECT_EQ(vm_.Status().state, VmState::kRunning);
-  EXPECT_THAT(vm_.Status().problems, IsEmpty());
+  EXPECT_EQ(vm_.Status().state(), VmState::kRunning);
+  EXPECT_THAT(vm_.Status().problems(), IsEmpty());
   vm_.EndBy("guest-shutdown", Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
@@ -114,11 +114,12 @@ TEST_F(HangCheckTest, AQemuThatDoesNotAnswerIsUnreachableUntilItDoes) {
 TEST_F(HangCheckTest, AQemuWhoseStateWasNotReportedAsItConnectedIsAskedForItLater) {
   vm_.Closed();
   vm_.Ready("");
-  EXPECT_THAT(ProblemTexts(vm_.Status().problems), ElementsAre("QEMU did not answer query-status"));
+  EXPECT_THAT(ProblemTexts(vm_.Status().problems()),
+              ElementsAre("QEMU did not answer query-status"));
   vm_.Advance(absl::Seconds(30));
   EXPECT_EQ(vm_.queries, 1);
   vm_.RunState("running");
-  EXPECT_THAT(vm_.Status().problems, IsEmpty());
+  EXPECT_THAT(vm_.Status().problems(), IsEmpty());
 }
 
 TEST_F(HangCheckTest, AQemuThatMayBeEndingIsAskedNothing) {
@@ -130,7 +131,7 @@ TEST_F(HangCheckTest, AQemuThatMayBeEndingIsAskedNothing) {
     vm.Advance(absl::Minutes(1));
     vm.Advance(absl::Minutes(1));
     EXPECT_EQ(vm.queries, 0) << how;
-    EXPECT_THAT(ProblemTexts(vm.Status().problems), Not(Contains(HasSubstr("does not answer"))));
+    EXPECT_THAT(ProblemTexts(vm.Status().problems()), Not(Contains(HasSubstr("does not answer"))));
   }
 }
 

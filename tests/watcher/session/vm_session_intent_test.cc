@@ -23,13 +23,13 @@ TEST_F(VmSessionIntentTest, IsToldWhenDeclaredReplacedAndWithdrawn) {
   EXPECT_EQ(vm_.Last().type, EventType::kIntentDeclared);
   EXPECT_EQ(vm_.Last().intent->intent_id, intent.intent_id);
   EXPECT_EQ(vm_.Last().message, "ops intends to end the VM: maintenance");
-  EXPECT_EQ(vm_.Status().intent->reason, "maintenance");
+  EXPECT_EQ(vm_.Status().intent().reason(), "maintenance");
   EXPECT_EQ(vm_.session().open_intent()->intent_id, intent.intent_id);
   vm_.Withdraw();
   EXPECT_EQ(vm_.Last().type, EventType::kIntentWithdrawn);
   EXPECT_EQ(vm_.Last().intent_end, IntentEnd::kWithdrawn);
   EXPECT_EQ(vm_.Last().intent->intent_id, intent.intent_id);
-  EXPECT_FALSE(vm_.Status().intent.has_value());
+  EXPECT_FALSE(vm_.Status().has_intent());
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
   vm_.End(Signal(SIGKILL));
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
@@ -118,7 +118,7 @@ TEST_F(VmSessionIntentTest, OneThatAnUnknownEventFindsExpiredIsKeptAsSuch) {
 TEST_F(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
   vm_.Declare(absl::Minutes(1));
   vm_.Restart(absl::Seconds(30));
-  EXPECT_EQ(vm_.Status().intent->intent_id, "intent-1");
+  EXPECT_EQ(vm_.Status().intent().intent_id(), "intent-1");
   vm_.Ready();
   vm_.StepClock(absl::Hours(3));
   vm_.Advance(absl::Seconds(29));

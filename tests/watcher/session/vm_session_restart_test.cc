@@ -56,8 +56,8 @@ TEST_F(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
   const std::string before = vm_.session().Save();
   vm_.Restart();
   EXPECT_EQ(vm_.session().Save(), before);
-  EXPECT_EQ(vm_.Status().state, VmState::kPaused);
-  EXPECT_EQ(vm_.Status().ref.uuid, "uuid-1");
+  EXPECT_EQ(vm_.Status().state(), VmState::kPaused);
+  EXPECT_EQ(vm_.Status().ref().uuid(), "uuid-1");
 }
 
 // The shutdown file.
@@ -160,7 +160,7 @@ TEST_F(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   EXPECT_EQ(restored->run().source, run.source);
   EXPECT_EQ(restored->run().raw_path(), "/d/" + raw_name);
   EXPECT_EQ(restored->run().socket, run.socket);
-  EXPECT_EQ(restored->Status().qemu_version, "7.2\x7f\x01");
+  EXPECT_EQ(restored->Status().qemu_version(), "7.2\x7f\x01");
 }
 
 // Its text is the same, the place of its last event is not.

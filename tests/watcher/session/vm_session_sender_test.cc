@@ -41,7 +41,7 @@ TEST_F(VmSessionSenderTest, AQemuThatDoesNotEndAfterASignalSaysWhoSentIt) {
     vm.threads = "1 D (waits in the kernel), 4 S (sleeps)";
     vm.Sent(Process(signal, "bash"));
     vm.Advance(absl::Milliseconds(9'999));
-    EXPECT_TRUE(vm.Status().problems.empty());
+    EXPECT_TRUE(vm.Status().problems().empty());
     vm.Advance(absl::Milliseconds(1));
     ASSERT_EQ(vm.Last().type, EventType::kProblemsChanged);
     EXPECT_EQ(vm.Last().message,
@@ -49,13 +49,13 @@ TEST_F(VmSessionSenderTest, AQemuThatDoesNotEndAfterASignalSaysWhoSentIt) {
                            " sent by bash (pid 812, uid 0, /system.slice/virtqemud.service) 10 s "
                            "ago, and QEMU has not ended; its threads: 1 D (waits in the kernel), 4 "
                            "S (sleeps)"));
-    EXPECT_EQ(vm.Status().state, VmState::kRunning);
+    EXPECT_EQ(vm.Status().state(), VmState::kRunning);
     vm.Advance(absl::Seconds(10));
     EXPECT_THAT(vm.Last().message, HasSubstr(" 20 s ago"));
     vm.Restart(absl::ZeroDuration());
-    EXPECT_FALSE(vm.Status().problems.empty());
+    EXPECT_FALSE(vm.Status().problems().empty());
     vm.End(Signal(SIGKILL));
-    EXPECT_TRUE(vm.Status().problems.empty());
+    EXPECT_TRUE(vm.Status().problems().empty());
   }
 }
 

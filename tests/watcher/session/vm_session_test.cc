@@ -32,6 +32,11 @@ TEST_F(VmSessionOrderTest, AGuestsPoweroffHasItsSentenceAndQemusWords) {
   EXPECT_THAT(vm_.log, ElementsAre("file+", "STOPPED"));
 }
 
+TEST_F(VmSessionOrderTest, AStatusLeavesUnsetWhatIsNotKnown) {
+  EXPECT_FALSE(vm_.Status().has_start_time());
+  EXPECT_FALSE(vm_.Status().has_shutdown());
+}
+
 TEST_F(VmSessionOrderTest, ARunThatEndedWithItsHostHasNoWordsOfQemu) {
   vm_.Shutdown("guest-shutdown");
   vm_.Restart();
@@ -50,7 +55,7 @@ TEST_F(VmSessionOrderTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessI
     vm.Gone();
     EXPECT_THAT(vm.log, ElementsAre("file+", "file+", "STOPPED"));
     EXPECT_EQ(vm.Stopped().shutdown_file_written, !again);
-    EXPECT_EQ(vm.Status().problems.empty(), !again);
+    EXPECT_EQ(vm.Status().problems().empty(), !again);
   }
 }
 
@@ -79,7 +84,8 @@ TEST_F(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
   vm.Shutdown("guest-shutdown");
   vm.Closed();
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kProblemsChanged));
-  EXPECT_THAT(ProblemTexts(vm.statuses.back().problems), Contains(HasSubstr("Permission denied")));
+  EXPECT_THAT(ProblemTexts(vm.statuses.back().problems()),
+              Contains(HasSubstr("Permission denied")));
 }
 
 TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
@@ -97,7 +103,7 @@ TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
     vm.EndBy("guest-shutdown");
     EXPECT_EQ(vm.Stopped().shutdown_file_written, row.written) << row.monitor;
     EXPECT_EQ(vm.file.has_value(), row.written) << row.monitor;
-    EXPECT_THAT(vm.statuses.back().problems, IsEmpty()) << row.monitor;
+    EXPECT_THAT(vm.statuses.back().problems(), IsEmpty()) << row.monitor;
   }
 }
 

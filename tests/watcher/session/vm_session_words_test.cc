@@ -14,18 +14,16 @@ using testing::HasSubstr;
 
 class VmSessionWordsTest : public testing::Test {
  protected:
-  VmSessionWordsTest() {
-    vm_.facts.words = {.lines = {"Assertion failed"}, .source = LastWordsSource::kStandardError};
-  }
+  VmSessionWordsTest() { vm_.SetWords("Assertion failed", LastWordsSource::kStandardError); }
   RunningVm vm_{SessionOptions{.last_words = true}};
 };
 
 TEST_F(VmSessionWordsTest, ACrashHasThem) {
-  vm_.facts.peak_memory = 7;
+  vm_.facts.mutable_numbers()->set_peak_memory_bytes(7);
   vm_.End(Signal(SIGABRT));
   ASSERT_TRUE(vm_.Stopped().end.has_value());
-  EXPECT_THAT(vm_.Stopped().end->words.lines, ElementsAre("Assertion failed"));
-  EXPECT_EQ(vm_.Stopped().end->peak_memory, 7);
+  EXPECT_THAT(vm_.Stopped().end->last_words().lines(), ElementsAre("Assertion failed"));
+  EXPECT_EQ(vm_.Stopped().end->numbers().peak_memory_bytes(), 7);
   EXPECT_EQ(vm_.words_reads, 1);
   EXPECT_EQ(vm_.log, (std::vector<std::string>{"file-", "STOPPED"}));
 }
@@ -50,16 +48,16 @@ TEST_F(VmSessionWordsTest, AnEndWaitsAndTakesNoOtherInput) {
 
 TEST_F(VmSessionWordsTest, AStartThatFailsHasThem) {
   SessionDriver vm(SessionOptions{.last_words = true});
-  vm.facts.words = {.lines = {"Failed to get \"write\" lock"}};
+  vm.SetWords("Failed to get \"write\" lock", LastWordsSource::kLibvirtLog);
   vm.Ready("prelaunch");
   vm.End(Exited(1));
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kNeverRan);
-  EXPECT_THAT(vm.Stopped().end->words.lines, ElementsAre(HasSubstr("write")));
+  EXPECT_THAT(vm.Stopped().end->last_words().lines(), ElementsAre(HasSubstr("write")));
 }
 
 TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
-  vm_.facts.words = {.lines = {"terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)"},
-                     .source = LastWordsSource::kJournal};
+  vm_.SetWords("terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)",
+               LastWordsSource::kJournal);
   vm_.EndBy("host-signal", Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
   ASSERT_TRUE(vm_.Stopped().sender.has_value());
@@ -73,8 +71,7 @@ TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
 TEST_F(VmSessionWordsTest, TheyConfirmTheSenderThatTheKernelShowed) {
   for (const int64_t pid : {812, 813}) {
     RunningVm vm{SessionOptions{.last_words = true}};
-    vm.facts.words = {.lines = {"terminating on signal 15 from pid 812 (bash)"},
-                      .source = LastWordsSource::kStandardError};
+    vm.SetWords("terminating on signal 15 from pid 812 (bash)", LastWordsSource::kStandardError);
     vm.Held();
     vm.Sent({.signal = SIGTERM, .pid = pid, .uid = 0, .command = "bash"});
     vm.End(Exited(0));
@@ -86,8 +83,7 @@ TEST_F(VmSessionWordsTest, TheyConfirmTheSenderThatTheKernelShowed) {
 TEST_F(VmSessionWordsTest, AMemoryKillerAndQemuItselfStayWhatTheyAre) {
   for (const bool of_qemu : {true, false}) {
     RunningVm vm{SessionOptions{.last_words = true}};
-    vm.facts.words = {.lines = {"terminating on signal 15 from pid 812 (earlyoom)"},
-                      .source = LastWordsSource::kJournal};
+    vm.SetWords("terminating on signal 15 from pid 812 (earlyoom)", LastWordsSource::kJournal);
     vm.Held();
     vm.Sent({.signal = SIGTERM,
              .pid = 812,
@@ -102,7 +98,7 @@ TEST_F(VmSessionWordsTest, AMemoryKillerAndQemuItselfStayWhatTheyAre) {
 }
 
 TEST_F(VmSessionWordsTest, ACoreIsEvidence) {
-  vm_.facts.core = "coredumpctl info 4711";
+  vm_.facts.set_core("coredumpctl info 4711");
   vm_.End({ExitStatus{0, SIGSEGV, true}, false});
   EXPECT_TRUE(vm_.Stopped().exit_status->core_dumped);
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("core dumped: coredumpctl info 4711"));
