@@ -278,30 +278,6 @@ TEST_F(HostileMonitorTest, OddHandshakes) {
   ExpectHarmlessLog(false);
 }
 
-// A verdict's evidence quotes QEMU, up to a limit.
-TEST_F(HostileMonitorTest, LongTextsAreTruncatedInTheVerdict) {
-  StartDaemonAndStream();
-  FakeQemu qemu(TestProgramPath("fake_qemu"));
-  const int monitor = qemu.AddMonitor(PathOf("wordy"));
-  stream().Wait("wordy", v1::EVENT_TYPE_STARTED);
-  for (char c = 'a'; c < 'i'; ++c) {
-    qemu.Send(monitor, Event("GUEST_PANICKED", absl::StrCat(", \"data\": {\"action\": \"",
-                                                            std::string(kMiB - 1024, c), "\"}")));
-  }
-  qemu.Send(monitor, Event("SHUTDOWN", absl::StrCat(", \"data\": {\"reason\": \"guest-",
-                                                    Repeat("\xc3\xa4", 300'000), "\"}")));
-  qemu.Send(monitor, Event("POWERDOWN"));
-  stream().Wait("wordy", v1::EVENT_TYPE_POWERDOWN_REQUESTED);
-  qemu.Exit();
-  qemu.Reap();
-  const v1::Event end = stream().Wait("wordy", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(end.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_CRASH) << "it panicked";
-  EXPECT_THAT(end.ByteSizeLong(), Lt(32u << 10));
-  ExpectServes("vm1");
-  ExpectHarmlessOutput({"wordy"});
-  ExpectHarmlessLog(false);
-}
-
 TEST_F(HostileMonitorTest, AFloodIsCountedAndItsEndIsPublished) {
   const int flood = ProgramsAreSanitized() ? 20'000 : 200'000;
   StartDaemonAndStream();
