@@ -182,13 +182,6 @@ TEST_F(FollowVmsTest, StopsWithoutATraceback) {
   EXPECT_EQ(ReadFile(errors()), "");
 }
 
-TEST_F(FollowVmsTest, GivesUpAfterAPermanentError) {
-  StartDaemon();
-  StartFollower({"--vm", ""});
-  EXPECT_EQ(WEXITSTATUS(follower().Wait()), 1);
-  EXPECT_THAT(ReadFile(errors()), HasSubstr("INVALID_ARGUMENT: filter.vm_names"));
-}
-
 TEST_F(FollowVmsTest, UsesTlsWithAClientCertificate) {
   const auto authority = MakeCertificateAuthority(dir() / "");
   const CertificateFiles server = authority->Issue(ServerCertificate());

@@ -93,17 +93,5 @@ TEST_F(MetricsTest, FollowAVmToItsEnd) {
   EXPECT_THAT(metrics, Not(HasSubstr("vmeventd_journal_size_bytes{file=\"db\"} 0\n")));
 }
 
-TEST_F(MetricsTest, ClientsThatDoNotReadDelayNeitherScrapesNorTheEnd) {
-  StartDaemon(Options({"--metrics-listen", "127.0.0.1:0"}));
-  std::vector<UniqueFd> connections;
-  for (int i = 0; i < 12; ++i) {
-    connections.push_back(Connect());
-    if (i % 2 == 0) Send(connections.back(), "GET /metrics HTT");
-  }
-  EXPECT_THAT(Scrape(), HasSubstr("vmeventd_build_info"));
-  EXPECT_EQ(EndDaemon(SIGTERM), 0);
-  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("stopped at sequence"));
-}
-
 }  // namespace
 }  // namespace vmeventd::e2e
