@@ -13,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/fake_service_manager.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
@@ -82,6 +83,10 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
   EXPECT_EQ(WaitKnownEnd("vm2").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
   const v1::Event kill = WaitKnownEnd("vm3");
   EXPECT_EQ(kill.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN) << kill.message();
+  if (WhyNoExitStatus().empty()) {
+    EXPECT_THAT(EvidenceOf(kill),
+                Contains(HasSubstr("vmeventd was being restarted when it was sent")));
+  }
   EXPECT_EQ(WaitKnownEnd("vm4").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
   WaitUntil("what was handed over is stored no longer",
             [&] { return manager_.Count("FDSTOREREMOVE=1\nFDNAME=vmeventd-handover") == 1; });
