@@ -58,11 +58,6 @@ class FollowVmsTest : public JournalTestBase {
     follower_ = std::make_unique<ChildProcess>(child);
   }
   ChildProcess& follower() { return *follower_; }
-  void KillFollower() {
-    follower_->Signal(SIGKILL);
-    follower_->Wait();
-    follower_.reset();
-  }
 
   // The rows of the record; none if it does not exist yet.
   Rows Query(const std::string& sql) const {
@@ -93,12 +88,6 @@ class FollowVmsTest : public JournalTestBase {
       return Query("SELECT journal_id, sequence FROM position") ==
              Rows{{info.journal_id(), absl::StrCat(info.newest_sequence())}};
     });
-  }
-  // The first events of a journal, after STARTED; all are recorded.
-  void SpeakTen(ChattyVm* vm) {
-    vm->Speak(10);
-    WaitNewest(11);
-    WaitCaughtUp();
   }
   // Expects each event of the daemon's journal once in the record, and no others of that journal.
   void ExpectRecordIsTheJournal() {
@@ -147,7 +136,8 @@ TEST_F(FollowVmsTest, AKilledFollowerResumesAtItsPosition) {
     vm.Speak(1000);
     StartFollower();
     WaitUntil("it has recorded some events", [&] { return Recorded() > before; });
-    KillFollower();
+    follower().Signal(SIGKILL);
+    follower().Wait();
   }
   StartFollower();
   WaitNewest(5001);
@@ -197,7 +187,9 @@ TEST_F(FollowVmsTest, UsesTlsWithAClientCertificate) {
   WaitUntil("it reports the missing key",
             [&] { return ReadFile(errors()).find("No such file") != std::string::npos; });
   fs::rename(own.key + ".later", own.key);
-  SpeakTen(&vm);
+  vm.Speak(10);
+  WaitNewest(11);
+  WaitCaughtUp();
   ExpectRecordIsTheJournal();
 }
 
