@@ -34,19 +34,15 @@ def scrape(options):
     world.PROGRAMS.update(vmeventd=options.daemon, fake_qemu=options.fake_qemu)
     node = world.World()
     try:
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-             "-nodes", "-keyout", node.path / "key.pem", "-out", node.path / "cert.pem", "-days", "30",
-             "-subj", "/CN=localhost"],
-            check=True, capture_output=True)
+        world.make_certificate(node.path, "localhost")
         # An invalid journal is moved aside, which publishes an event.
         node.state.mkdir(mode=0o700)
         (node.state / "journal.db").write_text("no database", encoding="utf-8")
         (node.state / "journal.db").chmod(0o600)
-        certificate = node.path / "cert.pem"
+        certificate = node.path / "localhost.pem"
         node.start("--libvirt", f"qemu+unix:///system?socket={node.path}/no-libvirt-sock", "--listen",
                    f"unix:{node.socket}", "--listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key",
-                   node.path / "key.pem", "--tls-client-ca", certificate, "--metrics-listen", "127.0.0.1:0",
+                   node.path / "localhost.key", "--tls-client-ca", certificate, "--metrics-listen", "127.0.0.1:0",
                    "--metrics-vms", "10", "--process-tracking", "off", "--signal-senders", "auto")
         node.started_vm(node.oldest()).exit()
         url = re.search(r"metrics at (http://\S+)", node.log())[1]
