@@ -5,7 +5,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <string>
-#include <vector>
 
 #include "base/system.h"
 #include "gmock/gmock.h"

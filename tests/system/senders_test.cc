@@ -1,10 +1,8 @@
 // Who sent the signal that ended a QEMU, by the kernel's own records.
 
-#include <linux/sched.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
