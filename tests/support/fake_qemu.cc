@@ -42,9 +42,14 @@ void Check(bool condition, const char* what) {
   std::abort();
 }
 
-// CBOR, unlike JSON text, can carry bytes that are not UTF-8.
-void SendJson(int channel, const json& message) {
-  const std::vector<uint8_t> bytes = json::to_cbor(message);
+std::vector<uint8_t> TextOf(const json& message) {
+  const std::string text = message.dump();
+  return {text.begin(), text.end()};
+}
+
+// Tests in C++ use CBOR, which unlike JSON's text can carry bytes that are not UTF-8.
+void SendJson(int channel, const json& message, bool as_text = false) {
+  const std::vector<uint8_t> bytes = as_text ? TextOf(message) : json::to_cbor(message);
   Check(
       send(channel, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()),
       "send on the channel");
@@ -228,8 +233,9 @@ class Server {
     const ssize_t size = recv(channel_, buffer.data(), buffer.size(), 0);
     if (size <= 0) _exit(0);
     buffer.resize(static_cast<size_t>(size));
-    const json request = json::from_cbor(buffer);
-    SendJson(channel_, {{"number", request.at("number")}, {"result", Do(request)}});
+    const bool is_text = buffer.front() == '{';
+    const json request = is_text ? json::parse(buffer) : json::from_cbor(buffer);
+    SendJson(channel_, {{"number", request.at("number")}, {"result", Do(request)}}, is_text);
   }
 
   json Do(const json& request) {

@@ -38,9 +38,8 @@ bool HungUp(int fd) {
 
 }  // namespace
 
-FakeServiceManager::FakeServiceManager(const std::string& socket, size_t max_stored)
+FakeServiceManager::FakeServiceManager(const std::string& socket)
     : path_(socket),
-      max_stored_(max_stored),
       socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
       stop_(eventfd(0, EFD_CLOEXEC)) {
   sockaddr_un name{};
@@ -148,7 +147,6 @@ void FakeServiceManager::Handle(const std::string& text, std::vector<UniqueFd> d
   if (Field(text, "FDSTOREREMOVE") == "1") store_.erase(name);
   if (Field(text, "FDSTORE") != "1") return;
   for (UniqueFd& descriptor : descriptors) {
-    if (store_.size() >= max_stored_) return;
     // systemd would poll it, notice the hang-up, and close it.
     if (Field(text, "FDPOLL") != "0" && HungUp(descriptor.get())) continue;
     store_.emplace(name, std::move(descriptor));

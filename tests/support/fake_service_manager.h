@@ -17,8 +17,7 @@ namespace vmeventd::e2e {
 // that was sent by then, as by a process that has ended. Any thread.
 class FakeServiceManager {
  public:
-  // `max_stored` is FileDescriptorStoreMax=.
-  explicit FakeServiceManager(const std::string& socket, size_t max_stored = 16);
+  explicit FakeServiceManager(const std::string& socket);
   ~FakeServiceManager();
   FakeServiceManager(const FakeServiceManager&) = delete;
   FakeServiceManager& operator=(const FakeServiceManager&) = delete;
@@ -42,7 +41,6 @@ class FakeServiceManager {
   void Handle(const std::string& text, std::vector<UniqueFd> descriptors) const;
 
   const std::string path_;
-  const size_t max_stored_;
   const UniqueFd socket_;
   const UniqueFd stop_;
   mutable std::mutex mutex_;

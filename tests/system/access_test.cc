@@ -61,26 +61,6 @@ TEST_F(AccessTest, ACertificateMakesAnOperator) {
   EXPECT_EQ(declared.exit_code, 0) << declared.error;
 }
 
-TEST_F(AccessTest, WrongCertificatesAreRefusedAndTheDaemonContinues) {
-  StartTlsDaemon();
-  const auto others = MakeCertificateAuthority(dir().path(), "others");
-  CertificateOptions expired = ClientCertificate("spiffe://site/mover");
-  expired.not_before = absl::Now() - absl::Hours(48);
-  expired.not_after = absl::Now() - absl::Hours(1);
-  for (const CertificateFiles& own :
-       {others->Issue(ClientCertificate("spiffe://site/mover")), authority_->Issue(expired)}) {
-    EXPECT_NE(Run(TlsCommand(own, {"info"})).exit_code, 0);
-  }
-  daemon().WaitLog(
-      "a connection of 127.0.0.1 was closed: its certificate is not accepted: unable to get local "
-      "issuer certificate");
-  EXPECT_NE(Run(VmeventsCommand(tcp_, {"info"})).exit_code, 0) << "no TLS";
-  EXPECT_NE(Run(VmeventsCommand(tcp_, {"--tls-ca", authority_->certificate(), "info"})).exit_code,
-            0)
-      << "no certificate";
-  EXPECT_EQ(Run(TlsCommand(mover_, {"info"})).exit_code, 0);
-}
-
 TEST_F(AccessTest, TlsIs12OrNewer) {
   StartTlsDaemon();
   const auto handshake = [this](const std::string& version) {

@@ -9,9 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
-#include "tests/support/fake_qemu.h"
-#include "tests/support/loopback.h"
-#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
@@ -22,10 +19,6 @@ using testing::HasSubstr;
 
 class DaemonTest : public E2eTest {
  protected:
-  // Whether the server says that all it was to listen on is open: the exit code.
-  static int ListenHealth(const std::string& server) {
-    return RunCommand({.arguments = VmeventsCommand(server, {"health", "listen"})}).exit_code;
-  }
   // Expects that a second daemon is refused over what it shares with the first, which still serves.
   void ExpectRefused(const DaemonOptions& second, const std::string& shared) {
     const CommandResult result = RunCommand(DaemonCommand(second));
@@ -49,22 +42,6 @@ TEST_F(DaemonTest, SecondOneOnTheSameStateDirectoryIsRefused) {
   ExpectRefused(second, second.state_dir);
 }
 
-TEST_F(DaemonTest, APortThatIsTakenStopsNoWatching) {
-  uint16_t port = 0;
-  UniqueFd taken = ListenOnLoopback(&port);
-  const std::string address = absl::StrCat("127.0.0.1:", port);
-  StartDaemon(Options({"--listen", address}));
-  FakeQemu qemu(TestProgramPath("fake_qemu"));
-  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
-  WaitUntil("vm1 is followed", [&] { return daemon().ListVms(false).size() == 1; });
-  daemon().WaitLog(
-      absl::StrCat("gRPC cannot listen on ", address, ": another process listens on this port"));
-  EXPECT_EQ(ListenHealth(daemon().server_address()), 1);
-  taken.Reset();
-  daemon().WaitLog(absl::StrCat("gRPC listens on ", address, " now"));
-  EXPECT_EQ(ListenHealth(address), 0);
-}
-
 class StateDirectoryTest : public E2eTest {
  protected:
   void SetUp() override {
@@ -72,23 +49,17 @@ class StateDirectoryTest : public E2eTest {
     chmod(path().c_str(), 0750);
   }
   std::string path() const { return Options().state_dir; }
-  static void ExpectRefused(const DaemonOptions& options, const std::vector<std::string>& words) {
+  static void ExpectRefused(const DaemonOptions& options, const std::string& why) {
     const CommandResult result = RunCommand(DaemonCommand(options));
     EXPECT_EQ(result.exit_code, 1);
-    for (const std::string& word : words) EXPECT_THAT(result.error, HasSubstr(word));
+    EXPECT_THAT(result.error, HasSubstr(why));
     EXPECT_THAT(result.error, HasSubstr(options.state_dir));
   }
 };
 
 TEST_F(StateDirectoryTest, WorldWritableIsRefused) {
   chmod(path().c_str(), 0777);
-  ExpectRefused(Options(), {"chmod o-w"});
-}
-
-TEST_F(StateDirectoryTest, AnotherUsersIsRefused) {
-  if (geteuid() != 0) GTEST_SKIP() << "only root may give a directory away";
-  ASSERT_EQ(chown(path().c_str(), 65534, 65534), 0);
-  ExpectRefused(Options(), {"65534", "belongs"});
+  ExpectRefused(Options(), "chmod o-w");
 }
 
 TEST_F(StateDirectoryTest, ReadOnlyIsRefused) {
@@ -100,7 +71,7 @@ TEST_F(StateDirectoryTest, ReadOnlyIsRefused) {
     options.program = CopyProgram(dir().path());
   }
   chmod(path().c_str(), 0550);
-  ExpectRefused(options, {"not writable"});
+  ExpectRefused(options, "not writable");
 }
 
 // In a network namespace, where the address can come later.

@@ -22,7 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::ElementsAre;
-using testing::HasSubstr;
 using testing::IsEmpty;
 
 using Rows = std::vector<std::vector<std::string>>;
@@ -58,11 +57,6 @@ class FollowVmsTest : public JournalTestBase {
     follower_ = std::make_unique<ChildProcess>(child);
   }
   ChildProcess& follower() { return *follower_; }
-  void KillFollower() {
-    follower_->Signal(SIGKILL);
-    follower_->Wait();
-    follower_.reset();
-  }
 
   // The rows of the record; none if it does not exist yet.
   Rows Query(const std::string& sql) const {
@@ -93,12 +87,6 @@ class FollowVmsTest : public JournalTestBase {
       return Query("SELECT journal_id, sequence FROM position") ==
              Rows{{info.journal_id(), absl::StrCat(info.newest_sequence())}};
     });
-  }
-  // The first events of a journal, after STARTED; all are recorded.
-  void SpeakTen(ChattyVm* vm) {
-    vm->Speak(10);
-    WaitNewest(11);
-    WaitCaughtUp();
   }
   // Expects each event of the daemon's journal once in the record, and no others of that journal.
   void ExpectRecordIsTheJournal() {
@@ -147,7 +135,8 @@ TEST_F(FollowVmsTest, AKilledFollowerResumesAtItsPosition) {
     vm.Speak(1000);
     StartFollower();
     WaitUntil("it has recorded some events", [&] { return Recorded() > before; });
-    KillFollower();
+    follower().Signal(SIGKILL);
+    follower().Wait();
   }
   StartFollower();
   WaitNewest(5001);
@@ -182,13 +171,6 @@ TEST_F(FollowVmsTest, StopsWithoutATraceback) {
   EXPECT_EQ(ReadFile(errors()), "");
 }
 
-TEST_F(FollowVmsTest, GivesUpAfterAPermanentError) {
-  StartDaemon();
-  StartFollower({"--vm", ""});
-  EXPECT_EQ(WEXITSTATUS(follower().Wait()), 1);
-  EXPECT_THAT(ReadFile(errors()), HasSubstr("INVALID_ARGUMENT: filter.vm_names"));
-}
-
 TEST_F(FollowVmsTest, UsesTlsWithAClientCertificate) {
   const auto authority = MakeCertificateAuthority(dir() / "");
   const CertificateFiles server = authority->Issue(ServerCertificate());
@@ -204,7 +186,9 @@ TEST_F(FollowVmsTest, UsesTlsWithAClientCertificate) {
   WaitUntil("it reports the missing key",
             [&] { return ReadFile(errors()).find("No such file") != std::string::npos; });
   fs::rename(own.key + ".later", own.key);
-  SpeakTen(&vm);
+  vm.Speak(10);
+  WaitNewest(11);
+  WaitCaughtUp();
   ExpectRecordIsTheJournal();
 }
 

@@ -245,13 +245,16 @@ TEST_F(LibvirtTest, LibvirtIsRestartedUnderADomain) {
     const int nth = signal == SIGTERM ? 1 : 2;
     libvirtd().Stop(signal);
     stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_LOST, nth);
-    EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_UNREACHABLE);
+    const v1::Vm lost = daemon().GetVm("vm1");
+    EXPECT_EQ(lost.state(), v1::VM_STATE_UNREACHABLE);
+    EXPECT_EQ(lost.problems(0).code(), v1::PROBLEM_CODE_LIBVIRT_LOST);
     libvirtd().Start();
     stream().Wait("vm1", v1::EVENT_TYPE_MONITOR_RESTORED, nth);
     EXPECT_EQ(daemon().GetVm("vm1").state(), v1::VM_STATE_RUNNING);
-    stream().Wait("the node's GAP", [](const v1::Event& event) {
+    const v1::Event gap = stream().Wait("the node's GAP", [](const v1::Event& event) {
       return event.type() == v1::EVENT_TYPE_GAP && !event.has_vm();
     });
+    EXPECT_EQ(gap.gap_reason(), v1::GAP_REASON_LIBVIRT_LOST);
   }
   libvirtd().Virsh({"destroy", "vm1"});
   EXPECT_EQ(ExpectStopped(kHostDestroy).vm().run_id(), started.vm().run_id());

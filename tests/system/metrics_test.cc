@@ -5,7 +5,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <string>
-#include <vector>
 
 #include "base/system.h"
 #include "gmock/gmock.h"
@@ -21,29 +20,17 @@ using testing::Not;
 
 class MetricsTest : public E2eTest {
  protected:
-  // Connects to the metrics at the address in the daemon's log.
-  UniqueFd Connect() const {
+  // The answer to GET /metrics at the address in the daemon's log.
+  std::string Scrape() {
     const std::string text = "metrics at http://127.0.0.1:";
-    std::string log;
-    size_t at = std::string::npos;
-    WaitUntil("the daemon has said where its metrics are", [&] {
-      log = ReadFile(Options().log_file);
-      at = log.find(text);
-      return at != std::string::npos && log.find('\n', at) != std::string::npos;
-    });
-    UniqueFd connection =
-        ConnectToLoopback(static_cast<uint16_t>(std::atoi(log.c_str() + at + text.size())));
-    if (!connection.valid()) FailErrno("connecting to the metrics");
-    return connection;
-  }
-  static void Send(const UniqueFd& connection, const std::string& request) {
-    if (write(connection.get(), request.data(), request.size()) < 0)
+    daemon().WaitLog("/metrics\n");  // the line's end
+    const std::string log = ReadFile(Options().log_file);
+    const UniqueFd connection = ConnectToLoopback(
+        static_cast<uint16_t>(std::atoi(log.c_str() + log.find(text) + text.size())));
+    const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
+    if (write(connection.get(), request.data(), request.size()) < 0) {
       FailErrno("asking for metrics");
-  }
-  // The answer to GET /metrics.
-  std::string Scrape() const {
-    const UniqueFd connection = Connect();
-    Send(connection, "GET /metrics HTTP/1.0\r\n\r\n");
+    }
     std::string answer;
     char buffer[4096];
     for (ssize_t size = 0; (size = read(connection.get(), buffer, sizeof(buffer))) > 0;) {
@@ -52,7 +39,7 @@ class MetricsTest : public E2eTest {
     return answer;
   }
   // Scrapes until the answer contains `text`.
-  std::string ScrapeUntil(const std::string& text) const {
+  std::string ScrapeUntil(const std::string& text) {
     std::string answer;
     WaitUntil("the metrics contain " + text, [&] {
       answer = Scrape();
@@ -91,18 +78,6 @@ TEST_F(MetricsTest, FollowAVmToItsEnd) {
   EXPECT_THAT(metrics, HasSubstr("vmeventd_stream_sent_events_total 2\n"));
   EXPECT_THAT(metrics, HasSubstr("vmeventd_shutdown_file_duration_seconds_count 1\n"));
   EXPECT_THAT(metrics, Not(HasSubstr("vmeventd_journal_size_bytes{file=\"db\"} 0\n")));
-}
-
-TEST_F(MetricsTest, ClientsThatDoNotReadDelayNeitherScrapesNorTheEnd) {
-  StartDaemon(Options({"--metrics-listen", "127.0.0.1:0"}));
-  std::vector<UniqueFd> connections;
-  for (int i = 0; i < 12; ++i) {
-    connections.push_back(Connect());
-    if (i % 2 == 0) Send(connections.back(), "GET /metrics HTT");
-  }
-  EXPECT_THAT(Scrape(), HasSubstr("vmeventd_build_info"));
-  EXPECT_EQ(EndDaemon(SIGTERM), 0);
-  EXPECT_THAT(ReadFile(Options().log_file), HasSubstr("stopped at sequence"));
 }
 
 }  // namespace

@@ -15,7 +15,9 @@
 namespace vmeventd::e2e {
 namespace {
 
+using testing::Contains;
 using testing::Each;
+using testing::HasSubstr;
 
 // Once for each way to end the daemon: the parameter is a signal.
 class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
@@ -82,7 +84,8 @@ TEST_P(RestartTest, UnobservedEndIsUnknown) {
   for (Guest* guest : {user.get(), quit.get(), killed.get()}) guest->WaitExit();
   StartDaemonAndStream();
   for (const char* name : {"vm1", "vm2", "vm3"}) {
-    ExpectStopped(kUnobserved, name);
+    EXPECT_THAT(EvidenceOf(ExpectStopped(kUnobserved, name)),
+                Contains(HasSubstr("events while it was down")));
     EXPECT_EQ(TypesOf(stream().EventsOf(name)), "STARTED STOPPED");
     EXPECT_FALSE(Exists(watch_dir() + "/" + name + ".shutdown"));
   }

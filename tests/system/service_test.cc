@@ -192,16 +192,22 @@ TEST_F(ServiceTest, EveryThreadHasAName) {
   }
 }
 
+// Also those that it watches signals with, in each of its threads.
 TEST_F(ServiceTest, KeepsOnlyTheCapabilitiesItNeeds) {
-  StartDaemon();
-  const std::string status = ReadFile(absl::StrCat("/proc/", daemon().pid(), "/status"));
+  DaemonOptions options = Options();
+  options.signal_senders = "auto";
+  StartDaemon(options);
   // CHOWN 0, DAC_OVERRIDE 1, NET_BIND_SERVICE 10, NET_ADMIN 12, SYS_PTRACE 19
   constexpr uint64_t kKept = 0x81403;
-  for (const char* set : {"CapEff:", "CapPrm:"}) {
-    const uint64_t held = std::stoull(status.substr(status.find(set) + 8), nullptr, 16);
-    EXPECT_EQ(held & ~kKept, 0) << set;
+  for (const auto& task :
+       std::filesystem::directory_iterator(absl::StrCat("/proc/", daemon().pid(), "/task"))) {
+    const std::string status = ReadFile(task.path().string() + "/status");
+    for (const char* set : {"CapEff:", "CapPrm:", "CapInh:", "CapAmb:"}) {
+      const uint64_t held = std::stoull(status.substr(status.find(set) + 8), nullptr, 16);
+      EXPECT_EQ(held & ~kKept, 0) << set;
+    }
+    EXPECT_THAT(status, HasSubstr("NoNewPrivs:\t1"));
   }
-  EXPECT_THAT(status, HasSubstr("NoNewPrivs:\t1"));
 }
 
 }  // namespace

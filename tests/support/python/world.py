@@ -418,6 +418,18 @@ def hook_environment(**variables):
 HELD_PORTS = []
 
 
+def make_certificate(folder, name, *extensions, authority=None):
+    """Makes NAME.pem and NAME.key in `folder`: an authority, or a certificate of the one of that name."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+               "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
+    if authority:
+        command += ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key"]
+        extensions = ("basicConstraints=critical,CA:FALSE", *extensions)
+    for extension in extensions:
+        command += ["-addext", extension]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
 def free_port():
     """A port of loopback that nobody else gets as long as this process lives: a socket holds it, without listening. A
     server with SO_REUSEADDR may listen there, as those of Go and eventlet."""

@@ -1,6 +1,7 @@
 """The unary calls about VMs, intents and the server."""
 
 import os
+import signal
 import socket
 import time
 
@@ -91,6 +92,10 @@ def declared_intents(world):
         intent = world.declare(name, "an actor", "a reason")
         assert (intent.actor, intent.reason) == ("an actor", "a reason")
         ids.add(intent.intent_id)
+        if name == "c":
+            world.restart(signal.SIGKILL)
+            stream = world.oldest()
+            assert world.get(name).intent == intent
         qemu.kill()
         assert stream.wait_event("STOPPED", name).shutdown.intent == intent
     assert len(ids) == 3 and "" not in ids
@@ -115,6 +120,7 @@ def what_an_intent_decides(world):
         qemu.exit() if number is None else qemu.kill(number)
         detail = stream.wait_event("STOPPED", name).shutdown
         assert pb.ShutdownClass.Name(detail.shutdown_class).endswith(expected), (name, detail)
+        assert not detail.shutdown_file_written and not (world.monitors / f"{name}.shutdown").exists()
 
 
 elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.ARebootIsNoEndThatWasSeen",
@@ -416,12 +422,14 @@ def listeners(world):
         address = "127.0.0.1:%d" % taken.getsockname()[1]
         world.start("--listen", f"unix:{world.socket}", "--listen", "127.0.0.1:0", "--listen", address)
         unix, chosen, refused = world.info().listeners
+        assert (refused.address, refused.listening) == (address, False), refused
+        assert world.health("listen") == "NOT_SERVING" and world.health("") == "SERVING"
     assert (unix.address, unix.listening) == (f"unix:{world.socket}", True), unix
     assert chosen.listening and not chosen.address.endswith(":0"), chosen
     with socket.create_connection(chosen.address.rsplit(":", 1)):
         pass
-    assert (refused.address, refused.listening) == (address, False), refused
     wait_until("it listens", lambda: world.info().listeners[2].listening)
+    assert world.health("listen") == "SERVING"
 
 
 @promise("GetServerInfoResponse.oldest_sequence")

@@ -438,11 +438,11 @@ for test, problem in (
          "HostileMonitorTest.InvalidQmpEndsOnlyItsConnectionWhichIsRetried", "NOT_QMP"),
         (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AShutdownFileThatCannotBeWrittenIsAProblemAndCounted",
          "SHUTDOWN_FILE"),
-        (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.BeyondTheDescriptorLimitAVmIsListedAndFollowedLater",
+        (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt",
          "OUT_OF_DESCRIPTORS"),
         (f"{QMP}listener_test.cc:ForeignListenerTest.IsNeverConnectedToWhereTheNameIsNoMonitors", "NO_MONITOR"),
         ("tests/system/libvirt_test.cc:LibvirtTest.ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain", "FOLLOWED_ELSEWHERE"),
-        (f"{LIBVIRT}SourceTest.ALostConnectionIsNoEnd", "LIBVIRT_LOST"),
+        ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
         (f"{LIBVIRT}ProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem", "NOT_LISTED"),
         (f"{LIBVIRT}ProcessTest.ADomainWithoutAVisibleProcessIsFollowedIfTheNextListHasItStill",
          "PROCESS_NOT_VISIBLE")):
@@ -450,7 +450,7 @@ for test, problem in (
 for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
-        (f"{LIBVIRT}SourceTest.ALostConnectionIsNoEnd", "LIBVIRT_LOST"),
+        ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
         ("tests/server/eventlog/event_queue_test.cc:EventQueue.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
         (f"{LOG}EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem", "NOT_WRITTEN"),
         (f"{LOG}EventLog.AJournalThatCannotBeUsedIsMovedAsideAtTheStart", "JOURNAL_REPLACED"),

@@ -1,27 +1,16 @@
 // A hostile local user who may write to the watched directory.
 
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/un.h>
-#include <unistd.h>
-
 #include <climits>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <functional>
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
 #include "gmock/gmock.h"
 #include "tests/support/programs.h"
-#include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "tests/system/hostile/hostile_test.h"
 
@@ -29,65 +18,15 @@ namespace vmeventd::e2e {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-sockaddr_un AddressOf(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) Fail("too long for a Unix socket: " + path);
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
-
-// A socket of that type at `path`, without a listener.
-UniqueFd BindUnix(const std::string& path, int type) {
-  UniqueFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-  const sockaddr_un address = AddressOf(path);
-  if (!fd.valid() ||
-      bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    FailErrno("binding " + path);
-  }
-  return fd;
-}
 
 class HostileLocalTest : public HostileTest {
  protected:
   std::string PathOf(const std::string& name) const { return watch_dir() + "/" + name; }
 
   int Sockets() { return daemon().GetServerInfo().directories(0).sockets(); }
-
-  // Creates everything but sockets, under names that match. `victim` is a monitor elsewhere.
-  void PlantWhatIsNoSocket(const std::string& victim) {
-    fs::create_directory(dir() / "elsewhere");
-    fs::create_symlink(victim, PathOf("link-to-socket.kvmd"));
-    fs::create_symlink("/dev/zero", PathOf("link-to-zero.kvmd"));
-    fs::create_symlink("link-to-itself.kvmd", PathOf("link-to-itself.kvmd"));
-    fs::create_symlink("nothing", PathOf("link-to-nothing.kvmd"));
-    fs::create_symlink(dir() / "elsewhere", PathOf("link-to-directory.kvmd"));
-    ASSERT_EQ(mkfifo(PathOf("fifo.kvmd").c_str(), 0666), 0);
-    fs::create_directory(PathOf("directory.kvmd"));
-    std::ofstream(PathOf("file.kvmd")) << "{\"QMP\": {}}\n";
-    if (geteuid() != 0) return;
-    // As root, if permitted: /dev/zero and a block device without a driver.
-    mknod(PathOf("zero.kvmd").c_str(), S_IFCHR | 0666, makedev(1, 5));
-    mknod(PathOf("block.kvmd").c_str(), S_IFBLK | 0666, makedev(240, 77));
-  }
 };
-
-TEST_F(HostileLocalTest, OtherFilesAreIgnored) {
-  FakeQemu elsewhere(TestProgramPath("fake_qemu"));
-  const int victim = elsewhere.AddMonitor(dir() / "victim.sock");
-  StartDaemonAndStream();
-  PlantWhatIsNoSocket(dir() / "victim.sock");
-  ExpectServes("vm1");
-  StopDaemon();
-  StartDaemonAndStream();  // those that are there, too
-  ExpectServes("vm2");
-  EXPECT_THAT(daemon().ListVms(false), IsEmpty());
-  EXPECT_FALSE(elsewhere.HasClient(victim)) << "a link to a socket is not followed";
-}
 
 // Whatever replaces a followed socket does not affect the VM.
 TEST_F(HostileLocalTest, ReplacedSocketIsFollowedToItsEnd) {
@@ -105,46 +44,6 @@ TEST_F(HostileLocalTest, ReplacedSocketIsFollowedToItsEnd) {
   EXPECT_EQ(WaitStopped().shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER);
   EXPECT_FALSE(elsewhere.HasClient(victim));
   qemu.Reap();
-}
-
-TEST_F(HostileLocalTest, SocketsThatAreNoMonitorsAreListedWithAProblem) {
-  StartDaemonAndStream();
-  const UniqueFd datagram = BindUnix(PathOf("datagram.kvmd"), SOCK_DGRAM);
-  const UniqueFd seqpacket = BindUnix(PathOf("seqpacket.kvmd"), SOCK_SEQPACKET);
-  ASSERT_EQ(listen(seqpacket.get(), 1), 0);
-  const UniqueFd nobody = BindUnix(PathOf("nobody.kvmd"), SOCK_STREAM);
-  // A socket that accepts no connection, with a full queue.
-  const UniqueFd deaf = BindUnix(PathOf("deaf"), SOCK_STREAM);
-  ASSERT_EQ(listen(deaf.get(), 0), 0);
-  const UniqueFd first(ConnectUnix(PathOf("deaf")));
-  ASSERT_TRUE(first.valid());
-  fs::rename(PathOf("deaf"), PathOf("deaf.kvmd"));  // the daemon comes second
-  // And an abstract one, without a file.
-  sockaddr_un abstract = AddressOf(PathOf("abstract.kvmd"));
-  abstract.sun_path[0] = '\0';
-  const UniqueFd no_file(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  ASSERT_EQ(bind(no_file.get(), reinterpret_cast<sockaddr*>(&abstract), sizeof(abstract)), 0);
-  ASSERT_EQ(listen(no_file.get(), 1), 0);
-
-  ExpectServes("vm1");
-  const auto problem_of = [&](const std::string& name) -> std::string {
-    const v1::GetServerInfoResponse info = daemon().GetServerInfo();
-    for (const v1::UnfollowedSocket& socket : info.unfollowed_sockets()) {
-      if (socket.name() == name) return socket.problem().text();
-    }
-    return "";
-  };
-  for (const char* name : {"datagram", "seqpacket"}) {
-    WaitUntil(absl::StrCat(name, " has its problem"), [&] { return !problem_of(name).empty(); });
-    EXPECT_THAT(problem_of(name), HasSubstr("wrong type")) << name;
-  }
-  WaitUntil("the one that accepts nobody has its problem",
-            [&] { return !problem_of("deaf").empty(); });
-  EXPECT_THAT(problem_of("deaf"), HasSubstr("queue of connections is full"));
-  EXPECT_THAT(stream().EventsOf("datagram"), IsEmpty());
-  EXPECT_THAT(daemon().ListVms(false), IsEmpty());
-  EXPECT_THAT(Vmevents({"info"}), HasSubstr(PathOf("deaf.kvmd")));
-  ExpectServes("vm2");
 }
 
 TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
@@ -179,98 +78,6 @@ TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
   }
   EXPECT_THAT(runs, IsEmpty());
 }
-
-// Links on the path of a watched directory are followed (watcher/qmp/directory_watcher.h): a user
-// who can replace the directory could also name another one.
-TEST_F(HostileLocalTest, DirectoryThatIsReplacedByALink) {
-  StartDaemonAndStream();
-  FakeQemu qemu(TestProgramPath("fake_qemu"));
-  const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
-  stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-  const std::string elsewhere = dir() / "elsewhere";
-  fs::create_directory(elsewhere);
-  std::ofstream(elsewhere + "/vm1.shutdown") << "kept";
-  fs::create_directory_symlink(elsewhere, dir() / "link");
-  fs::rename(watch_dir(), dir() / "away");
-  fs::rename(dir() / "link", watch_dir());
-
-  ExpectServes("vm2");  // in the new directory
-  qemu.SendAndExit(monitor, kGuestShutdown);
-  EXPECT_EQ(WaitStopped().shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER);
-  EXPECT_EQ(ReadFile(elsewhere + "/vm1.shutdown"), "kept");
-  qemu.Reap();
-
-  // Now a cycle of links: the directory is gone, and then comes back.
-  fs::remove(watch_dir());
-  fs::create_symlink("ctrl", watch_dir());
-  WaitUntil("the directory is gone",
-            [&] { return !daemon().GetServerInfo().directories(0).present(); });
-  fs::remove(watch_dir());
-  fs::create_directory(watch_dir());
-  ExpectServes("vm3");
-}
-
-// Shutdown files
-
-enum class EndedBy { kUser, kAdmin };
-
-class HostileShutdownFileTest : public HostileLocalTest,
-                                public testing::WithParamInterface<EndedBy> {
- protected:
-  void SetUp() override {
-    StartDaemonAndStream();
-    std::ofstream(Outside()) << "kept";
-    ASSERT_EQ(chmod(Outside().c_str(), 0600), 0);
-    const timespec long_ago[2] = {{1000, 0}, {1000, 0}};
-    ASSERT_EQ(utimensat(AT_FDCWD, Outside().c_str(), long_ago, 0), 0);
-  }
-  std::string Outside() const { return dir() / "outside"; }
-  std::string ShutdownFile() const { return PathOf("vm1.shutdown"); }
-
-  // Starts vm1, calls `plant` and ends the VM. Expects that neither the outside file nor another VM
-  // changes.
-  v1::ShutdownDetail EndAfter(const std::function<void()>& plant) {
-    FakeQemu qemu(TestProgramPath("fake_qemu"));
-    const int monitor = qemu.AddMonitor(PathOf("vm1.kvmd"));
-    stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
-    plant();
-    qemu.SendAndExit(monitor, user() ? kGuestShutdown
-                                     : "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": false, "
-                                       "\"reason\": \"host-qmp-quit\"}}\r\n");
-    const v1::Event end = ExpectStopped(user() ? kGuestPoweroff : kHostQuit);
-    qemu.Reap();
-    ExpectServes("vm2");
-    struct stat status {};
-    EXPECT_EQ(stat(Outside().c_str(), &status), 0);
-    EXPECT_EQ(ReadFile(Outside()), "kept");
-    EXPECT_EQ(status.st_mode & 07777, 0600u);
-    EXPECT_EQ(status.st_mtime, 1000);
-    return end.shutdown();
-  }
-  bool user() const { return GetParam() == EndedBy::kUser; }
-};
-
-TEST_P(HostileShutdownFileTest, ALinkIsNotFollowed) {
-  const auto shutdown = EndAfter([&] { fs::create_symlink(Outside(), ShutdownFile()); });
-  EXPECT_FALSE(shutdown.shutdown_file_written());
-  EXPECT_EQ(fs::is_symlink(ShutdownFile()), user()) << "only the link itself is removed";
-}
-
-TEST_P(HostileShutdownFileTest, ADeviceIsNotOpened) {
-  if (geteuid() != 0) GTEST_SKIP() << "only root makes device nodes";
-  bool made = false;
-  // A terminal, which would become the controlling terminal of a process that opens it.
-  const auto shutdown =
-      EndAfter([&] { made = mknod(ShutdownFile().c_str(), S_IFCHR | 0666, makedev(5, 0)) == 0; });
-  if (!made) GTEST_SKIP() << "device nodes are not permitted here";
-  EXPECT_FALSE(shutdown.shutdown_file_written());
-}
-
-INSTANTIATE_TEST_SUITE_P(Endings, HostileShutdownFileTest,
-                         testing::Values(EndedBy::kUser, EndedBy::kAdmin),
-                         [](const testing::TestParamInfo<EndedBy>& ending) {
-                           return ending.param == EndedBy::kUser ? "User" : "Admin";
-                         });
 
 // Names
 

@@ -231,74 +231,27 @@ TEST_F(HostileMonitorTest, OddInputIsAccepted) {
 
 TEST_F(HostileMonitorTest, OddHandshakes) {
   StartDaemonAndStream();
-  std::vector<std::unique_ptr<FakeQemu>> others;
-  const auto add = [&](const std::string& name, const FakeMonitor& behavior) {
-    others.push_back(std::make_unique<FakeQemu>(TestProgramPath("fake_qemu")));
-    others.back()->AddMonitor(PathOf(name), behavior);
-  };
-  FakeMonitor pieces{.split = true};
-  add("one-byte-pieces", pieces);
+  FakeQemu odd_qemu(TestProgramPath("fake_qemu"));
   FakeMonitor odd;
   odd.greeting = "\r\n{\"QMP\": {\"version\": {\"qemu\": [7, 2, 22]}}}\r\n";
   odd.replies = {{"query-uuid", "{\"return\": {\"UUID\": [\"x\"]}}\r\n"},
                  {"query-name", "{\"return\": []}\r\n"},
                  {"query-status", "{\"return\": {\"status\": \"\\u001b[2Jrunning\\n\"}}\r\n"}};
-  add("odd-replies", odd);
+  odd_qemu.AddMonitor(PathOf("odd-replies"), odd);
   FakeMonitor steering{.uuid = "\x1b[31m\nclass=ADMIN\xe2\x80\xae"};
   steering.name = "\x1b]0;owned\x07";
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int steering_monitor = qemu.AddMonitor(PathOf("steering"), steering);
-  FakeMonitor chatty;  // before each reply a greeting, an error and an event
-  chatty.before_replies = chatty.greeting + Event("X");
-  add("chatty", chatty);
-  FakeMonitor noise{.greeting = Noise(100'000, 2) + "\n"};
-  add("noise", noise);
-  FakeMonitor replies;  // none of which was asked for
-  replies.greeting = Repeat("{\"return\": {}}\r\n", 5'000) + replies.greeting;
-  add("replies-first", replies);
-
-  for (const char* name :
-       {"one-byte-pieces", "odd-replies", "steering", "chatty", "noise", "replies-first"}) {
-    stream().Wait(name, v1::EVENT_TYPE_STARTED);
-  }
+  stream().Wait("odd-replies", v1::EVENT_TYPE_STARTED);
   ExpectServes("vm1");
-  for (const char* name : {"one-byte-pieces", "steering", "chatty", "replies-first"}) {
-    WaitUntil(absl::StrCat(name, " runs"),
-              [&] { return daemon().GetVm(name).state() == v1::VM_STATE_RUNNING; });
-  }
-  EXPECT_THAT(daemon().GetVm("noise").problems(0).text(), HasSubstr("not QMP"));
+  WaitUntil("steering runs",
+            [&] { return daemon().GetVm("steering").state() == v1::VM_STATE_RUNNING; });
   qemu.SendAndExit(
       steering_monitor,
       Event("SHUTDOWN", R"(, "data": {"guest": true, "reason": "\u001b[2J\nrm\u202e"})"));
   stream().Wait("steering", v1::EVENT_TYPE_STOPPED);
   qemu.Reap();
-  others.clear();
-  stream().Wait("noise", v1::EVENT_TYPE_STOPPED);
-  ExpectHarmlessOutput({"odd-replies", "steering", "noise"});
-  ExpectHarmlessLog(false);
-}
-
-// A verdict's evidence quotes QEMU, up to a limit.
-TEST_F(HostileMonitorTest, LongTextsAreTruncatedInTheVerdict) {
-  StartDaemonAndStream();
-  FakeQemu qemu(TestProgramPath("fake_qemu"));
-  const int monitor = qemu.AddMonitor(PathOf("wordy"));
-  stream().Wait("wordy", v1::EVENT_TYPE_STARTED);
-  for (char c = 'a'; c < 'i'; ++c) {
-    qemu.Send(monitor, Event("GUEST_PANICKED", absl::StrCat(", \"data\": {\"action\": \"",
-                                                            std::string(kMiB - 1024, c), "\"}")));
-  }
-  qemu.Send(monitor, Event("SHUTDOWN", absl::StrCat(", \"data\": {\"reason\": \"guest-",
-                                                    Repeat("\xc3\xa4", 300'000), "\"}")));
-  qemu.Send(monitor, Event("POWERDOWN"));
-  stream().Wait("wordy", v1::EVENT_TYPE_POWERDOWN_REQUESTED);
-  qemu.Exit();
-  qemu.Reap();
-  const v1::Event end = stream().Wait("wordy", v1::EVENT_TYPE_STOPPED);
-  EXPECT_EQ(end.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_CRASH) << "it panicked";
-  EXPECT_THAT(end.ByteSizeLong(), Lt(32u << 10));
-  ExpectServes("vm1");
-  ExpectHarmlessOutput({"wordy"});
+  ExpectHarmlessOutput({"odd-replies", "steering"});
   ExpectHarmlessLog(false);
 }
 

@@ -315,11 +315,11 @@ class Compose(unittest.TestCase):
         self.schema = strict_yaml.load(HERE / 'compose_schema.json')
 
     def test_it_is_valid(self):
-        validator = jsonschema.Draft201909Validator(self.schema)
+        validator = jsonschema.Draft7Validator(self.schema)
         self.assertEqual([error.message for error in validator.iter_errors(self.file)], [])
 
     def test_faults_are_found(self):
-        validator = jsonschema.Draft201909Validator(self.schema)
+        validator = jsonschema.Draft7Validator(self.schema)
         self.service['cap-add'] = []
         self.assertFalse(validator.is_valid(self.file))
 

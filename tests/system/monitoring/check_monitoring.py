@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Checks the files for Prometheus and Grafana.
 
   rules    the alert rules, their unit tests and the dashboard's queries, with promtool
@@ -12,13 +12,15 @@ import argparse
 import json
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests/support/python"))
+
+# pylint: disable=wrong-import-position
+import world  # noqa: E402
 
 METRIC = re.compile(r"\b((?:vmeventd|process)_[a-z0-9_]+)\b")
 # The suffixes of a histogram's series.
@@ -27,74 +29,32 @@ SUFFIXES = ("_bucket", "_count", "_sum")
 NO_METRICS = {"process_tracking"}
 
 
-def end_after_handshake(listener):
-    """A QEMU that ends once it has answered that it runs."""
-    connection, _ = listener.accept()
-    with connection, connection.makefile("rb") as lines:
-        connection.sendall(b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}}}\n')
-        for line in lines:
-            asked = json.loads(line)["execute"]
-            connection.sendall(b'{"return": {"status": "running", "running": true}}\n')
-            if asked == "query-status":
-                break
-    listener.close()
-
-
-class Daemon:
-    """A vmeventd with every part that has metrics, including TLS, and a VM that stopped."""
-
-    def __init__(self, binary):
-        self.directory = tempfile.TemporaryDirectory(prefix="vme-", dir="/tmp")
-        path = pathlib.Path(self.directory.name)
-        (path / "vms").mkdir()
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-             "-nodes", "-keyout", path / "key.pem", "-out", path / "cert.pem", "-days", "30",
-             "-subj", "/CN=localhost"],
-            check=True, capture_output=True)
+def scrape(options):
+    """What a vmeventd with every part that has metrics answers, including TLS, once a VM has stopped."""
+    world.PROGRAMS.update(vmeventd=options.daemon, fake_qemu=options.fake_qemu)
+    node = world.World()
+    try:
+        world.make_certificate(node.path, "localhost")
         # An invalid journal is moved aside, which publishes an event.
-        (path / "state").mkdir(mode=0o700)
-        (path / "state/journal.db").write_text("no database", encoding="utf-8")
-        (path / "state/journal.db").chmod(0o600)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(path / "vms/web1.qmp"))
-        listener.listen()
-        threading.Thread(target=end_after_handshake, args=(listener,), daemon=True).start()
-        self.log = path / "log"
-        with open(self.log, "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen(
-                [binary, "--watch", f"{path}/vms:*.qmp", "--libvirt",
-                 f"qemu+unix:///system?socket={path}/no-libvirt-sock",
-                 "--listen", f"unix:{path}/run/s.sock", "--listen", "127.0.0.1:0", "--tls-cert", f"{path}/cert.pem", "--tls-key",
-                 f"{path}/key.pem", "--tls-client-ca", f"{path}/cert.pem",
-                 "--metrics-listen", "127.0.0.1:0", "--metrics-vms", "10", "--process-tracking", "off", "--state-dir",
-                 f"{path}/state"],
-                stderr=log, stdout=log)
+        node.state.mkdir(mode=0o700)
+        (node.state / "journal.db").write_text("no database", encoding="utf-8")
+        (node.state / "journal.db").chmod(0o600)
+        certificate = node.path / "localhost.pem"
+        node.start("--libvirt", f"qemu+unix:///system?socket={node.path}/no-libvirt-sock", "--listen",
+                   f"unix:{node.socket}", "--listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key",
+                   node.path / "localhost.key", "--tls-client-ca", certificate, "--metrics-listen", "127.0.0.1:0",
+                   "--metrics-vms", "10", "--process-tracking", "off", "--signal-senders", "auto")
+        node.started_vm(node.oldest()).exit()
+        url = re.search(r"metrics at (http://\S+)", node.log())[1]
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(timeout=60)
-        self.directory.cleanup()
-
-    def scrape(self):
-        """Scrapes once the first scan is done, the event is in the journal and the VM has stopped."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            text = self.log.read_text(encoding="utf-8")
-            found = re.search(r"metrics at (http://\S+)", text)
-            if found and "the first scan is done" in text:
-                with urllib.request.urlopen(found[1], timeout=60) as answer:
-                    metrics = answer.read().decode()
-                if ("vmeventd_journal_oldest_event_timestamp_seconds" in metrics and
-                        "vmeventd_vm_last_stop_timestamp_seconds" in metrics):
-                    return metrics
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        sys.exit("the daemon did not serve metrics:\n" + self.log.read_text(encoding="utf-8"))
+        def metrics():
+            with urllib.request.urlopen(url, timeout=world.PATIENCE) as answer:
+                text = answer.read().decode()
+            return text if all(f"vmeventd_{name}_timestamp_seconds" in text
+                               for name in ("journal_oldest_event", "vm_last_stop")) else None
+        return world.wait_until("there is an event in the journal, and a VM has stopped", metrics)
+    finally:
+        node.close()
 
 
 def promtool(options, *arguments, text=None):
@@ -142,24 +102,21 @@ def check_runbooks(options):
     source = options.source.resolve()
     (make_page,) = re.findall(r"^\t(\S+ -m markdown .*) \\$", (source / "debian/rules").read_text("utf-8"), re.M)
     page = subprocess.run(make_page.split(), cwd=source, check=True, stdout=subprocess.PIPE).stdout
-    with tempfile.TemporaryDirectory() as directory, socket.socket() as held:
+    with tempfile.TemporaryDirectory() as directory:
         consoles = pathlib.Path(directory, "consoles")
         consoles.mkdir()
         (consoles / "vmeventd-runbooks.html").write_bytes(page)
         configuration = pathlib.Path(directory, "prometheus.yml")
         configuration.write_text(json.dumps({"global": {"evaluation_interval": "1s"}, "rule_files": [
             str(source / "deploy/prometheus/vmeventd.rules.yml")]}), "utf-8")
-        # Nobody else gets the port, and a server in Go may listen there all the same.
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{held.getsockname()[1]}"
+        address = f"127.0.0.1:{world.free_port()}"
         with open(pathlib.Path(directory, "log"), "wb") as log, subprocess.Popen(
                 [pathlib.Path(options.promtool).with_name("prometheus"), f"--config.file={configuration}",
                  f"--storage.tsdb.path={directory}/data", f"--web.listen-address={address}",
                  f"--web.external-url=http://{address}", f"--web.console.templates={consoles}"],
                 stdout=log, stderr=log) as prometheus:
             try:
-                url = address_of_alert(address)
+                url = world.wait_until("Prometheus has the alert", lambda: address_of_alert(address))
                 with urllib.request.urlopen(url, timeout=60) as answer:
                     kind, served = answer.headers["Content-Type"], answer.read().decode()
             finally:
@@ -171,18 +128,14 @@ def check_runbooks(options):
 
 
 def address_of_alert(prometheus):
-    """The runbook_url of VmeventdAbsent, which is pending where nothing is scraped."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://{prometheus}/api/v1/alerts", timeout=60) as answer:
-                for alert in json.load(answer)["data"]["alerts"]:
-                    if alert["labels"]["alertname"] == "VmeventdAbsent":
-                        return alert["annotations"]["runbook_url"]
-        except OSError:
-            pass
-        time.sleep(0.05)
-    return sys.exit("Prometheus has no alert VmeventdAbsent")
+    """The runbook_url of VmeventdAbsent, which is pending where nothing is scraped; None: not yet."""
+    try:
+        with urllib.request.urlopen(f"http://{prometheus}/api/v1/alerts", timeout=world.PATIENCE) as answer:
+            alerts = json.load(answer)["data"]["alerts"]
+    except OSError:
+        return None
+    return next((alert["annotations"]["runbook_url"] for alert in alerts
+                 if alert["labels"]["alertname"] == "VmeventdAbsent"), None)
 
 
 def dashboard(options):
@@ -208,8 +161,7 @@ def dashboard_queries(options):
 
 
 def check_metrics(options):
-    with Daemon(options.daemon) as daemon:
-        code, output = promtool(options, "check", "metrics", text=daemon.scrape())
+    code, output = promtool(options, "check", "metrics", text=scrape(options))
     return [output] if code != 0 or output.strip() else []
 
 
@@ -230,9 +182,7 @@ def base_name(name, metrics):
 
 def check_names(options):
     problems = []
-    with Daemon(options.daemon) as daemon:
-        metrics = exposed(daemon.scrape())
-
+    metrics = exposed(scrape(options))
     rules = (options.source / "deploy/prometheus/vmeventd.rules.yml").read_text(encoding="utf-8")
     document = (options.source / "docs/monitoring.md").read_text(encoding="utf-8")
     board = dashboard(options)
@@ -275,6 +225,7 @@ def main():
     parser.add_argument("--source", type=pathlib.Path, required=True)
     parser.add_argument("--promtool", required=True)
     parser.add_argument("--daemon", required=True)
+    parser.add_argument("--fake-qemu", required=True)
     options = parser.parse_args()
     checks = {"rules": check_rules, "runbooks": check_runbooks, "metrics": check_metrics, "names": check_names}
     problems = checks[options.check](options)

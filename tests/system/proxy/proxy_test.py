@@ -6,7 +6,6 @@
 
 import pathlib
 import re
-import subprocess
 import sys
 
 import grpc
@@ -40,11 +39,11 @@ class ProxyTest(world.WorldTest):
         self.make_certificates()
         self.node_port, self.port = world.free_port(), world.free_port()
         self.world.start("--listen", f"unix:{self.world.socket}", "--listen", f"127.0.0.1:{self.node_port}",
-                         "--tls-cert", self.path / "node.crt", "--tls-key", self.path / "node.key",
-                         "--tls-client-ca", self.path / "ca.crt")
+                         "--tls-cert", self.path / "node.pem", "--tls-key", self.path / "node.key",
+                         "--tls-client-ca", self.path / "ca.pem")
         text = configuration()
         for name in ("front.pem", "client.pem", "ca.crt"):
-            text, count = re.subn(rf"\S+/{name}", str(self.path / name), text)
+            text, count = re.subn(rf"\S+/{name}", str(self.path / name.replace(".crt", ".pem")), text)
             self.assertEqual(count, 1, name)
         text = text.replace("bind :9558", f"bind 127.0.0.1:{self.port}")
         text = text.replace("node7.example:9555", f"127.0.0.1:{self.node_port}")
@@ -52,24 +51,16 @@ class ProxyTest(world.WorldTest):
         (self.path / "haproxy.cfg").write_text("global\n  nbthread 1\n" + text, encoding="utf-8")
         self.run_beside(["haproxy", "-db", "-f", self.path / "haproxy.cfg"])
 
-    def run_openssl(self, *arguments):
-        done = subprocess.run(["openssl", *map(str, arguments)], check=False, capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, done.stderr)
-
     def make_certificates(self):
-        """ca.crt; node.crt and node.key; front.pem and client.pem with both, as haproxy wants them."""
-        make = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", 2)
-        ca = self.path / "ca.crt"
-        self.run_openssl(*make, "-subj", "/CN=ca", "-keyout", self.path / "ca.key", "-out", ca)
+        """Those of a CA, and front.pem and client.pem with their keys, as haproxy wants them."""
+        world.make_certificate(self.path, "ca")
         for name in ("node", "front", "client"):
-            certificate, key = self.path / f"{name}.crt", self.path / f"{name}.key"
-            self.run_openssl(*make, "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1",
-                             "-addext", "basicConstraints=critical,CA:FALSE", "-CA", ca, "-CAkey",
-                             self.path / "ca.key", "-keyout", key, "-out", certificate)
-            (self.path / f"{name}.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
+            world.make_certificate(self.path, name, "subjectAltName=IP:127.0.0.1", authority="ca")
+            with open(self.path / f"{name}.pem", "ab") as file:
+                file.write((self.path / f"{name}.key").read_bytes())
 
     def client(self):
-        credentials = grpc.ssl_channel_credentials((self.path / "ca.crt").read_bytes())
+        credentials = grpc.ssl_channel_credentials((self.path / "ca.pem").read_bytes())
         channel = grpc.secure_channel(f"127.0.0.1:{self.port}", credentials,
                                       options=[("grpc.use_local_subchannel_pool", 1),
                                                ("grpc.max_reconnect_backoff_ms", 50)])

@@ -358,15 +358,9 @@ class PushTest(world.WorldTest):
 
     def certificates(self):
         """A CA, and certificates for 127.0.0.1, for another name and of a client."""
-        def run(*arguments):
-            subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=self.path)
-        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-        run("req", "-x509", *key, "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
+        world.make_certificate(self.path, "ca")
         for name, names in (("right", "IP:127.0.0.1"), ("wrong", "DNS:other.example"), ("client", "DNS:node7")):
-            run("req", *key, "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}",
-                "-keyout", f"{name}.key", "-out", f"{name}.csr")
-            run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                "-days", "2", "-copy_extensions", "copy", "-out", f"{name}.pem")
+            world.make_certificate(self.path, name, f"subjectAltName={names}", authority="ca")
 
     def tls_receiver(self, name, client=False, context=None):
         context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -260,15 +260,10 @@ class ApiTest(WebTest):
 
     def certificates(self):
         """A CA, and certificates of it for a server and for a client."""
-        script = """
-          openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -subj /CN=ca
-          for kind in server client; do
-            openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $kind.key -out $kind.csr -subj /CN=$kind
-            printf 'subjectAltName=DNS:vms.example,IP:127.0.0.1\nextendedKeyUsage=%sAuth\n' $kind >extensions
-            openssl x509 -req -in $kind.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out $kind.pem
-          done
-          chmod 600 *.key"""
-        subprocess.run(["bash", "-ec", script], cwd=self.world.path, check=True, capture_output=True)
+        world.make_certificate(self.world.path, "ca")
+        for kind in ("server", "client"):
+            world.make_certificate(self.world.path, kind, "subjectAltName=DNS:vms.example,IP:127.0.0.1",
+                                   f"extendedKeyUsage={kind}Auth", authority="ca")
         return ["--web-cert", self.world.path / "server.pem", "--web-key", self.world.path / "server.key"]
 
     def use(self, certificate=None):

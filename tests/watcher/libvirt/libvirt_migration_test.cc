@@ -99,17 +99,5 @@ TEST_F(LibvirtMigrationTest, ADaemonThatStartsAgainKnowsTheMigration) {
   EXPECT_EQ(RuleOf(ManagerEnd::kFailed), "migration-unfinished");
 }
 
-TEST_F(LibvirtMigrationTest, AVmThatIsSavedIsTheAdmins) {
-  StartWithDomain();
-  for (const char* what : {"STOP", "setup", "active", "completed"}) Say(what);
-  EXPECT_EQ(RuleOf(ManagerEnd::kSaved), "manager-saved");
-}
-
-TEST_F(LibvirtMigrationTest, AVmThatMigratedIsTheAdmins) {
-  StartWithDomain();
-  for (const char* what : {"active", "STOP", "completed"}) Say(what);
-  EXPECT_EQ(RuleOf(ManagerEnd::kMigrated), "migrated-away");
-}
-
 }  // namespace
 }  // namespace vmeventd

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -18,6 +19,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -32,6 +34,7 @@
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {
@@ -182,23 +185,6 @@ TEST_F(LibvirtSourceTest, ALaterListEndsNoRunThatBeginsMeanwhile) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
 
-TEST_F(LibvirtSourceTest, ALostConnectionIsNoEnd) {
-  FindDomain();
-  libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
-  libvirt_->Close("libvirt closed the connection");
-  ASSERT_TRUE(UntilCount(EventType::kMonitorLost));
-  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kUnreachable);
-  ASSERT_TRUE(
-      Until([&] { return watcher_->libvirt_connections()[0].problem.text == "it is restarted"; }));
-  libvirt_->SetOpenError(absl::OkStatus());
-  ASSERT_TRUE(UntilCount(EventType::kMonitorRestored));
-  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
-  EXPECT_EQ(sink_.Count(EventType::kGap), 1) << "of the node: what came and went was not seen";
-  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  EXPECT_EQ(libvirt_->open_connections(), 1);
-}
-
 // It ended while the connection was lost, and another one of that name began and ended before the
 // list.
 TEST_F(LibvirtSourceTest, AnEndThatNamesAnotherIdIsNotThisLifes) {
@@ -299,6 +285,18 @@ TEST_F(LibvirtLookTest, WhatComesMeanwhileWaitsForItInItsOrder) {
   EXPECT_FALSE(watcher_->libvirt_waits());
 }
 
+// libvirt has reported the start of a life, and the next one has its process already.
+TEST_F(LibvirtLookTest, AProcessThatItFindsMayBeTheNextLifes) {
+  process_.reset();
+  StartUnseen();
+  const uint64_t heard = StartTicksNow();
+  ASSERT_TRUE(Until([&] { return StartTicksNow() > heard; }));
+  StartProcess();
+  libvirt_->Hang(false);
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Latest("web1")->ref().pid(), 0);
+}
+
 TEST_F(LibvirtLookTest, AConnectionThatIsLostMeanwhileIsMadeAgain) {
   StartUnseen();
   libvirt_->SetActive({{kDomain, "running"}});
@@ -364,6 +362,36 @@ TEST_F(LibvirtProcessTest, AnEndThatIsReportedBeforeTheListIsNotTheListedLifes) 
   process_.reset();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
   EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy) << "that one is its own";
+}
+
+// The daemon is back, no descriptor is left for the life that it knows, and libvirt lists the next
+// one.
+TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) {
+  StartWithDomain();
+  options_.max_vm_descriptors = 0;
+  libvirt_->Hang(true);
+  Restart();
+  ASSERT_TRUE(Until([&] {
+    return testing::Matches(Contains(kOutOfDescriptorsProblem))(
+        ProblemTexts(sink_.Latest("web1")->problems()));
+  }));
+  // Its process is looked for each 5 s by now.
+  for (int retry = 0; retry < 15; ++retry) {
+    clock_.Advance(absl::Seconds(5));
+    Step();
+  }
+  StartProcess();
+  libvirt_->SetActive({{kDomain, "running"}});
+  const int lists = libvirt_->lists();
+  libvirt_->Hang(false);
+  ASSERT_TRUE(StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); },
+                        [&] { return libvirt_->lists() > lists; }));
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
+  clock_.Advance(absl::Seconds(5));
+  ExpectEnd(ShutdownClass::kUnknown);
+  PowerOff();
+  ExpectEnd(ShutdownCause::kGuestPoweroff, 2);
 }
 
 // A list that is not the first one decides of the other domain, whose process nobody sees.
@@ -608,25 +636,6 @@ TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
   EXPECT_FALSE(watcher_->has_open_source());
 }
 
-TEST_F(LibvirtPodsTest, AMatchWhosePathIsLongerThanAUnixAddressIsConnectedToAndNamedByItsPath) {
-  const std::string pod = "pods/6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
-  const std::string below = "/volumes/kubernetes.io~empty-dir/libvirt-runtime/virtqemud-sock";
-  const std::string uri = "qemu+unix:///session?socket=" + directory_.Path(pod) + below;
-  options_.libvirts = {
-      ParseLibvirtUri("qemu+unix:///session?socket=" + directory_.Path("pods/*") + below).value()};
-  libvirt_->SetActive({{kDomain, "running"}});
-  std::filesystem::create_directories(
-      std::filesystem::path(directory_.Path(pod) + below).parent_path());
-  const UniqueFd socket(e2e::ListenUnix(directory_.Path(pod) + below));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted));
-  EXPECT_THAT(
-      libvirt_->opened_uri(),
-      testing::MatchesRegex("qemu\\+unix:///session\\?socket=/proc/self/fd/[0-9]+/virtqemud-sock"));
-  EXPECT_EQ(watcher_->libvirt_connections()[0].uri, uri);
-  EXPECT_EQ(sink_.Latest("web1")->ref().source(), "libvirt:" + uri);
-}
-
 TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreConnected) {
   options_.watches.clear();
   options_.libvirts = {
@@ -697,16 +706,6 @@ TEST_F(LibvirtProcessTest, ADomainWithoutAVisibleProcessIsFollowedIfTheNextListH
   StartProcess();
   ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("web1")->ref().pid() == process_->pid(); }));
   EXPECT_TRUE(sink_.Latest("web1")->problems().empty());
-}
-
-// A restore of a file that is broken: libvirt reports no start.
-TEST_F(LibvirtSourceTest, ADomainThatNeverStartedBeginsNoRun) {
-  StartConnected();
-  libvirt_->Qmp(kDomain, "MIGRATION", R"({"status":"setup"})");
-  libvirt_->Qmp(kDomain, "MIGRATION", R"({"status":"failed"})");
-  ReportShutdown();
-  BeginOther();
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1) << "that of the other domain";
 }
 
 }  // namespace

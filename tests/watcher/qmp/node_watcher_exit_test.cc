@@ -100,19 +100,6 @@ TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatusAndNotWhoKil
   }
 }
 
-TEST_F(NodeWatcherExitTest, AZombieThatHasTheNumberByNowTellsNothing) {
-  Follow(&qemu_);
-  const std::string kept = Changed(
-      KeptRun(), [](internal::RunState* state) { state->mutable_run()->set_start_ticks(17); });
-  Die();
-  qemu_.Kill(SIGABRT);
-  AwaitEnd(qemu_.pid());
-  StartWith({kept});
-  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(Stopped().shutdown_class, ShutdownClass::kUnknown);
-  EXPECT_FALSE(Stopped().exit_status.has_value());
-}
-
 TEST_F(NodeWatcherExitTest, ManyEndsAtOnceNeedNoTimer) {
   // The process connector's messages come later.
   if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;

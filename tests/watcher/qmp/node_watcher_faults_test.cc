@@ -74,24 +74,6 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
   EXPECT_THAT(sink_.Latest("vm1")->problems(), IsEmpty());
 }
 
-TEST_F(NodeWatcherFaultsTest, BeyondTheDescriptorLimitAVmIsListedAndFollowedLater) {
-  options_.max_vm_descriptors = 2;
-  FakeQemu first;
-  FakeQemu second;
-  const int monitor = Follow(&first);
-  const int second_monitor = second.AddMonitor(Socket("vm2"));
-  ASSERT_TRUE(UntilUnfollowed("vm2", "LimitNOFILE"));
-  EXPECT_EQ(sink_.Latest("vm2"), nullptr);
-  EXPECT_GT(watcher_->counters().out_of_descriptors, 0u);
-
-  // The one that is followed loses nothing by it.
-  PowerOff(&first, monitor);
-  EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
-  EXPECT_THAT(sink_.Latest("vm2")->problems(), IsEmpty());
-  EXPECT_TRUE(second.HasClient(second_monitor));
-}
-
 TEST_F(NodeWatcherFaultsTest, ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt) {
   options_.max_vm_descriptors = 2;
   FakeQemu first;

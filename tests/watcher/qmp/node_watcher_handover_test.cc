@@ -48,18 +48,6 @@ class HandoverTest : public RestartTest {
   std::vector<HandedRun> handed_;
 };
 
-TEST_F(HandoverTest, AKillMeanwhileIsUnknownAsWhoDidItWasNotRecorded) {
-  Follow(&qemu_);
-  Stop();
-  qemu_.Kill(SIGKILL);
-  GoOn();
-  ExpectEnd(ShutdownClass::kUnknown);
-  EXPECT_THAT(EvidenceText(), Not(HasSubstr("vmeventd restarted")));
-  if (WhyNoExitStatus().empty()) {
-    EXPECT_THAT(EvidenceText(), HasSubstr("vmeventd was being restarted when it was sent"));
-  }
-}
-
 // Where the kernel says how a process ended in messages alone, as Linux does before 6.15.
 class ConnectorHandoverTest : public HandoverTest {
  protected:

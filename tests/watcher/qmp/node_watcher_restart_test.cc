@@ -140,23 +140,6 @@ TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
   EXPECT_EQ(sink_.Latest("vm1")->monitor_path(), Socket("vm1"));
 }
 
-TEST_F(RestartTest, RawNamesComeBack) {
-  const std::string raw = "a\nb\xff";
-  const int monitor = qemu_.AddMonitor(Socket(raw));
-  Start();
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
-  qemu_.Send(monitor, kGuestShutdownLine);
-  ASSERT_TRUE(UntilShutdownKept());
-  qemu_.SetBehavior(monitor, {.status = "shutdown"});
-  Restart();
-  ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
-  KillUntilStopped(&qemu_);
-  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  ASSERT_NE(sink_.Latest("a\nb\\xff"), nullptr);
-  EXPECT_THAT(sink_.Latest("a\nb\\xff")->monitor_path(), testing::EndsWith("a\nb\\xff.kvmd"));
-  EXPECT_TRUE(FileExists(ShutdownFile(raw)));
-}
-
 // Without descriptors.
 
 TEST_F(RestartTest, AFullDescriptorTableEndsNoRun) {

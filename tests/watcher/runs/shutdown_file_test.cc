@@ -60,6 +60,9 @@ TEST_F(ShutdownFileTest, ALinkInItsPlaceIsNotFollowed) {
   EXPECT_FALSE(FileExists(directory_.Path("target")));
   WriteFile(directory_.Path("target"));
   EXPECT_FALSE(Create("vm").ok());
+  EXPECT_TRUE(Delete("vm").ok());
+  EXPECT_FALSE(FileExists(directory_.Path("vm.shutdown")));
+  EXPECT_TRUE(FileExists(directory_.Path("target")));
 }
 
 TEST_F(ShutdownFileTest, AFifoInItsPlaceIsRefusedAtOnce) {
