@@ -613,8 +613,9 @@ class Doctor {
       if (socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
         Add("problem", {socket.path()},
             absl::StrCat("vmeventd reports: ", socket.problem().text(), "."),
-            absl::StrCat("for socket in ", kTexts,
-                         "; do ss -Hxl src \"$socket\" | grep -q . || rm \"$socket\"; done"));
+            absl::StrCat(
+                "for socket in ", kTexts,
+                "; do [ \"$(grep -cF \"$socket\" /proc/net/unix)\" = 0 ] && rm \"$socket\"; done"));
         continue;
       }
       const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");

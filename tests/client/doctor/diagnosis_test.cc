@@ -408,8 +408,8 @@ TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
       "unfollowed_sockets { path: '/run/qemu/my vm.qmp' "
       "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } }");
   EXPECT_EQ(Only(facts_, "problem").line,
-            "for socket in /run/qemu/a.qmp '/run/qemu/my vm.qmp'; do ss -Hxl src \"$socket\" | "
-            "grep -q . || rm \"$socket\"; done");
+            "for socket in /run/qemu/a.qmp '/run/qemu/my vm.qmp'; do [ \"$(grep -cF \"$socket\" "
+            "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");
 }
 
 TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
