@@ -242,19 +242,20 @@ class Doctor {
   void LookAtJournal() {
     const std::string& problem = facts_.daemon.info.journal_problem();
     if (problem.empty()) return;
-    const std::string path = problem.substr(0, problem.find(": "));
-    const std::string directory = QuoteForShell(path.substr(0, path.rfind('/')));
-    const auto add = [&](absl::string_view fix, const std::string& line) {
-      Add("journal", {path}, absl::StrCat("New events are not durable: ", problem, ". ", fix),
-          line);
-    };
-    if (absl::StartsWith(problem, absl::StrCat(path, ": damaged: "))) {
-      return add("A restart moves the damaged file aside and begins a new one.",
+    const std::vector<std::string> parts = absl::StrSplit(problem, absl::MaxSplits(": ", 1));
+    const std::string& path = parts.front();
+    const std::string what = absl::StrCat("New events are not durable: ", parts.back(), ". ");
+    if (absl::StartsWith(parts.back(), "damaged: ")) {
+      return Add("journal", {path},
+                 absl::StrCat(what, "A restart moves the damaged file aside and begins a new one."),
                  "systemctl restart vmeventd");
     }
-    add("Events wait in memory, so do not restart vmeventd; it writes them once the disk takes "
-        "them.",
-        absl::StrCat("findmnt -T ", directory, " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));
+    Add("journal", {path},
+        absl::StrCat(what,
+                     "They wait in memory, and vmeventd writes them once the disk takes them: do "
+                     "not restart it."),
+        absl::StrCat("findmnt -T ", QuoteForShell(path.substr(0, path.rfind('/'))),
+                     " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));
   }
 
   static constexpr char kShowCapabilities[] = "systemctl show vmeventd | grep Capabilities=";
