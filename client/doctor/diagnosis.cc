@@ -610,24 +610,21 @@ class Doctor {
           absl::StrCat(facts_.client, " vms"));
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
-      // Looks again: a QEMU may have begun to listen meanwhile.
-      if (socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
-        Add("problem", {socket.path()},
-            absl::StrCat("vmeventd reports: ", socket.problem().text(), "."),
-            absl::StrCat(
-                "for socket in ", kTexts,
-                "; do [ \"$(grep -cF \"$socket\" /proc/net/unix)\" = 0 ] && rm \"$socket\"; done"));
-        continue;
-      }
       const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
       const std::string directory =
           QuoteForShell(socket.path().substr(0, socket.path().rfind('/')));
       const std::string user = DaemonUser();
+      std::string line = absl::StrCat("ss -xlp | grep -F ", directory);
+      if (forbidden) {
+        line = absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", directory,
+                            " && setfacl -m u:", user, ":rw ", directory, "/*");
+      } else if (socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
+        // Looks again: a QEMU may have begun to listen meanwhile.
+        line = absl::StrCat("for socket in ", kTexts, "; do [ \"$(grep -cF \"$socket\" ",
+                            "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");
+      }
       Add(forbidden ? "rights" : "problem", {socket.path()},
-          absl::StrCat("vmeventd reports: ", socket.problem().text(), "."),
-          forbidden ? absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", directory,
-                                   " && setfacl -m u:", user, ":rw ", directory, "/*")
-                    : absl::StrCat("ss -xlp | grep -F ", directory));
+          absl::StrCat("vmeventd reports: ", socket.problem().text(), "."), line);
     }
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       if (connection.connected()) continue;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <mutex>
 #include <type_traits>
 #include <utility>
 
@@ -77,8 +78,6 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   screen.reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
-
-constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
 
 // The line that shows why the server does not answer.
 std::string LineFor(const ServerAddress& server) {
@@ -154,19 +153,19 @@ std::string Where(const CommandLine& line) {
   return absl::StrCat(" to vmeventd at ", ToText(line.server()));
 }
 
+// A command in a sentence asks the same server, unless it is for another host or names one.
+std::string WithClient(const std::string& sentence, const std::string& client) {
+  constexpr char kThere[] = "`vmevents doctor` on the node";
+  constexpr char kNamed[] = "`vmevents --server ";
+  return absl::StrReplaceAll(
+      sentence,
+      {{kThere, kThere}, {kNamed, kNamed}, {"`vmevents ", absl::StrCat("`", client, " ")}});
+}
+
 ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* output,
-                      LateNotes* notes) {
+                      const PrintSentence& note) {
   const auto run = [&](const auto& command) -> ExitCode {
     using Command = std::decay_t<decltype(command)>;
-    // A command in a sentence asks the same server, unless it is for another host or names one.
-    const auto note = [&line, notes](const std::string& sentence) {
-      constexpr char kThere[] = "`vmevents doctor` on the node";
-      constexpr char kNamed[] = "`vmevents --server ";
-      notes->Add(
-          absl::StrReplaceAll(sentence, {{kThere, kThere},
-                                         {kNamed, kNamed},
-                                         {"`vmevents ", absl::StrCat("`", line.client, " ")}}));
-    };
     std::optional<Failure> failure;
     if constexpr (std::is_same_v<Command, FollowCommand>) {
       return RunFollow(command, line, formatter);
@@ -217,17 +216,23 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
 
 ExitCode RunLine(const CommandLine& line) {
   Formatter formatter = MakeFormatter(line);
-  LateNotes notes;
+  // Wait until the pager, which would hide them, has ended.
+  std::mutex mutex;
+  std::vector<std::string> notes;
+  const auto note = [&](const std::string& sentence) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    notes.push_back(WithClient(sentence, line.client));
+  };
   std::unique_ptr<Pager> pager = MakePager(line);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
-  ExitCode code = RunCommandOf(line, &formatter, &output, &notes);
+  ExitCode code = RunCommandOf(line, &formatter, &output, note);
   if (pager != nullptr && !pager->Wait()) {
-    notes.Add(
+    note(
         "cannot run the pager, so nothing was shown: correct $VMEVENTS_PAGER or $PAGER, or use "
         "--no-pager");
     code = ExitCode::kFailed;
   }
-  notes.Print();
+  for (const std::string& sentence : notes) PrintNote(sentence);
   return code;
 }
 
