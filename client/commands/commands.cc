@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/uuid.h"
+#include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -73,7 +74,8 @@ namespace {
 bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
   const v1::EventFilter& filter = command.filter;
   const bool stopped = one.vm.state() == v1::VM_STATE_STOPPED;
-  if (!IsWanted(command.states, one.vm.state()) || (stopped && !command.include_stopped)) {
+  if (!IsWanted(command.states, one.vm.state()) || (stopped && !command.include_stopped) ||
+      !HasLabels(one.vm.ref(), filter.labels())) {
     return false;
   }
   if (filter.classes_size() + filter.causes_size() == 0) return true;
@@ -115,38 +117,34 @@ NodeVms RowsOf(NodeVms runs, bool runs_known) {
 }
 
 void SortVms(const VmsCommand& command, NodeVms* vms) {
-  const auto age = [](const NodeVm& one) {
-    return -absl::ToUnixNanos(FromProto(one.vm.state_time()));
+  const auto newest_first = [](const google::protobuf::Timestamp& time) {
+    return -absl::ToUnixNanos(FromProto(time));
   };
-  const auto by = [vms](const auto& key) {
-    std::stable_sort(vms->begin(), vms->end(),
-                     [&key](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
+  // Rows of equal numbers are by name.
+  const auto numbers = [&](const NodeVm& one) -> std::pair<int64_t, int64_t> {
+    const int64_t age = newest_first(one.vm.state_time());
+    switch (command.order) {
+      case VmOrder::kState:
+        if (command.runs) return {newest_first(one.vm.start_time()), 0};
+        return {one.vm.state(), IsStopped(one) ? age : 0};
+      case VmOrder::kName:
+        return {};
+      case VmOrder::kAge:
+        return {age, 0};
+      case VmOrder::kEnds:
+        return {-one.ends.value_or(0), 0};
+      case VmOrder::kClass:
+        return {RankOf(one), 0};
+    }
+    return {};
   };
-  by([](const NodeVm& one) {
-    return std::tie(one.vm.ref().name(), one.node.cluster, one.node.name);
-  });
-  switch (command.order) {
-    case VmOrder::kState:
-      if (command.runs) {
-        by([](const NodeVm& one) { return -absl::ToUnixNanos(FromProto(one.vm.start_time())); });
-        break;
-      }
-      by([&age](const NodeVm& one) {
-        return std::pair(one.vm.state(), IsStopped(one) ? age(one) : int64_t{0});
-      });
-      break;
-    case VmOrder::kName:
-      break;
-    case VmOrder::kAge:
-      by(age);
-      break;
-    case VmOrder::kEnds:
-      by([](const NodeVm& one) { return -one.ends.value_or(0); });
-      break;
-    case VmOrder::kClass:
-      by(RankOf);
-      break;
-  }
+  const auto key = [&](const NodeVm& one) {
+    using Text = absl::string_view;
+    return std::tuple(numbers(one), Text(one.vm.ref().name()), Text(one.node.cluster),
+                      Text(one.node.name));
+  };
+  std::stable_sort(vms->begin(), vms->end(),
+                   [&key](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
 }
 
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
@@ -157,6 +155,8 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   VmsCommand all;
   all.filter = command.filter;
   all.include_stopped = true;
+  // The runs before may have had other labels, and count too.
+  if (!command.runs) all.filter.clear_labels();
   std::optional<Failure> failure = source->ReadVms(all, &vms);
   std::erase_if(vms, [&](const NodeVm& one) {
     return !IsWanted(command.filter.run_ids(), one.vm.ref().run_id());

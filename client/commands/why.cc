@@ -158,14 +158,10 @@ std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_vi
   *names.mutable_vm_names() = filter.vm_names();
   NodeVms runs;
   if (auto failure = ReadRuns(source, &names, &runs)) return failure;
-  VmStories known;
-  for (NodeVm& run : runs) {
-    VmStory& story = known.emplace_back();
-    story.name = run.vm.ref().name();
-    story.vm = std::move(run);
-  }
+  StoryCollector known(absl::InfiniteFuture());
+  for (NodeVm& run : runs) known.AddRun(std::move(run));
   std::vector<std::string> unknown;
-  for (const std::string& name : UnknownNames(filter, known)) {
+  for (const std::string& name : UnknownNames(filter, known.Take())) {
     EventsCommand any;
     any.filter.add_vm_names(name);
     any.limit = 1;

@@ -17,8 +17,6 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
-
 absl::Status BadAddress(absl::string_view text, absl::string_view what) {
   return absl::InvalidArgumentError(
       absl::StrCat("the server address \"", text, "\" ", what,

@@ -34,6 +34,8 @@ struct ServerAddress {
 
 // The port used if an address has none.
 inline constexpr char kDefaultPort[] = "9555";
+// The socket of the system's daemon.
+inline constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
 
 // Parses unix:PATH, /PATH, HOST[:PORT] or [IPV6][:PORT]. INVALID_ARGUMENT names the fault and the
 // correct form.

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -50,12 +51,10 @@ std::vector<std::string> Environment(
   entries.reserve(variables.size());
   for (const auto& [name, value] : variables) entries.push_back(absl::StrCat(name, "=", value));
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    const absl::string_view text = *entry;
-    bool replaced = false;
-    for (const auto& [name, value] : variables) {
-      replaced = replaced || absl::StartsWith(text, absl::StrCat(name, "="));
-    }
-    if (!replaced) entries.emplace_back(text);
+    const bool is_replaced = absl::c_any_of(variables, [entry](const auto& variable) {
+      return absl::StartsWith(*entry, absl::StrCat(variable.first, "="));
+    });
+    if (!is_replaced) entries.emplace_back(*entry);
   }
   return entries;
 }

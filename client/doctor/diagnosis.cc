@@ -136,6 +136,7 @@ class Doctor {
     diagnosis_.asked = Asked();
     diagnosis_.examined = facts_.examined;
     LookAtDaemon();
+    LookAtJournal();
     LookAtRights();
     LookAtSignals();
     LookAtHostShutdown();
@@ -148,18 +149,22 @@ class Doctor {
     for (Draft& draft : drafts_) {
       Finding& finding = draft.finding;
       finding.line = absl::StrReplaceAll(
-          finding.line,
-          {{kPids, draft.pids}, {kName, finding.subjects.size() > 1 ? "NAME" : draft.name}});
+          finding.line, {{kPids, draft.pids},
+                         {kTexts, absl::StrJoin(finding.subjects, " ", Quoted)},
+                         {kName, finding.subjects.size() > 1 ? "NAME" : draft.name}});
       diagnosis_.findings.push_back(std::move(finding));
     }
     return std::move(diagnosis_);
   }
 
  private:
-  // In a line: the pids of all subjects; the VM's name, or NAME where there are several. No name or
-  // path of a process has a NUL.
+  // In a line: the pids of all subjects, or their texts; the VM's name, or NAME where there are
+  // several. No name or path of a process has a NUL.
   static constexpr absl::string_view kPids = {"\0pids", 5};
+  static constexpr absl::string_view kTexts = {"\0texts", 6};
   static constexpr absl::string_view kName = {"\0name", 5};
+
+  static void Quoted(std::string* out, const std::string& word) { *out += QuoteForShell(word); }
 
   // The object of a finding.
   struct Subject {
@@ -232,6 +237,25 @@ class Doctor {
       line = absl::StrCat("sudo usermod -aG ", QuoteForShell(daemon.group), " \"$USER\"");
     }
     Add("daemon", {daemon.address}, what, line);
+  }
+
+  void LookAtJournal() {
+    const std::string& problem = facts_.daemon.info.journal_problem();
+    if (problem.empty()) return;
+    const std::vector<std::string> parts = absl::StrSplit(problem, absl::MaxSplits(": ", 1));
+    const std::string& path = parts.front();
+    const std::string what = absl::StrCat("New events are not durable: ", parts.back(), ". ");
+    if (absl::StartsWith(parts.back(), "damaged: ")) {
+      return Add("journal", {path},
+                 absl::StrCat(what, "A restart moves the damaged file aside and begins a new one."),
+                 "systemctl restart vmeventd");
+    }
+    Add("journal", {path},
+        absl::StrCat(what,
+                     "They wait in memory, and vmeventd writes them once the disk takes them: do "
+                     "not restart it."),
+        absl::StrCat("findmnt -T ", QuoteForShell(path.substr(0, path.rfind('/'))),
+                     " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));
   }
 
   static constexpr char kShowCapabilities[] = "systemctl show vmeventd | grep Capabilities=";
@@ -590,11 +614,17 @@ class Doctor {
       const std::string directory =
           QuoteForShell(socket.path().substr(0, socket.path().rfind('/')));
       const std::string user = DaemonUser();
+      std::string line = absl::StrCat("ss -xlp | grep -F ", directory);
+      if (forbidden) {
+        line = absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", directory,
+                            " && setfacl -m u:", user, ":rw ", directory, "/*");
+      } else if (socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
+        // Looks again: a QEMU may have begun to listen meanwhile.
+        line = absl::StrCat("for socket in ", kTexts, "; do [ \"$(grep -cF \"$socket\" ",
+                            "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");
+      }
       Add(forbidden ? "rights" : "problem", {socket.path()},
-          absl::StrCat("vmeventd reports: ", socket.problem().text(), "."),
-          forbidden ? absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", directory,
-                                   " && setfacl -m u:", user, ":rw ", directory, "/*")
-                    : absl::StrCat("ss -xlp | grep -F ", directory));
+          absl::StrCat("vmeventd reports: ", socket.problem().text(), "."), line);
     }
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       if (connection.connected()) continue;

@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <mutex>
 #include <type_traits>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
 #include "base/text.h"
@@ -30,14 +33,15 @@ Formatter MakeFormatter(const CommandLine& line) {
     style.node_width =
         std::max(style.node_width, DisplayWidth(EscapeForTerminal(NodeName(server))));
   }
+  style.client = line.client;
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal(STDOUT_FILENO).columns;
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
   style.brief = on_terminal;  // programs that read the table want every date
   style.now = absl::Now;
-  const Form form = line.format == OutputFormat::kJson   ? Form::kJson
+  const Form form = line.for_people()                    ? Form::kTable
                     : line.format == OutputFormat::kName ? Form::kName
-                                                         : Form::kTable;
+                                                         : Form::kJson;
   return Formatter(form, std::move(style));
 }
 
@@ -74,8 +78,6 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   screen.reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
-
-constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
 
 // The line that shows why the server does not answer.
 std::string LineFor(const ServerAddress& server) {
@@ -132,7 +134,10 @@ ExitCode RunDoctor(const CommandLine& line, Output* output) {
     if (!read.ok()) return Fail(read.status());
     facts = *std::move(read);
   }
-  if (server.path != kSystemSocket) {
+  // The client of another user, by sudo, has neither this environment nor its contexts.
+  if (absl::StrContains(line.client, " --server ")) {
+    facts.client = line.client;
+  } else if (server.path != kSystemSocket) {
     absl::StrAppend(&facts.client, " --server ", QuoteForShell(answer.address));
   }
   facts.daemon = std::move(answer);
@@ -148,11 +153,19 @@ std::string Where(const CommandLine& line) {
   return absl::StrCat(" to vmeventd at ", ToText(line.server()));
 }
 
+// A command in a sentence asks the same server, unless it is for another host or names one.
+std::string WithClient(const std::string& sentence, const std::string& client) {
+  constexpr char kThere[] = "`vmevents doctor` on the node";
+  constexpr char kNamed[] = "`vmevents --server ";
+  return absl::StrReplaceAll(
+      sentence,
+      {{kThere, kThere}, {kNamed, kNamed}, {"`vmevents ", absl::StrCat("`", client, " ")}});
+}
+
 ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* output,
-                      LateNotes* notes) {
+                      const PrintSentence& note) {
   const auto run = [&](const auto& command) -> ExitCode {
     using Command = std::decay_t<decltype(command)>;
-    const auto note = [notes](const std::string& sentence) { notes->Add(sentence); };
     std::optional<Failure> failure;
     if constexpr (std::is_same_v<Command, FollowCommand>) {
       return RunFollow(command, line, formatter);
@@ -203,17 +216,23 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
 
 ExitCode RunLine(const CommandLine& line) {
   Formatter formatter = MakeFormatter(line);
-  LateNotes notes;
+  // Wait until the pager, which would hide them, has ended.
+  std::mutex mutex;
+  std::vector<std::string> notes;
+  const auto note = [&](const std::string& sentence) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    notes.push_back(WithClient(sentence, line.client));
+  };
   std::unique_ptr<Pager> pager = MakePager(line);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
-  ExitCode code = RunCommandOf(line, &formatter, &output, &notes);
+  ExitCode code = RunCommandOf(line, &formatter, &output, note);
   if (pager != nullptr && !pager->Wait()) {
-    notes.Add(
+    note(
         "cannot run the pager, so nothing was shown: correct $VMEVENTS_PAGER or $PAGER, or use "
         "--no-pager");
     code = ExitCode::kFailed;
   }
-  notes.Print();
+  for (const std::string& sentence : notes) PrintNote(sentence);
   return code;
 }
 

@@ -5,13 +5,11 @@
 #include <cstddef>
 #include <cstdio>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,23 +31,6 @@ void PrintNote(const std::string& sentence);
 // Prints why the command failed; what it ends with.
 ExitCode Fail(const Failure& failure);
 ExitCode Fail(const absl::Status& status);
-
-// Stores sentences until the pager, which would hide them, has ended. Any thread.
-class LateNotes {
- public:
-  void Add(const std::string& sentence) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    sentences_.push_back(sentence);
-  }
-  void Print() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    for (const std::string& sentence : sentences_) PrintNote(sentence);
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::string> sentences_;
-};
 
 // Lets SIGINT, SIGTERM and SIGHUP stop `stop` while it exists, and so does a reader of standard
 // output that goes away, even while nothing is written. A second signal ends the process at once.

@@ -48,8 +48,8 @@ void Fuzz_option_values(absl::string_view input) {
     client::AddFilter(&made->app, &made->filter);
     client::AddNamesOf<v1::VmState>(&made->app, "--state", "STATE", "",
                                     [made](v1::VmState one) { made->states.push_back(one); });
-    client::AddCount(&made->app, "--count", "", &made->count);
-    client::AddText(&made->app, "--exec", "COMMAND", "", "", &made->word);
+    client::AddValue(&made->app, "--count", "N", "", &made->count);
+    client::AddValue(&made->app, "--exec", "COMMAND", "", &made->word);
     client::AddStart(&made->app, "");
     return made;
   }();

@@ -12,6 +12,7 @@
 namespace vmeventd::e2e {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
@@ -130,7 +131,8 @@ TEST_F(CliTest, DeclaresAndWithdrawsIntents) {
   const CommandResult second =
       Vmevents({"intent", "declare", "vm2", "--actor", "bob", "--reason", "me too"});
   EXPECT_EQ(second.exit_code, 1);
-  EXPECT_THAT(second.error, HasSubstr("vmevents intent withdraw " + intent_id));
+  EXPECT_THAT(second.error,
+              AllOf(HasSubstr("vmevents --server "), HasSubstr(" intent withdraw " + intent_id)));
   EXPECT_THAT(Vmevents({"intent", "list"}).output, HasSubstr(intent_id));
   EXPECT_EQ(Vmevents({"intent", "declare", "vm1", "--actor", "a", "--reason", "r"}).exit_code, 3);
   EXPECT_EQ(Vmevents({"intent", "withdraw", intent_id}).exit_code, 0);

@@ -154,6 +154,20 @@ class DoctorTest(world.WorldTest):
         world.wait_until("health says so", lambda: self.world.health("watch") == "SERVING")
         self.assertEqual(self.findings(str(missing)), [])
 
+    def test_sockets_that_were_left_are_deleted_by_the_line(self):
+        directory = os.open(self.sockets, os.O_PATH)
+        self.addCleanup(os.close, directory)
+        for name in ("left1.qmp", "my left.qmp"):
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(f"/proc/self/fd/{directory}/{name}")
+        self.monitored("web1")
+        self.world.start()
+        world.wait_until("both are reported", lambda: len(self.world.info().unfollowed_sockets) == 2)
+        finding = self.only("left1.qmp", "problem")
+        self.assertEqual(len(finding["subjects"]), 2)
+        subprocess.run(finding["line"], shell=True, check=True)
+        self.assertEqual([path.name for path in self.sockets.iterdir()], ["web1.qmp"])
+
     def test_a_node_on_which_nothing_can_be_followed(self):
         missing = self.world.path / "missing"
         self.world.watches = [f"{missing}:*.qmp"]
