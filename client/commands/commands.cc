@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/uuid.h"
+#include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -73,7 +74,8 @@ namespace {
 bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
   const v1::EventFilter& filter = command.filter;
   const bool stopped = one.vm.state() == v1::VM_STATE_STOPPED;
-  if (!IsWanted(command.states, one.vm.state()) || (stopped && !command.include_stopped)) {
+  if (!IsWanted(command.states, one.vm.state()) || (stopped && !command.include_stopped) ||
+      !HasLabels(one.vm.ref(), filter.labels())) {
     return false;
   }
   if (filter.classes_size() + filter.causes_size() == 0) return true;
@@ -157,6 +159,8 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   VmsCommand all;
   all.filter = command.filter;
   all.include_stopped = true;
+  // The runs before may have had other labels, and count too.
+  if (!command.runs) all.filter.clear_labels();
   std::optional<Failure> failure = source->ReadVms(all, &vms);
   std::erase_if(vms, [&](const NodeVm& one) {
     return !IsWanted(command.filter.run_ids(), one.vm.ref().run_id());

@@ -136,6 +136,7 @@ class Doctor {
     diagnosis_.asked = Asked();
     diagnosis_.examined = facts_.examined;
     LookAtDaemon();
+    LookAtJournal();
     LookAtRights();
     LookAtSignals();
     LookAtHostShutdown();
@@ -148,18 +149,22 @@ class Doctor {
     for (Draft& draft : drafts_) {
       Finding& finding = draft.finding;
       finding.line = absl::StrReplaceAll(
-          finding.line,
-          {{kPids, draft.pids}, {kName, finding.subjects.size() > 1 ? "NAME" : draft.name}});
+          finding.line, {{kPids, draft.pids},
+                         {kTexts, absl::StrJoin(finding.subjects, " ", Quoted)},
+                         {kName, finding.subjects.size() > 1 ? "NAME" : draft.name}});
       diagnosis_.findings.push_back(std::move(finding));
     }
     return std::move(diagnosis_);
   }
 
  private:
-  // In a line: the pids of all subjects; the VM's name, or NAME where there are several. No name or
-  // path of a process has a NUL.
+  // In a line: the pids of all subjects, or their texts; the VM's name, or NAME where there are
+  // several. No name or path of a process has a NUL.
   static constexpr absl::string_view kPids = {"\0pids", 5};
+  static constexpr absl::string_view kTexts = {"\0texts", 6};
   static constexpr absl::string_view kName = {"\0name", 5};
+
+  static void Quoted(std::string* out, const std::string& word) { *out += QuoteForShell(word); }
 
   // The object of a finding.
   struct Subject {
@@ -232,6 +237,24 @@ class Doctor {
       line = absl::StrCat("sudo usermod -aG ", QuoteForShell(daemon.group), " \"$USER\"");
     }
     Add("daemon", {daemon.address}, what, line);
+  }
+
+  void LookAtJournal() {
+    const std::string& problem = facts_.daemon.info.journal_problem();
+    if (problem.empty()) return;
+    const std::string path = problem.substr(0, problem.find(": "));
+    const std::string directory = QuoteForShell(path.substr(0, path.rfind('/')));
+    const auto add = [&](absl::string_view fix, const std::string& line) {
+      Add("journal", {path}, absl::StrCat("New events are not durable: ", problem, ". ", fix),
+          line);
+    };
+    if (absl::StartsWith(problem, absl::StrCat(path, ": damaged: "))) {
+      return add("A restart moves the damaged file aside and begins a new one.",
+                 "systemctl restart vmeventd");
+    }
+    add("Events wait in memory, so do not restart vmeventd; it writes them once the disk takes "
+        "them.",
+        absl::StrCat("findmnt -T ", directory, " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));
   }
 
   static constexpr char kShowCapabilities[] = "systemctl show vmeventd | grep Capabilities=";
@@ -586,6 +609,14 @@ class Doctor {
           absl::StrCat(facts_.client, " vms"));
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
+      // Looks again: a QEMU may have begun to listen meanwhile.
+      if (socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
+        Add("problem", {socket.path()},
+            absl::StrCat("vmeventd reports: ", socket.problem().text(), "."),
+            absl::StrCat("for socket in ", kTexts,
+                         "; do ss -Hxl src \"$socket\" | grep -q . || rm \"$socket\"; done"));
+        continue;
+      }
       const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
       const std::string directory =
           QuoteForShell(socket.path().substr(0, socket.path().rfind('/')));

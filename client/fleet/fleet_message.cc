@@ -165,19 +165,6 @@ bool AnyIs(const google::protobuf::RepeatedPtrField<std::string>& uuids, const s
          });
 }
 
-bool HasLabels(const google::protobuf::RepeatedPtrField<std::string>& selectors,
-               const v1::VmRef& vm) {
-  const auto value_of = [&vm](absl::string_view key) -> std::optional<absl::string_view> {
-    const auto label = vm.labels().find(std::string(key));
-    return label == vm.labels().end() ? std::nullopt
-                                      : std::optional<absl::string_view>(label->second);
-  };
-  return selectors.empty() || absl::c_any_of(selectors, [&value_of](const std::string& text) {
-           const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
-           return selector.ok() && selector->Matches(value_of);
-         });
-}
-
 }  // namespace
 
 bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::string_view node) {
@@ -193,7 +180,7 @@ bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRe
   return PassesNode(filter, origin.cluster, origin.name) &&
          AnyMatches(events.vm_names(), vm.name()) && AnyMatches(events.sources(), vm.source()) &&
          IsWanted(events.run_ids(), vm.run_id()) && AnyIs(events.uuids(), vm.uuid()) &&
-         HasLabels(events.labels(), vm);
+         HasLabels(vm, events.labels());
 }
 
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event) {

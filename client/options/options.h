@@ -99,6 +99,8 @@ struct CommandLine {
   bool headings = true;
   bool cut = true;    // rows where the terminal ends
   bool pager = true;  // used on a terminal, for long lists
+  // Begins a command to paste: "vmevents" with the options that were given to name the server.
+  std::string client = "vmevents";
   const ServerAddress& server() const { return servers.front(); }
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;

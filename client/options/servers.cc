@@ -194,6 +194,12 @@ void CheckServers(const CLI::App& command, const ServerChoice& choice, const Com
 
 void ReadServers(const CLI::App& app, Reading* reading) {
   CommandLine* line = &reading->line;
+  for (const char* option : {"--context", "--server", "--tls-ca", "--tls-cert", "--tls-key",
+                             "--tls-server-name", "--credentials", "--nats-domain"}) {
+    for (const std::string& text : TextsOf(app, option)) {
+      absl::StrAppend(&line->client, " ", option, " ", EscapeForTerminal(QuoteForShell(text)));
+    }
+  }
   const auto* push = std::get_if<PushCommand>(&line->command);
   if (push != nullptr && push->status) return;  // it asks no server
   const ServerChoice choice = ChooseServers(app, reading->context);

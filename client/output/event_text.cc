@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "base/patterns.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "google/protobuf/descriptor.h"
@@ -115,6 +116,19 @@ std::string LabelsText(const v1::VmRef& vm) {
     absl::StrAppend(out, label.first, "=",
                     absl::StrReplaceAll(label.second, {{",", "\\,"}, {"\\", "\\\\"}}));
   });
+}
+
+bool HasLabels(const v1::VmRef& vm,
+               const google::protobuf::RepeatedPtrField<std::string>& selectors) {
+  const auto value_of = [&vm](absl::string_view key) -> std::optional<absl::string_view> {
+    const auto label = vm.labels().find(std::string(key));
+    return label == vm.labels().end() ? std::nullopt
+                                      : std::optional<absl::string_view>(label->second);
+  };
+  return selectors.empty() || absl::c_any_of(selectors, [&value_of](const std::string& text) {
+           const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
+           return selector.ok() && selector->Matches(value_of);
+         });
 }
 
 namespace {

@@ -7,6 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/generated_enum_reflection.h"
+#include "google/protobuf/repeated_ptr_field.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // Texts of an event's fields, for tables, `why`, commands, mails and subjects. The enums' names are
@@ -62,5 +63,8 @@ std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view me
 // "app=web,tier=db", by key; "" without labels. A comma or a backslash in a value has a backslash
 // before it, as in a selector.
 std::string LabelsText(const v1::VmRef& vm);
+// Returns whether the VM passes EventFilter.labels, as for the daemon.
+bool HasLabels(const v1::VmRef& vm,
+               const google::protobuf::RepeatedPtrField<std::string>& selectors);
 
 }  // namespace vmeventd::client

@@ -246,8 +246,8 @@ class StoryWriter {
     }
     facts.Add("Ends", Ends());
     const std::string name = QuoteForShell(EscapeForTerminal(story_.name));
-    facts.Add("More",
-              absl::StrCat("vmevents events ", absl::StartsWith(name, "-") ? "-- " : "", name));
+    facts.Add("More", absl::StrCat(style_.client, " events ",
+                                   absl::StartsWith(name, "-") ? "-- " : "", name));
     if (story_.end) AddWhereToLook(story_.end->event, &facts);
     return facts.Take();
   }

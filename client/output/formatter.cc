@@ -352,23 +352,22 @@ absl::StatusOr<std::string> Formatter::FormatIntent(const v1::Intent& intent) {
 absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoResponse& info) {
   if (form_ != Form::kTable) return Line(info.node(), ToJson(info));
   FactList facts(painter_);
-  facts.Add("version", info.version());
-  facts.Add("node", info.node());
-  facts.Add("node id", info.node_id());
-  facts.Add("started", SinceText(info.has_start_time(), info.start_time()));
-  facts.Add("journal", info.journal_id());
-  facts.Add("writable", YesNo(info.journal_writable()),
-            info.journal_writable() ? Color::kNone : Color::kYellow);
-  facts.Add("oldest event", absl::StrCat(info.oldest_sequence()));
-  facts.Add("newest event", absl::StrCat(info.newest_sequence()));
-  facts.Add("VMs", absl::StrCat(info.vms()));
-  facts.Add("streams", absl::StrCat(info.streams()));
-  facts.Add("exit status", info.exit_status_source());
   const auto add = [&facts](const char* name, const std::string& value, const std::string& problem,
                             bool warn) {
     facts.Add(name, problem.empty() ? value : absl::StrCat(value, ": ", problem),
               warn ? Color::kYellow : Color::kNone);
   };
+  facts.Add("version", info.version());
+  facts.Add("node", info.node());
+  facts.Add("node id", info.node_id());
+  facts.Add("started", SinceText(info.has_start_time(), info.start_time()));
+  facts.Add("journal", info.journal_id());
+  add("writable", YesNo(info.journal_writable()), info.journal_problem(), !info.journal_writable());
+  facts.Add("oldest event", absl::StrCat(info.oldest_sequence()));
+  facts.Add("newest event", absl::StrCat(info.newest_sequence()));
+  facts.Add("VMs", absl::StrCat(info.vms()));
+  facts.Add("streams", absl::StrCat(info.streams()));
+  facts.Add("exit status", info.exit_status_source());
   if (info.has_signal_senders()) {
     const v1::SignalSenderWatch& senders = info.signal_senders();
     add("signal senders", YesNo(senders.active()), senders.problem(), !senders.problem().empty());

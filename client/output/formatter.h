@@ -44,9 +44,11 @@ struct TableStyle {
   // A column NODE: messages of several nodes are mixed. Once there are several clusters, it has
   // CLUSTER/NODE.
   bool nodes = false;
-  size_t node_width = 0;    // width of the longest node's name
-  bool wide = false;        // adds columns, and sets no limit to a line
-  bool markdown = false;    // of `why`
+  size_t node_width = 0;  // width of the longest node's name
+  bool wide = false;      // adds columns, and sets no limit to a line
+  bool markdown = false;  // of `why`
+  // Begins the commands to paste: this program with the options that name its server.
+  std::string client = "vmevents";
   bool story_text = false;  // of `why`: JSON has the table's text too
   // The columns of the terminal: a row is cut there. 0: no limit.
   size_t width = 0;

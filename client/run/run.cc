@@ -8,7 +8,9 @@
 #include <type_traits>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
 #include "base/text.h"
@@ -30,6 +32,7 @@ Formatter MakeFormatter(const CommandLine& line) {
     style.node_width =
         std::max(style.node_width, DisplayWidth(EscapeForTerminal(NodeName(server))));
   }
+  style.client = line.client;
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal(STDOUT_FILENO).columns;
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
@@ -132,7 +135,10 @@ ExitCode RunDoctor(const CommandLine& line, Output* output) {
     if (!read.ok()) return Fail(read.status());
     facts = *std::move(read);
   }
-  if (server.path != kSystemSocket) {
+  // The client of another user, by sudo, has neither this environment nor its contexts.
+  if (absl::StrContains(line.client, " --server ")) {
+    facts.client = line.client;
+  } else if (server.path != kSystemSocket) {
     absl::StrAppend(&facts.client, " --server ", QuoteForShell(answer.address));
   }
   facts.daemon = std::move(answer);
@@ -152,7 +158,15 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
                       LateNotes* notes) {
   const auto run = [&](const auto& command) -> ExitCode {
     using Command = std::decay_t<decltype(command)>;
-    const auto note = [notes](const std::string& sentence) { notes->Add(sentence); };
+    // A command in a sentence asks the same server, unless it is for another host or names one.
+    const auto note = [&line, notes](const std::string& sentence) {
+      constexpr char kThere[] = "`vmevents doctor` on the node";
+      constexpr char kNamed[] = "`vmevents --server ";
+      notes->Add(
+          absl::StrReplaceAll(sentence, {{kThere, kThere},
+                                         {kNamed, kNamed},
+                                         {"`vmevents ", absl::StrCat("`", line.client, " ")}}));
+    };
     std::optional<Failure> failure;
     if constexpr (std::is_same_v<Command, FollowCommand>) {
       return RunFollow(command, line, formatter);

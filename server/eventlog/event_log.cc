@@ -297,6 +297,7 @@ EventLog::Health EventLog::health() const {
   health.dropped_events = queue_.dropped_events();
   const MutexLock lock(&mutex_);
   health.journal_writable = IsWritable();
+  if (!health.journal_writable) health.journal_problem = Problem();
   const absl::Duration now = clock_->Now().monotonic;
   if (since_ != absl::InfiniteDuration()) health.journal_age = now - since_;
   if (!unwritten_.empty()) health.journal_age = now - unwritten_.front()->added;

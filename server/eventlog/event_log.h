@@ -138,6 +138,7 @@ class EventLog {
   using Subscriber = std::function<void(bool published)>;
   struct Health {
     bool journal_writable = true;     // false: a write has failed, or lasts longer than kMaxCommit
+    std::string journal_problem;      // the file, and why it cannot be written
     absl::Duration journal_age;       // how long the oldest change has waited to be written
     bool published_durable = true;    // what was published last
     bool directories_present = true;  // each one of --watch
@@ -322,6 +323,8 @@ class EventLog {
   bool IsWritable() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return open_ && status_.ok() && clock_->Now().monotonic < since_ + kMaxCommit;
   }
+  // Why it is not writable.
+  std::string Problem() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // More may wait for the disk. A burst that is faster than a disk that works stays in the event
   // queue; one that hangs or fails holds nothing up.
   bool HasRoom() const {

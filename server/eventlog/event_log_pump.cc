@@ -73,8 +73,7 @@ void EventLog::ReportWritability() {
     const MutexLock lock(&mutex_);
     writable = IsWritable();
     if (std::exchange(reported_writable_, writable) == writable) return;
-    problem = status_.ok() ? absl::StrCat(options_.path, ": the disk does not answer")
-                           : std::string(status_.message());
+    problem = Problem();
   }
   const absl::Duration now = clock_->Now().monotonic;
   if (writable) {

@@ -2,6 +2,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/system.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_codec.h"
@@ -198,6 +199,18 @@ void EventLog::Fail(const absl::Status& status) {
   if (!close_at_.has_value()) return;
   closed_ = true;
   closing_.NotifyAll();
+}
+
+std::string EventLog::Problem() const {
+  if (!status_.ok()) {
+    const std::string path = absl::StrCat(options_.path, ": ");
+    return absl::StrCat(path, absl::IsDataLoss(status_) ? "damaged: " : "",
+                        absl::StripPrefix(status_.message(), path));
+  }
+  const absl::Duration hung = clock_->Now().monotonic - since_;
+  if (hung < kMaxCommit) return absl::StrCat(options_.path, ": the journal is not open yet");
+  return absl::StrCat(options_.path, ": the disk does not answer, for ",
+                      absl::FormatDuration(absl::Floor(hung, absl::Seconds(1))), " now");
 }
 
 void EventLog::EndAppend(bool ok) {

@@ -206,7 +206,9 @@ absl::StatusOr<std::string> VmEventService::GetServerInfo(
   }
   info.set_vms(log_->vm_count());
   info.set_streams(hub_->stream_count());
-  info.set_journal_writable(log_->health().journal_writable);
+  EventLog::Health health = log_->health();
+  info.set_journal_writable(health.journal_writable);
+  info.set_journal_problem(std::move(health.journal_problem));
   for (v1::Listener& listener : listeners_()) *info.add_listeners() = std::move(listener);
   const MutexLock lock(&mutex_);
   info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());

@@ -115,6 +115,19 @@ TEST_F(CommandsTest, VmsMayBeChosenByTheirEndAndByTheirRun) {
   EXPECT_EQ(chosen("run_ids: 'c' causes: SHUTDOWN_CAUSE_HOST_KILL"), "0");
 }
 
+TEST_F(CommandsTest, TheEndsOfAVmWithALabelAreThoseOfAllItsRuns) {
+  server_.service().list_vms = Answers<v1::ListVmsResponse>(R"(
+      vms { ref { name: 'a' run_id: '1' } state: VM_STATE_STOPPED }
+      vms { ref { name: 'a' run_id: '2' labels { key: 'app' value: 'web' } }
+            state: VM_STATE_RUNNING state_time { seconds: 1 } }
+      vms { ref { name: 'b' run_id: '3' labels { key: 'app' value: 'web' } }
+            state: VM_STATE_STOPPED }
+      vms { ref { name: 'b' run_id: '4' } state: VM_STATE_RUNNING state_time { seconds: 1 } })");
+  EXPECT_FALSE(Run(VmsCommand{.filter = FromText<v1::EventFilter>("labels: 'app=web'")}));
+  EXPECT_THAT(output_.text, AllOf(HasSubstr("\"name\":\"a\""), HasSubstr("\"ends\":1")));
+  EXPECT_EQ(Lines(), 1) << "b has the label no longer";
+}
+
 // A run of a VM that ended, or began, so many seconds after 1970.
 NodeVm RunAt(const std::string& name, v1::VmState state, int64_t time,
              v1::ShutdownClass end = v1::SHUTDOWN_CLASS_UNSPECIFIED) {

@@ -401,6 +401,28 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {
               testing::HasSubstr("\\nSupplementaryGroups=systemd-journal"));
 }
 
+TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
+  facts_.daemon.info = FromText<v1::GetServerInfoResponse>(
+      "unfollowed_sockets { path: '/run/qemu/a.qmp' "
+      "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } } "
+      "unfollowed_sockets { path: '/run/qemu/my vm.qmp' "
+      "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } }");
+  EXPECT_EQ(Only(facts_, "problem").line,
+            "for socket in /run/qemu/a.qmp '/run/qemu/my vm.qmp'; do ss -Hxl src \"$socket\" | "
+            "grep -q . || rm \"$socket\"; done");
+}
+
+TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
+  v1::GetServerInfoResponse* const info = &facts_.daemon.info;
+  info->set_journal_problem("/var/lib/my d/journal.db: cannot run: database or disk is full");
+  const Finding full = Only(facts_, "journal");
+  EXPECT_THAT(full.subjects, ElementsAre("/var/lib/my d/journal.db"));
+  EXPECT_THAT(full.what, HasSubstr("database or disk is full. Events wait in memory"));
+  EXPECT_EQ(full.line, "findmnt -T '/var/lib/my d' -o TARGET,SOURCE,OPTIONS,AVAIL,USE%");
+  info->set_journal_problem("/var/lib/d/journal.db: damaged: database disk image is malformed");
+  EXPECT_EQ(Only(facts_, "journal").line, "systemctl restart vmeventd");
+}
+
 TEST_F(DiagnosisTest, AProblemThatTheDaemonReportsOfAFreeMonitorIsAFinding) {
   facts_.daemon.vms = {FromText<v1::Vm>(
       "ref { name: 'web1' pid: 7 } problems { text: 'no file descriptor is left' }")};

@@ -101,6 +101,9 @@ TEST(FormatWhy, ANameIsQuotedForTheShell) {
   EXPECT_THAT(name_of("müller"), HasSubstr("More   vmevents events müller\n"));
   EXPECT_THAT(name_of("my vm"), HasSubstr("More   vmevents events 'my vm'\n"));
   EXPECT_THAT(name_of("-vm"), HasSubstr("More   vmevents events -- -vm\n"));
+  TableStyle style;
+  style.client = "vmevents --server node1";
+  EXPECT_THAT(Why(story, style), HasSubstr("More   vmevents --server node1 events -- -vm\n"));
 }
 
 TEST(FormatWhy, TheVerdictIsFirstThenTheFactsThenTheVmAsItIsNow) {

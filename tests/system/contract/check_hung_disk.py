@@ -37,6 +37,7 @@ def position(stream):
 @promise("Progress.durable_sequence")
 @promise("WatchEventsRequest.durable_only")
 @promise("WatchEventsResponse.progress")
+@promise("GetServerInfoResponse.journal_problem")
 def an_event_that_becomes_durable(world):
     stream, qemu = follow(world)
     started = stream.wait_event("STARTED")
@@ -51,6 +52,7 @@ def an_event_that_becomes_durable(world):
     assert world.get().state == pb.VM_STATE_PAUSED
     wait_until("the hang is reported", lambda: world.health("journal") == "NOT_SERVING")
     assert world.health("") == "SERVING" and not world.info().journal_writable
+    assert "/journal.db: the disk does not answer, for " in world.info().journal_problem, world.info()
     progress = ask(world, stream)
     assert progress.sequence == paused.sequence and progress.durable_sequence == started.sequence, progress
     progress = ask(world, durable_only)
