@@ -133,20 +133,6 @@ CLI::Option* AddFlag(CLI::App* app, const char* names, const char* help, bool* f
       names, [=] { *flag = value; }, Wrapped(help));
 }
 
-CLI::Option* AddText(CLI::App* app, const char* names, const char* value_name, const char* help,
-                     const char* fix, std::string* text) {
-  return AddOption(app, names, value_name, help, [=](const std::string& given) {
-    if (given.empty()) {
-      Wrong(absl::StrCat(LongName(names), ": the text is empty", *fix == '\0' ? "" : "; ", fix));
-    }
-    *text = given;
-  });
-}
-
-CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file) {
-  return AddText(app, names, "FILE", help, "name a file", file);
-}
-
 void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
              TlsOptions* tls) {
   CLI::Option* cert = AddFile(app, cert_name, cert_help, &tls->cert_file);
@@ -154,28 +140,33 @@ void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const 
       AddFile(app, key_name, "that certificate's private key, PEM", &tls->key_file)->needs(cert));
 }
 
-CLI::Option* AddCount(CLI::App* app, const char* names, const char* help,
-                      std::optional<uint64_t>* count, uint64_t max, const char* fix) {
-  return AddOption(app, names, "N", help, [=](const std::string& text) {
-    uint64_t number = 0;
-    if (!IsNumber(text) || !absl::SimpleAtoi(text, &number) || number == 0) {
-      Wrong(absl::StrCat(LongName(names), ": \"", text,
-                         "\" is not a number of events; give one of at least 1"));
-    }
-    if (number > max) {
-      Wrong(absl::StrCat(LongName(names), ": ", number, " is too large; give at most ", max, fix));
-    }
-    *count = number;
-  });
+void Read(absl::string_view names, const std::string& text, std::string* value) {
+  if (text.empty()) Wrong(absl::StrCat(LongName(names), ": the text is empty; give one"));
+  *value = text;
 }
 
-CLI::Option* AddDuration(CLI::App* app, const char* names, const char* help,
-                         const std::function<void(absl::Duration)>& set) {
-  return AddOption(app, names, "DURATION", help, [=](const std::string& text) {
-    const absl::StatusOr<absl::Duration> parsed = ParseDurationText(text);
-    if (!parsed.ok()) Wrong(absl::StrCat(names, ": ", parsed.status().message()));
-    set(*parsed);
-  });
+void Read(absl::string_view names, const std::string& text, uint64_t* value) {
+  if (IsNumber(text) && absl::SimpleAtoi(text, value) && *value > 0) return;
+  Wrong(absl::StrCat(LongName(names), ": \"", text,
+                     "\" is not a number of events; give one of at least 1"));
+}
+
+void Read(absl::string_view names, const std::string& text, absl::Duration* value) {
+  const absl::StatusOr<absl::Duration> parsed = ParseDurationText(text);
+  if (!parsed.ok()) Wrong(absl::StrCat(names, ": ", parsed.status().message()));
+  *value = *parsed;
+}
+
+void Read(absl::string_view names, const std::string& text, int* index) {
+  const std::string name = LongName(names);
+  const std::vector<std::string> values = ValuesOf(name);
+  const auto found = absl::c_find(values, text);
+  if (found == values.end()) {
+    Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text,
+                       "\" is not one of its values; use ", JoinWords(values, " or "),
+                       HintForValue(name, text)));
+  }
+  *index = static_cast<int>(found - values.begin());
 }
 
 CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
@@ -184,21 +175,6 @@ CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const T
     const absl::StatusOr<absl::Time> parsed = ParseTime(*app, *base, text);
     if (!parsed.ok()) Wrong(absl::StrCat(names, ": ", parsed.status().message()));
     *time = *parsed;
-  });
-}
-
-CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-                       const std::function<void(size_t)>& set) {
-  return AddOption(app, names, value_name, help, [=](const std::string& text) {
-    const std::string name = LongName(names);
-    const std::vector<std::string> values = ValuesOf(name);
-    const auto found = absl::c_find(values, text);
-    if (found == values.end()) {
-      Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text,
-                         "\" is not one of its values; use ", JoinWords(values, " or "),
-                         HintForValue(name, text)));
-    }
-    set(static_cast<size_t>(found - values.begin()));
   });
 }
 

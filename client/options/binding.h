@@ -36,7 +36,7 @@ struct Reading {
   TlsOptions tls;
   std::string credentials;
   std::string nats_domain;
-  size_t shell = 0;  // of `completion`
+  int shell = 0;  // of `completion`: an index of ValuesOf("SHELL")
 };
 
 // Defines all commands and options, with their help, for `reading`, which must outlive `app`.
@@ -105,34 +105,40 @@ CLI::Option* AddArguments(CLI::App* app, const char* name, const char* help, con
 // Sets `value`.
 CLI::Option* AddFlag(CLI::App* app, const char* names, const char* help, bool* flag,
                      bool value = true);
-// An empty text is a fault, whose sentence `fix` completes.
-CLI::Option* AddText(CLI::App* app, const char* names, const char* value_name, const char* help,
-                     const char* fix, std::string* text);
-CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file);
+// Read the text of an option: any text but the empty one, a whole number from 1 on, a duration, or
+// the index of the text in ValuesOf() the option. `names` are the option's.
+void Read(absl::string_view names, const std::string& text, std::string* value);
+void Read(absl::string_view names, const std::string& text, uint64_t* value);
+void Read(absl::string_view names, const std::string& text, absl::Duration* value);
+void Read(absl::string_view names, const std::string& text, int* index);
+template <typename T>
+void Read(absl::string_view names, const std::string& text, std::optional<T>* value) {
+  Read(names, text, &value->emplace());
+}
+template <typename Enum>
+void Read(absl::string_view names, const std::string& text, Enum* value) {
+  int index = 0;
+  Read(names, text, &index);
+  *value = static_cast<Enum>(index);
+}
+template <typename T>
+CLI::Option* AddValue(CLI::App* app, const char* names, const char* value_name, const char* help,
+                      T* value) {
+  return AddOption(app, names, value_name, help,
+                   [=](const std::string& text) { Read(names, text, value); });
+}
+template <typename T>
+CLI::Option* AddDuration(CLI::App* app, const char* names, const char* help, T* duration) {
+  return AddValue(app, names, "DURATION", help, duration);
+}
+inline CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file) {
+  return AddValue(app, names, "FILE", help, file);
+}
 // A certificate and its private key, which need each other.
 void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
              TlsOptions* tls);
-// A number of events, from 1 to `max`; `fix` completes the sentence of a larger one.
-CLI::Option* AddCount(CLI::App* app, const char* names, const char* help,
-                      std::optional<uint64_t>* count, uint64_t max = UINT64_MAX,
-                      const char* fix = "");
-CLI::Option* AddDuration(CLI::App* app, const char* names, const char* help,
-                         const std::function<void(absl::Duration)>& set);
-inline void AddDuration(CLI::App* app, const char* names, const char* help,
-                        absl::Duration* duration) {
-  AddDuration(app, names, help, [duration](absl::Duration value) { *duration = value; });
-}
 CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
                      std::optional<absl::Time>* time);
-// Takes one of ValuesOf() the option: its index there.
-CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-                       const std::function<void(size_t)>& set);
-template <typename Enum>
-CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-                       Enum* value) {
-  return AddChoice(app, names, value_name, help,
-                   [value](size_t index) { *value = static_cast<Enum>(index); });
-}
 // The number of one of the enum's names; see ParseEnumName().
 int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& option,
               const std::string& word);
@@ -170,14 +176,21 @@ const CLI::App* FindCommand(const CLI::App& app, const std::string& word);
 // the last may be incomplete or empty.
 inline constexpr char kCompleteCommand[] = "__complete";
 
+// The option of the command, or else of the program; null: there is none.
+const CLI::Option* FindOption(const CLI::App& app, const CLI::App& command,
+                              const std::string& name);
+
 // The arguments in this program's own words: "crashes" of the table of aliases becomes
 // "events --type stopped --class crash --newest-first".
-std::vector<std::string> WithoutAliases(const CLI::App& app,
-                                        const std::vector<std::string>& arguments);
+struct OwnWords {
+  std::vector<std::string> words;
+  const CLI::App* command;              // that they name; the program: none yet
+  const CLI::Option* awaits = nullptr;  // the last of them, if its value is missing
+};
+OwnWords WithoutAliases(const CLI::App& app, const std::vector<std::string>& arguments);
 
-// The script of a shell, which asks `vmevents __complete`; `shell` is an index of
-// ValuesOf("SHELL").
-const char* CompletionScript(size_t shell);
+// The script of a shell, which asks `vmevents __complete`; `shell` as of Reading.
+const char* CompletionScript(int shell);
 
 // The values of an option or an argument, as typed: "guest-down". `name` is that of the option, or
 // the name that the help gives its value. Empty: any text.
@@ -191,8 +204,8 @@ struct Completions {
   bool contexts = false;  // the names of the configuration file's contexts
 };
 
-// Completes from the option table. `app` has parsed nothing.
-Completions Complete(const CLI::App& app, const std::vector<std::string>& words);
+// Completes the last of the words. `app` has parsed nothing.
+Completions Complete(const CLI::App& app, std::vector<std::string> words);
 
 // Complete a complaint, as "; did you mean --since?" does: with this program's name for what
 // kubectl, journalctl, virsh and docker call so, or with one that is spelled alike. Empty: nothing

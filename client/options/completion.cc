@@ -1,11 +1,10 @@
-#include <algorithm>
-#include <initializer_list>
 #include <map>
+#include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/strip.h"
 #include "client/options/binding.h"
 
 namespace vmeventd::client {
@@ -60,113 +59,68 @@ std::vector<std::string> NamesOf() {
   return names;
 }
 
-// Follows the words before the cursor.
-class Line {
- public:
-  explicit Line(const CLI::App& app) : root_(app), command_(&app) {}
+void AddOptions(const CLI::App& app, const std::vector<std::string>& but, std::string* lines) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->nonpositional()) continue;
+    const std::string names = option->get_name(false, true);
+    const std::string help = absl::StrReplaceAll(option->get_description(), {{"\n", " "}});
+    for (const absl::string_view name : absl::StrSplit(names, ',')) {
+      if (!absl::c_linear_search(but, name)) absl::StrAppend(lines, name, "\t", help, "\n");
+    }
+  }
+}
 
-  void Take(const std::string& word) {
-    if (option_ != nullptr) {
-      if (word != "=") Value(word);
-      return;
-    }
-    const size_t equals = absl::StartsWith(word, "--") ? word.find('=') : std::string::npos;
-    if (const CLI::Option* option = Find(word.substr(0, equals))) {
-      if (option->get_items_expected_max() == 0) return;
-      option_ = option;
-      if (equals != std::string::npos) Value(word.substr(equals + 1));
-      return;
-    }
-    if (const CLI::App* next = FindCommand(*command_, word)) command_ = next;
+void AddCommands(const CLI::App& app, std::string* lines) {
+  for (const CLI::App* one : app.get_subcommands({})) {
+    absl::StrAppend(lines, one->get_name(), "\t", one->get_description(), "\n");
   }
+}
 
-  Completions At(absl::string_view current) const {
-    std::string before;
-    const CLI::Option* option = option_;
-    const size_t equals = absl::StartsWith(current, "--") ? current.find('=') : current.npos;
-    if (option == nullptr && equals != current.npos) {
-      option = Find(std::string(current.substr(0, equals)));
-      before = std::string(current.substr(0, equals + 1));
-      if (option == nullptr) return {};
-    }
-    if (option != nullptr) return Values(*option, current.substr(before.size()), before);
-    Completions out;
-    for (const CLI::Option* argument : command_->get_options()) {
-      if (argument->nonpositional() || absl::StartsWith(current, "-")) continue;
-      out = Values(*argument, current, "");
-      if (!out.command.empty()) return out;
-    }
-    Options(*command_, {}, &out);
-    if (command_ != &root_) Options(root_, {"-h", "--help", "--version"}, &out);
-    for (const CLI::App* command : command_->get_subcommands({})) {
-      absl::StrAppend(&out.lines, command->get_name(), "\t", command->get_description(), "\n");
-    }
-    return out;
+// The options among the words that choose the server, with their values.
+std::vector<std::string> ServerOptions(const CLI::App& app, const OwnWords& own) {
+  std::vector<std::string> given;
+  for (size_t i = 0; i < own.words.size(); ++i) {
+    const size_t equals = own.words[i].find('=');
+    const CLI::Option* option = app.get_option_no_throw(own.words[i].substr(0, equals));
+    if (option == nullptr || option->get_expected_min() == 0) continue;
+    if (option->get_name() == "--output") continue;
+    given.push_back(own.words[i]);
+    if (equals == std::string::npos && i + 1 < own.words.size()) given.push_back(own.words[++i]);
   }
+  return given;
+}
 
- private:
-  const CLI::Option* Find(const std::string& name) const {
-    if (!absl::StartsWith(name, "-")) return nullptr;
-    const CLI::Option* option = command_->get_option_no_throw(name);
-    return option != nullptr ? option : root_.get_option_no_throw(name);
+// Values of the option that begin with `before`.
+Completions ValuesFor(const CLI::App& app, const OwnWords& own, const CLI::Option& option,
+                      absl::string_view current, std::string before) {
+  Completions out;
+  const std::string name = option.get_name();
+  const bool positional = !option.nonpositional();
+  const auto ask = [&](const std::vector<std::string>& command) {
+    out.command = ServerOptions(app, own);
+    out.command.insert(out.command.end(), command.begin(), command.end());
+  };
+  if (name == "--context") {
+    out.contexts = true;
+  } else if (name == "--vm" || (positional && name == "NAME")) {
+    ask({"-o", "name", "--no-pager", "vms", "--all"});
+  } else if (positional && name == "INTENT_ID") {
+    ask({"-o", "name", "intent", "list"});
+  } else if (positional && name == "COMMAND") {  // argument of `help`
+    AddCommands(app, &out.lines);
   }
-  void Value(const std::string& word) {
-    // Options that choose the server whose VMs are named.
-    const std::string name = option_->get_name();
-    if (root_.get_option_no_throw(name) == option_ && name != "--output") {
-      server_.insert(server_.end(), {name, word});
-    }
-    option_ = nullptr;
-  }
-  static void Options(const CLI::App& app, const std::vector<std::string>& but, Completions* out) {
-    for (const CLI::Option* option : app.get_options()) {
-      if (!option->nonpositional()) continue;
-      const std::string names = option->get_name(false, true);
-      const std::string help = absl::StrReplaceAll(option->get_description(), {{"\n", " "}});
-      for (const absl::string_view name : absl::StrSplit(names, ',')) {
-        if (std::find(but.begin(), but.end(), name) != but.end()) continue;
-        absl::StrAppend(&out->lines, name, "\t", help, "\n");
-      }
-    }
-  }
-  Completions Values(const CLI::Option& option, absl::string_view current,
-                     std::string before) const {
-    Completions out;
-    const std::string name = option.get_name();
-    const bool positional = !option.nonpositional();
-    const auto ask = [&](std::initializer_list<const char*> command) {
-      out.command = server_;
-      out.command.insert(out.command.end(), command.begin(), command.end());
-    };
-    if (name == "--context") {
-      out.contexts = true;
-    } else if (name == "--vm" || (positional && name == "NAME")) {
-      ask({"-o", "name", "--no-pager", "vms", "--all"});
-    } else if (positional && name == "INTENT_ID") {
-      ask({"-o", "name", "intent", "list"});
-    } else if (positional && name == "COMMAND") {  // argument of `help`
-      for (const CLI::App* one : root_.get_subcommands({})) {
-        absl::StrAppend(&out.lines, one->get_name(), "\t", one->get_description(), "\n");
-      }
-    }
-    // A list may have several, separated by commas.
-    const size_t comma = current.rfind(',');
-    if (comma != current.npos) absl::StrAppend(&before, current.substr(0, comma + 1));
-    std::vector<std::string> values = ValuesOf(name);
-    if (values.empty()) values = ValuesOf(option.get_type_name());
-    for (const std::string& value : values) absl::StrAppend(&out.lines, before, value, "\n");
-    return out;
-  }
-
-  const CLI::App& root_;
-  const CLI::App* command_;
-  const CLI::Option* option_ = nullptr;  // the option whose value comes next
-  std::vector<std::string> server_;
-};
+  // A list may have several, separated by commas.
+  const size_t comma = current.rfind(',');
+  if (comma != current.npos) absl::StrAppend(&before, current.substr(0, comma + 1));
+  std::vector<std::string> values = ValuesOf(name);
+  if (values.empty()) values = ValuesOf(option.get_type_name());
+  for (const std::string& value : values) absl::StrAppend(&out.lines, before, value, "\n");
+  return out;
+}
 
 }  // namespace
 
-const char* CompletionScript(size_t shell) {
+const char* CompletionScript(int shell) {
   static constexpr const char* kScripts[] = {kBash, kZsh, kFish};
   return kScripts[shell];
 }
@@ -191,13 +145,29 @@ std::vector<std::string> ValuesOf(const std::string& name) {
   return found == kValues->end() ? std::vector<std::string>() : found->second;
 }
 
-Completions Complete(const CLI::App& app, const std::vector<std::string>& words) {
-  if (words.empty()) return Line(app).At("");
-  Line line(app);
-  for (const std::string& word : WithoutAliases(app, {words.begin(), words.end() - 1})) {
-    line.Take(word);
+Completions Complete(const CLI::App& app, std::vector<std::string> words) {
+  std::string current;
+  if (!words.empty()) current = std::move(words.back());
+  if (!words.empty()) words.pop_back();
+  std::erase(words, "=");  // of "--output=json", split
+  const OwnWords own = WithoutAliases(app, words);
+  if (own.awaits != nullptr) return ValuesFor(app, own, *own.awaits, current, "");
+  const size_t equals = current.find('=');
+  if (absl::StartsWith(current, "--") && equals != std::string::npos) {
+    const CLI::Option* option = FindOption(app, *own.command, current.substr(0, equals));
+    if (option == nullptr) return {};
+    return ValuesFor(app, own, *option, current.substr(equals + 1), current.substr(0, equals + 1));
   }
-  return line.At(words.back());
+  Completions out;
+  for (const CLI::Option* argument : own.command->get_options()) {
+    if (argument->nonpositional() || absl::StartsWith(current, "-")) continue;
+    out = ValuesFor(app, own, *argument, current, "");
+    if (!out.command.empty()) return out;
+  }
+  AddOptions(*own.command, {}, &out.lines);
+  if (own.command != &app) AddOptions(app, {"-h", "--help", "--version"}, &out.lines);
+  AddCommands(*own.command, &out.lines);
+  return out;
 }
 
 }  // namespace vmeventd::client

@@ -1,10 +1,15 @@
+#include <functional>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/text.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
@@ -203,6 +208,19 @@ constexpr char kCompletionFooter[] =
   source <(vmevents completion bash)      in ~/.bashrc, or zsh in ~/.zshrc
   vmevents completion fish | source       in ~/.config/fish/config.fish)";
 
+// CLI11 names the options that one excludes in the order of their addresses.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_opts(const CLI::Option* option) const override {
+    const std::string text = CLI::Formatter::make_option_opts(option);
+    std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits(" Excludes: ", 1));
+    if (parts.size() < 2) return text;
+    std::vector<std::string> names = absl::StrSplit(parts[1], ' ');
+    absl::c_sort(names);
+    return absl::StrCat(parts[0], " Excludes: ", absl::StrJoin(names, " "));
+  }
+};
+
 CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const char* footer) {
   CLI::App* command = app->add_subcommand(name, help);
   command->fallthrough();  // --server and -o may also follow the command
@@ -216,26 +234,25 @@ CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const ch
 // Takes a text that is read after the parse, by ReadServers() or ParseCommandLine().
 void ReadLater(const std::string& /*text*/) {}
 
-// Makes `app` set the line's command, once `check` has found it good.
-template <typename Command, typename Check>
-void Finish(CLI::App* app, Reading* reading, const std::shared_ptr<Command>& command,
-            const Check& check) {
+// A command and its values. `check`, which finds them good or completes them, is called once all
+// are read; then they are those of the line.
+template <typename Command>
+struct Added {
+  CLI::App* app;
+  Command* command;
+};
+template <typename Command>
+using CheckOf = std::function<void(const CLI::App& app, Command* command)>;
+template <typename Command>
+Added<Command> Add(CLI::App* parent, Reading* reading, const char* name, const char* help,
+                   const char* footer, const CheckOf<Command>& check = nullptr) {
+  CLI::App* app = AddCommand(parent, name, help, footer);
+  const auto command = std::make_shared<Command>();
   app->callback([=] {
-    check(command.get());
+    if (check) check(*app, command.get());
     reading->line.command = std::move(*command);
   });
-}
-template <typename Command>
-void Finish(CLI::App* app, Reading* reading, const std::shared_ptr<Command>& command) {
-  Finish(app, reading, command, [](Command*) {});
-}
-// A command without options of its own.
-template <typename Command>
-CLI::App* AddPlain(CLI::App* app, Reading* reading, const char* name, const char* help,
-                   const char* footer) {
-  CLI::App* command = AddCommand(app, name, help, footer);
-  Finish(command, reading, std::make_shared<Command>());
-  return command;
+  return {app, command.get()};
 }
 
 void AddNode(CLI::App* app, Reading* reading) {
@@ -251,8 +268,7 @@ CLI::Option* AddCursorFile(CLI::App* app, std::string* file) {
                  file);
 }
 CLI::Option* AddTimeout(CLI::App* app, FollowCommand* command) {
-  return AddDuration(app, "--timeout", "end after so long, such as 5m",
-                     [=](absl::Duration timeout) { command->timeout = timeout; });
+  return AddDuration(app, "--timeout", "end after so long, such as 5m", &command->timeout);
 }
 
 void CheckWatch(const CLI::App& app, const Reading& reading, FollowCommand* command) {
@@ -264,25 +280,31 @@ void CheckWatch(const CLI::App& app, const Reading& reading, FollowCommand* comm
 }
 
 void AddWatch(CLI::App* program, Reading* reading) {
-  CLI::App* app = AddCommand(program, "watch", "Follow events as they happen", kWatchFooter);
-  const auto command = std::make_shared<FollowCommand>();
+  const auto check = [=](const CLI::App& app, FollowCommand* one) {
+    CheckWatch(app, *reading, one);
+  };
+  const auto [app, command] = Add<FollowCommand>(
+      program, reading, "watch", "Follow events as they happen", kWatchFooter, check);
   WatchCommand& watch = command->watch;
   AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now");
   AddNode(app, reading);
   AddNames(app, &watch.filter);
   AddFilter(app, &watch.filter);
-  AddCount(app, "-n,--count", "end after N matching events", &command->count);
-  AddTimeout(app, command.get());
+  AddValue(app, "-n,--count", "N", "end after N matching events", &command->count);
+  AddTimeout(app, command);
   AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
   AddCursorFile(app, &command->cursor_file);
-  CLI::Option* exec =
-      AddText(app, "--exec", "COMMAND", "run this for each event instead of printing it",
-              "give a command", &command->exec);
-  AddChoice(app, "--exec-on-failure", "ACTION",
-            "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
-            &command->on_failure)
+  CLI::Option* exec = AddValue(app, "--exec", "COMMAND",
+                               "run this for each event instead of printing it", &command->exec);
+  AddValue(app, "--exec-on-failure", "ACTION",
+           "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
+           &command->on_failure)
       ->needs(exec);
-  Finish(app, reading, command, [=](FollowCommand* one) { CheckWatch(*app, *reading, one); });
+}
+
+void CheckMax(absl::string_view option, uint64_t number, uint64_t max, absl::string_view fix) {
+  if (number <= max) return;
+  Wrong(absl::StrCat(option, ": ", number, " is too large; give at most ", max, fix));
 }
 
 // Checks the destination of a push.
@@ -338,6 +360,7 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
 }
 
 void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command) {
+  CheckMax("--batch", command->batch.events, kMaxBatch, "");
   WatchCommand& watch = command->follow.watch;
   watch.start = ReadStart(app, reading.times);
   watch.wait = watch.identify = true;
@@ -355,17 +378,20 @@ void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command
 }
 
 void AddPush(CLI::App* program, Reading* reading) {
-  CLI::App* app =
-      AddCommand(program, "push", "Deliver events to a URL as they happen", kPushFooter);
-  const auto command = std::make_shared<PushCommand>();
-  PushCommand* push = command.get();
+  const auto check = [=](const CLI::App& app, PushCommand* one) { CheckPush(app, *reading, one); };
+  const auto added = Add<PushCommand>(program, reading, "push",
+                                      "Deliver events to a URL as they happen", kPushFooter, check);
+  CLI::App* const app = added.app;
+  PushCommand* const push = added.command;
   push->batch.time = absl::Seconds(1);
   const auto add_duration = [app](const char* name, const char* help, absl::Duration least,
                                   absl::Duration most, absl::Duration* duration) {
-    AddDuration(app, name, help, [=](absl::Duration value) {
+    AddOption(app, name, "DURATION", help, [=](const std::string& text) {
+      absl::Duration value;
+      Read(name, text, &value);
       if (value < least || value > most) {
-        Wrong(absl::StrCat(name, ": ", TextOf(*app, name), " is not between ", PrintDuration(least),
-                           " and ", PrintDuration(most)));
+        Wrong(absl::StrCat(name, ": ", text, " is not between ", PrintDuration(least), " and ",
+                           PrintDuration(most)));
       }
       *duration = value;
     });
@@ -374,8 +400,8 @@ void AddPush(CLI::App* program, Reading* reading) {
                                  [=](const std::string& text) { push->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
       ->excludes(url);
-  CLI::Option* format = AddChoice(app, "--format", "FORMAT",
-                                  "cloudevents or json; default cloudevents", &push->format);
+  CLI::Option* format = AddValue(app, "--format", "FORMAT",
+                                 "cloudevents or json; default cloudevents", &push->format);
   AddFile(app, "--template",
           "instead send this JSON for each event, with its fields as {{vm}} in the texts",
           &push->template_file)
@@ -384,8 +410,7 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);
   AddFilter(app, &push->follow.watch.filter);
-  const auto batch = std::make_shared<std::optional<uint64_t>>();
-  AddCount(app, "--batch", "at most N events in a request; default 100", batch.get(), kMaxBatch);
+  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch.events);
   add_duration("--batch-time", "how long an event waits for others, 1ms to 1m; default 1s",
                absl::Milliseconds(1), absl::Minutes(1), &push->batch.time);
   add_duration("--timeout", "of a request, 1s to 10m; default 30s", absl::Seconds(1),
@@ -400,19 +425,18 @@ void AddPush(CLI::App* program, Reading* reading) {
           &push->tls.ca_file);
   AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
           &push->tls);
-  AddText(app, "--cluster", "NAME", "nats://: the cluster of this node", "name the node's cluster",
-          &push->cluster);
+  AddValue(app, "--cluster", "NAME", "nats://: the cluster of this node", &push->cluster);
   AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
           &push->credentials);
-  AddText(app, "--push-domain", "NAME",
-          "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
-          "name a domain of JetStream", &push->domain);
+  AddValue(app, "--push-domain", "NAME",
+           "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
+           &push->domain);
   AddFlag(app, "--insecure-http",
           "permit http:// and nats:// beyond this host: anyone on the way reads the events",
           &push->insecure_http);
-  AddText(app, "--state-dir", "DIR",
-          "the directory of this push: its position, state and what was set aside",
-          "name a directory", &push->state_dir);
+  AddValue(app, "--state-dir", "DIR",
+           "the directory of this push: its position, state and what was set aside",
+           &push->state_dir);
   AddFile(app, "--metrics-file", "write metrics here, NAME.prom for the node exporter",
           &push->metrics_file);
   CLI::Option* status =
@@ -420,15 +444,13 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddFlag(app, "--retry-set-aside", "have this push send again what it set aside",
           &push->retry_set_aside)
       ->excludes(status);
-  Finish(app, reading, command, [=](PushCommand* one) {
-    one->batch.events = static_cast<size_t>(batch->value_or(one->batch.events));
-    CheckPush(*app, *reading, one);
-  });
 }
 
 void AddWeb(CLI::App* program, Reading* reading) {
-  CLI::App* app = AddCommand(program, "web", "Serve a page for browsers", kWebFooter);
-  const auto command = std::make_shared<WebCommand>();
+  const auto added =
+      Add<WebCommand>(program, reading, "web", "Serve a page for browsers", kWebFooter);
+  CLI::App* const app = added.app;
+  WebCommand* const command = added.command;
   command->listen = *ParseServerAddress("127.0.0.1:9557");
   AddOption(
       app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
@@ -448,7 +470,6 @@ void AddWeb(CLI::App* program, Reading* reading) {
   AddFile(app, "--token-file", "serve only browsers that send the token in this file",
           &command->token_file);
   AddNode(app, reading);
-  Finish(app, reading, command);
 }
 
 // `events -f`: the history that `events` has, and what follows.
@@ -477,10 +498,10 @@ void AddEvents(CLI::App* program, Reading* reading) {
   AddFilter(app, &list->filter);
   CLI::Option* newest =
       AddFlag(app, "-r,--newest-first", "the newest at the top", &list->newest_first);
-  CLI::Option* last = AddCount(app, "-n,--last", "only the newest N events", &list->last, kMaxLast,
-                               ", or use --since");
+  CLI::Option* last = AddValue(app, "-n,--last", "N", "only the newest N events", &list->last);
   CLI::Option* limit =
-      AddCount(app, "--limit", "only the first N events of the list", &list->limit)->excludes(last);
+      AddValue(app, "--limit", "N", "only the first N events of the list", &list->limit)
+          ->excludes(last);
   CLI::Option* follow =
       AddFlag(app, "-f,--follow", "then follow events as they happen, as watch does",
               &options->follows)
@@ -488,6 +509,7 @@ void AddEvents(CLI::App* program, Reading* reading) {
   AddTimeout(app, &options->follow)->needs(follow);
   AddCursorFile(app, &options->follow.cursor_file)->needs(follow);
   app->callback([=] {
+    CheckMax("--last", list->last.value_or(0), kMaxLast, ", or use --since");
     if (list->since && list->until && *list->since >= *list->until) {
       Wrong("--since is not before --until, so no event can match; swap the two");
     }
@@ -500,11 +522,23 @@ void AddEvents(CLI::App* program, Reading* reading) {
   });
 }
 
+// A VM that is named, and a request for stopped VMs, imply that they are listed.
+void CheckVms(const CLI::App& /*app*/, VmsCommand* vms) {
+  const v1::EventFilter& filter = vms->filter;
+  const bool names_one = absl::c_any_of(filter.vm_names(), [](const std::string& name) {
+    return name.find_first_of("*?[") == std::string::npos;
+  });
+  const int of_ends = filter.classes_size() + filter.causes_size() + filter.run_ids_size();
+  if (vms->runs || of_ends > 0 || names_one ||
+      absl::c_linear_search(vms->states, v1::VM_STATE_STOPPED)) {
+    vms->include_stopped = true;
+  }
+}
+
 void AddVms(CLI::App* program, Reading* reading) {
-  CLI::App* app = AddCommand(program, "vms", "List the VMs", kVmsFooter);
-  app->alias("ls")->alias("ps");
-  const auto command = std::make_shared<VmsCommand>();
-  VmsCommand* vms = command.get();
+  const auto added = Add<VmsCommand>(program, reading, "vms", "List the VMs", kVmsFooter, CheckVms);
+  CLI::App* const app = added.app->alias("ls")->alias("ps");
+  VmsCommand* const vms = added.command;
   AddNode(app, reading);
   AddNames(app, &vms->filter);
   AddEnds(app, &vms->filter);
@@ -513,34 +547,21 @@ void AddVms(CLI::App* program, Reading* reading) {
                           [=](v1::VmState state) { vms->states.push_back(state); });
   AddFlag(app, "-a,--all", "include stopped VMs", &vms->include_stopped);
   AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
-  AddChoice(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state",
-            &vms->order);
-  Finish(app, reading, command, [](VmsCommand* one) {
-    // A VM that is named, and a request for stopped VMs, imply that they are listed.
-    const bool names_one = absl::c_any_of(one->filter.vm_names(), [](const std::string& name) {
-      return name.find_first_of("*?[") == std::string::npos;
-    });
-    const v1::EventFilter& filter = one->filter;
-    const int of_ends = filter.classes_size() + filter.causes_size() + filter.run_ids_size();
-    if (one->runs || of_ends > 0 || names_one ||
-        absl::c_linear_search(one->states, v1::VM_STATE_STOPPED)) {
-      one->include_stopped = true;
-    }
-  });
+  AddValue(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state",
+           &vms->order);
 }
 
 void AddWhy(CLI::App* program, Reading* reading) {
-  CLI::App* app =
-      AddCommand(program, "why", "Show why VMs ended, and what they do now", kWhyFooter);
+  const auto check = [](const CLI::App& /*app*/, WhyCommand* why) {
+    if (why->filter.ByteSizeLong() == 0) Wrong("why: which VM? Write `vmevents why NAME`");
+  };
+  const auto [app, command] = Add<WhyCommand>(
+      program, reading, "why", "Show why VMs ended, and what they do now", kWhyFooter, check);
   app->alias("vm")->alias("describe");
-  const auto command = std::make_shared<WhyCommand>();
   AddNode(app, reading);
   AddNames(app, &command->filter);
   AddRun(app, "the end of this run; may be repeated", &command->filter);
   AddFlag(app, "--markdown", "Markdown, for a ticket", &command->markdown);
-  Finish(app, reading, command, [](WhyCommand* why) {
-    if (why->filter.ByteSizeLong() == 0) Wrong("why: which VM? Write `vmevents why NAME`");
-  });
 }
 
 void AddStatus(CLI::App* program, Reading* reading) {
@@ -561,12 +582,11 @@ void AddStatus(CLI::App* program, Reading* reading) {
 }
 
 void AddTop(CLI::App* program, Reading* reading) {
-  CLI::App* app = AddCommand(program, "top", "Watch the VMs of a node on a terminal", kTopFooter);
-  const auto command = std::make_shared<TopCommand>();
+  const auto [app, command] =
+      Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", kTopFooter);
   AddDuration(app, "--interval", "interval between frames; default 2s", &command->interval);
   AddDuration(app, "--window", "time over which ends are counted; default 15m", &command->window);
   AddFlag(app, "--once", "print one frame", &command->once);
-  Finish(app, reading, command);
 }
 
 void AddFleet(CLI::App* program, Reading* reading) {
@@ -574,9 +594,10 @@ void AddFleet(CLI::App* program, Reading* reading) {
   CLI::App* fleet = AddCommand(program, "fleet", "Show the nodes of a fleet", kFleetFooter);
   fleet->require_subcommand(0, 1);
   AddNode(fleet, reading);
-  CLI::App* app = AddCommand(fleet, "create", "Make the streams of a fleet", kFleetCreateFooter);
-  const auto create = std::make_shared<FleetCreateCommand>();
-  AddOption(app, "--replicas", "N",
+  const auto added = Add<FleetCreateCommand>(fleet, reading, "create",
+                                             "Make the streams of a fleet", kFleetCreateFooter);
+  FleetCreateCommand* const create = added.command;
+  AddOption(added.app, "--replicas", "N",
             "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones",
             [=](const std::string& text) {
               if (absl::SimpleAtoi(text, &create->replicas) && create->replicas >= 1 &&
@@ -586,19 +607,23 @@ void AddFleet(CLI::App* program, Reading* reading) {
               Wrong(absl::StrCat("--replicas: ", Quote(text), " is not a number from 1 to ",
                                  kMaxReplicas));
             });
-  Finish(app, reading, create);
   fleet->callback([=] {
     if (fleet->get_subcommands().empty()) reading->line.command = FleetCommand{};
   });
 }
 
 void AddDeclare(CLI::App* intent, Reading* reading) {
-  CLI::App* app = AddCommand(
-      intent, "declare", "Declare an intent for a VM",
-      "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m");
-  app->alias("create")->alias("add");
-  const auto command = std::make_shared<DeclareIntentCommand>();
-  DeclareIntentCommand* declare = command.get();
+  const auto check = [=](const CLI::App& /*app*/, DeclareIntentCommand* one) {
+    if (one->actor.empty()) one->actor = reading->context.user;
+    if (one->actor.empty()) Wrong("--actor: name who is about to act");
+    CheckWord("--actor", one->actor);
+    if (one->reason.empty()) Wrong("--reason: give the reason");
+  };
+  const auto added = Add<DeclareIntentCommand>(
+      intent, reading, "declare", "Declare an intent for a VM",
+      "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m", check);
+  CLI::App* const app = added.app->alias("create")->alias("add");
+  DeclareIntentCommand* const declare = added.command;
   const auto add = [app](const char* name, const char* value, const char* help, std::string* text) {
     AddOption(app, name, value, help,
               [=](const std::string& given) { *text = CheckWord(name, given); });
@@ -611,14 +636,8 @@ void AddDeclare(CLI::App* intent, Reading* reading) {
       &declare->actor);
   add("--reason", "WHY", "one sentence for people", &declare->reason);
   AddDuration(app, "--ttl", "how long it is valid, such as 5m; default 10m, at most 24h",
-              [=](absl::Duration ttl) { declare->ttl = ttl; });
+              &declare->ttl);
   add("--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
-  Finish(app, reading, command, [=](DeclareIntentCommand* one) {
-    if (one->actor.empty()) one->actor = reading->context.user;
-    if (one->actor.empty()) Wrong("--actor: name who is about to act");
-    CheckWord("--actor", one->actor);
-    if (one->reason.empty()) Wrong("--reason: give the reason");
-  });
 }
 
 void AddIntent(CLI::App* program, Reading* reading) {
@@ -626,19 +645,18 @@ void AddIntent(CLI::App* program, Reading* reading) {
       AddCommand(program, "intent", "Declare who is about to stop a VM, and why", kIntentFooter);
   intent->require_subcommand(0, 1);
   AddDeclare(intent, reading);
-  AddPlain<IntentsCommand>(intent, reading, "list", "List the open intents",
-                           "Example:\n  vmevents intent list")
-      ->alias("ls")
+  Add<IntentsCommand>(intent, reading, "list", "List the open intents",
+                      "Example:\n  vmevents intent list")
+      .app->alias("ls")
       ->alias("get");
-  CLI::App* app =
-      AddCommand(intent, "withdraw", "Withdraw a declared intent",
-                 "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
-  app->alias("delete")->alias("rm");
-  const auto withdraw = std::make_shared<WithdrawIntentCommand>();
-  AddArgument(app, "INTENT_ID", "as printed by declare", [=](const std::string& id) {
+  const auto added = Add<WithdrawIntentCommand>(
+      intent, reading, "withdraw", "Withdraw a declared intent",
+      "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
+  added.app->alias("delete")->alias("rm");
+  WithdrawIntentCommand* const withdraw = added.command;
+  AddArgument(added.app, "INTENT_ID", "as printed by declare", [=](const std::string& id) {
     withdraw->intent_id = CheckWord("INTENT_ID", id);
   })->required();
-  Finish(app, reading, withdraw);
   intent->callback([=] {
     if (!intent->get_subcommands().empty()) return;
     Wrong(
@@ -648,9 +666,10 @@ void AddIntent(CLI::App* program, Reading* reading) {
 }
 
 void AddHealth(CLI::App* program, Reading* reading) {
-  CLI::App* app = AddCommand(program, "health", "Ask whether vmeventd serves", kHealthFooter);
-  const auto command = std::make_shared<HealthCommand>();
-  HealthCommand* health = command.get();
+  const auto added =
+      Add<HealthCommand>(program, reading, "health", "Ask whether vmeventd serves", kHealthFooter);
+  CLI::App* const app = added.app;
+  HealthCommand* const health = added.command;
   CLI::Option* service =
       AddArgument(app, "SERVICE", "one of its services", [=](const std::string& text) {
         if (!text.empty()) health->service = CheckWord("SERVICE", text);
@@ -658,7 +677,6 @@ void AddHealth(CLI::App* program, Reading* reading) {
   AddFlag(app, "--all", "each of its services, a line each", &health->all)->excludes(service);
   AddDuration(app, "--timeout", "how long to wait for the answer, such as 1s; default 5s",
               &health->timeout);
-  Finish(app, reading, command);
 }
 
 void AddGeneral(CLI::App* app, Reading* reading) {
@@ -671,34 +689,25 @@ void AddGeneral(CLI::App* app, Reading* reading) {
             "the TLS files, and without --server the servers, of this context in the configuration "
             "file",
             ReadLater);
-  AddText(app, "--tls-ca", "FILE",
-          "speak TLS with a server whose certificate is of a CA in this PEM file", "",
+  AddFile(app, "--tls-ca", "speak TLS with a server whose certificate is of a CA in this PEM file",
           &reading->tls.ca_file);
-  AddText(app, "--tls-cert", "FILE", "the certificate to show the server, PEM", "",
-          &reading->tls.cert_file);
-  AddText(app, "--tls-key", "FILE", "that certificate's private key, PEM", "",
-          &reading->tls.key_file);
-  AddText(app, "--tls-server-name", "NAME",
-          "the name in the server's certificate; default the host of --server", "",
-          &reading->tls.server_name);
-  AddText(app, "--credentials", "FILE",
-          "log in to the NATS servers of a fleet by this file (NATS's .creds)", "",
+  AddFile(app, "--tls-cert", "the certificate to show the server, PEM", &reading->tls.cert_file);
+  AddFile(app, "--tls-key", "that certificate's private key, PEM", &reading->tls.key_file);
+  AddValue(app, "--tls-server-name", "NAME",
+           "the name in the server's certificate; default the host of --server",
+           &reading->tls.server_name);
+  AddFile(app, "--credentials",
+          "log in to the NATS servers of a fleet by this file (NATS's .creds)",
           &reading->credentials);
-  AddText(
-      app, "--nats-domain", "NAME",
-      "the domain of the JetStream that has the fleet's stream, where the NATS servers are leaf "
-      "nodes of others",
-      "", &reading->nats_domain);
-  AddChoice(app, "-o,--output", "FORMAT",
-            "table or wide for people; json, jsonl (the same) or name for programs; default table",
-            [=](size_t index) {
-              static constexpr OutputFormat kFormats[] = {OutputFormat::kTable, OutputFormat::kWide,
-                                                          OutputFormat::kJson, OutputFormat::kJson,
-                                                          OutputFormat::kName};
-              line->format = kFormats[index];
-            });
-  AddChoice(app, "--color", "WHEN",
-            "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);
+  AddValue(app, "--nats-domain", "NAME",
+           "the domain of the JetStream that has the fleet's stream, where the NATS servers are "
+           "leaf nodes of others",
+           &reading->nats_domain);
+  AddValue(app, "-o,--output", "FORMAT",
+           "table or wide for people; json, jsonl (the same) or name for programs; default table",
+           &line->format);
+  AddValue(app, "--color", "WHEN",
+           "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);
   app->add_flag_callback(
       "--utc", [=] { reading->times.zone = line->zone = absl::UTCTimeZone(); },
       "times in UTC, not in the local time zone");
@@ -711,6 +720,7 @@ void AddGeneral(CLI::App* app, Reading* reading) {
 }  // namespace
 
 void Define(CLI::App* app, Reading* reading) {
+  app->formatter(std::make_shared<HelpFormatter>());
   app->description(kProgramHelp);
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
@@ -726,20 +736,20 @@ void Define(CLI::App* app, Reading* reading) {
   AddTop(app, reading);
   AddFleet(app, reading);
   AddIntent(app, reading);
-  AddPlain<InfoCommand>(app, reading, "info", "Show vmeventd's own state",
-                        "Example:\n  vmevents -o json info");
-  AddPlain<StreamsCommand>(app, reading, "streams", "Show who watches events, and how far each is",
-                           "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
+  Add<InfoCommand>(app, reading, "info", "Show vmeventd's own state",
+                   "Example:\n  vmevents -o json info");
+  Add<StreamsCommand>(app, reading, "streams", "Show who watches events, and how far each is",
+                      "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
   AddHealth(app, reading);
-  AddPlain<DoctorCommand>(app, reading, "doctor", "Find what prevents vmeventd from following VMs",
-                          kDoctorFooter);
+  Add<DoctorCommand>(app, reading, "doctor", "Find what prevents vmeventd from following VMs",
+                     kDoctorFooter);
   CLI::App* help =
       AddCommand(app, "help", "Explain a command", "Example:\n  vmevents help intent declare");
   AddArguments(help, "COMMAND", "the command", ReadLater);
   AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
   CLI::App* completion =
       AddCommand(app, "completion", "Print the completion script of a shell", kCompletionFooter);
-  AddChoice(completion, "SHELL", "", "bash, zsh or fish", &reading->shell)->required();
+  AddValue(completion, "SHELL", "", "bash, zsh or fish", &reading->shell)->required();
 }
 
 }  // namespace vmeventd::client

@@ -88,7 +88,7 @@ std::variant<CommandLine, Answered> AnswerComplete(const Completions& found,
 std::variant<CommandLine, Answered> AnswerHelp(const CLI::App& app,
                                                const std::vector<std::string>& commands,
                                                const OptionContext& context) {
-  std::vector<std::string> words = WithoutAliases(app, commands);
+  std::vector<std::string> words = WithoutAliases(app, commands).words;
   if (!words.empty() && FindCommand(app, words[0]) == nullptr) {
     const std::string hint = HintFor(app, words[0]);
     return Complain(app, absl::StrCat("\"", words[0], "\" is not a command",
@@ -113,7 +113,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     }
     // CLI11 takes the arguments in reverse order. Where several values may stand, "[a,b]" is a list
     // for it, and not a name: a NUL, which no argument has, marks it as one.
-    std::vector<std::string> words = WithoutAliases(app, arguments);
+    std::vector<std::string> words = WithoutAliases(app, arguments).words;
     std::reverse(words.begin(), words.end());
     for (std::string& word : words) {
       if (absl::StartsWith(word, "[") && absl::EndsWith(word, "]")) word.push_back('\0');

@@ -34,7 +34,8 @@ struct OptionContext {
   absl::TimeZone zone;
 };
 
-enum class OutputFormat { kTable, kWide, kJson, kName };
+// As in ValuesOf("--output"). JSON is always an object a line.
+enum class OutputFormat { kTable, kWide, kJson, kJsonLines, kName };
 enum class ColorMode { kAuto, kAlways, kNever };
 
 // `watch` and `events -f`.

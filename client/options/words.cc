@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
@@ -266,21 +267,20 @@ std::string HintForOption(const CLI::App& command, absl::string_view typed) {
   return typed.size() == 2 ? "" : DidYouMean(NearestName(typed, names));
 }
 
-// Returns whether the word after `word` is its value.
-bool TakesNext(const CLI::App& app, const CLI::App* command, const std::string& word) {
-  const auto takes = [&](const std::string& name) {
-    for (const CLI::App* one : {command, &app}) {
-      const CLI::Option* option = one == nullptr ? nullptr : one->get_option_no_throw(name);
-      if (option != nullptr) return option->get_expected_min() > 0;
-    }
-    return false;
+// The option of `word` whose value is the word after it; null: none is.
+const CLI::Option* TakesNext(const CLI::App& app, const CLI::App& command,
+                             const std::string& word) {
+  const auto taker = [&](const std::string& name) {
+    const CLI::Option* option = FindOption(app, command, name);
+    return option != nullptr && option->get_expected_min() > 0 ? option : nullptr;
   };
-  if (absl::StartsWith(word, "--") || word.size() < 2 || word[0] != '-') return takes(word);
+  if (absl::StartsWith(word, "--") || word.size() < 2 || word[0] != '-') return taker(word);
   // The first letter that takes a value takes the rest of the word, if there is any.
   for (size_t at = 1; at < word.size(); ++at) {
-    if (takes(absl::StrCat("-", word.substr(at, 1)))) return at + 1 == word.size();
+    const CLI::Option* option = taker(absl::StrCat("-", word.substr(at, 1)));
+    if (option != nullptr) return at + 1 == word.size() ? option : nullptr;
   }
-  return false;
+  return nullptr;
 }
 
 void AppendWords(absl::string_view text, std::vector<std::string>* words) {
@@ -289,20 +289,18 @@ void AppendWords(absl::string_view text, std::vector<std::string>* words) {
   }
 }
 
-// Appends the option without its alias; returns whether the next argument is its value.
-bool AppendOption(const CLI::App& app, const CLI::App* command, const std::string& word,
-                  std::vector<std::string>* words) {
+// Appends the option without its alias; returns the one whose value is the next argument, or null.
+const CLI::Option* AppendOption(const CLI::App& app, const CLI::App& command,
+                                const std::string& word, std::vector<std::string>* words) {
   const std::string name = word.substr(0, word.find('='));
-  const Words* row = command == nullptr || command == &app
-                         ? nullptr
-                         : FindRow(kOptionAliases, command->get_name(), name);
+  const Words* row = &command == &app ? nullptr : FindRow(kOptionAliases, command.get_name(), name);
   if (row == nullptr) row = FindRow(kOptionAliases, "", name);
   // "--tail=20" is "--last=20", and "--json=x" stays wrong.
   if (row == nullptr || (name != word && absl::StrContains(row->answer, ' '))) {
     words->push_back(word);
   } else {
     AppendWords(absl::StrCat(row->answer, word.substr(name.size())), words);
-    if (row->answer.empty()) return false;
+    if (row->answer.empty()) return nullptr;
   }
   return TakesNext(app, command, words->back());
 }
@@ -315,21 +313,29 @@ const CLI::App* FindCommand(const CLI::App& app, const std::string& word) {
   return found.empty() ? nullptr : found.front();
 }
 
-std::vector<std::string> WithoutAliases(const CLI::App& app,
-                                        const std::vector<std::string>& arguments) {
-  std::vector<std::string> words;
-  const CLI::App* command = nullptr;
+const CLI::Option* FindOption(const CLI::App& app, const CLI::App& command,
+                              const std::string& name) {
+  const CLI::Option* option = command.get_option_no_throw(name);
+  return option != nullptr ? option : app.get_option_no_throw(name);
+}
+
+OwnWords WithoutAliases(const CLI::App& app, const std::vector<std::string>& arguments) {
+  OwnWords own = {{}, &app};
+  std::vector<std::string>& words = own.words;
+  bool has_command = false;
   for (auto at = arguments.begin(); at != arguments.end(); ++at) {
     if (*at == "--") {
       words.insert(words.end(), at, arguments.end());
       break;
     }
     if (absl::StartsWith(*at, "-")) {
-      const bool has_value = AppendOption(app, command, *at, &words);
-      if (has_value && at + 1 != arguments.end()) words.push_back(*++at);
-    } else if (command != nullptr) {
+      own.awaits = AppendOption(app, *own.command, *at, &words);
+      if (own.awaits == nullptr || at + 1 == arguments.end()) continue;
+      own.awaits = nullptr;
+      words.push_back(*++at);
+    } else if (std::exchange(has_command, true)) {
       words.push_back(*at);
-      if (const CLI::App* action = FindCommand(*command, *at)) command = action;
+      if (const CLI::App* action = FindCommand(*own.command, *at)) own.command = action;
     } else {
       const size_t begin = words.size();
       const Words* row = FindRow(kCommandAliases, "", *at);
@@ -346,13 +352,12 @@ std::vector<std::string> WithoutAliases(const CLI::App& app,
         AppendWords(row->answer, &words);
         if (!name.empty()) words.push_back(name);
       }
-      command = &app;
       for (size_t word = begin; word < words.size(); ++word) {
-        if (const CLI::App* found = FindCommand(*command, words[word])) command = found;
+        if (const CLI::App* found = FindCommand(*own.command, words[word])) own.command = found;
       }
     }
   }
-  return words;
+  return own;
 }
 
 std::string HintFor(const CLI::App& command, absl::string_view typed) {

@@ -38,9 +38,9 @@ Formatter MakeFormatter(const CommandLine& line) {
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
   style.brief = on_terminal;  // programs that read the table want every date
   style.now = absl::Now;
-  const Form form = line.format == OutputFormat::kJson   ? Form::kJson
+  const Form form = line.for_people()                    ? Form::kTable
                     : line.format == OutputFormat::kName ? Form::kName
-                                                         : Form::kTable;
+                                                         : Form::kJson;
   return Formatter(form, std::move(style));
 }
 

@@ -130,7 +130,7 @@ TEST(ParseCommandLine, ListsTakeAllOfTheirOptions) {
 TEST(ParseCommandLine, TheOutputHasSeveralForms) {
   EXPECT_EQ(Parsed({"vms"}).format, OutputFormat::kTable);
   EXPECT_EQ(Parsed({"vms", "-o", "wide"}).format, OutputFormat::kWide);
-  EXPECT_EQ(Parsed({"vms", "-o", "jsonl"}).format, OutputFormat::kJson);
+  EXPECT_EQ(Parsed({"vms", "-o", "jsonl"}).format, OutputFormat::kJsonLines);
   EXPECT_EQ(Parsed({"vms", "-o", "name"}).format, OutputFormat::kName);
   EXPECT_TRUE(Parsed({"vms"}).headings && Parsed({"vms"}).pager && Parsed({"vms"}).cut);
   const CommandLine line = Parsed({"vms", "--no-headers", "--no-pager", "--no-trunc"});
@@ -547,7 +547,7 @@ TEST(ParseCommandLine, APushSaysWhatIsWrong) {
                     {"push https://x --push-cert c", "--push-cert needs --push-key"},
                     {"push https://x --push-key k", "--push-key needs --push-cert"},
                     {"push https://x --format alertmanager", "cloudevents or json"},
-                    {"push https://x --secret-file ", "name a file"},
+                    {"push https://x --secret-file ", "the text is empty; give one"},
                     {"--server nats://a push https://x --from 7 --journal j",
                      "--journal: names the journal of one node"}});
 }
