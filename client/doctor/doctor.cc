@@ -253,9 +253,13 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
     for (const std::string& line : WrapText(EscapeForTerminal(finding.what), width - 4)) {
       absl::StrAppend(&text, "    ", line, "\n");
     }
-    absl::StrAppend(&text, "    ",
-                    painter.Paint(kPlaces[static_cast<size_t>(finding.place)].before, Color::kDim),
-                    " ", EscapeForTerminal(finding.line), "\n\n");
+    for (const absl::string_view line : absl::StrSplit(finding.line, '\n')) {
+      absl::StrAppend(
+          &text, "    ",
+          painter.Paint(kPlaces[static_cast<size_t>(finding.place)].before, Color::kDim), " ",
+          EscapeForTerminal(line), "\n");
+    }
+    text += '\n';
   }
   std::string summary = absl::StrCat(diagnosis.asked, ". ");
   const auto add = [&summary](size_t count, const char* what) {

@@ -92,7 +92,8 @@ struct Finding {
   std::vector<std::string> subjects;  // at least one: all that have the same cause
   std::string what;                   // sentences
   Place place = Place::kShell;
-  std::string line;  // the line to paste there
+  // The line to paste there; a configuration may have two, which replace the lines of those names.
+  std::string line;
 };
 
 struct Diagnosis {
