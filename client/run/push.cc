@@ -401,6 +401,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (!retried.ok() && !absl::IsCancelled(retried)) return Fail(retried);
   const ExitCode result = delivery.CodeOf(code, PrintNote);
   return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : result;
+    log.Loss(source->loss());
 }
 
 // Without --last, whose look-up alone fails.

@@ -376,8 +376,10 @@ class FleetPush {
     const std::unique_ptr<Source> source = SourceOf(push_);
     if (!std::exchange(announced_, true)) push_.announce();
     Delivery delivery({.consumer = session->get(), .cursor = push_.cursor, .servers = {server_}});
-    const ExitCode code = DeliverBatches(source.get(), {.events = kBatch}, &delivery,
-                                         [&session] { return (*session)->Tick(); });
+    const ExitCode code = DeliverBatches(source.get(), {.events = kBatch}, &delivery, [&] {
+      push_.log->Loss(source->loss());
+      return (*session)->Tick();
+    });
     if (push_.stop->stopped()) (*session)->Leave();
     if (!delivery.status().ok()) return delivery.status();
     if (code != ExitCode::kOk) code_ = code;

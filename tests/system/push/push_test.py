@@ -480,9 +480,14 @@ class PushTest(world.WorldTest):
 
     def test_the_daemon_comes_later_and_is_restarted(self):
         self.world.stop()
-        self.start()
+        metrics = self.path / "push.prom"
+        self.start("--metrics-file", metrics)
         self.wait_log("(waiting)")
+        world.wait_until("it shows", lambda: self.status()["state"] == "failing")
+        self.assertIn(str(self.world.socket), self.status()["error"])
+        self.assertRegex(metrics.read_text(), r"(?m)^vmevents_push_failing_since_timestamp_seconds\S+ [1-9]")
         self.world.start()
+        world.wait_until("it shows", lambda: self.status()["state"] == "running")
         self.stream = self.world.oldest()
         self.crash()
         self.wait_delivered(self.expected())
