@@ -608,7 +608,15 @@ class Doctor {
           "client; docs/connect.md describes how to replace kvmd.",
           kDisableKvmd);
     }
-    if (process.program == kDaemonProgram) LookAtLogs(process);
+    if (process.program != kDaemonProgram) return;
+    if (!process.certificate_fault.empty()) {
+      Add("certificate", {DescribeProcess(process)},
+          absl::StrCat("Its TLS fails, or will after its next start: ", process.certificate_fault,
+                       "."),
+          absl::StrCat("openssl x509 -noout -subject -dates -in ",
+                       QuoteForShell(process.certificate)));
+    }
+    LookAtLogs(process);
   }
 
   // Libvirt's logs belong to root, systemd's journal to a group.

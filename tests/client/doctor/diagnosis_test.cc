@@ -408,6 +408,14 @@ TEST_F(DiagnosisTest, ADirectoryThatOnlyTheDaemonMissesIsAMatterOfRights) {
   EXPECT_EQ(Only(facts_, "rights").line, "setfacl -m u:vmeventd:rx /run/qemu");
 }
 
+TEST_F(DiagnosisTest, ACertificateThatIsNotUsableIsAFinding) {
+  facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
+  facts_.processes.back().certificate = "/etc/node.pem";
+  facts_.processes.back().certificate_fault = "it has expired";
+  EXPECT_EQ(Only(facts_, "certificate").line,
+            "openssl x509 -noout -subject -dates -in /etc/node.pem");
+}
+
 TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   NodeProcess* const daemon = &facts_.processes.back();
