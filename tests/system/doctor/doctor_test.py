@@ -218,7 +218,7 @@ class DoctorTest(world.WorldTest):
                               check=False, capture_output=True, text=True)
         self.assertEqual(done.returncode, 1, done.stderr)
         (finding,) = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual((finding["finding"], finding["line"]), ("daemon", "ssh node7.invalid systemctl status vmeventd"))
+        self.assertEqual((finding["finding"], finding["line"]), ("daemon", "getent hosts node7.invalid"))
         self.assertIn("cannot be resolved", finding["what"])
 
 
