@@ -188,7 +188,8 @@ class FleetSession : public EventConsumer {
 
   // The last heartbeat, of a node that stops publishing. Does not wait for an acknowledgement.
   void Leave() {
-    if (!heartbeat_.has_time() || connection_->closed()) return;
+    // One whose daemon or bucket was lost stays silent.
+    if (!heartbeat_.has_time() || !heartbeats_.noted.empty() || connection_->closed()) return;
     *heartbeat_.mutable_time() = ToProto(absl::Now());
     heartbeat_.clear_interval();
     heartbeat_.set_published_sequence(published_);
@@ -380,7 +381,7 @@ class FleetPush {
       push_.log->Loss(source->loss());
       return (*session)->Tick();
     });
-    if (push_.stop->stopped()) (*session)->Leave();
+    if (push_.stop->stopped() && source->loss().empty()) (*session)->Leave();
     if (!delivery.status().ok()) return delivery.status();
     if (code != ExitCode::kOk) code_ = code;
     const std::string complaint = (*connection)->complaint();
