@@ -392,6 +392,11 @@ class PushTest(world.WorldTest):
         self.start(*ca, url=right.url)
         self.wait_delivered(self.expected(), right)
 
+    def test_a_receiver_without_tls(self):
+        self.crash()
+        self.start(url=self.receiver.url.replace("http:", "https:"))
+        self.wait_log("does not speak TLS")
+
     def test_a_ca_that_is_replaced(self):
         self.certificates()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
