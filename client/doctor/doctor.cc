@@ -35,7 +35,7 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMaxBytes = 1 << 20;  // of a command line, or a file of settings
+constexpr size_t kMaxArgumentBytes = 1 << 20;  // and of a file of settings
 
 // The names in a directory; unset: it cannot be read.
 std::optional<std::vector<std::string>> NamesIn(const std::string& directory) {
@@ -98,7 +98,7 @@ std::string SettingOf(const NodeProcess& daemon, const std::string& root, absl::
   }
   const std::string file = name == "config" ? "" : SettingOf(daemon, root, "config");
   if (file.empty()) return "";
-  const std::string text = ReadSmallFile(absl::StrCat(root, file), kMaxBytes).value_or("");
+  const std::string text = ReadSmallFile(absl::StrCat(root, file), kMaxArgumentBytes).value_or("");
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     const std::pair<absl::string_view, absl::string_view> setting =
         absl::StrSplit(line, absl::MaxSplits('=', 1));
@@ -138,7 +138,7 @@ bool ReadProcess(int64_t pid, NodeProcess* process) {
   const std::string directory = absl::StrCat("/proc/", pid);
   const auto program = ReadSmallFile(absl::StrCat(directory, "/comm"));
   const auto state = WordsOf(absl::StrCat(directory, "/status"), "State:");
-  const auto arguments = ReadSmallFile(absl::StrCat(directory, "/cmdline"), kMaxBytes);
+  const auto arguments = ReadSmallFile(absl::StrCat(directory, "/cmdline"), kMaxArgumentBytes);
   if (!program.ok() || state.empty() || !arguments.ok() || arguments->empty()) return false;
   process->pid = pid;
   process->program = std::string(absl::StripSuffix(*program, "\n"));

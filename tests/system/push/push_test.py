@@ -621,6 +621,13 @@ class PushTest(world.WorldTest):
         page = (ROOT / "docs/act.md").read_text(encoding="utf-8")
         self.assertEqual(set(re.findall(r"\| `(vmevents_push_\w+)` \|", page)), set(values))
 
+    def test_a_directory_that_every_user_may_write_is_refused(self):
+        (self.path / "push").mkdir()
+        (self.path / "push").chmod(0o777)
+        done = subprocess.run(self.command(), check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("may be written by every user", done.stderr)
+
     def test_a_directory_has_one_push(self):
         self.start()
         world.wait_until("it runs", lambda: (self.path / "push/state.json").exists())
