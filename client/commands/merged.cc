@@ -11,6 +11,7 @@ namespace {
 
 // Limit of items that are taken together.
 constexpr size_t kTakenTogether = 1000;
+constexpr absl::Duration kLossInterval = absl::Seconds(1);
 
 }  // namespace
 
@@ -166,6 +167,7 @@ MergedSource::MergedSource(std::vector<WatchedNode> nodes, Environment environme
     : nodes_(std::move(nodes)),
       env_(std::move(environment)),
       merger_(nodes_.size(), {}, env_.clock),
+      losses_(nodes_.size()),
       codes_(nodes_.size(), ExitCode::kOk),
       on_stop_(env_.stop->token(), [this] { stop_.Stop(); }) {
   for (size_t node = 0; node < nodes_.size(); ++node) {
@@ -180,7 +182,11 @@ void MergedSource::Follow(size_t node) {
   DaemonSource source(watched.command, watched.address, {&stop_, env_.note});
   const auto add = [&](auto what) { return merger_.Add({node, std::move(what)}, stop_.token()); };
   for (bool wanted = true; wanted;) {
-    Item item = source.Next(absl::InfiniteDuration());
+    Item item = source.Next(kLossInterval);
+    {
+      const std::lock_guard lock(mutex_);
+      losses_[node] = source.loss();
+    }
     if (const auto* ended = std::get_if<Ended>(&item)) {
       codes_[node] = ended->code;
       break;
@@ -201,6 +207,13 @@ void MergedSource::Follow(size_t node) {
     }
   }
   merger_.End(node);
+}
+
+std::string MergedSource::loss() {
+  const std::lock_guard lock(mutex_);
+  const auto lost = std::find_if(losses_.begin(), losses_.end(),
+                                 [](const std::string& loss) { return !loss.empty(); });
+  return lost == losses_.end() ? "" : *lost;
 }
 
 Source::Item MergedSource::Next(absl::Duration timeout) {

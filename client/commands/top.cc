@@ -92,10 +92,12 @@ void AddServer(const TopData& data, Screen* screen) {
     screen->Add("Health", {{data.health, serves ? Color::kNone : Color::kRed}});
   }
   const bool writable = data.info.journal_writable();
-  screen->Add("Journal",
-              {{writable ? "writable" : "NOT WRITABLE", writable ? Color::kNone : Color::kRed},
-               {absl::StrCat("events ", data.info.oldest_sequence(), " to ",
-                             data.info.newest_sequence())}});
+  screen->Add(
+      "Journal",
+      {{writable ? "writable" : "NOT WRITABLE", writable ? Color::kNone : Color::kRed},
+       {data.info.newest_sequence() == 0 ? "no events"
+                                         : absl::StrCat("events ", data.info.oldest_sequence(),
+                                                        " to ", data.info.newest_sequence())}});
   std::vector<Cell> lag;
   if (const auto longest = LongestLag(data.ends)) {
     lag.push_back({absl::StrCat("at most ", DurationText(*longest), " from QEMU to the event")});

@@ -185,7 +185,10 @@ ProbeResult ProbeUnix(const std::string& path) {
 
 ProbeResult ProbeTcp(const ServerAddress& address) {
   const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
-  if (!socket.ok()) return {EHOSTUNREACH, std::string(socket.status().message())};
+  if (!socket.ok()) {
+    return {absl::IsNotFound(socket.status()) ? ENXIO : EHOSTUNREACH,
+            std::string(socket.status().message())};
+  }
   const std::string shown = ToText(address);
   return {0,
           absl::StrCat(address.tls ? "TLS with " : "", shown,
@@ -204,9 +207,9 @@ absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address) {
   const std::string shown = ToText(address);
   const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
   if (!all.ok()) {
-    return absl::UnavailableError(absl::StrCat("the host of ", shown, " cannot be resolved (",
-                                               all.status().message(),
-                                               "): check the name given with --server"));
+    return absl::NotFoundError(absl::StrCat("the host of ", shown, " cannot be resolved (",
+                                            all.status().message(),
+                                            "): check the name given with --server"));
   }
   int error = 0;
   for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {

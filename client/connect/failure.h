@@ -38,7 +38,8 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
 // forbidden one.
 struct ProbeResult {
-  int error = 0;        // an errno, of a Unix socket the exact one; 0: a process listens
+  // An errno, of a Unix socket the exact one; ENXIO: the host is not known; 0: a process listens.
+  int error = 0;
   std::string why{};    // reason that nothing answers: a sentence without a full stop
   std::string group{};  // its members have the permission that is denied; empty: root and owner
   int daemon = 0;       // the pid of the vmeventd that listens on a Unix socket; 0: not known
@@ -48,7 +49,8 @@ struct ProbeResult {
 ProbeResult Probe(const ServerAddress& address);
 
 // Connects to a TCP address within 2 s for each of its addresses; so long the socket waits for each
-// transfer. UNAVAILABLE, with a sentence without a full stop: it is not known, or the last error.
+// transfer. UNAVAILABLE, with a sentence without a full stop: the last error. NOT_FOUND: the host
+// is not known.
 absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address);
 
 }  // namespace vmeventd::client

@@ -45,7 +45,7 @@ absl::StatusOr<Positions> Parse(const std::string& content) {
     }
     return positions;
   } catch (const nlohmann::json::exception& error) {
-    return wrong(absl::StrCat("holds no cursor (", EscapeForTerminal(error.what()), ")"));
+    return wrong(absl::StrCat("holds no cursor (", JsonFault(error.what()), ")"));
   }
 }
 

@@ -80,6 +80,10 @@ class Source {
   // Waits for so long for the next item; an attempt to connect may take longer.
   virtual Item Next(absl::Duration timeout) = 0;
 
+  // Why there is no connection now, or of several servers to one of them, as it was noted; empty:
+  // there is one.
+  virtual std::string loss() = 0;
+
   // Passes each item to the sink, until one of them ends it. Returns the code of Ended.
   ExitCode Run(WatchSink* sink);
 };
@@ -98,6 +102,7 @@ class ReconnectingSource : public Source {
   };
 
   Item Next(absl::Duration timeout) final;
+  std::string loss() final { return loss_noted_ ? last_reason_ : ""; }
 
  protected:
   explicit ReconnectingSource(Environment environment);

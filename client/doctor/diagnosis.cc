@@ -24,8 +24,8 @@ namespace {
 constexpr char kKvmdProgram[] = "ganeti-kvmd";
 constexpr char kDisableKvmd[] = "systemctl disable --now ganeti-kvmd";
 constexpr char kGanetiPattern[] = ".kvmd";
-constexpr char kLibvirtLine[] = "libvirt = [\"qemu:///system\"]";
-constexpr char kLibvirtSessionLine[] = "libvirt = [\"qemu:///session\"]";
+constexpr char kSystemLibvirt[] = "qemu:///system";
+constexpr char kSessionLibvirt[] = "qemu:///session";
 
 // `text` with a '*' in place of the VM's name, where that is a word of its own there. Unset: it is
 // none.
@@ -151,6 +151,7 @@ class Doctor {
       finding.line = absl::StrReplaceAll(
           finding.line, {{kPids, draft.pids},
                          {kTexts, absl::StrJoin(finding.subjects, " ", Quoted)},
+                         {kSettings, Settings()},
                          {kName, finding.subjects.size() > 1 ? "NAME" : draft.name}});
       diagnosis_.findings.push_back(std::move(finding));
     }
@@ -163,6 +164,8 @@ class Doctor {
   static constexpr absl::string_view kPids = {"\0pids", 5};
   static constexpr absl::string_view kTexts = {"\0texts", 6};
   static constexpr absl::string_view kName = {"\0name", 5};
+  // In a line: the settings that follow what is followed now, and what the findings add to it.
+  static constexpr absl::string_view kSettings = {"\0settings", 9};
 
   static void Quoted(std::string* out, const std::string& word) { *out += QuoteForShell(word); }
 
@@ -293,10 +296,14 @@ class Doctor {
       Add("manager", subject,
           absl::StrCat("This --watch takes ", monitor->socket, ", a monitor that ", monitor->owner,
                        " needs for itself: ", monitor->hint, "."),
-          absl::StrContains(monitor->hint, "session")   ? kLibvirtSessionLine
-          : absl::StrContains(monitor->hint, "libvirt") ? kLibvirtLine
-                                                        : "watch = [\"/run/qemu:*.qmp\"]",
-          Place::kConfiguration);
+          std::string(kSettings), Place::kConfiguration);
+      if (absl::StrContains(monitor->hint, "session")) {
+        new_libvirts_.insert(kSessionLibvirt);
+      } else if (absl::StrContains(monitor->hint, "libvirt")) {
+        new_libvirts_.insert(kSystemLibvirt);
+      } else {
+        new_watches_.insert("/run/qemu:*.qmp");
+      }
     }
     if (!place.exists) {
       Add("directory", subject,
@@ -307,6 +314,41 @@ class Doctor {
       Add("rights", subject, "The directory exists, but vmeventd's user may not read it.",
           absl::StrCat("setfacl -m u:", DaemonUser(), ":rx ", QuoteForShell(place.spec.root())));
     }
+  }
+
+  // A setting replaces all that vmeventd follows by itself where there is none, and all values that
+  // the file has for it.
+  std::string Settings() const {
+    std::vector<std::string> watches;
+    bool by_itself = true;  // as far as one can see
+    bool new_watch = !new_watches_.empty();
+    for (const WatchedPlace& place : facts_.watches) {
+      if (FindManagerMonitor(place.spec)) {
+        new_watch = true;
+      } else {
+        watches.push_back(place.spec.text());
+      }
+      by_itself = by_itself && place.spec.text() == GanetiIfThere().text();
+    }
+    std::vector<std::string> libvirts;
+    for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
+      libvirts.push_back(connection.uri());
+      by_itself = by_itself && connection.uri() == kSystemLibvirt;
+    }
+    const bool new_libvirt = !new_libvirts_.empty();
+    const auto line = [](const char* name, std::vector<std::string> values,
+                         const std::set<std::string>& added) {
+      for (const std::string& value : added) {
+        if (!absl::c_linear_search(values, value)) values.push_back(value);
+      }
+      return values.empty()
+                 ? ""
+                 : absl::StrCat(name, " = [\"", absl::StrJoin(values, "\", \""), "\"]\n");
+    };
+    std::string lines;
+    if (new_watch || (new_libvirt && by_itself)) lines += line("watch", watches, new_watches_);
+    if (new_libvirt || (new_watch && by_itself)) lines += line("libvirt", libvirts, new_libvirts_);
+    return std::string(absl::StripSuffix(lines, "\n"));
   }
 
   bool FollowsLibvirt() const { return !facts_.daemon.info.libvirt_connections().empty(); }
@@ -529,9 +571,10 @@ class Doctor {
         const bool session = absl::StrContains(manager->hint, "session");
         // Another finding reports a libvirt that is not reached.
         if (!session && FollowsLibvirt()) return void(++diagnosis_.usable);
+        new_libvirts_.insert(session ? kSessionLibvirt : kSystemLibvirt);
         return Add("unwatched", subject,
                    absl::StrCat(what, ". It is a domain of libvirt: follow libvirt."),
-                   session ? kLibvirtSessionLine : kLibvirtLine, Place::kConfiguration);
+                   std::string(kSettings), Place::kConfiguration);
       }
       if (manager || !absl::StartsWith(monitor.path, "/")) continue;
       if (!monitor.accepted.empty()) continue;  // a client uses it
@@ -543,8 +586,9 @@ class Doctor {
                                 "next start."),
                    OwnMonitor(), Place::kQemu);
       }
-      return Add("unwatched", subject, absl::StrCat(what, "; one is in ", spec.directory, "."),
-                 absl::StrCat("watch = [\"", spec.text(), "\"]"), Place::kConfiguration);
+      new_watches_.insert(spec.text());
+      return Add("unwatched", subject, absl::StrCat(what, "."), std::string(kSettings),
+                 Place::kConfiguration);
     }
     Add("unwatched", subject,
         absl::StrCat(what,
@@ -565,7 +609,15 @@ class Doctor {
           "client; docs/connect.md describes how to replace kvmd.",
           kDisableKvmd);
     }
-    if (process.program == kDaemonProgram) LookAtLogs(process);
+    if (process.program != kDaemonProgram) return;
+    if (!process.certificate_fault.empty()) {
+      Add("certificate", {DescribeProcess(process)},
+          absl::StrCat("Its TLS fails, or will after its next start: ", process.certificate_fault,
+                       "."),
+          absl::StrCat("openssl x509 -noout -subject -dates -in ",
+                       QuoteForShell(process.certificate)));
+    }
+    LookAtLogs(process);
   }
 
   // Libvirt's logs belong to root, systemd's journal to a group.
@@ -610,6 +662,14 @@ class Doctor {
           absl::StrCat(facts_.client, " vms"));
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
+      // Looks again: a QEMU may have begun to listen meanwhile.
+      if (socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
+        Add("problem", {socket.path()},
+            absl::StrCat("vmeventd reports: ", socket.problem().text(), "."),
+            absl::StrCat("for socket in ", kTexts,
+                         "; do ss -Hxl src \"$socket\" | grep -q . || rm \"$socket\"; done"));
+        continue;
+      }
       const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
       const std::string directory =
           QuoteForShell(socket.path().substr(0, socket.path().rfind('/')));
@@ -639,7 +699,9 @@ class Doctor {
   const SocketIndex sockets_;
   Diagnosis diagnosis_;
   std::vector<Draft> drafts_;
-  std::set<int64_t> explained_;  // the QEMUs that a finding explains, by pid
+  std::set<int64_t> explained_;        // the QEMUs that a finding explains, by pid
+  std::set<std::string> new_watches_;  // what the findings add to the configuration
+  std::set<std::string> new_libvirts_;
 };
 
 }  // namespace

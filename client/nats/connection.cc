@@ -369,6 +369,11 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
       why =
           "the server closed it: it may require a certificate of the client; give one that an "
           "authority of its ca_file has issued (--tls-cert, of a push --push-cert)";
+    } else if (absl::StrContains(why, "local issuer certificate") ||
+               absl::StrContains(why, "self-signed certificate")) {
+      why =
+          "the authority of the server's certificate is not known; name its file (--tls-ca, of a "
+          "push --push-ca)";
     }
     return absl::UnavailableError(
         absl::StrCat("no connection to ", absl::StrJoin(options.servers, ","), ": ", why));

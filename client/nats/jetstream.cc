@@ -214,8 +214,9 @@ absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::st
         Ask(connection, "STREAM.CREATE", stream, CreateRequest(stream, std::max(replicas, 1)));
     const auto now = created.ok() ? ParseStreamState(*created) : created.status();
     if (now.ok()) return absl::StrCat(stream, ": created\n");
-    return absl::UnavailableError(
-        absl::StrCat("the stream ", stream, " cannot be created: ", now.status().message()));
+    const std::string why =
+        absl::StrCat("the stream ", stream, " cannot be created: ", now.status().message());
+    return created.ok() ? absl::FailedPreconditionError(why) : absl::UnavailableError(why);
   }
   if (!state.ok()) return state.status();
   const json answer = json::parse(*text);
@@ -226,7 +227,7 @@ absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::st
   if (replicas > 0 && present != static_cast<uint64_t>(replicas)) {
     // nats-server 2.9.10 takes it, and has lost the stream after its next start.
     if (!Member(answer, "cluster").is_object()) {
-      return absl::UnavailableError(
+      return absl::FailedPreconditionError(
           absl::StrCat("the stream ", stream,
                        " has 1 replica, and its server is in no cluster: only a cluster stores ",
                        replicas, " replicas; form one first"));
@@ -242,9 +243,9 @@ absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::st
   const auto updated = Ask(connection, "STREAM.UPDATE", stream, config.dump());
   const auto now = updated.ok() ? ParseStreamState(*updated) : updated.status();
   if (now.ok() && now->unsafe.empty()) return absl::StrCat(stream, ": ", wanted, "\n");
-  return absl::UnavailableError(
-      absl::StrCat("the stream ", stream, " cannot be changed (", wanted,
-                   "): ", now.ok() ? now->unsafe : now.status().message()));
+  const std::string why = absl::StrCat("the stream ", stream, " cannot be changed (", wanted,
+                                       "): ", now.ok() ? now->unsafe : now.status().message());
+  return updated.ok() ? absl::FailedPreconditionError(why) : absl::UnavailableError(why);
 }
 
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {

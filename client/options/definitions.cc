@@ -163,7 +163,8 @@ Examples:
 constexpr char kFleetFooter[] =
     R"(LAG is how many events of the node's journal are not in the fleet's stream yet.
 A node is silent if nothing came from it for three of its intervals: it is down,
-or cannot reach the servers. A daemon that was stopped in order is stopped.
+or cannot reach the servers. "push stopped": its push was stopped in order, and
+its VMs may run.
 
 Examples:
   vmevents --server nats://nats1,nats2 fleet

@@ -128,7 +128,7 @@ const Cell& StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
   static const auto* const kCells =
       new std::map<NodeState, Cell>{{NodeState::kUp, {"up", Color::kGreen}},
                                     {NodeState::kSilent, {"silent", Color::kRed}},
-                                    {NodeState::kStopped, {"stopped", Color::kDim}}};
+                                    {NodeState::kStopped, {"push stopped", Color::kDim}}};
   return kCells->at(StateOf(node, now));
 }
 

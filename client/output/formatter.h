@@ -28,7 +28,7 @@ namespace vmeventd::client {
 enum class NodeState {
   kUp,
   kSilent,   // last heartbeat older than three intervals
-  kStopped,  // its daemon stopped in order
+  kStopped,  // its push was stopped in order: nothing is known of its daemon
 };
 NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now);
 

@@ -195,9 +195,20 @@ class CurlClient {
     const CURLcode code = CURL_FUNCTION(curl_easy_perform)(easy_.get());
     if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
     if (code != CURLE_OK) {
-      const char* const why =
+      absl::string_view why =
           error_[0] != '\0' ? error_.data() : CURL_FUNCTION(curl_easy_strerror)(code);
-      return {.fault = EscapeForTerminal(why)};
+      if (absl::StrContains(why, "wrong version number")) {
+        return {.fault = "it does not speak TLS: the URL's port may be that of http://"};
+      }
+      if (absl::StrContains(why, "SSL_ERROR_SYSCALL")) {
+        return {.fault = "it ended the connection in the TLS handshake: it may not speak TLS"};
+      }
+      // "OpenSSL/3.0.19: error:0A000410:SSL routines::sslv3 alert handshake failure"
+      const size_t numbers = why.find(": error:");
+      const size_t reason = why.rfind("::");
+      if (numbers == why.npos || reason == why.npos) return {.fault = EscapeForTerminal(why)};
+      why.remove_prefix(reason + 2);
+      return {.fault = absl::StrCat("TLS fails: ", EscapeForTerminal(why))};
     }
     long status = 0;
     CURL_FUNCTION(curl_easy_getinfo)(easy_.get(), CURLINFO_RESPONSE_CODE, &status);

@@ -91,6 +91,22 @@ void PushLog::Recovered() {
   report_(state_);
 }
 
+void PushLog::Loss(const std::string& why) {
+  constexpr absl::Duration kPatience = absl::Seconds(5);
+  if (why.empty()) {
+    const absl::Time since = std::exchange(lost_since_, absl::InfinitePast());
+    if (state_.failing_since == since) Recovered();
+    return;
+  }
+  const absl::Time now = now_();
+  if (lost_since_ == absl::InfinitePast()) lost_since_ = now;
+  if (state_.failing_since != absl::InfinitePast() || now - lost_since_ < kPatience) return;
+  state_.failing_since = lost_since_;
+  state_.last_error = now;
+  state_.error = why;
+  report_(state_);
+}
+
 void PushLog::NoteRecovery() {
   state_.failing_since = absl::InfinitePast();
   if (!noted_.empty()) note_(absl::StrCat(state_.target, " accepts events again"));

@@ -101,6 +101,9 @@ class PushLog {
   void Waits(const std::string& reason, Formatter::Events events);
   // The receiver can be reached again, and no event waits.
   void Recovered();
+  // `why` there is no connection to the source, for which some seconds are no failure; empty: there
+  // is one. Called again and again.
+  void Loss(const std::string& why);
   // The push ends by itself.
   void Ended(const std::string& why);
 
@@ -115,6 +118,7 @@ class PushLog {
   const PrintSentence note_;
   const std::function<absl::Time()> now_;
   std::string noted_;  // the reason that was noted since the last success
+  absl::Time lost_since_ = absl::InfinitePast();  // the source; unset: it is there
 };
 
 // Delivers events by requests: returns once each event was acknowledged or durably set aside, so

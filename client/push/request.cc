@@ -269,8 +269,7 @@ absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Even
   try {
     json = Json::parse(form);
   } catch (const Json::parse_error& error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("is not JSON: ", EscapeForTerminal(error.what())));
+    return absl::InvalidArgumentError(absl::StrCat("is not JSON: ", JsonFault(error.what())));
   }
   if (!json.is_structured()) return absl::InvalidArgumentError("has no JSON object");
   if (absl::Status status = FillStrings(fields, &json); !status.ok()) return status;

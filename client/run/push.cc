@@ -177,6 +177,12 @@ absl::StatusOr<UniqueFd> Lock(const PushFiles& files) {
   if (mkdir(files.directory.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
     return absl::UnavailableError(absl::StrCat("cannot create ", shown, ": ", strerror(errno)));
   }
+  struct stat found {};
+  if (stat(files.directory.c_str(), &found) == 0 && (found.st_mode & S_IWOTH) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        shown,
+        " may be written by every user of the host: chmod o-w it, or give another --state-dir"));
+  }
   return LockFile(files.lock(), absl::StrCat("another vmevents push runs in ", shown,
                                              "; give this one a --state-dir of its own"));
 }
@@ -385,6 +391,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   Delivery delivery({.consumer = &pusher, .cursor = push.cursor, .servers = servers});
   absl::Status retried;
   const ExitCode code = DeliverBatches(source.get(), limits, &delivery, [&] {
+    log.Loss(source->loss());
     retried = Retry(*files, &delivery);
     return retried.ok();
   });

@@ -439,9 +439,12 @@ class FleetPush {
     if (!std::exchange(announced_, true)) push_.announce();
     Delivery delivery(
         {.consumer = session->get(), .cursor = push_.cursor, .servers = CursorKeys(push_.line)});
-    const ExitCode code = DeliverBatches(source.get(), {.events = kBatch}, &delivery,
-                                         [&session] { return (*session)->Tick(); });
-    if (push_.stop->stopped()) (*session)->Leave();
+    const ExitCode code = DeliverBatches(source.get(), {.events = kBatch}, &delivery, [&] {
+      push_.log->Loss(source->loss());
+      return (*session)->Tick();
+    });
+    // One whose daemon was lost stays silent.
+    if (push_.stop->stopped() && source->loss().empty()) (*session)->Leave();
     if (!delivery.status().ok()) return delivery.status();
     if (code != ExitCode::kOk) code_ = code;
     const std::string complaint = (*connection)->complaint();

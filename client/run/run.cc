@@ -80,16 +80,23 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
 }
 
 // The line that shows why the server does not answer.
-std::string LineFor(const ServerAddress& server) {
+std::string LineFor(const ServerAddress& server, const ProbeResult& probe) {
+  const bool other = probe.error == 0 && probe.daemon == 0;  // another program listens there
+  if (server.is_unix() && other) {
+    return absl::StrCat("ss -xlp | grep -F ", QuoteForShell(server.path));
+  }
   if (server.path == kSystemSocket) {
     return "systemctl enable --now vmeventd && systemctl status vmeventd";
   }
   if (server.is_unix()) return "ss -xlp | grep vmeventd";  // where it listens
+  if (probe.error == ENXIO) return absl::StrCat("getent hosts ", QuoteForShell(server.host));
   if (server.tls) {
     return absl::StrCat("openssl s_client -connect ", QuoteForShell(ToText(server)), " -CAfile ",
                         QuoteForShell(server.tls->ca_file), " </dev/null");
   }
-  return absl::StrCat("ssh ", QuoteForShell(server.host), " systemctl status vmeventd");
+  return absl::StrCat(
+      IsLoopback(server.host) ? "" : absl::StrCat("ssh ", QuoteForShell(server.host), " "),
+      other ? absl::StrCat("ss -tlnp | grep -F :", server.port) : "systemctl status vmeventd");
 }
 
 DaemonAnswer AskDaemon(const ServerAddress& server) {
@@ -105,9 +112,16 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
     answer.failure = failure->sentence;
     answer.forbidden = probe.error == EACCES;
     answer.group = probe.group;
-    answer.line = LineFor(server);
+    answer.line = LineFor(server, probe);
     if (!server.is_unix()) {
       const std::string fault = ExplainTlsFault(server);
+      // The sentence names this command where something listens there.
+      if (probe.error == 0) {
+        answer.failure = absl::StrCat(answer.address,
+                                      " does not answer as vmeventd does: it is the port of "
+                                      "another program, or that of --metrics-listen; name an "
+                                      "address of --listen with --server");
+      }
       if (!fault.empty()) answer.failure = fault;
     }
   }

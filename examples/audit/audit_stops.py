@@ -72,14 +72,19 @@ def main():
     into.add_argument("--csv", metavar="FILE", help="replaces it")
     into.add_argument("--database", metavar="FILE", help="adds to it (SQLite)")
     options = parser.parse_args()
-    events = [json.loads(line) for line in sys.stdin]
-    stops = [row_of(event) for event in events if event["type"] == "EVENT_TYPE_STOPPED"]
-    gaps = [(event["observe_time"], event.get("node", ""), event["message"], int(event["sequence"]))
-            for event in events if event["type"] == "EVENT_TYPE_GAP"]
+    try:
+        events = [json.loads(line) for line in sys.stdin]
+        stops = [row_of(event) for event in events if event["type"] == "EVENT_TYPE_STOPPED"]
+        gaps = [(event["observe_time"], event.get("node", ""), event["message"], int(event["sequence"]))
+                for event in events if event["type"] == "EVENT_TYPE_GAP"]
+    except (ValueError, KeyError, TypeError):
+        sys.exit("audit_stops: standard input is not what `vmevents -o jsonl events` prints")
     if options.csv:
         write_csv(options.csv, stops)
     else:
         fill(options.database, stops, gaps)
+    if not events:
+        print("audit_stops: no events were given", file=sys.stderr)
     for time, node, message, _ in gaps:
         print(f"audit_stops: stops may be missing before {time} {node}: {message}", file=sys.stderr)
 

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <functional>
 #include <istream>
+#include <map>
 #include <memory>
 #include <sstream>
 #include <utility>
@@ -81,18 +82,24 @@ std::string HelpOf(const Flag& flag, const Config& defaults) {
       absl::StrCat(flag.help, ". Default ", values.empty() ? "none" : absl::StrJoin(values, " ")));
 }
 
-// The configuration file for CLI11, which reports no text or list without an end, and needs each
-// list on one line.
+// The configuration file for CLI11, which reports no text or list without an end, drops the values
+// of a setting that is there twice, and needs each list on one line.
 class ConfigFile : public CLI::ConfigTOML {
  public:
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::string text;
     List list;
+    std::map<std::string, size_t> lines;  // of the settings
     size_t number = 0;
     for (std::string line; std::getline(input, line);) {
       if (!list.open) list = {.line = number + 1};
       ++number;
+      const bool first = !list.open;
       std::string fault = FaultIn(&line, &list);
+      if (first && fault.empty() && !list.name.empty()) {
+        const auto [known, is_new] = lines.emplace(list.name, number);
+        if (!is_new) fault = Repeated(list.name, known->second);
+      }
       if (!fault.empty()) throw CLI::ConfigError(absl::StrCat("line ", number, ": ", fault));
       absl::StrAppend(&text, line, list.open ? " " : "\n");
     }
@@ -114,6 +121,14 @@ class ConfigFile : public CLI::ConfigTOML {
   static std::string Unclosed(const List& list) {
     return absl::StrCat("line ", list.line, ": the list of ", Quote(list.name), " has no closing ]",
                         kExample);
+  }
+
+  static std::string Repeated(const std::string& name, size_t line) {
+    const bool list = std::any_of(Flags().begin(), Flags().end(), [&](const Flag& flag) {
+      return flag.name == name && flag.repeatable;
+    });
+    return absl::StrCat(Quote(name), " is set in line ", line, " already",
+                        list ? "; write all its values in one list" : "; delete one of the lines");
   }
 
   // Returns what is wrong in the line, or an empty text. Removes its comment.
@@ -327,6 +342,12 @@ std::string Explain(const CLI::ParseError& error) {
   }
   if (dynamic_cast<const CLI::ConfigError*>(&error) != nullptr) {
     return absl::StrCat("--config: ", message);
+  }
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    const std::string flag = message.substr(0, message.find(':'));
+    return absl::StrCat(flag, absl::StrContains(message, "At Most")
+                                  ? ": takes one value, and several are given"
+                                  : ": needs a value");
   }
   return message;
 }

@@ -158,6 +158,9 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
   // Within JSON the backslash of "\xNN" is escaped.
   const std::string text = EscapeNonUtf8(line, R"(\\x)");
   QmpObject message = QmpObject::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (message.is_discarded() && absl::StrContains(line, " monitor - type 'help'")) {
+    return Malformed("a human monitor, of -monitor; QMP is that of -qmp or mode=control");
+  }
   if (message.is_discarded()) return Malformed("a line that is not JSON");
   if (!message.is_object()) return Malformed("a line that is no JSON object");
   if (message.contains("event")) return ParseEvent(std::move(message));

@@ -32,6 +32,13 @@ constexpr absl::string_view kByWhom = ", by whom is not known";
 // The sentence of STOPPED. An intent answers what the sentence of the cause leaves open.
 std::string HowItEnded(const ShutdownDetail& detail) {
   absl::string_view cause = CauseSentence(detail.cause);
+  int signal = detail.exit_status.has_value() ? detail.exit_status->signal : 0;
+  if (detail.sender.has_value()) signal = detail.sender->signal;
+  std::string named;
+  if (detail.cause == ShutdownCause::kHostSignal && signal != 0) {
+    named = absl::StrCat("the host sent QEMU a ", SignalName(signal));
+    cause = named;
+  }
   if (detail.sender.has_value()) cause = absl::StripSuffix(cause, kByWhom);
   if (!detail.intent.has_value() || detail.shutdown_class != ShutdownClass::kAdmin) {
     return std::string(cause);

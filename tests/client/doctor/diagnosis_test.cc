@@ -177,8 +177,31 @@ TEST_F(DiagnosisTest, AQemuWithoutAMonitorGetsItsArguments) {
 }
 
 TEST_F(DiagnosisTest, AFreeMonitorElsewhereGetsAWatch) {
-  facts_.watches[0].spec.directory = "/srv/vms";
+  facts_.watches.clear();
   EXPECT_EQ(Only(facts_, "unwatched").line, "watch = [\"/run/qemu:*.qmp\"]");
+}
+
+TEST_F(DiagnosisTest, AWatchOnlyAdds) {
+  facts_.processes.push_back(facts_.processes[0]);
+  facts_.processes[1].pid = 8;
+  facts_.processes[1].arguments.back() = "unix:/srv/vms/db1.qmp,server=on,wait=off";
+  facts_.processes[1].sockets = {{9, kClient}};
+  facts_.sockets.push_back({kClient, "/srv/vms/db1.qmp", true});
+  facts_.watches = {{GanetiIfThere(), true}};
+  v1::LibvirtConnection* const libvirt = facts_.daemon.info.add_libvirt_connections();
+  libvirt->set_uri("qemu:///system");
+  libvirt->set_connected(true);
+  const std::string watches =
+      "watch = [\"/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd\", \"/run/qemu:*.qmp\", "
+      "\"/srv/vms:*.qmp\"]";
+  const Finding both = Only(facts_, "unwatched");
+  EXPECT_EQ(both.line, watches + "\nlibvirt = [\"qemu:///system\"]")
+      << "followed without a setting";
+  EXPECT_EQ(both.subjects.size(), 2);
+  EXPECT_THAT(DiagnosisText(Diagnose(facts_), 80, false),
+              testing::HasSubstr("vmeventd.conf: libvirt = [\"qemu:///system\"]\n"));
+  libvirt->set_uri("qemu+unix:///system?socket=/s");
+  EXPECT_EQ(Only(facts_, "unwatched").line, watches) << "libvirt is set";
 }
 
 TEST_F(DiagnosisTest, ADirectoryForEachVmGetsAWatchThatNamesTheVm) {
@@ -197,7 +220,7 @@ TEST_F(DiagnosisTest, ADirectoryForEachVmGetsAWatchThatNamesTheVm) {
                                      absl::StrCat("unix:", layout.socket, ",server=on")};
     facts_.sockets[0].path = layout.socket;
     const Finding finding = Only(facts_, "unwatched");
-    EXPECT_EQ(finding.line, absl::StrCat("watch = [\"", layout.watch, "\"]"));
+    EXPECT_EQ(finding.line, absl::StrCat("watch = [\"/run/qemu:*.qmp\", \"", layout.watch, "\"]"));
     facts_.watches[0].spec = ParseWatchSpec(layout.watch).value();
     EXPECT_TRUE(Diagnose(facts_).findings.empty()) << layout.watch;
     facts_.watches[0].spec = ParseWatchSpec("/run/qemu:*.qmp").value();
@@ -216,7 +239,8 @@ TEST_F(DiagnosisTest, DirectoriesOfVmsWithoutANameAreRecognized) {
     facts.processes.back().sockets = {{9, 1000 + pid}};
     facts.sockets.push_back({1000 + pid, path, true});
   }
-  EXPECT_EQ(Only(facts, "unwatched").line, "watch = [\"/run/vc/vm/*:qmp.sock\"]");
+  EXPECT_EQ(Only(facts, "unwatched").line,
+            "watch = [\"/run/qemu:*.qmp\", \"/run/vc/vm/*:qmp.sock\"]");
 }
 
 TEST_F(DiagnosisTest, AMonitorOfLibvirtIsFollowedThroughLibvirt) {
@@ -375,11 +399,21 @@ TEST_F(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {
   NodeFacts facts;
   facts.watches = {{{"/run/qemu-server", "*.qmp"}, true}};
   EXPECT_TRUE(absl::StrContains(Only(facts, "manager").what, "Proxmox VE"));
+  facts.watches.push_back({{"/srv/vms", "*.qmp"}, true});
+  EXPECT_EQ(Only(facts, "manager").line, "watch = [\"/srv/vms:*.qmp\", \"/run/qemu:*.qmp\"]");
 }
 
 TEST_F(DiagnosisTest, ADirectoryThatOnlyTheDaemonMissesIsAMatterOfRights) {
   facts_.daemon.info.add_directories()->set_path("/run/qemu");
   EXPECT_EQ(Only(facts_, "rights").line, "setfacl -m u:vmeventd:rx /run/qemu");
+}
+
+TEST_F(DiagnosisTest, ACertificateThatIsNotUsableIsAFinding) {
+  facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
+  facts_.processes.back().certificate = "/etc/node.pem";
+  facts_.processes.back().certificate_fault = "it has expired";
+  EXPECT_EQ(Only(facts_, "certificate").line,
+            "openssl x509 -noout -subject -dates -in /etc/node.pem");
 }
 
 TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {

@@ -125,6 +125,30 @@ TEST_F(PusherTest, PausesGrowUpToALimitAndRetryAfterCounts) {
   EXPECT_THAT(notes_, SizeIs(4)) << "each reason once, and its end";
 }
 
+TEST(PushLogTest, ASourceThatIsLostForSomeSecondsIsAFailure) {
+  absl::Time now = kPushedAt;
+  PushState state;
+  PushLog log(
+      {.target = "https://x"}, [&state](const PushState& one) { state = one; },
+      [](const std::string&) {}, [&now] { return now; });
+  log.Loss("no daemon");
+  now += absl::Seconds(4);
+  log.Loss("no daemon");
+  EXPECT_EQ(state.failing_since, absl::InfinitePast()) << "a restart takes as long";
+  now += absl::Seconds(1);
+  log.Loss("no daemon");
+  EXPECT_EQ(state.failing_since, kPushedAt);
+  EXPECT_EQ(state.error, "no daemon");
+  log.Delivered(PausedEvents(1, 1, 1));
+  log.Loss("no daemon");
+  EXPECT_EQ(state.failing_since, kPushedAt) << "another server has events";
+  log.Loss("");
+  EXPECT_EQ(state.failing_since, absl::InfinitePast());
+  log.Waits("it answers 500", {});
+  log.Loss("");
+  EXPECT_EQ(state.failing_since, now) << "the receiver fails still";
+}
+
 TEST_F(PusherTest, AStopLeavesTheCursor) {
   stop_ = true;
   EXPECT_TRUE(absl::IsCancelled(Run(2, {{.status = 500}})));
@@ -241,6 +265,7 @@ class ListedSource : public Source {
     items_.pop_front();
     return item;
   }
+  std::string loss() override { return ""; }
 
  private:
   std::deque<Item> items_;

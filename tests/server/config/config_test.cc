@@ -188,7 +188,9 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--node", "a b"}, {"--node", "a b", "visible ASCII"}},
       {{"--node", std::string(254, 'n')}, {"--node", "253"}},
       {{"--config", file}, {"--config", "unknown-setting", "not a setting"}},
-      {{"--state-dir", "/a", "--state-dir", "/b"}, {"--state-dir"}},
+      {{"--state-dir", "/a", "--state-dir", "/b"},
+       {"vmeventd: --state-dir: takes one value, and several are given\n"}},
+      {{"--watch"}, {"vmeventd: --watch: needs a value\n"}},
   };
   for (const Wrong& row : rows) ExpectWrong(row);
 }
@@ -208,6 +210,11 @@ TEST(Config, AFaultInAFileHasItsLine) {
       {"state-dir = '/a\n", {"line 1: the value of \"state-dir\" has no closing '"}},
       {"state-dir = \"/a#b\"\n", {"line 1: the value of \"state-dir\" has a #"}},
       {"watch = [\"/a\"] x\n", {"line 1: there is text behind the ] of \"watch\": \"x\""}},
+      {"watch = [\"/a\",\n\"/b\"]\nnode = a\nwatch = [\"/c\"]\n",
+       {"line 4: \"watch\" is set in line 1 already; write all its values in one list"}},
+      {"watch = [\"/a\"]\nwatch = /b\n", {"line 2: \"watch\" is set in line 1 already"}},
+      {"log-level = info\n#log-level = warn\nlog-level = debug\n",
+       {"line 3: \"log-level\" is set in line 1 already; delete one of the lines"}},
   };
   for (const auto& row : rows) {
     std::ofstream(file) << row.text;

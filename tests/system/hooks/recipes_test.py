@@ -88,6 +88,11 @@ class RecipesTest(HookTest):
             self.assertEqual(database.execute("SELECT who FROM stops ORDER BY vm").fetchall(),
                              [("virtqemud (uid 0)",), ("the kernel",), ("the host",)])
             self.assertEqual(database.execute("SELECT count(*) FROM gaps").fetchall(), [(1,)])
+        for given, said, code in (("", "no events were given", 0), ("vmevents: x\n", "standard input is not", 1)):
+            done = subprocess.run([ROOT / "examples/audit/audit_stops.py", "--database", self.world.path / "a.db"],
+                                  input=given, check=False, text=True, stderr=subprocess.PIPE)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (code, 1), done.stderr)
+            self.assertIn(said, done.stderr)
 
     def test_who_is_paged(self):
         (script,) = blocks("Page somebody", "sh")

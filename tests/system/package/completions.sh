@@ -42,6 +42,38 @@ bash_offers() {
     printf "%s\n" "${COMPREPLY[@]}"' bash "$@"
 }
 
+# Bash inserts what is offered as it stands: each word is to be the VM's name again, and to run
+# nothing, whatever the name is.
+names_are_quoted() {
+  local scratch
+  scratch=$(mktemp -d)
+  (
+    cd "$scratch"
+    # shellcheck disable=SC1090
+    source <("$bin/vmevents" completion bash)
+    printf '%s\n' '#!/bin/sh' 'cat names' >vmevents
+    chmod +x vmevents
+    PATH=$scratch:$PATH
+    offers() {
+      COMP_LINE="vmevents why $1" COMP_POINT=${#COMP_LINE} COMP_WORDS=(vmevents why "$1") COMP_CWORD=2
+      _vmevents || true
+    }
+    # shellcheck disable=SC2016
+    for name in 'k$(touch${IFS}pwned)' 'k`touch${IFS}pwned`' 'k;touch pwned' 'k&&touch pwned #' "k'1" 'k\2'; do
+      printf '%s\n' "$name" >names
+      offers k
+      eval "words=(${COMPREPLY[0]})"
+      [[ ${#words[@]} == 1 && ${words[0]} == "$name" && ! -e pwned ]] || { echo "$name: ${COMPREPLY[0]}" >&2 && exit 1; }
+    done
+    printf '%s\n' 'db 1' 'db 2' >names
+    offers 'db\ '
+    [[ ${COMPREPLY[*]} == 'db\ 1 db\ 2' ]] || { echo "db: ${COMPREPLY[*]}" >&2 && exit 1; }
+    offers '"db'
+    [[ ${#COMPREPLY[@]} == 0 ]] || { echo "in quotation marks: ${COMPREPLY[*]}" >&2 && exit 1; }
+  ) || failures=$((failures + 1))
+  rm -r "$scratch"
+}
+
 # What zsh passes to _arguments.
 zsh_offers() {
   zsh -f -c '
@@ -97,4 +129,5 @@ check() {
 command -v zsh >/dev/null || echo "there is no zsh here: its completions are not looked at"
 check vmeventd
 check vmevents
+names_are_quoted
 ((failures == 0))

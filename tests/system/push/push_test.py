@@ -386,6 +386,11 @@ class PushTest(world.WorldTest):
         self.start(*ca, url=right.url)
         self.wait_delivered(self.expected(), right)
 
+    def test_a_receiver_without_tls(self):
+        self.crash()
+        self.start(url=self.receiver.url.replace("http:", "https:"))
+        self.wait_log("does not speak TLS")
+
     def test_a_ca_that_is_replaced(self):
         self.certificates()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -474,9 +479,14 @@ class PushTest(world.WorldTest):
 
     def test_the_daemon_comes_later_and_is_restarted(self):
         self.world.stop()
-        self.start()
+        metrics = self.path / "push.prom"
+        self.start("--metrics-file", metrics)
         self.wait_log("(waiting)")
+        world.wait_until("it shows", lambda: self.status()["state"] == "failing")
+        self.assertIn(str(self.world.socket), self.status()["error"])
+        self.assertRegex(metrics.read_text(), r"(?m)^vmevents_push_failing_since_timestamp_seconds\S+ [1-9]")
         self.world.start()
+        world.wait_until("it shows", lambda: self.status()["state"] == "running")
         self.stream = self.world.oldest()
         self.crash()
         self.wait_delivered(self.expected())
@@ -604,6 +614,13 @@ class PushTest(world.WorldTest):
         self.assertGreater(float(values["vmevents_push_last_success_timestamp_seconds"]), 1.7e9)
         page = (ROOT / "docs/act.md").read_text(encoding="utf-8")
         self.assertEqual(set(re.findall(r"\| `(vmevents_push_\w+)` \|", page)), set(values))
+
+    def test_a_directory_that_every_user_may_write_is_refused(self):
+        (self.path / "push").mkdir()
+        (self.path / "push").chmod(0o777)
+        done = subprocess.run(self.command(), check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("may be written by every user", done.stderr)
 
     def test_a_directory_has_one_push(self):
         self.start()

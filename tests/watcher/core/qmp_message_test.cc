@@ -108,6 +108,9 @@ TEST(QmpMessageTest, RefusesWhatIsNotQmp) {
         R"({"other": 1})", "{\"return\": 1} trailing", "\xFF", R"({"return": "\ud800"})"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParseQmpMessage(line).status())) << line;
   }
+  EXPECT_EQ(
+      ParseQmpMessage("QEMU 7.2.0 monitor - type 'help' for more information").status().message(),
+      "not QMP: a human monitor, of -monitor; QMP is that of -qmp or mode=control");
 }
 
 std::string DetailOf(absl::string_view data) {

@@ -87,6 +87,7 @@ TEST_F(VmSessionSenderTest, ASignalSentSinceTheShutdownIsNotTheOneThatWasObeyed)
   vm_.End(Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
   EXPECT_EQ(vm_.Stopped().sender->command, "bash");
+  EXPECT_THAT(vm_.Last().message, HasSubstr("ADMIN: the host sent QEMU a SIGTERM. "));
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("SIGTERM sent by bash"), Not(HasSubstr("libvirtd"))));
 }
