@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -191,10 +192,11 @@ class StoryCollector {
  public:
   explicit StoryCollector(absl::Time now) : now_(now) {}
 
-  // Takes each run that is known.
-  void AddRun(NodeVm run);
   // Takes a STOPPED; others are ignored. The newest comes first, or they come in any order.
   void AddEnd(NodeEvent end);
+  // Takes each run that is known, after all ends. `with_end`: also how it ended, if that end did
+  // not come.
+  void AddRun(NodeVm run, bool with_end = true);
   // By name.
   VmStories Take() const;
 
@@ -205,6 +207,7 @@ class StoryCollector {
 
   const absl::Time now_;
   std::map<Key, VmStory> stories_;
+  std::set<std::string> ended_;  // the runs whose ends were added
 };
 
 // The failure of a list that ran: a name or a glob of the filter that no VM has and no event of the

@@ -30,6 +30,18 @@ bool IsNewer(const NodeVm& a, const NodeVm& b) {
 
 absl::Time TimeOf(const NodeEvent& event) { return FromProto(event.event.observe_time()); }
 
+// The end as the list of VMs has it, for a run whose STOPPED is no longer stored.
+NodeEvent EndOf(const NodeVm& run) {
+  NodeEvent end;
+  end.node = run.node;
+  *end.event.mutable_vm() = run.vm.ref();
+  end.event.set_type(v1::EVENT_TYPE_STOPPED);
+  *end.event.mutable_observe_time() = run.vm.state_time();
+  *end.event.mutable_shutdown() = run.vm.shutdown();
+  end.event.set_state(run.vm.state());
+  return end;
+}
+
 void Merge(const VmStory& other, VmStory* story) {
   if (other.end && (!story->end || TimeOf(*other.end) > TimeOf(*story->end))) {
     story->end = other.end;
@@ -48,8 +60,12 @@ VmStory* StoryCollector::StoryOf(const v1::VmRef& vm, const MessageNode& node) {
   return story;
 }
 
-void StoryCollector::AddRun(NodeVm run) {
+void StoryCollector::AddRun(NodeVm run, bool with_end) {
   VmStory* const story = StoryOf(run.vm.ref(), run.node);
+  if (with_end && run.vm.state() == v1::VM_STATE_STOPPED && run.vm.has_shutdown() &&
+      !ended_.contains(run.vm.ref().run_id())) {
+    AddEnd(EndOf(run));
+  }
   if (!story->vm || IsNewer(run, *story->vm)) story->vm = std::move(run);
 }
 
@@ -57,6 +73,7 @@ void StoryCollector::AddEnd(NodeEvent end) {
   if (end.event.type() != v1::EVENT_TYPE_STOPPED) return;
   VmStory* const story = StoryOf(end.event.vm(), end.node);
   const absl::Time time = TimeOf(end);
+  ended_.insert(end.event.vm().run_id());
   if (time > now_ - kCounted) ++story->ends[end.event.shutdown().shutdown_class()];
   if (!story->end || time > TimeOf(*story->end)) story->end = std::move(end);
 }
@@ -114,10 +131,24 @@ std::optional<Failure> ReadRuns(ListSource* source, v1::EventFilter* filter, Nod
     for (const NodeVm& one : found) filter->add_vm_names(one.vm.ref().name());
     Append(&found, runs);
   }
-  std::erase_if(*runs, [filter](const NodeVm& one) {
-    return !IsWanted(filter->run_ids(), one.vm.ref().run_id());
-  });
   return failure;
+}
+
+bool IsAsked(const v1::EventFilter& filter, const NodeVm& one) {
+  return IsWanted(filter.run_ids(), one.vm.ref().run_id());
+}
+
+// Erases runs that were not asked for, but those that show what a VM does now whose run has ended.
+void EraseUnasked(const v1::EventFilter& filter, NodeVms* runs) {
+  std::map<std::string, bool> lives;  // by name
+  for (const NodeVm& one : *runs) {
+    if (IsAsked(filter, one)) lives[one.vm.ref().name()] |= IsAlive(one);
+  }
+  std::erase_if(*runs, [&](const NodeVm& one) {
+    if (IsAsked(filter, one)) return false;
+    const auto found = lives.find(one.vm.ref().name());
+    return found == lives.end() ? filter.vm_names().empty() : found->second;
+  });
 }
 
 // Says what is known instead of these names.
@@ -188,6 +219,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   NodeVms runs;
   std::optional<Failure> failure = ReadRuns(source, &filter, &runs);
   if (failure && runs.empty()) return failure;
+  EraseUnasked(filter, &runs);
   // VMs whose end is looked for however old it is, each after its node, which is empty where it is
   // not known.
   std::set<std::pair<std::string, std::string>> wanted;
@@ -195,9 +227,8 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
     if (!IsGlob(name)) wanted.emplace("", name);
   }
   StoryCollector collector(now);
-  for (NodeVm& run : runs) {
-    wanted.emplace(run.node.name, run.vm.ref().name());
-    collector.AddRun(std::move(run));
+  for (const NodeVm& run : runs) {
+    if (IsAsked(filter, run)) wanted.emplace(run.node.name, run.vm.ref().name());
   }
   EventsCommand ends;
   ends.filter = filter;
@@ -214,7 +245,14 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
     return recent || !wanted.empty();
   });
   if (!failure) failure = std::move(unread);
-  const VmStories stories = collector.Take();
+  for (NodeVm& run : runs) {
+    const bool asked = IsAsked(filter, run);
+    collector.AddRun(std::move(run), asked);
+  }
+  VmStories stories = collector.Take();
+  std::erase_if(stories, [&filter](const VmStory& story) {
+    return !story.end && !IsAsked(filter, *story.vm);
+  });
   for (const VmStory& story : stories) {
     if (auto printed = PrintText(formatter->FormatWhy(story), output)) return printed;
   }

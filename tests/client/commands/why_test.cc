@@ -5,6 +5,7 @@
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "tests/support/fake_server.h"
 
 namespace vmeventd::client {
@@ -90,6 +91,28 @@ TEST_F(StoryCollectorTest, AVmThatRunsAgainHasItsLastEnd) {
       << "of 24 hours";
 }
 
+TEST_F(StoryCollectorTest, AnEndWhoseEventIsGoneIsThatOfTheList) {
+  NodeVm run = RunIn("web1", v1::VM_STATE_STOPPED, 100, "old");
+  run.vm.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  collector_.AddRun(run);
+  VmStories stories = collector_.Take();
+  ASSERT_EQ(stories.size(), 1u);
+  ASSERT_TRUE(stories[0].end);
+  EXPECT_EQ(stories[0].end->event.vm().run_id(), "old");
+  EXPECT_EQ(stories[0].end->event.observe_time().seconds(), kPresent - 100);
+  EXPECT_THAT(stories[0].ends, ElementsAre(Pair(v1::SHUTDOWN_CLASS_CRASH, 1)));
+}
+
+TEST_F(StoryCollectorTest, AnEndWhoseEventIsThereCountsOnce) {
+  NodeVm run = RunIn("web1", v1::VM_STATE_STOPPED, 100, "old");
+  run.vm.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  collector_.AddEnd(EndOf("web1", 100, v1::SHUTDOWN_CLASS_CRASH));
+  collector_.AddRun(run);
+  const VmStories stories = collector_.Take();
+  EXPECT_EQ(stories[0].end->event.sequence(), 1u) << "of the event";
+  EXPECT_THAT(stories[0].ends, ElementsAre(Pair(v1::SHUTDOWN_CLASS_CRASH, 1)));
+}
+
 TEST_F(StoryCollectorTest, AVmThatMovedHasOneStoryAndTwoThatLiveHaveTwo) {
   collector_.AddRun(RunIn("web1", v1::VM_STATE_STOPPED, 100, "a", "n1"));
   collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 100, "b", "n2"));
@@ -145,10 +168,11 @@ class WhyTest : public testing::Test {
     };
   }
 
-  std::optional<Failure> Why(const std::string& filter) {
+  std::optional<Failure> Why(const std::string& filter) { return Why(filter, &formatter_); }
+  std::optional<Failure> Why(const std::string& filter, Formatter* formatter) {
     output_.text.clear();
     DaemonLists lists{CommandContext(server_.address())};
-    return RunWhy({FromText<v1::EventFilter>(filter)}, " here", &lists, &formatter_, &output_,
+    return RunWhy({FromText<v1::EventFilter>(filter)}, " here", &lists, formatter, &output_,
                   absl::FromUnixSeconds(kPresent));
   }
 
@@ -229,6 +253,21 @@ TEST_F(WhyTest, AVmIsFoundByItsUuid) {
   EXPECT_FALSE(Why("vm_names: '" + uuid + "'"));
   EXPECT_EQ(output_.text, "web1\n");
   EXPECT_THAT(events_.back().filter().vm_names(), ElementsAre(uuid, "web1"));
+}
+
+TEST_F(WhyTest, TheEndOfAnEarlierRunComesWithWhatItsVmDoesNow) {
+  vms_ = {RunIn("web1", v1::VM_STATE_STOPPED, 50, "old").vm,
+          RunIn("web1", v1::VM_STATE_RUNNING, 10, "new").vm};
+  vms_[0].mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  Formatter json(Form::kJson);
+  EXPECT_FALSE(Why("vm_names: 'web1' run_ids: 'old'", &json));
+  nlohmann::json story = nlohmann::json::parse(output_.text);
+  EXPECT_EQ(story["last_end"]["vm"]["run_id"], "old");
+  EXPECT_EQ(story["vm"]["ref"]["run_id"], "new");
+  EXPECT_FALSE(Why("run_ids: 'new'", &json));
+  story = nlohmann::json::parse(output_.text);
+  EXPECT_FALSE(story.contains("last_end"));
+  EXPECT_EQ(story["vm"]["ref"]["run_id"], "new");
 }
 
 TEST_F(WhyTest, AListHasTwoReadingsAndOneThatIsKnownIsEnough) {
