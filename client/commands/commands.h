@@ -186,8 +186,9 @@ struct WhyCommand {
   bool markdown = false;   // for a ticket
 };
 
-// Collects the ends and the runs of VMs. A name has one story, wherever its runs were, unless
-// several VMs of that name live: then each of them has its own. Pure.
+// Collects the ends and the runs of VMs. A VM has one story, also if it moved to another node. VMs
+// of one name have a story each if their UUIDs differ, or if they ran at the same time in different
+// sources or on different nodes. Pure.
 class StoryCollector {
  public:
   explicit StoryCollector(absl::Time now) : now_(now) {}

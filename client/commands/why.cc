@@ -50,6 +50,75 @@ void Merge(const VmStory& other, VmStory* story) {
   for (const auto& [shutdown_class, count] : other.ends) story->ends[shutdown_class] += count;
 }
 
+const std::string& UuidOf(const VmStory& story) {
+  return story.vm && !story.vm->vm.ref().uuid().empty() ? story.vm->vm.ref().uuid()
+         : story.end                                    ? story.end->event.vm().uuid()
+                                                        : story.vm->vm.ref().uuid();
+}
+
+// A VM may have been made again under the name of one that has ended.
+VmStories SplitByUuid(const VmStory& story) {
+  if (!story.end || !story.vm) return {story};
+  const std::string& ended = story.end->event.vm().uuid();
+  const std::string& present = story.vm->vm.ref().uuid();
+  if (ended.empty() || present.empty() || ended == present) return {story};
+  return {{.name = story.name, .end = story.end, .ends = story.ends},
+          {.name = story.name, .vm = story.vm}};
+}
+
+// The time of a run, as far as it is known.
+struct Lifetime {
+  absl::Time start;
+  absl::Time end;
+  bool may_overlap;  // by the VM's next run, as one that migrated away
+};
+
+bool IsMigration(const v1::ShutdownDetail& shutdown) {
+  return shutdown.cause() == v1::SHUTDOWN_CAUSE_MIGRATED_AWAY ||
+         shutdown.cause() == v1::SHUTDOWN_CAUSE_MIGRATION_UNFINISHED;
+}
+
+Lifetime LifetimeOf(const NodeVm& run) {
+  const absl::Time since = FromProto(run.vm.state_time());
+  const absl::Time start = run.vm.has_start_time() ? FromProto(run.vm.start_time()) : since;
+  if (run.vm.state() == v1::VM_STATE_STOPPED) {
+    return {start, since, IsMigration(run.vm.shutdown())};
+  }
+  if (!run.node.stale_since) return {start, absl::InfiniteFuture(), false};
+  // Its node may have died, or may not have reported that the VM left.
+  return {start, std::max(since, *run.node.stale_since), !run.vm.ref().uuid().empty()};
+}
+
+Lifetime LifetimeOf(const NodeEvent& end) {
+  const v1::ShutdownDetail& shutdown = end.event.shutdown();
+  const absl::Time time = TimeOf(end);
+  return {time - FromProto(shutdown.numbers().ran_for()), time, IsMigration(shutdown)};
+}
+
+std::vector<Lifetime> LifetimesOf(const VmStory& story) {
+  std::vector<Lifetime> lifetimes;
+  if (story.end) lifetimes.push_back(LifetimeOf(*story.end));
+  if (story.vm) lifetimes.push_back(LifetimeOf(*story.vm));
+  return lifetimes;
+}
+
+bool Conflict(const Lifetime& a, const Lifetime& b) {
+  const Lifetime& first = a.end < b.end ? a : b;
+  const Lifetime& second = a.end < b.end ? b : a;
+  return second.start < first.end && !first.may_overlap;
+}
+
+// Returns whether the stories of one name, of two sources or nodes, are of one VM that moved.
+bool AreOfOneVm(const VmStory& a, const VmStory& b) {
+  if (UuidOf(a) != UuidOf(b)) return false;
+  for (const Lifetime& one : LifetimesOf(a)) {
+    for (const Lifetime& other : LifetimesOf(b)) {
+      if (Conflict(one, other)) return false;
+    }
+  }
+  return true;
+}
+
 bool IsGlob(const std::string& name) { return name.find_first_of("*?[") != std::string::npos; }
 
 }  // namespace
@@ -79,18 +148,20 @@ void StoryCollector::AddEnd(NodeEvent end) {
 }
 
 VmStories StoryCollector::Take() const {
-  std::map<std::string, int> alive;
-  for (const auto& [key, story] : stories_) {
-    if (story.vm && IsAlive(*story.vm)) ++alive[story.name];
-  }
   VmStories stories;
-  for (const auto& [key, story] : stories_) {
-    const auto count = alive.find(story.name);
-    const bool several = count != alive.end() && count->second > 1;
-    if (!several && !stories.empty() && stories.back().name == story.name) {
-      Merge(story, &stories.back());
-    } else {
-      stories.push_back(story);
+  for (const auto& [key, of_node] : stories_) {
+    for (const VmStory& story : SplitByUuid(of_node)) {
+      // They are sorted by name.
+      const auto others = std::find_if(stories.rbegin(), stories.rend(), [&](const VmStory& one) {
+                            return one.name != story.name;
+                          }).base();
+      const auto same = std::find_if(others, stories.end(),
+                                     [&](const VmStory& one) { return AreOfOneVm(one, story); });
+      if (same == stories.end()) {
+        stories.push_back(story);
+      } else {
+        Merge(story, &*same);
+      }
     }
   }
   return stories;

@@ -114,25 +114,77 @@ TEST_F(StoryCollectorTest, AnEndWhoseEventIsThereCountsOnce) {
 }
 
 TEST_F(StoryCollectorTest, AVmThatMovedHasOneStoryAndTwoThatLiveHaveTwo) {
-  collector_.AddRun(RunIn("web1", v1::VM_STATE_STOPPED, 100, "a", "n1"));
+  NodeEvent end = EndOf("web1", 100, v1::SHUTDOWN_CLASS_ADMIN, "a", "n1");
+  end.event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_MIGRATED_AWAY);
+  NodeVm ended = RunIn("web1", v1::VM_STATE_STOPPED, 100, "a", "n1");
+  *ended.vm.mutable_shutdown() = end.event.shutdown();
+  collector_.AddEnd(end);
+  collector_.AddRun(ended);
   collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 100, "b", "n2"));
-  collector_.AddEnd(EndOf("web1", 100, v1::SHUTDOWN_CLASS_ADMIN, "a", "n1"));
   VmStories stories = collector_.Take();
   ASSERT_EQ(stories.size(), 1u);
   EXPECT_EQ(stories[0].end->node.name, "n1");
   EXPECT_EQ(stories[0].vm->node.name, "n2");
   collector_.AddRun(RunIn("web1", v1::VM_STATE_PAUSED, 1, "c", "n3"));
   stories = collector_.Take();
-  ASSERT_EQ(stories.size(), 3u);
-  EXPECT_EQ(stories[2].vm->node.name, "n3");
-  EXPECT_FALSE(stories[2].end);
+  ASSERT_EQ(stories.size(), 2u);
+  EXPECT_EQ(stories[1].vm->node.name, "n3");
+  EXPECT_FALSE(stories[1].end);
+}
+
+TEST_F(StoryCollectorTest, AVmThatWasStartedOnAnotherNodeAfterItsEndHasOneStory) {
+  collector_.AddEnd(EndOf("web1", 100, v1::SHUTDOWN_CLASS_CRASH, "a", "n1"));
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_STOPPED, 100, "a", "n1"));
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2"));
+  const VmStories stories = collector_.Take();
+  ASSERT_EQ(stories.size(), 1u);
+  EXPECT_EQ(stories[0].end->node.name, "n1");
+  EXPECT_EQ(stories[0].vm->node.name, "n2");
+}
+
+TEST_F(StoryCollectorTest, TwoVmsOfOneNameThatRanAtTheSameTimeHaveTwoStories) {
+  for (const char* source : {"", "qmp:/run/other"}) {
+    StoryCollector collector{absl::FromUnixSeconds(kPresent)};
+    const std::string node = *source == '\0' ? "n2" : "n1";
+    NodeVm present = RunIn("dup", v1::VM_STATE_RUNNING, 500, "b", node);
+    if (*source != '\0') present.vm.mutable_ref()->set_source(source);
+    collector.AddEnd(EndOf("dup", 100, v1::SHUTDOWN_CLASS_CRASH, "a", "n1"));
+    collector.AddRun(RunIn("dup", v1::VM_STATE_STOPPED, 100, "a", "n1"));
+    collector.AddRun(present);
+    const VmStories stories = collector.Take();
+    ASSERT_EQ(stories.size(), 2u) << source;
+    EXPECT_TRUE(stories[0].end);
+    EXPECT_EQ(stories[0].vm->vm.state(), v1::VM_STATE_STOPPED);
+    EXPECT_FALSE(stories[1].end);
+  }
+}
+
+TEST_F(StoryCollectorTest, VmsOfDifferentUuidsHaveAStoryEach) {
+  const auto end = [](const char* uuid, const char* node) {
+    NodeEvent one = EndOf("dup", 100, v1::SHUTDOWN_CLASS_CRASH, uuid, node);
+    one.event.mutable_vm()->set_uuid(uuid);
+    return one;
+  };
+  collector_.AddEnd(end("1111", "n1"));
+  collector_.AddEnd(end("2222", "n2"));
+  EXPECT_EQ(collector_.Take().size(), 2u) << "no end disappears";
+  NodeVm again = RunIn("dup", v1::VM_STATE_RUNNING, 10, "c", "n1");
+  again.vm.mutable_ref()->set_uuid("3333");
+  collector_.AddRun(again);
+  const VmStories stories = collector_.Take();
+  ASSERT_EQ(stories.size(), 3u) << "of a VM that was made again";
+  EXPECT_FALSE(stories[0].vm);
+  EXPECT_FALSE(stories[1].end);
 }
 
 TEST_F(StoryCollectorTest, TheLastWordOfADeadNodeYieldsToALivingOne) {
   NodeVm stale = RunIn("web1", v1::VM_STATE_RUNNING, 10, "a", "n1");
+  stale.vm.mutable_ref()->set_uuid("1111");
   stale.node.stale_since = absl::FromUnixSeconds(kPresent);
   collector_.AddRun(stale);
-  collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2"));
+  NodeVm present = RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2");
+  present.vm.mutable_ref()->set_uuid("1111");
+  collector_.AddRun(present);
   const VmStories stories = collector_.Take();
   ASSERT_EQ(stories.size(), 1u);
   EXPECT_EQ(stories[0].vm->node.name, "n2");
