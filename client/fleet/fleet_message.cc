@@ -88,7 +88,8 @@ bool IsExact(absl::string_view pattern) {
 
 // The token of the one name that passes; *: others pass as well.
 std::string VmToken(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
-  return patterns.size() == 1 && IsExact(patterns[0]) ? EscapeToken(patterns[0]) : kAny;
+  return patterns.size() == 1 && IsExact(patterns[0]) ? EscapeToken(NameWithoutNode(patterns[0]))
+                                                      : kAny;
 }
 
 // "CLUSTER.NODE" of the one node that passes.
@@ -158,6 +159,13 @@ bool AnyMatches(const google::protobuf::RepeatedPtrField<std::string>& entries,
          });
 }
 
+bool MatchesAnyName(const google::protobuf::RepeatedPtrField<std::string>& entries,
+                    const MessageNode& node, const std::string& name) {
+  return entries.empty() || absl::c_any_of(entries, [&](const std::string& entry) {
+           return MatchesVm(entry, node, name);
+         });
+}
+
 bool AnyIs(const google::protobuf::RepeatedPtrField<std::string>& uuids, const std::string& uuid) {
   return uuids.empty() || absl::c_any_of(uuids, [&uuid](const std::string& entry) {
            const std::optional<Uuid> wanted = ParseUuid(entry);
@@ -178,9 +186,9 @@ bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::stri
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRef& vm) {
   const v1::EventFilter& events = filter.events;
   return PassesNode(filter, origin.cluster, origin.name) &&
-         AnyMatches(events.vm_names(), vm.name()) && AnyMatches(events.sources(), vm.source()) &&
-         IsWanted(events.run_ids(), vm.run_id()) && AnyIs(events.uuids(), vm.uuid()) &&
-         HasLabels(vm, events.labels());
+         MatchesAnyName(events.vm_names(), origin, vm.name()) &&
+         AnyMatches(events.sources(), vm.source()) && IsWanted(events.run_ids(), vm.run_id()) &&
+         AnyIs(events.uuids(), vm.uuid()) && HasLabels(vm, events.labels());
 }
 
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event) {

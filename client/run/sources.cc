@@ -13,6 +13,7 @@
 #include "client/commands/merged.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet.h"
+#include "client/output/event_text.h"
 #include "client/output/time_text.h"
 #include "client/run/run.h"
 
@@ -89,12 +90,12 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, const 
 std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine& line,
                                  const PrintSentence& note, std::vector<WatchCommand*> watches) {
   EventsCommand list;
-  list.filter = command.watch.filter;
   if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
   list.last = command.last;
   NodeEvents newest;
   for (size_t i = 0; i < watches.size(); ++i) {
     if (watches[i] == nullptr) continue;
+    list.filter = watches[i]->filter;
     CommandLine one = line;
     if (!line.fleet) one.servers = {line.servers[i]};
     NodeEvents own;
@@ -146,6 +147,11 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
                       const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
   const std::vector<std::string> keys = CursorKeys(line);
   std::vector<WatchCommand> watches(keys.size(), command.watch);
+  const std::vector<std::string> names =
+      keys.size() > 1 ? NodeNames(line.servers) : std::vector<std::string>();
+  for (size_t i = 0; i < names.size(); ++i) {
+    watches[i].filter = FilterOnNode(command.watch.filter, names[i]);
+  }
   std::vector<WatchCommand*> without_position;  // null: it has one
   for (size_t i = 0; i < keys.size(); ++i) {
     const auto position = position_of(keys[i]);
@@ -162,7 +168,6 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
     return std::make_unique<DaemonSource>(std::move(watches[0]), line.server(),
                                           DaemonSource::Environment{stop, note});
   }
-  const std::vector<std::string> names = NodeNames(line.servers);
   std::vector<WatchedNode> nodes;
   for (size_t i = 0; i < watches.size(); ++i) {
     watches[i].wait = true;  // a node that is down does not end the watch
