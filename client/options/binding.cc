@@ -58,7 +58,7 @@ absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
     return ParseTimeText(one, base.now, base.zone);
   };
   // The rest of a time without quotes, as in "--since 1 hour ago", stands among the names.
-  constexpr size_t kMaxWords = 2;
+  constexpr size_t kMaxWords = 3;
   std::vector<std::string> words = TextsOf(app, "NAME");
   for (words.resize(std::min(words.size(), kMaxWords)); !words.empty(); words.pop_back()) {
     const std::string rest = absl::StrJoin(words, " ");
