@@ -173,8 +173,7 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
     failure = on_empty(command.include_stopped ? "no VMs match"
                        : filtered ? "no VMs match; --all includes those that have stopped"
-                                  : "vmeventd sees no running VM; `vmevents doctor` shows what "
-                                    "prevents it from seeing one");
+                                  : "vmeventd sees no running VM" + source->empty_hint());
     if (failure) return failure;
   }
   const auto printed = PrintText(formatter->FormatVms(vms), output);

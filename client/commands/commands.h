@@ -73,6 +73,8 @@ class ListSource {
   // Appends the runs of VMs by name and then by node; with a failure, those of the nodes that
   // answered.
   virtual std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) = 0;
+  // Completes that it has no running VM, with what may help.
+  virtual std::string empty_hint() const { return ""; }
   // Returns whether it knows each run of a VM, and not its newest alone.
   virtual bool knows_runs() const { return true; }
 };
@@ -173,6 +175,9 @@ class DaemonLists : public ListSource {
   explicit DaemonLists(CommandContext context) : context_(std::move(context)) {}
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
+  std::string empty_hint() const override {
+    return "; `vmevents doctor` shows what prevents it from seeing one";
+  }
 
  private:
   const CommandContext context_;

@@ -162,10 +162,13 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
     const auto note = [&line, notes](const std::string& sentence) {
       constexpr char kThere[] = "`vmevents doctor` on the node";
       constexpr char kNamed[] = "`vmevents --server ";
+      const std::string own = absl::StrCat("`", line.client, " ");
+      const bool here =
+          line.servers.size() == 1 && (line.server().is_unix() || IsLoopback(line.server().host));
       notes->Add(
-          absl::StrReplaceAll(sentence, {{kThere, kThere},
+          absl::StrReplaceAll(sentence, {{kThere, here ? absl::StrCat(own, "doctor`") : kThere},
                                          {kNamed, kNamed},
-                                         {"`vmevents ", absl::StrCat("`", line.client, " ")}}));
+                                         {"`vmevents ", own}}));
     };
     std::optional<Failure> failure;
     if constexpr (std::is_same_v<Command, FollowCommand>) {
