@@ -160,7 +160,7 @@ void Read(absl::string_view names, const std::string& text, absl::Duration* valu
 void Read(absl::string_view names, const std::string& text, int* index) {
   const std::string name = LongName(names);
   const std::vector<std::string> values = ValuesOf(name);
-  const auto found = absl::c_find(values, text);
+  const auto found = absl::c_find(values, absl::AsciiStrToLower(text));
   if (found == values.end()) {
     Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text,
                        "\" is not one of its values; use ", JoinWords(values, " or "),
