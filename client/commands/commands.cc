@@ -334,7 +334,7 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
   request.set_intent_id(command.intent_id);
   v1::WithdrawIntentResponse response;
   const grpc::Status status = Ask(context, &Stub::WithdrawIntent, request, &response);
-  if (!status.ok() && !ParseUuid(command.intent_id)) {
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND && !ParseUuid(command.intent_id)) {
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("\"", EscapeForTerminal(command.intent_id),
                                 "\" is not the ID of an intent; `vmevents intent list` shows those "
