@@ -86,8 +86,8 @@ Lifetime LifetimeOf(const NodeVm& run) {
     return {start, since, IsMigration(run.vm.shutdown())};
   }
   if (!run.node.stale_since) return {start, absl::InfiniteFuture(), false};
-  // Its node may have died, or may not have reported that the VM left.
-  return {start, std::max(since, *run.node.stale_since), !run.vm.ref().uuid().empty()};
+  // Its node may have died before it reported that the VM left.
+  return {start, std::max(since, *run.node.stale_since), true};
 }
 
 Lifetime LifetimeOf(const NodeEvent& end) {
@@ -149,6 +149,11 @@ void StoryCollector::AddEnd(NodeEvent end) {
 }
 
 VmStories StoryCollector::Take() const {
+  // Of several that live it is not known which of them an end is of.
+  std::map<std::pair<std::string, std::string>, int> alive;  // by name and UUID
+  for (const auto& [key, story] : stories_) {
+    if (story.vm && IsAlive(*story.vm)) ++alive[{story.name, UuidOf(story)}];
+  }
   VmStories stories;
   for (const auto& [key, of_node] : stories_) {
     for (const VmStory& story : SplitByUuid(of_node)) {
@@ -158,7 +163,7 @@ VmStories StoryCollector::Take() const {
                           }).base();
       const auto same = std::find_if(others, stories.end(),
                                      [&](const VmStory& one) { return AreOfOneVm(one, story); });
-      if (same == stories.end()) {
+      if (same == stories.end() || alive[{story.name, UuidOf(story)}] > 1) {
         stories.push_back(story);
       } else {
         Merge(story, &*same);

@@ -127,9 +127,9 @@ TEST_F(StoryCollectorTest, AVmThatMovedHasOneStoryAndTwoThatLiveHaveTwo) {
   EXPECT_EQ(stories[0].vm->node.name, "n2");
   collector_.AddRun(RunIn("web1", v1::VM_STATE_PAUSED, 1, "c", "n3"));
   stories = collector_.Take();
-  ASSERT_EQ(stories.size(), 2u);
-  EXPECT_EQ(stories[1].vm->node.name, "n3");
-  EXPECT_FALSE(stories[1].end);
+  ASSERT_EQ(stories.size(), 3u);
+  EXPECT_EQ(stories[2].vm->node.name, "n3");
+  EXPECT_FALSE(stories[2].end);
 }
 
 TEST_F(StoryCollectorTest, AVmThatWasStartedOnAnotherNodeAfterItsEndHasOneStory) {
@@ -179,12 +179,9 @@ TEST_F(StoryCollectorTest, VmsOfDifferentUuidsHaveAStoryEach) {
 
 TEST_F(StoryCollectorTest, TheLastWordOfADeadNodeYieldsToALivingOne) {
   NodeVm stale = RunIn("web1", v1::VM_STATE_RUNNING, 10, "a", "n1");
-  stale.vm.mutable_ref()->set_uuid("1111");
   stale.node.stale_since = absl::FromUnixSeconds(kPresent);
   collector_.AddRun(stale);
-  NodeVm present = RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2");
-  present.vm.mutable_ref()->set_uuid("1111");
-  collector_.AddRun(present);
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2"));
   const VmStories stories = collector_.Take();
   ASSERT_EQ(stories.size(), 1u);
   EXPECT_EQ(stories[0].vm->node.name, "n2");
