@@ -57,16 +57,6 @@ const std::string& UuidOf(const VmStory& story) {
                                                         : story.vm->vm.ref().uuid();
 }
 
-// A VM may have been made again under the name of one that has ended.
-VmStories SplitByUuid(const VmStory& story) {
-  if (!story.end || !story.vm) return {story};
-  const std::string& ended = story.end->event.vm().uuid();
-  const std::string& present = story.vm->vm.ref().uuid();
-  if (ended.empty() || present.empty() || ended == present) return {story};
-  return {{.name = story.name, .end = story.end, .ends = story.ends},
-          {.name = story.name, .vm = story.vm}};
-}
-
 // The time of a run, as far as it is known.
 struct Lifetime {
   absl::Time start;
@@ -155,19 +145,18 @@ VmStories StoryCollector::Take() const {
     if (story.vm && IsAlive(*story.vm)) ++alive[{story.name, UuidOf(story)}];
   }
   VmStories stories;
-  for (const auto& [key, of_node] : stories_) {
-    for (const VmStory& story : SplitByUuid(of_node)) {
-      // They are sorted by name.
-      const auto others = std::find_if(stories.rbegin(), stories.rend(), [&](const VmStory& one) {
-                            return one.name != story.name;
-                          }).base();
-      const auto same = std::find_if(others, stories.end(),
-                                     [&](const VmStory& one) { return AreOfOneVm(one, story); });
-      if (same == stories.end() || alive[{story.name, UuidOf(story)}] > 1) {
-        stories.push_back(story);
-      } else {
-        Merge(story, &*same);
-      }
+  for (const auto& entry : stories_) {
+    const VmStory& story = entry.second;
+    // They are sorted by name.
+    const auto others = std::find_if(stories.rbegin(), stories.rend(), [&](const VmStory& one) {
+                          return one.name != story.name;
+                        }).base();
+    const auto same = std::find_if(others, stories.end(),
+                                   [&](const VmStory& one) { return AreOfOneVm(one, story); });
+    if (same == stories.end() || alive[{story.name, UuidOf(story)}] > 1) {
+      stories.push_back(story);
+    } else {
+      Merge(story, &*same);
     }
   }
   return stories;

@@ -130,7 +130,7 @@ TEST_F(CliTest, DeclaresAndWithdrawsIntents) {
   const CommandResult second =
       Vmevents({"intent", "declare", "vm2", "--actor", "bob", "--reason", "me too"});
   EXPECT_EQ(second.exit_code, 1);
-  EXPECT_THAT(second.error, HasSubstr("vmevents intent withdraw " + intent_id));
+  EXPECT_THAT(second.error, HasSubstr(" intent withdraw " + intent_id + "`"));
   EXPECT_THAT(Vmevents({"intent", "list"}).output, HasSubstr(intent_id));
   EXPECT_EQ(Vmevents({"intent", "declare", "vm1", "--actor", "a", "--reason", "r"}).exit_code, 3);
   EXPECT_EQ(Vmevents({"intent", "withdraw", intent_id}).exit_code, 0);

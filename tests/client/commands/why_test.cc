@@ -168,13 +168,6 @@ TEST_F(StoryCollectorTest, VmsOfDifferentUuidsHaveAStoryEach) {
   collector_.AddEnd(end("1111", "n1"));
   collector_.AddEnd(end("2222", "n2"));
   EXPECT_EQ(collector_.Take().size(), 2u) << "no end disappears";
-  NodeVm again = RunIn("dup", v1::VM_STATE_RUNNING, 10, "c", "n1");
-  again.vm.mutable_ref()->set_uuid("3333");
-  collector_.AddRun(again);
-  const VmStories stories = collector_.Take();
-  ASSERT_EQ(stories.size(), 3u) << "of a VM that was made again";
-  EXPECT_FALSE(stories[0].vm);
-  EXPECT_FALSE(stories[1].end);
 }
 
 TEST_F(StoryCollectorTest, TheLastWordOfADeadNodeYieldsToALivingOne) {
