@@ -192,8 +192,8 @@ struct WhyCommand {
 };
 
 // Collects the ends and the runs of VMs. A VM has one story, also if it moved to another node. VMs
-// of one name have a story each if their UUIDs differ, or if they ran at the same time in different
-// sources or on different nodes. Pure.
+// of one name in several sources or on several nodes have a story each if their UUIDs differ, or if
+// they ran at the same time. Pure.
 class StoryCollector {
  public:
   explicit StoryCollector(absl::Time now) : now_(now) {}
