@@ -169,8 +169,7 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
     failure = on_empty(command.include_stopped ? "no VMs match"
                        : filtered ? "no VMs match; --all includes those that have stopped"
-                                  : "vmeventd sees no running VM; `vmevents doctor` shows what "
-                                    "prevents it from seeing one");
+                                  : "vmeventd sees no running VM" + source->empty_hint());
     if (failure) return failure;
   }
   const auto printed = PrintText(formatter->FormatVms(vms), output);
@@ -331,6 +330,12 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
   request.set_intent_id(command.intent_id);
   v1::WithdrawIntentResponse response;
   const grpc::Status status = Ask(context, &Stub::WithdrawIntent, request, &response);
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND && !ParseUuid(command.intent_id)) {
+    return Failure{ExitCode::kNotFound,
+                   absl::StrCat("\"", EscapeForTerminal(command.intent_id),
+                                "\" is not the ID of an intent; `vmevents intent list` shows those "
+                                "that are open")};
+  }
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{
         ExitCode::kNotFound,

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -72,6 +73,8 @@ class ListSource {
   // Appends the runs of VMs by name and then by node; with a failure, those of the nodes that
   // answered.
   virtual std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) = 0;
+  // Completes that it has no running VM, with what may help.
+  virtual std::string empty_hint() const { return ""; }
   // Returns whether it knows each run of a VM, and not its newest alone.
   virtual bool knows_runs() const { return true; }
 };
@@ -172,6 +175,9 @@ class DaemonLists : public ListSource {
   explicit DaemonLists(CommandContext context) : context_(std::move(context)) {}
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
+  std::string empty_hint() const override {
+    return "; `vmevents doctor` shows what prevents it from seeing one";
+  }
 
  private:
   const CommandContext context_;
@@ -185,16 +191,18 @@ struct WhyCommand {
   bool markdown = false;   // for a ticket
 };
 
-// Collects the ends and the runs of VMs. A name has one story, wherever its runs were, unless
-// several VMs of that name live: then each of them has its own. Pure.
+// Collects the ends and the runs of VMs. A VM has one story, also if it moved to another node. VMs
+// of one name in several sources or on several nodes have a story each if their UUIDs differ, or if
+// they ran at the same time. Pure.
 class StoryCollector {
  public:
   explicit StoryCollector(absl::Time now) : now_(now) {}
 
-  // Takes each run that is known.
-  void AddRun(NodeVm run);
   // Takes a STOPPED; others are ignored. The newest comes first, or they come in any order.
   void AddEnd(NodeEvent end);
+  // Takes each run that is known, after all ends. `with_end`: also how it ended, if that end did
+  // not come.
+  void AddRun(NodeVm run, bool with_end = true);
   // By name.
   VmStories Take() const;
 
@@ -205,6 +213,7 @@ class StoryCollector {
 
   const absl::Time now_;
   std::map<Key, VmStory> stories_;
+  std::set<std::string> ended_;  // the runs whose ends were added
 };
 
 // The failure of a list that ran: a name or a glob of the filter that no VM has and no event of the

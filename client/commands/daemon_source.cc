@@ -163,7 +163,7 @@ bool DaemonSource::Open() {
     return false;
   }
   stub_ = v1::VmEventService::NewStub(*channel);
-  if (!cursor_ || command_.identify) {
+  if (!cursor_ || command_.identify || command_.named) {
     if (const grpc::Status status = ReadServerInfo(); !status.ok()) {
       HandleServerEnd(status);
       return false;
@@ -208,7 +208,7 @@ void DaemonSource::Handle(v1::WatchEventsResponse* response) {
     NoteEstablished(absl::StrCat("connected to vmeventd at ", ToText(address_), " again"));
   }
   // VMs wait until all have arrived, so that a stream that breaks off in between shows none twice.
-  for (v1::Vm& vm : *response->mutable_snapshot_vms()) snapshot_.push_back({std::move(vm)});
+  for (v1::Vm& vm : *response->mutable_snapshot_vms()) snapshot_.push_back({std::move(vm), node_});
   if (response->has_snapshot_done()) {
     cursor_->OnSnapshotDone(response->snapshot_done());
     Add(std::exchange(snapshot_, {}));
@@ -260,7 +260,7 @@ grpc::Status DaemonSource::ReadServerInfo() {
   v1::GetServerInfoResponse info;
   grpc::Status status = stub_->GetServerInfo(&call, {}, &info);
   if (!status.ok()) return status;
-  if (command_.identify) node_ = {info.node(), "", info.journal_id()};
+  if (command_.identify || command_.named) node_ = {info.node(), "", info.journal_id()};
   if (!cursor_) {
     cursor_.emplace(
         FromSequence{std::get<FromSequence>(command_.start).sequence, info.journal_id()});

@@ -113,7 +113,7 @@ class DaemonSource : public ReconnectingSource {
   NodeVms snapshot_;                   // the received part of an incomplete one
   bool stream_established_ = false;    // the present stream has sent something
   bool opened_ = false;                // its Opened is among the items
-  MessageNode node_;                   // the present server's, for `identify`
+  MessageNode node_;                   // the present server's, for `identify` and `named`
 };
 
 }  // namespace vmeventd::client

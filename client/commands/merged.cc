@@ -4,6 +4,7 @@
 #include <map>
 
 #include "client/commands/daemon_source.h"
+#include "client/output/event_text.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
@@ -127,7 +128,9 @@ std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, con
   EventMerger merger(nodes_.size(), {.exact = true, .newest_first = command.reads_newest_first()});
   std::stop_source stop;
   Answers answers = AskAll([&](size_t i) {
-    auto failure = nodes_[i].lists->ReadEvents(command, [&](NodeEvent event) {
+    EventsCommand own = command;
+    own.filter = FilterOnNode(command.filter, nodes_[i].name);
+    auto failure = nodes_[i].lists->ReadEvents(own, [&](NodeEvent event) {
       event.node.name = nodes_[i].name;
       return merger.Add({i, std::move(event)}, stop.get_token());
     });
@@ -151,8 +154,11 @@ std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, con
 
 std::optional<Failure> MergedLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   std::vector<NodeVms> answers(nodes_.size());
-  std::optional<Failure> failure =
-      Report(AskAll([&](size_t i) { return nodes_[i].lists->ReadVms(command, &answers[i]); }));
+  std::optional<Failure> failure = Report(AskAll([&](size_t i) {
+    VmsCommand own = command;
+    own.filter = FilterOnNode(command.filter, nodes_[i].name);
+    return nodes_[i].lists->ReadVms(own, &answers[i]);
+  }));
   for (size_t i = 0; i < nodes_.size(); ++i) {
     for (NodeVm& vm : answers[i]) vm.node.name = nodes_[i].name;
     Append(&answers[i], vms);

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "base/uuid.h"
 #include "client/commands/commands.h"
+#include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -30,12 +31,83 @@ bool IsNewer(const NodeVm& a, const NodeVm& b) {
 
 absl::Time TimeOf(const NodeEvent& event) { return FromProto(event.event.observe_time()); }
 
+// The end as the list of VMs has it, for a run whose STOPPED is no longer stored.
+NodeEvent EndOf(const NodeVm& run) {
+  NodeEvent end;
+  end.node = run.node;
+  *end.event.mutable_vm() = run.vm.ref();
+  end.event.set_type(v1::EVENT_TYPE_STOPPED);
+  *end.event.mutable_observe_time() = run.vm.state_time();
+  *end.event.mutable_shutdown() = run.vm.shutdown();
+  end.event.set_state(run.vm.state());
+  return end;
+}
+
 void Merge(const VmStory& other, VmStory* story) {
   if (other.end && (!story->end || TimeOf(*other.end) > TimeOf(*story->end))) {
     story->end = other.end;
   }
   if (other.vm && (!story->vm || IsNewer(*other.vm, *story->vm))) story->vm = other.vm;
   for (const auto& [shutdown_class, count] : other.ends) story->ends[shutdown_class] += count;
+}
+
+const std::string& UuidOf(const VmStory& story) {
+  return story.vm && !story.vm->vm.ref().uuid().empty() ? story.vm->vm.ref().uuid()
+         : story.end                                    ? story.end->event.vm().uuid()
+                                                        : story.vm->vm.ref().uuid();
+}
+
+// The time of a run, as far as it is known.
+struct Lifetime {
+  absl::Time start;
+  absl::Time end;
+  bool may_overlap;  // by the VM's next run, as one that migrated away
+};
+
+bool IsMigration(const v1::ShutdownDetail& shutdown) {
+  return shutdown.cause() == v1::SHUTDOWN_CAUSE_MIGRATED_AWAY ||
+         shutdown.cause() == v1::SHUTDOWN_CAUSE_MIGRATION_UNFINISHED;
+}
+
+Lifetime LifetimeOf(const NodeVm& run) {
+  const absl::Time since = FromProto(run.vm.state_time());
+  const absl::Time start = run.vm.has_start_time() ? FromProto(run.vm.start_time()) : since;
+  if (run.vm.state() == v1::VM_STATE_STOPPED) {
+    return {start, since, IsMigration(run.vm.shutdown())};
+  }
+  if (!run.node.stale_since) return {start, absl::InfiniteFuture(), false};
+  // Its node may have died before it reported that the VM left.
+  return {start, std::max(since, *run.node.stale_since), true};
+}
+
+Lifetime LifetimeOf(const NodeEvent& end) {
+  const v1::ShutdownDetail& shutdown = end.event.shutdown();
+  const absl::Time time = TimeOf(end);
+  return {time - FromProto(shutdown.numbers().ran_for()), time, IsMigration(shutdown)};
+}
+
+std::vector<Lifetime> LifetimesOf(const VmStory& story) {
+  std::vector<Lifetime> lifetimes;
+  if (story.end) lifetimes.push_back(LifetimeOf(*story.end));
+  if (story.vm) lifetimes.push_back(LifetimeOf(*story.vm));
+  return lifetimes;
+}
+
+bool Conflict(const Lifetime& a, const Lifetime& b) {
+  const Lifetime& first = a.end < b.end ? a : b;
+  const Lifetime& second = a.end < b.end ? b : a;
+  return second.start < first.end && !first.may_overlap;
+}
+
+// Returns whether the stories of one name, of two sources or nodes, are of one VM that moved.
+bool AreOfOneVm(const VmStory& a, const VmStory& b) {
+  if (UuidOf(a) != UuidOf(b)) return false;
+  for (const Lifetime& one : LifetimesOf(a)) {
+    for (const Lifetime& other : LifetimesOf(b)) {
+      if (Conflict(one, other)) return false;
+    }
+  }
+  return true;
 }
 
 bool IsGlob(const std::string& name) { return name.find_first_of("*?[") != std::string::npos; }
@@ -48,8 +120,12 @@ VmStory* StoryCollector::StoryOf(const v1::VmRef& vm, const MessageNode& node) {
   return story;
 }
 
-void StoryCollector::AddRun(NodeVm run) {
+void StoryCollector::AddRun(NodeVm run, bool with_end) {
   VmStory* const story = StoryOf(run.vm.ref(), run.node);
+  if (with_end && run.vm.state() == v1::VM_STATE_STOPPED && run.vm.has_shutdown() &&
+      !ended_.contains(run.vm.ref().run_id())) {
+    AddEnd(EndOf(run));
+  }
   if (!story->vm || IsNewer(run, *story->vm)) story->vm = std::move(run);
 }
 
@@ -57,23 +133,30 @@ void StoryCollector::AddEnd(NodeEvent end) {
   if (end.event.type() != v1::EVENT_TYPE_STOPPED) return;
   VmStory* const story = StoryOf(end.event.vm(), end.node);
   const absl::Time time = TimeOf(end);
+  ended_.insert(end.event.vm().run_id());
   if (time > now_ - kCounted) ++story->ends[end.event.shutdown().shutdown_class()];
   if (!story->end || time > TimeOf(*story->end)) story->end = std::move(end);
 }
 
 VmStories StoryCollector::Take() const {
-  std::map<std::string, int> alive;
+  // Of several that live it is not known which of them an end is of.
+  std::map<std::pair<std::string, std::string>, int> alive;  // by name and UUID
   for (const auto& [key, story] : stories_) {
-    if (story.vm && IsAlive(*story.vm)) ++alive[story.name];
+    if (story.vm && IsAlive(*story.vm)) ++alive[{story.name, UuidOf(story)}];
   }
   VmStories stories;
-  for (const auto& [key, story] : stories_) {
-    const auto count = alive.find(story.name);
-    const bool several = count != alive.end() && count->second > 1;
-    if (!several && !stories.empty() && stories.back().name == story.name) {
-      Merge(story, &stories.back());
-    } else {
+  for (const auto& entry : stories_) {
+    const VmStory& story = entry.second;
+    // They are sorted by name.
+    const auto others = std::find_if(stories.rbegin(), stories.rend(), [&](const VmStory& one) {
+                          return one.name != story.name;
+                        }).base();
+    const auto same = std::find_if(others, stories.end(),
+                                   [&](const VmStory& one) { return AreOfOneVm(one, story); });
+    if (same == stories.end() || alive[{story.name, UuidOf(story)}] > 1) {
       stories.push_back(story);
+    } else {
+      Merge(story, &*same);
     }
   }
   return stories;
@@ -82,9 +165,9 @@ VmStories StoryCollector::Take() const {
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmStories& stories) {
   std::vector<std::string> unknown;
   for (const std::string& name : filter.vm_names()) {
-    const Glob glob(name);
     const bool known = std::any_of(stories.begin(), stories.end(), [&](const VmStory& story) {
-      return story.name == name || glob.Matches(story.name) ||
+      return MatchesVm(name, story.vm ? story.vm->node : MessageNode(), story.name) ||
+             (story.end && MatchesVm(name, story.end->node, story.name)) ||
              (story.vm && ParseUuid(name) &&
               ParseUuid(name) == ParseUuid(story.vm->vm.ref().uuid()));
     });
@@ -114,10 +197,24 @@ std::optional<Failure> ReadRuns(ListSource* source, v1::EventFilter* filter, Nod
     for (const NodeVm& one : found) filter->add_vm_names(one.vm.ref().name());
     Append(&found, runs);
   }
-  std::erase_if(*runs, [filter](const NodeVm& one) {
-    return !IsWanted(filter->run_ids(), one.vm.ref().run_id());
-  });
   return failure;
+}
+
+bool IsAsked(const v1::EventFilter& filter, const NodeVm& one) {
+  return IsWanted(filter.run_ids(), one.vm.ref().run_id());
+}
+
+// Erases runs that were not asked for, but those that show what a VM does now whose run has ended.
+void EraseUnasked(const v1::EventFilter& filter, NodeVms* runs) {
+  std::map<std::string, bool> lives;  // by name
+  for (const NodeVm& one : *runs) {
+    if (IsAsked(filter, one)) lives[one.vm.ref().name()] |= IsAlive(one);
+  }
+  std::erase_if(*runs, [&](const NodeVm& one) {
+    if (IsAsked(filter, one)) return false;
+    const auto found = lives.find(one.vm.ref().name());
+    return found == lives.end() ? filter.vm_names().empty() : found->second;
+  });
 }
 
 // Says what is known instead of these names.
@@ -184,16 +281,16 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   NodeVms runs;
   std::optional<Failure> failure = ReadRuns(source, &filter, &runs);
   if (failure && runs.empty()) return failure;
+  EraseUnasked(filter, &runs);
   // VMs whose end is looked for however old it is, each after its node, which is empty where it is
   // not known.
   std::set<std::pair<std::string, std::string>> wanted;
   for (const std::string& name : filter.vm_names()) {
-    if (!IsGlob(name)) wanted.emplace("", name);
+    if (!IsGlob(name)) wanted.emplace("", NameWithoutNode(name));
   }
   StoryCollector collector(now);
-  for (NodeVm& run : runs) {
-    wanted.emplace(run.node.name, run.vm.ref().name());
-    collector.AddRun(std::move(run));
+  for (const NodeVm& run : runs) {
+    if (IsAsked(filter, run)) wanted.emplace(run.node.name, run.vm.ref().name());
   }
   EventsCommand ends;
   ends.filter = filter;
@@ -210,7 +307,14 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
     return recent || !wanted.empty();
   });
   if (!failure) failure = std::move(unread);
-  const VmStories stories = collector.Take();
+  for (NodeVm& run : runs) {
+    const bool asked = IsAsked(filter, run);
+    collector.AddRun(std::move(run), asked);
+  }
+  VmStories stories = collector.Take();
+  std::erase_if(stories, [&filter](const VmStory& story) {
+    return !story.end && !IsAsked(filter, *story.vm);
+  });
   for (const VmStory& story : stories) {
     if (auto printed = PrintText(formatter->FormatWhy(story), output)) return printed;
   }

@@ -183,6 +183,22 @@ ProbeResult ProbeUnix(const std::string& path) {
           "", daemon};
 }
 
+// The --tls options to paste.
+std::string TlsOptionsOf(const ServerAddress& address) {
+  if (!address.tls) return "";
+  const std::pair<const char*, const std::string*> options[] = {
+      {"--tls-ca", &address.tls->ca_file},
+      {"--tls-cert", &address.tls->cert_file},
+      {"--tls-key", &address.tls->key_file},
+      {"--tls-server-name", &address.tls->server_name}};
+  std::string text;
+  for (const auto& [name, value] : options) {
+    if (value->empty()) continue;
+    absl::StrAppend(&text, " ", name, " ", EscapeForTerminal(QuoteForShell(*value)));
+  }
+  return text;
+}
+
 ProbeResult ProbeTcp(const ServerAddress& address) {
   const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
   if (!socket.ok()) {
@@ -190,11 +206,10 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
             std::string(socket.status().message())};
   }
   const std::string shown = ToText(address);
-  return {0,
-          absl::StrCat(address.tls ? "TLS with " : "", shown,
-                       address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
-                       ": `vmevents --server ", shown, " doctor`",
-                       address.tls ? " with the same --tls options shows why" : " shows why")};
+  return {
+      0, absl::StrCat(address.tls ? "TLS with " : "", shown,
+                      address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
+                      ": `vmevents --server ", shown, TlsOptionsOf(address), " doctor` shows why")};
 }
 
 }  // namespace

@@ -190,8 +190,7 @@ absl::Status CommandRunner::ConsumeOne(const v1::Event& event, const MessageNode
   }
   absl::StatusOr<std::string> json = ToJson(event, node);
   if (!json.ok()) return json.status();
-  const MessageNode shown = node.name.empty() ? MessageNode{env_.node} : node;
-  const CommandCall call = {env_.command, EventVariables(event, shown), absl::StrCat(*json, "\n")};
+  const CommandCall call = {env_.command, EventVariables(event, node), absl::StrCat(*json, "\n")};
   Backoff backoff(kFirstPause, kLongestPause);
   for (int retries = 0;; ++retries) {
     absl::Status status = env_.run(call);

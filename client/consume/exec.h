@@ -52,7 +52,6 @@ class CommandRunner : public EventConsumer {
     std::string command;
     OnFailure on_failure = OnFailure::kStop;
     bool gaps = true;  // runs for a GAP as well; otherwise notes it
-    std::string node;  // the value of VMEVENTS_NODE if the events come without a node
     // Runs it once; errors as of RunCommandCall().
     std::function<absl::Status(const CommandCall&)> run;
     // Waits before it runs a failed command again; returns whether to stop instead.

@@ -36,8 +36,10 @@ struct WatchCommand {
   v1::EventFilter filter;
   bool wait = false;          // waits for those that are not there yet
   bool durable_only = false;  // no event comes before it is durable
-  // Set for consumers that are no people: delivers each event with its node's own name and journal,
-  // for which the daemon is asked, and what is noted as a GAP also as an event of MakeGap().
+  bool named =
+      false;  // events and VMs of one daemon have its node's own name, for which it is asked
+  // Set for consumers that are no people: as `named`, and events have their journal, and what is
+  // noted as a GAP is also an event of MakeGap().
   bool identify = false;
 };
 

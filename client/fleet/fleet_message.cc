@@ -86,7 +86,7 @@ std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::str
     return {kAny};
   }
   std::set<std::string> tokens;
-  for (const std::string& name : patterns) tokens.insert(EscapeToken(name));
+  for (const std::string& name : patterns) tokens.insert(EscapeToken(NameWithoutNode(name)));
   return tokens;
 }
 
@@ -164,6 +164,13 @@ bool AnyMatches(const google::protobuf::RepeatedPtrField<std::string>& entries,
          });
 }
 
+bool MatchesAnyName(const google::protobuf::RepeatedPtrField<std::string>& entries,
+                    const MessageNode& node, const std::string& name) {
+  return entries.empty() || absl::c_any_of(entries, [&](const std::string& entry) {
+           return MatchesVm(entry, node, name);
+         });
+}
+
 bool AnyIs(const google::protobuf::RepeatedPtrField<std::string>& uuids, const std::string& uuid) {
   return uuids.empty() || absl::c_any_of(uuids, [&uuid](const std::string& entry) {
            const std::optional<Uuid> wanted = ParseUuid(entry);
@@ -184,9 +191,9 @@ bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::stri
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRef& vm) {
   const v1::EventFilter& events = filter.events;
   return PassesNode(filter, origin.cluster, origin.name) &&
-         AnyMatches(events.vm_names(), vm.name()) && AnyMatches(events.sources(), vm.source()) &&
-         IsWanted(events.run_ids(), vm.run_id()) && AnyIs(events.uuids(), vm.uuid()) &&
-         HasLabels(vm, events.labels());
+         MatchesAnyName(events.vm_names(), origin, vm.name()) &&
+         AnyMatches(events.sources(), vm.source()) && IsWanted(events.run_ids(), vm.run_id()) &&
+         AnyIs(events.uuids(), vm.uuid()) && HasLabels(vm, events.labels());
 }
 
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event) {

@@ -58,7 +58,7 @@ absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
     return ParseTimeText(one, base.now, base.zone);
   };
   // The rest of a time without quotes, as in "--since 1 hour ago", stands among the names.
-  constexpr size_t kMaxWords = 2;
+  constexpr size_t kMaxWords = 3;
   std::vector<std::string> words = TextsOf(app, "NAME");
   for (words.resize(std::min(words.size(), kMaxWords)); !words.empty(); words.pop_back()) {
     const std::string rest = absl::StrJoin(words, " ");
@@ -160,7 +160,7 @@ void Read(absl::string_view names, const std::string& text, absl::Duration* valu
 void Read(absl::string_view names, const std::string& text, int* index) {
   const std::string name = LongName(names);
   const std::vector<std::string> values = ValuesOf(name);
-  const auto found = absl::c_find(values, text);
+  const auto found = absl::c_find(values, absl::AsciiStrToLower(text));
   if (found == values.end()) {
     Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text,
                        "\" is not one of its values; use ", JoinWords(values, " or "),

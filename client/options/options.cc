@@ -125,7 +125,10 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     }
     const std::string& command = commands.front()->get_name();
     if (command == "completion") return Answered{ExitCode::kOk, CompletionScript(reading.shell)};
-    if (command == "version") return ParseCommandLine({"--version"}, context);
+    if (command == "version") {
+      if (!reading.line.is_json()) return ParseCommandLine({"--version"}, context);
+      return Answered{ExitCode::kOk, "{\"version\":\"" VMEVENTD_VERSION "\"}\n", ""};
+    }
     if (command == "help") return AnswerHelp(app, TextsOf(*commands.front(), "COMMAND"), context);
     ReadServers(app, &reading);
   } catch (const CLI::ParseError& error) {

@@ -106,6 +106,9 @@ struct CommandLine {
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;
   }
+  bool is_json() const {
+    return format == OutputFormat::kJson || format == OutputFormat::kJsonLines;
+  }
   std::variant<FollowCommand, PushCommand, WebCommand, TopCommand, WhyCommand, EventsCommand,
                VmsCommand, DeclareIntentCommand, IntentsCommand, WithdrawIntentCommand, InfoCommand,
                StreamsCommand, HealthCommand, DoctorCommand, FleetCommand, FleetCreateCommand>

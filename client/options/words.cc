@@ -49,7 +49,8 @@ constexpr Words kOptionAliases[] = {
     {"events", "-u", "--vm"},
     {"events", "-A -a --all", ""},
     {"watch", "-f --follow", ""},
-    {"vms", "-A --inactive --all-namespaces", "--all"},
+    {"vms", "-A --all-namespaces -la -al -lah", "--all"},
+    {"vms", "--inactive", "--state stopped"},
     {"why", "-a -A --all", "*"},
     {"why", "--reason", ""},
     {"top", "-b --no-stream", "--once"},
@@ -77,7 +78,8 @@ constexpr Words kCommandWords[] = {
      "config context contexts get-contexts current-context use use-context connect set-context "
      "delete-context",
      "--context NAME; the contexts are in ~/.config/vmevents/config.toml, see vmevents(1)"},
-    {"", "explain man usage", "help"},
+    {"", "explain", "why NAME, or help"},
+    {"", "man usage", "help"},
     {"", "completions", "completion"},
     {"", "webhook post notify", "push"},
     {"",
@@ -97,6 +99,17 @@ constexpr Words kCommandWords[] = {
 
 constexpr Words kOptionWords[] = {
     {"vmevents", "-f -n -r -u -x -e -p -b -k -g -S -U", "events"},
+    {"push", "-H --header", "--header-file"},
+    {"push", "--token", "--header-file; a line of it is \"Authorization: Bearer TOKEN\""},
+    {"push", "--cacert --ca --certificate-authority", "--push-ca"},
+    {"push", "-k --insecure",
+     "; the receiver's certificate is checked: name its CA with --push-ca"},
+    {"web", "--token", "--token-file"},
+    {"", "--token --header",
+     "; vmeventd knows its clients by certificates: give --tls-cert and --tls-key"},
+    {"", "-k --insecure --insecure-skip-tls-verify",
+     "; the server's certificate is checked: name its CA with --tls-ca"},
+    {"declare", "-m -r --message --comment --description", "--reason"},
     {"watch", "-t", "--timeout"},
     {"watch", "--no-resume", "; it reconnects until Ctrl-C, --count or --timeout"},
     {"watch", "--exec-gaps", "--type gap, beside the types that you want"},
@@ -292,6 +305,16 @@ void AppendWords(absl::string_view text, std::vector<std::string>* words) {
 // Appends the option without its alias; returns the one whose value is the next argument, or null.
 const CLI::Option* AppendOption(const CLI::App& app, const CLI::App& command,
                                 const std::string& word, std::vector<std::string>* words) {
+  // "-20" as of tail, and "-o=json" as of kubectl.
+  if (command.get_name() == "events" && IsNumber(word.substr(1))) {
+    words->push_back(absl::StrCat("--last=", word.substr(1)));
+    return nullptr;
+  }
+  if (word.size() > 2 && word[1] != '-' && word[2] == '=' &&
+      TakesNext(app, command, word.substr(0, 2)) != nullptr) {
+    words->push_back(absl::StrCat(word.substr(0, 2), word.substr(3)));
+    return TakesNext(app, command, words->back());
+  }
   const std::string name = word.substr(0, word.find('='));
   const Words* row = &command == &app ? nullptr : FindRow(kOptionAliases, command.get_name(), name);
   if (row == nullptr) row = FindRow(kOptionAliases, "", name);
@@ -383,7 +406,6 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
 }
 
 std::string HintForValue(const std::string& option, absl::string_view typed) {
-  absl::ConsumePrefix(&typed, "=");  // the equals sign of "-o=json"
   std::string word = absl::AsciiStrToLower(typed.substr(0, typed.find('=')));
   absl::c_replace_if(
       word, [](char c) { return c == '_' || c == ' '; }, '-');

@@ -7,9 +7,11 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "absl/time/civil_time.h"
 #include "base/text.h"
 
 namespace vmeventd::client {
@@ -54,6 +56,29 @@ std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone)
   return std::nullopt;
 }
 
+// "Fri 2026-11-27 18:25:35 UTC", as `why` and journalctl show it: the zone is UTC, or the one that
+// `zone` has at that time.
+std::optional<absl::Time> ParseDateAndZone(absl::string_view text, absl::TimeZone zone) {
+  constexpr absl::string_view kDays = "Mon Tue Wed Thu Fri Sat Sun";
+  if (text.size() > 4 && text[3] == ' ' && absl::StrContains(kDays, text.substr(0, 3))) {
+    text.remove_prefix(4);
+  }
+  if (const auto time = ParseDate(text, zone)) return time;
+  const size_t blank = text.rfind(' ');
+  if (blank == absl::string_view::npos) return std::nullopt;
+  const absl::string_view name = text.substr(blank + 1);
+  const auto in_utc = ParseDate(text.substr(0, blank), absl::UTCTimeZone());
+  if (!in_utc || name == "UTC") return in_utc;
+  const absl::CivilSecond second = absl::ToCivilSecond(*in_utc, absl::UTCTimeZone());
+  const absl::Duration fraction = *in_utc - absl::FromCivil(second, absl::UTCTimeZone());
+  // An hour that comes twice has two names.
+  const absl::TimeZone::TimeInfo times = zone.At(second);
+  for (const absl::Time time : {times.pre, times.post}) {
+    if (absl::FormatTime("%Z", time, zone) == name) return time + fraction;
+  }
+  return std::nullopt;
+}
+
 bool FitsTimestamp(absl::Time time) {
   static const absl::Time kFirst = absl::FromUnixSeconds(-62135596800);  // 0001-01-01
   static const absl::Time kEnd = absl::FromUnixSeconds(253402300800);    // 10000-01-01
@@ -76,7 +101,7 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     time = now - *age;
   } else if (const auto epoch = ParseEpoch(text)) {
     time = epoch;
-  } else if (time = ParseDate(text, zone);
+  } else if (time = ParseDateAndZone(text, zone);
              !time && !text.empty() && text.find_first_of("+-Zz") == absl::string_view::npos) {
     // "12:00" of the day of `now`, "Jul 01" of its year, and so without a zone of their own;
     // "jul01" is a VM's name.

@@ -16,6 +16,8 @@ namespace vmeventd::client {
 //   RFC 3339                    2026-07-01T12:00:00Z, 2026-07-01T12:00:00.5+02:00
 //   as tables show it          2026-07-01 12:00:00.123, in `zone`; seconds are optional; on a
 //                              terminal "Jul 01 12:00:00", of the year of `now`
+//   as `why` and journalctl      "Fri 2026-11-27 18:25:35 UTC", also with a fraction, or with the
+//   show it                    name that `zone` has at that time, or without the day
 //   a day, or a time of today   2026-07-01, 12:00, 12:00:30, in `zone`
 //   that long ago               10m, -10m, 1h30m, 10min, "1 hour ago" (units w d h m s ms)
 //   seconds since 1970          @1782907200

@@ -168,12 +168,15 @@ std::string Where(const CommandLine& line) {
 }
 
 // A command in a sentence asks the same server, unless it is for another host or names one.
-std::string WithClient(const std::string& sentence, const std::string& client) {
+std::string WithClient(const std::string& sentence, const CommandLine& line) {
   constexpr char kThere[] = "`vmevents doctor` on the node";
   constexpr char kNamed[] = "`vmevents --server ";
-  return absl::StrReplaceAll(
-      sentence,
-      {{kThere, kThere}, {kNamed, kNamed}, {"`vmevents ", absl::StrCat("`", client, " ")}});
+  const std::string own = absl::StrCat("`", line.client, " ");
+  const bool here =
+      line.servers.size() == 1 && (line.server().is_unix() || IsLoopback(line.server().host));
+  return absl::StrReplaceAll(sentence, {{kThere, here ? absl::StrCat(own, "doctor`") : kThere},
+                                        {kNamed, kNamed},
+                                        {"`vmevents ", own}});
 }
 
 ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* output,
@@ -235,7 +238,7 @@ ExitCode RunLine(const CommandLine& line) {
   std::vector<std::string> notes;
   const auto note = [&](const std::string& sentence) {
     const std::lock_guard<std::mutex> lock(mutex);
-    notes.push_back(WithClient(sentence, line.client));
+    notes.push_back(WithClient(sentence, line));
   };
   std::unique_ptr<Pager> pager = MakePager(line);
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());

@@ -132,6 +132,16 @@ TEST_F(DaemonSourceTest, EventsAreIdentifiedByTheDaemonAlsoOnASocket) {
                                   HasSubstr(R"("missing":{"first":"12","last":"0"})")));
 }
 
+TEST_F(DaemonSourceTest, ProgramsGetTheNameOfTheNode) {
+  server_.service().info.set_node("node7");
+  Serve({ProgressMessage(10), EventsMessage({11})});
+  Serve({}, kOutOfRange);
+  ServeAndHoldOpen({ProgressMessage(20), EventsMessage({21})});
+  EXPECT_EQ(Run({{.named = true}, 2}), ExitCode::kOk);
+  EXPECT_THAT(output_.text, testing::Not(HasSubstr("EVENT_TYPE_GAP"))) << "none of the client";
+  EXPECT_THAT(output_.text, HasSubstr(R"({"node":"node7",)"));
+}
+
 TEST_F(DaemonSourceTest, SendsTheFilterAndTheStart) {
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   CountedWatch command = Count(1);

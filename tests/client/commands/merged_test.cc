@@ -243,6 +243,21 @@ TEST_F(MergedListsTest, VmsAreSortedByNameAndThenByNode) {
   EXPECT_EQ(output_.text, "n0/a\nn1/a\nn1/b\nn0/c\n");
 }
 
+TEST_F(MergedListsTest, ANameMayNameItsNode) {
+  for (FakeServer& server : servers_) {
+    server.service().list_vms = [](const v1::ListVmsRequest& request,
+                                   v1::ListVmsResponse* response) {
+      for (const std::string& name : request.vm_names()) {
+        if (name == "a") *response->add_vms() = MakeVm(name);
+      }
+      return grpc::Status::OK;
+    };
+  }
+  EXPECT_EQ(Run(VmsCommand{.filter = FromText<v1::EventFilter>("vm_names: 'n1/a'")}),
+            ExitCode::kOk);
+  EXPECT_EQ(output_.text, "n1/a\n");
+}
+
 TEST_F(MergedListsTest, TheVmsOfANodeThatIsDownAreMissing) {
   servers_[0].Stop();
   ServeVms(1, {"b"});

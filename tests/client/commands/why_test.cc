@@ -5,6 +5,7 @@
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "tests/support/fake_server.h"
 
 namespace vmeventd::client {
@@ -90,10 +91,36 @@ TEST_F(StoryCollectorTest, AVmThatRunsAgainHasItsLastEnd) {
       << "of 24 hours";
 }
 
+TEST_F(StoryCollectorTest, AnEndWhoseEventIsGoneIsThatOfTheList) {
+  NodeVm run = RunIn("web1", v1::VM_STATE_STOPPED, 100, "old");
+  run.vm.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  collector_.AddRun(run);
+  VmStories stories = collector_.Take();
+  ASSERT_EQ(stories.size(), 1u);
+  ASSERT_TRUE(stories[0].end);
+  EXPECT_EQ(stories[0].end->event.vm().run_id(), "old");
+  EXPECT_EQ(stories[0].end->event.observe_time().seconds(), kPresent - 100);
+  EXPECT_THAT(stories[0].ends, ElementsAre(Pair(v1::SHUTDOWN_CLASS_CRASH, 1)));
+}
+
+TEST_F(StoryCollectorTest, AnEndWhoseEventIsThereCountsOnce) {
+  NodeVm run = RunIn("web1", v1::VM_STATE_STOPPED, 100, "old");
+  run.vm.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  collector_.AddEnd(EndOf("web1", 100, v1::SHUTDOWN_CLASS_CRASH));
+  collector_.AddRun(run);
+  const VmStories stories = collector_.Take();
+  EXPECT_EQ(stories[0].end->event.sequence(), 1u) << "of the event";
+  EXPECT_THAT(stories[0].ends, ElementsAre(Pair(v1::SHUTDOWN_CLASS_CRASH, 1)));
+}
+
 TEST_F(StoryCollectorTest, AVmThatMovedHasOneStoryAndTwoThatLiveHaveTwo) {
-  collector_.AddRun(RunIn("web1", v1::VM_STATE_STOPPED, 100, "a", "n1"));
+  NodeEvent end = EndOf("web1", 100, v1::SHUTDOWN_CLASS_ADMIN, "a", "n1");
+  end.event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_MIGRATED_AWAY);
+  NodeVm ended = RunIn("web1", v1::VM_STATE_STOPPED, 100, "a", "n1");
+  *ended.vm.mutable_shutdown() = end.event.shutdown();
+  collector_.AddEnd(end);
+  collector_.AddRun(ended);
   collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 100, "b", "n2"));
-  collector_.AddEnd(EndOf("web1", 100, v1::SHUTDOWN_CLASS_ADMIN, "a", "n1"));
   VmStories stories = collector_.Take();
   ASSERT_EQ(stories.size(), 1u);
   EXPECT_EQ(stories[0].end->node.name, "n1");
@@ -103,6 +130,44 @@ TEST_F(StoryCollectorTest, AVmThatMovedHasOneStoryAndTwoThatLiveHaveTwo) {
   ASSERT_EQ(stories.size(), 3u);
   EXPECT_EQ(stories[2].vm->node.name, "n3");
   EXPECT_FALSE(stories[2].end);
+}
+
+TEST_F(StoryCollectorTest, AVmThatWasStartedOnAnotherNodeAfterItsEndHasOneStory) {
+  collector_.AddEnd(EndOf("web1", 100, v1::SHUTDOWN_CLASS_CRASH, "a", "n1"));
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_STOPPED, 100, "a", "n1"));
+  collector_.AddRun(RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2"));
+  const VmStories stories = collector_.Take();
+  ASSERT_EQ(stories.size(), 1u);
+  EXPECT_EQ(stories[0].end->node.name, "n1");
+  EXPECT_EQ(stories[0].vm->node.name, "n2");
+}
+
+TEST_F(StoryCollectorTest, TwoVmsOfOneNameThatRanAtTheSameTimeHaveTwoStories) {
+  for (const char* source : {"", "qmp:/run/other"}) {
+    StoryCollector collector{absl::FromUnixSeconds(kPresent)};
+    const std::string node = *source == '\0' ? "n2" : "n1";
+    NodeVm present = RunIn("dup", v1::VM_STATE_RUNNING, 500, "b", node);
+    if (*source != '\0') present.vm.mutable_ref()->set_source(source);
+    collector.AddEnd(EndOf("dup", 100, v1::SHUTDOWN_CLASS_CRASH, "a", "n1"));
+    collector.AddRun(RunIn("dup", v1::VM_STATE_STOPPED, 100, "a", "n1"));
+    collector.AddRun(present);
+    const VmStories stories = collector.Take();
+    ASSERT_EQ(stories.size(), 2u) << source;
+    EXPECT_TRUE(stories[0].end);
+    EXPECT_EQ(stories[0].vm->vm.state(), v1::VM_STATE_STOPPED);
+    EXPECT_FALSE(stories[1].end);
+  }
+}
+
+TEST_F(StoryCollectorTest, VmsOfDifferentUuidsHaveAStoryEach) {
+  const auto end = [](const char* uuid, const char* node) {
+    NodeEvent one = EndOf("dup", 100, v1::SHUTDOWN_CLASS_CRASH, uuid, node);
+    one.event.mutable_vm()->set_uuid(uuid);
+    return one;
+  };
+  collector_.AddEnd(end("1111", "n1"));
+  collector_.AddEnd(end("2222", "n2"));
+  EXPECT_EQ(collector_.Take().size(), 2u) << "no end disappears";
 }
 
 TEST_F(StoryCollectorTest, TheLastWordOfADeadNodeYieldsToALivingOne) {
@@ -145,10 +210,11 @@ class WhyTest : public testing::Test {
     };
   }
 
-  std::optional<Failure> Why(const std::string& filter) {
+  std::optional<Failure> Why(const std::string& filter) { return Why(filter, &formatter_); }
+  std::optional<Failure> Why(const std::string& filter, Formatter* formatter) {
     output_.text.clear();
     DaemonLists lists{CommandContext(server_.address())};
-    return RunWhy({FromText<v1::EventFilter>(filter)}, " here", &lists, &formatter_, &output_,
+    return RunWhy({FromText<v1::EventFilter>(filter)}, " here", &lists, formatter, &output_,
                   absl::FromUnixSeconds(kPresent));
   }
 
@@ -229,6 +295,27 @@ TEST_F(WhyTest, AVmIsFoundByItsUuid) {
   EXPECT_FALSE(Why("vm_names: '" + uuid + "'"));
   EXPECT_EQ(output_.text, "web1\n");
   EXPECT_THAT(events_.back().filter().vm_names(), ElementsAre(uuid, "web1"));
+}
+
+TEST_F(WhyTest, TheEndOfAnEarlierRunComesWithWhatItsVmDoesNow) {
+  vms_ = {RunIn("web1", v1::VM_STATE_STOPPED, 50, "old").vm,
+          RunIn("web1", v1::VM_STATE_RUNNING, 10, "new").vm};
+  vms_[0].mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  Formatter json(Form::kJson);
+  EXPECT_FALSE(Why("vm_names: 'web1' run_ids: 'old'", &json));
+  nlohmann::json story = nlohmann::json::parse(output_.text);
+  EXPECT_EQ(story["last_end"]["vm"]["run_id"], "old");
+  EXPECT_EQ(story["vm"]["ref"]["run_id"], "new");
+  EXPECT_FALSE(Why("run_ids: 'new'", &json));
+  story = nlohmann::json::parse(output_.text);
+  EXPECT_FALSE(story.contains("last_end"));
+  EXPECT_EQ(story["vm"]["ref"]["run_id"], "new");
+}
+
+TEST(UnknownNames, ANameOfANodeIsKnownWhereItsVmIsOfThatNode) {
+  VmStory story = {.name = "web1", .vm = RunIn("web1", v1::VM_STATE_RUNNING, 1, "new", "n1")};
+  EXPECT_THAT(UnknownNames(FromText<v1::EventFilter>("vm_names: ['n1/web1', 'n2/web1']"), {story}),
+              ElementsAre("n2/web1"));
 }
 
 TEST_F(WhyTest, AListHasTwoReadingsAndOneThatIsKnownIsEnough) {

@@ -265,13 +265,16 @@ TEST_F(TlsTest, ExplainsThatOnlyOneSideSpeaksTls) {
 
 TEST_F(TlsTest, ARequestThatFailsForTlsPointsAtTheDoctor) {
   Serve(others_->Issue(ServerCertificate()));
-  const auto failure = Ask(Address());
+  const ServerAddress address = Address();
+  const auto failure = Ask(address);
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->code, ExitCode::kUnreachable);
-  const std::string line =
-      absl::StrCat("`vmevents --server 127.0.0.1:", server_.address().port, " doctor`");
-  EXPECT_THAT(failure->sentence, AllOf(HasSubstr("TLS with "), HasSubstr(line)));
-  EXPECT_THAT(Ask(server_.address())->sentence, AllOf(HasSubstr("or speaks TLS"), HasSubstr(line)));
+  const std::string server = absl::StrCat("`vmevents --server 127.0.0.1:", server_.address().port);
+  EXPECT_THAT(failure->sentence,
+              AllOf(HasSubstr("TLS with "), HasSubstr(server + " --tls-ca "),
+                    HasSubstr(address.tls->ca_file), HasSubstr(" doctor` shows why")));
+  EXPECT_THAT(Ask(server_.address())->sentence,
+              AllOf(HasSubstr("or speaks TLS"), HasSubstr(server + " doctor` shows why")));
 }
 
 TEST_F(TlsTest, ARefusedConnectionIsExplainedAsWithoutTls) {

@@ -148,7 +148,6 @@ class CommandRunnerTest : public testing::Test {
     environment.command = "handle";
     environment.on_failure = on_failure;
     environment.gaps = gaps_;
-    environment.node = "node1";
     environment.run = [this, results](const CommandCall& call) mutable {
       calls_.push_back(call);
       if (results.empty()) return absl::OkStatus();
@@ -167,7 +166,7 @@ class CommandRunnerTest : public testing::Test {
     Delivery delivery({&runner, cursor->get(), {"node1"}});
     NodeEvents events;
     for (uint64_t sequence = 1; sequence <= newest; ++sequence) {
-      events.push_back({MakeEvent(sequence), {}, {0, {sequence, "journal-a"}}});
+      events.push_back({MakeEvent(sequence), {"node1"}, {0, {sequence, "journal-a"}}});
       if (type_) events.back().event.set_type(*type_);
     }
     delivery.OnEvents(std::move(events));

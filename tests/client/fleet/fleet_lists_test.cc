@@ -177,12 +177,13 @@ TEST_F(FleetListsTest, WhyReadsTheEndsOfAVmOnAllNodes) {
   AddHeartbeat("n2", 990);
   for (uint64_t sequence = 1; sequence <= 3; ++sequence) {
     v1::Event event = MakeEvent(sequence, sequence == 3 ? "web2" : "web1");
+    event.mutable_observe_time()->set_seconds(sequence == 1 ? 100 : 40);
     event.set_type(v1::EVENT_TYPE_STOPPED);
     event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
     nats_.AddEvent(sequence == 1 ? "n1" : "n2", event, "stopped.crash");
   }
   AddVm("n1", "web1", v1::VM_STATE_STOPPED, 100);
-  AddVm("n2", "web1", v1::VM_STATE_RUNNING, 50);
+  AddVm("n2", "web1", v1::VM_STATE_RUNNING, 150);
   JsonFormatter formatter;
   EXPECT_FALSE(Run(Why("web1"), &formatter));
   const auto story = nlohmann::json::parse(output_.text);

@@ -120,6 +120,8 @@ TEST(EventSubjects, SeveralOfAKindAndGlobsAreLeftToTheMatcher) {
 TEST(VmSubjects, AreKeysOfTheBucket) {
   EXPECT_THAT(VmSubjects(Filter({}, "vm_names: 'web.1'")),
               ElementsAre("$KV.VMEVENTS_VMS.*.*.web=2E1"));
+  EXPECT_THAT(VmSubjects(Filter({}, "vm_names: 'prod/n1/web1'")),
+              ElementsAre("$KV.VMEVENTS_VMS.*.*.web1"));
   EXPECT_THAT(VmSubjects(Filter({"prod/n1"}, "vm_names: ['a', 'b']")),
               ElementsAre("$KV.VMEVENTS_VMS.prod.n1.a", "$KV.VMEVENTS_VMS.prod.n1.b"));
   EXPECT_THAT(VmSubjects(Filter({"prod/n1"}, "vm_names: ['a', 'b*']")),
@@ -147,13 +149,15 @@ TEST(FleetFilter, MatchesAsTheDaemonDoes) {
   for (const char* events :
        {"vm_names: ['db*', 'web?'] types: EVENT_TYPE_STOPPED", "classes: SHUTDOWN_CLASS_CRASH",
         "uuids: '550E8400-e29b-41d4-a716-446655440000' run_ids: 'r1' labels: 'app=web' "
-        "causes: SHUTDOWN_CAUSE_GUEST_PANIC"}) {
+        "causes: SHUTDOWN_CAUSE_GUEST_PANIC",
+        "vm_names: 'n1.example/web1'", "vm_names: 'prod/n1.*/web?'"}) {
     EXPECT_TRUE(matches(Filter({}, events))) << events;
   }
   for (const char* events :
-       {"vm_names: 'db*'", "types: EVENT_TYPE_STARTED", "classes: SHUTDOWN_CLASS_USER",
-        "sources: 'qmp:*'", "uuids: '00000000-e29b-41d4-a716-446655440000'", "labels: 'tier=db'",
-        "run_ids: 'r2'", "causes: SHUTDOWN_CAUSE_HOST_KILL"}) {
+       {"vm_names: 'db*'", "vm_names: 'n2/web1'", "vm_names: 'test/n1.example/web1'",
+        "types: EVENT_TYPE_STARTED", "classes: SHUTDOWN_CLASS_USER", "sources: 'qmp:*'",
+        "uuids: '00000000-e29b-41d4-a716-446655440000'", "labels: 'tier=db'", "run_ids: 'r2'",
+        "causes: SHUTDOWN_CAUSE_HOST_KILL"}) {
     EXPECT_FALSE(matches(Filter({}, events))) << events;
   }
   EXPECT_TRUE(matches(Filter({"n1.*"})));

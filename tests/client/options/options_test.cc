@@ -300,7 +300,8 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"intent show", "did you mean list?"},
       {"config use-context prod|config get-contexts|context list|use-context prod",
        "did you mean --context NAME? the contexts are in ~/.config/vmevents/config.toml"},
-      {"vms -o=json|events -o json-pretty", "did you mean json?"},
+      {"events -o json-pretty|vms -o=json-pretty", "-o: \"json-pretty\" is not one of its values"},
+      {"events -o json-pretty", "did you mean json?"},
       {"vms --since 1h", "--since is an option of watch, push and events"},
       {"get info|cluster-info|nodeinfo", "did you mean info?"},
       {"vms -n kube-system", "did you mean --vm? VMs have no namespaces"},
@@ -314,7 +315,17 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"delete vm web1|shutdown web1|start web1|stop web1",
        "vmevents starts, stops and changes no VM"},
       {"wait --for=delete web1", "did you mean watch NAME --type stopped --count 1?"},
-      {"explain vms", "did you mean help?"},
+      {"explain vms|explain web1", "did you mean why NAME, or help?"},
+      {"wyh web1", "did you mean why?"},
+      {"vsm", "did you mean vms?"},
+      {"push https://x -H Authorization:x", "did you mean --header-file?"},
+      {"push https://x --token t", "did you mean --header-file? a line of it is \"Authorization: "},
+      {"push https://x --cacert ca.pem", "did you mean --push-ca?"},
+      {"push https://x -k", "name its CA with --push-ca"},
+      {"web --token t", "did you mean --token-file?"},
+      {"vms --token t", "give --tls-cert and --tls-key"},
+      {"vms -k|vms --insecure", "name its CA with --tls-ca"},
+      {"intent declare web1 -m x|intent declare web1 -r x", "did you mean --reason?"},
       {"events --since 2026-06-30 12:00:00", "put the time into quotes: '2026-06-30 12:00:00'"},
       {"events --since 1 hour ago", "put the time into quotes: '1 hour ago'"},
       {"events --since 1 h web1", "put the time into quotes: '1 h'"},
@@ -360,6 +371,13 @@ TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
   EXPECT_TRUE(crashes.newest_first);
   EXPECT_EQ(As<EventsCommand>({"tail"}).last, 10U);
   EXPECT_EQ(As<EventsCommand>({"tail", "-n5"}).last, 5U) << "the last one counts";
+  EXPECT_EQ(As<EventsCommand>({"tail", "-20"}).last, 20U);
+  EXPECT_EQ(As<EventsCommand>({"events", "-20"}).last, 20U);
+  EXPECT_THAT(As<VmsCommand>({"ls", "-la"}).filter.labels(), IsEmpty());
+  EXPECT_TRUE(As<VmsCommand>({"ls", "-la"}).include_stopped);
+  EXPECT_THAT(As<VmsCommand>({"list", "--inactive"}).states, ElementsAre(v1::VM_STATE_STOPPED));
+  EXPECT_EQ(As<VmsCommand>({"vms", "--sort-by", "AGE"}).order, VmOrder::kAge);
+  EXPECT_EQ(Parsed({"vms", "-o=json"}).format, OutputFormat::kJson);
   EXPECT_EQ(As<FollowCommand>({"tail", "-f"}).last, 10U);
   EXPECT_THAT(As<EventsCommand>({"events", "tail"}).filter.vm_names(), ElementsAre("tail"));
   EXPECT_EQ(
@@ -390,6 +408,8 @@ TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
   EXPECT_EQ(Answer({"version"}).out, Answer({"--version"}).out);
   EXPECT_THAT(Answer({"version"}).out,
               testing::MatchesRegex("vmevents [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_THAT(Answer({"version", "-o", "json"}).out,
+              testing::MatchesRegex("\\{\"version\":\"[0-9.]+\"\\}\n"));
   EXPECT_THAT(Complaint({"help", "frobnicate"}), HasSubstr("\"frobnicate\""));
 }
 

@@ -61,6 +61,28 @@ TEST(ParseTimeText, TakesEachForm) {
   for (const auto& [text, time] : rows) EXPECT_EQ(Parsed(text), time) << text;
 }
 
+TEST(ParseTimeText, TakesTimesWithTheNameOfTheirZone) {
+  EXPECT_EQ(Parsed("Fri 2026-11-27 18:25:35 UTC"), "2026-11-27T18:25:35");
+  EXPECT_EQ(Parsed("2026-11-27 18:25:35 UTC"), "2026-11-27T18:25:35");
+  EXPECT_EQ(Parsed("2026-11-27 18:25:35.25 UTC"), "2026-11-27T18:25:35.25");
+  EXPECT_EQ(Parsed("Fri 2026-11-27 18:25:35"), "2026-11-27T16:25:35");
+  EXPECT_EQ(Parsed(absl::FormatTime("%a %Y-%m-%d %H:%M:%S %Z", kNoonOfJuly, kTwoEast)),
+            "2026-07-01T12:00:00");
+  EXPECT_EQ(Parsed("2026-11-27 18:25:35 EST"), "error") << "a zone of others";
+  EXPECT_EQ(Parsed("Foo 2026-11-27 18:25:35"), "error");
+  EXPECT_EQ(Parsed("2026-11-27 UTC UTC"), "error");
+}
+
+TEST(ParseTimeText, AnHourThatComesTwiceIsToldByTheNameOfTheZone) {
+  absl::TimeZone berlin;
+  ASSERT_TRUE(absl::LoadTimeZone("Europe/Berlin", &berlin));
+  for (const char* text : {"Sun 2026-10-25 02:30:00 CEST", "Sun 2026-10-25 02:30:00 CET"}) {
+    const auto time = ParseTimeText(text, kNoonOfJuly, berlin);
+    ASSERT_TRUE(time.ok()) << text;
+    EXPECT_EQ(absl::FormatTime("%a %Y-%m-%d %H:%M:%S %Z", *time, berlin), text);
+  }
+}
+
 TEST(ParseTimeText, RefusesTheRest) {
   const std::vector<std::string> texts = absl::StrSplit(
       "|x|tomorrow|10|10x|m|10m5|.|.m| "
