@@ -31,7 +31,7 @@ void FillSender(const SignalSender& sender, v1::SignalSender* out) {
   out->set_command(std::string(sender.command));
   out->set_executable(std::string(sender.executable));
   out->set_cgroup(std::string(sender.cgroup));
-  out->set_of_qemu(sender.of_qemu);
+  out->set_of_qemu(sender.of_qemu && !sender.descent_unproven);
   out->set_said_by_qemu(sender.said_by_qemu);
 }
 

@@ -316,6 +316,26 @@ TEST_F(SendersTest, AProgramThatQemuStartedIsItsOwn) {
   kill(static_cast<pid_t>(stopped.shutdown().sender().pid()), SIGKILL);
 }
 
+TEST_F(SendersTest, AnOrphanThatQemuMayHaveStartedIsNotKnownToBeAnybodys) {
+  const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) {
+    Child parent([pid] {
+      const pid_t parent = getpid();
+      if (fork() != 0) return 0;
+      while (getppid() == parent) sched_yield();
+      kill(pid, SIGKILL);
+      alarm(60);
+      return Sleep();
+    });
+    parent.Reap();
+  });
+  ExpectEnd(stopped, kUnobserved);
+  EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
+  EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("SIGKILL sent by e2e_test (pid ")));
+  EXPECT_THAT(EvidenceOf(stopped),
+              Contains(HasSubstr("perhaps QEMU's own: what started it is gone)")));
+  kill(static_cast<pid_t>(stopped.shutdown().sender().pid()), SIGKILL);
+}
+
 TEST_F(SendersTest, AFloodOfSignalsToOthersHidesNoKill) {
   Child deaf([] {
     struct sigaction action {};

@@ -100,6 +100,7 @@ struct SignalSender {
   std::string executable;       // empty, as the next: it was gone before it was read
   std::string cgroup;
   bool of_qemu = false;                    // QEMU itself, or it may descend from it
+  bool descent_unproven = false;           // with of_qemu: nothing shows it, nor excludes it
   absl::Time sent = absl::InfinitePast();  // InfinitePast: before all further input of QEMU
   // The first process of QEMU's PID namespace, as a container has one, if the kernel killed QEMU
   // because that ended; 0: it did not. All but `signal` is then of the signal that ended the first

@@ -153,7 +153,10 @@ std::string DescribeSender(const SignalSender& sender) {
   const bool nameless = absl::StripAsciiWhitespace(sender.command).empty();
   return absl::StrCat(nameless ? "a process without a name" : sender.command, " (pid ", sender.pid,
                       ", uid ", *sender.uid, sender.cgroup.empty() ? "" : ", ", sender.cgroup,
-                      sender.of_qemu ? ", of QEMU's own" : "", ")");
+                      sender.descent_unproven ? ", perhaps QEMU's own: what started it is gone"
+                      : sender.of_qemu        ? ", of QEMU's own"
+                                              : "",
+                      ")");
 }
 
 }  // namespace vmeventd

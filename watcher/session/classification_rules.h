@@ -75,6 +75,12 @@ struct RuleInput {
     return evidence.guest_can_exit && evidence.exit_status.has_value() && exit_signal() == 0 &&
            evidence.exit_status->code > 1;
   }
+  // A SIGKILL or SIGQUIT ended it, of one of which it is not known whether QEMU started it.
+  bool ender_unproven() const {
+    const Rare<SignalSender>& sender = killed() ? evidence.killer : evidence.signaller;
+    return sender.has_value() && sender->descent_unproven &&
+           (killed() || (exit_signal() == SIGQUIT && sender->signal == SIGQUIT));
+  }
   bool exited() const { return evidence.exit_status.has_value() && !failed(); }
   // The kernel killed it with its container, whose first process ended by itself as far as is
   // known.
@@ -93,17 +99,24 @@ struct RuleInput {
     const bool own = evidence.killer.has_value() && !evidence.killer->by_kernel;
     return !own && (evidence.oom_victim || evidence.oom_killed);
   }
-  // Memory killers ask first: earlyoom and nohang send SIGTERM, which a QEMU that runs obeys.
-  bool asked_by_memory_killer() const {
-    const Rare<SignalSender>& sender = evidence.signaller;
-    if (!sender.has_value() || sender->by_kernel || sender->of_qemu || evidence.never_ran ||
-        evidence.finishing_migration) {
-      return false;
-    }
-    const bool obeyed = down() ? by_signal()
+  // Sender of the signal that QEMU obeyed after its VM had run; null: none, or not known.
+  const SignalSender* obeyed() const {
+    const SignalSender* const sender = evidence.signaller.get();
+    if (sender == nullptr || evidence.never_ran || evidence.finishing_migration) return nullptr;
+    const bool it_did = down() ? by_signal()
                                : (exit_by_request() && exit_signal() == sender->signal) ||
                                      (evidence.obeyed_as_it_said && !failed());
-    return obeyed && IsMemoryKiller(*sender);
+    return it_did ? sender : nullptr;
+  }
+  // Memory killers ask first: earlyoom and nohang send SIGTERM, which a QEMU that runs obeys.
+  bool asked_by_memory_killer() const {
+    const SignalSender* const sender = obeyed();
+    return sender != nullptr && !sender->by_kernel && !sender->of_qemu && IsMemoryKiller(*sender);
+  }
+  // One that has a memory killer's name, and that QEMU may have started.
+  bool asked_by_one_unproven() const {
+    const SignalSender* const sender = obeyed();
+    return sender != nullptr && sender->descent_unproven && IsMemoryKiller(*sender);
   }
   bool failed() const {
     return exit_signal() != 0 ||
@@ -254,6 +267,10 @@ inline constexpr Rule kTable[] = {
        return in.killed() ? !in.out_of_memory() : !in.failed();
      },
      kAdmin, kAdmin, kHostDestroy},
+    {"signal-unclear",
+     "SHUTDOWN by a signal, or no SHUTDOWN and exit by SIGTERM, SIGINT or SIGHUP, the VM was seen "
+     "running, and a memory killer sent it that QEMU may have started",
+     [](In in) { return in.asked_by_one_unproven(); }, kUnknown, kAdmin, kUnobserved},
     {"host-signal",
      "SHUTDOWN by a signal: reason=host-signal; or without a known reason and guest=true, after "
      "another process or the kernel had sent SIGTERM, SIGINT or SIGHUP",
@@ -321,9 +338,10 @@ inline constexpr Rule kTable[] = {
     {"killed-unseen",
      "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
      "restarted, or with a code that the kernel's timers and any process may give it; or the "
-     "kernel killed it with its container, whose first process had ended without a known signal",
+     "kernel killed it with its container, whose first process had ended without a known signal; "
+     "or exit by SIGKILL or SIGQUIT of a process that QEMU may have started",
      [](In in) {
-       return in.container_ended() ||
+       return in.container_ended() || in.ender_unproven() ||
               (in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value());
      },
      kUnknown, kAdmin, kUnobserved},
@@ -333,7 +351,7 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.evidence.never_greeted && in.failed(); }, kUnknown, kAdmin, kNeverRan},
     {"qemu-killed",
      "no SHUTDOWN, exit by SIGKILL: nobody saw who sent it, or the kernel did, QEMU itself, or "
-     "what may descend from it",
+     "what it started",
      [](In in) { return in.killed(); }, kCrash, kAdmin, kQemuKilled},
     {"guest-exit",
      "no SHUTDOWN, exit with a code above 1, and QEMU's command line has isa-debug-exit or "

@@ -79,7 +79,7 @@ CONVERT(ShutdownFact, SHUTDOWN_FACT)
 
 #define SIGNAL_SENDER(F, O, S, M, R) \
   F(signal) F(by_kernel) F(pid) O(uid) F(command) F(executable) F(cgroup) F(of_qemu) \
-  F(of_qemus_user) F(first_process) F(first_signal)
+  F(of_qemus_user) F(first_process) F(first_signal) F(descent_unproven)
 CONVERT(SignalSender, SIGNAL_SENDER)
 
 #define EVIDENCE(F, O, S, M, R) \

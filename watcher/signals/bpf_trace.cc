@@ -32,7 +32,7 @@ namespace {
 
 // The PID namespace that the kernel begins with (PROC_PID_INIT_INO).
 constexpr absl::string_view kHostPidNamespace = "pid:[4026531836]";
-constexpr char kRing[] = "vmeventd_ring3";
+constexpr char kRing[] = "vmeventd_ring4";
 constexpr size_t kRingBytes = size_t{512} << 10;
 constexpr char kCounts[] = ".bss";
 constexpr char kOffsets[] = ".data.offsets";
@@ -41,7 +41,7 @@ constexpr struct {
   const char* tracepoint;
 } kPrograms[] = {{"vmeventd_victim", "mark_victim"}, {"vmeventd_signal", "signal_generate"}};
 constexpr size_t kMaps = 2;
-static_assert(sizeof(TraceRecord) == 88 && std::has_unique_object_representations_v<TraceRecord>);
+static_assert(sizeof(TraceRecord) == 96 && std::has_unique_object_representations_v<TraceRecord>);
 
 std::string MissingCapabilities() {
   const std::string status = ReadSmallFile("/proc/self/status").value_or("");
@@ -152,6 +152,7 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
   for (const Wanted& wanted :
        {Wanted{"kernel_siginfo", "si_code", &out.info_code},
         {"task_struct", "tgid", &out.task_tgid},
+        {"task_struct", "real_parent", &out.task_parent},
         {"task_struct", "real_cred", &out.task_cred},
         {"cred", "uid", &out.cred_uid},
         {"task_struct", "cgroups", &out.task_css_set},
@@ -265,6 +266,7 @@ SignalRecord Decode(const TraceRecord& record) {
   }
   out.unclear = record.code != SI_USER && record.code != SI_QUEUE && record.code != SI_TKILL;
   out.sender = record.sender.pid;
+  out.sender_parent = record.sender_parent;
   out.sender_mark = ProcessMark{record.sender.uid, record.sender.cgroup};
   const auto* const comm = reinterpret_cast<const char*>(record.sender_comm);
   out.sender_comm.assign(comm, strnlen(comm, sizeof(record.sender_comm)));

@@ -25,6 +25,8 @@ struct TraceRecord {
   __s32 signal;
   __s32 code;            // si_code
   __u8 sender_comm[16];  // the thread's that ran
+  __u32 sender_parent;   // the parent's pid
+  __u32 unused;
   // TRACE_VICTIM_WITH_MEMORY.
   __s32 oom_score_adj;
   __s64 total_vm_pages;
@@ -41,6 +43,7 @@ struct TraceCounts {
 struct KernelOffsets {
   __u64 info_code;
   __u64 task_tgid;
+  __u64 task_parent;
   __u64 task_cred;
   __u64 cred_uid;
   __u64 task_css_set;

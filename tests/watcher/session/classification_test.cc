@@ -101,6 +101,8 @@ std::vector<Dimension> OtherDimensions() {
        {"exit:SIGKILL-earlyoom",
         [](Evidence* e) { SetKiller(e, {.pid = 812, .command = std::string("earlyoom")}); }},
        {"exit:SIGKILL-own", [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true}); }},
+       {"exit:SIGKILL-orphan",
+        [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true, .descent_unproven = true}); }},
        {"exit:SIGKILL-kernel", [](Evidence* e) { SetKiller(e, {.by_kernel = true}); }},
        {"exit:SIGKILL-container",
         [](Evidence* e) { SetKiller(e, {.by_kernel = true, .first_process = 4700}); }},

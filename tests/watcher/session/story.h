@@ -236,7 +236,8 @@ class Story {
     }
     for (size_t at = 3; at < words.size(); ++at) {
       const std::pair<std::string, std::string> option = absl::StrSplit(words[at], '=');
-      sender.of_qemu |= option.first == "own";
+      sender.of_qemu |= option.first == "own" || option.first == "orphan";
+      sender.descent_unproven |= option.first == "orphan";
       sender.of_qemus_user |= option.first == "user";
       if (option.first == "bare") sender.executable = sender.cgroup = "";
       if (option.first == "pid") sender.pid = std::stoi(option.second);

@@ -77,6 +77,7 @@ TEST_F(BpfTraceTest, TheRecordOfEachSignalThatEndsAProcessIsThereWhenTheProcessI
       const SignalRecord record = RecordOfAKill(signal);
       EXPECT_EQ(record.signal, signal);
       EXPECT_EQ(record.sender, getpid());
+      EXPECT_EQ(record.sender_parent, getppid());
       EXPECT_FALSE(record.by_kernel);
     }
   }

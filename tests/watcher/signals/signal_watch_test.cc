@@ -276,7 +276,7 @@ TEST_F(SignalWatchTest, OneThatLivesIsReadAlsoIfItSentTheSignalBefore) {
   std::ofstream(root_ / "proc/812/cgroup") << "0::/machine.slice/qemu.scope\n";
   RecordAndTurn(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
   ASSERT_EQ(qemu_.signals.size(), 1U);
-  EXPECT_TRUE(qemu_.signals[0].of_qemu) << "an orphan of its user and cgroup";
+  EXPECT_TRUE(qemu_.signals[0].descent_unproven) << "an orphan of its user and cgroup";
   WriteProcess(812, 107, 10);
   RecordAndTurn(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
   ASSERT_EQ(qemu_.signals.size(), 2U);
