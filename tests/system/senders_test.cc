@@ -206,6 +206,20 @@ TEST_F(SendersTest, ProcessesOfManyNamesAreNamedAsTheyAre) {
   }
 }
 
+TEST_F(SendersTest, OneThatRunsAnotherProgramSinceIsNamedAsItWas) {
+  std::unique_ptr<Child> killer;
+  const v1::Event stopped = StoppedBy("vm1", [&](pid_t pid) {
+    killer = std::make_unique<Child>([pid] {
+      prctl(PR_SET_NAME, "earlyoom");
+      kill(pid, SIGKILL);
+      execl("/bin/sleep", "sleep", "1000", nullptr);
+      return 1;
+    });
+  });
+  ExpectEnd(stopped, kOutOfMemory);
+  EXPECT_EQ(stopped.shutdown().sender().command(), "earlyoom");
+}
+
 TEST_F(SendersTest, AMemoryKillersSigtermRunsOutOfMemory) {
   std::unique_ptr<Child> killer;
   const v1::Event stopped = StoppedBy("vm1", [&](pid_t pid) {

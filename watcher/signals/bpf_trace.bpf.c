@@ -17,7 +17,6 @@ __u64 GetCurrentPidTgid(void) HELPER(get_current_pid_tgid);
 __u64 GetCurrentTask(void) HELPER(get_current_task);
 __u64 GetCurrentUidGid(void) HELPER(get_current_uid_gid);
 __u64 GetCurrentCgroupId(void) HELPER(get_current_cgroup_id);
-long GetCurrentComm(void* to, __u32 size) HELPER(get_current_comm);
 long ProbeReadKernel(void* to, __u32 size, const void* from) HELPER(probe_read_kernel);
 long RingbufOutput(void* ring, void* record, __u64 size, __u64 flags) HELPER(ringbuf_output);
 
@@ -88,7 +87,8 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
   record.sender.pid = GetCurrentPidTgid() >> 32;
   record.sender.uid = (__u32)GetCurrentUidGid();
   record.sender.cgroup = GetCurrentCgroupId();
-  GetCurrentComm(record.sender_comm, sizeof(record.sender_comm));
+  ProbeReadKernel(record.sender_comm, sizeof(record.sender_comm),
+                  (const void*)(Word(sender, offsets.task_leader) + offsets.task_comm));
   record.sender_parent = Half(Word(sender, offsets.task_parent), offsets.task_tgid);
   Describe(context->args[2], &record.target);
   Put(&record);

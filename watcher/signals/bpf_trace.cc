@@ -153,6 +153,8 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
        {Wanted{"kernel_siginfo", "si_code", &out.info_code},
         {"task_struct", "tgid", &out.task_tgid},
         {"task_struct", "real_parent", &out.task_parent},
+        {"task_struct", "group_leader", &out.task_leader},
+        {"task_struct", "comm", &out.task_comm},
         {"task_struct", "real_cred", &out.task_cred},
         {"cred", "uid", &out.cred_uid},
         {"task_struct", "cgroups", &out.task_css_set},

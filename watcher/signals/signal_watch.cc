@@ -214,10 +214,10 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   if (sender.pid == kKernelThreads || stat->parent == kKernelThreads) {
     return {.signal = record.signal, .by_kernel = true};
   }
-  const std::string command(absl::StripSuffix(Read(sender.pid, "comm"), "\n"));
   const std::string executable = ReadExecutable(sender.pid);
   std::string cgroup = ReadCgroup(sender.pid);
   const std::optional<uint32_t> uid = ReadUid(sender.pid);
+  const std::string command(absl::StripSuffix(Read(sender.pid, "comm"), "\n"));
   // It may have gone meanwhile, and its number to another one.
   const std::optional<ProcessStat> after = ReadStat(sender.pid);
   if (!uid.has_value() || !after.has_value() || after->start_ticks != stat->start_ticks) {
@@ -234,7 +234,9 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   // A process that began in the tick of the signal may have begun after it.
   const bool is_it =
       StartOf(stat->start_ticks + 1) <= record.time || now - record.time < kNumberReturns;
-  if (!is_it) return sender;
+  // It may run another program since: its name was read last.
+  const bool as_it_was = !record.sender_mark.has_value() || command == record.sender_comm;
+  if (!is_it || !as_it_was) return sender;
   sender.uid = uid;
   sender.command = OneLine(command);
   sender.executable = OneLine(executable);

@@ -125,6 +125,20 @@ TEST_F(SenderTest, WhatBeganInTheTickOfTheSignalIsItOnlyIfNoNumberCanHaveComeRou
   EXPECT_TRUE(Sender(812, 9001, absl::Hours(1)).uid.has_value()) << "it began before";
 }
 
+TEST_F(SenderTest, OneThatRunsAnotherProgramSinceHasTheNameOfTheTimeOfTheSignal) {
+  SignalRecord record{.time = StartOf(9000), .target = kQemu, .signal = SIGKILL, .sender = 812};
+  record.sender_mark = {.uid = 0, .cgroup = 1};
+  const auto sender = [&](absl::string_view comm) {
+    record.sender_comm = std::string(comm);
+    return reader_.SenderOf(record, reader_.OriginOf(kQemu, kQemuStart), record.time);
+  };
+  Write({.pid = 812, .start_ticks = 100, .comm = "sleep", .executable = "/usr/bin/sleep"});
+  EXPECT_EQ(sender("earlyoom").command, "earlyoom");
+  EXPECT_EQ(sender("earlyoom").uid, 0U);
+  EXPECT_TRUE(sender("earlyoom").executable.empty() && sender("earlyoom").cgroup.empty());
+  EXPECT_EQ(sender("sleep").executable, "/usr/bin/sleep");
+}
+
 TEST_F(SenderTest, AYoungDescendantThatIsReadLateIsQemusOwn) {
   Write({.pid = 4800, .parent = kQemu, .start_ticks = 9000});
   const SignalSender sender = Sender(4800, 9000, absl::Seconds(1));

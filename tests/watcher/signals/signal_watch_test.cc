@@ -66,6 +66,7 @@ class SignalWatchTest : public testing::Test {
     SignalRecord record = Signal(4711, SIGKILL, pid);
     record.time = StartOf(5000) + absl::Seconds(1);
     record.sender_mark = sender;
+    record.sender_comm = "x";
     record.target_mark = target;
     return record;
   }
