@@ -160,6 +160,22 @@ TEST_F(SendersTest, AContainerWhoseFirstProcessEndsByItselfIsUnknown) {
   EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
 }
 
+TEST_F(SendersTest, ADeathSignalIsOfNobody) {
+  const std::string program = dir() / "launch";
+  std::ofstream(program)
+      << "#!/bin/sh\nsetpriv --pdeathsig KILL qemu-system-x86_64 \"$@\" <&- &\nwait\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  const auto guest = StartGuest({.name = "vm1", .boot = Boot::kNothing, .program = program});
+  WaitUntilAttached(daemon(), "vm1");
+  guest->Signal(SIGSEGV);
+  const v1::Event stopped = ExpectStopped(kUnobserved);
+  EXPECT_TRUE(stopped.shutdown().sender().kernel());
+  EXPECT_THAT(
+      EvidenceOf(stopped),
+      Contains(HasSubstr(absl::StrCat("SIGKILL sent by the kernel, because its parent launch (pid ",
+                                      guest->pid(), ")"))));
+}
+
 TEST_F(SendersTest, ASigquitIsTheHostsAndASegfaultACrash) {
   const v1::Event quit = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGQUIT); });
   ExpectEnd(quit, kHostKill);

@@ -67,7 +67,7 @@ struct RuleInput {
   bool ended_by_other_process() const {
     const Rare<SignalSender>& sender = evidence.signaller;
     return exit_signal() == SIGQUIT && sender.has_value() && sender->signal == SIGQUIT &&
-           !sender->of_qemu;
+           !sender->of_qemu && sender->ended_parent.empty();
   }
   // The guest has ended QEMU by a device: isa-debug-exit makes an odd code of the guest's word, and
   // QEMU exits with 1 after an error of its own.
@@ -75,18 +75,21 @@ struct RuleInput {
     return evidence.guest_can_exit && evidence.exit_status.has_value() && exit_signal() == 0 &&
            evidence.exit_status->code > 1;
   }
-  // A SIGKILL or SIGQUIT ended it, of one of which it is not known whether QEMU started it.
+  // A SIGKILL or SIGQUIT ended it, of one of which it is not known whether QEMU started it, or of
+  // the kernel because its parent ended.
   bool ender_unproven() const {
     const Rare<SignalSender>& sender = killed() ? evidence.killer : evidence.signaller;
-    return sender.has_value() && sender->descent_unproven &&
+    return sender.has_value() && (sender->descent_unproven || !sender->ended_parent.empty()) &&
            (killed() || (exit_signal() == SIGQUIT && sender->signal == SIGQUIT));
   }
   bool exited() const { return evidence.exit_status.has_value() && !failed(); }
-  // The kernel killed it with its container, whose first process ended by itself as far as is
-  // known.
-  bool container_ended() const {
-    return killed() && evidence.killer.has_value() && evidence.killer->by_kernel &&
-           evidence.killer->first_process != 0 && evidence.killer->first_signal == 0;
+  // The kernel killed it with its parent, or with its container, whose first process ended by
+  // itself as far as is known.
+  bool ended_with_another() const {
+    const Rare<SignalSender>& sender = evidence.killer;
+    return killed() && sender.has_value() && sender->by_kernel &&
+           (!sender->ended_parent.empty() ||
+            (sender->first_process != 0 && sender->first_signal == 0));
   }
   // An OOM kill in the cgroup was another's where a process is known to have sent the signal; and
   // the kernel names also a process as its victim that ends already.
@@ -96,8 +99,9 @@ struct RuleInput {
     // It was the victim, in a container whose first process had been sent a signal before.
     if (with_container && evidence.oom_victim) return true;
     if (killed_by_other_process()) return IsMemoryKiller(*evidence.killer);
-    const bool own = evidence.killer.has_value() && !evidence.killer->by_kernel;
-    return !own && (evidence.oom_victim || evidence.oom_killed);
+    const bool other = evidence.killer.has_value() &&
+                       (!evidence.killer->by_kernel || !evidence.killer->ended_parent.empty());
+    return !other && (evidence.oom_victim || evidence.oom_killed);
   }
   // Sender of the signal that QEMU obeyed after its VM had run; null: none, or not known.
   const SignalSender* obeyed() const {
@@ -113,10 +117,12 @@ struct RuleInput {
     const SignalSender* const sender = obeyed();
     return sender != nullptr && !sender->by_kernel && !sender->of_qemu && IsMemoryKiller(*sender);
   }
-  // One that has a memory killer's name, and that QEMU may have started.
+  // By one that has a memory killer's name, and that QEMU may have started, or by the kernel
+  // because its parent ended.
   bool asked_by_one_unproven() const {
     const SignalSender* const sender = obeyed();
-    return sender != nullptr && sender->descent_unproven && IsMemoryKiller(*sender);
+    return sender != nullptr &&
+           ((sender->descent_unproven && IsMemoryKiller(*sender)) || !sender->ended_parent.empty());
   }
   bool failed() const {
     return exit_signal() != 0 ||
@@ -147,7 +153,7 @@ struct RuleInput {
     }
     if (killed()) {
       return !out_of_memory() &&
-             (!evidence.killer.has_value() || killed_by_other_process() || container_ended());
+             (!evidence.killer.has_value() || killed_by_other_process() || ended_with_another());
     }
     // A monitor that was lost before may have been lost with QEMU, long before the host shut down:
     // what ended by now may be its launcher.
@@ -269,7 +275,8 @@ inline constexpr Rule kTable[] = {
      kAdmin, kAdmin, kHostDestroy},
     {"signal-unclear",
      "SHUTDOWN by a signal, or no SHUTDOWN and exit by SIGTERM, SIGINT or SIGHUP, the VM was seen "
-     "running, and a memory killer sent it that QEMU may have started",
+     "running, and the kernel sent it as QEMU's parent ended (PR_SET_PDEATHSIG), or a memory "
+     "killer that QEMU may have started",
      [](In in) { return in.asked_by_one_unproven(); }, kUnknown, kAdmin, kUnobserved},
     {"host-signal",
      "SHUTDOWN by a signal: reason=host-signal; or without a known reason and guest=true, after "
@@ -339,9 +346,10 @@ inline constexpr Rule kTable[] = {
      "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
      "restarted, or with a code that the kernel's timers and any process may give it; or the "
      "kernel killed it with its container, whose first process had ended without a known signal; "
-     "or exit by SIGKILL or SIGQUIT of a process that QEMU may have started",
+     "or exit by SIGKILL or SIGQUIT of a process that QEMU may have started, or of the kernel as "
+     "QEMU's parent ended (PR_SET_PDEATHSIG)",
      [](In in) {
-       return in.container_ended() || in.ender_unproven() ||
+       return in.ended_with_another() || in.ender_unproven() ||
               (in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value());
      },
      kUnknown, kAdmin, kUnobserved},

@@ -79,7 +79,8 @@ CONVERT(ShutdownFact, SHUTDOWN_FACT)
 
 #define SIGNAL_SENDER(F, O, S, M, R) \
   F(signal) F(by_kernel) F(pid) O(uid) F(command) F(executable) F(cgroup) F(of_qemu) \
-  F(of_qemus_user) F(first_process) F(first_signal) F(descent_unproven)
+  F(of_qemus_user) F(first_process) F(first_signal) F(descent_unproven) \
+  F(ended_parent)
 CONVERT(SignalSender, SIGNAL_SENDER)
 
 #define EVIDENCE(F, O, S, M, R) \

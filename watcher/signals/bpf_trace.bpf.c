@@ -89,6 +89,7 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
   record.sender.cgroup = GetCurrentCgroupId();
   ProbeReadKernel(record.sender_comm, sizeof(record.sender_comm),
                   (const void*)(Word(sender, offsets.task_leader) + offsets.task_comm));
+  record.sender_flags = Half(sender, offsets.task_flags);
   record.sender_parent = Half(Word(sender, offsets.task_parent), offsets.task_tgid);
   Describe(context->args[2], &record.target);
   Put(&record);

@@ -20,6 +20,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/system.h"
+#include "watcher/core/names.h"
 #include "watcher/signals/signal_watch.h"
 #include "watcher/signals/trace_record.h"
 
@@ -155,6 +156,7 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
         {"task_struct", "real_parent", &out.task_parent},
         {"task_struct", "group_leader", &out.task_leader},
         {"task_struct", "comm", &out.task_comm},
+        {"task_struct", "flags", &out.task_flags},
         {"task_struct", "real_cred", &out.task_cred},
         {"cred", "uid", &out.cred_uid},
         {"task_struct", "cgroups", &out.task_css_set},
@@ -266,12 +268,21 @@ SignalRecord Decode(const TraceRecord& record) {
     out.context = record.sender.pid;
     return out;
   }
+  const auto* const comm = reinterpret_cast<const char*>(record.sender_comm);
+  std::string name(comm, strnlen(comm, sizeof(record.sender_comm)));
+  // A thread that exits calls no kill(2). The kernel sends the death signals of its children then,
+  // with the code of that.
+  constexpr uint32_t kExiting = 4;  // PF_EXITING
+  if (record.code == SI_USER && (record.sender_flags & kExiting) != 0) {
+    out.by_kernel = true;
+    out.ended_parent = absl::StrCat(OneLine(name), " (pid ", record.sender.pid, ")");
+    return out;
+  }
   out.unclear = record.code != SI_USER && record.code != SI_QUEUE && record.code != SI_TKILL;
   out.sender = record.sender.pid;
   out.sender_parent = record.sender_parent;
   out.sender_mark = ProcessMark{record.sender.uid, record.sender.cgroup};
-  const auto* const comm = reinterpret_cast<const char*>(record.sender_comm);
-  out.sender_comm.assign(comm, strnlen(comm, sizeof(record.sender_comm)));
+  out.sender_comm = std::move(name);
   return out;
 }
 

@@ -184,7 +184,8 @@ ProcessReader::Descent ProcessReader::DescentFrom(const ProcessOrigin& target,
 
 SignalSender ProcessReader::RecordedSenderOf(const SignalRecord& record,
                                              const ProcessOrigin& target) {
-  SignalSender sender{.signal = record.signal, .by_kernel = record.by_kernel};
+  SignalSender sender{
+      .signal = record.signal, .by_kernel = record.by_kernel, .ended_parent = record.ended_parent};
   if (record.by_kernel) return sender;
   sender.pid = record.sender;
   sender.of_qemu = record.sender == target.pid || record.sender_parent == target.pid;

@@ -38,7 +38,8 @@ struct SignalRecord {
   int64_t target = 0;   // the process that the signal was sent to, or the OOM killer named
   int signal = 0;       // kSignal, like what follows up to the victim
   bool by_kernel = false;
-  int64_t context = 0;  // the process that ran as the kernel sent it of its own; 0: none
+  int64_t context = 0;       // the process that ran as the kernel sent it of its own; 0: none
+  std::string ended_parent;  // as SignalSender has it
   // True if the sender may be the process that ran, or a timer or the like that went off meanwhile:
   // the signal has a code that both may give it.
   bool unclear = false;

@@ -227,6 +227,9 @@ class Story {
     SignalSender sender{.signal = SignalNumber(words[1])};
     if (words[2] == "kernel") {
       sender.by_kernel = true;
+    } else if (words[2] == "parent") {
+      sender.by_kernel = true;
+      sender.ended_parent = "python3 (pid 812)";
     } else {
       sender.pid = 812;
       sender.uid = 0;

@@ -310,6 +310,19 @@ TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsOneOfTheVm) {
   EXPECT_EQ(qemu_.signals[0].pid, 812);
 }
 
+// As bubblewrap asks for it with --die-with-parent.
+TEST_F(SignalWatchTest, AFirstProcessThatTheKernelEndedWithItsParentIsNobodys) {
+  watch_.Follow(4711, 5000, &qemu_);
+  SignalRecord death = KernelsKill(4700, 0);
+  death.ended_parent = "bash (pid 812)";
+  trace_->Record(death);
+  RecordAndTurn(KernelsKill(4711, 4700));
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_TRUE(qemu_.signals[0].by_kernel);
+  EXPECT_EQ(qemu_.signals[0].first_process, 4700);
+  EXPECT_EQ(qemu_.signals[0].ended_parent, "bash (pid 812)");
+}
+
 TEST_F(SignalWatchTest, AFirstProcessThatEndedByItselfIsTheKernelsReason) {
   watch_.Follow(4711, 5000, &qemu_);
   trace_->Record(Signal(4700, SIGHUP));
