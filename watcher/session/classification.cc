@@ -132,9 +132,8 @@ std::string SignalName(int signal) {
 
 std::string DescribeSender(const SignalSender& sender) {
   if (sender.first_process != 0) {
-    const std::string first =
-        absl::StrCat("the kernel, because the first process of its container (pid ",
-                     sender.first_process, ") ended");
+    std::string first = absl::StrCat("the kernel, because the first process of its container (pid ",
+                                     sender.first_process, ") ended");
     if (sender.first_signal == 0) return first;
     SignalSender sent = sender;
     sent.first_process = 0;

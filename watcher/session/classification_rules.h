@@ -63,6 +63,12 @@ struct RuleInput {
     return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
            !evidence.killer->of_qemu;
   }
+  // It may have been at the end of a migration, as that of a source is a STOP, and no other process
+  // of the host ended it.
+  bool may_have_migrated() const {
+    if (!evidence.stop_unexplained || exited()) return false;
+    return out_of_memory() || !(killed_by_other_process() || ended_by_other_process());
+  }
   // Another signal that ends a QEMU and that a host sends, as SIGQUIT: not one of a crash.
   bool ended_by_other_process() const {
     const Rare<SignalSender>& sender = evidence.signaller;
@@ -326,8 +332,11 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.evidence.never_ran; }, kUnknown, kAdmin, kNeverRan},
     {"migration-unfinished",
      "no SHUTDOWN, however the process ended, and `finish-migrate` was the last run state, no "
-     "RESUME since",
-     [](In in) { return in.evidence.finishing_migration; }, kUnknown, kAdmin, kMigrationUnfinished},
+     "RESUME since; or none was reported since a STOP, and QEMU ended neither with 0 nor by "
+     "another "
+     "process",
+     [](In in) { return in.evidence.finishing_migration || in.may_have_migrated(); }, kUnknown,
+     kAdmin, kMigrationUnfinished},
     {"out-of-memory",
      "no SHUTDOWN, exit by SIGKILL that no process is known to have sent, and the kernel named it "
      "as its OOM victim, or the OOM kills of its cgroup rose; or systemd-oomd, earlyoom, nohang or "

@@ -134,7 +134,8 @@ Dimension Lives() {
   return {{"life:ran", [](Evidence*) {}},
           {"life:inmigrate", [](Evidence* e) { e->never_ran = e->incoming = true; }},
           {"life:prelaunch", [](Evidence* e) { e->never_ran = true; }},
-          {"life:finish-migrate", [](Evidence* e) { e->finishing_migration = true; }}};
+          {"life:finish-migrate", [](Evidence* e) { e->finishing_migration = true; }},
+          {"life:stop", [](Evidence* e) { e->stop_unexplained = true; }}};
 }
 
 // "rule CLASS, intended CLASS".
