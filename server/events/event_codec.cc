@@ -1,6 +1,5 @@
 #include "server/events/event_codec.h"
 
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"

@@ -109,7 +109,7 @@ MUTATIONS = [
     Mutation("a-clean-exit-is-a-crash", "watcher/session/classification_rules.h",
              "return ⟦in.evidence.monitored && in.exited()⟧; }", "false"),
     Mutation("a-migration-that-finishes-is-no-doubt", "watcher/session/classification_rules.h",
-             "return ⟦in.evidence.finishing_migration⟧;", "false"),
+             "return ⟦in.evidence.finishing_migration || in.may_have_migrated()⟧;", "false"),
     Mutation("commands-are-not-spaced", "watcher/session/command_pacer.h",
              "    quiet_until_ = ⟦now + kQuietTime⟧;\n    return true;", "now"),
     Mutation("the-last-shutdown-wins", "watcher/session/vm_session_monitor.cc",

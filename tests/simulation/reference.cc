@@ -26,6 +26,7 @@ struct Facts {
   bool migrated = false;
   bool down_before = false;
   bool finishing = false;  // a migration
+  bool unasked = false;    // a STOP came since the last answer
   bool halted = false;     // the guest's processors, whatever for
   // A RESUME of a halted VM came since: it may be another state of a snapshot.
   bool doubted_powerdown = false;
@@ -55,7 +56,7 @@ void Runs(Facts* facts) {
   }
   facts->halted = false;
   facts->shutdown = nullptr;
-  facts->finishing = facts->never_ran = facts->incoming = false;
+  facts->finishing = facts->never_ran = facts->incoming = facts->unasked = false;
   facts->paused = facts->migrated = facts->down_before = facts->watchdog_pause = false;
 }
 
@@ -81,6 +82,7 @@ void Hear(const Saying& saying, Facts* facts) {
     case Saying::Kind::kStop:
       facts->paused = facts->halted = true;
       facts->finishing = facts->finishing || facts->migrating;
+      facts->unasked = facts->unasked || facts->shutdown == nullptr;
       return;
     case Saying::Kind::kResume:
       return Runs(facts);
@@ -90,6 +92,7 @@ void Hear(const Saying& saying, Facts* facts) {
       facts->paused = before.paused;
       facts->halted = before.halted;
       facts->finishing = before.finishing;
+      facts->unasked = before.unasked;
       facts->migrating = before.migrating;
       facts->never_ran = before.never_ran;
       facts->incoming = before.incoming;
@@ -111,6 +114,7 @@ void Hear(const Saying& saying, Facts* facts) {
       return;
     case Saying::Kind::kRunState:
       if (saying.text == "running" || saying.text == "suspended") Runs(facts);
+      facts->unasked = false;
       // A guest that was down was reset, and ran.
       if (saying.text == "paused" && IsDown(*facts)) Runs(facts);
       if (saying.text == "paused" || saying.text == "finish-migrate") facts->paused = true;
@@ -169,6 +173,9 @@ ShutdownClass OfFacts(const Facts& facts, const Life& life, const Seen& seen) {
   if (facts.incoming && failed && signal == 0) return ShutdownClass::kAdmin;
   if (facts.never_ran || facts.finishing) return ShutdownClass::kUnknown;
   if (killer_seen) return ShutdownClass::kAdmin;
+  // It may live on where it was migrated to. Of a domain libvirt reports that.
+  if (facts.unasked && life.uuid.empty() && (failed || !status_known))
+    return ShutdownClass::kUnknown;
   // A daemon goes on with what it was handed, and the process had ended before.
   if (end_unseen && (signal == SIGKILL || !status_known)) return ShutdownClass::kUnknown;
   if (failed) return ShutdownClass::kCrash;

@@ -137,6 +137,22 @@ TEST_F(SendersTest, AContainerWhoseFirstProcessEndsByItselfIsUnknown) {
   EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
 }
 
+TEST_F(SendersTest, ADeathSignalIsOfNobody) {
+  const std::string program = dir() / "launch";
+  std::ofstream(program)
+      << "#!/bin/sh\nsetpriv --pdeathsig KILL qemu-system-x86_64 \"$@\" <&- &\nwait\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  const auto guest = StartGuest({.name = "vm1", .boot = Boot::kNothing, .program = program});
+  WaitUntilAttached(daemon(), "vm1");
+  guest->Signal(SIGSEGV);
+  const v1::Event stopped = ExpectStopped(kUnobserved);
+  EXPECT_TRUE(stopped.shutdown().sender().kernel());
+  EXPECT_THAT(
+      EvidenceOf(stopped),
+      Contains(HasSubstr(absl::StrCat("SIGKILL sent by the kernel, because its parent launch (pid ",
+                                      guest->pid(), ")"))));
+}
+
 TEST_F(SendersTest, ASigquitIsTheHostsAndASegfaultACrash) {
   const v1::Event quit = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGQUIT); });
   ExpectEnd(quit, kHostKill);
@@ -150,6 +166,34 @@ TEST_F(SendersTest, ASignalThatQemuObeysHasItsSender) {
   ExpectEnd(stopped, kHostSignal);
   EXPECT_EQ(stopped.shutdown().sender().signal(), SIGTERM);
   EXPECT_EQ(stopped.shutdown().sender().pid(), getpid());
+}
+
+TEST_F(SendersTest, OneThatRunsAnotherProgramSinceIsNamedAsItWas) {
+  std::unique_ptr<Child> killer;
+  const v1::Event stopped = StoppedBy("vm1", [&](pid_t pid) {
+    killer = std::make_unique<Child>([pid] {
+      prctl(PR_SET_NAME, "earlyoom");
+      kill(pid, SIGKILL);
+      execl("/bin/sleep", "sleep", "1000", nullptr);
+      return 1;
+    });
+  });
+  ExpectEnd(stopped, kOutOfMemory);
+  EXPECT_EQ(stopped.shutdown().sender().command(), "earlyoom");
+}
+
+TEST_F(SendersTest, AMemoryKillersSigtermRunsOutOfMemory) {
+  std::unique_ptr<Child> killer;
+  const v1::Event stopped = StoppedBy("vm1", [&](pid_t pid) {
+    killer = std::make_unique<Child>([pid] {
+      prctl(PR_SET_NAME, "earlyoom");
+      kill(pid, SIGTERM);
+      return Sleep();
+    });
+  });
+  ExpectEnd(stopped, kOutOfMemory);
+  EXPECT_EQ(stopped.shutdown().rule(), "memory-killer");
+  EXPECT_EQ(stopped.shutdown().sender().command(), "earlyoom");
 }
 
 TEST_F(SendersTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
@@ -198,6 +242,45 @@ TEST_F(SendersTest, AProgramThatQemuStartedIsItsOwn) {
   kill(static_cast<pid_t>(stopped.shutdown().sender().pid()), SIGKILL);
 }
 
+<<<<<<< HEAD
+=======
+TEST_F(SendersTest, AnOrphanThatQemuMayHaveStartedIsNotKnownToBeAnybodys) {
+  const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) {
+    Child parent([pid] {
+      const pid_t parent = getpid();
+      if (fork() != 0) return 0;
+      while (getppid() == parent) sched_yield();
+      kill(pid, SIGKILL);
+      alarm(60);
+      return Sleep();
+    });
+    parent.Reap();
+  });
+  ExpectEnd(stopped, kUnobserved);
+  EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
+  EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("SIGKILL sent by e2e_test (pid ")));
+  EXPECT_THAT(EvidenceOf(stopped),
+              Contains(HasSubstr("perhaps QEMU's own: what started it is gone)")));
+  kill(static_cast<pid_t>(stopped.shutdown().sender().pid()), SIGKILL);
+}
+
+TEST_F(SendersTest, AFloodOfSignalsToOthersHidesNoKill) {
+  Child deaf([] {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigaction(SIGHUP, &action, nullptr);
+    while (true) {
+      for (int i = 0; i < 10; ++i) kill(getpid(), SIGHUP);
+      usleep(1000);  // 10,000 signals a second at most
+    }
+    return 0;
+  });
+  for (int i = 0; i < 5; ++i) {
+    ExpectEnd(StoppedBy(absl::StrCat("vm", i), [](pid_t pid) { kill(pid, SIGKILL); }), kHostKill);
+  }
+}
+
+>>>>>>> be9913bdd0532d0e5972882f040cdf3c1ba6b22a
 TEST_F(SendersTest, AVmWhoseMemoryCgroupIsFullIsTheKernelsVictim) {
   constexpr size_t kLimit = size_t{16} << 20;  // of what it takes from then on
   const MemoryCgroup cgroup(kLimit);

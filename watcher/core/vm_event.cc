@@ -16,10 +16,10 @@ void FillSender(const SignalSender& sender, v1::SignalSender* out) {
   out->set_kernel(sender.by_kernel);
   out->set_pid(sender.pid);
   if (sender.uid.has_value()) out->set_uid(*sender.uid);
-  out->set_command(std::string(sender.command));
-  out->set_executable(std::string(sender.executable));
-  out->set_cgroup(std::string(sender.cgroup));
-  out->set_of_qemu(sender.of_qemu);
+  out->set_command(sender.command);
+  out->set_executable(sender.executable);
+  out->set_cgroup(sender.cgroup);
+  out->set_of_qemu(sender.of_qemu && !sender.descent_unproven);
   out->set_said_by_qemu(sender.said_by_qemu);
 }
 

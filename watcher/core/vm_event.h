@@ -82,19 +82,23 @@ struct ExitStatus {
 // characters.
 struct SignalSender {
   int signal = 0;
-  bool by_kernel = false;  // what follows is then empty
+  bool by_kernel = false;  // what follows up to `sent` is then empty
   int64_t pid = 0;
   std::optional<uint32_t> uid;  // the real one; unset: nothing more is known of it
   std::string command;          // its comm
   std::string executable;       // empty, as the next: it was gone before it was read
   std::string cgroup;
   bool of_qemu = false;                    // QEMU itself, or it may descend from it
+  bool descent_unproven = false;           // with of_qemu: nothing shows it, nor excludes it
   absl::Time sent = absl::InfinitePast();  // InfinitePast: before all further input of QEMU
   // The first process of QEMU's PID namespace, as a container has one, if the kernel killed QEMU
   // because that ended; 0: it did not. All but `signal` is then of the signal that ended the first
   // process: its number is `first_signal`. 0: nobody saw one, and by_kernel is set.
   int64_t first_process = 0;
   int first_signal = 0;
+  // The parent with whose end, or with that of a thread of it, the kernel sent the signal, as
+  // QEMU's launcher had asked it to (PR_SET_PDEATHSIG): "bash (pid 812)". Empty: it did not.
+  std::string ended_parent = {};
   // Belongs to the user that QEMU runs as, who is not root, or may be: a guest that broke out of a
   // QEMU can have given it its name.
   bool of_qemus_user = false;

@@ -132,14 +132,17 @@ std::string SignalName(int signal) {
 
 std::string DescribeSender(const SignalSender& sender) {
   if (sender.first_process != 0) {
-    const std::string first =
-        absl::StrCat("the kernel, because the first process of its container (pid ",
-                     sender.first_process, ") ended");
+    std::string first = absl::StrCat("the kernel, because the first process of its container (pid ",
+                                     sender.first_process, ") ended");
     if (sender.first_signal == 0) return first;
     SignalSender sent = sender;
     sent.first_process = 0;
     return absl::StrCat(first, " after a ", SignalName(sender.first_signal), " of ",
                         DescribeSender(sent));
+  }
+  if (!sender.ended_parent.empty()) {
+    return absl::StrCat("the kernel, because its parent ", sender.ended_parent,
+                        " or a thread of it ended (its death signal)");
   }
   if (sender.by_kernel) return "the kernel";
   if (sender.said_by_qemu) {
@@ -153,7 +156,10 @@ std::string DescribeSender(const SignalSender& sender) {
   const bool nameless = absl::StripAsciiWhitespace(sender.command).empty();
   return absl::StrCat(nameless ? "a process without a name" : sender.command, " (pid ", sender.pid,
                       ", uid ", *sender.uid, sender.cgroup.empty() ? "" : ", ", sender.cgroup,
-                      sender.of_qemu ? ", of QEMU's own" : "", ")");
+                      sender.descent_unproven ? ", perhaps QEMU's own: what started it is gone"
+                      : sender.of_qemu        ? ", of QEMU's own"
+                                              : "",
+                      ")");
 }
 
 }  // namespace vmeventd

@@ -89,6 +89,8 @@ struct Evidence {
   // here.
   bool obeyed_as_it_said = false;
   bool paused = false;  // STOP, no RESUME since
+  // A STOP came since query-status was answered: the VM may be at the end of a migration.
+  bool stop_unexplained = false;
   // QEMU was started with a device by which its guest ends it (isa-debug-exit, semihosting).
   bool guest_can_exit = false;
   // An intent to end the run was open when the deciding evidence was seen, or, where nothing but

@@ -63,11 +63,17 @@ struct RuleInput {
     return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
            !evidence.killer->of_qemu;
   }
+  // It may have been at the end of a migration, as that of a source is a STOP, and no other process
+  // of the host ended it.
+  bool may_have_migrated() const {
+    if (!evidence.stop_unexplained || exited()) return false;
+    return out_of_memory() || !(killed_by_other_process() || ended_by_other_process());
+  }
   // Another signal that ends a QEMU and that a host sends, as SIGQUIT: not one of a crash.
   bool ended_by_other_process() const {
     const Rare<SignalSender>& sender = evidence.signaller;
     return exit_signal() == SIGQUIT && sender.has_value() && sender->signal == SIGQUIT &&
-           !sender->of_qemu;
+           !sender->of_qemu && sender->ended_parent.empty();
   }
   // The guest has ended QEMU by a device: isa-debug-exit makes an odd code of the guest's word, and
   // QEMU exits with 1 after an error of its own.
@@ -75,12 +81,21 @@ struct RuleInput {
     return evidence.guest_can_exit && evidence.exit_status.has_value() && exit_signal() == 0 &&
            evidence.exit_status->code > 1;
   }
+  // A SIGKILL or SIGQUIT ended it, of one of which it is not known whether QEMU started it, or of
+  // the kernel because its parent ended.
+  bool ender_unproven() const {
+    const Rare<SignalSender>& sender = killed() ? evidence.killer : evidence.signaller;
+    return sender.has_value() && (sender->descent_unproven || !sender->ended_parent.empty()) &&
+           (killed() || (exit_signal() == SIGQUIT && sender->signal == SIGQUIT));
+  }
   bool exited() const { return evidence.exit_status.has_value() && !failed(); }
-  // The kernel killed it with its container, whose first process ended by itself as far as is
-  // known.
-  bool container_ended() const {
-    return killed() && evidence.killer.has_value() && evidence.killer->by_kernel &&
-           evidence.killer->first_process != 0 && evidence.killer->first_signal == 0;
+  // The kernel killed it with its parent, or with its container, whose first process ended by
+  // itself as far as is known.
+  bool ended_with_another() const {
+    const Rare<SignalSender>& sender = evidence.killer;
+    return killed() && sender.has_value() && sender->by_kernel &&
+           (!sender->ended_parent.empty() ||
+            (sender->first_process != 0 && sender->first_signal == 0));
   }
   // An OOM kill in the cgroup was another's where a process is known to have sent the signal; and
   // the kernel names also a process as its victim that ends already.
@@ -90,20 +105,30 @@ struct RuleInput {
     // It was the victim, in a container whose first process had been sent a signal before.
     if (with_container && evidence.oom_victim) return true;
     if (killed_by_other_process()) return IsMemoryKiller(*evidence.killer);
-    const bool own = evidence.killer.has_value() && !evidence.killer->by_kernel;
-    return !own && (evidence.oom_victim || evidence.oom_killed);
+    const bool other = evidence.killer.has_value() &&
+                       (!evidence.killer->by_kernel || !evidence.killer->ended_parent.empty());
+    return !other && (evidence.oom_victim || evidence.oom_killed);
+  }
+  // Sender of the signal that QEMU obeyed after its VM had run; null: none, or not known.
+  const SignalSender* obeyed() const {
+    const SignalSender* const sender = evidence.signaller.get();
+    if (sender == nullptr || evidence.never_ran || evidence.finishing_migration) return nullptr;
+    const bool it_did = down() ? by_signal()
+                               : (exit_by_request() && exit_signal() == sender->signal) ||
+                                     (evidence.obeyed_as_it_said && !failed());
+    return it_did ? sender : nullptr;
   }
   // Memory killers ask first: earlyoom and nohang send SIGTERM, which a QEMU that runs obeys.
   bool asked_by_memory_killer() const {
-    const Rare<SignalSender>& sender = evidence.signaller;
-    if (!sender.has_value() || sender->by_kernel || sender->of_qemu || evidence.never_ran ||
-        evidence.finishing_migration) {
-      return false;
-    }
-    const bool obeyed = down() ? by_signal()
-                               : (exit_by_request() && exit_signal() == sender->signal) ||
-                                     (evidence.obeyed_as_it_said && !failed());
-    return obeyed && IsMemoryKiller(*sender);
+    const SignalSender* const sender = obeyed();
+    return sender != nullptr && !sender->by_kernel && !sender->of_qemu && IsMemoryKiller(*sender);
+  }
+  // By one that has a memory killer's name, and that QEMU may have started, or by the kernel
+  // because its parent ended.
+  bool asked_by_one_unproven() const {
+    const SignalSender* const sender = obeyed();
+    return sender != nullptr &&
+           ((sender->descent_unproven && IsMemoryKiller(*sender)) || !sender->ended_parent.empty());
   }
   bool failed() const {
     return exit_signal() != 0 ||
@@ -134,7 +159,7 @@ struct RuleInput {
     }
     if (killed()) {
       return !out_of_memory() &&
-             (!evidence.killer.has_value() || killed_by_other_process() || container_ended());
+             (!evidence.killer.has_value() || killed_by_other_process() || ended_with_another());
     }
     // A monitor that was lost before may have been lost with QEMU, long before the host shut down:
     // what ended by now may be its launcher.
@@ -254,6 +279,11 @@ inline constexpr Rule kTable[] = {
        return in.killed() ? !in.out_of_memory() : !in.failed();
      },
      kAdmin, kAdmin, kHostDestroy},
+    {"signal-unclear",
+     "SHUTDOWN by a signal, or no SHUTDOWN and exit by SIGTERM, SIGINT or SIGHUP, the VM was seen "
+     "running, and the kernel sent it as QEMU's parent ended (PR_SET_PDEATHSIG), or a memory "
+     "killer that QEMU may have started",
+     [](In in) { return in.asked_by_one_unproven(); }, kUnknown, kAdmin, kUnobserved},
     {"host-signal",
      "SHUTDOWN by a signal: reason=host-signal; or without a known reason and guest=true, after "
      "another process or the kernel had sent SIGTERM, SIGINT or SIGHUP",
@@ -302,8 +332,11 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.evidence.never_ran; }, kUnknown, kAdmin, kNeverRan},
     {"migration-unfinished",
      "no SHUTDOWN, however the process ended, and `finish-migrate` was the last run state, no "
-     "RESUME since",
-     [](In in) { return in.evidence.finishing_migration; }, kUnknown, kAdmin, kMigrationUnfinished},
+     "RESUME since; or none was reported since a STOP, and QEMU ended neither with 0 nor by "
+     "another "
+     "process",
+     [](In in) { return in.evidence.finishing_migration || in.may_have_migrated(); }, kUnknown,
+     kAdmin, kMigrationUnfinished},
     {"out-of-memory",
      "no SHUTDOWN, exit by SIGKILL that no process is known to have sent, and the kernel named it "
      "as its OOM victim, or the OOM kills of its cgroup rose; or systemd-oomd, earlyoom, nohang or "
@@ -321,9 +354,11 @@ inline constexpr Rule kTable[] = {
     {"killed-unseen",
      "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
      "restarted, or with a code that the kernel's timers and any process may give it; or the "
-     "kernel killed it with its container, whose first process had ended without a known signal",
+     "kernel killed it with its container, whose first process had ended without a known signal; "
+     "or exit by SIGKILL or SIGQUIT of a process that QEMU may have started, or of the kernel as "
+     "QEMU's parent ended (PR_SET_PDEATHSIG)",
      [](In in) {
-       return in.container_ended() ||
+       return in.ended_with_another() || in.ender_unproven() ||
               (in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value());
      },
      kUnknown, kAdmin, kUnobserved},
@@ -333,7 +368,7 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.evidence.never_greeted && in.failed(); }, kUnknown, kAdmin, kNeverRan},
     {"qemu-killed",
      "no SHUTDOWN, exit by SIGKILL: nobody saw who sent it, or the kernel did, QEMU itself, or "
-     "what may descend from it",
+     "what it started",
      [](In in) { return in.killed(); }, kCrash, kAdmin, kQemuKilled},
     {"guest-exit",
      "no SHUTDOWN, exit with a code above 1, and QEMU's command line has isa-debug-exit or "

@@ -48,7 +48,7 @@ struct Clearable {
 constexpr Clearable kClearables[] = {
     {"POWERDOWN", EvidenceId::kPowerdown, kReset, true, &Evidence::powerdown_doubted},
     {"SHUTDOWN", EvidenceId::kShutdown, kBoth, true},
-    {"STOP", EvidenceId::kStop, kRunning, false, &Evidence::paused},
+    {"STOP", EvidenceId::kStop, kRunning, false, &Evidence::paused, &Evidence::stop_unexplained},
     {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it reported a run "
      "state",
      EvidenceId::kNotRunning, kRunning, false, &Evidence::never_ran, &Evidence::incoming},
@@ -264,6 +264,8 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
 void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_view by,
                                     Instant now) {
   const bool finishing = run_state == "finish-migrate";
+  // A `running` may be older than the STOP: a RESUME clears it.
+  if (!run_state.empty() && run_state != "running") facts.stop_unexplained = false;
   if (!run_state.empty() && std::exchange(facts.finishing_migration, finishing) != finishing) {
     std::erase_if(timeline, [](const EvidenceEntry& entry) {
       return entry.id == EvidenceId::kFinishingMigration;

@@ -79,14 +79,16 @@ CONVERT(ShutdownFact, SHUTDOWN_FACT)
 
 #define SIGNAL_SENDER(F, O, S, M, R) \
   F(signal) F(by_kernel) F(pid) O(uid) F(command) F(executable) F(cgroup) F(of_qemu) \
-  F(of_qemus_user) F(first_process) F(first_signal)
+  F(of_qemus_user) F(first_process) F(first_signal) F(descent_unproven) \
+  F(ended_parent)
 CONVERT(SignalSender, SIGNAL_SENDER)
 
 #define EVIDENCE(F, O, S, M, R) \
   M(shutdown) F(guest_panicked) F(watchdog_expired) F(watchdog_paused) F(internal_error) \
   F(panic_doubted) F(watchdog_doubted) F(powerdown_doubted) F(hibernating) F(migrated) \
   F(finishing_migration) F(never_ran) F(incoming) F(down_before_attach) F(host_shutdown) \
-  O(manager_end) F(oom_victim) M(killer) M(signaller) F(paused) F(guest_can_exit) F(intended)
+  O(manager_end) F(oom_victim) M(killer) M(signaller) F(paused) F(guest_can_exit) F(intended) \
+  F(stop_unexplained)
 CONVERT(Evidence, EVIDENCE)
 
 #define EVIDENCE_ENTRY(F, O, S, M, R) F(time) F(what) F(id)

@@ -448,6 +448,8 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
            event, now);
     return;
   }
+  // A manager reports by itself how a migration goes.
+  saved_.evidence.facts.stop_unexplained = !ReporterOf(saved_.run).is_manager;
   const bool panicked =
       saved_.evidence.facts.guest_panicked && !saved_.evidence.facts.panic_doubted;
   SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);

@@ -14,9 +14,9 @@
 
 __u64 KtimeGetBootNs(void) HELPER(ktime_get_boot_ns);
 __u64 GetCurrentPidTgid(void) HELPER(get_current_pid_tgid);
+__u64 GetCurrentTask(void) HELPER(get_current_task);
 __u64 GetCurrentUidGid(void) HELPER(get_current_uid_gid);
 __u64 GetCurrentCgroupId(void) HELPER(get_current_cgroup_id);
-long GetCurrentComm(void* to, __u32 size) HELPER(get_current_comm);
 long ProbeReadKernel(void* to, __u32 size, const void* from) HELPER(probe_read_kernel);
 long RingbufOutput(void* ring, void* record, __u64 size, __u64 flags) HELPER(ringbuf_output);
 
@@ -30,7 +30,7 @@ volatile struct KernelOffsets offsets SECTION(".data.offsets");
 struct {
   int (*type)[BPF_MAP_TYPE_RINGBUF];
   int (*max_entries)[512 << 10];
-} vmeventd_ring3 SECTION(".maps");
+} vmeventd_ring4 SECTION(".maps");
 
 struct TraceCounts counts;
 
@@ -59,7 +59,7 @@ INLINE void Describe(__u64 task, struct TracedProcess* process) {
 
 INLINE void Put(struct TraceRecord* record) {
   record->time_ns = KtimeGetBootNs();
-  if (RingbufOutput(&vmeventd_ring3, record, sizeof(*record), 0) != 0) {
+  if (RingbufOutput(&vmeventd_ring4, record, sizeof(*record), 0) != 0) {
     __sync_fetch_and_add(&counts.lost, 1);
   }
 }
@@ -83,10 +83,14 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
   record.code = info == kNoInfo    ? SI_USER
                 : info == kPrivate ? SI_KERNEL
                                    : (__s32)Half(info, offsets.info_code);
+  const __u64 sender = GetCurrentTask();
   record.sender.pid = GetCurrentPidTgid() >> 32;
   record.sender.uid = (__u32)GetCurrentUidGid();
   record.sender.cgroup = GetCurrentCgroupId();
-  GetCurrentComm(record.sender_comm, sizeof(record.sender_comm));
+  ProbeReadKernel(record.sender_comm, sizeof(record.sender_comm),
+                  (const void*)(Word(sender, offsets.task_leader) + offsets.task_comm));
+  record.sender_flags = Half(sender, offsets.task_flags);
+  record.sender_parent = Half(Word(sender, offsets.task_parent), offsets.task_tgid);
   Describe(context->args[2], &record.target);
   Put(&record);
   return 0;

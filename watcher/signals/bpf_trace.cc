@@ -20,6 +20,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/system.h"
+#include "watcher/core/names.h"
 #include "watcher/signals/signal_watch.h"
 #include "watcher/signals/trace_record.h"
 
@@ -32,7 +33,7 @@ namespace {
 
 // The PID namespace that the kernel begins with (PROC_PID_INIT_INO).
 constexpr absl::string_view kHostPidNamespace = "pid:[4026531836]";
-constexpr char kRing[] = "vmeventd_ring3";
+constexpr char kRing[] = "vmeventd_ring4";
 constexpr size_t kRingBytes = size_t{512} << 10;
 constexpr char kCounts[] = ".bss";
 constexpr char kOffsets[] = ".data.offsets";
@@ -41,7 +42,7 @@ constexpr struct {
   const char* tracepoint;
 } kPrograms[] = {{"vmeventd_victim", "mark_victim"}, {"vmeventd_signal", "signal_generate"}};
 constexpr size_t kMaps = 2;
-static_assert(sizeof(TraceRecord) == 88 && std::has_unique_object_representations_v<TraceRecord>);
+static_assert(sizeof(TraceRecord) == 96 && std::has_unique_object_representations_v<TraceRecord>);
 
 std::string MissingCapabilities() {
   const std::string status = ReadSmallFile("/proc/self/status").value_or("");
@@ -152,6 +153,10 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
   for (const Wanted& wanted :
        {Wanted{"kernel_siginfo", "si_code", &out.info_code},
         {"task_struct", "tgid", &out.task_tgid},
+        {"task_struct", "real_parent", &out.task_parent},
+        {"task_struct", "group_leader", &out.task_leader},
+        {"task_struct", "comm", &out.task_comm},
+        {"task_struct", "flags", &out.task_flags},
         {"task_struct", "real_cred", &out.task_cred},
         {"cred", "uid", &out.cred_uid},
         {"task_struct", "cgroups", &out.task_css_set},
@@ -263,11 +268,21 @@ SignalRecord Decode(const TraceRecord& record) {
     out.context = record.sender.pid;
     return out;
   }
+  const auto* const comm = reinterpret_cast<const char*>(record.sender_comm);
+  std::string name(comm, strnlen(comm, sizeof(record.sender_comm)));
+  // A thread that exits calls no kill(2). The kernel sends the death signals of its children then,
+  // with the code of that.
+  constexpr uint32_t kExiting = 4;  // PF_EXITING
+  if (record.code == SI_USER && (record.sender_flags & kExiting) != 0) {
+    out.by_kernel = true;
+    out.ended_parent = absl::StrCat(OneLine(name), " (pid ", record.sender.pid, ")");
+    return out;
+  }
   out.unclear = record.code != SI_USER && record.code != SI_QUEUE && record.code != SI_TKILL;
   out.sender = record.sender.pid;
+  out.sender_parent = record.sender_parent;
   out.sender_mark = ProcessMark{record.sender.uid, record.sender.cgroup};
-  const auto* const comm = reinterpret_cast<const char*>(record.sender_comm);
-  out.sender_comm.assign(comm, strnlen(comm, sizeof(record.sender_comm)));
+  out.sender_comm = std::move(name);
   return out;
 }
 

@@ -138,11 +138,26 @@ std::optional<bool> ProcessReader::LeadsNamespace(int64_t pid) const {
 }
 
 ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {
-  return {.pid = pid, .start_ticks = start_ticks, .uid = ReadUid(pid), .cgroup = ReadCgroup(pid)};
+  const std::optional<ProcessStat> stat = ReadStat(pid);
+  const bool in_first_session = stat.has_value() && !stat->leads_session();
+  return {.pid = pid,
+          .start_ticks = start_ticks,
+          .uid = ReadUid(pid),
+          .cgroup = ReadCgroup(pid),
+          .session = in_first_session ? stat->session : 0};
 }
 
-bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, const ProcessStat& stat,
-                                   uint32_t uid, absl::string_view cgroup) const {
+// Returns whether the process is in a session that is older than `target` and another. No
+// descendant is: each is in `target`'s or in one that a descendant began.
+bool ProcessReader::IsOfOlderSession(const ProcessOrigin& target, const ProcessStat& stat) const {
+  if (target.session == 0 || stat.session == target.session) return false;
+  const std::optional<ProcessStat> leader = ReadStat(stat.session);
+  return leader.has_value() && leader->leads_session() && leader->start_ticks < target.start_ticks;
+}
+
+ProcessReader::Descent ProcessReader::DescentFrom(const ProcessOrigin& target,
+                                                  const ProcessStat& stat, uint32_t uid,
+                                                  absl::string_view cgroup) const {
   // A process that was left by its parent has init as its parent, or another process that takes
   // such on: it is in another session than that, which it does not lead. In QEMU's cgroup and of
   // its user it may be QEMU's then, unless something on the way up is older than QEMU, or is what
@@ -150,27 +165,30 @@ bool ProcessReader::MayDescendFrom(const ProcessOrigin& target, const ProcessSta
   // its service.
   const bool in_service = absl::StrContains(absl::StrCat(cgroup, "/"), ".service/");
   const auto is_others = [&](const ProcessStat& each) {
-    return each.start_ticks < target.start_ticks || (in_service && each.leads_session());
+    return each.start_ticks < target.start_ticks || (in_service && each.leads_session()) ||
+           IsOfOlderSession(target, each);
   };
   bool of_others = is_others(stat);
   ProcessStat at = stat;
   for (int step = 0; step < kMaxAncestors && at.parent > kInit; ++step) {
-    if (at.parent == target.pid) return true;
+    if (at.parent == target.pid) return Descent::kShown;
     const std::optional<ProcessStat> parent = ReadStat(at.parent);
     const bool left = !at.leads_session() && parent.has_value() && parent->session != at.session;
     if (!parent.has_value() || left) break;
     at = *parent;
     of_others = of_others || is_others(at);
   }
-  return !of_others && target.uid == uid && target.cgroup == cgroup;
+  const bool excluded = of_others || target.uid != uid || target.cgroup != cgroup;
+  return excluded ? Descent::kNone : Descent::kNotExcluded;
 }
 
 SignalSender ProcessReader::RecordedSenderOf(const SignalRecord& record,
                                              const ProcessOrigin& target) {
-  SignalSender sender{.signal = record.signal, .by_kernel = record.by_kernel};
+  SignalSender sender{
+      .signal = record.signal, .by_kernel = record.by_kernel, .ended_parent = record.ended_parent};
   if (record.by_kernel) return sender;
   sender.pid = record.sender;
-  sender.of_qemu = record.sender == target.pid;
+  sender.of_qemu = record.sender == target.pid || record.sender_parent == target.pid;
   if (record.sender_mark.has_value()) {
     sender.uid = record.sender_mark->uid;
     sender.command = OneLine(record.sender_comm);
@@ -197,10 +215,10 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   if (sender.pid == kKernelThreads || stat->parent == kKernelThreads) {
     return {.signal = record.signal, .by_kernel = true};
   }
-  const std::string command(absl::StripSuffix(Read(sender.pid, "comm"), "\n"));
   const std::string executable = ReadExecutable(sender.pid);
   std::string cgroup = ReadCgroup(sender.pid);
   const std::optional<uint32_t> uid = ReadUid(sender.pid);
+  const std::string command(absl::StripSuffix(Read(sender.pid, "comm"), "\n"));
   // It may have gone meanwhile, and its number to another one.
   const std::optional<ProcessStat> after = ReadStat(sender.pid);
   if (!uid.has_value() || !after.has_value() || after->start_ticks != stat->start_ticks) {
@@ -208,12 +226,18 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   }
   // A hierarchy of v1 shows one that has ended in its root.
   if (after->ended() && cgroup == "/") cgroup.clear();
-  sender.of_qemu = sender.of_qemu || MayDescendFrom(target, *stat, *uid, cgroup);
+  if (!sender.of_qemu) {
+    const Descent descent = DescentFrom(target, *stat, *uid, cgroup);
+    sender.of_qemu = descent != Descent::kNone;
+    sender.descent_unproven = descent == Descent::kNotExcluded;
+  }
   sender.of_qemus_user = MayBeUserOf(target, *uid);
   // A process that began in the tick of the signal may have begun after it.
   const bool is_it =
       StartOf(stat->start_ticks + 1) <= record.time || now - record.time < kNumberReturns;
-  if (!is_it) return sender;
+  // It may run another program since: its name was read last.
+  const bool as_it_was = !record.sender_mark.has_value() || command == record.sender_comm;
+  if (!is_it || !as_it_was) return sender;
   sender.uid = uid;
   sender.command = OneLine(command);
   sender.executable = OneLine(executable);

@@ -38,13 +38,15 @@ struct SignalRecord {
   int64_t target = 0;   // the process that the signal was sent to, or the OOM killer named
   int signal = 0;       // kSignal, like what follows up to the victim
   bool by_kernel = false;
-  int64_t context = 0;  // the process that ran as the kernel sent it of its own; 0: none
+  int64_t context = 0;       // the process that ran as the kernel sent it of its own; 0: none
+  std::string ended_parent;  // as SignalSender has it
   // True if the sender may be the process that ran, or a timer or the like that went off meanwhile:
   // the signal has a code that both may give it.
   bool unclear = false;
   int64_t sender = 0;                      // the process that ran
+  int64_t sender_parent = 0;               // 0: not recorded
   std::optional<ProcessMark> sender_mark;  // unset: not recorded, like the next two
-  std::string sender_comm;                 // name of the thread that ran
+  std::string sender_comm;                 // the process's name
   std::optional<ProcessMark> target_mark;
   OomVictim victim;  // kOomVictim
 };
@@ -108,6 +110,8 @@ struct ProcessOrigin {
   uint64_t start_ticks = 0;     // field 22 of /proc/PID/stat; 0: not known
   std::optional<uint32_t> uid;  // the real one
   std::string cgroup;
+  // The session that it was born in; 0: not known, as of one that leads a session.
+  int64_t session = 0;
 };
 
 // Reads processes as they are now. `root` stands before every path, for tests.
@@ -139,7 +143,9 @@ class ProcessReader {
   std::optional<uint32_t> ReadUid(int64_t pid) const;
   std::string ReadCgroup(int64_t pid) const;
   std::string ReadExecutable(int64_t pid) const;
-  bool MayDescendFrom(const ProcessOrigin& target, const ProcessStat& stat, uint32_t uid,
+  bool IsOfOlderSession(const ProcessOrigin& target, const ProcessStat& stat) const;
+  enum class Descent { kNone, kNotExcluded, kShown };
+  Descent DescentFrom(const ProcessOrigin& target, const ProcessStat& stat, uint32_t uid,
                       absl::string_view cgroup) const;
 
   const std::string root_;

@@ -24,7 +24,9 @@ struct TraceRecord {
   __u32 kind;
   __s32 signal;
   __s32 code;            // si_code
-  __u8 sender_comm[16];  // the thread's that ran
+  __u8 sender_comm[16];  // the process's: its first thread's
+  __u32 sender_parent;   // the parent's pid
+  __u32 sender_flags;    // the thread's, as field 9 of proc(5) has them
   // TRACE_VICTIM_WITH_MEMORY.
   __s32 oom_score_adj;
   __s64 total_vm_pages;
@@ -41,6 +43,10 @@ struct TraceCounts {
 struct KernelOffsets {
   __u64 info_code;
   __u64 task_tgid;
+  __u64 task_parent;
+  __u64 task_leader;
+  __u64 task_comm;
+  __u64 task_flags;
   __u64 task_cred;
   __u64 cred_uid;
   __u64 task_css_set;

@@ -68,6 +68,12 @@ TEST(EventCodec, CarriesEveryFieldOfAnEvent) {
   EXPECT_EQ(EventToProto(FullEvent(), &status, 9).DebugString(), expected.DebugString());
 }
 
+TEST(EventCodec, ASenderThatMayBeQemusIsNotCalledIt) {
+  VmEvent event = FullEvent();
+  event.shutdown->sender->descent_unproven = true;
+  EXPECT_FALSE(EventToProto(event, nullptr, 1).shutdown().sender().of_qemu());
+}
+
 TEST(EventCodec, TheEndOfAProcessIsOneOfThree) {
   VmEvent event = FullEvent();
   const auto end = [&] { return EventToProto(event, nullptr, 1).shutdown(); };

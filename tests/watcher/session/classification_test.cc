@@ -101,7 +101,11 @@ std::vector<Dimension> OtherDimensions() {
        {"exit:SIGKILL-earlyoom",
         [](Evidence* e) { SetKiller(e, {.pid = 812, .command = std::string("earlyoom")}); }},
        {"exit:SIGKILL-own", [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true}); }},
+       {"exit:SIGKILL-orphan",
+        [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true, .descent_unproven = true}); }},
        {"exit:SIGKILL-kernel", [](Evidence* e) { SetKiller(e, {.by_kernel = true}); }},
+       {"exit:SIGKILL-parent",
+        [](Evidence* e) { SetKiller(e, {.by_kernel = true, .ended_parent = "bash (pid 7)"}); }},
        {"exit:SIGKILL-container",
         [](Evidence* e) { SetKiller(e, {.by_kernel = true, .first_process = 4700}); }},
        {"exit:SIGKILL-kernel-victim",
@@ -130,7 +134,8 @@ Dimension Lives() {
   return {{"life:ran", [](Evidence*) {}},
           {"life:inmigrate", [](Evidence* e) { e->never_ran = e->incoming = true; }},
           {"life:prelaunch", [](Evidence* e) { e->never_ran = true; }},
-          {"life:finish-migrate", [](Evidence* e) { e->finishing_migration = true; }}};
+          {"life:finish-migrate", [](Evidence* e) { e->finishing_migration = true; }},
+          {"life:stop", [](Evidence* e) { e->stop_unexplained = true; }}};
 }
 
 // "rule CLASS, intended CLASS".

@@ -227,6 +227,9 @@ class Story {
     SignalSender sender{.signal = SignalNumber(words[1])};
     if (words[2] == "kernel") {
       sender.by_kernel = true;
+    } else if (words[2] == "parent") {
+      sender.by_kernel = true;
+      sender.ended_parent = "python3 (pid 812)";
     } else {
       sender.pid = 812;
       sender.uid = 0;
@@ -236,7 +239,8 @@ class Story {
     }
     for (size_t at = 3; at < words.size(); ++at) {
       const std::pair<std::string, std::string> option = absl::StrSplit(words[at], '=');
-      sender.of_qemu |= option.first == "own";
+      sender.of_qemu |= option.first == "own" || option.first == "orphan";
+      sender.descent_unproven |= option.first == "orphan";
       sender.of_qemus_user |= option.first == "user";
       if (option.first == "bare") sender.executable = sender.cgroup = "";
       if (option.first == "pid") sender.pid = std::stoi(option.second);

@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -17,12 +19,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/system.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/signals/signal_watch.h"
 #include "watcher/signals/trace_record.h"
@@ -77,6 +81,7 @@ TEST_F(BpfTraceTest, TheRecordOfEachSignalThatEndsAProcessIsThereWhenTheProcessI
       const SignalRecord record = RecordOfAKill(signal);
       EXPECT_EQ(record.signal, signal);
       EXPECT_EQ(record.sender, getpid());
+      EXPECT_EQ(record.sender_parent, getppid());
       EXPECT_FALSE(record.by_kernel);
     }
   }
@@ -187,6 +192,42 @@ TEST_F(BpfTraceTest, ItsDescriptorIsReadableOncePerRecord) {
   kill(victim.pid(), SIGKILL);
   ASSERT_EQ(poll(&readable, 1, 10'000), 1);
   EXPECT_EQ(Of(victim.pid()).size(), 1U);
+}
+
+TEST_F(BpfTraceTest, ADeathSignalIsTheKernelsAlsoIfOnlyAThreadOfTheParentEnds) {
+  for (const bool thread : {false, true}) {
+    int ready[2];
+    int started[2];
+    ASSERT_EQ(::pipe(ready) + ::pipe(started), 0);
+    const auto start = [&] {
+      if (fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        const pid_t self = getpid();
+        if (write(ready[1], &self, sizeof(self)) == sizeof(self)) Sleep();
+      }
+      pid_t pid = 0;
+      if (read(ready[0], &pid, sizeof(pid)) != sizeof(pid)) std::abort();
+      if (write(started[1], &pid, sizeof(pid)) != sizeof(pid)) std::abort();
+    };
+    const Child parent([&] {
+      if (!thread) {
+        start();
+        return 0;
+      }
+      std::thread(start).join();
+      return Sleep();
+    });
+    pid_t victim = 0;
+    ASSERT_EQ(read(started[0], &victim, sizeof(victim)), static_cast<ssize_t>(sizeof(victim)));
+    for (const int fd : {ready[0], ready[1], started[0], started[1]}) close(fd);
+    std::vector<SignalRecord> records;
+    e2e::WaitUntil("it is sent", [&] { return !(records = Of(victim)).empty(); });
+    ASSERT_EQ(records.size(), 1U);
+    EXPECT_TRUE(records[0].by_kernel);
+    EXPECT_EQ(records[0].context, 0);
+    EXPECT_THAT(records[0].ended_parent,
+                testing::EndsWith(absl::StrCat(" (pid ", parent.pid(), ")")));
+  }
 }
 
 // This process sends itself so many signals, which do not end it.
@@ -370,6 +411,17 @@ TEST(TraceRecordTest, TheKernelIsKnownByTheCodeOrByHavingNoProcess) {
     EXPECT_EQ(record.unclear, expected.unclear) << expected.pid << " " << expected.code;
     EXPECT_EQ(record.sender, expected.by_kernel ? 0 : 812);
   }
+}
+
+TEST(TraceRecordTest, OneThatExitsHasSentNothingItself) {
+  TraceRecord record = Signal(SI_USER);
+  std::memcpy(record.sender_comm, "a\nb", 3);
+  record.sender_flags = 0x4 | 0x400000;
+  EXPECT_TRUE(Decode(record).by_kernel);
+  EXPECT_EQ(Decode(record).ended_parent, "a\\x0ab (pid 812)");
+  record.sender_flags = 0x400000;
+  EXPECT_FALSE(Decode(record).by_kernel);
+  EXPECT_EQ(Decode(record).ended_parent, "");
 }
 
 TEST(TraceRecordTest, ACommMayFillItsPlace) {

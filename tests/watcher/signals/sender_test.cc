@@ -125,6 +125,20 @@ TEST_F(SenderTest, WhatBeganInTheTickOfTheSignalIsItOnlyIfNoNumberCanHaveComeRou
   EXPECT_TRUE(Sender(812, 9001, absl::Hours(1)).uid.has_value()) << "it began before";
 }
 
+TEST_F(SenderTest, OneThatRunsAnotherProgramSinceHasTheNameOfTheTimeOfTheSignal) {
+  SignalRecord record{.time = StartOf(9000), .target = kQemu, .signal = SIGKILL, .sender = 812};
+  record.sender_mark = {.uid = 0, .cgroup = 1};
+  const auto sender = [&](absl::string_view comm) {
+    record.sender_comm = std::string(comm);
+    return reader_.SenderOf(record, reader_.OriginOf(kQemu, kQemuStart), record.time);
+  };
+  Write({.pid = 812, .start_ticks = 100, .comm = "sleep", .executable = "/usr/bin/sleep"});
+  EXPECT_EQ(sender("earlyoom").command, "earlyoom");
+  EXPECT_EQ(sender("earlyoom").uid, 0U);
+  EXPECT_TRUE(sender("earlyoom").executable.empty() && sender("earlyoom").cgroup.empty());
+  EXPECT_EQ(sender("sleep").executable, "/usr/bin/sleep");
+}
+
 TEST_F(SenderTest, AYoungDescendantThatIsReadLateIsQemusOwn) {
   Write({.pid = 4800, .parent = kQemu, .start_ticks = 9000});
   const SignalSender sender = Sender(4800, 9000, absl::Seconds(1));
@@ -174,39 +188,98 @@ TEST_F(SenderTest, QemuItselfIsItsOwn) {
 constexpr char kScope[] = "0::/machine.slice/qemu-1.scope\n";
 constexpr char kService[] = "0::/system.slice/ganeti-noded.service\n";
 
-TEST_F(SenderTest, ADescendantAndAnOrphanThatMayBeOneAreItsOwn) {
+enum class Qemus { kNo, kNotExcluded, kShown };
+Qemus OfQemu(const SignalSender& sender) {
+  EXPECT_TRUE(sender.of_qemu || !sender.descent_unproven);
+  if (sender.descent_unproven) return Qemus::kNotExcluded;
+  return sender.of_qemu ? Qemus::kShown : Qemus::kNo;
+}
+
+TEST_F(SenderTest, ADescendantIsItsOwnAndAnOrphanMayBe) {
   const struct {
     const char* what;
     FakeProcess process;
-    bool of_qemu;
+    Qemus of_qemu;
   } kCases[] = {
-      {"a child", {.pid = 4800, .parent = kQemu}, true},
-      {"a child of that", {.pid = 4801, .parent = 4800, .start_ticks = 6001}, true},
-      {"an orphan of its user and cgroup", {.pid = 4810, .uid = 107, .cgroup = kScope}, true},
-      {"an orphan of another user", {.pid = 4811, .uid = 0, .cgroup = kScope}, false},
-      {"an orphan of another cgroup", {.pid = 4812, .uid = 107}, false},
+      {"a child", {.pid = 4800, .parent = kQemu}, Qemus::kShown},
+      {"a child of that", {.pid = 4801, .parent = 4800, .start_ticks = 6001}, Qemus::kShown},
+      {"an orphan of its user and cgroup",
+       {.pid = 4810, .uid = 107, .cgroup = kScope},
+       Qemus::kNotExcluded},
+      {"an orphan of another user", {.pid = 4811, .uid = 0, .cgroup = kScope}, Qemus::kNo},
+      {"an orphan of another cgroup", {.pid = 4812, .uid = 107}, Qemus::kNo},
       {"an orphan that leads its session",
        {.pid = 4813, .session = 4813, .uid = 107, .cgroup = kScope},
-       true},
-      {"an older one", {.pid = 4600, .start_ticks = 4000, .uid = 107, .cgroup = kScope}, false},
+       Qemus::kNotExcluded},
+      {"a child of that",
+       {.pid = 4814, .parent = 4813, .session = 4813, .uid = 107, .cgroup = kScope},
+       Qemus::kNotExcluded},
+      {"one that began in the same tick",
+       {.pid = 4815, .start_ticks = kQemuStart, .uid = 107, .cgroup = kScope},
+       Qemus::kNotExcluded},
+      {"an older one",
+       {.pid = 4600, .start_ticks = 4000, .uid = 107, .cgroup = kScope},
+       Qemus::kNo},
       {"a child of an older one",
        {.pid = 4820, .parent = 4600, .uid = 107, .cgroup = kScope},
-       false},
+       Qemus::kNo},
       // As the init of a container, or a user's systemd.
       {"one that takes orphans on",
        {.pid = 4000, .session = 4000, .start_ticks = 4000, .comm = "tini"},
-       false},
+       Qemus::kNo},
       {"an orphan that it took on",
        {.pid = 4830, .parent = 4000, .session = 4711, .uid = 107, .cgroup = kScope},
-       true},
+       Qemus::kNotExcluded},
       {"a child of its own",
        {.pid = 4831, .parent = 4000, .session = 4000, .uid = 107, .cgroup = kScope},
-       false},
+       Qemus::kNo},
   };
   for (const auto& each : kCases) {
     Write(each.process);
-    EXPECT_EQ(Sender(each.process.pid).of_qemu, each.of_qemu) << each.what;
+    EXPECT_EQ(OfQemu(Sender(each.process.pid)), each.of_qemu) << each.what;
   }
+}
+
+TEST_F(SenderTest, AChildAtTheTimeOfTheSignalIsItsOwnAlsoIfItIsAnOrphanOrGoneBefore) {
+  SignalRecord record{.time = StartOf(9000),
+                      .target = kQemu,
+                      .signal = SIGKILL,
+                      .sender = 4810,
+                      .sender_parent = kQemu};
+  const ProcessOrigin qemu = reader_.OriginOf(kQemu, kQemuStart);
+  EXPECT_EQ(OfQemu(reader_.SenderOf(record, qemu, record.time)), Qemus::kShown);
+  Write({.pid = 4810, .uid = 107, .cgroup = kScope});
+  EXPECT_EQ(OfQemu(reader_.SenderOf(record, qemu, record.time)), Qemus::kShown);
+}
+
+// As a script of a login from which QEMU was started with -daemonize.
+TEST_F(SenderTest, AnOrphanOfAnotherSessionThatIsOlderIsNotQemus) {
+  const FakeProcess shell = {
+      .pid = 4500, .session = 4500, .start_ticks = 4000, .uid = 107, .cgroup = kScope};
+  const FakeProcess script = {.pid = 4810, .session = 4500, .uid = 107, .cgroup = kScope};
+  const FakeProcess qemu = {
+      .pid = kQemu, .session = 4700, .start_ticks = kQemuStart, .uid = 107, .cgroup = kScope};
+  Write(script);
+  Write(qemu);
+  EXPECT_EQ(OfQemu(Sender(4810)), Qemus::kNotExcluded) << "who leads it is gone";
+  Write(shell);
+  EXPECT_EQ(OfQemu(Sender(4810)), Qemus::kNo);
+  FakeProcess other = shell;
+  other.session = 3;
+  Write(other);
+  EXPECT_EQ(OfQemu(Sender(4810)), Qemus::kNotExcluded) << "it has the number of who is gone";
+  other = shell;
+  other.start_ticks = kQemuStart;
+  Write(other);
+  EXPECT_EQ(OfQemu(Sender(4810)), Qemus::kNotExcluded) << "it is no older";
+  Write(shell);
+  FakeProcess leader = qemu;
+  leader.session = kQemu;
+  Write(leader);
+  EXPECT_EQ(OfQemu(Sender(4810)), Qemus::kNotExcluded) << "QEMU may have begun another session";
+  leader.session = 4500;
+  Write(leader);
+  EXPECT_EQ(OfQemu(Sender(4810)), Qemus::kNotExcluded) << "QEMU's own session";
 }
 
 // As ganeti-noded after its restart (KillMode=process), and its worker.
@@ -215,22 +288,22 @@ TEST_F(SenderTest, AManagerThatBeganAgainInTheServiceOfItsQemusDoesNotDescendFro
   const struct {
     const char* what;
     FakeProcess process;
-    bool of_qemu;
+    Qemus of_qemu;
   } kCases[] = {
-      {"the manager", {.pid = 4800, .session = 4800, .cgroup = kService}, false},
+      {"the manager", {.pid = 4800, .session = 4800, .cgroup = kService}, Qemus::kNo},
       {"its worker",
        {.pid = 4900, .parent = 4800, .session = 4800, .start_ticks = 7000, .cgroup = kService},
-       false},
+       Qemus::kNo},
       {"an orphan of QEMU's session",
        {.pid = 4901, .session = 4600, .start_ticks = 7000, .cgroup = kService},
-       true},
+       Qemus::kNotExcluded},
       {"a child of QEMU, whatever its session is",
        {.pid = 4902, .parent = kQemu, .session = 4902, .start_ticks = 7000, .cgroup = kService},
-       true},
+       Qemus::kShown},
   };
   for (const auto& each : kCases) {
     Write(each.process);
-    EXPECT_EQ(Sender(each.process.pid).of_qemu, each.of_qemu) << each.what;
+    EXPECT_EQ(OfQemu(Sender(each.process.pid)), each.of_qemu) << each.what;
   }
 }
 

@@ -66,6 +66,7 @@ class SignalWatchTest : public testing::Test {
     SignalRecord record = Signal(4711, SIGKILL, pid);
     record.time = StartOf(5000) + absl::Seconds(1);
     record.sender_mark = sender;
+    record.sender_comm = "x";
     record.target_mark = target;
     return record;
   }
@@ -276,7 +277,7 @@ TEST_F(SignalWatchTest, OneThatLivesIsReadAlsoIfItSentTheSignalBefore) {
   std::ofstream(root_ / "proc/812/cgroup") << "0::/machine.slice/qemu.scope\n";
   RecordAndTurn(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
   ASSERT_EQ(qemu_.signals.size(), 1U);
-  EXPECT_TRUE(qemu_.signals[0].of_qemu) << "an orphan of its user and cgroup";
+  EXPECT_TRUE(qemu_.signals[0].descent_unproven) << "an orphan of its user and cgroup";
   WriteProcess(812, 107, 10);
   RecordAndTurn(Before({.uid = 107, .cgroup = 1}, {.uid = 107, .cgroup = 1}));
   ASSERT_EQ(qemu_.signals.size(), 2U);
@@ -307,6 +308,19 @@ TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsOneOfTheVm) {
   RecordAndTurn(KernelsKill(4711, 4700));
   ASSERT_EQ(qemu_.signals.size(), 1U);
   EXPECT_EQ(qemu_.signals[0].pid, 812);
+}
+
+// As bubblewrap asks for it with --die-with-parent.
+TEST_F(SignalWatchTest, AFirstProcessThatTheKernelEndedWithItsParentIsNobodys) {
+  watch_.Follow(4711, 5000, &qemu_);
+  SignalRecord death = KernelsKill(4700, 0);
+  death.ended_parent = "bash (pid 812)";
+  trace_->Record(death);
+  RecordAndTurn(KernelsKill(4711, 4700));
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_TRUE(qemu_.signals[0].by_kernel);
+  EXPECT_EQ(qemu_.signals[0].first_process, 4700);
+  EXPECT_EQ(qemu_.signals[0].ended_parent, "bash (pid 812)");
 }
 
 TEST_F(SignalWatchTest, AFirstProcessThatEndedByItselfIsTheKernelsReason) {
