@@ -114,9 +114,9 @@ void EndAfter(absl::Duration timeout, const std::atomic<const StopStep*>* step) 
   }).detach();
 }
 
-// Reports a start that waits for the disk of the state directory, as long as it lives. The service
-// manager learns after 2 s that the daemon is ready: see Daemon::kReadyTimeout. A SIGTERM or
-// SIGINT, which every thread blocks, ends the process: nothing was observed yet, and what was
+// While this object exists, reports that the start waits for the disk of the state directory. The
+// service manager learns after 2 s that the daemon is ready: see Daemon::kReadyTimeout. A SIGTERM
+// or SIGINT, which every thread blocks, ends the process: nothing was observed yet, and what was
 // handed over stays stored.
 class DiskWait {
  public:
@@ -146,13 +146,13 @@ class DiskWait {
           "the start waits for the disk of ", directory_, ", which has not answered for ",
           absl::FormatDuration(absl::Trunc(now - begin, absl::Seconds(1))));
       if (number > 0) {
-        spdlog::error("stopping: {}", waits);
+        if (now >= begin + kPatience) spdlog::error("stopping: {}", waits);
         spdlog::default_logger()->flush();
         _exit(0);
       }
       if (now < begin + kPatience) continue;
       if (now >= log_at) {
-        spdlog::error("{}; no VM is followed until then", waits);
+        spdlog::error("{}; no VM is followed meanwhile", waits);
         log_at = now + absl::Minutes(1);
       }
       Notify(absl::StrCat("READY=1\nWATCHDOG=1\nSTATUS=", waits));
@@ -256,17 +256,18 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!node_id.ok()) {
     spdlog::warn("cannot determine node_id: {}", std::string(node_id.status().message()));
   }
+  const uint64_t descriptor_limit = RaiseDescriptorLimit();  // the parcel has one for each VM
   Handover handover;
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock,
                      [&](const JournalEnd& found) {
+                       disk_wait.reset();  // a stop that comes now hands over again
                        handover = UnpackHandover(std::move(parcel), found);
                        return std::exchange(handover.saved, std::nullopt);
                      });
   if (!log.ok()) return log.status();
-  disk_wait.reset();
-  const DescriptorShares descriptors = ShareDescriptors(
-      RaiseDescriptorLimit(), config.listens.size(), static_cast<int>(config.max_connections));
+  const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
+                                                        static_cast<int>(config.max_connections));
   WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
   watcher_options.libvirt_api = std::move(libvirt);
   const std::string no_senders = signals.problem;
@@ -510,12 +511,14 @@ void Daemon::Stop() {
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   // Nothing is read any more; each monitor's socket holds its QEMU's messages.
   std::vector<HandedRun> handed;
-  if (HasServiceManager()) handed = watcher_->HandOver();
+  // One that has not begun knows no runs: those of the journal stay.
+  const bool hands_over = HasServiceManager() && watcher_->has_begun();
+  if (hands_over) handed = watcher_->HandOver();
   // The streams get what was observed last even while the disk hangs.
   constexpr absl::Duration kWriteTime = absl::Seconds(2);
   step = &kPump;
   log_->Close(kWriteTime);
-  if (HasServiceManager()) {
+  if (hands_over) {
     step = &kManager;
     StoreHandover({.journal = log_->end(),
                    .saved = watcher_->SavedRuns(),

@@ -146,6 +146,12 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
   out->exit_statuses = std::move(first->exit_statuses);
   const JournalEnd left{contents->journal_file(), contents->stored(), contents->newest()};
   const bool same_journal = left.Meets(journal);
+  if (same_journal) {
+    std::vector<SavedRun>& saved = out->saved.emplace();
+    for (auto& [run_id, state] : *contents->mutable_states()) {
+      saved.push_back({run_id, std::move(state)});
+    }
+  }
   for (;;) {
     std::vector<UniqueFd> descriptors;
     const absl::StatusOr<absl::string_view> text =
@@ -157,16 +163,8 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
     if (!same_journal) run->state.clear_run_id();
     out->runs.push_back(*std::move(run));
   }
-  if (!same_journal) {
-    if (out->runs.empty()) return absl::OkStatus();
-    return absl::FailedPreconditionError(
-        "the journal has changed since the previous daemon stopped");
-  }
-  std::vector<SavedRun>& saved = out->saved.emplace();
-  for (auto& [run_id, state] : *contents->mutable_states()) {
-    saved.push_back({run_id, std::move(state)});
-  }
-  return absl::OkStatus();
+  if (same_journal || out->runs.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError("the journal has changed since the previous daemon stopped");
 }
 
 }  // namespace

@@ -200,9 +200,8 @@ class StoryCollector {
 
   // Takes a STOPPED; others are ignored. The newest comes first, or they come in any order.
   void AddEnd(NodeEvent end);
-  // Takes each run that is known, after all ends. `with_end`: also how it ended, if that end did
-  // not come.
-  void AddRun(NodeVm run, bool with_end = true);
+  // Takes each run that is known, after all ends, and how it ended, if that end did not come.
+  void AddRun(NodeVm run);
   // By name.
   VmStories Take() const;
 

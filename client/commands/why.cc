@@ -57,57 +57,14 @@ const std::string& UuidOf(const VmStory& story) {
                                                         : story.vm->vm.ref().uuid();
 }
 
-// The time of a run, as far as it is known.
-struct Lifetime {
-  absl::Time start;
-  absl::Time end;
-  bool may_overlap;  // by the VM's next run, as one that migrated away
-};
-
-bool IsMigration(const v1::ShutdownDetail& shutdown) {
-  return shutdown.cause() == v1::SHUTDOWN_CAUSE_MIGRATED_AWAY ||
-         shutdown.cause() == v1::SHUTDOWN_CAUSE_MIGRATION_UNFINISHED;
+const MessageNode& NodeOf(const VmStory& story) {
+  return story.vm ? story.vm->node : story.end->node;
 }
 
-Lifetime LifetimeOf(const NodeVm& run) {
-  const absl::Time since = FromProto(run.vm.state_time());
-  const absl::Time start = run.vm.has_start_time() ? FromProto(run.vm.start_time()) : since;
-  if (run.vm.state() == v1::VM_STATE_STOPPED) {
-    return {start, since, IsMigration(run.vm.shutdown())};
-  }
-  if (!run.node.stale_since) return {start, absl::InfiniteFuture(), false};
-  // Its node may have died before it reported that the VM left.
-  return {start, std::max(since, *run.node.stale_since), true};
-}
-
-Lifetime LifetimeOf(const NodeEvent& end) {
-  const v1::ShutdownDetail& shutdown = end.event.shutdown();
-  const absl::Time time = TimeOf(end);
-  return {time - FromProto(shutdown.numbers().ran_for()), time, IsMigration(shutdown)};
-}
-
-std::vector<Lifetime> LifetimesOf(const VmStory& story) {
-  std::vector<Lifetime> lifetimes;
-  if (story.end) lifetimes.push_back(LifetimeOf(*story.end));
-  if (story.vm) lifetimes.push_back(LifetimeOf(*story.vm));
-  return lifetimes;
-}
-
-bool Conflict(const Lifetime& a, const Lifetime& b) {
-  const Lifetime& first = a.end < b.end ? a : b;
-  const Lifetime& second = a.end < b.end ? b : a;
-  return second.start < first.end && !first.may_overlap;
-}
-
-// Returns whether the stories of one name, of two sources or nodes, are of one VM that moved.
+// Returns whether the stories of one name, of two sources or nodes, may be of one VM that moved.
 bool AreOfOneVm(const VmStory& a, const VmStory& b) {
-  if (UuidOf(a) != UuidOf(b)) return false;
-  for (const Lifetime& one : LifetimesOf(a)) {
-    for (const Lifetime& other : LifetimesOf(b)) {
-      if (Conflict(one, other)) return false;
-    }
-  }
-  return true;
+  const bool moved = NodeOf(a).name != NodeOf(b).name || NodeOf(a).cluster != NodeOf(b).cluster;
+  return UuidOf(a) == UuidOf(b) && (moved || !UuidOf(a).empty());
 }
 
 bool IsGlob(const std::string& name) { return name.find_first_of("*?[") != std::string::npos; }
@@ -120,9 +77,9 @@ VmStory* StoryCollector::StoryOf(const v1::VmRef& vm, const MessageNode& node) {
   return story;
 }
 
-void StoryCollector::AddRun(NodeVm run, bool with_end) {
+void StoryCollector::AddRun(NodeVm run) {
   VmStory* const story = StoryOf(run.vm.ref(), run.node);
-  if (with_end && run.vm.state() == v1::VM_STATE_STOPPED && run.vm.has_shutdown() &&
+  if (run.vm.state() == v1::VM_STATE_STOPPED && run.vm.has_shutdown() &&
       !ended_.contains(run.vm.ref().run_id())) {
     AddEnd(EndOf(run));
   }
@@ -197,24 +154,10 @@ std::optional<Failure> ReadRuns(ListSource* source, v1::EventFilter* filter, Nod
     for (const NodeVm& one : found) filter->add_vm_names(one.vm.ref().name());
     Append(&found, runs);
   }
-  return failure;
-}
-
-bool IsAsked(const v1::EventFilter& filter, const NodeVm& one) {
-  return IsWanted(filter.run_ids(), one.vm.ref().run_id());
-}
-
-// Erases runs that were not asked for, but those that show what a VM does now whose run has ended.
-void EraseUnasked(const v1::EventFilter& filter, NodeVms* runs) {
-  std::map<std::string, bool> lives;  // by name
-  for (const NodeVm& one : *runs) {
-    if (IsAsked(filter, one)) lives[one.vm.ref().name()] |= IsAlive(one);
-  }
-  std::erase_if(*runs, [&](const NodeVm& one) {
-    if (IsAsked(filter, one)) return false;
-    const auto found = lives.find(one.vm.ref().name());
-    return found == lives.end() ? filter.vm_names().empty() : found->second;
+  std::erase_if(*runs, [filter](const NodeVm& one) {
+    return !IsWanted(filter->run_ids(), one.vm.ref().run_id());
   });
+  return failure;
 }
 
 // Says what is known instead of these names.
@@ -281,7 +224,6 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   NodeVms runs;
   std::optional<Failure> failure = ReadRuns(source, &filter, &runs);
   if (failure && runs.empty()) return failure;
-  EraseUnasked(filter, &runs);
   // VMs whose end is looked for however old it is, each after its node, which is empty where it is
   // not known.
   std::set<std::pair<std::string, std::string>> wanted;
@@ -289,9 +231,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
     if (!IsGlob(name)) wanted.emplace("", NameWithoutNode(name));
   }
   StoryCollector collector(now);
-  for (const NodeVm& run : runs) {
-    if (IsAsked(filter, run)) wanted.emplace(run.node.name, run.vm.ref().name());
-  }
+  for (const NodeVm& run : runs) wanted.emplace(run.node.name, run.vm.ref().name());
   EventsCommand ends;
   ends.filter = filter;
   ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
@@ -307,14 +247,12 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
     return recent || !wanted.empty();
   });
   if (!failure) failure = std::move(unread);
-  for (NodeVm& run : runs) {
-    const bool asked = IsAsked(filter, run);
-    collector.AddRun(std::move(run), asked);
-  }
+  for (NodeVm& run : runs) collector.AddRun(std::move(run));
   VmStories stories = collector.Take();
-  std::erase_if(stories, [&filter](const VmStory& story) {
-    return !story.end && !IsAsked(filter, *story.vm);
-  });
+  for (VmStory& story : stories) {
+    // An ended run does not say what its VM does now.
+    if (story.end && filter.run_ids_size() > 0) story.vm.reset();
+  }
   for (const VmStory& story : stories) {
     if (auto printed = PrintText(formatter->FormatWhy(story), output)) return printed;
   }

@@ -258,13 +258,17 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
   if (!absl::IsDataLoss(why) && !absl::IsUnimplemented(why)) return opened;
   const absl::StatusOr<std::string> aside = MoveAside(options.path, now);
   if (!aside.ok()) return aside.status();
-  const std::string moved = absl::StrCat(
-      absl::IsDataLoss(why) ? "the journal was damaged" : "the journal was of another version",
-      " and was moved to ", *aside);
+  const bool is_there = access(aside->c_str(), F_OK) == 0;
+  const std::string moved =
+      !is_there ? "the journal's file was removed"
+                : absl::StrCat(absl::IsDataLoss(why) ? "the journal was damaged"
+                                                     : "the journal was of another version",
+                               " and was moved to ", *aside);
   spdlog::error("{}: {}; a new one begins", std::string(why.message()), moved);
   opened = OpenLate(options, {});
   if (opened.ok()) {
-    opened->replaced = absl::StrCat(moved, "; the events before this one are there");
+    opened->replaced =
+        absl::StrCat(moved, is_there ? "; the events before this one are there" : "");
     SqliteDatabase& database = opened->journal->database_;
     PutMeta(&database, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
     if (absl::Status status = database.TakeStatus(); !status.ok()) return status;

@@ -26,6 +26,11 @@ bool IsMessage(absl::string_view bytes) {
   return google::protobuf::internal::WireFormatLite::SkipMessage(&in) && in.ConsumedEntireMessage();
 }
 
+// A client cannot parse another event: its stream would end.
+bool IsReadable(const EventBlock::Entry& entry) {
+  return IsMessage(entry.stored.event) && IsMessage(entry.stored.vm_ref);
+}
+
 }  // namespace
 
 absl::Status RetentionPassed(absl::string_view what, uint64_t oldest) {
@@ -145,9 +150,7 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   bool full = false;
   while (!full && rows.Next()) {
     const EventBlock::Entry entry = EntryOfRow(rows);
-    // What no client can parse would end its stream.
-    if (entry.sequence < next || entry.sequence > last || !IsMessage(entry.stored.event) ||
-        !IsMessage(entry.stored.vm_ref)) {
+    if (entry.sequence < next || entry.sequence > last || !IsReadable(entry)) {
       return Unreadable(next);
     }
     if (entry.sequence != next || builder.full()) finish();
@@ -201,7 +204,9 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     rows.Bind(begin).Bind(end);
     while (rows.Next()) {
       const EventBlock::Entry entry = EntryOfRow(rows);
-      if (entry.sequence < begin || entry.sequence > end) return Unreadable(begin);
+      if (entry.sequence < begin || entry.sequence > end || !IsReadable(entry)) {
+        return Unreadable(begin);
+      }
       if (!take(entry)) return database_.TakeStatus();
     }
     if (newest_first && begin == 0) break;

@@ -174,6 +174,7 @@ void Daemon::Stop(Store* store) {
   stops_ = true;
   watcher_->RunOnce(absl::ZeroDuration());
   std::vector<HandedRun> handed;
+  if (!watcher_->has_begun()) store = nullptr;
   if (store != nullptr) handed = watcher_->HandOver();
   log_->Close();
   while (log_->Step() && !kernel_->dead()) {

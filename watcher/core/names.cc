@@ -8,7 +8,9 @@
 #include "base/text.h"
 
 namespace vmeventd {
+namespace {
 
+// FNV-1a, 64 bits: the same in every build and version.
 uint64_t StableHash(absl::string_view text) {
   uint64_t hash = 14695981039346656037U;
   for (const char c : text) {
@@ -16,6 +18,8 @@ uint64_t StableHash(absl::string_view text) {
   }
   return hash;
 }
+
+}  // namespace
 
 std::string EscapeNonUtf8(absl::string_view bytes, absl::string_view mark) {
   std::string text;

@@ -26,9 +26,6 @@ absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes);
 // "qmp:" and that directory.
 std::string QmpSource(absl::string_view monitor_path);
 
-// FNV-1a, 64 bits: the same in every build and version.
-uint64_t StableHash(absl::string_view text);
-
 // Identity of one run of one QEMU process.
 struct RunIdentity {
   std::string boot_id;       // /proc/sys/kernel/random/boot_id

@@ -107,6 +107,11 @@ class NodeWatcherImpl : public NodeWatcher {
 
   void Wake() override { loop_->Wake(); }
 
+  bool has_begun() override {
+    const OnThread here(&loop_role_);
+    return started_;
+  }
+
   std::vector<HandedRun> HandOver() override {
     const OnThread here(&loop_role_);
     std::vector<HandedRun> handed = table_.HandOver();

@@ -121,6 +121,9 @@ class NodeWatcher {
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   virtual void Wake() = 0;
 
+  // Returns whether it has taken on the runs of the daemon before, of which none is known earlier.
+  // Loop thread.
+  virtual bool has_begun() = 0;
   // Hands the monitors and the processes of open runs over, to the daemon that continues
   // them; publishes first what is to be saved of them. Skips runs that cannot be handed over. After
   // the last RunOnce. Loop thread.

@@ -6,7 +6,6 @@
 
 #include "absl/strings/escaping.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/names.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
 

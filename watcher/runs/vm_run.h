@@ -265,7 +265,7 @@ class VmRun {
   void HearEvent(const QmpEvent& event);
   // An OOM kill up to now was not of the process, if that lives.
   void ReadOomKills();
-  // Gives the next daemon the process, and which text of the journal is the run's.
+  // Gives the next daemon the process.
   void HandOverTo(HandedRun* handed);
   void Apply(Effects effects);
 
