@@ -4,7 +4,6 @@
 #include <map>
 
 #include "client/commands/daemon_source.h"
-#include "client/output/event_text.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
@@ -12,7 +11,6 @@ namespace {
 
 // Limit of items that are taken together.
 constexpr size_t kTakenTogether = 1000;
-constexpr absl::Duration kLossInterval = absl::Seconds(1);
 
 }  // namespace
 
@@ -128,9 +126,7 @@ std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, con
   EventMerger merger(nodes_.size(), {.exact = true, .newest_first = command.reads_newest_first()});
   std::stop_source stop;
   Answers answers = AskAll([&](size_t i) {
-    EventsCommand own = command;
-    own.filter = FilterOnNode(command.filter, nodes_[i].name);
-    auto failure = nodes_[i].lists->ReadEvents(own, [&](NodeEvent event) {
+    auto failure = nodes_[i].lists->ReadEvents(command, [&](NodeEvent event) {
       event.node.name = nodes_[i].name;
       return merger.Add({i, std::move(event)}, stop.get_token());
     });
@@ -154,11 +150,8 @@ std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, con
 
 std::optional<Failure> MergedLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
   std::vector<NodeVms> answers(nodes_.size());
-  std::optional<Failure> failure = Report(AskAll([&](size_t i) {
-    VmsCommand own = command;
-    own.filter = FilterOnNode(command.filter, nodes_[i].name);
-    return nodes_[i].lists->ReadVms(own, &answers[i]);
-  }));
+  std::optional<Failure> failure =
+      Report(AskAll([&](size_t i) { return nodes_[i].lists->ReadVms(command, &answers[i]); }));
   for (size_t i = 0; i < nodes_.size(); ++i) {
     for (NodeVm& vm : answers[i]) vm.node.name = nodes_[i].name;
     Append(&answers[i], vms);
@@ -173,7 +166,6 @@ MergedSource::MergedSource(std::vector<WatchedNode> nodes, Environment environme
     : nodes_(std::move(nodes)),
       env_(std::move(environment)),
       merger_(nodes_.size(), {}, env_.clock),
-      losses_(nodes_.size()),
       codes_(nodes_.size(), ExitCode::kOk),
       on_stop_(env_.stop->token(), [this] { stop_.Stop(); }) {
   for (size_t node = 0; node < nodes_.size(); ++node) {
@@ -188,11 +180,7 @@ void MergedSource::Follow(size_t node) {
   DaemonSource source(watched.command, watched.address, {&stop_, env_.note});
   const auto add = [&](auto what) { return merger_.Add({node, std::move(what)}, stop_.token()); };
   for (bool wanted = true; wanted;) {
-    Item item = source.Next(kLossInterval);
-    {
-      const std::lock_guard lock(mutex_);
-      losses_[node] = source.loss();
-    }
+    Item item = source.Next(absl::InfiniteDuration());
     if (const auto* ended = std::get_if<Ended>(&item)) {
       codes_[node] = ended->code;
       break;
@@ -213,13 +201,6 @@ void MergedSource::Follow(size_t node) {
     }
   }
   merger_.End(node);
-}
-
-std::string MergedSource::loss() {
-  const std::lock_guard lock(mutex_);
-  const auto lost = std::find_if(losses_.begin(), losses_.end(),
-                                 [](const std::string& loss) { return !loss.empty(); });
-  return lost == losses_.end() ? "" : *lost;
 }
 
 Source::Item MergedSource::Next(absl::Duration timeout) {

@@ -131,7 +131,7 @@ class MergedSource : public Source {
   ~MergedSource() override;
 
   Item Next(absl::Duration timeout) override;
-  std::string loss() override;
+  std::string loss() override { return ""; }
 
  private:
   // Passes what the node delivers to the merger, on its thread.
@@ -144,9 +144,7 @@ class MergedSource : public Source {
   StopSource stop_;  // of the nodes' sources
   EventMerger merger_;
   std::deque<Item> ready_;
-  std::mutex mutex_;
-  std::vector<std::string> losses_;  // of the nodes; guarded by mutex_
-  std::vector<ExitCode> codes_;      // each written by its node's thread, before its End()
+  std::vector<ExitCode> codes_;  // each written by its node's thread, before its End()
   const std::stop_callback<std::function<void()>> on_stop_;
   std::vector<std::jthread> threads_;
 };

@@ -9,7 +9,6 @@
 #include "base/text.h"
 #include "base/uuid.h"
 #include "client/commands/commands.h"
-#include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -122,9 +121,9 @@ VmStories StoryCollector::Take() const {
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmStories& stories) {
   std::vector<std::string> unknown;
   for (const std::string& name : filter.vm_names()) {
+    const Glob glob(name);
     const bool known = std::any_of(stories.begin(), stories.end(), [&](const VmStory& story) {
-      return MatchesVm(name, story.vm ? story.vm->node : MessageNode(), story.name) ||
-             (story.end && MatchesVm(name, story.end->node, story.name)) ||
+      return story.name == name || glob.Matches(story.name) ||
              (story.vm && ParseUuid(name) &&
               ParseUuid(name) == ParseUuid(story.vm->vm.ref().uuid()));
     });
@@ -228,7 +227,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   // not known.
   std::set<std::pair<std::string, std::string>> wanted;
   for (const std::string& name : filter.vm_names()) {
-    if (!IsGlob(name)) wanted.emplace("", NameWithoutNode(name));
+    if (!IsGlob(name)) wanted.emplace("", name);
   }
   StoryCollector collector(now);
   for (const NodeVm& run : runs) wanted.emplace(run.node.name, run.vm.ref().name());

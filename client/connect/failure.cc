@@ -8,7 +8,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <memory>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -183,7 +182,8 @@ ProbeResult ProbeUnix(const std::string& path) {
           "", daemon};
 }
 
-// The --tls options to paste.
+}  // namespace
+
 std::string TlsOptionsOf(const ServerAddress& address) {
   if (!address.tls) return "";
   const std::pair<const char*, const std::string*> options[] = {
@@ -199,11 +199,12 @@ std::string TlsOptionsOf(const ServerAddress& address) {
   return text;
 }
 
+namespace {
+
 ProbeResult ProbeTcp(const ServerAddress& address) {
   const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
   if (!socket.ok()) {
-    return {absl::IsNotFound(socket.status()) ? ENXIO : EHOSTUNREACH,
-            std::string(socket.status().message())};
+    return {EHOSTUNREACH, std::string(socket.status().message())};
   }
   const std::string shown = ToText(address);
   return {
@@ -222,9 +223,9 @@ absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address) {
   const std::string shown = ToText(address);
   const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
   if (!all.ok()) {
-    return absl::NotFoundError(absl::StrCat("the host of ", shown, " cannot be resolved (",
-                                            all.status().message(),
-                                            "): check the name given with --server"));
+    return absl::UnavailableError(absl::StrCat("the host of ", shown, " cannot be resolved (",
+                                               all.status().message(),
+                                               "): check the name given with --server"));
   }
   int error = 0;
   for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {

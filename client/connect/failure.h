@@ -38,7 +38,7 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
 // forbidden one.
 struct ProbeResult {
-  // An errno, of a Unix socket the exact one; ENXIO: the host is not known; 0: a process listens.
+  // An errno, of a Unix socket the exact one; 0: a process listens.
   int error = 0;
   std::string why{};    // reason that nothing answers: a sentence without a full stop
   std::string group{};  // its members have the permission that is denied; empty: root and owner
@@ -48,9 +48,11 @@ struct ProbeResult {
 // Probes with stat() and connect(), which takes at most 2 s for each address of a host.
 ProbeResult Probe(const ServerAddress& address);
 
+// The --tls options of the address to paste, each after a blank; empty: none.
+std::string TlsOptionsOf(const ServerAddress& address);
+
 // Connects to a TCP address within 2 s for each of its addresses; so long the socket waits for each
-// transfer. UNAVAILABLE, with a sentence without a full stop: the last error. NOT_FOUND: the host
-// is not known.
+// transfer. UNAVAILABLE, with a sentence without a full stop: the last error.
 absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address);
 
 }  // namespace vmeventd::client

@@ -82,8 +82,8 @@ class Source {
   // Waits for so long for the next item; an attempt to connect may take longer.
   virtual Item Next(absl::Duration timeout) = 0;
 
-  // Why there is no connection now, or of several servers to one of them, as it was noted; empty:
-  // there is one.
+  // Why there is no connection now, as it was noted; empty: there is one, or there are several
+  // servers.
   virtual std::string loss() = 0;
 
   // Passes each item to the sink, until one of them ends it. Returns the code of Ended.

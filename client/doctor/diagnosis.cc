@@ -316,26 +316,17 @@ class Doctor {
     }
   }
 
-  // A setting replaces all that vmeventd follows by itself where there is none, and all values that
-  // the file has for it.
+  // What is followed, and what the findings add: a setting replaces all that vmeventd follows by
+  // itself where there is none, and all values that the file has for it.
   std::string Settings() const {
     std::vector<std::string> watches;
-    bool by_itself = true;  // as far as one can see
-    bool new_watch = !new_watches_.empty();
     for (const WatchedPlace& place : facts_.watches) {
-      if (FindManagerMonitor(place.spec)) {
-        new_watch = true;
-      } else {
-        watches.push_back(place.spec.text());
-      }
-      by_itself = by_itself && place.spec.text() == GanetiIfThere().text();
+      if (!FindManagerMonitor(place.spec)) watches.push_back(place.spec.text());
     }
     std::vector<std::string> libvirts;
     for (const v1::LibvirtConnection& connection : facts_.daemon.info.libvirt_connections()) {
       libvirts.push_back(connection.uri());
-      by_itself = by_itself && connection.uri() == kSystemLibvirt;
     }
-    const bool new_libvirt = !new_libvirts_.empty();
     const auto line = [](const char* name, std::vector<std::string> values,
                          const std::set<std::string>& added) {
       for (const std::string& value : added) {
@@ -345,9 +336,8 @@ class Doctor {
                  ? ""
                  : absl::StrCat(name, " = [\"", absl::StrJoin(values, "\", \""), "\"]\n");
     };
-    std::string lines;
-    if (new_watch || (new_libvirt && by_itself)) lines += line("watch", watches, new_watches_);
-    if (new_libvirt || (new_watch && by_itself)) lines += line("libvirt", libvirts, new_libvirts_);
+    const std::string lines = absl::StrCat(line("watch", watches, new_watches_),
+                                           line("libvirt", libvirts, new_libvirts_));
     return std::string(absl::StripSuffix(lines, "\n"));
   }
 
@@ -609,15 +599,7 @@ class Doctor {
           "client; docs/connect.md describes how to replace kvmd.",
           kDisableKvmd);
     }
-    if (process.program != kDaemonProgram) return;
-    if (!process.certificate_fault.empty()) {
-      Add("certificate", {DescribeProcess(process)},
-          absl::StrCat("Its TLS fails, or will after its next start: ", process.certificate_fault,
-                       "."),
-          absl::StrCat("openssl x509 -noout -subject -dates -in ",
-                       QuoteForShell(process.certificate)));
-    }
-    LookAtLogs(process);
+    if (process.program == kDaemonProgram) LookAtLogs(process);
   }
 
   // Libvirt's logs belong to root, systemd's journal to a group.
@@ -662,14 +644,6 @@ class Doctor {
           absl::StrCat(facts_.client, " vms"));
     }
     for (const v1::UnfollowedSocket& socket : facts_.daemon.info.unfollowed_sockets()) {
-      // Looks again: a QEMU may have begun to listen meanwhile.
-      if (socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
-        Add("problem", {socket.path()},
-            absl::StrCat("vmeventd reports: ", socket.problem().text(), "."),
-            absl::StrCat("for socket in ", kTexts,
-                         "; do ss -Hxl src \"$socket\" | grep -q . || rm \"$socket\"; done"));
-        continue;
-      }
       const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
       const std::string directory =
           QuoteForShell(socket.path().substr(0, socket.path().rfind('/')));

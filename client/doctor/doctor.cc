@@ -11,14 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <set>
 #include <system_error>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -35,7 +33,7 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMaxArgumentBytes = 1 << 20;  // and of a file of settings
+constexpr size_t kMaxArgumentBytes = 1 << 20;
 
 // The names in a directory; unset: it cannot be read.
 std::optional<std::vector<std::string>> NamesIn(const std::string& directory) {
@@ -85,40 +83,6 @@ void ReadSockets(const std::string& directory, NodeProcess* process) {
   }
 }
 
-// A setting of a daemon, on its command line or in its file of settings, below `root`; empty: it is
-// not set there.
-std::string SettingOf(const NodeProcess& daemon, const std::string& root, absl::string_view name) {
-  const std::string flag = absl::StrCat("--", name);
-  for (auto at = daemon.arguments.begin(); at != daemon.arguments.end(); ++at) {
-    absl::string_view value = *at;
-    if (value == flag && at + 1 != daemon.arguments.end()) return *(at + 1);
-    if (absl::ConsumePrefix(&value, flag) && absl::ConsumePrefix(&value, "=")) {
-      return std::string(value);
-    }
-  }
-  const std::string file = name == "config" ? "" : SettingOf(daemon, root, "config");
-  if (file.empty()) return "";
-  const std::string text = ReadSmallFile(absl::StrCat(root, file), kMaxArgumentBytes).value_or("");
-  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    const std::pair<absl::string_view, absl::string_view> setting =
-        absl::StrSplit(line, absl::MaxSplits('=', 1));
-    if (absl::StripAsciiWhitespace(setting.first) != name) continue;
-    const std::vector<absl::string_view> quoted =
-        absl::StrSplit(setting.second, absl::ByAnyChar("\"'"));
-    return std::string(quoted.size() > 1 ? quoted[1] : absl::StripAsciiWhitespace(setting.second));
-  }
-  return "";
-}
-
-// Reads the files of a daemon's TLS, where this user may.
-void ReadCertificate(const std::string& root, NodeProcess* daemon) {
-  const std::string cert = absl::StrCat(root, SettingOf(*daemon, root, "tls-cert"));
-  const std::string key = absl::StrCat(root, SettingOf(*daemon, root, "tls-key"));
-  if (cert == root || access(cert.c_str(), R_OK) != 0 || access(key.c_str(), R_OK) != 0) return;
-  daemon->certificate = cert;
-  daemon->certificate_fault = ExplainCertificate(cert, key);
-}
-
 // Reads the rights of a daemon, at `directory` of /proc.
 void ReadRights(const std::string& directory, NodeProcess* daemon) {
   constexpr uint64_t kReadsAll = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH;
@@ -147,10 +111,7 @@ bool ReadProcess(int64_t pid, NodeProcess* process) {
   struct stat owner = {};
   if (::stat(directory.c_str(), &owner) == 0) process->user = UserName(owner.st_uid);
   process->network_namespace = ReadLink(absl::StrCat(directory, "/ns/net"));
-  if (process->program == kDaemonProgram) {
-    ReadRights(directory, process);
-    ReadCertificate(absl::StrCat(directory, "/root"), process);
-  }
+  if (process->program == kDaemonProgram) ReadRights(directory, process);
   ReadSockets(absl::StrCat(directory, "/fd"), process);
   return true;
 }

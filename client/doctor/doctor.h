@@ -48,8 +48,6 @@ struct NodeProcess {
   bool reads_all_files = true;      // it has CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH
   std::vector<std::string> groups;  // their numbers
   bool misses_logs = false;         // the host has libvirt's logs, and its container has not
-  std::string certificate;          // its file with the certificate of TLS; empty: none is readable
-  std::string certificate_fault;    // a sentence without a full stop; empty: all is well
 };
 inline constexpr char kDaemonProgram[] = "vmeventd";
 inline constexpr char kLibvirtLogs[] = "/var/log/libvirt/qemu";
@@ -120,10 +118,6 @@ absl::StatusOr<NodeFacts> ReadNode(const v1::GetServerInfoResponse& info);
 // address, with or without TLS as that specifies. Blocks for at most 6 s. The caller must ignore
 // SIGPIPE.
 std::string ExplainTlsFault(const ServerAddress& address);
-
-// The reason why a server with these files of a certificate and its key is not trusted, or cannot
-// use them, as one sentence without a full stop, safe for a terminal; empty: it found no fault.
-std::string ExplainCertificate(const std::string& cert_file, const std::string& key_file);
 
 // The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);

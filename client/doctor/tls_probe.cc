@@ -1,5 +1,4 @@
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
@@ -109,18 +108,6 @@ bool IsNotTls(int reason) {
 }
 
 }  // namespace
-
-std::string ExplainCertificate(const std::string& cert_file, const std::string& key_file) {
-  const auto files = LoadTlsFiles({cert_file, cert_file, key_file});
-  if (!files.ok()) return std::string(files.status().message());
-  const BioPtr text(
-      BIO_new_mem_buf(files->certificate.data(), static_cast<int>(files->certificate.size())));
-  const X509Ptr certificate(PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr));
-  if (X509_cmp_current_time(X509_get0_notAfter(certificate.get())) > 0) return "";
-  return absl::StrCat("the certificate ", EscapeForTerminal(cert_file),
-                      " has expired, and clients refuse it (it is ", Describe(certificate.get()),
-                      "): replace it");
-}
 
 std::string ExplainTlsFault(const ServerAddress& address) {
   if (address.tls) {

@@ -127,18 +127,15 @@ absl::Status ReadStored(NatsConnection* connection, const std::string& stream,
 // value of this node, and what `take` refuses.
 template <typename Value, typename Take>
 absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
-                        const std::vector<std::string>& subjects, const FleetEnvironment& env,
+                        const std::string& subjects, const FleetEnvironment& env,
                         const Take& take) {
   std::map<std::string, NatsMessage> last;  // keyed by subject
-  // A consumer of a server before 2.10 has one subject at the most.
-  for (const std::string& subject : subjects) {
-    absl::Status read = ReadStored(connection, BucketStream(bucket), {subject}, LastOfEachSubject{},
-                                   env, [&last](StoredMessage stored) {
-                                     last[stored.message.subject] = std::move(stored.message);
-                                     return true;
-                                   });
-    if (!read.ok()) return read;
-  }
+  absl::Status read = ReadStored(connection, BucketStream(bucket), {subjects}, LastOfEachSubject{},
+                                 env, [&last](StoredMessage stored) {
+                                   last[stored.message.subject] = std::move(stored.message);
+                                   return true;
+                                 });
+  if (!read.ok()) return read;
   auto ignore = IgnoredIn(absl::StrCat("bucket ", bucket), env.note);
   for (const auto& [subject, message] : last) {
     if (!message.header("KV-Operation").empty()) continue;  // the key was deleted
@@ -159,7 +156,7 @@ absl::StatusOr<std::map<NodeKey, v1::NodeHeartbeat>> ReadFleetNodes(NatsConnecti
                                                                     const FleetEnvironment& env) {
   std::map<NodeKey, v1::NodeHeartbeat> nodes;
   absl::Status status = ReadBucket<v1::NodeHeartbeat>(
-      connection, kNodesBucket, {NodeSubjectsOf(filter)}, env,
+      connection, kNodesBucket, NodeSubjectsOf(filter), env,
       [&](const MessageNode& origin, v1::NodeHeartbeat node) -> absl::Status {
         if (node.cluster() != origin.cluster || node.node() != origin.name) {
           return absl::InvalidArgumentError("its heartbeat names another node");

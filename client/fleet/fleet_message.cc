@@ -1,8 +1,5 @@
 #include "client/fleet/fleet_message.h"
 
-#include <set>
-#include <utility>
-
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -79,15 +76,9 @@ bool IsExact(absl::string_view pattern) {
   return pattern.find_first_of("*?[") == absl::string_view::npos;
 }
 
-// The tokens of the few names that pass; *: others pass as well.
-std::set<std::string> VmTokens(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
-  constexpr int kMaxTokens = 16;
-  if (patterns.empty() || patterns.size() > kMaxTokens || !absl::c_all_of(patterns, IsExact)) {
-    return {kAny};
-  }
-  std::set<std::string> tokens;
-  for (const std::string& name : patterns) tokens.insert(EscapeToken(NameWithoutNode(name)));
-  return tokens;
+// The token of the one name that passes; *: others pass as well.
+std::string VmToken(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
+  return patterns.size() == 1 && IsExact(patterns[0]) ? EscapeToken(patterns[0]) : kAny;
 }
 
 // "CLUSTER.NODE" of the one node that passes.
@@ -125,25 +116,18 @@ std::string EventTokens(const v1::EventFilter& filter) {
 std::vector<std::string> EventSubjects(const FleetFilter& filter) {
   constexpr char kGap[] = "gap";
   const std::string prefix = absl::StrCat(kSubjectPrefix, ".", NodeTokens(filter.nodes), ".");
-  const std::set<std::string> vms = VmTokens(filter.events.vm_names());
+  const std::string vm = VmToken(filter.events.vm_names());
   const std::string events = EventTokens(filter.events);
-  std::vector<std::string> subjects;
-  subjects.reserve(vms.size() + 1);
-  for (const std::string& vm : vms) subjects.push_back(absl::StrCat(prefix, vm, ".", events));
-  const bool has_gaps = vms.contains(kAny) && (events == ">" || events == kGap);
+  std::vector<std::string> subjects = {absl::StrCat(prefix, vm, ".", events)};
+  const bool has_gaps = vm == kAny && (events == ">" || events == kGap);
   if (!has_gaps) subjects.push_back(absl::StrCat(prefix, EscapeToken(""), ".", kGap));
   return subjects;
 }
 
-std::vector<std::string> VmSubjects(const FleetFilter& filter) {
-  const std::string node = NodeTokens(filter.nodes);
-  const std::set<std::string> vms = VmTokens(filter.events.vm_names());
-  std::vector<std::string> subjects;
-  subjects.reserve(vms.size());
-  for (const std::string& vm : vms) {
-    subjects.push_back(KeySubject(kVmsBucket, absl::StrCat(node, ".", vm)));
-  }
-  return subjects;
+std::string VmSubjects(const FleetFilter& filter) {
+  const std::string key =
+      absl::StrCat(NodeTokens(filter.nodes), ".", VmToken(filter.events.vm_names()));
+  return KeySubject(kVmsBucket, key);
 }
 
 std::string NodeSubjectsOf(const FleetFilter& filter) {
@@ -161,13 +145,6 @@ bool AnyMatches(const google::protobuf::RepeatedPtrField<std::string>& entries,
                 const std::string& name) {
   return entries.empty() || absl::c_any_of(entries, [&name](const std::string& entry) {
            return EntryMatches(entry, name);
-         });
-}
-
-bool MatchesAnyName(const google::protobuf::RepeatedPtrField<std::string>& entries,
-                    const MessageNode& node, const std::string& name) {
-  return entries.empty() || absl::c_any_of(entries, [&](const std::string& entry) {
-           return MatchesVm(entry, node, name);
          });
 }
 
@@ -191,9 +168,9 @@ bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::stri
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRef& vm) {
   const v1::EventFilter& events = filter.events;
   return PassesNode(filter, origin.cluster, origin.name) &&
-         MatchesAnyName(events.vm_names(), origin, vm.name()) &&
-         AnyMatches(events.sources(), vm.source()) && IsWanted(events.run_ids(), vm.run_id()) &&
-         AnyIs(events.uuids(), vm.uuid()) && HasLabels(vm, events.labels());
+         AnyMatches(events.vm_names(), vm.name()) && AnyMatches(events.sources(), vm.source()) &&
+         IsWanted(events.run_ids(), vm.run_id()) && AnyIs(events.uuids(), vm.uuid()) &&
+         HasLabels(vm, events.labels());
 }
 
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event) {

@@ -37,12 +37,12 @@ struct FleetFilter {
 };
 
 // The subjects that such events have: they do not overlap, and more than pass the filter may
-// have them. A node, a type and a class become part of them, if the filter has one of each, and
-// VMs, if it has up to 16, where none is a glob. Pure.
+// have them. A node, a VM, a type and a class become part of them, if the filter has one of each
+// and it is no glob. Pure.
 std::vector<std::string> EventSubjects(const FleetFilter& filter);
 
 // Subjects of the keys of the bucket of VMs, or of nodes, in the same way.
-std::vector<std::string> VmSubjects(const FleetFilter& filter);
+std::string VmSubjects(const FleetFilter& filter);
 std::string NodeSubjectsOf(const FleetFilter& filter);
 
 // Returns whether it passes the filter. A GAP of a whole node passes what selects VMs, types and

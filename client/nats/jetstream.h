@@ -41,7 +41,7 @@ std::string CreateRequest(const std::string& stream, int replicas);
 
 // Creates a stream, or turns off the unsafe settings of the one that is there and sets the number
 // of its replicas; 0: as it is, and 1 of what is made. Returns a line on that, for people.
-// UNAVAILABLE: the server refuses it, or does not answer.
+// FAILED_PRECONDITION: the server refuses it. UNAVAILABLE: it does not answer.
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
                                        int replicas);
 

@@ -105,11 +105,14 @@ CLI::Option* AddArguments(CLI::App* app, const char* name, const char* help, con
 // Sets `value`.
 CLI::Option* AddFlag(CLI::App* app, const char* names, const char* help, bool* flag,
                      bool value = true);
-// Read the text of an option: any text but the empty one, a whole number from 1 on, a duration, or
-// the index of the text in ValuesOf() the option. `names` are the option's.
+// Read the text of an option, whose names are `names`.
+// Any text but the empty one.
 void Read(absl::string_view names, const std::string& text, std::string* value);
+// A whole number from 1 on.
 void Read(absl::string_view names, const std::string& text, uint64_t* value);
+// A duration.
 void Read(absl::string_view names, const std::string& text, absl::Duration* value);
+// The index of the text in ValuesOf() the option.
 void Read(absl::string_view names, const std::string& text, int* index);
 template <typename T>
 void Read(absl::string_view names, const std::string& text, std::optional<T>* value) {

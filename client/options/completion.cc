@@ -23,7 +23,6 @@ constexpr char kBash[] = R"sh(_vmevents() {
   [[ $current != = && $current != : ]] || current=
   current=${current//\\/}
   while IFS=$'\t' read -r word _; do
-    word=${word##*/}
     [[ $word == "${words[-1]}"* ]] || continue
     word=${word#"${words[-1]%"$current"}"}
     [[ $word != *[^[:alnum:]_.,:=@/+-]* ]] || printf -v word %q "$word"
@@ -38,7 +37,6 @@ _vmevents() {
   local -a lines
   lines=("${(@f)$(timeout 2 vmevents __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
   lines=("${(@)${(@)lines:#}//:/\\:}")
-  lines=("${(@)lines##*/}")
   lines=("${(@)lines/$'\t'/:}")
   if (( ${#lines} )); then _describe vmevents lines; else _files; fi
 }
@@ -47,7 +45,7 @@ compdef _vmevents vmevents
 
 constexpr char kFish[] = R"sh(function __vmevents_complete
     set -l words (commandline -opc) (commandline -ct)
-    set -l lines (timeout 2 vmevents __complete $words[2..-1] 2>/dev/null | string replace -r '^[^\t]*/' '')
+    set -l lines (timeout 2 vmevents __complete $words[2..-1] 2>/dev/null)
     if test (count $lines) -eq 0
         __fish_complete_path (commandline -ct)
     else
@@ -96,7 +94,7 @@ std::vector<std::string> ServerOptions(const CLI::App& app, const OwnWords& own)
   return given;
 }
 
-// Values of the option that begin with `before`.
+// Values of the option, each with `before` put in front.
 Completions ValuesFor(const CLI::App& app, const OwnWords& own, const CLI::Option& option,
                       absl::string_view current, std::string before) {
   Completions out;
@@ -155,7 +153,6 @@ Completions Complete(const CLI::App& app, std::vector<std::string> words) {
   std::string current;
   if (!words.empty()) current = std::move(words.back());
   if (!words.empty()) words.pop_back();
-  std::erase(words, "=");  // of "--output=json", split
   const OwnWords own = WithoutAliases(app, words);
   if (own.awaits != nullptr) return ValuesFor(app, own, *own.awaits, current, "");
   const size_t equals = current.find('=');

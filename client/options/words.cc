@@ -7,7 +7,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "absl/types/span.h"
 #include "base/text.h"
 #include "client/options/binding.h"
@@ -310,7 +309,7 @@ const CLI::Option* AppendOption(const CLI::App& app, const CLI::App& command,
     words->push_back(absl::StrCat("--last=", word.substr(1)));
     return nullptr;
   }
-  if (word.size() > 2 && word[1] != '-' && word[2] == '=' &&
+  if (word.size() > 3 && word[1] != '-' && word[2] == '=' &&
       TakesNext(app, command, word.substr(0, 2)) != nullptr) {
     words->push_back(absl::StrCat(word.substr(0, 2), word.substr(3)));
     return TakesNext(app, command, words->back());

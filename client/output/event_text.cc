@@ -260,34 +260,4 @@ std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view me
   return text;
 }
 
-namespace {
-
-bool Matches(const std::string& pattern, const std::string& text) {
-  return pattern == text || Glob(pattern).Matches(text);
-}
-
-}  // namespace
-
-std::string NameWithoutNode(const std::string& entry) {
-  return entry.substr(entry.rfind('/') + 1);  // the whole entry if it has no slash
-}
-
-std::string NameOnNode(const std::string& entry, const MessageNode& node) {
-  const size_t slash = entry.rfind('/');
-  if (slash == std::string::npos) return entry;
-  const std::string place = entry.substr(0, slash);
-  const bool here =
-      Matches(place, node.name) || Matches(place, absl::StrCat(node.cluster, "/", node.name));
-  return here ? NameWithoutNode(entry) : entry;
-}
-
-v1::EventFilter FilterOnNode(v1::EventFilter filter, const std::string& node) {
-  for (std::string& name : *filter.mutable_vm_names()) name = NameOnNode(name, {.name = node});
-  return filter;
-}
-
-bool MatchesVm(const std::string& entry, const MessageNode& node, const std::string& name) {
-  return Matches(NameOnNode(entry, node), name);
-}
-
 }  // namespace vmeventd::client

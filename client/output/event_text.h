@@ -5,7 +5,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "client/output/node_event.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/generated_enum_reflection.h"
 #include "google/protobuf/repeated_ptr_field.h"
@@ -67,16 +66,5 @@ std::string LabelsText(const v1::VmRef& vm);
 // Returns whether the VM passes EventFilter.labels, as for the daemon.
 bool HasLabels(const v1::VmRef& vm,
                const google::protobuf::RepeatedPtrField<std::string>& selectors);
-
-// Over several nodes, an entry of EventFilter.vm_names may also be NODE/NAME or CLUSTER/NODE/NAME,
-// as `-o name` prints it; no VM's name has a "/". Its NAME:
-std::string NameWithoutNode(const std::string& entry);
-// Its NAME if that is the node, else the entry, which matches no VM then. NODE and CLUSTER may be
-// globs.
-std::string NameOnNode(const std::string& entry, const MessageNode& node);
-// The filter for the node's own vmeventd.
-v1::EventFilter FilterOnNode(v1::EventFilter filter, const std::string& node);
-// Returns whether the entry, which may be a glob, matches that VM of the node.
-bool MatchesVm(const std::string& entry, const MessageNode& node, const std::string& name);
 
 }  // namespace vmeventd::client

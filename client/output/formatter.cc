@@ -58,12 +58,6 @@ absl::StatusOr<std::string> ObjectOf(const Members& members) {
   return absl::StrCat("{", absl::StrJoin(texts, ","), "}");
 }
 
-// NAME, NODE/NAME or CLUSTER/NODE/NAME.
-std::string PathOf(const MessageNode& node, const std::string& name) {
-  if (node.name.empty()) return name;
-  return absl::StrCat(node.cluster, node.cluster.empty() ? "" : "/", node.name, "/", name);
-}
-
 Color TypeColor(v1::EventType type) {
   switch (type) {
     case v1::EVENT_TYPE_STOPPED:
@@ -263,7 +257,7 @@ absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
     return Lines(
         events,
         [](const NodeEvent& one) {
-          return one.event.has_vm() ? PathOf(one.node, one.event.vm().name()) : "";
+          return one.event.vm().name();  // empty of the node's own
         },
         [](const NodeEvent& one) { return ToJson(one.event, one.node); });
   }
@@ -277,7 +271,7 @@ absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
 absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
   if (form_ != Form::kTable) {
     return Lines(
-        vms, [](const NodeVm& one) { return PathOf(one.node, one.vm.ref().name()); },
+        vms, [](const NodeVm& one) { return one.vm.ref().name(); },
         [](const NodeVm& one) {
           Members members;
           members.emplace_back("", ToJson(one.vm, one.node));
@@ -498,7 +492,7 @@ absl::StatusOr<std::string> Formatter::FormatWhy(const VmStory& story) {
   for (const auto& [shutdown_class, count] : story.ends) ends[ShortName(shutdown_class)] = count;
   members.emplace_back("ends_in_24h", JsonText(ends));
   if (style_.story_text) members.emplace_back("text", JsonText(StoryText(story, style_)));
-  return Line(PathOf(story.vm ? story.vm->node : story.end->node, story.name), ObjectOf(members));
+  return Line(story.name, ObjectOf(members));
 }
 
 }  // namespace vmeventd::client

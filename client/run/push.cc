@@ -248,8 +248,8 @@ ExitCode AskToRetry(const PushFiles& files) {
   return ExitCode::kOk;
 }
 
-// Delivers what AskToRetry() has moved, one by one: all of it has more in memory than a push may
-// have. A line that is no event is set aside again. CANCELLED: the delivery ends.
+// Delivers what AskToRetry() has moved, one by one: all of it at once would need too much
+// memory. A line that is no event is set aside again. CANCELLED: the delivery ends.
 absl::Status Retry(const PushFiles& files, Delivery* delivery) {
   if (access(files.retry().c_str(), F_OK) != 0) return absl::OkStatus();
   const auto content = ReadPlainFile(files.retry(), kMaxSetAside);

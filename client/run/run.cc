@@ -89,7 +89,6 @@ std::string LineFor(const ServerAddress& server, const ProbeResult& probe) {
     return "systemctl enable --now vmeventd && systemctl status vmeventd";
   }
   if (server.is_unix()) return "ss -xlp | grep vmeventd";  // where it listens
-  if (probe.error == ENXIO) return absl::StrCat("getent hosts ", QuoteForShell(server.host));
   if (server.tls) {
     return absl::StrCat("openssl s_client -connect ", QuoteForShell(ToText(server)), " -CAfile ",
                         QuoteForShell(server.tls->ca_file), " </dev/null");
@@ -116,11 +115,11 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
     if (!server.is_unix()) {
       const std::string fault = ExplainTlsFault(server);
       // The sentence names this command where something listens there.
-      if (probe.error == 0) {
+      if (probe.error == 0 && failure->code == ExitCode::kUnreachable) {
         answer.failure = absl::StrCat(answer.address,
                                       " does not answer as vmeventd does: it is the port of "
-                                      "another program, or that of --metrics-listen; name an "
-                                      "address of --listen with --server");
+                                      "another program, or that of --metrics-listen, or it hangs; "
+                                      "name an address of --listen with --server");
       }
       if (!fault.empty()) answer.failure = fault;
     }
@@ -152,7 +151,8 @@ ExitCode RunDoctor(const CommandLine& line, Output* output) {
   if (absl::StrContains(line.client, " --server ")) {
     facts.client = line.client;
   } else if (server.path != kSystemSocket) {
-    absl::StrAppend(&facts.client, " --server ", QuoteForShell(answer.address));
+    absl::StrAppend(&facts.client, " --server ", QuoteForShell(answer.address),
+                    TlsOptionsOf(server));
   }
   facts.daemon = std::move(answer);
   const Diagnosis diagnosis = Diagnose(facts);

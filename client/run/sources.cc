@@ -13,7 +13,6 @@
 #include "client/commands/merged.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet.h"
-#include "client/output/event_text.h"
 #include "client/output/time_text.h"
 #include "client/run/run.h"
 
@@ -23,8 +22,9 @@ namespace {
 // Patience for a node's name, which is not worth more.
 constexpr absl::Duration kNameWait = absl::Seconds(2);
 
-// Returns the node's name of each server; empty where it reports none in time. Asks all at once.
-std::vector<std::string> AskForNames(const std::vector<ServerAddress>& servers) {
+// Returns the name of each server: the name of its node, or its address where it does not report
+// one in time, or one that another has too. Asks all at once.
+std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
   std::vector<std::string> names(servers.size());
   std::vector<std::thread> askers;
   for (size_t i = 0; i < servers.size(); ++i) {
@@ -38,13 +38,6 @@ std::vector<std::string> AskForNames(const std::vector<ServerAddress>& servers) 
     });
   }
   for (std::thread& asker : askers) asker.join();
-  return names;
-}
-
-// Returns the name of each of several servers: the name of its node, or its address where it does
-// not report one, or one that another has too.
-std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
-  std::vector<std::string> names = AskForNames(servers);
   std::map<std::string, int> servers_of;
   for (const std::string& name : names) ++servers_of[name];
   for (size_t i = 0; i < names.size(); ++i) {
@@ -62,14 +55,11 @@ FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note) {
 
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note) {
   if (line.fleet) return std::make_unique<FleetLists>(FleetOf(line, std::move(note)));
-  const bool one = line.servers.size() == 1;
   // Programs get the node's name also of one daemon.
-  const std::vector<std::string> names = !one             ? NodeNames(line.servers)
-                                         : line.is_json() ? AskForNames(line.servers)
-                                                          : std::vector<std::string>{""};
-  if (one && names[0].empty()) {
+  if (line.servers.size() == 1 && !line.is_json()) {
     return std::make_unique<DaemonLists>(CommandContext(line.server()));
   }
+  const std::vector<std::string> names = NodeNames(line.servers);
   std::vector<MergedLists::Node> nodes;
   for (size_t i = 0; i < names.size(); ++i) {
     nodes.push_back({names[i], std::make_unique<DaemonLists>(CommandContext(line.servers[i]))});
@@ -98,12 +88,12 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, Format
 std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine& line,
                                  const PrintSentence& note, std::vector<WatchCommand*> watches) {
   EventsCommand list;
+  list.filter = command.watch.filter;
   if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
   list.last = command.last;
   NodeEvents newest;
   for (size_t i = 0; i < watches.size(); ++i) {
     if (watches[i] == nullptr) continue;
-    list.filter = watches[i]->filter;
     CommandLine one = line;
     if (!line.fleet) one.servers = {line.servers[i]};
     NodeEvents own;
@@ -156,11 +146,6 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
   const std::vector<std::string> keys = CursorKeys(line);
   std::vector<WatchCommand> watches(keys.size(), command.watch);
   if (keys.size() == 1) watches[0].named = line.is_json() || !command.exec.empty();
-  const std::vector<std::string> names =
-      keys.size() > 1 ? NodeNames(line.servers) : std::vector<std::string>();
-  for (size_t i = 0; i < names.size(); ++i) {
-    watches[i].filter = FilterOnNode(command.watch.filter, names[i]);
-  }
   std::vector<WatchCommand*> without_position;  // null: it has one
   for (size_t i = 0; i < keys.size(); ++i) {
     const auto position = position_of(keys[i]);
@@ -177,6 +162,7 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
     return std::make_unique<DaemonSource>(std::move(watches[0]), line.server(),
                                           DaemonSource::Environment{stop, note});
   }
+  const std::vector<std::string> names = NodeNames(line.servers);
   std::vector<WatchedNode> nodes;
   for (size_t i = 0; i < watches.size(); ++i) {
     watches[i].wait = true;  // a node that is down does not end the watch

@@ -7,9 +7,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
 namespace {
@@ -127,6 +129,18 @@ absl::Status StringOutput::Write(absl::string_view added) {
   absl::StrAppend(&text, added);
   after_write();
   return absl::OkStatus();
+}
+
+std::string PathsOf(absl::string_view json) {
+  std::string paths;
+  for (const absl::string_view line : absl::StrSplit(json, '\n', absl::SkipEmpty())) {
+    nlohmann::json one = nlohmann::json::parse(std::string(line));
+    if (one.contains("ends_in_24h")) one = one[one.contains("vm") ? "vm" : "last_end"];  // of `why`
+    const std::string cluster = one.value("cluster", "");
+    absl::StrAppend(&paths, cluster, cluster.empty() ? "" : "/", std::string(one["node"]), "/",
+                    std::string(one[one.contains("ref") ? "ref" : "vm"]["name"]), "\n");
+  }
+  return paths;
 }
 
 v1::Event MakeEvent(uint64_t sequence, const std::string& vm_name) {

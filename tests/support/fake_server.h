@@ -148,6 +148,9 @@ struct NameFormatter : Formatter {
   NameFormatter() : Formatter(Form::kName) {}
 };
 
+// The VM of each line of JSON, as "CLUSTER/NODE/NAME" or "NODE/NAME".
+std::string PathsOf(absl::string_view json);
+
 // Makes the messages of a server.
 v1::Event MakeEvent(uint64_t sequence, const std::string& vm_name = "web1");
 v1::Progress MakeProgress(uint64_t sequence, const std::string& journal_id = "journal-a");

@@ -300,12 +300,6 @@ TEST_F(WhyTest, TheEndOfAnEarlierRunDoesNotSayWhatItsVmDoesNow) {
   EXPECT_FALSE(story.contains("vm"));
 }
 
-TEST(UnknownNames, ANameOfANodeIsKnownWhereItsVmIsOfThatNode) {
-  VmStory story = {.name = "web1", .vm = RunIn("web1", v1::VM_STATE_RUNNING, 1, "new", "n1")};
-  EXPECT_THAT(UnknownNames(FromText<v1::EventFilter>("vm_names: ['n1/web1', 'n2/web1']"), {story}),
-              ElementsAre("n2/web1"));
-}
-
 TEST_F(WhyTest, AListHasTwoReadingsAndOneThatIsKnownIsEnough) {
   EXPECT_THAT(
       UnknownNames(FromText<v1::EventFilter>("vm_names: ['a,b', 'a', 'b']"), {{.name = "a,b"}}),

@@ -222,18 +222,6 @@ TEST_F(TlsTest, ExplainsACertificateOfTheServerThatIsNotValid) {
   }
 }
 
-TEST_F(TlsTest, ExplainsFilesThatNoServerCanUse) {
-  const CertificateFiles good = authority_->Issue(ServerCertificate());
-  CertificateOptions options = ServerCertificate();
-  options.not_before = absl::FromUnixSeconds(1577836800);
-  options.not_after = absl::FromUnixSeconds(1609459200);
-  const CertificateFiles old = authority_->Issue(options);
-  EXPECT_EQ(ExplainCertificate(good.certificate, good.key), "");
-  EXPECT_THAT(ExplainCertificate(old.certificate, old.key),
-              AllOf(HasSubstr(old.certificate), HasSubstr("has expired")));
-  EXPECT_THAT(ExplainCertificate(good.certificate, old.key), HasSubstr("does not belong to"));
-}
-
 TEST_F(TlsTest, ExplainsThatTheServerRequiresACertificate) {
   Serve(authority_->Issue(ServerCertificate()), authority_->certificate());
   EXPECT_THAT(Fault(), AllOf(HasSubstr("asks for a certificate of the client"),

@@ -97,19 +97,13 @@ TEST(EventSubjects, AreNarrowWhereTheFilterHasOneOfAKind) {
               ElementsAre("vmevents.v1.*.*.*.monitor-lost", "vmevents.v1.*.*.=.gap"));
   EXPECT_THAT(subjects("vm_names: 'web1'"),
               ElementsAre("vmevents.v1.*.*.web1.>", "vmevents.v1.*.*.=.gap"));
-  EXPECT_THAT(subjects("vm_names: ['web1', 'db', 'web1'] types: EVENT_TYPE_PAUSED"),
-              ElementsAre("vmevents.v1.*.*.db.paused", "vmevents.v1.*.*.web1.paused",
-                          "vmevents.v1.*.*.=.gap"));
-  FleetFilter many;
-  for (int i = 0; i < 17; ++i) many.events.add_vm_names(absl::StrCat("web", i));
-  EXPECT_THAT(EventSubjects(many), ElementsAre("vmevents.v1.*.*.*.>"));
   EXPECT_THAT(subjects("types: EVENT_TYPE_GAP"), ElementsAre("vmevents.v1.*.*.*.gap"));
 }
 
 TEST(EventSubjects, SeveralOfAKindAndGlobsAreLeftToTheMatcher) {
   for (const FleetFilter& filter :
        {Filter({"n*"}, "vm_names: 'web?'"), Filter({"prod/n*"}), Filter({"[prod/n1]"}),
-        Filter({"n1", "n2"}, "vm_names: ['web1', 'db*']"),
+        Filter({"n1", "n2"}, "vm_names: ['web1', 'db']"),
         Filter({}, "types: [EVENT_TYPE_MONITOR_LOST, EVENT_TYPE_STOPPED]")}) {
     EXPECT_THAT(EventSubjects(filter), ElementsAre("vmevents.v1.*.*.*.>"));
   }
@@ -118,14 +112,8 @@ TEST(EventSubjects, SeveralOfAKindAndGlobsAreLeftToTheMatcher) {
 }
 
 TEST(VmSubjects, AreKeysOfTheBucket) {
-  EXPECT_THAT(VmSubjects(Filter({}, "vm_names: 'web.1'")),
-              ElementsAre("$KV.VMEVENTS_VMS.*.*.web=2E1"));
-  EXPECT_THAT(VmSubjects(Filter({}, "vm_names: 'prod/n1/web1'")),
-              ElementsAre("$KV.VMEVENTS_VMS.*.*.web1"));
-  EXPECT_THAT(VmSubjects(Filter({"prod/n1"}, "vm_names: ['a', 'b']")),
-              ElementsAre("$KV.VMEVENTS_VMS.prod.n1.a", "$KV.VMEVENTS_VMS.prod.n1.b"));
-  EXPECT_THAT(VmSubjects(Filter({"prod/n1"}, "vm_names: ['a', 'b*']")),
-              ElementsAre("$KV.VMEVENTS_VMS.prod.n1.*"));
+  EXPECT_EQ(VmSubjects(Filter({}, "vm_names: 'web.1'")), "$KV.VMEVENTS_VMS.*.*.web=2E1");
+  EXPECT_EQ(VmSubjects(Filter({"prod/n1"}, "vm_names: ['a', 'b']")), "$KV.VMEVENTS_VMS.prod.n1.*");
   EXPECT_EQ(NodeSubjectsOf(Filter({"n1"})), "$KV.VMEVENTS_NODES.*.n1");
 }
 
@@ -149,15 +137,13 @@ TEST(FleetFilter, MatchesAsTheDaemonDoes) {
   for (const char* events :
        {"vm_names: ['db*', 'web?'] types: EVENT_TYPE_STOPPED", "classes: SHUTDOWN_CLASS_CRASH",
         "uuids: '550E8400-e29b-41d4-a716-446655440000' run_ids: 'r1' labels: 'app=web' "
-        "causes: SHUTDOWN_CAUSE_GUEST_PANIC",
-        "vm_names: 'n1.example/web1'", "vm_names: 'prod/n1.*/web?'"}) {
+        "causes: SHUTDOWN_CAUSE_GUEST_PANIC"}) {
     EXPECT_TRUE(matches(Filter({}, events))) << events;
   }
   for (const char* events :
-       {"vm_names: 'db*'", "vm_names: 'n2/web1'", "vm_names: 'test/n1.example/web1'",
-        "types: EVENT_TYPE_STARTED", "classes: SHUTDOWN_CLASS_USER", "sources: 'qmp:*'",
-        "uuids: '00000000-e29b-41d4-a716-446655440000'", "labels: 'tier=db'", "run_ids: 'r2'",
-        "causes: SHUTDOWN_CAUSE_HOST_KILL"}) {
+       {"vm_names: 'db*'", "types: EVENT_TYPE_STARTED", "classes: SHUTDOWN_CLASS_USER",
+        "sources: 'qmp:*'", "uuids: '00000000-e29b-41d4-a716-446655440000'", "labels: 'tier=db'",
+        "run_ids: 'r2'", "causes: SHUTDOWN_CAUSE_HOST_KILL"}) {
     EXPECT_FALSE(matches(Filter({}, events))) << events;
   }
   EXPECT_TRUE(matches(Filter({"n1.*"})));

@@ -214,25 +214,12 @@ class DoctorTest(world.WorldTest):
         self.assertRegex(text, rf"Asked vmeventd \S+ of \S+ at unix:{self.world.socket}, which has 0 VMs\. "
                          r"(No QEMU runs|\d+ QEMUs?) here")
 
-    def test_a_certificate_with_the_key_of_another(self):
-        for name in ("used", "other"):
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
-                            "-keyout", self.world.path / f"{name}.key", "-out", self.world.path / f"{name}.pem"],
-                           check=True, capture_output=True)
-        settings = self.world.path / "settings"
-        settings.write_text(f'tls-cert = "{self.world.path}/used.pem"\ntls-key = "{self.world.path}/used.key"\n')
-        self.world.start("--listen", f"unix:{self.world.socket}", "--listen", "127.0.0.1:0", "--config", settings)
-        self.assertEqual([each for each in self.findings("vmeventd") if each["finding"] == "certificate"], [])
-        (self.world.path / "other.key").replace(self.world.path / "used.key")
-        (finding,) = [each for each in self.findings("vmeventd") if each["finding"] == "certificate"]
-        self.assertIn("does not belong to the certificate", finding["what"])
-
     def test_of_another_node_it_asks_the_daemon_alone(self):
         done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7.invalid", "-o", "json", "doctor"],
                               check=False, capture_output=True, text=True)
         self.assertEqual(done.returncode, 1, done.stderr)
         (finding,) = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual((finding["finding"], finding["line"]), ("daemon", "getent hosts node7.invalid"))
+        self.assertEqual((finding["finding"], finding["line"]), ("daemon", "ssh node7.invalid systemctl status vmeventd"))
         self.assertIn("cannot be resolved", finding["what"])
 
 
