@@ -146,7 +146,7 @@ class DiskWait {
           "the start waits for the disk of ", directory_, ", which has not answered for ",
           absl::FormatDuration(absl::Trunc(now - begin, absl::Seconds(1))));
       if (number > 0) {
-        if (now >= begin + kPatience) spdlog::error("stopping: {}", waits);
+        spdlog::error("stopping: the start was not done with {}", directory_);
         spdlog::default_logger()->flush();
         _exit(0);
       }

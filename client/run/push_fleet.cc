@@ -39,7 +39,7 @@ namespace {
 constexpr absl::Duration kFirstPause = absl::Seconds(1);
 constexpr absl::Duration kLongestPause = absl::Minutes(1);
 // Events between two looks at the stream; each waits for the acknowledgement of the one before it.
-constexpr size_t kBatch = 256;
+constexpr size_t kBatch = 64;
 // Interval of heartbeats: a node is silent after three.
 constexpr absl::Duration kHeartbeatInterval = absl::Seconds(30);
 // Interval in which all states are written again.
@@ -330,11 +330,16 @@ class FleetSession : public EventConsumer {
       return std::pair(one.vm.state() != v1::VM_STATE_STOPPED, one.vm.last_sequence());
     };
     absl::c_sort(vms, [&](const NodeVm& a, const NodeVm& b) { return rank(a) < rank(b); });
-    std::map<std::string, const NodeVm*> newest;
-    for (const NodeVm& one : vms) newest[one.vm.ref().name()] = &one;
-    for (const auto& [name, one] : newest) {
+    std::map<std::string, std::pair<const NodeVm*, uint64_t>> newest;  // its newest event
+    for (const NodeVm& one : vms) {
+      auto& [run, sequence] = newest[one.vm.ref().name()];
+      run = &one;
+      sequence = std::max(sequence, one.vm.last_sequence());
+    }
+    for (const auto& [name, of_name] : newest) {
+      const auto& [one, sequence] = of_name;
       // 0: all.
-      if (states_until_ > 0 && one->vm.last_sequence() <= states_until_) continue;
+      if (states_until_ > 0 && sequence <= states_until_) continue;
       MessageNode of = node_;
       of.journal_id = one->node.journal_id;
       const std::string key = KeySubject(kVmsBucket, VmBucketKey(of.cluster, of.name, name));
@@ -357,8 +362,7 @@ class FleetSession : public EventConsumer {
     }
     const std::string reason = absl::StrCat(bucket, ": ", EscapeForTerminal(status.message()));
     if (!noted_.insert(reason).second) return;
-    push_.log->Note(
-        absl::StrCat("cannot write into the bucket ", reason, "; this delays no event"));
+    push_.log->Note(absl::StrCat("cannot write into the bucket ", reason));
   }
 
   const PushRun& push_;

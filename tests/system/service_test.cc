@@ -94,7 +94,7 @@ TEST_F(ServiceTest, AStartOnAHungDiskIsReportedAndContinuesWhenTheDiskAnswers) {
               StartsWith("READY=1\nWATCHDOG=1\nSTATUS=the start waits for the disk of " +
                          Options().state_dir));
   WaitWatchdog(manager_.Count("READY=1\nWATCHDOG=1"), "READY=1\nWATCHDOG=1");
-  EXPECT_THAT(Log(), HasSubstr("which has not answered for 2s; no VM is followed until then"));
+  EXPECT_THAT(Log(), HasSubstr("which has not answered for 2s; no VM is followed meanwhile"));
   std::filesystem::remove(hang());
   manager_.Next("READY=1\nSTATUS=following");
   process->Signal(SIGTERM);
@@ -107,7 +107,7 @@ TEST_F(ServiceTest, AStartOnAHungDiskEndsAtOnceWhenItIsStopped) {
   WaitUntilItWaits();
   process->Signal(SIGTERM);
   EXPECT_EQ(process->Wait(), 0);
-  EXPECT_THAT(Log(), HasSubstr("stopping: the start waits for the disk"));
+  EXPECT_THAT(Log(), HasSubstr("stopping: the start was not done with"));
 }
 
 TEST_F(ServiceTest, NotifiesTheWatchdogWhileTheDiskHangs) {
