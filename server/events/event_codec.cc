@@ -1,6 +1,5 @@
 #include "server/events/event_codec.h"
 
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
