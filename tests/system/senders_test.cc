@@ -204,7 +204,9 @@ TEST_F(SendersTest, AMemoryKillersNameIsNotBelievedOfQemusOwnUser) {
     const v1::Event stopped = ExpectStopped(killers_user == kUser ? kHostKill : kOutOfMemory, name);
     EXPECT_EQ(stopped.shutdown().sender().uid(), killers_user);
     EXPECT_EQ(stopped.shutdown().sender().command(), "earlyoom");
-    if (killers_user == 0) EXPECT_EQ(stopped.shutdown().rule(), "memory-killer");
+    if (killers_user == 0) {
+      EXPECT_EQ(stopped.shutdown().rule(), "memory-killer");
+    }
   }
 }
 
@@ -231,9 +233,9 @@ TEST_F(SendersTest, AProgramThatQemuStartedIsItsOwn) {
 TEST_F(SendersTest, AnOrphanThatQemuMayHaveStartedIsNotKnownToBeAnybodys) {
   const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) {
     Child parent([pid] {
-      const pid_t parent = getpid();
+      const pid_t own = getpid();
       if (fork() != 0) return 0;
-      while (getppid() == parent) sched_yield();
+      while (getppid() == own) sched_yield();
       kill(pid, SIGKILL);
       alarm(60);
       return Sleep();

@@ -202,6 +202,7 @@ def run_aio(server, scenario, outcome):
 def run_vmevents(server, scenario, outcome, directory):
     cursor, output, notes = (directory / name for name in ("cursor", "output", "notes"))
     with open(output, "wb") as out, open(notes, "wb") as err:
+        server.arrived = lambda sequence: f'"sequence":"{sequence}"' in output.read_text()
         watch = subprocess.Popen(
             [PROGRAMS["vmevents"], "--server", server.address, "-o", "jsonl", "watch", "--from",
              scenario.start, "--cursor-file", cursor], stdout=out, stderr=err, stdin=subprocess.DEVNULL)

@@ -76,6 +76,8 @@ class Server(rpc.VmEventServiceServicer):
         self._journal_writable = list(journal_writable)  # the answers, one by one; then True
         self._closing = threading.Event()
         self.starts = []
+        # Whether the client has shown an event. A connection that breaks off takes along what it has not read.
+        self.arrived = lambda sequence: True
         self._server = None
         self._number = 0
         self._start()
@@ -114,15 +116,19 @@ class Server(rpc.VmEventServiceServicer):
         with self._lock:
             self.starts.append(start)
             steps = self._streams.pop(0) if self._streams else []
+        last = 0
         for step in steps:
             if isinstance(step, Fail):
                 context.abort(step.code, step.details)
             elif isinstance(step, Crash):
+                while last and not self.arrived(last) and not self._closing.wait(0.01):
+                    pass
                 threading.Thread(target=self._restart).start()
                 break
             elif isinstance(step, Silence):
                 break
             else:
+                last = max([last, *(event.sequence for event in step.events)])
                 yield step
         ended = threading.Event()
         if context.add_callback(ended.set):  # else it has ended already
