@@ -31,7 +31,7 @@ class Reader {
   // Checks that the stream has sent what there is, and whatever was due; called when nobody has
   // anything to do.
   // `disk_waits`: what is only in the journal cannot be read now.
-  void CheckAtRest(bool disk_waits);
+  void CheckAtRest(const EventLog& log, bool disk_waits);
   // Reads without a pause from now on, for the end of the simulation.
   void Hurry() { hurries_ = true; }
   // Time at which it goes on by itself.

@@ -400,7 +400,9 @@ class Simulation {
   void Wait() {
     if (DoWhatIsLeft()) return EndDaemonIfDue();
     if (daemon_ != nullptr) {
-      for (const auto& reader : readers_) reader->CheckAtRest(disk_waits());
+      for (const auto& reader : readers_) {
+        reader->CheckAtRest(daemon_->log(), disk_waits());
+      }
     }
     absl::Duration next = world_.next();
     if (daemon_ != nullptr) {
