@@ -50,7 +50,7 @@ class Reader::Call : public StreamCall {
   }
   // Drops what is written to a client that is gone. False: nothing is.
   bool DropMessage() {
-    if (message_ == nullptr) return false;
+    if (message_ == nullptr || stream_ == nullptr) return false;
     message_ = nullptr;
     stream_->OnWriteDone(false);
     return true;
