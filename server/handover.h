@@ -23,7 +23,7 @@ struct Handover {
   UniqueFd exit_statuses;       // NodeWatcher::exit_status_socket(); none: the runs need none
 };
 
-// What a daemon that stops hands over. Descriptors stay open and the caller's.
+// Contents of the parcel of a daemon that stops. Descriptors stay open and the caller's.
 struct HandoverContents {
   JournalEnd journal;
   std::vector<std::pair<std::string, std::string>> saved;  // NodeWatcher::SavedRuns()

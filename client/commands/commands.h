@@ -193,7 +193,7 @@ struct WhyCommand {
 
 // Collects the ends and the runs of VMs. A VM has one story, also if it moved to another node. VMs
 // of one name in several sources or on several nodes have a story each if their UUIDs differ, or if
-// they ran at the same time. Pure.
+// several of them run. Pure.
 class StoryCollector {
  public:
   explicit StoryCollector(absl::Time now) : now_(now) {}

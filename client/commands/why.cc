@@ -95,7 +95,7 @@ void StoryCollector::AddEnd(NodeEvent end) {
 }
 
 VmStories StoryCollector::Take() const {
-  // Of several that live it is not known which of them an end is of.
+  // It is not known which of several VMs that live an end is of.
   std::map<std::pair<std::string, std::string>, int> alive;  // by name and UUID
   for (const auto& [key, story] : stories_) {
     if (story.vm && IsAlive(*story.vm)) ++alive[{story.name, UuidOf(story)}];

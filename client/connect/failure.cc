@@ -203,9 +203,7 @@ namespace {
 
 ProbeResult ProbeTcp(const ServerAddress& address) {
   const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
-  if (!socket.ok()) {
-    return {EHOSTUNREACH, std::string(socket.status().message())};
-  }
+  if (!socket.ok()) return {EHOSTUNREACH, std::string(socket.status().message())};
   const std::string shown = ToText(address);
   return {
       0, absl::StrCat(address.tls ? "TLS with " : "", shown,

@@ -38,8 +38,7 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
 // forbidden one.
 struct ProbeResult {
-  // An errno, of a Unix socket the exact one; 0: a process listens.
-  int error = 0;
+  int error = 0;        // an errno, of a Unix socket the exact one; 0: a process listens
   std::string why{};    // reason that nothing answers: a sentence without a full stop
   std::string group{};  // its members have the permission that is denied; empty: root and owner
   int daemon = 0;       // the pid of the vmeventd that listens on a Unix socket; 0: not known
@@ -52,7 +51,7 @@ ProbeResult Probe(const ServerAddress& address);
 std::string TlsOptionsOf(const ServerAddress& address);
 
 // Connects to a TCP address within 2 s for each of its addresses; so long the socket waits for each
-// transfer. UNAVAILABLE, with a sentence without a full stop: the last error.
+// transfer. UNAVAILABLE, with a sentence without a full stop: it is not known, or the last error.
 absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address);
 
 }  // namespace vmeventd::client

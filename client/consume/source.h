@@ -36,8 +36,8 @@ struct WatchCommand {
   v1::EventFilter filter;
   bool wait = false;          // waits for those that are not there yet
   bool durable_only = false;  // no event comes before it is durable
-  bool named =
-      false;  // events and VMs of one daemon have its node's own name, for which it is asked
+  // Events and VMs of one daemon have its node's own name, for which it is asked.
+  bool named = false;
   // Set for consumers that are no people: as `named`, and events have their journal, and what is
   // noted as a GAP is also an event of MakeGap().
   bool identify = false;

@@ -316,8 +316,8 @@ class Doctor {
     }
   }
 
-  // What is followed, and what the findings add: a setting replaces all that vmeventd follows by
-  // itself where there is none, and all values that the file has for it.
+  // The settings for what is followed and what the findings add: a setting replaces all that
+  // vmeventd follows by itself where there is none, and all values that the file has for it.
   std::string Settings() const {
     std::vector<std::string> watches;
     for (const WatchedPlace& place : facts_.watches) {

@@ -312,7 +312,7 @@ const CLI::Option* AppendOption(const CLI::App& app, const CLI::App& command,
   if (word.size() > 3 && word[1] != '-' && word[2] == '=' &&
       TakesNext(app, command, word.substr(0, 2)) != nullptr) {
     words->push_back(absl::StrCat(word.substr(0, 2), word.substr(3)));
-    return TakesNext(app, command, words->back());
+    return nullptr;
   }
   const std::string name = word.substr(0, word.find('='));
   const Words* row = &command == &app ? nullptr : FindRow(kOptionAliases, command.get_name(), name);

@@ -7,8 +7,6 @@
 #include <set>
 #include <string>
 #include <utility>
-#include <variant>
-#include <vector>
 
 #include "absl/algorithm/container.h"
 #include "absl/memory/memory.h"

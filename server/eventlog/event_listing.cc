@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
-#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
 namespace {

@@ -53,8 +53,8 @@ struct EventLogOptions {
 struct SavedState {
   std::vector<SavedRun> runs;   // open runs
   bool journal_is_new = false;  // its events name no open runs
-  bool handed = false;          // by that daemon itself
-  bool is_newer = false;        // than the journal's
+  bool handed = false;          // that daemon handed the runs over
+  bool is_newer = false;        // some of the runs are newer than the journal has them
 };
 
 // End of a journal: its file has the events up to `stored`, and none behind `newest`.

@@ -230,7 +230,7 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
 
 v1::LastWords WordsIn(absl::string_view text, LastWordsSource source) {
   v1::LastWords words;
-  words.set_source(static_cast<v1::LastWordsSource>(source));
+  words.set_source(ToProto(source));
   size_t bytes = 0;
   while (!text.empty()) {
     text = absl::StripTrailingAsciiWhitespace(text);

@@ -349,7 +349,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
 
 VmRun* LibvirtSource::Restore(VmSession* session) {
   if (session->run().reported_by == ReportedBy::kMonitor) return nullptr;
-  const std::string uuid(session->Status().ref().uuid());
+  const std::string uuid = session->uuid();
   const std::string uri(absl::StripPrefix(session->run().source, "libvirt:"));
   return Adopt(LinkAt(uri), uuid, std::move(*session));
 }

@@ -92,7 +92,7 @@ bool GoesOn(RunContext* context, VmRun* run, HandedRuns* handed_runs) {
 
 // `run`, which is in the table, is open.
 void Resume(RunTable* table, VmRun* run) {
-  table->SetUuid(run, run->Status().ref().uuid());
+  table->SetUuid(run, run->uuid());
   const std::string run_id(run->info().run_id);
   run->Resume();
   // Its words since then are handled next, and obeyed no shutdown that was cancelled meanwhile.

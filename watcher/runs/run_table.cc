@@ -100,8 +100,9 @@ void RunTable::PublishAll() {
 std::vector<std::pair<std::string, std::string>> RunTable::Save() const {
   std::vector<std::pair<std::string, std::string>> states;
   for (const auto& [run_id, run] : runs_) {
+    if (!run->published()) continue;
     std::string state = run->Save();
-    if (run->published() && !state.empty()) states.emplace_back(run_id, std::move(state));
+    if (!state.empty()) states.emplace_back(run_id, std::move(state));
   }
   return states;
 }

@@ -171,9 +171,9 @@ void VmRun::Confirm(std::function<void()> done) {
   table_->OnPublish(std::move(update));
 }
 
-void VmRun::DeclareIntent(Intent intent, std::function<void()> done) {
+void VmRun::DeclareIntent(const Intent& intent, std::function<void()> done) {
   ReadOomKills();  // one before it makes no kill that it announces a crash
-  Hand(input::IntentDeclared{std::move(intent)});
+  Hand(input::IntentDeclared{intent});
   Confirm(std::move(done));
 }
 

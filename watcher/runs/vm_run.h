@@ -212,7 +212,7 @@ class VmRun {
   void Confirm(std::function<void()> done);
   // Declares `intent` for a run for which CheckIntent() is OK and no intent is open. Calls `done`
   // when that is public.
-  void DeclareIntent(Intent intent, std::function<void()> done);
+  void DeclareIntent(const Intent& intent, std::function<void()> done);
   // Withdraws the open intent of a run that has one.
   void WithdrawIntent(std::function<void()> done);
   const Intent* open_intent() const { return session_.open_intent(); }
@@ -224,6 +224,7 @@ class VmRun {
   bool away() const { return session_.away(); }
   // Directory of its socket and its shutdown file.
   std::string Directory() const;
+  const std::string& uuid() const { return session_.uuid(); }
   v1::Vm Status() const { return session_.Status(); }
   std::string Save() const { return session_.Save(); }
   bool tracked() const { return info().process_tracked; }

@@ -333,8 +333,7 @@ inline constexpr Rule kTable[] = {
     {"migration-unfinished",
      "no SHUTDOWN, however the process ended, and `finish-migrate` was the last run state, no "
      "RESUME since; or none was reported since a STOP, and QEMU ended neither with 0 nor by "
-     "another "
-     "process",
+     "another process",
      [](In in) { return in.evidence.finishing_migration || in.may_have_migrated(); }, kUnknown,
      kAdmin, kMigrationUnfinished},
     {"out-of-memory",

@@ -137,6 +137,7 @@ class VmSession {
   // Returns whether Save() has changed since it was published: a Tick will publish it.
   bool unsaved() const { return save_at_ < absl::InfiniteDuration(); }
   const RunInfo& run() const { return saved_.run; }
+  const std::string& uuid() const { return saved_.uuid; }  // empty: none, or not known yet
   Instant attached_at() const { return saved_.attached_at; }
   // The open intent; null: there is none.
   const Intent* open_intent() const {

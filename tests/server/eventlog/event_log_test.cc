@@ -516,12 +516,17 @@ TEST(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
   EXPECT_TRUE(state.log().Begin(FromOldest{}).ok());
 }
 
-TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
-  PumpedState state;
+// Leaves an open run in a journal that then cannot be opened.
+void LeaveOpenRun(PumpedState* state) {
   VmUpdate started = Update("a", EventType::kStarted);
   started.saved_run = "state";
-  state.Push({started});
-  Break(state);
+  state->Push({started});
+  Break(*state);
+}
+
+TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
+  PumpedState state;
+  LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true);
   Repair(&state);
   const std::vector<v1::Event> events = state.Events(2);
@@ -532,10 +537,7 @@ TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
 
 TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
   PumpedState state;
-  VmUpdate started = Update("a", EventType::kStarted);
-  started.saved_run = "state";
-  state.Push({started});
-  Break(state);
+  LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true, [](const JournalEnd& found) {
     EXPECT_EQ(found.newest, UINT64_MAX) << "what its file has is not known";
     return std::vector<SavedRun>{{"run-a", "state"}};
