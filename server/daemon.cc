@@ -392,7 +392,7 @@ void Daemon::WatcherLoop() {
 std::string Daemon::StatusText() const {
   const EventLog::Health health = log_->health();
   std::string out =
-      absl::StrCat("following ", log_->vm_count(), " VMs for ", hub_.stream_count(), " streams",
+      absl::StrCat("following ", health.vms, " VMs for ", hub_.stream_count(), " streams",
                    health.journal_writable ? "" : "; the journal cannot be written",
                    health.directories_present ? "" : "; a watched directory is missing");
   for (const ListenerState& listener : server_->listeners()) {
