@@ -510,19 +510,16 @@ void Daemon::Stop() {
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   // Nothing is read any more; each monitor's socket holds its QEMU's messages.
-  std::vector<HandedRun> handed;
-  // One that has not begun knows no runs: those of the journal stay.
-  const bool hands_over = HasServiceManager() && watcher_->has_begun();
-  if (hands_over) handed = watcher_->HandOver();
+  std::optional<OpenRuns> handed;
+  if (HasServiceManager()) handed = watcher_->HandOver();
   // The streams get what was observed last even while the disk hangs.
   constexpr absl::Duration kWriteTime = absl::Seconds(2);
   step = &kPump;
   log_->Close(kWriteTime);
-  if (hands_over) {
+  if (handed.has_value()) {
     step = &kManager;
     StoreHandover({.journal = log_->end(),
-                   .saved = watcher_->SavedRuns(),
-                   .runs = std::move(handed),
+                   .open = *std::move(handed),
                    .exit_statuses = watcher_->exit_status_socket(),
                    .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});
   }
