@@ -84,6 +84,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
     : kernel_(kernel),
       log_(std::move(log)),
       saved_(log_->TakeSaved()),
+      queries_(log_.get()),
       hub_(log_.get(), kernel,
            {.progress_interval = kProgressInterval,
             .write_timeout = kWriteTimeout,
@@ -199,5 +200,23 @@ void Daemon::Stop(Store* store) {
 }
 
 void Daemon::EndStreams() { hub_.Drain(kDrain); }
+
+void Daemon::List(const v1::ListEventsRequest& request, const std::string& peer,
+                  std::function<bool()> cancelled,
+                  std::function<void(const absl::StatusOr<std::string>&)> answer) {
+  absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
+  if (!query.ok()) return answer(query.status());
+  log_->PostQuery(
+      peer,
+      [query = *std::move(query), cancelled = std::move(cancelled), answer = std::move(answer)](
+          const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
+        const std::optional<absl::StatusOr<std::string>> page =
+            cancelled() ? absl::CancelledError("the call was cancelled") : query->Continue(journal);
+        if (!page.has_value()) return false;
+        answer(*page);
+        if (!page->ok()) return page->status();
+        return true;
+      });
+}
 
 }  // namespace vmeventd::simulation

@@ -159,6 +159,7 @@ MUTATIONS = [
              "more = ⟦again_ || cursor_.more()⟧;", "cursor_.more()"),
     Mutation("a-reader-that-reads-nothing-is-not-cut", "server/stream/watch_stream.cc",
              "if (⟦now < due⟧ || state_", "writing || now < due"),
+    Mutation("a-list-goes-on-one-late", "server/eventlog/event_listing.cc", "first = std::max(first, ⟦from⟧);", "from + 1"),
     # The domains of libvirt.
     Mutation("a-domain-that-arrives-has-run", "watcher/libvirt/libvirt_domains.cc",
              'if (event == "MIGRATION") return ⟦"inmigrate"⟧;', '"running"'),
