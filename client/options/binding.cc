@@ -23,13 +23,18 @@ namespace {
 constexpr size_t kHelpWidth = 80;
 constexpr size_t kHelpColumn = 30;  // column at which CLI11 begins an option's description
 
-// The part of the text for the command; empty: there is none.
+// The part of the text for "intent declare"; empty: there is none.
 absl::string_view PartOf(const std::string& command) {
   const std::string title = absl::StrCat("\n== ", command, ": ");
   const size_t begin = kHelpText.find(title);
   if (begin == absl::string_view::npos) return "";
   const absl::string_view part = kHelpText.substr(begin + title.size());
   return part.substr(0, part.find("\n== "));
+}
+absl::string_view PartOf(const CLI::App& app) {
+  const CLI::App* const parent = app.get_parent();
+  const bool is_action = parent != nullptr && parent->get_parent() != nullptr;
+  return PartOf(is_action ? absl::StrCat(parent->get_name(), " ", app.get_name()) : app.get_name());
 }
 
 struct OptionText {
@@ -40,21 +45,19 @@ struct OptionText {
 
 // The line of the command's part, or of the common one, that has the name.
 OptionText OptionTextOf(const CLI::App& app, const std::string& name) {
-  const CLI::App* const parent = app.get_parent();
-  const bool is_action = parent != nullptr && parent->get_parent() != nullptr;
-  const std::string command =
-      absl::StrCat(is_action ? absl::StrCat(parent->get_name(), " ") : "", app.get_name());
-  for (const absl::string_view part : {PartOf(command), PartOf("common")}) {
+  for (const absl::string_view part : {PartOf(app), PartOf("common")}) {
     for (const absl::string_view line : absl::StrSplit(part, '\n')) {
       if (line.empty()) break;
-      const std::vector<std::string> halves = absl::StrSplit(line, absl::MaxSplits(": ", 1));
-      std::vector<std::string> words = absl::StrSplit(halves[0], ' ');
+      const size_t colon = std::min(line.find(": "), line.size());
+      if (!absl::StrContains(line.substr(0, colon), name)) continue;
+      std::vector<std::string> words = absl::StrSplit(line.substr(0, colon), ' ');
       const std::vector<std::string> names = absl::StrSplit(words[0], ',');
       if (names.back() != name) continue;
       words.resize(2);
       // CLI11 breaks no lines.
-      return {words[0], words[1],
-              absl::StrJoin(WrapText(halves.back(), kHelpWidth - kHelpColumn), "\n")};
+      const auto lines =
+          WrapText(absl::StripPrefix(line.substr(colon), ": "), kHelpWidth - kHelpColumn);
+      return {words[0], words[1], absl::StrJoin(lines, "\n")};
     }
   }
   return {name};
@@ -133,8 +136,8 @@ const std::string& CheckWord(absl::string_view option, const std::string& text) 
   return text;
 }
 
-CommandText CommandTextOf(const std::string& command) {
-  const absl::string_view part = PartOf(command);
+CommandText CommandTextOf(const CLI::App& app) {
+  const absl::string_view part = PartOf(app);
   const std::vector<std::string> halves = absl::StrSplit(part, absl::MaxSplits("\n\n", 1));
   const absl::string_view first = halves.front();
   return {std::string(first.substr(0, first.find('\n'))),

@@ -91,12 +91,12 @@ const std::string& CheckWord(absl::string_view option, const std::string& text);
 
 // The content of help.txt.
 extern const absl::string_view kHelpText;
-// What it has of a command, as "intent declare".
+// What it has of a command.
 struct CommandText {
   std::string about;
   std::string footer;
 };
-CommandText CommandTextOf(const std::string& command);
+CommandText CommandTextOf(const CLI::App& app);
 
 using Take = std::function<void(const std::string& text)>;
 

@@ -35,11 +35,10 @@ class HelpFormatter : public CLI::Formatter {
   }
 };
 
-CLI::App* AddCommand(CLI::App* app, const std::string& name) {
-  const bool is_action = app->get_parent() != nullptr;
-  const CommandText text =
-      CommandTextOf(is_action ? absl::StrCat(app->get_name(), " ", name) : name);
-  CLI::App* command = app->add_subcommand(name, text.about);
+CLI::App* AddCommand(CLI::App* app, const char* name) {
+  CLI::App* command = app->add_subcommand(name);
+  const CommandText text = CommandTextOf(*command);
+  command->description(text.about);
   command->fallthrough();  // --server and -o may also follow the command
   command->footer(
       absl::StrCat("The options of vmevents itself, as --server and -o, go before or after the\n"
@@ -421,7 +420,7 @@ void AddGeneral(CLI::App* app, Reading* reading) {
 
 void Define(CLI::App* app, Reading* reading) {
   app->formatter(std::make_shared<HelpFormatter>());
-  const CommandText text = CommandTextOf("vmevents");
+  const CommandText text = CommandTextOf(*app);
   app->description(text.about);
   app->footer(text.footer);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
