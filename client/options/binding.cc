@@ -23,44 +23,14 @@ namespace {
 constexpr size_t kHelpWidth = 80;
 constexpr size_t kHelpColumn = 30;  // column at which CLI11 begins an option's description
 
-// The part of the text for "intent declare"; empty: there is none.
-absl::string_view PartOf(const std::string& command) {
-  const std::string title = absl::StrCat("\n== ", command, ": ");
-  const size_t begin = kHelpText.find(title);
-  if (begin == absl::string_view::npos) return "";
-  const absl::string_view part = kHelpText.substr(begin + title.size());
-  return part.substr(0, part.find("\n== "));
-}
-absl::string_view PartOf(const CLI::App& app) {
-  const CLI::App* const parent = app.get_parent();
-  const bool is_action = parent != nullptr && parent->get_parent() != nullptr;
-  return PartOf(is_action ? absl::StrCat(parent->get_name(), " ", app.get_name()) : app.get_name());
+// CLI11 breaks no lines.
+std::string Wrapped(const char* help) {
+  return absl::StrJoin(WrapText(help, kHelpWidth - kHelpColumn), "\n");
 }
 
-struct OptionText {
-  std::string names;
-  std::string value;  // empty: it has none
-  std::string help;
-};
-
-// The line of the command's part, or of the common one, that has the name.
-OptionText OptionTextOf(const CLI::App& app, const std::string& name) {
-  for (const absl::string_view part : {PartOf(app), PartOf("common")}) {
-    for (const absl::string_view line : absl::StrSplit(part, '\n')) {
-      if (line.empty()) break;
-      const size_t colon = std::min(line.find(": "), line.size());
-      if (!absl::StrContains(line.substr(0, colon), name)) continue;
-      std::vector<std::string> words = absl::StrSplit(line.substr(0, colon), ' ');
-      const std::vector<std::string> names = absl::StrSplit(words[0], ',');
-      if (names.back() != name) continue;
-      words.resize(2);
-      // CLI11 breaks no lines.
-      const auto lines =
-          WrapText(absl::StripPrefix(line.substr(colon), ": "), kHelpWidth - kHelpColumn);
-      return {words[0], words[1], absl::StrJoin(lines, "\n")};
-    }
-  }
-  return {name};
+// The name of "-o,--output" in sentences.
+std::string LongName(absl::string_view names) {
+  return std::string(names.substr(names.rfind(',') + 1));
 }
 
 // See ParseCommandLine.
@@ -71,17 +41,15 @@ std::string WithoutMark(std::string text) {
   return text;
 }
 
-CLI::Option* Add(CLI::App* app, const char* name, const Take& take) {
-  const OptionText text = OptionTextOf(*app, name);
-  return app
-      ->add_option(
-          text.names,
-          [take](const CLI::results_t& texts) {
-            for (const std::string& one : texts) take(WithoutMark(one));
-            return true;
-          },
-          text.help)
-      ->type_name(text.value);
+CLI::Option* Add(CLI::App* app, const std::string& names, const std::string& help,
+                 const Take& take) {
+  return app->add_option(
+      names,
+      [take](const CLI::results_t& texts) {
+        for (const std::string& text : texts) take(WithoutMark(text));
+        return true;
+      },
+      help);
 }
 
 absl::StatusOr<absl::Time> ParseTime(const CLI::App& app, const TimeBase& base,
@@ -136,74 +104,76 @@ const std::string& CheckWord(absl::string_view option, const std::string& text) 
   return text;
 }
 
-CommandText CommandTextOf(const CLI::App& app) {
-  const absl::string_view part = PartOf(app);
-  const std::vector<std::string> halves = absl::StrSplit(part, absl::MaxSplits("\n\n", 1));
-  const absl::string_view first = halves.front();
-  return {std::string(first.substr(0, first.find('\n'))),
-          std::string(absl::StripTrailingAsciiWhitespace(halves.back()))};
+CLI::Option* AddOption(CLI::App* app, const char* names, const char* value_name, const char* help,
+                       const Take& take) {
+  return Add(app, names, Wrapped(help), take)
+      ->type_name(value_name)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
-CLI::Option* AddOption(CLI::App* app, const char* name, const Take& take) {
-  return Add(app, name, take)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-}
-
-CLI::Option* AddList(CLI::App* app, const char* name, const Take& take) {
-  return AddArguments(app, name, take)
+CLI::Option* AddList(CLI::App* app, const char* names, const char* value_name, const char* help,
+                     const Take& take) {
+  return Add(app, names, Wrapped(help), take)
+      ->type_name(value_name)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(CLI::detail::expected_max_vector_size)
       ->allow_extra_args(false);
 }
 
-CLI::Option* AddArguments(CLI::App* app, const char* name, const Take& take) {
-  return Add(app, name, take)->expected(CLI::detail::expected_max_vector_size);
+CLI::Option* AddArgument(CLI::App* app, const char* name, const char* help, const Take& take) {
+  return Add(app, name, help, take)->type_name("");
 }
 
-CLI::Option* AddFlag(CLI::App* app, const char* name, const std::function<void()>& act) {
-  const OptionText text = OptionTextOf(*app, name);
-  return app->add_flag_callback(text.names, act, text.help);
+CLI::Option* AddArguments(CLI::App* app, const char* name, const char* help, const Take& take) {
+  return AddArgument(app, name, help, take)->expected(CLI::detail::expected_max_vector_size);
 }
 
-CLI::Option* AddWord(CLI::App* app, const char* name, std::string* word) {
-  return AddOption(app, name, [=](const std::string& text) { *word = CheckWord(name, text); });
+CLI::Option* AddFlag(CLI::App* app, const char* names, const char* help, bool* flag, bool value) {
+  return app->add_flag_callback(
+      names, [=] { *flag = value; }, Wrapped(help));
 }
 
-void AddPair(CLI::App* app, const char* cert, const char* key, TlsOptions* tls) {
-  CLI::Option* const certificate = AddValue(app, cert, &tls->cert_file);
-  certificate->needs(AddValue(app, key, &tls->key_file)->needs(certificate));
+void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
+             TlsOptions* tls) {
+  CLI::Option* cert = AddFile(app, cert_name, cert_help, &tls->cert_file);
+  cert->needs(
+      AddFile(app, key_name, "that certificate's private key, PEM", &tls->key_file)->needs(cert));
 }
 
-void Read(absl::string_view name, const std::string& text, std::string* value) {
-  if (text.empty()) Wrong(absl::StrCat(name, ": the text is empty; give one"));
+void Read(absl::string_view names, const std::string& text, std::string* value) {
+  if (text.empty()) Wrong(absl::StrCat(LongName(names), ": the text is empty; give one"));
   *value = text;
 }
 
-void Read(absl::string_view name, const std::string& text, uint64_t* value) {
+void Read(absl::string_view names, const std::string& text, uint64_t* value) {
   if (IsNumber(text) && absl::SimpleAtoi(text, value) && *value > 0) return;
-  Wrong(absl::StrCat(name, ": \"", text, "\" is not a number of events; give one of at least 1"));
+  Wrong(absl::StrCat(LongName(names), ": \"", text,
+                     "\" is not a number of events; give one of at least 1"));
 }
 
-void Read(absl::string_view name, const std::string& text, absl::Duration* value) {
+void Read(absl::string_view names, const std::string& text, absl::Duration* value) {
   const absl::StatusOr<absl::Duration> parsed = ParseDurationText(text);
-  if (!parsed.ok()) Wrong(absl::StrCat(name, ": ", parsed.status().message()));
+  if (!parsed.ok()) Wrong(absl::StrCat(names, ": ", parsed.status().message()));
   *value = *parsed;
 }
 
-void Read(absl::string_view name, const std::string& text, int* index) {
-  const std::vector<std::string> values = ValuesOf(std::string(name));
+void Read(absl::string_view names, const std::string& text, int* index) {
+  const std::string name = LongName(names);
+  const std::vector<std::string> values = ValuesOf(name);
   const auto found = absl::c_find(values, absl::AsciiStrToLower(text));
   if (found == values.end()) {
     Wrong(absl::StrCat(name == "--output" ? "-o" : name, ": \"", text,
                        "\" is not one of its values; use ", JoinWords(values, " or "),
-                       HintForValue(std::string(name), text)));
+                       HintForValue(name, text)));
   }
   *index = static_cast<int>(found - values.begin());
 }
 
-CLI::Option* AddTime(CLI::App* app, const char* name, const TimeBase* base,
+CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
                      std::optional<absl::Time>* time) {
-  return AddOption(app, name, [=](const std::string& text) {
+  return AddOption(app, names, "TIME", help, [=](const std::string& text) {
     const absl::StatusOr<absl::Time> parsed = ParseTime(*app, *base, text);
-    if (!parsed.ok()) Wrong(absl::StrCat(name, ": ", parsed.status().message()));
+    if (!parsed.ok()) Wrong(absl::StrCat(names, ": ", parsed.status().message()));
     *time = *parsed;
   });
 }
@@ -219,13 +189,17 @@ int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& 
                      hint.empty() ? fault : fault.substr(0, fault.find("; use one of")), hint));
 }
 
-void AddStart(CLI::App* app) {
-  const auto add = [app](const char* name) {
-    return AddOption(app, name, [=](const std::string& text) { CheckWord(name, text); });
+void AddStart(CLI::App* app, const char* from_help) {
+  const auto add = [app](const char* name, const char* value, const char* help) {
+    return AddOption(app, name, value, help,
+                     [=](const std::string& text) { CheckWord(name, text); });
   };
-  CLI::Option* const from = add("--from");
-  CLI::Option* const journal = add("--journal");
-  add("--since")->excludes(from)->excludes(journal);
+  CLI::Option* from = add("--from", "START", from_help);
+  CLI::Option* journal = add(
+      "--journal", "ID", "the journal of that sequence number; default the server's present one");
+  add("--since", "TIME", "begin with the events at or after this time")
+      ->excludes(from)
+      ->excludes(journal);
 }
 
 WatchStart ReadStart(const CLI::App& app, const TimeBase& base) {
@@ -272,29 +246,37 @@ void AddVmName(std::string text, v1::EventFilter* filter) {
 }
 
 void AddVm(CLI::App* app, v1::EventFilter* filter) {
-  AddList(app, "--vm", [=](const std::string& text) { AddVmName(text, filter); });
-  AddList(app, "--uuid", [=](const std::string& text) {
-    for (const absl::string_view uuid : absl::StrSplit(text, ',')) {
-      filter->add_uuids(CheckWord("--uuid", std::string(uuid)));
-      if (ParseUuid(uuid).has_value()) continue;
-      Wrong(absl::StrCat("--uuid: \"", uuid,
-                         "\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000"));
-    }
-  });
-  AddList(app, "--label", [=](const std::string& text) {
-    filter->add_labels(CheckWord("--label", text));
-    const absl::Status selector = LabelSelector::Parse(text).status();
-    if (!selector.ok()) Wrong(absl::StrCat("--label: \"", text, "\" ", selector.message()));
-  });
+  AddList(app, "--vm", "GLOB", "only VMs of such names, separated by commas; may be repeated",
+          [=](const std::string& text) { AddVmName(text, filter); });
+  AddList(
+      app, "--uuid", "UUID", "only VMs of such UUIDs, separated by commas; may be repeated",
+      [=](const std::string& text) {
+        for (const absl::string_view uuid : absl::StrSplit(text, ',')) {
+          filter->add_uuids(CheckWord("--uuid", std::string(uuid)));
+          if (ParseUuid(uuid).has_value()) continue;
+          Wrong(absl::StrCat("--uuid: \"", uuid,
+                             "\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000"));
+        }
+      });
+  AddList(app, "-l,--label", "SELECTOR",
+          "only VMs with such labels, as app=web,tier!=db; may be repeated",
+          [=](const std::string& text) {
+            filter->add_labels(CheckWord("--label", text));
+            const absl::Status selector = LabelSelector::Parse(text).status();
+            if (!selector.ok()) {
+              Wrong(absl::StrCat("--label: \"", text, "\" ", selector.message()));
+            }
+          });
 }
 
 void AddNames(CLI::App* app, v1::EventFilter* filter) {
   AddVm(app, filter);
-  AddArguments(app, "NAME", [=](const std::string& text) { AddVmName(text, filter); });
+  AddArguments(app, "NAME", "only VMs of such names, as with --vm",
+               [=](const std::string& text) { AddVmName(text, filter); });
 }
 
-void AddRun(CLI::App* app, v1::EventFilter* filter) {
-  AddList(app, "--run", [=](const std::string& text) {
+void AddRun(CLI::App* app, const char* help, v1::EventFilter* filter) {
+  AddList(app, "--run", "RUN_ID", help, [=](const std::string& text) {
     for (const absl::string_view run : absl::StrSplit(text, ',')) {
       filter->add_run_ids(CheckWord("--run", std::string(run)));
     }
@@ -302,17 +284,22 @@ void AddRun(CLI::App* app, v1::EventFilter* filter) {
 }
 
 void AddEnds(CLI::App* app, v1::EventFilter* filter) {
-  AddList(app, "--source",
+  AddList(app, "--source", "GLOB", "only VMs from such a source, as 'libvirt:*'; may be repeated",
           [=](const std::string& text) { filter->add_sources(CheckWord("--source", text)); });
-  AddNamesOf<v1::ShutdownClass>(app, "--class",
+  AddNamesOf<v1::ShutdownClass>(app, "--class", "CLASS",
+                                "only ends by user, admin, crash or unknown; may be repeated",
                                 [=](v1::ShutdownClass one) { filter->add_classes(one); });
-  AddNamesOf<v1::ShutdownCause>(app, "--cause",
-                                [=](v1::ShutdownCause cause) { filter->add_causes(cause); });
-  AddRun(app, filter);
+  AddNamesOf<v1::ShutdownCause>(
+      app, "--cause", "CAUSE",
+      "only ends of this cause, as guest-panic or host-kill; may be repeated",
+      [=](v1::ShutdownCause cause) { filter->add_causes(cause); });
+  AddRun(app, "only this run of a VM; may be repeated", filter);
 }
 
 void AddFilter(CLI::App* app, v1::EventFilter* filter) {
-  AddNamesOf<v1::EventType>(app, "--type", [=](v1::EventType type) { filter->add_types(type); });
+  AddNamesOf<v1::EventType>(app, "--type", "TYPE",
+                            "only events of this type, as started or stopped; may be repeated",
+                            [=](v1::EventType type) { filter->add_types(type); });
   AddEnds(app, filter);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -89,65 +90,66 @@ std::string JoinWords(const std::vector<std::string>& words, absl::string_view b
 // Checks a text for the server: not empty, and UTF-8, as the protocol requires.
 const std::string& CheckWord(absl::string_view option, const std::string& text);
 
-// The content of help.txt.
-extern const absl::string_view kHelpText;
-// What it has of a command.
-struct CommandText {
-  std::string about;
-  std::string footer;
-};
-CommandText CommandTextOf(const CLI::App& app);
-
 using Take = std::function<void(const std::string& text)>;
 
-// Each adds an option, or an argument, with its text in help.txt. `name` is its long name there.
-// Takes the last text of the option, or the one of the argument.
-CLI::Option* AddOption(CLI::App* app, const char* name, const Take& take);
-// Takes each text.
-CLI::Option* AddList(CLI::App* app, const char* name, const Take& take);
-// The same for an argument.
-CLI::Option* AddArguments(CLI::App* app, const char* name, const Take& take);
-// Adds a flag, which calls `act`, or sets `value`.
-CLI::Option* AddFlag(CLI::App* app, const char* name, const std::function<void()>& act);
-inline CLI::Option* AddFlag(CLI::App* app, const char* name, bool* flag, bool value = true) {
-  return AddFlag(app, name, [=] { *flag = value; });
-}
-// Sets `word`, a text for the server as of CheckWord().
-CLI::Option* AddWord(CLI::App* app, const char* name, std::string* word);
-// Read the text of an option.
+// Takes the last text of the option.
+CLI::Option* AddOption(CLI::App* app, const char* names, const char* value_name, const char* help,
+                       const Take& take);
+// Takes each text of the option.
+CLI::Option* AddList(CLI::App* app, const char* names, const char* value_name, const char* help,
+                     const Take& take);
+// Adds a value that stands without an option's name.
+CLI::Option* AddArgument(CLI::App* app, const char* name, const char* help, const Take& take);
+// The same for one argument or several.
+CLI::Option* AddArguments(CLI::App* app, const char* name, const char* help, const Take& take);
+// Sets `value`.
+CLI::Option* AddFlag(CLI::App* app, const char* names, const char* help, bool* flag,
+                     bool value = true);
+// Read the text of an option, whose names are `names`.
 // Any text but the empty one.
-void Read(absl::string_view name, const std::string& text, std::string* value);
+void Read(absl::string_view names, const std::string& text, std::string* value);
 // A whole number from 1 on.
-void Read(absl::string_view name, const std::string& text, uint64_t* value);
+void Read(absl::string_view names, const std::string& text, uint64_t* value);
 // A duration.
-void Read(absl::string_view name, const std::string& text, absl::Duration* value);
+void Read(absl::string_view names, const std::string& text, absl::Duration* value);
 // The index of the text in ValuesOf() the option.
-void Read(absl::string_view name, const std::string& text, int* index);
+void Read(absl::string_view names, const std::string& text, int* index);
 template <typename T>
-void Read(absl::string_view name, const std::string& text, std::optional<T>* value) {
-  Read(name, text, &value->emplace());
+void Read(absl::string_view names, const std::string& text, std::optional<T>* value) {
+  Read(names, text, &value->emplace());
 }
 template <typename Enum>
-void Read(absl::string_view name, const std::string& text, Enum* value) {
+void Read(absl::string_view names, const std::string& text, Enum* value) {
   int index = 0;
-  Read(name, text, &index);
+  Read(names, text, &index);
   *value = static_cast<Enum>(index);
 }
 template <typename T>
-CLI::Option* AddValue(CLI::App* app, const char* name, T* value) {
-  return AddOption(app, name, [=](const std::string& text) { Read(name, text, value); });
+CLI::Option* AddValue(CLI::App* app, const char* names, const char* value_name, const char* help,
+                      T* value) {
+  return AddOption(app, names, value_name, help,
+                   [=](const std::string& text) { Read(names, text, value); });
 }
-// The files of a certificate and of its private key, which need each other.
-void AddPair(CLI::App* app, const char* cert, const char* key, TlsOptions* tls);
-CLI::Option* AddTime(CLI::App* app, const char* name, const TimeBase* base,
+template <typename T>
+CLI::Option* AddDuration(CLI::App* app, const char* names, const char* help, T* duration) {
+  return AddValue(app, names, "DURATION", help, duration);
+}
+inline CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file) {
+  return AddValue(app, names, "FILE", help, file);
+}
+// A certificate and its private key, which need each other.
+void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
+             TlsOptions* tls);
+CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
                      std::optional<absl::Time>* time);
 // The number of one of the enum's names; see ParseEnumName().
 int ParseName(const google::protobuf::EnumDescriptor& names, const std::string& option,
               const std::string& word);
 // Takes the parts between the commas of all texts, as values of the enum.
 template <typename Enum>
-void AddNamesOf(CLI::App* app, const char* option, const std::function<void(Enum)>& add) {
-  AddList(app, option, [=](const std::string& text) {
+void AddNamesOf(CLI::App* app, const char* option, const char* value_name, const char* help,
+                const std::function<void(Enum)>& add) {
+  AddList(app, option, value_name, help, [=](const std::string& text) {
     for (const std::string& word : std::vector<std::string>(absl::StrSplit(text, ','))) {
       add(static_cast<Enum>(ParseName(*google::protobuf::GetEnumDescriptor<Enum>(), option, word)));
     }
@@ -160,14 +162,14 @@ void AddVmName(std::string text, v1::EventFilter* filter);
 void AddVm(CLI::App* app, v1::EventFilter* filter);
 // Adds NAME as well.
 void AddNames(CLI::App* app, v1::EventFilter* filter);
-void AddRun(CLI::App* app, v1::EventFilter* filter);
+void AddRun(CLI::App* app, const char* help, v1::EventFilter* filter);
 // Selects VMs by their sources, and by their runs and ends.
 void AddEnds(CLI::App* app, v1::EventFilter* filter);
 // Adds all of the filter but the names.
 void AddFilter(CLI::App* app, v1::EventFilter* filter);
 
 // --from, --journal and --since.
-void AddStart(CLI::App* app);
+void AddStart(CLI::App* app, const char* from_help);
 WatchStart ReadStart(const CLI::App& app, const TimeBase& base);
 
 // The subcommand of that name or alias; null: there is none.
@@ -190,7 +192,7 @@ struct OwnWords {
 };
 OwnWords WithoutAliases(const CLI::App& app, const std::vector<std::string>& arguments);
 
-// The installed script of a shell, which asks `vmevents __complete`; `shell` as of Reading.
+// The script of a shell, which asks `vmevents __complete`; `shell` as of Reading.
 const char* CompletionScript(int shell);
 
 // The values of an option or an argument, as typed: "guest-down". `name` is that of the option, or

@@ -10,6 +10,51 @@
 namespace vmeventd::client {
 namespace {
 
+// Bash splits words at "=" and ":" too, so the line is split again, and what stands before the
+// cursor's word is cut off. Bash inserts the answer as it stands, and a VM's name may be any text
+// of another user, so it is quoted. In a word with a quotation mark nothing is offered.
+constexpr char kBash[] = R"sh(_vmevents() {
+  local line=${COMP_LINE:0:COMP_POINT} current=${COMP_WORDS[COMP_CWORD]} word
+  local -a words
+  COMPREPLY=()
+  [[ $current != *[\"\'\`]* ]] || return
+  read -a words <<<"$line"
+  [[ $line != *[[:space:]] || $line == *\\[[:space:]] ]] || words+=('')
+  [[ $current != = && $current != : ]] || current=
+  current=${current//\\/}
+  while IFS=$'\t' read -r word _; do
+    [[ $word == "${words[-1]}"* ]] || continue
+    word=${word#"${words[-1]%"$current"}"}
+    [[ $word != *[^[:alnum:]_.,:=@/+-]* ]] || printf -v word %q "$word"
+    COMPREPLY+=("$word")
+  done < <(timeout 2 vmevents __complete "${words[@]:1}" 2>/dev/null)
+}
+complete -o default -F _vmevents vmevents
+)sh";
+
+constexpr char kZsh[] = R"sh(#compdef vmevents
+_vmevents() {
+  local -a lines
+  lines=("${(@f)$(timeout 2 vmevents __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  lines=("${(@)${(@)lines:#}//:/\\:}")
+  lines=("${(@)lines/$'\t'/:}")
+  if (( ${#lines} )); then _describe vmevents lines; else _files; fi
+}
+compdef _vmevents vmevents
+)sh";
+
+constexpr char kFish[] = R"sh(function __vmevents_complete
+    set -l words (commandline -opc) (commandline -ct)
+    set -l lines (timeout 2 vmevents __complete $words[2..-1] 2>/dev/null)
+    if test (count $lines) -eq 0
+        __fish_complete_path (commandline -ct)
+    else
+        printf '%s\n' $lines
+    end
+end
+complete -c vmevents -f -a '(__vmevents_complete)'
+)sh";
+
 // "guest-down" for VM_STATE_GUEST_DOWN.
 template <typename Enum>
 std::vector<std::string> NamesOf() {
@@ -78,6 +123,11 @@ Completions ValuesFor(const CLI::App& app, const OwnWords& own, const CLI::Optio
 }
 
 }  // namespace
+
+const char* CompletionScript(int shell) {
+  static constexpr const char* kScripts[] = {kBash, kZsh, kFish};
+  return kScripts[shell];
+}
 
 std::vector<std::string> ValuesOf(const std::string& name) {
   static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{

@@ -12,6 +12,7 @@
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "client/options/binding.h"
+#include "client/output/time_text.h"
 
 // The commands: their options, the help, and which options fit each other.
 
@@ -25,6 +26,187 @@ constexpr uint64_t kUsualLast = 10;
 // Limit of --batch.
 constexpr uint64_t kMaxBatch = 1000;
 
+constexpr char kProgramHelp[] =
+    "Shows who ended the virtual machines of a node, and how vmeventd knows.";
+constexpr char kProgramFooter[] =
+    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555, or nats://HOST:PORT, a
+NATS server of a fleet of nodes. Without --server it is that of --context, else
+$VMEVENTS_SERVER, else that of the current context, else
+unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that exists, else
+unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. vmevents(1)
+describes contexts, the variables of the environment and the output.
+
+Examples:
+  vmevents watch                          what happens from now on
+  vmevents vms                            the VMs that run
+  vmevents why web1                       why web1 ended, with the evidence
+  vmevents status                         vmeventd, and what happened of late
+  vmevents events web1 --type stopped     each end of web1, the earlier ones too
+  vmevents events --since 1h --class crash
+  vmevents -o json watch --from oldest    one JSON object a line, for programs
+  vmevents --server nats://nats1 watch    what happens on all nodes of a fleet
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable,
+5 push: the receiver wants no more.)";
+constexpr char kWatchFooter[] =
+    R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
+12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
+the daemon comes back, with nothing lost or repeated; if events may be missing,
+it prints GAP on standard error.
+
+With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
+event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
+on standard input. With --cursor-file it continues after the last event that was
+printed, or whose command ended with 0; after a crash the last ones come again.
+
+Examples:
+  vmevents watch --from snapshot          the VMs as they are, then what follows
+  vmevents watch 'web*' --type stopped --class user,admin
+  vmevents watch --since 10m              the last ten minutes, and on
+  vmevents watch web1 --type stopped --count 1 --timeout 5m    until web1 has
+                                          ended, or 5 minutes are over
+  vmevents watch --type stopped --class crash --cursor-file crashes.cursor \
+      --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
+  vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
+constexpr char kPushFooter[] =
+    R"(It follows events as watch does, without end, and saves its position once the
+receiver has answered 2xx: each event is delivered at least once, those of a
+node in order. It retries; an answer of 410 ends it. An event that is answered
+by 400, 413 or 422 goes into the file set-aside.jsonl of its state directory,
+$XDG_STATE_HOME/vmevents/push/TARGET. docs/act.md has the formats and templates.
+
+nats://HOST:PORT, or tls://, names a NATS server of a fleet: the events of the
+one node go into its stream, from the oldest on, and with them the state of each
+VM and a heartbeat (docs/many-nodes.md).
+
+Examples:
+  vmevents push https://events.example/vms --secret-file secret
+  vmevents push --template slack.json --url-file slack.url --class crash
+  vmevents push tls://nats1,nats2 --cluster prod --push-credentials node7.creds
+  vmevents push --status https://events.example/vms)";
+constexpr char kWebFooter[] =
+    R"(It serves a page that shows the VMs, why each ended, and what happens now, and
+the same as JSON below /api/v1 (docs/vmevents.md). Everything is only read.
+Every user of this host can read it, unless --token-file asks for a token: as
+the password, with any user name, or as "Authorization: Bearer TOKEN". Beyond
+loopback it needs --web-cert, and --web-client-ca or --token-file.
+
+Examples:
+  vmevents web                            http://127.0.0.1:9557/
+  vmevents web --server node1,node2 --token-file token
+  vmevents web --listen 0.0.0.0:9557 --web-cert web.pem --web-key web.key \
+      --token-file token)";
+constexpr char kEventsFooter[] =
+    R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
+12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. On a terminal the
+list goes through a pager: $VMEVENTS_PAGER, else $PAGER, else less.
+
+Examples:
+  vmevents events --since today --type stopped
+  vmevents events -n 20                   the newest 20, oldest first
+  vmevents events -f                      the newest 10, and then what happens
+  vmevents tail                           the newest 10
+  vmevents crashes --since 'last week'    the ends of class crash, newest first
+  vmevents events web1 --since '1 hour ago'
+  vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)";
+constexpr char kVmsFooter[] =
+    R"(It has a row for each VM: AGE is how long it is in its state, ENDS how often it
+has ended, as far as vmeventd knows its runs, CLASS and WHY how it ended last.
+Those that run come first, then those that have stopped, the newest end first.
+
+Examples:
+  vmevents vms --all                      include stopped VMs
+  vmevents vms web1 --runs                each run of web1, and how it ended
+  vmevents vms --all --sort-by ends       what ends most often
+  vmevents vms --state paused --state unreachable
+  vmevents vms --class crash              those that crashed
+  vmevents vms --cause host-kill          those that somebody killed
+  vmevents -o json vms 'web*' db1)";
+constexpr char kWhyFooter[] =
+    R"(It shows how the VM ended last, even if it runs again: the verdict, a sentence
+with the facts, the evidence, and the VM's present state. NAME may be a glob or
+a UUID; `vm` is the same command.
+
+Examples:
+  vmevents why web1
+  vmevents why 'web*' db1
+  vmevents why web1 --markdown            for a ticket
+  vmevents why web1 --run RUN_ID          the end of an earlier run)";
+constexpr char kStatusFooter[] =
+    R"(It shows vmeventd on this node: whether it serves, the VMs by state, the ends of
+the last 24 hours by class, and the latest of them. With NAME it does what
+`vmevents why NAME` does. With -o json it prints what `vmevents info` prints.
+
+Examples:
+  vmevents status
+  vmevents status web1)";
+constexpr char kTopFooter[] =
+    R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
+how late events are, until q is typed. Without a terminal it prints one frame,
+as with --once.
+
+Examples:
+  vmevents top --window 1h
+  vmevents top --once)";
+constexpr char kIntentFooter[] =
+    R"(An intent declares who is about to stop, migrate or kill a VM, and why: the stop
+that follows is then an admin's, however it happens. It ends with the run, when
+it expires, or when it is withdrawn.
+
+Examples:
+  vmevents intent declare web1 --actor alice --reason 'node is emptied'
+  vmevents intent list
+  vmevents intent withdraw INTENT_ID)";
+
+constexpr char kFleetFooter[] =
+    R"(LAG is how many events of the node's journal are not in the fleet's stream yet.
+A node is silent if nothing came from it for three of its intervals: it is down,
+or cannot reach the servers. "push stopped": its push was stopped in order, and
+its VMs may run.
+
+Examples:
+  vmevents --server nats://nats1,nats2 fleet
+  vmevents --context fleet -o json fleet --node 'rack7-*')";
+
+constexpr char kFleetCreateFooter[] =
+    R"(Makes the stream VMEVENTS and the buckets VMEVENTS_VMS and VMEVENTS_NODES where
+they are missing, as docs/many-nodes.md describes them, and turns off the
+rollups of buckets that permit them. It needs an account that may create
+streams.
+
+Example:
+  vmevents --server tls://nats1 --credentials admin.creds fleet create \
+      --replicas 3)";
+
+constexpr char kHealthFooter[] =
+    R"(SERVICE is journal: whether events are durable, watch: whether each directory of
+--watch is there, sources: whether there is anything in which VMs can be found,
+libvirt: whether each libvirt can be connected to, or listen: whether each
+--listen is open. Without it, the server as a whole. Exits with 0 if it is
+SERVING.
+
+Examples:
+  vmevents health
+  vmevents health --all
+  vmevents health --timeout 1s --server node1 --tls-ca ca.pem)";
+
+constexpr char kDoctorFooter[] =
+    R"(It looks for what prevents vmeventd from following a VM of this node, and prints
+a line to paste with each finding. It connects to no monitor and changes
+nothing. Run it as root. With the --server of another node it asks only that
+vmeventd, and explains a connection, or TLS, that fails. Exits with 0 if it
+finds nothing, else with 1.
+
+Examples:
+  vmevents doctor
+  vmevents --server node1 --tls-ca ca.pem doctor
+  vmevents -o json doctor | jq -r .line)";
+
+constexpr char kCompletionFooter[] =
+    R"(Packages install it. Without them:
+  source <(vmevents completion bash)      in ~/.bashrc, or zsh in ~/.zshrc
+  vmevents completion fish | source       in ~/.config/fish/config.fish)";
+
 // Without the options that one excludes, which CLI11 names in the order of their addresses: the
 // complaint names them.
 class HelpFormatter : public CLI::Formatter {
@@ -35,15 +217,13 @@ class HelpFormatter : public CLI::Formatter {
   }
 };
 
-CLI::App* AddCommand(CLI::App* app, const char* name) {
-  CLI::App* command = app->add_subcommand(name);
-  const CommandText text = CommandTextOf(*command);
-  command->description(text.about);
+CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const char* footer) {
+  CLI::App* command = app->add_subcommand(name, help);
   command->fallthrough();  // --server and -o may also follow the command
   command->footer(
       absl::StrCat("The options of vmevents itself, as --server and -o, go before or after the\n"
                    "command: see vmevents --help.\n\n",
-                   text.footer));
+                   footer));
   return command;
 }
 
@@ -60,9 +240,9 @@ struct Added {
 template <typename Command>
 using CheckOf = std::function<void(const CLI::App& app, Command* command)>;
 template <typename Command>
-Added<Command> Add(CLI::App* parent, Reading* reading, const char* name,
-                   const CheckOf<Command>& check = nullptr) {
-  CLI::App* app = AddCommand(parent, name);
+Added<Command> Add(CLI::App* parent, Reading* reading, const char* name, const char* help,
+                   const char* footer, const CheckOf<Command>& check = nullptr) {
+  CLI::App* app = AddCommand(parent, name, help, footer);
   const auto command = std::make_shared<Command>();
   app->callback([=] {
     if (check) check(*app, command.get());
@@ -72,9 +252,19 @@ Added<Command> Add(CLI::App* parent, Reading* reading, const char* name,
 }
 
 void AddNode(CLI::App* app, Reading* reading) {
-  AddList(app, "--node", [=](const std::string& text) {
-    reading->line.nodes.push_back(CheckWord("--node", text));
-  });
+  AddList(
+      app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
+      [=](const std::string& text) { reading->line.nodes.push_back(CheckWord("--node", text)); });
+}
+
+CLI::Option* AddCursorFile(CLI::App* app, std::string* file) {
+  return AddFile(app, "--cursor-file",
+                 "save the position here, and continue from it; the first time, start as the other "
+                 "options specify",
+                 file);
+}
+CLI::Option* AddTimeout(CLI::App* app, FollowCommand* command) {
+  return AddDuration(app, "--timeout", "end after so long, such as 5m", &command->timeout);
 }
 
 void CheckWatch(const CLI::App& app, const Reading& reading, FollowCommand* command) {
@@ -89,30 +279,28 @@ void AddWatch(CLI::App* program, Reading* reading) {
   const auto check = [=](const CLI::App& app, FollowCommand* one) {
     CheckWatch(app, *reading, one);
   };
-  const auto [app, command] = Add<FollowCommand>(program, reading, "watch", check);
+  const auto [app, command] = Add<FollowCommand>(
+      program, reading, "watch", "Follow events as they happen", kWatchFooter, check);
   WatchCommand& watch = command->watch;
-  AddStart(app);
+  AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now");
   AddNode(app, reading);
   AddNames(app, &watch.filter);
   AddFilter(app, &watch.filter);
-  AddValue(app, "--count", &command->count);
-  AddValue(app, "--timeout", &command->timeout);
-  AddFlag(app, "--wait", &watch.wait);
-  AddValue(app, "--cursor-file", &command->cursor_file);
-  CLI::Option* const exec = AddValue(app, "--exec", &command->exec);
-  AddValue(app, "--exec-on-failure", &command->on_failure)->needs(exec);
+  AddValue(app, "-n,--count", "N", "end after N matching events", &command->count);
+  AddTimeout(app, command);
+  AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
+  AddCursorFile(app, &command->cursor_file);
+  CLI::Option* exec = AddValue(app, "--exec", "COMMAND",
+                               "run this for each event instead of printing it", &command->exec);
+  AddValue(app, "--exec-on-failure", "ACTION",
+           "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
+           &command->on_failure)
+      ->needs(exec);
 }
 
 void CheckMax(absl::string_view option, uint64_t number, uint64_t max, absl::string_view fix) {
   if (number <= max) return;
   Wrong(absl::StrCat(option, ": ", number, " is too large; give at most ", max, fix));
-}
-
-void CheckRange(absl::string_view option, absl::Duration duration, absl::Duration least,
-                absl::Duration most) {
-  if (duration >= least && duration <= most) return;
-  Wrong(absl::StrCat(option, ": ", PrintDuration(duration), " is not between ",
-                     PrintDuration(least), " and ", PrintDuration(most)));
 }
 
 // Checks the destination of a push.
@@ -169,8 +357,6 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
 
 void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command) {
   CheckMax("--batch", command->batch.events, kMaxBatch, "");
-  CheckRange("--batch-time", command->batch.time, absl::Milliseconds(1), absl::Minutes(1));
-  CheckRange("--timeout", command->timeout, absl::Seconds(1), absl::Minutes(10));
   WatchCommand& watch = command->follow.watch;
   watch.start = ReadStart(app, reading.times);
   watch.wait = watch.identify = true;
@@ -189,48 +375,96 @@ void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command
 
 void AddPush(CLI::App* program, Reading* reading) {
   const auto check = [=](const CLI::App& app, PushCommand* one) { CheckPush(app, *reading, one); };
-  const auto [app, push] = Add<PushCommand>(program, reading, "push", check);
+  const auto added = Add<PushCommand>(program, reading, "push",
+                                      "Deliver events to a URL as they happen", kPushFooter, check);
+  CLI::App* const app = added.app;
+  PushCommand* const push = added.command;
   push->batch.time = absl::Seconds(1);
-  CLI::Option* const url =
-      AddOption(app, "URL", [push = push](const std::string& text) { push->url = text; });
-  AddValue(app, "--url-file", &push->url_file)->excludes(url);
-  CLI::Option* const format = AddValue(app, "--format", &push->format);
-  AddValue(app, "--template", &push->template_file)->excludes(format);
-  AddStart(app);
+  const auto add_duration = [app](const char* name, const char* help, absl::Duration least,
+                                  absl::Duration most, absl::Duration* duration) {
+    AddOption(app, name, "DURATION", help, [=](const std::string& text) {
+      absl::Duration value;
+      Read(name, text, &value);
+      if (value < least || value > most) {
+        Wrong(absl::StrCat(name, ": ", text, " is not between ", PrintDuration(least), " and ",
+                           PrintDuration(most)));
+      }
+      *duration = value;
+    });
+  };
+  CLI::Option* url = AddArgument(app, "URL", "where to: https://, or nats:// into a fleet",
+                                 [=](const std::string& text) { push->url = text; });
+  AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
+      ->excludes(url);
+  CLI::Option* format = AddValue(app, "--format", "FORMAT",
+                                 "cloudevents or json; default cloudevents", &push->format);
+  AddFile(app, "--template",
+          "instead send this JSON for each event, with its fields as {{vm}} in the texts",
+          &push->template_file)
+      ->excludes(format);
+  AddStart(app, "at first begin after a sequence number, or at oldest or a time; default now");
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);
   AddFilter(app, &push->follow.watch.filter);
-  AddValue(app, "--batch", &push->batch.events);
-  AddValue(app, "--batch-time", &push->batch.time);
-  AddValue(app, "--timeout", &push->timeout);
-  AddValue(app, "--secret-file", &push->secret_file);
-  AddValue(app, "--header-file", &push->header_file);
-  AddValue(app, "--push-ca", &push->tls.ca_file);
-  AddPair(app, "--push-cert", "--push-key", &push->tls);
-  AddValue(app, "--cluster", &push->cluster);
-  AddValue(app, "--push-credentials", &push->credentials);
-  AddValue(app, "--push-domain", &push->domain);
-  AddFlag(app, "--insecure-http", &push->insecure_http);
-  AddValue(app, "--state-dir", &push->state_dir);
-  AddValue(app, "--metrics-file", &push->metrics_file);
-  CLI::Option* const status = AddFlag(app, "--status", &push->status);
-  AddFlag(app, "--retry-set-aside", &push->retry_set_aside)->excludes(status);
+  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch.events);
+  add_duration("--batch-time", "how long an event waits for others, 1ms to 1m; default 1s",
+               absl::Milliseconds(1), absl::Minutes(1), &push->batch.time);
+  add_duration("--timeout", "of a request, 1s to 10m; default 30s", absl::Seconds(1),
+               absl::Minutes(10), &push->timeout);
+  AddFile(app, "--secret-file",
+          "sign each request by the secret in this file; two lines while it is replaced",
+          &push->secret_file);
+  AddFile(app, "--header-file",
+          "send these headers too, as \"Authorization: Bearer ...\", one a line",
+          &push->header_file);
+  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM; default the system's",
+          &push->tls.ca_file);
+  AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
+          &push->tls);
+  AddValue(app, "--cluster", "NAME", "nats://: the cluster of this node", &push->cluster);
+  AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
+          &push->credentials);
+  AddValue(app, "--push-domain", "NAME",
+           "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
+           &push->domain);
+  AddFlag(app, "--insecure-http",
+          "permit http:// and nats:// beyond this host: anyone on the way reads the events",
+          &push->insecure_http);
+  AddValue(app, "--state-dir", "DIR",
+           "the directory of this push: its position, state and what was set aside",
+           &push->state_dir);
+  AddFile(app, "--metrics-file", "write metrics here, NAME.prom for the node exporter",
+          &push->metrics_file);
+  CLI::Option* status =
+      AddFlag(app, "--status", "show what this push last did, without a network", &push->status);
+  AddFlag(app, "--retry-set-aside", "have this push send again what it set aside",
+          &push->retry_set_aside)
+      ->excludes(status);
 }
 
 void AddWeb(CLI::App* program, Reading* reading) {
-  const auto [app, command] = Add<WebCommand>(program, reading, "web");
+  const auto added =
+      Add<WebCommand>(program, reading, "web", "Serve a page for browsers", kWebFooter);
+  CLI::App* const app = added.app;
+  WebCommand* const command = added.command;
   command->listen = *ParseServerAddress("127.0.0.1:9557");
-  AddOption(app, "--listen", [command = command](const std::string& text) {
-    const auto address = ParseServerAddress(text);
-    if (!address.ok() || address->is_unix() || !absl::EndsWith(text, ":" + address->port)) {
-      Wrong(absl::StrCat("--listen: ", Quote(text),
-                         " is no address to listen at; write HOST:PORT, as 127.0.0.1:9557"));
-    }
-    command->listen = *address;
-  });
-  AddPair(app, "--web-cert", "--web-key", &command->tls);
-  AddValue(app, "--web-client-ca", &command->tls.ca_file)->needs(app->get_option("--web-cert"));
-  AddValue(app, "--token-file", &command->token_file);
+  AddOption(
+      app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
+      [=](const std::string& text) {
+        const auto address = ParseServerAddress(text);
+        if (!address.ok() || address->is_unix() || !absl::EndsWith(text, ":" + address->port)) {
+          Wrong(absl::StrCat("--listen: ", Quote(text),
+                             " is no address to listen at; write HOST:PORT, as 127.0.0.1:9557"));
+        }
+        command->listen = *address;
+      });
+  AddPair(app, "--web-cert", "serve TLS with this certificate, PEM", "--web-key", &command->tls);
+  AddFile(app, "--web-client-ca",
+          "serve only browsers that show a certificate of a CA in this PEM file",
+          &command->tls.ca_file)
+      ->needs(app->get_option("--web-cert"));
+  AddFile(app, "--token-file", "serve only browsers that send the token in this file",
+          &command->token_file);
   AddNode(app, reading);
 }
 
@@ -243,7 +477,7 @@ void MakeFollow(const EventsCommand& events, FollowCommand* command) {
 }
 
 void AddEvents(CLI::App* program, Reading* reading) {
-  CLI::App* app = AddCommand(program, "events");
+  CLI::App* app = AddCommand(program, "events", "List events of the past", kEventsFooter);
   app->alias("logs")->alias("history");
   struct Options {
     EventsCommand list;
@@ -252,18 +486,24 @@ void AddEvents(CLI::App* program, Reading* reading) {
   };
   const auto options = std::make_shared<Options>();
   EventsCommand* list = &options->list;
-  AddTime(app, "--since", &reading->times, &list->since);
-  CLI::Option* const until = AddTime(app, "--until", &reading->times, &list->until);
+  AddTime(app, "--since", "only events at or after this time", &reading->times, &list->since);
+  CLI::Option* until =
+      AddTime(app, "--until", "only events before this time", &reading->times, &list->until);
   AddNode(app, reading);
   AddNames(app, &list->filter);
   AddFilter(app, &list->filter);
-  CLI::Option* const newest = AddFlag(app, "--newest-first", &list->newest_first);
-  CLI::Option* const last = AddValue(app, "--last", &list->last);
-  CLI::Option* const limit = AddValue(app, "--limit", &list->limit)->excludes(last);
-  CLI::Option* const follow =
-      AddFlag(app, "--follow", &options->follows)->excludes(until, newest, limit);
-  AddValue(app, "--timeout", &options->follow.timeout)->needs(follow);
-  AddValue(app, "--cursor-file", &options->follow.cursor_file)->needs(follow);
+  CLI::Option* newest =
+      AddFlag(app, "-r,--newest-first", "the newest at the top", &list->newest_first);
+  CLI::Option* last = AddValue(app, "-n,--last", "N", "only the newest N events", &list->last);
+  CLI::Option* limit =
+      AddValue(app, "--limit", "N", "only the first N events of the list", &list->limit)
+          ->excludes(last);
+  CLI::Option* follow =
+      AddFlag(app, "-f,--follow", "then follow events as they happen, as watch does",
+              &options->follows)
+          ->excludes(until, newest, limit);
+  AddTimeout(app, &options->follow)->needs(follow);
+  AddCursorFile(app, &options->follow.cursor_file)->needs(follow);
   app->callback([=] {
     CheckMax("--last", list->last.value_or(0), kMaxLast, ", or use --since");
     if (list->since && list->until && *list->since >= *list->until) {
@@ -292,34 +532,40 @@ void CheckVms(const CLI::App& /*app*/, VmsCommand* vms) {
 }
 
 void AddVms(CLI::App* program, Reading* reading) {
-  const auto [app, vms] = Add<VmsCommand>(program, reading, "vms", CheckVms);
-  app->alias("ls")->alias("ps");
+  const auto added = Add<VmsCommand>(program, reading, "vms", "List the VMs", kVmsFooter, CheckVms);
+  CLI::App* const app = added.app->alias("ls")->alias("ps");
+  VmsCommand* const vms = added.command;
   AddNode(app, reading);
   AddNames(app, &vms->filter);
   AddEnds(app, &vms->filter);
-  AddNamesOf<v1::VmState>(app, "--state",
-                          [vms = vms](v1::VmState state) { vms->states.push_back(state); });
-  AddFlag(app, "--all", &vms->include_stopped);
-  AddFlag(app, "--runs", &vms->runs);
-  AddValue(app, "--sort-by", &vms->order);
+  AddNamesOf<v1::VmState>(app, "--state", "STATE",
+                          "only VMs in this state, as running or stopped; may be repeated",
+                          [=](v1::VmState state) { vms->states.push_back(state); });
+  AddFlag(app, "-a,--all", "include stopped VMs", &vms->include_stopped);
+  AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
+  AddValue(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state",
+           &vms->order);
 }
 
 void AddWhy(CLI::App* program, Reading* reading) {
   const auto check = [](const CLI::App& /*app*/, WhyCommand* why) {
     if (why->filter.ByteSizeLong() == 0) Wrong("why: which VM? Write `vmevents why NAME`");
   };
-  const auto [app, command] = Add<WhyCommand>(program, reading, "why", check);
+  const auto [app, command] = Add<WhyCommand>(
+      program, reading, "why", "Show why VMs ended, and what they do now", kWhyFooter, check);
   app->alias("vm")->alias("describe");
   AddNode(app, reading);
   AddNames(app, &command->filter);
-  AddRun(app, &command->filter);
-  AddFlag(app, "--markdown", &command->markdown);
+  AddRun(app, "the end of this run; may be repeated", &command->filter);
+  AddFlag(app, "--markdown", "Markdown, for a ticket", &command->markdown);
 }
 
 void AddStatus(CLI::App* program, Reading* reading) {
-  CLI::App* app = AddCommand(program, "status");
+  CLI::App* app =
+      AddCommand(program, "status", "Show vmeventd's state, or why a VM ended", kStatusFooter);
   const auto why = std::make_shared<WhyCommand>();
-  AddArguments(app, "NAME", [=](const std::string& text) { AddVmName(text, &why->filter); });
+  AddArguments(app, "NAME", "a VM, for `why`",
+               [=](const std::string& text) { AddVmName(text, &why->filter); });
   app->callback([=] {
     if (why->filter.vm_names_size() > 0) {
       reading->line.command = *why;
@@ -332,25 +578,31 @@ void AddStatus(CLI::App* program, Reading* reading) {
 }
 
 void AddTop(CLI::App* program, Reading* reading) {
-  const auto [app, command] = Add<TopCommand>(program, reading, "top");
-  AddValue(app, "--interval", &command->interval);
-  AddValue(app, "--window", &command->window);
-  AddFlag(app, "--once", &command->once);
+  const auto [app, command] =
+      Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", kTopFooter);
+  AddDuration(app, "--interval", "interval between frames; default 2s", &command->interval);
+  AddDuration(app, "--window", "time over which ends are counted; default 15m", &command->window);
+  AddFlag(app, "--once", "print one frame", &command->once);
 }
 
 void AddFleet(CLI::App* program, Reading* reading) {
   constexpr int kMaxReplicas = 5;  // JetStream's limit
-  CLI::App* fleet = AddCommand(program, "fleet");
+  CLI::App* fleet = AddCommand(program, "fleet", "Show the nodes of a fleet", kFleetFooter);
   fleet->require_subcommand(0, 1);
   AddNode(fleet, reading);
-  const auto [app, create] = Add<FleetCreateCommand>(fleet, reading, "create");
-  AddOption(app, "--replicas", [create = create](const std::string& text) {
-    if (absl::SimpleAtoi(text, &create->replicas) && create->replicas >= 1 &&
-        create->replicas <= kMaxReplicas) {
-      return;
-    }
-    Wrong(absl::StrCat("--replicas: ", Quote(text), " is not a number from 1 to ", kMaxReplicas));
-  });
+  const auto added = Add<FleetCreateCommand>(fleet, reading, "create",
+                                             "Make the streams of a fleet", kFleetCreateFooter);
+  FleetCreateCommand* const create = added.command;
+  AddOption(added.app, "--replicas", "N",
+            "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones",
+            [=](const std::string& text) {
+              if (absl::SimpleAtoi(text, &create->replicas) && create->replicas >= 1 &&
+                  create->replicas <= kMaxReplicas) {
+                return;
+              }
+              Wrong(absl::StrCat("--replicas: ", Quote(text), " is not a number from 1 to ",
+                                 kMaxReplicas));
+            });
   fleet->callback([=] {
     if (fleet->get_subcommands().empty()) reading->line.command = FleetCommand{};
   });
@@ -363,23 +615,44 @@ void AddDeclare(CLI::App* intent, Reading* reading) {
     CheckWord("--actor", one->actor);
     if (one->reason.empty()) Wrong("--reason: give the reason");
   };
-  const auto [app, declare] = Add<DeclareIntentCommand>(intent, reading, "declare", check);
-  app->alias("create")->alias("add");
-  AddWord(app, "NAME", &declare->name)->required();
-  AddWord(app, "--actor", &declare->actor);
-  AddWord(app, "--reason", &declare->reason);
-  AddValue(app, "--ttl", &declare->ttl);
-  AddWord(app, "--run", &declare->run_id);
+  const auto added = Add<DeclareIntentCommand>(
+      intent, reading, "declare", "Declare an intent for a VM",
+      "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m", check);
+  CLI::App* const app = added.app->alias("create")->alias("add");
+  DeclareIntentCommand* const declare = added.command;
+  const auto add = [app](const char* name, const char* value, const char* help, std::string* text) {
+    AddOption(app, name, value, help,
+              [=](const std::string& given) { *text = CheckWord(name, given); });
+  };
+  AddArgument(app, "NAME", "the VM's name", [=](const std::string& name) {
+    declare->name = CheckWord("NAME", name);
+  })->required();
+  add("--actor", "WHO",
+      "the person or the system that acts; default $SUDO_USER, $USER or the user's name",
+      &declare->actor);
+  add("--reason", "WHY", "one sentence for people", &declare->reason);
+  AddDuration(app, "--ttl", "how long it is valid, such as 5m; default 10m, at most 24h",
+              &declare->ttl);
+  add("--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
 }
 
 void AddIntent(CLI::App* program, Reading* reading) {
-  CLI::App* intent = AddCommand(program, "intent");
+  CLI::App* intent =
+      AddCommand(program, "intent", "Declare who is about to stop a VM, and why", kIntentFooter);
   intent->require_subcommand(0, 1);
   AddDeclare(intent, reading);
-  Add<IntentsCommand>(intent, reading, "list").app->alias("ls")->alias("get");
-  const auto [app, withdraw] = Add<WithdrawIntentCommand>(intent, reading, "withdraw");
-  app->alias("delete")->alias("rm");
-  AddWord(app, "INTENT_ID", &withdraw->intent_id)->required();
+  Add<IntentsCommand>(intent, reading, "list", "List the open intents",
+                      "Example:\n  vmevents intent list")
+      .app->alias("ls")
+      ->alias("get");
+  const auto added = Add<WithdrawIntentCommand>(
+      intent, reading, "withdraw", "Withdraw a declared intent",
+      "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
+  added.app->alias("delete")->alias("rm");
+  WithdrawIntentCommand* const withdraw = added.command;
+  AddArgument(added.app, "INTENT_ID", "as printed by declare", [=](const std::string& id) {
+    withdraw->intent_id = CheckWord("INTENT_ID", id);
+  })->required();
   intent->callback([=] {
     if (!intent->get_subcommands().empty()) return;
     Wrong(
@@ -389,40 +662,63 @@ void AddIntent(CLI::App* program, Reading* reading) {
 }
 
 void AddHealth(CLI::App* program, Reading* reading) {
-  const auto [app, health] = Add<HealthCommand>(program, reading, "health");
-  CLI::Option* const service =
-      AddOption(app, "SERVICE", [health = health](const std::string& text) {
+  const auto added =
+      Add<HealthCommand>(program, reading, "health", "Ask whether vmeventd serves", kHealthFooter);
+  CLI::App* const app = added.app;
+  HealthCommand* const health = added.command;
+  CLI::Option* service =
+      AddArgument(app, "SERVICE", "one of its services", [=](const std::string& text) {
         if (!text.empty()) health->service = CheckWord("SERVICE", text);
       });
-  AddFlag(app, "--all", &health->all)->excludes(service);
-  AddValue(app, "--timeout", &health->timeout);
+  AddFlag(app, "--all", "each of its services, a line each", &health->all)->excludes(service);
+  AddDuration(app, "--timeout", "how long to wait for the answer, such as 1s; default 5s",
+              &health->timeout);
 }
 
 void AddGeneral(CLI::App* app, Reading* reading) {
-  CommandLine* const line = &reading->line;
-  AddList(app, "--server", ReadLater);
-  AddOption(app, "--context", ReadLater);
-  AddValue(app, "--tls-ca", &reading->tls.ca_file);
-  AddValue(app, "--tls-cert", &reading->tls.cert_file);
-  AddValue(app, "--tls-key", &reading->tls.key_file);
-  AddValue(app, "--tls-server-name", &reading->tls.server_name);
-  AddValue(app, "--credentials", &reading->credentials);
-  AddValue(app, "--nats-domain", &reading->nats_domain);
-  AddValue(app, "--output", &line->format);
-  AddValue(app, "--color", &line->color);
-  AddFlag(app, "--utc", [=] { reading->times.zone = line->zone = absl::UTCTimeZone(); });
-  AddFlag(app, "--no-headers", &line->headings, false);
-  AddFlag(app, "--no-trunc", &line->cut, false);
-  AddFlag(app, "--no-pager", &line->pager, false);
+  CommandLine* line = &reading->line;
+  AddList(app, "--server", "ADDR",
+          "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
+          "nats://, see below",
+          ReadLater);
+  AddOption(app, "--context", "NAME",
+            "the TLS files, and without --server the servers, of this context in the configuration "
+            "file",
+            ReadLater);
+  AddFile(app, "--tls-ca", "speak TLS with a server whose certificate is of a CA in this PEM file",
+          &reading->tls.ca_file);
+  AddFile(app, "--tls-cert", "the certificate to show the server, PEM", &reading->tls.cert_file);
+  AddFile(app, "--tls-key", "that certificate's private key, PEM", &reading->tls.key_file);
+  AddValue(app, "--tls-server-name", "NAME",
+           "the name in the server's certificate; default the host of --server",
+           &reading->tls.server_name);
+  AddFile(app, "--credentials",
+          "log in to the NATS servers of a fleet by this file (NATS's .creds)",
+          &reading->credentials);
+  AddValue(app, "--nats-domain", "NAME",
+           "the domain of the JetStream that has the fleet's stream, where the NATS servers are "
+           "leaf nodes of others",
+           &reading->nats_domain);
+  AddValue(app, "-o,--output", "FORMAT",
+           "table or wide for people; json, jsonl (the same) or name for programs; default table",
+           &line->format);
+  AddValue(app, "--color", "WHEN",
+           "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);
+  app->add_flag_callback(
+      "--utc", [=] { reading->times.zone = line->zone = absl::UTCTimeZone(); },
+      "times in UTC, not in the local time zone");
+  AddFlag(app, "--no-headers", "tables without their headings", &line->headings, false);
+  AddFlag(app, "--no-trunc", "tables whose rows are not cut where the terminal ends", &line->cut,
+          false);
+  AddFlag(app, "--no-pager", "no pager for the lists of events and vms", &line->pager, false);
 }
 
 }  // namespace
 
 void Define(CLI::App* app, Reading* reading) {
   app->formatter(std::make_shared<HelpFormatter>());
-  const CommandText text = CommandTextOf(*app);
-  app->description(text.about);
-  app->footer(text.footer);
+  app->description(kProgramHelp);
+  app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
   app->require_subcommand(0, 1);  // ParseCommandLine() reports a missing one
   AddGeneral(app, reading);
@@ -436,13 +732,20 @@ void Define(CLI::App* app, Reading* reading) {
   AddTop(app, reading);
   AddFleet(app, reading);
   AddIntent(app, reading);
-  Add<InfoCommand>(app, reading, "info");
-  Add<StreamsCommand>(app, reading, "streams");
+  Add<InfoCommand>(app, reading, "info", "Show vmeventd's own state",
+                   "Example:\n  vmevents -o json info");
+  Add<StreamsCommand>(app, reading, "streams", "Show who watches events, and how far each is",
+                      "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
   AddHealth(app, reading);
-  Add<DoctorCommand>(app, reading, "doctor");
-  AddArguments(AddCommand(app, "help"), "COMMAND", ReadLater);
-  AddCommand(app, "version");
-  AddValue(AddCommand(app, "completion"), "SHELL", &reading->shell)->required();
+  Add<DoctorCommand>(app, reading, "doctor", "Find what prevents vmeventd from following VMs",
+                     kDoctorFooter);
+  CLI::App* help =
+      AddCommand(app, "help", "Explain a command", "Example:\n  vmevents help intent declare");
+  AddArguments(help, "COMMAND", "the command", ReadLater);
+  AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
+  CLI::App* completion =
+      AddCommand(app, "completion", "Print the completion script of a shell", kCompletionFooter);
+  AddValue(completion, "SHELL", "", "bash, zsh or fish", &reading->shell)->required();
 }
 
 }  // namespace vmeventd::client

@@ -38,7 +38,7 @@ void Fuzz_option_values(absl::string_view input) {
     std::vector<v1::VmState> states;
     std::optional<uint64_t> count;
     std::string word;
-    CLI::App app{"", "watch"};
+    CLI::App app;
   };
   // Made once: it takes a hundred times as long as to parse a line with it.
   static Line& line = *[&] {
@@ -46,11 +46,11 @@ void Fuzz_option_values(absl::string_view input) {
     made->times = {now, zone};
     client::AddNames(&made->app, &made->filter);
     client::AddFilter(&made->app, &made->filter);
-    client::AddNamesOf<v1::VmState>(&made->app, "--state",
+    client::AddNamesOf<v1::VmState>(&made->app, "--state", "STATE", "",
                                     [made](v1::VmState one) { made->states.push_back(one); });
-    client::AddValue(&made->app, "--count", &made->count);
-    client::AddValue(&made->app, "--exec", &made->word);
-    client::AddStart(&made->app);
+    client::AddValue(&made->app, "--count", "N", "", &made->count);
+    client::AddValue(&made->app, "--exec", "COMMAND", "", &made->word);
+    client::AddStart(&made->app, "");
     return made;
   }();
   // Gives each of the options each of the texts. False: some are wrong.
