@@ -217,7 +217,6 @@ class Daemon {
 
   std::thread watcher_thread_;
   // The health service's values; pump thread.
-  bool directories_present_ = true;
   bool journal_writable_ = true;
 
   Mutex mutex_;
@@ -300,7 +299,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
   LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
   const std::string exit_statuses =
-      config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
+      config.process_tracking ? daemon->watcher_->Describe().exit_status_source() : "not wanted";
   for (const std::string& right : MissingRights(exit_statuses)) {
     spdlog::warn("{}", right);
   }
@@ -372,9 +371,13 @@ Daemon::Daemon(const Config& config, const Clock* clock, UniqueFd state_lock,
 
 void Daemon::WatcherLoop() {
   SetThreadName("watcher");
+  bool directories = true;
   for (bool scanned = false, open = false, libvirts = true, stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
     if (watcher_->has_open_source() != open) server_->health().Set("sources", open = !open);
+    if (watcher_->sees_all_directories() != directories) {
+      server_->health().Set("watch", directories = !directories);
+    }
     if (watcher_->reaches_all_libvirts() != libvirts) {
       server_->health().Set("libvirt", libvirts = !libvirts);
     }
@@ -394,7 +397,7 @@ std::string Daemon::StatusText() const {
   std::string out =
       absl::StrCat("following ", log_->vm_count(), " VMs for ", hub_.stream_count(), " streams",
                    health.journal_writable ? "" : "; the journal cannot be written",
-                   health.directories_present ? "" : "; a watched directory is missing");
+                   watcher_->sees_all_directories() ? "" : "; a watched directory is missing");
   for (const ListenerState& listener : server_->listeners()) {
     if (listener.listening) continue;
     absl::StrAppend(&out, "; not listening on ", listener.address.ToString());
@@ -404,10 +407,6 @@ std::string Daemon::StatusText() const {
 
 void Daemon::OnPumpTurn() {
   const EventLog::Health health = log_->health();
-  if (std::exchange(directories_present_, health.directories_present) !=
-      health.directories_present) {
-    server_->health().Set("watch", health.directories_present);
-  }
   if (std::exchange(journal_writable_, health.journal_writable) != health.journal_writable) {
     server_->health().Set("journal", health.journal_writable);
   }

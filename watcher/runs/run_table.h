@@ -109,4 +109,11 @@ class RunTable {
   std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
 };
 
+// Finds out of each run that the daemon before this one left open whether it still is or has ended.
+// `saved_runs` are texts of VmSession::Save(), `handed_runs` what of them was handed over. A run is
+// given to the first of `sources` that takes it. Call it once, before the sources start. Loop
+// thread.
+void RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
+                 const std::vector<std::string>& saved_runs, std::vector<HandedRun> handed_runs);
+
 }  // namespace vmeventd
