@@ -78,15 +78,13 @@ absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
 bool VmRun::FindProcess() {
   absl::StatusOr<PeerProcess> found = IdentifyAgain(info().pid, info().start_ticks);
   if (!found.ok()) return false;
-  switch (found->kind) {
-    case PeerProcess::Kind::kTracked:
-      return context_->vm_descriptors < context_->max_vm_descriptors &&
-             TrackAgain(*std::move(found)).ok();
-    case PeerProcess::Kind::kUntracked:
-      LoseTracking();
-      return true;
-    case PeerProcess::Kind::kGone:
-      break;
+  if (found->kind == PeerProcess::Kind::kTracked) {
+    return context_->vm_descriptors < context_->max_vm_descriptors &&
+           TrackAgain(*std::move(found)).ok();
+  }
+  if (found->kind == PeerProcess::Kind::kUntracked) {
+    LoseTracking();
+    return true;
   }
   const bool is_zombie =
       found->pidfd.valid() && found->start_ticks != 0 && found->start_ticks == info().start_ticks;

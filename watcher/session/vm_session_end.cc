@@ -414,11 +414,8 @@ v1::ShutdownDetail VmSession::MakeDetail() const {
   detail.set_shutdown_class(ToProto(verdict.shutdown_class));
   detail.set_cause(ToProto(verdict.cause));
   detail.set_rule(std::string(verdict.rule));
-  std::optional<absl::Duration> powerdown_age;
-  if (shutdown.has_value()) powerdown_age = shutdown->powerdown_age;
-  if (powerdown_age.has_value()) {
-    *detail.mutable_powerdown_age() = ToProtoDuration(*powerdown_age);
-  }
+  const auto powerdown_age = shutdown.has_value() ? shutdown->powerdown_age : std::nullopt;
+  if (powerdown_age.has_value()) *detail.mutable_powerdown_age() = ToProtoDuration(*powerdown_age);
   std::vector<ShutdownCaveat> caveats;
   if (verdict.shutdown_class == ShutdownClass::kUser) {
     const std::optional<ShutdownCaveat> caveat =

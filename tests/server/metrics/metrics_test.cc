@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/support/fake_watcher.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
 #include "tests/support/wait.h"
 #include "watcher/session/classification.h"
