@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import re
 import threading
 import urllib.parse
 from typing import Any, Dict, List, Optional, Tuple, Union
@@ -22,14 +23,18 @@ _LOCK = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """One node's vmeventd: unix:PATH or HOST:PORT. A host must be one node, as each has its own events.
-    With tls_ca it is reached by TLS. The files are read for each channel: they may be replaced."""
+    """One node's vmeventd: unix:PATH, /PATH or HOST[:PORT]. A host must be one node, as each has its own
+    events. With tls_ca it is reached by TLS. The files are read for each channel: they may be replaced."""
 
     address: str
     tls_ca: Optional[str] = None
     tls_cert: Optional[str] = None
     tls_key: Optional[str] = None
     tls_server_name: Optional[str] = None  # the name in the server's certificate
+
+    def __post_init__(self) -> None:
+        if not self.tls_ca and (self.tls_cert or self.tls_key or self.tls_server_name):
+            raise ValueError("TLS needs tls_ca, the CA of the server's certificate")
 
     @classmethod
     def of(cls, server: Union[str, Server]) -> Server:
@@ -58,11 +63,15 @@ class Server:
             options.append(("grpc.ssl_target_name_override", self.tls_server_name))
         credentials = grpc.ssl_channel_credentials(
             _read(self.tls_ca), _read(self.tls_key), _read(self.tls_cert))
-        return library.secure_channel(self.address, credentials, options)
+        return library.secure_channel(_target(self.address), credentials, options)
 
 
 def _target(address: str) -> str:
     """The address for gRPC. A Unix socket whose path is too long is named by its directory's descriptor."""
+    if address.startswith("/"):
+        address = "unix:" + urllib.parse.quote(address)
+    elif re.fullmatch(r"[^:]+|\[[^]]*\]", address):
+        address += ":9555"
     scheme, _, rest = address.partition(":")
     path = urllib.parse.unquote(rest[2:] if rest.startswith("///") else rest)
     if scheme != "unix" or len(os.fsencode(path)) <= _UNIX_ADDRESS_BYTES:

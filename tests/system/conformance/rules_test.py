@@ -22,7 +22,7 @@ sys.path.insert(0, PACKAGE.name)
 # pylint: disable=wrong-import-position,import-error
 import vmeventd  # noqa: E402
 from misbehaving_server import event, events, lost, progress  # noqa: E402
-from vmeventd import _rules  # noqa: E402
+from vmeventd import _connection, _rules  # noqa: E402
 
 OUT_OF_RANGE, UNAVAILABLE = grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.UNAVAILABLE
 
@@ -209,11 +209,26 @@ def live(seed):
     return bool(client.gaps)
 
 
+def check_addresses():
+    target = _connection._target  # pylint: disable=protected-access
+    for address, expected in (("localhost", "localhost:9555"), ("node1:80", "node1:80"), ("[::1]", "[::1]:9555"),
+                              ("[::1]:80", "[::1]:80"), ("unix:/run/v.sock", "unix:/run/v.sock"),
+                              ("/run/v.sock", "unix:/run/v.sock")):
+        assert target(address) == expected, (address, target(address))
+    try:
+        vmeventd.Server("node1", tls_cert="c", tls_key="k")
+    except ValueError as error:
+        assert "tls_ca" in str(error)
+    else:
+        raise AssertionError("TLS without tls_ca")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lives", type=int, default=2000)
     parser.add_argument("--seed", type=int)
     options = parser.parse_args()
+    check_addresses()
     gaps = 0
     for seed in [options.seed] if options.seed is not None else range(options.lives):
         try:
