@@ -84,8 +84,12 @@ absl::StatusOr<std::string> FillText(absl::string_view text,
     const absl::string_view name =
         absl::StripAsciiWhitespace(text.substr(begin, end - begin).substr(2));
     const auto field = fields.find(std::string(name));
-    if (end == text.npos || field == fields.end()) {
-      constexpr size_t kLongestName = 40;
+    constexpr size_t kLongestName = 40;
+    if (end == text.npos) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "has \"", EscapeForTerminal(text.substr(begin, kLongestName)), "\", which no }} closes"));
+    }
+    if (field == fields.end()) {
       const auto name_of = [](std::string* out, const auto& one) { out->append(one.first); };
       return absl::InvalidArgumentError(absl::StrCat(
           "has \"{{", EscapeForTerminal(name.substr(0, kLongestName)),
@@ -104,7 +108,14 @@ absl::Status FillStrings(const std::map<std::string, std::string>& fields, Json*
     return filled.status();
   }
   if (!json->is_structured()) return status;
-  for (Json& inner : *json) status.Update(FillStrings(fields, &inner));
+  for (auto& [key, inner] : json->items()) {
+    if (json->is_object() && absl::StrContains(key, "{{")) {
+      status.Update(absl::InvalidArgumentError(
+          absl::StrCat("has the key \"", EscapeForTerminal(key),
+                       "\"; a field can be in a value, and not in a key")));
+    }
+    status.Update(FillStrings(fields, &inner));
+  }
   return status;
 }
 

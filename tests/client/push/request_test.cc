@@ -126,13 +126,12 @@ TEST_F(PushFormatTest, ATemplateHasTheFieldsInItsStrings) {
     "title": "{{vm}}: {{ class }}, {{cause}}",
     "deep": [{"id": "{{event_id}}"}, 5, null],
     "text": "{{text}}",
-    "{{vm}}": true,
     "of": "{{cluster}}/{{node}} {{uuid}}{{actor}}"})");
   EXPECT_EQ(body.content_type, "application/json; charset=utf-8");
   EXPECT_EQ(body.text, R"({"title":"web1: CRASH, GUEST_PANIC",)"
                        R"("deep":[{"id":"/vmevents/prod/n7=2Eexample/journal-a#7"},5,null],)"
                        R"("text":"web1 on prod/n7.example: STOPPED, CRASH (GUEST_PANIC): )"
-                       R"(the guest's kernel panicked","{{vm}}":true,"of":"prod/n7.example u-1"})");
+                       R"(the guest's kernel panicked","of":"prod/n7.example u-1"})");
 }
 
 // Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.
@@ -154,7 +153,9 @@ TEST_F(PushFormatTest, ATemplateThatIsWrongSaysWhy) {
   EXPECT_THAT(fault("\"{{vm}}\""), HasSubstr("no JSON object"));
   EXPECT_THAT(fault(R"({"a": ["{{vn}}"]})"),
               HasSubstr(R"(has "{{vn}}", which is no field; write one of actor, cause, class, )"));
-  EXPECT_THAT(fault(R"({"a": "{{vm"})"), HasSubstr("is no field"));
+  EXPECT_THAT(fault(R"({"a": "{{vm"})"), HasSubstr(R"(has "{{vm", which no }} closes)"));
+  EXPECT_THAT(fault(R"({"a": [{"{{vm}}": 1}]})"),
+              HasSubstr(R"(has the key "{{vm}}"; a field can be in a value)"));
   EXPECT_EQ(fault(R"({"a": "{vm} }} {"})"), "");
 }
 
