@@ -114,9 +114,10 @@ class Delivery : public WatchSink {
   // The watch's exit code, where its source returned `code`: kOk; kInterrupted if it was stopped
   // before the count; or a failure, after a note about it.
   ExitCode CodeOf(ExitCode code, const PrintSentence& note) const;
+  // Returns whether all events of the count came; the last may not be done with.
+  bool reached() const { return options_.count && delivered_ >= *options_.count; }
 
  private:
-  bool reached() const { return options_.count && delivered_ >= *options_.count; }
   // Removes what follows the last event of the count.
   void CutOff(NodeEvents* events);
   // Consumes the events, and moves the cursor.

@@ -163,7 +163,7 @@ constexpr struct {
   const char* before;
   const char* name;
 } kPlaces[] = {{"paste:", "shell"},
-               {"in /etc/vmeventd/vmeventd.conf:", "vmeventd.conf"},
+               {"in vmeventd's configuration:", "vmeventd.conf"},
                {"arguments of QEMU:", "qemu"}};
 
 // Subjects that people read; programs get all.

@@ -198,7 +198,7 @@ TEST_F(DiagnosisTest, AWatchOnlyAdds) {
   EXPECT_EQ(both.line, watches + "\nlibvirt = [\"qemu:///system\"]");
   EXPECT_EQ(both.subjects.size(), 2);
   EXPECT_THAT(DiagnosisText(Diagnose(facts_), 80, false),
-              testing::HasSubstr("vmeventd.conf: libvirt = [\"qemu:///system\"]\n"));
+              testing::HasSubstr("in vmeventd's configuration: libvirt = [\"qemu:///system\"]\n"));
 }
 
 TEST_F(DiagnosisTest, ADirectoryForEachVmGetsAWatchThatNamesTheVm) {
