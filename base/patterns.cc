@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 
 namespace vmeventd {
@@ -84,6 +85,10 @@ bool Glob::Matches(absl::string_view text, size_t* steps) const {
     if (steps != nullptr) *steps += at - before;
   }
   return true;
+}
+
+std::string PatternFor(absl::string_view text) {
+  return absl::StrReplaceAll(text, {{"*", "[*]"}, {"?", "[?]"}, {"[", "[[]"}});
 }
 
 bool IsLabelKey(absl::string_view key) {

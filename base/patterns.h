@@ -31,6 +31,9 @@ class Glob {
   size_t brackets_end_;  // behind the last "]"
 };
 
+// The pattern that only this text matches.
+std::string PatternFor(absl::string_view text);
+
 inline constexpr size_t kMaxLabels = 16;  // limit per VM
 inline constexpr size_t kMaxLabelKeyBytes = 63;
 inline constexpr size_t kMaxLabelValueBytes = 128;

@@ -63,7 +63,12 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
   if (printed.ok()) print();
   if (begun || !printed.ok()) return printed.ok() ? failure : FromPrint(printed);
   if (failure) return failure;
-  if (on_empty) failure = on_empty("no events match");
+  const bool future = command.since && *command.since > absl::Now();
+  if (on_empty) {
+    failure = on_empty(future ? "no events match: --since is in the future; a time without a date "
+                                "is one of today"
+                              : "no events match");
+  }
   if (failure) return failure;
   return PrintText(formatter->EventHeading(), output);
 }

@@ -220,6 +220,10 @@ class StoryCollector {
 std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
                                   ListSource* source);
 
+// Names of the filter that are the UUIDs of VMs, and no VM's name, become its UUIDs. kUsage's code:
+// other names are with them.
+std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter);
+
 // The names of the filter that no story has, globs included.
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmStories& stories);
 

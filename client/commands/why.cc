@@ -2,9 +2,11 @@
 #include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
@@ -123,38 +125,60 @@ std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmSto
   for (const std::string& name : filter.vm_names()) {
     const Glob glob(name);
     const bool known = std::any_of(stories.begin(), stories.end(), [&](const VmStory& story) {
-      return story.name == name || glob.Matches(story.name) ||
-             (story.vm && ParseUuid(name) &&
-              ParseUuid(name) == ParseUuid(story.vm->vm.ref().uuid()));
+      return story.name == name || glob.Matches(story.name);
     });
-    // The parts of a list stand for themselves.
-    if (!known && !absl::StrContains(name, ',')) unknown.push_back(name);
+    if (!known) unknown.push_back(name);
+  }
+  // A list is known as one name, or by its parts.
+  for (const std::string& list : filter.vm_names()) {
+    const std::set<std::string> parts = absl::StrSplit(list, ',', absl::SkipEmpty());
+    if (parts.empty() || parts.contains(list) || !IsWanted(filter.vm_names(), *parts.begin())) {
+      continue;
+    }
+    const bool known = !absl::c_linear_search(unknown, list);
+    std::erase_if(unknown, [&](const std::string& name) {
+      return known ? parts.contains(name) : name == list;
+    });
   }
   return unknown;
 }
 
+std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter) {
+  VmsCommand by_name;
+  VmsCommand by_uuid;
+  by_name.include_stopped = by_uuid.include_stopped = true;
+  for (const std::string& name : filter->vm_names()) {
+    if (!ParseUuid(name)) continue;
+    by_name.filter.add_vm_names(name);
+    by_uuid.filter.add_uuids(name);
+  }
+  if (by_uuid.filter.uuids().empty()) return std::nullopt;
+  NodeVms vms;
+  static_cast<void>(source->ReadVms(by_name, &vms));  // the next request fails, too
+  if (!vms.empty()) return std::nullopt;
+  const auto failure = source->ReadVms(by_uuid, &vms);
+  if (vms.empty()) return failure;
+  if (by_uuid.filter.uuids_size() < filter->vm_names_size()) {
+    return Failure{ExitCode::kUsage,
+                   absl::StrCat("\"", by_uuid.filter.uuids(0),
+                                "\" is a UUID, and not all others are: ask for names and for "
+                                "UUIDs with a command each")};
+  }
+  filter->clear_vm_names();
+  filter->mutable_uuids()->MergeFrom(by_uuid.filter.uuids());
+  return std::nullopt;
+}
+
 namespace {
 
-// Reads the runs of the VMs. A name that no VM has may be a UUID.
-std::optional<Failure> ReadRuns(ListSource* source, v1::EventFilter* filter, NodeVms* runs) {
+// Reads the runs of the VMs.
+std::optional<Failure> ReadRuns(ListSource* source, const v1::EventFilter& filter, NodeVms* runs) {
   VmsCommand list;
-  list.filter = *filter;
+  list.filter = filter;
   list.include_stopped = true;
   auto failure = source->ReadVms(list, runs);
-  VmsCommand by_uuid;
-  by_uuid.include_stopped = true;
-  for (const std::string& name : filter->vm_names()) {
-    if (ParseUuid(name)) by_uuid.filter.add_uuids(name);
-  }
-  if (by_uuid.filter.uuids_size() > 0) {
-    NodeVms found;
-    auto second = source->ReadVms(by_uuid, &found);
-    if (!failure) failure = std::move(second);
-    for (const NodeVm& one : found) filter->add_vm_names(one.vm.ref().name());
-    Append(&found, runs);
-  }
-  std::erase_if(*runs, [filter](const NodeVm& one) {
-    return !IsWanted(filter->run_ids(), one.vm.ref().run_id());
+  std::erase_if(*runs, [&filter](const NodeVm& one) {
+    return !IsWanted(filter.run_ids(), one.vm.ref().run_id());
   });
   return failure;
 }
@@ -196,7 +220,7 @@ std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_vi
   v1::EventFilter names;
   *names.mutable_vm_names() = filter.vm_names();
   NodeVms runs;
-  if (auto failure = ReadRuns(source, &names, &runs)) return failure;
+  if (auto failure = ReadRuns(source, names, &runs)) return failure;
   StoryCollector known(absl::InfiniteFuture());
   for (NodeVm& run : runs) known.AddRun(std::move(run));
   std::vector<std::string> unknown;
@@ -221,7 +245,8 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
                               absl::Time now) {
   v1::EventFilter filter = command.filter;
   NodeVms runs;
-  std::optional<Failure> failure = ReadRuns(source, &filter, &runs);
+  std::optional<Failure> failure = TakeUuids(source, &filter);
+  if (!failure) failure = ReadRuns(source, filter, &runs);
   if (failure && runs.empty()) return failure;
   // VMs whose end is looked for however old it is, each after its node, which is empty where it is
   // not known.
@@ -251,17 +276,33 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   for (VmStory& story : stories) {
     // An ended run does not say what its VM does now.
     if (story.end && filter.run_ids_size() > 0) story.vm.reset();
+    story.shared =
+        filter.uuids_size() > 0 || absl::c_count_if(stories, [&story](const VmStory& other) {
+                                     return other.name == story.name;
+                                   }) > 1;
   }
   for (const VmStory& story : stories) {
     if (auto printed = PrintText(formatter->FormatWhy(story), output)) return printed;
   }
   if (failure) return failure;
   if (stories.empty() && filter.run_ids_size() > 0) {
+    VmsCommand all;
+    all.include_stopped = true;
+    static_cast<void>(source->ReadVms(all, &runs));  // a hint alone
+    const auto run = absl::c_find_if(runs, [&filter](const NodeVm& one) {
+      return absl::c_linear_search(filter.run_ids(), one.vm.ref().run_id());
+    });
+    if (run != runs.end()) {
+      return Failure{
+          ExitCode::kNotFound,
+          absl::StrCat("the run ", EscapeForTerminal(run->vm.ref().run_id()), " is of the VM \"",
+                       EscapeForTerminal(run->vm.ref().name()), "\", which is not chosen")};
+    }
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("no such run is known", where,
                                 "; `vmevents vms NAME --runs -o wide` lists those of a VM")};
   }
-  const std::vector<std::string> unknown = UnknownNames(command.filter, stories);
+  const std::vector<std::string> unknown = UnknownNames(filter, stories);
   if (!unknown.empty()) return ExplainUnknown(unknown, where, source);
   if (!stories.empty()) return std::nullopt;
   return Failure{ExitCode::kNotFound, absl::StrCat("no VM that matches is known", where,

@@ -205,10 +205,11 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
   const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
   if (!socket.ok()) return {EHOSTUNREACH, std::string(socket.status().message())};
   const std::string shown = ToText(address);
-  return {
-      0, absl::StrCat(address.tls ? "TLS with " : "", shown,
-                      address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
-                      ": `vmevents --server ", shown, TlsOptionsOf(address), " doctor` shows why")};
+  return {0,
+          absl::StrCat(address.tls ? "TLS with " : "", shown,
+                       address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
+                       ": `vmevents --server ", QuoteForShell(shown), TlsOptionsOf(address),
+                       " doctor` shows why")};
 }
 
 }  // namespace

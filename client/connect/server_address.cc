@@ -98,8 +98,7 @@ ServerAddress DefaultServerAddress(unsigned uid, absl::string_view xdg_runtime_d
   const std::string directory =
       xdg_runtime_dir.empty() ? absl::StrCat("/run/user/", uid) : std::string(xdg_runtime_dir);
   const std::string own = absl::StrCat(directory, "/vmeventd/vmeventd.sock");
-  const bool system = may_exist != nullptr && !may_exist(own) && may_exist(kSystemSocket);
-  if (!system) address.path = own;
+  if (may_exist == nullptr || may_exist(own)) address.path = own;
   return address;
 }
 

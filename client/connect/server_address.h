@@ -43,8 +43,8 @@ absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
                                                  absl::string_view default_port = kDefaultPort);
 
 // unix:/run/vmeventd/vmeventd.sock for root. For another user, vmeventd/vmeventd.sock in the user's
-// runtime directory, `xdg_runtime_dir` or if empty /run/user/UID; but the system's socket if only
-// that exists. `may_exist` returns whether a path exists; it also returns true for a path it may
+// runtime directory, `xdg_runtime_dir` or if empty /run/user/UID; but the system's socket if that
+// does not exist. `may_exist` returns whether a path exists; it also returns true for a path it may
 // not examine.
 ServerAddress DefaultServerAddress(
     unsigned uid, absl::string_view xdg_runtime_dir,

@@ -233,21 +233,22 @@ WatchStart ReadStart(const CLI::App& app, const TimeBase& base) {
 }
 
 void AddVmName(std::string text, v1::EventFilter* filter) {
-  constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
-  CheckWord("--vm", text);
+  CheckWord("NAME", text);
   if (absl::StartsWith(text, "vm/") && text.size() > 3) text.erase(0, 3);  // as for kubectl
-  const bool list = absl::StrContains(text, ',');
-  if (!list || text.size() <= kMaxName) filter->add_vm_names(text);
-  if (!list) return;
-  for (absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
-    if (one.size() > 3) absl::ConsumePrefix(&one, "vm/");
-    filter->add_vm_names(std::string(one));
-  }
+  filter->add_vm_names(std::move(text));
 }
 
 void AddVm(CLI::App* app, v1::EventFilter* filter) {
   AddList(app, "--vm", "GLOB", "only VMs of such names, separated by commas; may be repeated",
-          [=](const std::string& text) { AddVmName(text, filter); });
+          [=](const std::string& text) {
+            constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
+            CheckWord("--vm", text);
+            if (text.size() <= kMaxName) AddVmName(text, filter);
+            if (!absl::StrContains(text, ',')) return;
+            for (const absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+              AddVmName(std::string(one), filter);
+            }
+          });
   AddList(
       app, "--uuid", "UUID", "only VMs of such UUIDs, separated by commas; may be repeated",
       [=](const std::string& text) {
@@ -271,7 +272,7 @@ void AddVm(CLI::App* app, v1::EventFilter* filter) {
 
 void AddNames(CLI::App* app, v1::EventFilter* filter) {
   AddVm(app, filter);
-  AddArguments(app, "NAME", "only VMs of such names, as with --vm",
+  AddArguments(app, "NAME", "only VMs of such names or globs, or of a UUID",
                [=](const std::string& text) { AddVmName(text, filter); });
 }
 

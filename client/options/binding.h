@@ -156,8 +156,8 @@ void AddNamesOf(CLI::App* app, const char* option, const char* value_name, const
   });
 }
 
-// Options that select VMs or events, bound to a filter. A name may have commas: a text with some is
-// a name and a list.
+// Options that select VMs or events, bound to a filter. A name may have commas: a text of --vm with
+// some is a name and a list.
 void AddVmName(std::string text, v1::EventFilter* filter);
 void AddVm(CLI::App* app, v1::EventFilter* filter);
 // Adds NAME as well.

@@ -107,7 +107,8 @@ Completions ValuesFor(const CLI::App& app, const OwnWords& own, const CLI::Optio
   if (name == "--context") {
     out.contexts = true;
   } else if (name == "--vm" || (positional && name == "NAME")) {
-    ask({"-o", "name", "--no-pager", "vms", "--all"});
+    ask({"-o", "name", "--no-pager", "vms"});
+    if (own.command->get_name() != "declare") out.command.emplace_back("--all");
   } else if (positional && name == "INTENT_ID") {
     ask({"-o", "name", "intent", "list"});
   } else if (positional && name == "COMMAND") {  // argument of `help`

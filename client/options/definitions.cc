@@ -507,7 +507,14 @@ void AddEvents(CLI::App* program, Reading* reading) {
   app->callback([=] {
     CheckMax("--last", list->last.value_or(0), kMaxLast, ", or use --since");
     if (list->since && list->until && *list->since >= *list->until) {
-      Wrong("--since is not before --until, so no event can match; swap the two");
+      const auto is_clock = [&](const char* option) {
+        const std::string text = TextOf(*app, option);
+        return absl::StrContains(text, ':') && text.find_first_of(" -@") == std::string::npos;
+      };
+      Wrong(absl::StrCat("--since is not before --until, so no event can match; ",
+                         is_clock("--since") || is_clock("--until")
+                             ? "a time without a date is one of today: write it with its date"
+                             : "swap the two"));
     }
     if (options->follows) {
       MakeFollow(*list, &options->follow);

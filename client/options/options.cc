@@ -61,6 +61,11 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
   const bool is_word = !absl::StartsWith(extras.front(), "-");
   const bool is_before = !commands.empty() && at(extras.front()) < at(commands[0]->get_name());
   std::string hint = HintFor(is_word && is_before ? app : *command, extras.front());
+  if (!is_word && at("--") < at(extras.front())) {
+    hint = "; options go before --";
+  } else if (!is_word && hint.empty() && command->get_option_no_throw("--vm") != nullptr) {
+    hint = absl::StrCat("; a VM of that name is vm/", extras.front(), ", or stands behind --");
+  }
   if (extras.size() > 1 && extras.front() == "get") {
     if (std::string of_object = HintFor(app, extras[1]); !of_object.empty()) hint = of_object;
   }

@@ -92,6 +92,7 @@ struct FleetCommand {};
 // The parsed and checked command line.
 struct CommandLine {
   std::vector<ServerAddress> servers;  // more than one only for a command that merges them
+  std::string origin;                  // what names them, unless options do; empty: nothing does
   std::optional<NatsOptions> fleet;    // asked instead of `servers`, which is empty then
   std::vector<std::string> nodes;      // nodes of the fleet: globs; empty: all
   OutputFormat format = OutputFormat::kTable;

@@ -176,7 +176,7 @@ void CheckServers(const CLI::App& command, const ServerChoice& choice, const Com
                          : "";
       Wrong(absl::StrCat(choice.origin, ": ", name, " asks one server, and these are ",
                          line.servers.size(), "; name one, as with ", context, "--server ",
-                         NodeName(line.servers[0])));
+                         QuoteForShell(NodeName(line.servers[0]))));
     }
     return CheckNoSequence(command, "several servers");
   }
@@ -203,6 +203,7 @@ void ReadServers(const CLI::App& app, Reading* reading) {
   const auto* push = std::get_if<PushCommand>(&line->command);
   if (push != nullptr && push->status) return;  // it asks no server
   const ServerChoice choice = ChooseServers(app, reading->context);
+  if (!IsGiven(app, "--server")) line->origin = choice.origin;
   SetServers(choice, reading->context, line);
   SetTls(app, choice, *reading, line);
   SetFleetAccess(app, choice, *reading, line);

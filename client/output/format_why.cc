@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
+#include "base/patterns.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/time_text.h"
@@ -21,7 +22,6 @@ constexpr size_t kEvidenceClock = 12;  // 12:00:00.123
 constexpr size_t kTogether = 60;       // limit of a line of evidence of one moment
 
 std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
-  if (shutdown.cause() == v1::SHUTDOWN_CAUSE_NEVER_RAN) return "FAILED TO START";
   const char* doubt = shutdown.caveats_size() > 0 ? "?" : "";
   switch (shutdown.shutdown_class()) {
     case v1::SHUTDOWN_CLASS_USER:
@@ -31,7 +31,8 @@ std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
     case v1::SHUTDOWN_CLASS_CRASH:
       return "CRASHED";
     case v1::SHUTDOWN_CLASS_UNKNOWN:
-      return "ENDED, UNKNOWN WHY";
+      return shutdown.cause() == v1::SHUTDOWN_CAUSE_NEVER_RAN ? "FAILED TO START"
+                                                              : "ENDED, UNKNOWN WHY";
     default:
       return absl::StrCat("ENDED, CLASS ", ShortName(shutdown.shutdown_class()));
   }
@@ -141,10 +142,12 @@ class StoryWriter {
       return absl::StrCat("since its start, ", DayAndTime(start), " (", Ago(start), ")");
     }
     const absl::Time time = FromProto(story_.end->event.observe_time());
-    const v1::EndNumbers& numbers = story_.end->event.shutdown().numbers();
+    const v1::ShutdownDetail& shutdown = story_.end->event.shutdown();
+    const v1::EndNumbers& numbers = shutdown.numbers();
     return absl::StrCat(
         DayAndTime(time), " (", Ago(time), ")",
-        numbers.ran_for().seconds() > 0
+        shutdown.cause() == v1::SHUTDOWN_CAUSE_NEVER_RAN ? ", before it ran"
+        : numbers.ran_for().seconds() > 0
             ? absl::StrCat(", after running ", DurationText(FromProto(numbers.ran_for())))
             : "");
   }
@@ -245,9 +248,16 @@ class StoryWriter {
       }
     }
     facts.Add("Ends", Ends());
-    const std::string name = QuoteForShell(EscapeForTerminal(story_.name));
-    facts.Add("More", absl::StrCat(style_.client, " events ",
-                                   absl::StartsWith(name, "-") ? "-- " : "", name));
+    const v1::VmRef& vm = story_.ref();
+    std::string which = QuoteForShell(EscapeForTerminal(PatternFor(story_.name)));
+    if (absl::StartsWith(which, "-")) which.insert(0, "-- ");
+    if (story_.shared) {
+      const bool named = !vm.uuid().empty();
+      const std::string& id = named ? vm.uuid() : vm.run_id();
+      facts.Add(named ? "UUID" : "Run", id);
+      which = absl::StrCat(named ? "--uuid " : "--run ", QuoteForShell(EscapeForTerminal(id)));
+    }
+    facts.Add("More", absl::StrCat(style_.client, " events ", which));
     if (story_.end) AddWhereToLook(story_.end->event, &facts);
     return facts.Take();
   }

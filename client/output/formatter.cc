@@ -1,6 +1,8 @@
 #include "client/output/formatter.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -270,12 +272,22 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
     if (one.ends.value_or(0) > 0) members.emplace_back("last_end", ToJson(one.last_end));
     return ObjectOf(members);
   };
+  // Where VMs of a node have one name, their UUIDs, or else their runs, tell them apart.
+  std::map<std::string, std::set<std::string>> ids;
+  for (const NodeVm& one : vms) {
+    const v1::VmRef& ref = one.vm.ref();
+    ids[absl::StrCat(one.node.cluster, "/", one.node.name, "/", ref.name())].insert(
+        ref.uuid().empty() ? ref.source() : ref.uuid());
+  }
+  const bool shared = absl::c_any_of(ids, [](const auto& of) { return of.second.size() > 1; });
   const auto make_row = [&](const NodeVm& one) {
     const v1::Vm& vm = one.vm;
     const std::string state = ShortName(vm.state());
     Row row;
     if (style_.nodes) row.Add(NameColumn("NODE"), NodeCell(one.node));
     row.Add(NameColumn("VM"), {vm.ref().name(), Color::kBold});
+    const std::string& id = vm.ref().uuid().empty() ? vm.ref().run_id() : vm.ref().uuid();
+    if (shared && !style_.wide) row.Add({"UUID"}, {OrDash(id)});
     row.Add({"STATE"}, one.node.stale_since ? Cell{absl::StrCat(state, " (stale)"), Color::kDim}
                                             : Cell{state, ColorOf(vm.state())});
     if (style_.wide) row.Add({"SINCE"}, {SinceText(vm.has_state_time(), vm.state_time())});

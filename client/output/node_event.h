@@ -81,6 +81,9 @@ struct VmStory {
   std::optional<NodeEvent> end;           // its newest STOPPED; unset: none is known
   std::optional<NodeVm> vm;               // its newest run; unset: only the end is known
   std::map<v1::ShutdownClass, int> ends;  // of the last 24 hours
+  bool shared = false;                    // another VM may have the name
+
+  const v1::VmRef& ref() const { return vm ? vm->vm.ref() : end->event.vm(); }
 };
 using VmStories = std::vector<VmStory>;
 

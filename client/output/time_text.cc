@@ -19,6 +19,7 @@ namespace {
 
 // Takes "10m", "-10m", "10min", "1 hour ago" and "1h 30min".
 std::optional<absl::Duration> ParseAge(absl::string_view text) {
+  if (absl::StartsWith(text, "+")) return std::nullopt;  // journalctl's time to come
   absl::ConsumePrefix(&text, "-");
   absl::ConsumeSuffix(&text, " ago");
   std::string plain(text);

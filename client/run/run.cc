@@ -159,13 +159,6 @@ ExitCode RunDoctor(const CommandLine& line, Output* output) {
   return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
 }
 
-// Completes "is known".
-std::string Where(const CommandLine& line) {
-  if (line.fleet) return " in the fleet";
-  if (line.servers.size() > 1) return absl::StrCat(" on the ", line.servers.size(), " servers");
-  return absl::StrCat(" to vmeventd at ", ToText(line.server()));
-}
-
 // A command in a sentence asks the same server, unless it is for another host or names one.
 std::string WithClient(const std::string& sentence, const CommandLine& line) {
   constexpr char kThere[] = "`vmevents doctor` on the node";
@@ -213,18 +206,24 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
                          std::is_same_v<Command, VmsCommand>) {
       const auto lists = ListsOf(line, note);
       bool checked = false;
-      failure = RunList(command, lists.get(), formatter, output, [&](const std::string& meaning) {
+      Command list = command;
+      failure = TakeUuids(lists.get(), &list.filter);
+      const auto on_empty = [&](const std::string& meaning) {
         checked = true;
-        auto unknown = CheckNames(command.filter, Where(line), lists.get());
+        auto unknown = CheckNames(list.filter, Where(line), lists.get());
         if (!unknown && line.for_people()) note(meaning);
         return unknown;
-      });
-      if (!failure && !checked) failure = CheckNames(command.filter, Where(line), lists.get());
+      };
+      if (!failure) failure = RunList(list, lists.get(), formatter, output, on_empty);
+      if (!failure && !checked) failure = CheckNames(list.filter, Where(line), lists.get());
     } else {
       failure = RunCommand(command, CommandContext(line.server(), formatter, output));
     }
     if (!failure) return ExitCode::kOk;
-    note(failure->sentence);
+    note(absl::StrCat(failure->sentence,
+                      failure->code == ExitCode::kUnreachable && !line.origin.empty()
+                          ? absl::StrCat(" (", line.origin, " names this server)")
+                          : ""));
     return failure->code;
   };
   return std::visit(run, line.command);

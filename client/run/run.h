@@ -27,11 +27,13 @@ namespace vmeventd::client {
 // The lists of the server, of the servers, or of the fleet that the command line names. `note` is
 // called by any thread.
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note);
+// Completes "is known".
+std::string Where(const CommandLine& line);
 FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note);
 
 // `watch` and `events --follow`, of one server, of several or of a fleet: until a signal, `--count`
 // or a failure ends it. Blocks the signals that end it, so call it before any thread starts.
-ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter);
+ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* formatter);
 
 // Makes the source that `watch`, `events --follow` and `push` follow.
 using MadeSource = std::variant<std::unique_ptr<Source>, Failure>;

@@ -52,6 +52,12 @@ FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note) {
           std::move(note)};
 }
 
+std::string Where(const CommandLine& line) {
+  if (line.fleet) return " in the fleet";
+  if (line.servers.size() > 1) return absl::StrCat(" on the ", line.servers.size(), " servers");
+  return absl::StrCat(" to vmeventd at ", ToText(line.server()));
+}
+
 std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note) {
   if (line.fleet) return std::make_unique<FleetLists>(FleetOf(line, std::move(note)));
   // Programs get the node's name also of one daemon.
@@ -164,11 +170,22 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
   return std::make_unique<MergedSource>(std::move(nodes), MergedSource::Environment{stop, note});
 }
 
-ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Formatter* formatter) {
+ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* formatter) {
   StopSource stop;
   // Runs before anything that may start a thread.
   const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
   if (!signals.ok()) return Fail(signals.status());
+  v1::EventFilter& filter = command.watch.filter;
+  if (!filter.vm_names().empty() && !command.watch.wait) {
+    const auto lists = ListsOf(line, [](const std::string& /*sentence*/) {});
+    auto unknown = TakeUuids(lists.get(), &filter);
+    if (!unknown) unknown = CheckNames(filter, Where(line), lists.get());
+    if (unknown && unknown->code == ExitCode::kUsage) return Fail(*unknown);
+    // The watch explains every other failure.
+    if (unknown && unknown->code == ExitCode::kNotFound) {
+      PrintNote(absl::StrCat(unknown->sentence, " (waiting for it)"));
+    }
+  }
   Delivery::Options options = {
       .servers = CursorKeys(line), .count = command.count, .counts_gaps = command.gaps};
   std::unique_ptr<CursorFile> cursor;
@@ -198,9 +215,13 @@ ExitCode RunFollow(const FollowCommand& command, const CommandLine& line, Format
   const ExitCode result = delivery.CodeOf(code, PrintNote);
   if (!timed_out || result != ExitCode::kInterrupted) return result;
   const uint64_t count = *command.count;
-  PrintNote(absl::StrCat(
-      "--timeout: ", count == 1 ? "no event" : absl::StrCat("fewer than ", count, " events"),
-      " came within ", DurationText(*command.timeout)));
+  const std::string limit = DurationText(*command.timeout);
+  PrintNote(
+      delivery.reached()
+          ? absl::StrCat("--timeout: the command of --exec was stopped after ", limit)
+          : absl::StrCat("--timeout: ",
+                         count == 1 ? "no event" : absl::StrCat("fewer than ", count, " events"),
+                         " came within ", limit));
   return ExitCode::kFailed;
 }
 

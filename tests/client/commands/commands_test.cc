@@ -261,6 +261,22 @@ TEST_F(CommandsTest, HealthPrintsTheStatusAndFailsUnlessServing) {
   EXPECT_EQ(output_.text, "{\"status\":\"NOT_SERVING\"}\n");
 }
 
+TEST_F(CommandsTest, AnEmptyListOfTheFutureSaysSo) {
+  ServeEvents(0);
+  DaemonLists lists{CommandContext(server_.address())};
+  std::string said;
+  const auto on_empty = [&said](const std::string& meaning) {
+    said = meaning;
+    return std::nullopt;
+  };
+  EXPECT_FALSE(RunList(EventsCommand{.since = absl::Now() - absl::Hours(1)}, &lists, &formatter_,
+                       &output_, on_empty));
+  EXPECT_EQ(said, "no events match");
+  EXPECT_FALSE(RunList(EventsCommand{.since = absl::Now() + absl::Hours(1)}, &lists, &formatter_,
+                       &output_, on_empty));
+  EXPECT_THAT(said, HasSubstr("--since is in the future"));
+}
+
 TEST_F(CommandsTest, HealthOfAllNamesEachServiceUntilOneIsUnknown) {
   EXPECT_THAT(Run(HealthCommand{.timeout = absl::Minutes(1), .all = true}),
               Fails(ExitCode::kNotFound, AllOf(HasSubstr("has no service \"journal\""),

@@ -11,6 +11,7 @@
 namespace vmeventd::client {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -286,7 +287,28 @@ TEST_F(WhyTest, AVmIsFoundByItsUuid) {
   vms_[0].mutable_ref()->set_uuid(uuid);
   EXPECT_FALSE(Why("vm_names: '" + uuid + "'"));
   EXPECT_EQ(output_.text, "web1\n");
-  EXPECT_THAT(events_.back().filter().vm_names(), ElementsAre(uuid, "web1"));
+  EXPECT_THAT(events_.back().filter().vm_names(), IsEmpty()) << "another VM may have its name";
+  EXPECT_THAT(events_.back().filter().uuids(), ElementsAre(uuid));
+  EXPECT_EQ(Why("vm_names: ['" + uuid + "', 'web1']")->code, ExitCode::kUsage);
+  vms_.push_back(RunIn(uuid, v1::VM_STATE_RUNNING, 1).vm);
+  EXPECT_FALSE(Why("vm_names: '" + uuid + "'"));
+  EXPECT_EQ(output_.text, uuid + "\n") << "a name comes first";
+}
+
+TEST_F(WhyTest, VmsOfOneNameAreToldApart) {
+  vms_ = {RunIn("web1", v1::VM_STATE_RUNNING, 1).vm, RunIn("web1", v1::VM_STATE_RUNNING, 1).vm};
+  vms_[0].mutable_ref()->set_source("qmp:/a");
+  vms_[0].mutable_ref()->set_uuid("uuid-1");
+  vms_[1].mutable_ref()->set_uuid("uuid-2");
+  Formatter table(Form::kTable);
+  EXPECT_FALSE(Why("vm_names: 'web1'", &table));
+  EXPECT_THAT(output_.text, AllOf(HasSubstr("events --uuid uuid-1"), HasSubstr("--uuid uuid-2")));
+}
+
+TEST_F(WhyTest, ARunOfAnotherVmIsNamedWithIt) {
+  vms_ = {RunIn("web1", v1::VM_STATE_RUNNING, 1, "r1").vm};
+  EXPECT_THAT(Why("vm_names: 'web2' run_ids: 'r1'")->sentence,
+              HasSubstr("the run r1 is of the VM \"web1\""));
 }
 
 TEST_F(WhyTest, TheEndOfAnEarlierRunDoesNotSayWhatItsVmDoesNow) {
@@ -303,7 +325,12 @@ TEST_F(WhyTest, TheEndOfAnEarlierRunDoesNotSayWhatItsVmDoesNow) {
 TEST_F(WhyTest, AListHasTwoReadingsAndOneThatIsKnownIsEnough) {
   EXPECT_THAT(
       UnknownNames(FromText<v1::EventFilter>("vm_names: ['a,b', 'a', 'b']"), {{.name = "a,b"}}),
-      ElementsAre("a", "b"));
+      IsEmpty());
+  EXPECT_THAT(
+      UnknownNames(FromText<v1::EventFilter>("vm_names: ['a,b', 'a', 'b']"), {{.name = "a"}}),
+      ElementsAre("b"));
+  EXPECT_THAT(UnknownNames(FromText<v1::EventFilter>("vm_names: ['a,b', ',']"), {}),
+              ElementsAre("a,b", ","));
   EXPECT_THAT(UnknownNames(FromText<v1::EventFilter>("vm_names: ['a,b', 'a', 'b']"),
                            {{.name = "a"}, {.name = "b"}}),
               IsEmpty());

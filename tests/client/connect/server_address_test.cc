@@ -71,7 +71,7 @@ TEST(DefaultServerAddress, IsTheSystemsIfTheUserHasNone) {
   const std::string system = "/run/vmeventd/vmeventd.sock";
   EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt", only(system)).path, system);
   EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt", only(own)).path, own);
-  EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt", only("")).path, own);
+  EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt", only("")).path, system);
   EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt", [](const std::string&) { return true; }).path,
             own);
 }

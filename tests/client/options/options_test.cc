@@ -160,14 +160,14 @@ TEST(ParseCommandLine, ANameMayHaveCommas) {
   const auto names = [](const std::vector<std::string>& line) {
     return As<VmsCommand>(line).filter.vm_names();
   };
-  EXPECT_THAT(names({"vms", "a,b"}), ElementsAre("a,b", "a", "b"));
+  EXPECT_THAT(names({"vms", "a,b"}), ElementsAre("a,b")) << "the shell separates names";
   EXPECT_THAT(names({"vms", "--vm", "a,b"}), ElementsAre("a,b", "a", "b"));
-  EXPECT_THAT(names({"vms", "a,,"}), ElementsAre("a,,", "a"));
+  EXPECT_THAT(names({"vms", "--vm", "a,,"}), ElementsAre("a,,", "a"));
   EXPECT_THAT(As<FollowCommand>({"watch", "--vm", "a,b"}).watch.filter.vm_names(),
               ElementsAre("a,b", "a", "b"));
   std::string list = "web1";
   while (list.size() < 256) list += ",web1";
-  EXPECT_THAT(names({"vms", list}), testing::Each("web1")) << "no name is as long";
+  EXPECT_THAT(names({"vms", "--vm", list}), testing::Each("web1")) << "no name is as long";
 }
 
 TEST(ParseCommandLine, AFilterTakesShortAndFullNamesInAnyCase) {
@@ -439,6 +439,7 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_EQ(names.server().path, "/s");
   EXPECT_EQ(names.format, OutputFormat::kName);
   EXPECT_TRUE(std::get<VmsCommand>(names.command).include_stopped);
+  EXPECT_FALSE(As<VmsCommand>({"__complete", "intent", "declare", ""}).include_stopped);
   EXPECT_THAT(Candidates({"vm", "--"}), Contains("--run"));
   EXPECT_THAT(Candidates({"tail", "--"}), Contains("--since")) << "as of events";
   EXPECT_TRUE(std::holds_alternative<VmsCommand>(Parsed({"__complete", "show", ""}).command));
@@ -669,6 +670,7 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
                     {"intent declare web1 --actor a", "--reason"},
                     {"intent declare web1 --actor a", "(see vmevents intent declare --help)"},
                     {"intent declare web1 --actor a --reason r --ttl 10", "--ttl: \"10\""},
+                    {"intent declare --actor a -- -rf --reason r", "; options go before --"},
                     {"intent withdraw", "INTENT_ID"},
                     {"intent drop x", "\"drop\""}});
 }
@@ -727,6 +729,8 @@ TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
   EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/vmeventd/vmeventd.sock");
   context = TestContext({{"VMEVENTS_SERVER", "unix:/tmp/v.sock"}});
   EXPECT_EQ(Parsed({"info"}, context).server().path, "/tmp/v.sock");
+  EXPECT_EQ(Parsed({"info"}, context).origin, "$VMEVENTS_SERVER");
+  EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).origin, "");
   EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).server().path, "/tmp/o.sock");
 }
 
@@ -868,12 +872,15 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
                     {"watch --timeout 5", "--timeout: \"5\""},
                     {"top --interval 5", "--interval"},
                     {"vm", "which VM? Write `vmevents why NAME`"},
-                    {"vm ", "--vm: the text is empty"},
+                    {"vm ", "NAME: the text is empty"},
                     {"watch --from", "--from"},
                     {"watch --from ", "--from"},
                     {"events --limit x", "--limit"},
                     {"events --since x", "--since"},
-                    {"events --since 1h --until 2h", "not before"},
+                    {"events --since 1h --until 2h", "swap the two"},
+                    {"events --since 22:00 --until 06:00", "one of today: write it with its date"},
+                    {"events --since +1h", "or how long ago: 10m"},
+                    {"why -rf", "; a VM of that name is vm/-rf, or stands behind --"},
                     {"-o xml info", "jsonl or name"},
                     {"-o yaml vms", "json"},
                     {"vms --yaml", "-o json"},

@@ -100,6 +100,7 @@ TEST(FormatWhy, ANameIsQuotedForTheShell) {
   };
   EXPECT_THAT(name_of("müller"), HasSubstr("More   vmevents events müller\n"));
   EXPECT_THAT(name_of("my vm"), HasSubstr("More   vmevents events 'my vm'\n"));
+  EXPECT_THAT(name_of("we[b]1*"), HasSubstr("More   vmevents events 'we[[]b]1[*]'\n"));
   EXPECT_THAT(name_of("-vm"), HasSubstr("More   vmevents events -- -vm\n"));
   TableStyle style;
   style.client = "vmevents --server node1";
@@ -129,7 +130,24 @@ TEST(FormatWhy, AFailedStartIsNoEndOfUnknownReason) {
   end->set_cause(v1::SHUTDOWN_CAUSE_NEVER_RAN);
   end->mutable_numbers()->mutable_ran_for()->set_seconds(0);
   EXPECT_THAT(Why(story), StartsWith("web1 FAILED TO START   Wed 2026-07-01 11:46:00 UTC (13 min "
-                                     "ago)\n"));
+                                     "ago), before it ran\n"));
+}
+
+TEST(FormatWhy, AnAdminMayEndAVmBeforeItRan) {
+  VmStory story = Crashed();
+  v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
+  end->set_shutdown_class(v1::SHUTDOWN_CLASS_ADMIN);
+  end->set_cause(v1::SHUTDOWN_CAUSE_NEVER_RAN);
+  EXPECT_THAT(Why(story), StartsWith("web1 ENDED BY AN ADMIN   Wed 2026-07-01 11:46:00 UTC (13 min "
+                                     "ago), before it ran\n"));
+}
+
+TEST(FormatWhy, AVmWhoseNameAnotherHasIsToldByItsUuidOrRun) {
+  VmStory story = Crashed();
+  story.shared = true;
+  EXPECT_THAT(Why(story), HasSubstr("Run    run-2\nMore   vmevents events --run run-2\n"));
+  story.vm->vm.mutable_ref()->set_uuid("uuid-1");
+  EXPECT_THAT(Why(story), HasSubstr("UUID   uuid-1\nMore   vmevents events --uuid uuid-1\n"));
 }
 
 TEST(FormatWhy, AnIntentComesBeforeEverythingElse) {
@@ -237,7 +255,7 @@ TEST(FormatWhy, MarkdownIsAHeadingAndABlock) {
   EXPECT_THAT(text, StartsWith("**web\\_1\\* CRASHED** Wed 2026-07-01 11:46:00 UTC (13 min ago), "
                                "after running 29 s\n\n```text\n  QEMU was killed by SIGSEGV"));
   EXPECT_THAT(text, testing::EndsWith("coredumpctl info 5432\n```\n"));
-  EXPECT_THAT(text, HasSubstr("vmevents events 'web_1*'"));
+  EXPECT_THAT(text, HasSubstr("vmevents events 'web_1[*]'"));
   EXPECT_THAT(text, HasSubstr("of QEMU. Who sends this signal is not recorded.\n"))
       << "no line is wrapped";
   EXPECT_THAT(text, HasSubstr("RUNNING since Wed 2026-07-01 11:46:01 UTC")) << "it is read later";

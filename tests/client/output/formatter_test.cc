@@ -274,6 +274,19 @@ TEST(TableFormatter, ListsVms) {
   EXPECT_THAT(wide, HasSubstr("2026-07-01 12:00:00.000"));
 }
 
+TEST(TableFormatter, VmsOfOneNameHaveTheirUuidsOrRuns) {
+  NodeVms vms = {{MakeVm("web1")}, {MakeVm("web1")}};
+  EXPECT_THAT(*TableFormatter({}).FormatVms(vms), Not(HasSubstr("UUID"))) << "of one VM";
+  vms[0].vm.mutable_ref()->set_run_id("run-1");
+  vms[1].vm.mutable_ref()->set_uuid("uuid-2");
+  EXPECT_EQ(*TableFormatter({}).FormatVms(vms),
+            "VM    UUID    STATE    CLASS  WHY\n"
+            "web1  run-1   RUNNING\n"
+            "web1  uuid-2  RUNNING\n");
+  vms[1].node.name = "node2";
+  EXPECT_THAT(*TableFormatter({}).FormatVms(vms), Not(HasSubstr("UUID"))) << "of two nodes";
+}
+
 TEST(TableFormatter, ShowsHowLongAVmIsInItsState) {
   NodeVms vms = {{MakeVm("web1")}, {MakeVm("web2")}};
   vms[0].vm.mutable_state_time()->set_seconds(1782907200 - 200);

@@ -85,7 +85,7 @@ TEST(ParseTimeText, AnHourThatComesTwiceIsToldByTheNameOfTheZone) {
 
 TEST(ParseTimeText, RefusesTheRest) {
   const std::vector<std::string> texts = absl::StrSplit(
-      "|x|tomorrow|10|10x|m|10m5|.|.m| "
+      "|x|tomorrow|+1h|10|10x|m|10m5|.|.m| "
       "ago|ago|inf|infinite-past|infinite-future|2026-07|25:00|12:|@|@x|@-1x|--10m|10 "
       "parsecs|hours|2026-13-01T00:00:00Z|2026-07-01T25:00:00Z|2026-07-01T12:00:00Zx|Yesterday|"
       "1e3s|99999999999d|0000-01-01T00:00:00Z|10000-01-01T00:00:00Z|"
