@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "base/patterns.h"
 #include "base/text.h"
 #include "client/output/formatter.h"
 #include "nlohmann/json.hpp"
@@ -115,9 +116,7 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
   }
   auto* const why = std::get_if<WhyCommand>(&line->command);
   if (why == nullptr) return Follow(*std::move(line), last_event_id);
-  // The pattern that only this name matches.
-  *why->filter.mutable_vm_names(0) =
-      absl::StrReplaceAll(path.substr(kVm.size()), {{"*", "[*]"}, {"?", "[?]"}, {"[", "[[]"}});
+  *why->filter.mutable_vm_names(0) = PatternFor(path.substr(kVm.size()));
   return Collect("stories", *line);
 }
 
@@ -150,6 +149,7 @@ absl::StatusOr<CommandLine> WebApi::Parse(std::vector<std::string> arguments,
         absl::StripPrefix(sentence.substr(0, sentence.rfind(" (see ")), "--"));
   }
   auto& line = std::get<CommandLine>(parsed);
+  line.format = OutputFormat::kJson;
   line.servers = line_.servers;
   line.fleet = line_.fleet;
   if (line.nodes.empty()) line.nodes = line_.nodes;
@@ -184,9 +184,7 @@ WebAnswer WebApi::Follow(CommandLine query, const std::string& last_event_id) {
     };
     return MakeSource(std::get<FollowCommand>(query.command), query, position_of, stop, note);
   };
-  return {200, "text/event-stream", "",
-          std::make_unique<EventStream>(make, *positions, !line_.fleet && line_.servers.size() == 1,
-                                        stop_)};
+  return {200, "text/event-stream", "", std::make_unique<EventStream>(make, *positions, stop_)};
 }
 
 }  // namespace vmeventd::client

@@ -88,7 +88,6 @@ void EventStream::TakeEvents(NodeEvents events) {
   for (NodeEvent& one : events) {
     const ServerPosition& behind = one.resume_after;
     if (!behind.position.journal_id.empty()) positions_[behind.server] = behind.position;
-    if (one_server_) one.node.name.clear();
     const absl::StatusOr<std::string> json = ToJson(one.event, one.node);
     if (!json.ok()) {
       Note(std::string(json.status().message()));

@@ -33,10 +33,9 @@ class EventStream {
  public:
   // Makes the source. The stop source outlives it; `note` may be called by any thread.
   using Make = std::function<MadeSource(StopSource* stop, const PrintSentence& note)>;
-  // Begins behind the positions. `one_server`: no node's name is shown. `stop` ends the stream.
-  EventStream(Make make, StreamPositions positions, bool one_server, std::stop_token stop)
+  // Begins behind the positions. `stop` ends the stream.
+  EventStream(Make make, StreamPositions positions, std::stop_token stop)
       : make_(std::move(make)),
-        one_server_(one_server),
         positions_(std::move(positions)),
         on_stop_(std::move(stop), [this] { stop_.Stop(); }) {}
 
@@ -53,7 +52,6 @@ class EventStream {
   void NoteOpen();
 
   const Make make_;  // lives as long as the stream: it counts the open ones
-  const bool one_server_;
   int socket_ = -1;
   StopSource stop_;
   StreamPositions positions_;

@@ -224,7 +224,7 @@ function drawList() {
   select();
   rowHeight = parseFloat(getComputedStyle(document.documentElement).getPropertyValue('--row'));
   const all = [...vms.values()];
-  $('vms').classList.toggle('nodes', all.some((vm) => vm.node));
+  $('vms').classList.toggle('nodes', new Set(all.map((vm) => keyOf('', '', vm))).size > 1);
   $('vms').setAttribute('aria-rowcount', shown.length + 1);
   $('vms').hidden = shown.length === 0;
   $('rows').style.height = shown.length * rowHeight + 'px';
