@@ -330,18 +330,21 @@ ParsedConfig UsageError(absl::string_view message) {
           absl::StrCat("vmeventd: ", message, "\nTry vmeventd --help.\n")};
 }
 
-std::string Explain(const CLI::ParseError& error) {
+std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   std::string message = error.what();
+  const auto in_file = [&app] {
+    return absl::StrCat("--config: ", app.get_config_ptr()->as<std::string>(), ": ");
+  };
   constexpr absl::string_view kExtras = "INI was not able to parse ";
   if (absl::StartsWith(message, kExtras)) {
     if (absl::EndsWith(message, ".++")) {  // what CLI11 makes of [name]
-      return "--config: the file has a [section]; settings must not be in a section";
+      return absl::StrCat(in_file(), "it has a [section]; settings must not be in a section");
     }
-    return absl::StrCat("--config: ", Quote(message.substr(kExtras.size())),
+    return absl::StrCat(in_file(), Quote(message.substr(kExtras.size())),
                         " is not a setting; settings are named like the flags, without --");
   }
   if (dynamic_cast<const CLI::ConfigError*>(&error) != nullptr) {
-    return absl::StrCat("--config: ", message);
+    return absl::StrCat(in_file(), message);
   }
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
     const std::string flag = message.substr(0, message.find(':'));
@@ -482,7 +485,7 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
     return HostError(ExplainUnreadable(app.get_config_ptr()->as<std::string>()),
                      app.count("--check-config") > 0);
   } catch (const CLI::ParseError& error) {
-    return UsageError(Explain(error));
+    return UsageError(Explain(app, error));
   }
   if (!config.ok()) return UsageError(config.status().message());
   const bool check_config = app.count("--check-config") > 0;

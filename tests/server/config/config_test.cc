@@ -187,7 +187,7 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--log-format", "xml"}, {"--log-format", "\"xml\"", "text, json"}},
       {{"--node", "a b"}, {"--node", "a b", "visible ASCII"}},
       {{"--node", std::string(254, 'n')}, {"--node", "253"}},
-      {{"--config", file}, {"--config", "unknown-setting", "not a setting"}},
+      {{"--config", file}, {"--config: " + file + ": \"unknown-setting", "not a setting"}},
       {{"--state-dir", "/a", "--state-dir", "/b"},
        {"vmeventd: --state-dir: takes one value, and several are given\n"}},
       {{"--watch"}, {"vmeventd: --watch: needs a value\n"}},
@@ -202,7 +202,8 @@ TEST(Config, AFaultInAFileHasItsLine) {
     std::string text;
     std::vector<std::string> says;
   } rows[] = {
-      {"watch = []\n", {"--config: line 1: the list of \"watch\" is empty; write a list as in"}},
+      {"watch = []\n",
+       {"--config: ", "/conf: line 1: the list of \"watch\" is empty; write a list as in"}},
       {"# sources\nlisten = [ # none\n]\n", {"line 3: the list of \"listen\" is empty"}},
       {"node = a\nwatch = [\"/a\"", {"line 2: the list of \"watch\" has no closing ]"}},
       {"watch = [\"/a\",\nlisten = [\"127.0.0.1:1\"]\n", {"line 1: the list of \"watch\" has no"}},
