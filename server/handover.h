@@ -1,14 +1,12 @@
 #pragma once
 
 #include <optional>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/system.h"
 #include "server/eventlog/event_log.h"
-#include "watcher/runs/vm_run.h"
+#include "watcher/runs/run_table.h"
 
 namespace vmeventd {
 
@@ -26,8 +24,7 @@ struct Handover {
 // Contents of the parcel of a daemon that stops. Descriptors stay open and the caller's.
 struct HandoverContents {
   JournalEnd journal;
-  std::vector<std::pair<std::string, std::string>> saved;  // NodeWatcher::SavedRuns()
-  std::vector<HandedRun> runs;
+  OpenRuns open;  // NodeWatcher::HandOver()
   int exit_statuses = -1;
   std::vector<int> trace;  // SignalTrace::descriptors()
 };

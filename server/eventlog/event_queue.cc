@@ -121,9 +121,8 @@ void EventQueue::Close() {
   {
     const MutexLock lock(&mutex_);
     closed_ = true;
-    woken_ = true;
   }
-  changed_.NotifyAll();
+  Wake();
 }
 
 void EventQueue::Wake() {

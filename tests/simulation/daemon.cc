@@ -173,8 +173,7 @@ absl::Duration Daemon::pump_due() const {
 void Daemon::Stop(Store* store) {
   stops_ = true;
   watcher_->RunOnce(absl::ZeroDuration());
-  std::vector<HandedRun> handed;
-  if (!watcher_->has_begun()) store = nullptr;
+  std::optional<OpenRuns> handed;
   if (store != nullptr) handed = watcher_->HandOver();
   log_->Close();
   while (log_->Step() && !kernel_->dead()) {
@@ -184,14 +183,14 @@ void Daemon::Stop(Store* store) {
   }
   while (!kernel_->dead() && log_->StepWriter()) {
   }
-  if (store == nullptr || kernel_->dead()) return;
+  if (!handed.has_value() || kernel_->dead()) return;
   kernel_->KeepTrace(true);
   store->journal = log_->end();
   store->saved.emplace();
-  for (auto& [run_id, state] : watcher_->SavedRuns()) {
+  for (auto& [run_id, state] : handed->states) {
     store->saved->push_back({run_id, std::move(state)});
   }
-  for (HandedRun& run : handed) {
+  for (HandedRun& run : handed->runs) {
     const int connection = run.connection.Release();
     const int process = run.process.Release();
     store->runs.push_back({run.state.SerializeAsString(), connection, process});
@@ -200,23 +199,5 @@ void Daemon::Stop(Store* store) {
 }
 
 void Daemon::EndStreams() { hub_.Drain(kDrain); }
-
-void Daemon::List(const v1::ListEventsRequest& request, const std::string& peer,
-                  std::function<bool()> cancelled,
-                  std::function<void(const absl::StatusOr<std::string>&)> answer) {
-  absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
-  if (!query.ok()) return answer(query.status());
-  log_->PostQuery(
-      peer,
-      [query = *std::move(query), cancelled = std::move(cancelled), answer = std::move(answer)](
-          const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
-        const std::optional<absl::StatusOr<std::string>> page =
-            cancelled() ? absl::CancelledError("the call was cancelled") : query->Continue(journal);
-        if (!page.has_value()) return false;
-        answer(*page);
-        if (!page->ok()) return page->status();
-        return true;
-      });
-}
 
 }  // namespace vmeventd::simulation

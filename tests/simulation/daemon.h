@@ -103,11 +103,7 @@ class Daemon {
 
   StreamHub& hub() { return hub_; }
 
-  // A call of ListEvents, as VmEventServiceImpl answers it: at once, or in a turn of the history.
-  void List(const v1::ListEventsRequest& request, const std::string& peer,
-            std::function<bool()> cancelled,
-            std::function<void(const absl::StatusOr<std::string>&)> answer);
-
+  const Queries& queries() const { return queries_; }
   NodeWatcher& watcher() const { return *watcher_; }
   EventLog& log() const { return *log_; }
   JournalBounds journal() const { return EventLogForTests::BoundsOf(*log_); }

@@ -77,7 +77,7 @@ void Lister::Ask(Daemon* daemon) {
               question_.newest_first() ? "before " : "after ", done_,
               call->forged ? ", with the token of another question" : "");
   call_ = call;
-  daemon->List(
+  daemon->queries().ListEvents(
       request, name_, [call] { return call->cancelled; },
       [this, daemon, call](const absl::StatusOr<std::string>& answer) {
         if (kernel_->dead() || call_ != call) return;

@@ -17,9 +17,6 @@
 namespace vmeventd::e2e {
 namespace {
 
-// grpc.health.v1.HealthCheckResponse with status SERVING.
-constexpr char kServing[] = "\x08\x01";
-
 void Check(const grpc::Status& status, const std::string& method) {
   if (!status.ok()) Fail(method + ": " + status.error_message());
 }
@@ -73,8 +70,7 @@ void Daemon::WaitReady() {
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   channel_ = grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
   stub_ = v1::VmEventService::NewStub(channel_);
-  WaitUntil("the daemon is ready",
-            [&] { return CallRaw(channel_, "/grpc.health.v1.Health/Check", "") == kServing; });
+  WaitUntil("the daemon is ready", [&] { return IsServing(channel_); });
 }
 
 std::string Daemon::Log() const { return ReadFile(options_.log_file); }
@@ -119,10 +115,9 @@ std::vector<v1::Vm> Daemon::ListVms(bool include_stopped) {
   return vms;
 }
 
-std::vector<v1::Event> Daemon::ListEvents(bool newest_first) {
+std::vector<v1::Event> Daemon::ListEvents() {
   std::vector<v1::Event> events;
   v1::ListEventsRequest request;
-  request.set_newest_first(newest_first);
   request.set_page_size(1000);
   do {
     grpc::ClientContext context;
@@ -143,11 +138,13 @@ v1::GetServerInfoResponse Daemon::GetServerInfo() {
   return response;
 }
 
-std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                    const std::string& request) {
+bool IsServing(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
+  // A HealthCheckRequest for that service, and a HealthCheckResponse with status SERVING.
+  const std::string request =
+      service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
   std::string response;
-  Check(RawCall(channel, method, request, &response), method);
-  return response;
+  Check(RawCall(channel, "/grpc.health.v1.Health/Check", request, &response), "Check");
+  return response == "\x08\x01";
 }
 
 }  // namespace vmeventd::e2e

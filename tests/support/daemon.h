@@ -55,7 +55,7 @@ class Daemon {
   v1::Vm GetVm(const std::string& name);
   std::vector<v1::Vm> ListVms(bool include_stopped);
   // All retained events.
-  std::vector<v1::Event> ListEvents(bool newest_first = false);
+  std::vector<v1::Event> ListEvents();
   v1::GetServerInfoResponse GetServerInfo();
 
   pid_t pid() const { return process_.pid(); }
@@ -74,8 +74,7 @@ class Daemon {
   std::unique_ptr<v1::VmEventService::Stub> stub_;
 };
 
-// Calls a unary method with an encoded request; returns the response, encoded.
-std::string CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                    const std::string& request);
+// grpc.health.v1: whether the service of a channel is SERVING.
+bool IsServing(const std::shared_ptr<grpc::Channel>& channel, const std::string& service = "");
 
 }  // namespace vmeventd::e2e

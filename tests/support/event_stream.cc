@@ -31,8 +31,6 @@ void EventStream::Read() {
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     std::copy(response.events().begin(), response.events().end(), std::back_inserter(events_));
-    std::copy(response.snapshot_vms().begin(), response.snapshot_vms().end(),
-              std::back_inserter(snapshot_));
     if (response.has_progress()) progress_.push_back(response.progress());
     changed_.notify_all();
   }
@@ -104,11 +102,6 @@ std::vector<v1::Event> EventStream::EventsOf(const std::string& vm_name) const {
     if (event.vm().name() == vm_name) found.push_back(event);
   }
   return found;
-}
-
-std::vector<v1::Vm> EventStream::snapshot() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return snapshot_;
 }
 
 std::string TypesOf(const std::vector<v1::Event>& events) {

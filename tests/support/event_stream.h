@@ -37,7 +37,6 @@ class EventStream {
 
   std::vector<v1::Event> events() const;
   std::vector<v1::Event> EventsOf(const std::string& vm_name) const;
-  std::vector<v1::Vm> snapshot() const;
 
  private:
   void Read();
@@ -51,7 +50,6 @@ class EventStream {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<v1::Event> events_;  // guarded by mutex_, as is all below
-  std::vector<v1::Vm> snapshot_;
   std::vector<v1::Progress> progress_;
   bool ended_ = false;
   grpc::Status status_;

@@ -68,11 +68,6 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     return opened_;
   }
-  // The latest.
-  std::string opened_uri() const {
-    const MutexLock lock(&mutex_);
-    return opened_uri_;
-  }
   // Calls that have not returned.
   int calls_under_way() const {
     const MutexLock lock(&mutex_);
@@ -82,21 +77,15 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     return lists_;
   }
-  int open_connections() const {
-    const MutexLock lock(&mutex_);
-    return open_connections_;
-  }
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
                                                    const Callback& callback) override {
     const MutexLock lock(&mutex_);
     ++opened_;
-    opened_uri_ = uri;
     Block(uri);
     // Makes no copy, which would share its text by a counter that ThreadSanitizer does not see.
     if (!open_error_.ok()) return absl::Status(open_error_.code(), open_error_.message());
     callback_ = callback;
-    ++open_connections_;
     return std::make_unique<FakeConnection>(this);
   }
 
@@ -104,10 +93,6 @@ class FakeLibvirt : public LibvirtApi {
   class FakeConnection : public Connection {
    public:
     explicit FakeConnection(FakeLibvirt* libvirt) : libvirt_(libvirt) {}
-    ~FakeConnection() override {
-      const MutexLock lock(&libvirt_->mutex_);
-      --libvirt_->open_connections_;
-    }
     absl::StatusOr<std::vector<ActiveDomain>> ListActive() override {
       libvirt_->Call(&FakeLibvirt::before_list_);
       std::vector<ActiveDomain> active = libvirt_->Listed();
@@ -161,8 +146,6 @@ class FakeLibvirt : public LibvirtApi {
   DomainDetails details_ ABSL_GUARDED_BY(mutex_);
   Callback callback_ ABSL_GUARDED_BY(mutex_);
   int opened_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::string opened_uri_ ABSL_GUARDED_BY(mutex_);
-  int open_connections_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace vmeventd

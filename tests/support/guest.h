@@ -88,7 +88,6 @@ class Guest {
   void WaitReady() { process_->ReadUntil("GUEST-READY"); }
   void WaitOutput(const std::string& text) { process_->ReadUntil(text); }
   void Signal(int signal) { process_->Signal(signal); }
-  bool has_exited() { return process_->has_exited(); }
   // Waits until QEMU ends, and returns the wait status.
   int WaitExit() { return process_->Wait(); }
 

@@ -10,7 +10,6 @@
 #include "client/nats/connection.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
-#include "tests/support/tcp_relay.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd::e2e {
@@ -53,14 +52,6 @@ class NatsServer {
   uint16_t port_ = 0;
   const UniqueFd held_port_;
   std::unique_ptr<ChildProcess> process_;
-};
-
-// A relay between a client and a server: can drop what the server answers.
-class AnswerDropper : public TcpRelay {
- public:
-  using TcpRelay::TcpRelay;
-  // Drops the answers of this connection from the first message that is published on.
-  void DropAfterPublish() { DropAnswersAfter("HPUB vmevents.v1."); }
 };
 
 // Permissions of a user. Empty lists: everything.

@@ -17,6 +17,15 @@ inline std::chrono::system_clock::time_point CallDeadline() {
   return absl::ToChronoTime(absl::Now() + kPatience);
 }
 
+// A channel that shares its connection with no other.
+inline std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
+    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
+                                   grpc::InsecureChannelCredentials()) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(target, credentials, arguments);
+}
+
 // Makes a unary call with an arbitrary request; `*response` gets the encoded response.
 inline grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel,
                             const std::string& method, const std::string& request,
@@ -85,7 +94,6 @@ class OpenCall {
     finished_ = true;
     return status;
   }
-  void Cancel() { context_.TryCancel(); }
 
  private:
   bool Next() {

@@ -59,13 +59,6 @@ void TestServer::Pass(absl::Duration time) {
 
 std::shared_ptr<grpc::Channel> TestServer::NewChannel() const { return ChannelOfItsOwn(address()); }
 
-std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
-    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(target, credentials, arguments);
-}
-
 std::unique_ptr<v1::VmEventService::Stub> TestServer::NewStub() const {
   return v1::VmEventService::NewStub(NewChannel());
 }

@@ -88,9 +88,4 @@ class TestStream {
 // "none": it has none.
 std::string ReasonOf(const grpc::Status& status);
 
-// A channel that shares its connection with no other.
-std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
-    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
-                                   grpc::InsecureChannelCredentials());
-
 }  // namespace vmeventd

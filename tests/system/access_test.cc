@@ -1,4 +1,4 @@
-// Who may do what on which listener, using the programs as operators do.
+// TLS of a listener, using the programs as operators do.
 
 #include <csignal>
 #include <string>
@@ -15,7 +15,6 @@
 namespace vmeventd::e2e {
 namespace {
 
-using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -24,8 +23,7 @@ class AccessTest : public E2eTest {
   // A daemon that serves mutual TLS on a port as well as its socket.
   void StartTlsDaemon() {
     StartDaemon(Options({"--listen", "127.0.0.1:0", "--tls-cert", server_.certificate, "--tls-key",
-                         server_.key, "--tls-client-ca", authority_->certificate(),
-                         "--tls-operator", "spiffe://site/mover"}));
+                         server_.key, "--tls-client-ca", authority_->certificate()}));
     tcp_ = LoopbackAddress();
   }
 
@@ -41,25 +39,9 @@ class AccessTest : public E2eTest {
 
   const std::unique_ptr<CertificateAuthority> authority_ = MakeCertificateAuthority(dir().path());
   const CertificateFiles server_ = authority_->Issue(ServerCertificate());
-  const CertificateFiles mover_ = authority_->Issue(ClientCertificate("spiffe://site/mover"));
   const CertificateFiles reader_ = authority_->Issue(ClientCertificate("spiffe://site/reader"));
-  const std::vector<std::string> declare_ = {"intent", "declare",  "vm1",    "--actor",
-                                             "alice",  "--reason", "upgrade"};
   std::string tcp_;
 };
-
-TEST_F(AccessTest, ACertificateMakesAnOperator) {
-  StartTlsDaemon();
-  FakeQemu qemu(TestProgramPath("fake_qemu"));
-  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
-  WaitUntil("vm1 is followed", [&] { return daemon().ListVms(false).size() == 1; });
-  EXPECT_EQ(Run(TlsCommand(reader_, {"info"})).exit_code, 0);
-  const CommandResult refused = Run(TlsCommand(reader_, declare_));
-  EXPECT_EQ(refused.exit_code, 1);
-  EXPECT_THAT(refused.error, AllOf(HasSubstr("operator"), HasSubstr("spiffe://site/reader")));
-  const CommandResult declared = Run(TlsCommand(mover_, declare_));
-  EXPECT_EQ(declared.exit_code, 0) << declared.error;
-}
 
 TEST_F(AccessTest, TlsIs12OrNewer) {
   StartTlsDaemon();

@@ -9,7 +9,6 @@
 
 #include "gmock/gmock.h"
 #include "tests/support/problem_texts.h"
-#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
@@ -147,41 +146,6 @@ TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
   WaitUntilAttached(daemon(), "vm1");
   guest->manager().Execute("quit");
   ExpectStopped(kHostQuit);
-}
-
-TEST_F(AttachTest, AQemuThatASignalStoppedIsUnreachableUntilItIsContinued) {
-  StartDaemonAndStream(Options({"--hang-check", "1s"}));
-  const auto guest = StartEmptyGuest("vm1");
-  WaitUntilAttached(daemon(), "vm1");
-  guest->Signal(SIGSTOP);
-  const auto state_is = [&](v1::VmState state) {
-    return [this, state] { return daemon().GetVm("vm1").state() == state; };
-  };
-  WaitUntil("its VM is unreachable", state_is(v1::VM_STATE_UNREACHABLE));
-  EXPECT_THAT(ProblemTexts(daemon().GetVm("vm1").problems()),
-              Contains(HasSubstr("QEMU does not answer; its threads: ")));
-  guest->Signal(SIGCONT);
-  WaitUntil("it runs again", state_is(v1::VM_STATE_RUNNING));
-  EXPECT_THAT(daemon().GetVm("vm1").problems(), IsEmpty());
-  guest->Signal(SIGTERM);
-  ExpectStopped(kHostSignal);
-}
-
-TEST_F(AttachTest, NewQemuWhileTheOldOneStillEndsIsANewRun) {
-  StartDaemonAndStream();
-  const auto old = StartEmptyGuest("vm1");
-  const std::string old_run = WaitFollowed("vm1").vm().run_id();
-  old->Signal(SIGSTOP);  // it ends slowly
-  const auto next = StartEmptyGuest("vm1");
-  const std::string next_run = stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2).vm().run_id();
-  EXPECT_NE(next_run, old_run);
-
-  old->Signal(SIGKILL);
-  EXPECT_EQ(ExpectStopped(kQemuKilled).vm().run_id(), old_run);
-  EXPECT_EQ(daemon().GetVm("vm1").ref().run_id(), next_run);
-  WaitUntilAttached(daemon(), "vm1");
-  next->manager().Execute("quit");
-  EXPECT_EQ(ExpectStopped(kHostQuit, "vm1", 2).vm().run_id(), next_run);
 }
 
 }  // namespace

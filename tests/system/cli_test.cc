@@ -55,27 +55,6 @@ class CliTest : public E2eTest {
   std::unique_ptr<Guest> running_;
 };
 
-TEST_F(CliTest, WatchEndsAfterCountEventsThatMatch) {
-  const auto events = VmeventsJson({"watch", "--from", "oldest", "--count", "3"});
-  EXPECT_THAT(Types(events),
-              ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
-  EXPECT_EQ(events.at(1)["shutdown"]["shutdown_class"], "SHUTDOWN_CLASS_ADMIN");
-  EXPECT_EQ(events.at(1)["vm"]["name"], "vm1");
-  const auto filtered = VmeventsJson(
-      {"watch", "--from", "oldest", "--vm", "vm?", "--class", "admin", "--count", "1"});
-  EXPECT_THAT(Types(filtered), ElementsAre("EVENT_TYPE_STOPPED"));
-}
-
-TEST_F(CliTest, ListsTheEventsOfThePastInSeveralForms) {
-  EXPECT_THAT(Types(VmeventsJson({"events", "--vm", "vm1", "--newest-first"})),
-              ElementsAre("EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
-  EXPECT_THAT(Types(VmeventsJson({"events", "-n", "2"})),
-              ElementsAre("EVENT_TYPE_STOPPED", "EVENT_TYPE_STARTED"));
-  EXPECT_EQ(Vmevents({"-o", "name", "vms", "--all"}).output, "vm2\nvm1\n");
-  EXPECT_THAT(Vmevents({"--no-headers", "vms"}).output, testing::StartsWith("vm2 "));
-  EXPECT_THAT(Vmevents({"top"}).output, HasSubstr("ADMIN 1"));
-}
-
 TEST_F(CliTest, ShowsVmsWithTheirVerdictsAndSources) {
   const auto running = VmeventsJson({"vms"});
   ASSERT_THAT(running, SizeIs(1));
@@ -142,18 +121,6 @@ TEST_F(CliTest, DeclaresAndWithdrawsIntents) {
   EXPECT_THAT(Types(VmeventsJson({"events", "--vm", "vm2"})),
               ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_INTENT_DECLARED",
                           "EVENT_TYPE_INTENT_WITHDRAWN"));
-}
-
-TEST_F(CliTest, ExitCodes) {
-  const CommandResult unknown = Vmevents({"vm", "nobody"});
-  EXPECT_EQ(unknown.exit_code, 3);
-  EXPECT_THAT(unknown.error, HasSubstr("nobody"));
-  EXPECT_EQ(Vmevents({"watch", "--type", "nothing"}).exit_code, 2);
-  EXPECT_EQ(Vmevents({}).exit_code, 2);
-  StopDaemon();
-  const CommandResult alone = Vmevents({"vms"});
-  EXPECT_EQ(alone.exit_code, 4);
-  EXPECT_THAT(alone.error, HasSubstr(Options().socket));
 }
 
 TEST_F(CliTest, EventsFollowsAfterTheNewest) {

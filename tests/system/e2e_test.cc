@@ -142,12 +142,6 @@ v1::WatchEventsRequest FromOldest() {
   return request;
 }
 
-std::shared_ptr<grpc::Channel> OwnChannel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
-
 std::vector<std::string> VmeventsCommand(const std::string& server,
                                          const std::vector<std::string>& arguments) {
   std::vector<std::string> command = {ProgramPath("vmevents"), "--server", server};

@@ -111,9 +111,6 @@ inline constexpr auto kBySignal = [](const testing::TestParamInfo<int>& test) {
 
 v1::WatchEventsRequest FromOldest();
 
-// A channel to a server that shares its connection with no other.
-std::shared_ptr<grpc::Channel> OwnChannel(const std::string& address);
-
 // The command line of vmevents for a server.
 std::vector<std::string> VmeventsCommand(const std::string& server,
                                          const std::vector<std::string>& arguments);

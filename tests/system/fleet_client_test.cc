@@ -34,11 +34,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::AllOf;
-using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
-using testing::StartsWith;
 
 std::vector<json> Lines(const std::string& text) {
   std::vector<json> objects;
@@ -283,24 +281,6 @@ TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
   vm.Speak(1);
   repeated.ReadUntil("powerdown-requested");
   EXPECT_EQ(repeated.Wait(), 0);
-}
-
-TEST_F(FleetClientTest, TheExampleNamesWhatIsWrongWithItsOptions) {
-  const std::string server = absl::StrCat("nats://127.0.0.1:", nats().port());
-  const std::string record = dir() / "record.db";
-  const auto error_of = [](const std::vector<std::string>& options) {
-    ChildOptions child;
-    child.arguments = {"/usr/bin/python3",
-                       absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/fleet/follow_fleet.py")};
-    child.arguments.insert(child.arguments.end(), options.begin(), options.end());
-    return RunCommand(child).error;
-  };
-  EXPECT_THAT(error_of({"--server", "nats1", "--record", record}),
-              HasSubstr("--server: nats1: is not HOST:PORT, as nats1:4222"));
-  EXPECT_THAT(error_of({"--server", server, "--record", "/none/r.db"}),
-              StartsWith("follow_fleet: /none/r.db: unable to open"));
-  EXPECT_THAT(error_of({"--server", server, "--record", record, "--credentials", "/none/c"}),
-              StartsWith("follow_fleet: [Errno 2] No such file or directory: '/none/c'"));
 }
 
 // A publisher can give its message any bytes as headers, the status of a server's word too.

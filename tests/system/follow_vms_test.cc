@@ -21,7 +21,6 @@ namespace vmeventd::e2e {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::ElementsAre;
 using testing::IsEmpty;
 
 using Rows = std::vector<std::vector<std::string>>;
@@ -145,23 +144,6 @@ TEST_F(FollowVmsTest, AKilledFollowerResumesAtItsPosition) {
   EXPECT_THAT(Gaps(), IsEmpty());
 }
 
-TEST_F(FollowVmsTest, ASnapshotHasTheVmsAndThenLaterEvents) {
-  ChattyVm one(watch_dir(), "vm1");
-  ChattyVm two(watch_dir(), "vm2");
-  StartDaemon();
-  one.Speak(10);
-  two.Speak(1);
-  WaitNewest(13);
-  StartFollower({"--start", "snapshot"});
-  WaitCaughtUp();
-  EXPECT_THAT(
-      Query("SELECT name, state FROM vms ORDER BY name"),
-      ElementsAre(ElementsAre("vm1", "VM_STATE_RUNNING"), ElementsAre("vm2", "VM_STATE_RUNNING")));
-  EXPECT_EQ(Recorded(), 0u);
-  one.Speak(3);
-  WaitUntil("what follows", [this] { return Recorded() == 3; });
-}
-
 TEST_F(FollowVmsTest, StopsWithoutATraceback) {
   StartDaemon();
   StartFollower();
@@ -225,20 +207,6 @@ TEST_F(FollowVmsFullDiskTest, EventsAreReadAgainOnceTheyAreDurable) {
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), IsEmpty());
-}
-
-TEST_F(FollowVmsFullDiskTest, EventsLostInACrashAreNotInTheRecord) {
-  ChattyVm vm(watch_dir(), "vm1");
-  StartDaemon();
-  StartFollower();
-  FillUntilNotDurable(&vm);
-  KillDaemon();
-  fs::remove(filler());
-  StartDaemon();
-  WaitCaughtUp();
-  ExpectRecordIsTheJournal();
-  EXPECT_THAT(Query("SELECT 1 FROM events WHERE type = 'EVENT_TYPE_GAP' AND vm = ''"),
-              testing::Not(IsEmpty()));
 }
 
 }  // namespace

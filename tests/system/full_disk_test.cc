@@ -36,13 +36,6 @@ class FullDiskTest : public OnSmallDisk<JournalTestBase> {
   }
   void FreeDisk() { std::filesystem::remove(filler()); }
 
-  // grpc.health.v1: whether the service is SERVING.
-  bool Serving(const std::string& service) {
-    // A HealthCheckRequest for that service, and a HealthCheckResponse with status SERVING.
-    const std::string request =
-        service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
-    return CallRaw(daemon().channel(), "/grpc.health.v1.Health/Check", request) == "\x08\x01";
-  }
   // Expects increasing sequences, with a hole only before a GAP of the node.
   static void ExpectInOrder(const std::vector<v1::Event>& events) {
     for (size_t i = 1; i < events.size(); ++i) {
@@ -64,8 +57,10 @@ class FullDiskTest : public OnSmallDisk<JournalTestBase> {
     });
   }
   void WaitWritable() {
-    WaitUntil("the journal is written again",
-              [&] { return daemon().GetServerInfo().journal_writable() && Serving("journal"); });
+    WaitUntil("the journal is written again", [&] {
+      return daemon().GetServerInfo().journal_writable() &&
+             IsServing(daemon().channel(), "journal");
+    });
   }
 };
 
@@ -83,7 +78,7 @@ TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
 
   StartDaemon();  // still full
   EXPECT_EQ(daemon().GetServerInfo().journal_id(), journal_id);
-  EXPECT_TRUE(Serving(""));
+  EXPECT_TRUE(IsServing(daemon().channel()));
   EventStream resumed(daemon().channel(), After(last.sequence(), journal_id));
   const v1::Event gap = resumed.Wait("a GAP of the node", [](const v1::Event& e) {
     return e.type() == v1::EVENT_TYPE_GAP && !e.has_vm();

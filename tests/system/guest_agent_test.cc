@@ -47,15 +47,6 @@ TEST_F(GuestAgentTest, ConnectedWhileTheVmIsFollowedIsACaveat) {
   EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("guest agent connected")));
 }
 
-TEST_F(GuestAgentTest, ConnectedBeforeTheDaemonIsACaveat) {
-  const auto guest = StartGuestWithPort();
-  OpenPort(guest.get());
-  StartDaemonAndStream();
-  WaitUntilAttached(daemon(), "vm1");
-  const v1::Event stopped = PowerOff(guest.get());
-  EXPECT_THAT(stopped.shutdown().caveats(), ElementsAre(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
-}
-
 TEST_F(GuestAgentTest, NotConnectedOrOnAnotherPortIsNoCaveat) {
   StartDaemonAndStream();
   const auto guest = StartGuestWithPort();

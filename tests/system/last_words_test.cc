@@ -3,7 +3,6 @@
 #include <sys/socket.h>
 
 #include <csignal>
-#include <fstream>
 #include <memory>
 #include <string>
 
@@ -12,7 +11,6 @@
 #include "gtest/gtest.h"
 #include "tests/support/child_process.h"
 #include "tests/support/unix_socket.h"
-#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/qemu_texts.h"
@@ -23,7 +21,6 @@ namespace {
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 class LastWordsTest : public E2eTest {
  protected:
@@ -65,22 +62,6 @@ TEST_F(LastWordsTest, AnAssertionThatFailsIsQuoted) {
   EXPECT_THAT(why.output, HasSubstr("assertion failed"));
 }
 
-TEST_F(LastWordsTest, AnImageThatAnotherQemuHasMakesAStartFailWithItsReason) {
-  const std::string image = dir() / "disk";
-  std::ofstream(image) << std::string(1 << 16, '\0');
-  const std::string disk = absl::StrCat("-blockdev driver=file,node-name=disk,filename=", image,
-                                        " -device virtio-blk-pci,drive=disk");
-  const auto owner = StartGuest({.name = "owner",
-                                 .boot = Boot::kNothing,
-                                 .arguments = {"-machine", "pc", "-m", "16", "-blockdev",
-                                               "driver=file,node-name=disk,filename=" + image,
-                                               "-device", "virtio-blk-pci,drive=disk"}});
-  const auto qemu = Qemu(absl::StrCat(kSlowly, disk), "pc");
-  const v1::Event stopped = ExpectStopped(kNeverRan);
-  EXPECT_THAT(stopped.shutdown().last_words().lines(),
-              Contains(HasSubstr("Failed to get \"write\" lock")));
-}
-
 TEST_F(LastWordsTest, AFileThatIsMissingMakesAStartFailWithItsReason) {
   const auto qemu = Qemu(absl::StrCat(kSlowly, "-kernel /there/is/none"), "pc");
   const v1::Event stopped = ExpectStopped(kNeverRan);
@@ -118,13 +99,6 @@ TEST_F(LastWordsTest, AQemuThatIsKilledForMemoryHasItsPeakAndTheLimit) {
   const CommandResult why =
       RunCommand({.arguments = VmeventsCommand(daemon().server_address(), {"why", "vm1"})});
   EXPECT_THAT(why.output, HasSubstr(" MiB, of a limit of 160 MiB\n"));
-}
-
-TEST_F(LastWordsTest, AShutdownOfTheGuestHasNone) {
-  const auto guest = StartGuest();
-  WaitFollowed("vm1");
-  guest->PowerOff();
-  EXPECT_THAT(ExpectStopped(kGuestPoweroff).shutdown().last_words().lines(), IsEmpty());
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // The containers of a real libvirtd (its LXC driver).
 
-#include <algorithm>
 #include <csignal>
 #include <functional>
 #include <string>
@@ -101,25 +100,6 @@ TEST_P(LibvirtContainerEndingTest, IsClassifiedAndPublishedOnce) {
   EXPECT_THAT(EvidenceOf(stopped), Contains(ending.evidence)) << stopped.message();
   ExpectOneStopped();
   ExpectNoQmp();
-}
-
-TEST_F(LibvirtContainerTest, AnIntentSettlesWhoEndedIt) {
-  Begin();
-  DeclareIntent("vm1");
-  containers().Virsh({"shutdown", "vm1", "--mode", "signal"});
-  EXPECT_EQ(WaitStopped().shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
-}
-
-TEST_F(LibvirtContainerTest, OneThatStartsIsFollowed) {
-  Follow({containers().uri()});
-  ASSERT_EQ(containers().TryDefineAndStartContainer("vm1"), "");
-  // Its start may have been tried several times.
-  WaitUntil("the container is followed", [&] {
-    const std::vector<v1::Event> events = stream().EventsOf("vm1");
-    return std::any_of(events.begin(), events.end(), [&](const v1::Event& event) {
-      return event.type() == v1::EVENT_TYPE_STARTED && event.vm().pid() == containers().Pid("vm1");
-    });
-  });
 }
 
 // libvirt gives it another libvirt_lxc, and so another id.

@@ -87,13 +87,6 @@ TEST_F(IncomingTest, ASourceThatBreaksOffIsNoCrashOfTheDestination) {
   ExpectStopped(kQemuKilled, "source");
 }
 
-TEST_F(IncomingTest, KilledBeforeItsVmRanItIsNoCrash) {
-  StartDaemonAndStream();
-  const auto destination = StartDestination("unix:" + dir() / "migration");
-  destination->Signal(SIGKILL);
-  ExpectStopped(kNeverRan, "destination");
-}
-
 TEST_F(MigrationTest, CancelledMigrationChangesNothing) {
   StartDaemonAndStream();
   const auto source = StartGuest();

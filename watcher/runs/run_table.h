@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -35,6 +36,12 @@ class RunSource {
   virtual void EndTurn() = 0;
   // `run`, which is of this source, is no longer in the table.
   virtual void OnOver(VmRun* run) = 0;
+};
+
+struct OpenRuns {
+  std::vector<HandedRun> runs;  // those that can be handed over
+  // The ids of all open runs, and their VmUpdate::saved_run.
+  std::vector<std::pair<std::string, std::string>> states;
 };
 
 // The runs that are followed, of all sources, by all that they are looked up by. Pushes what they
@@ -77,9 +84,8 @@ class RunTable {
 
   // Pushes every open run's status and saved text once more.
   void PublishAll();
-  // As NodeWatcher::HandOver() and SavedRuns().
-  std::vector<HandedRun> HandOver();
-  std::vector<std::pair<std::string, std::string>> Save() const;
+  // As NodeWatcher::HandOver().
+  OpenRuns HandOver();
   void EndTurn() { ended_.clear(); }
 
   // Reports of its runs, from within any method that hands an input to a session, and from the

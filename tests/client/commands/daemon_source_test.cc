@@ -269,34 +269,6 @@ TEST_F(DaemonSourceTest, ACursorThatCannotBeWrittenEndsTheWatch) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("No such file or directory")));
 }
 
-v1::WatchEventsResponse SnapshotMessage(const std::vector<std::string>& names) {
-  v1::WatchEventsResponse response;
-  for (const std::string& name : names) *response.add_snapshot_vms() = MakeVm(name);
-  return response;
-}
-
-v1::WatchEventsResponse SnapshotDone(uint64_t sequence) {
-  v1::WatchEventsResponse response;
-  *response.mutable_snapshot_done() = MakeProgress(sequence);
-  return response;
-}
-
-TEST_F(DaemonSourceTest, PrintsTheSnapshotOnceThoughItBrokeOff) {
-  Serve({ProgressMessage(10), SnapshotMessage({"a"})});
-  Serve({ProgressMessage(11), SnapshotMessage({"a"}), SnapshotMessage({"b"}), SnapshotDone(11),
-         EventsMessage({12})});
-  ServeAndHoldOpen({ProgressMessage(12), EventsMessage({13})});
-  EXPECT_EQ(Run({{.start = FromSnapshot{}}, 2}), ExitCode::kOk);
-  const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
-  ASSERT_THAT(lines, SizeIs(4));
-  EXPECT_THAT(lines[0], HasSubstr("\"name\":\"a\""));
-  EXPECT_THAT(lines[1], HasSubstr("\"name\":\"b\""));
-  EXPECT_THAT(lines[2], HasSubstr("\"sequence\":\"12\""));
-  EXPECT_THAT(lines[3], HasSubstr("\"sequence\":\"13\""));
-  EXPECT_TRUE(server_.service().WatchRequests()[1].snapshot());
-  EXPECT_EQ(server_.service().WatchRequests()[2].after_sequence(), 12U);
-}
-
 TEST_F(DaemonSourceTest, AMissingServerAtTheStartIsAnError) {
   server_.Stop();
   EXPECT_EQ(Run({}), ExitCode::kUnreachable);
@@ -360,21 +332,6 @@ TEST_F(DaemonSourceTest, AFailingOutputIsAnError) {
   output_.status = absl::UnavailableError("cannot write to standard output: No space left");
   EXPECT_EQ(Run({}), ExitCode::kFailed);
   EXPECT_THAT(notes_, ElementsAre("cannot write to standard output: No space left"));
-}
-
-v1::WatchEventsResponse NotDurableMessage(const std::vector<uint64_t>& sequences) {
-  v1::WatchEventsResponse response = EventsMessage(sequences);
-  for (v1::Event& event : *response.mutable_events()) event.set_durable(false);
-  return response;
-}
-
-TEST_F(DaemonSourceTest, ResumesBeforeEventsThatAreNotDurableAndShowsThemOnce) {
-  v1::WatchEventsResponse progress = ProgressMessage(13);
-  progress.mutable_progress()->set_durable_sequence(11);
-  Serve({ProgressMessage(10), EventsMessage({11}), NotDurableMessage({12, 13}), progress});
-  ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12, 13, 14})});
-  EXPECT_THAT(Printed(Run(Count(4))), ElementsAre(11, 12, 13, 14));
-  EXPECT_EQ(server_.service().WatchRequests()[1].after_sequence(), 11U);
 }
 
 TEST_F(DaemonSourceTest, ASilentStreamIsOpenedAgain) {

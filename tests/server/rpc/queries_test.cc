@@ -4,10 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <memory>
-#include <numeric>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,24 +20,23 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// Runs all turns of one ListEvents call.
-absl::StatusOr<std::string> List(const Queries& queries, const v1::ListEventsRequest& request,
-                                 JournalReader* journal) {
-  const absl::StatusOr<std::unique_ptr<EventsQuery>> query = queries.ListEvents(request);
-  if (!query.ok()) return query.status();
-  for (;;) {
-    std::optional<absl::StatusOr<std::string>> answer = (*query)->Continue(journal);
-    if (answer.has_value()) return *std::move(answer);
-  }
-}
-
 class QueriesTest : public ::testing::Test {
  protected:
   explicit QueriesTest(LiveStateOptions options = {}, JournalOptions journal = {})
       : pumped_(options, std::move(journal)) {}
 
+  // Runs all turns of one ListEvents call.
+  absl::StatusOr<std::string> List(const v1::ListEventsRequest& request) {
+    absl::StatusOr<std::string> out = absl::UnknownError("no answer");
+    queries_.ListEvents(
+        request, "peer", [] { return false; },
+        [&out](const absl::StatusOr<std::string>& answer) { out = answer; });
+    while (pumped_.log().StepHistory()) {
+    }
+    return out;
+  }
   v1::ListEventsResponse Events(const v1::ListEventsRequest& request) {
-    return Parsed<v1::ListEventsResponse>(List(queries_, request, pumped_.reader()));
+    return Parsed<v1::ListEventsResponse>(List(request));
   }
   v1::ListEventsResponse Events(const std::string& request) {
     return Events(FromText<v1::ListEventsRequest>(request));
@@ -84,25 +80,6 @@ std::string StartTime(int64_t seconds) {
 }
 std::string EndTime(int64_t seconds) {
   return absl::StrCat("end_time { seconds: ", absl::ToUnixSeconds(At(seconds)), " }");
-}
-
-TEST_F(QueriesTest, PagesStayInPlaceWhileEventsAreAppended) {
-  for (const bool newest_first : {false, true}) {
-    pumped_.Push(std::vector<VmUpdate>(10, Update("a", EventType::kReset)));
-    const uint64_t newest = pumped_.log().range().newest;
-    v1::ListEventsRequest request;
-    request.set_newest_first(newest_first);
-    request.set_page_size(3);
-    std::set<uint64_t> seen;
-    int pages = 0;
-    do {
-      const v1::ListEventsResponse page = Events(request);
-      for (const uint64_t sequence : Sequences(page)) EXPECT_TRUE(seen.insert(sequence).second);
-      request.set_page_token(page.next_page_token());
-      if (++pages < 3) pumped_.PushEach("b", 1);
-    } while (!request.page_token().empty());
-    for (uint64_t sequence = 1; sequence <= newest; ++sequence) EXPECT_EQ(seen.count(sequence), 1);
-  }
 }
 
 TEST_F(QueriesTest, ThereIsNoTokenForAPageThatWouldBeEmpty) {
@@ -149,22 +126,6 @@ class SmallRingQueriesTest : public QueriesTest {
   }
 };
 
-TEST_F(SmallRingQueriesTest, ListsTheJournalInBothOrdersAndAnyPageSize) {
-  for (int64_t i = 0; i < 10; ++i) {
-    pumped_.Push({Update("a", EventType::kReset, At(i * 10)), Update("b", EventType::kPaused)});
-  }
-  for (const int page_size : {1, 3, 7, 100}) {
-    v1::ListEventsRequest request;
-    request.set_page_size(page_size);
-    std::vector<uint64_t> expected(20);
-    std::iota(expected.begin(), expected.end(), 1);
-    EXPECT_EQ(All(request), expected) << page_size;
-    request.set_newest_first(true);
-    std::reverse(expected.begin(), expected.end());
-    EXPECT_EQ(All(request), expected) << page_size;
-  }
-}
-
 TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
   for (int64_t i = 0; i < 5; ++i) {
     pumped_.Push({Update("web1", EventType::kReset, At(i * 10)),
@@ -208,21 +169,13 @@ TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
   EXPECT_THAT(BothWays("filter { sources: 'libvirt:qemu:///other' }"), ElementsAre(13));
 }
 
-TEST_F(SmallRingQueriesTest, ATokenOutlivesTheRing) {
-  pumped_.PushEach("a", 4);
-  v1::ListEventsRequest request = FromText<v1::ListEventsRequest>("page_size: 2");
-  request.set_page_token(Events(request).next_page_token());  // at 3, in the ring
-  pumped_.PushEach("a", 10);
-  EXPECT_THAT(Sequences(Events(request)), ElementsAre(3, 4)) << "from the journal";
-}
-
 TEST_F(QueriesTest, EndsAPageOfEventsBeforeItIsTooLong) {
   VmUpdate large = Update("a", EventType::kReset);
   large.event->set_detail_json(std::string(4000, 'x'));
   pumped_.Push(std::vector<VmUpdate>(600, large));
   v1::ListEventsRequest request;
   request.set_page_size(1000);
-  EXPECT_LE(List(queries_, request, pumped_.reader())->size(), Queries::kMaxResponseBytes);
+  EXPECT_LE(List(request)->size(), Queries::kMaxResponseBytes);
 }
 
 TEST_F(QueriesTest, WhatIsPublicAndNotInTheJournalYetIsListedToo) {

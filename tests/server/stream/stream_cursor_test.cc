@@ -226,7 +226,7 @@ TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullPageThatMemoryContinues) {
   large.event->set_type(ToProto(EventType::kStarted));
   pumped.Push({large});
   pumped.PushEach("noisy", 20);
-  StreamCursor cursor = Cursor(pumped.log(), FromOldest{});
+  StreamCursor cursor = Cursor(pumped.log(), Since{absl::InfinitePast()});
   EXPECT_EQ(NextFromJournal(&pumped, &cursor).progress().sequence(), 0);
   // A page that ends with the large event.
   const v1::WatchEventsResponse message = NextFromJournal(&pumped, &cursor, 2'000);
@@ -349,21 +349,6 @@ TEST(StreamCursor, ASearchOfASnapshotIsDoneInTurns) {
   EXPECT_GT(turns, 1);
 }
 
-TEST(StreamCursor, AnEventPassesTheFilterAndOneOfAnyOf) {
-  PumpedState pumped;
-  pumped.Push({Update("a", EventType::kReset), Update("a", EventType::kStarted),
-               Update("b", EventType::kPaused), Update("b", EventType::kReset),
-               Update("c", EventType::kReset)});
-  RequestFilter filter{FromText<v1::EventFilter>("vm_names: ['a', 'b']")};
-  *filter.any_of.Add() = FromText<v1::EventFilter>("vm_names: 'a' types: EVENT_TYPE_RESET");
-  *filter.any_of.Add() = FromText<v1::EventFilter>("vm_names: 'c'");
-  *filter.any_of.Add() = FromText<v1::EventFilter>("types: EVENT_TYPE_PAUSED");
-  StreamCursor cursor(&pumped.log(), &pumped.clock(),
-                      pumped.log().Begin(AfterSequence{0, kJournal}).value(), EventMatcher(filter));
-  EXPECT_TRUE(Next(&cursor).has_progress());
-  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(1, 3));
-}
-
 TEST(StreamCursor, SaysThatAnEventIsNotDurableAndWhenItIs) {
   PumpedState pumped;
   StreamCursor cursor = Cursor(pumped.log(), FromNow{});
@@ -409,22 +394,6 @@ TEST(StreamCursor, AStreamThatRetentionHasPassedEndsWithOutOfRange) {
   pumped.PushEach("a", 10);
   EXPECT_TRUE(SaysNothing(&cursor));
   EXPECT_TRUE(absl::IsOutOfRange(cursor.Next(false, pumped.reader()).status()));
-}
-
-TEST(StreamCursor, FindsInASnapshotWhatMatches) {
-  PumpedState pumped;
-  pumped.Push({Update("a", EventType::kStarted)});
-  for (const char* name : {"b", "c", "d"}) {
-    pumped.Push({UpdateFrom("libvirt:qemu:///system", name, EventType::kStarted)});
-  }
-  StreamCursor cursor =
-      Cursor(pumped.log(), FromSnapshot{}, "sources: 'libvirt:*' vm_names: '[abd]'");
-  EXPECT_TRUE(Next(&cursor).has_progress());
-  const v1::WatchEventsResponse vms = Next(&cursor);
-  ASSERT_EQ(vms.snapshot_vms_size(), 2);
-  EXPECT_EQ(vms.snapshot_vms(0).ref().name(), "b");
-  EXPECT_EQ(vms.snapshot_vms(1).ref().name(), "d");
-  EXPECT_TRUE(Next(&cursor).has_snapshot_done());
 }
 
 }  // namespace

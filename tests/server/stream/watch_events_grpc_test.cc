@@ -66,28 +66,6 @@ TEST(WatchEvents, AreCountedAsTheyAreSentAndTimedIfTheyAreLive) {
   EXPECT_GT(meters.sent_bytes.value(), 0u);
 }
 
-TEST(WatchEvents, BeatsWhenIdleWithTheSequenceThatAFilterReached) {
-  for (const char* names : {"web*", "web1"}) {
-    TestServer server(WithPatience());
-    TestStream stream(server.stub(),
-                      FromText<v1::WatchEventsRequest>(absl::StrCat(
-                          "filter { vm_names: '", names, "' } progress_interval { seconds: 3 }")));
-    EXPECT_EQ(stream.Next().progress().sequence(), 0);
-    server.PushEach("db", 7);
-    // The write of the first message may still be on its way to being done.
-    std::atomic<bool> beaten{false};
-    std::thread time([&] {
-      while (!beaten) server.Pass(absl::Seconds(3));
-    });
-    // A turn that time runs out for reports how far it has come.
-    uint64_t sequence = 0;
-    while (sequence < 7) sequence = stream.Next().progress().sequence();
-    EXPECT_EQ(sequence, 7) << names;
-    beaten = true;
-    time.join();
-  }
-}
-
 // As etcd's watches had it: a progress notification must not overtake the events before it.
 TEST(WatchEvents, AProgressOnDemandOvertakesNoEvent) {
   TestServer server(WithPatience());

@@ -133,19 +133,6 @@ class RelayTest : public ::testing::Test {
   std::unique_ptr<Relay> relay_;
 };
 
-TEST_F(RelayTest, MovesBothWays) {
-  Open();
-  const Connected one = Connect();
-  const Connected other = Connect();
-  Send(one.client, 10);
-  Send(other.server, 20);
-  Turn();
-  EXPECT_EQ(Receive(one.server), 10);
-  EXPECT_EQ(Receive(other.client), 20);
-  EXPECT_EQ(Receive(one.client), 0);
-  EXPECT_EQ(Receive(other.server), 0);
-}
-
 TEST_F(RelayTest, NoConnectionGetsTheNameOfAnotherOne) {
   Open();
   const Connected one = Add();

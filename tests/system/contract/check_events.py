@@ -457,7 +457,7 @@ for test, gap in (
         (f"{LOG}UnopenedJournal.AGapSaysThatItsOpenRunsWereNotFollowed", "JOURNAL_LATE"),
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",
          "RETENTION"),
-        ("tests/system/fleet_test.cc:FleetTest.AStreamThatHasNothingOfTheNodeAnyMoreGetsAGap", "NOT_PUBLISHED"),
+        ("tests/system/fleet_test.cc:FleetTest.AStreamThatIsMadeAgainUnderTheConnectionGetsAGap", "NOT_PUBLISHED"),
         ("tests/client/commands/daemon_source_test.cc:DaemonSourceTest.ReportsAGapWhenTheServerMovesToAnotherJournal",
          "POSITION_LOST")):
     elsewhere(test, f"GapReason.GAP_REASON_{gap}")

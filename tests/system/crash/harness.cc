@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <utility>
@@ -30,16 +29,6 @@ void Spin(absl::Duration duration) {
 // A pause that is part of the scenario, not a way to wait for something.
 void Idle(absl::Duration duration) {
   poll(nullptr, 0, static_cast<int>(absl::ToInt64Milliseconds(duration)));
-}
-
-v1::EventFilter Filter(const std::vector<std::string>& names,
-                       const std::vector<v1::EventType>& types,
-                       const std::vector<v1::ShutdownClass>& classes) {
-  v1::EventFilter filter;
-  for (const std::string& name : names) filter.add_vm_names(name);
-  for (const v1::EventType type : types) filter.add_types(type);
-  for (const v1::ShutdownClass value : classes) filter.add_classes(value);
-  return filter;
 }
 
 }  // namespace
@@ -76,10 +65,6 @@ void Harness::StartClients() {
   };
   start({.name = "slow", .pause = absl::Milliseconds(15)});
   start({.name = "slower", .pause = absl::Milliseconds(150)});
-  start({.name = "of some names", .filter = Filter({"fake1*", "fake2"}, {}, {})});
-  start({.name = "of ends",
-         .filter = Filter({}, {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED}, {})});
-  start({.name = "of users' ends", .filter = Filter({"fake*"}, {}, {v1::SHUTDOWN_CLASS_USER})});
   start({.name = "from the oldest", .start = StreamStart::kOldest});
   start({.name = "by snapshot", .start = StreamStart::kSnapshot});
   do {
@@ -308,47 +293,9 @@ void Harness::AskLastDaemon() {
     const v1::Progress& progress = first.progress();
     return read && progress.durable_sequence() >= progress.sequence();
   });
-  const v1::GetServerInfoResponse info = daemon_->GetServerInfo();
-  history_.vms = daemon_->ListVms(true);
   history_.journal = daemon_->ListEvents();
-  history_.journal_id = info.journal_id();
-  history_.newest_first = daemon_->ListEvents(true);
-  ProbeCursors(info.journal_id(), info.newest_sequence());
+  history_.journal_id = daemon_->GetServerInfo().journal_id();
   EndDaemon(SIGTERM);
-}
-
-void Harness::ProbeCursors(const std::string& journal_id, uint64_t newest) {
-  const auto probe = [&](uint64_t after, const std::string& journal, bool good) {
-    v1::WatchEventsRequest request;
-    request.set_after_sequence(after);
-    request.set_journal_id(journal);
-    grpc::ClientContext context;
-    const auto reader = daemon_->stub().WatchEvents(&context, request);
-    v1::WatchEventsResponse response;
-    if (reader->Read(&response)) context.TryCancel();
-    while (reader->Read(&response)) {
-    }
-    const grpc::Status status = reader->Finish();
-    const auto expected = good ? grpc::StatusCode::CANCELLED : grpc::StatusCode::OUT_OF_RANGE;
-    if (status.error_code() == expected) return;
-    history_.wrong_positions.push_back(
-        absl::StrCat("a stream after ", after, " of journal ", journal, ", newest ", newest,
-                     ": code ", status.error_code(), " (", status.error_message(), ")"));
-  };
-  for (const ClientHistory& client : history_.clients) {
-    for (const StreamHistory& stream : client.streams) {
-      const bool placed =
-          stream.start != StreamStart::kSnapshot || stream.snapshot_sequence.has_value();
-      if (placed && random_.OneIn(5)) probe(stream.position, stream.journal_id, true);
-    }
-  }
-  probe(0, journal_id, true);
-  probe(newest, journal_id, true);
-  constexpr uint64_t kFar = 1'000'000;
-  probe(newest + 1, journal_id, false);
-  probe(newest + kFar, journal_id, false);
-  probe(UINT64_MAX, journal_id, false);
-  probe(1, "00000000-0000-4000-8000-000000000000", false);
 }
 
 }  // namespace vmeventd::crash

@@ -74,7 +74,6 @@ class Harness {
   void EndEverything();
   void WaitForClients();
   void AskLastDaemon();
-  void ProbeCursors(const std::string& journal_id, uint64_t newest);
 
   const HarnessOptions options_;
   e2e::DaemonOptions daemon_options_;

@@ -46,7 +46,6 @@ struct StreamHistory {
 
 struct ClientHistory {
   std::string name;
-  v1::EventFilter filter;
   bool resumes = false;  // each stream begins at the position of the previous one
   std::vector<StreamHistory> streams;
 };
@@ -55,13 +54,9 @@ struct History {
   int lives = 0;  // of the daemon
   std::vector<RunHistory> runs;
   std::vector<ClientHistory> clients;
-  // ListEvents in both orders, of a daemon that has just begun: what is on the disk.
+  // ListEvents of a daemon that has just begun: what is on the disk.
   std::vector<v1::Event> journal;
-  std::vector<v1::Event> newest_first;
   std::string journal_id;
-  std::vector<v1::Vm> vms;  // ListVms with stopped VMs, at the end
-  // Positions that the last daemon did not accept or refuse as the contract says, for people.
-  std::vector<std::string> wrong_positions;
 };
 
 }  // namespace vmeventd::crash

@@ -25,7 +25,6 @@ std::unique_ptr<v1::VmEventService::Stub> MakeStub(const std::string& address) {
 Subscriber::Subscriber(SubscriberOptions options, Sightings* sightings)
     : options_(std::move(options)), sightings_(sightings), stub_(MakeStub(options_.address)) {
   history_.name = options_.name;
-  history_.filter = options_.filter;
   history_.resumes = options_.start == StreamStart::kAfter;
   thread_ = std::thread([this] { Run(); });
 }
@@ -72,7 +71,6 @@ std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> Subscriber::Open(
     grpc::ClientContext* context) {
   context->set_wait_for_ready(true);
   v1::WatchEventsRequest request;
-  *request.mutable_filter() = options_.filter;
   request.mutable_progress_interval()->set_seconds(absl::ToInt64Seconds(kProgressInterval));
   {
     const std::lock_guard<std::mutex> lock(mutex_);

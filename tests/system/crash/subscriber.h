@@ -20,7 +20,6 @@ struct SubscriberOptions {
   // How each stream begins; kAfter: the first one at the oldest event, each later one where the
   // previous one ended, as the contract requires.
   StreamStart start = StreamStart::kAfter;
-  v1::EventFilter filter;
   absl::Duration pause;  // after each message
 };
 

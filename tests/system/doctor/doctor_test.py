@@ -206,14 +206,6 @@ class DoctorTest(world.WorldTest):
         socket_of_group.chmod(0o600)
         self.assertEqual(line(), f"sudo vmevents --server unix:{socket_of_group} doctor")
 
-    def test_it_asks_the_server_of_the_environment_and_names_it(self):
-        self.world.start()
-        done = subprocess.run([world.PROGRAMS["vmevents"], "doctor"], check=False, capture_output=True, text=True,
-                              env={**os.environ, "VMEVENTS_SERVER": f"unix:{self.world.socket}"})
-        text = " ".join(done.stdout.split())
-        self.assertRegex(text, rf"Asked vmeventd \S+ of \S+ at unix:{self.world.socket}, which has 0 VMs\. "
-                         r"(No QEMU runs|\d+ QEMUs?) here")
-
     def test_of_another_node_it_asks_the_daemon_alone(self):
         done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7.invalid", "-o", "json", "doctor"],
                               check=False, capture_output=True, text=True)
