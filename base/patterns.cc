@@ -6,7 +6,6 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 
@@ -131,15 +130,6 @@ absl::StatusOr<LabelSelector> LabelSelector::Parse(absl::string_view text) {
     selector.conditions_.push_back(std::move(condition));
   }
   return selector;
-}
-
-bool LabelSelector::Matches(ValueOf value_of) const {
-  return std::all_of(conditions_.begin(), conditions_.end(), [&](const Condition& condition) {
-    const std::optional<absl::string_view> found = value_of(condition.key);
-    const bool holds =
-        found.has_value() && (!condition.value.has_value() || *condition.value == *found);
-    return holds != condition.negated;
-  });
 }
 
 }  // namespace vmeventd

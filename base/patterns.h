@@ -1,11 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -48,9 +48,16 @@ class LabelSelector {
   // behind the quoted text.
   static absl::StatusOr<LabelSelector> Parse(absl::string_view text);
 
-  // `value_of` has the value of a key; unset: there is no such label.
-  using ValueOf = absl::FunctionRef<std::optional<absl::string_view>(absl::string_view key)>;
-  bool Matches(ValueOf value_of) const;
+  // `labels` is a map of texts.
+  template <typename Labels>
+  bool Matches(const Labels& labels) const {
+    return std::all_of(conditions_.begin(), conditions_.end(), [&](const Condition& condition) {
+      const auto found = labels.find(condition.key);
+      const bool holds = found != labels.end() &&
+                         (!condition.value.has_value() || *condition.value == found->second);
+      return holds != condition.negated;
+    });
+  }
 
  private:
   struct Condition {

@@ -216,9 +216,6 @@ class Daemon {
   std::unique_ptr<NodeWatcher> watcher_;
 
   std::thread watcher_thread_;
-  // The health service's values; pump thread.
-  bool directories_present_ = true;
-  bool journal_writable_ = true;
 
   Mutex mutex_;
   CondVar changed_;
@@ -372,15 +369,13 @@ Daemon::Daemon(const Config& config, const Clock* clock, UniqueFd state_lock,
 
 void Daemon::WatcherLoop() {
   SetThreadName("watcher");
-  for (bool scanned = false, open = false, libvirts = true, stop = false; !stop;) {
+  for (bool stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
-    if (watcher_->has_open_source() != open) server_->health().Set("sources", open = !open);
-    if (watcher_->reaches_all_libvirts() != libvirts) {
-      server_->health().Set("libvirt", libvirts = !libvirts);
-    }
+    server_->health().Set("sources", watcher_->has_open_source());
+    server_->health().Set("libvirt", watcher_->reaches_all_libvirts());
     const MutexLock lock(&mutex_);
-    if (!scanned && watcher_->first_scan_done()) {
-      scanned = scanned_ = true;
+    if (!scanned_ && watcher_->first_scan_done()) {
+      scanned_ = true;
       changed_.NotifyAll();
     }
     stop = stop_;
@@ -392,7 +387,7 @@ void Daemon::WatcherLoop() {
 std::string Daemon::StatusText() const {
   const EventLog::Health health = log_->health();
   std::string out =
-      absl::StrCat("following ", log_->vm_count(), " VMs for ", hub_.stream_count(), " streams",
+      absl::StrCat("following ", health.vms, " VMs for ", hub_.stream_count(), " streams",
                    health.journal_writable ? "" : "; the journal cannot be written",
                    health.directories_present ? "" : "; a watched directory is missing");
   for (const ListenerState& listener : server_->listeners()) {
@@ -404,13 +399,8 @@ std::string Daemon::StatusText() const {
 
 void Daemon::OnPumpTurn() {
   const EventLog::Health health = log_->health();
-  if (std::exchange(directories_present_, health.directories_present) !=
-      health.directories_present) {
-    server_->health().Set("watch", health.directories_present);
-  }
-  if (std::exchange(journal_writable_, health.journal_writable) != health.journal_writable) {
-    server_->health().Set("journal", health.journal_writable);
-  }
+  server_->health().Set("watch", health.directories_present);
+  server_->health().Set("journal", health.journal_writable);
   watchdog_.Answer(Watchdog::kPump);
 }
 
@@ -464,8 +454,7 @@ void Daemon::ServeUntilStop() {
 }
 
 void Daemon::Run() {
-  journal_writable_ = log_->health().journal_writable;
-  server_->health().Set("journal", journal_writable_);
+  server_->health().Set("journal", log_->health().journal_writable);
   log_->Start();
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();
@@ -510,19 +499,16 @@ void Daemon::Stop() {
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
   // Nothing is read any more; each monitor's socket holds its QEMU's messages.
-  std::vector<HandedRun> handed;
-  // One that has not begun knows no runs: those of the journal stay.
-  const bool hands_over = HasServiceManager() && watcher_->has_begun();
-  if (hands_over) handed = watcher_->HandOver();
+  std::optional<OpenRuns> handed;
+  if (HasServiceManager()) handed = watcher_->HandOver();
   // The streams get what was observed last even while the disk hangs.
   constexpr absl::Duration kWriteTime = absl::Seconds(2);
   step = &kPump;
   log_->Close(kWriteTime);
-  if (hands_over) {
+  if (handed.has_value()) {
     step = &kManager;
     StoreHandover({.journal = log_->end(),
-                   .saved = watcher_->SavedRuns(),
-                   .runs = std::move(handed),
+                   .open = *std::move(handed),
                    .exit_statuses = watcher_->exit_status_socket(),
                    .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});
   }

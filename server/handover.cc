@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -105,7 +104,8 @@ absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
   handover.set_journal_file(contents.journal.file);
   handover.set_stored(contents.journal.stored);
   handover.set_newest(contents.journal.newest);
-  for (const auto& [run_id, state] : contents.saved) (*handover.mutable_states())[run_id] = state;
+  for (const auto& [run_id, state] : contents.open.states)
+    (*handover.mutable_states())[run_id] = state;
   UniqueFd file(memfd_create("vmeventd-handover", MFD_CLOEXEC));
   if (!file.valid() || !handover.SerializeToFileDescriptor(file.get()) ||
       lseek(file.get(), 0, SEEK_SET) != 0) {
@@ -172,7 +172,7 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
 absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents) {
   const absl::StatusOr<UniqueFd> states = WriteContents(contents);
   if (!states.ok()) return states.status();
-  const std::vector<HandedRun>& runs = contents.runs;
+  const std::vector<HandedRun>& runs = contents.open.runs;
   int ends[2] = {};
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return absl::ErrnoToStatus(errno, "socketpair");
@@ -210,10 +210,10 @@ void StoreHandover(const HandoverContents& contents) {
   if (status.ok()) status = StoreDescriptor(kStoredName, parcel->get(), kStoreTimeout);
   if (status.ok()) {
     spdlog::info("handed {} VMs over to the service manager, for the next start",
-                 contents.runs.size());
+                 contents.open.runs.size());
   } else {
     spdlog::warn("cannot hand over {} VMs, the next start reconnects to them: {}",
-                 contents.runs.size(), std::string(status.message()));
+                 contents.open.runs.size(), std::string(status.message()));
   }
 }
 

@@ -1,8 +1,6 @@
 #pragma once
 
 #include <optional>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,8 +24,7 @@ struct Handover {
 // Contents of the parcel of a daemon that stops. Descriptors stay open and the caller's.
 struct HandoverContents {
   JournalEnd journal;
-  std::vector<std::pair<std::string, std::string>> saved;  // NodeWatcher::SavedRuns()
-  std::vector<HandedRun> runs;
+  OpenRuns open;  // NodeWatcher::HandOver()
   int exit_statuses = -1;
   std::vector<int> trace;  // SignalTrace::descriptors()
 };

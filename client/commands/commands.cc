@@ -242,10 +242,6 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
       status.error_code() != grpc::StatusCode::ALREADY_EXISTS) {
     return context.Explain(status);
   }
-  if (absl::StrContains(message, "set run_id to")) {
-    return {ExitCode::kFailed, absl::StrCat("\"", name, "\" is the name of more than one VM: ",
-                                            message, "; choose one with --run RUN_ID")};
-  }
   // "the run has an open intent, ID, declared by "alice": ... with WithdrawIntent".
   const std::vector<std::string> parts = absl::StrSplit(message, ", ");
   const std::string withdraw =
@@ -253,7 +249,8 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
   return {ExitCode::kFailed,
           absl::StrCat("\"", name, "\": ",
                        absl::StrReplaceAll(absl::StripPrefix(message, "vm_name: "),
-                                           {{"WithdrawIntent", withdraw}}))};
+                                           {{"WithdrawIntent", withdraw},
+                                            {"set run_id to", "choose one with --run RUN_ID:"}}))};
 }
 
 }  // namespace

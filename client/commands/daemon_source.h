@@ -8,8 +8,6 @@
 
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "client/connect/connection.h"
-#include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/source.h"
 #include "client/output/node_event.h"

@@ -185,20 +185,19 @@ void MergedSource::Follow(size_t node) {
       codes_[node] = ended->code;
       break;
     }
-    if (auto* vms = std::get_if<NodeVms>(&item)) {
-      for (NodeVm& vm : *vms) vm.node.name = watched.name;
-      wanted = add(std::move(*vms));
-    } else if (auto* events = std::get_if<NodeEvents>(&item)) {
+    if (auto* events = std::get_if<NodeEvents>(&item)) {
       wanted = std::all_of(events->begin(), events->end(), [&](NodeEvent& event) {
         if (event.node.name.empty()) event.node.name = watched.name;
         event.resume_after.server = node;
         return add(std::move(event));
       });
-    } else if (const auto* position = std::get_if<ServerPosition>(&item)) {
-      wanted = add(position->position);
-    } else if (std::holds_alternative<Opened>(item)) {
-      wanted = add(Opened{});
+      continue;
     }
+    if (auto* vms = std::get_if<NodeVms>(&item)) {
+      for (NodeVm& vm : *vms) vm.node.name = watched.name;
+    }
+    if (auto* position = std::get_if<ServerPosition>(&item)) position->server = node;
+    wanted = add(std::move(item));
   }
   merger_.End(node);
 }
@@ -219,24 +218,21 @@ Source::Item MergedSource::Next(absl::Duration timeout) {
 
 void MergedSource::Deliver(std::vector<EventMerger::Item> items) {
   NodeEvents events;
-  std::map<size_t, WatchPosition> positions;
+  std::map<size_t, ServerPosition> positions;
   for (EventMerger::Item& item : items) {
-    if (auto* vms = std::get_if<NodeVms>(&item.what)) {
-      ready_.emplace_back(std::move(*vms));
-    } else if (std::holds_alternative<Opened>(item.what)) {
-      ready_.emplace_back(Opened{});
-    } else if (const auto* position = std::get_if<WatchPosition>(&item.what)) {
-      positions[item.node] = *position;
-    } else {
+    if (auto* event = std::get_if<NodeEvent>(&item.what)) {
       // A position from before the event would move the reader back.
       positions.erase(item.node);
-      events.push_back(std::get<NodeEvent>(std::move(item.what)));
+      events.push_back(std::move(*event));
+    } else if (auto& other = std::get<Item>(item.what);
+               std::holds_alternative<ServerPosition>(other)) {
+      positions[item.node] = std::get<ServerPosition>(other);
+    } else {
+      ready_.push_back(std::move(other));
     }
   }
   if (!events.empty()) ready_.emplace_back(std::move(events));
-  for (const auto& [node, position] : positions) {
-    ready_.emplace_back(ServerPosition{node, position});
-  }
+  for (const auto& [node, position] : positions) ready_.emplace_back(position);
 }
 
 }  // namespace vmeventd::client

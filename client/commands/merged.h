@@ -40,10 +40,10 @@ class EventMerger {
     bool exact = false;  // an event waits for each node, however long
     bool newest_first = false;
   };
-  // An event, a snapshot, a position alone, or that the node's stream is open.
+  // An event, or another item of the node's source.
   struct Item {
     size_t node = 0;
-    std::variant<NodeEvent, NodeVms, WatchPosition, Source::Opened> what;
+    std::variant<NodeEvent, Source::Item> what;
   };
 
   // `clock` measures how long events wait; it is never set. Any thread.

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "client/commands/commands.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
@@ -14,30 +15,24 @@ namespace {
 // Lines of a heading and what follows it; cuts what does not fit.
 class Screen {
  public:
-  explicit Screen(const TopStyle& style) : style_(style), painter_(style.color) {}
+  explicit Screen(const TopStyle& style) : style_(style) {}
 
   void Add(const std::string& heading, std::vector<Cell> cells) {
-    std::string line;
-    size_t used = 0;
     if (!heading.empty()) cells.insert(cells.begin(), {heading, Color::kDim});
-    for (size_t i = 0; i < cells.size(); ++i) {
-      const size_t column = i == 0 ? 0 : i == 1 && !heading.empty() ? 10 : used + 2;
-      if (column >= style_.width) break;
-      const std::string text = CutText(cells[i].text, style_.width - column);
-      absl::StrAppend(&line, std::string(column - used, ' '), painter_.Paint(text, cells[i].color));
-      used = column + DisplayWidth(text);
-    }
-    AddLine(std::move(line));
+    std::vector<ColumnLayout::Column> columns(cells.size());
+    if (!heading.empty()) columns[0].min_width = 8;
+    AddLines(ColumnLayout(std::move(columns), Painter(style_.color)).Rows({cells}, style_.width));
   }
-  void AddLine(std::string line) {
-    if (lines_.size() < style_.height) lines_.push_back(std::move(line));
+  void AddLines(absl::string_view text) {
+    for (const absl::string_view line : absl::StrSplit(absl::StripSuffix(text, "\n"), '\n')) {
+      if (lines_.size() < style_.height) lines_.emplace_back(line);
+    }
   }
   size_t room() const { return style_.height - lines_.size(); }
   std::string Text() const { return absl::StrCat(absl::StrJoin(lines_, "\n"), "\n"); }
 
  private:
   const TopStyle& style_;
-  const Painter painter_;
   std::vector<std::string> lines_;
 };
 
@@ -108,7 +103,7 @@ void AddServer(const TopData& data, Screen* screen) {
 
 void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
   if (data.ends.empty() || screen->room() < 3) return;
-  screen->AddLine("");
+  screen->AddLines("");
   ColumnLayout layout({{"TIME"}, {"VM", 0, 24, /*cut_middle=*/true}, {"CLASS"}, {"CAUSE"}},
                       Painter(style.color));
   std::vector<std::vector<Cell>> rows;
@@ -121,10 +116,7 @@ void AddLatest(const TopData& data, const TopStyle& style, Screen* screen) {
                     {CauseWords(shutdown.cause())}});
   }
   const std::string lines = layout.Rows(rows, style.width);
-  const std::string table = absl::StrCat(layout.Heading(style.width), lines);
-  for (const absl::string_view line : absl::StrSplit(table, '\n', absl::SkipEmpty())) {
-    screen->AddLine(std::string(line));
-  }
+  screen->AddLines(absl::StrCat(layout.Heading(style.width), lines));
 }
 
 }  // namespace

@@ -10,7 +10,6 @@
 
 #include <cerrno>
 #include <chrono>
-#include <cstddef>
 #include <cstring>
 
 #include "absl/status/status.h"
@@ -56,7 +55,7 @@ absl::Status Wrong(const PemFile& file, absl::string_view what) {
       absl::StrCat(file.option, ": ", EscapeForTerminal(file.path), " ", what));
 }
 
-absl::StatusOr<std::string> ReadPem(const PemFile& file) {
+absl::Status ReadPem(const PemFile& file, std::string* text) {
   // Non-blocking: a FIFO in the file's place is reported instead of waited for.
   const UniqueFd opened(open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info {};
@@ -69,9 +68,11 @@ absl::StatusOr<std::string> ReadPem(const PemFile& file) {
     return Wrong(
         file, "is empty, is not a regular file or is larger than 4 MiB: name the PEM file itself");
   }
-  absl::StatusOr<std::string> text = ReadSmallFile(opened.get(), file.path, kMaxFileBytes);
-  if (text.ok()) return text;
-  return Wrong(file, absl::StrCat("cannot be read (", text.status().message(), ")"));
+  auto read = ReadSmallFile(opened.get(), file.path, kMaxFileBytes);
+  if (!read.ok())
+    return Wrong(file, absl::StrCat("cannot be read (", read.status().message(), ")"));
+  *text = *std::move(read);
+  return absl::OkStatus();
 }
 
 BioPtr Reader(const std::string& text) {
@@ -89,47 +90,40 @@ absl::Status NotPem(const PemFile& file, const std::string& text, absl::string_v
                             "): ", absl::StrContains(text, other) ? "swap the two files" : fix));
 }
 
-absl::StatusOr<X509Ptr> ParseCertificate(const PemFile& file, const std::string& text) {
-  X509Ptr certificate(PEM_read_bio_X509(Reader(text).get(), nullptr, nullptr, nullptr));
+absl::StatusOr<X509Ptr> LoadCertificate(const PemFile& file, std::string* text) {
+  if (absl::Status read = ReadPem(file, text); !read.ok()) return read;
+  X509Ptr certificate(PEM_read_bio_X509(Reader(*text).get(), nullptr, nullptr, nullptr));
   if (certificate != nullptr) return certificate;
-  return NotPem(file, text, "certificate", "PRIVATE KEY-----",
+  return NotPem(file, *text, "certificate", "PRIVATE KEY-----",
                 "`openssl x509 -inform der -in FILE` makes PEM of DER");
 }
 
-absl::StatusOr<KeyPtr> ParseKey(const PemFile& file, const std::string& text) {
+absl::StatusOr<KeyPtr> LoadKey(const PemFile& file, std::string* text) {
+  if (absl::Status read = ReadPem(file, text); !read.ok()) return read;
   // Programs that run vmevents could not answer a question for a passphrase.
   const auto refuse = [](char*, int, int, void*) { return -1; };
-  KeyPtr key(PEM_read_bio_PrivateKey(Reader(text).get(), nullptr, refuse, nullptr));
+  KeyPtr key(PEM_read_bio_PrivateKey(Reader(*text).get(), nullptr, refuse, nullptr));
   if (key != nullptr) return key;
-  return NotPem(file, text, "private key", "-----BEGIN CERTIFICATE",
+  return NotPem(file, *text, "private key", "-----BEGIN CERTIFICATE",
                 "`openssl pkey -in FILE` writes it without a passphrase");
 }
 
 }  // namespace
 
 absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options) {
-  const PemFile ca_file = {"--tls-ca", options.ca_file};
-  const absl::StatusOr<std::string> ca = ReadPem(ca_file);
-  if (!ca.ok()) return ca.status();
-  if (const auto authority = ParseCertificate(ca_file, *ca); !authority.ok()) {
-    return authority.status();
-  }
-  if (options.cert_file.empty()) return TlsMaterial{*ca, "", ""};
-
-  const PemFile cert_file = {"--tls-cert", options.cert_file};
-  const absl::StatusOr<std::string> certificate_text = ReadPem(cert_file);
-  if (!certificate_text.ok()) return certificate_text.status();
-  const absl::StatusOr<X509Ptr> certificate = ParseCertificate(cert_file, *certificate_text);
+  TlsMaterial material;
+  const auto authority = LoadCertificate({"--tls-ca", options.ca_file}, &material.ca);
+  if (!authority.ok()) return authority.status();
+  if (options.cert_file.empty()) return material;
+  const auto certificate =
+      LoadCertificate({"--tls-cert", options.cert_file}, &material.certificate);
   if (!certificate.ok()) return certificate.status();
-
   const PemFile key_file = {"--tls-key", options.key_file};
-  const absl::StatusOr<std::string> key_text = ReadPem(key_file);
-  if (!key_text.ok()) return key_text.status();
-  const absl::StatusOr<KeyPtr> key = ParseKey(key_file, *key_text);
+  const auto key = LoadKey(key_file, &material.key);
   if (!key.ok()) return key.status();
   const bool match = X509_check_private_key(certificate->get(), key->get()) == 1;
   ERR_clear_error();
-  if (match) return TlsMaterial{*ca, *certificate_text, *key_text};
+  if (match) return material;
   return Wrong(key_file, absl::StrCat("does not belong to the certificate ",
                                       EscapeForTerminal(options.cert_file),
                                       ": name the key that the certificate was made for"));

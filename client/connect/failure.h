@@ -4,7 +4,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "base/system.h"
 #include "client/connect/server_address.h"
 #include "grpcpp/support/status.h"

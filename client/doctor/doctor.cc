@@ -17,7 +17,6 @@
 #include <system_error>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -242,15 +241,16 @@ absl::StatusOr<NodeFacts> ReadNode(const v1::GetServerInfoResponse& info) {
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) {
   const Painter painter(color);
   std::string text;
-  for (const Finding& finding : diagnosis.findings) {
-    for (const std::string& line : WrapText(Subjects(finding), width)) {
-      absl::StrAppend(&text, painter.Paint(line, Color::kBold), "\n");
+  const auto add_lines = [&](size_t indent, absl::string_view words, Color color_of_lines) {
+    for (const std::string& line : WrapText(words, width - indent)) {
+      absl::StrAppend(&text, std::string(indent, ' '), painter.Paint(line, color_of_lines), "\n");
     }
+  };
+  for (const Finding& finding : diagnosis.findings) {
+    add_lines(0, Subjects(finding), Color::kBold);
     text.pop_back();
     absl::StrAppend(&text, "  ", painter.Paint(finding.kind, Color::kYellow), "\n");
-    for (const std::string& line : WrapText(EscapeForTerminal(finding.what), width - 4)) {
-      absl::StrAppend(&text, "    ", line, "\n");
-    }
+    add_lines(4, EscapeForTerminal(finding.what), Color::kNone);
     for (const absl::string_view line : absl::StrSplit(finding.line, '\n')) {
       absl::StrAppend(
           &text, "    ",
@@ -277,9 +277,7 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
   absl::StrAppend(&summary,
                   diagnosis.findings.empty() ? "No" : absl::StrCat(diagnosis.findings.size()),
                   diagnosis.findings.size() == 1 ? " finding." : " findings.");
-  for (const std::string& line : WrapText(EscapeForTerminal(summary), width)) {
-    absl::StrAppend(&text, line, "\n");
-  }
+  add_lines(0, EscapeForTerminal(summary), Color::kNone);
   return text;
 }
 

@@ -3,13 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "client/connect/server_address.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/specs.h"

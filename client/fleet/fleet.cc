@@ -6,12 +6,11 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/nats/jetstream.h"
-#include "client/nats/subject.h"
+#include "absl/strings/strip.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "nlohmann/json.hpp"
 #include "vmeventd/v1/fleet.pb.h"
 
 namespace vmeventd::client {
@@ -22,18 +21,38 @@ std::string ToText(const NatsOptions& fleet) {
 
 Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status) {
   const std::string why = EscapeForTerminal(status.message());
-  switch (status.code()) {
-    case absl::StatusCode::kUnavailable:
-      return {ExitCode::kUnreachable,
-              absl::StrContains(why, servers) ? why : absl::StrCat(servers, ": ", why)};
-    case absl::StatusCode::kNotFound:
-      return {ExitCode::kNotFound,
-              absl::StrCat(servers, " has no stream or bucket of a fleet (", why,
-                           "): create them by `vmevents fleet create`, unless these credentials "
-                           "are of another account")};
-    default:
-      return {ExitCode::kFailed, why};
+  if (absl::IsUnavailable(status)) {
+    return {ExitCode::kUnreachable,
+            absl::StrContains(why, servers) ? why : absl::StrCat(servers, ": ", why)};
   }
+  if (!absl::IsNotFound(status)) return {ExitCode::kFailed, why};
+  return {ExitCode::kNotFound,
+          absl::StrCat(servers, " has no stream or bucket of a fleet (", why,
+                       "): create them by `vmevents fleet create`, unless these credentials are "
+                       "of another account")};
+}
+
+std::string CreateRequest(const std::string& stream) {
+  absl::string_view bucket = stream;
+  const bool is_bucket = absl::ConsumePrefix(&bucket, BucketStream(""));
+  const std::string subjects =
+      is_bucket ? KeySubject(bucket, ">") : absl::StrCat(kSubjectPrefix, ".>");
+  const nlohmann::json config = {{"name", stream},
+                                 {"description", "Written by vmeventd"},
+                                 {"subjects", {subjects}},
+                                 {"retention", "limits"},
+                                 {"storage", "file"},
+                                 {"max_age", absl::ToInt64Nanoseconds(kStreamMaxAge)},
+                                 {"max_msgs", -1},
+                                 {"max_bytes", -1},
+                                 {"discard", is_bucket ? "new" : "old"},
+                                 {"deny_delete", true},
+                                 {"deny_purge", true},
+                                 {"allow_rollup_hdrs", false},
+                                 // Those of NATS's own clients.
+                                 {"max_msgs_per_subject", is_bucket ? 1 : -1},
+                                 {"allow_direct", is_bucket}};
+  return config.dump();
 }
 
 absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
@@ -41,7 +60,8 @@ absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
   std::string lines;
   for (const std::string& stream :
        {std::string(kFleetStream), BucketStream(kVmsBucket), BucketStream(kNodesBucket)}) {
-    absl::StatusOr<std::string> line = MakeStream(connection, stream, command.replicas);
+    absl::StatusOr<std::string> line =
+        MakeStream(connection, stream, CreateRequest(stream), command.replicas);
     if (!line.ok()) return line;
     lines += *line;
   }
@@ -65,37 +85,32 @@ auto IgnoredIn(std::string where, const PrintSentence& note) {
 
 }  // namespace
 
-bool Repeats::IsNew(const MessageNode& node, uint64_t sequence) {
+FleetEvents::FleetEvents(const PrintSentence& note)
+    : ignore_(IgnoredIn(absl::StrCat("stream ", kFleetStream), note)) {}
+
+bool FleetEvents::IsNew(const MessageNode& node, uint64_t sequence) {
   if (sequence == 0) return true;  // a GAP that no journal has
   const std::pair key(node.cluster, node.name);
-  if (nodes_.size() >= kMaxNodes && !nodes_.contains(key)) return true;
-  Known& known = nodes_[key];
-  if (known.journal_id != node.journal_id) known = {node.journal_id, sequence, {}};
-  if (sequence > known.newest) {
-    const uint64_t more = sequence - known.newest;
-    known.seen = more < kWindow ? known.seen << more : std::bitset<kWindow>();
-    known.newest = sequence;
-  }
-  const uint64_t age = known.newest - sequence;
-  if (age >= kWindow || known.seen[age]) return false;
-  known.seen[age] = true;
-  return true;
+  if (newest_.size() >= kMaxNodes && !newest_.contains(key)) return true;
+  auto& [journal_id, newest] = newest_[key];
+  if (std::exchange(journal_id, node.journal_id) != node.journal_id) newest = 0;
+  return std::exchange(newest, std::max(newest, sequence)) < sequence;
 }
 
-ParseEvent EventParser(const FleetFilter& filter, const PrintSentence& note, Repeats* repeats) {
-  return [filter, repeats, ignore = IgnoredIn(absl::StrCat("stream ", kFleetStream), note)](
-             const StoredMessage& stored) mutable -> std::optional<NodeEvent> {
-    NodeEvent event;
-    absl::StatusOr<MessageNode> origin = ParseFleetMessage(stored.message, &event.event);
-    if (!origin.ok()) {
-      ignore(stored.message, origin.status());
-      return std::nullopt;
-    }
-    event.node = *std::move(origin);
-    event.resume_after.position = {stored.stream_sequence, "", stored.time};
-    if (!repeats->IsNew(event.node, event.event.sequence())) return std::nullopt;
-    return Passes(filter, event.node, event.event) ? std::optional(std::move(event)) : std::nullopt;
-  };
+std::optional<NodeEvent> FleetEvents::Parse(const StoredMessage& stored,
+                                            const FleetFilter& filter) {
+  NodeEvent event;
+  absl::StatusOr<MessageNode> origin = ParseFleetMessage(stored.message, &event.event);
+  if (!origin.ok()) {
+    ignore_(stored.message, origin.status());
+    return std::nullopt;
+  }
+  event.node = *std::move(origin);
+  event.resume_after.position = {stored.stream_sequence, "", stored.time};
+  if (!IsNew(event.node, event.event.sequence()) || !Passes(filter, event.node, event.event)) {
+    return std::nullopt;
+  }
+  return event;
 }
 
 namespace {
@@ -123,15 +138,14 @@ absl::Status ReadStored(NatsConnection* connection, const std::string& stream,
   return absl::OkStatus();
 }
 
-// Calls `take` with the last value of each key of these subjects, and its node. Ignores what is no
-// value of this node, and what `take` refuses.
+// Calls `take` with the last value of each key that may pass the filter, and its node. Ignores what
+// is no value of this node, and what `take` refuses.
 template <typename Value, typename Take>
 absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
-                        const std::string& subjects, const FleetEnvironment& env,
-                        const Take& take) {
+                        const FleetFilter& filter, const FleetEnvironment& env, const Take& take) {
   std::map<std::string, NatsMessage> last;  // keyed by subject
-  absl::Status read = ReadStored(connection, BucketStream(bucket), {subjects}, LastOfEachSubject{},
-                                 env, [&last](StoredMessage stored) {
+  absl::Status read = ReadStored(connection, BucketStream(bucket), {KeySubjects(bucket, filter)},
+                                 LastOfEachSubject{}, env, [&last](StoredMessage stored) {
                                    last[stored.message.subject] = std::move(stored.message);
                                    return true;
                                  });
@@ -156,7 +170,7 @@ absl::StatusOr<std::map<NodeKey, v1::NodeHeartbeat>> ReadFleetNodes(NatsConnecti
                                                                     const FleetEnvironment& env) {
   std::map<NodeKey, v1::NodeHeartbeat> nodes;
   absl::Status status = ReadBucket<v1::NodeHeartbeat>(
-      connection, kNodesBucket, NodeSubjectsOf(filter), env,
+      connection, kNodesBucket, filter, env,
       [&](const MessageNode& origin, v1::NodeHeartbeat node) -> absl::Status {
         if (node.cluster() != origin.cluster || node.node() != origin.name) {
           return absl::InvalidArgumentError("its heartbeat names another node");
@@ -170,17 +184,29 @@ absl::StatusOr<std::map<NodeKey, v1::NodeHeartbeat>> ReadFleetNodes(NatsConnecti
   return nodes;
 }
 
-// Sets `stale_since` of the VMs that ran at the last heartbeat of their node, unless it lives and
-// has them in its journal: one that has lost its journal does not know all of them any more. A node
-// without a heartbeat may have died before its heartbeat was deleted.
-absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filter,
-                            const FleetEnvironment& env, NodeVms* vms) {
-  if (vms->empty()) return absl::OkStatus();
+}  // namespace
+
+absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
+                                     const FleetEnvironment& env) {
+  NodeVms vms;
+  absl::Status status =
+      ReadBucket<v1::Vm>(connection, kVmsBucket, filter, env, [&](MessageNode node, v1::Vm vm) {
+        if (Passes(filter, node, vm.ref())) vms.push_back({std::move(vm), std::move(node)});
+        return absl::OkStatus();
+      });
+  if (!status.ok()) return status;
+  if (vms.empty()) return vms;
+  absl::c_sort(vms, [](const NodeVm& a, const NodeVm& b) {
+    return std::tie(a.vm.ref().name(), a.node.cluster, a.node.name) <
+           std::tie(b.vm.ref().name(), b.node.cluster, b.node.name);
+  });
   const auto nodes = ReadFleetNodes(connection, filter, env);
-  if (absl::IsNotFound(nodes.status())) return absl::OkStatus();
+  if (absl::IsNotFound(nodes.status())) return vms;
   if (!nodes.ok()) return nodes.status();
-  for (NodeVm& vm : *vms) {
+  for (NodeVm& vm : vms) {
     if (vm.vm.state() == v1::VM_STATE_STOPPED) continue;  // final state
+    // A node that has lost its journal does not know all of them any more. One without a heartbeat
+    // may have died before its heartbeat was deleted.
     const auto node = nodes->find({vm.node.cluster, vm.node.name});
     if (node != nodes->end() && StateOf(node->second, env.now()) != NodeState::kUp) {
       vm.node.stale_since = FromProto(node->second.time());
@@ -188,28 +214,6 @@ absl::Status JoinHeartbeats(NatsConnection* connection, const FleetFilter& filte
       vm.node.stale_since = absl::InfinitePast();
     }
   }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilter& filter,
-                                     const FleetEnvironment& env) {
-  NodeVms vms;
-  absl::Status status = ReadBucket<v1::Vm>(connection, kVmsBucket, VmSubjects(filter), env,
-                                           [&](MessageNode node, v1::Vm vm) {
-                                             if (Passes(filter, node, vm.ref())) {
-                                               vms.push_back({std::move(vm), std::move(node)});
-                                             }
-                                             return absl::OkStatus();
-                                           });
-  if (!status.ok()) return status;
-  const auto key = [](const NodeVm& vm) {
-    return std::tie(vm.vm.ref().name(), vm.node.cluster, vm.node.name);
-  };
-  absl::c_sort(vms, [&](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
-  status = JoinHeartbeats(connection, filter, env, &vms);
-  if (!status.ok()) return status;
   return vms;
 }
 
@@ -233,11 +237,10 @@ std::optional<Failure> WithFleet(const FleetEnvironment& env, const Ask& ask) {
 absl::Status ReadStoredEvents(NatsConnection* connection, const FleetFilter& filter,
                               const ReadStart& start, const FleetEnvironment& env,
                               const std::function<bool(NodeEvent)>& take) {
-  Repeats repeats;
-  const ParseEvent parse = EventParser(filter, env.note, &repeats);
+  FleetEvents events(env.note);
   return ReadStored(connection, std::string(kFleetStream), EventSubjects(filter), start, env,
                     [&](const StoredMessage& stored) {
-                      std::optional<NodeEvent> event = parse(stored);
+                      std::optional<NodeEvent> event = events.Parse(stored, filter);
                       return !event || take(*std::move(event));
                     });
 }
@@ -285,10 +288,7 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
       env_.note(absl::StrCat("only the newest ", kMaxEvents,
                              " events are shown; see more with --since and --until"));
     }
-    std::reverse(newest->begin(), newest->end());
-    for (NodeEvent& event : *newest) {
-      if (!take(std::move(event))) break;
-    }
+    while (!newest->empty() && take(std::move(newest->back()))) newest->pop_back();
     return absl::OkStatus();
   });
 }

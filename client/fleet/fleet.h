@@ -1,6 +1,5 @@
 #pragma once
 
-#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -42,6 +41,13 @@ struct FleetCreateCommand {
   int replicas = 0;  // 0: as they are, and 1 of what is made
 };
 
+// Maximum age of an event, and of a bucket's value since its last write.
+inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
+
+// The request that creates the stream of events, or that of a key-value bucket, which has the last
+// value of each key, with the settings that are safe.
+std::string CreateRequest(const std::string& stream);
+
 // Makes those of the fleet's stream and its two buckets that are missing; of those that are there,
 // turns off what would let a node delete the keys of others, and sets the replicas. Returns a line
 // on each, for people. UNAVAILABLE: a server refuses it, or does not answer.
@@ -62,34 +68,26 @@ struct FleetEnvironment {
   std::function<absl::Time()> clock = SteadyNow;  // is never set
 };
 
-// Recognises the events that the stream has again: publishers send again what was not acknowledged,
-// and what a stream lacks that was restored. Remembers of each node its journal, the newest event,
-// and which of those before it came; what is older than those counts as a repeat. One thread.
-class Repeats {
+// The events of the fleet's stream, each once: publishers send again what was not acknowledged, and
+// what a stream lacks that was restored, each node in the order of its journal. One thread.
+class FleetEvents {
  public:
-  // Events that it remembers of a node: more than a publisher has under way.
-  static constexpr size_t kWindow = 1024;
-  // Nodes that it remembers; beyond them, repeats come.
+  // Nodes whose newest event is remembered; of others, repeats come.
   static constexpr size_t kMaxNodes = 100'000;
 
-  // Remembers the event. False: it came before.
-  bool IsNew(const MessageNode& node, uint64_t sequence);
+  explicit FleetEvents(const PrintSentence& note);
+
+  // The event of a message of the stream, with its position there; nullopt: it does not pass the
+  // filter, came before, or is not what vmeventd writes there, which is reported.
+  std::optional<NodeEvent> Parse(const StoredMessage& stored, const FleetFilter& filter);
 
  private:
-  struct Known {
-    std::string journal_id;
-    uint64_t newest = 0;
-    std::bitset<kWindow> seen;  // of `newest` and those before it
-  };
-  std::map<std::pair<std::string, std::string>, Known> nodes_;  // by cluster and name
-};
+  bool IsNew(const MessageNode& node, uint64_t sequence);
 
-// Returns the event of a message of the fleet's stream, with its position there; nullopt: it does
-// not pass the filter, came before, or is not what vmeventd writes there, which is reported. One
-// thread.
-using ParseEvent = std::function<std::optional<NodeEvent>(const StoredMessage&)>;
-// `repeats` must outlive it.
-ParseEvent EventParser(const FleetFilter& filter, const PrintSentence& note, Repeats* repeats);
+  const std::function<void(const NatsMessage&, const absl::Status&)> ignore_;
+  // The journal of each node, by its cluster and name, and the newest event.
+  std::map<std::pair<std::string, std::string>, std::pair<std::string, uint64_t>> newest_;
+};
 
 // The VMs that pass the filter, by name and then by node. NOT_FOUND: there is no such
 // bucket. VMs that ran at the last heartbeat of a node that is silent are stale.

@@ -1,21 +1,125 @@
 #include "client/fleet/fleet_message.h"
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
-#include "client/nats/subject.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "google/protobuf/util/json_util.h"
 
-namespace vmeventd::client {
+namespace vmeventd {
+namespace {
+
+// Each byte that is not `plain` becomes the escape and two hexadecimal digits.
+template <typename IsPlain>
+std::string EscapeBytes(absl::string_view text, char escape, const IsPlain& is_plain) {
+  std::string out;
+  for (const char byte : text) {
+    if (is_plain(byte)) {
+      out.push_back(byte);
+    } else {
+      absl::StrAppendFormat(&out, "%c%02X", escape, static_cast<unsigned char>(byte));
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string EscapeToken(absl::string_view name) {
+  std::string token = EscapeBytes(name.substr(0, kMaxNameBytes), '=', [](char byte) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(byte)) || byte == '-' || byte == '_';
+  });
+  return token.empty() ? "=" : token;
+}
+
+std::optional<std::string> UnescapeToken(absl::string_view token) {
+  std::string name;
+  for (size_t at = 0; at < token.size() && token != "="; ++at) {
+    uint32_t byte = static_cast<unsigned char>(token[at]);
+    if (token[at] == '=') {
+      if (!absl::SimpleHexAtoi(token.substr(at + 1, 2), &byte)) return std::nullopt;
+      at += 2;
+    }
+    name.push_back(static_cast<char>(byte));
+  }
+  // One name has one token.
+  return EscapeToken(name) == token ? std::optional(std::move(name)) : std::nullopt;
+}
+
+namespace client {
+
+std::string IdOf(const v1::Event& event) {
+  return event.sequence() > 0 ? absl::StrCat(event.sequence())
+                              : absl::StrCat("gap-after-", event.missing().first() - 1);
+}
+
+std::string SourceOf(const MessageNode& node) {
+  return absl::StrCat("/vmevents/", EscapeToken(node.cluster), "/", EscapeToken(node.name), "/",
+                      node.journal_id);
+}
+
+std::vector<std::pair<std::string, std::string>> CloudEventOf(const v1::Event& event,
+                                                              const MessageNode& node) {
+  const absl::Time time = FromProto(event.observe_time());
+  std::vector<std::pair<std::string, std::string>> attributes = {
+      {"specversion", "1.0"},
+      {"id", IdOf(event)},
+      {"source", SourceOf(node)},
+      {"type", absl::StrCat(kSubjectPrefix, ".", SubjectWords(event))},
+      {"subject", event.vm().name()},
+      {"time", absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone())}};
+  std::erase_if(attributes, [](const auto& attribute) { return attribute.second.empty(); });
+  return attributes;
+}
+
+absl::StatusOr<NatsMessage> FleetMessage(std::string subject,
+                                         const google::protobuf::Message& payload,
+                                         const MessageNode& node, bool json) {
+  absl::StatusOr<std::string> data = json ? ToJson(payload) : payload.SerializeAsString();
+  if (!data.ok()) return data.status();
+  return NatsMessage{
+      .subject = std::move(subject),
+      .data = *std::move(data),
+      .headers = {{"ce-source", SourceOf(node)},
+                  {"ce-datacontenttype", json ? "application/json" : "application/protobuf"}}};
+}
+
+absl::StatusOr<NatsMessage> FleetMessageOf(const v1::Event& event, const MessageNode& node,
+                                           bool json) {
+  absl::StatusOr<NatsMessage> message =
+      FleetMessage(absl::StrCat(NodeSubjectPrefix(node.cluster, node.name),
+                                EscapeToken(event.vm().name()), ".", SubjectWords(event)),
+                   event, node, json);
+  if (!message.ok()) return message;
+  // As the binding of CloudEvents encodes the VM's name: printable ASCII stays.
+  const auto is_plain = [](char byte) {
+    return byte > ' ' && byte <= '~' && byte != '"' && byte != '%';
+  };
+  for (const auto& [name, value] : CloudEventOf(event, node)) {
+    if (name == "source") continue;  // it is there
+    message->headers.emplace_back("ce-" + name, EscapeBytes(value, '%', is_plain));
+  }
+  return message;
+}
+
+std::optional<uint64_t> SequenceIn(const NatsMessage& message, const MessageNode& node) {
+  if (message.header("ce-source") != SourceOf(node)) return std::nullopt;
+  uint64_t sequence = 0;
+  const std::string id = message.header("ce-id");
+  if (!absl::SimpleAtoi(absl::StripPrefix(id, "gap-after-"), &sequence)) return std::nullopt;
+  return sequence;
+}
+
 namespace {
 
 // The name of a token. Every publisher may choose it: nullopt also for a name that is not UTF-8, or
@@ -83,94 +187,77 @@ std::string VmToken(const google::protobuf::RepeatedPtrField<std::string>& patte
 
 // "CLUSTER.NODE" of the one node that passes.
 std::string NodeTokens(const std::vector<std::string>& patterns) {
-  std::string cluster = kAny;
-  std::string node = kAny;
-  if (patterns.size() == 1 && IsExact(patterns[0])) {
-    absl::string_view name = patterns[0];
-    const size_t slash = name.find('/');
-    if (slash != name.npos) {
-      cluster = EscapeToken(name.substr(0, slash));
-      name.remove_prefix(slash + 1);
-    }
-    node = EscapeToken(name);
-  }
-  return absl::StrCat(cluster, ".", node);
+  if (patterns.size() != 1 || !IsExact(patterns[0])) return absl::StrCat(kAny, ".", kAny);
+  const std::vector<std::string> names = absl::StrSplit(patterns[0], absl::MaxSplits('/', 1));
+  return absl::StrCat(names.size() > 1 ? EscapeToken(names[0]) : kAny, ".",
+                      EscapeToken(names.back()));
+}
+
+// The word of the one value that passes.
+template <typename Enum>
+std::string WordOf(const google::protobuf::RepeatedField<int>& values) {
+  return values.size() == 1 ? SubjectWord(ShortName(static_cast<Enum>(values[0]))) : kAny;
 }
 
 // The tokens after the VM in the subjects of events. Those of an end have a class.
 std::string EventTokens(const v1::EventFilter& filter) {
-  const bool one_type = filter.types_size() == 1;
-  const auto type = one_type ? static_cast<v1::EventType>(filter.types(0)) : v1::EventType();
-  const std::string word = one_type ? SubjectWord(ShortName(type)) : kAny;
-  const bool of_end = type == v1::EVENT_TYPE_STOPPED || type == v1::EVENT_TYPE_GUEST_SHUTDOWN ||
-                      !filter.classes().empty();
-  if (!of_end) return one_type ? word : ">";
-  const bool one_class = filter.classes_size() == 1;
-  const auto shutdown_class =
-      one_class ? static_cast<v1::ShutdownClass>(filter.classes(0)) : v1::ShutdownClass();
-  return absl::StrCat(word, ".", one_class ? SubjectWord(ShortName(shutdown_class)) : kAny);
+  const std::string type = WordOf<v1::EventType>(filter.types());
+  if (type == "stopped" || type == "guest-shutdown" || !filter.classes().empty()) {
+    return absl::StrCat(type, ".", WordOf<v1::ShutdownClass>(filter.classes()));
+  }
+  return type == kAny ? ">" : type;
 }
 
 }  // namespace
 
 std::vector<std::string> EventSubjects(const FleetFilter& filter) {
-  constexpr char kGap[] = "gap";
   const std::string prefix = absl::StrCat(kSubjectPrefix, ".", NodeTokens(filter.nodes), ".");
   const std::string vm = VmToken(filter.events.vm_names());
   const std::string events = EventTokens(filter.events);
   std::vector<std::string> subjects = {absl::StrCat(prefix, vm, ".", events)};
-  const bool has_gaps = vm == kAny && (events == ">" || events == kGap);
-  if (!has_gaps) subjects.push_back(absl::StrCat(prefix, EscapeToken(""), ".", kGap));
+  if (vm != kAny || (events != ">" && events != "gap")) {
+    subjects.push_back(absl::StrCat(prefix, EscapeToken(""), ".gap"));
+  }
   return subjects;
 }
 
-std::string VmSubjects(const FleetFilter& filter) {
-  const std::string key =
-      absl::StrCat(NodeTokens(filter.nodes), ".", VmToken(filter.events.vm_names()));
-  return KeySubject(kVmsBucket, key);
-}
-
-std::string NodeSubjectsOf(const FleetFilter& filter) {
-  return KeySubject(kNodesBucket, NodeTokens(filter.nodes));
+std::string KeySubjects(absl::string_view bucket, const FleetFilter& filter) {
+  const std::string node = NodeTokens(filter.nodes);
+  if (bucket == kNodesBucket) return KeySubject(bucket, node);
+  return KeySubject(bucket, absl::StrCat(node, ".", VmToken(filter.events.vm_names())));
 }
 
 namespace {
 
-// An entry matches its own text and, as a glob, others.
-bool EntryMatches(const std::string& entry, const std::string& name) {
-  return entry == name || Glob(entry).Matches(name);
+// Returns whether the list is empty, or has an entry that `matches`.
+template <typename List, typename Matches>
+bool IsAny(const List& list, const Matches& matches) {
+  return list.empty() || absl::c_any_of(list, matches);
 }
 
-bool AnyMatches(const google::protobuf::RepeatedPtrField<std::string>& entries,
-                const std::string& name) {
-  return entries.empty() || absl::c_any_of(entries, [&name](const std::string& entry) {
-           return EntryMatches(entry, name);
-         });
-}
-
-bool AnyIs(const google::protobuf::RepeatedPtrField<std::string>& uuids, const std::string& uuid) {
-  return uuids.empty() || absl::c_any_of(uuids, [&uuid](const std::string& entry) {
-           const std::optional<Uuid> wanted = ParseUuid(entry);
-           return wanted && wanted == ParseUuid(uuid);
-         });
+// Matches entries that are the name, or a glob of it.
+auto NameIs(absl::string_view name) {
+  return [name](const std::string& entry) { return entry == name || Glob(entry).Matches(name); };
 }
 
 }  // namespace
 
 bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::string_view node) {
-  return filter.nodes.empty() || absl::c_any_of(filter.nodes, [&](const std::string& entry) {
-           const bool with_cluster = absl::StrContains(entry, '/');
-           return EntryMatches(entry,
-                               with_cluster ? absl::StrCat(cluster, "/", node) : std::string(node));
-         });
+  const std::string whole = absl::StrCat(cluster, "/", node);
+  return IsAny(filter.nodes, [&](const std::string& entry) {
+    return NameIs(absl::StrContains(entry, '/') ? whole : node)(entry);
+  });
 }
 
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRef& vm) {
   const v1::EventFilter& events = filter.events;
   return PassesNode(filter, origin.cluster, origin.name) &&
-         AnyMatches(events.vm_names(), vm.name()) && AnyMatches(events.sources(), vm.source()) &&
-         IsWanted(events.run_ids(), vm.run_id()) && AnyIs(events.uuids(), vm.uuid()) &&
-         HasLabels(vm, events.labels());
+         IsAny(events.vm_names(), NameIs(vm.name())) &&
+         IsAny(events.sources(), NameIs(vm.source())) && IsWanted(events.run_ids(), vm.run_id()) &&
+         HasLabels(vm, events.labels()) && IsAny(events.uuids(), [&vm](const std::string& entry) {
+           const std::optional<Uuid> wanted = ParseUuid(entry);
+           return wanted && wanted == ParseUuid(vm.uuid());
+         });
 }
 
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event) {
@@ -190,4 +277,5 @@ bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Even
   return Passes(filter, origin, event.vm());
 }
 
-}  // namespace vmeventd::client
+}  // namespace client
+}  // namespace vmeventd

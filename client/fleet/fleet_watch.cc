@@ -1,23 +1,7 @@
 #include <algorithm>
-#include <cstdint>
-#include <map>
-#include <memory>
-#include <optional>
-#include <string>
 #include <tuple>
-#include <utility>
-#include <variant>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
-#include "client/connect/failure.h"
-#include "client/consume/source.h"
 #include "client/fleet/fleet.h"
-#include "client/nats/connection.h"
-#include "client/nats/jetstream.h"
-#include "client/nats/subject.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
@@ -27,8 +11,6 @@ namespace {
 // Delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr size_t kMaxOfBatch = 1000;
-// Time before the snapshot's end whose events it may not have yet, and which is read again.
-constexpr absl::Duration kSnapshotOverlap = kMaxSkew;
 // Messages before the position that a connection reads again: those behind it may repeat them.
 constexpr uint64_t kLookBack = 1'000;
 
@@ -71,12 +53,9 @@ class FleetWatch : public ReconnectingSource {
     const auto state = ReadStreamState(connection_.get(), kFleetStream);
     if (!state.ok()) return state.status();
     stream_ = absl::StrCat(kFleetStream, " of ", state->created);
-    absl::Status status;
-    if (position_) {
-      status = CheckPosition(*state);
-    } else if (!started_) {
-      status = TakeStart(*state);
-    }
+    absl::Status status = position_  ? CheckPosition(*state)
+                          : started_ ? absl::OkStatus()
+                                     : TakeStart(*state);
     if (!status.ok()) return status;
     started_ = true;
     ReadStart start = start_;
@@ -85,7 +64,6 @@ class FleetWatch : public ReconnectingSource {
                                      EventSubjects(filter_), start, env_.clock);
     if (!reader.ok()) return reader.status();
     reader_ = *std::move(reader);
-    parse_ = EventParser(filter_, env_.note, &repeats_);
     NoteEstablished(
         absl::StrCat("reading the stream ", kFleetStream, " at ", env_.servers, " again"));
     Add(Opened{});
@@ -146,8 +124,6 @@ class FleetWatch : public ReconnectingSource {
     if (std::holds_alternative<FromSnapshot>(command_.start)) return TakeSnapshot(state);
     if (std::holds_alternative<FromNow>(command_.start)) {
       position_ = WatchPosition{state.last, stream_, state.last_time};
-    } else if (std::holds_alternative<FromOldest>(command_.start)) {
-      position_ = WatchPosition{state.first - 1, stream_, state.first_time};
     } else if (const auto* from = std::get_if<FromSequence>(&command_.start)) {
       position_ = WatchPosition{from->sequence, stream_};
     } else if (const auto* since = std::get_if<FromTime>(&command_.start)) {
@@ -199,7 +175,7 @@ class FleetWatch : public ReconnectingSource {
     if (state.last < state.first) {
       start_ = state.last + 1;
     } else {
-      start_ = std::max(state.last_time - kSnapshotOverlap, state.first_time);
+      start_ = std::max(state.last_time - kMaxSkew, state.first_time);
     }
     return absl::OkStatus();
   }
@@ -224,7 +200,7 @@ class FleetWatch : public ReconnectingSource {
         break;
       }
       if (!next->has_value()) break;
-      std::optional<NodeEvent> event = parse_(**next);
+      std::optional<NodeEvent> event = events_.Parse(**next, filter_);
       const uint64_t sequence = (*next)->stream_sequence;
       if (position_ && sequence <= position_->sequence) continue;  // looks back
       const std::optional<WatchPosition>& before = last ? last : position_;
@@ -263,10 +239,9 @@ class FleetWatch : public ReconnectingSource {
   FleetFilter filter_;
   std::unique_ptr<NatsConnection> connection_;
   std::unique_ptr<StreamReader> reader_;
-  ParseEvent parse_;
   ReadStart start_ = uint64_t{1};          // valid until there is a position
   std::optional<WatchPosition> position_;  // journal_id is the stream's
-  Repeats repeats_;
+  FleetEvents events_{env_.note};
   std::string stream_;    // the present one's time of creation
   bool started_ = false;  // `start_` counts
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence

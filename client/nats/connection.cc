@@ -62,12 +62,6 @@ namespace {
 void* libnats = nullptr;  // set by LoadNatsLibrary, and constant from then on
 #define NATS(function) VMEVENTD_FUNCTION_OF(libnats, function)
 
-#define VMEVENTD_TEXT_OF(number) #number
-#define VMEVENTD_TEXT(number) VMEVENTD_TEXT_OF(number)
-// Its functions may change with each minor version, and so does the file's name.
-#define VMEVENTD_NATS_VERSION \
-  VMEVENTD_TEXT(NATS_VERSION_MAJOR) "." VMEVENTD_TEXT(NATS_VERSION_MINOR)
-
 // Deleter of the library's objects.
 struct Destroyer {
   void operator()(natsConnection* connection) const { NATS(natsConnection_Destroy)(connection); }
@@ -86,10 +80,8 @@ std::string ErrorText(natsStatus status) {
   absl::string_view detail = absl::NullSafeStringView(NATS(nats_GetLastError)(nullptr));
   const absl::string_view text = NATS(natsStatus_GetText)(status);
   // "(conn.c:3264): no connection": the line of its source, and then the reason.
-  if (absl::StartsWith(detail, "(")) {
-    const size_t end = detail.find("): ");
-    if (end != detail.npos) detail.remove_prefix(end + 3);
-  }
+  const size_t end = detail.find("): ");
+  if (absl::StartsWith(detail, "(") && end != detail.npos) detail.remove_prefix(end + 3);
   if (detail.empty() || absl::StrContains(text, detail)) return std::string(text);
   if (absl::StartsWithIgnoreCase(detail, text)) return std::string(detail);
   return absl::StrCat(text, " (", detail, ")");
@@ -105,7 +97,6 @@ constexpr int kMaxPings = 2;
 constexpr int kSignatures = 3;
 // Interval in which a wait for a message checks for a lost connection.
 constexpr absl::Duration kClosedCheck = absl::Milliseconds(100);
-constexpr absl::string_view kTls = "tls://";
 
 // The library would print the errors that it gets no handler for; each call's error is checked.
 void IgnoreError(natsConnection*, natsSubscription*, natsStatus, void*) {}
@@ -251,10 +242,12 @@ class Connection : public NatsConnection {
     natsSubscription* created = nullptr;
     natsStatus status = NATS(natsConnection_Subscribe)(&created, connection_.get(), subject.c_str(),
                                                        TakeMessage, closure.get());
-    if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
-    auto subscription = std::make_unique<Subscription>(connection_.get(), created, inbox);
-    // The library has it from now on.
-    status = NATS(natsSubscription_SetOnCompleteCB)(created, EndInbox, closure.release());
+    std::unique_ptr<NatsSubscription> subscription;
+    if (status == NATS_OK) {
+      subscription = std::make_unique<Subscription>(connection_.get(), created, inbox);
+      // The library has it from now on.
+      status = NATS(natsSubscription_SetOnCompleteCB)(created, EndInbox, closure.release());
+    }
     // The inbox has the limit; a message has one of its own, by the server.
     if (status == NATS_OK) status = NATS(natsSubscription_SetPendingLimits)(created, -1, -1);
     if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
@@ -316,7 +309,7 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
   // The library does not look at the scheme of an address.
   if (!tls.ca_file.empty() || !tls.cert_file.empty() ||
       std::any_of(options.servers.begin(), options.servers.end(),
-                  [](const std::string& url) { return absl::StartsWith(url, kTls); })) {
+                  [](const std::string& url) { return absl::StartsWith(url, "tls://"); })) {
     check(NATS(natsOptions_SetSecure)(to, true));
   }
   if (!tls.ca_file.empty()) {
@@ -342,10 +335,12 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
 
 const absl::Status& LoadNatsLibrary() {
   static const auto* const loaded = new absl::Status([] {
+    // Its functions may change with each minor version, and so does the file's name.
+    const std::string version = absl::StrCat(NATS_VERSION_MAJOR, ".", NATS_VERSION_MINOR);
     const absl::StatusOr<void*> library =
-        LoadSharedLibrary("libnats.so." VMEVENTD_NATS_VERSION,
-                          "install the Debian package libnats" VMEVENTD_NATS_VERSION
-                          ", or build vmevents with the version that you have");
+        LoadSharedLibrary(absl::StrCat("libnats.so.", version).c_str(),
+                          absl::StrCat("install the Debian package libnats", version,
+                                       ", or build vmevents with the version that you have"));
     if (library.ok()) libnats = *library;
     return library.status();
   }());

@@ -13,7 +13,6 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/text.h"
-#include "client/nats/subject.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd {
@@ -58,20 +57,19 @@ uint64_t NumberIn(const json& object, const char* name) {
 }
 
 bool TimeIn(const json& object, const char* name, absl::Time* time) {
-  std::string ignored;
-  return absl::ParseTime(absl::RFC3339_full, TextIn(object, name), time, &ignored);
+  return absl::ParseTime(absl::RFC3339_full, TextIn(object, name), time, nullptr);
 }
 
-// OK: the answer is no error. NOT_FOUND: there is no such stream or message. INVALID_ARGUMENT: the
-// stream never takes such a message. UNAVAILABLE: another error, for people, or no answer.
-absl::Status ParseAnswer(absl::string_view text, json* answer) {
-  *answer = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (!answer->is_object()) {
+// The answer. NOT_FOUND: there is no such stream or message. INVALID_ARGUMENT: the stream never
+// takes such a message. UNAVAILABLE: another error, for people, or no answer.
+absl::StatusOr<json> ParseAnswer(absl::string_view text) {
+  json answer = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  if (!answer.is_object()) {
     return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(text),
                                                " is not a JSON object, as JetStream's are"));
   }
-  const json& error = Member(*answer, "error");
-  if (error.is_null()) return absl::OkStatus();
+  const json& error = Member(answer, "error");
+  if (error.is_null()) return answer;
   const uint64_t code = NumberIn(error, "err_code");
   const std::string message =
       absl::StrCat("JetStream answers ", Quote(TextIn(error, "description")), " (", code, ")");
@@ -80,13 +78,15 @@ absl::Status ParseAnswer(absl::string_view text, json* answer) {
   return absl::UnavailableError(message);
 }
 
-// The answer to a request of the API about a stream. Errors as of NatsConnection::Request.
-absl::StatusOr<std::string> Ask(NatsConnection* connection, absl::string_view request,
-                                absl::string_view stream, absl::string_view text,
-                                absl::Duration timeout = NatsConnection::kRequestTimeout) {
-  absl::StatusOr<std::string> answer =
-      connection->Request(ApiSubject(request, stream), text, timeout);
-  if (!absl::IsNotFound(answer.status())) return answer;
+// What `parse` makes of the answer to a request of the API about a stream. UNAVAILABLE: the server
+// has no JetStream, or as of NatsConnection::Request.
+template <typename Parse>
+auto Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,
+         absl::string_view text, const Parse& parse,
+         absl::Duration timeout = NatsConnection::kRequestTimeout) -> decltype(parse(text)) {
+  const auto answer = connection->Request(ApiSubject(request, stream), text, timeout);
+  if (answer.ok()) return parse(*answer);
+  if (!absl::IsNotFound(answer.status())) return answer.status();
   return absl::UnavailableError(
       "the server has no JetStream, or not for this account: enable it in the server's "
       "configuration (jetstream {})");
@@ -97,57 +97,7 @@ absl::Status IsNot(const char* what, const json& answer) {
                                              " is not ", what, " of JetStream"));
 }
 
-}  // namespace
-
-std::string InDomain(absl::string_view domain, absl::string_view subject) {
-  absl::string_view rest = subject;
-  const bool moves = absl::ConsumePrefix(&rest, "$JS.API.") || absl::StartsWith(subject, "$KV.");
-  if (domain.empty() || !moves) return std::string(subject);
-  return absl::StrCat("$JS.", domain, ".API.", rest);
-}
-
-absl::Status CheckDomain(absl::string_view domain) {
-  const bool fits = !domain.empty() && std::all_of(domain.begin(), domain.end(), [](char c) {
-    return absl::ascii_isgraph(c) && c != '.' && c != '*' && c != '>';
-  });
-  if (fits) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "is not a domain of JetStream: use visible ASCII without \".\", \"*\" and \">\"");
-}
-
-std::string ApiSubject(absl::string_view request, absl::string_view stream) {
-  return absl::StrCat("$JS.API.", request, ".", stream);
-}
-
-std::string CreateRequest(const std::string& stream, int replicas) {
-  absl::string_view bucket = stream;
-  const bool is_bucket = absl::ConsumePrefix(&bucket, BucketStream(""));
-  const std::string subjects =
-      is_bucket ? KeySubject(bucket, ">") : absl::StrCat(kSubjectPrefix, ".>");
-  json config = {{"name", stream},
-                 {"description", "Written by vmeventd"},
-                 {"subjects", {subjects}},
-                 {"retention", "limits"},
-                 {"storage", "file"},
-                 {"max_age", absl::ToInt64Nanoseconds(kStreamMaxAge)},
-                 {"max_msgs", -1},
-                 {"max_bytes", -1},
-                 {"discard", is_bucket ? "new" : "old"},
-                 {kReplicas, replicas},
-                 {"deny_delete", true},
-                 {"deny_purge", true}};
-  if (is_bucket) {
-    // Settings of NATS's own clients, but for those that would make it unsafe.
-    config["max_msgs_per_subject"] = 1;
-    config["allow_rollup_hdrs"] = false;
-    config["allow_direct"] = true;
-  }
-  return config.dump();
-}
-
-absl::StatusOr<StreamState> ParseStreamState(absl::string_view text) {
-  json answer;
-  if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
+absl::StatusOr<StreamState> StateIn(const json& answer) {
   const json& state = Member(answer, "state");
   StreamState stream;
   stream.created = TextIn(answer, "created");
@@ -173,10 +123,37 @@ absl::StatusOr<StreamState> ParseStreamState(absl::string_view text) {
   return stream;
 }
 
+}  // namespace
+
+std::string InDomain(absl::string_view domain, absl::string_view subject) {
+  absl::string_view rest = subject;
+  const bool moves = absl::ConsumePrefix(&rest, "$JS.API.") || absl::StartsWith(subject, "$KV.");
+  if (domain.empty() || !moves) return std::string(subject);
+  return absl::StrCat("$JS.", domain, ".API.", rest);
+}
+
+absl::Status CheckDomain(absl::string_view domain) {
+  const bool fits = !domain.empty() && std::all_of(domain.begin(), domain.end(), [](char c) {
+    return absl::ascii_isgraph(c) && c != '.' && c != '*' && c != '>';
+  });
+  if (fits) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "is not a domain of JetStream: use visible ASCII without \".\", \"*\" and \">\"");
+}
+
+std::string ApiSubject(absl::string_view request, absl::string_view stream) {
+  return absl::StrCat("$JS.API.", request, ".", stream);
+}
+
+absl::StatusOr<StreamState> ParseStreamState(absl::string_view text) {
+  const absl::StatusOr<json> answer = ParseAnswer(text);
+  return answer.ok() ? StateIn(*answer) : answer.status();
+}
+
 absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
-  json answer;
-  if (absl::Status status = ParseAnswer(text, &answer); !status.ok()) return status;
-  const json& message = Member(answer, "message");
+  const absl::StatusOr<json> answer = ParseAnswer(text);
+  if (!answer.ok()) return answer.status();
+  const json& message = Member(*answer, "message");
   StoredMessage stored;
   std::string headers;  // "NATS/1.0\r\nNAME: VALUE\r\n\r\n", or empty
   stored.stream_sequence = NumberIn(message, "seq");
@@ -184,7 +161,7 @@ absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
   stored.message.subject = TextIn(message, "subject");
   if (stored.stream_sequence == 0 || !absl::Base64Unescape(TextIn(message, "hdrs"), &headers) ||
       !absl::Base64Unescape(TextIn(message, "data"), &stored.message.data)) {
-    return IsNot("a message", answer);
+    return IsNot("a message", *answer);
   }
   for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
     const std::pair<absl::string_view, absl::string_view> header =
@@ -195,74 +172,60 @@ absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
   return stored;
 }
 
-namespace {
-
-absl::StatusOr<StoredMessage> AskForMessage(NatsConnection* connection, absl::string_view stream,
-                                            const json& request, absl::Duration timeout) {
-  const auto answer = Ask(connection, "STREAM.MSG.GET", stream, request.dump(), timeout);
-  return answer.ok() ? ParseStoredMessage(*answer) : answer.status();
-}
-
-}  // namespace
-
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
-                                       int replicas) {
-  const auto text = Ask(connection, "STREAM.INFO", stream, "");
-  const auto state = text.ok() ? ParseStreamState(*text) : text.status();
-  if (absl::IsNotFound(state.status())) {
-    const auto created =
-        Ask(connection, "STREAM.CREATE", stream, CreateRequest(stream, std::max(replicas, 1)));
-    const auto now = created.ok() ? ParseStreamState(*created) : created.status();
-    if (now.ok()) return absl::StrCat(stream, ": created\n");
-    const std::string why =
-        absl::StrCat("the stream ", stream, " cannot be created: ", now.status().message());
-    return created.ok() ? absl::FailedPreconditionError(why) : absl::UnavailableError(why);
-  }
-  if (!state.ok()) return state.status();
-  const json answer = json::parse(*text);
-  json config = Member(answer, "config");
-  const uint64_t present = NumberIn(config, kReplicas);
-  std::vector<std::string> changes;
-  if (!state->unsafe.empty()) changes.push_back(absl::StrCat("made safe: ", state->unsafe));
-  if (replicas > 0 && present != static_cast<uint64_t>(replicas)) {
-    // nats-server 2.9.10 takes it, and has lost the stream after its next start.
-    if (!Member(answer, "cluster").is_object()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("the stream ", stream,
-                       " has 1 replica, and its server is in no cluster: only a cluster stores ",
-                       replicas, " replicas; form one first"));
+                                       const std::string& settings, int replicas) {
+  const auto present = Ask(connection, "STREAM.INFO", stream, "", ParseAnswer);
+  const auto state = present.ok() ? StateIn(*present) : present.status();
+  if (!state.ok() && !absl::IsNotFound(state.status())) return state.status();
+  json config = json::parse(settings);
+  config[kReplicas] = std::max(replicas, 1);
+  std::string done = "created";
+  if (state.ok()) {
+    config = Member(*present, "config");
+    const uint64_t before = NumberIn(config, kReplicas);
+    done = state->unsafe.empty() ? "" : absl::StrCat("made safe: ", state->unsafe);
+    if (replicas > 0 && before != static_cast<uint64_t>(replicas)) {
+      // nats-server 2.9.10 takes it, and has lost the stream after its next start.
+      if (!Member(*present, "cluster").is_object()) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("the stream ", stream,
+                         " has 1 replica, and its server is in no cluster: only a cluster stores ",
+                         replicas, " replicas; form one first"));
+      }
+      absl::StrAppend(&done, done.empty() ? "" : "; ", "replicas ", replicas, " instead of ",
+                      before);
+      config[kReplicas] = replicas;
     }
-    changes.push_back(absl::StrCat("replicas ", replicas, " instead of ", present));
-    config[kReplicas] = replicas;
+    if (done.empty()) return absl::StrCat(stream, ": exists already\n");
+    for (const auto& [name, safe] : kSafeSettings) {
+      if (safe || config.contains(name)) config[name] = safe;
+    }
   }
-  if (changes.empty()) return absl::StrCat(stream, ": exists already\n");
-  for (const auto& [name, safe] : kSafeSettings) {
-    if (safe || config.contains(name)) config[name] = safe;
-  }
-  const std::string wanted = absl::StrJoin(changes, "; ");
-  const auto updated = Ask(connection, "STREAM.UPDATE", stream, config.dump());
-  const auto now = updated.ok() ? ParseStreamState(*updated) : updated.status();
-  if (now.ok() && now->unsafe.empty()) return absl::StrCat(stream, ": ", wanted, "\n");
-  const std::string why = absl::StrCat("the stream ", stream, " cannot be changed (", wanted,
-                                       "): ", now.ok() ? now->unsafe : now.status().message());
-  return updated.ok() ? absl::FailedPreconditionError(why) : absl::UnavailableError(why);
+  const auto answer =
+      Ask(connection, state.ok() ? "STREAM.UPDATE" : "STREAM.CREATE", stream, config.dump(),
+          [](absl::string_view text) { return absl::StatusOr<std::string>(text); });
+  const auto now = answer.ok() ? ParseStreamState(*answer) : answer.status();
+  if (now.ok() && now->unsafe.empty()) return absl::StrCat(stream, ": ", done, "\n");
+  const std::string why = absl::StrCat("the stream ", stream, " cannot be ", done, ": ",
+                                       now.ok() ? now->unsafe : now.status().message());
+  return answer.ok() ? absl::FailedPreconditionError(why) : absl::UnavailableError(why);
 }
 
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {
-  const auto answer = Ask(connection, "STREAM.INFO", stream, "");
-  return answer.ok() ? ParseStreamState(*answer) : answer.status();
+  return Ask(connection, "STREAM.INFO", stream, "", ParseStreamState);
 }
 
 absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
                                           uint64_t stream_sequence) {
-  return AskForMessage(connection, stream, {{"seq", stream_sequence}},
-                       NatsConnection::kRequestTimeout);
+  return Ask(connection, "STREAM.MSG.GET", stream, json{{"seq", stream_sequence}}.dump(),
+             ParseStoredMessage);
 }
 
 absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
                                               absl::string_view subjects) {
-  return AskForMessage(connection, stream, {{"last_by_subj", std::string(subjects)}},
-                       kSearchTimeout);
+  const json request = {{"last_by_subj", std::string(subjects)}};
+  return Ask(connection, "STREAM.MSG.GET", stream, request.dump(), ParseStoredMessage,
+             kSearchTimeout);
 }
 
 // $JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.NUMBER.TIME.PENDING; servers may put a domain and an
@@ -287,24 +250,15 @@ std::optional<Delivery> ParseDelivery(absl::string_view reply) {
 
 namespace {
 
-// A pull ends after this time; while nothing comes, the consumer sends a heartbeat each kHeartbeat.
-constexpr absl::Duration kExpires = absl::Seconds(30);
-constexpr absl::Duration kHeartbeat = absl::Seconds(5);
-// Timeout of a silent consumer, three heartbeats; then it counts as lost.
+// A pull ends after this time, which the server reports; a consumer that is silent for longer
+// counts as lost.
+constexpr absl::Duration kExpires = absl::Seconds(10);
 constexpr absl::Duration kSilence = absl::Seconds(15);
+// A cluster may choose a server that has just died for a consumer, for half a minute, or it has no
+// leader: another attempt is likely to get another server.
 constexpr int kCreateAttempts = 5;
 constexpr absl::Duration kCreateTimeout = absl::Seconds(2);
 constexpr absl::Duration kCreatePause = absl::Milliseconds(200);
-
-// Returns whether a request that failed may succeed soon. A cluster may choose a server that has
-// just died for a consumer, for half a minute: then nobody answers, and a retry is likely to get
-// another server; or it has no leader, which it answers with 503. A client without the permission
-// gets no answer but a complaint.
-bool MayPass(const json& answer, absl::string_view complaint) {
-  constexpr uint64_t kTemporarily = 503;
-  const json& error = Member(answer, "error");
-  return error.is_null() ? complaint.empty() : NumberIn(error, "code") == kTemporarily;
-}
 
 std::string CreateConsumerRequest(absl::string_view stream,
                                   const std::vector<std::string>& subjects,
@@ -339,21 +293,22 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   auto subscription = connection->Subscribe(reader->inbox_, size_t{2} * kMessages);
   if (!subscription.ok()) return subscription.status();
   reader->subscription_ = *std::move(subscription);
-  json answer;
   const std::string request = CreateConsumerRequest(reader->stream_, subjects, start);
+  absl::StatusOr<json> answer;
   for (int left = kCreateAttempts; left > 0; --left) {
-    answer = json();
-    const auto text = Ask(connection, "CONSUMER.CREATE", reader->stream_, request, kCreateTimeout);
-    absl::Status status = text.ok() ? ParseAnswer(*text, &answer) : text.status();
-    if (status.ok()) break;
-    if (left == 1 || connection->closed() || !MayPass(answer, connection->complaint())) {
-      return status;
+    answer =
+        Ask(connection, "CONSUMER.CREATE", reader->stream_, request, ParseAnswer, kCreateTimeout);
+    // A client without the permission gets no answer but a complaint.
+    if (!absl::IsUnavailable(answer.status()) || connection->closed() ||
+        !connection->complaint().empty()) {
+      break;
     }
-    absl::SleepFor(kCreatePause);
+    if (left > 1) absl::SleepFor(kCreatePause);
   }
-  reader->consumer_ = TextIn(answer, "name");
-  reader->pending_ = NumberIn(answer, "num_pending");
-  if (reader->consumer_.empty()) return IsNot("a consumer", answer);
+  if (!answer.ok()) return answer.status();
+  reader->consumer_ = TextIn(*answer, "name");
+  reader->pending_ = NumberIn(*answer, "num_pending");
+  if (reader->consumer_.empty()) return IsNot("a consumer", *answer);
   return reader;
 }
 
@@ -367,10 +322,8 @@ StreamReader::~StreamReader() {
 absl::Status StreamReader::Pull() {
   const std::string subject =
       absl::StrCat(ApiSubject("CONSUMER.MSG.NEXT", stream_), ".", consumer_);
-  const json request = {{"batch", kMessages},
-                        {"max_bytes", bytes_},
-                        {"expires", absl::ToInt64Nanoseconds(kExpires)},
-                        {"idle_heartbeat", absl::ToInt64Nanoseconds(kHeartbeat)}};
+  const json request = {
+      {"batch", kMessages}, {"max_bytes", bytes_}, {"expires", absl::ToInt64Nanoseconds(kExpires)}};
   absl::Status status =
       connection_->Publish({.subject = subject, .reply = inbox_, .data = request.dump()});
   if (!status.ok()) return status;
@@ -382,7 +335,6 @@ absl::Status StreamReader::Pull() {
 absl::Status StreamReader::TakeStatus(const NatsMessage& message) {
   const std::string status = message.header("Status");
   const std::string description = message.header("Description");
-  if (status == "100") return absl::OkStatus();  // a heartbeat
   // The pull's time is over, or nothing is there; of 409 only those that concern the pull alone.
   const bool full = status == "409" && absl::StartsWith(description, "Message Size Exceeds");
   if (status == "404" || status == "408" || full) {
@@ -417,10 +369,6 @@ absl::StatusOr<std::optional<StoredMessage>> StreamReader::Next(absl::Duration t
     // delivers is none.
     const std::optional<Delivery> delivery = ParseDelivery(message.reply);
     if (!delivery) {
-      if (message.no_responders()) {
-        return absl::UnavailableError(
-            absl::StrCat("the consumer of the stream ", stream_, " is gone"));
-      }
       if (absl::Status status = TakeStatus(message); !status.ok()) return status;
       if (clock_() >= deadline) return std::nullopt;
       continue;
@@ -437,12 +385,11 @@ absl::StatusOr<std::optional<StoredMessage>> StreamReader::Next(absl::Duration t
 }
 
 absl::StatusOr<bool> StreamReader::AskWhetherAllIsRead() {
-  const auto text = Ask(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), "");
-  json answer;
-  absl::Status status = text.ok() ? ParseAnswer(*text, &answer) : text.status();
-  if (!status.ok()) return status;
-  return NumberIn(Member(answer, "delivered"), "consumer_seq") == read_ &&
-         NumberIn(answer, "num_pending") == 0;
+  const auto answer =
+      Ask(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), "", ParseAnswer);
+  if (!answer.ok()) return answer.status();
+  return NumberIn(Member(*answer, "delivered"), "consumer_seq") == read_ &&
+         NumberIn(*answer, "num_pending") == 0;
 }
 
 absl::StatusOr<uint64_t> ParseAck(const NatsMessage& answer, absl::string_view stream) {
@@ -451,11 +398,11 @@ absl::StatusOr<uint64_t> ParseAck(const NatsMessage& answer, absl::string_view s
         absl::StrCat("nobody takes the messages: the stream ", stream,
                      " is gone, has no leader at the moment, or lacks their subjects"));
   }
-  json ack;
-  if (absl::Status status = ParseAnswer(answer.data, &ack); !status.ok()) return status;
-  const std::string stored_in = TextIn(ack, "stream");
-  const uint64_t sequence = NumberIn(ack, "seq");
-  if (stored_in.empty() || sequence == 0) return IsNot("an acknowledgement", ack);
+  const absl::StatusOr<json> ack = ParseAnswer(answer.data);
+  if (!ack.ok()) return ack.status();
+  const std::string stored_in = TextIn(*ack, "stream");
+  const uint64_t sequence = NumberIn(*ack, "seq");
+  if (stored_in.empty() || sequence == 0) return IsNot("an acknowledgement", *ack);
   if (stored_in == stream) return sequence;
   return absl::UnavailableError(absl::StrCat("the messages go into the stream ", stored_in,
                                              " instead of ", stream,

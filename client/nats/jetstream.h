@@ -22,9 +22,6 @@
 
 namespace vmeventd {
 
-// Maximum age of an event, and of a bucket's value since its last write.
-inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
-
 // Subject of a request of the API: "$JS.API.STREAM.INFO.VMEVENTS".
 std::string ApiSubject(absl::string_view request, absl::string_view stream);
 
@@ -35,15 +32,12 @@ std::string InDomain(absl::string_view domain, absl::string_view subject);
 // OK: it can be part of a subject. The error defines a domain.
 absl::Status CheckDomain(absl::string_view domain);
 
-// The request that creates the stream of events, or that of a key-value bucket, which has the last
-// value of each key, with the settings that are safe.
-std::string CreateRequest(const std::string& stream, int replicas);
-
-// Creates a stream, or turns off the unsafe settings of the one that is there and sets the number
-// of its replicas; 0: as it is, and 1 of what is made. Returns a line on that, for people.
-// FAILED_PRECONDITION: the server refuses it. UNAVAILABLE: it does not answer.
+// Creates a stream with these settings, which are JSON, or turns off the unsafe settings of the one
+// that is there and sets the number of its replicas; 0: as it is, and 1 of what is made. Returns a
+// line on that, for people. FAILED_PRECONDITION: the server refuses it. UNAVAILABLE: it does not
+// answer.
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
-                                       int replicas);
+                                       const std::string& settings, int replicas);
 
 // State of a stream.
 struct StreamState {

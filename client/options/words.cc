@@ -17,7 +17,7 @@ namespace {
 // Words of other programs, separated by blanks, and this program's answer: to an alias the words
 // that replace it, to others a name for the hint, and after a semicolon the rest of its sentence.
 struct Words {
-  absl::string_view scope;  // a command or an option; empty: any
+  absl::string_view scope;  // a command; empty: any
   absl::string_view typed;
   absl::string_view answer;
 };
@@ -155,62 +155,6 @@ constexpr Words kOptionWords[] = {
     {"", "-d --delay", "--interval"},
     {"", "-v -V", "--version"},
     {"", "-?", "--help"},
-};
-
-constexpr Words kValueWords[] = {
-    {"--output",
-     "short short-iso short-iso-precise short-precise short-full short-unix short-monotonic text "
-     "plain pretty human cat",
-     "table"},
-    {"--output", "verbose long full with-unit", "wide"},
-    {"--output", "json-pretty json-seq json-sse export ndjson yaml yml", "json"},
-    {"--output", "jsonpath jsonpath-as-json go-template custom-columns jsonpath-file csv tsv",
-     "json, and choose with jq"},
-    {"--output", "id ids names uuid", "name"},
-    {"--format", "slack", "--template; docs/act.md has one for Slack"},
-    {"--color", "yes on true 1 force", "always"},
-    {"--color", "no off false 0 none", "never"},
-    {"--color", "tty if-tty", "auto"},
-    {"--type",
-     "stop shutdown shutoff shut-off die died dead exit exited end ended destroy destroyed kill "
-     "killed poweroff crashed lifecycle undefined",
-     "stopped"},
-    {"--type", "create created boot booted add added", "started"},
-    {"--type", "unpause continue continued", "resumed"},
-    {"--type", "reboot rebooted restart restarted", "reset"},
-    {"--type", "wakeup", "woken"},
-    {"--type", "block-io-error disk-error", "io-error"},
-    {"--type", "watchdog", "watchdog-expired"},
-    {"--type", "panic oops", "guest-panicked"},
-    {"--type", "button acpi", "powerdown-requested"},
-    {"--type", "lost missed", "gap"},
-    {"--class", "failed fail failure err error errors abnormal crit", "crash"},
-    {"--class", "oom oom-kill", "crash, with --cause out-of-memory"},
-    {"--class", "guest owner tenant normal", "user"},
-    {"--class", "host administrator operator manager", "admin"},
-    {"--cause", "oom oom-kill oomkilled memory", "out-of-memory"},
-    {"--cause", "panic panicked", "guest-panic"},
-    {"--cause", "poweroff", "guest-poweroff"},
-    {"--cause", "kill killed sigkill", "host-kill, or qemu-killed where nobody saw who"},
-    {"--cause", "sigterm terminated", "host-signal"},
-    {"--cause", "segfault sigsegv sigabrt abort", "qemu-crashed"},
-    {"--cause", "destroyed destroy", "host-destroy"},
-    {"--cause", "migrated migration", "migrated-away"},
-    {"--cause", "reboot", "host-shutdown"},
-    {"--state", "up active on alive started", "running"},
-    {"--state",
-     "down off shutoff shut-off inactive exited dead ended died terminated completed "
-     "succeeded",
-     "stopped"},
-    {"--state", "crashed failed", "stopped, with --class crash"},
-    {"--state", "in-shutdown shutdown", "guest-down"},
-    {"--state", "pmsuspended", "suspended"},
-    {"--state", "lost not-responding", "unreachable"},
-    {"--from", "start begin beginning earliest first", "oldest"},
-    {"--from", "end latest last newest live", "now"},
-    {"--exec-on-failure", "ignore continue", "skip"},
-    {"--exec-on-failure", "abort fail exit", "stop"},
-    {"--exec-on-failure", "again restart repeat", "retry"},
 };
 
 std::string DidYouMean(absl::string_view answer) {
@@ -408,7 +352,6 @@ std::string HintForValue(const std::string& option, absl::string_view typed) {
   std::string word = absl::AsciiStrToLower(typed.substr(0, typed.find('=')));
   absl::c_replace_if(
       word, [](char c) { return c == '_' || c == ' '; }, '-');
-  if (const Words* row = FindRow(kValueWords, option, word)) return DidYouMean(row->answer);
   const std::vector<std::string> values = ValuesOf(option);
   const std::string nearest =
       absl::c_linear_search(values, word) ? word : NearestName(word, values);

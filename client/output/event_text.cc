@@ -120,14 +120,9 @@ std::string LabelsText(const v1::VmRef& vm) {
 
 bool HasLabels(const v1::VmRef& vm,
                const google::protobuf::RepeatedPtrField<std::string>& selectors) {
-  const auto value_of = [&vm](absl::string_view key) -> std::optional<absl::string_view> {
-    const auto label = vm.labels().find(std::string(key));
-    return label == vm.labels().end() ? std::nullopt
-                                      : std::optional<absl::string_view>(label->second);
-  };
-  return selectors.empty() || absl::c_any_of(selectors, [&value_of](const std::string& text) {
+  return selectors.empty() || absl::c_any_of(selectors, [&vm](const std::string& text) {
            const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
-           return selector.ok() && selector->Matches(value_of);
+           return selector.ok() && selector->Matches(vm.labels());
          });
 }
 

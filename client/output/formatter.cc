@@ -1,7 +1,6 @@
 #include "client/output/formatter.h"
 
 #include <algorithm>
-#include <map>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -118,12 +117,10 @@ std::string WhyText(const NodeVm& one, bool wide) {
 std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
 
 // A node's state as it is shown.
-const Cell& StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
-  static const auto* const kCells =
-      new std::map<NodeState, Cell>{{NodeState::kUp, {"up", Color::kGreen}},
-                                    {NodeState::kSilent, {"silent", Color::kRed}},
-                                    {NodeState::kStopped, {"push stopped", Color::kDim}}};
-  return kCells->at(StateOf(node, now));
+Cell StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
+  const NodeState state = StateOf(node, now);
+  if (state == NodeState::kStopped) return {"push stopped", Color::kDim};
+  return state == NodeState::kUp ? Cell{"up", Color::kGreen} : Cell{"silent", Color::kRed};
 }
 
 std::string YesNo(bool value) { return value ? "yes" : "no"; }
@@ -230,60 +227,50 @@ absl::StatusOr<std::string> Formatter::Line(const std::string& name,
   return name.empty() ? "" : absl::StrCat(EscapeForTerminal(name), "\n");
 }
 
-template <typename List, typename NameOf, typename JsonOf>
-absl::StatusOr<std::string> Formatter::Lines(const List& list, const NameOf& name_of,
-                                             const JsonOf& json_of) const {
-  std::string lines;
-  for (const auto& one : list) {
-    auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
-    if (!line.ok()) return line;
-    lines += *line;
-  }
-  return lines;
-}
-
-template <typename List, typename MakeRow>
-std::string Formatter::Table(const List& list, const MakeRow& make) const {
+template <typename List, typename NameOf, typename JsonOf, typename MakeRow>
+absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf& name_of,
+                                                  const JsonOf& json_of, const MakeRow& make_row,
+                                                  std::optional<ColumnLayout>* layout) const {
   using One = std::decay_t<decltype(*list.begin())>;
-  ColumnLayout layout(make(One()).columns, painter_);
+  std::string lines;
+  if (form_ != Form::kTable) {
+    for (const One& one : list) {
+      const auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
+      if (!line.ok()) return line;
+      lines += *line;
+    }
+    return lines;
+  }
+  std::optional<ColumnLayout> own;
+  if (layout == nullptr) layout = &own;
+  if (!*layout) layout->emplace(make_row(One()).columns, painter_);
   std::vector<std::vector<Cell>> rows;
-  for (const One& one : list) rows.push_back(make(one).cells);
-  const std::string lines = layout.Rows(rows, LineLimit());
-  return absl::StrCat(style_.headings ? layout.Heading(LineLimit()) : "", lines);
+  for (const One& one : list) rows.push_back(make_row(one).cells);
+  lines = (*layout)->Rows(rows, LineLimit());
+  return absl::StrCat(own && style_.headings ? own->Heading(LineLimit()) : "", lines);
 }
 
 absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
-  if (form_ != Form::kTable) {
-    return Lines(
-        events,
-        [](const NodeEvent& one) {
-          return one.event.vm().name();  // empty of the node's own
-        },
-        [](const NodeEvent& one) { return ToJson(one.event, one.node); });
-  }
   for (const NodeEvent& one : events) NoteCluster(one.node);
-  if (!event_layout_) event_layout_.emplace(EventRow({}).columns, painter_);
-  std::vector<std::vector<Cell>> rows;
-  for (const NodeEvent& one : events) rows.push_back(EventRow(one).cells);
-  return event_layout_->Rows(rows, LineLimit());
+  return FormatList(
+      events,
+      [](const NodeEvent& one) { return one.event.vm().name(); },  // empty of the node's own
+      [](const NodeEvent& one) { return ToJson(one.event, one.node); },
+      [this](const NodeEvent& one) { return EventRow(one); }, &event_layout_);
 }
 
 absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
-  if (form_ != Form::kTable) {
-    return Lines(
-        vms, [](const NodeVm& one) { return one.vm.ref().name(); },
-        [](const NodeVm& one) {
-          Members members;
-          members.emplace_back("", ToJson(one.vm, one.node));
-          if (one.ends) members.emplace_back("ends", absl::StrCat(*one.ends));
-          if (one.ends.value_or(0) > 0) members.emplace_back("last_end", ToJson(one.last_end));
-          return ObjectOf(members);
-        });
-  }
   for (const NodeVm& one : vms) NoteCluster(one.node);
   vms_shown_ = true;
   const bool ends = absl::c_any_of(vms, [](const NodeVm& one) { return one.ends.has_value(); });
-  return Table(vms, [&](const NodeVm& one) {
+  const auto json_of = [](const NodeVm& one) {
+    Members members;
+    members.emplace_back("", ToJson(one.vm, one.node));
+    if (one.ends) members.emplace_back("ends", absl::StrCat(*one.ends));
+    if (one.ends.value_or(0) > 0) members.emplace_back("last_end", ToJson(one.last_end));
+    return ObjectOf(members);
+  };
+  const auto make_row = [&](const NodeVm& one) {
     const v1::Vm& vm = one.vm;
     const std::string state = ShortName(vm.state());
     Row row;
@@ -309,18 +296,13 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
     row.Add({"CLASS"}, one.end() != nullptr ? ClassCell(*one.end()) : Cell{});
     row.Add({"WHY"}, {WhyText(one, style_.wide)});
     return row;
-  });
+  };
+  return FormatList(
+      vms, [](const NodeVm& one) { return one.vm.ref().name(); }, json_of, make_row);
 }
 
 absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
-  if (form_ != Form::kTable) {
-    return Lines(
-        vms, [](const NodeVm& one) { return one.vm.intent().intent_id(); },
-        [](const NodeVm& one) {
-          return ObjectOf({{"vm", ToJson(one.vm.ref())}, {"", ToJson(one.vm.intent())}});
-        });
-  }
-  return Table(vms, [this](const NodeVm& one) {
+  const auto make_row = [this](const NodeVm& one) {
     const v1::Intent& intent = one.vm.intent();
     Row row;
     row.Add({"INTENT"}, {intent.intent_id()});
@@ -329,7 +311,13 @@ absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
     row.Add({"EXPIRES"}, {SinceText(intent.has_expire_time(), intent.expire_time())});
     row.Add({"REASON"}, {intent.reason()});
     return row;
-  });
+  };
+  return FormatList(
+      vms, [](const NodeVm& one) { return one.vm.intent().intent_id(); },
+      [](const NodeVm& one) {
+        return ObjectOf({{"vm", ToJson(one.vm.ref())}, {"", ToJson(one.vm.intent())}});
+      },
+      make_row);
 }
 
 absl::StatusOr<std::string> Formatter::FormatIntent(const v1::Intent& intent) {
@@ -402,12 +390,7 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
 }
 
 absl::StatusOr<std::string> Formatter::FormatStreams(const Streams& streams) {
-  if (form_ != Form::kTable) {
-    return Lines(
-        streams, [](const v1::Stream& stream) { return stream.stream_id(); },
-        [](const v1::Stream& stream) { return ToJson(stream); });
-  }
-  return Table(streams, [this](const v1::Stream& stream) {
+  const auto make_row = [this](const v1::Stream& stream) {
     v1::WatchEventsRequest filters;  // as the contract's text has them
     if (stream.has_filter()) *filters.mutable_filter() = stream.filter();
     *filters.mutable_any_of() = stream.any_of();
@@ -421,7 +404,10 @@ absl::StatusOr<std::string> Formatter::FormatStreams(const Streams& streams) {
             {absl::StrCat(stream.lag()), stream.lag() > 0 ? Color::kYellow : Color::kNone});
     row.Add({"FILTER"}, {OrDash(filters.ShortDebugString())});
     return row;
-  });
+  };
+  return FormatList(
+      streams, [](const v1::Stream& stream) { return stream.stream_id(); },
+      [](const v1::Stream& stream) { return ToJson(stream); }, make_row);
 }
 
 absl::StatusOr<std::string> Formatter::FormatHealth(absl::string_view service,
@@ -444,27 +430,13 @@ NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now) {
 }
 
 absl::StatusOr<std::string> Formatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
-  if (form_ != Form::kTable) {
-    return Lines(
-        nodes,
-        [](const v1::NodeHeartbeat& node) {
-          return absl::StrCat(node.cluster(), "/", node.node());
-        },
-        [now](const v1::NodeHeartbeat& node) {
-          return ObjectOf({{"", ToJson(node)},
-                           {"lag", absl::StrCat("\"", LagOf(node), "\"")},
-                           {"state", JsonText(StateCell(node, now).text)}});
-        });
-  }
   const bool clusters = absl::c_any_of(nodes, [&nodes](const v1::NodeHeartbeat& node) {
     return node.cluster() != nodes[0].cluster();
   });
-  return Table(nodes, [&](const v1::NodeHeartbeat& node) {
+  const auto make_row = [&](const v1::NodeHeartbeat& node) {
     const uint64_t lag = LagOf(node);
     Row row;
-    if (clusters || style_.wide) {
-      row.Add({"CLUSTER"}, {node.cluster()});
-    }
+    if (clusters || style_.wide) row.Add({"CLUSTER"}, {node.cluster()});
     row.Add({"NODE"}, {node.node(), Color::kBold});
     row.Add({"STATE"}, StateCell(node, now));
     row.Add({"SEEN"}, {SinceText(node.has_time(), node.time())});
@@ -478,7 +450,16 @@ absl::StatusOr<std::string> Formatter::FormatFleet(const Heartbeats& nodes, absl
     row.Add({"VERSION"}, {node.version()});
     row.Add({"JOURNAL"}, {node.journal_id()});
     return row;
-  });
+  };
+  return FormatList(
+      nodes,
+      [](const v1::NodeHeartbeat& node) { return absl::StrCat(node.cluster(), "/", node.node()); },
+      [now](const v1::NodeHeartbeat& node) {
+        return ObjectOf({{"", ToJson(node)},
+                         {"lag", absl::StrCat("\"", LagOf(node), "\"")},
+                         {"state", JsonText(StateCell(node, now).text)}});
+      },
+      make_row);
 }
 
 absl::StatusOr<std::string> Formatter::FormatWhy(const VmStory& story) {

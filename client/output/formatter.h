@@ -116,15 +116,14 @@ class Formatter {
   // `reserve`: the widths are those of usual rows, for rows that come one by one. Otherwise the
   // rows at hand widen the columns.
   Row EventRow(const NodeEvent& one, bool reserve = false) const;
-  // A table of the rows that `make` makes of each.
-  template <typename List, typename MakeRow>
-  std::string Table(const List& list, const MakeRow& make) const;
   // An item for programs: the name, or the object; none for an empty name.
   absl::StatusOr<std::string> Line(const std::string& name,
                                    const absl::StatusOr<std::string>& json) const;
-  template <typename List, typename NameOf, typename JsonOf>
-  absl::StatusOr<std::string> Lines(const List& list, const NameOf& name_of,
-                                    const JsonOf& json_of) const;
+  // The list in the output's form. With a `layout`, rows that go on with it, without a heading.
+  template <typename List, typename NameOf, typename JsonOf, typename MakeRow>
+  absl::StatusOr<std::string> FormatList(const List& list, const NameOf& name_of,
+                                         const JsonOf& json_of, const MakeRow& make_row,
+                                         std::optional<ColumnLayout>* layout = nullptr) const;
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
   ColumnLayout::Column NameColumn(const char* heading, size_t min_width = 0) const;
   std::string TimeText(absl::Time time) const;

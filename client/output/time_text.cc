@@ -67,14 +67,13 @@ std::optional<absl::Time> ParseDateAndZone(absl::string_view text, absl::TimeZon
   const size_t blank = text.rfind(' ');
   if (blank == absl::string_view::npos) return std::nullopt;
   const absl::string_view name = text.substr(blank + 1);
-  const auto in_utc = ParseDate(text.substr(0, blank), absl::UTCTimeZone());
-  if (!in_utc || name == "UTC") return in_utc;
-  const absl::CivilSecond second = absl::ToCivilSecond(*in_utc, absl::UTCTimeZone());
-  const absl::Duration fraction = *in_utc - absl::FromCivil(second, absl::UTCTimeZone());
+  const bool is_utc = name == "UTC";
+  const auto time = ParseDate(text.substr(0, blank), is_utc ? absl::UTCTimeZone() : zone);
+  if (!time || is_utc) return time;
   // An hour that comes twice has two names.
-  const absl::TimeZone::TimeInfo times = zone.At(second);
-  for (const absl::Time time : {times.pre, times.post}) {
-    if (absl::FormatTime("%Z", time, zone) == name) return time + fraction;
+  const absl::TimeZone::TimeInfo times = zone.At(absl::ToCivilSecond(*time, zone));
+  for (const absl::Duration later : {absl::ZeroDuration(), times.post - times.pre}) {
+    if (absl::FormatTime("%Z", *time + later, zone) == name) return *time + later;
   }
   return std::nullopt;
 }

@@ -1,7 +1,6 @@
 #include "client/push/http.h"
 
 #include <curl/curl.h>
-#include <openssl/sha.h>
 
 #include <algorithm>
 #include <array>
@@ -11,7 +10,6 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -21,6 +19,7 @@
 #include "base/text.h"
 #include "client/nats/connection.h"
 #include "client/output/terminal_text.h"
+#include "client/push/request.h"
 
 namespace vmeventd::client {
 namespace {
@@ -58,20 +57,19 @@ std::string PartOf(CURLU* url, CURLUPart part) {
   return std::unique_ptr<char, CurlFree>(text).get();
 }
 
-std::string HashOf(absl::string_view text) {
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), hash.data());
-  constexpr size_t kBytes = 8;
-  return absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(hash.data()), kBytes));
-}
-
 std::string KeyOf(std::string host, absl::string_view url) {
   std::replace_if(
       host.begin(), host.end(),
       [](char c) { return !absl::ascii_isalnum(c) && c != '.' && c != '-'; }, '_');
   constexpr size_t kMaxOfName = 100;
-  return absl::StrCat(host.substr(0, kMaxOfName), "-", HashOf(url));
+  constexpr size_t kDigits = 16;
+  return absl::StrCat(host.substr(0, kMaxOfName), "-", HmacOf("", url).substr(0, kDigits));
+}
+
+absl::Status PlainText(absl::string_view target, absl::string_view scheme) {
+  return absl::InvalidArgumentError(absl::StrCat("URL: ", target,
+                                                 " would get the events as plain text; write ",
+                                                 scheme, ", or allow it with --insecure-http"));
 }
 
 absl::StatusOr<PushTarget> ParseNatsTarget(absl::string_view url, bool insecure) {
@@ -83,10 +81,7 @@ absl::StatusOr<PushTarget> ParseNatsTarget(absl::string_view url, bool insecure)
   for (const ServerAddress& server : *servers) {
     target.nats.push_back(NatsUrl(server));
     if (server.tls || IsLoopback(server.host) || insecure) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("URL: ", NatsUrl(server),
-                     " would get the events as plain text; write tls://, or allow it with "
-                     "--insecure-http"));
+    return PlainText(NatsUrl(server), "tls://");
   }
   target.shown = absl::StrJoin(target.nats, ",");
   target.key = KeyOf(servers->front().host, target.shown);
@@ -99,30 +94,23 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
   if (IsNatsUrl(url)) return ParseNatsTarget(url, insecure);
   if (!LoadCurl().ok()) return LoadCurl();
   const auto wrong = [](absl::string_view what) { return absl::InvalidArgumentError(what); };
-  constexpr char kForm[] = "write https://HOST/PATH";
-  if (url.empty() || url.size() > kMaxUrlBytes) {
-    return wrong(
-        absl::StrCat("URL: the text is ", url.empty() ? "empty" : "too long", "; ", kForm));
-  }
   const std::unique_ptr<CURLU, CurlFree> parsed(CURL_FUNCTION(curl_url)());
-  const bool clean =
-      std::all_of(url.begin(), url.end(), [](char c) { return absl::ascii_isgraph(c); });
-  if (!clean || !absl::StrContains(url, "://") ||
-      CURL_FUNCTION(curl_url_set)(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
-                                  CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) {
-    return wrong(absl::StrCat("URL: not a URL; ", kForm));
+  const bool clean = std::all_of(url.begin(), url.end(), absl::ascii_isgraph);
+  const CURLUcode code =
+      clean && url.size() <= kMaxUrlBytes
+          ? CURL_FUNCTION(curl_url_set)(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
+                                        CURLU_DISALLOW_USER)
+          : CURLUE_MALFORMED_INPUT;
+  if (code == CURLUE_USER_NOT_ALLOWED) {
+    return wrong(
+        "URL: a password there is seen by every user of the host; write the header Authorization "
+        "into a file for --header-file");
   }
   const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
   const std::string host = PartOf(parsed.get(), CURLUPART_HOST);
   const std::string port = PartOf(parsed.get(), CURLUPART_PORT);
-  if (scheme != "https" && scheme != "http") {
-    return wrong(absl::StrCat("URL: ", EscapeForTerminal(scheme), " is not HTTP; ", kForm));
-  }
-  if (!PartOf(parsed.get(), CURLUPART_USER).empty() ||
-      !PartOf(parsed.get(), CURLUPART_PASSWORD).empty()) {
-    return wrong(
-        "URL: a password there is seen by every user of the host; write the header Authorization "
-        "into a file for --header-file");
+  if (code != CURLUE_OK || (scheme != "https" && scheme != "http")) {
+    return wrong("URL: it is no URL of HTTP; write https://HOST/PATH");
   }
   if (!PartOf(parsed.get(), CURLUPART_FRAGMENT).empty()) {
     return wrong("URL: the part after # is never sent; remove it");
@@ -133,9 +121,7 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
   // curl resolves localhost to loopback by itself.
   const std::string digits(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
   if (scheme == "http" && !insecure && !IsLoopback(digits)) {
-    return wrong(absl::StrCat("URL: ", target.shown,
-                              " would get the events as plain text; write https://, or allow it "
-                              "with --insecure-http"));
+    return PlainText(target.shown, "https://");
   }
   target.url = PartOf(parsed.get(), CURLUPART_URL);
   target.key = KeyOf(host, target.url);
@@ -153,7 +139,8 @@ constexpr size_t kMaxSaved = 1 << 10;
 struct Exchange {
   std::stop_token stop;
   absl::Time end = absl::InfiniteFuture();
-  std::string body;
+  std::string body = {};
+  std::array<char, CURL_ERROR_SIZE> error = {};
 };
 
 size_t TakeBody(char* data, size_t size, size_t count, void* user) {
@@ -171,114 +158,100 @@ int CheckStop(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return now >= exchange->end ? 1 : 0;
 }
 
-class CurlClient {
- public:
-  CurlClient(HttpOptions options, std::stop_token stop);
-  const absl::Status& set_up() const { return set_up_; }
-  HttpAnswer Post(const std::string& body, const std::vector<std::string>& headers) {
-    std::unique_ptr<curl_slist, CurlFree> lines;
-    for (const std::string& header : headers) {
-      curl_slist* const longer = CURL_FUNCTION(curl_slist_append)(lines.get(), header.c_str());
-      if (longer == nullptr) return {.fault = "out of memory"};
-      (void)lines.release();  // `longer` is the owner
-      lines.reset(longer);
-    }
-    Exchange exchange;
-    exchange.stop = stop_;
-    error_[0] = '\0';
-    Set(CURLOPT_HTTPHEADER, lines.get());
-    Set(CURLOPT_POSTFIELDS, body.c_str());
-    Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
-    Set(CURLOPT_WRITEDATA, &exchange);
-    Set(CURLOPT_XFERINFODATA, &exchange);
-    if (!set_up_.ok()) return {.fault = std::string(set_up_.message())};
-    const CURLcode code = CURL_FUNCTION(curl_easy_perform)(easy_.get());
-    if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
-    if (code != CURLE_OK) {
-      absl::string_view why =
-          error_[0] != '\0' ? error_.data() : CURL_FUNCTION(curl_easy_strerror)(code);
-      if (absl::StrContains(why, "wrong version number")) {
-        return {.fault = "it does not speak TLS: the URL's port may be that of http://"};
-      }
-      if (absl::StrContains(why, "SSL_ERROR_SYSCALL")) {
-        return {.fault = "it ended the connection in the TLS handshake: it may not speak TLS"};
-      }
-      // "OpenSSL/3.0.19: error:0A000410:SSL routines::sslv3 alert handshake failure"
-      const size_t numbers = why.find(": error:");
-      const size_t reason = why.rfind("::");
-      if (numbers == why.npos || reason == why.npos) return {.fault = EscapeForTerminal(why)};
-      why.remove_prefix(reason + 2);
-      return {.fault = absl::StrCat("TLS fails: ", EscapeForTerminal(why))};
-    }
-    long status = 0;
-    CURL_FUNCTION(curl_easy_getinfo)(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
-    curl_off_t retry_after = 0;
-    CURL_FUNCTION(curl_easy_getinfo)(easy_.get(), CURLINFO_RETRY_AFTER, &retry_after);
-    return {.status = static_cast<int>(status),
-            .retry_after = absl::Seconds(retry_after),
-            .body = exchange.body};
-  }
+// Sets an option; its text is copied. `status` gets an error.
+template <typename Value>
+void Set(CURL* easy, CURLoption option, Value value, absl::Status* status) {
+  const CURLcode code = CURL_FUNCTION(curl_easy_setopt)(easy, option, value);
+  if (code == CURLE_OK) return;
+  status->Update(
+      absl::InternalError(absl::StrCat("libcurl refuses its option ", static_cast<int>(option),
+                                       ": ", CURL_FUNCTION(curl_easy_strerror)(code))));
+}
 
- private:
-  template <typename Value>
-  void Set(CURLoption option, Value value) {
-    const CURLcode code = CURL_FUNCTION(curl_easy_setopt)(easy_.get(), option, value);
-    if (code == CURLE_OK) return;
-    set_up_.Update(
-        absl::InternalError(absl::StrCat("libcurl refuses its option ", static_cast<int>(option),
-                                         ": ", CURL_FUNCTION(curl_easy_strerror)(code))));
+// Why a request got no complete answer.
+std::string FaultOf(CURLcode code, const char* detail) {
+  absl::string_view why = *detail != '\0' ? detail : CURL_FUNCTION(curl_easy_strerror)(code);
+  if (absl::StrContains(why, "wrong version number")) {
+    return "it does not speak TLS: the URL's port may be that of http://";
   }
+  if (absl::StrContains(why, "SSL_ERROR_SYSCALL")) {
+    return "it ended the connection in the TLS handshake: it may not speak TLS";
+  }
+  // "OpenSSL/3.0.19: error:0A000410:SSL routines::sslv3 alert handshake failure"
+  const size_t reason = why.rfind("::");
+  if (!absl::StrContains(why, ": error:") || reason == why.npos) return EscapeForTerminal(why);
+  return absl::StrCat("TLS fails: ", EscapeForTerminal(why.substr(reason + 2)));
+}
 
-  const HttpOptions options_;
-  const std::stop_token stop_;
-  absl::Status set_up_;
-  std::array<char, CURL_ERROR_SIZE> error_{};
-  const std::unique_ptr<CURL, CurlFree> easy_{CURL_FUNCTION(curl_easy_init)()};
-};
-
-CurlClient::CurlClient(HttpOptions options, std::stop_token stop)
-    : options_(std::move(options)), stop_(std::move(stop)) {
-  if (easy_ == nullptr) {
-    set_up_ = absl::InternalError("libcurl cannot be initialised");
-    return;
+HttpAnswer Post(CURL* easy, const std::stop_token& stop, const std::string& body,
+                const std::vector<std::string>& headers) {
+  std::unique_ptr<curl_slist, CurlFree> lines;
+  for (const std::string& header : headers) {
+    curl_slist* const longer = CURL_FUNCTION(curl_slist_append)(lines.get(), header.c_str());
+    if (longer == nullptr) return {.fault = "out of memory"};
+    (void)lines.release();  // `longer` is the owner
+    lines.reset(longer);
   }
-  Set(CURLOPT_URL, options_.url.c_str());
-  Set(CURLOPT_PROTOCOLS_STR, "http,https");
-  Set(CURLOPT_POST, 1L);
-  Set(CURLOPT_FOLLOWLOCATION, 0L);
-  Set(CURLOPT_NOSIGNAL, 1L);
-  Set(CURLOPT_QUICK_EXIT, 1L);  // a resolver that hangs delays no stop
-  // Plain HTTP goes to loopback, or where it was allowed to go, and to no proxy.
-  if (absl::StartsWith(options_.url, "http:")) Set(CURLOPT_PROXY, "");
-  Set(CURLOPT_TIMEOUT_MS, static_cast<long>(absl::ToInt64Milliseconds(options_.timeout)));
-  Set(CURLOPT_CONNECTTIMEOUT_MS,
-      static_cast<long>(absl::ToInt64Milliseconds(std::min(options_.timeout, kLongestConnect))));
-  Set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
-  const TlsOptions& tls = options_.tls;
-  if (!tls.ca_file.empty()) {
-    Set(CURLOPT_CAINFO, tls.ca_file.c_str());
-    Set(CURLOPT_CAPATH, static_cast<char*>(nullptr));  // the system's authorities do not count
-  }
-  Set(CURLOPT_CA_CACHE_TIMEOUT, 0L);     // or a CA that was replaced is noticed a day later
-  Set(CURLOPT_SSL_SESSIONID_CACHE, 0L);  // a session that is resumed reads no file
-  if (!tls.cert_file.empty()) {
-    Set(CURLOPT_SSLCERT, tls.cert_file.c_str());
-    Set(CURLOPT_SSLKEY, tls.key_file.c_str());
-  }
-  Set(CURLOPT_WRITEFUNCTION, &TakeBody);
-  Set(CURLOPT_ERRORBUFFER, error_.data());
-  Set(CURLOPT_XFERINFOFUNCTION, &CheckStop);
-  Set(CURLOPT_NOPROGRESS, 0L);
+  Exchange exchange = {stop};
+  absl::Status set_up;
+  Set(easy, CURLOPT_HTTPHEADER, lines.get(), &set_up);
+  Set(easy, CURLOPT_POSTFIELDS, body.c_str(), &set_up);
+  Set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()), &set_up);
+  Set(easy, CURLOPT_WRITEDATA, &exchange, &set_up);
+  Set(easy, CURLOPT_XFERINFODATA, &exchange, &set_up);
+  Set(easy, CURLOPT_ERRORBUFFER, exchange.error.data(), &set_up);
+  if (!set_up.ok()) return {.fault = std::string(set_up.message())};
+  const CURLcode code = CURL_FUNCTION(curl_easy_perform)(easy);
+  Set(easy, CURLOPT_ERRORBUFFER, static_cast<char*>(nullptr), &set_up);
+  if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
+  if (code != CURLE_OK) return {.fault = FaultOf(code, exchange.error.data())};
+  long status = 0;
+  CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RESPONSE_CODE, &status);
+  curl_off_t retry_after = 0;
+  CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RETRY_AFTER, &retry_after);
+  return {.status = static_cast<int>(status),
+          .retry_after = absl::Seconds(retry_after),
+          .body = exchange.body};
 }
 
 }  // namespace
 
-absl::StatusOr<HttpPost> MakeHttpPost(HttpOptions options, std::stop_token stop) {
+absl::StatusOr<HttpPost> MakeHttpPost(const HttpOptions& options, std::stop_token stop) {
   if (!LoadCurl().ok()) return LoadCurl();
-  const auto client = std::make_shared<CurlClient>(std::move(options), std::move(stop));
-  if (!client->set_up().ok()) return client->set_up();
-  return [client](const std::string& body, const std::vector<std::string>& headers) {
-    return client->Post(body, headers);
+  const std::shared_ptr<CURL> easy(CURL_FUNCTION(curl_easy_init)(), CurlFree());
+  if (easy == nullptr) return absl::InternalError("libcurl cannot be initialised");
+  absl::Status set_up;
+  const auto set = [&](CURLoption option, auto value) { Set(easy.get(), option, value, &set_up); };
+  set(CURLOPT_URL, options.url.c_str());
+  set(CURLOPT_PROTOCOLS_STR, "http,https");
+  set(CURLOPT_POST, 1L);
+  set(CURLOPT_FOLLOWLOCATION, 0L);
+  set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_QUICK_EXIT, 1L);  // a resolver that hangs delays no stop
+  // Plain HTTP goes to loopback, or where it was allowed to go, and to no proxy.
+  if (absl::StartsWith(options.url, "http:")) set(CURLOPT_PROXY, "");
+  set(CURLOPT_TIMEOUT_MS, static_cast<long>(absl::ToInt64Milliseconds(options.timeout)));
+  set(CURLOPT_CONNECTTIMEOUT_MS,
+      static_cast<long>(absl::ToInt64Milliseconds(std::min(options.timeout, kLongestConnect))));
+  set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
+  const TlsOptions& tls = options.tls;
+  if (!tls.ca_file.empty()) {
+    set(CURLOPT_CAINFO, tls.ca_file.c_str());
+    set(CURLOPT_CAPATH, static_cast<char*>(nullptr));  // the system's authorities do not count
+  }
+  set(CURLOPT_CA_CACHE_TIMEOUT, 0L);     // or a CA that was replaced is noticed a day later
+  set(CURLOPT_SSL_SESSIONID_CACHE, 0L);  // a session that is resumed reads no file
+  if (!tls.cert_file.empty()) {
+    set(CURLOPT_SSLCERT, tls.cert_file.c_str());
+    set(CURLOPT_SSLKEY, tls.key_file.c_str());
+  }
+  set(CURLOPT_WRITEFUNCTION, &TakeBody);
+  set(CURLOPT_XFERINFOFUNCTION, &CheckStop);
+  set(CURLOPT_NOPROGRESS, 0L);
+  if (!set_up.ok()) return set_up;
+  return [easy, stop = std::move(stop)](const std::string& body,
+                                        const std::vector<std::string>& headers) {
+    return Post(easy.get(), stop, body, headers);
   };
 }
 

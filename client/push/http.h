@@ -51,6 +51,6 @@ using HttpPost =
 // files as each connection begins, so that they may be replaced. A request that is under way at a
 // stop has 5 s to end. One thread; the first call of a process, as ParsePushTarget(), precedes any
 // other thread. FAILED_PRECONDITION: libcurl is missing.
-absl::StatusOr<HttpPost> MakeHttpPost(HttpOptions options, std::stop_token stop);
+absl::StatusOr<HttpPost> MakeHttpPost(const HttpOptions& options, std::stop_token stop);
 
 }  // namespace vmeventd::client

@@ -17,6 +17,7 @@
 #include "client/consume/source.h"
 #include "client/push/http.h"
 #include "client/push/request.h"
+#include "vmeventd/internal/push_state.pb.h"
 
 namespace vmeventd::client {
 
@@ -34,31 +35,8 @@ struct BatchLimits {
 ExitCode DeliverBatches(Source* source, const BatchLimits& limits, WatchSink* to,
                         const std::function<bool()>& between);
 
-// State of a push, as its state file, its metrics and `--status` have it.
-struct PushState {
-  std::string target;  // PushTarget::shown
-  std::string format;
-  // Totals of all times.
-  uint64_t requests = 0;   // requests that were answered 2xx
-  uint64_t delivered = 0;  // events in them
-  uint64_t set_aside = 0;  // events
-  uint64_t failures = 0;   // requests that were not delivered
-  uint64_t gaps = 0;       // GAPs among the events
-  // InfinitePast: never.
-  absl::Time last_success = absl::InfinitePast();
-  absl::Time last_error = absl::InfinitePast();
-  std::string error;                                 // the last
-  absl::Time failing_since = absl::InfinitePast();   // unset by a success
-  absl::Time observed_until = absl::InfinitePast();  // the newest event that is done with
-  absl::Time waiting_since = absl::InfinitePast();   // observe time of the oldest that waits
-  std::string ended;                                 // why it ended by itself; empty: it did not
-
-  bool operator==(const PushState&) const = default;
-};
-
-// The state file's content.
-std::string ToJson(const PushState& state);
-// INVALID_ARGUMENT: it is none.
+using internal::PushState;
+// The state file's content is the state as JSON. INVALID_ARGUMENT: it is none.
 absl::StatusOr<PushState> ParsePushState(absl::string_view text);
 
 // Metrics for the node exporter's textfile collector. `name` distinguishes the pushes of a host.
@@ -77,55 +55,54 @@ std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone 
 // The status as one JSON object, without a newline.
 std::string StatusJson(const PushStatus& status, absl::Time now);
 
-// Account of a push, for its state file, its metrics and people. One thread.
+// Account of a push, for its state file, its metrics and people, and its pauses. One thread.
 class PushLog {
  public:
-  using Report = std::function<void(const PushState&)>;
-
-  // Continues the counts of `state`; `report` gets it after each change.
-  PushLog(PushState state, Report report, PrintSentence note, std::function<absl::Time()> now)
-      : state_(std::move(state)),
-        report_(std::move(report)),
-        note_(std::move(note)),
-        now_(std::move(now)) {}
+  struct Environment {
+    std::function<void(const PushState&)> report;  // gets the state after each change
+    PrintSentence note;
+    std::function<bool(absl::Duration)> wait;  // returns whether to stop instead
+    absl::Duration longest_pause = absl::Minutes(5);
+    std::function<absl::Time()> now = absl::Now;
+    std::function<double()> random = RandomFraction;
+  };
+  // Continues the counts of `state`.
+  PushLog(PushState state, Environment environment)
+      : env_(std::move(environment)), state_(std::move(state)) {}
 
   const PushState& state() const { return state_; }
-  void Note(const std::string& sentence) const { note_(sentence); }
+  void Note(const std::string& sentence) const { env_.note(sentence); }
   // The receiver took the events.
   void Delivered(Formatter::Events events);
   void SetAside(Formatter::Events events, const std::string& reason);
   // A request was not delivered.
   void Failed(const std::string& reason);
-  // It is tried again, and the events wait, if there are any.
-  void Waits(const std::string& reason, Formatter::Events events);
-  // The receiver can be reached again, and no event waits.
+  // Waits before the next attempt: twice as long each time, and for `at_least`. The events wait, if
+  // there are any. Returns whether to stop instead.
+  bool Retry(const std::string& reason, Formatter::Events events, absl::Duration at_least = {});
+  // The receiver can be reached again.
   void Recovered();
-  // `why` there is no connection to the source, for which some seconds are no failure; empty: there
-  // is one. Called again and again.
+  // `why` there is no connection to the source; empty: there is one. Called again and again.
   void Loss(const std::string& why);
   // The push ends by itself.
   void Ended(const std::string& why);
 
  private:
   void Done(Formatter::Events events);
-  void NoteRecovery();
   // Reports each reason once, until something is delivered.
   void NoteFailure(const std::string& reason, absl::string_view then);
 
+  const Environment env_;
   PushState state_;
-  const Report report_;
-  const PrintSentence note_;
-  const std::function<absl::Time()> now_;
+  Backoff backoff_{absl::Seconds(1), env_.longest_pause};
   std::string noted_;  // the reason that was noted since the last success
-  absl::Time lost_since_ = absl::InfinitePast();  // the source; unset: it is there
+  bool lost_ = false;  // the source
 };
 
 // Delivers events by requests: returns once each event was acknowledged or durably set aside, so
 // that a cursor may pass it. Repeats what fails, for ever. One thread.
 class Pusher : public EventConsumer {
  public:
-  static constexpr absl::Duration kFirstPause = absl::Seconds(1);
-  static constexpr absl::Duration kLongestPause = absl::Minutes(5);
   // The longest pause that a receiver can ask for.
   static constexpr absl::Duration kLongestRetryAfter = absl::Hours(1);
 
@@ -135,11 +112,7 @@ class Pusher : public EventConsumer {
     std::string form;  // the template of kTemplate
     std::function<HttpAnswer(const PushBody& body)> post;
     std::function<absl::Status(const std::string& lines)> set_aside;
-    // Waits before the next attempt; returns whether to stop instead.
-    std::function<bool(absl::Duration)> wait;
     PushLog* log = nullptr;  // outlives the pusher
-    std::function<absl::Time()> now = absl::Now;
-    std::function<double()> random = RandomFraction;
   };
   explicit Pusher(Environment environment) : env_(std::move(environment)) {}
 

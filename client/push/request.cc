@@ -5,9 +5,6 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
-#include <array>
-#include <cstddef>
-#include <cstdint>
 #include <map>
 #include <utility>
 
@@ -15,19 +12,16 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/text.h"
 #include "client/consume/exec.h"
-#include "client/nats/subject.h"
+#include "client/fleet/fleet_message.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
-#include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
@@ -35,23 +29,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string TimeOf(const v1::Event& event) {
-  return absl::FormatTime(absl::RFC3339_full, FromProto(event.observe_time()), absl::UTCTimeZone());
+// The object with one more member, whose value is JSON.
+std::string WithMember(const Json& object, absl::string_view name, absl::string_view value) {
+  const std::string text = JsonText(object);
+  return absl::StrCat(absl::string_view(text).substr(0, text.size() - 1), ",\"", name, "\":", value,
+                      "}");
 }
 
 absl::StatusOr<std::string> CloudEvent(const v1::Event& event, const MessageNode& node) {
   const absl::StatusOr<std::string> data = ToJson(event);
   if (!data.ok()) return data.status();
-  Json json = {{"specversion", "1.0"},
-               {"id", IdOf(event)},
-               {"source", SourceOf(node)},
-               {"type", absl::StrCat(kSubjectPrefix, ".", SubjectWords(event))}};
-  if (!event.vm().name().empty()) json["subject"] = event.vm().name();
-  json["time"] = TimeOf(event);
+  Json json;
+  for (const auto& [name, value] : CloudEventOf(event, node)) json[name] = value;
   json["datacontenttype"] = "application/json";
-  const std::string attributes = JsonText(json);
-  return absl::StrCat(absl::string_view(attributes).substr(0, attributes.size() - 1),
-                      ",\"data\":", *data, "}");
+  return WithMember(json, "data", *data);
 }
 
 std::string PlaceOf(const MessageNode& node) {
@@ -106,17 +97,23 @@ absl::StatusOr<std::string> FillText(absl::string_view text,
 }
 
 absl::Status FillStrings(const std::map<std::string, std::string>& fields, Json* json) {
-  if (json->is_string()) {
-    absl::StatusOr<std::string> filled = FillText(json->get_ref<std::string&>(), fields);
-    if (!filled.ok()) return filled.status();
-    *json = *std::move(filled);
-    return absl::OkStatus();
-  }
   absl::Status status;
-  for (Json& inner : *json) {
-    if (inner.is_structured() || inner.is_string()) status.Update(FillStrings(fields, &inner));
+  if (json->is_string()) {
+    const auto filled = FillText(json->get_ref<std::string&>(), fields);
+    if (filled.ok()) *json = *filled;
+    return filled.status();
   }
+  if (!json->is_structured()) return status;
+  for (Json& inner : *json) status.Update(FillStrings(fields, &inner));
   return status;
+}
+
+// The event as -o json prints it of several nodes, and before that the journal_id.
+absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node) {
+  const absl::StatusOr<std::string> json = ToJson(event, node);
+  if (!json.ok()) return json.status();
+  return absl::StrCat("{\"journal_id\":", JsonText(node.journal_id), ",",
+                      absl::string_view(*json).substr(1));
 }
 
 // `write` of each event, as a JSON array.
@@ -138,84 +135,6 @@ absl::string_view NameOf(PushFormat format) {
   return kNames[static_cast<size_t>(format)];
 }
 
-std::string IdOf(const v1::Event& event) {
-  return event.sequence() > 0 ? absl::StrCat(event.sequence())
-                              : absl::StrCat("gap-after-", event.missing().first() - 1);
-}
-
-std::string SourceOf(const MessageNode& node) {
-  return absl::StrCat("/vmevents/", EscapeToken(node.cluster), "/", EscapeToken(node.name), "/",
-                      node.journal_id);
-}
-
-absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node) {
-  const absl::StatusOr<std::string> json = ToJson(event, node);
-  if (!json.ok()) return json.status();
-  return absl::StrCat("{\"journal_id\":", JsonText(node.journal_id), ",",
-                      absl::string_view(*json).substr(1));
-}
-
-namespace {
-
-// A header's value as the binding of CloudEvents encodes it: the bytes that are not printable
-// ASCII, the blank, the double quote and the percent sign become % and two digits.
-std::string PercentEncode(absl::string_view value) {
-  std::string out;
-  for (const char byte : value) {
-    if (byte > ' ' && byte <= '~' && byte != '"' && byte != '%') {
-      out.push_back(byte);
-    } else {
-      absl::StrAppendFormat(&out, "%%%02X", static_cast<unsigned char>(byte));
-    }
-  }
-  return out;
-}
-
-}  // namespace
-
-absl::StatusOr<NatsMessage> FleetMessage(std::string subject,
-                                         const google::protobuf::Message& payload,
-                                         const MessageNode& node, bool json) {
-  NatsMessage message = {
-      .subject = std::move(subject),
-      .headers = {{"ce-source", SourceOf(node)},
-                  {"ce-datacontenttype", json ? "application/json" : "application/protobuf"}}};
-  if (!json) {
-    message.data = payload.SerializeAsString();
-    return message;
-  }
-  absl::StatusOr<std::string> text = ToJson(payload);
-  if (!text.ok()) return text.status();
-  message.data = *std::move(text);
-  return message;
-}
-
-absl::StatusOr<NatsMessage> FleetMessageOf(const v1::Event& event, const MessageNode& node,
-                                           bool json) {
-  const std::string words = SubjectWords(event);
-  const std::string& vm = event.vm().name();
-  absl::StatusOr<NatsMessage> message = FleetMessage(
-      ToSubject(NodeSubjectPrefix(node.cluster, node.name), vm, words), event, node, json);
-  if (!message.ok()) return message;
-  const auto add = [&message](const char* name, std::string value) {
-    message->headers.emplace_back(name, std::move(value));
-  };
-  add("ce-specversion", "1.0");
-  add("ce-id", IdOf(event));
-  add("ce-type", absl::StrCat(kSubjectPrefix, ".", words));
-  if (!vm.empty()) add("ce-subject", PercentEncode(vm));
-  add("ce-time", TimeOf(event));
-  return message;
-}
-
-std::optional<uint64_t> SequenceIn(const NatsMessage& message, const MessageNode& node) {
-  if (message.header("ce-source") != SourceOf(node)) return std::nullopt;
-  uint64_t sequence = 0;
-  const std::string id = message.header("ce-id");
-  if (!absl::SimpleAtoi(absl::StripPrefix(id, "gap-after-"), &sequence)) return std::nullopt;
-  return sequence;
-}
-
 std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
                          absl::Time now) {
   const absl::StatusOr<std::string> event = PushJson(one.event, one.node);
@@ -224,28 +143,21 @@ std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::s
                      {"reason", std::string(reason)},
                      {"source", SourceOf(one.node)},
                      {"id", IdOf(one.event)}};
-  const std::string text = JsonText(head);
-  return absl::StrCat(absl::string_view(text).substr(0, text.size() - 1),
-                      ",\"event\":", event.ok() ? *event : "null", "}\n");
+  return WithMember(head, "event", event.ok() ? *event : "null") + "\n";
 }
 
 absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line) {
-  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-  const auto event = json.is_object() ? json.find("event") : json.end();
-  NodeEvent one;
-  google::protobuf::util::JsonParseOptions options;
-  options.ignore_unknown_fields = true;  // the node's, and those of later versions
-  if (!json.is_object() || event == json.end() || !event->is_object() ||
-      !google::protobuf::util::JsonStringToMessage(event->dump(), &one.event, options).ok()) {
-    return absl::InvalidArgumentError("has a line without an event");
+  try {
+    const Json event = Json::parse(line).at("event");
+    NodeEvent one = {
+        {},
+        {event.value("node", ""), event.value("cluster", ""), event.value("journal_id", ""), {}},
+        {}};
+    if (ParsePayload(event.dump(), &one.event).ok()) return one;
+  } catch (const Json::exception&) {
+    // It is none either.
   }
-  for (const auto& [name, value] :
-       {std::pair("node", &one.node.name), std::pair("cluster", &one.node.cluster),
-        std::pair("journal_id", &one.node.journal_id)}) {
-    const auto found = event->find(name);
-    if (found != event->end() && found->is_string()) *value = found->get<std::string>();
-  }
-  return one;
+  return absl::InvalidArgumentError("has a line without an event");
 }
 
 absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Event& event,
@@ -318,18 +230,20 @@ absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content)
   return secrets;
 }
 
+std::string HmacOf(absl::string_view secret, absl::string_view text) {
+  std::string code(SHA256_DIGEST_LENGTH, '\0');
+  HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+       reinterpret_cast<const unsigned char*>(text.data()), text.size(),
+       reinterpret_cast<unsigned char*>(code.data()), nullptr);
+  return absl::BytesToHexString(code);
+}
+
 std::string Signature(const std::vector<std::string>& secrets, absl::string_view body,
                       absl::Time now) {
   const std::string seconds = absl::StrCat(absl::ToUnixSeconds(now));
-  const std::string text = absl::StrCat(seconds, ".", body);
   std::string header = absl::StrCat("t=", seconds);
   for (const std::string& secret : secrets) {
-    std::array<unsigned char, SHA256_DIGEST_LENGTH> code{};
-    HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
-         reinterpret_cast<const unsigned char*>(text.data()), text.size(), code.data(), nullptr);
-    absl::StrAppend(&header, ",v1=",
-                    absl::BytesToHexString(absl::string_view(
-                        reinterpret_cast<const char*>(code.data()), code.size())));
+    absl::StrAppend(&header, ",v1=", HmacOf(secret, absl::StrCat(seconds, ".", body)));
   }
   return header;
 }

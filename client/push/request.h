@@ -1,17 +1,12 @@
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/nats/connection.h"
 #include "client/output/formatter.h"
-#include "google/protobuf/message.h"
 
 // Events as the bodies of HTTP requests, and as the messages of a fleet. Pure.
 
@@ -39,29 +34,6 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
 absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Event& event,
                                          const MessageNode& node);
 
-// The CloudEvents attribute "id": the sequence, or of a GAP that no journal has
-// "gap-after-SEQUENCE".
-std::string IdOf(const v1::Event& event);
-// The CloudEvents attribute "source", as the fleet's messages have it; with the id it is unique
-// forever. A node that is read directly has the empty cluster.
-std::string SourceOf(const MessageNode& node);
-
-// The body as one JSON object: the event as -o json prints it of several nodes, and before that the
-// journal_id.
-absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node);
-
-// A message of the fleet with its payload, and the headers that a value of a bucket has too. `node`
-// has its cluster. INTERNAL: the payload cannot be written as JSON.
-absl::StatusOr<NatsMessage> FleetMessage(std::string subject,
-                                         const google::protobuf::Message& payload,
-                                         const MessageNode& node, bool json);
-// The message of an event in the fleet's stream: a CloudEvent in binary mode, docs/many-nodes.md.
-absl::StatusOr<NatsMessage> FleetMessageOf(const v1::Event& event, const MessageNode& node,
-                                           bool json);
-// The event of the node that the message of the fleet's stream is of; nullopt: it is another
-// program's, or of another journal. A GAP without a sequence counts as the event before it.
-std::optional<uint64_t> SequenceIn(const NatsMessage& message, const MessageNode& node);
-
 // The line of an event that was set aside, and the event of such a line, which no cursor passes.
 // INVALID_ARGUMENT: it is none.
 std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
@@ -77,7 +49,10 @@ inline constexpr char kSignatureHeader[] = "Vmevents-Signature";
 // replaced. INVALID_ARGUMENT names the fault, without the text.
 absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content);
 
-// The header's value, "t=SECONDS,v1=HEX": HEX is the HMAC-SHA256 of "SECONDS.BODY" by a secret. Of
+// The HMAC-SHA256 in hexadecimal digits.
+std::string HmacOf(absl::string_view secret, absl::string_view text);
+
+// The header's value, "t=SECONDS,v1=HEX": HEX is the HmacOf "SECONDS.BODY" by a secret. Of
 // two secrets there are two v1.
 std::string Signature(const std::vector<std::string>& secrets, absl::string_view body,
                       absl::Time now);

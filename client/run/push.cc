@@ -9,33 +9,19 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
-#include <string>
 #include <system_error>
 #include <utility>
-#include <variant>
-#include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
-#include "client/connect/connection.h"
-#include "client/consume/delivery.h"
-#include "client/output/formatter.h"
-#include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
-#include "client/push/http.h"
-#include "client/push/pusher.h"
-#include "client/push/request.h"
 #include "client/run/run.h"
-#include "client/run/terminal.h"
 
 namespace vmeventd::client {
 namespace {
@@ -296,7 +282,9 @@ std::string BeginOf(const PushCommand& command, const CommandLine& line, const C
 // Writes the state and the metrics. A fault of theirs stops no delivery; it is noted once.
 auto ReporterOf(const PushFiles& files, const std::string& metrics_file) {
   return [files, metrics_file, noted = absl::OkStatus()](const PushState& state) mutable {
-    absl::Status status = WriteFileAtomically(files.state(), ToJson(state));
+    const absl::StatusOr<std::string> json = ToJson(state);
+    absl::Status status =
+        json.ok() ? WriteFileAtomically(files.state(), *json + "\n") : json.status();
     if (status.ok() && !metrics_file.empty()) {
       status = WriteFileAtomically(metrics_file, MetricsOf(state, files.name()), kForAll);
     }
@@ -347,17 +335,21 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   auto state = ReadState(*files);
   if (!state.ok() && !absl::IsNotFound(state.status())) return Fail(state.status());
   PushState begin = state.ok() ? *std::move(state) : PushState();
-  begin.target = target.shown;
-  begin.format = std::string(NameOf(command.format));
-  begin.ended.clear();
-  begin.failing_since = begin.waiting_since = absl::InfinitePast();
+  begin.set_target(target.shown);
+  begin.set_format(std::string(NameOf(command.format)));
+  begin.clear_ended();
+  begin.clear_failing_since();
+  begin.clear_waiting_since();
 
   const std::vector<std::string> servers = CursorKeys(line);
   const auto cursor = CursorFile::Open(files->cursor(), servers);
   if (!cursor.ok()) return Fail(cursor.status());
-  const PushLog::Report report = ReporterOf(*files, command.metrics_file);
-  report(begin);
-  PushLog log(std::move(begin), report, PrintNote, absl::Now);
+  const auto report = ReporterOf(*files, command.metrics_file);
+  const auto wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
+  PushLog::Environment environment = {report, PrintNote, wait};
+  if (!target.nats.empty()) environment.longest_pause = absl::Minutes(1);
+  environment.report(begin);
+  PushLog log(std::move(begin), std::move(environment));
   const PushRun push = {
       command, line, target, cursor->get(), &log, &stop, [&] {
         PrintNote(absl::StrCat("delivering to ", target.shown, " the events of ",
@@ -383,7 +375,6 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
           [&files](const std::string& lines) {
             return AppendDurably(files->set_aside(), lines, kMaxSetAside);
           },
-      .wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); },
       .log = &log,
   });
   const std::unique_ptr<Source> source = SourceOf(push);

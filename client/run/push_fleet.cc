@@ -2,40 +2,23 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
-#include <optional>
 #include <set>
-#include <string>
 #include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/clock.h"
-#include "client/commands/commands.h"
-#include "client/connect/connection.h"
-#include "client/connect/failure.h"
-#include "client/consume/delivery.h"
-#include "client/fleet/fleet.h"
-#include "client/nats/connection.h"
-#include "client/nats/jetstream.h"
-#include "client/nats/subject.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
-#include "client/push/pusher.h"
-#include "client/push/request.h"
 #include "client/run/run.h"
 #include "vmeventd/v1/fleet.pb.h"
 
 namespace vmeventd::client {
 namespace {
 
-constexpr absl::Duration kFirstPause = absl::Seconds(1);
-constexpr absl::Duration kLongestPause = absl::Minutes(1);
 // Events between two looks at the stream; each waits for the acknowledgement of the one before it.
 constexpr size_t kBatch = 64;
 // Interval of heartbeats: a node is silent after three.
@@ -173,8 +156,8 @@ class FleetSession : public EventConsumer {
         node_(std::move(node)) {}
 
   absl::Status FindStart() {
-    const absl::StatusOr<StoredMessage> last =
-        ReadLastMessage(connection_, kFleetStream, NodeSubjects(node_.cluster, node_.name));
+    const absl::StatusOr<StoredMessage> last = ReadLastMessage(
+        connection_, kFleetStream, NodeSubjectPrefix(node_.cluster, node_.name) + ">");
     if (!last.ok() && !absl::IsNotFound(last.status())) return last.status();
     const std::string server = CursorKeys(push_.line).front();
     const std::optional<WatchPosition> position = push_.cursor->Find(server);
@@ -196,7 +179,8 @@ class FleetSession : public EventConsumer {
     if (of.journal_id == node_.journal_id) published_ = begin;
     if (last.ok()) last_message_ = last->stream_sequence;
     // Its limit has deleted the events of a node that was quiet for so long.
-    const bool quiet = absl::Now() - push_.log->state().last_success >= kStreamMaxAge;
+    const absl::Time before = FromProto(push_.log->state().last_success());
+    const bool quiet = absl::Now() - before >= kStreamMaxAge;
     if (last.ok() || acknowledged == 0 || quiet) return absl::OkStatus();
     return PublishGap(of, 1, acknowledged,
                       "it was created again, was restored, or has deleted them");
@@ -294,8 +278,10 @@ class FleetSession : public EventConsumer {
     heartbeat_.set_vms(static_cast<uint64_t>(info.vms()));
     *heartbeat_.mutable_time() = ToProto(absl::Now());
     *heartbeat_.mutable_interval() = ToProto(kHeartbeatInterval);
-    const absl::Time newest = push_.log->state().observed_until;
-    if (newest > absl::UnixEpoch()) *heartbeat_.mutable_newest_event_time() = ToProto(newest);
+    const PushState& state = push_.log->state();
+    if (state.has_observed_until()) {
+      *heartbeat_.mutable_newest_event_time() = state.observed_until();
+    }
     return SendHeartbeat();
   }
 
@@ -392,17 +378,13 @@ class FleetPush {
   explicit FleetPush(const PushRun& push) : push_(push) {}
 
   ExitCode Run() {
-    Backoff backoff(kFirstPause, kLongestPause);
-    while (!push_.stop->stopped()) {
+    while (true) {
       const std::string reason = EscapeForTerminal(RunOnce().message());
       if (code_) return *code_;
-      if (push_.stop->stopped()) break;
-      if (push_.log->state().failing_since == absl::InfinitePast()) backoff.Reset();
+      if (push_.stop->stopped()) return ExitCode::kOk;
       push_.log->Failed(reason);
-      push_.log->Waits(reason, {});
-      if (push_.stop->WaitFor(backoff.Next(RandomFraction()))) break;
+      if (push_.log->Retry(reason, {})) return ExitCode::kOk;
     }
-    return ExitCode::kOk;
   }
 
  private:

@@ -13,7 +13,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
-#include "base/system.h"
 #include "base/text.h"
 #include "client/doctor/doctor.h"
 #include "client/output/terminal_text.h"

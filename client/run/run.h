@@ -11,7 +11,6 @@
 #include "client/commands/commands.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/connect/server_address.h"
 #include "client/consume/delivery.h"
 #include "client/fleet/fleet.h"
 #include "client/options/options.h"

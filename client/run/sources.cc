@@ -6,7 +6,6 @@
 #include <thread>
 #include <utility>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/commands/daemon_source.h"
@@ -82,47 +81,35 @@ std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, Format
   return std::make_unique<CommandRunner>(std::move(environment));
 }
 
-// Sets where the watches with --last begin that have no position: with the oldest of the newest
-// events of all. A server of several that fails is noted, and begins now: its history is not worth
-// more than that of the others.
-std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine& line,
-                                 const PrintSentence& note, std::vector<WatchCommand*> watches) {
+// Sets where the watches of these servers begin with --last: with the oldest of the newest events
+// of all. A server of several that fails is noted, and its history is not worth more than that of
+// the others.
+std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine& servers,
+                                 const PrintSentence& note,
+                                 const std::vector<WatchCommand*>& watches) {
   EventsCommand list;
   list.filter = command.watch.filter;
   if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
   list.last = command.last;
-  NodeEvents newest;
-  for (size_t i = 0; i < watches.size(); ++i) {
-    if (watches[i] == nullptr) continue;
-    CommandLine one = line;
-    if (!line.fleet) one.servers = {line.servers[i]};
-    NodeEvents own;
-    auto failure = ListsOf(one, note)->ReadEvents(list, [&own](NodeEvent event) {
-      own.push_back(std::move(event));
-      return true;
-    });
-    if (failure && watches.size() == 1) return failure;
-    if (failure) {
-      note(failure->sentence);
-      std::exchange(watches[i], nullptr)->start = FromNow{};
-    }
-    if (!failure) Append(&own, &newest);
-  }
+  std::optional<NodeEvent> oldest;
+  uint64_t read = 0;
+  const auto failure = ListsOf(servers, note)->ReadEvents(list, [&](NodeEvent event) {
+    oldest = std::move(event);
+    ++read;
+    return true;
+  });
+  if (failure && watches.size() == 1) return failure;
+  if (failure) note(failure->sentence);
   // Fewer events are all that there are: the start of each watch stays as it is.
-  if (newest.size() < *command.last) return std::nullopt;
-  const auto last = newest.begin() + static_cast<std::ptrdiff_t>(*command.last) - 1;
-  const auto time = [](const NodeEvent& one) { return FromProto(one.event.observe_time()); };
-  if (watches.size() == 1) {
+  if (!failure && read < *command.last) return std::nullopt;
+  WatchStart start = FromNow{};
+  if (oldest) start = FromTime{FromProto(oldest->event.observe_time())};
+  if (oldest && watches.size() == 1) {
     const uint64_t sequence =
-        line.fleet ? last->resume_after.position.sequence : last->event.sequence();
-    watches[0]->start = FromSequence{sequence - 1, ""};
-    return std::nullopt;
+        servers.fleet ? oldest->resume_after.position.sequence : oldest->event.sequence();
+    start = FromSequence{sequence - 1, ""};
   }
-  absl::c_nth_element(
-      newest, last, [&time](const NodeEvent& a, const NodeEvent& b) { return time(a) > time(b); });
-  for (WatchCommand* watch : watches) {
-    if (watch != nullptr) watch->start = FromTime{time(*last)};
-  }
+  for (WatchCommand* watch : watches) watch->start = start;
   return std::nullopt;
 }
 
@@ -146,14 +133,20 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
   const std::vector<std::string> keys = CursorKeys(line);
   std::vector<WatchCommand> watches(keys.size(), command.watch);
   if (keys.size() == 1) watches[0].named = line.is_json() || !command.exec.empty();
-  std::vector<WatchCommand*> without_position;  // null: it has one
+  std::vector<WatchCommand*> without_position;
+  CommandLine their_servers = line;
+  their_servers.servers.clear();
   for (size_t i = 0; i < keys.size(); ++i) {
-    const auto position = position_of(keys[i]);
-    if (position) watches[i].start = *position;
-    without_position.push_back(position ? nullptr : &watches[i]);
+    if (const auto position = position_of(keys[i])) {
+      watches[i].start = *position;
+      continue;
+    }
+    without_position.push_back(&watches[i]);
+    if (!line.fleet) their_servers.servers.push_back(line.servers[i]);
   }
-  if (command.last) {
-    if (const auto failure = SetStarts(command, line, note, without_position)) return *failure;
+  if (command.last && !without_position.empty()) {
+    auto failure = SetStarts(command, their_servers, note, without_position);
+    if (failure) return *std::move(failure);
   }
   if (line.fleet) {
     return WatchFleet(std::move(watches[0]), {FleetOf(line, note), stop});

@@ -11,6 +11,8 @@ namespace {
 
 constexpr absl::Duration kTurn = absl::Milliseconds(8);
 constexpr int kRowsALook = 64;
+// A page ends after this many turns, so it may be empty though another page follows.
+constexpr int kMaxTurns = 15;
 
 }  // namespace
 
@@ -38,7 +40,9 @@ bool EventListing::Take(const EventBlock::Entry& entry, bool durable) {
   return true;
 }
 
-absl::StatusOr<bool> EventListing::Continue(JournalReader* journal) {
+absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>& reader) {
+  if (!reader.ok()) return reader.status();
+  JournalReader* const journal = *reader;
   const absl::StatusOr<uint64_t> deleted = journal->Deleted();
   if (!deleted.ok()) return deleted.status();
   const bool newest_first = bounds_.newest_first;
@@ -99,7 +103,7 @@ absl::StatusOr<bool> EventListing::Continue(JournalReader* journal) {
   const absl::Status status = more ? list_journal() : absl::OkStatus();
   if (!status.ok()) return status;
   if (more && !newest_first) list_memory();
-  return complete_;
+  return complete_ || ++turns_ == kMaxTurns;
 }
 
 }  // namespace vmeventd

@@ -36,7 +36,7 @@ class EventListing {
 
   // Searches for some milliseconds, whatever the filter, and advances by at least one event. True:
   // the page is complete. OUT_OF_RANGE: bounds.from is no longer retained.
-  absl::StatusOr<bool> Continue(JournalReader* journal);
+  absl::StatusOr<bool> Continue(const absl::StatusOr<JournalReader*>& reader);
   // The events by now, encoded as `events` fields.
   const std::string& events() const { return events_; }
   // Sequence at which the next page begins; 0: there is none.
@@ -63,6 +63,7 @@ class EventListing {
   absl::Duration until_;  // end of the turn
   bool complete_ = false;
   int rows_ = 0;
+  int turns_ = 0;
 };
 
 }  // namespace vmeventd

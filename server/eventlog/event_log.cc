@@ -10,7 +10,6 @@
 #include "base/system.h"
 #include "base/text.h"
 #include "base/uuid.h"
-#include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 #include "watcher/session/vm_session.h"
 
@@ -149,12 +148,11 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, SavedStat
       queue_(options.max_queued),
       given_(begin_.through),
       newest_(begin_.through),
-      vms_(options.live.max_stopped),
       bounds_{.oldest = begin_.through + 1,
               .newest = begin_.through,
               .deleted = begin_.through,
               .thinned = begin_.through},
-      wanted_mark_{begin_.journal_id, begin_.through + kReservedSequences} {
+      wanted_mark_(begin_.through + kReservedSequences) {
   {
     const MutexLock lock(&mutex_);
     PutVms(OpenVms(saved_.runs, clock_->Now()));
@@ -280,11 +278,10 @@ absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
     const absl::StatusOr<uint64_t> cursor = CursorAfter(*after);
     if (!cursor.ok()) return cursor.status();
     begin.cursor = *cursor;
-  } else if (!std::holds_alternative<FromNow>(start)) {
+  } else if (const auto* since = std::get_if<Since>(&start)) {
     if (!open_) return NotOpen();
-    begin.locate = absl::InfinitePast();
+    begin.locate = since->time;
     begin.cursor = std::min(bounds_.deleted, newest_);
-    if (const auto* since = std::get_if<Since>(&start)) begin.locate = since->time;
   }
   return begin;
 }
@@ -339,9 +336,10 @@ EventLog::Health EventLog::health() const {
   health.published_durable = published_durable_;
   health.ring_events = newest_ + 1 - OldestInMemory();
   health.ring_bytes = memory_;
-  health.backlog_events = events_;
+  for (const auto& changes : unwritten_) health.backlog_events += changes->events;
   health.backlog_bytes = bytes_;
   health.journal = bounds_;
+  health.vms = static_cast<int>(vms_.running_count());
   return health;
 }
 

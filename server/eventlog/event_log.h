@@ -39,7 +39,6 @@ namespace vmeventd {
 struct LiveStateOptions {
   size_t ring_bytes = 16 << 20;
   size_t ring_events = 1'000'000;
-  size_t max_stopped = 10'000;
 };
 
 struct EventLogOptions {
@@ -74,16 +73,15 @@ using TakeHanded = std::function<std::optional<std::vector<SavedRun>>(const Jour
 
 // Start of a stream or a listing.
 struct FromNow {};
-struct FromOldest {};
 struct FromSnapshot {};
 struct AfterSequence {
   uint64_t sequence = 0;
   std::string journal_id;
 };
 struct Since {
-  absl::Time time;
+  absl::Time time;  // InfinitePast: the oldest event
 };
-using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, AfterSequence, Since>;
+using WatchStart = std::variant<FromNow, FromSnapshot, AfterSequence, Since>;
 
 // Start of a stream: everything up to `cursor` is behind it.
 struct StreamBegin {
@@ -167,6 +165,7 @@ class EventLog {
     size_t backlog_events = 0;  // events that wait for the disk
     size_t backlog_bytes = 0;
     JournalBounds journal;
+    int vms = 0;  // that have not stopped
   };
   static constexpr absl::Duration kPatience = absl::Seconds(1);
   static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
@@ -238,13 +237,9 @@ class EventLog {
     const MutexLock lock(&mutex_);
     return {vms_.ListAfter(after), newest_};
   }
-  std::vector<VmRecordPtr> VmsNamed(absl::string_view name) const {
+  std::vector<VmRecordPtr> VmsNamed(absl::string_view name, std::optional<Uuid> uuid) const {
     const MutexLock lock(&mutex_);
-    return vms_.Named(name);
-  }
-  std::vector<VmRecordPtr> VmsWithUuid(const Uuid& uuid) const {
-    const MutexLock lock(&mutex_);
-    return vms_.WithUuid(uuid);
+    return vms_.Named(name, uuid);
   }
   std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const {
     const MutexLock lock(&mutex_);
@@ -253,10 +248,6 @@ class EventLog {
   VmRecordPtr FindVm(const VmKey& key) const {
     const MutexLock lock(&mutex_);
     return vms_.Find(key);
-  }
-  int vm_count() const {
-    const MutexLock lock(&mutex_);
-    return static_cast<int>(vms_.running_count());
   }
   std::vector<WatchedDirectory> directories() const { return queue_.directories(); }
 
@@ -283,7 +274,7 @@ class EventLog {
     bool written = false;  // with all that came before
     // Without a batch: the changes before it that were not written yet. Null: all were.
     std::shared_ptr<const Changes> behind;
-    uint64_t newest = 0;  // the last sequence given, whose event may be lost
+    uint64_t newest = 0;   // the last sequence given, whose event may be lost
     absl::Duration added;
     // Until it is public.
     std::vector<VmRecordPtr> vms;  // in order
@@ -295,7 +286,7 @@ class EventLog {
       return !batch.blocks.empty() || !batch.runs.empty() || !batch.stops.empty();
     }
   };
-  enum class Work { kNone, kOpen, kMark, kAppend, kRetain, kCloseMark };
+  enum class Work { kNone, kOpen, kMark, kAppend, kRetain };
   // Limit of the snapshots that streams still send: beyond it, a stream begins with the latest of
   // them, and with the events since.
   static constexpr size_t kMaxSnapshots = 64;
@@ -406,8 +397,7 @@ class EventLog {
   std::deque<std::shared_ptr<Changes>> unwritten_ ABSL_GUARDED_BY(mutex_);
   size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<std::shared_ptr<Changes>> unpublished_ ABSL_GUARDED_BY(mutex_);  // in order
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;   // size of those that are not written
-  size_t events_ ABSL_GUARDED_BY(mutex_) = 0;  // number of their events
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // size of those that are not written
 
   // The public state. Sequences may be missing between two blocks.
   std::deque<EventBlockPtr> blocks_ ABSL_GUARDED_BY(mutex_);
@@ -432,8 +422,8 @@ class EventLog {
   absl::Duration retry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   // Begin of what is under way, or waits for its turn; Infinite: nothing does.
   absl::Duration since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
-  SequenceMark mark_ ABSL_GUARDED_BY(mutex_);  // as written; empty: not yet
-  SequenceMark wanted_mark_ ABSL_GUARDED_BY(mutex_);
+  uint64_t mark_ ABSL_GUARDED_BY(mutex_) = 0;  // as written; 0: not yet
+  uint64_t wanted_mark_ ABSL_GUARDED_BY(mutex_);
   absl::Duration expiry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool retained_ ABSL_GUARDED_BY(mutex_) = false;  // in the last turn
   // For the pump, without its journal.

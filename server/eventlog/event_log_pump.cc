@@ -167,7 +167,7 @@ void EventLog::Take(VmUpdate* update) {
     of_run->second = given_;
   } else if (is_first) {
     const VmRecordPtr record = FindVm({status->ref().name(), run_id, ""});
-    if (record != nullptr) of_run->second = record->last_sequence();
+    if (record != nullptr) of_run->second = record->last_sequence;
   }
   if (update->saved_run.has_value()) {
     taking_->batch.runs.push_back({run_id, *std::move(update->saved_run), of_run->second});
@@ -212,11 +212,8 @@ void EventLog::Submit() {
   }
   unwritten_.push_back(taken);
   bytes_ += taken->bytes;
-  events_ += taken->events;
   if (since_ == absl::InfiniteDuration()) since_ = taken->added;
-  if (given_ + kReservedSequences / 2 >= wanted_mark_.through) {
-    wanted_mark_.through = given_ + kReservedSequences;
-  }
+  if (given_ + kReservedSequences / 2 >= wanted_mark_) wanted_mark_ = given_ + kReservedSequences;
   while (bytes_ > options_.max_backlog_bytes && DropOldest()) {
   }
 }

@@ -3,10 +3,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "base/system.h"
 #include "server/eventlog/event_log.h"
-#include "server/events/event_codec.h"
-#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -23,21 +20,12 @@ bool EventLog::DropOldest() {
   const Journal::Batch oldest = std::exchange(dropped.batch, {});
   bytes_ -= dropped.bytes;
   if (!oldest.blocks.empty()) {
-    Hole hole{oldest.blocks.front()->first_sequence(), oldest.blocks.back()->last_sequence()};
+    const Hole hole{oldest.blocks.front()->first_sequence(), oldest.blocks.back()->last_sequence()};
     const auto begin = BlockAt(hole.first);
     const auto end = BlockAt(hole.last + 1);
     for (auto block = begin; block != end; ++block) memory_ -= (*block)->memory();
     blocks_.erase(begin, end);
-    events_ -= dropped.events;
     meters_.lost_events.Add(dropped.events);
-    // The next GAP also names what a dropped one named.
-    for (const EventBlockPtr& block : oldest.blocks) {
-      for (size_t i = 0; i < block->size(); ++i) {
-        if (block->at(i).type != v1::EVENT_TYPE_GAP) continue;
-        const v1::Event gap = DecodeEventField(block->EncodedView(i));
-        if (gap.has_missing()) hole.first = std::min(hole.first, gap.missing().first());
-      }
-    }
     hole_.first = hole_.empty() ? hole.first : std::min(hole_.first, hole.first);
     hole_.last = std::max(hole_.last, hole.last);
     named_by_ = 0;
@@ -54,8 +42,8 @@ bool EventLog::DropOldest() {
   }
   std::vector<VmRecordPtr>& stops = next.batch.stops;
   stops.insert(stops.begin(), oldest.stops.begin(), oldest.stops.end());
-  if (std::ssize(stops) > Journal::kMaxStops) {
-    stops.erase(stops.begin(), stops.end() - Journal::kMaxStops);
+  if (std::ssize(stops) > VmRegistry::kMaxStopped) {
+    stops.erase(stops.begin(), stops.end() - VmRegistry::kMaxStopped);
   }
   unwritten_.erase(at);
   return true;
@@ -74,8 +62,7 @@ void EventLog::CheckDamage(const absl::Status& found) {
 
 absl::Duration EventLog::NextWriteLocked() const {
   if (closed_ || writing_) return absl::InfiniteDuration();
-  const bool work =
-      !unwritten_.empty() || wanted_mark_.through > mark_.through || close_at_ || !open_;
+  const bool work = !unwritten_.empty() || wanted_mark_ != mark_ || close_at_.has_value() || !open_;
   const absl::Duration next = work ? absl::ZeroDuration() : expiry_at_;
   return status_.ok() ? next : std::max(next, retry_at_);
 }
@@ -84,12 +71,12 @@ EventLog::Work EventLog::ChooseWork(Instant now) {
   if (closed_) return Work::kNone;
   if (!status_.ok() && now.monotonic < retry_at_) return Work::kNone;
   if (!open_) return Work::kOpen;
-  if (wanted_mark_.through > mark_.through) return Work::kMark;
-  const bool retain = journal_->RetentionIsDue() || now.monotonic >= expiry_at_;
   const bool waits = !unwritten_.empty();
+  if (close_at_.has_value() && !waits) wanted_mark_ = *close_at_;
+  if (wanted_mark_ != mark_) return Work::kMark;
+  const bool retain = journal_->RetentionIsDue() || now.monotonic >= expiry_at_;
   if (retain && !close_at_.has_value() && (!waits || !retained_)) return Work::kRetain;
-  if (waits) return Work::kAppend;
-  return close_at_.has_value() ? Work::kCloseMark : Work::kNone;
+  return waits ? Work::kAppend : Work::kNone;
 }
 
 Journal::Batch EventLog::TakeBatch() {
@@ -112,7 +99,7 @@ Journal::Batch EventLog::TakeBatch() {
 bool EventLog::StepWriter() {
   Work work = Work::kNone;
   Journal::Batch batch;
-  SequenceMark mark;
+  uint64_t mark = 0;
   const Instant begin = clock_->Now();
   {
     const MutexLock lock(&mutex_);
@@ -127,55 +114,37 @@ bool EventLog::StepWriter() {
     if (since_ == absl::InfiniteDuration()) since_ = begin.monotonic;
     if (work == Work::kAppend) batch = TakeBatch();
     mark = wanted_mark_;
-    if (work == Work::kCloseMark) mark.through = *close_at_;
   }
   Wake();  // the other pump looks after what waits meanwhile
   absl::Status status;
   absl::StatusOr<bool> more = false;
   absl::StatusOr<Journal::Opened> opened = absl::UnavailableError("");
-  switch (work) {
-    case Work::kOpen:
-      opened = Journal::OpenLate(options_, begin_);
-      break;
-    case Work::kMark:
-    case Work::kCloseMark:
-      status = WriteMark(options_.path, mark);
-      break;
-    case Work::kAppend:
-      status = journal_->Append(batch);
-      break;
-    case Work::kRetain:
-      more = journal_->Retain(begin);
-      if (absl::IsDataLoss(more.status())) status = more.status();
-      break;
-    case Work::kNone:
-      break;
+  if (work == Work::kOpen) {
+    opened = Journal::OpenLate(options_, begin_);
+  } else if (work == Work::kMark) {
+    status = WriteMark(options_.path, {begin_.journal_id, mark});
+  } else if (work == Work::kAppend) {
+    status = journal_->Append(batch);
+  } else {
+    more = journal_->Retain(begin);
+    if (absl::IsDataLoss(more.status())) status = more.status();
   }
   if (absl::IsDataLoss(status)) Journal::ReportDamage(options_.path, status.message());
   const absl::Duration end = clock_->Now().monotonic;
   {
     const MutexLock lock(&mutex_);
-    switch (work) {
-      case Work::kOpen:
-        status = opened.status();
-        if (opened.ok()) EndOpen(*std::move(opened));
-        break;
-      case Work::kMark:
-      case Work::kCloseMark:
-        if (status.ok()) mark_ = mark;
-        closed_ = closed_ || work == Work::kCloseMark;
-        break;
-      case Work::kAppend:
-        meters_.commits.Observe(end - begin.monotonic);
-        EndAppend(status.ok());
-        break;
-      case Work::kRetain:
-        if (!more.ok()) meters_.retention_errors.Add();
-        if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
-        bounds_ = journal_->bounds();
-        break;
-      case Work::kNone:
-        break;
+    if (work == Work::kOpen) {
+      status = opened.status();
+      if (opened.ok()) EndOpen(*std::move(opened));
+    } else if (work == Work::kMark) {
+      if (status.ok()) mark_ = mark;
+    } else if (work == Work::kAppend) {
+      meters_.commits.Observe(end - begin.monotonic);
+      EndAppend(status.ok());
+    } else {
+      if (!more.ok()) meters_.retention_errors.Add();
+      if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
+      bounds_ = journal_->bounds();
     }
     if (!status.ok()) {
       Fail(status);
@@ -220,7 +189,6 @@ void EventLog::EndAppend(bool ok) {
     Changes& changes = *unwritten_.front();
     changes.written = true;
     bytes_ -= changes.bytes;
-    events_ -= changes.events;
     unwritten_.pop_front();
   }
   bounds_ = journal_->bounds();
@@ -233,7 +201,11 @@ void EventLog::EndAppend(bool ok) {
 }
 
 void EventLog::EndOpen(Journal::Opened opened) {
-  if (const Hole lost = opened.HoleUpTo(begin_.through); !lost.empty()) {
+  Hole lost = opened.hole;
+  // These may have been given.
+  const uint64_t stored = opened.created ? 0 : opened.journal->bounds().newest;
+  if (begin_.through > stored) lost = {lost.empty() ? stored + 1 : lost.first, begin_.through};
+  if (!lost.empty()) {
     hole_ = {lost.first, std::max(hole_.last, lost.last)};
     named_by_ = 0;
     gap_is_due_ = true;

@@ -85,9 +85,8 @@ void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
   {
     const MutexLock lock(&mutex_);
     directories_ = std::move(directories);
-    woken_ = true;
   }
-  changed_.NotifyOne();
+  Wake();
 }
 
 void EventQueue::Wait(absl::Duration timeout, absl::FunctionRef<bool()> may_take) {
@@ -131,9 +130,8 @@ void EventQueue::Close() {
   {
     const MutexLock lock(&mutex_);
     closed_ = true;
-    woken_ = true;
   }
-  changed_.NotifyAll();
+  Wake();
 }
 
 void EventQueue::Wake() {

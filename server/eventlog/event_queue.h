@@ -10,7 +10,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
-#include "base/counter.h"
 #include "base/mutex.h"
 #include "watcher/core/vm_event.h"
 

@@ -84,10 +84,7 @@ absl::Status SyncLogOf(const std::string& path) {
 }
 
 void PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
-  SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)")
-      .BindText(key)
-      .BindText(value)
-      .Run();
+  SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)", key, value).Run();
 }
 
 // Renames the database and its log. Returns the new path.
@@ -227,14 +224,13 @@ absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark
 }
 
 std::optional<std::string> QueryMeta(SqliteDatabase* database, absl::string_view key) {
-  SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?");
-  if (!row.BindText(key).Next()) return std::nullopt;
+  SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?", key);
+  if (!row.Next()) return std::nullopt;
   return std::string(row.Bytes(0));
 }
 
 uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key) {
-  return SqliteQuery(database, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?")
-      .BindText(key)
+  return SqliteQuery(database, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?", key)
       .Number();
 }
 
@@ -244,12 +240,6 @@ EventBlock::Entry EntryOfRow(const SqliteQuery& row) {
           .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(3)),
           .observe_time = absl::FromUnixNanos(row.Int(1)),
           .stored = {row.Bytes(4), row.Bytes(5)}};
-}
-
-Hole Journal::Opened::HoleUpTo(uint64_t given) const {
-  const uint64_t stored = created ? 0 : journal->bounds().newest;
-  if (given <= stored) return hole;
-  return {hole.empty() ? stored + 1 : hole.first, given};
 }
 
 absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, absl::Time now) {
@@ -407,24 +397,20 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
   for (const EventBlockPtr& block : batch.blocks) {
     for (size_t i = 0; i < block->size(); ++i) {
       const EventBlock::Entry entry = block->at(i);
-      const VmNames vm = NamesOf(entry.stored.vm_ref);
+      const auto vm = Parsed<v1::VmRef>(entry.stored.vm_ref);
       const uint64_t vm_id = FindVm(vm, entry.stored.vm_ref);
       SqliteQuery(&database_,
                   "INSERT INTO stored(sequence, time, type, class, vm, event)"
-                  " VALUES(?, ?, ?, nullif(?, 0), ?, ?)")
-          .Bind(entry.sequence)
-          .Bind(absl::ToUnixNanos(entry.observe_time))
-          .Bind(int{entry.type})
-          .Bind(int{entry.shutdown_class})
-          .Bind(vm_id)
-          .BindBlob(entry.stored.event)
+                  " VALUES(?, ?, ?, nullif(?, 0), ?, ?)",
+                  entry.sequence, absl::ToUnixNanos(entry.observe_time), int{entry.type},
+                  int{entry.shutdown_class}, vm_id, SqliteBlob{entry.stored.event})
           .Run();
       if (bounds->events++ == 0) {
         bounds->oldest = entry.sequence;
         bounds->oldest_time = entry.observe_time;
       }
       bounds->newest = entry.sequence;
-      if (noise_.has_value() && !IsEvidence(entry.type)) AddNoise(vm.name, 1, entry.sequence);
+      if (noise_.has_value() && !IsEvidence(entry.type)) AddNoise(vm.name(), 1, entry.sequence);
     }
   }
   if (batch.hole_is_named) {
@@ -434,41 +420,37 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
   }
   for (const SavedRun& run : batch.runs) {
     if (run.payload.empty()) {
-      SqliteQuery(&database_, "DELETE FROM runs WHERE run = ?").BindText(run.run_id).Run();
+      SqliteQuery(&database_, "DELETE FROM runs WHERE run = ?", run.run_id).Run();
     } else {
       SqliteQuery(&database_,
                   "INSERT INTO runs(run, sequence, state) VALUES(?, ?, ?) ON CONFLICT(run)"
-                  " DO UPDATE SET sequence = excluded.sequence, state = excluded.state")
-          .BindText(run.run_id)
-          .Bind(run.last_sequence)
-          .BindBlob(run.payload)
+                  " DO UPDATE SET sequence = excluded.sequence, state = excluded.state",
+                  run.run_id, run.last_sequence, SqliteBlob{run.payload})
           .Run();
     }
   }
   for (const VmRecordPtr& vm : batch.stops) {
-    SqliteQuery(&database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)")
-        .Bind(vm->last_sequence())
-        .BindBlob(MessageOfField(vm->encoded()))
+    SqliteQuery(&database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
+                vm->last_sequence, SqliteBlob{MessageOfField(vm->encoded())})
         .Run();
   }
   if (batch.stops.empty()) return;
   SqliteQuery(&database_,
               "DELETE FROM stopped_vms WHERE sequence <= (SELECT sequence FROM stopped_vms"
-              " ORDER BY sequence DESC LIMIT 1 OFFSET ?)")
-      .Bind(kMaxStops)
+              " ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
+              VmRegistry::kMaxStopped)
       .Run();
 }
 
-uint64_t Journal::FindVm(const VmNames& vm, absl::string_view ref) {
-  SqliteQuery row(&database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?");
-  const uint64_t id = row.BindText(vm.name).BindText(vm.run_id).BindBlob(ref).Number();
+uint64_t Journal::FindVm(const v1::VmRef& vm, absl::string_view ref) {
+  const uint64_t id =
+      SqliteQuery(&database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?",
+                  vm.name(), vm.run_id(), SqliteBlob{ref})
+          .Number();
   if (id != 0) return id;
   return SqliteQuery(&database_,
-                     "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id")
-      .BindText(vm.name)
-      .BindText(vm.run_id)
-      .BindText(vm.source)
-      .BindBlob(ref)
+                     "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id",
+                     vm.name(), vm.run_id(), vm.source(), SqliteBlob{ref})
       .Number();
 }
 
@@ -518,8 +500,8 @@ absl::StatusOr<bool> Journal::Retain(Instant now) {
 
 uint64_t Journal::LastExpired(absl::Time now) {
   const int64_t cutoff = absl::ToUnixNanos(now - options_.retention_age);
-  SqliteQuery rows(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT ?");
-  rows.Bind(kRetainStep);
+  SqliteQuery rows(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT ?",
+                   kRetainStep);
   uint64_t last = 0;
   while (rows.Next() && rows.Uint(0) != bounds_.newest) {
     if (rows.Int(1) < cutoff) {
@@ -537,8 +519,8 @@ void Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
   {
     SqliteQuery rows(&database_,
                      "DELETE FROM stored WHERE sequence <= ?"
-                     " RETURNING time, type, (SELECT name FROM vms WHERE id = vm)");
-    rows.Bind(sequence);
+                     " RETURNING time, type, (SELECT name FROM vms WHERE id = vm)",
+                     sequence);
     while (rows.Next()) {
       latest = std::max(latest, rows.Int(0));
       --bounds->events;
@@ -555,8 +537,8 @@ void Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
 void Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
   SqliteQuery(&database_,
               "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
-              " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))")
-      .Bind(latest_ns)
+              " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
+              latest_ns)
       .Run();
   PutMeta(&database_, "deleted", absl::StrCat(bounds.deleted));
   PutMeta(&database_, "thinned", absl::StrCat(bounds.thinned));
@@ -598,8 +580,8 @@ void Journal::Thin(int64_t count, JournalBounds* bounds) {
   {
     SqliteQuery rows(&database_,
                      "SELECT sequence, time, vm FROM events WHERE sequence BETWEEN ? AND ?"
-                     " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence");
-    rows.Bind(from).Bind(bounds->newest - 1);
+                     " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence",
+                     from, bounds->newest - 1);
     while (found.size() < wanted && !quotas.empty() && rows.Next()) {
       const auto quota = quotas.find(rows.Bytes(2));
       if (quota == quotas.end()) continue;
@@ -611,7 +593,7 @@ void Journal::Thin(int64_t count, JournalBounds* bounds) {
     }
   }
   for (const auto& [sequence, time] : found) {
-    SqliteQuery(&database_, "DELETE FROM stored WHERE sequence = ?").Bind(sequence).Run();
+    SqliteQuery(&database_, "DELETE FROM stored WHERE sequence = ?", sequence).Run();
     bounds->thinned = std::max(bounds->thinned, sequence);
     --bounds->events;
   }
@@ -627,10 +609,12 @@ void Journal::Thin(int64_t count, JournalBounds* bounds) {
   PutDeleted(*bounds, latest);
   if (found.size() == wanted) return;
   // Only evidence is left: of that the oldest goes.
-  SqliteQuery rows(&database_,
-                   "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence < ?"
-                   " ORDER BY sequence LIMIT ?)");
-  const uint64_t last = rows.Bind(bounds->newest).Bind(wanted - found.size()).Number();
+  const uint64_t last =
+      SqliteQuery(&database_,
+                  "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence < ?"
+                  " ORDER BY sequence LIMIT ?)",
+                  bounds->newest, wanted - found.size())
+          .Number();
   DeleteThrough(std::max(last, bounds->deleted), bounds);
 }
 

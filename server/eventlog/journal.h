@@ -80,8 +80,6 @@ std::string FileIdentity(const std::string& path);
 // time. One thread. Every call may last as long as the disk hangs.
 class Journal {
  public:
-  static constexpr ptrdiff_t kMaxStops = 10'000;  // stopped VMs
-
   // Changes of one transaction.
   struct Batch {
     std::vector<EventBlockPtr> blocks;  // ascending, all beyond newest
@@ -146,8 +144,8 @@ class Journal {
   // Counts more noise of a VM, the oldest of it at `from`.
   void AddNoise(absl::string_view vm, int64_t events, uint64_t from);
   void CountNoise();
-  // The row of `vms` for the VM with that encoded VmRef, which it adds if there is none.
-  uint64_t FindVm(const VmNames& vm, absl::string_view ref);
+  // The row of `vms` for the VM with that encoding, which it adds if there is none.
+  uint64_t FindVm(const v1::VmRef& vm, absl::string_view ref);
   void DeleteUnusedVms(const JournalBounds& bounds);
 
   const JournalOptions options_;
@@ -183,9 +181,6 @@ struct Journal::Opened {
   std::string replaced;
   bool created = false;  // just now: no sequence was given under its id
   Hole hole;
-
-  // The hole, now that sequences up to `given` may have been given under its id.
-  Hole HoleUpTo(uint64_t given) const;
 };
 
 struct JournalPage {

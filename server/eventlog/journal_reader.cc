@@ -53,33 +53,27 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   const ReadSnapshot snapshot(&database_);
   SqliteQuery bounds(&database_,
                      "SELECT (SELECT min(time) FROM stored), (SELECT min(sequence) FROM stored),"
-                     " (SELECT max(sequence) FROM stored), (SELECT CAST(value AS INTEGER) FROM meta"
-                     " WHERE key = 'deleted_until')");
+                     " (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until')");
   if (!bounds.Next()) return database_.TakeStatus();
-  const int64_t earliest = bounds.Int(0);
-  const int64_t deleted_until = bounds.Int(3);
   const int64_t wanted = absl::ToUnixNanos(time);
-  if (time > absl::InfinitePast() && deleted_until >= wanted &&
-      (bounds.Int(1) == 0 || earliest > wanted)) {
+  if (time > absl::InfinitePast() && bounds.Int(2) >= wanted &&
+      (bounds.Int(1) == 0 || bounds.Int(0) > wanted)) {
     return RetentionPassed(
         absl::StrCat("since: an event of ", absl::FormatTime(time, absl::UTCTimeZone())),
         bounds.Uint(1));
   }
-  const uint64_t deleted = QueryMetaNumber(&database_, "deleted");
-  if (time == absl::InfinitePast() || (bounds.Int(1) != 0 && earliest >= wanted)) {
-    return database_.Result(deleted + 1);
-  }
   const uint64_t first = FirstSince(time);
   // Events deleted just before it may have been observed since then.
-  SqliteQuery before(&database_, "SELECT max(sequence) FROM stored WHERE sequence < ?");
-  const uint64_t last = first == 0 ? bounds.Uint(2) : before.Bind(first).Number();
-  return database_.Result(std::max(last, deleted) + 1);
+  SqliteQuery before(&database_, "SELECT max(sequence) FROM stored WHERE sequence < ?",
+                     first == 0 ? kMaxSequence : first);
+  const uint64_t last = std::max(before.Number(), QueryMetaNumber(&database_, "deleted"));
+  return database_.Result(last + 1);
 }
 
 uint64_t JournalReader::FindTime(const char* near, const char* all, absl::Time time) {
-  const uint64_t found = SqliteQuery(&database_, near).Bind(absl::ToUnixNanos(time)).Number();
-  if (found != 0) return found;
-  return SqliteQuery(&database_, all).Bind(absl::ToUnixNanos(time)).Number();
+  const int64_t ns = absl::ToUnixNanos(time);
+  const uint64_t found = SqliteQuery(&database_, near, ns).Number();
+  return found != 0 ? found : SqliteQuery(&database_, all, ns).Number();
 }
 
 uint64_t JournalReader::FirstSince(absl::Time time) {
@@ -110,9 +104,8 @@ EventBlockPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
   gap.set_sequence(last);
   gap.set_type(v1::EVENT_TYPE_GAP);
   gap.set_gap_reason(v1::GAP_REASON_RETENTION);
-  SqliteQuery after(&database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1");
-  *gap.mutable_observe_time() =
-      ToTimestamp(absl::FromUnixNanos(after.Bind(last).Next() ? after.Int(0) : 0));
+  SqliteQuery after(&database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", last);
+  *gap.mutable_observe_time() = ToTimestamp(absl::FromUnixNanos(after.Next() ? after.Int(0) : 0));
   gap.mutable_missing()->set_first(first);
   gap.mutable_missing()->set_last(last);
   gap.set_message(
@@ -129,7 +122,7 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   if (first <= deleted) return RetentionPassed(absl::StrCat("sequence ", first), deleted + 1);
   const uint64_t thinned = QueryMetaNumber(&database_, "thinned");
   last = std::min(last, kMaxSequence);
-  JournalPage page;
+  JournalPage page{.through = last};
   EventBlockBuilder builder;
   size_t bytes = 0;
   uint64_t next = first;  // the sequence behind what was read
@@ -145,29 +138,26 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
     gap_at = end - 1;
     gap_block = page.blocks.size();
   };
-  SqliteQuery rows(&database_, VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence");
-  rows.Bind(first).Bind(last);
-  bool full = false;
-  while (!full && rows.Next()) {
-    const EventBlock::Entry entry = EntryOfRow(rows);
-    if (entry.sequence < next || entry.sequence > last || !IsReadable(entry)) {
-      return Unreadable(next);
-    }
+  const auto take = [&](const EventBlock::Entry& entry) {
     if (entry.sequence != next || builder.full()) finish();
     find_gap(entry.sequence);
     const size_t before = builder.bytes();
     builder.AddStored(entry);
     bytes += builder.bytes() - before;
     next = entry.sequence + 1;
-    full = bytes >= max_bytes;
-  }
+    if (bytes < max_bytes) return true;
+    page.through = entry.sequence;
+    return false;
+  };
+  const absl::Status status = Select(EventMatcher(), first, last, /*newest_first=*/false, take,
+                                     [](uint64_t /*next*/) { return true; });
+  if (!status.ok()) return status;
   finish();
-  if (!full) find_gap(last + 1);
+  find_gap(page.through + 1);
   if (gap_at != 0) {
     page.blocks.insert(page.blocks.begin() + static_cast<ptrdiff_t>(gap_block),
                        RetentionGap(std::max(first, deleted + 1), gap_at));
   }
-  page.through = full ? next - 1 : last;
   return database_.Result(std::move(page));
 }
 
@@ -185,34 +175,38 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     absl::StrAppend(&sql, ")) AND ");
   }
   absl::StrAppend(&sql, "sequence BETWEEN ? AND ? ORDER BY sequence", newest_first ? " DESC" : "");
+  uint64_t& at = newest_first ? last : first;
   while (first <= last) {
     // Sequences may jump by many groups.
-    SqliteQuery found(&database_, newest_first
-                                      ? "SELECT max(sequence) FROM stored WHERE sequence <= ?"
-                                      : "SELECT min(sequence) FROM stored WHERE sequence >= ?");
-    const uint64_t next = found.Bind(newest_first ? last : first).Number();
+    SqliteQuery found(&database_,
+                      newest_first ? "SELECT max(sequence) FROM stored WHERE sequence <= ?"
+                                   : "SELECT min(sequence) FROM stored WHERE sequence >= ?",
+                      at);
+    const uint64_t next = found.Number();
     if (next < first || next > last) break;
-    (newest_first ? last : first) = next;
-    const uint64_t group = (newest_first ? last : first) >> kGroupBits;
+    at = next;
+    const uint64_t group = at >> kGroupBits;
     const uint64_t begin = std::max(first, group << kGroupBits);
     const uint64_t end = std::min(last, ((group + 1) << kGroupBits) - 1);
-    SqliteQuery rows(&database_, sql.c_str(), /*cache=*/false);
+    SqliteQuery rows(&database_, sql);
     if (names != nullptr) {
       rows.Bind(group);
-      for (const absl::string_view name : wanted) rows.BindText(name);
+      for (const absl::string_view name : wanted) rows.Bind(name);
     }
-    rows.Bind(begin).Bind(end);
+    rows.Bind(begin);
+    rows.Bind(end);
     while (rows.Next()) {
       const EventBlock::Entry entry = EntryOfRow(rows);
-      if (entry.sequence < begin || entry.sequence > end || !IsReadable(entry)) {
-        return Unreadable(begin);
+      // Where the order is wrong, the events may be too.
+      if (entry.sequence < first || entry.sequence > last || !IsReadable(entry)) {
+        return Unreadable(at);
       }
+      at = newest_first ? entry.sequence - 1 : entry.sequence + 1;
       if (!take(entry)) return database_.TakeStatus();
     }
-    if (newest_first && begin == 0) break;
-    (newest_first ? last : first) = newest_first ? begin - 1 : end + 1;
+    at = newest_first ? begin - 1 : end + 1;
     const bool more = database_.status().ok() && first <= last;
-    if (!more || !has_time(newest_first ? last : first)) break;
+    if (!more || !has_time(at)) break;
   }
   return database_.TakeStatus();
 }

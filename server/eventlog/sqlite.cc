@@ -55,14 +55,14 @@ void SqliteDatabase::Execute(const std::string& sql) {
         absl::StrCat("run \"", absl::string_view(sql).substr(0, 40), "\""));
 }
 
-SqliteQuery::SqliteQuery(SqliteDatabase* database, const char* sql, bool cache)
-    : database_(database), cache_key_(cache ? sql : nullptr) {
+void SqliteQuery::Prepare(const char* sql) {
   const auto cached = database_->cached_.find(cache_key_);
   if (cached != database_->cached_.end()) statement_ = std::move(cached->second);
   if (statement_ != nullptr || !database_->status().ok()) return;
   sqlite3_stmt* statement = nullptr;
   const int code = sqlite3_prepare_v3(database_->db_.get(), sql, -1,
-                                      cache ? SQLITE_PREPARE_PERSISTENT : 0, &statement, nullptr);
+                                      cache_key_ == nullptr ? 0 : SQLITE_PREPARE_PERSISTENT,
+                                      &statement, nullptr);
   statement_.reset(statement);
   database_->Check(code, absl::StrCat("prepare \"", absl::string_view(sql).substr(0, 40), "\""));
 }
@@ -74,21 +74,14 @@ SqliteQuery::~SqliteQuery() {
   database_->cached_[cache_key_] = std::move(statement_);
 }
 
-SqliteQuery& SqliteQuery::BindText(absl::string_view text) {
-  return Bound(sqlite3_bind_text64(statement_.get(), ++bound_,
-                                   text.data() == nullptr ? "" : text.data(), text.size(),
-                                   SQLITE_STATIC, SQLITE_UTF8));
+void SqliteQuery::Bind(absl::string_view text) {
+  Bound(sqlite3_bind_text64(statement_.get(), ++bound_, text.data() == nullptr ? "" : text.data(),
+                            text.size(), SQLITE_STATIC, SQLITE_UTF8));
 }
 
-SqliteQuery& SqliteQuery::BindBlob(absl::string_view bytes) {
-  return Bound(sqlite3_bind_blob64(statement_.get(), ++bound_,
-                                   bytes.data() == nullptr ? "" : bytes.data(), bytes.size(),
-                                   SQLITE_STATIC));
-}
-
-SqliteQuery& SqliteQuery::Bound(int code) {
-  database_->Check(code, "bind to a statement");
-  return *this;
+void SqliteQuery::Bind(SqliteBlob blob) {
+  const char* const bytes = blob.bytes.data() == nullptr ? "" : blob.bytes.data();
+  Bound(sqlite3_bind_blob64(statement_.get(), ++bound_, bytes, blob.bytes.size(), SQLITE_STATIC));
 }
 
 bool SqliteQuery::Next() {

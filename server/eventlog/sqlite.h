@@ -62,22 +62,37 @@ class SqliteDatabase {
   absl::flat_hash_map<const void*, Statement> cached_;
 };
 
+// Bytes that are no text.
+struct SqliteBlob {
+  absl::string_view bytes;
+};
+
 // One use of a statement: bind, step, read. It is reset when the use ends, because a statement at a
 // row holds the log.
 class SqliteQuery {
  public:
-  // The connection caches the statement of `sql`, which then lives for ever.
-  SqliteQuery(SqliteDatabase* database, const char* sql, bool cache = true);
+  // Binds `parameters`: numbers, texts and SqliteBlobs, which outlive the use. The connection
+  // caches the statement of `sql`, which lives for ever.
+  template <typename... Parameters>
+  SqliteQuery(SqliteDatabase* database, const char* sql, const Parameters&... parameters)
+      : database_(database), cache_key_(sql) {
+    Prepare(sql);
+    (Bind(parameters), ...);
+  }
+  // Its statement is not cached.
+  SqliteQuery(SqliteDatabase* database, const std::string& sql) : database_(database) {
+    Prepare(sql.c_str());
+  }
   ~SqliteQuery();
   SqliteQuery(const SqliteQuery&) = delete;
   SqliteQuery& operator=(const SqliteQuery&) = delete;
 
-  // Bind the next parameter. The bytes must outlive the use.
-  SqliteQuery& Bind(std::integral auto value) {
-    return Bound(sqlite3_bind_int64(statement_.get(), ++bound_, static_cast<int64_t>(value)));
+  // Bind the next parameter.
+  void Bind(std::integral auto value) {
+    Bound(sqlite3_bind_int64(statement_.get(), ++bound_, static_cast<int64_t>(value)));
   }
-  SqliteQuery& BindText(absl::string_view text);
-  SqliteQuery& BindBlob(absl::string_view bytes);
+  void Bind(absl::string_view text);
+  void Bind(SqliteBlob blob);
 
   // Steps to the next row. False: there are no more.
   bool Next();
@@ -92,11 +107,12 @@ class SqliteQuery {
   absl::string_view Bytes(int column) const;
 
  private:
+  void Prepare(const char* sql);
   // Records `code`, the result of a call that binds.
-  SqliteQuery& Bound(int code);
+  void Bound(int code) { database_->Check(code, "bind to a statement"); }
 
   SqliteDatabase* const database_;
-  const char* const cache_key_;  // null: not cached
+  const char* const cache_key_ = nullptr;  // null: not cached
   SqliteDatabase::Statement statement_;
   int bound_ = 0;  // number of bound parameters
 };

@@ -37,23 +37,23 @@ grpc::Slice EventBlock::EncodedNotDurable(size_t from, size_t to) const {
 }
 
 void EventBlockBuilder::Add(v1::Event event) {
-  const EventBlock::Entry entry = {.sequence = event.sequence(),
-                                   .type = event.type(),
-                                   .shutdown_class = event.shutdown().shutdown_class(),
-                                   .observe_time = FromTimestamp(event.observe_time())};
-  AddKey(entry, AppendEventField(std::move(event), &bytes_));
+  const std::string vm_ref = Serialized(event.vm());
+  event.clear_vm();
+  event.clear_durable();
+  const std::string rest = Serialized(event);
+  AddStored({.sequence = event.sequence(),
+             .type = event.type(),
+             .shutdown_class = event.shutdown().shutdown_class(),
+             .observe_time = FromTimestamp(event.observe_time()),
+             .stored = {rest, vm_ref}});
 }
 
 void EventBlockBuilder::AddStored(const EventBlock::Entry& entry) {
-  AppendStoredEvent(entry.stored, &bytes_);
-  AddKey(entry, entry.stored.event.size());
-}
-
-void EventBlockBuilder::AddKey(const EventBlock::Entry& entry, size_t stored_size) {
   if (empty()) block_->first_sequence_ = entry.sequence;
+  AppendStoredEvent(entry.stored, &bytes_);
   block_->keys_.push_back({.observe_ns = absl::ToUnixNanos(entry.observe_time),
                            .end = static_cast<uint32_t>(bytes_.size()),
-                           .stored_size = static_cast<uint32_t>(stored_size),
+                           .stored_size = static_cast<uint32_t>(entry.stored.event.size()),
                            .type = static_cast<uint8_t>(entry.type),
                            .shutdown_class = static_cast<uint8_t>(entry.shutdown_class)});
 }

@@ -90,9 +90,6 @@ class EventBlockBuilder {
   EventBlockPtr Finish();
 
  private:
-  // Adds the event whose encoding was just appended to bytes_; only its size counts of `stored`.
-  void AddKey(const EventBlock::Entry& entry, size_t stored_size);
-
   std::shared_ptr<EventBlock> block_{new EventBlock};
   std::string bytes_;
 };

@@ -22,16 +22,6 @@ void AppendHeader(int field, size_t size, std::string* out) {
   out->push_back(static_cast<char>(size));
 }
 
-std::string Serialized(const google::protobuf::MessageLite& message) {
-  std::string out(message.ByteSizeLong(), 0);
-  google::protobuf::io::ArrayOutputStream array(out.data(), static_cast<int>(out.size()));
-  google::protobuf::io::CodedOutputStream coded(&array);
-  coded.SetSerializationDeterministic(true);  // the order of labels
-  message.SerializeWithCachedSizes(&coded);
-  coded.Trim();  // writes what it holds back
-  return out;
-}
-
 }  // namespace
 
 v1::Event EventToProto(const VmEvent& event, const v1::Vm* vm, uint64_t sequence) {
@@ -62,13 +52,14 @@ v1::Event EventToProto(const VmEvent& event, const v1::Vm* vm, uint64_t sequence
   return out;
 }
 
-size_t AppendEventField(v1::Event event, std::string* out) {
-  const std::string vm_ref = Serialized(event.vm());
-  event.clear_vm();
-  event.clear_durable();
-  const std::string rest = Serialized(event);
-  AppendStoredEvent({rest, vm_ref}, out);
-  return rest.size();
+std::string Serialized(const google::protobuf::MessageLite& message) {
+  std::string out(message.ByteSizeLong(), 0);
+  google::protobuf::io::ArrayOutputStream array(out.data(), static_cast<int>(out.size()));
+  google::protobuf::io::CodedOutputStream coded(&array);
+  coded.SetSerializationDeterministic(true);  // the order of labels
+  message.SerializeWithCachedSizes(&coded);
+  coded.Trim();  // writes what it holds back
+  return out;
 }
 
 absl::string_view MessageOfField(absl::string_view field) {
@@ -97,47 +88,6 @@ void AppendStoredEvent(const StoredEvent& stored, std::string* out) {
   absl::StrAppend(out, stored.event, end);
 }
 
-VmNames NamesOf(absl::string_view vm_ref) {
-  VmNames names;
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(vm_ref.data()),
-                                            static_cast<int>(vm_ref.size()));
-  while (const uint32_t tag = in.ReadTag()) {
-    absl::string_view text;
-    uint32_t size = 0;
-    if (WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
-      if (!in.ReadVarint32(&size)) break;
-      text = absl::ClippedSubstr(vm_ref, static_cast<size_t>(in.CurrentPosition()), size);
-      if (!in.Skip(static_cast<int>(size))) break;
-    } else if (!WireFormatLite::SkipField(&in, tag)) {
-      break;
-    }
-    switch (WireFormatLite::GetTagFieldNumber(tag)) {
-      case v1::VmRef::kNameFieldNumber:
-        names.name = text;
-        break;
-      case v1::VmRef::kRunIdFieldNumber:
-        names.run_id = text;
-        break;
-      case v1::VmRef::kSourceFieldNumber:
-        names.source = text;
-        break;
-      default:
-        break;
-    }
-  }
-  return names;
-}
-
-v1::Event DecodeEventField(absl::string_view event_field) {
-  v1::ListEventsResponse list;
-  v1::Event out;
-  if (list.ParseFromArray(event_field.data(), static_cast<int>(event_field.size())) &&
-      list.events_size() == 1) {
-    out = std::move(*list.mutable_events(0));
-  }
-  return out;
-}
-
 std::string EncodeSnapshotVmField(const v1::Vm& vm) {
   const std::string message = Serialized(vm);
   std::string out;
@@ -152,15 +102,6 @@ std::string ListedVmField(absl::string_view snapshot_vm_field) {
   std::string out(snapshot_vm_field);
   out[0] = static_cast<char>(WireFormatLite::MakeTag(v1::ListVmsResponse::kVmsFieldNumber,
                                                      WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
-  return out;
-}
-
-v1::Vm DecodeSnapshotVmField(absl::string_view snapshot_vm_field) {
-  v1::ListVmsResponse list;
-  v1::Vm out;
-  if (list.ParseFromString(ListedVmField(snapshot_vm_field)) && list.vms_size() == 1) {
-    out = std::move(*list.mutable_vms(0));
-  }
   return out;
 }
 

@@ -12,14 +12,6 @@ namespace {
 static_assert(v1::EventType_MAX < 64 && v1::ShutdownClass_MAX < 64 && v1::ShutdownCause_MAX < 64,
               "one bit a value");
 
-// The message of bytes that are one; an empty one if they are none.
-template <typename Message>
-Message Parsed(absl::string_view bytes) {
-  Message message;
-  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) message.Clear();
-  return message;
-}
-
 }  // namespace
 
 bool IsGlob(absl::string_view pattern) {
@@ -60,13 +52,9 @@ bool EventMatcher::MatchesRef(const v1::VmRef& vm) const {
     const std::optional<Uuid> uuid = ParseUuid(vm.uuid());
     if (!uuid.has_value() || !uuids_.contains(*uuid)) return false;
   }
-  const auto value_of = [&](absl::string_view key) -> std::optional<absl::string_view> {
-    const auto label = vm.labels().find(std::string(key));
-    return label == vm.labels().end() ? std::nullopt : std::optional(label->second);
-  };
-  return labels_.empty() ||
-         std::any_of(labels_.begin(), labels_.end(),
-                     [&](const LabelSelector& selector) { return selector.Matches(value_of); });
+  return labels_.empty() || std::any_of(labels_.begin(), labels_.end(), [&](const auto& selector) {
+           return selector.Matches(vm.labels());
+         });
 }
 
 EventMatcher::EventMatcher(const RequestFilter& request) : EventMatcher(request.filter) {
@@ -77,23 +65,21 @@ bool EventMatcher::Matches(const EventBlock::Entry& entry) const {
   if (entry.is_of_node()) return true;  // an event missing by a GAP of the node may have matched
   if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
   if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
-  const VmNames vm = NamesOf(entry.stored.vm_ref);
-  if (!run_ids_.empty() && !run_ids_.contains(vm.run_id)) return false;
-  if (!names_.Matches(vm.name) || !sources_.Matches(vm.source)) return false;
-  if (!IsAny([&](const EventMatcher& one) { return one.Matches(entry); })) return false;
-  if (causes_ != 0) {
-    // A cause that this version does not know cannot be asked for.
-    const auto cause =
-        static_cast<uint32_t>(Parsed<v1::Event>(entry.stored.event).shutdown().cause());
-    if (cause >= 64 || (causes_ >> cause & 1) == 0) return false;
+  if (!is_for_all_names() || !is_for_all_refs()) {
+    const auto vm = Parsed<v1::VmRef>(entry.stored.vm_ref);
+    if (!MatchesNames(vm.name(), vm.run_id(), vm.source()) || !MatchesRef(vm)) return false;
   }
-  return is_for_all_refs() || MatchesRef(Parsed<v1::VmRef>(entry.stored.vm_ref));
+  if (!IsAny([&](const EventMatcher& one) { return one.Matches(entry); })) return false;
+  if (causes_ == 0) return true;
+  // A cause that this version does not know cannot be asked for.
+  const auto cause =
+      static_cast<uint32_t>(Parsed<v1::Event>(entry.stored.event).shutdown().cause());
+  return cause < 64 && (causes_ >> cause & 1) != 0;
 }
 
 bool EventMatcher::MatchesVm(const VmRecord& vm) const {
-  if (!run_ids_.empty() && !run_ids_.contains(vm.run_id())) return false;
-  return names_.Matches(vm.name()) && sources_.Matches(vm.source()) &&
-         (is_for_all_refs() || MatchesRef(DecodeSnapshotVmField(vm.encoded()).ref())) &&
+  return MatchesNames(vm.name, vm.run_id, vm.source) &&
+         (is_for_all_refs() || MatchesRef(Parsed<v1::Vm>(MessageOfField(vm.encoded())).ref())) &&
          IsAny([&](const EventMatcher& one) { return one.MatchesVm(vm); });
 }
 

@@ -58,8 +58,8 @@ class EventMatcher {
   bool MatchesVm(const VmRecord& vm) const;
   const NameMatcher& names() const { return names_; }
   bool matches_all() const {
-    return names_.matches_all() && sources_.matches_all() && types_ == 0 && classes_ == 0 &&
-           is_for_all_refs() && run_ids_.empty() && causes_ == 0 && any_of_.empty();
+    return types_ == 0 && classes_ == 0 && causes_ == 0 && is_for_all_names() &&
+           is_for_all_refs() && any_of_.empty();
   }
 
  private:
@@ -69,7 +69,15 @@ class EventMatcher {
     return any_of_.empty() || std::any_of(any_of_.begin(), any_of_.end(), passes);
   }
 
+  bool is_for_all_names() const {
+    return names_.matches_all() && sources_.matches_all() && run_ids_.empty();
+  }
   bool is_for_all_refs() const { return uuids_.empty() && labels_.empty(); }
+  bool MatchesNames(absl::string_view name, absl::string_view run_id,
+                    absl::string_view source) const {
+    return names_.Matches(name) && sources_.Matches(source) &&
+           (run_ids_.empty() || run_ids_.contains(run_id));
+  }
   bool MatchesRef(const v1::VmRef& vm) const;
 
   NameMatcher names_;

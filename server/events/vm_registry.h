@@ -29,47 +29,35 @@ bool operator<(const VmKey& a, const VmKey& b);
 
 // One VM as it was after one step: its encoding, and what queries look at. Immutable, so that any
 // thread reads it without a lock.
-class VmRecord {
- public:
+struct VmRecord {
   explicit VmRecord(const v1::Vm& vm);
   VmRecord(const VmRecord&) = delete;
   VmRecord& operator=(const VmRecord&) = delete;
 
-  VmKey key() const { return {name_, run_id_, run_id_.empty() ? path() : ""}; }
-  absl::string_view name() const { return name_; }
-  absl::string_view run_id() const { return run_id_; }
-  absl::string_view path() const { return path_; }
-  absl::string_view source() const { return source_; }
-  std::optional<Uuid> uuid() const { return uuid_; }  // unset: not known
-  v1::VmState state() const { return state_; }
-  bool stopped() const { return state_ == v1::VM_STATE_STOPPED; }
-  bool has_problems() const { return has_problems_; }
-  uint64_t last_sequence() const { return last_sequence_; }
-  // One `snapshot_vms` field of WatchEventsResponse; the slice shares its memory.
+  VmKey key() const { return {name, run_id, run_id.empty() ? absl::string_view(path) : ""}; }
+  bool stopped() const { return state == v1::VM_STATE_STOPPED; }
   absl::string_view encoded() const {
-    return {reinterpret_cast<const char*>(encoded_.begin()), encoded_.size()};
+    return {reinterpret_cast<const char*>(slice.begin()), slice.size()};
   }
-  const grpc::Slice& slice() const { return encoded_; }
 
- private:
-  const grpc::Slice encoded_;
-  const std::string name_;
-  const std::string run_id_;
-  const std::string path_;
-  const std::string source_;
-  const std::optional<Uuid> uuid_;
-  const v1::VmState state_;
-  const bool has_problems_;
-  const uint64_t last_sequence_;
+  const grpc::Slice slice;  // one `snapshot_vms` field of WatchEventsResponse
+  const std::string name;
+  const std::string run_id;
+  const std::string path;
+  const std::string source;
+  const std::optional<Uuid> uuid;  // unset: not known
+  const v1::VmState state;
+  const bool has_problems;
+  const uint64_t last_sequence;
 };
 
 using VmRecordPtr = std::shared_ptr<const VmRecord>;
 
-// The VMs that are known: every one that is not stopped, and the `max_stopped` that stopped last.
+// The VMs that are known: every one that is not stopped, and the kMaxStopped that stopped last.
 // Not thread-safe; the owner locks.
 class VmRegistry {
  public:
-  explicit VmRegistry(size_t max_stopped) : max_stopped_(max_stopped) {}
+  static constexpr ptrdiff_t kMaxStopped = 10'000;
 
   // Replaces the entry of the same run. The first record with a run_id also replaces its socket's
   // entry without one.
@@ -79,9 +67,8 @@ class VmRegistry {
     const auto found = records_.find(key);
     return found == records_.end() ? nullptr : *found;
   }
-  // Every entry of that name, in order.
-  std::vector<VmRecordPtr> Named(absl::string_view name) const;
-  std::vector<VmRecordPtr> WithUuid(const Uuid& uuid) const;  // looks at each
+  // Every entry of that name, or any name if that is empty, and of that UUID, in order.
+  std::vector<VmRecordPtr> Named(absl::string_view name, std::optional<Uuid> uuid) const;
   // The entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after) const;
   // At most `limit` stopped VMs, the last to stop first.
@@ -102,7 +89,6 @@ class VmRegistry {
   // Drops an entry, if there is one.
   void Forget(const VmKey& key);
 
-  const size_t max_stopped_;
   Records records_;
   // Stopped ones of records_, by their last sequence: first stopped, first out.
   std::set<std::pair<uint64_t, VmRecordPtr>> stopped_;

@@ -173,8 +173,8 @@ void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
   std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
   size_t with_problems = 0;
   for (const VmRecordPtr& vm : inputs.log->Vms().vms) {
-    ++by_state[vm->state()];
-    if (vm->has_problems()) ++with_problems;
+    ++by_state[vm->state];
+    if (vm->has_problems) ++with_problems;
   }
   for (int state = v1::VM_STATE_RUNNING; state < v1::VM_STATE_STOPPED; ++state) {
     out->Gauge(
@@ -199,7 +199,7 @@ void CollectStops(const MetricSources& inputs, MetricFamilies* out) {
   if (inputs.named_vms == 0) return;
   std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
   for (const VmRecordPtr& record : inputs.log->LastStoppedVms(inputs.named_vms)) {
-    const v1::Vm vm = DecodeSnapshotVmField(record->encoded());
+    const auto vm = Parsed<v1::Vm>(MessageOfField(record->encoded()));
     if (!named.emplace(vm.ref().name(), vm.ref().uuid()).second) continue;
     out->Gauge(
         "vmeventd_vm_last_stop_timestamp_seconds",

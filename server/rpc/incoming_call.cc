@@ -144,7 +144,7 @@ void IncomingCall::Answer(const absl::StatusOr<std::string>& response, bool read
   StartWrite(&response_);
 }
 
-void IncomingCall::AnswerBy(CallStream* stream) {
+void IncomingCall::AnswerBy(WatchStream* stream) {
   request_.Clear();  // a stream may stay open for months
   bool cancelled = false;
   {
@@ -166,7 +166,7 @@ void IncomingCall::Abort(const absl::Status& status) {
 }
 
 void IncomingCall::OnWriteDone(bool ok) {
-  if (CallStream* const answering = stream()) {
+  if (WatchStream* const answering = stream()) {
     answering->OnWriteDone(ok);
   } else if (std::exchange(reads_next_, false)) {
     ReadRequest();
@@ -174,7 +174,7 @@ void IncomingCall::OnWriteDone(bool ok) {
 }
 
 void IncomingCall::OnCancel() {
-  CallStream* answering = nullptr;
+  WatchStream* answering = nullptr;
   {
     const MutexLock lock(&mutex_);
     cancelled_ = true;
@@ -184,7 +184,7 @@ void IncomingCall::OnCancel() {
 }
 
 void IncomingCall::OnDone() {
-  if (CallStream* const answering = stream()) answering->OnDone();
+  if (WatchStream* const answering = stream()) answering->OnDone();
   delete this;
 }
 

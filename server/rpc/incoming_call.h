@@ -95,7 +95,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   // does not end yet, and the next request goes to the same handler: the call ends with OK when no
   // more requests come.
   void Answer(const absl::StatusOr<std::string>& response, bool reads_next = false);
-  void AnswerBy(CallStream* stream) override;
+  void AnswerBy(WatchStream* stream) override;
   absl::Status Hold(size_t bytes) override { return counted_->Hold(bytes); }
   void Write(const grpc::ByteBuffer* message) override { StartWrite(message); }
   void End(const absl::Status& status) override;
@@ -123,7 +123,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
     const MutexLock lock(&mutex_);
     return std::exchange(reading_, false);
   }
-  CallStream* stream() {
+  WatchStream* stream() {
     const MutexLock lock(&mutex_);
     return stream_;
   }
@@ -141,7 +141,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   Mutex mutex_;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  CallStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  WatchStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
 // The methods of all services: IncomingCalls. Others are refused.

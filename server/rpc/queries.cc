@@ -1,9 +1,14 @@
 #include "server/rpc/queries.h"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -12,10 +17,9 @@
 #include "base/error_reason.h"
 #include "base/text.h"
 #include "base/uuid.h"
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/eventlog/event_listing.h"
 #include "server/events/event_codec.h"
-#include "server/rpc/page_token.h"
+#include "server/rpc/request_checks.h"
 
 namespace vmeventd {
 namespace {
@@ -26,21 +30,56 @@ constexpr size_t kReservedBytes = size_t{8} << 10;
 constexpr absl::Duration kMaxSearch = absl::Milliseconds(10);
 constexpr int kVmsALook = 16;
 
-// Returns a text that is equal for all pages of one question to one journal.
+// Returns a text that is equal for all pages of one question.
 template <typename Request>
-std::string QuestionOf(const JournalIdentity& identity, Request request) {
+std::string QuestionOf(Request request) {
   request.clear_page_token();
   request.clear_page_size();
   if constexpr (requires { request.clear_filter(); }) {
     if (request.filter().ByteSizeLong() == 0) request.clear_filter();  // which means the same
   }
-  std::string text = absl::StrCat(identity.journal_id, "\n", Request::descriptor()->name(), "\n");
-  google::protobuf::io::StringOutputStream stream(&text);
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.SetSerializationDeterministic(true);
-  request.SerializeToCodedStream(&coded);
-  coded.Trim();
-  return text;
+  return absl::StrCat(Request::descriptor()->name(), "\n", Serialized(request));
+}
+
+constexpr size_t kHashBytes = 8;
+
+std::string Hash(absl::string_view text) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr);
+  return std::string(reinterpret_cast<const char*>(digest), kHashBytes);
+}
+
+// A page token holds a journal, the hash of a question and a position in its answer. It is no
+// secret: a client that makes one gets the same events that it could list anyway.
+std::string MakePageToken(absl::string_view journal_id, absl::string_view question,
+                          absl::string_view position) {
+  // The hash over all of it distinguishes a token of another question from other text.
+  const std::string bytes = absl::StrCat(Hash(journal_id), Hash(question), position);
+  return absl::WebSafeBase64Escape(absl::StrCat(Hash(bytes), bytes));
+}
+
+// Returns the position. INVALID_ARGUMENT: it is not a page token, or of another question.
+// OUT_OF_RANGE: of another journal.
+absl::StatusOr<std::string> ReadPageToken(absl::string_view journal_id, absl::string_view question,
+                                          absl::string_view token) {
+  std::string bytes;
+  if (!absl::WebSafeBase64Unescape(token, &bytes) || bytes.size() < 3 * kHashBytes ||
+      bytes.substr(0, kHashBytes) != Hash(bytes.substr(kHashBytes))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("page_token: ", Quote(token), " is not a page token"));
+  }
+  if (bytes.substr(kHashBytes, kHashBytes) != Hash(journal_id)) {
+    return WithReason(
+        "JOURNAL_REPLACED",
+        absl::OutOfRangeError(
+            "page_token: it is from before the journal was replaced; start again without a token"));
+  }
+  if (bytes.substr(2 * kHashBytes, kHashBytes) != Hash(question)) {
+    return absl::InvalidArgumentError(
+        "page_token: it was issued for a request with other fields; only page_size may change");
+  }
+  return bytes.substr(3 * kHashBytes);
 }
 
 // Decides which VMs a ListVms request selects.
@@ -59,7 +98,7 @@ class VmMatcher {
 
   bool Matches(const VmRecord& vm) const {
     if (vm.stopped() && !stopped_) return false;
-    if (states_ != 0 && (states_ >> vm.state() & 1) == 0) return false;
+    if (states_ != 0 && (states_ >> vm.state & 1) == 0) return false;
     return vms_.MatchesVm(vm);
   }
 
@@ -93,8 +132,8 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
   VmRecordPtr stopped;  // the newest
   for (const VmRecordPtr& vm : named) {
     if (vm->stopped()) {
-      if (stopped == nullptr || vm->last_sequence() > stopped->last_sequence()) stopped = vm;
-    } else if (vm->run_id().empty()) {
+      if (stopped == nullptr || vm->last_sequence > stopped->last_sequence) stopped = vm;
+    } else if (vm->run_id.empty()) {
       if (unseen == nullptr) unseen = vm;
     } else {
       running.push_back(vm);
@@ -105,7 +144,7 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
     constexpr size_t kMaxListed = 10;
     const size_t listed = std::min(running.size(), kMaxListed);
     std::vector<absl::string_view> ids;
-    for (size_t i = 0; i < listed; ++i) ids.push_back(running[i]->run_id());
+    for (size_t i = 0; i < listed; ++i) ids.push_back(running[i]->run_id);
     return WithReason(
         "SEVERAL_VMS_RUN",
         absl::FailedPreconditionError(absl::StrCat(
@@ -120,45 +159,44 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
 
 }  // namespace
 
-std::optional<absl::StatusOr<std::string>> EventsQuery::Continue(
-    const absl::StatusOr<JournalReader*>& journal) {
-  if (!journal.ok()) return journal.status();
-  const absl::StatusOr<bool> complete = listing_.Continue(*journal);
-  if (!complete.ok()) return complete.status();
-  if (!*complete && ++turns_ < kMaxTurns) return std::nullopt;
-  v1::ListEventsResponse rest;
-  if (listing_.next() != 0) {
-    rest.set_next_page_token(
-        MakePageToken(log_->identity().journal_id, question_, absl::StrCat(listing_.next())));
-  }
-  return absl::StrCat(listing_.events(), rest.SerializeAsString());
-}
-
-absl::StatusOr<std::unique_ptr<EventsQuery>> Queries::ListEvents(
-    const v1::ListEventsRequest& request) const {
+void Queries::ListEvents(const v1::ListEventsRequest& request, const std::string& peer,
+                         const std::function<bool()>& cancelled, const Answer& answer) const {
   absl::StatusOr<ListBounds> bounds = CheckListEvents(request);
-  if (!bounds.ok()) return bounds.status();
-  bounds->newest_first = request.newest_first();
-  std::string question = QuestionOf(log_->identity(), request);
+  if (!bounds.ok()) return answer(bounds.status());
+  const std::string question = QuestionOf(request);
   if (!request.page_token().empty()) {
     const absl::StatusOr<std::string> position =
         ReadPageToken(log_->identity().journal_id, question, request.page_token());
-    if (!position.ok()) return position.status();
+    if (!position.ok()) return answer(position.status());
     if (!absl::SimpleAtoi(*position, &bounds->from)) {
-      return absl::InvalidArgumentError("page_token: its position is not a sequence");
+      return answer(absl::InvalidArgumentError("page_token: its position is not a sequence"));
     }
   }
-  return std::unique_ptr<EventsQuery>(new EventsQuery(
-      log_, std::move(question),
-      EventListing(log_, EventMatcher(RequestFilter{request.filter(), request.any_of()}), *bounds,
-                   kMaxResponseBytes - kReservedBytes)));
+  const auto listing = std::make_shared<EventListing>(
+      log_, EventMatcher(RequestFilter{request.filter(), request.any_of()}), *bounds,
+      kMaxResponseBytes - kReservedBytes);
+  log_->PostQuery(peer,
+                  [log = log_, question, cancelled, answer,
+                   listing](const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
+                    absl::StatusOr<bool> done = absl::CancelledError("the call was cancelled");
+                    if (!cancelled()) done = listing->Continue(journal);
+                    if (!done.ok()) answer(ReadError(done.status()));
+                    if (!done.ok() || !*done) return done;
+                    v1::ListEventsResponse rest;
+                    if (listing->next() != 0) {
+                      rest.set_next_page_token(MakePageToken(log->identity().journal_id, question,
+                                                             absl::StrCat(listing->next())));
+                    }
+                    answer(absl::StrCat(listing->events(), rest.SerializeAsString()));
+                    return true;
+                  });
 }
 
 absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {
   const absl::StatusOr<int> page_size = CheckListVms(request);
   if (!page_size.ok()) return page_size.status();
   const JournalIdentity& identity = log_->identity();
-  const std::string question = QuestionOf(identity, request);
+  const std::string question = QuestionOf(request);
   std::string position;
   VmKey after;
   if (!request.page_token().empty()) {
@@ -180,23 +218,18 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
   v1::ListVmsResponse rest;
   const VmRecord* last = nullptr;
   int count = 0;
-  const auto token_behind = [&](const VmRecord& vm) {
-    return MakePageToken(identity.journal_id, question, PositionOf(vm));
-  };
   int looked = 0;
   for (const VmRecordPtr& vm : all.vms) {
-    if (++looked % kVmsALook == 0 && log_->clock().Now().monotonic >= until) {
-      rest.set_next_page_token(token_behind(*last));
-      break;
-    }
-    const VmRecord* const before = std::exchange(last, vm.get());
-    if (!matcher.Matches(*vm)) continue;
+    const bool late = ++looked % kVmsALook == 0 && log_->clock().Now().monotonic >= until;
+    const bool matches = !late && matcher.Matches(*vm);
     const bool room =
         count == 0 || out.size() + vm->encoded().size() <= kMaxResponseBytes - kReservedBytes;
-    if (count == *page_size || !room) {
-      rest.set_next_page_token(token_behind(*before));
+    if (late || (matches && (count == *page_size || !room))) {
+      rest.set_next_page_token(MakePageToken(identity.journal_id, question, PositionOf(*last)));
       break;
     }
+    last = vm.get();
+    if (!matches) continue;
     out += ListedVmField(vm->encoded());
     ++count;
   }
@@ -209,12 +242,9 @@ absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) cons
   if (absl::Status status = CheckGetVm(request); !status.ok()) return status;
   static_assert(int{v1::GetVmResponse::kVmFieldNumber} ==
                 int{v1::ListVmsResponse::kVmsFieldNumber});
-  const std::optional<Uuid> uuid = ParseUuid(request.uuid());
-  std::vector<VmRecordPtr> vms =
-      uuid.has_value() ? log_->VmsWithUuid(*uuid) : log_->VmsNamed(request.name());
+  std::vector<VmRecordPtr> vms = log_->VmsNamed(request.name(), ParseUuid(request.uuid()));
   std::erase_if(vms, [&](const VmRecordPtr& vm) {
-    return (!request.name().empty() && vm->name() != request.name()) ||
-           (!request.run_id().empty() && vm->run_id() != request.run_id());
+    return !request.run_id().empty() && vm->run_id != request.run_id();
   });
   if (vms.empty() && !request.run_id().empty()) {
     return WithReason("NO_SUCH_VM", absl::NotFoundError(absl::StrCat(

@@ -211,7 +211,7 @@ class Checker {
         return Since{Time("since", request.since())};
       case Case::kFromOldest:
         if (!request.from_oldest()) Refuse("from_oldest", "false", "must be true or not set");
-        return FromOldest{};
+        return Since{absl::InfinitePast()};
       case Case::kSnapshot:
         if (!request.snapshot()) Refuse("snapshot", "false", "must be true or not set");
         return FromSnapshot{};
@@ -260,6 +260,7 @@ absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request)
                  absl::StrCat("must be before end_time, ", text(bounds.end)));
   }
   bounds.page_size = check.PageSize(request.page_size());
+  bounds.newest_first = request.newest_first();
   check.Length("page_token", request.page_token(), kMaxPageTokenBytes);
   return check.Result(bounds);
 }

@@ -1,7 +1,5 @@
 #include "server/rpc/vm_event_service.h"
 
-#include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -118,24 +116,9 @@ void VmEventService::ListEvents(IncomingCall* call) {
   v1::ListEventsRequest request;
   const absl::Status status = Admit(*call, kRate, &request);
   if (!status.ok()) return call->Answer(status);
-  absl::StatusOr<std::shared_ptr<EventsQuery>> query = queries_.ListEvents(request);
-  if (!query.ok()) return call->Answer(query.status());
-  const auto turn = [call, query = *std::move(query)](
-                        const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
-    const std::optional<absl::StatusOr<std::string>> answer =
-        call->cancelled() ? absl::CancelledError("the call was cancelled")
-                          : query->Continue(journal);
-    if (!answer.has_value()) return false;
-    // The call may be gone after its answer.
-    if (answer->ok()) {
-      call->Answer(*answer);
-      return true;
-    }
-    call->Answer(ReadError(answer->status()));
-    return answer->status();
-  };
-  const std::string peer = call->caller().peer;  // the call may be gone after its first turn
-  log_->PostQuery(peer, turn);
+  queries_.ListEvents(
+      request, call->caller().peer, [call] { return call->cancelled(); },
+      [call](const absl::StatusOr<std::string>& answer) { call->Answer(answer); });
 }
 
 void VmEventService::DeclareIntent(IncomingCall* call) {
@@ -204,9 +187,9 @@ absl::StatusOr<std::string> VmEventService::GetServerInfo(
     out->set_present(directory.present);
     out->set_sockets(directory.sockets);
   }
-  info.set_vms(log_->vm_count());
   info.set_streams(hub_->stream_count());
   EventLog::Health health = log_->health();
+  info.set_vms(health.vms);
   info.set_journal_writable(health.journal_writable);
   info.set_journal_problem(std::move(health.journal_problem));
   for (v1::Listener& listener : listeners_()) *info.add_listeners() = std::move(listener);

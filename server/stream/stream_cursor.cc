@@ -19,11 +19,6 @@ grpc::ByteBuffer ToBuffer(const v1::WatchEventsResponse& response) {
 
 }  // namespace
 
-struct StreamCursor::Batch {
-  std::vector<grpc::Slice> slices;
-  size_t bytes = 0;
-};
-
 StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin begin,
                            EventMatcher matcher, bool durable_only, std::string id,
                            absl::Duration interval)
@@ -35,7 +30,7 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
       sequence_(begin.cursor),
       since_(begin.locate.value_or(absl::InfinitePast())),
       takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
-      phase_(begin.locate.has_value() ? Phase::kLocating : Phase::kOpening),
+      locates_(begin.locate.has_value()),
       interval_(interval),
       snapshot_(std::move(begin.snapshot)) {}
 
@@ -48,15 +43,14 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
   const absl::Duration now = clock_->Now().monotonic;
   search_until_ = now + kMaxSearch;
   switch (phase_) {
-    case Phase::kLocating: {
-      needs_journal_ = journal == nullptr;
-      if (needs_journal_) return std::nullopt;
-      const absl::StatusOr<uint64_t> first = journal->Locate(since_);
-      if (!first.ok()) return first.status();
-      sequence_ = std::max(sequence_, *first - 1);
-    }
-      [[fallthrough]];
     case Phase::kOpening:
+      if (locates_) {
+        needs_journal_ = journal == nullptr;
+        if (needs_journal_) return std::nullopt;
+        const absl::StatusOr<uint64_t> first = journal->Locate(since_);
+        if (!first.ok()) return first.status();
+        sequence_ = std::max(sequence_, *first - 1);
+      }
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
       replays_ = sequence_ < Limit(log_->range(), durable_only_);
       // A client that resumed after the snapshot's sequence without all of it would miss the rest.
@@ -76,9 +70,9 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
       *response.mutable_progress() = ProgressAt(sequence_);
       return ToBuffer(response);
   }
-  Batch batch;
-  const absl::Status status = Collect(journal, page_bytes, &batch);
-  if (!batch.slices.empty()) return grpc::ByteBuffer(batch.slices.data(), batch.slices.size());
+  std::vector<grpc::Slice> slices;
+  const absl::Status status = Collect(journal, page_bytes, &slices);
+  if (!slices.empty()) return grpc::ByteBuffer(slices.data(), slices.size());
   if (!status.ok()) return status;
   const bool replayed = caught_up_ && std::exchange(replays_, false);
   const bool owed = owed_ != 0 && log_->range().durable >= owed_;
@@ -115,49 +109,43 @@ std::optional<grpc::ByteBuffer> StreamCursor::SnapshotMessage() {
     more_ = snapshot_vm_ % kEventsALook == kEventsALook - 1 && SearchIsOver();
     if (!matcher_.MatchesVm(vm)) continue;
     bytes += vm.encoded().size();
-    slices.push_back(vm.slice());
+    slices.push_back(vm.slice);
   }
   if (slices.empty()) return std::nullopt;
   more_ = false;
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
-void StreamCursor::Take(const EventBlock& block, size_t begin, size_t end, uint64_t committed,
-                        Batch* batch) {
-  if (begin == end) return;
-  if (block.first_sequence() + end - 1 <= committed) {
-    batch->slices.push_back(block.Encoded(begin, end));
-    return;
-  }
-  // A block is written whole or not at all.
-  batch->slices.push_back(block.EncodedNotDurable(begin, end));
-  owed_ = block.first_sequence() + end - 1;
-}
-
-bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, Batch* batch) {
+bool StreamCursor::TakeBlock(const EventBlock& block, uint64_t committed,
+                             std::vector<grpc::Slice>* slices) {
   // The sequences before it belong to no event.
   sequence_ = std::max(sequence_, block.first_sequence() - 1);
   if (sequence_ >= block.last_sequence()) return true;
   const size_t begin = sequence_ + 1 - block.first_sequence();
   const size_t events = sent_.events;
-  const bool copied = block.last_sequence() > range.committed;
-  const size_t max_bytes = copied ? kMaxCopiedBytes : kMaxMessageBytes;
+  const bool durable = block.last_sequence() <= committed;  // it is written whole or not at all
+  const size_t max_bytes = durable ? kMaxMessageBytes : kMaxCopiedBytes;
   size_t end = begin;
   size_t run = begin;  // events [run, end) match and are not taken yet
+  const auto take_run = [&] {
+    if (run == end) return;
+    slices->push_back(durable ? block.Encoded(run, end) : block.EncodedNotDurable(run, end));
+    if (!durable) owed_ = block.first_sequence() + end - 1;
+  };
   for (; end < block.size(); ++end) {
     if ((end - begin) % kEventsALook == kEventsALook - 1 && SearchIsOver()) break;
     if (!takes_all_ && !Matches(block.at(end))) {
-      Take(block, run, end, range.committed, batch);
+      take_run();
       run = end + 1;
       continue;
     }
     // One event always fits: it may be larger than a message should be.
     const size_t bytes = block.EncodedView(end).size();
-    if (batch->bytes != 0 && batch->bytes + bytes > max_bytes) break;
-    batch->bytes += bytes;
+    if (sent_.events != 0 && sent_.bytes + bytes > max_bytes) break;
+    sent_.bytes += bytes;
     ++sent_.events;
   }
-  Take(block, run, end, range.committed, batch);
+  take_run();
   sequence_ = block.first_sequence() + end - 1;
   if (sent_.events > events && block.published() != absl::ZeroDuration()) {
     sent_.published = std::min(sent_.published, block.published());
@@ -165,11 +153,12 @@ bool StreamCursor::TakeBlock(const EventBlock& block, const EventRange& range, B
   return end == block.size();
 }
 
-absl::Status StreamCursor::Collect(JournalReader* journal, size_t page_bytes, Batch* batch) {
+absl::Status StreamCursor::Collect(JournalReader* journal, size_t page_bytes,
+                                   std::vector<grpc::Slice>* slices) {
   while (!SearchIsOver()) {
     const ReadResult read = log_->Read(sequence_ + 1, kMaxMessageBytes);
     if (read.in_journal_through.has_value()) {
-      if (!batch->slices.empty()) return absl::OkStatus();
+      if (!slices->empty()) return absl::OkStatus();
       needs_journal_ = journal == nullptr;
       if (needs_journal_) return absl::OkStatus();
       const absl::StatusOr<JournalPage> page =
@@ -178,7 +167,7 @@ absl::Status StreamCursor::Collect(JournalReader* journal, size_t page_bytes, Ba
       journal = nullptr;  // others want a page too
       search_until_ = clock_->Now().monotonic + kMaxSearch;
       for (const EventBlockPtr& block : page->blocks) {
-        if (!TakeBlock(*block, {.committed = UINT64_MAX}, batch)) return absl::OkStatus();
+        if (!TakeBlock(*block, UINT64_MAX, slices)) return absl::OkStatus();
       }
       sequence_ = std::max(sequence_, page->through);
       continue;
@@ -190,7 +179,7 @@ absl::Status StreamCursor::Collect(JournalReader* journal, size_t page_bytes, Ba
     }
     for (const EventBlockPtr& block : read.blocks) {
       if (block->last_sequence() > limit) break;
-      if (!TakeBlock(*block, read.range, batch)) return absl::OkStatus();
+      if (!TakeBlock(*block, read.range.committed, slices)) return absl::OkStatus();
     }
   }
   return absl::OkStatus();

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -58,6 +57,7 @@ class StreamCursor {
   // Contents of the last message of Next.
   struct Sent {
     size_t events = 0;
+    size_t bytes = 0;  // of them
     // Time at which the oldest of them became public (EventBlock::published); InfiniteDuration: not
     // known.
     absl::Duration published = absl::InfiniteDuration();
@@ -68,8 +68,7 @@ class StreamCursor {
   uint64_t sequence() const { return sequence_; }
 
  private:
-  enum class Phase { kLocating, kOpening, kSnapshot, kEvents };
-  struct Batch;
+  enum class Phase { kOpening, kSnapshot, kEvents };
 
   // The newest event that the stream may send.
   static uint64_t Limit(const EventRange& range, bool durable_only) {
@@ -85,12 +84,10 @@ class StreamCursor {
   std::optional<grpc::ByteBuffer> SnapshotMessage();
   // Takes the events of one block that match and fit. False: the message is full, or the search
   // took long.
-  bool TakeBlock(const EventBlock& block, const EventRange& range, Batch* batch);
-  // Takes the events [begin, end) of the block.
-  void Take(const EventBlock& block, size_t begin, size_t end, uint64_t committed, Batch* batch);
-  // Fills `batch` until it is full, there are no more events, it needs the journal or the search
+  bool TakeBlock(const EventBlock& block, uint64_t committed, std::vector<grpc::Slice>* slices);
+  // Fills a message until it is full, there are no more events, it needs the journal or the search
   // took long.
-  absl::Status Collect(JournalReader* journal, size_t page_bytes, Batch* batch);
+  absl::Status Collect(JournalReader* journal, size_t page_bytes, std::vector<grpc::Slice>* slices);
 
   const EventLog* const log_;
   const Clock* const clock_;
@@ -101,7 +98,8 @@ class StreamCursor {
   Sent sent_;
   const absl::Time since_;  // earlier events are left out
   const bool takes_all_;    // matches without looking at each event
-  Phase phase_;
+  const bool locates_;      // it begins where since_ is in the journal
+  Phase phase_ = Phase::kOpening;
   bool replays_ = false;  // a Progress is due once it catches up for the first time
   // The newest event that was sent as not durable, which no Progress has reported as durable; 0:
   // none.

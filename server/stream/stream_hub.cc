@@ -96,16 +96,10 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
 
 v1::ListStreamsResponse StreamHub::List(const StreamPage& page, uint64_t newest) const {
   constexpr size_t kMaxPageBytes = size_t{1} << 19;
-  std::vector<std::shared_ptr<WatchStream>> streams;
-  {
-    const MutexLock lock(&mutex_);
-    for (auto it = streams_.upper_bound(page.after); it != streams_.end(); ++it) {
-      streams.push_back(it->second);
-    }
-  }
   v1::ListStreamsResponse response;
   size_t bytes = 0;
-  for (const auto& stream : streams) {
+  for (const auto& stream : Streams()) {
+    if (stream->id() <= page.after) continue;
     if (response.streams_size() == page.size || bytes > kMaxPageBytes) {
       response.set_next_page_token(response.streams().rbegin()->stream_id());
       break;
@@ -179,8 +173,7 @@ void StreamHub::Drain(absl::Duration timeout) {
 
 StreamLag StreamHub::Lag(uint64_t newest) const {
   StreamLag lag;
-  const MutexLock lock(&mutex_);
-  for (const auto& [id, stream] : streams_) {
+  for (const auto& stream : Streams()) {
     const uint64_t delivered = stream->delivered();
     if (delivered >= newest) continue;
     ++lag.behind;

@@ -54,7 +54,7 @@ void WatchStream::Drain() {
 
 void WatchStream::Turn() {
   waits_for_turn_ = false;
-  Advance().IgnoreError();
+  Advance().status().IgnoreError();
 }
 
 void WatchStream::FinishIfEnded() {
@@ -72,14 +72,14 @@ void WatchStream::FinishIfEnded() {
   call_->End(end);
 }
 
-absl::Status WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal) {
+absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal) {
   FinishIfEnded();
   bool beat = false;
   {
     const MutexLock lock(&mutex_);
     again_ = true;
     const State waits = journal == nullptr ? State::kIdle : State::kReading;
-    if (state_ != waits || cutting_ > 0) return absl::OkStatus();
+    if (state_ != waits || cutting_ > 0) return true;
     again_ = false;
     // A call that ends while the disk hangs does not wait for it: only this thread leaves kReading,
     // unless the stream finishes.
@@ -95,8 +95,8 @@ absl::Status WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal)
     next = journal == nullptr ? cursor_.Next(beat)
                               : cursor_.Next(beat, **journal, hub_->HistoryBytes());
   }
-  absl::Status read = next.status();
-  if (!read.ok()) next = ReadError(read);
+  const absl::StatusOr<bool> read = next.ok() ? absl::StatusOr<bool>(true) : next.status();
+  if (!read.ok()) next = ReadError(read.status());
   const bool write = next.ok() && next->has_value();
   const bool reads = next.ok() && !write && cursor_.needs_journal();
   const bool has_progressed = write && cursor_.caught_up() && cursor_.sent().events == 0;
@@ -127,15 +127,10 @@ absl::Status WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal)
   if (write) call_->Write(&message_);
   if (reads) {
     // A stream that ends meanwhile takes no memory until its turn.
-    hub_->log()->PostQuery(description_.peer(),
-                           [stream = weak_from_this()](const absl::StatusOr<JournalReader*>& reader)
-                               -> absl::StatusOr<bool> {
-                             const std::shared_ptr<WatchStream> self = stream.lock();
-                             if (self == nullptr) return true;
-                             absl::Status advanced = self->Advance(&reader);
-                             if (!advanced.ok()) return advanced;
-                             return true;
-                           });
+    hub_->log()->PostQuery(description_.peer(), [stream = weak_from_this()](const auto& reader) {
+      const std::shared_ptr<WatchStream> self = stream.lock();
+      return self == nullptr ? absl::StatusOr<bool>(true) : self->Advance(&reader);
+    });
   }
   if (more) Wake();
   FinishIfEnded();

@@ -11,7 +11,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/counter.h"
 #include "base/mutex.h"
@@ -29,24 +28,13 @@ struct StreamOptions {
 };
 
 class StreamHub;
-
-// Answers a call with a stream of messages. gRPC's threads call these; none may block.
-class CallStream {
- public:
-  virtual ~CallStream() = default;
-  // The write is done. False: the client is gone.
-  virtual void OnWriteDone(bool ok) = 0;
-  // The client has cancelled. The stream must still End the call.
-  virtual void OnCancel() = 0;
-  // The call is over, and this is the last use of the stream.
-  virtual void OnDone() = 0;
-};
+class WatchStream;
 
 // A call that is answered with a stream. Lives until OnDone. Any thread.
 class StreamCall {
  public:
   // Passes what happens to the call on to `stream`. Once, before the rest.
-  virtual void AnswerBy(CallStream* stream) = 0;
+  virtual void AnswerBy(WatchStream* stream) = 0;
   // Counts so many bytes as the call's until it is done. RESOURCE_EXHAUSTED: there are too many.
   virtual absl::Status Hold(size_t bytes) = 0;
   // Sends `message`, which must stay until OnWriteDone. One at a time.
@@ -106,7 +94,7 @@ class StreamMeters {
 // One WatchEvents call. It has one write in flight, or waits for its turn at the journal or for a
 // Wake. Matches its filter in its turns only. Calls gRPC without a lock, from one thread at a time,
 // and ends it once. Any thread.
-class WatchStream : public CallStream, public std::enable_shared_from_this<WatchStream> {
+class WatchStream : public std::enable_shared_from_this<WatchStream> {
  public:
   // Idle until Begin. The pointers outlive it. `description` lacks the position.
   WatchStream(StreamHub* hub, StreamCall* call, v1::Stream description,
@@ -140,9 +128,13 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   }
   const std::string& id() const { return description_.stream_id(); }
 
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
+  // The call's. gRPC's threads call these; none blocks.
+  // The write is done. False: the client is gone.
+  void OnWriteDone(bool ok);
+  // The client has cancelled. The stream still ends the call.
+  void OnCancel();
+  // The call is over, and this is the last use of the stream.
+  void OnDone();
 
  private:
   // State of the stream. In kBuilding, kWriting and kReading a thread, a write or its turn at the
@@ -152,8 +144,8 @@ class WatchStream : public CallStream, public std::enable_shared_from_this<Watch
   // Goes as far as it can: builds and writes a message, finishes, or waits.
   void Turn();
   // Sends what there is, with the journal's reader or why there is none if this is its turn at the
-  // journal. An error is that of reading it.
-  absl::Status Advance(const absl::StatusOr<JournalReader*>* journal = nullptr);
+  // journal. True, or the error of reading it.
+  absl::StatusOr<bool> Advance(const absl::StatusOr<JournalReader*>* journal = nullptr);
   // Finishes at once, if the stream is free and has ended.
   void FinishIfEnded();
   void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

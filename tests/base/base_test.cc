@@ -86,12 +86,7 @@ bool Matches(absl::string_view text) {
       {"app", "web"}, {"team/mail", "x,y"}, {"empty", ""}, {"path", "a\\b"}};
   const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
   EXPECT_TRUE(selector.ok()) << text << ": " << selector.status();
-  return selector.ok() &&
-         selector->Matches([&](absl::string_view key) -> std::optional<absl::string_view> {
-           const auto label = labels.find(std::string(key));
-           return label == labels.end() ? std::nullopt
-                                        : std::optional<absl::string_view>(label->second);
-         });
+  return selector.ok() && selector->Matches(labels);
 }
 
 TEST(LabelSelectorTest, EveryConditionMustHold) {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "client/nats/subject.h"
+#include "client/fleet/fleet_message.h"
 
 namespace {
 

@@ -45,8 +45,8 @@ std::vector<HandedRun> ThreeRuns() {
 }
 
 TEST(HandoverTest, RunsComeWithTheirDescriptors) {
-  const HandoverContents contents = {.journal = kEndOfJournal, .runs = ThreeRuns()};
-  const std::vector<HandedRun>& runs = contents.runs;
+  const HandoverContents contents = {.journal = kEndOfJournal, .open = {.runs = ThreeRuns()}};
+  const std::vector<HandedRun>& runs = contents.open.runs;
   const Handover read = Unpack(contents);
   EXPECT_FALSE(read.exit_statuses.valid());
   ASSERT_EQ(read.runs.size(), 3u);
@@ -89,7 +89,7 @@ TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
 TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
   for (const JournalEnd& found :
        {JournalEnd{"other", 7, 7}, JournalEnd{"journal", 6, 6}, JournalEnd{"journal", 8, 8}}) {
-    const Handover read = Unpack({.journal = kEndOfJournal, .runs = ThreeRuns()}, found);
+    const Handover read = Unpack({.journal = kEndOfJournal, .open = {.runs = ThreeRuns()}}, found);
     EXPECT_FALSE(read.saved.has_value());
     ASSERT_EQ(read.runs.size(), 3u);
     for (const HandedRun& run : read.runs) EXPECT_EQ(run.state.run_id(), "");
@@ -99,8 +99,9 @@ TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
 
 // The disk was full, or hung, when the daemon stopped: its last events may be in the file or not.
 TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
-  const HandoverContents contents = {.journal = {"journal", 5, 9},
-                                     .saved = {{"run 1", "state 1"}, {"run 2", "state 2"}}};
+  const HandoverContents contents = {
+      .journal = {"journal", 5, 9},
+      .open = {.states = {{"run 1", "state 1"}, {"run 2", "state 2"}}}};
   for (const JournalEnd& found :
        {JournalEnd{"journal", 5, 5}, JournalEnd{"journal", 9, 9}, JournalEnd{"journal", 0, 99}}) {
     const Handover read = Unpack(contents, found);
@@ -111,8 +112,9 @@ TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
 }
 
 TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
-  HandoverContents contents = {.journal = kEndOfJournal, .runs = std::vector<HandedRun>(1)};
-  internal::HandedRun& state = contents.runs[0].state;
+  HandoverContents contents = {.journal = kEndOfJournal,
+                               .open = {.runs = std::vector<HandedRun>(1)}};
+  internal::HandedRun& state = contents.open.runs[0].state;
   state.set_run_id(std::string(1000, 'x'));
   state.set_unhandled(std::string(HandedRun::kMaxUnhandled, '\xff'));
   const Handover read = Unpack(contents);
@@ -121,15 +123,16 @@ TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
 }
 
 TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
-  HandoverContents contents = {.journal = kEndOfJournal, .runs = std::vector<HandedRun>(2000)};
-  contents.saved.emplace_back("run", std::string(1'000, 's'));
-  for (HandedRun& run : contents.runs) {
+  HandoverContents contents = {.journal = kEndOfJournal,
+                               .open = {.runs = std::vector<HandedRun>(2000)}};
+  contents.open.states.emplace_back("run", std::string(1'000, 's'));
+  for (HandedRun& run : contents.open.runs) {
     run.state.set_run_id("run");
     run.state.set_unhandled(std::string(HandedRun::kMaxUnhandled, 'x'));
   }
   const Handover read = Unpack(contents);
   EXPECT_GT(read.runs.size(), 0u);
-  EXPECT_LT(read.runs.size(), contents.runs.size());
+  EXPECT_LT(read.runs.size(), contents.open.runs.size());
   EXPECT_EQ(read.saved.value().size(), 1u) << "every state is there";
 }
 

@@ -23,6 +23,13 @@ constexpr const char* kPoints[] = {
     "kill in open of the shutdown file",
     "kill in recv of a socket",
     "kill in unlink of the shutdown file",
+    "list: a page",
+    "list: a page, newest first",
+    "list: the last page",
+    "list: the last page, newest first",
+    "list ends with 3",     // INVALID_ARGUMENT: the token of another question
+    "list ends with 11",    // OUT_OF_RANGE
+    "list ends with 14",    // UNAVAILABLE
     "stream ends with 1",   // CANCELLED
     "stream ends with 8",   // RESOURCE_EXHAUSTED: the client read nothing
     "stream ends with 11",  // OUT_OF_RANGE

@@ -84,6 +84,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
     : kernel_(kernel),
       log_(std::move(log)),
       saved_(log_->TakeSaved()),
+      queries_(log_.get()),
       hub_(log_.get(), kernel,
            {.progress_interval = kProgressInterval,
             .write_timeout = kWriteTimeout,
@@ -172,8 +173,7 @@ absl::Duration Daemon::pump_due() const {
 void Daemon::Stop(Store* store) {
   stops_ = true;
   watcher_->RunOnce(absl::ZeroDuration());
-  std::vector<HandedRun> handed;
-  if (!watcher_->has_begun()) store = nullptr;
+  std::optional<OpenRuns> handed;
   if (store != nullptr) handed = watcher_->HandOver();
   log_->Close();
   while (log_->Step() && !kernel_->dead()) {
@@ -183,14 +183,14 @@ void Daemon::Stop(Store* store) {
   }
   while (!kernel_->dead() && log_->StepWriter()) {
   }
-  if (store == nullptr || kernel_->dead()) return;
+  if (!handed.has_value() || kernel_->dead()) return;
   kernel_->KeepTrace(true);
   store->journal = log_->end();
   store->saved.emplace();
-  for (auto& [run_id, state] : watcher_->SavedRuns()) {
+  for (auto& [run_id, state] : handed->states) {
     store->saved->push_back({run_id, std::move(state)});
   }
-  for (HandedRun& run : handed) {
+  for (HandedRun& run : handed->runs) {
     const int connection = run.connection.Release();
     const int process = run.process.Release();
     store->runs.push_back({run.state.SerializeAsString(), connection, process});

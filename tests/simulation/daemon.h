@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/handover.h"
+#include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
 #include "tests/support/event_log_for_tests.h"
@@ -101,6 +102,7 @@ class Daemon {
 
   StreamHub& hub() { return hub_; }
 
+  const Queries& queries() const { return queries_; }
   NodeWatcher& watcher() const { return *watcher_; }
   EventLog& log() const { return *log_; }
   JournalBounds journal() const { return EventLogForTests::BoundsOf(*log_); }
@@ -123,6 +125,7 @@ class Daemon {
   Kernel* const kernel_;
   const std::unique_ptr<EventLog> log_;
   const SavedState saved_;
+  Queries queries_;
   StreamHub hub_;
   std::unique_ptr<NodeWatcher> watcher_;
   size_t handed_ = 0;

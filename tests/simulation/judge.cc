@@ -170,7 +170,7 @@ void Judge::CheckDomains(const Daemon& daemon) const {
       continue;
     }
     const auto run = std::find_if(vms.begin(), vms.end(), [&](const VmRecordPtr& vm) {
-      return !vm->stopped() && LifeOf(std::string(vm->run_id())) == life.get();
+      return !vm->stopped() && LifeOf(vm->run_id) == life.get();
     });
     if (run == vms.end()) {
       story_->Fail("life ", life->number, " is a domain that is not followed");
@@ -181,9 +181,9 @@ void Judge::CheckDomains(const Daemon& daemon) const {
     v1::VmState state = v1::VM_STATE_PAUSED;
     if (life->run_state == "running") state = v1::VM_STATE_RUNNING;
     if (life->run_state == "suspended") state = v1::VM_STATE_SUSPENDED;
-    if ((*run)->state() != state) {
+    if ((*run)->state != state) {
       story_->Fail("life ", life->number, " is ", life->run_state, ", and shown as ",
-                   v1::VmState_Name((*run)->state()));
+                   v1::VmState_Name((*run)->state));
     }
   }
 }
@@ -218,8 +218,8 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
   absl::Status status = database.status();
   if (status.ok()) {
     SqliteQuery rows(&*database,
-                     VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence");
-    rows.Bind(first).Bind(last);
+                     VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence", first,
+                     last);
     while (rows.Next()) {
       const EventBlock::Entry entry = EntryOfRow(rows);
       std::string bytes;
@@ -323,9 +323,9 @@ bool Judge::MayLackStop(const std::string& run_id) const {
 void Judge::CheckVms(const Daemon& daemon) const {
   const EventLog::VmPage page = daemon.log().Vms();
   for (const VmRecordPtr& vm : page.vms) {
-    if (vm->last_sequence() <= page.sequence) continue;
-    story_->Fail(vm->name(), " has the event ", vm->last_sequence(),
-                 " as its last, and the newest is ", page.sequence);
+    if (vm->last_sequence <= page.sequence) continue;
+    story_->Fail(vm->name, " has the event ", vm->last_sequence, " as its last, and the newest is ",
+                 page.sequence);
   }
 }
 

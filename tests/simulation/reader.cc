@@ -59,7 +59,7 @@ class Reader::Call : public StreamCall {
     if (stream_ != nullptr) stream_->OnDone();
   }
 
-  void AnswerBy(CallStream* stream) override { stream_ = stream; }
+  void AnswerBy(WatchStream* stream) override { stream_ = stream; }
   absl::Status Hold(size_t) override { return absl::OkStatus(); }
   void Write(const grpc::ByteBuffer* message) override {
     message_ = message;
@@ -85,7 +85,7 @@ class Reader::Call : public StreamCall {
   }
 
   const Reader* const reader_;
-  CallStream* stream_ = nullptr;  // the hub's; null: the call was refused
+  WatchStream* stream_ = nullptr;  // the hub's; null: the call was refused
   const grpc::ByteBuffer* message_ = nullptr;
   absl::Duration since_ = now();
   absl::Duration taken_late_at_ = -absl::InfiniteDuration();
@@ -147,7 +147,7 @@ bool Reader::Turn(Daemon* daemon) {
 }
 
 void Reader::Connect(Daemon* daemon) {
-  WatchStart start = FromOldest();
+  WatchStart start = Since{absl::InfinitePast()};
   bool snapshot = false;
   // Another client begins in its place.
   if (kind_ == 0 && !hurries_ && random_->OneIn(4)) {
@@ -170,7 +170,7 @@ void Reader::Connect(Daemon* daemon) {
   story_->Say(name_, "connects after ", sequence_, snapshot ? ", with a snapshot" : "");
   in_snapshot_ = snapshot;
   snapshot_.clear();
-  from_oldest_ = std::holds_alternative<FromOldest>(start);
+  from_oldest_ = std::holds_alternative<Since>(start);
   if (start.index() != WatchStart(AfterSequence()).index()) {
     journal_id_.clear();
     durable_ = progress_durable_ = 0;

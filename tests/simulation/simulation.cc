@@ -15,6 +15,7 @@
 #include "tests/simulation/judge.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/libvirtd.h"
+#include "tests/simulation/lister.h"
 #include "tests/simulation/random.h"
 #include "tests/simulation/reader.h"
 #include "tests/simulation/story.h"
@@ -103,6 +104,10 @@ class Simulation {
     kernel_.disk().Sync(kStateDirectory, nullptr);
     for (int64_t i = 1; i <= plan.readers; ++i) {
       readers_.push_back(std::make_unique<Reader>(static_cast<int>(i), &kernel_, &reader_random_,
+                                                  &story_, &judge_));
+    }
+    for (int64_t i = 1; i <= plan.listers; ++i) {
+      listers_.push_back(std::make_unique<Lister>(static_cast<int>(i), &kernel_, &reader_random_,
                                                   &story_, &judge_));
     }
     for (int64_t i = 0; i < plan.stops; ++i) {
@@ -237,6 +242,7 @@ class Simulation {
 
   void Disconnect() {
     for (const auto& reader : readers_) reader->Disconnect();
+    for (const auto& lister : listers_) lister->Disconnect();
   }
 
   // The main thread waits for a condition; others do what is needed for it, or time passes.
@@ -293,7 +299,7 @@ class Simulation {
                                       });
   }
 
-  enum class Who { kLoop, kPump, kWriter, kHistory, kThreads, kQemu, kReader, kWorld };
+  enum class Who { kLoop, kPump, kWriter, kHistory, kThreads, kQemu, kReader, kLister, kWorld };
 
   // Gives a turn to one of those that have something to do; else time passes.
   void Step() {
@@ -313,6 +319,7 @@ class Simulation {
       if (try_readers_) {
         if (!disk_waits()) who.push_back(Who::kHistory);
         if (!readers_.empty()) who.push_back(Who::kReader);
+        if (!listers_.empty()) who.push_back(Who::kLister);
       }
     }
     if (try_qemu_) who.push_back(Who::kQemu);
@@ -350,6 +357,9 @@ class Simulation {
         break;
       case Who::kReader:
         did = random_.Pick(readers_)->Turn(daemon_.get());
+        break;
+      case Who::kLister:
+        did = random_.Pick(listers_)->Turn(daemon_.get());
         break;
       case Who::kQemu:
         did = try_qemu_ = world_.QemuTurn();
@@ -404,6 +414,9 @@ class Simulation {
       if (disk_waits()) next = std::min(next, disk_answers_at());
       for (const auto& reader : readers_) {
         if (reader->next() > kernel_.monotonic()) next = std::min(next, reader->next());
+      }
+      for (const auto& lister : listers_) {
+        if (lister->next() > kernel_.monotonic()) next = std::min(next, lister->next());
       }
     } else {
       next = std::min(next, restart_at_);
@@ -464,6 +477,7 @@ class Simulation {
   const uint64_t writer_stalls_one_in_;  // turns; a slow disk has often, and for seconds
   const uint64_t loop_stalls_one_in_;    // likewise; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;
+  std::vector<std::unique_ptr<Lister>> listers_;
   std::vector<Who> who_;  // used by Step alone
   std::unique_ptr<Daemon> daemon_;
   int number_ = 0;
@@ -491,9 +505,12 @@ Plan PlanOf(uint64_t seed) {
   plan.stops = random.OneIn(2) ? random.Between(1, 4) : 0;
   plan.readers = random.Between(0, 3);
   plan.calm = random.OneIn(4) ? 1 : 0;
+  plan.listers = random.OneIn(2) ? 0 : random.Between(1, 2);
   plan.shortages = random.OneIn(2) ? 0 : random.Between(1, 4);
+  // Answers that lists get of two journals are not judged.
   if (random.OneIn(6)) {
     plan.damages = random.Between(1, 3);
+    plan.listers = 0;
     plan.stops += 2;  // a start finds it
     plan.kills += 2;
   }

@@ -31,6 +31,7 @@ struct Plan {
   int64_t stops = 0;          // stops of the daemon, in order
   int64_t clock_steps = 0;    // steps of the wall clock
   int64_t readers = 0;
+  int64_t listers = 0;
   int64_t calm = 0;       // 1: no lost monitors, hangs and other clients
   int64_t shortages = 0;  // times in which there are no descriptors
   int64_t damages = 0;    // damages of the journal, while no daemon runs
@@ -47,6 +48,7 @@ struct Plan {
             {"stops", &stops},
             {"kills", &kills},
             {"readers", &readers},
+            {"listers", &listers},
             {"libvirtd_ends", &libvirtd_ends},
             {"domains", &domains},
             {"lives", &lives},

@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/nats/subject.h"
+#include "client/fleet/fleet_message.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd {
@@ -234,7 +234,8 @@ void FakeNats::Add(const std::string& stream, const std::string& subject,
 }
 
 void FakeNats::AddEvent(const std::string& node, const v1::Event& event, const std::string& word) {
-  Add("VMEVENTS", ToSubject(NodeSubjectPrefix("prod", node), event.vm().name(), word),
+  Add("VMEVENTS",
+      absl::StrCat(NodeSubjectPrefix("prod", node), EscapeToken(event.vm().name()), ".", word),
       {{"ce-source", absl::StrCat("/vmevents/prod/", EscapeToken(node), "/journal-", node)},
        {"ce-id", absl::StrCat(event.sequence())},
        {"ce-type", absl::StrCat(kSubjectPrefix, ".", word)}},

@@ -14,9 +14,7 @@ class FakeWatcher : public NodeWatcher {
  public:
   void RunOnce(absl::Duration) override {}
   void Wake() override {}
-  bool has_begun() override { return true; }
-  std::vector<HandedRun> HandOver() override { return {}; }
-  std::vector<std::pair<std::string, std::string>> SavedRuns() override { return {}; }
+  std::optional<OpenRuns> HandOver() override { return OpenRuns(); }
   int exit_status_socket() const override { return -1; }
   void PublishRunsAgain() override {}
   void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<Intent>)>) override {}

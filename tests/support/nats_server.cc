@@ -7,8 +7,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "client/fleet/fleet.h"
 #include "client/nats/jetstream.h"
-#include "client/nats/subject.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/wait.h"
@@ -90,7 +90,7 @@ void NatsServer::CreateStream(const std::string& stream, const nlohmann::json& s
 }
 
 void NatsServer::CreateStream(const std::string& stream) {
-  CreateStream(stream, nlohmann::json::parse(CreateRequest(stream, 1)));
+  CreateStream(stream, nlohmann::json::parse(client::CreateRequest(stream)));
 }
 
 void NatsServer::CreateFleet() {

@@ -19,9 +19,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "client/fleet/fleet.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
-#include "client/nats/subject.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/nats_server.h"
@@ -192,7 +192,7 @@ class FleetAccountTest : public FleetSecurityTest {
     const std::unique_ptr<NatsConnection> connection = ConnectAs(admin_);
     for (const std::string& stream :
          {std::string(kFleetStream), BucketStream(kVmsBucket), BucketStream(kNodesBucket)}) {
-      auto request = nlohmann::json::parse(CreateRequest(stream, 1));
+      auto request = nlohmann::json::parse(client::CreateRequest(stream));
       request["allow_rollup_hdrs"] = true;
       request["deny_purge"] = false;
       ASSERT_TRUE(connection->Request(ApiSubject("STREAM.DELETE", stream), "").ok());
@@ -309,7 +309,7 @@ TEST_F(FleetAccountTest, ANodeCannotSuppressTheEventsOfAnother) {
   vm.Speak(1);
   WaitForEvents(2);
   const std::string journal_id = daemon().GetServerInfo().journal_id();
-  const auto own = LastOf(std::string(kFleetStream), NodeSubjects("test", ThisNode()));
+  const auto own = LastOf(std::string(kFleetStream), NodeSubjectPrefix("test", ThisNode()) + ">");
   ASSERT_TRUE(own.has_value());
   EXPECT_EQ(own->header("Nats-Msg-Id"), "");
   const std::unique_ptr<NatsConnection> b = ConnectNode("b");
@@ -536,7 +536,7 @@ TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnot
   const std::string nodes = BucketStream(kNodesBucket);
   for (const std::string& stream : {events, vms, nodes}) {
     ASSERT_TRUE(
-        admin_->Request(ApiSubject("STREAM.CREATE", stream), CreateRequest(stream, 1)).ok());
+        admin_->Request(ApiSubject("STREAM.CREATE", stream), client::CreateRequest(stream)).ok());
   }
   StartPublishing(nats_.url(), {"--push-domain", "fleet"}, "prod", {"--node", "node7"});
   ChattyVm vm(watch_dir(), "vm1");

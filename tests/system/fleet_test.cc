@@ -1,5 +1,7 @@
 // A real NATS server, into whose stream `vmevents push` publishes what a daemon observes.
 
+#include "client/fleet/fleet.h"
+
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -25,7 +27,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "client/nats/jetstream.h"
-#include "client/nats/subject.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/loopback.h"
@@ -155,7 +156,7 @@ class FleetTest : public JournalTestBase {
   void WaitPublished() {
     const uint64_t expected = newest();
     WaitUntil("the newest event is in the stream", [&] {
-      const auto last = nats().Last("VMEVENTS", NodeSubjects("test", NodeName()));
+      const auto last = nats().Last("VMEVENTS", NodeSubjectPrefix("test", NodeName()) + ">");
       return last.has_value() && last->header("ce-id") == absl::StrCat(expected);
     });
   }
@@ -312,7 +313,7 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
 TEST_F(FleetTest, BucketsThatDoNotAnswerDelayNoEvent) {
   nats().CreateStream(std::string(kFleetStream));
   for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
-    nlohmann::json settings = nlohmann::json::parse(CreateRequest(BucketStream(bucket), 1));
+    nlohmann::json settings = nlohmann::json::parse(client::CreateRequest(BucketStream(bucket)));
     settings["no_ack"] = true;
     nats().CreateStream(BucketStream(bucket), settings);
   }

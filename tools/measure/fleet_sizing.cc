@@ -18,9 +18,9 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/fleet/fleet.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
-#include "client/nats/subject.h"
 #include "client/output/time_text.h"
 #include "client/push/request.h"
 #include "nlohmann/json.hpp"
@@ -66,11 +66,11 @@ class Sizing {
  public:
   explicit Sizing(const Options& options) : options_(options) {
     WaitUntil("the server answers", [&] { return Connect(&admin_); });
-    nlohmann::json stream = nlohmann::json::parse(CreateRequest(std::string(kFleetStream), 1));
+    nlohmann::json stream = nlohmann::json::parse(client::CreateRequest(std::string(kFleetStream)));
     stream["max_bytes"] = options_.mib << 20;
     Request(ApiSubject("STREAM.CREATE", kFleetStream), stream.dump());
     Request(ApiSubject("STREAM.CREATE", BucketStream(kVmsBucket)),
-            CreateRequest(BucketStream(kVmsBucket), 1));
+            client::CreateRequest(BucketStream(kVmsBucket)));
   }
 
   void Run() {
@@ -206,7 +206,7 @@ class Sizing {
     const uint64_t first = state["first_seq"];
     const uint64_t last = state["last_seq"];
     const auto last_of = [](const std::string& node) {
-      return nlohmann::json{{"last_by_subj", NodeSubjects("sizing", node)}}.dump();
+      return nlohmann::json{{"last_by_subj", NodeSubjectPrefix("sizing", node) + ">"}}.dump();
     };
     const std::string get = ApiSubject("STREAM.MSG.GET", kFleetStream);
     MeasureRequest("a node's last message", get, [&](int node) { return last_of(NodeName(node)); });

@@ -107,21 +107,12 @@ class NodeWatcherImpl : public NodeWatcher {
 
   void Wake() override { loop_->Wake(); }
 
-  bool has_begun() override {
+  std::optional<OpenRuns> HandOver() override {
     const OnThread here(&loop_role_);
-    return started_;
-  }
-
-  std::vector<HandedRun> HandOver() override {
-    const OnThread here(&loop_role_);
-    std::vector<HandedRun> handed = table_.HandOver();
+    if (!started_) return std::nullopt;
+    OpenRuns handed = table_.HandOver();
     sink_->EndTurn();
     return handed;
-  }
-
-  std::vector<std::pair<std::string, std::string>> SavedRuns() override {
-    const OnThread here(&loop_role_);
-    return table_.Save();
   }
 
   int exit_status_socket() const override { return exit_statuses_->socket(); }

@@ -121,15 +121,10 @@ class NodeWatcher {
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   virtual void Wake() = 0;
 
-  // Returns whether it has taken on the runs of the daemon before, of which none is known earlier.
-  // Loop thread.
-  virtual bool has_begun() = 0;
-  // Hands the monitors and the processes of open runs over, to the daemon that continues
-  // them; publishes first what is to be saved of them. Skips runs that cannot be handed over. After
-  // the last RunOnce. Loop thread.
-  virtual std::vector<HandedRun> HandOver() = 0;
-  // Returns the ids of all open runs, and their VmUpdate::saved_run, after HandOver. Loop thread.
-  virtual std::vector<std::pair<std::string, std::string>> SavedRuns() = 0;
+  // Hands the open runs over, to the daemon that continues them; publishes first what is to be
+  // saved of them. Unset: it has not taken on the runs of the daemon before yet, and knows none.
+  // After the last RunOnce. Loop thread.
+  virtual std::optional<OpenRuns> HandOver() = 0;
   // Returns the socket that goes with them, and receives the exit statuses of their processes; -1:
   // none is needed.
   virtual int exit_status_socket() const = 0;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/system.h"
@@ -19,6 +20,11 @@ struct HandedRun {
   internal::HandedRun state;
   UniqueFd connection;  // none: libvirt reports it
   UniqueFd process;     // none: the process is not tracked
+};
+struct OpenRuns {
+  std::vector<HandedRun> runs;  // those that can be handed over
+  // The ids of all open runs, and their VmUpdate::saved_run.
+  std::vector<std::pair<std::string, std::string>> states;
 };
 
 // Finds out of each run that the daemon before this one left open whether it still is or has ended.

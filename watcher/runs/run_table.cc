@@ -97,23 +97,16 @@ void RunTable::PublishAll() {
   }
 }
 
-std::vector<std::pair<std::string, std::string>> RunTable::Save() const {
-  std::vector<std::pair<std::string, std::string>> states;
-  for (const auto& [run_id, run] : runs_) {
-    if (!run->published()) continue;
-    std::string state = run->Save();
-    if (!state.empty()) states.emplace_back(run_id, std::move(state));
-  }
-  return states;
-}
-
-std::vector<HandedRun> RunTable::HandOver() {
-  std::vector<HandedRun> all;
+OpenRuns RunTable::HandOver() {
+  OpenRuns all;
   std::vector<VmRun*> runs;
   for (const auto& [run_id, run] : runs_) runs.push_back(run.get());
   for (VmRun* run : runs) run->DropWords();  // which may end it
   for (const auto& [run_id, run] : runs_) {
-    if (std::optional<HandedRun> handed = run->HandOver()) all.push_back(*std::move(handed));
+    if (std::optional<HandedRun> handed = run->HandOver()) all.runs.push_back(*std::move(handed));
+    if (!run->published()) continue;
+    std::string state = run->Save();
+    if (!state.empty()) all.states.emplace_back(run_id, std::move(state));
   }
   return all;
 }

@@ -17,6 +17,8 @@
 
 namespace vmeventd {
 
+struct OpenRuns;
+
 // Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
 // to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
 // other (watcher/libvirt). A process that one source follows is no other source's. Loop thread.
@@ -77,9 +79,8 @@ class RunTable {
 
   // Pushes every open run's status and saved text once more.
   void PublishAll();
-  // As NodeWatcher::HandOver() and SavedRuns().
-  std::vector<HandedRun> HandOver();
-  std::vector<std::pair<std::string, std::string>> Save() const;
+  // As NodeWatcher::HandOver().
+  OpenRuns HandOver();
   void EndTurn() { ended_.clear(); }
 
   // Reports of its runs, from within any method that hands an input to a session, and from the

@@ -1,12 +1,16 @@
 #include "client/fleet/fleet_message.h"
 
+#include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/output/time_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "tests/support/fake_nats.h"
 #include "tests/support/proto_text.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -15,6 +19,111 @@ namespace vmeventd::client {
 namespace {
 
 using testing::ElementsAre;
+using testing::Optional;
+
+TEST(FleetSubject, APlainNameIsItsToken) {
+  EXPECT_EQ(EscapeToken("web-1_A"), "web-1_A");
+  EXPECT_THAT(UnescapeToken("web-1_A"), Optional(std::string("web-1_A")));
+}
+
+TEST(FleetSubject, WhatNatsReadsDifferentlyIsEscaped) {
+  EXPECT_EQ(EscapeToken("a.b"), "a=2Eb");
+  EXPECT_EQ(EscapeToken("*>"), "=2A=3E");
+  EXPECT_EQ(EscapeToken(" \t\r\n"), "=20=09=0D=0A");
+  EXPECT_EQ(EscapeToken(std::string("\0\xff", 2)), "=00=FF");
+  EXPECT_EQ(EscapeToken("="), "=3D");
+  EXPECT_EQ(EscapeToken(""), "=");
+}
+
+TEST(FleetSubject, EveryByteComesBack) {
+  for (int byte = 0; byte < 256; ++byte) {
+    const std::string name{'a', static_cast<char>(byte), 'b'};
+    EXPECT_THAT(UnescapeToken(EscapeToken(name)), Optional(name)) << byte;
+  }
+  EXPECT_THAT(UnescapeToken("="), Optional(std::string()));
+}
+
+TEST(FleetSubject, ANameHasOneToken) {
+  for (const char* const token : {"", "a.b", "=2e", "=41", "=2", "a=", "==", "a b", "=G0"}) {
+    EXPECT_EQ(UnescapeToken(token), std::nullopt) << token;
+  }
+}
+
+TEST(FleetSubject, TheLongestFileNameFitsAndALongerNameIsCut) {
+  const std::string name(255, '.');
+  EXPECT_THAT(UnescapeToken(EscapeToken(name)), Optional(name));
+  EXPECT_EQ(EscapeToken(name + ".."), EscapeToken(name));
+  EXPECT_EQ(UnescapeToken(EscapeToken(name) + "=2E"), std::nullopt);
+}
+
+TEST(FleetSubject, AKeyOfABucketHasASubject) {
+  EXPECT_EQ(KeySubject(kNodesBucket, NodeBucketKey("prod", "n.1")),
+            "$KV.VMEVENTS_NODES.prod.n=2E1");
+  EXPECT_EQ(KeySubject(kVmsBucket, VmBucketKey("prod", "n.1", "a b")),
+            "$KV.VMEVENTS_VMS.prod.n=2E1.a=20b");
+  EXPECT_EQ(BucketStream(kVmsBucket), "KV_VMEVENTS_VMS");
+}
+
+const MessageNode kPublishingNode = {"node7.example", "prod", "journal-a", {}};
+
+v1::Event CrashOf(const std::string& vm) {
+  v1::Event event;
+  event.set_sequence(42);
+  *event.mutable_observe_time() = ToProto(absl::FromUnixMillis(1'782'907'200'123));
+  event.mutable_vm()->set_name(vm);
+  event.set_type(v1::EVENT_TYPE_STOPPED);
+  event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  return event;
+}
+
+std::map<std::string, std::string> HeadersOf(const NatsMessage& message) {
+  return {message.headers.begin(), message.headers.end()};
+}
+
+TEST(FleetMessageOf, AnEventIsACloudEventInBinaryMode) {
+  const auto message = FleetMessageOf(CrashOf("web 1%ü\""), kPublishingNode, /*json=*/false);
+  ASSERT_TRUE(message.ok()) << message.status();
+  EXPECT_EQ(message->subject, "vmevents.v1.prod.node7=2Eexample.web=201=25=C3=BC=22.stopped.crash");
+  EXPECT_EQ(HeadersOf(*message), (std::map<std::string, std::string>{
+                                     {"ce-specversion", "1.0"},
+                                     {"ce-id", "42"},
+                                     {"ce-source", "/vmevents/prod/node7=2Eexample/journal-a"},
+                                     {"ce-type", "vmevents.v1.stopped.crash"},
+                                     {"ce-subject", "web%201%25%C3%BC%22"},
+                                     {"ce-time", "2026-07-01T12:00:00.123+00:00"},
+                                     {"ce-datacontenttype", "application/protobuf"}}));
+  v1::Event event;
+  ASSERT_TRUE(event.ParseFromString(message->data));
+  EXPECT_EQ(event.sequence(), 42u);
+}
+
+TEST(FleetMessageOf, ThePayloadMayBeJson) {
+  const auto message = FleetMessageOf(CrashOf("web1"), kPublishingNode, /*json=*/true);
+  ASSERT_TRUE(message.ok()) << message.status();
+  EXPECT_EQ(HeadersOf(*message)["ce-datacontenttype"], "application/json");
+  EXPECT_EQ(nlohmann::json::parse(message->data)["type"], "EVENT_TYPE_STOPPED");
+}
+
+TEST(FleetMessageOf, AnEventOfTheNodeHasNoVm) {
+  v1::Event gap;
+  gap.set_type(v1::EVENT_TYPE_GAP);
+  gap.mutable_missing()->set_first(8);
+  const auto message = FleetMessageOf(gap, kPublishingNode, /*json=*/false);
+  ASSERT_TRUE(message.ok()) << message.status();
+  EXPECT_EQ(message->subject, "vmevents.v1.prod.node7=2Eexample.=.gap");
+  EXPECT_EQ(HeadersOf(*message)["ce-id"], "gap-after-7");
+  EXPECT_FALSE(HeadersOf(*message).contains("ce-subject"));
+  EXPECT_EQ(SequenceIn(*message, kPublishingNode), 7u);
+}
+
+TEST(SequenceIn, TheNodesOwnMessagesAreRecognised) {
+  const NatsMessage own = *FleetMessageOf(CrashOf("web1"), kPublishingNode, /*json=*/false);
+  EXPECT_EQ(SequenceIn(own, kPublishingNode), 42u);
+  MessageNode other = kPublishingNode;
+  other.journal_id = "journal-b";
+  EXPECT_EQ(SequenceIn(own, other), std::nullopt);
+  EXPECT_EQ(SequenceIn({}, kPublishingNode), std::nullopt) << "a server's answer";
+}
 
 // The node of a message without content.
 absl::StatusOr<MessageNode> NodeOf(const std::string& source, const std::string& cluster,
@@ -111,10 +220,12 @@ TEST(EventSubjects, SeveralOfAKindAndGlobsAreLeftToTheMatcher) {
               ElementsAre("vmevents.v1.*.*.*.*.*", "vmevents.v1.*.*.=.gap"));
 }
 
-TEST(VmSubjects, AreKeysOfTheBucket) {
-  EXPECT_EQ(VmSubjects(Filter({}, "vm_names: 'web.1'")), "$KV.VMEVENTS_VMS.*.*.web=2E1");
-  EXPECT_EQ(VmSubjects(Filter({"prod/n1"}, "vm_names: ['a', 'b']")), "$KV.VMEVENTS_VMS.prod.n1.*");
-  EXPECT_EQ(NodeSubjectsOf(Filter({"n1"})), "$KV.VMEVENTS_NODES.*.n1");
+TEST(KeySubjects, AreKeysOfTheBucket) {
+  EXPECT_EQ(KeySubjects(kVmsBucket, Filter({}, "vm_names: 'web.1'")),
+            "$KV.VMEVENTS_VMS.*.*.web=2E1");
+  EXPECT_EQ(KeySubjects(kVmsBucket, Filter({"prod/n1"}, "vm_names: ['a', 'b']")),
+            "$KV.VMEVENTS_VMS.prod.n1.*");
+  EXPECT_EQ(KeySubjects(kNodesBucket, Filter({"n1"})), "$KV.VMEVENTS_NODES.*.n1");
 }
 
 v1::Event Event(v1::EventType type, const std::string& vm) {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "client/fleet/fleet.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -76,8 +77,9 @@ TEST(ParseStreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
               HasSubstr("allow_msg_schedules is on, deny_purge is off"));
   EXPECT_EQ(EmptyStream(R"({"retention":"workqueue","deny_purge":true,"deny_delete":true})").unsafe,
             "its retention is workqueue");
-  EXPECT_EQ(EmptyStream(CreateRequest("s", 1)).unsafe, "");
-  EXPECT_EQ(EmptyStream(CreateRequest("KV_s", 1)).unsafe, "");
+  for (const char* const stream : {"s", "KV_s"}) {
+    EXPECT_EQ(EmptyStream(client::CreateRequest(stream)).unsafe, "") << stream;
+  }
 }
 
 TEST(ParseStreamState, AnEmptyStreamBeginsBehindItsLast) { EXPECT_EQ(EmptyStream("{}").first, 8u); }

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
@@ -192,7 +193,9 @@ TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
   ExpectComplaints(
       {{"watch --class root",
         "--class: \"root\" is not a known shutdown class; use one of USER, ADMIN, CRASH, UNKNOWN"},
-       {"watch --type died", "--type: \"died\" is not a known event type; did you mean stopped?"},
+       {"watch --type stoped",
+        "--type: \"stoped\" is not a known event type; did you mean stopped?"},
+       {"watch --type died", "--type: \"died\" is not a known event type; use one of STARTED,"},
        {"watch --class watchdog",
         "--class: \"watchdog\" is not a known shutdown class; it is a value of --cause"},
        {"watch --type ", "--type: \"\" is not a known event type"},
@@ -301,14 +304,11 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"config use-context prod|config get-contexts|context list|use-context prod",
        "did you mean --context NAME? the contexts are in ~/.config/vmevents/config.toml"},
       {"events -o json-pretty|vms -o=json-pretty", "-o: \"json-pretty\" is not one of its values"},
-      {"events -o json-pretty", "did you mean json?"},
       {"vms --since 1h", "--since is an option of watch, push and events"},
       {"get info|cluster-info|nodeinfo", "did you mean info?"},
       {"vms -n kube-system", "did you mean --vm? VMs have no namespaces"},
       {"vms --sort-by=.metadata.name", "use state, name, age, ends or class"},
       {"vms --sort name", "did you mean --sort-by?"},
-      {"vms -o jsonpath={.items[*].name}|vms -o custom-columns=NAME:.ref.name",
-       "did you mean json, and choose with jq?"},
       {"events --types=Warning|events -t qemu|events -g panic|watch --event lifecycle",
        "did you mean --type?"},
       {"events web1 --previous", "did you mean why NAME, which shows how the run before ended?"},
@@ -335,31 +335,21 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"watch --since 10 min ago", "put the time into quotes: '10 min ago'"},
       {"events -p err", "did you mean --class?"},
       {"events -m", "did you mean --server HOST,HOST?"},
-      {"events -o short-iso", "did you mean table?"},
-      {"events -o verbose", "did you mean wide?"},
       {"events --show-cursor", "\"--show-cursor\" is not known here"},
       {"events --list-boots", "\"--list-boots\" is not known here"},
       {"-V", "did you mean --version?"},
       {"vms --state-running", "did you mean --state running?"},
       {"vms --name|vms -q", "did you mean -o name?"},
-      {"vms --state shutoff|watch --type lifecycle|events --type die", "did you mean stopped?"},
-      {"vms --state crashed", "did you mean stopped, with --class crash?"},
       {"vms --state crash", "it is a value of --class"},
       {"event web1 --event lifecycle --loop", "did you mean events, or watch"},
       {"watch --loop", "it runs until Ctrl-C"},
       {"watch --timestamp", "each event is shown with its time"},
       {"domstats", "did you mean top?"},
       {"events --filter event=die", "did you mean --vm, --type, --class, --cause or --source?"},
-      {"events --type start", "did you mean started?"},
-      {"events --class oom", "did you mean crash, with --cause out-of-memory?"},
-      {"events --cause oom", "did you mean out-of-memory?"},
       {"events --type guest-panic", "it is a value of --cause"},
       {"doctor web1", "did you mean why NAME? doctor looks at the whole node"},
       {"intent cancel 6a6f", "did you mean withdraw?"},
       {"--server nats://n1 fleet list", "did you mean fleet alone?"},
-      {"vms --color=yes", "did you mean always?"},
-      {"watch --from beginning", "did you mean oldest?"},
-      {"watch --exec true --exec-on-failure ignore", "did you mean skip?"},
   });
 }
 
@@ -637,8 +627,12 @@ TEST(ParseCommandLine, EachHelpHasExamplesAndNoMoreThan80Columns) {
     EXPECT_EQ(answered.code, ExitCode::kOk);
     EXPECT_EQ(answered.err, "");
     EXPECT_THAT(answered.out, AnyOf(HasSubstr("Example"), HasSubstr("Packages install it.")));
-    for (const absl::string_view line : absl::StrSplit(answered.out, '\n')) {
-      EXPECT_LE(line.size(), 80U) << line;
+    const std::vector<std::string> lines = absl::StrSplit(answered.out, '\n');
+    for (size_t i = 0; i < lines.size(); ++i) {
+      EXPECT_LE(lines[i].size(), 80U) << lines[i];
+      if (!absl::StartsWith(lines[i], "  -")) continue;
+      const bool has_text = lines[i].size() > 30 && lines[i][29] == ' ' && lines[i][30] != ' ';
+      EXPECT_TRUE(has_text || absl::StartsWith(lines[i + 1], std::string(30, ' '))) << lines[i];
     }
   }
 }
@@ -885,7 +879,6 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
                     {"vms --yaml", "-o json"},
                     {"watch --no-resume", "; it reconnects until Ctrl-C"},
                     {"watch --exec x --exec-gaps", "did you mean --type gap"},
-                    {"push --format slack https://x", "did you mean --template?"},
                     {"--color red info", "auto, always or never"},
                     {"info info", "\"info\""},
                     {"stop", "\"stop\""}});

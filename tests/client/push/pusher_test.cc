@@ -46,6 +46,16 @@ NodeEvents PausedEvents(uint64_t first, uint64_t last, size_t server = 0) {
   return events;
 }
 
+// The state of a push to https://x.
+PushState AtX() {
+  PushState state;
+  state.set_target("https://x");
+  return state;
+}
+
+// The epoch: it does not fail.
+absl::Time FailingSince(const PushState& state) { return FromProto(state.failing_since()); }
+
 class PusherTest : public testing::Test {
  protected:
   // Delivers the events 1 to `newest` at once; `answers` in turn, then 200.
@@ -73,16 +83,16 @@ class PusherTest : public testing::Test {
       aside_ += lines;
       return absl::OkStatus();
     };
-    environment.wait = [this](absl::Duration pause) {
-      pauses_.push_back(pause);
-      return stop_;
-    };
-    PushLog log(
-        {.target = "https://x"}, [this](const PushState& state) { state_ = state; },
-        [this](const std::string& note) { notes_.push_back(note); }, [] { return kPushedAt; });
+    PushLog log(AtX(), {.report = [this](const PushState& state) { state_ = state; },
+                        .note = [this](const std::string& note) { notes_.push_back(note); },
+                        .wait =
+                            [this](absl::Duration pause) {
+                              pauses_.push_back(pause);
+                              return stop_;
+                            },
+                        .now = [] { return kPushedAt; },
+                        .random = [] { return 1.0; }});
     environment.log = &log;
-    environment.now = [] { return kPushedAt; };
-    environment.random = [] { return 1.0; };
     Pusher pusher(std::move(environment));
     auto cursor = CursorFile::Open(directory_ / "cursor", {"node7"});
     Delivery delivery({&pusher, cursor->get(), {"node7"}});
@@ -106,8 +116,8 @@ TEST_F(PusherTest, TheCursorMovesBehindWhatWasAcknowledged) {
   EXPECT_TRUE(Run(3, {}).ok());
   EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2, 3)));
   EXPECT_EQ(position_->sequence, 3);
-  EXPECT_EQ(state_.delivered, 3);
-  EXPECT_EQ(state_.observed_until, kPushedAt + absl::Seconds(3));
+  EXPECT_EQ(state_.delivered_events(), 3);
+  EXPECT_EQ(FromProto(state_.observed_until()), kPushedAt + absl::Seconds(3));
 }
 
 TEST_F(PusherTest, PausesGrowUpToALimitAndRetryAfterCounts) {
@@ -120,41 +130,35 @@ TEST_F(PusherTest, PausesGrowUpToALimitAndRetryAfterCounts) {
                                    absl::Seconds(64), absl::Seconds(128), absl::Seconds(256),
                                    absl::Minutes(5), absl::Minutes(5), absl::Minutes(5)));
   EXPECT_EQ(position_->sequence, 1);
-  EXPECT_EQ(state_.failures, 12);
-  EXPECT_EQ(state_.failing_since, absl::InfinitePast()) << "it does not fail any more";
+  EXPECT_EQ(state_.failures(), 12);
+  EXPECT_FALSE(state_.has_failing_since()) << "it does not fail any more";
   EXPECT_THAT(notes_, SizeIs(4)) << "each reason once, and its end";
 }
 
-TEST(PushLogTest, ASourceThatIsLostForSomeSecondsIsAFailure) {
-  absl::Time now = kPushedAt;
+TEST(PushLogTest, ASourceThatIsLostIsAFailure) {
   PushState state;
-  PushLog log(
-      {.target = "https://x"}, [&state](const PushState& one) { state = one; },
-      [](const std::string&) {}, [&now] { return now; });
-  log.Loss("no daemon");
-  now += absl::Seconds(4);
-  log.Loss("no daemon");
-  EXPECT_EQ(state.failing_since, absl::InfinitePast()) << "a restart takes as long";
-  now += absl::Seconds(1);
-  log.Loss("no daemon");
-  EXPECT_EQ(state.failing_since, kPushedAt);
-  EXPECT_EQ(state.error, "no daemon");
-  log.Delivered(PausedEvents(1, 1, 1));
-  log.Loss("no daemon");
-  EXPECT_EQ(state.failing_since, kPushedAt) << "another server has events";
+  PushLog log(AtX(), {.report = [&state](const PushState& one) { state = one; },
+                      .note = [](const std::string&) {},
+                      .wait = [](absl::Duration) { return false; },
+                      .now = [] { return kPushedAt; }});
   log.Loss("");
-  EXPECT_EQ(state.failing_since, absl::InfinitePast());
-  log.Waits("it answers 500", {});
+  EXPECT_EQ(FailingSince(state), absl::UnixEpoch());
+  for (int i = 0; i < 2; ++i) log.Loss("no daemon");
+  EXPECT_EQ(FailingSince(state), kPushedAt);
+  EXPECT_EQ(state.error(), "no daemon");
   log.Loss("");
-  EXPECT_EQ(state.failing_since, now) << "the receiver fails still";
+  EXPECT_EQ(FailingSince(state), absl::UnixEpoch());
+  log.Retry("it answers 500", {});
+  log.Loss("");
+  EXPECT_EQ(FailingSince(state), kPushedAt) << "the receiver fails still";
 }
 
 TEST_F(PusherTest, AStopLeavesTheCursor) {
   stop_ = true;
   EXPECT_TRUE(absl::IsCancelled(Run(2, {{.status = 500}})));
   EXPECT_EQ(position_, std::nullopt);
-  EXPECT_EQ(state_.failing_since, kPushedAt);
-  EXPECT_EQ(state_.waiting_since, kPushedAt + absl::Seconds(1));
+  EXPECT_EQ(FailingSince(state_), kPushedAt);
+  EXPECT_EQ(FromProto(state_.waiting_since()), kPushedAt + absl::Seconds(1));
 }
 
 TEST_F(PusherTest, ARequestThatWasBrokenOffLeavesTheCursor) {
@@ -173,8 +177,8 @@ TEST_F(PusherTest, WhatIsRefusedIsSetAsideByHalves) {
   EXPECT_EQ(line["reason"], "it answers 400: bad");
   EXPECT_EQ(line["event"]["vm"]["name"], "web1");
   EXPECT_EQ(position_->sequence, 4);
-  EXPECT_EQ(state_.set_aside, 1);
-  EXPECT_EQ(state_.delivered, 3);
+  EXPECT_EQ(state_.set_aside_events(), 1);
+  EXPECT_EQ(state_.delivered_events(), 3);
 }
 
 TEST_F(PusherTest, WhatCannotBeSetAsideIsTriedAgain) {
@@ -182,7 +186,7 @@ TEST_F(PusherTest, WhatCannotBeSetAsideIsTriedAgain) {
   EXPECT_TRUE(Run(1, {{.status = 422}, {.status = 422}}).ok());
   EXPECT_THAT(pauses_, SizeIs(1));
   EXPECT_THAT(notes_.front(), HasSubstr("the events cannot be set aside: no space left"));
-  EXPECT_EQ(state_.set_aside, 1);
+  EXPECT_EQ(state_.set_aside_events(), 1);
 }
 
 TEST_F(PusherTest, WhatIsNotAboutOneEventIsTriedAgainAndShowsAsFailing) {
@@ -192,7 +196,7 @@ TEST_F(PusherTest, WhatIsNotAboutOneEventIsTriedAgainAndShowsAsFailing) {
     EXPECT_TRUE(absl::IsCancelled(Run(2, {{.status = status}}))) << status;
     EXPECT_EQ(aside_, "") << status;
     EXPECT_EQ(position_, std::nullopt) << status;
-    EXPECT_EQ(state_.failing_since, kPushedAt) << status;
+    EXPECT_EQ(FailingSince(state_), kPushedAt) << status;
   }
 }
 
@@ -200,57 +204,69 @@ TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {
   const absl::Status status = Run(1, {{.status = 410}});
   EXPECT_TRUE(absl::IsNotFound(status));
   EXPECT_EQ(position_, std::nullopt);
-  EXPECT_THAT(state_.ended, HasSubstr("410"));
+  EXPECT_THAT(state_.ended(), HasSubstr("410"));
 }
 
 // As of a push into a fleet's stream, which has nothing to deliver when the servers are back.
 TEST(PushLogTest, WhatCanBeReachedAgainIsNoLongerFailing) {
   PushState state;
   std::vector<std::string> notes;
-  PushLog log(
-      {.target = "nats://x:4222"}, [&state](const PushState& now) { state = now; },
-      [&notes](const std::string& note) { notes.push_back(note); }, [] { return kPushedAt; });
-  log.Waits("no server is there", {});
-  EXPECT_EQ(state.failing_since, kPushedAt);
+  PushLog log(AtX(), {.report = [&state](const PushState& now) { state = now; },
+                      .note = [&notes](const std::string& note) { notes.push_back(note); },
+                      .wait = [](absl::Duration) { return false; },
+                      .now = [] { return kPushedAt; }});
+  log.Retry("no server is there", {});
+  EXPECT_EQ(FailingSince(state), kPushedAt);
   for (int i = 0; i < 2; ++i) log.Recovered();
-  EXPECT_EQ(state.failing_since, absl::InfinitePast());
-  EXPECT_THAT(notes,
-              ElementsAre(HasSubstr("(trying again)"), "nats://x:4222 accepts events again"));
+  EXPECT_FALSE(state.has_failing_since());
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("(trying again)"), "https://x accepts events again"));
 }
 
 TEST(PushStateTest, IsReadAsItWasWritten) {
-  const PushState state = {.target = "https://x",
-                           .delivered = 12,
-                           .last_success = kPushedAt,
-                           .error = "a \"quoted\" \x1b thing"};
-  EXPECT_EQ(ParsePushState(ToJson(state)).value(), state);
-  EXPECT_EQ(ParsePushState(ToJson(PushState())).value(), PushState());
-  std::string time = ToJson(state);
+  PushState state = AtX();
+  state.set_delivered_events(12);
+  *state.mutable_last_success() = ToProto(kPushedAt);
+  state.set_error("a \"quoted\" \x1b thing");
+  EXPECT_EQ(ToJson(*ParsePushState(*ToJson(state))), ToJson(state));
+  std::string time = *ToJson(state);
   time.replace(time.find("2026-"), 5, "when-");
-  for (const std::string& wrong : {std::string(), std::string("[]"), std::string("{}"), time}) {
+  for (const std::string& wrong : {std::string(), std::string("[]"), time}) {
     EXPECT_FALSE(ParsePushState(wrong).ok()) << wrong;
   }
 }
 
-TEST(PushStateTest, ALabelIsEscaped) {
-  EXPECT_THAT(MetricsOf(PushState(), "a\"b\\c\n"), HasSubstr(R"({push="a\"b\\c\n"} 0)"));
+TEST(PushStateTest, EachNumberAndTimeIsAMetricWhoseLabelIsEscaped) {
+  PushState state;
+  state.set_failures(3);
+  *state.mutable_failing_since() = ToProto(kPushedAt);
+  const std::string text = MetricsOf(state, "a\"b\\c\n");
+  for (const char* const line :
+       {"TYPE vmevents_push_failures_total counter\n",
+        R"(vmevents_push_failures_total{push="a\"b\\c\n"} 3)",
+        R"(vmevents_push_failing_since_timestamp_seconds{push="a\"b\\c\n"} 1782907200)",
+        R"(vmevents_push_last_success_timestamp_seconds{push="a\"b\\c\n"} 0)"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
 }
 
 TEST(PushStateTest, AStatusIsSafeForATerminal) {
   PushState state;
-  state.failing_since = state.last_error = state.waiting_since = kPushedAt - absl::Minutes(5);
-  state.error = "evil \x1b[31m";
+  for (auto* time : {state.mutable_failing_since(), state.mutable_waiting_since()}) {
+    *time = ToProto(kPushedAt - absl::Minutes(5));
+  }
+  state.set_error("evil \x1b[31m");
   const PushStatus status = {state, "push", true,
                              R"({"positions":[{"server":"s\u001b","sequence":"4"},7]})", "/x"};
   const std::string text = StatusText(status, kPushedAt, absl::UTCTimeZone());
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
-  EXPECT_THAT(text, HasSubstr("state         failing for 5 min: evil \\x1b[31m\n"));
-  EXPECT_THAT(text, HasSubstr("position      4 of ?, s\\x1b\n"));
-  EXPECT_THAT(text, HasSubstr("(5 min ago) waits\n"));
-  EXPECT_THAT(text, HasSubstr("delivered     0 events in 0 requests\n"));
-  const PushStatus one = {{.requests = 1, .delivered = 1}, "push", true, "", "/x", 1};
+  EXPECT_THAT(text, HasSubstr("state             failing\n"));
+  EXPECT_THAT(text, HasSubstr("error             evil \\x1b[31m\n"));
+  EXPECT_THAT(text, HasSubstr("position          4 of ?, s\\x1b\n"));
+  EXPECT_THAT(text, HasSubstr("waiting since     2026-07-01 11:55:00.000 (5 min ago)\n"));
+  state.set_delivered_events(7);
+  const PushStatus one = {state, "push", true, "", "/x", 1};
   EXPECT_THAT(StatusText(one, kPushedAt, absl::UTCTimeZone()),
-              testing::AllOf(HasSubstr("1 event in 1 request\n"), HasSubstr("1 event in /x")));
+              testing::AllOf(HasSubstr("delivered events  7\n"), HasSubstr("1 event in /x")));
 }
 
 // Has these items; then it ends with the code.

@@ -88,7 +88,7 @@ TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOn
   stopped.on_public = [&] { durable = state.log().health().published_durable; };
   state.PushUnwritten({stopped});
   EXPECT_FALSE(durable);
-  EXPECT_EQ(state.log().FindVm({"a", "run-a", ""})->state(), v1::VM_STATE_STOPPED);
+  EXPECT_EQ(state.log().FindVm({"a", "run-a", ""})->state, v1::VM_STATE_STOPPED);
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, false), Pair(2, false)));
   state.Write();
   EXPECT_TRUE(state.reported_writable());
@@ -231,7 +231,7 @@ TEST(EventLog, AVmWhoseEventIsDroppedBeforeItIsPublicIsNoNewerThanTheLog) {
   state.PushUnwritten({saved});
   ASSERT_EQ(state.log().meters().lost_events.value(), 1u);
   EXPECT_EQ(state.log().Vms().vms.size(), 2u);
-  EXPECT_LE(state.log().FindVm({"a", "run-a", ""})->last_sequence(), state.log().range().newest);
+  EXPECT_LE(state.log().FindVm({"a", "run-a", ""})->last_sequence, state.log().range().newest);
 }
 
 TEST(EventLog, AfterAStopInOrderTheSequencesContinueWithoutAGap) {
@@ -502,7 +502,7 @@ TEST(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
   EXPECT_EQ(state.log().identity().journal_id, kJournal);
   EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(AfterSequence{1, kJournal}).status()));
   EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(AfterSequence{7, "another"}).status()));
-  EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(FromOldest{}).status()));
+  EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(Since{absl::InfinitePast()}).status()));
   EXPECT_TRUE(state.log().Begin(FromSnapshot{}).ok());
   state.PushUnwritten({Reset()});
   const uint64_t given = state.log().range().newest;
@@ -513,7 +513,7 @@ TEST(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
   EXPECT_EQ(state.log().range().newest, given + 1) << "a GAP";
   EXPECT_EQ(state.log().range().durable, given + 1);
   EXPECT_TRUE(state.log().Begin(AfterSequence{1, kJournal}).ok());
-  EXPECT_TRUE(state.log().Begin(FromOldest{}).ok());
+  EXPECT_TRUE(state.log().Begin(Since{absl::InfinitePast()}).ok());
 }
 
 // Leaves an open run in a journal that then cannot be opened.

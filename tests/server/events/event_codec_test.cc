@@ -150,10 +150,7 @@ TEST(EventCodec, ABlockFindsInEachEventWhatFiltersLookAt) {
   const EventBlockPtr block = builder.Finish();
   for (size_t i = 0; i < block->size(); ++i) {
     const EventBlock::Entry entry = block->at(i);
-    const VmNames vm = NamesOf(entry.stored.vm_ref);
-    EXPECT_EQ(vm.name, vms[i].ref().name());
-    EXPECT_EQ(vm.run_id, vms[i].ref().run_id());
-    EXPECT_EQ(vm.source, vms[i].ref().source());
+    EXPECT_EQ(entry.stored.vm_ref, vms[i].ref().SerializeAsString());
     EXPECT_EQ(entry.is_of_node(), i == vms.size() - 1);
     EXPECT_EQ(entry.sequence, i + 1);
     EXPECT_EQ(entry.type, v1::EVENT_TYPE_STOPPED);

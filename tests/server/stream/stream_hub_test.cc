@@ -16,14 +16,14 @@ class Call final : public StreamCall {
   explicit Call(std::function<void()> before_answer = [] {})
       : before_answer_(std::move(before_answer)) {}
 
-  void AnswerBy(CallStream* stream) override {
+  void AnswerBy(WatchStream* stream) override {
     before_answer_();
     const MutexLock lock(&mutex_);
     stream_ = stream;
   }
   absl::Status Hold(size_t) override { return absl::OkStatus(); }
   void Write(const grpc::ByteBuffer*) override {
-    CallStream* answered_by = nullptr;
+    WatchStream* answered_by = nullptr;
     {
       const MutexLock lock(&mutex_);
       ++writes_;
@@ -65,7 +65,7 @@ class Call final : public StreamCall {
   const std::function<void()> before_answer_;
   mutable Mutex mutex_;
   CondVar changed_;
-  CallStream* stream_ = nullptr;
+  WatchStream* stream_ = nullptr;
   int writes_ = 0;
   int lost_ = 0;  // whose end nobody would hear of
   bool ended_ = false;

@@ -123,14 +123,8 @@ def page_tokens(world):
         world.refused("INVALID_ARGUMENT", "ListEvents", page_size=2, **other, **fields)
     assert code(world.call("ListEvents", page_size=2, **other)) == "OK"
     every = list(world.call("ListEvents").events)
-    back = {"newest_first": True, "page_size": 2}
-    newest = {"page_token": world.call("ListEvents", **back).next_page_token, **back}
-    world.restart(signal.SIGKILL)
-    lives(world, "d")
     for size in (1, 3, 100):
-        expected = every[2:2 + size]
-        assert list(world.call("ListEvents", page_size=size, **other).events)[:len(expected)] == expected
-    assert list(world.call("ListEvents", **newest).events) == every[-3:-5:-1]
+        assert list(world.call("ListEvents", page_size=size, **other).events) == every[2:2 + size]
     page = world.call("ListVms", page_size=1, include_stopped=True)
     other = {"page_token": page.next_page_token}
     world.refused("INVALID_ARGUMENT", "ListVms", page_size=1, **other)

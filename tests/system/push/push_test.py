@@ -583,7 +583,8 @@ class PushTest(world.WorldTest):
         self.assertEqual(self.status()["state"], "stopped")
         text = subprocess.run(self.command("--status"), check=True, capture_output=True, text=True).stdout
         self.assertRegex(text, rf"(?m)^position +{last} of ")
-        self.assertRegex(text, r"(?m)^last error +\d.* ago\): it answers 500: broken$")
+        self.assertRegex(text, r"(?m)^last error +\d.* ago\)$")
+        self.assertRegex(text, r"(?m)^error +it answers 500: broken$")
         self.assertEqual(stat.S_IMODE(metrics.stat().st_mode), 0o644)
         values = dict(re.findall(r'(?m)^(\w+)\{push="push"\} (\S+)$', metrics.read_text()))
         self.assertEqual(float(values["vmevents_push_delivered_events_total"]), len(self.expected()))

@@ -102,7 +102,8 @@ TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
 TEST_F(LibvirtContainersTest, TheExitStatusOfAnEndWhileVmeventdWasAwaySaysNothing) {
   StartConnected();
   StartDomain(Container());
-  options_.handed_runs = std::make_shared<std::vector<HandedRun>>(watcher_->HandOver());
+  options_.handed_runs =
+      std::make_shared<std::vector<HandedRun>>(watcher_->HandOver().value().runs);
   ASSERT_EQ(options_.handed_runs->size(), 1u);
   kill(controller_->pid(), SIGTERM);
   controller_->AwaitEnd();

@@ -108,7 +108,7 @@ TEST_F(LibvirtUnattendedTest, AKillBeforeTheListIsNobodysCrash) {
 class LibvirtHandoverTest : public LibvirtUnattendedTest {
  protected:
   void Stop() {
-    handed_ = watcher_->HandOver();
+    handed_ = watcher_->HandOver().value().runs;
     watcher_.reset();
   }
   void FollowAndHandOver() {

@@ -34,7 +34,7 @@ class HandoverTest : public RestartTest {
     return monitor;
   }
   void Stop() {
-    handed_ = watcher_->HandOver();
+    handed_ = watcher_->HandOver().value().runs;
     const int exits = watcher_->exit_status_socket();
     if (exits >= 0) options_.handed_exits = std::make_shared<UniqueFd>(dup(exits));
     Die();
