@@ -297,7 +297,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
   LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
   const std::string exit_statuses =
-      config.process_tracking ? daemon->watcher_->exit_status_source() : "not wanted";
+      config.process_tracking ? daemon->watcher_->Describe().exit_status_source() : "not wanted";
   for (const std::string& right : MissingRights(exit_statuses)) {
     spdlog::warn("{}", right);
   }
@@ -372,6 +372,7 @@ void Daemon::WatcherLoop() {
   for (bool stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
     server_->health().Set("sources", watcher_->has_open_source());
+    server_->health().Set("watch", watcher_->sees_all_directories());
     server_->health().Set("libvirt", watcher_->reaches_all_libvirts());
     const MutexLock lock(&mutex_);
     if (!scanned_ && watcher_->first_scan_done()) {
@@ -389,7 +390,7 @@ std::string Daemon::StatusText() const {
   std::string out =
       absl::StrCat("following ", health.vms, " VMs for ", hub_.stream_count(), " streams",
                    health.journal_writable ? "" : "; the journal cannot be written",
-                   health.directories_present ? "" : "; a watched directory is missing");
+                   watcher_->sees_all_directories() ? "" : "; a watched directory is missing");
   for (const ListenerState& listener : server_->listeners()) {
     if (listener.listening) continue;
     absl::StrAppend(&out, "; not listening on ", listener.address.ToString());
@@ -399,7 +400,6 @@ std::string Daemon::StatusText() const {
 
 void Daemon::OnPumpTurn() {
   const EventLog::Health health = log_->health();
-  server_->health().Set("watch", health.directories_present);
   server_->health().Set("journal", health.journal_writable);
   watchdog_.Answer(Watchdog::kPump);
 }

@@ -320,10 +320,6 @@ ReadResult EventLog::ReadUncommitted() const {
 
 EventLog::Health EventLog::health() const {
   Health health;
-  const std::vector<WatchedDirectory> directories = queue_.directories();
-  health.directories_present =
-      std::all_of(directories.begin(), directories.end(),
-                  [](const WatchedDirectory& directory) { return directory.present; });
   health.queued = queue_.depth();
   health.max_queued = queue_.max_updates();
   health.dropped_events = queue_.dropped_events();

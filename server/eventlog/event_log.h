@@ -152,12 +152,11 @@ class EventLog {
   // to read, or to read as durable.
   using Subscriber = std::function<void(bool published)>;
   struct Health {
-    bool journal_writable = true;     // false: a write has failed, or lasts longer than kMaxCommit
-    std::string journal_problem;      // the file, and why it cannot be written
-    absl::Duration journal_age;       // how long the oldest change has waited to be written
-    bool published_durable = true;    // what was published last
-    bool directories_present = true;  // each one of --watch
-    size_t queued = 0;                // updates that wait for the pump
+    bool journal_writable = true;   // false: a write has failed, or lasts longer than kMaxCommit
+    std::string journal_problem;    // the file, and why it cannot be written
+    absl::Duration journal_age;     // how long the oldest change has waited to be written
+    bool published_durable = true;  // what was published last
+    size_t queued = 0;              // updates that wait for the pump
     size_t max_queued = 0;
     uint64_t dropped_events = 0;  // number dropped by a full queue
     uint64_t ring_events = 0;
@@ -249,7 +248,6 @@ class EventLog {
     const MutexLock lock(&mutex_);
     return vms_.Find(key);
   }
-  std::vector<WatchedDirectory> directories() const { return queue_.directories(); }
 
   const JournalIdentity& identity() const { return identity_; }
   EventRange range() const {
@@ -304,8 +302,7 @@ class EventLog {
   // Time at which it has something to do without another update.
   absl::Duration NextPump() const;
   void Take(VmUpdate* update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
-  void AddEvent(const VmEvent& event, const v1::Vm* vm, const Hole& missing = {})
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  void AddEvent(v1::Event event, const v1::Vm* vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Adds the statuses that the updates leave, the last of each run.
   void EncodeStatuses(std::vector<VmUpdate>* updates) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Adds what was taken to the changes.

@@ -123,36 +123,32 @@ void EventLog::TakeOpened() {
 }
 
 void EventLog::PublishGap(GapReason reason, const std::string& message, const Hole& missing) {
-  VmEvent gap;
-  gap.type = EventType::kGap;
-  gap.gap_reason = reason;
-  gap.observe_time = clock_->Now().wall;
-  gap.message = message;
-  AddEvent(gap, nullptr, missing);
+  v1::Event gap = MakeGap(reason, message, clock_->Now().wall);
+  if (!missing.empty()) {
+    gap.mutable_missing()->set_first(missing.first);
+    gap.mutable_missing()->set_last(missing.last);
+  }
+  AddEvent(std::move(gap), nullptr);
   Submit();
 }
 
-void EventLog::AddEvent(const VmEvent& event, const v1::Vm* vm, const Hole& missing) {
-  v1::Event encoded = EventToProto(event, vm, ++given_);
-  if (!missing.empty()) {
-    encoded.mutable_missing()->set_first(missing.first);
-    encoded.mutable_missing()->set_last(missing.last);
-  }
-  builder_.Add(std::move(encoded));
-  meters_.events[static_cast<size_t>(event.type)].Add();
-  if (event.type == EventType::kStopped && event.shutdown.has_value()) {
+void EventLog::AddEvent(v1::Event event, const v1::Vm* vm) {
+  CompleteEvent(vm, ++given_, &event);
+  meters_.events[static_cast<size_t>(event.type())].Add();
+  if (event.type() == EventType::kStopped && event.has_shutdown()) {
     // QEMU's time in it is that of an earlier event.
     meters_
-        .stops[static_cast<size_t>(event.shutdown->shutdown_class)]
-              [static_cast<size_t>(event.shutdown->cause)]
+        .stops[static_cast<size_t>(event.shutdown().shutdown_class())]
+              [static_cast<size_t>(event.shutdown().cause())]
         .Add();
-  } else if (event.qemu_time.has_value()) {
-    meters_.qemu_to_observed.Observe(event.observe_time - *event.qemu_time);
+  } else if (event.has_qemu_time()) {
+    meters_.qemu_to_observed.Observe(FromTimestamp(event.observe_time()) -
+                                     FromTimestamp(event.qemu_time()));
   }
-  if (event.type == EventType::kStopped && vm != nullptr) {
-    taking_->stop_lines.emplace_back(event, vm->ref(), given_);
+  if (event.type() == EventType::kStopped && vm != nullptr) {
+    taking_->stop_lines.emplace_back(event);
   }
-  if (event.observe_monotonic.has_value()) taking_->observed.push_back(*event.observe_monotonic);
+  builder_.Add(std::move(event));
   if (builder_.full()) taking_->batch.blocks.push_back(builder_.Finish());
 }
 
@@ -160,6 +156,7 @@ void EventLog::Take(VmUpdate* update) {
   if (update->on_public) taking_->on_public.push_back(std::move(update->on_public));
   const v1::Vm* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*update->event, status);
+  if (update->observed.has_value()) taking_->observed.push_back(*update->observed);
   if (status == nullptr || status->ref().run_id().empty()) return;
   const std::string& run_id = status->ref().run_id();
   const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);

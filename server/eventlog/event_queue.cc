@@ -9,9 +9,9 @@ namespace {
 
 // Returns whether the event is dropped last: each run has one of each kind, or somebody asked for
 // it.
-bool IsEvidence(const VmEvent& event) {
-  return event.type == EventType::kStarted || event.type == EventType::kStopped ||
-         event.type == EventType::kIntentDeclared || event.type == EventType::kIntentWithdrawn;
+bool IsEvidence(const v1::Event& event) {
+  return event.type() == EventType::kStarted || event.type() == EventType::kStopped ||
+         event.type() == EventType::kIntentDeclared || event.type() == EventType::kIntentWithdrawn;
 }
 
 // Approximate memory of an update: what has no small bound of its own, and a round sum for the
@@ -20,8 +20,8 @@ size_t SizeOf(const VmUpdate& update) {
   size_t size = sizeof(update) + 1'000;
   if (update.saved_run.has_value()) size += update.saved_run->size();
   if (!update.event.has_value()) return size;
-  if (update.event->shutdown.has_value()) size += 2'000;
-  return size + update.event->detail_json.size() + update.event->message.size();
+  if (update.event->has_shutdown()) size += 2'000;
+  return size + update.event->detail_json().size() + update.event->message().size();
 }
 
 // A VM without a run_id is known by its monitor_path: see VmUpdate.
@@ -59,7 +59,7 @@ void EventQueue::PushLocked(VmUpdate&& update) {
     if (update.event.has_value()) {
       ++dropped_;
       ++dropped_unreported_;
-      last_drop_time_ = update.event->observe_time;
+      last_drop_time_ = FromTimestamp(update.event->observe_time());
       update.event.reset();
     }
     // Somebody may wait for it all the same.
@@ -79,14 +79,6 @@ void EventQueue::PushLocked(VmUpdate&& update) {
     return;
   }
   updates_.push_back(std::move(update));
-}
-
-void EventQueue::SetDirectories(std::vector<WatchedDirectory> directories) {
-  {
-    const MutexLock lock(&mutex_);
-    directories_ = std::move(directories);
-  }
-  Wake();
 }
 
 void EventQueue::Wait(absl::Duration timeout, absl::FunctionRef<bool()> may_take) {
@@ -112,14 +104,13 @@ EventQueue::Batch EventQueue::Pop(bool take) {
   }
   batch.closed = closed_ && updates_.empty() && left_.empty();
   if (take && updates_.empty() && dropped_unreported_ > 0) {
-    VmEvent gap;
-    gap.type = EventType::kGap;
-    gap.gap_reason = GapReason::kQueueFull;
-    gap.observe_time = last_drop_time_;
-    gap.message =
-        absl::StrCat(dropped_unreported_, " events of VMs were dropped: more than ", max_updates_,
-                     " updates or ", kMaxBytes >> 20, " MiB of them waited to be recorded");
-    batch.updates.push_back({std::nullopt, std::move(gap)});
+    batch.updates.push_back(
+        {std::nullopt,
+         MakeGap(GapReason::kQueueFull,
+                 absl::StrCat(dropped_unreported_, " events of VMs were dropped: more than ",
+                              max_updates_, " updates or ", kMaxBytes >> 20,
+                              " MiB of them waited to be recorded"),
+                 last_drop_time_)});
     dropped_unreported_ = 0;
   }
   if (!updates_.empty()) changed_.NotifyOne();

@@ -38,14 +38,13 @@ class EventQueue : public EventSink {
 
   void Push(VmUpdate update) override;
   void EndTurn() override;
-  void SetDirectories(std::vector<WatchedDirectory> directories) override;
 
   struct Batch {
     std::vector<VmUpdate> updates;  // in order
     bool closed = false;            // nothing will follow
   };
-  // Waits at most `timeout` for updates, if it may take them, a Wake, or a change of the
-  // directories. `may_take` is called with the queue's lock held. Any thread.
+  // Waits at most `timeout` for updates, if it may take them, or a Wake. `may_take` is called with
+  // the queue's lock held. Any thread.
   void Wait(absl::Duration timeout, absl::FunctionRef<bool()> may_take);
   // Takes what waits, up to kBatchBytes, or without `take` nothing. One thread at a time.
   Batch Pop(bool take = true);
@@ -65,10 +64,6 @@ class EventQueue : public EventSink {
     const MutexLock lock(&mutex_);
     return ReadyLocked(take);
   }
-  std::vector<WatchedDirectory> directories() const {
-    const MutexLock lock(&mutex_);
-    return directories_;
-  }
   uint64_t dropped_events() const {
     const MutexLock lock(&mutex_);
     return dropped_;
@@ -87,7 +82,6 @@ class EventQueue : public EventSink {
   // Updates without their events, newer than those of updates_, by run.
   std::map<std::string, VmUpdate> left_ ABSL_GUARDED_BY(mutex_);
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // size of both
-  std::vector<WatchedDirectory> directories_ ABSL_GUARDED_BY(mutex_);
   uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t dropped_unreported_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time last_drop_time_ ABSL_GUARDED_BY(mutex_);

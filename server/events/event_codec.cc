@@ -24,32 +24,12 @@ void AppendHeader(int field, size_t size, std::string* out) {
 
 }  // namespace
 
-v1::Event EventToProto(const VmEvent& event, const v1::Vm* vm, uint64_t sequence) {
-  v1::Event out;
-  if (event.detail.has_value()) out = *event.detail;
-  out.set_sequence(sequence);
-  *out.mutable_observe_time() = ToTimestamp(event.observe_time);
-  if (event.qemu_time.has_value()) *out.mutable_qemu_time() = ToTimestamp(*event.qemu_time);
-  if (vm != nullptr) {
-    *out.mutable_vm() = vm->ref();
-    out.set_state(vm->state());
-    *out.mutable_problems() = vm->problems();
-  }
-  out.set_type(ToProto(event.type));
-  if (event.shutdown.has_value()) {
-    *out.mutable_shutdown() = ToProto(*event.shutdown, event.type == EventType::kStopped);
-  }
-  out.set_qmp_event(event.qmp_event);
-  out.set_detail_json(event.detail_json);
-  out.set_message(event.message);
-  if (event.intent.has_value()) *out.mutable_intent() = ToProto(*event.intent);
-  if (event.gap_reason.has_value()) {
-    out.set_gap_reason(ToProto(*event.gap_reason));
-  }
-  if (event.intent_end.has_value()) {
-    out.set_intent_end(ToProto(*event.intent_end));
-  }
-  return out;
+void CompleteEvent(const v1::Vm* vm, uint64_t sequence, v1::Event* event) {
+  event->set_sequence(sequence);
+  if (vm == nullptr) return;
+  *event->mutable_vm() = vm->ref();
+  event->set_state(vm->state());
+  *event->mutable_problems() = vm->problems();
 }
 
 std::string Serialized(const google::protobuf::MessageLite& message) {

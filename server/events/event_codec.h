@@ -8,12 +8,13 @@
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
 
-// Conversion of the watcher's types to the wire contract. Pure; any thread.
+// The encoding of events. Pure; any thread.
 
 namespace vmeventd {
 
-// `vm` is the VM as it is after the event; null for an event of the node as a whole.
-v1::Event EventToProto(const VmEvent& event, const v1::Vm* vm, uint64_t sequence);
+// Adds to an event of the watcher's its sequence and its VM as that is after the event; null for an
+// event of the node as a whole.
+void CompleteEvent(const v1::Vm* vm, uint64_t sequence, v1::Event* event);
 
 // The bytes of a message, the same for equal messages.
 std::string Serialized(const google::protobuf::MessageLite& message);

@@ -151,7 +151,7 @@ class Logging {
 std::string FormatLine(const spdlog::details::log_msg& msg, LogFormat format, bool for_journal);
 
 // The fields of a STOPPED for the log: the VM, class and cause, and the evidence.
-nlohmann::ordered_json StopFields(const VmEvent& event, const v1::VmRef& vm, uint64_t sequence);
+nlohmann::ordered_json StopFields(const v1::Event& event);
 
 // The line of a STOPPED for kStopLogger, made when the event is encoded and written once it is
 // public: the log has nothing that the journal does not have. Writes nothing if kStopLogger does
@@ -159,7 +159,7 @@ nlohmann::ordered_json StopFields(const VmEvent& event, const v1::VmRef& vm, uin
 // UNKNOWN).
 class StopLine {
  public:
-  StopLine(const VmEvent& event, const v1::VmRef& vm, uint64_t sequence);
+  explicit StopLine(const v1::Event& event);
   void Log() const;
 
  private:

@@ -156,17 +156,28 @@ absl::Time ReadProcessStartTime() {
 }
 
 void CollectInfo(const MetricSources& inputs, MetricFamilies* out) {
+  const v1::GetServerInfoResponse info = inputs.watcher->Describe();
   out->Gauge("vmeventd_build_info", "Always 1; the labels hold the versions", 1,
              {{"version", inputs.version}, {"grpc_version", grpc::Version()}});
   out->Gauge("vmeventd_exit_status_source_info",
              "Always 1; the label names the source of QEMU exit statuses", 1,
-             {{"source", inputs.watcher->exit_status_source()}});
+             {{"source", info.exit_status_source()}});
   out->Gauge("vmeventd_signal_senders_seen", "1 if the senders of signals are seen",
-             inputs.watcher->signal_senders().active ? 1 : 0);
-  const HostShutdownState host = inputs.watcher->host_shutdown();
+             info.signal_senders().active() ? 1 : 0);
+  const v1::HostShutdownWatch& host = info.host_shutdown();
   out->Gauge("vmeventd_host_shutdown_seen", "1 if the shutdown of the host is seen",
-             host.known && host.problem.empty() ? 1 : 0);
-  out->Gauge("vmeventd_host_shutting_down", "1 if the host shuts down", host.shutting_down ? 1 : 0);
+             host.active() ? 1 : 0);
+  out->Gauge("vmeventd_host_shutting_down", "1 if the host shuts down",
+             host.shutting_down() ? 1 : 0);
+  for (const v1::WatchedDirectory& directory : info.directories()) {
+    const MetricFamilies::Labels labels = {{"directory", directory.path()},
+                                           {"pattern", directory.pattern()}};
+    out->Gauge("vmeventd_watched_directory_present",
+               "1 if the directory of a --watch exists and can be read",
+               directory.present() ? 1 : 0, labels);
+    out->Gauge("vmeventd_watched_directory_sockets", "Sockets in the directory of a --watch",
+               directory.sockets(), labels);
+  }
 }
 
 void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
@@ -184,15 +195,6 @@ void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
   out->Gauge("vmeventd_stopped_vms", "Stopped VMs that are still listed",
              by_state[v1::VM_STATE_STOPPED]);
   out->Gauge("vmeventd_vms_with_problems", "Listed VMs with a problem", with_problems);
-  for (const WatchedDirectory& directory : inputs.log->directories()) {
-    const MetricFamilies::Labels labels = {{"directory", directory.path},
-                                           {"pattern", directory.pattern}};
-    out->Gauge("vmeventd_watched_directory_present",
-               "1 if the directory of a --watch exists and can be read", directory.present ? 1 : 0,
-               labels);
-    out->Gauge("vmeventd_watched_directory_sockets", "Sockets in the directory of a --watch",
-               directory.sockets, labels);
-  }
 }
 
 void CollectStops(const MetricSources& inputs, MetricFamilies* out) {
@@ -401,9 +403,10 @@ void CollectWatcher(const MetricSources& inputs, MetricFamilies* out) {
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",
                  counters.shutdown_file_times);
-  for (const LibvirtConnectionState& connection : inputs.watcher->libvirt_connections()) {
+  const v1::GetServerInfoResponse info = inputs.watcher->Describe();
+  for (const v1::LibvirtConnection& connection : info.libvirt_connections()) {
     out->Gauge("vmeventd_libvirt_connected", "1 if the connection to this libvirt is open",
-               connection.connected ? 1 : 0, {{"uri", connection.uri}});
+               connection.connected() ? 1 : 0, {{"uri", connection.uri()}});
   }
 }
 

@@ -133,18 +133,18 @@ void VmEventService::DeclareIntent(IncomingCall* call) {
     checked->declared_by = caller.certificate_names.empty()
                                ? caller.peer
                                : absl::StrJoin(caller.certificate_names, ", ");
-    const auto answer = [this, call](const absl::StatusOr<Intent>& declared) {
+    const auto answer = [this, call](const absl::StatusOr<v1::Intent>& declared) {
       if (!declared.ok()) return call->Answer(declared.status());
       const absl::Status durable = CheckDurable("the intent is withdrawn");
       if (!durable.ok()) {
         // The client's answer stays true after a restart.
         if (const MutexLock lock(&mutex_); watcher_ != nullptr) {
-          watcher_->WithdrawIntent(declared->intent_id, [](const absl::Status&) {});
+          watcher_->WithdrawIntent(declared->intent_id(), [](const absl::Status&) {});
         }
         return call->Answer(durable);
       }
       v1::DeclareIntentResponse response;
-      *response.mutable_intent() = ToProto(*declared);
+      *response.mutable_intent() = *declared;
       call->Answer(response.SerializeAsString());
     };
     return WithWatcher(
@@ -172,6 +172,8 @@ void VmEventService::WithdrawIntent(IncomingCall* call) {
 absl::StatusOr<std::string> VmEventService::GetServerInfo(
     const v1::GetServerInfoRequest& /*request*/) const {
   v1::GetServerInfoResponse info;
+  info.set_exit_status_source("none");
+  if (const MutexLock lock(&mutex_); watcher_ != nullptr) info = watcher_->Describe();
   info.set_version(facts_.version);
   info.set_node(facts_.node);
   info.set_journal_id(log_->identity().journal_id);
@@ -180,45 +182,12 @@ absl::StatusOr<std::string> VmEventService::GetServerInfo(
   info.set_oldest_sequence(range.oldest);
   info.set_newest_sequence(range.newest);
   *info.mutable_start_time() = ToTimestamp(facts_.start_time);
-  for (const WatchedDirectory& directory : log_->directories()) {
-    v1::WatchedDirectory* out = info.add_directories();
-    out->set_path(directory.path);
-    out->set_pattern(directory.pattern);
-    out->set_present(directory.present);
-    out->set_sockets(directory.sockets);
-  }
   info.set_streams(hub_->stream_count());
   EventLog::Health health = log_->health();
   info.set_vms(health.vms);
   info.set_journal_writable(health.journal_writable);
   info.set_journal_problem(std::move(health.journal_problem));
   for (v1::Listener& listener : listeners_()) *info.add_listeners() = std::move(listener);
-  const MutexLock lock(&mutex_);
-  info.set_exit_status_source(watcher_ == nullptr ? "none" : watcher_->exit_status_source());
-  if (watcher_ == nullptr) return info.SerializeAsString();
-  const SignalWatchState senders = watcher_->signal_senders();
-  info.mutable_signal_senders()->set_active(senders.active);
-  info.mutable_signal_senders()->set_problem(senders.problem);
-  info.mutable_signal_senders()->set_lost(watcher_->counters().signals_lost);
-  const HostShutdownState host = watcher_->host_shutdown();
-  info.mutable_host_shutdown()->set_active(host.known && host.problem.empty());
-  info.mutable_host_shutdown()->set_problem(host.problem);
-  info.mutable_host_shutdown()->set_shutting_down(host.shutting_down);
-  for (const UnfollowedSocket& socket : watcher_->unfollowed_sockets()) {
-    v1::UnfollowedSocket* out = info.add_unfollowed_sockets();
-    out->set_path(socket.path);
-    out->set_name(socket.name);
-    *out->mutable_problem() = ToProto(socket.problem);
-    *out->mutable_since() = ToTimestamp(socket.since);
-  }
-  for (const LibvirtConnectionState& connection : watcher_->libvirt_connections()) {
-    v1::LibvirtConnection* out = info.add_libvirt_connections();
-    out->set_uri(connection.uri);
-    out->set_connected(connection.connected);
-    if (!connection.connected) *out->mutable_problem() = ToProto(connection.problem);
-    *out->mutable_since() = ToTimestamp(connection.since);
-    out->set_domains(connection.domains);
-  }
   return info.SerializeAsString();
 }
 

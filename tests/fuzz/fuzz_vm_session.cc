@@ -85,9 +85,9 @@ class Run {
       end.oom_killed = argument >= 128;
       Apply(session_.On(vmeventd::input::ProcessGone{end}, now_));
     } else if (argument % 4 == 1 && !open) {
-      Apply(session_.On(
-          vmeventd::input::IntentDeclared{{"id", "actor", "", now_.wall + absl::Seconds(argument)}},
-          now_));
+      vmeventd::v1::Intent intent;
+      *intent.mutable_expire_time() = vmeventd::ToTimestamp(now_.wall + absl::Seconds(argument));
+      Apply(session_.On(vmeventd::input::IntentDeclared{intent}, now_));
     } else if (argument % 4 == 2) {
       Apply(session_.On(vmeventd::input::IntentWithdrawn{}, now_));
     }
@@ -116,17 +116,16 @@ class Run {
         CheckStatus(publish->update);
       } else if (std::holds_alternative<vmeventd::Done>(effect)) {
         done_ = true;
-      } else if (!std::holds_alternative<vmeventd::QueryRunState>(effect) &&
-                 !std::holds_alternative<vmeventd::QueryGuestAgent>(effect)) {
+      } else if (std::holds_alternative<vmeventd::SetShutdownFile>(effect)) {
         Apply(session_.On(vmeventd::input::FileDone{absl::OkStatus()}, now_));
       }
     }
   }
 
-  void Check(const vmeventd::VmEvent& event) {
+  void Check(const vmeventd::v1::Event& event) {
     if (stopped_ > 0) std::abort();
-    if ((event.type == EventType::kStarted) != (events_ == 0)) std::abort();
-    if (event.type == EventType::kStopped) ++stopped_;
+    if ((event.type() == EventType::kStarted) != (events_ == 0)) std::abort();
+    if (event.type() == EventType::kStopped) ++stopped_;
     ++events_;
   }
 

@@ -46,12 +46,17 @@ class IntentWatcher : public FakeWatcher {
     for (std::thread& thread : answering_) thread.join();
   }
   void DeclareIntent(IntentRequest request,
-                     std::function<void(absl::StatusOr<Intent>)> done) override {
+                     std::function<void(absl::StatusOr<v1::Intent>)> done) override {
     if (!answer.ok()) return done(answer);
     answering_.emplace_back([this, request, done] {
       before_answer();
-      done(Intent{request.intent_id, request.actor, request.reason, At(0) + request.ttl, "",
-                  request.declared_by});
+      v1::Intent intent;
+      intent.set_intent_id(request.intent_id);
+      intent.set_actor(request.actor);
+      intent.set_reason(request.reason);
+      *intent.mutable_expire_time() = ToTimestamp(At(0) + request.ttl);
+      intent.set_declared_by(request.declared_by);
+      done(intent);
     });
   }
   void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) override {
@@ -71,18 +76,14 @@ class IntentWatcher : public FakeWatcher {
 TEST(VmEventService, ListsTheConnectionsToLibvirt) {
   TestServer server;
   IntentWatcher watcher;
-  watcher.libvirts = {{.uri = "qemu:///session", .connected = true, .since = At(3), .domains = 2},
-                      {.uri = "qemu:///system",
-                       .problem = {ProblemCode::kCannotConnect, "Connection refused"},
-                       .since = At(5)}};
-  server.service().SetWatcher(&watcher);
-  const auto info = Ask(&server, &Stub::GetServerInfo);
-  ASSERT_EQ(info.libvirt_connections_size(), 2);
   const auto expected = FromText<v1::GetServerInfoResponse>(R"(
       libvirt_connections { uri: 'qemu:///session' connected: true domains: 2
                             since { seconds: 1800000003 } }
       libvirt_connections { uri: 'qemu:///system' problem { code: PROBLEM_CODE_CANNOT_CONNECT text: 'Connection refused' }
                             since { seconds: 1800000005 } })");
+  watcher.info = expected;
+  server.service().SetWatcher(&watcher);
+  const auto info = Ask(&server, &Stub::GetServerInfo);
   EXPECT_THAT(info.DebugString(), HasSubstr(expected.DebugString()));
 }
 

@@ -81,8 +81,9 @@ class Daemon {
   }
   // Returns whether its connection to libvirt is open, and all that was taken in is handled.
   bool has_read_libvirt() const {
-    const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
-    return !states.empty() && states.front().connected && !watcher_->libvirt_waits();
+    const v1::GetServerInfoResponse info = watcher_->Describe();
+    return info.libvirt_connections_size() > 0 && info.libvirt_connections(0).connected() &&
+           !watcher_->libvirt_waits();
   }
   void PumpTurn() { log_->Step(); }
   // Time at which there is something to write; and one turn of the writer.

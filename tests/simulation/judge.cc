@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -830,22 +831,18 @@ void Judge::CheckListed(const Daemon& daemon, int number,
   constexpr absl::Duration kLists = absl::Seconds(10);  // a directory is read again after five
   // The followed VMs are not known yet while the disk hangs.
   if (daemon.log().health().queued > 0) return;
-  const std::vector<UnfollowedSocket> listed = daemon.watcher().unfollowed_sockets();
+  const v1::GetServerInfoResponse info = daemon.watcher().Describe();
   for (const auto& life : world_->lives()) {
     if (!IsFree(*life, kLists) || (life->client != nullptr && life->client_daemon == number)) {
       continue;
     }
-    const bool is_listed =
-        std::any_of(listed.begin(), listed.end(),
-                    [&](const UnfollowedSocket& each) { return each.path == life->socket; });
+    const bool is_listed = absl::c_any_of(
+        info.unfollowed_sockets(), [&](const auto& each) { return each.path() == life->socket; });
     // A VM that was restored has its run; one that is not known is in a directory that cannot be
     // read.
     const VmRecordPtr run = daemon.log().FindVm({life->listed_as, life->run_id, ""});
-    const std::vector<WatchedDirectory> directories = daemon.log().directories();
     const std::string directory = life->socket.substr(0, life->socket.rfind('/'));
-    const bool unread =
-        unopened.contains(directory) || std::any_of(directories.begin(), directories.end(),
-                                                    [](const auto& each) { return !each.present; });
+    const bool unread = unopened.contains(directory) || !daemon.watcher().sees_all_directories();
     if (is_listed) story_->Reach("a VM that gets no descriptor is listed");
     if (!is_listed && run == nullptr && !unread) {
       story_->Fail("life ", life->number, " is neither followed nor listed");

@@ -152,11 +152,8 @@ void Libvirtd::Forward(Life* life, absl::string_view event, absl::string_view da
 void Libvirtd::SayStarted(Life* life, bool incoming) {
   if (!runs_ || !IsListened()) return;
   const Callback callback = callback_;
-  callback(DomainChanged{NameOf(*life),
-                         {.what = DomainLifecycle::What::kStarted,
-                          .end = std::nullopt,
-                          .text = "started",
-                          .incoming = incoming}});
+  callback(
+      DomainChanged{NameOf(*life), {.text = "started", .started = true, .incoming = incoming}});
 }
 
 void Libvirtd::Remove(Life* life, ManagerEnd end) {
@@ -171,8 +168,7 @@ void Libvirtd::Remove(Life* life, ManagerEnd end) {
   DomainName name = NameOf(*life);
   if (random_->OneIn(2)) name.id = -1;  // a transient domain's
   const Callback callback = callback_;
-  callback(DomainChanged{name,
-                         {.what = DomainLifecycle::What::kStopped, .end = end, .text = "stopped"}});
+  callback(DomainChanged{name, {.text = "stopped", .end = end}});
 }
 
 void Libvirtd::set_daemon(int number) {

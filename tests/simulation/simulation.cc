@@ -273,7 +273,7 @@ class Simulation {
                           .reason = "maintenance",
                           .ttl = life->intents[index].ttl};
     daemon_->watcher().DeclareIntent(std::move(request),
-                                     [this, life, index](const absl::StatusOr<Intent>& intent) {
+                                     [this, life, index](const absl::StatusOr<v1::Intent>& intent) {
                                        if (!intent.ok() || kernel_.dead()) return;
                                        // The caller is refused then, as the intent may be lost.
                                        if (!daemon_->log().health().published_durable) return;

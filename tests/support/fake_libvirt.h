@@ -49,7 +49,7 @@ class FakeLibvirt : public LibvirtApi {
     Current()(DomainEvent{domain, PassedOnEvent(event, 1700000000, 5, data).value()});
   }
   void Started(const DomainName& domain, bool incoming = false) {
-    Current()(DomainChanged{domain, {DomainLifecycle::What::kStarted, {}, "started", incoming}});
+    Current()(DomainChanged{domain, {.text = "started", .started = true, .incoming = incoming}});
   }
   // Reports the end as libvirt does of a transient domain, without the number that it had.
   void Stopped(DomainName domain, ManagerEnd end, const std::string& text) {
@@ -57,8 +57,7 @@ class FakeLibvirt : public LibvirtApi {
     StoppedWithId(domain, end, text);
   }
   void StoppedWithId(const DomainName& domain, ManagerEnd end, const std::string& text) {
-    Current()(
-        DomainChanged{domain, {.what = DomainLifecycle::What::kStopped, .end = end, .text = text}});
+    Current()(DomainChanged{domain, {.text = text, .end = end}});
   }
   void DetailsChanged(const DomainName& domain) {
     Current()(vmeventd::DetailsChanged{domain.uuid});

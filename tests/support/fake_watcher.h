@@ -4,8 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/proto_text.h"
 #include "watcher/node/node_watcher.h"
-#include "watcher/runs/run_restorer.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 
@@ -17,21 +18,21 @@ class FakeWatcher : public NodeWatcher {
   std::optional<OpenRuns> HandOver() override { return OpenRuns(); }
   int exit_status_socket() const override { return -1; }
   void PublishRunsAgain() override {}
-  void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<Intent>)>) override {}
+  void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<v1::Intent>)>) override {}
   void WithdrawIntent(std::string, std::function<void(absl::Status)>) override {}
-  std::string exit_status_source() const override { return "pidfd"; }
-  SignalWatchState signal_senders() const override { return {true, "processor 9"}; }
-  HostShutdownState host_shutdown() const override { return {true, true, "systemd-logind", ""}; }
+  v1::GetServerInfoResponse Describe() const override { return info; }
   bool first_scan_done() const override { return true; }
   bool has_open_source() const override { return true; }
+  bool sees_all_directories() const override { return true; }
   bool reaches_all_libvirts() const override { return true; }
   bool libvirt_waits() const override { return false; }
-  std::vector<UnfollowedSocket> unfollowed_sockets() const override { return {}; }
-  std::vector<LibvirtConnectionState> libvirt_connections() const override { return libvirts; }
   WatcherCounters counters() const override { return counted; }
 
   WatcherCounters counted;
-  std::vector<LibvirtConnectionState> libvirts;
+  v1::GetServerInfoResponse info = FromText<v1::GetServerInfoResponse>(R"(
+      exit_status_source: 'pidfd'
+      signal_senders { active: true problem: 'processor 9' }
+      host_shutdown { active: true shutting_down: true })");
 };
 
 }  // namespace vmeventd

@@ -26,8 +26,10 @@ v1::Vm Status(const std::string& name, const std::string& run_id, VmState state)
 }
 
 VmUpdate Update(const std::string& name, EventType type, absl::Time time) {
-  return {.status = Status(name, absl::StrCat("run-", name)),
-          .event = VmEvent{.type = type, .observe_time = time, .message = "something happened"}};
+  VmUpdate update{.status = Status(name, absl::StrCat("run-", name)),
+                  .event = MakeEvent(type, "something happened")};
+  *update.event->mutable_observe_time() = ToTimestamp(time);
+  return update;
 }
 
 VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventType type) {
@@ -38,20 +40,21 @@ VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventTyp
 
 VmUpdate LargeUpdate(const std::string& name) {
   VmUpdate update = Update(name, EventType::kReset);
-  update.event->detail_json = std::string(4000, 'x');
+  update.event->set_detail_json(std::string(4000, 'x'));
   return update;
 }
 
 VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownClass shutdown_class) {
   VmUpdate update = Update(name, EventType::kStopped);
   update.status = Status(name, run_id, VmState::kStopped);
-  ShutdownDetail detail;
-  detail.shutdown_class = shutdown_class;
-  detail.cause = ShutdownCause::kGuestPoweroff;
-  detail.rule = "guest-shutdown";
-  detail.evidence.push_back({At(1), "SHUTDOWN reason=guest-shutdown"});
-  *update.status->mutable_shutdown() = ToProto(detail, true);
-  update.event->shutdown = detail;
+  v1::ShutdownDetail& detail = *update.event->mutable_shutdown();
+  detail.set_shutdown_class(ToProto(shutdown_class));
+  detail.set_cause(ToProto(ShutdownCause::kGuestPoweroff));
+  detail.set_rule("guest-shutdown");
+  *detail.add_evidence()->mutable_time() = ToTimestamp(At(1));
+  detail.mutable_evidence(0)->set_what("SHUTDOWN reason=guest-shutdown");
+  detail.set_exit_unknown(true);
+  *update.status->mutable_shutdown() = detail;
   return update;
 }
 

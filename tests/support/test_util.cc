@@ -23,10 +23,6 @@ void RecordingSink::Push(VmUpdate update) {
   entries_.push_back({std::move(update), shutdown_file});
 }
 
-void RecordingSink::SetDirectories(std::vector<WatchedDirectory> directories) {
-  directories_ = std::move(directories);
-}
-
 std::vector<EventType> RecordingSink::Types(const std::string& name) const {
   std::vector<EventType> types;
   for (const Entry& entry : entries_) {
@@ -35,7 +31,7 @@ std::vector<EventType> RecordingSink::Types(const std::string& name) const {
         (!entry.update.status.has_value() || entry.update.status->ref().name() != name)) {
       continue;
     }
-    types.push_back(entry.update.event->type);
+    types.push_back(static_cast<EventType>(entry.update.event->type()));
   }
   return types;
 }
@@ -58,7 +54,7 @@ const v1::Vm* RecordingSink::Latest(const std::string& name) const {
 const RecordingSink::Entry* RecordingSink::Last(EventType type) const {
   const Entry* last = nullptr;
   for (const Entry& entry : entries_) {
-    if (entry.update.event.has_value() && entry.update.event->type == type) last = &entry;
+    if (entry.update.event.has_value() && entry.update.event->type() == type) last = &entry;
   }
   return last;
 }

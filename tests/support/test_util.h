@@ -51,10 +51,8 @@ class RecordingSink : public EventSink {
   };
 
   void Push(VmUpdate update) override;
-  void SetDirectories(std::vector<WatchedDirectory> directories) override;
 
   const std::vector<Entry>& entries() const { return entries_; }
-  const std::vector<WatchedDirectory>& directories() const { return directories_; }
 
   // The types of a VM's events, by name, in order; without a name, of all VMs.
   std::vector<EventType> Types(const std::string& name = "") const;
@@ -66,7 +64,6 @@ class RecordingSink : public EventSink {
 
  private:
   std::vector<Entry> entries_;
-  std::vector<WatchedDirectory> directories_;
 };
 
 // Occupies every remaining descriptor of the process while it exists.

@@ -34,15 +34,13 @@ inline v1::Event PausedEvent(uint64_t sequence) {
   vm.mutable_ref()->set_pid(4711);
   vm.mutable_ref()->set_source("qmp:/run/ganeti/kvm-hypervisor/ctrl");
   vm.set_state(v1::VM_STATE_PAUSED);
-  VmEvent event;
-  event.type = EventType::kPaused;
-  event.observe_time = absl::Now();
-  event.qemu_time = event.observe_time;
-  event.qmp_event = "STOP";
-  event.message = "the VM was paused";
-  v1::Event encoded = EventToProto(event, &vm, sequence);
-  encoded.set_durable(true);
-  return encoded;
+  v1::Event event = MakeEvent(EventType::kPaused, "the VM was paused");
+  *event.mutable_observe_time() = ToTimestamp(absl::Now());
+  *event.mutable_qemu_time() = event.observe_time();
+  event.set_qmp_event("STOP");
+  CompleteEvent(&vm, sequence, &event);
+  event.set_durable(true);
+  return event;
 }
 
 }  // namespace vmeventd::bench

@@ -36,17 +36,15 @@ double SecondsNow() {
 }
 
 // The story of one run as the daemon publishes it, with evidence of the usual length.
-std::vector<VmEvent> Story(absl::Time start) {
+std::vector<v1::Event> Story(absl::Time start) {
   const auto event = [&](EventType type, const std::string& qmp, const std::string& message) {
-    VmEvent out;
-    out.type = type;
-    out.observe_time = start;
-    if (!qmp.empty()) out.qemu_time = out.observe_time - absl::Microseconds(300);
-    out.qmp_event = qmp;
-    out.message = message;
+    v1::Event out = MakeEvent(type, message);
+    *out.mutable_observe_time() = ToTimestamp(start);
+    if (!qmp.empty()) *out.mutable_qemu_time() = ToTimestamp(start - absl::Microseconds(300));
+    out.set_qmp_event(qmp);
     return out;
   };
-  std::vector<VmEvent> story = {
+  std::vector<v1::Event> story = {
       event(EventType::kStarted, "", "QEMU 7.2.22, pid 4711, named web1, running"),
       event(EventType::kReset, "RESET", "the VM was reset"),
       event(EventType::kPaused, "STOP", "the VM was paused"),
@@ -55,17 +53,18 @@ std::vector<VmEvent> Story(absl::Time start) {
       event(EventType::kStopped, "SHUTDOWN",
             "ADMIN: the host pressed the power button and the guest obeyed. Seen: POWERDOWN, "
             "SHUTDOWN reason=guest-shutdown, monitor closed, process gone.")};
-  ShutdownDetail detail;
-  detail.shutdown_class = ShutdownClass::kAdmin;
-  detail.cause = ShutdownCause::kHostPowerdown;
-  detail.rule = "powerdown-obeyed";
-  detail.powerdown_age = absl::Seconds(3);
+  story.back().set_detail_json(R"({"guest":true,"reason":"guest-shutdown"})");
+  v1::ShutdownDetail& detail = *story.back().mutable_shutdown();
+  detail.set_shutdown_class(v1::SHUTDOWN_CLASS_ADMIN);
+  detail.set_cause(v1::SHUTDOWN_CAUSE_HOST_POWERDOWN);
+  detail.set_rule("powerdown-obeyed");
+  detail.mutable_powerdown_age()->set_seconds(3);
   for (const char* what :
        {"POWERDOWN", "SHUTDOWN reason=guest-shutdown", "monitor closed", "process gone"}) {
-    detail.evidence.push_back({start + absl::Seconds(9), what});
+    v1::Evidence* const evidence = detail.add_evidence();
+    *evidence->mutable_time() = ToTimestamp(start + absl::Seconds(9));
+    evidence->set_what(what);
   }
-  story.back().shutdown = detail;
-  story.back().detail_json = R"({"guest":true,"reason":"guest-shutdown"})";
   return story;
 }
 
@@ -89,10 +88,10 @@ EventBlockPtr NextEvents(int count, uint64_t* sequence) {
   for (int done = 0; done < count;) {
     const uint64_t vm = *sequence / 6;
     const v1::Vm status = StatusOf(vm);
-    for (const VmEvent& event : Story(start + absl::Milliseconds(vm))) {
-      v1::Event encoded = EventToProto(event, &status, ++*sequence);
-      encoded.set_durable(true);
-      builder.Add(encoded);
+    for (v1::Event& event : Story(start + absl::Milliseconds(vm))) {
+      CompleteEvent(&status, ++*sequence, &event);
+      event.set_durable(true);
+      builder.Add(event);
       ++done;
     }
   }
@@ -133,7 +132,8 @@ double Burst(Journal* journal) {
     EventBlockBuilder builder;
     for (int vm = 0; vm < kVms; ++vm) {
       const v1::Vm status = StatusOf(vm);
-      v1::Event event = EventToProto(Story(absl::Now())[2], &status, ++sequence);
+      v1::Event event = Story(absl::Now())[2];
+      CompleteEvent(&status, ++sequence, &event);
       event.set_durable(true);
       builder.Add(std::move(event));
       if (builder.full()) batch.blocks.push_back(builder.Finish());

@@ -28,10 +28,9 @@ class CountingSink : public EventSink {
  public:
   void Push(VmUpdate update) override {
     if (!update.event.has_value()) return;
-    if (update.event->type == EventType::kStarted) ++started;
-    if (update.event->type == EventType::kStopped) ++stopped;
+    if (update.event->type() == EventType::kStarted) ++started;
+    if (update.event->type() == EventType::kStopped) ++stopped;
   }
-  void SetDirectories(std::vector<WatchedDirectory>) override {}
 
   int started = 0;
   int stopped = 0;

@@ -61,10 +61,8 @@ struct QmpGreeting {
 // clang-tidy does not see that moving JSON allocates nothing.
 // NOLINTNEXTLINE(bugprone-exception-escape)
 struct QmpReturn {
-  QmpObject value;
+  QmpObject value;  // null: QEMU refuses the command
 };
-
-struct QmpError {};  // QEMU refuses a command
 
 // NOLINTNEXTLINE(bugprone-exception-escape): as above
 struct QmpEvent {
@@ -83,7 +81,7 @@ std::string QmpText(const QmpObject& object, const char* name);
 std::string QmpLine(const QmpObject& object, const char* name, size_t max_bytes);  // OneLine
 std::optional<bool> QmpBool(const QmpObject& object, const char* name);
 
-using QmpMessage = std::variant<QmpGreeting, QmpReturn, QmpError, QmpEvent>;
+using QmpMessage = std::variant<QmpGreeting, QmpReturn, QmpEvent>;
 
 // Limit of nesting; beyond it, a line is refused before anything is built from it.
 inline constexpr int kMaxQmpDepth = 64;

@@ -23,14 +23,6 @@ struct SocketIdentity {
   bool operator==(const SocketIdentity&) const = default;
 };
 
-// Identity of a process.
-struct ProcessId {
-  int64_t pid = 0;
-  uint64_t start_ticks = 0;  // 0: not known
-
-  bool operator==(const ProcessId&) const = default;
-};
-
 // Facts of a run's process.
 struct ProcessInfo {
   int64_t pid = 0;                                  // 0: not visible, or of a foreign PID namespace
@@ -51,34 +43,21 @@ enum class ReportedBy {
   kContainerLibvirt,  // libvirt, of a container: the run's process is its libvirt_lxc
 };
 
-// Knowledge of a run when its process is first seen. Text is UTF-8 already, but for
-// unescaped_*.
+// Knowledge of a run when its process is first seen. Text is UTF-8 already, but for raw_*.
 struct RunInfo : ProcessInfo {
-  std::string name;
+  std::string name;      // raw_name, escaped
+  std::string raw_name;  // the name in file names
   std::string run_id;
   std::string source;          // VmRef::source: "qmp:/run/qemu", "libvirt:qemu:///system"
-  std::string monitor_path;    // empty for a domain of libvirt
+  std::string monitor_path;    // raw_path, escaped; empty for a domain of libvirt
+  std::string raw_path;        // path of the monitor's socket as the kernel knows it
   uint64_t pid_namespace = 0;  // namespace of `pid`; 0: not known
-  std::string unescaped_path;  // see raw_path(); empty: the same as monitor_path
-  std::string unescaped_name;  // see raw_name(); empty: the same as name
   SocketIdentity socket;       // the one connected to last
   // False: the run ends with the monitor's EOF, or by libvirt's report where libvirt has the
   // monitor.
   bool process_tracked = true;
   ReportedBy reported_by = ReportedBy::kMonitor;
   int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
-
-  // Originals of the escaped `monitor_path` and `name`: the path of the monitor's socket as the
-  // kernel knows it, and the name in file names.
-  const std::string& raw_path() const {
-    return unescaped_path.empty() ? monitor_path : unescaped_path;
-  }
-  const std::string& raw_name() const { return unescaped_name.empty() ? name : unescaped_name; }
-  // Sets the original of an escaped text that is set already; an equal one is not stored again.
-  void SetRawPath(const std::string& raw) {
-    (raw == monitor_path ? monitor_path : unescaped_path) = raw;
-  }
-  void SetRawName(const std::string& raw) { (raw == name ? name : unescaped_name) = raw; }
 
   // Makes `process` the run's process, which is tracked.
   void SetProcess(const ProcessInfo& process) {

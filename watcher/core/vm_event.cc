@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "google/protobuf/util/time_util.h"
 
@@ -10,18 +11,6 @@ namespace {
 
 constexpr int64_t kFirstSecond = -62135596800;  // 0001-01-01T00:00:00Z
 constexpr int64_t kLastSecond = 253402300799;   // 9999-12-31T23:59:59Z
-
-void FillSender(const SignalSender& sender, v1::SignalSender* out) {
-  out->set_signal(sender.signal);
-  out->set_kernel(sender.by_kernel);
-  out->set_pid(sender.pid);
-  if (sender.uid.has_value()) out->set_uid(*sender.uid);
-  out->set_command(sender.command);
-  out->set_executable(sender.executable);
-  out->set_cgroup(sender.cgroup);
-  out->set_of_qemu(sender.of_qemu && !sender.descent_unproven);
-  out->set_said_by_qemu(sender.said_by_qemu);
-}
 
 }  // namespace
 
@@ -46,13 +35,17 @@ google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
       absl::ToInt64Nanoseconds(duration));
 }
 
-v1::Intent ToProto(const Intent& intent) {
-  v1::Intent out;
-  out.set_intent_id(intent.intent_id);
-  out.set_actor(intent.actor);
-  out.set_reason(intent.reason);
-  *out.mutable_expire_time() = ToTimestamp(intent.expire_time);
-  out.set_declared_by(intent.declared_by);
+v1::SignalSender ToProto(const SignalSender& sender) {
+  v1::SignalSender out;
+  out.set_signal(sender.signal);
+  out.set_kernel(sender.by_kernel);
+  out.set_pid(sender.pid);
+  if (sender.uid.has_value()) out.set_uid(*sender.uid);
+  out.set_command(sender.command);
+  out.set_executable(sender.executable);
+  out.set_cgroup(sender.cgroup);
+  out.set_of_qemu(sender.of_qemu && !sender.descent_unproven);
+  out.set_said_by_qemu(sender.said_by_qemu);
   return out;
 }
 
@@ -63,36 +56,18 @@ v1::Problem ToProto(const Problem& problem) {
   return out;
 }
 
-v1::ShutdownDetail ToProto(const ShutdownDetail& detail, bool stopped) {
-  v1::ShutdownDetail out;
-  if (detail.end.has_value()) out = *detail.end;
-  out.set_shutdown_class(ToProto(detail.shutdown_class));
-  out.set_cause(ToProto(detail.cause));
-  out.set_rule(detail.rule);
-  if (detail.powerdown_age.has_value()) {
-    *out.mutable_powerdown_age() = ToProtoDuration(*detail.powerdown_age);
-  }
-  for (const EvidenceEntry& entry : detail.evidence) {
-    v1::Evidence* evidence = out.add_evidence();
-    *evidence->mutable_time() = ToTimestamp(entry.time);
-    evidence->set_what(entry.what);
-  }
-  out.set_shutdown_file_written(detail.shutdown_file_written);
-  if (!detail.exit_status.has_value()) {
-    if (stopped) out.set_exit_unknown(true);
-  } else if (detail.exit_status->signal == 0) {
-    out.set_exit_code(detail.exit_status->code);
-  } else {
-    out.mutable_exit_signal()->set_number(detail.exit_status->signal);
-    out.mutable_exit_signal()->set_core_dumped(detail.exit_status->core_dumped);
-  }
-  if (detail.intent.has_value()) *out.mutable_intent() = ToProto(*detail.intent);
-  for (const ShutdownCaveat caveat : detail.caveats) {
-    out.add_caveats(ToProto(caveat));
-  }
-  if (detail.sender.has_value()) FillSender(*detail.sender, out.mutable_sender());
-  if (detail.panic.has_value()) *out.mutable_panic() = *detail.panic;
-  return out;
+v1::Event MakeEvent(EventType type, std::string message) {
+  v1::Event event;
+  event.set_type(ToProto(type));
+  event.set_message(std::move(message));
+  return event;
+}
+
+v1::Event MakeGap(GapReason reason, std::string message, absl::Time time) {
+  v1::Event gap = MakeEvent(EventType::kGap, std::move(message));
+  gap.set_gap_reason(ToProto(reason));
+  *gap.mutable_observe_time() = ToTimestamp(time);
+  return gap;
 }
 
 }  // namespace vmeventd

@@ -8,12 +8,11 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/compact.h"
 #include "vmeventd/contract/enums.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// Output of the watcher. These types stand for the messages of vm_events.proto, whose comments
-// explain each member; its enumerations are generated from there. All text is valid UTF-8.
+// Output of the watcher: the messages of vm_events.proto, and what the watcher itself decides by.
+// The enumerations are generated from there. All text is valid UTF-8.
 
 namespace vmeventd {
 
@@ -61,16 +60,6 @@ struct EvidenceEntry {
   EvidenceId id = EvidenceId::kOther;
 };
 
-// An orchestrator's word given beforehand: who is about to end a run, and why.
-struct Intent {
-  std::string intent_id;
-  std::string actor;
-  std::string reason;
-  absl::Time expire_time;
-  std::string request_id;   // of the declaration; empty: it had none
-  std::string declared_by;  // the caller, as the server knows it
-};
-
 // End of a process, as the kernel reports it.
 struct ExitStatus {
   int code = 0;    // valid if signal is 0
@@ -105,42 +94,12 @@ struct SignalSender {
   bool said_by_qemu = false;  // nobody but its last words names it: `pid` and `command`
 };
 
-struct ShutdownDetail {
-  ShutdownClass shutdown_class = ShutdownClass::kUnknown;
-  ShutdownCause cause = ShutdownCause::kUnobserved;
-  std::string rule;                             // the classification rule's id
-  std::optional<absl::Duration> powerdown_age;  // last POWERDOWN to shutdown
-  std::vector<EvidenceEntry> evidence;          // oldest first
-  bool shutdown_file_written = false;
-  std::optional<ExitStatus> exit_status;  // unset: not known
-  Rare<Intent> intent;                    // that was open when the run ended
-  std::vector<ShutdownCaveat> caveats;
-  std::optional<SignalSender> sender;  // of the signal that ended it; unset: none, or not known
-  Rare<v1::GuestPanic> panic;          // that stands
-  Rare<v1::ShutdownDetail> end;        // last words, numbers and core, once the process is gone
-};
-
-// `stopped`: its process is gone.
-v1::ShutdownDetail ToProto(const ShutdownDetail& detail, bool stopped);
-v1::Intent ToProto(const Intent& intent);
+v1::SignalSender ToProto(const SignalSender& sender);
 v1::Problem ToProto(const Problem& problem);
 
-struct VmEvent {
-  EventType type = EventType::kGap;
-  absl::Time observe_time;
-  std::optional<absl::Time> qemu_time;
-  Rare<ShutdownDetail> shutdown;
-  std::string qmp_event;
-  std::string detail_json;
-  std::string message;
-  Rare<Intent> intent;                  // with INTENT_*
-  std::optional<IntentEnd> intent_end;  // with INTENT_WITHDRAWN
-  std::optional<GapReason> gap_reason;  // with GAP
-  Rare<v1::Event> detail;               // of its type: has its `detail` alone
-  // observe_time on the monotonic clock, since an arbitrary origin, for latencies; unset: not
-  // known.
-  std::optional<absl::Duration> observe_monotonic;
-};
+v1::Event MakeEvent(EventType type, std::string message);
+// A GAP, observed at `time`.
+v1::Event MakeGap(GapReason reason, std::string message, absl::Time time);
 
 // One step of what is known: an event, the VM's status after it, or both.
 //   status and event   the event happened to that VM, which is now as `status` says
@@ -148,38 +107,16 @@ struct VmEvent {
 //   event alone        an event of the node as a whole (a GAP)
 struct VmUpdate {
   std::optional<v1::Vm> status;  // but for its last_sequence
-  std::optional<VmEvent> event;
+  // But for its sequence, for `durable`, and for what `status` has: vm, state, problems.
+  std::optional<v1::Event> event;
   // The run of `status` as VmSession::Save() writes it, to be saved in place of the last one.
   // Empty: the run is over. Unset: unchanged.
   std::optional<std::string> saved_run = std::nullopt;
   // Called once, on the sink's thread, when the step is public (and durable, if the journal can be
   // written). Unset: nobody waits for that.
   std::function<void()> on_public = nullptr;
-};
-
-// The state of one --watch.
-struct WatchedDirectory {
-  std::string path;
-  std::string pattern;
-  bool present = false;
-  int sockets = 0;
-};
-
-// A connection to libvirt, as GetServerInfo lists it. Text is UTF-8.
-struct LibvirtConnectionState {
-  std::string uri;  // as connected to: a glob is resolved
-  bool connected = false;
-  Problem problem;   // empty while connected
-  absl::Time since;  // when `connected` last changed
-  int domains = 0;   // that are followed through it
-};
-
-// A socket in a watched directory behind which no run is followed, and why. Text is UTF-8.
-struct UnfollowedSocket {
-  std::string path;
-  std::string name;  // name that a VM there would have
-  Problem problem;
-  absl::Time since;
+  // Time of `event` on the monotonic clock, for latencies; unset: not known.
+  std::optional<absl::Duration> observed = std::nullopt;
 };
 
 // Destination of what the watcher sees. Called on the watcher's loop thread; must never block.
@@ -192,9 +129,6 @@ class EventSink {
 
   // A turn of the loop is over: nothing is pushed before it has waited for input again.
   virtual void EndTurn() {}
-
-  // Sets the watched directories as they are now; called whenever one of them changes.
-  virtual void SetDirectories(std::vector<WatchedDirectory> directories) = 0;
 };
 
 }  // namespace vmeventd

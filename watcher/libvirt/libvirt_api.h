@@ -37,11 +37,10 @@ struct ActiveDomain {
 
 // libvirt's report on a domain's life, as far as it adds to QEMU's own events.
 struct DomainLifecycle {
-  enum class What { kStarted, kStopped };
-  What what = What::kStarted;
-  std::optional<ManagerEnd> end;  // reason for kStopped; unset: it does not say
-  std::string text;               // text for people: "stopped, destroyed"
-  bool incoming = false;          // it has kStarted and waits for a VM that migrates
+  std::string text;                              // for people: "stopped, destroyed"
+  bool started = false;                          // or else it has stopped
+  std::optional<ManagerEnd> end = std::nullopt;  // why it has stopped; unset: it does not say
+  bool incoming = false;                         // it has started and waits for a VM that migrates
 };
 
 // Contents of a running domain's XML, as virDomainGetXMLDesc writes it.

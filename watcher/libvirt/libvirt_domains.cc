@@ -99,7 +99,7 @@ void LibvirtSource::Handle(Link* link, DomainEvent& message) {
 
 void LibvirtSource::Handle(Link* link, DomainChanged& message) {
   if (link->changed.has_value()) link->changed->insert(message.domain.uuid);
-  if (message.lifecycle.what == DomainLifecycle::What::kStarted) {
+  if (message.lifecycle.started) {
     OnStarted(link, message.domain, message.lifecycle);
   } else {
     OnStopped(link, message.domain, message.lifecycle);
@@ -293,11 +293,11 @@ bool LibvirtSource::IsSameLife(const LibvirtRun& run, const DomainName& domain,
   if (process.kind != PeerProcess::Kind::kTracked) return info.domain_id == domain.id;
   if (run.tracked()) return process.pid == info.pid && process.start_ticks == info.start_ticks;
   return info.domain_id == domain.id &&
-         ProcessStartTime(process.start_ticks) <= run.attached_at().wall + kClockSteps;
+         ProcessStartTime(process.start_ticks) <= run.session().attached_at().wall + kClockSteps;
 }
 
 void LibvirtSource::Track(LibvirtRun* run, ProcessFound* found) {
-  if (run->tracked() || run->reported() || !options_->process_tracking) return;
+  if (run->tracked() || run->reported() || !context_->options->process_tracking) return;
   PeerProcess process = std::move(found->result.process);
   const bool seen = process.kind == PeerProcess::Kind::kTracked;
   if (found->result.no_descriptor ||
@@ -324,25 +324,18 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
                        context_->vm_descriptors < context_->max_vm_descriptors;
   RunInfo info;
   info.name = EscapeName(domain.name);
-  info.SetRawName(std::string(domain.name));
+  info.raw_name = domain.name;
   info.source = EscapeNonUtf8(DomainSource(link->uri));
   info.reported_by = link->containers ? ReportedBy::kContainerLibvirt : ReportedBy::kLibvirt;
   info.pid_namespace = context_->pid_namespace;
   info.domain_id = domain.id;
   info.process_tracked = tracked;
   if (tracked) info.SetProcess(DescribeProcess(process, context_->oom_counters));
-  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = std::string(info.source)};
-  if (info.start_ticks != 0) {
-    identity.pid = info.pid;
-    identity.start_ticks = info.start_ticks;
-  } else {
-    identity.socket_inode = static_cast<uint64_t>(domain.id);
-    identity.first_seen_ns = context_->NewFirstSeen();
-  }
-  info.run_id = MakeRunId(identity);
+  info.run_id = context_->NewRunId(info, info.source, static_cast<uint64_t>(domain.id));
   if (table_->Find(info.run_id) != nullptr) return nullptr;
-  LibvirtRun* const added = Adopt(
-      link, domain.uuid, VmSession(std::move(info), &options_->session, context_->loop->Now()));
+  LibvirtRun* const added =
+      Adopt(link, domain.uuid,
+            VmSession(std::move(info), &context_->options->session, context_->loop->Now()));
   if (tracked && !added->Track(std::move(process)).ok()) added->LoseTracking();
   return added;
 }

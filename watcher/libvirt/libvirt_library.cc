@@ -178,18 +178,16 @@ constexpr EndCode kEndCodes[] = {
 
 DomainLifecycle StoppedEvent(int detail) {
   for (const EndCode& code : kEndCodes) {
-    if (code.detail != detail) continue;
-    return {.what = DomainLifecycle::What::kStopped, .end = code.end, .text = code.text};
+    if (code.detail == detail) return {.text = code.text, .end = code.end};
   }
-  return {.what = DomainLifecycle::What::kStopped, .end = std::nullopt, .text = "stopped"};
+  return {.text = "stopped"};
 }
 
 // Unset: it adds nothing to QEMU's own events.
 std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
   if (event == VIR_DOMAIN_EVENT_STARTED) {
-    return DomainLifecycle{.what = DomainLifecycle::What::kStarted,
-                           .end = std::nullopt,
-                           .text = "started",
+    return DomainLifecycle{.text = "started",
+                           .started = true,
                            .incoming = detail == VIR_DOMAIN_EVENT_STARTED_MIGRATED};
   }
   if (event == VIR_DOMAIN_EVENT_STOPPED) return StoppedEvent(detail);

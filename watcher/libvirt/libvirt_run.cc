@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "watcher/libvirt/libvirt_source.h"
-#include "watcher/runs/run_restorer.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {
@@ -16,10 +16,7 @@ constexpr absl::Duration kMaxDrain = absl::Milliseconds(20);
 
 LibvirtRun::LibvirtRun(RunContext* context, RunTable* table, LibvirtSource* source,
                        std::string uuid, VmSession session)
-    : VmRun(context, table, std::move(session)),
-      context_(context),
-      source_(source),
-      uuid_(std::move(uuid)) {}
+    : VmRun(context, table, std::move(session)), source_(source), uuid_(std::move(uuid)) {}
 
 LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
 
@@ -94,7 +91,7 @@ std::optional<HandedRun> LibvirtRun::HandOver() {
 }
 
 bool LibvirtRun::GoOn(HandedRun* handed) {
-  return away() && tracked() && handed->process.valid() && !handed->connection.valid() &&
+  return session().away() && tracked() && handed->process.valid() && !handed->connection.valid() &&
          TrackHanded(std::move(handed->process)).ok();
 }
 

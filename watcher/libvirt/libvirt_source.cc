@@ -44,34 +44,31 @@ std::vector<std::string> GlobsOf(const std::vector<LibvirtSpec>& specs) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(
-    RunContext* context, const WatcherOptions* options, RunTable* table, EventSink* sink,
-    std::shared_ptr<LibvirtApi> api) {
+absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(RunContext* context,
+                                                                     RunTable* table,
+                                                                     EventSink* sink) {
   UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return absl::ErrnoToStatus(errno, "eventfd");
   const int fd = wake.get();
-  std::unique_ptr<LibvirtSource> source(
-      new LibvirtSource(context, options, table, sink, std::move(api), std::move(wake)));
+  std::unique_ptr<LibvirtSource> source(new LibvirtSource(context, table, sink, std::move(wake)));
   if (absl::Status status = context->loop->Add(fd, EPOLLIN, source.get()); !status.ok()) {
     return status;
   }
   return source;
 }
 
-LibvirtSource::LibvirtSource(RunContext* context, const WatcherOptions* options, RunTable* table,
-                             EventSink* sink, std::shared_ptr<LibvirtApi> api, UniqueFd wake)
+LibvirtSource::LibvirtSource(RunContext* context, RunTable* table, EventSink* sink, UniqueFd wake)
     : context_(context),
-      options_(options),
       table_(table),
       sink_(sink),
-      api_(std::move(api)),
+      api_(context->options->libvirt_api),
       wake_(std::make_shared<const UniqueFd>(std::move(wake))),
       threads_(kMaxThreads, [] { SetThreadName("libvirt-call"); }),
-      sockets_(context->loop, GlobsOf(options->libvirts),
+      sockets_(context->loop, GlobsOf(context->options->libvirts),
                [this](const std::vector<SocketGlobWatcher::Change>& changes) {
                  has_unused_ = true;
                  for (const auto& [spec, path, gone] : changes) {
-                   const LibvirtSpec& of = options_->libvirts[static_cast<size_t>(spec)];
+                   const LibvirtSpec& of = context_->options->libvirts[static_cast<size_t>(spec)];
                    if (gone) {
                      OnSocketGone(of, path);
                    } else {
@@ -94,7 +91,7 @@ LibvirtSource::~LibvirtSource() {
 
 void LibvirtSource::Start() {
   started_ = true;
-  for (const LibvirtSpec& spec : options_->libvirts) {
+  for (const LibvirtSpec& spec : context_->options->libvirts) {
     if (!spec.has_glob()) WantIfThere(spec);
   }
   sockets_.Start();
@@ -132,7 +129,7 @@ LibvirtSource::Link* LibvirtSource::LinkAt(const std::string& uri) {
 void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string& socket) {
   if (link->worker == nullptr) {
     link->worker = std::make_unique<LibvirtLink>(api_, wake_, &threads_, spec, socket,
-                                                 options_->process_tracking);
+                                                 context_->options->process_tracking);
   }
   link->wanted = true;
   if (link->open || link->timer.serial != 0) return;
@@ -301,11 +298,13 @@ void LibvirtSource::SetProblem(Link* link, ProblemCode code, const std::string& 
 void LibvirtSource::ShowState(const Link& link) {
   if (!link.reachable()) return;
   const MutexLock lock(&mutex_);
-  states_[link.uri] = {.uri = EscapeNonUtf8(link.uri),
-                       .connected = link.connected,
-                       .problem = link.connected ? Problem() : link.problem,
-                       .since = link.since,
-                       .domains = link.runs};
+  v1::LibvirtConnection& state = states_[link.uri];
+  state.set_uri(EscapeNonUtf8(link.uri));
+  state.set_connected(link.connected);
+  state.clear_problem();
+  if (!link.connected) *state.mutable_problem() = ToProto(link.problem);
+  *state.mutable_since() = ToTimestamp(link.since);
+  state.set_domains(link.runs);
 }
 
 bool LibvirtSource::is_open() const {
@@ -314,7 +313,7 @@ bool LibvirtSource::is_open() const {
   if (std::any_of(links_.begin(), links_.end(), is_wanted)) {
     return std::any_of(links_.begin(), links_.end(), is_connected);
   }
-  return std::any_of(options_->libvirts.begin(), options_->libvirts.end(),
+  return std::any_of(context_->options->libvirts.begin(), context_->options->libvirts.end(),
                      [](const LibvirtSpec& spec) { return spec.has_glob(); });
 }
 
@@ -325,24 +324,21 @@ bool LibvirtSource::reaches_all() const {
   });
 }
 
-std::vector<LibvirtConnectionState> LibvirtSource::connections() const {
+void LibvirtSource::Describe(v1::GetServerInfoResponse* info) const {
   const MutexLock lock(&mutex_);
-  std::vector<LibvirtConnectionState> states;
-  for (const auto& [uri, state] : states_) states.push_back(state);
-  return states;
+  for (const auto& [uri, state] : states_) *info->add_libvirt_connections() = state;
 }
 
 void LibvirtSource::PublishGap(const Link& link) {
   const Instant now = context_->loop->Now();
   const absl::Duration lost = absl::Trunc(now.wall - link.since, absl::Milliseconds(1));
-  VmUpdate update;
-  update.event =
-      VmSession::MakeEvent(EventType::kGap,
-                           absl::StrCat("the connection to libvirt ", EscapeNonUtf8(link.uri),
-                                        " was lost for ", absl::FormatDuration(lost),
-                                        ": domains that began and ended meanwhile were not seen"),
-                           now);
-  update.event->gap_reason = GapReason::kLibvirtLost;
+  VmUpdate update{std::nullopt,
+                  MakeGap(GapReason::kLibvirtLost,
+                          absl::StrCat("the connection to libvirt ", EscapeNonUtf8(link.uri),
+                                       " was lost for ", absl::FormatDuration(lost),
+                                       ": domains that began and ended meanwhile were not seen"),
+                          now.wall)};
+  update.observed = now.monotonic;
   sink_->Push(std::move(update));
 }
 

@@ -83,7 +83,6 @@ class LibvirtRun : public VmRun {
   // Waits for how the process ended, which is gone; libvirt has nothing more to report.
   void AwaitEnd();
 
-  RunContext* const context_;
   LibvirtSource* const source_;
   const std::string uuid_;
   bool connected_ = false;
@@ -105,12 +104,9 @@ class LibvirtSource : public RunSource, public FdHandler {
   // a node, each of which may have a libvirt that hangs.
   static constexpr int kMaxThreads = 256;
 
-  // All outlive the source; `api` may be null where options->libvirts has none but awaited ones. An
-  // error names the system resource that could not be had.
-  static absl::StatusOr<std::unique_ptr<LibvirtSource>> Create(RunContext* context,
-                                                               const WatcherOptions* options,
-                                                               RunTable* table, EventSink* sink,
-                                                               std::shared_ptr<LibvirtApi> api);
+  // All outlive the source. An error names the system resource that could not be had.
+  static absl::StatusOr<std::unique_ptr<LibvirtSource>> Create(RunContext* context, RunTable* table,
+                                                               EventSink* sink);
   // Gives calls that are under way a moment to end.
   ~LibvirtSource() override;
 
@@ -136,8 +132,8 @@ class LibvirtSource : public RunSource, public FdHandler {
   // when that was last tried.
   bool reaches_all() const;
 
-  // Any thread.
-  std::vector<LibvirtConnectionState> connections() const;
+  // Adds the connections, by URI. Any thread.
+  void Describe(v1::GetServerInfoResponse* info) const;
 
  private:
   // Domains that one libvirt may begin: STARTED and STOPPED pass the limits of events.
@@ -206,8 +202,7 @@ class LibvirtSource : public RunSource, public FdHandler {
     bool reachable() const { return wanted || open; }
   };
 
-  LibvirtSource(RunContext* context, const WatcherOptions* options, RunTable* table,
-                EventSink* sink, std::shared_ptr<LibvirtApi> api, UniqueFd wake);
+  LibvirtSource(RunContext* context, RunTable* table, EventSink* sink, UniqueFd wake);
 
   void OnFdReady(uint32_t events) override;
   void OnSocket(const LibvirtSpec& spec, const std::string& path);
@@ -276,7 +271,6 @@ class LibvirtSource : public RunSource, public FdHandler {
   void Track(LibvirtRun* run, ProcessFound* found);
 
   RunContext* const context_;
-  const WatcherOptions* const options_;
   RunTable* const table_;
   EventSink* const sink_;
   std::shared_ptr<LibvirtApi> api_;  // null: it is loaded once a libvirt that is awaited is there
@@ -294,7 +288,7 @@ class LibvirtSource : public RunSource, public FdHandler {
   bool has_unused_ = false;  // there may be unused links or domains
 
   mutable Mutex mutex_;
-  std::map<std::string, LibvirtConnectionState> states_ ABSL_GUARDED_BY(mutex_);  // by URI
+  std::map<std::string, v1::LibvirtConnection> states_ ABSL_GUARDED_BY(mutex_);  // by URI
 };
 
 }  // namespace vmeventd

@@ -15,7 +15,6 @@
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
 
 namespace vmeventd {
@@ -53,7 +52,7 @@ class NodeWatcherImpl : public NodeWatcher {
         intents_(loop_.get(), &table_, options_.session.event_limits) {
     context_.loop = loop_.get();
     context_.exit_statuses = exit_statuses_.get();
-    if (!signals_.state().active) context_.oom_counters = &oom_counters_;
+    if (!signals_.state().active()) context_.oom_counters = &oom_counters_;
     context_.signals = &signals_;
     context_.host = &host_;
     host_.OnChange([this](const HostShutdownState& state) {
@@ -69,11 +68,11 @@ class NodeWatcherImpl : public NodeWatcher {
 
   absl::Status AddSources() {
     absl::StatusOr<std::unique_ptr<SocketConnector>> sockets =
-        SocketConnector::Create(&context_, &table_, sink_);
+        SocketConnector::Create(&context_, &table_);
     if (!sockets.ok()) return sockets.status();
     sockets_ = *std::move(sockets);
     absl::StatusOr<std::unique_ptr<LibvirtSource>> libvirt =
-        LibvirtSource::Create(&context_, &options_, &table_, sink_, options_.libvirt_api);
+        LibvirtSource::Create(&context_, &table_, sink_);
     if (!libvirt.ok()) return libvirt.status();
     libvirt_ = *std::move(libvirt);
     sources_ = {sockets_.get(), libvirt_.get()};
@@ -123,31 +122,33 @@ class NodeWatcherImpl : public NodeWatcher {
   }
 
   void DeclareIntent(IntentRequest request,
-                     std::function<void(absl::StatusOr<Intent>)> done) override {
+                     std::function<void(absl::StatusOr<v1::Intent>)> done) override {
     intents_.Declare(std::move(request), std::move(done));
   }
   void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) override {
     intents_.Withdraw(std::move(intent_id), std::move(done));
   }
 
-  std::string exit_status_source() const override {
-    return ExitStatusSourceName(exit_statuses_->source());
+  v1::GetServerInfoResponse Describe() const override {
+    v1::GetServerInfoResponse info;
+    info.set_exit_status_source(ExitStatusSourceName(exit_statuses_->source()));
+    *info.mutable_signal_senders() = signals_.state();
+    const HostShutdownState host = host_.state();
+    info.mutable_host_shutdown()->set_active(host.known && host.problem.empty());
+    info.mutable_host_shutdown()->set_problem(host.problem);
+    info.mutable_host_shutdown()->set_shutting_down(host.shutting_down);
+    sockets_->Describe(&info);
+    libvirt_->Describe(&info);
+    return info;
   }
-  SignalWatchState signal_senders() const override { return signals_.state(); }
-  HostShutdownState host_shutdown() const override { return host_.state(); }
   bool first_scan_done() const override {
     return std::all_of(sources_.begin(), sources_.end(),
                        [](const RunSource* source) { return source->first_scan_done(); });
   }
-  std::vector<UnfollowedSocket> unfollowed_sockets() const override {
-    return sockets_->unfollowed_sockets();
-  }
   bool libvirt_waits() const override { return libvirt_->waits(); }
+  bool sees_all_directories() const override { return sockets_->sees_all_directories(); }
   bool has_open_source() const override { return sockets_->is_open() || libvirt_->is_open(); }
   bool reaches_all_libvirts() const override { return libvirt_->reaches_all(); }
-  std::vector<LibvirtConnectionState> libvirt_connections() const override {
-    return libvirt_->connections();
-  }
 
   WatcherCounters counters() const override {
     const DirectoryWatcher::Counters directories = sockets_->directory_counters();
@@ -227,14 +228,14 @@ IntentRequests::~IntentRequests() {
 }
 
 void IntentRequests::Declare(IntentRequest request,
-                             std::function<void(absl::StatusOr<Intent>)> done) {
+                             std::function<void(absl::StatusOr<v1::Intent>)> done) {
   Add({[this, request = std::move(request)](const Done& then) { HandleDeclare(request, then); },
        std::move(done)});
 }
 
 void IntentRequests::Withdraw(std::string intent_id, std::function<void(absl::Status)> done) {
   Add({[this, id = std::move(intent_id)](const Done& then) { HandleWithdraw(id, then); },
-       [done = std::move(done)](const absl::StatusOr<Intent>& withdrawn) {
+       [done = std::move(done)](const absl::StatusOr<v1::Intent>& withdrawn) {
          done(withdrawn.status());
        }});
 }
@@ -247,7 +248,8 @@ void IntentRequests::Add(Task task) {
         absl::ResourceExhaustedError(absl::StrCat(
             kMaxIntentRequests, " requests about intents are waiting already; try again later"))));
   }
-  task.done = [unanswered = unanswered_, done = std::move(task.done)](absl::StatusOr<Intent> said) {
+  task.done = [unanswered = unanswered_,
+               done = std::move(task.done)](absl::StatusOr<v1::Intent> said) {
     --*unanswered;
     done(std::move(said));
   };
@@ -292,21 +294,23 @@ absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {
 void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& done) {
   const absl::StatusOr<VmRun*> run = RunFor(request);
   if (!run.ok()) return done(run.status());
-  if (const Intent* own = (*run)->IntentOfRequest(request.request_id); own != nullptr) {
-    if (own->actor == request.actor && own->reason == request.reason) {
+  if (const v1::Intent* own = (*run)->session().IntentOfRequest(request.request_id);
+      own != nullptr) {
+    if (own->actor() == request.actor && own->reason() == request.reason) {
       return (*run)->Confirm([done, intent = *own] { done(intent); });
     }
     return done(absl::AlreadyExistsError(
         absl::StrCat("request_id: ", Quote(request.request_id), " was used for the intent ",
-                     own->intent_id, ", of another actor or reason: use a new one")));
+                     own->intent_id(), ", of another actor or reason: use a new one")));
   }
-  if (const Intent* open = (*run)->open_intent(); open != nullptr && open->actor != request.actor) {
-    return done(WithReason(
-        "INTENT_IS_OPEN",
-        absl::AlreadyExistsError(absl::StrCat("vm_name: the run has an open intent, ",
-                                              open->intent_id, ", declared by ", Quote(open->actor),
-                                              ": leave it open, or withdraw it first with "
-                                              "WithdrawIntent"))));
+  if (const v1::Intent* open = (*run)->session().open_intent();
+      open != nullptr && open->actor() != request.actor) {
+    return done(
+        WithReason("INTENT_IS_OPEN", absl::AlreadyExistsError(absl::StrCat(
+                                         "vm_name: the run has an open intent, ", open->intent_id(),
+                                         ", declared by ", Quote(open->actor()),
+                                         ": leave it open, or withdraw it first with "
+                                         "WithdrawIntent"))));
   }
   if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) return done(std::move(counts));
   if (limited_ && !node_intents_.Take(loop_->Now().monotonic)) {
@@ -316,10 +320,13 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
                        "too many intents were declared on this node: at most ", kNodeIntents.burst,
                        " at once and ", kNodeIntents.per_second, " a second; try again later"))));
   }
-  Intent intent{request.intent_id,  request.actor,
-                request.reason,     loop_->Now().wall + request.ttl,
-                request.request_id, request.declared_by};
-  (*run)->DeclareIntent(intent, [done, intent] { done(intent); });
+  v1::Intent intent;
+  intent.set_intent_id(request.intent_id);
+  intent.set_actor(request.actor);
+  intent.set_reason(request.reason);
+  *intent.mutable_expire_time() = ToTimestamp(loop_->Now().wall + request.ttl);
+  intent.set_declared_by(request.declared_by);
+  (*run)->DeclareIntent(intent, request.request_id, [done, intent] { done(intent); });
 }
 
 void IntentRequests::HandleWithdraw(const std::string& intent_id, const Done& done) {
@@ -329,7 +336,7 @@ void IntentRequests::HandleWithdraw(const std::string& intent_id, const Done& do
         "NO_SUCH_INTENT",
         absl::NotFoundError(absl::StrCat("intent_id: no intent ", Quote(intent_id), " is open"))));
   }
-  run->WithdrawIntent([done] { done(Intent()); });
+  run->WithdrawIntent([done] { done(v1::Intent()); });
 }
 
 }  // namespace vmeventd

@@ -56,7 +56,7 @@ class IntentRequests {
   ~IntentRequests();
 
   // Any thread.
-  void Declare(IntentRequest request, std::function<void(absl::StatusOr<Intent>)> done);
+  void Declare(IntentRequest request, std::function<void(absl::StatusOr<v1::Intent>)> done);
   void Withdraw(std::string intent_id, std::function<void(absl::Status)> done);
 
   // Carries out the pending requests. Loop thread.
@@ -64,7 +64,7 @@ class IntentRequests {
 
  private:
   // Gets an empty intent where one was withdrawn.
-  using Done = std::function<void(absl::StatusOr<Intent>)>;
+  using Done = std::function<void(absl::StatusOr<v1::Intent>)>;
   struct Task {
     std::function<void(const Done& done)> handle;
     Done done;
@@ -142,36 +142,28 @@ class NodeWatcher {
   //   UNAVAILABLE          the watcher was destroyed before
   // Handled once first_scan_done. Any thread.
   virtual void DeclareIntent(IntentRequest request,
-                             std::function<void(absl::StatusOr<Intent>)> done) = 0;
+                             std::function<void(absl::StatusOr<v1::Intent>)> done) = 0;
   // Takes one back. NOT_FOUND: it was withdrawn, has expired, or its run has ended, or it never
   // was. Otherwise as above, after INTENT_WITHDRAWN is public.
   virtual void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) = 0;
-  // Source of exit statuses, as found when the watcher was made: "pidfd", "proc-connector" or
-  // "none", as always where processes are not tracked. Any thread.
-  virtual std::string exit_status_source() const = 0;
-
-  // Returns whether the senders of signals are seen. Any thread.
-  virtual SignalWatchState signal_senders() const = 0;
-
-  // Returns whether the host shuts down, and why nobody says it. Any thread.
-  virtual HostShutdownState host_shutdown() const = 0;
+  // Returns what the watcher sees and cannot see: all of the message that is its own. Any thread.
+  virtual v1::GetServerInfoResponse Describe() const = 0;
 
   // Every saved run was restored or has ended, and every socket that was there was tried.
   virtual bool first_scan_done() const = 0;
   // Any thread.
   virtual WatcherCounters counters() const = 0;
-  // By path, the first 1,000. Any thread.
-  virtual std::vector<UnfollowedSocket> unfollowed_sockets() const = 0;
   // Returns whether something that a libvirt said waits for a process's command line. Loop thread.
   virtual bool libvirt_waits() const = 0;
   // Returns whether VMs can be found at all: a watched directory is there, a libvirt is connected,
   // or a glob matches no libvirt's socket so far. Loop thread.
   virtual bool has_open_source() const = 0;
+  // Returns whether each watched directory is there and can be read, but for optional ones. Any
+  // thread.
+  virtual bool sees_all_directories() const = 0;
   // Returns whether each libvirt that is configured, or whose socket matches, could be connected to
   // when that was last tried. Loop thread.
   virtual bool reaches_all_libvirts() const = 0;
-  // By URI. Any thread.
-  virtual std::vector<LibvirtConnectionState> libvirt_connections() const = 0;
 };
 
 }  // namespace vmeventd

@@ -376,15 +376,18 @@ bool DirectoryWatcher::any_present() const {
 }
 
 void DirectoryWatcher::ReportDirectories() {
-  std::vector<WatchedDirectory> now;
+  std::vector<v1::WatchedDirectory> now;
   for (int spec = 0; spec < static_cast<int>(specs_.size()); ++spec) {
     const Directory& root = directories_.at(spec);
     if (specs_[spec].optional && root.watch < 0) continue;
-    now.push_back({EscapeNonUtf8(specs_[spec].directory), EscapeNonUtf8(specs_[spec].pattern),
-                   root.present(), root.sockets});
+    v1::WatchedDirectory& directory = now.emplace_back();
+    directory.set_path(EscapeNonUtf8(specs_[spec].directory));
+    directory.set_pattern(EscapeNonUtf8(specs_[spec].pattern));
+    directory.set_present(root.present());
+    directory.set_sockets(root.sockets);
   }
-  const auto same = [](const WatchedDirectory& a, const WatchedDirectory& b) {
-    return a.present == b.present && a.sockets == b.sockets;
+  const auto same = [](const v1::WatchedDirectory& a, const v1::WatchedDirectory& b) {
+    return a.present() == b.present() && a.sockets() == b.sockets();
   };
   if (std::equal(now.begin(), now.end(), reported_.begin(), reported_.end(), same)) return;
   reported_ = now;

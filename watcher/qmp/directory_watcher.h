@@ -43,7 +43,7 @@ class DirectoryWatcher : public FdHandler {
     // The directories as they are now, in the order of the specs, without optional ones that are
     // not there; `present` or `sockets` of one of them differs from the last call. A directory that
     // cannot be read is not `present`.
-    virtual void OnDirectories(std::vector<WatchedDirectory> directories) = 0;
+    virtual void OnDirectories(std::vector<v1::WatchedDirectory> directories) = 0;
   };
 
   struct Counters {
@@ -147,7 +147,7 @@ class DirectoryWatcher : public FdHandler {
   std::map<int, Directory> directories_;
   int last_number_ = 0;
   absl::flat_hash_map<int, std::vector<int>> users_;  // directories, by their watch
-  std::vector<WatchedDirectory> reported_;
+  std::vector<v1::WatchedDirectory> reported_;
   TimerId retry_timer_;
   TimerId check_timer_;
   Counter overflows_;

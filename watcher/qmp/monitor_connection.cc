@@ -16,22 +16,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/unix_address.h"
-#include "watcher/runs/run_restorer.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxTextBytes = 4096;
 
-constexpr char kStatusCommand[] = "{\"execute\":\"query-status\"}\n";
-constexpr char kCapabilitiesCommand[] = "{\"execute\":\"qmp_capabilities\"}\n";
-constexpr char kUuidCommand[] = "{\"execute\":\"query-uuid\"}\n";
-constexpr char kNameCommand[] = "{\"execute\":\"query-name\"}\n";
-
-// The text member `name` of a reply; empty if there is none or it is of an unlikely length, or the
-// reply was an error.
-std::string TextMember(const QmpObject* value, const char* name) {
-  std::string text = value == nullptr ? "" : QmpText(*value, name);
+// The text member `name` of a reply; empty if there is none or it is of an unlikely length.
+std::string TextMember(const QmpObject& value, const char* name) {
+  std::string text = QmpText(value, name);
   if (text.size() > kMaxTextBytes) text.clear();
   return text;
 }
@@ -128,7 +122,8 @@ bool MonitorConnection::HandOver(HandedRun* handed) {
   state.set_answer_due(pacer_.outstanding());
   state.set_ending(pacer_.ending());
   // The next daemon does not know what the answer is to.
-  state.set_status_wanted(status_wanted_ || (pacer_.outstanding() && asked_ == Query::kStatus));
+  state.set_status_wanted(status_wanted_ ||
+                          (pacer_.outstanding() && asked_ == Question::kRunState));
   state.set_agent_wanted(agent_wanted_ || probe_ != nullptr);
   StopWaiting();
   loop_->Remove(socket_.get());
@@ -174,14 +169,11 @@ void MonitorConnection::OnFdReady(uint32_t events) {
   Read(MonitorBudget::kTurnBytes, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 }
 
-size_t MonitorConnection::Waiting() const {
-  int waiting = 0;
-  return ioctl(socket_.get(), SIOCINQ, &waiting) == 0 ? static_cast<size_t>(waiting) : 0;
-}
-
 void MonitorConnection::Drain() {
+  int waiting = 0;
+  if (ioctl(socket_.get(), SIOCINQ, &waiting) != 0) waiting = 0;
   // One byte more, to meet the end.
-  Read(std::min(Waiting(), kMaxDrainBytes) + 1, true);
+  Read(std::min(static_cast<size_t>(waiting), kMaxDrainBytes) + 1, true);
 }
 
 void MonitorConnection::Read(size_t max_bytes, bool to_the_end) {
@@ -247,10 +239,8 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
     StopHandshakeTimer();
     ReadCommandLine();
     SendNext();
-  } else if (const auto* reply = std::get_if<QmpReturn>(&*message)) {
-    OnReply(&reply->value);
   } else {
-    OnReply(nullptr);
+    OnReply(std::get<QmpReturn>(*message).value);
   }
   return absl::OkStatus();
 }
@@ -267,7 +257,7 @@ void MonitorConnection::OnEvent(const QmpEvent& event) {
 }
 
 // `value` is null for an error: the answer is then not known, and the handshake continues.
-void MonitorConnection::OnReply(const QmpObject* value) {
+void MonitorConnection::OnReply(const QmpObject& value) {
   if (!pacer_.OnReply(loop_->Now().monotonic)) return;  // nothing was asked
   StopHandshakeTimer();
   switch (phase_) {
@@ -299,10 +289,10 @@ void MonitorConnection::OnReply(const QmpObject* value) {
   SendNext();
 }
 
-void MonitorConnection::OnReadyReply(const QmpObject* value) {
-  if (asked_ == Query::kNone) return;  // the daemon before this one asked, and it is asked again
-  if (asked_ == Query::kStatus) {
-    if (value != nullptr) delegate_->OnRunStateReply(TextMember(value, "status"));
+void MonitorConnection::OnReadyReply(const QmpObject& value) {
+  if (!asked_.has_value()) return;  // the daemon before this one asked, and it is asked again
+  if (asked_ == Question::kRunState) {
+    if (!value.is_null()) delegate_->OnRunStateReply(TextMember(value, "status"));
     return;
   }
   probe_->OnReply(value);
@@ -311,15 +301,9 @@ void MonitorConnection::OnReadyReply(const QmpObject* value) {
   delegate_->OnGuestAgentReply(probe->Take());
 }
 
-void MonitorConnection::RequestRunState() {
+void MonitorConnection::Request(Question question) {
   if (phase_ != Phase::kReady) return;
-  status_wanted_ = true;
-  SendNext();
-}
-
-void MonitorConnection::RequestGuestAgent() {
-  if (phase_ != Phase::kReady) return;
-  agent_wanted_ = true;
+  (question == Question::kRunState ? status_wanted_ : agent_wanted_) = true;
   SendNext();
 }
 
@@ -341,7 +325,14 @@ void MonitorConnection::SendNext() {
     handshake_->deadline = loop_->Now().monotonic + kReplyTimeout;
     ArmReplyTimer();
   }
-  Send(TakeCommand());
+  const std::string command = TakeCommand();
+  const ssize_t size =
+      send(socket_.get(), command.data(), command.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (size == static_cast<ssize_t>(command.size())) return;
+  // A peer that has closed may have left things to read, whose end reports the close. One that
+  // reads nothing has room for our few commands all the same.
+  if (size < 0 && (errno == EPIPE || errno == ECONNRESET)) return;
+  Fail("QEMU does not read its monitor", false);
 }
 
 void MonitorConnection::ReadCommandLine() {
@@ -375,44 +366,26 @@ absl::Duration MonitorConnection::UseCommandLine() {
 }
 
 std::string MonitorConnection::TakeCommand() {
-  switch (phase_) {
-    case Phase::kGreeting:
-      return "";
-    case Phase::kCapabilities:
-      return kCapabilitiesCommand;
-    case Phase::kUuid:
-      return kUuidCommand;
-    case Phase::kName:
-      return kNameCommand;
-    case Phase::kStatus:
-      return kStatusCommand;
-    case Phase::kReady:
-      break;
-  }
+  // By the phase in which each is asked.
+  constexpr const char* kCommands[] = {"", "qmp_capabilities", "query-uuid", "query-name",
+                                       "query-status"};
+  const auto command = [&](Phase phase) {
+    return absl::StrCat("{\"execute\":\"", kCommands[static_cast<int>(phase)], "\"}\n");
+  };
+  if (phase_ != Phase::kReady) return command(phase_);
   // The two alternate while both wait.
   const bool agent_waits = probe_ != nullptr || agent_wanted_;
-  if (!agent_waits || (status_wanted_ && asked_ == Query::kAgent)) {
-    asked_ = Query::kStatus;
+  if (!agent_waits || (status_wanted_ && asked_ == Question::kGuestAgent)) {
+    asked_ = Question::kRunState;
     status_wanted_ = false;
-    return kStatusCommand;
+    return command(Phase::kStatus);
   }
-  asked_ = Query::kAgent;
+  asked_ = Question::kGuestAgent;
   if (probe_ == nullptr) {
     agent_wanted_ = false;
     probe_ = std::make_unique<GuestAgentProbe>();
   }
   return probe_->NextCommand();
-}
-
-void MonitorConnection::Send(absl::string_view command) {
-  if (!socket_.valid()) return;
-  const ssize_t size =
-      send(socket_.get(), command.data(), command.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (size == static_cast<ssize_t>(command.size())) return;
-  // A peer that has closed may have left things to read, whose end reports the close. One that
-  // reads nothing has room for our few commands all the same.
-  if (size < 0 && (errno == EPIPE || errno == ECONNRESET)) return;
-  Fail("QEMU does not read its monitor", false);
 }
 
 }  // namespace vmeventd

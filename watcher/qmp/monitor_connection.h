@@ -24,6 +24,7 @@
 #include "watcher/runs/command_lines.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/guest_agent_probe.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 
@@ -145,11 +146,9 @@ class MonitorConnection : public FdHandler {
   // False, and nothing is done: more waits to be handled than can be handed over.
   bool HandOver(HandedRun* handed);
 
-  // Asks query-status once more, if the handshake is over and as soon as the pacer permits it.
-  // Until then further requests become one.
-  void RequestRunState();
-  // The same for the questions of GuestAgentProbe.
-  void RequestGuestAgent();
+  // Asks once more, if the handshake is over and as soon as the pacer permits it. Until then
+  // further requests for the same become one.
+  void Request(Question question);
 
   // Hands on all that the peer has sent by now, up to kMaxDrainBytes, and calls OnClosed if that is
   // the end.
@@ -181,16 +180,14 @@ class MonitorConnection : public FdHandler {
   void Read(size_t max_bytes, bool to_the_end);
   // One read. Returns whether more may be there.
   bool ReadOnce(size_t max_bytes, bool to_the_end, size_t* total);
-  // Number of bytes that the peer has sent and nobody has read.
-  size_t Waiting() const;
   void ArmReplyTimer();
   // Handles the whole lines of `bytes`, and holds the rest. False: it was refused, and the
   // connection is closed.
   bool HandleLines(absl::string_view bytes);
   absl::Status OnLine(absl::string_view line);
   void OnEvent(const QmpEvent& event);
-  void OnReply(const QmpObject* value);
-  void OnReadyReply(const QmpObject* value);
+  void OnReply(const QmpObject& value);
+  void OnReadyReply(const QmpObject& value);
   // Sends the next command that is wanted, now or when the pacer permits it.
   void SendNext();
   // Begins to read the speaker's command line, if the speaker is known.
@@ -200,7 +197,6 @@ class MonitorConnection : public FdHandler {
   absl::Duration UseCommandLine();
   // The next command; empty: none is wanted.
   std::string TakeCommand();
-  void Send(absl::string_view command);
   // Waits for nothing any more, and holds nothing.
   void StopWaiting();
   void StopHandshakeTimer();
@@ -222,8 +218,7 @@ class MonitorConnection : public FdHandler {
   CommandPacer pacer_;
   TimerId next_command_;
   // The last question, and those to be asked, once it is ready.
-  enum class Query : uint8_t { kNone, kStatus, kAgent };
-  Query asked_ = Query::kNone;
+  std::optional<Question> asked_;
   bool status_wanted_ = false;
   bool agent_wanted_ = false;
   std::unique_ptr<GuestAgentProbe> probe_;  // the one under way

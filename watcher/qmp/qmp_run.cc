@@ -7,7 +7,7 @@
 #include "spdlog/spdlog.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/run_restorer.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 
@@ -15,7 +15,7 @@ QmpRun::QmpRun(RunContext* context, RunTable* table, SocketConnector* connector,
     : VmRun(context, table, std::move(session)),
       connector_(connector),
       known_(tracked()),
-      spoken_(answered()) {}
+      spoken_(VmRun::session().answered()) {}
 
 QmpRun::~QmpRun() { RetireConnection(); }
 
@@ -55,7 +55,7 @@ std::optional<HandedRun> QmpRun::HandOver() {
 
 bool QmpRun::GoOn(HandedRun* handed) {
   const bool watched = sockets_.home->run == this && sockets_.home->spec >= 0;
-  if (!watched || !away() || !spoken_ || !handed->connection.valid() ||
+  if (!watched || !session().away() || !spoken_ || !handed->connection.valid() ||
       tracked() != handed->process.valid()) {
     return false;
   }
@@ -70,7 +70,7 @@ bool QmpRun::GoOn(HandedRun* handed) {
   ++context_->vm_descriptors;
   answered_ = true;
   ready_since_ = Now().monotonic;
-  session().GoOn(Now());
+  mutable_session().GoOn(Now());
   return true;
 }
 
@@ -83,18 +83,13 @@ void QmpRun::RetireConnection() {
 }
 
 void QmpRun::Ask(Question question) {
-  if (connection_ == nullptr) return;
-  if (question == Question::kRunState) {
-    connection_->RequestRunState();
-  } else {
-    connection_->RequestGuestAgent();
-  }
+  if (connection_ != nullptr) connection_->Request(question);
 }
 
 bool QmpRun::OwnsName() const {
   const SocketSlot& home = *sockets_.home;
   if (home.run != nullptr && home.run != this) return false;
-  if (!away()) return true;
+  if (!session().away()) return true;
   // A later run may be there and not be known yet.
   SocketIdentity there;
   return IdentifySocket(home.path, &there) != 0 || IsSocketOf(home, there);
@@ -182,7 +177,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
   Hand(input::MonitorClosed{reason});
   // A missing SHUTDOWN is no evidence where its process was gone before it could be followed.
-  if (protocol_error || (awaits_speaker() && sockets_.listener_seen)) session().LoseSight();
+  if (protocol_error || (awaits_speaker() && sockets_.listener_seen)) mutable_session().LoseSight();
   if (protocol_error) {
     ReportProblem({ProblemCode::kNotQmp, absl::StrCat("monitor closed by vmeventd: ", reason)});
   } else if (!tracked()) {
@@ -198,8 +193,8 @@ void QmpRun::OnGreetingLate() {
   if (process().gone()) return EndWithProcess();
   // The connection may have the manager's place in QEMU's queue: it is closed for a while.
   if (!std::exchange(silence_logged_, true)) {
-    spdlog::warn("{}: {}; `vmevents doctor` shows who holds it",
-                 absl::CHexEscape(info().raw_path()), session().NoGreeting(Now()).text);
+    spdlog::warn("{}: {}; `vmevents doctor` shows who holds it", absl::CHexEscape(info().raw_path),
+                 session().NoGreeting(Now()).text);
   }
   Hand(input::MonitorHeld{});
   connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
@@ -212,7 +207,7 @@ void QmpRun::OnGreetingLate() {
 void QmpRun::OnReplyLate(bool last) {
   SocketFile file;
   UniqueFd nudge;
-  if (OpenSocketFile(info().raw_path(), &file) == 0) ConnectTo(file, &nudge);
+  if (OpenSocketFile(info().raw_path, &file) == 0) ConnectTo(file, &nudge);
   ReceivingSocket(std::move(nudge), &context_->closer).Reset();
   if (!last) return;
   spdlog::warn("QEMU does not answer on the monitor of {}", absl::Utf8SafeCHexEscape(info().name));

@@ -55,7 +55,7 @@ struct SocketSlot {
 
   // A listener whose name is not a QEMU's, and its command line once that is read.
   struct ListeningProcess {
-    ProcessId process;
+    ProcessKey process;  // by its number
     std::shared_ptr<const CommandLines::Read> command_line;
   };
   Rare<ListeningProcess> listener;
@@ -164,7 +164,7 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   // All but the runs in the table outlive the connector, which outlives those. An error names the
   // system resource that could not be had.
   static absl::StatusOr<std::unique_ptr<SocketConnector>> Create(RunContext* context,
-                                                                 RunTable* table, EventSink* sink);
+                                                                 RunTable* table);
 
   VmRun* Restore(VmSession* session) override;
   void Start() override;
@@ -197,23 +197,25 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   // Any thread.
   DirectoryWatcher::Counters directory_counters() const { return directories_->counters(); }
   uint64_t lines_refused() const { return budget_.refused(); }
-  std::vector<UnfollowedSocket> unfollowed_sockets() const;
+  // Returns whether each watched directory is there and can be read.
+  bool sees_all_directories() const;
+  // Adds the watched directories, and the sockets without a run, by path, the first 1,000.
+  void Describe(v1::GetServerInfoResponse* info) const;
 
  private:
   static constexpr int kDescriptorsOfRun = 2;  // its connection and its pidfd
 
-  SocketConnector(RunContext* context, RunTable* table, EventSink* sink)
-      : context_(context), table_(table), sink_(sink), watches_(context->options->watches) {}
+  SocketConnector(RunContext* context, RunTable* table)
+      : context_(context), table_(table), watches_(context->options->watches) {}
 
   void OnSocket(int spec, const std::string& below) override;
   void OnSocketGone(int spec, const std::string& below) override;
-  void OnDirectories(std::vector<WatchedDirectory> directories) override {
-    sink_->SetDirectories(std::move(directories));
+  void OnDirectories(std::vector<v1::WatchedDirectory> directories) override {
+    const MutexLock lock(&mutex_);
+    watched_ = std::move(directories);
   }
 
   // Slots.
-  // The --watch that `path` belongs to; -1 without one.
-  int SpecOf(absl::string_view path) const;
   // Finds the slot of that path, or makes it.
   SocketSlot* SlotAt(const std::string& path);
   void DropSlotIfUnused(SocketSlot* slot);
@@ -244,16 +246,12 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   // Returns whether `peer`, who listens, is a QEMU: by its name or, where it was given another one,
   // by its command line, which is read for the next attempt.
   bool IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const;
-  // Connects without waiting; 0 or the errno.
-  int Connect(const SocketFile& file, ReceivingSocket* connection) const;
 
   // Runs.
   // `run`, if it is this source's.
   QmpRun* Own(VmRun* run) const;
   // The run of the process behind the slot's socket, made if need be. Null: it cannot be followed.
   QmpRun* RunFor(SocketSlot* slot, const SocketFile& file, PeerProcess peer);
-  // The run that was attached by that very socket last; null without one.
-  QmpRun* RunAttachedBy(const SocketIdentity& socket) const;
   RunInfo Describe(const SocketSlot& slot, const SocketFile& file, const PeerProcess& peer);
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
   // Makes `slot` a way to `run`, or to none.
@@ -266,7 +264,6 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
 
   RunContext* const context_;
   RunTable* const table_;
-  EventSink* const sink_;
   const std::vector<WatchSpec>& watches_;
   absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>> slots_;  // SocketSlot::path
   MonitorBudget budget_;
@@ -278,8 +275,9 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   std::unique_ptr<DirectoryWatcher> directories_;
 
   mutable Mutex mutex_;
+  std::vector<v1::WatchedDirectory> watched_ ABSL_GUARDED_BY(mutex_);
   // By the raw bytes of their paths.
-  std::map<std::string, UnfollowedSocket> unfollowed_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, v1::UnfollowedSocket> unfollowed_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd

@@ -82,9 +82,8 @@ bool SaysQemu(const SocketSlot& slot) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(RunContext* context,
-                                                                         RunTable* table,
-                                                                         EventSink* sink) {
-  std::unique_ptr<SocketConnector> connector(new SocketConnector(context, table, sink));
+                                                                         RunTable* table) {
+  std::unique_ptr<SocketConnector> connector(new SocketConnector(context, table));
   absl::StatusOr<std::unique_ptr<DirectoryWatcher>> directories =
       DirectoryWatcher::Create(context->loop, context->options->watches, connector.get());
   if (!directories.ok()) return directories.status();
@@ -94,8 +93,10 @@ absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(RunCont
 
 VmRun* SocketConnector::Restore(VmSession* session) {
   if (session->run().reported_by != ReportedBy::kMonitor) return nullptr;
-  SocketSlot* const slot = SlotAt(session->run().raw_path());
-  slot->spec = SpecOf(slot->path);
+  SocketSlot* const slot = SlotAt(session->run().raw_path);
+  for (int spec = static_cast<int>(watches_.size()) - 1; spec >= 0; --spec) {
+    if (watches_[spec].VmName(slot->path).has_value()) slot->spec = spec;
+  }
   const SocketIdentity socket = session->run().socket;
   SocketIdentity there;
   uint32_t owner = kUnknownOwner;
@@ -136,13 +137,6 @@ void SocketConnector::EndTurn() {
 
 std::string SocketConnector::RawVmName(const SocketSlot& slot) const {
   return watches_[slot.spec].VmName(slot.path).value_or(std::string(slot.path));
-}
-
-int SocketConnector::SpecOf(absl::string_view path) const {
-  for (int spec = 0; spec < static_cast<int>(watches_.size()); ++spec) {
-    if (watches_[spec].VmName(path).has_value()) return spec;
-  }
-  return -1;
 }
 
 SocketSlot* SocketConnector::SlotAt(const std::string& path) {
@@ -194,32 +188,34 @@ void SocketConnector::ReportProblem(SocketSlot* slot, const Problem& problem) {
   if (slot->problem == problem) return;
   slot->problem = problem;
   spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem.text);
-  UnfollowedSocket listed{.path = EscapeNonUtf8(slot->path),
-                          .name = EscapeName(RawVmName(*slot)),
-                          .problem = problem,
-                          .since = context_->loop->Now().wall};
   const MutexLock lock(&mutex_);
-  const auto [it, is_new] = unfollowed_.try_emplace(std::string(slot->path));
-  if (!is_new) listed.since = it->second.since;
-  it->second = std::move(listed);
+  v1::UnfollowedSocket& listed = unfollowed_[slot->path];
+  listed.set_path(EscapeNonUtf8(slot->path));
+  listed.set_name(EscapeName(RawVmName(*slot)));
+  *listed.mutable_problem() = ToProto(problem);
+  if (!listed.has_since()) *listed.mutable_since() = ToTimestamp(context_->loop->Now().wall);
 }
 
 void SocketConnector::ForgetProblem(SocketSlot* slot) {
   if (slot->problem.empty()) return;
   slot->problem = {};
   const MutexLock lock(&mutex_);
-  unfollowed_.erase(std::string(slot->path));
+  unfollowed_.erase(slot->path);
 }
 
-std::vector<UnfollowedSocket> SocketConnector::unfollowed_sockets() const {
-  constexpr size_t kMaxListed = 1000;
-  std::vector<UnfollowedSocket> sockets;
+bool SocketConnector::sees_all_directories() const {
   const MutexLock lock(&mutex_);
+  return std::all_of(watched_.begin(), watched_.end(),
+                     [](const v1::WatchedDirectory& directory) { return directory.present(); });
+}
+
+void SocketConnector::Describe(v1::GetServerInfoResponse* info) const {
+  constexpr int kMaxListed = 1000;
+  const MutexLock lock(&mutex_);
+  for (const v1::WatchedDirectory& directory : watched_) *info->add_directories() = directory;
   for (const auto& [path, socket] : unfollowed_) {
-    if (sockets.size() == kMaxListed) break;
-    sockets.push_back(socket);
+    if (info->unfollowed_sockets_size() < kMaxListed) *info->add_unfollowed_sockets() = socket;
   }
-  return sockets;
 }
 
 // Connecting
@@ -282,17 +278,22 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
     slot->socket = file.identity;
   }
   if (not_opened != 0) return OnNotConnected(slot, not_opened);
-  if (QmpRun* const run = RunAttachedBy(file.identity); run != nullptr) {
-    SetRun(slot, run);  // the socket was renamed, or has several paths
-    if (run->connected()) return;
+  const auto attached = by_socket_.find(InodeOf(file.identity));
+  if (attached != by_socket_.end() && attached->second->info().socket == file.identity) {
+    SetRun(slot, attached->second);  // the socket was renamed, or has several paths
+    if (slot->run->connected()) return;
   }
   if (!MayConnect(slot)) return;
   if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
     return AwaitDescriptors(slot, shortage);
   }
-  ReceivingSocket socket;
-  if (const int error = Connect(file, &socket); error != 0) return OnNotConnected(slot, error);
-  Attach(slot, file, std::move(socket));
+  if (context_->closer.full()) {
+    context_->meters.connects_put_off.Add();
+    return OnNotConnected(slot, EMFILE);
+  }
+  UniqueFd socket;
+  if (const int error = ConnectTo(file, &socket); error != 0) return OnNotConnected(slot, error);
+  Attach(slot, file, ReceivingSocket(std::move(socket), &context_->closer));
 }
 
 bool SocketConnector::MayConnect(SocketSlot* slot) {
@@ -355,17 +356,6 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
   }
 }
 
-int SocketConnector::Connect(const SocketFile& file, ReceivingSocket* connection) const {
-  if (context_->closer.full()) {
-    context_->meters.connects_put_off.Add();
-    return EMFILE;
-  }
-  UniqueFd socket;
-  const int error = ConnectTo(file, &socket);
-  if (error == 0) *connection = ReceivingSocket(std::move(socket), &context_->closer);
-  return error;
-}
-
 void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket) {
   PeerProcess peer;
   if (context_->options->process_tracking) {
@@ -415,7 +405,7 @@ bool SocketConnector::IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const 
   }
   CommandLines* const command_lines = context_->options->command_lines.get();
   if (command_lines == nullptr || peer.kind != PeerProcess::Kind::kTracked) return false;
-  const ProcessId listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
+  const ProcessKey listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
   const SocketSlot::ListeningProcess* const known = slot->listener.get();
   if (known == nullptr || !(known->process == listener)) {
     std::shared_ptr<const CommandLines::Read> read = command_lines->Begin(peer.pid);
@@ -488,29 +478,15 @@ RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file
   RunInfo info;
   info.process_tracked = peer.kind == PeerProcess::Kind::kTracked;
   if (info.process_tracked) info.SetProcess(DescribeProcess(peer, context_->oom_counters));
-  RunIdentity identity{.boot_id = context_->boot_id, .monitor_path = std::string(slot.path)};
-  if (info.start_ticks != 0) {
-    identity.pid = info.pid;
-    identity.start_ticks = info.start_ticks;
-  } else {
-    identity.socket_inode = file.identity.inode;
-    identity.first_seen_ns = context_->NewFirstSeen();
-  }
-  info.run_id = MakeRunId(identity);
-  const std::string raw_name = RawVmName(slot);
-  info.name = EscapeName(raw_name);
-  info.SetRawName(raw_name);
+  info.run_id = context_->NewRunId(info, slot.path, file.identity.inode);
+  info.raw_name = RawVmName(slot);
+  info.name = EscapeName(info.raw_name);
+  info.raw_path = slot.path;
   info.monitor_path = EscapeNonUtf8(slot.path);
-  info.SetRawPath(slot.path);
   info.source = QmpSource(info.monitor_path);
   info.pid_namespace = context_->pid_namespace;
   info.socket = file.identity;
   return info;
-}
-
-QmpRun* SocketConnector::RunAttachedBy(const SocketIdentity& socket) const {
-  const auto it = by_socket_.find(InodeOf(socket));
-  return it != by_socket_.end() && it->second->info().socket == socket ? it->second : nullptr;
 }
 
 void SocketConnector::ForgetSocket(QmpRun* run) {
@@ -620,7 +596,7 @@ void SocketConnector::OnOver(VmRun* run) {
   // One that begins and ends again and again is tried ever more seldom.
   const bool lasted =
       run->tracked() ||
-      context_->loop->Now().monotonic - run->attached_at().monotonic >= kSteadyMonitor;
+      context_->loop->Now().monotonic - run->session().attached_at().monotonic >= kSteadyMonitor;
   for (SocketSlot* slot : sockets.ways) slot->run = nullptr;
   for (SocketSlot* slot : sockets.ways) {
     // The file may stay, and be listened on once more.

@@ -285,15 +285,8 @@ ExitStatusReader::Answer ExitStatusReader::Ask(int pidfd, int64_t pid, uint64_t 
 }
 
 std::string ExitStatusSourceName(ExitStatusSource source) {
-  switch (source) {
-    case ExitStatusSource::kPidfd:
-      return "pidfd";
-    case ExitStatusSource::kProcConnector:
-      return "proc-connector";
-    case ExitStatusSource::kNone:
-      return "none";
-  }
-  return "";
+  constexpr const char* kNames[] = {"none", "pidfd", "proc-connector"};
+  return kNames[static_cast<int>(source)];
 }
 
 void ExitStatusReader::Follow(int64_t pid) {

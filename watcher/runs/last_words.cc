@@ -149,7 +149,7 @@ void LastWordsReader::Trail::Look(const RunInfo& run) {
   char path[512];
   const ssize_t size = readlink(link.c_str(), path, sizeof(path));
   libvirts = absl::EndsWith({path, static_cast<size_t>(std::max<ssize_t>(size, 0))},
-                            absl::StrCat("/libvirt/qemu/", run.raw_name(), ".log"));
+                            absl::StrCat("/libvirt/qemu/", run.raw_name, ".log"));
   const bool has_birth = (status.stx_mask & STATX_BTIME) != 0;
   const absl::Time birth =
       absl::FromUnixSeconds(status.stx_btime.tv_sec) + absl::Nanoseconds(status.stx_btime.tv_nsec);
@@ -176,7 +176,7 @@ v1::LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail,
     return words;
   }
   UniqueFd log;
-  if (run.reported_by == ReportedBy::kLibvirt && !absl::StrContains(run.raw_name(), '/')) {
+  if (run.reported_by == ReportedBy::kLibvirt && !absl::StrContains(run.raw_name, '/')) {
     log = OpenRegular(UniqueFd(open(log_path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
   }
   Journal journal;
@@ -227,7 +227,7 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
   // A process that is killed writes nothing at its end.
   const bool killed = status.has_value() && status->signal == SIGKILL;
   threads_.Run([read, run, core_dumped, trail = std::move(trail),
-                log = absl::StrCat(libvirt_logs_, "/", run.raw_name(), ".log"),
+                log = absl::StrCat(libvirt_logs_, "/", run.raw_name, ".log"),
                 patience = killed ? absl::ZeroDuration() : patience_] {
     v1::ShutdownDetail& facts = read->facts;
     // Its manager may remove the cgroup at any time.

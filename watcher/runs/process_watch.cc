@@ -159,10 +159,6 @@ std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() const {
   return kills;
 }
 
-uint64_t ProcessWatch::DiscountOomKill(uint64_t kills) const {
-  return std::min(run_->info().oom_kills + 1, kills);
-}
-
 void ProcessWatch::AwaitEnd() {
   status_wait_ = StatusWait{.deadline = context_->loop->Now().monotonic + kStatusWait,
                             .backoff = kFirstStatusWait};
@@ -184,7 +180,7 @@ void ProcessWatch::AskExitStatus() {
   }
   status_wait_.reset();
   Release();
-  run_->OnProcessEnd(EndOf(answer.status));
+  run_->End(EndOf(answer.status));
 }
 
 ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {

@@ -21,6 +21,7 @@
 
 namespace vmeventd {
 
+struct RunContext;
 class VmRun;
 
 // Source of the end of a process that is no child of this one, once its parent has reaped it.
@@ -137,17 +138,6 @@ class OomCounters {
   const std::string root_;
 };
 
-// State shared by all process watches of one loop. Outlives them.
-struct ProcessContext {
-  EventLoop* loop = nullptr;
-  ExitStatusReader* exit_statuses = nullptr;
-  // Null: SignalWatch reports the kernel's OOM victims.
-  const OomCounters* oom_counters = nullptr;
-  SignalWatch* signals = nullptr;
-  HostWatch* host = nullptr;
-  int vm_descriptors = 0;  // that runs hold
-};
-
 // Returns the facts that a run needs of `process`, which is tracked. Null `oom_counters`: nothing
 // counts OOM kills.
 ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters* oom_counters);
@@ -158,7 +148,7 @@ ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters* oom_c
 class ProcessWatch : public FdHandler, public SignalWatch::User {
  public:
   // The process is the one of the run's RunInfo. `context` and `run` outlive the watch.
-  ProcessWatch(ProcessContext* context, VmRun* run) : context_(context), run_(run) {}
+  ProcessWatch(RunContext* context, VmRun* run) : context_(context), run_(run) {}
   ~ProcessWatch() override;
 
   // Begins to wait for the end of `process`, which is tracked. An error names the system call that
@@ -168,13 +158,12 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void NoteBegun();
   // If the process, which is followed, has ended or is about to: nobody watched then.
   void NoteUnseenEnd();
-  bool end_unseen() const { return end_unseen_; }
   // Releases the process: RunInfo names another one next, or none.
   void Reset();
   // Releases the pidfd, if there is one, to the caller.
   UniqueFd Release();
 
-  // After OnProcessGone: finds out how it ended, at once or after a moment, and calls OnProcessEnd.
+  // After OnProcessGone: finds out how it ended, at once or after a moment, and ends the run.
   void AwaitEnd();
   // Returns the end of the process of which `zombie` is left, as nobody watched it.
   ProcessEnd EndOfZombie(const PeerProcess& zombie);
@@ -182,8 +171,6 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   // The process lives, and so all OOM kills that its cgroup counts were of others. Returns their
   // number if it has changed.
   std::optional<uint64_t> ReadOomKillsOfOthers() const;
-  // One of the `kills` that its cgroup counts was of another process. Returns how many were.
-  uint64_t DiscountOomKill(uint64_t kills) const;
 
   // A process is followed, or has ended and its end was not found out yet.
   bool followed() const { return pidfd_.valid(); }
@@ -204,7 +191,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   bool MayBeAnothers() const;
   ProcessEnd EndOf(const std::optional<ExitStatus>& status);
 
-  ProcessContext* const context_;
+  RunContext* const context_;
   VmRun* const run_;
   UniqueFd pidfd_;
   bool gone_ = false;

@@ -1,5 +1,3 @@
-#include "watcher/runs/run_restorer.h"
-
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
+#include "watcher/runs/run_table.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -51,22 +50,18 @@ std::vector<std::string> ReadSavedRuns(RunContext* context, RunTable* table,
     if (handed != unknown.end()) handed_runs->insert(unknown.extract(handed));
     sessions.push_back(*std::move(session));
   }
-  std::vector<VmSession*> by_age;
-  by_age.reserve(sessions.size());
-  for (VmSession& session : sessions) by_age.push_back(&session);
-  std::stable_sort(by_age.begin(), by_age.end(), [](const VmSession* a, const VmSession* b) {
-    return a->attached_at().wall < b->attached_at().wall;
-  });
+  std::ranges::stable_sort(sessions, {},
+                           [](const VmSession& session) { return session.attached_at().wall; });
   std::vector<std::string> run_ids;
-  for (VmSession* session : by_age) {
-    const std::string run_id(session->run().run_id);
+  for (VmSession& session : sessions) {
+    const std::string run_id = session.run().run_id;
     if (table->Find(run_id) != nullptr) {
       Refuse(context, "the run was saved twice", run_id);
       continue;
     }
     run_ids.push_back(run_id);
     for (RunSource* source : sources) {
-      if (source->Restore(session) != nullptr) break;
+      if (source->Restore(&session) != nullptr) break;
     }
   }
   for (auto& [run_id, handed] : unknown) Close(context, std::move(handed));
@@ -92,7 +87,7 @@ bool GoesOn(RunContext* context, VmRun* run, HandedRuns* handed_runs) {
 
 // `run`, which is in the table, is open.
 void Resume(RunTable* table, VmRun* run) {
-  table->SetUuid(run, run->uuid());
+  table->SetUuid(run, run->session().uuid());
   const std::string run_id(run->info().run_id);
   run->Resume();
   // Its words since then are handled next, and obeyed no shutdown that was cancelled meanwhile.

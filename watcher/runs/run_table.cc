@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 
@@ -13,7 +12,7 @@ VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   added->source_ = source;
   runs_.try_emplace(added->info().run_id, std::move(run));
   OnProcessChanged(added);
-  if (!added->away()) ApplyHostShutdown(added);
+  if (!added->session().away()) ApplyHostShutdown(added);
   return added;
 }
 
@@ -62,8 +61,8 @@ void RunTable::ForgetProcess(VmRun* run) {
 
 VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
   for (const auto& [run_id, run] : runs_) {
-    const Intent* const open = run->open_intent();
-    if (open != nullptr && open->intent_id == intent_id) return run.get();
+    const v1::Intent* const open = run->session().open_intent();
+    if (open != nullptr && open->intent_id() == intent_id) return run.get();
   }
   return nullptr;
 }
@@ -85,7 +84,7 @@ std::vector<VmRun*> RunTable::Named(const std::string& name) const {
 }
 
 void RunTable::OnPublish(VmUpdate update) {
-  if (update.event.has_value() && update.event->type == EventType::kMonitorLost) {
+  if (update.event.has_value() && update.event->type() == EventType::kMonitorLost) {
     meters_->monitors_lost.Add();
   }
   sink_->Push(std::move(update));
@@ -93,7 +92,7 @@ void RunTable::OnPublish(VmUpdate update) {
 
 void RunTable::PublishAll() {
   for (const auto& [run_id, run] : runs_) {
-    if (run->published()) OnPublish({run->Status(), std::nullopt, run->Save()});
+    if (run->published()) OnPublish({run->session().Status(), std::nullopt, run->session().Save()});
   }
 }
 
@@ -105,7 +104,7 @@ OpenRuns RunTable::HandOver() {
   for (const auto& [run_id, run] : runs_) {
     if (std::optional<HandedRun> handed = run->HandOver()) all.runs.push_back(*std::move(handed));
     if (!run->published()) continue;
-    std::string state = run->Save();
+    std::string state = run->session().Save();
     if (!state.empty()) all.states.emplace_back(run_id, std::move(state));
   }
   return all;
@@ -114,7 +113,7 @@ OpenRuns RunTable::HandOver() {
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
   for (const auto& [run_id, other] : runs_) {
     if (other.get() != run && other->info().oom_file == run->info().oom_file) {
-      other->DiscountOomKill(kills);
+      other->Hand(input::OomKills{std::min(other->info().oom_kills + 1, kills)});
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -17,7 +18,11 @@
 
 namespace vmeventd {
 
-struct OpenRuns;
+struct OpenRuns {
+  std::vector<HandedRun> runs;  // those that can be handed over
+  // The ids of all open runs, and their VmUpdate::saved_run.
+  std::vector<std::pair<std::string, std::string>> states;
+};
 
 // Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
 // to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
@@ -109,5 +114,12 @@ class RunTable {
   absl::flat_hash_map<absl::string_view, std::unique_ptr<VmRun>> runs_;  // RunInfo::run_id
   std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
 };
+
+// Finds out of each run that the daemon before this one left open whether it still is or has ended.
+// `saved_runs` are texts of VmSession::Save(), `handed_runs` what of them was handed over. A run is
+// given to the first of `sources` that takes it. Call it once, before the sources start. Loop
+// thread.
+void RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
+                 const std::vector<std::string>& saved_runs, std::vector<HandedRun> handed_runs);
 
 }  // namespace vmeventd

@@ -6,7 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "spdlog/spdlog.h"
-#include "watcher/runs/run_restorer.h"
+#include "watcher/core/names.h"
 #include "watcher/runs/run_table.h"
 
 namespace vmeventd {
@@ -18,6 +18,20 @@ constexpr absl::Duration kWordsPoll = absl::Milliseconds(5);
 constexpr absl::Duration kFindRetry = absl::Seconds(1);
 
 }  // namespace
+
+std::string RunContext::NewRunId(const ProcessInfo& process, absl::string_view monitor_path,
+                                 uint64_t socket_inode) {
+  RunIdentity identity{.boot_id = boot_id, .monitor_path = std::string(monitor_path)};
+  if (process.start_ticks != 0) {
+    identity.pid = process.pid;
+    identity.start_ticks = process.start_ticks;
+  } else {
+    last_first_seen_ns = std::max(absl::ToUnixNanos(loop->Now().wall), last_first_seen_ns + 1);
+    identity.socket_inode = socket_inode;
+    identity.first_seen_ns = last_first_seen_ns;
+  }
+  return MakeRunId(identity);
+}
 
 VmRun::VmRun(RunContext* context, RunTable* table, VmSession session)
     : context_(context),
@@ -64,15 +78,13 @@ absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
 bool VmRun::FindProcess() {
   absl::StatusOr<PeerProcess> found = IdentifyAgain(info().pid, info().start_ticks);
   if (!found.ok()) return false;
-  switch (found->kind) {
-    case PeerProcess::Kind::kTracked:
-      return context_->vm_descriptors < context_->max_vm_descriptors &&
-             TrackAgain(*std::move(found)).ok();
-    case PeerProcess::Kind::kUntracked:
-      LoseTracking();
-      return true;
-    case PeerProcess::Kind::kGone:
-      break;
+  if (found->kind == PeerProcess::Kind::kTracked) {
+    return context_->vm_descriptors < context_->max_vm_descriptors &&
+           TrackAgain(*std::move(found)).ok();
+  }
+  if (found->kind == PeerProcess::Kind::kUntracked) {
+    LoseTracking();
+    return true;
   }
   const bool is_zombie =
       found->pidfd.valid() && found->start_ticks != 0 && found->start_ticks == info().start_ticks;
@@ -110,18 +122,16 @@ void VmRun::ReadOomKills() {
   }
 }
 
-void VmRun::OnProcessEnd(const ProcessEnd& end) {
-  // The report of its end is lost, as it may be before Linux 6.15: nothing says how it ended.
-  if (process_.end_unseen() && !end.status.has_value()) session_.LoseSight();
-  End(end);
-}
-
 // A run's course
 
 void VmRun::Discard() {
+  process_.Reset();  // its end may be in the same turn of the loop
+  Leave();
+}
+
+void VmRun::Leave() {
   over_ = true;
   CancelTimers();
-  process_.Reset();  // its end may be in the same turn of the loop
   Disconnect();
   table_->OnOver(this);
 }
@@ -138,7 +148,7 @@ void VmRun::HandOverTo(HandedRun* handed) {
 }
 
 void VmRun::Resume() {
-  table_->OnPublish({Status(), std::nullopt});
+  table_->OnPublish({session_.Status(), std::nullopt});
   ArmTick();
 }
 
@@ -154,7 +164,7 @@ void VmRun::HearEvent(const QmpEvent& event) {
 void VmRun::End(const ProcessEnd& end) { Hand(input::ProcessGone{end}); }
 
 std::string VmRun::Directory() const {
-  const absl::string_view path = info().raw_path();
+  const absl::string_view path = info().raw_path;
   return std::string(path.substr(0, std::max<size_t>(path.rfind('/'), 1)));
 }
 
@@ -166,14 +176,15 @@ bool VmRun::Lives() {
 }
 
 void VmRun::Confirm(std::function<void()> done) {
-  VmUpdate update{Status(), std::nullopt};
+  VmUpdate update{session_.Status(), std::nullopt};
   update.on_public = std::move(done);
   table_->OnPublish(std::move(update));
 }
 
-void VmRun::DeclareIntent(const Intent& intent, std::function<void()> done) {
+void VmRun::DeclareIntent(const v1::Intent& intent, absl::string_view request_id,
+                          std::function<void()> done) {
   ReadOomKills();  // one before it makes no kill that it announces a crash
-  Hand(input::IntentDeclared{intent});
+  Hand(input::IntentDeclared{intent, request_id});
   Confirm(std::move(done));
 }
 
@@ -187,46 +198,38 @@ void VmRun::WithdrawIntent(std::function<void()> done) {
 void VmRun::Apply(Effects effects) {
   const uint64_t limited = session_.rate_limited_events();
   context_->meters.rate_limited_events.Add(limited - std::exchange(limited_events_, limited));
+  const Overloaded execute{
+      [&](Publish& publish) {
+        published_ = true;
+        table_->OnPublish(std::move(publish.update));
+      },
+      [&](const SetShutdownFile& file) { TouchShutdownFile(file.there); },
+      [&](const AskQemu& ask) { Ask(ask.question); },
+      [&](const ExamineThreads&) { Hand(input::Threads{DescribeThreads(info().pid)}); },
+      [&](const ReadLastWords& words) {
+        words_ = WordsWait{.read = context_->options->last_words->BeginRead(info(), words.status,
+                                                                            std::move(trail_)),
+                           .deadline = Now().monotonic + kWordsWait};
+        AwaitWords();
+      },
+      [&](const Done&) { Leave(); }};
   for (Effect& effect : effects) {
     if (over_) return;
-    std::visit([this](auto& known) { Execute(known); }, effect);
+    std::visit(execute, effect);
   }
   if (!over_) ArmTick();
 }
 
-void VmRun::Execute(Publish& effect) {
-  published_ = true;
-  table_->OnPublish(std::move(effect.update));
-}
-
-void VmRun::Execute(const WriteShutdownFile&) { TouchShutdownFile(CreateShutdownFile); }
-
-void VmRun::Execute(const RemoveShutdownFile&) { TouchShutdownFile(DeleteShutdownFile); }
-
-void VmRun::TouchShutdownFile(absl::Status (*operation)(const std::string& directory,
-                                                        const std::string& vm_name)) {
+void VmRun::TouchShutdownFile(bool there) {
   if (!OwnsName()) return Hand(input::FileDone{std::nullopt});
-  const absl::Status status = operation(Directory(), std::string(info().raw_name()));
+  const auto& touch = there ? CreateShutdownFile : DeleteShutdownFile;
+  const absl::Status status = touch(Directory(), info().raw_name);
   if (!status.ok()) {
     context_->meters.shutdown_file_errors.Add();
-    const std::string problem(status.message());
-    spdlog::warn("{}", problem);
+    spdlog::warn("{}", std::string(status.message()));
   }
-  const Instant now = Now();
-  context_->shutdown_file_times.Observe(now.monotonic - context_->loop->turn_began());
+  context_->shutdown_file_times.Observe(Now().monotonic - context_->loop->turn_began());
   Hand(input::FileDone{status});
-}
-
-void VmRun::Execute(const ExamineThreads&) {
-  const int64_t pid = info().pid;
-  Hand(input::Threads{pid == 0 ? "" : DescribeThreads(pid)});
-}
-
-void VmRun::Execute(const ReadLastWords& effect) {
-  words_ = WordsWait{
-      .read = context_->options->last_words->BeginRead(info(), effect.status, std::move(trail_)),
-      .deadline = Now().monotonic + kWordsWait};
-  AwaitWords();
 }
 
 void VmRun::AwaitWords() {
@@ -239,13 +242,6 @@ void VmRun::FinishWords(const v1::ShutdownDetail& facts) {
   context_->loop->CancelTimer(&words_->timer);
   const Rare<WordsWait> wait = std::exchange(words_, {});  // may have `facts`
   Hand(input::WordsRead{facts});
-}
-
-void VmRun::Execute(const Done&) {
-  over_ = true;
-  CancelTimers();
-  Disconnect();
-  table_->OnOver(this);
 }
 
 void VmRun::ArmTick() {

@@ -17,7 +17,9 @@
 #include "base/detached_threads.h"
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
+#include "base/system.h"
 #include "base/uuid.h"
+#include "vmeventd/internal/run_state.pb.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
@@ -30,7 +32,6 @@
 namespace vmeventd {
 
 class CommandLines;
-struct HandedRun;
 class LibvirtApi;
 class RunSource;
 class RunTable;
@@ -71,6 +72,17 @@ class LastWordsReader {
   const absl::Duration patience_;
   const std::shared_ptr<std::atomic<int>> files_left_;
   DetachedThreads threads_;
+};
+
+// An open run as a daemon that stops hands it to the next one, in addition to its saved state: with
+// the connection to its monitor, from which nobody has read since, and the pidfd of its process.
+struct HandedRun {
+  // Limit of `state.unhandled`.
+  static constexpr size_t kMaxUnhandled = 64 << 10;
+
+  internal::HandedRun state;
+  UniqueFd connection;  // none: libvirt reports it
+  UniqueFd process;     // none: the process is not tracked
 };
 
 struct WatcherOptions {
@@ -125,23 +137,28 @@ struct WatcherMeters {
 };
 
 // State shared by all runs of one watcher. Outlives them.
-struct RunContext : ProcessContext {
+struct RunContext {
+  EventLoop* loop = nullptr;
+  ExitStatusReader* exit_statuses = nullptr;
+  // Null: SignalWatch reports the kernel's OOM victims.
+  const OomCounters* oom_counters = nullptr;
+  SignalWatch* signals = nullptr;
+  HostWatch* host = nullptr;
   const WatcherOptions* options = nullptr;
   WatcherMeters meters;
   // WatcherCounters::shutdown_file_times.
   LatencyHistogram shutdown_file_times;
   std::string boot_id;         // the kernel's; empty: not known
   uint64_t pid_namespace = 0;  // this process's; 0: not known
+  int vm_descriptors = 0;      // that runs hold
   int max_vm_descriptors = 0;  // limit for all runs together
   SocketCloser closer;         // closes connections to monitors
 
-  // Returns the time of the first sight of a run whose process is not known: no two of them have
-  // the same. Unix time in nanoseconds.
-  int64_t NewFirstSeen() {
-    last_first_seen_ns = std::max(absl::ToUnixNanos(loop->Now().wall), last_first_seen_ns + 1);
-    return last_first_seen_ns;
-  }
-  int64_t last_first_seen_ns = 0;
+  // Names a run that is seen now for the first time: by its process, or else by the time, which is
+  // another one for each, and by `socket_inode`.
+  std::string NewRunId(const ProcessInfo& process, absl::string_view monitor_path,
+                       uint64_t socket_inode);
+  int64_t last_first_seen_ns = 0;  // since 1970
 };
 
 // Ganeti's legacy shutdown file, NAME.shutdown in the directory of the VM's sockets: its presence
@@ -204,31 +221,21 @@ class VmRun {
   // Returns whether the process has not ended. All that QEMU has said by now has been handed in
   // then.
   bool Lives();
-  const Intent* IntentOfRequest(absl::string_view request_id) const {
-    return session_.IntentOfRequest(request_id);
-  }
   absl::Status CheckIntent() const { return session_.CheckIntent(Now()); }
   // Calls `done` when all that was published of the run by now is public.
   void Confirm(std::function<void()> done);
-  // Declares `intent` for a run for which CheckIntent() is OK and no intent is open. Calls `done`
-  // when that is public.
-  void DeclareIntent(const Intent& intent, std::function<void()> done);
+  // Declares `intent`, of that request_id, for a run for which CheckIntent() is OK and no intent is
+  // open. Calls `done` when that is public.
+  void DeclareIntent(const v1::Intent& intent, absl::string_view request_id,
+                     std::function<void()> done);
   // Withdraws the open intent of a run that has one.
   void WithdrawIntent(std::function<void()> done);
-  const Intent* open_intent() const { return session_.open_intent(); }
-  // One of the `kills` that its cgroup counts was of another run.
-  void DiscountOomKill(uint64_t kills) { Hand(input::OomKills{process_.DiscountOomKill(kills)}); }
 
+  const VmSession& session() const { return session_; }
   const RunInfo& info() const { return session_.run(); }
-  Instant attached_at() const { return session_.attached_at(); }
-  bool away() const { return session_.away(); }
   // Directory of its socket and its shutdown file.
   std::string Directory() const;
-  const std::string& uuid() const { return session_.uuid(); }
-  v1::Vm Status() const { return session_.Status(); }
-  std::string Save() const { return session_.Save(); }
   bool tracked() const { return info().process_tracked; }
-  bool answered() const { return session_.answered(); }
   bool followed() const { return process_.followed(); }
   // Returns whether the process that it follows has ended.
   bool process_ended() const { return process_.ended(); }
@@ -254,7 +261,6 @@ class VmRun {
   // find out how it ended, or replaces it.
   virtual void OnProcessGone() = 0;
   // Asks QEMU, where it can be asked; the answer is an input.
-  enum class Question { kRunState, kGuestAgent };
   virtual void Ask(Question question) = 0;
   // The run is over: closes what it has.
   virtual void Disconnect() = 0;
@@ -272,8 +278,7 @@ class VmRun {
 
   RunContext* const context_;
 
-  VmSession& session() { return session_; }
-  const VmSession& session() const { return session_; }
+  VmSession& mutable_session() { return session_; }
   ProcessWatch& process() { return process_; }
   Instant Now() const { return context_->loop->Now(); }
   bool over() const { return over_; }
@@ -282,18 +287,9 @@ class VmRun {
   friend class ProcessWatch;
   friend class RunTable;
 
-  // AwaitEnd has its answer; the watch holds no descriptor any more.
-  void OnProcessEnd(const ProcessEnd& end);
-  void Execute(Publish& effect);
-  void Execute(const WriteShutdownFile& effect);
-  void Execute(const RemoveShutdownFile& effect);
-  void Execute(const QueryRunState& /*effect*/) { Ask(Question::kRunState); }
-  void Execute(const QueryGuestAgent& /*effect*/) { Ask(Question::kGuestAgent); }
-  void Execute(const ExamineThreads& effect);
-  void Execute(const ReadLastWords& effect);
-  void Execute(const Done& effect);
-  void TouchShutdownFile(absl::Status (*operation)(const std::string& directory,
-                                                   const std::string& vm_name));
+  void TouchShutdownFile(bool there);
+  // The run is over.
+  void Leave();
   // Tracks the process of a restored run, which lives.
   absl::Status TrackAgain(PeerProcess process);
   void ArmTick();

@@ -22,18 +22,6 @@ bool NeedsReset(absl::string_view run_state) {
   return absl::c_linear_search(kStates, run_state);
 }
 
-// The data of a panic, with texts of no more than ParseGuestPanic takes of them: else the whole
-// `info` could be too long.
-std::string PanicJson(QmpObject data) {
-  if (data.contains("info")) {
-    for (QmpObject& value : data["info"]) {
-      if (!value.is_string()) continue;
-      value = std::string(Utf8Prefix(value.get<std::string>(), kMaxPanicMessageBytes));
-    }
-  }
-  return DetailJson(data, kMaxDetailBytes);
-}
-
 // A fact that a VM's new life makes void.
 struct Clearable {
   const char* what;  // text for the document
@@ -119,7 +107,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
     }
     if (row.id == EvidenceId::kPowerdown) powerdown_at.reset();
     if (row.id == EvidenceId::kShutdown) facts.shutdown.reset();
-    if (row.id == EvidenceId::kPanic) panic_json.clear();
+    if (row.id == EvidenceId::kPanic) panic.reset();
   }
   if (!leaves_trace) return;
   constexpr size_t kMaxClearedText = 200;
@@ -187,19 +175,13 @@ void EvidenceLog::SawStop(Instant now) {
 void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
   facts.guest_panicked = true;
   facts.panic_doubted = false;
-  const v1::GuestPanic panic = ParseGuestPanic(event.data);
-  const std::string said = DescribePanic(panic);
-  Saw(absl::StrCat(event.name, panic.action().empty() ? "" : " action=", panic.action(),
+  v1::GuestPanic reported = ParseGuestPanic(event.data);
+  const std::string said = DescribePanic(reported);
+  Saw(absl::StrCat(event.name, reported.action().empty() ? "" : " action=", reported.action(),
                    said.empty() ? "" : ", the guest said ", said),
       now, EvidenceId::kPanic);
   // A crash kernel that was loaded has less than the panic before it.
-  if (!panic_json.empty() && said.empty()) return;
-  panic_json = PanicJson(event.data);
-}
-
-std::optional<v1::GuestPanic> EvidenceLog::panic() const {
-  if (panic_json.empty()) return std::nullopt;
-  return ParseGuestPanic(QmpObject::parse(panic_json, nullptr, /*allow_exceptions=*/false));
+  if (!panic.has_value() || !said.empty()) panic = std::move(reported);
 }
 
 void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {

@@ -33,7 +33,7 @@ struct EvidenceLog {
   Evidence facts;
   std::vector<EvidenceEntry> timeline;
   Rare<Instant> powerdown_at;      // the last one that nothing has cleared
-  std::string panic_json;          // data of the last panic that stands
+  Rare<v1::GuestPanic> panic;      // the last one that stands, if its event was seen
   Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
   bool migrating = false;          // outgoing, see SawMigration
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
@@ -45,8 +45,6 @@ struct EvidenceLog {
 
   // Returns whether the class of the run's end is known, unless something clears it.
   bool decided() const { return IsDecided(facts); }
-  // Details of the last panic, if that stands and its event was seen.
-  std::optional<v1::GuestPanic> panic() const;
   // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw
   // it.
   const SignalSender* SenderOfEnd() const;

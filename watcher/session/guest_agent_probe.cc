@@ -68,9 +68,7 @@ void GuestAgentProbe::NextPort() {
   step_ = port_ < ports_.size() ? Step::kPortName : Step::kDone;
 }
 
-void GuestAgentProbe::OnReply(const QmpObject* value) {
-  static const QmpObject& unknown = *new QmpObject;
-  const QmpObject& answer = value == nullptr ? unknown : *value;
+void GuestAgentProbe::OnReply(const QmpObject& answer) {
   switch (step_) {
     case Step::kNamed:
       AddPorts(answer, true);

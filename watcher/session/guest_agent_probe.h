@@ -32,7 +32,7 @@ class GuestAgentProbe {
   std::string NextCommand() const;
   bool done() const { return step_ == Step::kDone; }
   // The answer to NextCommand(); null: an error, and what was asked for stays unknown.
-  void OnReply(const QmpObject* value);
+  void OnReply(const QmpObject& answer);
   // Returns the result. Call it once, at the end.
   GuestAgentInfo Take() { return std::move(info_); }
 

@@ -1,5 +1,6 @@
 #include "watcher/session/run_state.h"
 
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -10,7 +11,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 6;
+constexpr uint32_t kFormat = 7;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -64,6 +65,16 @@ void FromSaved(Saved saved, T* to) {
   *to = static_cast<T>(saved);
 }
 
+// A message of the contract's is saved as it is.
+template <std::derived_from<google::protobuf::Message> T>
+void Save(const T& from, T* to) {
+  *to = from;
+}
+template <std::derived_from<google::protobuf::Message> T>
+void Load(const T& from, T* to) {
+  *to = from;
+}
+
 using Label = Labels::value_type;
 
 #define INSTANT(F, O, S, M, R) F(wall) F(monotonic)
@@ -94,11 +105,7 @@ CONVERT(Evidence, EVIDENCE)
 #define EVIDENCE_ENTRY(F, O, S, M, R) F(time) F(what) F(id)
 CONVERT(EvidenceEntry, EVIDENCE_ENTRY)
 
-#define INTENT(F, O, S, M, R) \
-  F(intent_id) F(actor) F(reason) F(expire_time) F(request_id) F(declared_by)
-CONVERT(Intent, INTENT)
-
-#define DECLARED_INTENT(F, O, S, M, R) S(intent) F(declared) F(deadline)
+#define DECLARED_INTENT(F, O, S, M, R) S(intent) F(request_id) F(declared) F(deadline)
 CONVERT(DeclaredIntent, DECLARED_INTENT)
 
 #define RUN_PROBLEM(F, O, S, M, R) F(subject) F(code) F(text)
@@ -109,7 +116,7 @@ CONVERT(RunProblem, RUN_PROBLEM)
 CONVERT(GuestAgent, GUEST_AGENT)
 
 #define EVIDENCE_LOG(F, O, S, M, R) \
-  S(facts) R(timeline) M(powerdown_at) F(panic_json) M(host_shutdown_at) F(migrating) \
+  S(facts) R(timeline) M(powerdown_at) M(panic) M(host_shutdown_at) F(migrating) \
   O(shutdown_qemu_time) F(shutdown_json)
 CONVERT(EvidenceLog, EVIDENCE_LOG)
 
@@ -117,8 +124,8 @@ CONVERT(EvidenceLog, EVIDENCE_LOG)
 CONVERT(Label, LABEL)
 
 #define RUN_INFO(F, O, S, M, R) \
-  F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path) F(unescaped_path) \
-  F(unescaped_name) F(process_tracked) F(pid) F(start_ticks) F(pidfd_inode) F(pid_namespace) \
+  F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path) F(raw_path) \
+  F(raw_name) F(process_tracked) F(pid) F(start_ticks) F(pidfd_inode) F(pid_namespace) \
   F(process_start) S(socket) F(oom_file) F(oom_kills) F(unit)
 CONVERT(RunInfo, RUN_INFO)
 
@@ -154,6 +161,11 @@ absl::StatusOr<RunState> RestoreRunState(absl::string_view saved) {
   RunState state;
   Load(message, &state);
   if (state.run.run_id.empty()) return absl::InvalidArgumentError("a saved run without a run_id");
+  for (const VmState each : {state.state, state.published_state, state.state_before_loss}) {
+    if (each < VmState::kUnspecified || each > kLastVmState) {
+      return absl::InvalidArgumentError("a saved run in a state that is none");
+    }
+  }
   return state;
 }
 

@@ -28,7 +28,8 @@ struct RunProblem : Problem {
 };
 
 struct DeclaredIntent {
-  Intent intent;
+  v1::Intent intent;
+  std::string request_id;  // of the declaration; empty: it had none
   absl::Time declared;
   absl::Duration deadline;  // on the monotonic clock
 };

@@ -32,13 +32,6 @@ constexpr absl::Duration kExitReport = absl::Seconds(10);
 constexpr absl::Duration kDropQuiet = absl::Seconds(1);
 constexpr absl::Duration kDropReport = absl::Seconds(10);
 
-template <typename... Functions>
-struct Overloaded : Functions... {
-  using Functions::operator()...;
-};
-template <typename... Functions>
-Overloaded(Functions...) -> Overloaded<Functions...>;
-
 }  // namespace
 
 VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
@@ -255,9 +248,9 @@ absl::Status VmSession::CheckIntent(Instant now) const {
                                           "); declare an intent before the VM is asked to end")));
 }
 
-const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
+const v1::Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
   for (const auto* intent : {&saved_.intent, &saved_.counted_intent}) {
-    if (intent->has_value() && !request_id.empty() && (*intent)->intent.request_id == request_id) {
+    if (intent->has_value() && !request_id.empty() && (*intent)->request_id == request_id) {
       return &(*intent)->intent;
     }
   }
@@ -266,27 +259,27 @@ const Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
 
 void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
   if (saved_.intent.has_value()) CloseIntent(IntentEnd::kReplaced, now);
-  const absl::Duration deadline = now.monotonic + (input.intent.expire_time - now.wall);
-  VmEvent event = MakeEvent(
-      EventType::kIntentDeclared,
-      absl::StrCat(input.intent.actor, " intends to end the VM: ", input.intent.reason), now);
-  event.intent = input.intent;
+  const v1::Intent& intent = input.intent;
+  const absl::Duration deadline = now.monotonic + (FromTimestamp(intent.expire_time()) - now.wall);
+  v1::Event event =
+      MakeEvent(EventType::kIntentDeclared,
+                absl::StrCat(intent.actor(), " intends to end the VM: ", intent.reason()));
+  *event.mutable_intent() = intent;
   intents_.Spend(now.monotonic);
-  saved_.intent = DeclaredIntent{input.intent, now.wall, deadline};
+  saved_.intent = DeclaredIntent{intent, std::string(input.request_id), now.wall, deadline};
   ReconsiderIntent();
   EmitAlways(std::move(event), now);
 }
 
 void VmSession::CloseIntent(IntentEnd end, Instant now) {
-  VmEvent event =
+  v1::Event event =
       MakeEvent(EventType::kIntentWithdrawn,
-                absl::StrCat("the intent of ", saved_.intent->intent.actor,
+                absl::StrCat("the intent of ", saved_.intent->intent.actor(),
                              end == IntentEnd::kExpired    ? " has expired"
                              : end == IntentEnd::kReplaced ? " was replaced by a newer one"
-                                                           : " was withdrawn"),
-                now);
-  event.intent = saved_.intent->intent;
-  event.intent_end = end;
+                                                           : " was withdrawn"));
+  *event.mutable_intent() = saved_.intent->intent;
+  event.set_intent_end(ToProto(end));
   if (saved_.evidence.facts.intended && !saved_.counted_intent.has_value()) {
     saved_.counted_intent = std::move(saved_.intent);
   }
@@ -314,7 +307,7 @@ void VmSession::OnPortChange(const QmpEvent& event, Instant now) {
   if (absl::c_linear_search(asked_about_, port)) return;
   if (asked_about_.size() == GuestAgentProbe::kMaxPorts) return;
   asked_about_.push_back(port);
-  effects_.push_back(QueryGuestAgent{});
+  effects_.push_back(AskQemu{Question::kGuestAgent});
 }
 
 void VmSession::Handle(const input::AgentAnswer& input, Instant now) {
@@ -348,13 +341,14 @@ std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
   return std::nullopt;
 }
 
-void VmSession::Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const {
+void VmSession::Describe(ShutdownCaveat caveat, std::vector<EvidenceEntry>* evidence) const {
   if (caveat == ShutdownCaveat::kHostShuttingDown) return;  // the timeline has it
   if (caveat == ShutdownCaveat::kPowerdownEarlier) {
-    detail->evidence.push_back(
+    const absl::Duration age = *saved_.evidence.facts.shutdown->powerdown_age;
+    evidence->push_back(
         {saved_.state_time,
          absl::StrCat("the power button was pressed ",
-                      absl::FormatDuration(absl::Trunc(*detail->powerdown_age, absl::Seconds(1))),
+                      absl::FormatDuration(absl::Trunc(age, absl::Seconds(1))),
                       " before the SHUTDOWN, which is longer than --powerdown-window: "
                       "the guest may have obeyed late")});
     return;
@@ -365,17 +359,17 @@ void VmSession::Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const {
             ? "the VM has a guest agent's port whose device has no id: QEMU does not "
               "report whether an agent is connected"
             : "vmeventd did not know yet whether a guest agent was connected";
-    InsertByTime({saved_.attached_at.wall, why}, &detail->evidence);
+    InsertByTime({saved_.attached_at.wall, why}, evidence);
     return;
   }
   if (saved_.agent.opened.has_value()) {
     InsertByTime({saved_.agent.opened->wall,
                   "guest agent connected: the host can ask it for a shutdown, which leaves no "
                   "trace on the monitor"},
-                 &detail->evidence);
+                 evidence);
   }
   if (saved_.agent.closed.has_value()) {
-    InsertByTime({saved_.agent.closed->wall, "guest agent disconnected"}, &detail->evidence);
+    InsertByTime({saved_.agent.closed->wall, "guest agent disconnected"}, evidence);
   }
 }
 

@@ -20,22 +20,156 @@
 #include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
+#include "watcher/session/guest_agent_probe.h"
 #include "watcher/session/run_state.h"
-#include "watcher/session/session_input.h"
 
 namespace vmeventd {
+
+// The inputs of a run. References and views are valid during the call. Texts that are named
+// `what`, `why` or `by` are for people.
+namespace input {
+
+// The monitor.
+
+// It is about to be attached by the socket `identity`.
+struct Socket {
+  SocketIdentity identity;
+};
+// The handshake is complete: for the first time, or again after the monitor was lost.
+struct MonitorReady {
+  const MonitorInfo& info;
+};
+// Connected, but no greeting came in time. May come for each attempt.
+struct MonitorHeld {};
+// `problem` stands in the VM's problems until the next MonitorReady.
+struct MonitorProblem {
+  const Problem& problem;
+};
+struct Event {
+  const QmpEvent& event;
+};
+// The answer to query-status.
+struct StateAnswer {
+  absl::string_view run_state;
+};
+struct AgentAnswer {
+  const GuestAgentInfo& info;
+};
+// The connection ended, as by "EOF".
+struct MonitorClosed {
+  absl::string_view why;
+};
+
+// The process.
+
+// `process` is QEMU's, and is followed from now on: none was known, or another's.
+struct ProcessFound {
+  const ProcessInfo& process;
+};
+// The process cannot be followed any more: the end of the monitor is the end of the run.
+struct TrackingLost {};
+// RunInfo::oom_kills, read again while the process lives.
+struct OomKills {
+  uint64_t kills;
+};
+// A signal that may end it was sent to the process, or the kernel is about to kill it because
+// memory ran out.
+struct SignalSent {
+  const SignalSender& sender;
+};
+struct NamedOomVictim {
+  const OomVictim& victim;
+};
+// States of the threads of a QEMU that does not end or does not answer ("1 D (waits in the
+// kernel)"); empty: they cannot be read.
+struct Threads {
+  absl::string_view states;
+};
+// All input of the monitor came before.
+struct ProcessGone {
+  ProcessEnd end = {};
+};
+
+// The answer to ReadLastWords: last words, numbers and core.
+struct WordsRead {
+  const v1::ShutdownDetail& facts;
+};
+
+// libvirt. A ProcessGone follows each end, once the process is gone where it can be seen.
+
+struct NewLabels {
+  const Labels& labels;
+};
+// A container was rebooted: it has a next id, and process, and is the same run.
+struct NextId {
+  int64_t domain_id;
+};
+struct ReportedEnd {
+  ManagerEnd end;
+  absl::string_view what;
+};
+
+// The shutdown file.
+
+// The wanted step was tried. Unset: it was not, because the name belongs to a later run.
+struct FileDone {
+  std::optional<absl::Status> status;
+};
+
+// The host.
+
+// It shuts down, or does not any more. May come again with what is known.
+struct HostShutdown {
+  bool shutting_down;
+  absl::string_view by;
+};
+// The restored run ran under another kernel: that is its end.
+struct HostRebooted {};
+// `problem` names the other VM that has the same UUID; empty: none has.
+struct SharedUuid {
+  absl::string_view problem;
+};
+
+// Requests.
+
+// CheckIntent() was OK. It replaces an open one. It expires by the monotonic clock, as long after
+// now as its expire_time is.
+struct IntentDeclared {
+  const v1::Intent& intent;
+  absl::string_view request_id = {};  // of the declaration; empty: it had none
+};
+// Nothing happens without an open intent.
+struct IntentWithdrawn {};
+// The daemon stops, and hands the run's monitor to the next one. The last input.
+struct HandOver {};
+// It is time: NextTick().
+struct Tick {};
+
+}  // namespace input
+
+using Input =
+    std::variant<input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem,
+                 input::Event, input::StateAnswer, input::AgentAnswer, input::MonitorClosed,
+                 input::ProcessFound, input::TrackingLost, input::OomKills, input::SignalSent,
+                 input::NamedOomVictim, input::Threads, input::ProcessGone, input::WordsRead,
+                 input::NewLabels, input::NextId, input::ReportedEnd, input::FileDone,
+                 input::HostShutdown, input::HostRebooted, input::SharedUuid, input::IntentDeclared,
+                 input::IntentWithdrawn, input::HandOver, input::Tick>;
 
 // Effects that a session wants, in this order.
 struct Publish {
   VmUpdate update;
 };
 // Create or remove NAME.shutdown, then hand in FileDone.
-struct WriteShutdownFile {};
-struct RemoveShutdownFile {};
-// Send query-status, then hand in the StateAnswer.
-struct QueryRunState {};
-// Ask about the guest agent (GuestAgentProbe), then hand in the AgentAnswer.
-struct QueryGuestAgent {};
+struct SetShutdownFile {
+  bool there;
+};
+// Send query-status, then hand in the StateAnswer; or ask about the guest agent (GuestAgentProbe),
+// then hand in the AgentAnswer.
+enum class Question { kRunState, kGuestAgent };
+struct AskQemu {
+  Question question;
+};
 // Read the states of QEMU's threads, and hand in Threads at once.
 struct ExamineThreads {};
 // Read QEMU's last words, and hand in WordsRead at once or soon: the end waits for that.
@@ -44,9 +178,16 @@ struct ReadLastWords {
 };
 // The run is over and its end published: drop the session.
 struct Done {};
-using Effect = std::variant<Publish, WriteShutdownFile, RemoveShutdownFile, QueryRunState,
-                            QueryGuestAgent, ExamineThreads, ReadLastWords, Done>;
+using Effect = std::variant<Publish, SetShutdownFile, AskQemu, ExamineThreads, ReadLastWords, Done>;
 using Effects = std::vector<Effect>;
+
+// Visits a variant with a lambda for each of its types.
+template <typename... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
+};
+template <typename... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
 
 // Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
 // once, kPerSecond in the long run, which is a day for a journal of a million events.
@@ -130,8 +271,6 @@ class VmSession {
   // Time at which a Tick is due, on the monotonic clock; InfiniteDuration: never.
   absl::Duration NextTick() const;
 
-  static VmEvent MakeEvent(EventType type, std::string message, Instant now);
-
   // Status as published with the last event.
   v1::Vm Status() const;
   // Returns whether Save() has changed since it was published: a Tick will publish it.
@@ -140,12 +279,12 @@ class VmSession {
   const std::string& uuid() const { return saved_.uuid; }  // empty: none, or not known yet
   Instant attached_at() const { return saved_.attached_at; }
   // The open intent; null: there is none.
-  const Intent* open_intent() const {
+  const v1::Intent* open_intent() const {
     return saved_.intent.has_value() ? &saved_.intent->intent : nullptr;
   }
   // The intent of that request_id, not empty, which is open or has counted for the end that is
   // under way; null: none.
-  const Intent* IntentOfRequest(absl::string_view request_id) const;
+  const v1::Intent* IntentOfRequest(absl::string_view request_id) const;
   // Returns whether an intent may be declared now. FAILED_PRECONDITION: it could not count, for
   // what decides the end of the run was seen already; the message names it. RESOURCE_EXHAUSTED:
   // too many were declared for the run.
@@ -209,8 +348,9 @@ class VmSession {
   using EventHandler = void (*)(VmSession* of, const QmpEvent& event, Instant now);
   // Null: it is not followed.
   static EventHandler HandlerOf(absl::string_view event);
+  // `out` has the event's `detail`, if it has one.
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
-              v1::Event detail = {});
+              v1::Event out = {});
   // Time at which QEMU sent it: `now`, except for input that waited for this daemon.
   Instant SaidAt(const QmpEvent& event, Instant now) const;
   void OnShutdown(const QmpEvent& event, Instant now);
@@ -276,8 +416,8 @@ class VmSession {
   void SetAgentOpen(bool open, Instant now);
   // Doubt that it leaves of a shutdown that is seen now.
   std::optional<ShutdownCaveat> AgentCaveat(absl::Duration now) const;
-  // Adds to the evidence what makes the class doubtful.
-  void Describe(ShutdownCaveat caveat, ShutdownDetail* detail) const;
+  // Adds to `evidence` what makes the class doubtful.
+  void Describe(ShutdownCaveat caveat, std::vector<EvidenceEntry>* evidence) const;
 
   void SetState(VmState state, Instant now);
   void SawRestart(Instant now);
@@ -291,14 +431,14 @@ class VmSession {
   // clock.
   absl::Duration DropReport() const;
   bool Admit(EventType type, Instant now);
-  void Emit(VmEvent event, Instant now);
+  void Emit(v1::Event event, Instant now);
   void Emit(EventType type, std::string message, Instant now) {
-    Emit(MakeEvent(type, std::move(message), now), now);
+    Emit(MakeEvent(type, std::move(message)), now);
   }
   // Publishes an event that no limit holds back.
-  void EmitAlways(VmEvent event, Instant now);
+  void EmitAlways(v1::Event event, Instant now);
   void PublishStatus();
-  void PublishEvent(VmEvent event);
+  void PublishEvent(v1::Event event, Instant now);
   std::vector<Problem> Problems() const { return {saved_.problems.begin(), saved_.problems.end()}; }
   static absl::string_view StateText(VmState state);
   // Time from which a guest that is down counts as staying so, as its QEMU has not ended.
@@ -306,7 +446,7 @@ class VmSession {
 
   // The end.
   Verdict CurrentVerdict() const;
-  ShutdownDetail MakeDetail() const;
+  v1::ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
   bool RequestShutdownFile();
   // The VM lives after what looked like its end: removes the file of that.

@@ -30,21 +30,20 @@ constexpr absl::Duration kLateAttach = absl::Seconds(10);
 constexpr absl::string_view kByWhom = ", by whom is not known";
 
 // The sentence of STOPPED. An intent answers what the sentence of the cause leaves open.
-std::string HowItEnded(const ShutdownDetail& detail) {
-  absl::string_view cause = CauseSentence(detail.cause);
-  int signal = detail.exit_status.has_value() ? detail.exit_status->signal : 0;
-  if (detail.sender.has_value()) signal = detail.sender->signal;
+std::string HowItEnded(const v1::ShutdownDetail& detail) {
+  absl::string_view cause = CauseSentence(static_cast<ShutdownCause>(detail.cause()));
+  const int signal = detail.has_sender() ? detail.sender().signal() : detail.exit_signal().number();
   std::string named;
-  if (detail.cause == ShutdownCause::kHostSignal && signal != 0) {
+  if (detail.cause() == ShutdownCause::kHostSignal && signal != 0) {
     named = absl::StrCat("the host sent QEMU a ", SignalName(signal));
     cause = named;
   }
-  if (detail.sender.has_value()) cause = absl::StripSuffix(cause, kByWhom);
-  if (!detail.intent.has_value() || detail.shutdown_class != ShutdownClass::kAdmin) {
+  if (detail.has_sender()) cause = absl::StripSuffix(cause, kByWhom);
+  if (!detail.has_intent() || detail.shutdown_class() != ShutdownClass::kAdmin) {
     return std::string(cause);
   }
-  return absl::StrCat(absl::StripSuffix(cause, kByWhom), ", as ", detail.intent->actor,
-                      " intended (", detail.intent->reason, ")");
+  return absl::StrCat(absl::StripSuffix(cause, kByWhom), ", as ", detail.intent().actor(),
+                      " intended (", detail.intent().reason(), ")");
 }
 
 // Time that a changed run may wait to be saved in a flood.
@@ -87,15 +86,6 @@ absl::string_view VmSession::StateText(VmState state) {
   return kTexts[static_cast<int>(state)];
 }
 
-VmEvent VmSession::MakeEvent(EventType type, std::string message, Instant now) {
-  VmEvent event;
-  event.type = type;
-  event.observe_time = now.wall;
-  event.observe_monotonic = now.monotonic;
-  event.message = std::move(message);
-  return event;
-}
-
 void VmSession::EnsureStarted(Instant now) {
   if (started_) return;
   started_ = true;
@@ -107,7 +97,7 @@ void VmSession::EnsureStarted(Instant now) {
   absl::StrAppend(&message, ", ", StateText(saved_.state));
   const Problem problem = ProblemOf(Subject::kMonitor);
   if (!problem.empty()) absl::StrAppend(&message, "; ", problem.text);
-  PublishEvent(MakeEvent(EventType::kStarted, message, now));
+  PublishEvent(MakeEvent(EventType::kStarted, message), now);
   if (!gone_) SaveNow();
 }
 
@@ -115,13 +105,12 @@ void VmSession::FlushDropped(Instant now) {
   if (!drops_.has_value()) return;
   const uint64_t dropped = drops_->count;
   drops_.reset();
-  VmEvent gap = MakeEvent(
-      EventType::kGap,
-      absl::StrCat(dropped, " events of this VM were dropped: it sent more than ",
-                   EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond, " a second"),
-      now);
-  gap.gap_reason = GapReason::kRateLimited;
-  PublishEvent(std::move(gap));
+  PublishEvent(MakeGap(GapReason::kRateLimited,
+                       absl::StrCat(dropped, " events of this VM were dropped: it sent more than ",
+                                    EventLimiter::kBurst, " at once and ", EventLimiter::kPerSecond,
+                                    " a second"),
+                       now.wall),
+               now);
 }
 
 bool VmSession::Admit(EventType type, Instant now) {
@@ -133,26 +122,37 @@ bool VmSession::Admit(EventType type, Instant now) {
   return false;
 }
 
-void VmSession::Emit(VmEvent event, Instant now) {
+void VmSession::Emit(v1::Event event, Instant now) {
   EnsureStarted(now);
-  if (Admit(event.type, now)) PublishEvent(std::move(event));
+  if (Admit(static_cast<EventType>(event.type()), now)) PublishEvent(std::move(event), now);
 }
 
-void VmSession::EmitAlways(VmEvent event, Instant now) {
+void VmSession::EmitAlways(v1::Event event, Instant now) {
   EnsureStarted(now);
-  PublishEvent(std::move(event));
+  PublishEvent(std::move(event), now);
 }
 
 void VmSession::PublishStatus() { AddUpdate(&effects_).status.emplace(Status()); }
 
-void VmSession::PublishEvent(VmEvent event) {
-  if (event.type == EventType::kGuestShutdown) event.shutdown = MakeDetail();
+void VmSession::PublishEvent(v1::Event event, Instant now) {
   saved_.published_state = saved_.state;
   saved_.published_state_time = saved_.state_time;
   published_problems_ = Problems();
   VmUpdate& update = AddUpdate(&effects_);
-  update.status.emplace(Status());
+  const v1::ShutdownDetail& detail = update.status.emplace(Status()).shutdown();
+  *event.mutable_observe_time() = ToTimestamp(now.wall);
+  if (event.type() == EventType::kStopped) {
+    const auto add_seen = [](std::string* out, const v1::Evidence& seen) { *out += seen.what(); };
+    const auto of_class = static_cast<ShutdownClass>(detail.shutdown_class());
+    event.set_message(absl::StrCat(ShutdownClassName(of_class), ": ", HowItEnded(detail),
+                                   ". Seen: ", absl::StrJoin(detail.evidence(), ", ", add_seen),
+                                   "."));
+  }
+  if (event.type() == EventType::kStopped || event.type() == EventType::kGuestShutdown) {
+    *event.mutable_shutdown() = detail;
+  }
   update.event = std::move(event);
+  update.observed = now.monotonic;
 }
 
 void VmSession::PublishChanges(Instant now) {
@@ -240,10 +240,10 @@ v1::Vm VmSession::Status() const {
   status.set_monitor_path(saved_.run.monitor_path);
   for (const Problem& problem : published_problems_) *status.add_problems() = ToProto(problem);
   if (state == VmState::kGuestDown || stopped) {
-    *status.mutable_shutdown() = ToProto(MakeDetail(), stopped);
+    *status.mutable_shutdown() = MakeDetail();
   }
   if (saved_.intent.has_value() && !stopped) {
-    *status.mutable_intent() = ToProto(saved_.intent->intent);
+    *status.mutable_intent() = saved_.intent->intent;
   }
   status.set_attached(attached_ && saved_.monitor == Monitor::kReady);
   return status;
@@ -277,6 +277,8 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
         now);
   }
   SawRestart(now);
+  // The report of its end is lost, as it may be before Linux 6.15.
+  if (input.end.unseen && !input.end.status.has_value()) LoseSight();
   // If libvirt has not reported how it ended, a SHUTDOWN may not have been passed on either. Where
   // it reports "failed", its monitor ended without one; but a QEMU that exits with input unread, as
   // after a quit, resets that connection, and takes along what it had sent
@@ -365,16 +367,12 @@ Verdict VmSession::CurrentVerdict() const {
 bool VmSession::RequestShutdownFile() {
   const bool wanted = options_->shutdown_files == ShutdownFiles::kOn ||
                       (options_->shutdown_files == ShutdownFiles::kGaneti &&
-                       absl::EndsWith(saved_.run.raw_path(), ".kvmd"));
+                       absl::EndsWith(saved_.run.raw_path, ".kvmd"));
   if (!wanted || ReporterOf(saved_.run).is_manager) return false;
   const ShutdownClass file_class = CurrentVerdict().file_class;
   if (file_class == ShutdownClass::kUnknown) return false;
   file_step_ = FileStep::kRequested;
-  if (file_class == ShutdownClass::kUser) {
-    effects_.push_back(WriteShutdownFile{});
-  } else {
-    effects_.push_back(RemoveShutdownFile{});
-  }
+  effects_.push_back(SetShutdownFile{file_class == ShutdownClass::kUser});
   return true;
 }
 
@@ -385,7 +383,7 @@ void VmSession::TakeShutdownFileBack() {
     return;
   if (options_->shutdown_files == ShutdownFiles::kOff) return;
   saved_.file_written = false;
-  effects_.push_back(RemoveShutdownFile{});
+  effects_.push_back(SetShutdownFile{false});
 }
 
 void VmSession::Finish(Instant now) {
@@ -393,74 +391,85 @@ void VmSession::Finish(Instant now) {
   SetState(VmState::kStopped, now);
   std::erase_if(saved_.problems,
                 [](const RunProblem& problem) { return problem.subject != Subject::kFile; });
-  ShutdownDetail detail = MakeDetail();
-  const auto add_seen = [](std::string* out, const EvidenceEntry& entry) { *out += entry.what; };
-  VmEvent event =
-      MakeEvent(EventType::kStopped,
-                absl::StrCat(ShutdownClassName(detail.shutdown_class), ": ", HowItEnded(detail),
-                             ". Seen: ", absl::StrJoin(detail.evidence, ", ", add_seen), "."),
-                now);
-  if (saved_.evidence.facts.shutdown.has_value() && !saved_.evidence.facts.host_rebooted) {
-    event.qmp_event = "SHUTDOWN";
-    event.qemu_time = saved_.evidence.shutdown_qemu_time;
-    event.detail_json = saved_.evidence.shutdown_json;
+  v1::Event event = MakeEvent(EventType::kStopped, "");
+  const EvidenceLog& evidence = saved_.evidence;
+  if (evidence.facts.shutdown.has_value() && !evidence.facts.host_rebooted) {
+    event.set_qmp_event("SHUTDOWN");
+    if (const auto& time = evidence.shutdown_qemu_time; time.has_value()) {
+      *event.mutable_qemu_time() = ToTimestamp(*time);
+    }
+    event.set_detail_json(evidence.shutdown_json);
   }
-  event.shutdown = std::move(detail);
   EmitAlways(std::move(event), now);
   std::get<Publish>(effects_.back()).update.saved_run = "";
   effects_.push_back(Done{});
 }
 
-ShutdownDetail VmSession::MakeDetail() const {
+v1::ShutdownDetail VmSession::MakeDetail() const {
   const Evidence& facts = saved_.evidence.facts;
+  const Rare<ShutdownFact>& shutdown = facts.shutdown;
   const Verdict verdict = CurrentVerdict();
-  ShutdownDetail detail;
-  detail.shutdown_class = verdict.shutdown_class;
-  detail.cause = verdict.cause;
-  detail.rule = std::string(verdict.rule);
-  if (facts.shutdown.has_value()) detail.powerdown_age = facts.shutdown->powerdown_age;
+  v1::ShutdownDetail detail;
+  if (end_.has_value()) detail = *end_;
+  detail.set_shutdown_class(ToProto(verdict.shutdown_class));
+  detail.set_cause(ToProto(verdict.cause));
+  detail.set_rule(std::string(verdict.rule));
+  const auto powerdown_age = shutdown.has_value() ? shutdown->powerdown_age : std::nullopt;
+  if (powerdown_age.has_value()) *detail.mutable_powerdown_age() = ToProtoDuration(*powerdown_age);
+  std::vector<ShutdownCaveat> caveats;
   if (verdict.shutdown_class == ShutdownClass::kUser) {
     const std::optional<ShutdownCaveat> caveat =
-        facts.shutdown.has_value() ? facts.shutdown->caveat : AgentCaveat(closed_at_.monotonic);
-    if (caveat.has_value()) detail.caveats.push_back(*caveat);
-    if (facts.shutdown.has_value() && facts.shutdown->host_shutdown) {
-      detail.caveats.push_back(ShutdownCaveat::kHostShuttingDown);
+        shutdown.has_value() ? shutdown->caveat : AgentCaveat(closed_at_.monotonic);
+    if (caveat.has_value()) caveats.push_back(*caveat);
+    if (shutdown.has_value() && shutdown->host_shutdown) {
+      caveats.push_back(ShutdownCaveat::kHostShuttingDown);
     }
     // A reboot obeys no power button.
-    if (detail.powerdown_age > options_->powerdown_window &&
+    if (powerdown_age > options_->powerdown_window &&
         verdict.cause != ShutdownCause::kGuestRebootExit) {
-      detail.caveats.push_back(ShutdownCaveat::kPowerdownEarlier);
+      caveats.push_back(ShutdownCaveat::kPowerdownEarlier);
     }
   }
+  std::vector<EvidenceEntry> seen = saved_.evidence.timeline;
   const absl::Duration late = saved_.attached_at.wall - saved_.run.process_start;
   if (late >= kLateAttach && late < absl::InfiniteDuration()) {
-    detail.evidence.push_back(
-        {saved_.attached_at.wall,
-         absl::StrCat("monitor attached ",
-                      absl::FormatDuration(absl::Trunc(late, absl::Seconds(1))),
-                      " after QEMU started, what came before was not seen")});
+    seen.insert(seen.begin(),
+                {saved_.attached_at.wall,
+                 absl::StrCat("monitor attached ",
+                              absl::FormatDuration(absl::Trunc(late, absl::Seconds(1))),
+                              " after QEMU started, what came before was not seen")});
   }
-  detail.evidence.insert(detail.evidence.end(), saved_.evidence.timeline.begin(),
-                         saved_.evidence.timeline.end());
   // The intent that counts, else the one that is open.
   const Rare<DeclaredIntent>& intent =
       saved_.counted_intent.has_value() ? saved_.counted_intent : saved_.intent;
   if (intent.has_value()) {
-    detail.intent = intent->intent;
-    InsertByTime({intent->declared, absl::StrCat("intent declared by ", intent->intent.actor)},
-                 &detail.evidence);
+    *detail.mutable_intent() = intent->intent;
+    InsertByTime({intent->declared, absl::StrCat("intent declared by ", intent->intent.actor())},
+                 &seen);
   }
-  for (const ShutdownCaveat caveat : detail.caveats) Describe(caveat, &detail);
-  if (detail.rule == kHostShutdownAgentRule) {
-    Describe(ShutdownCaveat::kGuestAgentConnected, &detail);
+  for (const ShutdownCaveat caveat : caveats) {
+    detail.add_caveats(ToProto(caveat));
+    Describe(caveat, &seen);
   }
-  detail.exit_status = facts.exit_status;
+  if (verdict.rule == kHostShutdownAgentRule) Describe(ShutdownCaveat::kGuestAgentConnected, &seen);
+  for (EvidenceEntry& entry : seen) {
+    v1::Evidence* const evidence = detail.add_evidence();
+    *evidence->mutable_time() = ToTimestamp(entry.time);
+    evidence->set_what(std::move(entry.what));
+  }
+  if (!facts.exit_status.has_value()) {
+    if (saved_.published_state == VmState::kStopped) detail.set_exit_unknown(true);
+  } else if (facts.exit_status->signal == 0) {
+    detail.set_exit_code(facts.exit_status->code);
+  } else {
+    detail.mutable_exit_signal()->set_number(facts.exit_status->signal);
+    detail.mutable_exit_signal()->set_core_dumped(facts.exit_status->core_dumped);
+  }
   if (const SignalSender* sender = saved_.evidence.SenderOfEnd(); sender != nullptr) {
-    detail.sender = *sender;
+    *detail.mutable_sender() = ToProto(*sender);
   }
-  detail.panic = saved_.evidence.panic();
-  detail.shutdown_file_written = saved_.file_written;
-  detail.end = end_;
+  if (saved_.evidence.panic.has_value()) *detail.mutable_panic() = *saved_.evidence.panic;
+  detail.set_shutdown_file_written(saved_.file_written);
   return detail;
 }
 

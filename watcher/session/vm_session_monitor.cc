@@ -98,7 +98,7 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   longest_poll_ = absl::ZeroDuration();
   FollowMigration(info.run_state, now);
   if (info.run_state.empty()) AskIn(options_->hang_check, now);
-  effects_.push_back(QueryGuestAgent{});
+  effects_.push_back(AskQemu{Question::kGuestAgent});
 }
 
 void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
@@ -120,13 +120,11 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
   }
   const std::string since =
       was == Monitor::kLost ? absl::StrCat(reporter.name, " was lost") : "vmeventd stopped";
-  VmEvent gap =
-      MakeEvent(EventType::kGap,
-                absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
-                             StateText(saved_.state), " now: the events between were not seen"),
-                now);
-  gap.gap_reason = GapReason::kUnseenChange;
-  Emit(std::move(gap), now);
+  Emit(MakeGap(GapReason::kUnseenChange,
+               absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
+                            StateText(saved_.state), " now: the events between were not seen"),
+               now.wall),
+       now);
   EventType type = EventType::kResumed;
   if (saved_.state == VmState::kPaused) type = EventType::kPaused;
   if (saved_.state == VmState::kSuspended) type = EventType::kSuspended;
@@ -164,7 +162,7 @@ void VmSession::AskIn(absl::Duration wait, Instant now) {
 void VmSession::PollRunState(Instant now) {
   if (saved_.exiting_since.has_value())
     return AskIn(options_->hang_check, now);  // it may be ending
-  effects_.push_back(QueryRunState{});
+  effects_.push_back(AskQemu{Question::kRunState});
   AskIn(kPausedPoll, now);  // should no answer come
   if (options_->hang_check < absl::InfiniteDuration()) {
     answer_due_ = std::min(answer_due_, now.monotonic + kAnswerTime);
@@ -364,17 +362,17 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
 }
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
-                       Instant now, v1::Event detail) {
+                       Instant now, v1::Event out) {
   EnsureStarted(now);
   if (!Admit(type, now)) return;
-  VmEvent out = MakeEvent(type, std::string(message), now);
+  out.set_type(ToProto(type));
+  out.set_message(std::string(message));
   if (ReporterOf(saved_.run).has_qemu) {
-    out.qemu_time = event.time;
-    out.qmp_event = event.name;
-    out.detail_json = event.detail_json;
+    if (event.time.has_value()) *out.mutable_qemu_time() = ToTimestamp(*event.time);
+    out.set_qmp_event(event.name);
+    out.set_detail_json(event.detail_json);
   }
-  if (detail.detail_case() != v1::Event::DETAIL_NOT_SET) out.detail = std::move(detail);
-  PublishEvent(std::move(out));
+  PublishEvent(std::move(out), now);
 }
 
 Instant VmSession::SaidAt(const QmpEvent& event, Instant now) const {

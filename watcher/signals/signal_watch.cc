@@ -392,6 +392,14 @@ void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) 
   }
 }
 
+v1::SignalSenderWatch SignalWatch::state() const {
+  v1::SignalSenderWatch state;
+  state.set_active(trace_ != nullptr);
+  state.set_problem(problem_);
+  state.set_lost(lost());
+  return state;
+}
+
 std::string SignalWatch::WhyUnknown() const {
   // The problem of this node is in state(): it helps no reader of an event.
   if (trace_ == nullptr) return problem_.empty() ? "" : "not recorded";

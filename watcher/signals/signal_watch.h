@@ -169,11 +169,6 @@ absl::Time WallTimeOf(absl::Duration since_boot);
 // empty: there is none.
 absl::string_view ValueInLine(absl::string_view text, absl::string_view name);
 
-struct SignalWatchState {
-  bool active = false;
-  std::string problem;  // for people; empty: all is well
-};
-
 // Finds in a trace of all processes' signals those to the processes that are followed, and reads at
 // once who sent them. Loop thread.
 //
@@ -216,7 +211,7 @@ class SignalWatch : public FdHandler {
   std::string WhyUnknown() const;
 
   // Returns whether anything is recorded, and why not. Any thread.
-  SignalWatchState state() const { return {trace_ != nullptr, problem_}; }
+  v1::SignalSenderWatch state() const;
   // Number of records that were lost. Any thread.
   uint64_t lost() const { return lost_.value(); }
 

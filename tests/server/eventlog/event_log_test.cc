@@ -113,7 +113,7 @@ TEST(EventLog, AFullDiskDelaysNothingAndLosesNothing) {
 // Fills the backlog of a log whose disk hangs beyond its bound; returns the newest sequence.
 uint64_t Overflow(PumpedState* state) {
   VmUpdate large = Reset();
-  large.event->detail_json = std::string(100'000, 'x');
+  large.event->set_detail_json(std::string(100'000, 'x'));
   for (int i = 0; i < 40; ++i) state->PushUnwritten(std::vector<VmUpdate>(10, large));
   state->clock().Advance(absl::Seconds(3));
   do {
@@ -169,7 +169,7 @@ TEST(EventLog, MemoryIsFreedAsSoonAsADiskThatHungHasWritten) {
 TEST(EventLog, ABurstThatIsFasterThanTheDiskLosesNothing) {
   PumpedState state;
   VmUpdate large = Reset();
-  large.event->detail_json = std::string(100'000, 'x');
+  large.event->set_detail_json(std::string(100'000, 'x'));
   state.Push(std::vector<VmUpdate>(500, large));
   EXPECT_EQ(state.log().range().durable, 500u);
   EXPECT_EQ(state.log().meters().lost_events.value(), 0u);

@@ -20,7 +20,7 @@ std::vector<VmUpdate> Taken(EventQueue* queue) { return queue->Pop().updates; }
 int Events(const std::vector<VmUpdate>& updates, EventType type) {
   int count = 0;
   for (const VmUpdate& update : updates) {
-    count += update.event.has_value() && update.event->type == type ? 1 : 0;
+    count += update.event.has_value() && update.event->type() == type ? 1 : 0;
   }
   return count;
 }
@@ -33,8 +33,8 @@ TEST(EventQueue, WhatIsNoEvidenceGoesFirstAndOneGapCounts) {
   EXPECT_EQ(Events(updates, EventType::kReset), 3);
   EXPECT_EQ(Events(updates, EventType::kStarted), 1);
   EXPECT_EQ(Events(updates, EventType::kGap), 1);
-  EXPECT_EQ(updates.back().event->gap_reason, GapReason::kQueueFull);
-  EXPECT_THAT(updates.back().event->message, HasSubstr("2 events of VMs were dropped"));
+  EXPECT_EQ(updates.back().event->gap_reason(), GapReason::kQueueFull);
+  EXPECT_THAT(updates.back().event->message(), HasSubstr("2 events of VMs were dropped"));
   EXPECT_EQ(queue.dropped_events(), 2u);
   EXPECT_EQ(Events(Taken(&queue), EventType::kGap), 0) << "once";
 }
@@ -42,7 +42,7 @@ TEST(EventQueue, WhatIsNoEvidenceGoesFirstAndOneGapCounts) {
 TEST(EventQueue, ABurstIsTakenInParts) {
   EventQueue queue(10);
   VmUpdate large = Update("a", EventType::kReset);
-  large.event->detail_json = std::string(EventQueue::kBatchBytes / 4, 'x');
+  large.event->set_detail_json(std::string(EventQueue::kBatchBytes / 4, 'x'));
   for (int i = 0; i < 5; ++i) queue.Push(large);
   queue.Close();
   EXPECT_TRUE(queue.Pop(/*take=*/false).updates.empty());

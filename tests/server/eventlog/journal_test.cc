@@ -244,9 +244,9 @@ TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
       update.status->mutable_ref()->set_pid(1'000'000 + vm);
       update.status->mutable_ref()->set_source("qmp:/run/ganeti/kvm-hypervisor/ctrl");
       update.status->set_state(ToProto(VmState::kPaused));
-      update.event->qemu_time = At(i) - absl::Microseconds(300);
-      update.event->qmp_event = "STOP";
-      update.event->message = "the VM was paused";
+      update.event->mutable_qemu_time()->CopyFrom(ToTimestamp(At(i) - absl::Microseconds(300)));
+      update.event->set_qmp_event("STOP");
+      update.event->set_message("the VM was paused");
       updates.push_back(std::move(update));
     }
     state.PushUnwritten(std::move(updates));

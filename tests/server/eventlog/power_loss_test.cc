@@ -130,7 +130,7 @@ TEST_P(PowerLossTest, LosesNothingDurableAndGivesNoSequenceAgain) {
       pumped_->clock().Advance(absl::Seconds(10));
     }
     VmUpdate update = Update("a", EventType::kReset);
-    update.event->detail_json = std::string(random_() % 3'000, 'x');
+    update.event->set_detail_json(std::string(random_() % 3'000, 'x'));
     update.saved_run = std::string(random_() % 500, 'y');
     pumped_->Push(std::vector<VmUpdate>(1 + random_() % 10, update));
     LookAfterPowerLoss();

@@ -94,27 +94,26 @@ TEST(Logging, RecognisesTheJournalByDeviceAndInode) {
   EXPECT_FALSE(IsJournal(in.get(), nullptr));
 }
 
-VmEvent StoppedBySignal() {
-  VmEvent event = *Stopped("vm", "run", ShutdownClass::kCrash).event;
-  event.shutdown->cause = ShutdownCause::kQemuKilled;
-  event.shutdown->rule = "qemu-killed";
-  event.shutdown->exit_status = ExitStatus{0, 9};
-  event.shutdown->evidence = {{At(0), "process gone"}, {At(1), "exit signal 9 (SIGKILL)"}};
+v1::Event StoppedBySignal(const std::string& name) {
+  v1::Event event = *Stopped("vm", "run", ShutdownClass::kCrash).event;
+  event.set_sequence(7);
+  event.mutable_vm()->set_name(name);
+  v1::ShutdownDetail& detail = *event.mutable_shutdown();
+  detail.set_cause(v1::SHUTDOWN_CAUSE_QEMU_KILLED);
+  detail.set_rule("qemu-killed");
+  detail.mutable_exit_signal()->set_number(9);
+  detail.clear_evidence();
+  detail.add_evidence()->set_what("process gone");
+  detail.add_evidence()->set_what("exit signal 9 (SIGKILL)");
   return event;
 }
 
-v1::VmRef RefOf(const std::string& name) {
-  v1::VmRef vm;
-  vm.set_name(name);
-  return vm;
-}
-
 TEST(StopLog, LogsTheVerdictAndItsEvidence) {
-  v1::VmRef vm = RefOf("web1");
-  vm.set_run_id("r1");
-  vm.set_pid(42);
-  vm.set_source("qmp:/run/qemu");
-  const nlohmann::ordered_json fields = StopFields(StoppedBySignal(), vm, 7);
+  v1::Event event = StoppedBySignal("web1");
+  event.mutable_vm()->set_run_id("r1");
+  event.mutable_vm()->set_pid(42);
+  event.mutable_vm()->set_source("qmp:/run/qemu");
+  const nlohmann::ordered_json fields = StopFields(event);
   EXPECT_EQ(fields["vm"], "web1");
   EXPECT_EQ(fields["run_id"], "r1");
   EXPECT_EQ(fields["pid"], 42);
@@ -129,13 +128,13 @@ TEST(StopLog, LogsTheVerdictAndItsEvidence) {
 }
 
 TEST(StopLog, ANameForgesNeitherALineNorAField) {
-  const v1::VmRef vm = RefOf("x\n2026-01-31T12:00:00.123Z info  VM stopped vm=y class=USER\x1b[2K");
-  const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
+  const std::string name = "x\n2026-01-31T12:00:00.123Z info  VM stopped vm=y class=USER\x1b[2K";
+  const std::string payload = StopFields(StoppedBySignal(name)).dump();
   const std::string text = Line(LogFormat::kText, payload, kStopLogger);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
   EXPECT_THAT(text, HasSubstr(" vm=\"x\\x0a2026"));
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
-  EXPECT_EQ(nlohmann::json::parse(Line(LogFormat::kJson, payload, kStopLogger))["vm"], vm.name());
+  EXPECT_EQ(nlohmann::json::parse(Line(LogFormat::kJson, payload, kStopLogger))["vm"], name);
 }
 
 // The fields of a line as a reader takes them apart: bare words, and quoted values in which a
@@ -166,18 +165,16 @@ std::map<std::string, std::string> FieldsOf(const std::string& line) {
 TEST(StopLog, NoValueEndsItsQuotesEarly) {
   for (const std::string name : {R"(x\" class=USER cause=GUEST_POWEROFF y=\")", R"(x\)", R"(a b\)",
                                  R"(\\" vm=web1)", R"(")", R"(\")", R"(a=b)", R"(\x0a)"}) {
-    const v1::VmRef vm = RefOf(name);
-    const std::string payload = StopFields(StoppedBySignal(), vm, 7).dump();
+    const std::string payload = StopFields(StoppedBySignal(name)).dump();
     std::map<std::string, std::string> fields =
         FieldsOf(Line(LogFormat::kText, payload, kStopLogger));
     EXPECT_EQ(fields["vm"], name);
     EXPECT_EQ(fields["class"], "CRASH");
-    EXPECT_EQ(fields.size(), StopFields(StoppedBySignal(), vm, 7).size() - 1) << name;
+    EXPECT_EQ(fields.size(), StopFields(StoppedBySignal(name)).size() - 1) << name;
   }
   const auto vm_of = [](const std::string& name) {
-    const v1::VmRef vm = RefOf(name);
     return FieldsOf(
-        Line(LogFormat::kText, StopFields(StoppedBySignal(), vm, 7).dump(), kStopLogger))["vm"];
+        Line(LogFormat::kText, StopFields(StoppedBySignal(name)).dump(), kStopLogger))["vm"];
   };
   EXPECT_NE(vm_of("a\nb"), vm_of("a\\x0ab")) << "an escaped byte and its text differ";
 }

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/support/fake_watcher.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
 #include "tests/support/wait.h"
 #include "watcher/session/classification.h"
@@ -99,8 +100,8 @@ TEST_F(MetricsTest, TheLastStopsNameTheirVmsWhereThatIsAskedFor) {
 
 TEST_F(MetricsTest, MeasuresTheStagesOfAnEvent) {
   VmUpdate update = Update("a", EventType::kReset, At(10));
-  update.event->qemu_time = At(10) - absl::Milliseconds(3);
-  update.event->observe_monotonic = pumped_.clock().Now().monotonic - absl::Milliseconds(40);
+  update.event->mutable_qemu_time()->CopyFrom(ToTimestamp(At(10) - absl::Milliseconds(3)));
+  update.observed = pumped_.clock().Now().monotonic - absl::Milliseconds(40);
   pumped_.Push({update});
   const std::string bucket = "vmeventd_event_latency_seconds_bucket";
   ExpectLines({bucket + "{leg=\"qemu_to_observed\",le=\"0.0025\"} 0",
@@ -111,11 +112,11 @@ TEST_F(MetricsTest, MeasuresTheStagesOfAnEvent) {
 
 TEST_F(MetricsTest, ASteppedClockMakesNoNegativeLatencyAndAStoppedHasNone) {
   VmUpdate stopped = Stopped("a", "run-a", ShutdownClass::kUser);
-  stopped.event->qemu_time = At(-30);  // of its SHUTDOWN
+  stopped.event->mutable_qemu_time()->CopyFrom(ToTimestamp(At(-30)));  // of its SHUTDOWN
   pumped_.Push({stopped});
   ExpectLines({"vmeventd_event_latency_seconds_count{leg=\"qemu_to_observed\"} 0"});
   VmUpdate update = Update("b", EventType::kReset, At(10));
-  update.event->qemu_time = At(3600);
+  update.event->mutable_qemu_time()->CopyFrom(ToTimestamp(At(3600)));
   pumped_.Push({update});
   ExpectLines({"vmeventd_event_latency_seconds_count{leg=\"qemu_to_observed\"} 1",
                "vmeventd_event_latency_seconds_sum{leg=\"qemu_to_observed\"} 0"});
@@ -144,10 +145,10 @@ TEST_F(MetricsTest, ReportsTheWatchersCounters) {
   watcher_.counted.libvirt_connects.Add(4);
   watcher_.counted.libvirt_failures.Add(5);
   watcher_.counted.libvirt_overflows.Add(6);
-  watcher_.libvirts = {
-      {.uri = "qemu:///system", .connected = true},
-      {.uri = "qemu:///session", .problem = {ProblemCode::kNoAnswer, "libvirt does not answer"}}};
-  pumped_.log().sink()->SetDirectories({{"/run/vms", "*.qmp", true, 5}});
+  watcher_.info = FromText<v1::GetServerInfoResponse>(R"(
+      libvirt_connections { uri: 'qemu:///system' connected: true }
+      libvirt_connections { uri: 'qemu:///session' }
+      directories { path: '/run/vms' pattern: '*.qmp' present: true sockets: 5 })");
   pumped_.Push({});
   ExpectLines({"vmeventd_inotify_overflows_total 1", "vmeventd_rate_limited_events_total 2",
                "vmeventd_monitor_reconnects_total 3", "vmeventd_libvirt_connects_total 4",

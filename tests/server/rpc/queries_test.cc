@@ -132,7 +132,8 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
                   Update("web2", EventType::kPaused, At(i * 10)),
                   Stopped("db[1]", absl::StrCat("run", i), ShutdownClass::kCrash)});
   }
-  pumped_.log().sink()->Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 16
+  pumped_.log().sink()->Push(
+      {std::nullopt, MakeGap(GapReason::kQueueFull, "", At(1))});  // a GAP, at 16
   pumped_.Push({});
   pumped_.PushEach("other", 10);  // the ring then holds nothing else
   EXPECT_THAT(BothWays("filter { vm_names: 'web2' }"), ElementsAre(2, 5, 8, 11, 14, 16));
@@ -156,7 +157,8 @@ TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
                   UpdateFrom("libvirt:qemu:///session", "db1", EventType::kReset),
                   UpdateFrom("", "web1", EventType::kReset)});
   }
-  pumped_.log().sink()->Push({std::nullopt, VmEvent{.observe_time = At(1)}});  // a GAP, at 13
+  pumped_.log().sink()->Push(
+      {std::nullopt, MakeGap(GapReason::kQueueFull, "", At(1))});  // a GAP, at 13
   pumped_.Push({});
   EXPECT_THAT(BothWays("filter { sources: 'qmp:/run/vms' }"), ElementsAre(1, 5, 9, 13));
   EXPECT_THAT(BothWays("filter { sources: 'libvirt:*' }"), ElementsAre(2, 3, 6, 7, 10, 11, 13));
@@ -169,7 +171,7 @@ TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
 
 TEST_F(QueriesTest, EndsAPageOfEventsBeforeItIsTooLong) {
   VmUpdate large = Update("a", EventType::kReset);
-  large.event->detail_json = std::string(4000, 'x');
+  large.event->set_detail_json(std::string(4000, 'x'));
   pumped_.Push(std::vector<VmUpdate>(600, large));
   v1::ListEventsRequest request;
   request.set_page_size(1000);
@@ -241,7 +243,7 @@ TEST_F(QueriesTest, AUuidFindsTheRunsThatHaveItNow) {
   v1::GetVmRequest request;
   request.set_uuid(uuid);
   for (const EventType type : {EventType::kStarted, EventType::kPaused}) {
-    update.event->type = type;
+    update.event->set_type(ToProto(type));
     pumped_.Push({update});
     EXPECT_EQ(Parsed<v1::GetVmResponse>(queries_.GetVm(request)).vm().ref().name(), "a");
   }

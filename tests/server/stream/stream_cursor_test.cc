@@ -124,7 +124,7 @@ TEST(StreamCursor, AnEventLargerThanAMessageIsSentAlone) {
   std::vector<VmUpdate> updates;
   for (const size_t size : {size_t{10}, StreamCursor::kMaxMessageBytes, size_t{10}}) {
     updates.push_back(Update("a", EventType::kReset));
-    updates.back().event->message = std::string(size, 'x');
+    updates.back().event->set_message(std::string(size, 'x'));
   }
   pumped.Push(std::move(updates));
   for (const char* filter : {"", "vm_names: 'a'"}) {
@@ -223,7 +223,7 @@ TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullPageThatMemoryContinues) {
   pumped.Push({Update("quiet", EventType::kStarted)});
   pumped.PushEach("noisy", 5);
   VmUpdate large = LargeUpdate("quiet");
-  large.event->type = EventType::kStarted;
+  large.event->set_type(ToProto(EventType::kStarted));
   pumped.Push({large});
   pumped.PushEach("noisy", 20);
   StreamCursor cursor = Cursor(pumped.log(), Since{absl::InfinitePast()});

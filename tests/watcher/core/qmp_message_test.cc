@@ -39,7 +39,7 @@ TEST(QmpMessageTest, ReadsTheGreetingsVersion) {
 TEST(QmpMessageTest, ReadsReplies) {
   EXPECT_EQ(Parse<QmpReturn>(R"({"return": {"status": "running"}, "id": 7})").value["status"],
             "running");
-  Parse<QmpError>(R"({"error": {"class": "CommandNotFound", "desc": "not found"}})");
+  EXPECT_TRUE(Parse<QmpReturn>(R"({"error": {"class": "CommandNotFound"}})").value.is_null());
 }
 
 TEST(QmpMessageTest, ReadsAnEvent) {

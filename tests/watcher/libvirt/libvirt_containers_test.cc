@@ -10,7 +10,7 @@
 #include "tests/support/fake_libvirt.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "watcher/libvirt/libvirt_source.h"
-#include "watcher/runs/run_restorer.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {
@@ -59,7 +59,8 @@ TEST_F(LibvirtContainersTest, AFailureOrAShutdownMayBeADestroy) {
     Step();
     libvirt_->Stopped(container, ManagerEnd::kDestroyed, "stopped, destroyed");
     ASSERT_TRUE(UntilCount(EventType::kStopped, ++stops));
-    EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy) << LastStopped().message;
+    EXPECT_EQ(LastStopped().shutdown().cause(), ShutdownCause::kHostDestroy)
+        << LastStopped().message();
   }
 }
 
@@ -74,7 +75,8 @@ TEST_F(LibvirtContainersTest, AFailureAloneIsWhatTheKernelSays) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   clock_.Advance(LibvirtRun::kDestroyWait);
   ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kQemuKilled) << LastStopped().message;
+  EXPECT_EQ(LastStopped().shutdown().cause(), ShutdownCause::kQemuKilled)
+      << LastStopped().message();
 }
 
 TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
@@ -85,7 +87,7 @@ TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
   Step();
   libvirt_->Qmp(Container(), "RESET");
   ASSERT_TRUE(UntilCount(EventType::kReset));
-  EXPECT_EQ(sink_.Last(EventType::kReset)->update.event->qmp_event, "");
+  EXPECT_EQ(sink_.Last(EventType::kReset)->update.event->qmp_event(), "");
   EXPECT_EQ(sink_.Latest("web1")->ref().pid(), controller_->pid());
   EXPECT_EQ(sink_.Latest("web1")->ref().run_id(), run_id);
   // What is kept leads to the next process.
@@ -112,7 +114,7 @@ TEST_F(LibvirtContainersTest, TheExitStatusOfAnEndWhileVmeventdWasAwaySaysNothin
   Restart();
   ASSERT_TRUE(UntilCount(EventType::kStopped));
   EXPECT_EQ(watcher_->counters().handovers, 1u);
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  EXPECT_EQ(LastStopped().shutdown().shutdown_class(), ShutdownClass::kUnknown);
 }
 
 // The kernel gives a smaller number.

@@ -72,7 +72,7 @@ class LibvirtMigrationTest : public LibvirtSourceTest {
   std::string RuleOf(ManagerEnd end) {
     libvirt_->Stopped(kDomain, end, "stopped");
     EXPECT_TRUE(UntilCount(EventType::kStopped));
-    return LastStopped().shutdown->rule;
+    return LastStopped().shutdown().rule();
   }
 };
 

@@ -18,7 +18,7 @@
 #include "tests/support/fake_libvirt.h"
 #include "tests/support/machine_probe.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
-#include "watcher/runs/run_restorer.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {
@@ -50,8 +50,8 @@ class LibvirtUnattendedTest : public LibvirtProcessTest {
   }
   void ExpectStopped(ShutdownClass shutdown_class, ShutdownCause cause) {
     ASSERT_TRUE(UntilCount(EventType::kStopped));
-    EXPECT_EQ(LastStopped().shutdown->shutdown_class, shutdown_class) << LastStopped().message;
-    EXPECT_EQ(LastStopped().shutdown->cause, cause) << LastStopped().message;
+    EXPECT_EQ(LastStopped().shutdown().shutdown_class(), shutdown_class) << LastStopped().message();
+    EXPECT_EQ(LastStopped().shutdown().cause(), cause) << LastStopped().message();
     Step();
     EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
     EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
@@ -90,7 +90,7 @@ TEST_F(LibvirtUnattendedTest, ADomainThatBeganAgainIsAnotherRun) {
   Restart();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  EXPECT_EQ(LastStopped().shutdown().shutdown_class(), ShutdownClass::kUnknown);
   EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
 }
 

@@ -62,7 +62,7 @@ TEST_F(LibvirtSourceTest, AMonitorThatLibvirtLostWithoutAWordIsNoCrash) {
   StartWithDomain();
   libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
   ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown)
+  EXPECT_EQ(LastStopped().shutdown().shutdown_class(), ShutdownClass::kUnknown)
       << "its SHUTDOWN may have been lost with the connection";
 }
 
@@ -72,7 +72,7 @@ TEST_F(LibvirtSourceTest, DomainsThatRunAreListed) {
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kPaused);
   EXPECT_EQ(sink_.Latest("other")->state(), VmState::kRunning);
-  EXPECT_EQ(watcher_->libvirt_connections()[0].domains, 2);
+  EXPECT_EQ(watcher_->Describe().libvirt_connections(0).domains(), 2);
   EXPECT_EQ(sink_.Count(EventType::kGap), 0);
 }
 
@@ -155,7 +155,7 @@ TEST_F(LibvirtSourceTest, EventsOfTwoLivesAroundTheListAreOfTwoRuns) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   ASSERT_TRUE(UntilConnected());
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(LastStopped().shutdown().cause(), ShutdownCause::kGuestPoweroff);
   EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
 }
 
@@ -164,7 +164,7 @@ TEST_F(LibvirtSourceTest, ARunWithoutAProcessEndsWhenLibvirtListsItNoMore) {
   FindDomain();
   libvirt_->SetActive({});
   ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStopped) == 1; }));
-  EXPECT_EQ(LastStopped().shutdown->shutdown_class, ShutdownClass::kUnknown);
+  EXPECT_EQ(LastStopped().shutdown().shutdown_class(), ShutdownClass::kUnknown);
   EXPECT_THAT(LastEvidence(),
               Contains("libvirt does not list it any more, and its process cannot be seen"));
 }
@@ -361,7 +361,7 @@ TEST_F(LibvirtProcessTest, AnEndThatIsReportedBeforeTheListIsNotTheListedLifes) 
   libvirt_->Stopped(next, ManagerEnd::kDestroyed, "stopped, destroyed");
   process_.reset();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
-  EXPECT_EQ(LastStopped().shutdown->cause, ShutdownCause::kHostDestroy) << "that one is its own";
+  EXPECT_EQ(LastStopped().shutdown().cause(), ShutdownCause::kHostDestroy) << "that one is its own";
 }
 
 // The daemon is back, no descriptor is left for the life that it knows, and libvirt lists the next
@@ -470,7 +470,8 @@ TEST_F(LibvirtSourceTest, ALibvirtThatHangsStallsNobody) {
   EXPECT_FALSE(watcher_->first_scan_done());
   clock_.Advance(absl::Seconds(6));
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
-  EXPECT_EQ(watcher_->libvirt_connections()[0].problem.text, "libvirt does not answer");
+  EXPECT_EQ(watcher_->Describe().libvirt_connections(0).problem().text(),
+            "libvirt does not answer");
   watcher_.reset();  // does not wait for the call
 }
 
@@ -479,13 +480,14 @@ TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
   libvirt_->SetOpenError(absl::UnavailableError("cannot connect to libvirt: Permission denied"));
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
-  EXPECT_THAT(watcher_->libvirt_connections()[0].problem.text, HasSubstr("Permission denied"));
+  EXPECT_THAT(watcher_->Describe().libvirt_connections(0).problem().text(),
+              HasSubstr("Permission denied"));
   EXPECT_FALSE(watcher_->has_open_source());
   ASSERT_TRUE(Until([&] { return libvirt_->opened() >= 3; }));
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilConnected());
   EXPECT_TRUE(watcher_->has_open_source());
-  EXPECT_EQ(watcher_->libvirt_connections()[0].problem.text, "");
+  EXPECT_EQ(watcher_->Describe().libvirt_connections(0).problem().text(), "");
   EXPECT_EQ(sink_.Count(EventType::kGap), 0) << "it was never connected before";
 }
 
@@ -522,7 +524,7 @@ TEST_F(LibvirtSourceTest, ALibvirtThatIsAwaitedIsFollowedAsSoonAsItIsThere) {
     clock_.Advance(absl::Minutes(1));
     Step();
   }
-  EXPECT_THAT(watcher_->libvirt_connections(), testing::IsEmpty()) << "nobody misses it";
+  EXPECT_EQ(watcher_->Describe().libvirt_connections_size(), 0) << "nobody misses it";
   EXPECT_TRUE(watcher_->reaches_all_libvirts());
   EXPECT_FALSE(watcher_->has_open_source());
   const UniqueFd listener(e2e::ListenUnix(socket));
@@ -556,8 +558,8 @@ class LibvirtPodsTest : public LibvirtSourceTest {
   void RemovePod(const std::string& name) {
     std::filesystem::remove_all(directory_.Path("pods/" + name));
   }
-  bool UntilConnections(size_t count) {
-    return UntilInTime([&] { return watcher_->libvirt_connections().size() == count; });
+  bool UntilConnections(int count) {
+    return UntilInTime([&] { return watcher_->Describe().libvirt_connections_size() == count; });
   }
 
   std::map<std::string, UniqueFd> sockets_;
@@ -578,7 +580,8 @@ TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainAndAgainTakesOneThread) {
   MakePod("hostile");
   libvirt_->Hang(false);
   ASSERT_TRUE(UntilInTime([&] {
-    return !watcher_->libvirt_connections().empty() && watcher_->libvirt_connections()[0].connected;
+    const v1::GetServerInfoResponse info = watcher_->Describe();
+    return info.libvirt_connections_size() > 0 && info.libvirt_connections(0).connected();
   })) << "it answers after all";
 }
 
@@ -604,10 +607,11 @@ TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainIsNotTriedSooner) {
 TEST_F(LibvirtPodsTest, HangingPodsTakeTheThreadsOfOthersAtTheLimitOnly) {
   libvirt_->Hang(true, "hostile");
   const auto is_there = [&](absl::string_view pod, absl::string_view problem) {
-    const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
-    return std::any_of(states.begin(), states.end(), [&](const LibvirtConnectionState& state) {
-      return absl::StrContains(state.uri, pod) && state.connected == problem.empty() &&
-             absl::StartsWith(state.problem.text, problem);
+    const v1::GetServerInfoResponse info = watcher_->Describe();
+    const auto& states = info.libvirt_connections();
+    return std::any_of(states.begin(), states.end(), [&](const v1::LibvirtConnection& state) {
+      return absl::StrContains(state.uri(), pod) && state.connected() == problem.empty() &&
+             absl::StartsWith(state.problem().text(), problem);
     });
   };
   for (int pod = 1; pod < LibvirtSource::kMaxThreads; ++pod) MakePod(absl::StrCat("hostile", pod));
@@ -651,8 +655,9 @@ TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreC
   const std::string problem = path + ": its file name is too long for a Unix socket: 83 bytes";
   ASSERT_TRUE(UntilInTime([&] {
     std::vector<std::string> problems;
-    for (const LibvirtConnectionState& state : watcher_->libvirt_connections()) {
-      if (!state.connected) problems.push_back(state.problem.text);
+    const v1::GetServerInfoResponse info = watcher_->Describe();
+    for (const v1::LibvirtConnection& state : info.libvirt_connections()) {
+      if (!state.connected()) problems.push_back(state.problem().text());
     }
     return problems.size() == 1 && absl::StrContains(problems.front(), problem);
   }));
@@ -678,7 +683,8 @@ TEST_F(LibvirtSourceTest, LabelsComeWithTheDetailsAndStandInTheNextEvent) {
               testing::ElementsAre(testing::Pair("app", "mail")));
   PowerOff();
   ASSERT_TRUE(UntilCount(EventType::kStopped));
-  EXPECT_THAT(LastStopped().shutdown->caveats, Contains(ShutdownCaveat::kGuestAgentConnected));
+  EXPECT_THAT(LastStopped().shutdown().caveats(),
+              Contains(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
   EXPECT_THAT(sink_.Latest("web1")->ref().labels(),
               testing::ElementsAre(testing::Pair("app", "mail")));
 }

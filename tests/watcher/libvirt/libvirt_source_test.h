@@ -114,8 +114,9 @@ class LibvirtSourceTest : public testing::Test {
   }
   bool UntilConnected(bool connected = true) {
     return Until([&] {
-      const std::vector<LibvirtConnectionState> states = watcher_->libvirt_connections();
-      return states.size() == 1 && states[0].connected == connected;
+      const v1::GetServerInfoResponse info = watcher_->Describe();
+      return info.libvirt_connections_size() == 1 &&
+             info.libvirt_connections(0).connected() == connected;
     });
   }
   bool UntilCount(EventType type, int count = 1) {
@@ -157,11 +158,11 @@ class LibvirtSourceTest : public testing::Test {
   // The last one of so many ends has this cause, or class.
   void ExpectEnd(ShutdownCause cause, int ends = 1) {
     ASSERT_TRUE(UntilCount(EventType::kStopped, ends));
-    EXPECT_EQ(LastStopped().shutdown->cause, cause) << LastStopped().message;
+    EXPECT_EQ(LastStopped().shutdown().cause(), cause) << LastStopped().message();
   }
   void ExpectEnd(ShutdownClass shutdown_class, int ends = 1) {
     ASSERT_TRUE(UntilCount(EventType::kStopped, ends));
-    EXPECT_EQ(LastStopped().shutdown->shutdown_class, shutdown_class) << LastStopped().message;
+    EXPECT_EQ(LastStopped().shutdown().shutdown_class(), shutdown_class) << LastStopped().message();
   }
   // What the sink keeps of each open run, by run id.
   std::map<std::string, std::string> Kept() {
@@ -174,10 +175,11 @@ class LibvirtSourceTest : public testing::Test {
     }
     return kept;
   }
-  const VmEvent& LastStopped() { return *sink_.Last(EventType::kStopped)->update.event; }
+  const v1::Event& LastStopped() { return *sink_.Last(EventType::kStopped)->update.event; }
   std::vector<std::string> LastEvidence() {
     std::vector<std::string> what;
-    for (const EvidenceEntry& entry : LastStopped().shutdown->evidence) what.push_back(entry.what);
+    for (const v1::Evidence& entry : LastStopped().shutdown().evidence())
+      what.push_back(entry.what());
     return what;
   }
 

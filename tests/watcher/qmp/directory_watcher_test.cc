@@ -43,7 +43,7 @@ class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Dele
     ++tellings_;
   }
   void OnSocketGone(int spec, const std::string& name) override { present_[spec].erase(name); }
-  void OnDirectories(std::vector<WatchedDirectory> directories) override {
+  void OnDirectories(std::vector<v1::WatchedDirectory> directories) override {
     directories_ = std::move(directories);
   }
 
@@ -84,7 +84,7 @@ class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Dele
   ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::map<int, std::set<std::string>> present_;
-  std::vector<WatchedDirectory> directories_;
+  std::vector<v1::WatchedDirectory> directories_;
   std::unique_ptr<DirectoryWatcher> watcher_;
   int tellings_ = 0;
   int settled_ = 0;
@@ -97,27 +97,27 @@ TEST_F(DirectoryWatcherTest, FindsSocketsThatAreThere) {
   Watch({Watched()});
   EXPECT_THAT(present_[0], UnorderedElementsAre("a.kvmd", "b.kvmd"));
   ASSERT_EQ(directories_.size(), 1u);
-  EXPECT_EQ(directories_[0].path, Watched());
-  EXPECT_EQ(directories_[0].pattern, "*.kvmd");
-  EXPECT_TRUE(directories_[0].present);
-  EXPECT_EQ(directories_[0].sockets, 2);
+  EXPECT_EQ(directories_[0].path(), Watched());
+  EXPECT_EQ(directories_[0].pattern(), "*.kvmd");
+  EXPECT_TRUE(directories_[0].present());
+  EXPECT_EQ(directories_[0].sockets(), 2);
   EXPECT_EQ(watcher_->counters().rescans, 0u);
 }
 
 TEST_F(DirectoryWatcherTest, FollowsSocketsAsTheyComeAndGo) {
   Watch({Watched()});
-  EXPECT_EQ(directories_[0].sockets, 0);
+  EXPECT_EQ(directories_[0].sockets(), 0);
   BindSocket(Watched() + "/a.kvmd");
   EXPECT_TRUE(UntilPresent({"a.kvmd"}));
   BindSocket(directory_.Path("moved"));
   ASSERT_EQ(rename(directory_.Path("moved").c_str(), (Watched() + "/b.kvmd").c_str()), 0);
   EXPECT_TRUE(UntilPresent({"a.kvmd", "b.kvmd"}));
-  EXPECT_EQ(directories_[0].sockets, 2);
+  EXPECT_EQ(directories_[0].sockets(), 2);
   ASSERT_EQ(rename((Watched() + "/b.kvmd").c_str(), (Watched() + "/c.kvmd").c_str()), 0);
   EXPECT_TRUE(UntilPresent({"a.kvmd", "c.kvmd"}));
   unlink((Watched() + "/a.kvmd").c_str());
   EXPECT_TRUE(UntilPresent({"c.kvmd"}));
-  EXPECT_EQ(directories_[0].sockets, 1);
+  EXPECT_EQ(directories_[0].sockets(), 1);
 }
 
 TEST_F(DirectoryWatcherTest, TakesSocketsOnlyAndFollowsNoLink) {
@@ -192,12 +192,12 @@ TEST_F(DirectoryWatcherTest, LogsOnceThatALinkToASocketIsNotFollowed) {
 TEST_F(DirectoryWatcherTest, PicksUpADirectoryThatAppearsWithItsParents) {
   const std::string deep = directory_.Path("a/b/c");
   Watch({deep});
-  EXPECT_FALSE(directories_[0].present);
+  EXPECT_FALSE(directories_[0].present());
   directory_.MakeDirectory("a");
   directory_.MakeDirectory("a/b/c");
   BindSocket(deep + "/x.kvmd");
   EXPECT_TRUE(UntilPresent({"x.kvmd"}));
-  EXPECT_TRUE(directories_[0].present);
+  EXPECT_TRUE(directories_[0].present());
 }
 
 TEST_F(DirectoryWatcherTest, NoticesTheRenameOfAParent) {
@@ -205,7 +205,7 @@ TEST_F(DirectoryWatcherTest, NoticesTheRenameOfAParent) {
   BindSocket(deep + "/x.kvmd");
   Watch({deep});
   ASSERT_EQ(rename(directory_.Path("a").c_str(), directory_.Path("z").c_str()), 0);
-  EXPECT_TRUE(Until([&] { return !directories_[0].present; }));
+  EXPECT_TRUE(Until([&] { return !directories_[0].present(); }));
   ASSERT_EQ(rename(directory_.Path("z").c_str(), directory_.Path("a").c_str()), 0);
   EXPECT_TRUE(UntilPresent({"x.kvmd"}));
 }
@@ -213,7 +213,7 @@ TEST_F(DirectoryWatcherTest, NoticesTheRenameOfAParent) {
 TEST_F(DirectoryWatcherTest, ADirectoryMayBeReachedThroughALinkWhoseTargetComesAndGoes) {
   ASSERT_EQ(symlink("../target/deep", directory_.MakeDirectory("links").append("/l").c_str()), 0);
   Watch({directory_.Path("links/l/watched")});
-  EXPECT_FALSE(directories_[0].present);
+  EXPECT_FALSE(directories_[0].present());
   directory_.MakeDirectory("target/deep/watched");
   BindSocket(directory_.Path("target/deep/watched/x.kvmd"));
   EXPECT_TRUE(UntilPresent({"x.kvmd"}));
@@ -227,11 +227,11 @@ TEST_F(DirectoryWatcherTest, NeitherAFileNorLinksInACircleAreADirectory) {
   ASSERT_EQ(rmdir(Watched().c_str()), 0);
   WriteFile(Watched());
   Watch({Watched(), directory_.Path("a")});
-  EXPECT_FALSE(directories_[0].present);
-  EXPECT_FALSE(directories_[1].present);
+  EXPECT_FALSE(directories_[0].present());
+  EXPECT_FALSE(directories_[1].present());
   unlink(Watched().c_str());
   directory_.MakeDirectory("watched");
-  EXPECT_TRUE(Until([&] { return directories_[0].present; }));
+  EXPECT_TRUE(Until([&] { return directories_[0].present(); }));
 }
 
 class VmDirectoriesTest : public DirectoryWatcherTest {
@@ -260,15 +260,15 @@ TEST_F(VmDirectoriesTest, FindsTheSocketOfEachVm) {
   WatchVms();
   EXPECT_THAT(present_[0], UnorderedElementsAre("web1/qmp.sock", "web2/qmp.sock"));
   ASSERT_EQ(directories_.size(), 1u);
-  EXPECT_EQ(directories_[0].path, Watched() + "/*");
-  EXPECT_EQ(directories_[0].pattern, "qmp.sock");
-  EXPECT_TRUE(directories_[0].present);
-  EXPECT_EQ(directories_[0].sockets, 2);
+  EXPECT_EQ(directories_[0].path(), Watched() + "/*");
+  EXPECT_EQ(directories_[0].pattern(), "qmp.sock");
+  EXPECT_TRUE(directories_[0].present());
+  EXPECT_EQ(directories_[0].sockets(), 2);
 }
 
 TEST_F(VmDirectoriesTest, FollowsDirectoriesAndSocketsAsTheyComeAndGo) {
   WatchVms();
-  EXPECT_TRUE(directories_[0].present);
+  EXPECT_TRUE(directories_[0].present());
   directory_.MakeDirectory("watched/web1");
   loop_->RunOnce(absl::ZeroDuration());
   const UniqueFd bound = BindSocket(Vm("web1") + "/qmp.sock");  // pins the directory
@@ -285,7 +285,7 @@ TEST_F(VmDirectoriesTest, FollowsDirectoriesAndSocketsAsTheyComeAndGo) {
   const int tellings = tellings_;
   ASSERT_TRUE(Until([&] { return tellings_ > tellings; }));
   EXPECT_TRUE(UntilPresent({"web1/qmp.sock", "web2/qmp.sock"}));
-  EXPECT_EQ(directories_[0].sockets, 2);
+  EXPECT_EQ(directories_[0].sockets(), 2);
 }
 
 TEST_F(VmDirectoriesTest, TheSocketMayBeFurtherDown) {
@@ -329,8 +329,8 @@ TEST_F(VmDirectoriesTest, TheRootMayBeReplaced) {
   WatchVms();
   ASSERT_EQ(rename(Watched().c_str(), directory_.Path("away").c_str()), 0);
   ASSERT_TRUE(UntilPresent({}));
-  EXPECT_FALSE(directories_[0].present);
-  EXPECT_EQ(directories_[0].sockets, 0);
+  EXPECT_FALSE(directories_[0].present());
+  EXPECT_EQ(directories_[0].sockets(), 0);
   directory_.MakeDirectory("watched");
   AddVm("web2");
   EXPECT_TRUE(UntilPresent({"web2/qmp.sock"}));
@@ -351,7 +351,7 @@ TEST_F(DirectoryWatcherTest, WatchesAreSharedAndDroppedWhenNoSpecNeedsThem) {
   Watch({Watched(), Watched(), Watched() + "/inner"});
   EXPECT_EQ(InotifyWatches(), alone + 1);
   EXPECT_EQ(rmdir((Watched() + "/inner").c_str()), 0);
-  EXPECT_TRUE(Until([&] { return !directories_[2].present; }));
+  EXPECT_TRUE(Until([&] { return !directories_[2].present(); }));
   EXPECT_TRUE(Until([&] { return InotifyWatches() == alone; }));
   BindSocket(Watched() + "/x.kvmd");
   EXPECT_TRUE(UntilPresent({"x.kvmd"}, 0));
@@ -418,11 +418,11 @@ TEST_F(DirectoryWatcherTest, ADirectoryForWhichNoDescriptorIsLeftIsNotPresentUnt
     const FullDescriptorTable full;
     watcher_->Start();
     ASSERT_EQ(directories_.size(), 1u);
-    EXPECT_FALSE(directories_[0].present);
+    EXPECT_FALSE(directories_[0].present());
     EXPECT_FALSE(watcher_->any_present());
   }
   EXPECT_TRUE(UntilPresent({"x.kvmd"}));
-  EXPECT_TRUE(directories_[0].present);
+  EXPECT_TRUE(directories_[0].present());
 }
 
 TEST_F(DirectoryWatcherTest, AnUnreadableDirectoryIsPickedUpOnceItCanBeRead) {
@@ -433,19 +433,19 @@ TEST_F(DirectoryWatcherTest, AnUnreadableDirectoryIsPickedUpOnceItCanBeRead) {
     const AsNobody unprivileged;
     Watch({Watched()});
   }
-  EXPECT_FALSE(directories_[0].present);
+  EXPECT_FALSE(directories_[0].present());
   EXPECT_THAT(present_[0], IsEmpty());
   ASSERT_EQ(chmod(Watched().c_str(), 0755), 0);
   const AsNobody unprivileged;
   EXPECT_TRUE(UntilPresent({"x.kvmd"}));
-  EXPECT_TRUE(directories_[0].present);
+  EXPECT_TRUE(directories_[0].present());
 }
 
 TEST_F(DirectoryWatcherTest, ADirectoryBehindAParentThatMayOnlyBePassedIsWatched) {
   ASSERT_EQ(chmod(directory_.path().c_str(), 0711), 0);
   const AsNobody unprivileged;
   Watch({Watched()});
-  EXPECT_TRUE(directories_[0].present);
+  EXPECT_TRUE(directories_[0].present());
 }
 
 TEST_F(DirectoryWatcherTest, NoticesWhatIsMountedOverTheDirectory) {
@@ -471,15 +471,15 @@ TEST_F(DirectoryWatcherTest, ADirectoryThatIsRemovedWhereItIsMountedFromIsMissin
   const std::string host = directory_.MakeDirectory("host");
   ASSERT_EQ(mount(host.c_str(), Watched().c_str(), nullptr, MS_BIND, nullptr), 0);
   Watch({Watched()});
-  EXPECT_TRUE(directories_[0].present);
+  EXPECT_TRUE(directories_[0].present());
   ASSERT_EQ(rmdir(host.c_str()), 0);
   directory_.MakeDirectory("host");
-  ASSERT_TRUE(Until([&] { return !directories_[0].present; }));
+  ASSERT_TRUE(Until([&] { return !directories_[0].present(); }));
   ASSERT_EQ(umount(Watched().c_str()), 0);
   ASSERT_EQ(mount(host.c_str(), Watched().c_str(), nullptr, MS_BIND, nullptr), 0);
   BindSocket(host + "/vm1.kvmd");
   EXPECT_TRUE(UntilPresent({"vm1.kvmd"}));
-  EXPECT_TRUE(directories_[0].present);
+  EXPECT_TRUE(directories_[0].present());
 }
 
 }  // namespace

@@ -202,9 +202,9 @@ TEST_F(MonitorConnectionTest, ObjectsMayBeSpreadOverLines) {
 
 TEST_F(MonitorConnectionTest, FindsTheGuestAgentBetweenTheRunStates) {
   ConnectUntilReady(WithAgentPort());
-  connection_->RequestGuestAgent();
-  connection_->RequestGuestAgent();
-  connection_->RequestRunState();
+  connection_->Request(Question::kGuestAgent);
+  connection_->Request(Question::kGuestAgent);
+  connection_->Request(Question::kRunState);
   ASSERT_TRUE(Until([&] { return agents_.size() == 1 && states_.size() == 1; }));
   ASSERT_THAT(qemu_.Commands(monitor_), SizeIs(11));
   EXPECT_THAT(qemu_.Commands(monitor_)[5], HasSubstr("query-status")) << "they take turns";
@@ -216,18 +216,18 @@ TEST_F(MonitorConnectionTest, FindsTheGuestAgentBetweenTheRunStates) {
 TEST_F(MonitorConnectionTest, AQemuThatCannotTellOfAnAgentHasNone) {
   ConnectUntilReady();  // its answers have no such shape
   EXPECT_EQ(info_->uuid, "") << "the null UUID is none";
-  connection_->RequestGuestAgent();
+  connection_->Request(Question::kGuestAgent);
   ASSERT_TRUE(Until([&] { return agents_.size() == 1; }));
   EXPECT_FALSE(agents_[0].present);
 }
 
 TEST_F(MonitorConnectionTest, RequestsOfTheRunStateBecomeOneWhileOneIsOut) {
   Connect();
-  connection_->RequestRunState();  // too early: the handshake asks anyway
+  connection_->Request(Question::kRunState);  // too early: the handshake asks anyway
   ASSERT_TRUE(UntilReady());
-  for (int i = 0; i < 5; ++i) connection_->RequestRunState();
+  for (int i = 0; i < 5; ++i) connection_->Request(Question::kRunState);
   ASSERT_TRUE(Until([&] { return states_.size() == 1; }));
-  connection_->RequestRunState();
+  connection_->Request(Question::kRunState);
   ASSERT_TRUE(Until([&] { return states_.size() == 2; }));
   EXPECT_THAT(states_, ElementsAre("running", "running"));
   EXPECT_EQ(qemu_.Commands(monitor_).size(), 6u);
@@ -454,8 +454,8 @@ TEST_F(MonitorHandshakeTest, NothingIsAskedAfterAShutdownUntilTheVmLivesOn) {
 TEST_F(MonitorHandshakeTest, AProbeThatIsUnderWayEndsWithAShutdown) {
   Connect({});
   ASSERT_TRUE(UntilReady());
-  connection_->RequestGuestAgent();
-  connection_->RequestRunState();
+  connection_->Request(Question::kGuestAgent);
+  connection_->Request(Question::kRunState);
   ASSERT_TRUE(UntilCommands(5));
   qemu_.Send(0, EventLine("SHUTDOWN"));
   ASSERT_TRUE(Until([this] { return events_.size() == 1; }));

@@ -15,8 +15,10 @@ class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
  protected:
   std::string Ctrl() const { return directory_.Path("ctrl"); }
   bool UntilDirectory(bool present) {
-    return Until(
-        [&] { return !sink_.directories().empty() && sink_.directories()[0].present == present; });
+    return Until([&] {
+      return watcher_->Describe().directories_size() > 0 &&
+             watcher_->Describe().directories(0).present() == present;
+    });
   }
 };
 
@@ -41,7 +43,7 @@ TEST_F(NodeWatcherDirectoriesTest, NobodyMissesADirectoryThatIsOptional) {
   options_.watches = {spec};
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
-  EXPECT_TRUE(sink_.directories().empty());
+  EXPECT_EQ(watcher_->Describe().directories_size(), 0);
   EXPECT_FALSE(watcher_->has_open_source());
   directory_.MakeDirectory("ctrl");
   qemu_.AddMonitor(Socket("vm1"));
@@ -96,7 +98,7 @@ TEST_F(NodeWatcherDirectoriesTest, ADirectoryWatchedUnderTwoNamesIsFollowedOnce)
   qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-  EXPECT_EQ(sink_.directories()[1].sockets, 1);
+  EXPECT_EQ(watcher_->Describe().directories(1).sockets(), 1);
 
   // The other name is taken once this one is gone.
   qemu_.Unlink(monitor);

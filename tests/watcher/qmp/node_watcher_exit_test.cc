@@ -24,10 +24,7 @@ using testing::Not;
 class NodeWatcherExitTest : public RestartTest {
  protected:
   // SIGABRT stands for all crashes: the sanitizers take the other signals for themselves.
-  void ExpectSignal(int signal) const {
-    ASSERT_TRUE(Stopped().exit_status.has_value());
-    EXPECT_EQ(Stopped().exit_status->signal, signal);
-  }
+  void ExpectSignal(int signal) const { EXPECT_EQ(Stopped().exit_signal().number(), signal); }
 };
 
 TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
@@ -43,7 +40,7 @@ TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
   manual_clock_.Advance(absl::Milliseconds(1));
   Turn();
   ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
-  EXPECT_EQ(Stopped().cause, ShutdownCause::kQemuCrashed);
+  EXPECT_EQ(Stopped().cause(), ShutdownCause::kQemuCrashed);
   ExpectSignal(SIGABRT);
 }
 
@@ -68,18 +65,18 @@ TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
   }
   ASSERT_EQ(sink_.Count(EventType::kStopped), 1);
   if (!pidfd) return;
-  EXPECT_EQ(Stopped().cause, ShutdownCause::kProcessExited);
-  EXPECT_FALSE(Stopped().exit_status.has_value()) << "0 was all that could be read";
+  EXPECT_EQ(Stopped().cause(), ShutdownCause::kProcessExited);
+  EXPECT_TRUE(Stopped().exit_unknown()) << "0 was all that could be read";
   EXPECT_THAT(EvidenceText(), HasSubstr("exit status not known"));
 }
 
 TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
   options_.exit_status_source = ExitStatusSource::kNone;
   Follow(&qemu_);
-  EXPECT_EQ(watcher_->exit_status_source(), "none");
+  EXPECT_EQ(watcher_->Describe().exit_status_source(), "none");
   qemu_.KillAndReap();
   ExpectStopped(ShutdownClass::kCrash, "process-exited");
-  EXPECT_FALSE(Stopped().exit_status.has_value());
+  EXPECT_TRUE(Stopped().exit_unknown());
 }
 
 TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatusAndNotWhoKilledIt) {
@@ -94,7 +91,7 @@ TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatusAndNotWhoKil
     AwaitEnd(qemu.pid());
     Restart();
     ASSERT_TRUE(UntilCount(EventType::kStopped, ++ends));
-    EXPECT_EQ(Stopped().rule, signal == SIGKILL ? "killed-unseen" : "qemu-crashed");
+    EXPECT_EQ(Stopped().rule(), signal == SIGKILL ? "killed-unseen" : "qemu-crashed");
     ExpectSignal(signal);
     Die();
   }
@@ -149,8 +146,8 @@ TEST_P(OomKillTest, IsPutDownToTheOneThatItWasOf) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   ASSERT_EQ(write(go[0][1], "x", 1), 1);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  EXPECT_EQ(Stopped().rule, "out-of-memory");
-  EXPECT_EQ(Stopped().cause, ShutdownCause::kOutOfMemory);
+  EXPECT_EQ(Stopped().rule(), "out-of-memory");
+  EXPECT_EQ(Stopped().cause(), ShutdownCause::kOutOfMemory);
   EXPECT_THAT(EvidenceText(), HasSubstr("OOM kill"));
 
   // What their common cgroup counts was not the other one's.
@@ -159,7 +156,7 @@ TEST_P(OomKillTest, IsPutDownToTheOneThatItWasOf) {
   }
   kill(neighbour.pid(), SIGKILL);
   ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
-  EXPECT_EQ(Stopped().rule, "never-greeted");
+  EXPECT_EQ(Stopped().rule(), "never-greeted");
   EXPECT_THAT(EvidenceText(), Not(HasSubstr("OOM kill")));
   for (const auto& ends : go) {
     close(ends[0]);

@@ -34,7 +34,7 @@ TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItIsShorter)
   for (int i = 0; i < 2; ++i) others.push_back(ConnectAsOther(Socket("vm1")));
   Start();
   ASSERT_TRUE(UntilUnfollowed("vm1", "queue of connections is full"));
-  EXPECT_GT(watcher_->unfollowed_sockets()[0].since, absl::UnixEpoch());
+  EXPECT_GT(watcher_->Describe().unfollowed_sockets(0).since().seconds(), 0);
   EXPECT_EQ(sink_.Latest("vm1"), nullptr) << "it is no VM yet";
   others.clear();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
@@ -136,7 +136,7 @@ TEST_F(NodeWatcherFaultsTest, AShutdownFileThatCannotBeWrittenIsAProblemAndCount
   StartUntilRunning();
   PowerOff(&qemu_, monitor);
   EXPECT_EQ(watcher_->counters().shutdown_file_errors, 2u) << "tried once more when it is gone";
-  EXPECT_FALSE(sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_file_written);
+  EXPECT_FALSE(sink_.Last(EventType::kStopped)->update.event->shutdown().shutdown_file_written());
   EXPECT_TRUE(HasProblem("vm1", "vm1.shutdown"));
 }
 
@@ -149,18 +149,19 @@ TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
   StartWithManualClock();
   ASSERT_TRUE(UntilInTime([&] { return watcher_->counters().connect_retries >= 3; },
                           absl::Milliseconds(1)));
-  EXPECT_THAT(watcher_->unfollowed_sockets(), IsEmpty()) << "it may be about to listen";
-  ASSERT_TRUE(
-      UntilInTime([&] { return !watcher_->unfollowed_sockets().empty(); }, absl::Seconds(1)));
-  EXPECT_EQ(watcher_->unfollowed_sockets()[0].problem.code, ProblemCode::kRefused);
-  EXPECT_THAT(watcher_->unfollowed_sockets()[0].problem.text, HasSubstr("nobody listens"));
+  EXPECT_EQ(watcher_->Describe().unfollowed_sockets_size(), 0) << "it may be about to listen";
+  ASSERT_TRUE(UntilInTime([&] { return watcher_->Describe().unfollowed_sockets_size() > 0; },
+                          absl::Seconds(1)));
+  const v1::Problem problem = watcher_->Describe().unfollowed_sockets(0).problem();
+  EXPECT_EQ(problem.code(), ProblemCode::kRefused);
+  EXPECT_THAT(problem.text(), HasSubstr("nobody listens"));
   EXPECT_THAT(sink_.entries(), IsEmpty());
-  EXPECT_EQ(sink_.directories()[0].sockets, 1);
+  EXPECT_EQ(watcher_->Describe().directories(0).sockets(), 1);
   FakeQemu qemu;
   std::filesystem::remove(Socket("vm1"));
   qemu.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_THAT(watcher_->unfollowed_sockets(), IsEmpty());
+  EXPECT_EQ(watcher_->Describe().unfollowed_sockets_size(), 0);
 }
 
 }  // namespace

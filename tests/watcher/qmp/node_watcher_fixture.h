@@ -121,11 +121,12 @@ class NodeWatcherFixture : public testing::Test {
     return Until([&] { return IsUnfollowed(vm, part); });
   }
   bool IsUnfollowed(const std::string& vm, const std::string& part) const {
-    for (const UnfollowedSocket& socket : watcher_->unfollowed_sockets()) {
-      if (socket.name != vm) continue;
-      EXPECT_EQ(socket.path, Socket(vm));
-      EXPECT_NE(socket.problem.code, ProblemCode::kUnspecified);
-      return !part.empty() && socket.problem.text.find(part) != std::string::npos;
+    const v1::GetServerInfoResponse info = watcher_->Describe();
+    for (const v1::UnfollowedSocket& socket : info.unfollowed_sockets()) {
+      if (socket.name() != vm) continue;
+      EXPECT_EQ(socket.path(), Socket(vm));
+      EXPECT_NE(socket.problem().code(), v1::PROBLEM_CODE_UNSPECIFIED);
+      return !part.empty() && socket.problem().text().find(part) != std::string::npos;
     }
     return part.empty();
   }
@@ -139,8 +140,8 @@ class NodeWatcherFixture : public testing::Test {
     }
     return false;
   }
-  ShutdownClass LastClass() const {
-    return sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_class;
+  v1::ShutdownClass LastClass() const {
+    return sink_.Last(EventType::kStopped)->update.event->shutdown().shutdown_class();
   }
   // The first end comes, and has this class.
   void ExpectEnd(ShutdownClass shutdown_class) {
@@ -253,20 +254,20 @@ class RestartTest : public NodeWatcherFixture {
   std::string RunId(const std::string& vm) const {
     return std::string(sink_.Latest(vm)->ref().run_id());
   }
-  const ShutdownDetail& Stopped() const {
-    return *sink_.Last(EventType::kStopped)->update.event->shutdown;
+  const v1::ShutdownDetail& Stopped() const {
+    return sink_.Last(EventType::kStopped)->update.event->shutdown();
   }
   // One end comes, and no run is kept.
   void ExpectStopped(ShutdownClass shutdown_class, const std::string& rule) {
     ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
     EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
-    EXPECT_EQ(Stopped().shutdown_class, shutdown_class);
-    EXPECT_EQ(Stopped().rule, rule);
+    EXPECT_EQ(Stopped().shutdown_class(), shutdown_class);
+    EXPECT_EQ(Stopped().rule(), rule);
     EXPECT_TRUE(Kept().empty());
   }
   std::string EvidenceText() const {
     std::string text;
-    for (const EvidenceEntry& entry : Stopped().evidence) text += entry.what + "; ";
+    for (const v1::Evidence& entry : Stopped().evidence()) text += entry.what() + "; ";
     return text;
   }
 };

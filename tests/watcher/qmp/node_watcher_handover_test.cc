@@ -14,7 +14,7 @@
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/process_watch.h"
-#include "watcher/runs/run_restorer.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

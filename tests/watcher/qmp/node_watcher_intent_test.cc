@@ -17,7 +17,7 @@ class NodeWatcherIntentTest : public RestartTest {
   // What `done` was called with.
   struct Outcome {
     int calls = 0;
-    absl::StatusOr<Intent> intent = absl::UnknownError("not called");
+    absl::StatusOr<v1::Intent> intent = absl::UnknownError("not called");
   };
 
   static IntentRequest Of(const std::string& vm, const std::string& id = "id-1",
@@ -25,13 +25,13 @@ class NodeWatcherIntentTest : public RestartTest {
     return {vm, run_id, id, "ops", "upgrade", absl::Minutes(10), ""};
   }
   void Ask(const IntentRequest& request, Outcome* outcome) {
-    watcher_->DeclareIntent(request, [outcome](absl::StatusOr<Intent> intent) {
+    watcher_->DeclareIntent(request, [outcome](absl::StatusOr<v1::Intent> intent) {
       ++outcome->calls;
       outcome->intent = std::move(intent);
     });
   }
   // Asks, and records the answer in the sink.
-  absl::StatusOr<Intent> Declare(const IntentRequest& request) {
+  absl::StatusOr<v1::Intent> Declare(const IntentRequest& request) {
     Outcome outcome;
     Ask(request, &outcome);
     Turn();
@@ -71,8 +71,8 @@ TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
   TellAll();
   ASSERT_EQ(outcome.calls, 1);
   ASSERT_TRUE(outcome.intent.ok()) << outcome.intent.status();
-  EXPECT_EQ(outcome.intent->intent_id, "id-1");
-  EXPECT_EQ(outcome.intent->expire_time,
+  EXPECT_EQ(outcome.intent->intent_id(), "id-1");
+  EXPECT_EQ(FromTimestamp(outcome.intent->expire_time()),
             FromTimestamp(sink_.Latest("vm1")->intent().expire_time()));
   EXPECT_THAT(KeptRun(), HasSubstr("upgrade"));
 }
@@ -98,7 +98,7 @@ TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
   EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 0);
   qemu_.Exit();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
-  EXPECT_FALSE(Stopped().intent.has_value());
+  EXPECT_FALSE(Stopped().has_intent());
 }
 
 TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
@@ -116,7 +116,7 @@ TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
   qemu_.KillAndReap();
   Restart();
   ExpectStopped(ShutdownClass::kAdmin, "unobserved");
-  EXPECT_EQ(Stopped().intent->intent_id, "id-2");
+  EXPECT_EQ(Stopped().intent().intent_id(), "id-2");
   EXPECT_TRUE(absl::IsNotFound(Withdraw("id-2"))) << "it ended with the run";
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "gmock/gmock.h"
@@ -112,7 +113,7 @@ TEST_F(LauncherTest, AMonitorThatAnotherClientHoldsIsListedUntilSomebodyGreets) 
   UniqueFd of_first = HoldMonitor(&launcher_, first, "vm1");
   const UniqueFd of_second = HoldMonitor(&launcher_, second, "vm2");
   Start();
-  ASSERT_TRUE(Until([&] { return watcher_->unfollowed_sockets().size() == 2; }));
+  ASSERT_TRUE(Until([&] { return watcher_->Describe().unfollowed_sockets_size() == 2; }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0) << "nobody knows of a VM";
   of_first.Reset();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
@@ -200,9 +201,9 @@ class ForeignListenerTest : public ListenerTest {
   }
   bool UntilLeftAlone(const std::string& path) {
     return Until([&] {
-      const std::vector<UnfollowedSocket> sockets = watcher_->unfollowed_sockets();
-      return sockets.size() == 1 && sockets[0].path == path &&
-             sockets[0].problem.text.find("leaves it alone") != std::string::npos;
+      const v1::GetServerInfoResponse info = watcher_->Describe();
+      return info.unfollowed_sockets_size() == 1 && info.unfollowed_sockets(0).path() == path &&
+             absl::StrContains(info.unfollowed_sockets(0).problem().text(), "leaves it alone");
     });
   }
 
@@ -238,7 +239,7 @@ TEST_F(ForeignListenerTest, IsConnectedToOnceWithoutAGreeting) {
   Listen(Socket("vm1"));
   Start();
   ASSERT_TRUE(UntilLeftAlone(Socket("vm1")));
-  EXPECT_THAT(watcher_->unfollowed_sockets()[0].problem.text,
+  EXPECT_THAT(watcher_->Describe().unfollowed_sockets(0).problem().text(),
               AllOf(HasSubstr(absl::StrCat("watcher_test (pid ", getpid(), "), is not a QEMU")),
                     Not(HasSubstr("must be called"))));
   Turns();

@@ -119,7 +119,7 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
   const int monitor = Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Rename("vm1", "vm2");
-  ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 1; }));
+  ASSERT_TRUE(Until([&] { return watcher_->Describe().directories(0).sockets() == 1; }));
   Turns();
   qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
@@ -138,7 +138,7 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
 TEST_F(NodeWatcherProcessTest, AllSocketsOfAProcessAreWaysToItsRun) {
   const int first = Follow(&qemu_);
   const int second = qemu_.AddMonitor(Socket("vm1-more"));
-  ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
+  ASSERT_TRUE(Until([&] { return watcher_->Describe().directories(0).sockets() == 2; }));
   Turns();
   EXPECT_FALSE(qemu_.HasClient(second)) << "it stays free for others";
   qemu_.CloseListener(first);
@@ -157,7 +157,7 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothing
   qemu_.ForkHolder();
   FollowWithManualClock();
   ASSERT_EQ(std::rename(reserve.c_str(), Socket("vm2").c_str()), 0);
-  ASSERT_TRUE(Until([&] { return sink_.directories()[0].sockets == 2; }));
+  ASSERT_TRUE(Until([&] { return watcher_->Describe().directories(0).sockets() == 2; }));
   Turns();
   qemu_.KillAndReap();
   ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStopped) == 1; }));
@@ -214,7 +214,7 @@ TEST_F(NodeWatcherProcessTest, AnotherProcessThatSpeaksIsNotRead) {
   EXPECT_EQ(sink_.Count(EventType::kReset), 0);
   EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
   KillUntilStopped(&qemu_);
-  EXPECT_TRUE(Stopped().exit_status.has_value());
+  EXPECT_FALSE(Stopped().exit_unknown());
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
@@ -251,7 +251,7 @@ TEST_F(ForeignNamespaceTest, AProcessWithoutANumberIsFollowedAllTheSame) {
     if (!UntilCount(EventType::kMonitorRestored, 1)) return 3;
     if (sink_.Count(EventType::kStopped) != 0) return 4;
     const int more = qemu_.AddMonitor(Socket("vm1-more"));
-    if (!Until([&] { return sink_.directories()[0].sockets == 3; })) return 5;
+    if (!Until([&] { return watcher_->Describe().directories(0).sockets() == 3; })) return 5;
     Turns();
     if (sink_.Count(EventType::kStarted) != 2) return 6;
     qemu_.Unlink(more);

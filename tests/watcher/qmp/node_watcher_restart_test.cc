@@ -57,7 +57,7 @@ TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
     ASSERT_EQ(sink_.Count(EventType::kStopped), ends + 1);
     EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref().run_id(), old_run);
     EXPECT_EQ(LastClass(), by_guest ? ShutdownClass::kUser : ShutdownClass::kAdmin);
-    EXPECT_FALSE(Stopped().shutdown_file_written);
+    EXPECT_FALSE(Stopped().shutdown_file_written());
     EXPECT_EQ(FileExists(ShutdownFile("vm1")), !by_guest);
     new_qemu.Unlink(0);
     new_qemu.KillAndReap();

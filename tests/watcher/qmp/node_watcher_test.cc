@@ -34,8 +34,8 @@ TEST_F(NodeWatcherTest, FollowsASocketThatIsThereAtTheStart) {
   EXPECT_EQ(status->monitor_path(), Socket("vm1"));
   EXPECT_TRUE(status->has_start_time());
   EXPECT_THAT(status->problems(), IsEmpty());
-  ASSERT_EQ(sink_.directories().size(), 1u);
-  EXPECT_EQ(sink_.directories()[0].sockets, 1);
+  ASSERT_EQ(watcher_->Describe().directories_size(), 1);
+  EXPECT_EQ(watcher_->Describe().directories(0).sockets(), 1);
 }
 
 TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
@@ -90,14 +90,14 @@ class UntrackedTest : public NodeWatcherFixture {
 TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
   const int monitor = Follow(&qemu_);
   EXPECT_EQ(sink_.Latest("vm1")->ref().pid(), 0);
-  EXPECT_EQ(watcher_->exit_status_source(), "none");
+  EXPECT_EQ(watcher_->Describe().exit_status_source(), "none");
   qemu_.Send(monitor, kGuestShutdownLine);
   qemu_.CloseListener(monitor);
   qemu_.CloseClient(monitor);
   ExpectEnd(ShutdownClass::kUser);
   EXPECT_TRUE(sink_.Last(EventType::kStopped)->shutdown_file);
-  const auto& evidence = sink_.Last(EventType::kStopped)->update.event->shutdown->evidence;
-  EXPECT_THAT(evidence.back().what, HasSubstr("not tracked"));
+  const auto& evidence = sink_.Last(EventType::kStopped)->update.event->shutdown().evidence();
+  EXPECT_THAT(evidence.rbegin()->what(), HasSubstr("not tracked"));
 }
 
 TEST_F(UntrackedTest, AHeldMonitorIsListedUntilItsSocketGoesAway) {

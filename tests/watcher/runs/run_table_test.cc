@@ -20,7 +20,6 @@
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
-#include "watcher/runs/run_restorer.h"
 
 namespace vmeventd {
 namespace {
@@ -35,9 +34,7 @@ constexpr char kText[] = "550e8400-e29b-41d4-A716-446655440000";
 class FakeRun : public VmRun {
  public:
   using VmRun::VmRun;
-  void BecomeReady() {
-    Apply(session().On(input::MonitorReady{{"7.2", "running", "", ""}}, Now()));
-  }
+  void BecomeReady() { Hand(input::MonitorReady{{"7.2", "running", "", ""}}); }
 
   bool connected() const override { return true; }
   std::optional<HandedRun> HandOver() override { return std::nullopt; }
@@ -80,11 +77,17 @@ class RunTableTest : public testing::Test, public RunSource {
 
   RunInfo Info(const std::string& name, const std::string& run_id) const {
     RunInfo info;
-    info.name = name;
+    info.name = info.raw_name = name;
     info.run_id = run_id;
-    info.monitor_path = directory_.Path(name + ".sock");
+    info.monitor_path = info.raw_path = directory_.Path(name + ".sock");
     info.process_tracked = false;
     return info;
+  }
+  void Declare(VmRun* run) const {
+    v1::Intent intent;
+    intent.set_intent_id("intent-1");
+    *intent.mutable_expire_time() = ToTimestamp(clock_.Now().wall + absl::Hours(1));
+    run->DeclareIntent(intent, "", [] {});
   }
   FakeRun* Add(const std::string& name, const std::string& run_id) {
     return Add(Info(name, run_id));
@@ -126,14 +129,14 @@ TEST_F(RunTableTest, ARunIsFoundByAllThatNamesIt) {
   EXPECT_EQ(table_.Find("run-1"), run);
   EXPECT_EQ(table_.Find("run-3"), nullptr);
   EXPECT_THAT(table_.Named("vm1"), testing::UnorderedElementsAre(run, other));
-  run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
+  Declare(run);
   EXPECT_EQ(table_.FindByIntent("intent-1"), run);
   EXPECT_EQ(run->agent_questions, 1);
 }
 
 TEST_F(RunTableTest, ARunThatIsOverLeavesItAtOnceAndIsDestroyedLater) {
   FakeRun* const run = Add("vm1", "run-1");
-  run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
+  Declare(run);
   run->End();
   EXPECT_TRUE(run->disconnected);
   EXPECT_THAT(over_, ElementsAre("vm1"));
@@ -172,13 +175,13 @@ TEST_F(RunTableTest, AKillForMemoryIsTheRunsOwnIfItIsCountedAsTheRunEnds) {
     FakeRun* const run = Add(std::move(info));
     ASSERT_TRUE(run->Track(IdentifyByPid(qemu.pid()).value()).ok());
     if (!own) count(1);
-    run->DeclareIntent({"intent-1", "ops", "why", clock_.Now().wall + absl::Hours(1), ""}, [] {});
+    Declare(run);
     if (own) count(1);
     const int ends = sink_.Count(EventType::kStopped);
     qemu.Kill(SIGKILL);
     ASSERT_TRUE(StepUntil([&] { loop_->RunOnce(absl::Milliseconds(10)); },
                           [&] { return sink_.Count(EventType::kStopped) > ends; }));
-    EXPECT_EQ(sink_.Last(EventType::kStopped)->update.event->shutdown->shutdown_class,
+    EXPECT_EQ(sink_.Last(EventType::kStopped)->update.event->shutdown().shutdown_class(),
               own ? ShutdownClass::kCrash : ShutdownClass::kAdmin);
   }
 }
@@ -191,9 +194,9 @@ TEST_F(RunTableTest, SoManyIntentsAreDeclaredOnANodeAndNoMore) {
   const auto declare = [&] {
     absl::Status said = absl::UnknownError("not called");
     intents.Declare({"vm1", "run-1", "id", "ops", "why", absl::Minutes(10), ""},
-                    [&said](const absl::StatusOr<Intent>& intent) { said = intent.status(); });
+                    [&said](const absl::StatusOr<v1::Intent>& intent) { said = intent.status(); });
     intents.Handle();
-    if (run->open_intent() != nullptr) {
+    if (run->session().open_intent() != nullptr) {
       sink_.entries().back().update.on_public();
       run->WithdrawIntent([] {});
     }
@@ -214,7 +217,7 @@ TEST_F(RunTableTest, ARestoredRunIsFoundByItsProcessWithoutADescriptor) {
   info.process_tracked = true;
   info.SetProcess(DescribeProcess(process, nullptr));
   FakeRun* const run = Add(std::move(info));
-  const std::string saved = run->Save();
+  const std::string saved = run->session().Save();
   run->Discard();
   table_.EndTurn();
   context_.max_vm_descriptors = 0;
@@ -270,9 +273,9 @@ TEST_F(RunTableTest, TwoUsersOfAUuidNameEachOtherAndMoreAreSeveral) {
 }
 
 TEST_F(RunTableTest, ARunThatADaemonLeftResumesOrEndsWhateverItsSource) {
-  const std::string saved = Add("vm1", "run-1")->Save();
+  const std::string saved = Add("vm1", "run-1")->session().Save();
   FakeRun* const other = Add("vm2", "run-2");
-  const std::string rebooted = absl::StrReplaceAll(other->Save(), {{"run-2", "old-2"}});
+  const std::string rebooted = absl::StrReplaceAll(other->session().Save(), {{"run-2", "old-2"}});
   for (const char* id : {"run-1", "run-2"}) table_.Find(id)->End();
   table_.EndTurn();
   const int ends = sink_.Count(EventType::kStopped);

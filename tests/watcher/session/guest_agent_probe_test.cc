@@ -36,7 +36,7 @@ Asked Ask(const std::map<std::string, std::string>& answers) {
       probe.OnReply(nullptr);
     } else {
       const QmpObject value = QmpObject::parse(answer->second);
-      probe.OnReply(&value);
+      probe.OnReply(value);
     }
   }
   EXPECT_THAT(NextCommand(probe), IsEmpty());
@@ -130,7 +130,7 @@ TEST(GuestAgentProbeTest, AsksAboutABoundedNumberOfPortsAndOnlyReads) {
     commands.push_back(NextCommand(probe));
     EXPECT_FALSE(QmpObject::parse(commands.back(), nullptr, false).is_discarded())
         << commands.back();
-    probe.OnReply(&ports);
+    probe.OnReply(ports);
   }
   EXPECT_THAT(commands, SizeIs(2 + GuestAgentProbe::kMaxPorts));
   EXPECT_THAT(commands, Each(testing::AnyOf(StartsWith(R"({"execute":"qom-list")"),

@@ -33,7 +33,7 @@ class SessionDriver {
     run.name = "web1";
     run.run_id = "boot-1-2-3";
     run.source = "qmp:/run/ctrl";
-    run.monitor_path = monitor_path;
+    run.monitor_path = run.raw_path = monitor_path;
     run.pid = process_tracked ? 4711 : 0;
     run.process_tracked = process_tracked;
     run.process_start = now_.wall - process_age;
@@ -93,10 +93,14 @@ class SessionDriver {
     Shutdown(reason);
     End(end);
   }
-  Intent Declare(absl::Duration ttl = absl::Minutes(10), const std::string& id = "intent-1",
-                 const std::string& request_id = "") {
-    Intent intent{id, "ops", "maintenance", now_.wall + ttl, request_id};
-    Apply(session_->On(input::IntentDeclared{intent}, now_));
+  v1::Intent Declare(absl::Duration ttl = absl::Minutes(10), const std::string& id = "intent-1",
+                     const std::string& request_id = "") {
+    v1::Intent intent;
+    intent.set_intent_id(id);
+    intent.set_actor("ops");
+    intent.set_reason("maintenance");
+    *intent.mutable_expire_time() = ToTimestamp(now_.wall + ttl);
+    Apply(session_->On(input::IntentDeclared{intent, request_id}, now_));
     return intent;
   }
   void Withdraw() { Apply(session_->On(input::IntentWithdrawn{}, now_)); }
@@ -161,21 +165,21 @@ class SessionDriver {
   // What was published, as the names of the event types.
   std::vector<EventType> Types() const {
     std::vector<EventType> types;
-    for (const VmEvent& event : events) types.push_back(event.type);
+    for (const v1::Event& event : events) types.push_back(static_cast<EventType>(event.type()));
     return types;
   }
-  const VmEvent& Last() const { return events.back(); }
-  const ShutdownDetail& Stopped() const {
+  const v1::Event& Last() const { return events.back(); }
+  const v1::ShutdownDetail& Stopped() const {
     EXPECT_FALSE(events.empty());
-    EXPECT_EQ(events.back().type, EventType::kStopped);
+    EXPECT_EQ(events.back().type(), EventType::kStopped);
     EXPECT_TRUE(done);
-    return *events.back().shutdown;
+    return events.back().shutdown();
   }
   v1::Vm Status() const { return session_->Status(); }
   VmSession& session() { return *session_; }
   Instant now() const { return now_; }
 
-  std::vector<VmEvent> events;
+  std::vector<v1::Event> events;
   std::vector<v1::Vm> statuses;  // one for each update, with an event or without
   std::vector<std::string> log;  // "file+", "file-", "STOPPED": their order
   int queries = 0;               // how often query-status was asked for
@@ -212,7 +216,7 @@ class SessionDriver {
       EXPECT_NE(problem.code(), v1::PROBLEM_CODE_UNSPECIFIED) << problem.text();
     }
     if (update.event.has_value()) {
-      EXPECT_EQ(update.event->gap_reason.has_value(), update.event->type == EventType::kGap);
+      EXPECT_EQ(update.event->has_gap_reason(), update.event->type() == EventType::kGap);
     }
   }
   void CarryOut(Effects effects) {
@@ -224,17 +228,13 @@ class SessionDriver {
         statuses.push_back(*publish->update.status);
         if (publish->update.saved_run.has_value()) saved = *publish->update.saved_run;
         if (publish->update.event.has_value()) {
-          if (publish->update.event->type == EventType::kStopped) log.emplace_back("STOPPED");
+          if (publish->update.event->type() == EventType::kStopped) log.emplace_back("STOPPED");
           events.push_back(*std::move(publish->update.event));
         }
-      } else if (std::holds_alternative<WriteShutdownFile>(effect)) {
-        FileStep(true);
-      } else if (std::holds_alternative<RemoveShutdownFile>(effect)) {
-        FileStep(false);
-      } else if (std::holds_alternative<QueryRunState>(effect)) {
-        ++queries;
-      } else if (std::holds_alternative<QueryGuestAgent>(effect)) {
-        ++agent_queries;
+      } else if (const auto* file_step = std::get_if<SetShutdownFile>(&effect)) {
+        FileStep(file_step->there);
+      } else if (const auto* ask = std::get_if<AskQemu>(&effect)) {
+        ++(ask->question == Question::kRunState ? queries : agent_queries);
       } else if (std::holds_alternative<ExamineThreads>(effect)) {
         CarryOut(session_->On(input::Threads{threads}, now_));
       } else if (std::holds_alternative<ReadLastWords>(effect)) {
@@ -275,18 +275,18 @@ class RunningVmTest : public testing::Test {
 };
 
 // What was seen, each followed by "; ".
-inline std::string EvidenceOf(const ShutdownDetail& detail) {
+inline std::string EvidenceOf(const v1::ShutdownDetail& detail) {
   std::string text;
-  for (const EvidenceEntry& entry : detail.evidence) absl::StrAppend(&text, entry.what, "; ");
+  for (const v1::Evidence& seen : detail.evidence()) absl::StrAppend(&text, seen.what(), "; ");
   return text;
 }
 
 inline void ExpectVerdict(const SessionDriver& vm, ShutdownClass shutdown_class,
                           ShutdownCause cause) {
-  const ShutdownDetail& detail = vm.Stopped();
-  EXPECT_EQ(detail.shutdown_class, shutdown_class) << vm.Last().message;
-  EXPECT_EQ(detail.cause, cause) << vm.Last().message;
-  EXPECT_FALSE(detail.evidence.empty());
+  const v1::ShutdownDetail& detail = vm.Stopped();
+  EXPECT_EQ(detail.shutdown_class(), shutdown_class) << vm.Last().message();
+  EXPECT_EQ(detail.cause(), cause) << vm.Last().message();
+  EXPECT_FALSE(detail.evidence().empty());
   EXPECT_EQ(std::count(vm.log.begin(), vm.log.end(), "STOPPED"), 1);
   if (shutdown_class != ShutdownClass::kUnknown) {
     EXPECT_EQ(vm.file, shutdown_class == ShutdownClass::kUser);

@@ -63,14 +63,14 @@ class Story {
   }
 
   void ExpectVerdict(const std::string& verdict) const {
-    const ShutdownDetail& detail = vm_->Stopped();
-    const std::string& message = vm_->Last().message;
+    const v1::ShutdownDetail& detail = vm_->Stopped();
+    const std::string& message = vm_->Last().message();
     std::vector<std::string> caveats;
     std::string intent;
     bool file_is_named = false;
     const Words all = absl::StrSplit(verdict, "; ");
-    EXPECT_EQ(absl::StrCat(ShutdownClassName(detail.shutdown_class), " ",
-                           ShutdownCauseName(detail.cause)),
+    EXPECT_EQ(absl::StrCat(ShutdownClassName(static_cast<ShutdownClass>(detail.shutdown_class())),
+                           " ", ShutdownCauseName(static_cast<ShutdownCause>(detail.cause()))),
               all[0])
         << message;
     for (size_t at = 1; at < all.size(); ++at) {
@@ -80,7 +80,7 @@ class Story {
       const bool is_seen = absl::StrContains(message, text);
       std::string actual = text;
       if (word == "rule") {
-        actual = detail.rule;
+        actual = detail.rule();
       } else if (word == "seen" || word == "unseen") {
         if (is_seen != (word == "seen")) actual = message;
       } else if (word == "caveat") {
@@ -88,11 +88,11 @@ class Story {
       } else if (word == "intent") {
         intent = text;
       } else if (word == "sender") {
-        actual = !detail.sender.has_value() ? "none"
-                 : detail.sender->by_kernel ? "kernel"
-                                            : detail.sender->command;
+        actual = !detail.has_sender()       ? "none"
+                 : detail.sender().kernel() ? "kernel"
+                                            : detail.sender().command();
       } else if (word == "no") {
-        if (detail.sender.has_value()) actual = detail.sender->command;
+        if (detail.has_sender()) actual = detail.sender().command();
       } else {
         EXPECT_EQ(word, "file");
         actual = FileNow();
@@ -101,20 +101,21 @@ class Story {
       EXPECT_EQ(actual, text) << word << ": " << message;
     }
     std::vector<std::string> found;
-    for (const ShutdownCaveat caveat : detail.caveats) {
-      found.emplace_back(ShutdownCaveatName(caveat));
+    for (const int caveat : detail.caveats()) {
+      found.emplace_back(ShutdownCaveatName(static_cast<ShutdownCaveat>(caveat)));
     }
     EXPECT_EQ(found, caveats) << message;
-    EXPECT_EQ(detail.intent.has_value() ? detail.intent->intent_id : "", intent);
-    EXPECT_FALSE(detail.evidence.empty());
+    EXPECT_EQ(detail.intent().intent_id(), intent);
+    EXPECT_FALSE(detail.evidence().empty());
     EXPECT_EQ(std::count(vm_->log.begin(), vm_->log.end(), "STOPPED"), 1);
-    if (!file_is_named && detail.shutdown_class != ShutdownClass::kUnknown) {
-      EXPECT_EQ(vm_->file, detail.shutdown_class == ShutdownClass::kUser);
+    if (!file_is_named && detail.shutdown_class() != ShutdownClass::kUnknown) {
+      EXPECT_EQ(vm_->file, detail.shutdown_class() == ShutdownClass::kUser);
     }
     const std::optional<ExitStatus> status = tracked_ ? end_.status : std::nullopt;
-    ASSERT_EQ(detail.exit_status.has_value(), status.has_value());
+    ASSERT_EQ(detail.has_exit_code() || detail.has_exit_signal(), status.has_value());
     if (!status.has_value()) return;
-    EXPECT_EQ(DescribeExit(*detail.exit_status), DescribeExit(*status));
+    EXPECT_EQ(detail.exit_code(), status->code);
+    EXPECT_EQ(detail.exit_signal().number(), status->signal);
     EXPECT_THAT(message, testing::HasSubstr(DescribeExit(*status)));
   }
 
@@ -179,7 +180,8 @@ class Story {
     if (word == "events") return absl::StrJoin(types, " ");
     if (word != "last") return "no such word";
     if (words.size() < 3) return types.back();
-    return absl::StrCat(types.back(), " ", ShutdownClassName(vm_->Last().shutdown->shutdown_class));
+    const auto of_class = static_cast<ShutdownClass>(vm_->Last().shutdown().shutdown_class());
+    return absl::StrCat(types.back(), " ", ShutdownClassName(of_class));
   }
 
   void PlayEvent(const Words& words) {

@@ -42,7 +42,7 @@ TEST_F(VmSessionAgentTest, APortThatWasPluggedInLaterIsLookedUp) {
   EXPECT_EQ(vm_.agent_queries, 2);
   vm_.Agent({.present = true, .open = true, .reported = true, .port = "ch9"});
   vm_.EndBy("guest-shutdown");
-  EXPECT_THAT(vm_.Stopped().caveats, ElementsAre(ShutdownCaveat::kGuestAgentConnected));
+  EXPECT_THAT(vm_.Stopped().caveats(), ElementsAre(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED));
 }
 
 // A console sends the same event as often as its guest likes.

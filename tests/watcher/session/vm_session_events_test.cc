@@ -33,10 +33,10 @@ TEST_P(EventTypeTest, IsPublishedWithItsData) {
   vm.Line(absl::StrCat(R"({"event": ")", GetParam().name, R"(", "data": )", GetParam().data,
                        R"(, "timestamp": {"seconds": 1795157127, "microseconds": 5}})"));
   ASSERT_THAT(vm.Types(), ElementsAre(EventType::kStarted, GetParam().type));
-  EXPECT_EQ(vm.Last().qmp_event, GetParam().name);
-  EXPECT_EQ(vm.Last().detail_json, GetParam().data);
-  EXPECT_EQ(vm.Last().qemu_time, absl::FromUnixMicros(1795157127000005));
-  EXPECT_THAT(vm.Last().message, Not(IsEmpty()));
+  EXPECT_EQ(vm.Last().qmp_event(), GetParam().name);
+  EXPECT_EQ(vm.Last().detail_json(), GetParam().data);
+  EXPECT_EQ(FromTimestamp(vm.Last().qemu_time()), absl::FromUnixMicros(1795157127000005));
+  EXPECT_THAT(vm.Last().message(), Not(IsEmpty()));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -64,8 +64,8 @@ TEST_F(VmSessionEventTest, EvidenceQuotesNoLongText) {
   std::string reason = "guest-";
   for (int i = 0; i < 100'000; ++i) reason += "\xC3\xA4";
   vm_.EndBy(reason);
-  ASSERT_TRUE(vm_.Last().shutdown.has_value());
-  const std::string& what = vm_.Last().shutdown->evidence.at(0).what;
+  ASSERT_TRUE(vm_.Last().has_shutdown());
+  const std::string& what = vm_.Last().shutdown().evidence(0).what();
   EXPECT_THAT(what, testing::StartsWith("SHUTDOWN reason=guest-"));
   EXPECT_THAT(what, testing::EndsWith("\xC3\xA4..."));
   EXPECT_LE(what.size(), 515u);
@@ -78,20 +78,20 @@ TEST_F(VmSessionFloodTest, AFloodIsCutAndToldOnce) {
   EXPECT_THAT(vm_.events, SizeIs(1 + EventLimiter::kBurst));
   vm_.Advance(absl::Seconds(1));
   ASSERT_THAT(vm_.events, SizeIs(2 + EventLimiter::kBurst));
-  EXPECT_EQ(vm_.Last().type, EventType::kGap);
-  EXPECT_THAT(vm_.Last().message, HasSubstr("800 events"));
+  EXPECT_EQ(vm_.Last().type(), EventType::kGap);
+  EXPECT_THAT(vm_.Last().message(), HasSubstr("800 events"));
   vm_.Advance(absl::Hours(1));
-  EXPECT_EQ(vm_.Last().type, EventType::kGap);
+  EXPECT_EQ(vm_.Last().type(), EventType::kGap);
   EXPECT_THAT(vm_.events, SizeIs(2 + EventLimiter::kBurst));
 }
 
 TEST_F(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
   for (int i = 0; i < 1000; ++i) vm_.Event("MEMORY_FAILURE");
   vm_.Event("POWERDOWN");
-  EXPECT_EQ(vm_.Last().type, EventType::kPowerdownRequested);
+  EXPECT_EQ(vm_.Last().type(), EventType::kPowerdownRequested);
   vm_.EndBy("guest-shutdown");
-  EXPECT_EQ(vm_.Stopped().cause, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm_.events[vm_.events.size() - 2].type, EventType::kGap)
+  EXPECT_EQ(vm_.Stopped().cause(), ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm_.events[vm_.events.size() - 2].type(), EventType::kGap)
       << "published before the last event";
 }
 
@@ -140,7 +140,7 @@ TEST_F(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
   const std::vector<EventType> before = vm_.Types();
   EXPECT_EQ(vm_.statuses.back().state(), vm_.Status().state()) << "as of the last event";
   vm_.Advance(absl::Seconds(1));
-  EXPECT_EQ(vm_.Last().type, EventType::kGap);
+  EXPECT_EQ(vm_.Last().type(), EventType::kGap);
   EXPECT_EQ(vm_.statuses.back().state(), VmState::kPaused);
   vm_.Restart();
   EXPECT_EQ(vm_.Status().state(), VmState::kPaused);
@@ -183,15 +183,15 @@ TEST_F(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
 TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
   RunningVm vm;
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
-  EXPECT_EQ(vm.Last().type, EventType::kProblemsChanged);
-  EXPECT_THAT(vm.Last().message, HasSubstr("web2"));
+  EXPECT_EQ(vm.Last().type(), EventType::kProblemsChanged);
+  EXPECT_THAT(vm.Last().message(), HasSubstr("web2"));
   EXPECT_THAT(vm.Status().problems(), SizeIs(1));
   vm.Restart();
   EXPECT_THAT(vm.Status().problems(), SizeIs(1)) << "nothing has changed";
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   EXPECT_THAT(vm.events, SizeIs(2));
   vm.SharedUuid("");
-  EXPECT_EQ(vm.Last().type, EventType::kProblemsChanged);
+  EXPECT_EQ(vm.Last().type(), EventType::kProblemsChanged);
   EXPECT_THAT(vm.Status().problems(), IsEmpty());
 }
 
@@ -214,7 +214,7 @@ TEST_F(VmSessionFloodTest, AGuestCannotFloodItsEvidence) {
     vm_.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
   }
   vm_.End();
-  EXPECT_LE(vm_.Stopped().evidence.size(), EvidenceLog::kMaxEntries + 4);
+  EXPECT_LE(vm_.Stopped().evidence().size(), EvidenceLog::kMaxEntries + 4);
 }
 
 // What a guest said as it panicked.
@@ -227,13 +227,12 @@ using VmSessionPanicTest = RunningVmTest;
 
 TEST_F(VmSessionPanicTest, HyperVsArgumentsAreKeptToTheEnd) {
   vm_.Event("GUEST_PANICKED", kWindows);
-  ASSERT_TRUE(vm_.Last().detail.has_value());
-  EXPECT_EQ(vm_.Last().detail->panic().action(), "poweroff");
+  EXPECT_EQ(vm_.Last().panic().action(), "poweroff");
   vm_.EndDuringRestart();
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
-  ASSERT_TRUE(vm_.Stopped().panic.has_value());
-  EXPECT_EQ(vm_.Stopped().panic->action(), "poweroff");
-  EXPECT_THAT(vm_.Stopped().panic->hyper_v().args(),
+  ASSERT_TRUE(vm_.Stopped().has_panic());
+  EXPECT_EQ(vm_.Stopped().panic().action(), "poweroff");
+  EXPECT_THAT(vm_.Stopped().panic().hyper_v().args(),
               ElementsAre(30, 18446744072635809797U, 0, 1, 2));
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("GUEST_PANICKED action=poweroff, the guest said Hyper-V 0x1e "
@@ -244,7 +243,7 @@ TEST_F(VmSessionPanicTest, OfAnS390GuestTheProgramStatusWordIsKept) {
   vm_.Event("GUEST_PANICKED", R"({"action": "pause", "info": {"type": "s390", "core": 3,
       "psw-mask": 562956395872256, "psw-addr": 1102832, "reason": "disabled-wait"}})");
   vm_.EndDuringRestart();
-  const v1::S390Panic& s390 = vm_.Stopped().panic->s390();
+  const v1::S390Panic& s390 = vm_.Stopped().panic().s390();
   EXPECT_EQ(s390.core(), 3U);
   EXPECT_EQ(s390.psw_mask(), 562956395872256U);
   EXPECT_EQ(s390.psw_addr(), 1102832U);
@@ -259,7 +258,7 @@ TEST_F(VmSessionPanicTest, ATdxGuestsMessageIsOneLineAndCut) {
       absl::StrCat(R"({"action": "pause", "info": {"type": "tdx", "error-code": 7, "message": ")",
                    R"(a\nb\u001b[31m\\c)", std::string(5000, 'x'), R"(", "gpa": 4096}})"));
   vm_.EndDuringRestart();
-  const v1::TdxPanic& tdx = vm_.Stopped().panic->tdx();
+  const v1::TdxPanic& tdx = vm_.Stopped().panic().tdx();
   EXPECT_EQ(tdx.error_code(), 7U);
   EXPECT_EQ(tdx.gpa(), 4096U);
   EXPECT_EQ(tdx.message().size(), kMaxPanicMessageBytes);
@@ -271,14 +270,14 @@ TEST_F(VmSessionPanicTest, AResetForgetsIt) {
   vm_.Event("GUEST_PANICKED", kWindows);
   vm_.Event("RESET");
   vm_.EndBy("guest-shutdown");
-  EXPECT_FALSE(vm_.Stopped().panic.has_value());
+  EXPECT_FALSE(vm_.Stopped().has_panic());
 }
 
 TEST_F(VmSessionPanicTest, ACrashKernelThatSaysNothingLeavesWhatThePanicSaid) {
   vm_.Event("GUEST_PANICKED", kWindows);
   vm_.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
   vm_.End();
-  EXPECT_TRUE(vm_.Stopped().panic->has_hyper_v());
+  EXPECT_TRUE(vm_.Stopped().panic().has_hyper_v());
 }
 
 TEST_F(VmSessionPanicTest, WhatIsOfAnotherTypeIsLeftOut) {
@@ -344,7 +343,7 @@ TEST_F(VmSessionEventTest, MessagesSayWhatHappenedAndByWhom) {
   for (const auto& expected : kCases) {
     RunningVm vm;
     vm.Event(expected.event, expected.data);
-    EXPECT_EQ(vm.Last().message, expected.message);
+    EXPECT_EQ(vm.Last().message(), expected.message);
     EXPECT_THAT(vm.Status().problems(), IsEmpty());
   }
 }

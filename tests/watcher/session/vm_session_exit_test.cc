@@ -28,6 +28,7 @@ TEST_F(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
   vm.Advance(absl::Seconds(1));
   EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kGuestShutdown));
   EXPECT_EQ(vm.Status().state(), VmState::kGuestDown);
+  EXPECT_EQ(vm.Last().shutdown().process_end_case(), v1::ShutdownDetail::PROCESS_END_NOT_SET);
   vm.Advance(absl::Minutes(1));
   EXPECT_THAT(ProblemTexts(vm.Status().problems()), Contains(HasSubstr("has not exited")));
   vm.End(Signal(SIGKILL));

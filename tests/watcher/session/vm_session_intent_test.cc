@@ -17,23 +17,23 @@ using VmSessionIntentTest = RunningVmTest;
 
 TEST_F(VmSessionIntentTest, IsToldWhenDeclaredReplacedAndWithdrawn) {
   vm_.Declare(absl::Minutes(10), "intent-0");
-  const Intent intent = vm_.Declare();
-  EXPECT_EQ(vm_.events[vm_.events.size() - 2].intent->intent_id, "intent-0");
-  EXPECT_EQ(vm_.events[vm_.events.size() - 2].intent_end, IntentEnd::kReplaced);
-  EXPECT_EQ(vm_.Last().type, EventType::kIntentDeclared);
-  EXPECT_EQ(vm_.Last().intent->intent_id, intent.intent_id);
-  EXPECT_EQ(vm_.Last().message, "ops intends to end the VM: maintenance");
+  const v1::Intent intent = vm_.Declare();
+  EXPECT_EQ(vm_.events[vm_.events.size() - 2].intent().intent_id(), "intent-0");
+  EXPECT_EQ(vm_.events[vm_.events.size() - 2].intent_end(), IntentEnd::kReplaced);
+  EXPECT_EQ(vm_.Last().type(), EventType::kIntentDeclared);
+  EXPECT_EQ(vm_.Last().intent().intent_id(), intent.intent_id());
+  EXPECT_EQ(vm_.Last().message(), "ops intends to end the VM: maintenance");
   EXPECT_EQ(vm_.Status().intent().reason(), "maintenance");
-  EXPECT_EQ(vm_.session().open_intent()->intent_id, intent.intent_id);
+  EXPECT_EQ(vm_.session().open_intent()->intent_id(), intent.intent_id());
   vm_.Withdraw();
-  EXPECT_EQ(vm_.Last().type, EventType::kIntentWithdrawn);
-  EXPECT_EQ(vm_.Last().intent_end, IntentEnd::kWithdrawn);
-  EXPECT_EQ(vm_.Last().intent->intent_id, intent.intent_id);
+  EXPECT_EQ(vm_.Last().type(), EventType::kIntentWithdrawn);
+  EXPECT_EQ(vm_.Last().intent_end(), IntentEnd::kWithdrawn);
+  EXPECT_EQ(vm_.Last().intent().intent_id(), intent.intent_id());
   EXPECT_FALSE(vm_.Status().has_intent());
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
   vm_.End(Signal(SIGKILL));
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
-  EXPECT_FALSE(vm_.Stopped().intent.has_value());
+  EXPECT_FALSE(vm_.Stopped().has_intent());
 }
 
 TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
@@ -44,9 +44,9 @@ TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
   vm_.StepClock(-absl::Hours(10));
   vm_.Advance(absl::Seconds(1));
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
-  EXPECT_EQ(vm_.Last().type, EventType::kIntentWithdrawn);
-  EXPECT_THAT(vm_.Last().message, HasSubstr("expired"));
-  EXPECT_EQ(vm_.Last().intent_end, IntentEnd::kExpired);
+  EXPECT_EQ(vm_.Last().type(), EventType::kIntentWithdrawn);
+  EXPECT_THAT(vm_.Last().message(), HasSubstr("expired"));
+  EXPECT_EQ(vm_.Last().intent_end(), IntentEnd::kExpired);
   vm_.EndBy("guest-shutdown");
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
@@ -77,13 +77,13 @@ TEST_F(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
 TEST_F(VmSessionIntentTest, ARetryFindsItsOwn) {
   EXPECT_EQ(vm_.session().IntentOfRequest("r1"), nullptr);
   vm_.Declare(absl::Minutes(1), "intent-1", "r1");
-  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id, "intent-1");
+  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id(), "intent-1");
   EXPECT_EQ(vm_.session().IntentOfRequest("r2"), nullptr);
   vm_.Restart();
-  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id, "intent-1");
+  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id(), "intent-1");
   vm_.Shutdown("guest-shutdown");
   vm_.Withdraw();
-  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id, "intent-1") << "it has counted";
+  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id(), "intent-1") << "it has counted";
   vm_.Event("RESET");
   EXPECT_EQ(vm_.session().IntentOfRequest("r1"), nullptr);
   vm_.Declare(absl::Minutes(1), "intent-2");
@@ -92,7 +92,8 @@ TEST_F(VmSessionIntentTest, ARetryFindsItsOwn) {
 
 TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIsLate) {
   Instant now = vm_.now();
-  const Intent intent{"late", "ops", "", now.wall + absl::Seconds(5)};
+  v1::Intent intent;
+  *intent.mutable_expire_time() = ToTimestamp(now.wall + absl::Seconds(5));
   vm_.session().On(input::IntentDeclared{intent}, now);
   now.monotonic += absl::Seconds(5);
   now.wall += absl::Seconds(5);
@@ -100,7 +101,7 @@ TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIs
   std::vector<EventType> types;
   for (const Effect& effect : effects) {
     const auto* publish = std::get_if<Publish>(&effect);
-    if (publish != nullptr) types.push_back(publish->update.event->type);
+    if (publish != nullptr) types.push_back(static_cast<EventType>(publish->update.event->type()));
   }
   EXPECT_THAT(types, ElementsAre(EventType::kIntentWithdrawn));
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
@@ -110,7 +111,7 @@ TEST_F(VmSessionIntentTest, OneThatAnUnknownEventFindsExpiredIsKeptAsSuch) {
   vm_.Declare(absl::Seconds(5));
   vm_.AdvanceWithoutTick(absl::Seconds(5));
   vm_.Event("RTC_CHANGE");  // the driver checks what is kept
-  EXPECT_EQ(vm_.Last().type, EventType::kIntentWithdrawn);
+  EXPECT_EQ(vm_.Last().type(), EventType::kIntentWithdrawn);
   vm_.Restart();
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
 }

@@ -70,7 +70,7 @@ TEST_F(VmSessionFileTest, IsLeftWhereALaterRunHasTheName) {
   vm_.file = true;
   vm_.file_is_of_another = true;
   vm_.Gone();
-  EXPECT_EQ(vm_.Stopped().shutdown_class, ShutdownClass::kAdmin);
+  EXPECT_EQ(vm_.Stopped().shutdown_class(), ShutdownClass::kAdmin);
   EXPECT_EQ(vm_.file, true);
 }
 
@@ -142,11 +142,11 @@ TEST_F(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   RunInfo run;
   run.name = "a\n\"\\\u00e9\\xff";
   const std::string raw_name = "a\n\"\\\u00e9\xff";
-  run.SetRawName(std::string(raw_name));
+  run.raw_name = raw_name;
   run.run_id = "r";
   run.source = "qmp:/d\"\n\u00e9\\xff";
   run.monitor_path = absl::StrCat("/d/", run.name);
-  run.SetRawPath(std::string("/d/" + raw_name));
+  run.raw_path = "/d/" + raw_name;
   run.pid = 1;
   run.socket = {1, ~uint64_t{0}, -5};
   VmSession session(run, &options, now);
@@ -156,9 +156,9 @@ TEST_F(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   ASSERT_TRUE(restored.ok()) << restored.status();
   EXPECT_EQ(restored->Save(), saved);
   EXPECT_EQ(restored->run().name, run.name);
-  EXPECT_EQ(restored->run().raw_name(), raw_name);
+  EXPECT_EQ(restored->run().raw_name, raw_name);
   EXPECT_EQ(restored->run().source, run.source);
-  EXPECT_EQ(restored->run().raw_path(), "/d/" + raw_name);
+  EXPECT_EQ(restored->run().raw_path, "/d/" + raw_name);
   EXPECT_EQ(restored->run().socket, run.socket);
   EXPECT_EQ(restored->Status().qemu_version(), "7.2\x7f\x01");
 }

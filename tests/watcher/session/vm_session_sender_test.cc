@@ -43,15 +43,15 @@ TEST_F(VmSessionSenderTest, AQemuThatDoesNotEndAfterASignalSaysWhoSentIt) {
     vm.Advance(absl::Milliseconds(9'999));
     EXPECT_TRUE(vm.Status().problems().empty());
     vm.Advance(absl::Milliseconds(1));
-    ASSERT_EQ(vm.Last().type, EventType::kProblemsChanged);
-    EXPECT_EQ(vm.Last().message,
+    ASSERT_EQ(vm.Last().type(), EventType::kProblemsChanged);
+    EXPECT_EQ(vm.Last().message(),
               absl::StrCat(SignalName(signal),
                            " sent by bash (pid 812, uid 0, /system.slice/virtqemud.service) 10 s "
                            "ago, and QEMU has not ended; its threads: 1 D (waits in the kernel), 4 "
                            "S (sleeps)"));
     EXPECT_EQ(vm.Status().state(), VmState::kRunning);
     vm.Advance(absl::Seconds(10));
-    EXPECT_THAT(vm.Last().message, HasSubstr(" 20 s ago"));
+    EXPECT_THAT(vm.Last().message(), HasSubstr(" 20 s ago"));
     vm.Restart(absl::ZeroDuration());
     EXPECT_FALSE(vm.Status().problems().empty());
     vm.End(Signal(SIGKILL));
@@ -86,8 +86,8 @@ TEST_F(VmSessionSenderTest, ASignalSentSinceTheShutdownIsNotTheOneThatWasObeyed)
   vm_.EventAt(said, "SHUTDOWN", R"({"guest": false, "reason": "host-signal"})");
   vm_.End(Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-  EXPECT_EQ(vm_.Stopped().sender->command, "bash");
-  EXPECT_THAT(vm_.Last().message, HasSubstr("ADMIN: the host sent QEMU a SIGTERM. "));
+  EXPECT_EQ(vm_.Stopped().sender().command(), "bash");
+  EXPECT_THAT(vm_.Last().message(), HasSubstr("ADMIN: the host sent QEMU a SIGTERM. "));
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("SIGTERM sent by bash"), Not(HasSubstr("libvirtd"))));
 }
@@ -103,13 +103,25 @@ TEST_F(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
   vm_.Event("RESET");
   vm_.End(Signal(SIGKILL));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
-  const SignalSender& kept = *vm_.Stopped().sender;
-  EXPECT_EQ(kept.pid, 812);
-  EXPECT_EQ(kept.uid, sender.uid);
-  EXPECT_EQ(kept.executable, "/usr/sbin/virtqemud");
-  EXPECT_EQ(kept.cgroup, "/system.slice/virtqemud.service");
+  const v1::SignalSender& kept = vm_.Stopped().sender();
+  EXPECT_EQ(kept.pid(), 812);
+  EXPECT_EQ(kept.uid(), sender.uid);
+  EXPECT_EQ(kept.executable(), "/usr/sbin/virtqemud");
+  EXPECT_EQ(kept.cgroup(), "/system.slice/virtqemud.service");
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               AllOf(HasSubstr("SIGKILL sent by"), HasSubstr("SIGTERM sent by kill")));
+}
+
+TEST_F(VmSessionSenderTest, ASenderThatMayBeQemusIsNotCalledIt) {
+  for (const bool unproven : {false, true}) {
+    RunningVm vm;
+    SignalSender sender = Process(SIGKILL);
+    sender.of_qemu = true;
+    sender.descent_unproven = unproven;
+    vm.Sent(sender);
+    vm.End(Signal(SIGKILL));
+    EXPECT_EQ(vm.Stopped().sender().of_qemu(), !unproven);
+  }
 }
 
 }  // namespace

@@ -23,12 +23,12 @@ TEST_F(VmSessionOrderTest, AGuestsPoweroffHasItsSentenceAndQemusWords) {
   vm_.EndBy("guest-shutdown");
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
-  EXPECT_EQ(vm_.Last().qmp_event, "SHUTDOWN");
-  EXPECT_EQ(vm_.Last().detail_json, R"({"guest":true,"reason":"guest-shutdown"})");
-  EXPECT_EQ(vm_.Last().message,
+  EXPECT_EQ(vm_.Last().qmp_event(), "SHUTDOWN");
+  EXPECT_EQ(vm_.Last().detail_json(), R"({"guest":true,"reason":"guest-shutdown"})");
+  EXPECT_EQ(vm_.Last().message(),
             "USER: the guest powered itself off. Seen: SHUTDOWN reason=guest-shutdown, monitor "
             "closed, process gone.");
-  EXPECT_TRUE(vm_.Stopped().shutdown_file_written);
+  EXPECT_TRUE(vm_.Stopped().shutdown_file_written());
   EXPECT_THAT(vm_.log, ElementsAre("file+", "STOPPED"));
 }
 
@@ -41,7 +41,7 @@ TEST_F(VmSessionOrderTest, ARunThatEndedWithItsHostHasNoWordsOfQemu) {
   vm_.Shutdown("guest-shutdown");
   vm_.Restart();
   vm_.Rebooted();
-  EXPECT_EQ(vm_.Last().qmp_event, "");
+  EXPECT_EQ(vm_.Last().qmp_event(), "");
 }
 
 TEST_F(VmSessionOrderTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone) {
@@ -54,7 +54,7 @@ TEST_F(VmSessionOrderTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessI
     if (!again) vm.file_status = absl::OkStatus();
     vm.Gone();
     EXPECT_THAT(vm.log, ElementsAre("file+", "file+", "STOPPED"));
-    EXPECT_EQ(vm.Stopped().shutdown_file_written, !again);
+    EXPECT_EQ(vm.Stopped().shutdown_file_written(), !again);
     EXPECT_EQ(vm.Status().problems().empty(), !again);
   }
 }
@@ -101,7 +101,7 @@ TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
   for (const auto& row : rows) {
     RunningVm vm(SessionOptions{.shutdown_files = row.files}, true, row.monitor);
     vm.EndBy("guest-shutdown");
-    EXPECT_EQ(vm.Stopped().shutdown_file_written, row.written) << row.monitor;
+    EXPECT_EQ(vm.Stopped().shutdown_file_written(), row.written) << row.monitor;
     EXPECT_EQ(vm.file.has_value(), row.written) << row.monitor;
     EXPECT_THAT(vm.statuses.back().problems(), IsEmpty()) << row.monitor;
   }
@@ -114,8 +114,8 @@ TEST_F(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
   vm_.Event("STOP");
   vm_.Advance(absl::Hours(5));
   vm_.End();
-  EXPECT_EQ(vm_.Stopped().cause, ShutdownCause::kHostPowerdown);
-  EXPECT_EQ(vm_.Stopped().powerdown_age, absl::Seconds(5));
+  EXPECT_EQ(vm_.Stopped().cause(), ShutdownCause::kHostPowerdown);
+  EXPECT_EQ(vm_.Stopped().powerdown_age().seconds(), 5);
 }
 
 // The monitor.
@@ -127,7 +127,7 @@ TEST_F(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
   vm_.Ready();
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
                                        EventType::kMonitorRestored));
-  EXPECT_THAT(vm_.events[1].message, HasSubstr("not JSON"));
+  EXPECT_THAT(vm_.events[1].message(), HasSubstr("not JSON"));
 }
 
 TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {
@@ -141,8 +141,8 @@ TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {
   session.On(input::MonitorReady{{"7.2.22", "running", "", ""}}, now);
   session.On(input::ProcessGone{}, now);
   const Effects effects = session.On(input::FileDone{absl::OkStatus()}, now);
-  const VmEvent& stopped = *std::get<Publish>(effects[0]).update.event;
-  EXPECT_THAT(stopped.shutdown->evidence.front().what, HasSubstr("attached 1h"));
+  const v1::Event& stopped = *std::get<Publish>(effects[0]).update.event;
+  EXPECT_THAT(stopped.shutdown().evidence(0).what(), HasSubstr("attached 1h"));
 }
 
 }  // namespace

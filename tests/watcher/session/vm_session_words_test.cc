@@ -21,9 +21,9 @@ class VmSessionWordsTest : public testing::Test {
 TEST_F(VmSessionWordsTest, ACrashHasThem) {
   vm_.facts.mutable_numbers()->set_peak_memory_bytes(7);
   vm_.End(Signal(SIGABRT));
-  ASSERT_TRUE(vm_.Stopped().end.has_value());
-  EXPECT_THAT(vm_.Stopped().end->last_words().lines(), ElementsAre("Assertion failed"));
-  EXPECT_EQ(vm_.Stopped().end->numbers().peak_memory_bytes(), 7);
+  ASSERT_TRUE(vm_.Stopped().has_last_words());
+  EXPECT_THAT(vm_.Stopped().last_words().lines(), ElementsAre("Assertion failed"));
+  EXPECT_EQ(vm_.Stopped().numbers().peak_memory_bytes(), 7);
   EXPECT_EQ(vm_.words_reads, 1);
   EXPECT_EQ(vm_.log, (std::vector<std::string>{"file-", "STOPPED"}));
 }
@@ -31,7 +31,7 @@ TEST_F(VmSessionWordsTest, ACrashHasThem) {
 TEST_F(VmSessionWordsTest, AnEndThatIsExplainedDoesNotWaitForThem) {
   vm_.EndBy("guest-shutdown", Exited(0));
   EXPECT_EQ(vm_.words_reads, 0);
-  EXPECT_TRUE(vm_.Stopped().end.has_value());
+  EXPECT_TRUE(vm_.Stopped().has_numbers());
 }
 
 TEST_F(VmSessionWordsTest, AnEndWaitsAndTakesNoOtherInput) {
@@ -52,7 +52,7 @@ TEST_F(VmSessionWordsTest, AStartThatFailsHasThem) {
   vm.Ready("prelaunch");
   vm.End(Exited(1));
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kNeverRan);
-  EXPECT_THAT(vm.Stopped().end->last_words().lines(), ElementsAre(HasSubstr("write")));
+  EXPECT_THAT(vm.Stopped().last_words().lines(), ElementsAre(HasSubstr("write")));
 }
 
 TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
@@ -60,9 +60,9 @@ TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
                LastWordsSource::kJournal);
   vm_.EndBy("host-signal", Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
-  ASSERT_TRUE(vm_.Stopped().sender.has_value());
-  EXPECT_EQ(vm_.Stopped().sender->pid, 812);
-  EXPECT_TRUE(vm_.Stopped().sender->said_by_qemu);
+  ASSERT_TRUE(vm_.Stopped().has_sender());
+  EXPECT_EQ(vm_.Stopped().sender().pid(), 812);
+  EXPECT_TRUE(vm_.Stopped().sender().said_by_qemu());
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("SIGTERM sent by virtqemud (pid 812, as QEMU reports)"));
 }
@@ -100,7 +100,7 @@ TEST_F(VmSessionWordsTest, AMemoryKillerAndQemuItselfStayWhatTheyAre) {
 TEST_F(VmSessionWordsTest, ACoreIsEvidence) {
   vm_.facts.set_core("coredumpctl info 4711");
   vm_.End({ExitStatus{0, SIGSEGV, true}, false});
-  EXPECT_TRUE(vm_.Stopped().exit_status->core_dumped);
+  EXPECT_TRUE(vm_.Stopped().exit_signal().core_dumped());
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("core dumped: coredumpctl info 4711"));
 }
 

@@ -394,8 +394,8 @@ TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
   EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("dropped 7 records"));
   SignalWatch none(loop_.get(), nullptr, "no BTF");
   EXPECT_EQ(none.WhyUnknown(), "not recorded");
-  EXPECT_EQ(none.state().problem, "no BTF") << "for info and doctor";
-  EXPECT_FALSE(none.state().active);
+  EXPECT_EQ(none.state().problem(), "no BTF") << "for info and doctor";
+  EXPECT_FALSE(none.state().active());
   EXPECT_EQ(SignalWatch(loop_.get(), nullptr, "").WhyUnknown(), "");
 }
 
