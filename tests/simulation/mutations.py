@@ -134,7 +134,7 @@ MUTATIONS = [
     Mutation("a-launcher-is-a-qemu", "watcher/qmp/socket_connector.cc",
              "} else if (⟦peer.pid != 0 && !IsQemuAt(slot, peer)⟧) {", "false"),
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/socket_connector.cc",
-             "*info->add_unfollowed_sockets() = socket;", ";"),
+             "if (⟦info->unfollowed_sockets_size() < kMaxListed⟧)", "false"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/socket_connector.cc",
              "⟦BackOff(way, first, limit);⟧\n    // Another way", ";"),
     # What one daemon hands over to the next.
