@@ -18,6 +18,12 @@
 
 namespace vmeventd {
 
+struct OpenRuns {
+  std::vector<HandedRun> runs;  // those that can be handed over
+  // The ids of all open runs, and their VmUpdate::saved_run.
+  std::vector<std::pair<std::string, std::string>> states;
+};
+
 // Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
 // to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
 // other (watcher/libvirt). A process that one source follows is no other source's. Loop thread.
@@ -36,12 +42,6 @@ class RunSource {
   virtual void EndTurn() = 0;
   // `run`, which is of this source, is no longer in the table.
   virtual void OnOver(VmRun* run) = 0;
-};
-
-struct OpenRuns {
-  std::vector<HandedRun> runs;  // those that can be handed over
-  // The ids of all open runs, and their VmUpdate::saved_run.
-  std::vector<std::pair<std::string, std::string>> states;
 };
 
 // The runs that are followed, of all sources, by all that they are looked up by. Pushes what they
