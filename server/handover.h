@@ -6,8 +6,7 @@
 #include "absl/status/statusor.h"
 #include "base/system.h"
 #include "server/eventlog/event_log.h"
-#include "watcher/node/node_watcher.h"
-#include "watcher/runs/vm_run.h"
+#include "watcher/runs/run_table.h"
 
 namespace vmeventd {
 

@@ -120,6 +120,12 @@ CLI::Option* AddList(CLI::App* app, const char* names, const char* value_name, c
       ->allow_extra_args(false);
 }
 
+CLI::Option* AddWord(CLI::App* app, const char* names, const char* value_name, const char* help,
+                     std::string* word) {
+  return AddOption(app, names, value_name, help,
+                   [=](const std::string& text) { *word = CheckWord(LongName(names), text); });
+}
+
 CLI::Option* AddArgument(CLI::App* app, const char* name, const char* help, const Take& take) {
   return Add(app, name, help, take)->type_name("");
 }

@@ -98,6 +98,9 @@ CLI::Option* AddOption(CLI::App* app, const char* names, const char* value_name,
 // Takes each text of the option.
 CLI::Option* AddList(CLI::App* app, const char* names, const char* value_name, const char* help,
                      const Take& take);
+// Sets `word`, a text for the server as of CheckWord().
+CLI::Option* AddWord(CLI::App* app, const char* names, const char* value_name, const char* help,
+                     std::string* word);
 // Adds a value that stands without an option's name.
 CLI::Option* AddArgument(CLI::App* app, const char* name, const char* help, const Take& take);
 // The same for one argument or several.

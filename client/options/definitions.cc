@@ -12,7 +12,6 @@
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "client/options/binding.h"
-#include "client/output/time_text.h"
 
 // The commands: their options, the help, and which options fit each other.
 
@@ -303,6 +302,13 @@ void CheckMax(absl::string_view option, uint64_t number, uint64_t max, absl::str
   Wrong(absl::StrCat(option, ": ", number, " is too large; give at most ", max, fix));
 }
 
+void CheckRange(absl::string_view option, absl::Duration duration, absl::Duration least,
+                absl::Duration most) {
+  if (duration >= least && duration <= most) return;
+  Wrong(absl::StrCat(option, ": ", PrintDuration(duration), " is not between ",
+                     PrintDuration(least), " and ", PrintDuration(most)));
+}
+
 // Checks the destination of a push.
 void CheckTarget(const PushCommand& command) {
   const bool named = !command.url.empty() || !command.url_file.empty();
@@ -357,6 +363,8 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
 
 void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command) {
   CheckMax("--batch", command->batch.events, kMaxBatch, "");
+  CheckRange("--batch-time", command->batch.time, absl::Milliseconds(1), absl::Minutes(1));
+  CheckRange("--timeout", command->timeout, absl::Seconds(1), absl::Minutes(10));
   WatchCommand& watch = command->follow.watch;
   watch.start = ReadStart(app, reading.times);
   watch.wait = watch.identify = true;
@@ -375,25 +383,11 @@ void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command
 
 void AddPush(CLI::App* program, Reading* reading) {
   const auto check = [=](const CLI::App& app, PushCommand* one) { CheckPush(app, *reading, one); };
-  const auto added = Add<PushCommand>(program, reading, "push",
-                                      "Deliver events to a URL as they happen", kPushFooter, check);
-  CLI::App* const app = added.app;
-  PushCommand* const push = added.command;
+  const auto [app, push] = Add<PushCommand>(
+      program, reading, "push", "Deliver events to a URL as they happen", kPushFooter, check);
   push->batch.time = absl::Seconds(1);
-  const auto add_duration = [app](const char* name, const char* help, absl::Duration least,
-                                  absl::Duration most, absl::Duration* duration) {
-    AddOption(app, name, "DURATION", help, [=](const std::string& text) {
-      absl::Duration value;
-      Read(name, text, &value);
-      if (value < least || value > most) {
-        Wrong(absl::StrCat(name, ": ", text, " is not between ", PrintDuration(least), " and ",
-                           PrintDuration(most)));
-      }
-      *duration = value;
-    });
-  };
   CLI::Option* url = AddArgument(app, "URL", "where to: https://, or nats:// into a fleet",
-                                 [=](const std::string& text) { push->url = text; });
+                                 [push = push](const std::string& text) { push->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
       ->excludes(url);
   CLI::Option* format = AddValue(app, "--format", "FORMAT",
@@ -407,10 +401,9 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddVm(app, &push->follow.watch.filter);
   AddFilter(app, &push->follow.watch.filter);
   AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch.events);
-  add_duration("--batch-time", "how long an event waits for others, 1ms to 1m; default 1s",
-               absl::Milliseconds(1), absl::Minutes(1), &push->batch.time);
-  add_duration("--timeout", "of a request, 1s to 10m; default 30s", absl::Seconds(1),
-               absl::Minutes(10), &push->timeout);
+  AddDuration(app, "--batch-time", "how long an event waits for others, 1ms to 1m; default 1s",
+              &push->batch.time);
+  AddDuration(app, "--timeout", "of a request, 1s to 10m; default 30s", &push->timeout);
   AddFile(app, "--secret-file",
           "sign each request by the secret in this file; two lines while it is replaced",
           &push->secret_file);
@@ -443,14 +436,12 @@ void AddPush(CLI::App* program, Reading* reading) {
 }
 
 void AddWeb(CLI::App* program, Reading* reading) {
-  const auto added =
+  const auto [app, command] =
       Add<WebCommand>(program, reading, "web", "Serve a page for browsers", kWebFooter);
-  CLI::App* const app = added.app;
-  WebCommand* const command = added.command;
   command->listen = *ParseServerAddress("127.0.0.1:9557");
   AddOption(
       app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
-      [=](const std::string& text) {
+      [command = command](const std::string& text) {
         const auto address = ParseServerAddress(text);
         if (!address.ok() || address->is_unix() || !absl::EndsWith(text, ":" + address->port)) {
           Wrong(absl::StrCat("--listen: ", Quote(text),
@@ -532,15 +523,15 @@ void CheckVms(const CLI::App& /*app*/, VmsCommand* vms) {
 }
 
 void AddVms(CLI::App* program, Reading* reading) {
-  const auto added = Add<VmsCommand>(program, reading, "vms", "List the VMs", kVmsFooter, CheckVms);
-  CLI::App* const app = added.app->alias("ls")->alias("ps");
-  VmsCommand* const vms = added.command;
+  const auto [app, vms] =
+      Add<VmsCommand>(program, reading, "vms", "List the VMs", kVmsFooter, CheckVms);
+  app->alias("ls")->alias("ps");
   AddNode(app, reading);
   AddNames(app, &vms->filter);
   AddEnds(app, &vms->filter);
   AddNamesOf<v1::VmState>(app, "--state", "STATE",
                           "only VMs in this state, as running or stopped; may be repeated",
-                          [=](v1::VmState state) { vms->states.push_back(state); });
+                          [vms = vms](v1::VmState state) { vms->states.push_back(state); });
   AddFlag(app, "-a,--all", "include stopped VMs", &vms->include_stopped);
   AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
   AddValue(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state",
@@ -590,12 +581,11 @@ void AddFleet(CLI::App* program, Reading* reading) {
   CLI::App* fleet = AddCommand(program, "fleet", "Show the nodes of a fleet", kFleetFooter);
   fleet->require_subcommand(0, 1);
   AddNode(fleet, reading);
-  const auto added = Add<FleetCreateCommand>(fleet, reading, "create",
-                                             "Make the streams of a fleet", kFleetCreateFooter);
-  FleetCreateCommand* const create = added.command;
-  AddOption(added.app, "--replicas", "N",
+  const auto [app, create] = Add<FleetCreateCommand>(
+      fleet, reading, "create", "Make the streams of a fleet", kFleetCreateFooter);
+  AddOption(app, "--replicas", "N",
             "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones",
-            [=](const std::string& text) {
+            [create = create](const std::string& text) {
               if (absl::SimpleAtoi(text, &create->replicas) && create->replicas >= 1 &&
                   create->replicas <= kMaxReplicas) {
                 return;
@@ -615,25 +605,18 @@ void AddDeclare(CLI::App* intent, Reading* reading) {
     CheckWord("--actor", one->actor);
     if (one->reason.empty()) Wrong("--reason: give the reason");
   };
-  const auto added = Add<DeclareIntentCommand>(
+  const auto [app, declare] = Add<DeclareIntentCommand>(
       intent, reading, "declare", "Declare an intent for a VM",
       "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m", check);
-  CLI::App* const app = added.app->alias("create")->alias("add");
-  DeclareIntentCommand* const declare = added.command;
-  const auto add = [app](const char* name, const char* value, const char* help, std::string* text) {
-    AddOption(app, name, value, help,
-              [=](const std::string& given) { *text = CheckWord(name, given); });
-  };
-  AddArgument(app, "NAME", "the VM's name", [=](const std::string& name) {
-    declare->name = CheckWord("NAME", name);
-  })->required();
-  add("--actor", "WHO",
-      "the person or the system that acts; default $SUDO_USER, $USER or the user's name",
-      &declare->actor);
-  add("--reason", "WHY", "one sentence for people", &declare->reason);
+  app->alias("create")->alias("add");
+  AddWord(app, "NAME", "", "the VM's name", &declare->name)->required();
+  AddWord(app, "--actor", "WHO",
+          "the person or the system that acts; default $SUDO_USER, $USER or the user's name",
+          &declare->actor);
+  AddWord(app, "--reason", "WHY", "one sentence for people", &declare->reason);
   AddDuration(app, "--ttl", "how long it is valid, such as 5m; default 10m, at most 24h",
               &declare->ttl);
-  add("--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
+  AddWord(app, "--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
 }
 
 void AddIntent(CLI::App* program, Reading* reading) {
@@ -645,14 +628,11 @@ void AddIntent(CLI::App* program, Reading* reading) {
                       "Example:\n  vmevents intent list")
       .app->alias("ls")
       ->alias("get");
-  const auto added = Add<WithdrawIntentCommand>(
+  const auto [app, withdraw] = Add<WithdrawIntentCommand>(
       intent, reading, "withdraw", "Withdraw a declared intent",
       "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
-  added.app->alias("delete")->alias("rm");
-  WithdrawIntentCommand* const withdraw = added.command;
-  AddArgument(added.app, "INTENT_ID", "as printed by declare", [=](const std::string& id) {
-    withdraw->intent_id = CheckWord("INTENT_ID", id);
-  })->required();
+  app->alias("delete")->alias("rm");
+  AddWord(app, "INTENT_ID", "", "as printed by declare", &withdraw->intent_id)->required();
   intent->callback([=] {
     if (!intent->get_subcommands().empty()) return;
     Wrong(
@@ -662,14 +642,13 @@ void AddIntent(CLI::App* program, Reading* reading) {
 }
 
 void AddHealth(CLI::App* program, Reading* reading) {
-  const auto added =
+  const auto [app, health] =
       Add<HealthCommand>(program, reading, "health", "Ask whether vmeventd serves", kHealthFooter);
-  CLI::App* const app = added.app;
-  HealthCommand* const health = added.command;
-  CLI::Option* service =
-      AddArgument(app, "SERVICE", "one of its services", [=](const std::string& text) {
-        if (!text.empty()) health->service = CheckWord("SERVICE", text);
-      });
+  CLI::Option* service = AddArgument(app, "SERVICE", "one of its services",
+                                     [health = health](const std::string& text) {
+                                       if (!text.empty())
+                                         health->service = CheckWord("SERVICE", text);
+                                     });
   AddFlag(app, "--all", "each of its services, a line each", &health->all)->excludes(service);
   AddDuration(app, "--timeout", "how long to wait for the answer, such as 1s; default 5s",
               &health->timeout);

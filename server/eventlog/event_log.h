@@ -272,7 +272,7 @@ class EventLog {
     bool written = false;  // with all that came before
     // Without a batch: the changes before it that were not written yet. Null: all were.
     std::shared_ptr<const Changes> behind;
-    uint64_t newest = 0;   // the last sequence given, whose event may be lost
+    uint64_t newest = 0;  // the last sequence given, whose event may be lost
     absl::Duration added;
     // Until it is public.
     std::vector<VmRecordPtr> vms;  // in order

@@ -71,7 +71,7 @@ MUTATIONS = [
     Mutation("a-failed-commit-counts", "server/eventlog/event_log_writer.cc",
              "EndAppend(⟦status.ok()⟧);", "true"),
     Mutation("a-gap-is-one-too-short", "server/eventlog/event_log_pump.cc",
-             "encoded.mutable_missing()->set_last(⟦missing.last⟧);", "missing.last - 1"),
+             "gap.mutable_missing()->set_last(⟦missing.last⟧);", "missing.last - 1"),
     Mutation("what-is-dropped-takes-its-state-along", "server/eventlog/event_log_writer.cc",
              "    next.batch.runs.push_back(run);", ";"),
     Mutation("two-updates-that-merge-lose-a-state", "server/eventlog/event_queue.cc",
@@ -134,7 +134,7 @@ MUTATIONS = [
     Mutation("a-launcher-is-a-qemu", "watcher/qmp/socket_connector.cc",
              "} else if (⟦peer.pid != 0 && !IsQemuAt(slot, peer)⟧) {", "false"),
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/socket_connector.cc",
-             "sockets.push_back(socket);", ";"),
+             "if (⟦info->unfollowed_sockets_size() < kMaxListed⟧)", "false"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/socket_connector.cc",
              "⟦BackOff(way, first, limit);⟧\n    // Another way", ";"),
     # What one daemon hands over to the next.

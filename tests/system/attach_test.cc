@@ -54,19 +54,6 @@ TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
   EXPECT_TRUE(FileAtStop(guest->name()));
 }
 
-TEST_F(AttachTest, GuestThatPanickedBeforeIsACrash) {
-  const auto guest = StartGuest({.arguments = {"-device", "pvpanic", "-action", "panic=pause"}});
-  guest->Panic();
-  guest->manager().WaitEvent("STOP");
-  StartDaemonAndStream();
-  stream().Wait(guest->name(), v1::EVENT_TYPE_STARTED);
-  EXPECT_EQ(StateOf(guest->name()), v1::VM_STATE_GUEST_DOWN);
-
-  WaitUntilAttached(daemon(), guest->name());
-  guest->manager().Execute("quit");
-  ExpectStopped(kGuestPanic);
-}
-
 // A QEMU adopted by init ends by a signal that it handles, or by one that it does not.
 class DaemonizedTest : public AttachTest, public testing::WithParamInterface<int> {};
 

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -138,9 +139,10 @@ TEST_F(FullDiskTest, ARestartByTheServiceManagerWhileFullKnowsEveryRun) {
 }
 
 TEST_F(FullDiskTest, RetentionKeepsAFloodWithinASmallDisk) {
+  std::ofstream(filler()) << std::string(size_t{8} << 20, 'x');
   StartDaemon(Options({"--retention-events", "5000"}));
   ChattyVm vm(watch_dir(), "vm1");
-  constexpr int kRounds = 32;  // more than the disk holds, at 295 bytes an event
+  constexpr int kRounds = 16;  // more than the rest holds, at 295 bytes an event
   constexpr int kBurst = 2000;
   for (int i = 1; i <= kRounds; ++i) {
     vm.Speak(kBurst);

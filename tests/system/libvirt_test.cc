@@ -554,7 +554,7 @@ int ManyDomains() {
   int domains = 0;
   const char* const text = std::getenv("VMEVENTD_LIBVIRT_DOMAINS");
   if (text != nullptr && absl::SimpleAtoi(text, &domains)) return domains;
-  return 40;
+  return 20;
 }
 
 TEST_F(LibvirtTest, ManyDomainsStartAndStopWhileLibvirtIsRestarted) {

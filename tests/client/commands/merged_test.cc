@@ -232,8 +232,8 @@ TEST_F(MergedListsTest, AServerThatFailsMeanwhileBeginsWhereTheOthersBegin) {
 }
 
 TEST_F(MergedListsTest, AReaderThatHasGoneEndsItQuietly) {
-  Serve(0, std::vector<int>(5000, 1));
-  Serve(1, std::vector<int>(5000, 2));
+  Serve(0, std::vector<int>(500, 1));
+  Serve(1, std::vector<int>(500, 2));
   output_.status = absl::CancelledError("gone");
   EXPECT_EQ(Run(EventsCommand{}), ExitCode::kOk);
 }

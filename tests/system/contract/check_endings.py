@@ -17,7 +17,6 @@ def expect(stopped, class_name, cause):
     assert pb.ShutdownCause.Name(stopped.shutdown.cause) == f"SHUTDOWN_CAUSE_{cause}", stopped
 
 
-elsewhere("tests/server/events/event_codec_test.cc:EventCodec.TheEndOfAProcessIsOneOfThree", "ExitSignal.core_dumped")
 elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTheOneThatItWasOf",
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY")
 CAUSES = "tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest"
@@ -35,13 +34,20 @@ elsewhere(f"{CAUSES}.TheKernelIsACrash", "SignalSender.kernel")
 elsewhere(f"{CAUSES}.QemuItselfIsACrash", "SignalSender.of_qemu")
 WORDS = "tests/watcher/session/vm_session_words_test.cc:VmSessionWordsTest"
 elsewhere(f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", "SignalSender.said_by_qemu")
-elsewhere(f"{WORDS}.ACoreIsEvidence", "ShutdownDetail.core")
-for field in ("LastWords.source", "LastWords.truncated", "EndNumbers.ran_for", "EndNumbers.peak_memory_bytes",
-              "EndNumbers.memory_limit_bytes", "ShutdownDetail.numbers", "ShutdownDetail.last_words",
-              "LastWordsSource.LAST_WORDS_SOURCE_JOURNAL", "LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",
-              "LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR"):
-    elsewhere("tests/server/events/event_codec_test.cc:EventCodec.AnEndHasLastWordsACoreAndNumbers", field)
-elsewhere("tests/watcher/core/qemu_texts_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes", "LastWords.lines")
+LAST_WORDS = "tests/system/last_words_test.cc:LastWordsTest"
+for test, fields in (
+        (f"{WORDS}.ACoreIsEvidence", ("ShutdownDetail.core", "ExitSignal.core_dumped")),
+        (f"{WORDS}.ACrashHasThem", ("ShutdownDetail.numbers", "ShutdownDetail.last_words", "LastWords.source",
+                                    "LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR")),
+        (f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", ("LastWordsSource.LAST_WORDS_SOURCE_JOURNAL",)),
+        (f"{WORDS}.AStartThatFailsHasThem", ("LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",)),
+        (f"{LAST_WORDS}.AnAssertionThatFailsIsQuoted", ("EndNumbers.ran_for",)),
+        (f"{LAST_WORDS}.AQemuThatIsKilledForMemoryHasItsPeakAndTheLimit", ("EndNumbers.peak_memory_bytes",
+                                                                           "EndNumbers.memory_limit_bytes")),
+        ("tests/watcher/core/qemu_texts_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes",
+         ("LastWords.lines", "LastWords.truncated"))):
+    for field in fields:
+        elsewhere(test, field)
 elsewhere("tests/watcher/core/qemu_texts_test.cc:QemuWordsTest.TheUnitIsTheInnermostOne", "VmRef.unit")
 elsewhere(f"{CAUSES}.AKillOfSystemd", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")
 elsewhere(f"{CAUSES}.AGuestThatPowersItselfOffHasACaveat",
