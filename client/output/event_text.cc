@@ -195,6 +195,8 @@ std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
     case v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER:
       return absl::StrCat(" The host had pressed the power button ",
                           DurationText(FromProto(shutdown.powerdown_age())), " earlier.");
+    case v1::SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN:
+      return " vmeventd may have missed a press of the power button.";
     case v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN:
       return " The host was shutting down, and may have asked for it.";
     default:

@@ -22,6 +22,7 @@ struct Facts {
   bool panicked = false;
   bool watchdog = false;
   bool watchdog_pause = false;
+  std::optional<absl::Duration> watchdog_press;  // of the power button
   bool hibernating = false;
   bool migrated = false;
   bool down_before = false;
@@ -60,6 +61,13 @@ void Runs(Facts* facts) {
   facts->paused = facts->migrated = facts->down_before = facts->watchdog_pause = false;
 }
 
+// The guest goes down, or its QEMU ends, at `at`.
+void OutliveWatchdog(absl::Duration at, Facts* facts) {
+  const bool outlived = facts->watchdog_press.has_value() &&
+                        at - *facts->watchdog_press >= kPowerdownWindow + absl::Seconds(1);
+  if (outlived) facts->watchdog = facts->doubted_watchdog = false;
+}
+
 bool IsDown(const Facts& facts) {
   return facts.down_before ||
          (facts.shutdown != nullptr && facts.shutdown->guest == true && !facts.while_paused);
@@ -73,6 +81,7 @@ void Hear(const Saying& saying, Facts* facts) {
       return;
     case Saying::Kind::kShutdown:
       if (facts->shutdown != nullptr) return;  // the first cause wins
+      OutliveWatchdog(saying.at, facts);
       facts->shutdown = &saying;
       facts->obeyed =
           facts->powerdown.has_value() && saying.at - *facts->powerdown <= kPowerdownWindow;
@@ -107,6 +116,8 @@ void Hear(const Saying& saying, Facts* facts) {
       if (saying.text == "reset" || saying.text == "shutdown" || saying.text == "poweroff") {
         facts->watchdog = true;
         facts->doubted_watchdog = false;
+        facts->watchdog_press.reset();
+        if (saying.text == "shutdown") facts->watchdog_press = saying.at;
       }
       return;
     case Saying::Kind::kHibernate:
@@ -195,6 +206,7 @@ ShutdownClass OfFacts(const Facts& facts, const Life& life, const Seen& seen) {
 ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const Seen& seen) {
   Facts facts;
   for (const size_t i : heard) Hear(life.sayings[i], &facts);
+  if (facts.shutdown == nullptr) OutliveWatchdog(life.gone_at, &facts);
   Facts without = facts;
   if (facts.doubted_powerdown) without.obeyed = false;
   if (facts.doubted_panic) without.panicked = false;
@@ -244,6 +256,11 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   for (const auto& [daemon, places] : uncertain) kept.emplace_back(daemon, places.size());
   std::set<ShutdownClass> allowed;
   const bool handed = life.handed_to != 0 && life.handed_to == last_daemon;
+  const int status = life.process->wait_status;
+  // It stays when its guest is down, of which the daemon may not have heard.
+  if (!followed && life.no_shutdown && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+    allowed.insert(ShutdownClass::kUnknown);
+  }
   const auto add = [&](const std::vector<size_t>& heard) {
     for (const bool known : {true, false}) {
       for (const bool killer : {true, false}) {

@@ -192,12 +192,15 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
     reads_more |= option == "readconfig";
     result.incoming |= option == "incoming";
     result.guest_can_exit |= absl::StartsWith(option, "semihosting");
+    result.stays_down |= option == "no-shutdown";
     if (option.empty() || i + 1 == arguments.size()) continue;
     absl::string_view value = arguments[i + 1];
     const Options options = ParseOptions(value);
     absl::string_view first = options.front().first;
     if (option == "device") {
       result.guest_can_exit |= absl::StrContains(value, "isa-debug-exit");
+    } else if (option == "action" || option == "watchdog-action") {
+      result.stays_down |= absl::EndsWith(value, "pause") || absl::StrContains(value, "=pause,");
     } else if (option == "name") {
       result.name = NameOf(value, options);
     } else if (option == "chardev") {

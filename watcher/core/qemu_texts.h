@@ -31,6 +31,7 @@ struct QemuArguments {
   std::optional<std::string> certain_uuid;  // in lower case; empty: the VM has none
   bool incoming = false;                    // it has -incoming: its VM comes from elsewhere
   bool guest_can_exit = false;  // its guest can end it with a code: isa-debug-exit, semihosting
+  bool stays_down = false;  // it may stay when its guest is down: -no-shutdown, -action ...=pause
 };
 
 // Returns whether the command line is of a QEMU that runs a VM.

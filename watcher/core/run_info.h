@@ -92,7 +92,8 @@ struct MonitorInfo {
   std::string run_state;        // query-status
   std::string uuid;             // query-uuid; the null UUID is given as ""
   std::string qemu_name;        // query-name
-  bool guest_can_exit = false;  // QemuArguments
+  bool guest_can_exit = false;  // QemuArguments, like the next
+  bool stays_down = false;
 };
 
 }  // namespace vmeventd

@@ -85,9 +85,9 @@ struct SignalSender {
   // process: its number is `first_signal`. 0: nobody saw one, and by_kernel is set.
   int64_t first_process = 0;
   int first_signal = 0;
-  // The parent with whose end, or with that of a thread of it, the kernel sent the signal, as
-  // QEMU's launcher had asked it to (PR_SET_PDEATHSIG): "bash (pid 812)". Empty: it did not.
-  std::string ended_parent = {};
+  // The end of another process with which the kernel sent the signal: of the parent, as QEMU's
+  // launcher had asked it to (PR_SET_PDEATHSIG), or of a tracer. Empty: it did not.
+  std::string ended_with = {};
   // Belongs to the user that QEMU runs as, who is not root, or may be: a guest that broke out of a
   // QEMU can have given it its name.
   bool of_qemus_user = false;

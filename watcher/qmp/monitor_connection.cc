@@ -352,6 +352,7 @@ absl::Duration MonitorConnection::UseCommandLine() {
     return handshake_->quiet_start_ends;
   if (found != nullptr) {
     handshake_->info.guest_can_exit = found->guest_can_exit;
+    handshake_->info.stays_down = found->stays_down;
     if (const auto& name = found->certain_name; name.has_value() && name->size() <= kMaxTextBytes) {
       handshake_->info.qemu_name = *name;
       handshake_->name_known = true;

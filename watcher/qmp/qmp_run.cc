@@ -111,6 +111,10 @@ void QmpRun::EndWithProcess() {
     RetireConnection();
     Hand(input::MonitorClosed{"the process is gone"});
   }
+  const auto* const read = command_line_.get();
+  if (read != nullptr && read->done() && read->found() != nullptr && read->found()->stays_down) {
+    mutable_session().StaysDown();
+  }
   if (!over()) process().AwaitEnd();
 }
 
@@ -191,6 +195,10 @@ void QmpRun::OnGreetingLate() {
   if (!published() && !known_) return connector_->OnNoVm(this, session().NoGreeting(Now()));
   RetireConnection();
   if (process().gone()) return EndWithProcess();
+  CommandLines* const command_lines = context_->options->command_lines.get();
+  if (command_line_ == nullptr && command_lines != nullptr && info().pid != 0) {
+    command_line_ = command_lines->Begin(info().pid);
+  }
   // The connection may have the manager's place in QEMU's queue: it is closed for a while.
   if (!std::exchange(silence_logged_, true)) {
     spdlog::warn("{}: {}; `vmevents doctor` shows who holds it", absl::CHexEscape(info().raw_path),

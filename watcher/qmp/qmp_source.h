@@ -150,6 +150,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool answered_ = false;        // a handshake was completed
   bool silence_logged_ = false;  // logged since it was ready, as the next one
   bool protocol_error_logged_ = false;
+  std::shared_ptr<const CommandLines::Read> command_line_;  // of a QEMU that another client has
 };
 
 // The source "QMP sockets": connects to each socket in the watched directories, and hands the

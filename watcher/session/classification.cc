@@ -140,10 +140,7 @@ std::string DescribeSender(const SignalSender& sender) {
     return absl::StrCat(first, " after a ", SignalName(sender.first_signal), " of ",
                         DescribeSender(sent));
   }
-  if (!sender.ended_parent.empty()) {
-    return absl::StrCat("the kernel, because its parent ", sender.ended_parent,
-                        " or a thread of it ended (its death signal)");
-  }
+  if (!sender.ended_with.empty()) return absl::StrCat("the kernel, because ", sender.ended_with);
   if (sender.by_kernel) return "the kernel";
   if (sender.said_by_qemu) {
     return absl::StrCat(sender.command.empty() ? "a process" : sender.command, " (pid ", sender.pid,

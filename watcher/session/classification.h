@@ -37,6 +37,8 @@ struct ShutdownFact {
   bool after_signal = false;
   bool host_shutdown = false;               // the host was shutting down when it came
   bool powerdown_in_host_shutdown = false;  // and already when the last uncleared POWERDOWN came
+  // Time since nobody listened on the monitor of this guest; unset: somebody always did.
+  std::optional<absl::Duration> unseen_age;
   // Doubt that a guest agent that was connected then leaves: a host that asks through the agent
   // leaves no trace on the monitor.
   std::optional<ShutdownCaveat> caveat;
@@ -93,6 +95,8 @@ struct Evidence {
   bool stop_unexplained = false;
   // QEMU was started with a device by which its guest ends it (isa-debug-exit, semihosting).
   bool guest_can_exit = false;
+  bool stays_down = false;  // QEMU was started to stay when its guest is down
+  bool managed = false;     // libvirt has its monitor: it ends a QEMU whose guest is down
   // An intent to end the run was open when the deciding evidence was seen, or, where nothing but
   // the end of the process decides, at that end.
   bool intended = false;

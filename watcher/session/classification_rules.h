@@ -24,6 +24,11 @@ inline bool IsMemoryKiller(const SignalSender& sender) {
   return false;
 }
 
+// Returns whether it is libvirt's daemon, as its name shows, which any process can give itself.
+inline bool IsLibvirtDaemon(const SignalSender& sender) {
+  return sender.command == "libvirtd" || sender.command == "virtqemud";
+}
+
 // Input of the conditions: the evidence, whether a POWERDOWN was young enough, and whether a return
 // to a snapshot, if there was one, makes another class.
 struct RuleInput {
@@ -73,7 +78,7 @@ struct RuleInput {
   bool ended_by_other_process() const {
     const Rare<SignalSender>& sender = evidence.signaller;
     return exit_signal() == SIGQUIT && sender.has_value() && sender->signal == SIGQUIT &&
-           !sender->of_qemu && sender->ended_parent.empty();
+           !sender->of_qemu && sender->ended_with.empty();
   }
   // The guest has ended QEMU by a device: isa-debug-exit makes an odd code of the guest's word, and
   // QEMU exits with 1 after an error of its own.
@@ -85,8 +90,20 @@ struct RuleInput {
   // the kernel because its parent ended.
   bool ender_unproven() const {
     const Rare<SignalSender>& sender = killed() ? evidence.killer : evidence.signaller;
-    return sender.has_value() && (sender->descent_unproven || !sender->ended_parent.empty()) &&
+    return sender.has_value() && (sender->descent_unproven || !sender->ended_with.empty()) &&
            (killed() || (exit_signal() == SIGQUIT && sender->signal == SIGQUIT));
+  }
+  // A signal ended it whose guest may have been down before, of which nobody here heard: QEMU stays
+  // then, and its manager ends it. libvirt does so as it starts again.
+  bool may_have_been_down() const {
+    if (down()) return false;
+    const SignalSender* const sender = killed() ? evidence.killer.get() : evidence.signaller.get();
+    if (evidence.managed) {
+      if (sender == nullptr || !IsLibvirtDaemon(*sender)) return false;
+    } else if (!evidence.stays_down || evidence.monitored) {
+      return false;
+    }
+    return killed() || ended_by_other_process() || (evidence.obeyed_as_it_said && !failed());
   }
   bool exited() const { return evidence.exit_status.has_value() && !failed(); }
   // The kernel killed it with its parent, or with its container, whose first process ended by
@@ -94,7 +111,7 @@ struct RuleInput {
   bool ended_with_another() const {
     const Rare<SignalSender>& sender = evidence.killer;
     return killed() && sender.has_value() && sender->by_kernel &&
-           (!sender->ended_parent.empty() ||
+           (!sender->ended_with.empty() ||
             (sender->first_process != 0 && sender->first_signal == 0));
   }
   // An OOM kill in the cgroup was another's where a process is known to have sent the signal; and
@@ -106,7 +123,7 @@ struct RuleInput {
     if (with_container && evidence.oom_victim) return true;
     if (killed_by_other_process()) return IsMemoryKiller(*evidence.killer);
     const bool other = evidence.killer.has_value() &&
-                       (!evidence.killer->by_kernel || !evidence.killer->ended_parent.empty());
+                       (!evidence.killer->by_kernel || !evidence.killer->ended_with.empty());
     return !other && (evidence.oom_victim || evidence.oom_killed);
   }
   // Sender of the signal that QEMU obeyed after its VM had run; null: none, or not known.
@@ -128,7 +145,7 @@ struct RuleInput {
   bool asked_by_one_unproven() const {
     const SignalSender* const sender = obeyed();
     return sender != nullptr &&
-           ((sender->descent_unproven && IsMemoryKiller(*sender)) || !sender->ended_parent.empty());
+           ((sender->descent_unproven && IsMemoryKiller(*sender)) || !sender->ended_with.empty());
   }
   bool failed() const {
     return exit_signal() != 0 ||
@@ -207,8 +224,8 @@ inline constexpr Rule kTable[] = {
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
      [](In in) { return in.evidence.guest_panicked; }, kCrash, kCrash, kGuestPanic},
     {"watchdog",
-     "WATCHDOG with action reset, shutdown, poweroff or pause, no RESET since, nor, after a "
-     "pause, a RESUME",
+     "WATCHDOG with action reset, shutdown (within the window), poweroff or pause, no RESET since, "
+     "nor, after a pause, a RESUME",
      [](In in) { return in.evidence.watchdog_expired; }, kCrash, kCrash, kWatchdog},
     {"internal-error",
      "the run state was `internal-error` (KVM or QEMU cannot run the guest any more), no RESET nor "
@@ -341,6 +358,11 @@ inline constexpr Rule kTable[] = {
      "as its OOM victim, or the OOM kills of its cgroup rose; or systemd-oomd, earlyoom, nohang or "
      "oomd sent it, as root or as another user than QEMU's",
      [](In in) { return in.out_of_memory(); }, kCrash, kCrash, kOutOfMemory},
+    {"down-unseen",
+     "no SHUTDOWN seen here, exit by SIGKILL or another's SIGQUIT, or as `host-signal-words`: of a "
+     "QEMU that stays when its guest is down, and whose monitor was lost or another client's; or "
+     "libvirt's, by libvirtd or virtqemud",
+     [](In in) { return in.may_have_been_down(); }, kUnknown, kAdmin, kUnobserved},
     {"killed-by-host",
      "no SHUTDOWN, exit by SIGKILL, and another process of the host sent it, as the kernel showed; "
      "or ended the first process of its container by SIGKILL, SIGTERM, SIGINT or SIGQUIT, with "
@@ -355,7 +377,7 @@ inline constexpr Rule kTable[] = {
      "restarted, or with a code that the kernel's timers and any process may give it; or the "
      "kernel killed it with its container, whose first process had ended without a known signal; "
      "or exit by SIGKILL or SIGQUIT of a process that QEMU may have started, or of the kernel as "
-     "QEMU's parent ended (PR_SET_PDEATHSIG)",
+     "QEMU's parent (PR_SET_PDEATHSIG) or tracer (PTRACE_O_EXITKILL) ended",
      [](In in) {
        return in.ended_with_another() || in.ender_unproven() ||
               (in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value());

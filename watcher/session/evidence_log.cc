@@ -108,6 +108,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
     if (row.id == EvidenceId::kPowerdown) powerdown_at.reset();
     if (row.id == EvidenceId::kShutdown) facts.shutdown.reset();
     if (row.id == EvidenceId::kPanic) panic.reset();
+    if (row.id == EvidenceId::kWatchdog) watchdog_at.reset();
   }
   if (!leaves_trace) return;
   constexpr size_t kMaxClearedText = 200;
@@ -192,8 +193,15 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
   facts.watchdog_expired = true;
   facts.watchdog_doubted = false;
   facts.watchdog_paused = action == "pause";
+  watchdog_at = action == "shutdown" ? std::optional(now) : std::nullopt;
   Saw(absl::StrCat("WATCHDOG action=", action), now,
       facts.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
+}
+
+void EvidenceLog::OutlivedWatchdog(Instant now) {
+  facts.watchdog_expired = facts.watchdog_doubted = false;
+  watchdog_at.reset();
+  Saw("the guest outlived its watchdog's press of the power button", now);
 }
 
 void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::string_view by,

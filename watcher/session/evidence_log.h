@@ -33,6 +33,7 @@ struct EvidenceLog {
   Evidence facts;
   std::vector<EvidenceEntry> timeline;
   Rare<Instant> powerdown_at;      // the last one that nothing has cleared
+  Rare<Instant> watchdog_at;       // its press of the power button, while it counts
   Rare<v1::GuestPanic> panic;      // the last one that stands, if its event was seen
   Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
   bool migrating = false;          // outgoing, see SawMigration
@@ -66,6 +67,8 @@ struct EvidenceLog {
   void SawStop(Instant now);
   void SawPanic(const QmpEvent& event, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
+  // The guest has outlived its watchdog's press of the power button.
+  void OutlivedWatchdog(Instant now);
 
   // Records `run_state` as `by` reports it: a RESUME, the answer to a query-status, libvirt. A run
   // state that only a reset leads to from `shutdown` clears a guest's SHUTDOWN, as RESUME does.

@@ -85,13 +85,13 @@ CONVERT(SocketIdentity, SOCKET_IDENTITY)
 
 #define SHUTDOWN_FACT(F, O, S, M, R) \
   F(reason) O(guest) O(powerdown_age) F(while_paused) F(after_signal) F(host_shutdown) \
-  F(powerdown_in_host_shutdown) O(caveat)
+  F(powerdown_in_host_shutdown) O(unseen_age) O(caveat)
 CONVERT(ShutdownFact, SHUTDOWN_FACT)
 
 #define SIGNAL_SENDER(F, O, S, M, R) \
   F(signal) F(by_kernel) F(pid) O(uid) F(command) F(executable) F(cgroup) F(of_qemu) \
   F(of_qemus_user) F(first_process) F(first_signal) F(descent_unproven) \
-  F(ended_parent)
+  F(ended_with)
 CONVERT(SignalSender, SIGNAL_SENDER)
 
 #define EVIDENCE(F, O, S, M, R) \
@@ -99,7 +99,7 @@ CONVERT(SignalSender, SIGNAL_SENDER)
   F(panic_doubted) F(watchdog_doubted) F(powerdown_doubted) F(hibernating) F(migrated) \
   F(finishing_migration) F(never_ran) F(incoming) F(down_before_attach) F(host_shutdown) \
   O(manager_end) F(oom_victim) M(killer) M(signaller) F(paused) F(guest_can_exit) F(intended) \
-  F(stop_unexplained)
+  F(stop_unexplained) F(stays_down)
 CONVERT(Evidence, EVIDENCE)
 
 #define EVIDENCE_ENTRY(F, O, S, M, R) F(time) F(what) F(id)
@@ -117,7 +117,7 @@ CONVERT(GuestAgent, GUEST_AGENT)
 
 #define EVIDENCE_LOG(F, O, S, M, R) \
   S(facts) R(timeline) M(powerdown_at) M(panic) M(host_shutdown_at) F(migrating) \
-  O(shutdown_qemu_time) F(shutdown_json)
+  O(shutdown_qemu_time) F(shutdown_json) M(watchdog_at)
 CONVERT(EvidenceLog, EVIDENCE_LOG)
 
 #define LABEL(F, O, S, M, R) F(first) F(second)
@@ -132,7 +132,7 @@ CONVERT(RunInfo, RUN_INFO)
 #define RUN_STATE(F, O, S, M, R) \
   S(run) S(attached_at) F(monitor) F(state) F(published_state) F(state_before_loss) \
   F(state_time) F(published_state_time) F(uuid) F(qemu_version) R(problems) R(labels) \
-  S(evidence) M(intent) M(counted_intent) S(agent) M(exiting_since) F(file_written)
+  S(evidence) M(intent) M(counted_intent) S(agent) M(exiting_since) F(file_written) M(unseen_until)
 CONVERT(RunState, RUN_STATE)
 // clang-format on
 

@@ -64,6 +64,7 @@ struct RunState {
   GuestAgent agent;
   Rare<Instant> exiting_since;  // time from which QEMU is expected to exit
   bool file_written = false;    // NAME.shutdown is there, written for this run
+  Rare<Instant> unseen_until;   // last time until which nobody listened, since the last RESET
 };
 
 std::string SaveRunState(const RunState& state);

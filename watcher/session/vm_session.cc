@@ -50,9 +50,12 @@ Effects VmSession::On(const Input& input, Instant now) {
   const auto* const event = std::get_if<input::Event>(&input);
   const EventHandler handler = event == nullptr ? nullptr : HandlerOf(event->event.name);
   evidence.facts.monitored |= event != nullptr;
+  const Instant said = event == nullptr ? now : SaidAt(event->event, now);
+  const bool outlived = !gone_ && said.monotonic >= WatchdogEnd();
+  if (outlived) evidence.OutlivedWatchdog(now);
   if (!gone_ && saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline) {
     CloseIntent(IntentEnd::kExpired, now);
-  } else if (event != nullptr && handler == nullptr) {
+  } else if (event != nullptr && handler == nullptr && !outlived) {
     return {};  // an event that is not followed changes nothing else
   }
   const Overloaded handle{
@@ -180,7 +183,7 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
 absl::Duration VmSession::NextTick() const {
   absl::Duration next = absl::InfiniteDuration();
   if (gone_) return next;
-  next = std::min({LossReport(), DownReport(), save_at_, poll_at_, answer_due_});
+  next = std::min({LossReport(), DownReport(), save_at_, poll_at_, answer_due_, WatchdogEnd()});
   if (saved_.intent.has_value()) next = std::min(next, saved_.intent->deadline);
   if (saved_.exiting_since.has_value())
     next = std::min(next, saved_.exiting_since->monotonic + exit_report_);
@@ -190,6 +193,15 @@ absl::Duration VmSession::NextTick() const {
 
 absl::Duration VmSession::DropReport() const {
   return std::min(drops_->last + kDropQuiet, drops_->first + kDropReport);
+}
+
+absl::Duration VmSession::WatchdogEnd() const {
+  const EvidenceLog& evidence = saved_.evidence;
+  if (!evidence.watchdog_at.has_value() || evidence.facts.shutdown.has_value()) {
+    return absl::InfiniteDuration();
+  }
+  // Its POWERDOWN follows at once, and does not count longer.
+  return evidence.watchdog_at->monotonic + options_->powerdown_window + absl::Seconds(1);
 }
 
 absl::Duration VmSession::LossReport() const {
@@ -343,6 +355,14 @@ std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
 
 void VmSession::Describe(ShutdownCaveat caveat, std::vector<EvidenceEntry>* evidence) const {
   if (caveat == ShutdownCaveat::kHostShuttingDown) return;  // the timeline has it
+  if (caveat == ShutdownCaveat::kPowerdownUnseen) {
+    const absl::Duration age = *saved_.evidence.facts.shutdown->unseen_age;
+    evidence->push_back(
+        {saved_.state_time,
+         absl::StrCat("nobody listened until ", absl::ToInt64Seconds(age),
+                      " s before the SHUTDOWN: a press of the power button may have been missed")});
+    return;
+  }
   if (caveat == ShutdownCaveat::kPowerdownEarlier) {
     const absl::Duration age = *saved_.evidence.facts.shutdown->powerdown_age;
     evidence->push_back(

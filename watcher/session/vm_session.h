@@ -265,6 +265,8 @@ class VmSession {
   bool CanBeHandedOver() const;
   // Resumes the restored run on that connection: nothing that its monitor sends was missed.
   void GoOn(Instant now);
+  // The command line of a QEMU that has not answered shows that it stays when its guest is down.
+  void StaysDown() { saved_.evidence.facts.stays_down = true; }
   // Marks the end that follows as unobserved: a missing SHUTDOWN is no evidence.
   void LoseSight() { saved_.evidence.facts.monitored = false; }
 
@@ -309,6 +311,8 @@ class VmSession {
   using Monitor = RunState::Monitor;
   // The beginning of the problem of a VM that QEMU has paused; the error may follow.
   static constexpr absl::string_view kIoErrorProblem = "paused by QEMU after an I/O error";
+  // A monitor attached this long after its process started may have missed something worth knowing.
+  static constexpr absl::Duration kLateAttach = absl::Seconds(10);
   // Time in which QEMU answers, unless it hangs.
   static constexpr absl::Duration kAnswerTime = absl::Seconds(10);
   // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
@@ -379,6 +383,8 @@ class VmSession {
   // The monitor.
   // QEMU answers again, or for the first time. `was`: the monitor's state before.
   void Attach(Monitor was, absl::string_view run_state, Instant now);
+  // Somebody listens from now on. What the guest was asked before may have been missed.
+  void BeginListening(Instant now);
   // Asks for the run state again while a migration may change it without an event, each time after
   // twice the pause.
   void FollowMigration(absl::string_view run_state, Instant now);
@@ -405,6 +411,8 @@ class VmSession {
     return saved_.monitor == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
            !saved_.evidence.facts.shutdown.has_value();
   }
+  // Time from which a press of the watchdog on the power button, which stands, counts no longer.
+  absl::Duration WatchdogEnd() const;
   // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
   bool MayBeStarting(Instant now) const;
   // Returns whether the end of the connection to the monitor is not the end of the run.

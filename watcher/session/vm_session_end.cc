@@ -22,9 +22,6 @@
 namespace vmeventd {
 namespace {
 
-// A monitor attached this long after its process started may have missed something worth knowing.
-constexpr absl::Duration kLateAttach = absl::Seconds(10);
-
 // The end of a cause's sentence that does not hold where somebody had declared an intent, or the
 // sender is known.
 constexpr absl::string_view kByWhom = ", by whom is not known";
@@ -271,10 +268,13 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   }
   if (MayBeStarting(now) && !saved_.evidence.facts.never_ran) {
     saved_.evidence.facts.never_greeted = true;
-    saved_.evidence.Saw(
-        absl::StrCat("QEMU sent no greeting in the ",
-                     absl::ToInt64Seconds(now.wall - saved_.run.process_start), " s of its life"),
-        now);
+    saved_.evidence.Saw(absl::StrCat("no greeting came in the ",
+                                     absl::ToInt64Seconds(now.wall - saved_.run.process_start),
+                                     " s of QEMU's life: it was starting, or another client held "
+                                     "its monitor"),
+                        now);
+  } else if (ProblemOf(Subject::kMonitor).code == ProblemCode::kNoGreeting) {
+    saved_.evidence.Saw("no greeting came: another client held the monitor, or QEMU hung", now);
   }
   SawRestart(now);
   // The report of its end is lost, as it may be before Linux 6.15.
@@ -288,6 +288,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   if (reporter.is_manager && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
     saved_.evidence.facts.monitored = false;
   }
+  saved_.evidence.facts.managed = reporter.is_manager && reporter.has_qemu;
   if (!saved_.run.process_tracked) {
     const bool reported = manager_end.has_value();
     saved_.evidence.Saw(std::string(reported ? reporter.reported_end : reporter.end), now);
@@ -425,14 +426,19 @@ v1::ShutdownDetail VmSession::MakeDetail() const {
       caveats.push_back(ShutdownCaveat::kHostShuttingDown);
     }
     // A reboot obeys no power button.
-    if (powerdown_age > options_->powerdown_window &&
-        verdict.cause != ShutdownCause::kGuestRebootExit) {
+    const bool may_obey = verdict.cause != ShutdownCause::kGuestRebootExit;
+    if (may_obey && powerdown_age > options_->powerdown_window) {
       caveats.push_back(ShutdownCaveat::kPowerdownEarlier);
+    }
+    if (may_obey && shutdown.has_value() && shutdown->unseen_age.has_value() &&
+        *shutdown->unseen_age <= options_->powerdown_window) {
+      caveats.push_back(ShutdownCaveat::kPowerdownUnseen);
     }
   }
   std::vector<EvidenceEntry> seen = saved_.evidence.timeline;
   const absl::Duration late = saved_.attached_at.wall - saved_.run.process_start;
-  if (late >= kLateAttach && late < absl::InfiniteDuration()) {
+  const bool attached = answered() || ReporterOf(saved_.run).is_manager;
+  if (attached && late >= kLateAttach && late < absl::InfiniteDuration()) {
     seen.insert(seen.begin(),
                 {saved_.attached_at.wall,
                  absl::StrCat("monitor attached ",

@@ -72,7 +72,9 @@ std::string DescribeReset(const v1::ResetDetail& reset) {
 void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   const MonitorInfo& info = input.info;
   goes_on_ = attached_ = false;
-  if (info.guest_can_exit) saved_.evidence.facts.guest_can_exit = true;
+  saved_.evidence.facts.guest_can_exit |= info.guest_can_exit;
+  saved_.evidence.facts.stays_down |= info.stays_down;
+  BeginListening(now);
   saved_.uuid = info.uuid;
   saved_.qemu_version = info.qemu_version;
   if (!started_) qemu_name_ = info.qemu_name;
@@ -130,6 +132,13 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
   if (saved_.state == VmState::kSuspended) type = EventType::kSuspended;
   if (saved_.state == VmState::kGuestDown) type = EventType::kGuestShutdown;
   Emit(type, absl::StrCat("the VM is ", StateText(saved_.state)), now);
+}
+
+void VmSession::BeginListening(Instant now) {
+  const absl::Duration age = now.wall - saved_.run.process_start;
+  const bool new_qemu = age < kLateAttach || age == absl::InfiniteDuration();
+  if (saved_.monitor == Monitor::kReady || (saved_.monitor == Monitor::kNone && new_qemu)) return;
+  saved_.unseen_until = now;
 }
 
 void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
@@ -398,6 +407,11 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
   fact.caveat = AgentCaveat(now.monotonic);
+  const Instant said = SaidAt(event, now);
+  BeginListening(said);
+  if (saved_.unseen_until.has_value()) {
+    fact.unseen_age = said.monotonic - saved_.unseen_until->monotonic;
+  }
   down_in_handshake_ = saved_.monitor != Monitor::kReady;
 
   std::string what = "SHUTDOWN";
@@ -406,7 +420,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   } else if (fact.guest.has_value()) {
     absl::StrAppend(&what, " guest=", *fact.guest ? "true" : "false");
   }
-  saved_.evidence.SawShutdown(fact, std::move(what), event, SaidAt(event, now), now);
+  saved_.evidence.SawShutdown(fact, std::move(what), event, said, now);
   // Its QEMU mostly ends at once, which STOPPED reports. One that stays sends STOP, or is found by
   // DownReport().
   if (!started_) SetState(VmState::kGuestDown, now);
@@ -414,6 +428,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
 
 void VmSession::OnReset(const QmpEvent& event, Instant now) {
   saved_.evidence.Clear(EvidenceLog::kReset, "RESET", now);
+  saved_.unseen_until.reset();
   // The guest begins again without its agent; a port that is reported has had an event.
   saved_.agent.closed.reset();
   if (!saved_.agent.reported) saved_.agent.open = false;

@@ -264,18 +264,25 @@ SignalRecord Decode(const TraceRecord& record) {
   // other things that a process has asked the kernel for, in an interrupt of whatever runs; but
   // rt_sigqueueinfo(2) lets every process claim them.
   out.by_kernel = record.code > 0 || record.sender.pid == 0;
-  if (out.by_kernel) {
-    out.context = record.sender.pid;
-    return out;
-  }
   const auto* const comm = reinterpret_cast<const char*>(record.sender_comm);
   std::string name(comm, strnlen(comm, sizeof(record.sender_comm)));
+  constexpr uint32_t kExiting = 4;  // PF_EXITING
+  const bool exits = (record.sender_flags & kExiting) != 0;
+  const std::string process = absl::StrCat(OneLine(name), " (pid ", record.sender.pid, ")");
+  if (out.by_kernel) {
+    out.context = record.sender.pid;
+    // As that of a tracer (PTRACE_O_EXITKILL).
+    if (exits && record.signal == SIGKILL && record.sender.pid != record.target.pid) {
+      out.ended_with = absl::StrCat(process, " ended, which traced it or led its container");
+    }
+    return out;
+  }
   // A thread that exits calls no kill(2). The kernel sends the death signals of its children then,
   // with the code of that.
-  constexpr uint32_t kExiting = 4;  // PF_EXITING
-  if (record.code == SI_USER && (record.sender_flags & kExiting) != 0) {
+  if (record.code == SI_USER && exits) {
     out.by_kernel = true;
-    out.ended_parent = absl::StrCat(OneLine(name), " (pid ", record.sender.pid, ")");
+    out.ended_with =
+        absl::StrCat("its parent ", process, " or a thread of it ended (its death signal)");
     return out;
   }
   out.unclear = record.code != SI_USER && record.code != SI_QUEUE && record.code != SI_TKILL;

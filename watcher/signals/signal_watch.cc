@@ -144,7 +144,19 @@ ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {
           .start_ticks = start_ticks,
           .uid = ReadUid(pid),
           .cgroup = ReadCgroup(pid),
-          .session = in_first_session ? stat->session : 0};
+          .session = in_first_session ? stat->session : 0,
+          .first_process = stat.has_value() ? FirstProcessAbove(*stat) : 0};
+}
+
+// All others of a PID namespace descend from its first process.
+int64_t ProcessReader::FirstProcessAbove(const ProcessStat& stat) const {
+  if (!absl::StrContains(ValueInLine(Read(stat.pid, "status"), "NSpid:"), '\t')) return 0;
+  std::optional<ProcessStat> at = stat;
+  for (int step = 0; step < kMaxAncestors && at.has_value() && at->parent > kInit; ++step) {
+    if (LeadsNamespace(at->parent) == true) return at->parent;
+    at = ReadStat(at->parent);
+  }
+  return 0;
 }
 
 // Returns whether the process is in a session that is older than `target` and another. No
@@ -185,7 +197,7 @@ ProcessReader::Descent ProcessReader::DescentFrom(const ProcessOrigin& target,
 SignalSender ProcessReader::RecordedSenderOf(const SignalRecord& record,
                                              const ProcessOrigin& target) {
   SignalSender sender{
-      .signal = record.signal, .by_kernel = record.by_kernel, .ended_parent = record.ended_parent};
+      .signal = record.signal, .by_kernel = record.by_kernel, .ended_with = record.ended_with};
   if (record.by_kernel) return sender;
   sender.pid = record.sender;
   sender.of_qemu = record.sender == target.pid || record.sender_parent == target.pid;
@@ -364,7 +376,8 @@ void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) 
   // The kernel kills the processes of a PID namespace in the context of the first one as that ends.
   const bool namespace_ended = record.by_kernel && record.signal == SIGKILL &&
                                record.context != 0 && record.context != followed.origin.pid &&
-                               reader_.LeadsNamespace(record.context).value_or(true);
+                               reader_.LeadsNamespace(record.context)
+                                   .value_or(record.context == followed.origin.first_process);
   const SignalRecord& sent = namespace_ended ? EnderOf(record) : record;
   const bool from_before = sent.time < begun_;
   const ProcessOrigin target =

@@ -38,8 +38,8 @@ struct SignalRecord {
   int64_t target = 0;   // the process that the signal was sent to, or the OOM killer named
   int signal = 0;       // kSignal, like what follows up to the victim
   bool by_kernel = false;
-  int64_t context = 0;       // the process that ran as the kernel sent it of its own; 0: none
-  std::string ended_parent;  // as SignalSender has it
+  int64_t context = 0;     // the process that ran as the kernel sent it of its own; 0: none
+  std::string ended_with;  // as SignalSender has it
   // True if the sender may be the process that ran, or a timer or the like that went off meanwhile:
   // the signal has a code that both may give it.
   bool unclear = false;
@@ -112,6 +112,9 @@ struct ProcessOrigin {
   std::string cgroup;
   // The session that it was born in; 0: not known, as of one that leads a session.
   int64_t session = 0;
+  // The first process of the innermost PID namespace that it is in and does not lead; 0: it is in
+  // none below this one, or that is not known.
+  int64_t first_process = 0;
 };
 
 // Reads processes as they are now. `root` stands before every path, for tests.
@@ -143,6 +146,7 @@ class ProcessReader {
   std::optional<uint32_t> ReadUid(int64_t pid) const;
   std::string ReadCgroup(int64_t pid) const;
   std::string ReadExecutable(int64_t pid) const;
+  int64_t FirstProcessAbove(const ProcessStat& stat) const;
   bool IsOfOlderSession(const ProcessOrigin& target, const ProcessStat& stat) const;
   enum class Descent { kNone, kNotExcluded, kShown };
   Descent DescentFrom(const ProcessOrigin& target, const ProcessStat& stat, uint32_t uid,

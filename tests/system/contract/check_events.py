@@ -210,6 +210,8 @@ elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.One
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnIgnoredPressIsOutOfItsWindow",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_POWERDOWN_EARLIER")
+elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.MayComeBeforeALateAttach",
+          "ShutdownCaveat.SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN")
 elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.ASignalHasNoCaveat",
           "ShutdownDetail.caveats")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnEventBeforeTheRepliesFollowsStarted",

@@ -144,6 +144,19 @@ TEST(QemuArgumentsTest, AGuestCanEndQemuByADeviceOrSemihosting) {
   EXPECT_FALSE(ParseWithMonitor({"-append", "isa-debug-exit"}).guest_can_exit);
 }
 
+TEST(QemuArgumentsTest, AQemuMayStayWhenItsGuestIsDown) {
+  const std::vector<std::vector<std::string>> kMay = {{"-no-shutdown"},
+                                                      {"--no-shutdown"},
+                                                      {"-action", "shutdown=pause"},
+                                                      {"-action", "panic=pause,reboot=shutdown"},
+                                                      {"-watchdog-action", "pause"}};
+  for (const auto& arguments : kMay) {
+    EXPECT_TRUE(ParseWithMonitor(arguments).stays_down) << arguments[0];
+  }
+  EXPECT_FALSE(ParseWithMonitor({"-action", "shutdown=poweroff,panic=none"}).stays_down);
+  EXPECT_FALSE(ParseWithMonitor({"-append", "no-shutdown"}).stays_down);
+}
+
 TEST(QemuArgumentsTest, EachArgumentOfAProcessEndsWithAZero) {
   EXPECT_EQ(SplitCommandLine(absl::string_view("kvm\0\0-S\0", 8)), (Arguments{"kvm", "", "-S"}));
   EXPECT_EQ(SplitCommandLine(""), Arguments());

@@ -141,7 +141,7 @@ class FakeCommandLines : public CommandLines {
  public:
   std::shared_ptr<const Read> Begin(int64_t /*pid*/) override {
     auto read = std::make_shared<Read>();
-    if (come) read->Finish(of_qemus ? std::make_unique<const QemuArguments>() : nullptr);
+    if (come) read->Finish(of_qemus ? std::make_unique<const QemuArguments>(arguments) : nullptr);
     return read;
   }
   std::shared_ptr<const Monitors> BeginMonitors() override {
@@ -154,6 +154,7 @@ class FakeCommandLines : public CommandLines {
 
   bool come = true;
   bool of_qemus = true;
+  QemuArguments arguments;
   std::string named;  // path of a monitor that a QEMU's command line names
 };
 
@@ -178,6 +179,13 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   KillUntilStopped(&qemu_);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(RenamedTest, TheGuestOfOneThatStaysMayBeDownWhereAnotherClientHasTheMonitor) {
+  command_lines_->arguments.stays_down = true;
+  const UniqueFd other = StartHeldByAnother(&qemu_);
+  KillUntilStopped(&qemu_);
+  EXPECT_EQ(Stopped().rule(), "down-unseen");
 }
 
 // Programs that are no QEMU, such as virtiofsd and swtpm, which serve one client.

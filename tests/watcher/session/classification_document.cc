@@ -12,39 +12,39 @@ constexpr absl::string_view kDocumentHead = R"(# Why a VM stopped: the rules
 
 This page is generated from the tables in `watcher/session/classification_rules.h` and
 `watcher/session/evidence_log.cc`; `./dev docs` writes it, and a test compares them. The first rule that
-matches decides. Every `STOPPED` event names its rule in `shutdown.rule` and lists what the rule saw
-in `shutdown.evidence`, so that a reader can check the verdict.
+matches decides. Every `STOPPED` event names its rule in `shutdown.rule` and what it saw in
+`shutdown.evidence`.
 
 *The window* is `--powerdown-window` (default 10 minutes): how old a press of the power button may
 be to count as the cause of a guest's poweroff. Evidence counts until something clears it: the table
 at the end says what. Of several SHUTDOWNs the first that is not cleared counts. What was seen before a
-restart of vmeventd counts after it. While the monitor is lost nobody listens: that no SHUTDOWN came
-says nothing then.
+restart of vmeventd counts after it. While the monitor is lost, a missing SHUTDOWN says nothing.
 
-*An intent* (`DeclareIntent`) is what somebody on the host said beforehand: that and why the VM is
-about to end. The class is then the one of the column *intended*, whatever was used to end the VM;
-the cause stays the one that the evidence shows. What nobody would intend stays a CRASH: a guest
-that panics or hangs, a QEMU that crashes or gives up, memory that runs out. An intent counts if it
-was open when what decides was seen: the SHUTDOWN, the panic, or else the end of the process. An end
-that vmeventd did not see counts as intended if the intent had not expired when the process was found
-gone. An intent cannot be declared after that (FAILED_PRECONDITION), and neither the expiry nor the
-withdrawal of one that counted changes anything.
+*An intent* (`DeclareIntent`) is what somebody on the host said beforehand: that and why the VM is about to end. The
+class is then the one of the column *intended*; the cause stays the one that the evidence shows. What nobody would intend
+stays a CRASH. An intent counts if it was open when what decides was seen: the SHUTDOWN, the panic, or else the end of the
+process. An end that vmeventd did not see counts as intended if the intent had not expired when the process was found gone.
+After that none can be declared (FAILED_PRECONDITION), and neither the expiry nor the withdrawal of one that counted changes
+anything.
 
-*A guest agent* is a way past the monitor: a host that asks the guest for a shutdown through
-qemu-guest-agent, as libvirt and Proxmox VE do where an agent is configured, causes no POWERDOWN, and
-QEMU reports the guest's own shutdown. vmeventd cannot distinguish the two, and says so: where an agent
-was connected at a SHUTDOWN that counts as the USER's, or left at most the window before it, the
-verdict has the caveat `GUEST_AGENT_CONNECTED` in `shutdown.caveats`, and the evidence says since when.
-Whether one is connected is asked at each attach (the virtio-serial port `org.qemu.guest_agent.0`, and
-whether the guest has it open) and follows VSERPORT_CHANGE afterwards. QEMU sends that event only for
-a port whose device has an id; for another the caveat is `GUEST_AGENT_POSSIBLE`, as it is where the guest
-shut down before QEMU had answered all of that: up to 0.2 s after an attach. An agent on another
-kind of device (isa-serial) is not recognised. A host that declares an intent before it asks the agent
-leaves no doubt: the stop is then an ADMIN's, without a caveat.
+*A guest agent* is a way past the monitor: a host that asks the guest through qemu-guest-agent, as libvirt and Proxmox VE do
+where one is configured, causes no POWERDOWN, and QEMU reports the guest's own shutdown. Where an agent was connected at a
+USER's SHUTDOWN, or left at most the window before it, the verdict has the caveat `GUEST_AGENT_CONNECTED` in
+`shutdown.caveats`, and the evidence says since when. vmeventd asks at each attach (the virtio-serial port
+`org.qemu.guest_agent.0`, and whether the guest has it open) and follows VSERPORT_CHANGE. QEMU sends that only for a port
+whose device has an id; for another the caveat is `GUEST_AGENT_POSSIBLE`, as where the guest shut down before QEMU had
+answered: up to 0.2 s after an attach. An agent on another kind of device (isa-serial) is not recognised.
 
-*A press of the power button that is older than the window* does not count as the cause, because a guest
-that ignored it may power itself off much later. It may have obeyed late nevertheless: the USER's verdict
-then has the caveat `POWERDOWN_EARLIER`, and the evidence says how old the press was.
+*A press of the power button that is older than the window* does not count: a guest that ignored it may power itself off much
+later. It may have obeyed late: the USER's verdict has the caveat `POWERDOWN_EARLIER`. A watchdog's press (action shutdown)
+has the same window.
+
+*A press that nobody saw*: where nobody listened at some time within the window before the SHUTDOWN, no
+RESET since, the USER's verdict has the caveat `POWERDOWN_UNSEEN`: after an attach 10 s or more after QEMU's start, a lost
+monitor, or a restart of vmeventd without a handover.
+
+*A QEMU that stays when its guest is down* (`-no-shutdown`, as libvirt always runs it, or `-action` with `pause`) is then
+ended by its manager: rule `down-unseen`.
 
 *A return to a snapshot* (`loadvm`, `snapshot-load`) sends no RESET: STOP and RESUME, or a RESUME alone where the VM was
 paused. So does a VM that is paused and goes on. A panic, a WATCHDOG or a POWERDOWN before a RESUME counts where the class
@@ -56,13 +56,12 @@ VM may run at the migration's source, so no such end is a CRASH.
 
 *The host shuts down* from when systemd-logind or systemd say so until they say that it was cancelled, and so does one
 whose systemd-shutdown (process 1, not a container's) or killall5 sends signals. Every end that a process of the host
-asks for or causes meanwhile is `HOST_SHUTDOWN`. A guest that powers itself off, and that nobody asked to as far as QEMU
-says, is the USER's; the caveat `HOST_SHUTTING_DOWN` says that somebody may have asked it past the monitor. Where a guest
-agent is connected vmeventd takes that for certain, because managers that find one shut their guests down by it.
+asks for or causes meanwhile is `HOST_SHUTDOWN`. A guest that powers
+itself off unasked, as far as QEMU says, is the USER's, with the caveat `HOST_SHUTTING_DOWN`. Where a guest agent is connected
+vmeventd takes it for asked, because managers that find one shut their guests down by it.
 
-The exit status is the kernel's word, and so counts even where another client held the monitor to the
-end. A QEMU that runs handles SIGTERM, SIGINT and SIGHUP and says so by SHUTDOWN; as what ended the
-process they were sent while it started up.
+The exit status counts also where another client held the monitor. A QEMU that runs handles
+SIGTERM, SIGINT and SIGHUP and says so by SHUTDOWN; as what ended the process they were sent while it started up.
 
 | rule | when | class | intended | cause |
 |---|---|---|---|---|
@@ -71,11 +70,10 @@ process they were sent while it started up.
 constexpr absl::string_view kClearingsHead = R"(
 ## What clears evidence
 
-RESET is a guest's new life, of which nothing was seen yet. RESUME stands for a VM that runs again,
+RESET is a guest's new life. RESUME stands for a VM that runs again,
 and so does an answer of `query-status` that says so after the monitor was away, or that the VM is
-paused where a guest's SHUTDOWN stood: only a reset takes a QEMU out of `shutdown`. A guest that panicked
-is not healed by a RESUME, and neither is one whose watchdog pressed the power button (action
-shutdown); but either may have returned to a snapshot, as above.
+paused where a guest's SHUTDOWN stood: only a reset takes a QEMU out of `shutdown`. A RESUME heals
+neither a guest that panicked nor one whose watchdog pressed the power button (action shutdown); but either may have returned to a snapshot, as above.
 
 )";
 

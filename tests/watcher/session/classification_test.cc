@@ -105,7 +105,7 @@ std::vector<Dimension> OtherDimensions() {
         [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true, .descent_unproven = true}); }},
        {"exit:SIGKILL-kernel", [](Evidence* e) { SetKiller(e, {.by_kernel = true}); }},
        {"exit:SIGKILL-parent",
-        [](Evidence* e) { SetKiller(e, {.by_kernel = true, .ended_parent = "bash (pid 7)"}); }},
+        [](Evidence* e) { SetKiller(e, {.by_kernel = true, .ended_with = "bash (pid 7)"}); }},
        {"exit:SIGKILL-container",
         [](Evidence* e) { SetKiller(e, {.by_kernel = true, .first_process = 4700}); }},
        {"exit:SIGKILL-kernel-victim",

@@ -27,7 +27,8 @@ class SessionDriver {
  public:
   explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true,
                          const std::string& monitor_path = "/run/ctrl/web1.kvmd",
-                         absl::Duration process_age = absl::InfiniteDuration())
+                         absl::Duration process_age = absl::InfiniteDuration(),
+                         ReportedBy reported_by = ReportedBy::kMonitor)
       : options_(options) {
     RunInfo run;
     run.name = "web1";
@@ -37,6 +38,7 @@ class SessionDriver {
     run.pid = process_tracked ? 4711 : 0;
     run.process_tracked = process_tracked;
     run.process_start = now_.wall - process_age;
+    run.reported_by = reported_by;
     session_ = std::make_unique<VmSession>(run, &options_, now_);
   }
 
@@ -50,8 +52,9 @@ class SessionDriver {
     if (session_->NextTick() <= now_.monotonic) Apply(session_->On(input::Tick{}, now_));
   }
   void Ready(const std::string& run_state = "running") {
-    Apply(session_->On(input::MonitorReady{{"7.2.22", run_state, "uuid-1", "web1", guest_can_exit}},
-                       now_));
+    Apply(session_->On(
+        input::MonitorReady{{"7.2.22", run_state, "uuid-1", "web1", guest_can_exit, stays_down}},
+        now_));
     if (agent_answer.has_value()) Agent(*agent_answer);
   }
   // An event as QEMU would send it; `data` is JSON.
@@ -84,6 +87,7 @@ class SessionDriver {
   void Closed(const std::string& why = "EOF") {
     Apply(session_->On(input::MonitorClosed{why}, now_));
   }
+  void Reported(ManagerEnd end) { Apply(session_->On(input::ReportedEnd{end, "libvirt"}, now_)); }
   void Gone(const ProcessEnd& end = {}) { Apply(session_->On(input::ProcessGone{end}, now_)); }
   void End(const ProcessEnd& end = {}) {
     Closed();
@@ -186,6 +190,7 @@ class SessionDriver {
   int agent_queries = 0;
   std::string threads;          // their states, as they can be read
   bool guest_can_exit = false;  // as its command line says at an attach
+  bool stays_down = false;      // the same
   std::optional<GuestAgentInfo> agent_answer = GuestAgentInfo{};  // at an attach; unset: none comes
   v1::ShutdownDetail facts;                                       // the answer to ReadLastWords
   bool answers_words = true;                                      // at once

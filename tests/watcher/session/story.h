@@ -23,7 +23,9 @@ namespace vmeventd {
 // Plays a VM's life, step by step, and checks its verdict.
 // Steps and verdicts are separated by "; ". A VM runs, and its monitor is attached, unless the
 // first step says otherwise:
-//   new, young, untracked      no monitor yet; the process has just started; it cannot be seen
+//   new, young, old, untracked    no monitor yet; the process has just started, or did an hour ago;
+//                              it cannot be seen
+//   libvirt                    libvirt has the monitor; no connection yet
 // Steps:
 //   EVENT [MEMBER=VALUE...]    of QEMU; SHUTDOWN REASON has its `guest` as well; or a whole line
 //   ready [RUN_STATE], held    the monitor is attached; another client has it
@@ -37,6 +39,8 @@ namespace vmeventd {
 //   agent open|closed|unreported|silent    the guest agent's port
 //   words journal|file TEXT    QEMU's last ones; others may write the file
 //   wait TIME, declare [TIME], withdraw, host down|up, rebooted, victim, untrack, can-exit yes|no
+//   stays-down                 its command line has -no-shutdown
+//   reported destroyed|shutdown|failed    the end, by libvirt
 // Checks on the way:
 //   is STATE, last TYPE [CLASS], events TYPE..., problem TEXT, no problem, asked COUNT,
 //   file written|removed|none
@@ -47,12 +51,16 @@ class Story {
 
  public:
   explicit Story(const std::string& steps) {
-    const bool young = absl::StartsWith(steps, "young;");
-    tracked_ = !absl::StartsWith(steps, "untracked;");
-    vm_ = std::make_unique<SessionDriver>(SessionOptions{.last_words = true}, tracked_,
-                                          "/run/ctrl/web1.kvmd",
-                                          young ? absl::ZeroDuration() : absl::InfiniteDuration());
-    const bool attached = tracked_ && !young && !absl::StartsWith(steps, "new;");
+    const std::string start = steps.substr(0, steps.find(';'));
+    tracked_ = start != "untracked";
+    const absl::Duration age = start == "young" ? absl::ZeroDuration()
+                               : start == "old" ? absl::Hours(1)
+                                                : absl::InfiniteDuration();
+    vm_ = std::make_unique<SessionDriver>(
+        SessionOptions{.last_words = true}, tracked_, "/run/ctrl/web1.kvmd", age,
+        start == "libvirt" ? ReportedBy::kLibvirt : ReportedBy::kMonitor);
+    const Words starts = {"new", "young", "old", "untracked", "libvirt"};
+    const bool attached = std::find(starts.begin(), starts.end(), start) == starts.end();
     if (attached) vm_->Ready();
     Words all = absl::StrSplit(steps, "; ");
     if (!attached) all.erase(all.begin());
@@ -159,6 +167,12 @@ class Story {
     if (word == "rebooted") return vm_->Rebooted();
     if (word == "victim") return vm_->NamedOomVictim({});
     if (word == "untrack") return vm_->TrackingLost();
+    if (word == "stays-down") return vm_->session().StaysDown();
+    if (word == "reported") {
+      return vm_->Reported(first == "destroyed"  ? ManagerEnd::kDestroyed
+                           : first == "shutdown" ? ManagerEnd::kShutdown
+                                                 : ManagerEnd::kFailed);
+    }
     if (word == "can-exit") {
       vm_->guest_can_exit = first == "yes";
       return;
@@ -231,7 +245,10 @@ class Story {
       sender.by_kernel = true;
     } else if (words[2] == "parent") {
       sender.by_kernel = true;
-      sender.ended_parent = "python3 (pid 812)";
+      sender.ended_with = "its parent python3 (pid 812) or a thread of it ended (its death signal)";
+    } else if (words[2] == "tracer") {
+      sender.by_kernel = true;
+      sender.ended_with = "gdb (pid 812) ended, which traced it or led its container";
     } else {
       sender.pid = 812;
       sender.uid = 0;

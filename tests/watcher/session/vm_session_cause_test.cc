@@ -94,6 +94,9 @@ const StoryCase kSenders[] = {
     {"TheKernelsWithItsParentIsUnknown", "sent SIGKILL parent; restart 0s; end SIGKILL",
      "UNKNOWN UNOBSERVED; rule killed-unseen; sender kernel; seen SIGKILL sent by the kernel, "
      "because its parent python3 (pid 812) or a thread of it ended (its death signal)"},
+    {"TheKernelsWithItsTracerIsUnknown", "sent SIGKILL tracer; restart 0s; end SIGKILL",
+     "UNKNOWN UNOBSERVED; rule killed-unseen; sender kernel; seen SIGKILL sent by the kernel, "
+     "because gdb (pid 812) ended, which traced it"},
     {"AnOomKillOfItsParentIsNotItsOwn", "sent SIGKILL parent; end SIGKILL oom",
      "UNKNOWN UNOBSERVED; rule killed-unseen"},
     {"TheKernelsWithTheParentOfItsContainerIsUnknown",
@@ -221,8 +224,45 @@ const StoryCase kWords[] = {
      "host-signal; end 0",
      "ADMIN HOST_SIGNAL; sender earlyoom"},
 };
-#undef TERMINATING
 STORIES(VmSessionCauseTest, Words, kWords);
+
+// A QEMU that stays when its guest is down, of which nobody here heard.
+const StoryCase kDowns[] = {
+    {"ASigtermIsUnknown",
+     "new; stays-down; held; words file terminating on signal 15 from pid 812 (bash); sent SIGTERM "
+     "bash; gone 0",
+     "UNKNOWN UNOBSERVED; rule down-unseen; seen another client held the monitor"},
+    {"AKillIsUnknown", "new; stays-down; held; sent SIGKILL bash; gone SIGKILL",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"AKillAfterARestartIsUnknown", "stays-down; lost; restart; sent SIGKILL bash; gone SIGKILL",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"AKillOfWhichNobodySawTheSenderIsUnknown", "stays-down; lost; gone SIGKILL",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"AMonitorThatIsFollowedShowsAKill", "stays-down; sent SIGKILL bash; end SIGKILL",
+     "ADMIN HOST_KILL"},
+    {"AQemuThatDoesNotStayWasNotDown", "lost; sent SIGKILL bash; gone SIGKILL", "ADMIN HOST_KILL"},
+    {"ACrashIsACrash", "stays-down; lost; gone SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"LibvirtEndsOneThatItFinds",
+     "libvirt; ready; lost; words file " TERMINATING "; sent SIGTERM virtqemud; gone 0",
+     "UNKNOWN UNOBSERVED; rule down-unseen; sender virtqemud"},
+    {"LibvirtThatIsBackEndsOneThatItFinds",
+     "libvirt; ready; lost; words file " TERMINATING
+     "; sent SIGTERM virtqemud; ready; reported shutdown; gone 0",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"LibvirtIsNamedByWordsAlone", "libvirt; ready; lost; words journal " TERMINATING "; gone 0",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"LibvirtKillsOneThatItFinds", "libvirt; ready; lost; sent SIGKILL libvirtd; gone SIGKILL",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"LibvirtThatReportsADestroyHasDestroyedIt",
+     "libvirt; ready; sent SIGTERM virtqemud; reported destroyed; gone 0",
+     "ADMIN HOST_DESTROY; file none"},
+    {"AnotherThanLibvirtIsTheHosts",
+     "libvirt; ready; lost; words file terminating on signal 15 from pid 812 (bash); sent SIGTERM "
+     "bash; gone 0",
+     "ADMIN HOST_SIGNAL; rule host-signal-words; file none"},
+};
+#undef TERMINATING
+STORIES(VmSessionCauseTest, Downs, kDowns);
 
 const StoryCase kAgents[] = {
     {"AConnectedOneIsACaveat", "agent open; SHUTDOWN guest-shutdown; end",
@@ -247,14 +287,14 @@ const StoryCase kAgents[] = {
      "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE; seen did not know yet"},
     {"OneThatIsNotKnownYetAfterARestartMayBeConnected",
      "new; agent silent; ready; attach; SHUTDOWN guest-shutdown; end",
-     "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE; seen did not know yet"},
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE POWERDOWN_UNSEEN; seen did not know yet"},
     {"ThatThereIsNoneIsKnownAfterARestart", "agent silent; attach; SHUTDOWN guest-shutdown; end",
-     "USER GUEST_POWEROFF; unseen agent"},
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN; unseen agent"},
     {"OneIsSavedWithTheShutdown", "agent open; SHUTDOWN guest-shutdown; restart; gone",
      "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED"},
     {"OneThatLeftInARestartMayHaveBeenAsked",
      "agent open; restart; ready; agent closed; SHUTDOWN guest-shutdown; gone",
-     "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED"},
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED POWERDOWN_UNSEEN"},
     {"AnIntentSettlesIt", "agent open; declare; SHUTDOWN guest-shutdown; end",
      "ADMIN GUEST_POWEROFF; intent intent-1"},
     {"ItsPortsEventsAreFollowed",

@@ -39,6 +39,29 @@ const StoryCase kPowerButton[] = {
 };
 STORIES(VmSessionEndTest, PowerButton, kPowerButton);
 
+#define MISSED "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN; seen nobody listened until "
+const StoryCase kMissedPresses[] = {
+    {"MayComeBeforeALateAttach", "old; ready; wait 10m; SHUTDOWN guest-shutdown; end",
+     MISSED "600 s before the SHUTDOWN; seen monitor attached 1h after"},
+    {"MayComeBeforeTheShutdownOfAHandshake", "old; SHUTDOWN guest-shutdown; ready; end",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE POWERDOWN_UNSEEN"},
+    {"MayComeWhileAnotherClientHasTheMonitor",
+     "new; held; ready; wait 9s; SHUTDOWN guest-shutdown; end", MISSED "9 s before"},
+    {"MayComeInARestart", "attach; restart 0s; ready; SHUTDOWN guest-shutdown; end", MISSED "0 s"},
+    {"MayComeWhileTheMonitorIsLost", "lost; ready; wait 1m; SHUTDOWN guest-shutdown; end",
+     MISSED "60 s before"},
+    {"AreOlderThanTheWindow", "lost; ready; wait 10m1ms; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"DoNotMatterAfterAReset", "attach; RESET; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"AreNotObeyedByAReboot", "attach; SHUTDOWN guest-reset; end", "USER GUEST_REBOOT_EXIT"},
+    {"DoNotMatterBesideOneThatWasSeen", "attach; POWERDOWN; SHUTDOWN guest-shutdown; end",
+     "ADMIN HOST_POWERDOWN"},
+    {"CannotComeBeforeANewQemusAttach", "young; ready; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+};
+STORIES(VmSessionEndTest, MissedPresses, kMissedPresses);
+
 const StoryCase kPanics[] = {
     {"APausedOneIsACrash",
      "GUEST_PANICKED action=pause; STOP; is GUEST_DOWN; answer guest-panicked; SHUTDOWN "
@@ -105,13 +128,27 @@ const StoryCase kWatchdogs[] = {
     {"AStopAndContLeaveAShutdownInDoubt",
      "WATCHDOG action=shutdown; POWERDOWN; STOP; RESUME; SHUTDOWN guest-shutdown; end",
      "UNKNOWN UNOBSERVED; rule snapshot"},
+    {"AShutdownCountsInItsWindow",
+     "WATCHDOG action=shutdown; POWERDOWN; wait 10m; SHUTDOWN guest-shutdown; end",
+     "CRASH WATCHDOG"},
+    {"AShutdownThatTheGuestOutlivedIsOver",
+     "WATCHDOG action=shutdown; POWERDOWN; wait 10m1s; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat POWERDOWN_EARLIER; seen the guest outlived its watchdog's"},
+    {"AShutdownThatTheGuestOutlivedIsOverAfterARestart",
+     "WATCHDOG action=shutdown; POWERDOWN; restart 11m; ready; SHUTDOWN host-qmp-quit; end",
+     "ADMIN HOST_QUIT"},
+    {"AShutdownThatTheGuestOutlivedLeavesAKill",
+     "WATCHDOG action=shutdown; wait 11m; sent SIGKILL bash; end SIGKILL", "ADMIN HOST_KILL"},
+    {"AShutdownThatTheGuestObeyedIsNotOutlived",
+     "WATCHDOG action=shutdown; SHUTDOWN guest-shutdown; STOP; wait 11m; SHUTDOWN host-signal; end",
+     "CRASH WATCHDOG"},
     {"AResumeClearsAPause", "WATCHDOG action=pause; STOP; RESUME; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF"},
     {"ARestartClearsAPause", "WATCHDOG action=pause; STOP; attach; SHUTDOWN guest-shutdown; end",
-     "USER GUEST_POWEROFF"},
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
     {"AReconnectClearsAPause",
      "WATCHDOG action=pause; STOP; closed; ready; SHUTDOWN guest-shutdown; end",
-     "USER GUEST_POWEROFF"},
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
     {"AResumeClearsAPauseThatWasFound",
      "new; ready watchdog; STOP; RESUME; SHUTDOWN guest-shutdown; end", "USER GUEST_POWEROFF"},
 };
@@ -198,19 +235,20 @@ const StoryCase kFiles[] = {
      "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE"},
     {"OneIsThereAtEofOfAHandshakeAfterARestart",
      "restart; SHUTDOWN guest-shutdown; file none; closed; file written; gone",
-     "USER GUEST_POWEROFF"},
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
     {"OneIsThereAtEofOfALaterHandshake",
-     "lost; SHUTDOWN guest-shutdown; file none; closed; file written; gone", "USER GUEST_POWEROFF"},
+     "lost; SHUTDOWN guest-shutdown; file none; closed; file written; gone",
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
     {"WithoutAShutdownItFollowsTheProcess", "closed; file none; gone", "CRASH PROCESS_EXITED"},
     {"AnEndThatWasNoneDoesNotDecideTheNext",
      "SHUTDOWN host-qmp-quit; closed; file removed; wait 5s; RESET; SHUTDOWN guest-shutdown; "
      "closed; file written; gone",
-     "USER GUEST_POWEROFF"},
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
     {"AVmThatCameBackToLifeTakesItBack",
      "SHUTDOWN guest-shutdown; closed; file written; wait 5s; is GUEST_DOWN; wait 1m; problem QEMU "
      "has not exited for; ready; is RUNNING; no problem; file removed; SHUTDOWN guest-shutdown; "
      "end",
-     "USER GUEST_POWEROFF; file written"},
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN; file written"},
     {"AVmThatLivesOnAfterARestartTakesItBack",
      "SHUTDOWN guest-shutdown; closed; file written; restart; attach; file removed; events "
      "STARTED; "
@@ -314,7 +352,9 @@ const StoryCase kExits[] = {
     {"InOrderWhileAnotherHadTheMonitor", "new; held; gone 0", "UNKNOWN UNOBSERVED"},
     {"SoonAfterTheStart", "young; wait 1s; held; gone 1", "UNKNOWN NEVER_RAN"},
     {"WithAnErrorBeforeTheGreeting", "young; wait 16s; held; gone 1",
-     "UNKNOWN NEVER_RAN; seen QEMU sent no greeting in the 16 s of its life"},
+     "UNKNOWN NEVER_RAN; seen no greeting came in the 16 s of QEMU's life"},
+    {"WithoutAnAttach", "old; wait 30s; held; gone SIGSEGV",
+     "CRASH QEMU_CRASHED; unseen monitor attached; seen another client held the monitor"},
     {"ByAbortBeforeTheGreeting", "young; wait 16s; held; gone SIGABRT", "UNKNOWN NEVER_RAN"},
     {"ByAKillBeforeTheGreeting", "young; wait 16s; held; gone SIGKILL", "UNKNOWN NEVER_RAN"},
     {"ByTermBeforeTheGreeting", "young; wait 16s; held; gone SIGTERM", "ADMIN HOST_SIGNAL"},

@@ -49,6 +49,13 @@ TEST_F(VmSessionRestartTest, APowerdownThatWaitedWasPressedBeforeTheStart) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
+TEST_F(VmSessionRestartTest, AHandoverMissesNoPress) {
+  vm_.HandOver(absl::Seconds(1));
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  EXPECT_EQ(vm_.Stopped().caveats_size(), 0);
+}
+
 TEST_F(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
   vm_.Event("WATCHDOG", R"({"action": "pause"})");
   vm_.Event("STOP");

@@ -225,8 +225,8 @@ TEST_F(BpfTraceTest, ADeathSignalIsTheKernelsAlsoIfOnlyAThreadOfTheParentEnds) {
     ASSERT_EQ(records.size(), 1U);
     EXPECT_TRUE(records[0].by_kernel);
     EXPECT_EQ(records[0].context, 0);
-    EXPECT_THAT(records[0].ended_parent,
-                testing::EndsWith(absl::StrCat(" (pid ", parent.pid(), ")")));
+    EXPECT_THAT(records[0].ended_with,
+                HasSubstr(absl::StrCat(" (pid ", parent.pid(), ") or a thread of it ended")));
   }
 }
 
@@ -289,6 +289,7 @@ TEST_F(BpfTraceTest, AKillByTheKernelHasNoSender) {
   EXPECT_TRUE(record.by_kernel);
   EXPECT_EQ(record.sender, 0);
   EXPECT_EQ(record.context, first.pid());
+  EXPECT_THAT(record.ended_with, HasSubstr(" ended, which traced it or led its container"));
 }
 
 TEST_F(BpfTraceTest, AVictimOfTheOomKillerIsNamed) {
@@ -418,10 +419,21 @@ TEST(TraceRecordTest, OneThatExitsHasSentNothingItself) {
   std::memcpy(record.sender_comm, "a\nb", 3);
   record.sender_flags = 0x4 | 0x400000;
   EXPECT_TRUE(Decode(record).by_kernel);
-  EXPECT_EQ(Decode(record).ended_parent, "a\\x0ab (pid 812)");
+  EXPECT_EQ(Decode(record).ended_with,
+            "its parent a\\x0ab (pid 812) or a thread of it ended (its death signal)");
   record.sender_flags = 0x400000;
   EXPECT_FALSE(Decode(record).by_kernel);
-  EXPECT_EQ(Decode(record).ended_parent, "");
+  EXPECT_EQ(Decode(record).ended_with, "");
+}
+
+TEST(TraceRecordTest, AKillOfTheKernelsInAProcessThatExitsIsWithThat) {
+  TraceRecord record = Signal(SI_KERNEL);
+  std::memcpy(record.sender_comm, "gdb", 3);
+  EXPECT_EQ(Decode(record).ended_with, "");
+  record.sender_flags = 0x4;
+  EXPECT_EQ(Decode(record).ended_with, "gdb (pid 812) ended, which traced it or led its container");
+  record.target.pid = record.sender.pid;
+  EXPECT_EQ(Decode(record).ended_with, "") << "its own, as of a core";
 }
 
 TEST(TraceRecordTest, ACommMayFillItsPlace) {

@@ -90,6 +90,17 @@ class SignalWatchTest : public testing::Test {
         << pid << " (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 " << start_ticks << " 0 0\n";
     std::ofstream(process + "/comm") << "x\n";
   }
+  // A QEMU in a container whose first process is 4700; both are gone as their signals are read.
+  void FollowInContainer() {
+    WriteProcess(4711, 0, 5000);
+    WriteProcess(4700, 0, 5);
+    std::ofstream(root_ / "proc/4711/status") << "NSpid:\t4711\t7\n";
+    std::ofstream(root_ / "proc/4700/status") << "NSpid:\t4700\t1\n";
+    std::ofstream(root_ / "proc/4711/stat")
+        << "4711 (x) S 4700 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5000 0 0\n";
+    watch_.Follow(4711, 5000, &qemu_);
+    std::filesystem::remove_all(root_ / "proc");
+  }
   // Sent while no daemon read it, by a process that is gone.
   static SignalRecord Before(ProcessMark sender, ProcessMark target, int64_t pid = 812) {
     SignalRecord record = Signal(4711, SIGKILL, pid);
@@ -315,7 +326,7 @@ TEST_F(SignalWatchTest, OneThatLivesIsReadAlsoIfItSentTheSignalBefore) {
 }
 
 TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfItsContainerIsOneOfTheVm) {
-  watch_.Follow(4711, 5000, &qemu_);
+  FollowInContainer();
   for (const int signal : {SIGKILL, SIGTERM, SIGINT, SIGQUIT}) {
     qemu_.signals.clear();
     trace_->Record(Signal(4700, signal));
@@ -331,7 +342,7 @@ TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfItsContainerIsOneOfTheVm) {
 }
 
 TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsOneOfTheVm) {
-  watch_.Follow(4711, 5000, &qemu_);
+  FollowInContainer();
   trace_->Record(Signal(4600));
   trace_->Record(KernelsKill(4700, 4600));
   RecordAndTurn(KernelsKill(4711, 4700));
@@ -341,19 +352,19 @@ TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsOneOfTheVm) {
 
 // As bubblewrap asks for it with --die-with-parent.
 TEST_F(SignalWatchTest, AFirstProcessThatTheKernelEndedWithItsParentIsNobodys) {
-  watch_.Follow(4711, 5000, &qemu_);
+  FollowInContainer();
   SignalRecord death = KernelsKill(4700, 0);
-  death.ended_parent = "bash (pid 812)";
+  death.ended_with = "bash (pid 812)";
   trace_->Record(death);
   RecordAndTurn(KernelsKill(4711, 4700));
   ASSERT_EQ(qemu_.signals.size(), 1U);
   EXPECT_TRUE(qemu_.signals[0].by_kernel);
   EXPECT_EQ(qemu_.signals[0].first_process, 4700);
-  EXPECT_EQ(qemu_.signals[0].ended_parent, "bash (pid 812)");
+  EXPECT_EQ(qemu_.signals[0].ended_with, "bash (pid 812)");
 }
 
 TEST_F(SignalWatchTest, AFirstProcessThatEndedByItselfIsTheKernelsReason) {
-  watch_.Follow(4711, 5000, &qemu_);
+  FollowInContainer();
   trace_->Record(Signal(4700, SIGHUP));
   trace_->Record(Signal(4701));
   SignalRecord obeyed_by_then = Signal(4700, SIGTERM);
@@ -384,6 +395,18 @@ TEST_F(SignalWatchTest, AProcessThatLeadsNoNamespaceIsNoReasonOfTheKernels) {
   // Its own, as of a full cgroup.
   RecordAndTurn(KernelsKill(4711, 4711));
   EXPECT_EQ(qemu_.signals.back().first_process, 0);
+}
+
+// As a tracer that had asked for it (PTRACE_O_EXITKILL).
+TEST_F(SignalWatchTest, AProcessThatIsGoneIsNotTakenForTheFirstOfAContainer) {
+  watch_.Follow(4711, 5000, &qemu_);
+  SignalRecord kill = KernelsKill(4711, 4700);
+  kill.ended_with = "gdb (pid 4700) ended";
+  RecordAndTurn(kill);
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_TRUE(qemu_.signals[0].by_kernel);
+  EXPECT_EQ(qemu_.signals[0].first_process, 0);
+  EXPECT_EQ(qemu_.signals[0].ended_with, "gdb (pid 4700) ended");
 }
 
 TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
