@@ -249,8 +249,9 @@ void AddVm(CLI::App* app, v1::EventFilter* filter) {
           [=](const std::string& text) {
             constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
             CheckWord("--vm", text);
-            if (text.size() <= kMaxName) AddVmName(text, filter);
-            if (!absl::StrContains(text, ',')) return;
+            const bool list = absl::StrContains(text, ',');
+            if (!list || text.size() <= kMaxName) AddVmName(text, filter);
+            if (!list) return;
             for (const absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
               AddVmName(std::string(one), filter);
             }

@@ -366,7 +366,11 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   if (journal_id_ != journal_id) {
     if (!journal_id_.empty() && newest() > 0) {
       story_->Reach("a start that reserves no sequences begins another journal");
-      if (!may_be_renamed_) {
+      // A daemon whose disk hung before it had reserved any has saved nothing either.
+      const bool saved = std::any_of(entries_.begin(), entries_.end(), [](const auto& entry) {
+        return entry.second.event.durable() || entry.second.written;
+      });
+      if (saved && !may_be_renamed_) {
         story_->Fail("the journal was replaced: ", daemon->replaced() ? "found corrupt" : "gone");
       }
     }
