@@ -78,8 +78,9 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
   for (const WatchSpec& watch : config.watches) sources.push_back(watch.text());
   for (const LibvirtSpec& libvirt : config.libvirts)
     sources.push_back("libvirt " + libvirt.ToFlag());
-  if (config.has_default_sources()) sources.push_back("libvirt and Ganeti if they exist");
+  if (config.has_default_sources()) sources.emplace_back("libvirt and Ganeti if they exist");
   std::vector<std::string> addresses;
+  addresses.reserve(listeners.size());
   for (const ListenerState& listener : listeners) addresses.push_back(listener.address.ToString());
   spdlog::info(
       "vmeventd {} started, pid {}; watching {}; listening on {}; state directory {}; journal {}",
@@ -123,6 +124,8 @@ class DiskWait {
   DiskWait(std::string directory, const Clock* clock)
       : directory_(std::move(directory)), clock_(clock), thread_([this] { Run(); }) {}
   ~DiskWait() {
+    // The thread waits for this signal, which ends nothing else.
+    // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread)
     pthread_kill(thread_.native_handle(), SIGTERM);
     thread_.join();
   }
@@ -399,8 +402,7 @@ std::string Daemon::StatusText() const {
 }
 
 void Daemon::OnPumpTurn() {
-  const EventLog::Health health = log_->health();
-  server_->health().Set("journal", health.journal_writable);
+  server_->health().Set("journal", log_->journal_writable());
   watchdog_.Answer(Watchdog::kPump);
 }
 
@@ -454,7 +456,7 @@ void Daemon::ServeUntilStop() {
 }
 
 void Daemon::Run() {
-  server_->health().Set("journal", log_->health().journal_writable);
+  server_->health().Set("journal", log_->journal_writable());
   log_->Start();
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();
@@ -528,7 +530,7 @@ void Daemon::Stop() {
   metrics_server_.reset();
   step = &kClient;
   server_.reset();
-  if (!log_->health().journal_writable) {
+  if (!log_->journal_writable()) {
     spdlog::error(
         "events that were published as not durable are lost: the journal is still not writable");
   }

@@ -57,7 +57,7 @@ inline std::string KeySubject(absl::string_view bucket, absl::string_view key) {
 }
 inline std::string BucketStream(absl::string_view bucket) { return absl::StrCat("KV_", bucket); }
 
-// What the subjects of a node's events begin with: "vmevents.v1.CLUSTER.NODE.".
+// Prefix of the subjects of a node's events: "vmevents.v1.CLUSTER.NODE.".
 inline std::string NodeSubjectPrefix(absl::string_view cluster, absl::string_view node) {
   return absl::StrCat(kSubjectPrefix, ".", NodeBucketKey(cluster, node), ".");
 }

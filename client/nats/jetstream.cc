@@ -78,8 +78,8 @@ absl::StatusOr<json> ParseAnswer(absl::string_view text) {
   return absl::UnavailableError(message);
 }
 
-// What `parse` makes of the answer to a request of the API about a stream. UNAVAILABLE: the server
-// has no JetStream, or as of NatsConnection::Request.
+// Sends a request of the API about a stream, and parses the answer. UNAVAILABLE: the server has no
+// JetStream, or as of NatsConnection::Request.
 template <typename Parse>
 auto Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,
          absl::string_view text, const Parse& parse,

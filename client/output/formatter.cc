@@ -237,7 +237,7 @@ absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf
   std::string lines;
   if (form_ != Form::kTable) {
     for (const One& one : list) {
-      const auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
+      auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
       if (!line.ok()) return line;
       lines += *line;
     }
@@ -272,7 +272,7 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
     if (one.ends.value_or(0) > 0) members.emplace_back("last_end", ToJson(one.last_end));
     return ObjectOf(members);
   };
-  // Where VMs of a node have one name, their UUIDs, or else their runs, tell them apart.
+  // A column of UUIDs, or else of runs, tells VMs apart that have one name on a node.
   std::map<std::string, std::set<std::string>> ids;
   for (const NodeVm& one : vms) {
     const v1::VmRef& ref = one.vm.ref();

@@ -119,7 +119,7 @@ class Formatter {
   // An item for programs: the name, or the object; none for an empty name.
   absl::StatusOr<std::string> Line(const std::string& name,
                                    const absl::StatusOr<std::string>& json) const;
-  // The list in the output's form. With a `layout`, rows that go on with it, without a heading.
+  // The list in the output's form. `layout`: that of a table, whose heading is printed already.
   template <typename List, typename NameOf, typename JsonOf, typename MakeRow>
   absl::StatusOr<std::string> FormatList(const List& list, const NameOf& name_of,
                                          const JsonOf& json_of, const MakeRow& make_row,

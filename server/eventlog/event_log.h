@@ -259,6 +259,11 @@ class EventLog {
     return {file_, RangeLocked().durable, newest_};
   }
   Health health() const;
+  // Health::journal_writable alone, which costs the same however much waits for the disk.
+  bool journal_writable() const {
+    const MutexLock lock(&mutex_);
+    return IsWritable();
+  }
   const Clock& clock() const { return *clock_; }
   const EventMeters& meters() const { return meters_; }
 

@@ -155,7 +155,7 @@ void EventLog::AddEvent(v1::Event event, const v1::Vm* vm) {
 void EventLog::Take(VmUpdate* update) {
   if (update->on_public) taking_->on_public.push_back(std::move(update->on_public));
   const v1::Vm* const status = update->status.has_value() ? &*update->status : nullptr;
-  if (update->event.has_value()) AddEvent(*update->event, status);
+  if (update->event.has_value()) AddEvent(*std::move(update->event), status);
   if (update->observed.has_value()) taking_->observed.push_back(*update->observed);
   if (status == nullptr || status->ref().run_id().empty()) return;
   const std::string& run_id = status->ref().run_id();

@@ -197,7 +197,7 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     rows.Bind(end);
     while (rows.Next()) {
       const EventBlock::Entry entry = EntryOfRow(rows);
-      // Where the order is wrong, the events may be too.
+      // Events in a wrong order are not to be trusted.
       if (entry.sequence < first || entry.sequence > last || !IsReadable(entry)) {
         return Unreadable(at);
       }

@@ -155,8 +155,8 @@ absl::Time ReadProcessStartTime() {
   return self.ok() ? ProcessStartTime(self->start_ticks) : absl::UnixEpoch();
 }
 
-void CollectInfo(const MetricSources& inputs, MetricFamilies* out) {
-  const v1::GetServerInfoResponse info = inputs.watcher->Describe();
+void CollectInfo(const MetricSources& inputs, const v1::GetServerInfoResponse& info,
+                 MetricFamilies* out) {
   out->Gauge("vmeventd_build_info", "Always 1; the labels hold the versions", 1,
              {{"version", inputs.version}, {"grpc_version", grpc::Version()}});
   out->Gauge("vmeventd_exit_status_source_info",
@@ -338,7 +338,8 @@ void CollectAccess(const MetricSources& inputs, MetricFamilies* out) {
                inputs.tls->reload_failures());
 }
 
-void CollectWatcher(const MetricSources& inputs, MetricFamilies* out) {
+void CollectWatcher(const MetricSources& inputs, const v1::GetServerInfoResponse& info,
+                    MetricFamilies* out) {
   const WatcherCounters counters = inputs.watcher->counters();
   const struct {
     const char* name;
@@ -403,7 +404,6 @@ void CollectWatcher(const MetricSources& inputs, MetricFamilies* out) {
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",
                  counters.shutdown_file_times);
-  const v1::GetServerInfoResponse info = inputs.watcher->Describe();
   for (const v1::LibvirtConnection& connection : info.libvirt_connections()) {
     out->Gauge("vmeventd_libvirt_connected", "1 if the connection to this libvirt is open",
                connection.connected() ? 1 : 0, {{"uri", connection.uri()}});
@@ -474,14 +474,15 @@ std::string AnswerProbe(absl::string_view target, const Health& health, bool wit
 
 std::string MetricsText(const MetricSources& sources) {
   MetricFamilies out;
-  CollectInfo(sources, &out);
+  const v1::GetServerInfoResponse info = sources.watcher->Describe();
+  CollectInfo(sources, info, &out);
   CollectVms(sources, &out);
   CollectStops(sources, &out);
   CollectEvents(sources, &out);
   CollectJournal(sources, &out);
   CollectStreams(sources, &out);
   CollectAccess(sources, &out);
-  CollectWatcher(sources, &out);
+  CollectWatcher(sources, info, &out);
   CollectLog(sources, &out);
   CollectProcess(&out);
   return prometheus::TextSerializer().Serialize(out.Take());

@@ -257,7 +257,7 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
   std::set<ShutdownClass> allowed;
   const bool handed = life.handed_to != 0 && life.handed_to == last_daemon;
   const int status = life.process->wait_status;
-  // It stays when its guest is down, of which the daemon may not have heard.
+  // A QEMU that stays when its guest is down; the daemon may not have heard of that.
   if (!followed && life.no_shutdown && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
     allowed.insert(ShutdownClass::kUnknown);
   }

@@ -18,6 +18,7 @@
 
 namespace vmeventd {
 
+// The open runs of a daemon that stops, for the next one.
 struct OpenRuns {
   std::vector<HandedRun> runs;  // those that can be handed over
   // The ids of all open runs, and their VmUpdate::saved_run.

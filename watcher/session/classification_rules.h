@@ -93,8 +93,8 @@ struct RuleInput {
     return sender.has_value() && (sender->descent_unproven || !sender->ended_with.empty()) &&
            (killed() || (exit_signal() == SIGQUIT && sender->signal == SIGQUIT));
   }
-  // A signal ended it whose guest may have been down before, of which nobody here heard: QEMU stays
-  // then, and its manager ends it. libvirt does so as it starts again.
+  // A signal ended it, but its guest may have been down already, unseen: QEMU stays then, and its
+  // manager ends it. libvirt does so as it starts again.
   bool may_have_been_down() const {
     if (down()) return false;
     const SignalSender* const sender = killed() ? evidence.killer.get() : evidence.signaller.get();

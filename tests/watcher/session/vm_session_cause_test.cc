@@ -226,7 +226,7 @@ const StoryCase kWords[] = {
 };
 STORIES(VmSessionCauseTest, Words, kWords);
 
-// A QEMU that stays when its guest is down, of which nobody here heard.
+// A QEMU that stays when its guest is down, unseen.
 const StoryCase kDowns[] = {
     {"ASigtermIsUnknown",
      "new; stays-down; held; words file terminating on signal 15 from pid 812 (bash); sent SIGTERM "
