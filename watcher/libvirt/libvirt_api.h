@@ -40,7 +40,7 @@ struct DomainLifecycle {
   std::string text;                              // for people: "stopped, destroyed"
   bool started = false;                          // or else it has stopped
   std::optional<ManagerEnd> end = std::nullopt;  // why it has stopped; unset: it does not say
-  bool incoming = false;                         // it has started and waits for a VM that migrates
+  bool incoming = false;                         // it has started and waits for its VM to arrive
 };
 
 // Contents of a running domain's XML, as virDomainGetXMLDesc writes it.

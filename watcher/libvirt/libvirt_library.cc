@@ -188,7 +188,8 @@ std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
   if (event == VIR_DOMAIN_EVENT_STARTED) {
     return DomainLifecycle{.text = "started",
                            .started = true,
-                           .incoming = detail == VIR_DOMAIN_EVENT_STARTED_MIGRATED};
+                           .incoming = detail == VIR_DOMAIN_EVENT_STARTED_MIGRATED ||
+                                       detail == VIR_DOMAIN_EVENT_STARTED_RESTORED};
   }
   if (event == VIR_DOMAIN_EVENT_STOPPED) return StoppedEvent(detail);
   return std::nullopt;

@@ -55,6 +55,7 @@ ShutdownReason ParseShutdownReason(absl::string_view reason) {
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
   const bool in_window = evidence.shutdown.has_value() &&
                          evidence.shutdown->powerdown_age.has_value() &&
+                         !evidence.shutdown->powerdown_cleared &&
                          *evidence.shutdown->powerdown_age <= powerdown_window;
   const RuleInput input{evidence, in_window, SnapshotMatters(evidence, powerdown_window)};
   const Rule* rule = kClassificationRules;

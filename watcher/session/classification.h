@@ -31,7 +31,8 @@ ShutdownReason ParseShutdownReason(absl::string_view reason);
 struct ShutdownFact {
   ShutdownReason reason = ShutdownReason::kMissing;
   std::optional<bool> guest;                    // unset: QEMU before 2.10
-  std::optional<absl::Duration> powerdown_age;  // the last uncleared POWERDOWN's; unset if none
+  std::optional<absl::Duration> powerdown_age;  // the last POWERDOWN's; unset if there was none
+  bool powerdown_cleared = false;               // by a RESET since then
   bool while_paused = false;                    // a STOP stood uncleared when it came
   // Nothing shows who asked but a SIGTERM, SIGINT or SIGHUP that QEMU had been sent before.
   bool after_signal = false;

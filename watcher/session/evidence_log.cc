@@ -58,7 +58,7 @@ constexpr Clearable kClearables[] = {
 };
 
 bool Stands(const EvidenceLog& log, const Clearable& row) {
-  if (row.id == EvidenceId::kPowerdown) return log.powerdown_at.has_value();
+  if (row.id == EvidenceId::kPowerdown) return log.has_powerdown();
   if (row.id == EvidenceId::kShutdown) return log.facts.shutdown.has_value();
   return row.fact != nullptr && log.facts.*row.fact;
 }
@@ -105,7 +105,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
     for (bool Evidence::*const fact : {row.fact, row.other}) {
       if (fact != nullptr) facts.*fact = false;
     }
-    if (row.id == EvidenceId::kPowerdown) powerdown_at.reset();
+    if (row.id == EvidenceId::kPowerdown) powerdown_cleared = true;
     if (row.id == EvidenceId::kShutdown) facts.shutdown.reset();
     if (row.id == EvidenceId::kPanic) panic.reset();
     if (row.id == EvidenceId::kWatchdog) watchdog_at.reset();
@@ -136,6 +136,7 @@ void EvidenceLog::Saw(bool Evidence::*fact, absl::string_view what, Instant now,
 
 void EvidenceLog::SawPowerdown(Instant said, Instant now) {
   powerdown_at = said;
+  powerdown_cleared = false;
   if (!facts.shutdown.has_value()) facts.powerdown_doubted = false;
   Saw("POWERDOWN", now, EvidenceId::kPowerdown);
 }
@@ -158,7 +159,8 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
                       sender->sent <= sent;
   if (powerdown_at.has_value()) fact.powerdown_age = said.monotonic - powerdown_at->monotonic;
   fact.host_shutdown = host_shutdown_at.has_value();
-  fact.powerdown_in_host_shutdown = fact.host_shutdown && powerdown_at.has_value() &&
+  fact.powerdown_cleared = powerdown_cleared;
+  fact.powerdown_in_host_shutdown = fact.host_shutdown && has_powerdown() &&
                                     powerdown_at->monotonic >= host_shutdown_at->monotonic;
   facts.shutdown = fact;
   shutdown_qemu_time = event.time;
@@ -226,7 +228,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     Clear(kRunning, by, now);
     const std::pair<bool, bool*> doubts[] = {{facts.guest_panicked, &facts.panic_doubted},
                                              {facts.watchdog_expired, &facts.watchdog_doubted},
-                                             {powerdown_at.has_value(), &facts.powerdown_doubted}};
+                                             {has_powerdown(), &facts.powerdown_doubted}};
     bool doubted = false;
     for (const auto& [stands, doubt] : doubts) {
       if (was_paused && stands && !std::exchange(*doubt, true)) doubted = true;

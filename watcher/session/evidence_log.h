@@ -32,7 +32,8 @@ struct EvidenceLog {
 
   Evidence facts;
   std::vector<EvidenceEntry> timeline;
-  Rare<Instant> powerdown_at;      // the last one that nothing has cleared
+  Rare<Instant> powerdown_at;      // the last one
+  bool powerdown_cleared = false;  // by a RESET since then
   Rare<Instant> watchdog_at;       // its press of the power button, while it counts
   Rare<v1::GuestPanic> panic;      // the last one that stands, if its event was seen
   Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
@@ -44,6 +45,8 @@ struct EvidenceLog {
   // SHUTDOWN is on its way.
   Rare<SignalSender> earlier_signaller;
 
+  // Returns whether there was a POWERDOWN that nothing has cleared.
+  bool has_powerdown() const { return powerdown_at.has_value() && !powerdown_cleared; }
   // Returns whether the class of the run's end is known, unless something clears it.
   bool decided() const { return IsDecided(facts); }
   // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw

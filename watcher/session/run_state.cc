@@ -11,7 +11,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 7;
+constexpr uint32_t kFormat = 8;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -84,7 +84,7 @@ CONVERT(Instant, INSTANT)
 CONVERT(SocketIdentity, SOCKET_IDENTITY)
 
 #define SHUTDOWN_FACT(F, O, S, M, R) \
-  F(reason) O(guest) O(powerdown_age) F(while_paused) F(after_signal) F(host_shutdown) \
+  F(reason) O(guest) O(powerdown_age) F(powerdown_cleared) F(while_paused) F(after_signal) F(host_shutdown) \
   F(powerdown_in_host_shutdown) O(unseen_age) O(caveat)
 CONVERT(ShutdownFact, SHUTDOWN_FACT)
 
@@ -116,7 +116,7 @@ CONVERT(RunProblem, RUN_PROBLEM)
 CONVERT(GuestAgent, GUEST_AGENT)
 
 #define EVIDENCE_LOG(F, O, S, M, R) \
-  S(facts) R(timeline) M(powerdown_at) M(panic) M(host_shutdown_at) F(migrating) \
+  S(facts) R(timeline) M(powerdown_at) F(powerdown_cleared) M(panic) M(host_shutdown_at) F(migrating) \
   O(shutdown_qemu_time) F(shutdown_json) M(watchdog_at)
 CONVERT(EvidenceLog, EVIDENCE_LOG)
 

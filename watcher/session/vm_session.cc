@@ -359,18 +359,20 @@ void VmSession::Describe(ShutdownCaveat caveat, std::vector<EvidenceEntry>* evid
     const absl::Duration age = *saved_.evidence.facts.shutdown->unseen_age;
     evidence->push_back(
         {saved_.state_time,
-         absl::StrCat("nobody listened until ", absl::ToInt64Seconds(age),
+         absl::StrCat("the guest was not followed until ", absl::ToInt64Seconds(age),
                       " s before the SHUTDOWN: a press of the power button may have been missed")});
     return;
   }
   if (caveat == ShutdownCaveat::kPowerdownEarlier) {
     const absl::Duration age = *saved_.evidence.facts.shutdown->powerdown_age;
+    const char* const doubt =
+        age <= options_->powerdown_window
+            ? "and the guest rebooted since: it may have obeyed all the same"
+            : "which is longer than --powerdown-window: the guest may have obeyed late";
     evidence->push_back(
-        {saved_.state_time,
-         absl::StrCat("the power button was pressed ",
-                      absl::FormatDuration(absl::Trunc(age, absl::Seconds(1))),
-                      " before the SHUTDOWN, which is longer than --powerdown-window: "
-                      "the guest may have obeyed late")});
+        {saved_.state_time, absl::StrCat("the power button was pressed ",
+                                         absl::FormatDuration(absl::Trunc(age, absl::Seconds(1))),
+                                         " before the SHUTDOWN, ", doubt)});
     return;
   }
   if (caveat == ShutdownCaveat::kGuestAgentPossible) {

@@ -425,12 +425,13 @@ v1::ShutdownDetail VmSession::MakeDetail() const {
     if (shutdown.has_value() && shutdown->host_shutdown) {
       caveats.push_back(ShutdownCaveat::kHostShuttingDown);
     }
-    // A reboot obeys no power button.
-    const bool may_obey = verdict.cause != ShutdownCause::kGuestRebootExit;
-    if (may_obey && powerdown_age > options_->powerdown_window) {
+    // A guest that reboots, as for its updates, may obey all the same.
+    const bool reboots = verdict.cause == ShutdownCause::kGuestRebootExit;
+    const bool rebooted = reboots || (shutdown.has_value() && shutdown->powerdown_cleared);
+    if (powerdown_age.has_value() && (*powerdown_age <= options_->powerdown_window) == rebooted) {
       caveats.push_back(ShutdownCaveat::kPowerdownEarlier);
     }
-    if (may_obey && shutdown.has_value() && shutdown->unseen_age.has_value() &&
+    if (!reboots && shutdown.has_value() && shutdown->unseen_age.has_value() &&
         *shutdown->unseen_age <= options_->powerdown_window) {
       caveats.push_back(ShutdownCaveat::kPowerdownUnseen);
     }

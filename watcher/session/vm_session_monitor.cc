@@ -293,7 +293,10 @@ void VmSession::DeclareLost(Instant now) {
 
 void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now) {
   SetRunProblem(run_state);
+  const bool arrives = saved_.evidence.facts.incoming;
   saved_.evidence.SawRunState(run_state, by, now);
+  // Its guest may have been told to go where it came from.
+  if (arrives && !saved_.evidence.facts.incoming) saved_.unseen_until = now;
   const VmState state = StateOf(run_state);
   if (GuestGoesOn(state)) {
     poll_at_ = absl::InfiniteDuration();

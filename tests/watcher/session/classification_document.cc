@@ -36,12 +36,12 @@ whose device has an id; for another the caveat is `GUEST_AGENT_POSSIBLE`, as whe
 answered: up to 0.2 s after an attach. An agent on another kind of device (isa-serial) is not recognised.
 
 *A press of the power button that is older than the window* does not count: a guest that ignored it may power itself off much
-later. It may have obeyed late: the USER's verdict has the caveat `POWERDOWN_EARLIER`. A watchdog's press (action shutdown)
-has the same window.
+later. It may have obeyed late: the USER's verdict has the caveat `POWERDOWN_EARLIER`, also of a guest that rebooted after a
+press, as for updates. A watchdog's press (action shutdown) has the same window.
 
 *A press that nobody saw*: where nobody listened at some time within the window before the SHUTDOWN, no
-RESET since, the USER's verdict has the caveat `POWERDOWN_UNSEEN`: after an attach 10 s or more after QEMU's start, a lost
-monitor, or a restart of vmeventd without a handover.
+RESET since, the USER's verdict has the caveat `POWERDOWN_UNSEEN`: after an attach 10 s or more after QEMU's start, an arrival
+by migration or restore, a lost monitor, or a restart without a handover.
 
 *A QEMU that stays when its guest is down* (`-no-shutdown`, as libvirt always runs it, or `-action` with `pause`) is then
 ended by its manager: rule `down-unseen`.

@@ -20,8 +20,14 @@ const StoryCase kPowerButton[] = {
      "USER GUEST_REBOOT_EXIT"},
     {"TheLastPressCounts", "POWERDOWN; wait 9m; POWERDOWN; wait 9m; SHUTDOWN guest-shutdown; end",
      "ADMIN HOST_POWERDOWN"},
-    {"AResetClearsAPress", "POWERDOWN; RESET guest=true; SHUTDOWN guest-shutdown; end",
-     "USER GUEST_POWEROFF; seen RESET (clears: POWERDOWN)"},
+    {"AResetClearsAPress", "POWERDOWN; RESET guest=true; wait 8s; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat POWERDOWN_EARLIER; seen RESET (clears: POWERDOWN); seen the "
+     "power "
+     "button was pressed 8s before the SHUTDOWN, and the guest rebooted since"},
+    {"AResetEndsAnOldPress", "POWERDOWN; wait 1s; RESET; wait 10m; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"ARebootMayBeHowAGuestObeys", "POWERDOWN; wait 1s; SHUTDOWN guest-reset; end",
+     "USER GUEST_REBOOT_EXIT; caveat POWERDOWN_EARLIER"},
     {"QemusClockDoesNotMatter",
      R"({"event":"POWERDOWN","timestamp":{"seconds":1,"microseconds":0}}; {"event":"SHUTDOWN",)"
      R"("timestamp":{"seconds":1795157000,"microseconds":0},)"
@@ -39,7 +45,8 @@ const StoryCase kPowerButton[] = {
 };
 STORIES(VmSessionEndTest, PowerButton, kPowerButton);
 
-#define MISSED "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN; seen nobody listened until "
+#define MISSED \
+  "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN; seen the guest was not followed until "
 const StoryCase kMissedPresses[] = {
     {"MayComeBeforeALateAttach", "old; ready; wait 10m; SHUTDOWN guest-shutdown; end",
      MISSED "600 s before the SHUTDOWN; seen monitor attached 1h after"},
@@ -57,6 +64,8 @@ const StoryCase kMissedPresses[] = {
     {"AreNotObeyedByAReboot", "attach; SHUTDOWN guest-reset; end", "USER GUEST_REBOOT_EXIT"},
     {"DoNotMatterBesideOneThatWasSeen", "attach; POWERDOWN; SHUTDOWN guest-shutdown; end",
      "ADMIN HOST_POWERDOWN"},
+    {"MayComeBeforeAVmArrives",
+     "new; ready inmigrate; RESUME; wait 1m; SHUTDOWN guest-shutdown; end", MISSED "60 s before"},
     {"CannotComeBeforeANewQemusAttach", "young; ready; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF"},
 };
@@ -74,7 +83,8 @@ const StoryCase kPanics[] = {
      "USER GUEST_POWEROFF"},
     {"AResetClearsAllThatCameBeforeIt",
      "POWERDOWN; GUEST_PANICKED action=pause; STOP; RESET; SHUTDOWN guest-shutdown; end",
-     "USER GUEST_POWEROFF; seen RESET (clears: POWERDOWN, GUEST_PANICKED action=pause, STOP)"},
+     "USER GUEST_POWEROFF; caveat POWERDOWN_EARLIER; seen RESET (clears: POWERDOWN, GUEST_PANICKED "
+     "action=pause, STOP)"},
     {"OneOfAVmThatWasNotPausedStands",
      "GUEST_PANICKED action=run; closed; ready; SHUTDOWN guest-shutdown; end", "CRASH GUEST_PANIC"},
     {"ACrashKernelsPoweroffIsACrash", "GUEST_CRASHLOADED action=run; SHUTDOWN guest-shutdown; end",
