@@ -120,9 +120,7 @@ void ReadText(const std::string& text, uint64_t* value) {
 }
 
 void ReadText(const std::string& text, absl::Duration* value) {
-  const absl::StatusOr<absl::Duration> parsed = ParseDurationText(text);
-  if (!parsed.ok()) Wrong(std::string(parsed.status().message()));
-  *value = *parsed;
+  *value = Need(ParseDurationText(text));
 }
 
 int ReadChoice(const char* value_name, absl::string_view text) {

@@ -5,11 +5,13 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "CLI/CLI.hpp"
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/options/options.h"
@@ -72,14 +74,18 @@ Contexts ReadContexts(const OptionContext& context);
   throw CLI::ValidationError(sentence);
 }
 
+// The value, or else the error's sentence after "WHAT: ", or alone if `what` is empty.
+template <typename T>
+T Need(absl::StatusOr<T> value, absl::string_view what = "") {
+  if (value.ok()) return *std::move(value);
+  Wrong(absl::StrCat(what, what.empty() ? "" : ": ", value.status().message()));
+}
+
 // Digits alone, at least one.
 bool IsNumber(absl::string_view text);
 
 // The texts of an option or argument of a command, as typed; empty: it was not given.
 std::vector<std::string> TextsOf(const CLI::App& app, const std::string& name);
-inline bool IsGiven(const CLI::App& app, const std::string& name) {
-  return !TextsOf(app, name).empty();
-}
 
 // Parses the arguments; throws CLI11's errors.
 void Parse(CLI::App* app, std::vector<std::string> arguments);

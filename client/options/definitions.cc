@@ -301,9 +301,7 @@ void CheckRange(absl::string_view option, absl::Duration duration, absl::Duratio
 // Checks the destination of a push.
 void CheckTarget(const PushCommand& push) {
   if (!push.url.empty()) {
-    const absl::Status target =
-        ParsePushTarget(push.url, push.insecure_http || push.only_asks()).status();
-    if (!target.ok()) Wrong(std::string(target.message()));
+    Need(ParsePushTarget(push.url, push.insecure_http || push.only_asks()));
   } else if (push.url_file.empty() && (!push.only_asks() || push.state_dir.empty())) {
     Wrong(absl::StrCat("push: ", push.only_asks() ? "which one?" : "where to?",
                        " Write `vmevents push https://HOST/PATH`, `vmevents push nats://HOST`, or "
@@ -328,7 +326,7 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* push) {
       !push->domain.empty() && !domain.ok()) {
     Wrong(absl::StrCat("--push-domain: \"", push->domain, "\" ", domain.message()));
   }
-  if (!IsGiven(app, "--from") && !IsGiven(app, "--since")) push->follow.watch.start = FromOldest{};
+  if (app.count("--from") + app.count("--since") == 0) push->follow.watch.start = FromOldest{};
   push->follow.watch.durable_only = true;
 }
 
@@ -420,17 +418,12 @@ void AddPush(CLI::App* program, Reading* reading) {
 void AddWeb(CLI::App* program, Reading* reading) {
   const auto [app, command] =
       Add<WebCommand>(program, reading, "web", "Serve a page for browsers", kWebFooter);
-  command->listen = *ParseServerAddress("127.0.0.1:9557");
-  AddOption(
-      app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
-      [command = command](const std::string& text) {
-        const auto address = ParseServerAddress(text);
-        if (!address.ok() || address->is_unix() || !absl::EndsWith(text, ":" + address->port)) {
-          Wrong(absl::StrCat(Quote(text),
-                             " is no address to listen at; write HOST:PORT, as 127.0.0.1:9557"));
-        }
-        command->listen = *address;
-      });
+  command->listen = {.host = "127.0.0.1", .port = "9557"};
+  AddOption(app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
+            [command = command](const std::string& text) {
+              command->listen = Need(ParseServerAddress(text, "9557"));
+              if (command->listen.is_unix()) Wrong("a page needs HOST:PORT, as 127.0.0.1:9557");
+            });
   AddPair(app, "--web-cert", "serve TLS with this certificate, PEM", "--web-key", &command->tls);
   AddFile(app, "--web-client-ca",
           "serve only browsers that show a certificate of a CA in this PEM file",

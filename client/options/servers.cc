@@ -14,17 +14,12 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr size_t kMaxServers = 64;
-
 Access ContextNamed(const std::string& name, const Contexts& contexts) {
   const auto found = contexts.named.find(name);
   if (found != contexts.named.end()) return found->second;
-  const std::string known =
-      absl::StrJoin(contexts.named, ", ",
-                    [](std::string* out, const auto& one) { absl::StrAppend(out, one.first); });
-  Wrong(absl::StrCat("there is no context \"", name, "\"; ",
-                     known.empty() ? absl::StrCat(contexts.path, " has none")
-                                   : absl::StrCat("the contexts are ", known)));
+  std::string known = contexts.named.empty() ? " none" : "";
+  for (const auto& [one, access] : contexts.named) absl::StrAppend(&known, " ", one);
+  Wrong(absl::StrCat("there is no context \"", name, "\"; ", contexts.path, " has", known));
 }
 
 // What the line names beside the options: --context, else the environment, else the current
@@ -71,9 +66,10 @@ void SetFleet(const Access& access, CommandLine* line) {
     Wrong(absl::StrCat(access.origin, ": ", text,
                        " is not a NATS server, but the others are; name servers of one kind"));
   }
-  const auto servers = ParseNatsServers(absl::StrJoin(access.servers, ","));
-  if (!servers.ok()) Wrong(absl::StrCat(access.origin, ": ", servers.status().message()));
-  for (const ServerAddress& server : *servers) line->fleet->servers.push_back(NatsUrl(server));
+  for (const ServerAddress& server :
+       Need(ParseNatsServers(absl::StrJoin(access.servers, ",")), access.origin)) {
+    line->fleet->servers.push_back(NatsUrl(server));
+  }
   const absl::Status domain = CheckDomain(access.nats_domain);
   if (access.nats_domain.empty() || domain.ok()) return;
   Wrong(absl::StrCat("--nats-domain: \"", access.nats_domain, "\" ", domain.message()));
@@ -89,13 +85,8 @@ void SetServers(const Access& access, const OptionContext& context, CommandLine*
   std::set<std::string> seen;
   const std::vector<std::string> texts = absl::StrSplit(absl::StrJoin(access.servers, ","), ',');
   for (const std::string& text : texts) {
-    const auto address = ParseServerAddress(text);
-    if (!address.ok()) Wrong(absl::StrCat(access.origin, ": ", address.status().message()));
-    if (seen.insert(ToText(*address)).second) line->servers.push_back(*address);
-  }
-  if (line->servers.size() > kMaxServers) {
-    Wrong(absl::StrCat(access.origin, ": ", line->servers.size(),
-                       " servers are too many; name at most ", kMaxServers));
+    const ServerAddress address = Need(ParseServerAddress(text), access.origin);
+    if (seen.insert(ToText(address)).second) line->servers.push_back(address);
   }
 }
 
@@ -138,11 +129,9 @@ void CheckServers(const CLI::App& command, const CommandLine& line, const Access
   // Those that may ask a fleet may ask several servers, and so may `status NAME`.
   const bool asks_several = command.get_option_no_throw("--node") != nullptr ||
                             std::holds_alternative<WhyCommand>(line.command);
-  if (!line.fleet && name == "fleet") {
-    Wrong("fleet: asks NATS servers; name them with --server nats://HOST[,HOST...]");
-  }
-  if (!line.fleet && !line.nodes.empty()) {
-    Wrong("--node: chooses nodes of a fleet; name its servers with --server nats://HOST");
+  if (!line.fleet && (name == "fleet" || !line.nodes.empty())) {
+    Wrong(absl::StrCat(name == "fleet" ? "fleet" : "--node",
+                       ": asks NATS servers; name them with --server nats://HOST[,HOST...]"));
   }
   if (line.servers.size() == 1) return;
   if (!asks_several) {

@@ -764,7 +764,7 @@ TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {
 TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
   const OptionContext context = Configured(kConfig);
   EXPECT_THAT(Answer({"--context", "x", "vms"}, context).err,
-              HasSubstr("no context \"x\"; the contexts are lab, prod"));
+              HasSubstr("no context \"x\"; /c/config.toml has lab prod"));
   EXPECT_THAT(
       Answer({"--context", "prod", "info"}, context).err,
       HasSubstr("context \"prod\": info asks one vmeventd, and this names many; name one with"));
@@ -827,10 +827,11 @@ TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
   EXPECT_EQ(ToText(web({"web"}).listen), "127.0.0.1:9557");
   const WebCommand named = web({"web", "--listen", "[::1]:9555", "--token-file", "t"});
   EXPECT_EQ(ToText(named.listen) + " " + named.token_file, "[::1]:9555 t");
+  EXPECT_EQ(ToText(web({"web", "--listen", "localhost"}).listen), "localhost:9557");
   EXPECT_EQ(Parsed({"web", "--server", "a,b"}).servers.size(), 2);
   EXPECT_TRUE(Parsed({"web", "--server", "nats://a"}).fleet.has_value());
   ExpectComplaints({{"web --listen x:y", "--listen: "},
-                    {"web --listen localhost", "HOST:PORT"},
+                    {"web --listen localhost:x", "port"},
                     {"web --listen unix:/x", "--listen: "},
                     {"web --web-cert x", "--web-cert needs --web-key"},
                     {"web --web-key x", "--web-key needs --web-cert"},
