@@ -1,10 +1,9 @@
-#include <map>
+#include <cstddef>
 #include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "client/options/binding.h"
 
 namespace vmeventd::client {
@@ -55,72 +54,42 @@ end
 complete -c vmevents -f -a '(__vmevents_complete)'
 )sh";
 
-// "guest-down" for VM_STATE_GUEST_DOWN.
-template <typename Enum>
-std::vector<std::string> NamesOf() {
-  std::vector<std::string> names = EnumNames(*google::protobuf::GetEnumDescriptor<Enum>());
-  for (std::string& name : names) name = SubjectWord(name);
-  return names;
-}
+// Stands for the word at the cursor, which may be incomplete.
+constexpr char kCursor[] = "\x01";
 
-void AddOptions(const CLI::App& app, const std::vector<std::string>& but, std::string* lines) {
-  for (const CLI::Option* option : app.get_options()) {
-    if (!option->nonpositional()) continue;
-    const std::string names = option->get_name(false, true);
-    const std::string help = absl::StrReplaceAll(option->get_description(), {{"\n", " "}});
-    for (const absl::string_view name : absl::StrSplit(names, ',')) {
-      if (!absl::c_linear_search(but, name)) absl::StrAppend(lines, name, "\t", help, "\n");
+// The option or argument whose value is at the cursor; null: none is.
+const CLI::Option* AtCursor(const CLI::App* command) {
+  for (; command != nullptr; command = command->get_parent()) {
+    for (const CLI::Option* option : command->get_options()) {
+      if (absl::c_linear_search(option->results(), kCursor)) return option;
     }
   }
+  return nullptr;
 }
 
-void AddCommands(const CLI::App& app, std::string* lines) {
-  for (const CLI::App* one : app.get_subcommands({})) {
+void AppendCommands(const CLI::App& app, std::string* lines) {
+  for (const CLI::App* one : CommandsOf(app)) {
     absl::StrAppend(lines, one->get_name(), "\t", one->get_description(), "\n");
   }
 }
 
-// The options among the words that choose the server, with their values.
-std::vector<std::string> ServerOptions(const CLI::App& app, const OwnWords& own) {
-  std::vector<std::string> given;
-  for (size_t i = 0; i < own.words.size(); ++i) {
-    const size_t equals = own.words[i].find('=');
-    const CLI::Option* option = app.get_option_no_throw(own.words[i].substr(0, equals));
-    if (option == nullptr || option->get_expected_min() == 0) continue;
-    if (option->get_name() == "--output") continue;
-    given.push_back(own.words[i]);
-    if (equals == std::string::npos && i + 1 < own.words.size()) given.push_back(own.words[++i]);
+void AppendOptions(const CLI::App& app, const CLI::App& command, std::string* lines) {
+  for (const std::string& name : OptionsOf(app)) {
+    const CLI::Option* option = app.get_option(name);
+    // The command has its own help.
+    if (&app != &command && (option == app.get_help_ptr() || option == app.get_version_ptr())) {
+      continue;
+    }
+    absl::StrAppend(lines, name, "\t", option->get_description(), "\n");
   }
-  return given;
 }
 
-// Values of the option, each with `before` put in front.
-Completions ValuesFor(const CLI::App& app, const OwnWords& own, const CLI::Option& option,
-                      absl::string_view current, std::string before) {
-  Completions out;
-  const std::string name = option.get_name();
-  const bool positional = !option.nonpositional();
-  const auto ask = [&](const std::vector<std::string>& command) {
-    out.command = ServerOptions(app, own);
-    out.command.insert(out.command.end(), command.begin(), command.end());
-  };
-  if (name == "--context") {
-    out.contexts = true;
-  } else if (name == "--vm" || (positional && name == "NAME")) {
-    ask({"-o", "name", "--no-pager", "vms"});
-    if (own.command->get_name() != "declare") out.command.emplace_back("--all");
-  } else if (positional && name == "INTENT_ID") {
-    ask({"-o", "name", "intent", "list"});
-  } else if (positional && name == "COMMAND") {  // argument of `help`
-    AddCommands(app, &out.lines);
-  }
-  // A list may have several, separated by commas.
-  const size_t comma = current.rfind(',');
-  if (comma != current.npos) absl::StrAppend(&before, current.substr(0, comma + 1));
-  std::vector<std::string> values = ValuesOf(name);
-  if (values.empty()) values = ValuesOf(option.get_type_name());
-  for (const std::string& value : values) absl::StrAppend(&out.lines, before, value, "\n");
-  return out;
+// The names of the VMs, or the intents, that `command` lists.
+CommandLine Names(const CLI::App& app, Reading* reading, decltype(CommandLine::command) command) {
+  reading->line.command = std::move(command);
+  reading->line.format = OutputFormat::kName;
+  ReadServers(app, reading);
+  return reading->line;
 }
 
 }  // namespace
@@ -130,48 +99,48 @@ const char* CompletionScript(int shell) {
   return kScripts[shell];
 }
 
-std::vector<std::string> ValuesOf(const std::string& name) {
-  static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{
-      {"--output", {"table", "wide", "json", "jsonl", "name"}},
-      {"--format", {"cloudevents", "json"}},
-      {"--color", {"auto", "always", "never"}},
-      {"--exec-on-failure", {"stop", "retry", "skip"}},
-      {"--sort-by", {"state", "name", "age", "ends", "class"}},
-      {"--from", {"now", "oldest", "snapshot"}},
-      {"TIME", {"today", "yesterday", "midnight"}},
-      {"SERVICE",
-       {"journal", "watch", "sources", "libvirt", "listen", "vmeventd.v1.VmEventService"}},
-      {"SHELL", {"bash", "zsh", "fish"}},
-      {"--class", NamesOf<v1::ShutdownClass>()},
-      {"--cause", NamesOf<v1::ShutdownCause>()},
-      {"--type", NamesOf<v1::EventType>()},
-      {"--state", NamesOf<v1::VmState>()}};
-  const auto found = kValues->find(name);
-  return found == kValues->end() ? std::vector<std::string>() : found->second;
-}
-
-Completions Complete(const CLI::App& app, std::vector<std::string> words) {
-  std::string current;
-  if (!words.empty()) current = std::move(words.back());
-  if (!words.empty()) words.pop_back();
-  const OwnWords own = WithoutAliases(app, words);
-  if (own.awaits != nullptr) return ValuesFor(app, own, *own.awaits, current, "");
-  const size_t equals = current.find('=');
-  if (absl::StartsWith(current, "--") && equals != std::string::npos) {
-    const CLI::Option* option = FindOption(app, *own.command, current.substr(0, equals));
-    if (option == nullptr) return {};
-    return ValuesFor(app, own, *option, current.substr(equals + 1), current.substr(0, equals + 1));
+std::variant<CommandLine, Answered> Complete(CLI::App* app, Reading* reading,
+                                             std::vector<std::string> words) {
+  if (words.empty()) words.emplace_back();
+  const std::string current = words.back();
+  const bool is_option = absl::StartsWith(current, "-");
+  // "--output=js" is completed behind its sign.
+  std::string before = is_option ? current.substr(0, current.find('=') + 1) : "";
+  words.back() = absl::StrCat(before, kCursor);
+  try {
+    Parse(app, words);
+  } catch (const CLI::ParseError& /*error*/) {  // the line is not complete
   }
-  Completions out;
-  for (const CLI::Option* argument : own.command->get_options()) {
-    if (argument->nonpositional() || absl::StartsWith(current, "-")) continue;
-    out = ValuesFor(app, own, *argument, current, "");
-    if (!out.command.empty()) return out;
+  const CLI::App* command = app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  std::string lines;
+  const CLI::Option* option = AtCursor(command);
+  const bool is_argument = option == nullptr || !option->nonpositional();
+  if (is_argument && !before.empty()) return Answered{};
+  if (option != nullptr && (!is_argument || !is_option)) {
+    const std::string name = option->get_name();
+    if (name == "--vm" || name == "NAME") {
+      return Names(*app, reading, VmsCommand{.include_stopped = command->get_name() != "declare"});
+    }
+    if (name == "INTENT_ID") return Names(*app, reading, IntentsCommand{});
+    if (name == "COMMAND") AppendCommands(*app, &lines);  // of `help`
+    if (name == "--context") {
+      for (const auto& [context, access] : ReadContexts(reading->context).named) {
+        absl::StrAppend(&lines, context, "\n");
+      }
+    }
+    // A list may have several, separated by commas.
+    const size_t comma = current.rfind(',');
+    if (comma != current.npos) before = current.substr(0, comma + 1);
+    for (const std::string& value : ValuesOf(is_argument ? name : option->get_type_name())) {
+      absl::StrAppend(&lines, before, value, "\n");
+    }
+    if (!is_argument) return Answered{ExitCode::kOk, lines, ""};
   }
-  AddOptions(*own.command, {}, &out.lines);
-  if (own.command != &app) AddOptions(app, {"-h", "--help", "--version"}, &out.lines);
-  AddCommands(*own.command, &out.lines);
-  return out;
+  AppendOptions(*command, *command, &lines);
+  if (command != app) AppendOptions(*app, *command, &lines);
+  AppendCommands(*command, &lines);
+  return Answered{ExitCode::kOk, lines, ""};
 }
 
 }  // namespace vmeventd::client

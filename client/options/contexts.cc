@@ -1,5 +1,7 @@
+#include <string>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/options/binding.h"
@@ -11,95 +13,74 @@
 namespace vmeventd::client {
 namespace {
 
-// Reads one file.
-class Reader {
- public:
-  explicit Reader(const std::string& path)
-      : path_(path), directory_(path.substr(0, path.rfind('/') + 1)) {}
-
-  Contexts Read(const std::string& content) {
-    const toml::parse_result file = toml::parse(content, path_);
-    if (!file) {
-      const toml::parse_error& error = file.error();
-      Fail(absl::StrCat("line ", error.source().begin.line,
-                        ": not TOML: ", std::string(error.description())));
-    }
-    for (const auto& [key, value] : file.table()) {
-      if (key.str() == "current") {
-        contexts_.current = Text("current", value);
-      } else if (key.str() == "contexts" && value.is_table()) {
-        TakeContext(*value.as_table(), "");
-      } else {
-        Fail(absl::StrCat("\"", std::string(key.str()),
-                          "\" is not a known setting; use current = \"NAME\" "
-                          "and sections [contexts.NAME]"));
-      }
-    }
-    return std::move(contexts_);
+std::string SettingText(absl::string_view key, const toml::node& value) {
+  std::string text = value.value_or(std::string());
+  if (!value.is_string() || text.empty()) {
+    Wrong(absl::StrCat("\"", key, "\" needs one text in quotes"));
   }
+  return text;
+}
 
- private:
-  [[noreturn]] void Fail(absl::string_view what) const { Wrong(absl::StrCat(path_, ": ", what)); }
-
-  // Takes the context, and those in its tables: [contexts.node1.example] is a table in a table, of
-  // the context "node1.example". The table of all contexts has no name.
-  void TakeContext(const toml::table& table, const std::string& name) {
-    Context context = {name};
-    bool own = table.empty() && !name.empty();
-    for (const auto& [key, value] : table) {
-      const std::string text(key.str());
-      if (value.is_table()) {
-        TakeContext(*value.as_table(), absl::StrCat(name, name.empty() ? "" : ".", text));
-        continue;
+// `directory` is that of the file.
+Access ReadContext(const std::string& name, const toml::table& table, absl::string_view directory) {
+  Access context = {.origin = absl::StrCat("context \"", name, "\"")};
+  const std::map<absl::string_view, std::string*> texts = {
+      {"tls-ca", &context.tls.ca_file},      {"tls-cert", &context.tls.cert_file},
+      {"tls-key", &context.tls.key_file},    {"tls-server-name", &context.tls.server_name},
+      {"credentials", &context.credentials}, {"nats-domain", &context.nats_domain}};
+  for (const auto& [key, value] : table) {
+    const std::string setting(key.str());
+    const auto text = texts.find(setting);
+    if (setting == "servers" && value.is_array()) {
+      for (const toml::node& one : *value.as_array()) {
+        context.servers.push_back(SettingText(setting, one));
       }
-      if (name.empty()) Fail(absl::StrCat("\"", text, "\" is not a section; use [contexts.NAME]"));
-      own = true;
-      TakeValue(text, value, &context);
-    }
-    if (!own) return;
-    if (context.servers.empty()) Fail(absl::StrCat("the context \"", name, "\" has no servers"));
-    contexts_.list.push_back(std::move(context));
-  }
-
-  void TakeValue(const std::string& key, const toml::node& value, Context* context) const {
-    if (key == "servers" || key == "server") {
-      if (!value.is_array()) return context->servers.push_back(Text(key, value));
-      for (const toml::node& one : *value.as_array()) context->servers.push_back(Text(key, one));
-      return;
-    }
-    const std::pair<const char*, std::string*> files[] = {{"tls-ca", &context->tls.ca_file},
-                                                          {"tls-cert", &context->tls.cert_file},
-                                                          {"tls-key", &context->tls.key_file},
-                                                          {"credentials", &context->credentials}};
-    for (const auto& [name, file] : files) {
-      if (key != name) continue;
-      *file = Text(key, value);
-      if (!absl::StartsWith(*file, "/")) *file = absl::StrCat(directory_, *file);
-      return;
-    }
-    if (key == "tls-server-name") {
-      context->tls.server_name = Text(key, value);
-    } else if (key == "nats-domain") {
-      context->nats_domain = Text(key, value);
+    } else if (setting == "servers") {
+      context.servers.push_back(SettingText(setting, value));
+    } else if (text != texts.end()) {
+      *text->second = SettingText(setting, value);
     } else {
-      Fail(absl::StrCat("\"", key, "\" of the context \"", context->name,
-                        "\" is not known; the keys are servers, tls-ca, tls-cert, tls-key, "
-                        "tls-server-name, credentials and nats-domain"));
+      Wrong(absl::StrCat("\"", setting, "\" of the context \"", name,
+                         "\" is not known; the keys are servers, tls-ca, tls-cert, tls-key, "
+                         "tls-server-name, credentials and nats-domain; a name with a dot needs "
+                         "quotation marks, as [contexts.\"node1.example\"]"));
     }
   }
-
-  std::string Text(const std::string& key, const toml::node& value) const {
-    std::string text = value.value_or(std::string());
-    if (!value.is_string() || text.empty()) {
-      Fail(absl::StrCat("\"", key, "\" needs one text in quotes"));
-    }
-    return text;
+  for (std::string* file : {&context.tls.ca_file, &context.tls.cert_file, &context.tls.key_file,
+                            &context.credentials}) {
+    if (!file->empty() && !absl::StartsWith(*file, "/")) *file = absl::StrCat(directory, *file);
   }
+  if (context.servers.empty()) Wrong(absl::StrCat("the context \"", name, "\" has no servers"));
+  return context;
+}
 
-  const std::string path_;
-  const std::string directory_;
-  Contexts contexts_;
-};
+Contexts ReadFile(const std::string& path, const std::string& content) {
+  Contexts contexts = {path};
+  const toml::parse_result file = toml::parse(content);
+  if (!file) {
+    Wrong(absl::StrCat("line ", file.error().source().begin.line,
+                       ": not TOML: ", std::string(file.error().description())));
+  }
+  const absl::string_view directory = absl::string_view(path).substr(0, path.rfind('/') + 1);
+  for (const auto& [key, value] : file.table()) {
+    if (key.str() == "current") {
+      contexts.current = SettingText("current", value);
+    } else if (key.str() == "contexts" && value.is_table()) {
+      for (const auto& [name, context] : *value.as_table()) {
+        const std::string text(name.str());
+        if (!context.is_table()) {
+          Wrong(absl::StrCat("\"", text, "\" is not a section; use [contexts.NAME]"));
+        }
+        contexts.named[text] = ReadContext(text, *context.as_table(), directory);
+      }
+    } else {
+      Wrong(absl::StrCat("\"", std::string(key.str()),
+                         "\" is not a known setting; use current = \"NAME\" and sections "
+                         "[contexts.NAME]"));
+    }
+  }
+  return contexts;
+}
 
 }  // namespace
 
@@ -110,15 +91,17 @@ Contexts ReadContexts(const OptionContext& context) {
     directory = absl::StrCat(home, "/.config");
   }
   if (named.empty() && directory.empty()) return {"no configuration file"};
-  std::string path = named.empty() ? absl::StrCat(directory, "/vmevents/config.toml") : named;
+  const std::string path = named.empty() ? absl::StrCat(directory, "/vmevents/config.toml") : named;
   const absl::StatusOr<std::string> content = context.read_config(path);
   const bool missing =
       absl::IsNotFound(content.status()) || absl::IsPermissionDenied(content.status());
   if (missing && named.empty()) return {path};
-  Check(content.status());
-  Contexts contexts = Reader(path).Read(*content);
-  contexts.path = std::move(path);
-  return contexts;
+  if (!content.ok()) Wrong(std::string(content.status().message()));
+  try {
+    return ReadFile(path, *content);
+  } catch (const CLI::ValidationError& error) {
+    Wrong(absl::StrCat(path, ": ", error.what()));
+  }
 }
 
 }  // namespace vmeventd::client

@@ -6,12 +6,13 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/text.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "client/options/binding.h"
+#include "client/output/terminal_text.h"
 
 // The commands: their options, the help, and which options fit each other.
 
@@ -206,18 +207,22 @@ constexpr char kCompletionFooter[] =
   source <(vmevents completion bash)      in ~/.bashrc, or zsh in ~/.zshrc
   vmevents completion fish | source       in ~/.config/fish/config.fish)";
 
-// Without the options that one excludes, which CLI11 names in the order of their addresses: the
-// complaint names them.
+// Breaks lines, which CLI11 does not, and leaves out the options that one excludes, which CLI11
+// names in the order of their addresses: the complaint names them.
 class HelpFormatter : public CLI::Formatter {
  public:
+  std::string make_option_desc(const CLI::Option* option) const override {
+    constexpr size_t kWidth = 50;  // of 80 columns, of which CLI11 uses 30 for the names
+    return absl::StrJoin(WrapText(option->get_description(), kWidth), "\n");
+  }
   std::string make_option_opts(const CLI::Option* option) const override {
     const std::string text = CLI::Formatter::make_option_opts(option);
     return text.substr(0, text.find(" Excludes: "));
   }
 };
 
-CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const char* footer) {
-  CLI::App* command = app->add_subcommand(name, help);
+CLI::App* AddCommand(CLI::App* parent, const char* name, const char* help, const char* footer) {
+  CLI::App* command = parent->add_subcommand(name, help);
   command->fallthrough();  // --server and -o may also follow the command
   command->footer(
       absl::StrCat("The options of vmevents itself, as --server and -o, go before or after the\n"
@@ -226,80 +231,64 @@ CLI::App* AddCommand(CLI::App* app, const char* name, const char* help, const ch
   return command;
 }
 
-// Takes a text that is read after the parse, by ReadServers() or ParseCommandLine().
-void ReadLater(const std::string& /*text*/) {}
-
-// A command and its values. `check`, which finds them good or completes them, is called once all
-// are read; then they are those of the line.
+// Adds a command and its values. `check`, which finds them good or completes them, is called once
+// all are read; then they are those of the line.
 template <typename Command>
-struct Added {
-  CLI::App* app;
-  Command* command;
-};
-template <typename Command>
-using CheckOf = std::function<void(const CLI::App& app, Command* command)>;
-template <typename Command>
-Added<Command> Add(CLI::App* parent, Reading* reading, const char* name, const char* help,
-                   const char* footer, const CheckOf<Command>& check = nullptr) {
+std::pair<CLI::App*, Command*> Add(CLI::App* parent, Reading* reading, const char* name,
+                                   const char* help, const char* footer,
+                                   const std::function<void(Command*)>& check = nullptr) {
   CLI::App* app = AddCommand(parent, name, help, footer);
   const auto command = std::make_shared<Command>();
   app->callback([=] {
-    if (check) check(*app, command.get());
+    if (check) check(command.get());
     reading->line.command = std::move(*command);
   });
   return {app, command.get()};
 }
 
 void AddNode(CLI::App* app, Reading* reading) {
-  AddList(
-      app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
-      [=](const std::string& text) { reading->line.nodes.push_back(CheckWord("--node", text)); });
+  AddList(app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
+          [=](const std::string& text) { reading->line.nodes.push_back(CheckText(text)); });
 }
 
-CLI::Option* AddCursorFile(CLI::App* app, std::string* file) {
-  return AddFile(app, "--cursor-file",
-                 "save the position here, and continue from it; the first time, start as the other "
-                 "options specify",
-                 file);
-}
-CLI::Option* AddTimeout(CLI::App* app, FollowCommand* command) {
-  return AddDuration(app, "--timeout", "end after so long, such as 5m", &command->timeout);
+// Returns the options.
+std::vector<CLI::Option*> AddFollow(CLI::App* app, FollowCommand* command) {
+  return {
+      AddValue(app, "--timeout", "DURATION", "end after so long, such as 5m", &command->timeout),
+      AddFile(app, "--cursor-file",
+              "save the position here, and continue from it; the first time, start as the "
+              "other options specify",
+              &command->cursor_file)};
 }
 
-void CheckWatch(const CLI::App& app, const Reading& reading, FollowCommand* command) {
-  command->watch.start = ReadStart(app, reading.times);
-  // A GAP of the node passes every filter, and counts only where it was asked for.
+// A whole number from 1 on.
+CLI::Validator UpTo(uint64_t max) { return CLI::Range(uint64_t{1}, max).description(""); }
+
+// A GAP of the node passes every filter, and counts only where it was asked for.
+void CheckWatch(FollowCommand* command) {
   const v1::EventFilter& filter = command->watch.filter;
   command->gaps = absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP) ||
                   (command->exec.empty() && filter.ByteSizeLong() == 0);
 }
 
 void AddWatch(CLI::App* program, Reading* reading) {
-  const auto check = [=](const CLI::App& app, FollowCommand* one) {
-    CheckWatch(app, *reading, one);
-  };
   const auto [app, command] = Add<FollowCommand>(
-      program, reading, "watch", "Follow events as they happen", kWatchFooter, check);
+      program, reading, "watch", "Follow events as they happen", kWatchFooter, CheckWatch);
   WatchCommand& watch = command->watch;
-  AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now");
+  AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now",
+           &reading->times, &watch.start);
   AddNode(app, reading);
   AddNames(app, &watch.filter);
   AddFilter(app, &watch.filter);
   AddValue(app, "-n,--count", "N", "end after N matching events", &command->count);
-  AddTimeout(app, command);
+  AddFollow(app, command);
   AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
-  AddCursorFile(app, &command->cursor_file);
   CLI::Option* exec = AddValue(app, "--exec", "COMMAND",
                                "run this for each event instead of printing it", &command->exec);
-  AddValue(app, "--exec-on-failure", "ACTION",
-           "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
-           &command->on_failure)
+  AddChoice(app, "--exec-on-failure", "ACTION",
+            "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
+            &command->on_failure)
       ->needs(exec);
-}
-
-void CheckMax(absl::string_view option, uint64_t number, uint64_t max, absl::string_view fix) {
-  if (number <= max) return;
-  Wrong(absl::StrCat(option, ": ", number, " is too large; give at most ", max, fix));
 }
 
 void CheckRange(absl::string_view option, absl::Duration duration, absl::Duration least,
@@ -310,100 +299,82 @@ void CheckRange(absl::string_view option, absl::Duration duration, absl::Duratio
 }
 
 // Checks the destination of a push.
-void CheckTarget(const PushCommand& command) {
-  const bool named = !command.url.empty() || !command.url_file.empty();
-  if (!named && !(command.only_asks() && !command.state_dir.empty())) {
-    Wrong(command.only_asks()
-              ? "push: which one? Give its URL, --url-file or --state-dir"
-              : "push: where to? Write `vmevents push https://HOST/PATH`, `vmevents push "
-                "nats://HOST`, or --url-file");
+void CheckTarget(const PushCommand& push) {
+  if (!push.url.empty()) {
+    Need(ParsePushTarget(push.url, push.insecure_http || push.only_asks()));
+  } else if (push.url_file.empty() && (!push.only_asks() || push.state_dir.empty())) {
+    Wrong(absl::StrCat("push: ", push.only_asks() ? "which one?" : "where to?",
+                       " Write `vmevents push https://HOST/PATH`, `vmevents push nats://HOST`, or "
+                       "--url-file"));
   }
-  if (command.url.empty()) return;
-  Check(ParsePushTarget(command.url, command.insecure_http || command.only_asks()).status());
 }
 
-// Refuses the options of the other kind of push, and checks those of one into a fleet's stream.
-// --cluster marks a URL that is in a file as one of NATS servers.
-void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
+// Checks a push into a fleet's stream. --cluster marks a URL that is in a file as one of NATS
+// servers.
+void CheckFleetTarget(const CLI::App& app, PushCommand* push) {
   constexpr size_t kMaxCluster = 64;
-  const bool fleet = IsNatsUrl(command->url) || !command->cluster.empty();
-  if (command->only_asks()) return;
-  const std::vector<const char*> of_others =
-      fleet ? std::vector<const char*>{"--template", "--secret-file", "--header-file", "--timeout",
-                                       "--batch",    "--batch-time",  "--journal",     "--node",
-                                       "--vm",       "--uuid",        "--label",       "--source",
-                                       "--type",     "--class",       "--cause",       "--run"}
-            : std::vector<const char*>{"--push-credentials", "--push-domain"};
-  for (const char* option : of_others) {
-    if (!IsGiven(app, option)) continue;
-    Wrong(absl::StrCat(option, fleet ? ": a fleet's stream gets every event of the node, "
-                                       "as it is; remove this option"
-                                     : ": only NATS servers take it; name some as "
-                                       "nats://HOST, and --cluster"));
-  }
-  if (!fleet) return;
-  if (!command->url.empty() && !IsNatsUrl(command->url)) {
+  const bool fleet = IsNatsUrl(push->url) || !push->cluster.empty();
+  if (!fleet || push->only_asks()) return;
+  if (!push->url.empty() && !IsNatsUrl(push->url)) {
     Wrong("--cluster: only a fleet's stream has it; write `vmevents push nats://HOST`");
   }
-  if (command->cluster.empty()) {
-    Wrong("push: nats:// needs --cluster NAME, the cluster of this node");
-  }
-  if (command->cluster.size() > kMaxCluster) {
+  if (push->cluster.empty()) Wrong("push: nats:// needs --cluster NAME, the cluster of this node");
+  if (push->cluster.size() > kMaxCluster) {
     Wrong(absl::StrCat("--cluster: the name has more than ", kMaxCluster, " bytes"));
   }
-  if (const absl::Status domain = CheckDomain(command->domain);
-      !command->domain.empty() && !domain.ok()) {
-    Wrong(absl::StrCat("--push-domain: \"", command->domain, "\" ", domain.message()));
+  if (const absl::Status domain = CheckDomain(push->domain);
+      !push->domain.empty() && !domain.ok()) {
+    Wrong(absl::StrCat("--push-domain: \"", push->domain, "\" ", domain.message()));
   }
-  if (!IsGiven(app, "--from") && !IsGiven(app, "--since")) {
-    command->follow.watch.start = FromOldest{};
-  }
-  command->follow.watch.durable_only = true;
+  if (app.count("--from") + app.count("--since") == 0) push->follow.watch.start = FromOldest{};
+  push->follow.watch.durable_only = true;
 }
 
-void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command) {
-  CheckMax("--batch", command->batch.events, kMaxBatch, "");
-  CheckRange("--batch-time", command->batch.time, absl::Milliseconds(1), absl::Minutes(1));
-  CheckRange("--timeout", command->timeout, absl::Seconds(1), absl::Minutes(10));
-  WatchCommand& watch = command->follow.watch;
-  watch.start = ReadStart(app, reading.times);
+void CheckPush(const CLI::App& app, const OptionContext& context, PushCommand* push) {
+  CheckRange("--batch-time", push->batch.time, absl::Milliseconds(1), absl::Minutes(1));
+  CheckRange("--timeout", push->timeout, absl::Seconds(1), absl::Minutes(10));
+  WatchCommand& watch = push->follow.watch;
   watch.wait = watch.identify = true;
-  command->state_home = reading.context.variable("XDG_STATE_HOME");
-  if (const std::string home = reading.context.variable("HOME");
-      command->state_home.empty() && !home.empty()) {
-    command->state_home = absl::StrCat(home, "/.local/state");
+  push->state_home = context.variable("XDG_STATE_HOME");
+  if (const std::string home = context.variable("HOME");
+      push->state_home.empty() && !home.empty()) {
+    push->state_home = absl::StrCat(home, "/.local/state");
   }
   if (std::holds_alternative<FromSnapshot>(watch.start)) {
     Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
   }
-  if (!command->template_file.empty()) command->format = PushFormat::kTemplate;
-  CheckTarget(*command);
-  CheckFleetTarget(app, command);
+  if (!push->template_file.empty()) push->format = PushFormat::kTemplate;
+  CheckTarget(*push);
+  CheckFleetTarget(app, push);
 }
 
 void AddPush(CLI::App* program, Reading* reading) {
-  const auto check = [=](const CLI::App& app, PushCommand* one) { CheckPush(app, *reading, one); };
+  const auto check = [=](PushCommand* push) {
+    CheckPush(*program->get_subcommand("push"), reading->context, push);
+  };
   const auto [app, push] = Add<PushCommand>(
       program, reading, "push", "Deliver events to a URL as they happen", kPushFooter, check);
   push->batch.time = absl::Seconds(1);
-  CLI::Option* url = AddArgument(app, "URL", "where to: https://, or nats:// into a fleet",
-                                 [push = push](const std::string& text) { push->url = text; });
+  CLI::Option* url = AddOption(app, "URL", "", "where to: https://, or nats:// into a fleet",
+                               [push = push](const std::string& text) { push->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
       ->excludes(url);
-  CLI::Option* format = AddValue(app, "--format", "FORMAT",
-                                 "cloudevents or json; default cloudevents", &push->format);
+  CLI::Option* format =
+      AddChoice(app, "--format", "KIND", "cloudevents or json; default cloudevents", &push->format);
   AddFile(app, "--template",
           "instead send this JSON for each event, with its fields as {{vm}} in the texts",
           &push->template_file)
       ->excludes(format);
-  AddStart(app, "at first begin after a sequence number, or at oldest or a time; default now");
+  AddStart(app, "at first begin after a sequence number, or at oldest or a time; default now",
+           &reading->times, &push->follow.watch.start);
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);
   AddFilter(app, &push->follow.watch.filter);
-  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch.events);
-  AddDuration(app, "--batch-time", "how long an event waits for others, 1ms to 1m; default 1s",
-              &push->batch.time);
-  AddDuration(app, "--timeout", "of a request, 1s to 10m; default 30s", &push->timeout);
+  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch.events)
+      ->check(UpTo(kMaxBatch));
+  AddValue(app, "--batch-time", "DURATION",
+           "how long an event waits for others, 1ms to 1m; default 1s", &push->batch.time);
+  AddValue(app, "--timeout", "DURATION", "of a request, 1s to 10m; default 30s", &push->timeout);
   AddFile(app, "--secret-file",
           "sign each request by the secret in this file; two lines while it is replaced",
           &push->secret_file);
@@ -414,12 +385,21 @@ void AddPush(CLI::App* program, Reading* reading) {
           &push->tls.ca_file);
   AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
           &push->tls);
-  AddValue(app, "--cluster", "NAME", "nats://: the cluster of this node", &push->cluster);
+  CLI::Option* cluster =
+      AddValue(app, "--cluster", "NAME", "nats://: the cluster of this node", &push->cluster);
+  // A fleet's stream gets every event of the node, as it is.
+  for (const char* other : {"--template", "--secret-file", "--header-file", "--timeout", "--batch",
+                            "--batch-time", "--journal", "--node", "--vm", "--uuid", "--label",
+                            "--source", "--type", "--class", "--cause", "--run"}) {
+    cluster->excludes(app->get_option(other));
+  }
   AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
-          &push->credentials);
+          &push->credentials)
+      ->needs(cluster);
   AddValue(app, "--push-domain", "NAME",
            "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
-           &push->domain);
+           &push->domain)
+      ->needs(cluster);
   AddFlag(app, "--insecure-http",
           "permit http:// and nats:// beyond this host: anyone on the way reads the events",
           &push->insecure_http);
@@ -438,17 +418,12 @@ void AddPush(CLI::App* program, Reading* reading) {
 void AddWeb(CLI::App* program, Reading* reading) {
   const auto [app, command] =
       Add<WebCommand>(program, reading, "web", "Serve a page for browsers", kWebFooter);
-  command->listen = *ParseServerAddress("127.0.0.1:9557");
-  AddOption(
-      app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
-      [command = command](const std::string& text) {
-        const auto address = ParseServerAddress(text);
-        if (!address.ok() || address->is_unix() || !absl::EndsWith(text, ":" + address->port)) {
-          Wrong(absl::StrCat("--listen: ", Quote(text),
-                             " is no address to listen at; write HOST:PORT, as 127.0.0.1:9557"));
-        }
-        command->listen = *address;
-      });
+  command->listen = {.host = "127.0.0.1", .port = "9557"};
+  AddOption(app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
+            [command = command](const std::string& text) {
+              command->listen = Need(ParseServerAddress(text, "9557"));
+              if (command->listen.is_unix()) Wrong("a page needs HOST:PORT, as 127.0.0.1:9557");
+            });
   AddPair(app, "--web-cert", "serve TLS with this certificate, PEM", "--web-key", &command->tls);
   AddFile(app, "--web-client-ca",
           "serve only browsers that show a certificate of a CA in this PEM file",
@@ -459,23 +434,16 @@ void AddWeb(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
 }
 
-// `events -f`: the history that `events` has, and what follows.
-void MakeFollow(const EventsCommand& events, FollowCommand* command) {
-  command->watch.filter = events.filter;
-  command->watch.start = events.since ? WatchStart(FromTime{*events.since}) : FromOldest{};
-  command->last = events.last;
-  if (!command->last && !events.since) command->last = kUsualLast;
-}
-
-void AddEvents(CLI::App* program, Reading* reading) {
-  CLI::App* app = AddCommand(program, "events", "List events of the past", kEventsFooter);
-  app->alias("logs")->alias("history");
+// `events` and what begins as `list` does.
+CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const char* help,
+                    const EventsCommand& begin = {}) {
+  CLI::App* app = AddCommand(program, name, help, kEventsFooter);
   struct Options {
     EventsCommand list;
     bool follows = false;
     FollowCommand follow;
   };
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<Options>(Options{begin});
   EventsCommand* list = &options->list;
   AddTime(app, "--since", "only events at or after this time", &reading->times, &list->since);
   CLI::Option* until =
@@ -485,39 +453,47 @@ void AddEvents(CLI::App* program, Reading* reading) {
   AddFilter(app, &list->filter);
   CLI::Option* newest =
       AddFlag(app, "-r,--newest-first", "the newest at the top", &list->newest_first);
-  CLI::Option* last = AddValue(app, "-n,--last", "N", "only the newest N events", &list->last);
+  CLI::Option* last = AddValue(app, "-n,--last", "N", "only the newest N events", &list->last)
+                          ->check(UpTo(kMaxLast));
   CLI::Option* limit =
       AddValue(app, "--limit", "N", "only the first N events of the list", &list->limit)
           ->excludes(last);
   CLI::Option* follow =
-      AddFlag(app, "-f,--follow", "then follow events as they happen, as watch does",
+      AddFlag(app, "-f,-w,--follow,--watch", "then follow events as they happen, as watch does",
               &options->follows)
           ->excludes(until, newest, limit);
-  AddTimeout(app, &options->follow)->needs(follow);
-  AddCursorFile(app, &options->follow.cursor_file)->needs(follow);
+  for (CLI::Option* one : AddFollow(app, &options->follow)) one->needs(follow);
   app->callback([=] {
-    CheckMax("--last", list->last.value_or(0), kMaxLast, ", or use --since");
     if (list->since && list->until && *list->since >= *list->until) {
-      const auto is_clock = [&](const char* option) {
-        const std::string text = TextOf(*app, option);
-        return absl::StrContains(text, ':') && text.find_first_of(" -@") == std::string::npos;
-      };
-      Wrong(absl::StrCat("--since is not before --until, so no event can match; ",
-                         is_clock("--since") || is_clock("--until")
-                             ? "a time without a date is one of today: write it with its date"
-                             : "swap the two"));
+      Wrong(
+          "--since is not before --until, so no event can match; a time without a date is one of "
+          "today");
     }
-    if (options->follows) {
-      MakeFollow(*list, &options->follow);
-      reading->line.command = options->follow;
-    } else {
+    if (!options->follows) {
       reading->line.command = *list;
+      return;
     }
+    // The history that the list has, and what follows.
+    FollowCommand& events = options->follow;
+    events.watch.filter = list->filter;
+    events.watch.start = list->since ? WatchStart(FromTime{*list->since}) : FromOldest{};
+    events.last = list->last;
+    if (!events.last && !list->since) events.last = kUsualLast;
+    reading->line.command = events;
   });
+  return app;
+}
+
+void AddEventsByOtherNames(CLI::App* program, Reading* reading) {
+  AddEvents(program, reading, "tail", "List the newest events", {.last = kUsualLast})->group("");
+  EventsCommand crashes = {.newest_first = true};
+  crashes.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  crashes.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
+  AddEvents(program, reading, "crashes", "List the VMs that crashed", crashes)->group("");
 }
 
 // A VM that is named, and a request for stopped VMs, imply that they are listed.
-void CheckVms(const CLI::App& /*app*/, VmsCommand* vms) {
+void CheckVms(VmsCommand* vms) {
   const v1::EventFilter& filter = vms->filter;
   const bool names_one = absl::c_any_of(filter.vm_names(), [](const std::string& name) {
     return name.find_first_of("*?[") == std::string::npos;
@@ -536,17 +512,18 @@ void AddVms(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   AddNames(app, &vms->filter);
   AddEnds(app, &vms->filter);
-  AddNamesOf<v1::VmState>(app, "--state", "STATE",
-                          "only VMs in this state, as running or stopped; may be repeated",
-                          [vms = vms](v1::VmState state) { vms->states.push_back(state); });
-  AddFlag(app, "-a,--all", "include stopped VMs", &vms->include_stopped);
+  AddNamesOf(app, "--state", "STATE",
+             "only VMs in this state, as running or stopped; may be repeated",
+             v1::VmState_descriptor(),
+             [vms = vms](int state) { vms->states.push_back(static_cast<v1::VmState>(state)); });
+  AddFlag(app, "-a,-A,--all", "include stopped VMs", &vms->include_stopped);
   AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
-  AddValue(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state",
-           &vms->order);
+  AddChoice(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state",
+            &vms->order);
 }
 
 void AddWhy(CLI::App* program, Reading* reading) {
-  const auto check = [](const CLI::App& /*app*/, WhyCommand* why) {
+  const auto check = [](WhyCommand* why) {
     if (why->filter.ByteSizeLong() == 0) Wrong("why: which VM? Write `vmevents why NAME`");
   };
   const auto [app, command] = Add<WhyCommand>(
@@ -562,8 +539,8 @@ void AddStatus(CLI::App* program, Reading* reading) {
   CLI::App* app =
       AddCommand(program, "status", "Show vmeventd's state, or why a VM ended", kStatusFooter);
   const auto why = std::make_shared<WhyCommand>();
-  AddArguments(app, "NAME", "a VM, for `why`",
-               [=](const std::string& text) { AddVmName(text, &why->filter); });
+  AddList(app, "NAME", "", "a VM, for `why`",
+          [=](const std::string& text) { AddVmName(text, &why->filter); });
   app->callback([=] {
     if (why->filter.vm_names_size() > 0) {
       reading->line.command = *why;
@@ -578,8 +555,10 @@ void AddStatus(CLI::App* program, Reading* reading) {
 void AddTop(CLI::App* program, Reading* reading) {
   const auto [app, command] =
       Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", kTopFooter);
-  AddDuration(app, "--interval", "interval between frames; default 2s", &command->interval);
-  AddDuration(app, "--window", "time over which ends are counted; default 15m", &command->window);
+  AddValue(app, "--interval", "DURATION", "interval between frames; default 2s",
+           &command->interval);
+  AddValue(app, "--window", "DURATION", "time over which ends are counted; default 15m",
+           &command->window);
   AddFlag(app, "--once", "print one frame", &command->once);
 }
 
@@ -590,106 +569,89 @@ void AddFleet(CLI::App* program, Reading* reading) {
   AddNode(fleet, reading);
   const auto [app, create] = Add<FleetCreateCommand>(
       fleet, reading, "create", "Make the streams of a fleet", kFleetCreateFooter);
-  AddOption(app, "--replicas", "N",
-            "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones",
-            [create = create](const std::string& text) {
-              if (absl::SimpleAtoi(text, &create->replicas) && create->replicas >= 1 &&
-                  create->replicas <= kMaxReplicas) {
-                return;
-              }
-              Wrong(absl::StrCat("--replicas: ", Quote(text), " is not a number from 1 to ",
-                                 kMaxReplicas));
-            });
+  app->add_option(
+         "--replicas", create->replicas,
+         "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones")
+      ->type_name("N")
+      ->check(UpTo(kMaxReplicas));
   fleet->callback([=] {
     if (fleet->get_subcommands().empty()) reading->line.command = FleetCommand{};
   });
 }
 
-void AddDeclare(CLI::App* intent, Reading* reading) {
-  const auto check = [=](const CLI::App& /*app*/, DeclareIntentCommand* one) {
+void AddIntent(CLI::App* program, Reading* reading) {
+  CLI::App* intent =
+      AddCommand(program, "intent", "Declare who is about to stop a VM, and why", kIntentFooter);
+  intent->require_subcommand(1);
+  const auto check = [=](DeclareIntentCommand* one) {
     if (one->actor.empty()) one->actor = reading->context.user;
     if (one->actor.empty()) Wrong("--actor: name who is about to act");
-    CheckWord("--actor", one->actor);
+    if (!IsValidUtf8(one->actor)) Wrong("--actor: the user's name is not UTF-8; give another");
     if (one->reason.empty()) Wrong("--reason: give the reason");
   };
   const auto [app, declare] = Add<DeclareIntentCommand>(
       intent, reading, "declare", "Declare an intent for a VM",
       "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m", check);
   app->alias("create")->alias("add");
-  AddWord(app, "NAME", "", "the VM's name", &declare->name)->required();
-  AddWord(app, "--actor", "WHO",
-          "the person or the system that acts; default $SUDO_USER, $USER or the user's name",
-          &declare->actor);
-  AddWord(app, "--reason", "WHY", "one sentence for people", &declare->reason);
-  AddDuration(app, "--ttl", "how long it is valid, such as 5m; default 10m, at most 24h",
-              &declare->ttl);
-  AddWord(app, "--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
-}
-
-void AddIntent(CLI::App* program, Reading* reading) {
-  CLI::App* intent =
-      AddCommand(program, "intent", "Declare who is about to stop a VM, and why", kIntentFooter);
-  intent->require_subcommand(0, 1);
-  AddDeclare(intent, reading);
+  AddValue(app, "NAME", "", "the VM's name", &declare->name)->required();
+  AddValue(app, "--actor", "WHO",
+           "the person or the system that acts; default $SUDO_USER, $USER or the user's name",
+           &declare->actor);
+  AddValue(app, "--reason", "WHY", "one sentence for people", &declare->reason);
+  AddValue(app, "--ttl", "DURATION", "how long it is valid, such as 5m; default 10m, at most 24h",
+           &declare->ttl);
+  AddValue(app, "--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
   Add<IntentsCommand>(intent, reading, "list", "List the open intents",
                       "Example:\n  vmevents intent list")
-      .app->alias("ls")
+      .first->alias("ls")
       ->alias("get");
-  const auto [app, withdraw] = Add<WithdrawIntentCommand>(
+  const auto [withdraw, withdrawn] = Add<WithdrawIntentCommand>(
       intent, reading, "withdraw", "Withdraw a declared intent",
       "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
-  app->alias("delete")->alias("rm");
-  AddWord(app, "INTENT_ID", "", "as printed by declare", &withdraw->intent_id)->required();
-  intent->callback([=] {
-    if (!intent->get_subcommands().empty()) return;
-    Wrong(
-        "intent: no action is given; the actions are intent declare, intent list and intent "
-        "withdraw");
-  });
+  withdraw->alias("delete")->alias("rm");
+  AddValue(withdraw, "INTENT_ID", "", "as printed by declare", &withdrawn->intent_id)->required();
 }
 
 void AddHealth(CLI::App* program, Reading* reading) {
   const auto [app, health] =
       Add<HealthCommand>(program, reading, "health", "Ask whether vmeventd serves", kHealthFooter);
-  CLI::Option* service = AddArgument(app, "SERVICE", "one of its services",
-                                     [health = health](const std::string& text) {
-                                       if (!text.empty())
-                                         health->service = CheckWord("SERVICE", text);
-                                     });
+  CLI::Option* service = AddValue(app, "SERVICE", "", "one of its services", &health->service);
   AddFlag(app, "--all", "each of its services, a line each", &health->all)->excludes(service);
-  AddDuration(app, "--timeout", "how long to wait for the answer, such as 1s; default 5s",
-              &health->timeout);
+  AddValue(app, "--timeout", "DURATION", "how long to wait for the answer, such as 1s; default 5s",
+           &health->timeout);
 }
 
 void AddGeneral(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
+  Access* given = &reading->given;
   AddList(app, "--server", "ADDR",
           "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
           "nats://, see below",
-          ReadLater);
-  AddOption(app, "--context", "NAME",
-            "the TLS files, and without --server the servers, of this context in the configuration "
-            "file",
-            ReadLater);
+          [=](const std::string& text) { given->servers.push_back(text); });
+  AddValue(app, "--context", "NAME",
+           "the TLS files, and without --server the servers, of this context in the configuration "
+           "file",
+           &reading->context_name);
   AddFile(app, "--tls-ca", "speak TLS with a server whose certificate is of a CA in this PEM file",
-          &reading->tls.ca_file);
-  AddFile(app, "--tls-cert", "the certificate to show the server, PEM", &reading->tls.cert_file);
-  AddFile(app, "--tls-key", "that certificate's private key, PEM", &reading->tls.key_file);
+          &given->tls.ca_file);
+  AddFile(app, "--tls-cert", "the certificate to show the server, PEM", &given->tls.cert_file);
+  AddFile(app, "--tls-key", "that certificate's private key, PEM", &given->tls.key_file);
   AddValue(app, "--tls-server-name", "NAME",
            "the name in the server's certificate; default the host of --server",
-           &reading->tls.server_name);
+           &given->tls.server_name);
   AddFile(app, "--credentials",
           "log in to the NATS servers of a fleet by this file (NATS's .creds)",
-          &reading->credentials);
+          &given->credentials);
   AddValue(app, "--nats-domain", "NAME",
            "the domain of the JetStream that has the fleet's stream, where the NATS servers are "
            "leaf nodes of others",
-           &reading->nats_domain);
-  AddValue(app, "-o,--output", "FORMAT",
-           "table or wide for people; json, jsonl (the same) or name for programs; default table",
-           &line->format);
-  AddValue(app, "--color", "WHEN",
-           "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);
+           &given->nats_domain);
+  AddChoice(app, "-o,--output", "FORMAT",
+            "table or wide for people; json, jsonl (the same) or name for programs; default table",
+            &line->format);
+  AddChoice(app, "--color", "WHEN",
+            "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);
+  AddFlag(app, "--no-color", "the same as --color never", &line->color, ColorMode::kNever);
   app->add_flag_callback(
       "--utc", [=] { reading->times.zone = line->zone = absl::UTCTimeZone(); },
       "times in UTC, not in the local time zone");
@@ -706,12 +668,13 @@ void Define(CLI::App* app, Reading* reading) {
   app->description(kProgramHelp);
   app->footer(kProgramFooter);
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
-  app->require_subcommand(0, 1);  // ParseCommandLine() reports a missing one
+  app->require_subcommand(1);
   AddGeneral(app, reading);
   AddWatch(app, reading);
   AddPush(app, reading);
   AddWeb(app, reading);
-  AddEvents(app, reading);
+  AddEvents(app, reading, "events", "List events of the past")->alias("logs")->alias("history");
+  AddEventsByOtherNames(app, reading);
   AddVms(app, reading);
   AddWhy(app, reading);
   AddStatus(app, reading);
@@ -727,11 +690,11 @@ void Define(CLI::App* app, Reading* reading) {
                      kDoctorFooter);
   CLI::App* help =
       AddCommand(app, "help", "Explain a command", "Example:\n  vmevents help intent declare");
-  AddArguments(help, "COMMAND", "the command", ReadLater);
+  AddList(help, "COMMAND", "", "the command", [](const std::string& /*text*/) {});
   AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
   CLI::App* completion =
       AddCommand(app, "completion", "Print the completion script of a shell", kCompletionFooter);
-  AddValue(completion, "SHELL", "", "bash, zsh or fish", &reading->shell)->required();
+  AddChoice(completion, "SHELL", "SHELL", "bash, zsh or fish", &reading->shell)->required();
 }
 
 }  // namespace vmeventd::client

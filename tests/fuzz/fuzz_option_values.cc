@@ -35,9 +35,10 @@ void Fuzz_option_values(absl::string_view input) {
   struct Line {
     client::TimeBase times;
     v1::EventFilter filter;
-    std::vector<v1::VmState> states;
+    std::vector<int> states;
     std::optional<uint64_t> count;
     std::string word;
+    client::WatchStart start;
     CLI::App app;
   };
   // Made once: it takes a hundred times as long as to parse a line with it.
@@ -46,11 +47,11 @@ void Fuzz_option_values(absl::string_view input) {
     made->times = {now, zone};
     client::AddNames(&made->app, &made->filter);
     client::AddFilter(&made->app, &made->filter);
-    client::AddNamesOf<v1::VmState>(&made->app, "--state", "STATE", "",
-                                    [made](v1::VmState one) { made->states.push_back(one); });
+    client::AddNamesOf(&made->app, "--state", "STATE", "", v1::VmState_descriptor(),
+                       [made](int one) { made->states.push_back(one); });
     client::AddValue(&made->app, "--count", "N", "", &made->count);
     client::AddValue(&made->app, "--exec", "COMMAND", "", &made->word);
-    client::AddStart(&made->app, "");
+    client::AddStart(&made->app, "", &made->times, &made->start);
     return made;
   }();
   // Gives each of the options each of the texts. False: some are wrong.
@@ -64,7 +65,6 @@ void Fuzz_option_values(absl::string_view input) {
     line.states.clear();
     try {
       line.app.parse(reversed);
-      (void)client::ReadStart(line.app, line.times);
       return true;
     } catch (const CLI::ParseError&) {
       return false;

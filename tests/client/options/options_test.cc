@@ -110,7 +110,7 @@ TEST(ParseCommandLine, ListsTakeAllOfTheirOptions) {
   EXPECT_EQ(events.limit, 3U);
   EXPECT_EQ(As<EventsCommand>({"events", "-n", "20"}).last, 20U);
   ExpectComplaints({{"events -n 0", "--last"},
-                    {"events -n 100001", "at most 100000"},
+                    {"events -n 100001", "--last: Value 100001 not in range 1 to 100000"},
                     {"events -n 2 --limit 3", "use one of them"}});
   for (const char* line : {"vms", "vms --state paused"}) {
     EXPECT_FALSE(As<VmsCommand>(absl::StrSplit(line, ' ')).include_stopped) << line;
@@ -202,7 +202,7 @@ TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
        {"watch --type unspecified", "--type: \"unspecified\" is not a known event type"},
        {"watch --cause bad-luck", "--cause: \"bad-luck\" is not a known shutdown cause"},
        {"watch --vm ", "--vm: the text is empty; give one"},
-       {"watch --vm \xff", "is not UTF-8; write the name as `vmevents vms -o json` shows it"},
+       {"watch --vm \xff", "is not UTF-8; write a name as `vmevents vms -o json` shows it"},
        {"watch --source ", "--source: the text is empty; give one"},
        {"watch --uuid web1",
         "--uuid: \"web1\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000"},
@@ -252,62 +252,62 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       "events -fn 20|events --since yesterday --until 09:00|--version|ls|ps -a|describe web1|"
       "logs web1 -f|history --since midnight|help ls|"
       "crashes|crashes --since yesterday -n 5|--utc crashes web1|help crashes|tail|tail -f|"
-      "tail web1 -n 5|tail -fn 20|help tail|events -w|events --watch|events --tail 20|"
-      "events --tail=20|events --lines 20 -f|logs --tail 20 -f web1|events -S today -U now|"
-      "events -u web1 --reverse|events --since 1h 100|events -A|events --json|--json vms|vms "
-      "--no-color|--no-color vms|"
-      "vms --wide|vms -A|watch -f|watch web1 --follow --timeout 5m|top --once|top -b|"
-      "top --no-stream|stats|health --all|status|status web1|status -o json|get vms|get vm web1|"
-      "get vms -A -o wide|get events -w|list|list --all|list --inactive|show web1|inspect web1|"
-      "dominfo web1|domstate web1|log web1|log web1 -f|journal --since today|monitor|"
-      "follow web1|describe vm web1|describe vms web1|events --since midnight|events --vm "
-      "web1|-h|help why|why -h|"
-      "-o json events|--server unix:/x crashes -o json|domstate web1 --reason|why --all|why -a|"
-      "vms --all-namespaces|version --client|intent ls|intent create web1 --actor a --reason r|"
-      "intent delete 6a6f|intents|get intents|declare web1 --actor a --reason r|withdraw 6a6f|"
-      "events -f --timeout 5m|logs -f web1 --timeout 1m|get vm/web1|describe vm/web1|"
-      "logs vm/web1|--server /run/x.sock vms";
+      "tail web1 -n 5|tail -fn 20|help tail|events -w|events --watch|events --since 1h 100|"
+      "vms --no-color|--no-color vms|vms -A|watch web1 --timeout 5m|top --once|"
+      "health --all|status|status web1|status -o json|get vms|get vm web1|"
+      "get vms -A -o wide|get info|get events -w|events --vm web1|-h|help why|why -h|"
+      "-o json events|--server unix:/x crashes -o json|intent ls|"
+      "intent create web1 --actor a --reason r|intent delete 6a6f|events -f --timeout 5m|"
+      "logs -f web1 --timeout 1m|describe vm/web1|logs vm/web1|--server /run/x.sock vms|"
+      "help frobnicate";
   for (const absl::string_view line : absl::StrSplit(understood, '|')) {
     const auto parsed = ParseCommandLine(absl::StrSplit(line, ' '), TestContext());
     const auto* answered = std::get_if<Answered>(&parsed);
     EXPECT_EQ(answered == nullptr ? "" : answered->err, "") << line;
   }
   ExpectComplaints({
-      {"events -e", "did you mean -n?"},
-      {"events -b", "did you mean --since?"},
-      {"vms --field-selector status.phase=Running|events --for web1", "did you mean --vm?"},
+      {"events -e|events --tail 20|logs --lines=20 -f", "did you mean -n?"},
+      {"events -b|events -S today -U now", "did you mean --since?"},
+      {"vms --field-selector status.phase=Running|events --for web1|events -u web1 --reverse",
+       "did you mean --vm?"},
       {"events --after-cursor x|watch --cursor x", "did you mean --cursor-file?"},
-      {"vms -w|wacth", "did you mean watch?"},
+      {"vms -w|wacth|monitor|follow web1", "did you mean watch?"},
       {"watch --tail 5", "--tail"},
       {"crashed|coredumpctl", "did you mean crashes?"},
       {"vms --failed", "did you mean --class crash?"},
-      {"top -n 1|top -n1", "did you mean --once?"},
-      {"-u web1", "\"-u\" is not known here; did you mean events?"},
-      {"-fu web1", "\"-fu\" is not known here; did you mean events?"},
+      {"top -n 1|top -n1|top -b|top --no-stream", "did you mean --once?"},
+      {"-n 5 web1", "\"-n\" is not known here; -n is an option of watch, events"},
+      {"-fu web1|watch -f|watch web1 --follow|watch --loop",
+       "is not known here; watch follows by itself, and events with -f"},
       {"vms -l", "--label needs a value: SELECTOR"},
-      {"watch web1 -t 5m", "did you mean --timeout?"},
-      {"journalctl -f", "did you mean events"},
+      {"journalctl -f|log web1|journal --since today", "did you mean events, or watch"},
       {"health journal --all", "use one of them"},
       {"mail7", "\"mail7\" is not known here; did you mean why mail7?"},
       {"web1", "did you mean why web1?"},
-      {"mail", "\"mail\" is not known here; the commands are watch, push,"},
-      {"vms --json=x", "\"--json=x\" is not known here"},
+      {"frob", "\"frob\" is not known here; the commands are watch, push,"},
+      {"events --json|--json vms", "did you mean -o json?"},
       {"vms --selector app=web", "did you mean --label?"},
-      {"vms --show-labels|events -x", "did you mean -o wide?"},
-      {"get|get pods|list-units|help get", "did you mean vms?"},
-      {"list --state-shutoff", "did you mean --state stopped?"},
-      {"domid web1|reason web1|info web1", "did you mean why NAME?"},
+      {"vms --wide|vms --show-labels|events -x", "did you mean -o wide?"},
+      {"list|list --all|list-units", "did you mean vms?"},
+      {"get", "no command is given; the commands are watch,"},
+      {"vms --state-shutoff|vms --inactive", "did you mean --state stopped?"},
+      {"vms --all-namespaces", "did you mean --all?"},
+      {"why --all|why -a", "is an option of vms"},
+      {"get intents|declare web1|withdraw 6a6f", "did you mean intent?"},
+      {"domid web1|reason web1|show web1|inspect web1|dominfo web1", "did you mean why NAME?"},
+      {"info web1|doctor web1|get vm/web1", "did you mean why "},
       {"-c qemu:///system list|-s node1 vms", "did you mean --server?"},
       {"watch --cuont 3", "did you mean --count?"},
       {"get nodes", "did you mean info, or fleet for many nodes?"},
       {"intent show", "did you mean list?"},
       {"config use-context prod|config get-contexts|context list|use-context prod",
        "did you mean --context NAME? the contexts are in ~/.config/vmevents/config.toml"},
-      {"events -o json-pretty|vms -o=json-pretty", "-o: \"json-pretty\" is not one of its values"},
-      {"vms --since 1h", "--since is an option of watch, push and events"},
-      {"get info|cluster-info|nodeinfo", "did you mean info?"},
+      {"events -o json-pretty|vms -o=json-pretty",
+       "--output: \"json-pretty\" is not one of its values: table,"},
+      {"vms --since 1h", "--since is an option of watch, push, events"},
+      {"cluster-info|nodeinfo", "did you mean info?"},
       {"vms -n kube-system", "did you mean --vm? VMs have no namespaces"},
-      {"vms --sort-by=.metadata.name", "use state, name, age, ends or class"},
+      {"vms --sort-by=.metadata.name", "is not one of its values: state, name, age, ends, class"},
       {"vms --sort name", "did you mean --sort-by?"},
       {"events --types=Warning|events -t qemu|events -g panic|watch --event lifecycle",
        "did you mean --type?"},
@@ -321,20 +321,15 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"push https://x -H Authorization:x", "did you mean --header-file?"},
       {"push https://x --token t", "did you mean --header-file? a line of it is \"Authorization: "},
       {"push https://x --cacert ca.pem", "did you mean --push-ca?"},
-      {"push https://x -k", "name its CA with --push-ca"},
+      {"push https://x -k", "did you mean --push-ca? the receiver's certificate is checked"},
       {"web --token t", "did you mean --token-file?"},
       {"vms --token t", "give --tls-cert and --tls-key"},
-      {"vms -k|vms --insecure", "name its CA with --tls-ca"},
+      {"vms -k|vms --insecure", "did you mean --tls-ca? the server's certificate is checked"},
       {"intent declare web1 -m x|intent declare web1 -r x", "did you mean --reason?"},
-      {"events --since 2026-06-30 12:00:00", "put the time into quotes: '2026-06-30 12:00:00'"},
-      {"events --since 1 hour ago", "put the time into quotes: '1 hour ago'"},
-      {"events --since 1 h web1", "put the time into quotes: '1 h'"},
-      {"events --since Jun 30 web1", "put the time into quotes: 'Jun 30'"},
-      {"events --since yesterday 12:00", "put the time into quotes: 'yesterday 12:00'"},
+      {"events --since 1 hour ago",
+       "--since: \"1\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\""},
       {"events --since tomorrow", "is not a time"},
-      {"watch --since 10 min ago", "put the time into quotes: '10 min ago'"},
       {"events -p err", "did you mean --class?"},
-      {"events -m", "did you mean --server HOST,HOST?"},
       {"events --show-cursor", "\"--show-cursor\" is not known here"},
       {"events --list-boots", "\"--list-boots\" is not known here"},
       {"-V", "did you mean --version?"},
@@ -342,14 +337,11 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       {"vms --name|vms -q", "did you mean -o name?"},
       {"vms --state crash", "it is a value of --class"},
       {"event web1 --event lifecycle --loop", "did you mean events, or watch"},
-      {"watch --loop", "it runs until Ctrl-C"},
       {"watch --timestamp", "each event is shown with its time"},
-      {"domstats", "did you mean top?"},
+      {"domstats|stats", "did you mean top?"},
       {"events --filter event=die", "did you mean --vm, --type, --class, --cause or --source?"},
       {"events --type guest-panic", "it is a value of --cause"},
-      {"doctor web1", "did you mean why NAME? doctor looks at the whole node"},
       {"intent cancel 6a6f", "did you mean withdraw?"},
-      {"--server nats://n1 fleet list", "did you mean fleet alone?"},
   });
 }
 
@@ -365,20 +357,15 @@ TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
   EXPECT_EQ(As<EventsCommand>({"events", "-20"}).last, 20U);
   EXPECT_THAT(As<VmsCommand>({"ls", "-la"}).filter.labels(), IsEmpty());
   EXPECT_TRUE(As<VmsCommand>({"ls", "-la"}).include_stopped);
-  EXPECT_THAT(As<VmsCommand>({"list", "--inactive"}).states, ElementsAre(v1::VM_STATE_STOPPED));
+  EXPECT_THAT(As<WhyCommand>({"why", "--", "-20", "-la"}).filter.vm_names(),
+              ElementsAre("-20", "-la"));
   EXPECT_EQ(As<VmsCommand>({"vms", "--sort-by", "AGE"}).order, VmOrder::kAge);
   EXPECT_EQ(Parsed({"vms", "-o=json"}).format, OutputFormat::kJson);
-  EXPECT_THAT(Complaint({"-o=", "vms"}), HasSubstr("-o: \"=\" is not one of its values"));
+  EXPECT_THAT(Complaint({"-o=", "vms"}), HasSubstr("--output: \"\" is not one of its values"));
   EXPECT_EQ(As<FollowCommand>({"tail", "-f"}).last, 10U);
   EXPECT_THAT(As<EventsCommand>({"events", "tail"}).filter.vm_names(), ElementsAre("tail"));
-  EXPECT_EQ(
-      As<DeclareIntentCommand>({"intent", "declare", "a", "--actor", "b", "--reason", "--json"})
-          .reason,
-      "--json");
-  EXPECT_THAT(As<EventsCommand>({"events", "--", "--json"}).filter.vm_names(),
-              ElementsAre("--json"));
   EXPECT_EQ(Parsed({"vms", "--no-color"}).color, ColorMode::kNever);
-  EXPECT_EQ(Parsed({"-ojson", "list"}).format, OutputFormat::kJson);
+  EXPECT_EQ(Parsed({"-ojson", "ls"}).format, OutputFormat::kJson);
 }
 
 TEST(ParseCommandLine, StatusIsAFrameOfTopOrWhy) {
@@ -387,7 +374,7 @@ TEST(ParseCommandLine, StatusIsAFrameOfTopOrWhy) {
   EXPECT_EQ(top.window, absl::Hours(24));
   EXPECT_THAT(As<WhyCommand>({"status", "web1"}).filter.vm_names(), ElementsAre("web1"));
   EXPECT_EQ(Parsed({"--server", "a,b", "status", "web1"}).servers.size(), 2);
-  EXPECT_THAT(Complaint({"--server", "a,b", "status"}), HasSubstr("status asks one server"));
+  EXPECT_THAT(Complaint({"--server", "a,b", "status"}), HasSubstr("status asks one vmeventd"));
   EXPECT_TRUE(std::holds_alternative<InfoCommand>(Parsed({"status", "-o", "json"}).command));
 }
 
@@ -401,7 +388,7 @@ TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
               testing::MatchesRegex("vmevents [0-9]+\\.[0-9]+\\.[0-9]+\n"));
   EXPECT_THAT(Answer({"version", "-o", "json"}).out,
               testing::MatchesRegex("\\{\"version\":\"[0-9.]+\"\\}\n"));
-  EXPECT_THAT(Complaint({"help", "frobnicate"}), HasSubstr("\"frobnicate\""));
+  EXPECT_EQ(Answer({"help", "frobnicate"}).out, Answer({"--help"}).out);
 }
 
 TEST(ParseCommandLine, HelpIsShownBesideAWrongValue) {
@@ -442,14 +429,14 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_FALSE(As<VmsCommand>({"__complete", "intent", "declare", ""}).include_stopped);
   EXPECT_THAT(Candidates({"vm", "--"}), Contains("--run"));
   EXPECT_THAT(Candidates({"tail", "--"}), Contains("--since")) << "as of events";
-  EXPECT_TRUE(std::holds_alternative<VmsCommand>(Parsed({"__complete", "show", ""}).command));
+  EXPECT_TRUE(std::holds_alternative<VmsCommand>(Parsed({"__complete", "describe", ""}).command));
   const OptionContext configured =
       Configured("[contexts.lab]\nservers = \"a\"\n[contexts.prod]\nservers = \"b\"\n");
   EXPECT_EQ(Answer({"__complete", "--context", ""}, configured).out, "lab\nprod\n");
   EXPECT_TRUE(std::holds_alternative<IntentsCommand>(
       Parsed({"__complete", "intent", "withdraw", ""}).command));
   EXPECT_THAT(Answer({"completion", "bash"}).out, HasSubstr("complete -o default -F _vmevents"));
-  EXPECT_THAT(Complaint({"completion", "tcsh"}), HasSubstr("use bash, zsh or fish"));
+  EXPECT_THAT(Complaint({"completion", "tcsh"}), HasSubstr("bash, zsh, fish"));
 }
 
 TEST(ParseCommandLine, EventsMayFollow) {
@@ -478,7 +465,7 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
   ExpectComplaints({{"watch --exec ", "--exec: "},
                     {"watch --cursor-file ", "--cursor-file: "},
                     {"watch --exec-on-failure skip", "--exec-on-failure needs --exec"},
-                    {"watch --exec x --exec-on-failure ignore", "stop, retry or skip"},
+                    {"watch --exec x --exec-on-failure ignore", "stop, retry, skip"},
                     {"watch --wait=maybe", "--wait = maybe"}});
 }
 
@@ -536,9 +523,9 @@ TEST(ParseCommandLine, APushIntoAFleetSaysWhatIsWrong) {
                     {"push nats://n1 --cluster c", "--insecure-http"},
                     {"push nats://u:p@localhost --cluster c", "--push-credentials"},
                     {"push https://x --cluster c", "only a fleet's stream has it"},
-                    {"push https://x --push-domain d", "only NATS servers take it"},
-                    {"push tls://n --cluster c --type stopped", "--type: a fleet's stream gets"},
-                    {"push tls://n --cluster c --batch 7", "--batch: a fleet's stream gets"},
+                    {"push https://x --push-domain d", "--push-domain needs --cluster"},
+                    {"push tls://n --cluster c --type stopped", "--type cannot be combined with"},
+                    {"push tls://n --cluster c --batch 7", "--batch cannot be combined with"},
                     {"push tls://n --cluster c --push-domain a.b", "is not a domain of JetStream"},
                     {"--server a,b push tls://n --cluster c", "the events of one node"},
                     {"--server nats://a push tls://n --cluster c", "the events of one node"}});
@@ -551,16 +538,15 @@ TEST(ParseCommandLine, APushSaysWhatIsWrong) {
                     {"push https://x --format json --template f", "use one of them"},
                     {"push http://x", "--insecure-http"},
                     {"push https://x --url-file f", "use one of them"},
-                    {"push https://x --format teams", "cloudevents or json"},
+                    {"push https://x --format teams", "cloudevents, json"},
                     {"push https://x --from snapshot", "no events"},
-                    {"push https://x --batch 1001", "at most 1000"},
+                    {"push https://x --batch 1001", "not in range 1 to 1000"},
                     {"push https://x --timeout 1h", "not between 1s and"},
                     {"push https://x --push-cert c", "--push-cert needs --push-key"},
                     {"push https://x --push-key k", "--push-key needs --push-cert"},
-                    {"push https://x --format alertmanager", "cloudevents or json"},
                     {"push https://x --secret-file ", "the text is empty; give one"},
                     {"--server nats://a push https://x --from 7 --journal j",
-                     "--journal: names the journal of one node"}});
+                     "--from: a sequence is of one node's journal"}});
 }
 
 TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {
@@ -594,7 +580,7 @@ TEST(ParseCommandLine, AFleetIsNamedByItsServers) {
 TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
   ExpectComplaints({{"--server nats://a top", "top asks one vmeventd"},
                     {"--server nats://a watch --from 7", "--cursor-file"},
-                    {"--server nats://a watch --from 7 --journal j", "--journal"},
+                    {"--server nats://a watch --from 7 --journal j", "--from"},
                     {"--server nats://a --server b vms", "b is not a NATS server"}});
   EXPECT_THAT(Complaint({"--server", "nats://me:secret@a", "vms"}),
               AllOf(HasSubstr("credentials"), testing::Not(HasSubstr("secret"))));
@@ -663,7 +649,7 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
   EXPECT_EQ(own.actor, "alice");
   EXPECT_FALSE(own.ttl.has_value());
   EXPECT_EQ(As<WithdrawIntentCommand>({"intent", "withdraw", "i1"}).intent_id, "i1");
-  ExpectComplaints({{"intent", "intent declare, intent list and intent withdraw"},
+  ExpectComplaints({{"intent", "the commands are declare, list, withdraw (see vmevents intent"},
                     {"intent declare", "NAME"},
                     {"intent declare web1 --reason r", "--actor"},
                     {"intent declare web1 --actor  --reason r", "--actor"},
@@ -703,7 +689,7 @@ TEST(ParseCommandLine, TlsOptionsThatBelongTogetherAreRequiredTogether) {
                     {"info --server node1:80 --tls-ca a --tls-key k", "give --tls-cert"},
                     {"info --server node1:80 --tls-ca ", "--tls-ca: the text is empty"},
                     {"info --server unix:/s --tls-server-name n",
-                     "--tls-server-name: a Unix socket (unix:/s) has no TLS; name a server with "
+                     "--tls-*: a Unix socket (unix:/s) has no TLS; name a server with "
                      "--server HOST:PORT"}});
 }
 
@@ -717,7 +703,7 @@ TEST(ParseCommandLine, TheTlsVariablesReplaceTheOptions) {
   EXPECT_FALSE(Parsed({"info"}, context).server().tls.has_value());
   const OptionContext incomplete = TestContext({{"VMEVENTS_TLS_CERT", "cert"}});
   EXPECT_THAT(Answer({"info", "--server", "node1:80"}, incomplete).err,
-              HasSubstr("$VMEVENTS_TLS_*: TLS needs --tls-ca"));
+              HasSubstr("give --tls-ca FILE, $VMEVENTS_TLS_CA"));
 }
 
 TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
@@ -751,10 +737,10 @@ TEST(ParseCommandLine, SeveralServersAreMerged) {
   EXPECT_EQ(Parsed({"--server", "a,b", "vm", "web1"}).servers.size(), 2U);
   EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.size(), 2U);
   EXPECT_THAT(Complaint({"--server", "a,b", "watch", "--from", "17"}),
-              HasSubstr("with several servers use oldest"));
+              HasSubstr("for several nodes use oldest"));
   EXPECT_THAT(
       Complaint({"--server", "a", "--server", "b", "info"}),
-      HasSubstr("--server: info asks one server, and these are 2; name one, as with --server a"));
+      HasSubstr("--server: info asks one vmeventd, and this names many; name one with --server"));
 }
 
 TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {
@@ -778,11 +764,10 @@ TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {
 TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
   const OptionContext context = Configured(kConfig);
   EXPECT_THAT(Answer({"--context", "x", "vms"}, context).err,
-              HasSubstr("no context \"x\"; the contexts are lab, prod"));
+              HasSubstr("no context \"x\"; /c/config.toml has lab prod"));
   EXPECT_THAT(
       Answer({"--context", "prod", "info"}, context).err,
-      HasSubstr("context \"prod\": info asks one server, and these are 2; name one, as with "
-                "--context prod --server node1"));
+      HasSubstr("context \"prod\": info asks one vmeventd, and this names many; name one with"));
   EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
 }
 
@@ -790,7 +775,7 @@ TEST(ParseCommandLine, TheConfigurationFileIsToml) {
   OptionContext context = Configured(
       "current = \"node1.example\"  # mine\n"
       "[contexts.a]\nservers = [\"node1\", # a comment\n 'node2']\n"
-      "[contexts.node1.example]\nservers = \"node9\"\ntls-ca = \"/etc/ca of us.pem\"\n"
+      "[contexts.\"node1.example\"]\nservers = \"node9\"\ntls-ca = \"/etc/ca of us.pem\"\n"
       "tls-cert = \"me.pem\"\ntls-key = \"me.key\"\ntls-server-name = \"vmeventd\"\n");
   EXPECT_EQ(Parsed({"--context", "a", "vms"}, context).servers.size(), 2U);
   const CommandLine line = Parsed({"vms"}, context);
@@ -806,6 +791,8 @@ TEST(ParseCommandLine, TheConfigurationFileIsToml) {
       {"[contexts.a]\ntls-ca = \"x\"\n", "\"a\" has no servers"},
       {"[contexts.a]\nservers = \"x\"\ntls-ca = [\"a\", \"b\"]\n", "\"tls-ca\" needs one text"},
       {"[contexts.a]\nservers = 1\n", "\"servers\" needs one text"},
+      {"[contexts.a.b]\nservers = \"x\"\n", "as [contexts.\"node1.example\"]"},
+      {"[contexts]\na = \"x\"\n", "\"a\" is not a section"},
       {"this is no toml\n", "line 1: not TOML: "}};
   for (const auto& [content, fault] : faults) {
     EXPECT_THAT(Answer({"vms"}, Configured(content)).err,
@@ -840,10 +827,11 @@ TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
   EXPECT_EQ(ToText(web({"web"}).listen), "127.0.0.1:9557");
   const WebCommand named = web({"web", "--listen", "[::1]:9555", "--token-file", "t"});
   EXPECT_EQ(ToText(named.listen) + " " + named.token_file, "[::1]:9555 t");
+  EXPECT_EQ(ToText(web({"web", "--listen", "localhost"}).listen), "localhost:9557");
   EXPECT_EQ(Parsed({"web", "--server", "a,b"}).servers.size(), 2);
   EXPECT_TRUE(Parsed({"web", "--server", "nats://a"}).fleet.has_value());
   ExpectComplaints({{"web --listen x:y", "--listen: "},
-                    {"web --listen localhost", "HOST:PORT"},
+                    {"web --listen localhost:x", "port"},
                     {"web --listen unix:/x", "--listen: "},
                     {"web --web-cert x", "--web-cert needs --web-key"},
                     {"web --web-key x", "--web-key needs --web-cert"},
@@ -861,7 +849,7 @@ TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
 TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_EQ(Complaint({"--utc"}),
             "no command is given; the commands are watch, push, web, events, vms, why, status, "
-            "top, fleet, intent, info, streams, health, doctor, help, version and completion (see "
+            "top, fleet, intent, info, streams, health, doctor, help, version, completion (see "
             "vmevents --help)");
   EXPECT_THAT(Complaint({"frobnicate"}),
               AllOf(HasSubstr("\"frobnicate\""), HasSubstr("the commands are watch")));
@@ -877,16 +865,14 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
                     {"watch --from ", "--from"},
                     {"events --limit x", "--limit"},
                     {"events --since x", "--since"},
-                    {"events --since 1h --until 2h", "swap the two"},
-                    {"events --since 22:00 --until 06:00", "one of today: write it with its date"},
+                    {"events --since 1h --until 2h", "--since is not before --until"},
+                    {"events --since 22:00 --until 06:00", "a time without a date is one of today"},
                     {"events --since +1h", "or how long ago: 10m"},
                     {"why -rf", "; a VM of that name is vm/-rf, or stands behind --"},
-                    {"-o xml info", "jsonl or name"},
+                    {"-o xml info", "jsonl, name"},
                     {"-o yaml vms", "json"},
                     {"vms --yaml", "-o json"},
-                    {"watch --no-resume", "; it reconnects until Ctrl-C"},
-                    {"watch --exec x --exec-gaps", "did you mean --type gap"},
-                    {"--color red info", "auto, always or never"},
+                    {"--color red info", "auto, always, never"},
                     {"info info", "\"info\""},
                     {"stop", "\"stop\""}});
 }

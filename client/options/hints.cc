@@ -1,0 +1,211 @@
+#include <algorithm>
+#include <map>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "base/text.h"
+#include "client/options/binding.h"
+
+namespace vmeventd::client {
+namespace {
+
+// Words of other programs, separated by blanks, and this program's answer: an option, or a command
+// and what may follow it, and after a semicolon the rest of the sentence. The first answer counts
+// whose option or command there is where the word was typed.
+struct Words {
+  absl::string_view typed;
+  absl::string_view answer;
+};
+
+constexpr Words kWords[] = {
+    {"show", "list"},
+    {"remove del cancel abort", "withdraw"},
+    {"list list-units instances domains machines", "vms"},
+    {"log journal event audit last dmesg journalctl", "events, or watch for what happens"},
+    {"crash crashed coredumpctl failed failures", "crashes"},
+    {"follow monitor subscribe qemu-monitor-event stream", "watch"},
+    {"wait", "watch NAME --type stopped --count 1"},
+    {"show inspect dominfo domstate timeline reason cause domjobinfo domid domuuid domcontrol "
+     "domblkerror",
+     "why NAME"},
+    {"nodeinfo hostname uri cluster-info system", "info"},
+    {"stat stats domstats", "top"},
+    {"ping healthz is-active", "health"},
+    {"check diagnose debug", "doctor"},
+    {"nodes node hosts", "info, or fleet for many nodes"},
+    {"intents declare withdraw", "intent"},
+    {"config context contexts get-contexts current-context use use-context connect set-context "
+     "delete-context",
+     "--context NAME; the contexts are in ~/.config/vmevents/config.toml, see vmevents(1)"},
+    {"explain", "why NAME, or help"},
+    {"webhook post notify", "push"},
+    {"start stop restart shutdown destroy reboot reset kill rm delete run create apply edit pause "
+     "unpause suspend resume undefine define scale drain cordon migrate save managedsave dump "
+     "poweroff exec attach console",
+     "; vmevents starts, stops and changes no VM: use virsh, qm or systemctl, and declare who does "
+     "it with `intent declare`"},
+
+    {"-H --header", "--header-file"},
+    {"--token", "--token-file"},
+    {"--token", "--header-file; a line of it is \"Authorization: Bearer TOKEN\""},
+    {"--token --header",
+     "; vmeventd knows its clients by certificates: give --tls-cert and --tls-key"},
+    {"-k --insecure --cacert --ca --certificate-authority",
+     "--push-ca; the receiver's certificate is checked"},
+    {"-k --insecure --insecure-skip-tls-verify --certificate-authority --tlscacert --cacert --tls "
+     "--tlsverify",
+     "--tls-ca; the server's certificate is checked"},
+    {"--client-certificate --tlscert --cert", "--tls-cert"},
+    {"--client-key --tlskey --key", "--tls-key"},
+    {"-m -r --message --comment --description", "--reason"},
+    {"-n --iterations -b --no-stream", "--once"},
+    {"-n --namespace -N", "--vm; VMs have no namespaces"},
+    {"--sort --order-by", "--sort-by"},
+    {"--sort-by --sort", "-o json, and sort with jq"},
+    {"--lines --tail --pager-end -e", "-n"},
+    {"--max --max-count --head", "--limit"},
+    {"--reverse", "--newest-first"},
+    {"-S --since-time --start --start-time --begin --after -b --boot", "--since"},
+    {"-U --until-time --end --end-time --before", "--until"},
+    {"--grep -g --event --events --kind -t", "--type"},
+    {"-p --priority --severity --level", "--class"},
+    {"--filter", "--vm, --type, --class, --cause or --source"},
+    {"-u --unit --for --domain --field-selector --name-filter", "--vm"},
+    {"--selector --labels", "--label"},
+    {"--all-namespaces --persistent", "--all"},
+    {"--state-running --running --active", "--state running"},
+    {"--state-paused --paused", "--state paused"},
+    {"--state-shutoff --inactive --stopped --exited", "--state stopped"},
+    {"--failed --crashed --crash", "--class crash"},
+    {"-c --connect -H --host -M --machine -s --uri --address --addr --socket --endpoint",
+     "--server"},
+    {"--kubeconfig --cluster", "--context"},
+    {"--json -j --yaml", "-o json"},
+    {"--wide --full --show-labels --details --long -x", "-o wide"},
+    {"--name --quiet -q --names", "-o name"},
+    {"--format --template --output-fields", "-o"},
+    {"--no-legend --noheadings --noheader --no-header", "--no-headers"},
+    {"--timestamp --timestamps", "; each event is shown with its time"},
+    {"--after-cursor --cursor --show-cursor", "--cursor-file"},
+    {"--previous", "why NAME, which shows how the run before ended"},
+    {"-d --delay", "--interval"},
+    {"-v -V", "--version"},
+    {"-?", "--help"},
+    {"-w --watch --watch-only", "watch"},
+    {"-f --follow --loop", "; watch follows by itself, and events with -f"},
+};
+
+// "guest-down" for VM_STATE_GUEST_DOWN.
+std::vector<std::string> NamesOf(const google::protobuf::EnumDescriptor* descriptor) {
+  std::vector<std::string> names = EnumNames(*descriptor);
+  for (std::string& name : names) name = SubjectWord(name);
+  return names;
+}
+
+std::string DidYouMean(absl::string_view answer) {
+  const size_t end = std::min(answer.find(';'), answer.size());
+  if (end == 0) return std::string(answer);
+  const absl::string_view rest = answer.substr(end);  // includes its semicolon
+  return absl::StrCat("; did you mean ", answer.substr(0, end), "?",
+                      rest.empty() ? rest : rest.substr(1));
+}
+
+// "--since is an option of watch and events".
+std::string Elsewhere(const CLI::App& program, absl::string_view option) {
+  std::vector<std::string> commands;
+  for (const CLI::App* command : CommandsOf(program)) {
+    if (absl::c_linear_search(OptionsOf(*command), option)) commands.push_back(command->get_name());
+  }
+  if (commands.empty()) return "";
+  return absl::StrCat("; ", option, " is an option of ", absl::StrJoin(commands, ", "));
+}
+
+}  // namespace
+
+std::vector<const CLI::App*> CommandsOf(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App* one) { return !one->get_group().empty(); });
+}
+
+std::vector<std::string> OptionsOf(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->nonpositional()) continue;
+    const std::vector<std::string> own = absl::StrSplit(option->get_name(false, true), ',');
+    names.insert(names.end(), own.begin(), own.end());
+  }
+  return names;
+}
+
+std::string HintFor(const CLI::App& command, absl::string_view typed) {
+  typed = typed.substr(0, typed.find('='));
+  const bool is_option = absl::StartsWith(typed, "-");
+  std::vector<std::string> names;
+  const CLI::App* program = &command;
+  for (const CLI::App* one = &command; one != nullptr; one = one->get_parent()) {
+    const std::vector<std::string> options = OptionsOf(*one);
+    names.insert(names.end(), options.begin(), options.end());
+    for (const CLI::App* below : one->get_subcommands({})) names.push_back(below->get_name());
+    program = one;
+  }
+  // A letter may have its value behind it.
+  const bool is_letter = is_option && !absl::StartsWith(typed, "--");
+  const absl::string_view word = typed.substr(0, is_letter ? 2 : typed.npos);
+  for (const auto& [words, answer] : kWords) {
+    const std::vector<absl::string_view> others = absl::StrSplit(words, ' ');
+    const absl::string_view name = answer.substr(0, answer.find_first_of(" ,;"));
+    if (absl::c_linear_search(others, word) &&
+        (name.empty() || absl::c_linear_search(names, name))) {
+      return DidYouMean(answer);
+    }
+  }
+  if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
+  if (is_letter && typed.size() == 2) return "";  // every letter is near to every other
+  if (!is_option && absl::c_any_of(typed, absl::ascii_isdigit)) {
+    return DidYouMean(
+        absl::StrCat("why ", typed));  // no command has a digit, and most VMs have one
+  }
+  return DidYouMean(NearestName(typed, names));
+}
+
+std::vector<std::string> ValuesOf(const std::string& value_name) {
+  static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{
+      {"FORMAT", {"table", "wide", "json", "jsonl", "name"}},
+      {"KIND", {"cloudevents", "json"}},
+      {"WHEN", {"auto", "always", "never"}},
+      {"ACTION", {"stop", "retry", "skip"}},
+      {"ORDER", {"state", "name", "age", "ends", "class"}},
+      {"START", {"now", "oldest", "snapshot"}},
+      {"TIME", {"today", "yesterday", "midnight"}},
+      {"SERVICE",
+       {"journal", "watch", "sources", "libvirt", "listen", "vmeventd.v1.VmEventService"}},
+      {"SHELL", {"bash", "zsh", "fish"}},
+      {"CLASS", NamesOf(v1::ShutdownClass_descriptor())},
+      {"CAUSE", NamesOf(v1::ShutdownCause_descriptor())},
+      {"TYPE", NamesOf(v1::EventType_descriptor())},
+      {"STATE", NamesOf(v1::VmState_descriptor())}};
+  const auto found = kValues->find(value_name);
+  return found == kValues->end() ? std::vector<std::string>() : found->second;
+}
+
+std::string HintForValue(const std::string& value_name, absl::string_view typed) {
+  std::string word = absl::AsciiStrToLower(typed.substr(0, typed.find('=')));
+  absl::c_replace_if(
+      word, [](char c) { return c == '_' || c == ' '; }, '-');
+  const std::vector<std::string> values = ValuesOf(value_name);
+  const std::string nearest =
+      absl::c_linear_search(values, word) ? word : NearestName(word, values);
+  if (!nearest.empty()) return DidYouMean(nearest);
+  std::vector<absl::string_view> others;
+  for (const char* other : {"TYPE", "CLASS", "CAUSE", "STATE"}) {
+    if (absl::c_linear_search(ValuesOf(other), word)) others.emplace_back(other);
+  }
+  if (others.empty()) return "";
+  return absl::StrCat("; it is a value of --",
+                      absl::AsciiStrToLower(absl::StrJoin(others, " and --")));
+}
+
+}  // namespace vmeventd::client
