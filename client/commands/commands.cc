@@ -1,7 +1,10 @@
 #include "client/commands/commands.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -38,39 +41,32 @@ std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output
 }
 
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
-                               Formatter* formatter, Output* output, const OnEmpty& on_empty) {
+                               Formatter* formatter, Output* output, std::string* empty) {
   constexpr size_t kTogether = 1000;  // printed
   absl::Status printed;
-  bool begun = false;
   NodeEvents events;
+  bool any = false;
   const auto print = [&] {
-    if (events.empty()) return true;
     const absl::StatusOr<std::string> text = formatter->FormatEvents(events);
     events.clear();
-    printed = text.status();
-    // Begins the output after the first rows, which set the widths of the columns.
-    if (printed.ok() && !std::exchange(begun, true)) {
-      printed = output->Write(formatter->EventHeading());
-    }
-    if (printed.ok()) printed = output->Write(*text);
+    printed = text.ok() ? output->Write(*text) : text.status();
     return printed.ok();
   };
   std::optional<Failure> failure = source->ReadEvents(command, [&](NodeEvent event) {
+    any = true;
     events.push_back(std::move(event));
     return command.last || events.size() < kTogether || print();
   });
-  if (command.last && !command.newest_first) std::reverse(events.begin(), events.end());
-  if (printed.ok()) print();
-  if (begun || !printed.ok()) return printed.ok() ? failure : FromPrint(printed);
-  if (failure) return failure;
+  if (command.last && !command.newest_first) absl::c_reverse(events);
+  if (!events.empty() && printed.ok()) print();
+  if (!printed.ok()) return FromPrint(printed);
   const bool future = command.since && *command.since > absl::Now();
-  if (on_empty) {
-    failure = on_empty(future ? "no events match: --since is in the future; a time without a date "
-                                "is one of today"
-                              : "no events match");
+  if (!any) {
+    *empty = future ? "no events match: --since is in the future; a time without a date is one of "
+                      "today"
+                    : "no events match";
   }
-  if (failure) return failure;
-  return PrintText(formatter->EventHeading(), output);
+  return failure;
 }
 
 namespace {
@@ -153,30 +149,25 @@ void SortVms(const VmsCommand& command, NodeVms* vms) {
 }
 
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output, const OnEmpty& on_empty) {
+                               Output* output, std::string* empty) {
   // Reads everything before it prints, so that the table's columns fit every row; and all runs,
   // because those that have ended are counted.
   NodeVms vms;
-  VmsCommand all;
-  all.filter = command.filter;
-  all.include_stopped = true;
+  v1::EventFilter filter = command.filter;
   // The runs before may have had other labels, and count too.
-  if (!command.runs) all.filter.clear_labels();
-  std::optional<Failure> failure = source->ReadVms(all, &vms);
-  std::erase_if(vms, [&](const NodeVm& one) {
-    return !IsWanted(command.filter.run_ids(), one.vm.ref().run_id());
-  });
+  if (!command.runs) filter.clear_labels();
+  std::optional<Failure> failure = source->ReadVms(filter, /*stopped_too=*/true, &vms);
   if (!command.runs) vms = RowsOf(std::move(vms), source->knows_runs());
   std::erase_if(vms, [&](const NodeVm& one) { return !PassesEnds(one, command); });
-  SortVms(command, &vms);
-  if (failure && vms.empty()) return failure;
-  if (on_empty && vms.empty()) {
+  if (vms.empty()) {
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
-    failure = on_empty(command.include_stopped ? "no VMs match"
-                       : filtered ? "no VMs match; --all includes those that have stopped"
-                                  : "vmeventd sees no running VM" + source->empty_hint());
-    if (failure) return failure;
+    *empty = command.include_stopped ? "no VMs match"
+             : filtered              ? "no VMs match; --all includes those that have stopped"
+                        : "no VM runs, as far as vmeventd sees; `vmevents doctor` on the "
+                          "node shows what prevents it from seeing one";
+    return failure;
   }
+  SortVms(command, &vms);
   const auto printed = PrintText(formatter->FormatVms(vms), output);
   return printed ? printed : failure;
 }
@@ -277,32 +268,32 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
   }
 }
 
-std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
+std::optional<Failure> DaemonLists::ReadVms(const v1::EventFilter& filter, bool stopped_too,
+                                            NodeVms* vms) {
   v1::ListVmsRequest request;
-  *request.mutable_vm_names() = command.filter.vm_names();
-  *request.mutable_sources() = command.filter.sources();
-  *request.mutable_uuids() = command.filter.uuids();
-  *request.mutable_labels() = command.filter.labels();
-  request.set_include_stopped(command.include_stopped);
+  *request.mutable_vm_names() = filter.vm_names();
+  *request.mutable_sources() = filter.sources();
+  *request.mutable_uuids() = filter.uuids();
+  *request.mutable_labels() = filter.labels();
+  request.set_include_stopped(stopped_too);
   request.set_page_size(static_cast<int32_t>(kLargestPage));
-  NodeVms all;
   do {
     v1::ListVmsResponse page;
     const grpc::Status status = ListPage(context_, &Stub::ListVms, request, &page);
     if (!status.ok()) return context_.Explain(status);
     for (v1::Vm& vm : *page.mutable_vms()) {
-      all.push_back({std::move(vm), {.journal_id = page.journal_id()}});
+      if (!IsWanted(filter.run_ids(), vm.ref().run_id())) continue;
+      vms->push_back({std::move(vm), {.journal_id = page.journal_id()}});
     }
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
-  Append(&all, vms);
   return std::nullopt;
 }
 
 std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
                                   const CommandContext& context) {
   NodeVms vms;
-  if (auto failure = DaemonLists(context).ReadVms({}, &vms)) return failure;
+  if (auto failure = DaemonLists(context).ReadVms({}, /*stopped_too=*/false, &vms)) return failure;
   std::erase_if(vms, [](const NodeVm& one) { return !one.vm.has_intent(); });
   return PrintText(context.formatter->FormatIntents(vms), context.output);
 }
@@ -323,7 +314,11 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
     status = Ask(context, &Stub::DeclareIntent, request, &response);
   }
   if (!status.ok()) return ExplainNoIntent(command, context, status);
-  return PrintText(context.formatter->FormatIntent(response.intent()), context.output);
+  NodeVm vm;
+  vm.vm.mutable_ref()->set_name(request.vm_name());
+  vm.vm.mutable_ref()->set_uuid(request.uuid());
+  *vm.vm.mutable_intent() = std::move(*response.mutable_intent());
+  return PrintText(context.formatter->FormatIntents({vm}), context.output);
 }
 
 std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
@@ -377,29 +372,28 @@ std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
 
 namespace {
 
-// Completes "vmeventd at ADDRESS".
-absl::string_view WhyNotServing(absl::string_view service) {
-  static constexpr std::pair<absl::string_view, absl::string_view> kWhy[] = {
+using Health = grpc::health::v1::HealthCheckResponse;
+
+// The services of the health check, the server as a whole first, and what it means that one does
+// not serve: completes "vmeventd at ADDRESS".
+const std::map<std::string, std::string>& Services() {
+  static const auto* const kServices = new std::map<std::string, std::string>{
+      {"", " is not serving: it is starting or stopping; see its log"},
       {"journal", " cannot write its journal, so that events are not durable; see its log"},
-      {"watch", " misses a directory of --watch; `vmevents info` names it"},
+      {"libvirt",
+       " cannot connect to a libvirt of --libvirt, or of a socket that it matches, and does not "
+       "follow its domains; `vmevents info` names it"},
       {"listen", " cannot listen on one of its addresses, and tries again; its log has the reason"},
       {"sources",
        " has no source of VMs: no watched directory exists and no libvirt is connected; run "
        "`vmevents doctor` on the node"},
-      {"libvirt",
-       " cannot connect to a libvirt of --libvirt, or of a socket that it matches, and does not "
-       "follow its domains; `vmevents info` names it"}};
-  for (const auto& [name, why] : kWhy) {
-    if (name == service) return why;
-  }
-  return " is not serving: it is starting or stopping; see its log";
+      {"watch", " misses a directory of --watch; `vmevents info` names it"}};
+  return *kServices;
 }
 
-}  // namespace
-
+// Asks for the health of a service; empty: of the server.
 std::optional<Failure> CheckHealth(const std::string& service, absl::Duration timeout,
-                                   const CommandContext& context,
-                                   grpc::health::v1::HealthCheckResponse* response) {
+                                   const CommandContext& context, Health* response) {
   grpc::health::v1::HealthCheckRequest request;
   request.set_service(service);
   grpc::ClientContext call;
@@ -407,33 +401,49 @@ std::optional<Failure> CheckHealth(const std::string& service, absl::Duration ti
   const grpc::Status status = context.connected.ok()
                                   ? context.health->Check(&call, request, response)
                                   : grpc::Status::CANCELLED;
-  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
-    return Failure{ExitCode::kNotFound,
-                   absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
-                                EscapeForTerminal(service), "\": omit it, or name ",
-                                absl::StrJoin(kHealthServices, ", "), " or ",
-                                v1::VmEventService::service_full_name())};
+  if (status.ok()) return std::nullopt;
+  if (status.error_code() != grpc::StatusCode::NOT_FOUND) return context.Explain(status);
+  return Failure{
+      ExitCode::kNotFound,
+      absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
+                   EscapeForTerminal(service), "\": omit it, or name ",
+                   v1::VmEventService::service_full_name(),
+                   absl::StrJoin(Services(), ", ", [](std::string* out, const auto& known) {
+                     *out += known.first;  // that of the whole is empty
+                   }))};
+}
+
+}  // namespace
+
+std::string HealthText(const CommandContext& context) {
+  std::string faults;
+  for (const auto& [service, why] : Services()) {
+    Health response;
+    if (CheckHealth(service, kRequestTimeout, context, &response)) continue;
+    if (response.status() == Health::SERVING) continue;
+    if (service.empty()) return "NOT SERVING: starting or stopping";
+    absl::StrAppend(&faults, faults.empty() ? "NOT SERVING: " : ", ", service);
   }
-  if (!status.ok()) return context.Explain(status);
-  return std::nullopt;
+  return faults.empty() ? "SERVING" : absl::StrCat(faults, "; see vmevents health");
 }
 
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
-  std::vector<std::string> services = {command.service};
-  if (command.all) services.insert(services.end(), kHealthServices.begin(), kHealthServices.end());
+  std::vector<std::string> services;
+  for (const auto& [service, why] : Services()) services.push_back(service);
+  if (!command.all) services = {command.service};
   std::optional<Failure> not_serving;
   for (const std::string& service : services) {
-    grpc::health::v1::HealthCheckResponse response;
+    Health response;
     if (auto failure = CheckHealth(service, command.timeout, context, &response)) return failure;
-    const std::string shown = service.empty() ? "vmeventd" : service;
-    if (auto failure = PrintText(
-            context.formatter->FormatHealth(command.all ? shown : "", response), context.output)) {
+    const std::string shown = !command.all ? "" : service.empty() ? "vmeventd" : service;
+    if (auto failure =
+            PrintText(context.formatter->FormatHealth(shown, response), context.output)) {
       return failure;
     }
-    if (not_serving || response.status() == grpc::health::v1::HealthCheckResponse::SERVING)
-      continue;
-    not_serving = Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address),
-                                                          WhyNotServing(service))};
+    if (not_serving || response.status() == Health::SERVING) continue;
+    const auto why = Services().find(Services().contains(service) ? service : "");
+    not_serving = Failure{ExitCode::kFailed,
+                          absl::StrCat("vmeventd at ", ToText(context.address), why->second)};
   }
   return not_serving;
 }

@@ -247,13 +247,8 @@ void AddVmName(std::string text, v1::EventFilter* filter) {
 void AddVm(CLI::App* app, v1::EventFilter* filter) {
   AddList(app, "--vm", "GLOB", "only VMs of such names, separated by commas; may be repeated",
           [=](const std::string& text) {
-            constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
-            CheckWord("--vm", text);
-            const bool list = absl::StrContains(text, ',');
-            if (!list || text.size() <= kMaxName) AddVmName(text, filter);
-            if (!list) return;
-            for (const absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
-              AddVmName(std::string(one), filter);
+            for (const absl::string_view one : absl::StrSplit(text, ',')) {
+              AddVmName(CheckWord("--vm", std::string(one)), filter);
             }
           });
   AddList(

@@ -85,6 +85,17 @@ std::string ClassWord(const v1::ShutdownDetail& shutdown) {
   return ShortName(shutdown.shutdown_class()) + (shutdown.caveats_size() > 0 ? "?" : "");
 }
 
+std::string EndsText(const std::map<v1::ShutdownClass, int>& ends, absl::Duration window) {
+  int all = 0;
+  std::vector<std::string> classes;
+  for (const auto& [shutdown_class, count] : ends) {
+    all += count;
+    classes.push_back(absl::StrCat(ShortName(shutdown_class), " ", count));
+  }
+  return absl::StrCat(all == 0 ? "none" : absl::StrCat(all), " in the last ", DurationText(window),
+                      all == 0 ? "" : ": ", absl::StrJoin(classes, ", "));
+}
+
 std::string SubjectWord(absl::string_view name) {
   return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", "-"}});
 }

@@ -220,17 +220,6 @@ class StoryWriter {
     return state;
   }
 
-  std::string Ends() const {
-    int ends = 0;
-    std::vector<std::string> classes;
-    for (const auto& [shutdown_class, count] : story_.ends) {
-      ends += count;
-      classes.push_back(absl::StrCat(ShortName(shutdown_class), " ", count));
-    }
-    if (ends > 0) return absl::StrCat(ends, " in the last 24 h: ", absl::StrJoin(classes, ", "));
-    return story_.end ? "none in the last 24 h" : "";
-  }
-
   std::string Now() const {
     FactList facts(painter_, 5);
     if (story_.vm) {
@@ -247,7 +236,7 @@ class StoryWriter {
         facts.Add("", problem.text(), Color::kYellow);
       }
     }
-    facts.Add("Ends", Ends());
+    if (story_.end) facts.Add("Ends", EndsText(story_.ends, kCountedEnds));
     const v1::VmRef& vm = story_.ref();
     std::string which = QuoteForShell(EscapeForTerminal(PatternFor(story_.name)));
     if (absl::StartsWith(which, "-")) which.insert(0, "-- ");

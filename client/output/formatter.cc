@@ -207,13 +207,6 @@ Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
   return row;
 }
 
-std::string Formatter::EventHeading() {
-  if (form_ != Form::kTable) return "";
-  if (!event_layout_) event_layout_.emplace(EventRow({}, /*reserve=*/true).columns, painter_);
-  if (!style_.headings) return "";
-  return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_->Heading(LineLimit()));
-}
-
 void Formatter::NoteCluster(const MessageNode& node) {
   if (cluster_.empty()) cluster_ = node.cluster;
   if (node.cluster != cluster_) several_clusters_ = true;
@@ -232,7 +225,7 @@ absl::StatusOr<std::string> Formatter::Line(const std::string& name,
 template <typename List, typename NameOf, typename JsonOf, typename MakeRow>
 absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf& name_of,
                                                   const JsonOf& json_of, const MakeRow& make_row,
-                                                  std::optional<ColumnLayout>* layout) const {
+                                                  std::optional<ColumnLayout>* layout) {
   using One = std::decay_t<decltype(*list.begin())>;
   std::string lines;
   if (form_ != Form::kTable) {
@@ -245,11 +238,18 @@ absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf
   }
   std::optional<ColumnLayout> own;
   if (layout == nullptr) layout = &own;
-  if (!*layout) layout->emplace(make_row(One()).columns, painter_);
-  std::vector<std::vector<Cell>> rows;
-  for (const One& one : list) rows.push_back(make_row(one).cells);
-  lines = (*layout)->Rows(rows, LineLimit());
-  return absl::StrCat(own && style_.headings ? own->Heading(LineLimit()) : "", lines);
+  std::vector<Row> rows;
+  for (const One& one : list) rows.push_back(make_row(one));
+  if (!layout->has_value()) {
+    layout->emplace(make_row(One()).columns, painter_);
+    for (const Row& row : rows) (*layout)->Fit(row.cells);
+    const bool apart = std::exchange(shown_, true);
+    if (style_.headings) {
+      lines = absl::StrCat(apart ? "\n" : "", (*layout)->Heading(LineLimit()));
+    }
+  }
+  for (const Row& row : rows) lines += (*layout)->Line(row.cells, LineLimit());
+  return lines;
 }
 
 absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
@@ -258,12 +258,12 @@ absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
       events,
       [](const NodeEvent& one) { return one.event.vm().name(); },  // empty of the node's own
       [](const NodeEvent& one) { return ToJson(one.event, one.node); },
-      [this](const NodeEvent& one) { return EventRow(one); }, &event_layout_);
+      [this, &events](const NodeEvent& one) { return EventRow(one, events.empty()); },
+      &event_layout_);
 }
 
 absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
   for (const NodeVm& one : vms) NoteCluster(one.node);
-  vms_shown_ = true;
   const bool ends = absl::c_any_of(vms, [](const NodeVm& one) { return one.ends.has_value(); });
   const auto json_of = [](const NodeVm& one) {
     Members members;
@@ -330,17 +330,6 @@ absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
         return ObjectOf({{"vm", ToJson(one.vm.ref())}, {"", ToJson(one.vm.intent())}});
       },
       make_row);
-}
-
-absl::StatusOr<std::string> Formatter::FormatIntent(const v1::Intent& intent) {
-  if (form_ != Form::kTable) return Line(intent.intent_id(), ToJson(intent));
-  FactList facts(painter_);
-  facts.Add("intent", intent.intent_id(), Color::kBold);
-  facts.Add("actor", intent.actor());
-  facts.Add("declared by", intent.declared_by());
-  facts.Add("reason", intent.reason());
-  facts.Add("expires", SinceText(intent.has_expire_time(), intent.expire_time()));
-  return facts.Take();
 }
 
 absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoResponse& info) {
@@ -476,7 +465,7 @@ absl::StatusOr<std::string> Formatter::FormatFleet(const Heartbeats& nodes, absl
 
 absl::StatusOr<std::string> Formatter::FormatWhy(const VmStory& story) {
   if (form_ == Form::kTable) {
-    return absl::StrCat(std::exchange(story_shown_, true) ? "\n" : "", StoryText(story, style_));
+    return absl::StrCat(std::exchange(shown_, true) ? "\n" : "", StoryText(story, style_));
   }
   Members members = {{"name", JsonText(story.name)}};
   if (story.vm) members.emplace_back("vm", ToJson(story.vm->vm, story.vm->node));

@@ -81,17 +81,13 @@ class Formatter {
   explicit Formatter(Form form, TableStyle style = {})
       : form_(form), style_(std::move(style)), painter_(style_.color) {}
 
-  // The heading above events: requested once, before the first event if they come one by one, and
-  // for a list after its first page, whose widths it then has.
-  std::string EventHeading();
-  // Called repeatedly as events arrive, in order.
+  // Called repeatedly as events arrive, in order. The first text of a table begins with the
+  // heading: without events it is that alone, for rows of usual widths.
   absl::StatusOr<std::string> FormatEvents(Events events);
   absl::StatusOr<std::string> FormatVms(Vms vms);
   // A VM's last end, and its present state. Called once for each VM. JSON has the members name, vm,
   // last_end and ends_in_24h.
   absl::StatusOr<std::string> FormatWhy(const VmStory& story);
-  // An intent that was just declared.
-  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent);
   // The open intents of these VMs; each VM has one.
   absl::StatusOr<std::string> FormatIntents(Vms vms);
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info);
@@ -119,11 +115,11 @@ class Formatter {
   // An item for programs: the name, or the object; none for an empty name.
   absl::StatusOr<std::string> Line(const std::string& name,
                                    const absl::StatusOr<std::string>& json) const;
-  // The list in the output's form. `layout`: that of a table, whose heading is printed already.
+  // The list in the output's form. A table has a heading, unless `layout` is that of a table above.
   template <typename List, typename NameOf, typename JsonOf, typename MakeRow>
   absl::StatusOr<std::string> FormatList(const List& list, const NameOf& name_of,
                                          const JsonOf& json_of, const MakeRow& make_row,
-                                         std::optional<ColumnLayout>* layout = nullptr) const;
+                                         std::optional<ColumnLayout>* layout = nullptr);
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
   ColumnLayout::Column NameColumn(const char* heading, size_t min_width = 0) const;
   std::string TimeText(absl::Time time) const;
@@ -136,12 +132,11 @@ class Formatter {
   const Form form_;
   const TableStyle style_;
   const Painter painter_;
-  // Layout of the rows that come one by one, or of a list's first page.
+  // Layout of the events, since there is one.
   std::optional<ColumnLayout> event_layout_;
   std::string cluster_;  // the first that was shown
   bool several_clusters_ = false;
-  bool vms_shown_ = false;  // a table of VMs was printed above the events
-  bool story_shown_ = false;
+  bool shown_ = false;  // a table or a story stands above
 };
 
 // The text of `why`: the verdict first, then the facts behind it, then the VM as it is now.

@@ -167,17 +167,7 @@ std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const
   return line;
 }
 
-std::string ColumnLayout::Rows(const std::vector<std::vector<Cell>>& rows, size_t width) {
-  if (!headed_) {
-    for (const std::vector<Cell>& row : rows) Fit(row);
-  }
-  std::string text;
-  for (const std::vector<Cell>& row : rows) text += Line(row, width);
-  return text;
-}
-
-std::string ColumnLayout::Heading(size_t width) {
-  headed_ = true;
+std::string ColumnLayout::Heading(size_t width) const {
   std::vector<Cell> row;
   for (const Column& column : columns_) row.push_back({column.heading, Color::kBold});
   return Line(row, width);

@@ -80,33 +80,31 @@ class ColumnLayout {
   // a text that is wider than its column is cut, and so is each where the line ends. 0:
   // nothing is cut, and a wide text moves the rest of its own row.
   std::string Line(const std::vector<Cell>& row, size_t width = 0) const;
-  // Returns the lines of the rows. Fits them first, but below a heading no row moves a column.
-  std::string Rows(const std::vector<std::vector<Cell>>& rows, size_t width);
-  std::string Heading(size_t width = 0);
+  std::string Heading(size_t width = 0) const;
 
  private:
   Painter painter_;
   std::vector<Column> columns_;
-  bool headed_ = false;
 };
 
-// Lines of "name   value", the values aligned and escaped. Of several lines of one name the first
-// has it.
+// Lines of "name   value" of at most `limit` columns, 0: of any; the values aligned and escaped. Of
+// several lines of one name the first has it.
 class FactList {
  public:
-  explicit FactList(const Painter& painter, size_t width = 14)
-      : layout_({{"", width}, {"", 0}}, painter) {}
+  explicit FactList(const Painter& painter, size_t width = 14, size_t limit = 0)
+      : layout_({{"", width}, {"", 0}}, painter), limit_(limit) {}
 
   void Add(absl::string_view name, absl::string_view value, Color color = Color::kNone) {
     if (value.empty()) return;
     const bool same = name == std::exchange(name_, std::string(name));
-    text_ += layout_.Line(
-        {{same ? "" : std::string(name), Color::kDim}, {EscapeForTerminal(value), color}});
+    text_ +=
+        layout_.Line({{same ? "" : name_, Color::kDim}, {EscapeForTerminal(value), color}}, limit_);
   }
   std::string Take() { return std::move(text_); }
 
  private:
-  ColumnLayout layout_;
+  const ColumnLayout layout_;
+  const size_t limit_;
   std::string name_;  // of the last line
   std::string text_;
 };

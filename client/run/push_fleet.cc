@@ -299,10 +299,8 @@ class FleetSession : public EventConsumer {
       states_until_ = 0;
       rewrite_at_ = begin + kRewrite;
     }
-    VmsCommand command;
-    command.include_stopped = true;
     NodeVms vms;
-    if (const auto failure = DaemonLists(daemon_).ReadVms(command, &vms)) {
+    if (const auto failure = DaemonLists(daemon_).ReadVms({}, /*stopped_too=*/true, &vms)) {
       return absl::UnavailableError(failure->sentence);
     }
     // The state is written once its newest event, which is on its way, was published: of a journal

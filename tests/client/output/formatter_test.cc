@@ -48,7 +48,7 @@ v1::Event StoppedEvent() {
 // The rows of events that come one by one, below a heading.
 std::string Rows(const TableStyle& style, Formatter::Events events) {
   TableFormatter formatter(style);
-  static_cast<void>(formatter.EventHeading());
+  static_cast<void>(formatter.FormatEvents({}));
   return *formatter.FormatEvents(events);
 }
 
@@ -89,10 +89,10 @@ TEST(TableFormatter, AStoppedRowHasTheExitThatSaysMore) {
 TEST(TableFormatter, DetailBeginsWithin80Columns) {
   for (const bool nodes : {false, true}) {
     TableFormatter formatter({.nodes = nodes, .brief = true, .now = Noon});
-    EXPECT_LE(formatter.EventHeading().find("DETAIL"), 80U);
+    EXPECT_LE(formatter.FormatEvents({})->find("DETAIL"), 80U);
   }
   TableFormatter formatter({});
-  EXPECT_LE(formatter.EventHeading().find("DETAIL"), 80U) << "with dates";
+  EXPECT_LE(formatter.FormatEvents({})->find("DETAIL"), 80U) << "with dates";
 }
 
 TEST(TableFormatter, EachTypeFitsItsColumnAndEachRowItsLine) {
@@ -140,7 +140,7 @@ TEST(TableFormatter, WideShowsTheRunAndNoLimit) {
 
 TEST(TableFormatter, HeadingsMayBeLeftOut) {
   TableFormatter formatter({.headings = false});
-  EXPECT_EQ(formatter.EventHeading(), "");
+  EXPECT_EQ(*formatter.FormatEvents({}), "");
   EXPECT_EQ(*formatter.FormatVms({}), "");
 }
 
@@ -207,10 +207,9 @@ TEST(Formatter, TheServersTextDoesNotControlTheTerminal) {
                                                {Form::kName, {}}};
   for (const auto& [form, style] : forms) {
     Formatter formatter(form, style);
-    std::string all = *formatter.FormatVms(vms) + *formatter.FormatIntents(vms) +
-                      *formatter.FormatInfo(info) + *formatter.FormatStreams(streams) +
-                      *formatter.FormatFleet(nodes, Noon()) +
-                      *formatter.FormatIntent(vms[0].vm.intent());
+    std::string all = *formatter.FormatEvents({}) + *formatter.FormatVms(vms) +
+                      *formatter.FormatIntents(vms) + *formatter.FormatInfo(info) +
+                      *formatter.FormatStreams(streams) + *formatter.FormatFleet(nodes, Noon());
     for (int cause = 0; cause <= v1::ShutdownCause_MAX; ++cause) {
       for (v1::Event* event : {&events[0].event, &story.end->event}) {
         event->mutable_shutdown()->set_cause(static_cast<v1::ShutdownCause>(cause));
@@ -339,9 +338,8 @@ TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {
 
 TEST(TableFormatter, TheEventsOfASnapshotStandInATableOfTheirOwn) {
   TableFormatter formatter({});
-  EXPECT_THAT(formatter.EventHeading(), testing::StartsWith("TIME"));
-  EXPECT_TRUE(formatter.FormatVms({}).ok());
-  EXPECT_THAT(formatter.EventHeading(), testing::StartsWith("\nTIME"));
+  EXPECT_THAT(*formatter.FormatVms({}), testing::StartsWith("VM"));
+  EXPECT_THAT(*formatter.FormatEvents({}), testing::StartsWith("\nTIME"));
 }
 
 constexpr int64_t kNow = 1'782'907'200;
