@@ -176,19 +176,6 @@ namespace {
 
 constexpr uint64_t kLargestPage = 1000;  // limit of ListEventsRequest.page_size
 
-// Pauses of one page while the server limits the rate of pages: half a minute in total.
-constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
-constexpr absl::Duration kLongestPause = absl::Seconds(2);
-
-v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
-  v1::ListEventsRequest request;
-  *request.mutable_filter() = command.filter;
-  if (command.since) *request.mutable_start_time() = ToProto(*command.since);
-  if (command.until) *request.mutable_end_time() = ToProto(*command.until);
-  request.set_newest_first(command.reads_newest_first());
-  return request;
-}
-
 using Stub = v1::VmEventService::StubInterface;
 template <typename Request, typename Response>
 using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
@@ -203,21 +190,18 @@ grpc::Status Ask(const CommandContext& context, Method<Request, Response> method
   return (context.stub.get()->*method)(&call, request, response);
 }
 
-// Asks for a page; waits while the server limits their rate.
-template <typename Request, typename Response>
-grpc::Status ListPage(const CommandContext& context, Method<Request, Response> method,
-                      const Request& request, Response* page) {
-  absl::Duration waited;
-  Backoff backoff(kFirstPause, kLongestPause);
-  while (true) {
-    grpc::Status status = Ask(context, method, request, page);
-    if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED || waited >= context.patience) {
-      return status;
-    }
-    const absl::Duration pause = backoff.Next(context.random());
-    context.wait(pause);
-    waited += pause;
-  }
+// Asks for all pages, and calls `take` with each until it returns false.
+template <typename Request, typename Response, typename Take>
+std::optional<Failure> ReadPages(const CommandContext& context, Method<Request, Response> method,
+                                 Request request, const Take& take) {
+  do {
+    Response page;
+    const grpc::Status status = Ask(context, method, request, &page);
+    if (!status.ok()) return context.Explain(status);
+    if (!take(&page, &request)) break;
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return std::nullopt;
 }
 
 // Explains why an intent could not be declared.
@@ -252,42 +236,39 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
 }  // namespace
 
 std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, const Take& take) {
-  v1::ListEventsRequest request = MakeRequest(command);
+  v1::ListEventsRequest first;
+  *first.mutable_filter() = command.filter;
+  if (command.since) *first.mutable_start_time() = ToProto(*command.since);
+  if (command.until) *first.mutable_end_time() = ToProto(*command.until);
+  first.set_newest_first(command.reads_newest_first());
   uint64_t left = command.most();
-  while (true) {
-    request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
-    v1::ListEventsResponse page;
-    const grpc::Status status = ListPage(context_, &Stub::ListEvents, request, &page);
-    if (!status.ok()) return context_.Explain(status);
-    left -= std::min(left, static_cast<uint64_t>(page.events_size()));
-    for (v1::Event& event : *page.mutable_events()) {
-      if (!take({std::move(event)})) return std::nullopt;
-    }
-    if (left == 0 || page.next_page_token().empty()) return std::nullopt;
-    request.set_page_token(page.next_page_token());
-  }
+  first.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
+  return ReadPages(context_, &Stub::ListEvents, first,
+                   [&](v1::ListEventsResponse* page, v1::ListEventsRequest* next) {
+                     for (v1::Event& event : *page->mutable_events()) {
+                       if (!take({std::move(event)}) || --left == 0) return false;
+                     }
+                     next->set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
+                     return true;
+                   });
 }
 
 std::optional<Failure> DaemonLists::ReadVms(const v1::EventFilter& filter, bool stopped_too,
                                             NodeVms* vms) {
-  v1::ListVmsRequest request;
-  *request.mutable_vm_names() = filter.vm_names();
-  *request.mutable_sources() = filter.sources();
-  *request.mutable_uuids() = filter.uuids();
-  *request.mutable_labels() = filter.labels();
-  request.set_include_stopped(stopped_too);
-  request.set_page_size(static_cast<int32_t>(kLargestPage));
-  do {
-    v1::ListVmsResponse page;
-    const grpc::Status status = ListPage(context_, &Stub::ListVms, request, &page);
-    if (!status.ok()) return context_.Explain(status);
-    for (v1::Vm& vm : *page.mutable_vms()) {
+  v1::ListVmsRequest first;
+  *first.mutable_vm_names() = filter.vm_names();
+  *first.mutable_sources() = filter.sources();
+  *first.mutable_uuids() = filter.uuids();
+  *first.mutable_labels() = filter.labels();
+  first.set_include_stopped(stopped_too);
+  first.set_page_size(static_cast<int32_t>(kLargestPage));
+  return ReadPages(context_, &Stub::ListVms, first, [&](v1::ListVmsResponse* page, auto* /*next*/) {
+    for (v1::Vm& vm : *page->mutable_vms()) {
       if (!IsWanted(filter.run_ids(), vm.ref().run_id())) continue;
-      vms->push_back({std::move(vm), {.journal_id = page.journal_id()}});
+      vms->push_back({std::move(vm), {.journal_id = page->journal_id()}});
     }
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty());
-  return std::nullopt;
+    return true;
+  });
 }
 
 std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
@@ -327,18 +308,11 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
   request.set_intent_id(command.intent_id);
   v1::WithdrawIntentResponse response;
   const grpc::Status status = Ask(context, &Stub::WithdrawIntent, request, &response);
-  if (status.error_code() == grpc::StatusCode::NOT_FOUND && !ParseUuid(command.intent_id)) {
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("\"", EscapeForTerminal(command.intent_id),
-                                "\" is not the ID of an intent; `vmevents intent list` shows those "
-                                "that are open")};
-  }
-  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
-    return Failure{
-        ExitCode::kNotFound,
-        absl::StrCat("no intent \"", EscapeForTerminal(command.intent_id),
-                     "\" is open: it was withdrawn or never declared, has expired, or its "
-                     "VM has ended")};
+                                "\" is not the ID of an open intent; `vmevents intent list` shows "
+                                "those that are open")};
   }
   if (!status.ok()) return context.Explain(status);
   return std::nullopt;
@@ -359,14 +333,12 @@ std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandC
 std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
                                   const CommandContext& context) {
   Formatter::Streams streams;
-  v1::ListStreamsRequest request;
-  do {
-    v1::ListStreamsResponse response;
-    const grpc::Status status = Ask(context, &Stub::ListStreams, request, &response);
-    if (!status.ok()) return context.Explain(status);
-    streams.MergeFrom(response.streams());
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
+  auto failure = ReadPages(context, &Stub::ListStreams, v1::ListStreamsRequest(),
+                           [&](v1::ListStreamsResponse* page, auto* /*next*/) {
+                             streams.MergeFrom(page->streams());
+                             return true;
+                           });
+  if (failure) return failure;
   return PrintText(context.formatter->FormatStreams(streams), context.output);
 }
 

@@ -135,11 +135,6 @@ struct CommandContext {
   absl::Status connected;  // of Connect(); the stubs are null if it failed
   std::shared_ptr<v1::VmEventService::StubInterface> stub;
   std::shared_ptr<grpc::health::v1::Health::StubInterface> health;
-  // Waits before it repeats a request that the server had no capacity for.
-  std::function<void(absl::Duration)> wait = absl::SleepFor;
-  // A number in [0, 1) for the random part of such a wait.
-  std::function<double()> random = RandomFraction;
-  absl::Duration patience = absl::Seconds(30);  // limit of these waits together
 };
 
 // "SERVING", or which of the server's services do not serve.

@@ -388,8 +388,7 @@ class FleetPush {
  private:
   // One attempt; why it ended. `code_` is set where no other one would help.
   absl::Status RunOnce() {
-    CommandContext daemon(push_.line.server());
-    daemon.patience = absl::ZeroDuration();  // a wait for the daemon would hold up the events
+    const CommandContext daemon(push_.line.server());
     v1::GetServerInfoResponse info;
     if (const auto failure = ReadInfo(daemon, &info)) {
       return absl::UnavailableError(failure->sentence);
