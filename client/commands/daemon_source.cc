@@ -1,5 +1,3 @@
-#include "client/commands/daemon_source.h"
-
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -11,6 +9,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/commands/sources.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/output/terminal_text.h"

@@ -1,5 +1,3 @@
-#include "client/commands/merged.h"
-
 #include <algorithm>
 #include <cstdint>
 #include <future>
@@ -8,7 +6,7 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "client/commands/daemon_source.h"
+#include "client/commands/sources.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {

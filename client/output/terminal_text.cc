@@ -167,6 +167,18 @@ std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const
   return line;
 }
 
+void FactList::Add(absl::string_view name, absl::string_view value, Color color) {
+  if (value.empty()) return;
+  const std::string text = EscapeForTerminal(value);
+  constexpr size_t kLeast = 20;
+  const size_t room = std::max(limit_, width_ + 2 + kLeast) - width_ - 2;
+  const bool whole = limit_ == 0 || DisplayWidth(text) <= room;
+  for (const std::string& line : whole ? std::vector{text} : WrapText(text, room)) {
+    const bool same = name == std::exchange(name_, std::string(name));
+    text_ += layout_.Line({{same ? "" : EscapeForTerminal(name), Color::kDim}, {line, color}});
+  }
+}
+
 std::string ColumnLayout::Heading(size_t width) const {
   std::vector<Cell> row;
   for (const Column& column : columns_) row.push_back({column.heading, Color::kBold});

@@ -87,24 +87,20 @@ class ColumnLayout {
   std::vector<Column> columns_;
 };
 
-// Lines of "name   value" of at most `limit` columns, 0: of any; the values aligned and escaped. Of
-// several lines of one name the first has it.
+// Lines of "name   value", escaped; the values are aligned, and wrapped to lines of at most `limit`
+// columns, 0: of any. Of several lines of one name the first has it.
 class FactList {
  public:
   explicit FactList(const Painter& painter, size_t width = 14, size_t limit = 0)
-      : layout_({{"", width}, {"", 0}}, painter), limit_(limit) {}
+      : width_(width), limit_(limit), layout_({{"", width}, {""}}, painter) {}
 
-  void Add(absl::string_view name, absl::string_view value, Color color = Color::kNone) {
-    if (value.empty()) return;
-    const bool same = name == std::exchange(name_, std::string(name));
-    text_ +=
-        layout_.Line({{same ? "" : name_, Color::kDim}, {EscapeForTerminal(value), color}}, limit_);
-  }
+  void Add(absl::string_view name, absl::string_view value, Color color = Color::kNone);
   std::string Take() { return std::move(text_); }
 
  private:
-  const ColumnLayout layout_;
+  const size_t width_;
   const size_t limit_;
+  const ColumnLayout layout_;
   std::string name_;  // of the last line
   std::string text_;
 };

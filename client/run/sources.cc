@@ -1,3 +1,5 @@
+#include "client/commands/sources.h"
+
 #include <unistd.h>
 
 #include <atomic>
@@ -8,8 +10,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "client/commands/daemon_source.h"
-#include "client/commands/merged.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet.h"
 #include "client/output/time_text.h"

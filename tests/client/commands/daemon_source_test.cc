@@ -1,5 +1,3 @@
-#include "client/commands/daemon_source.h"
-
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -12,6 +10,7 @@
 
 #include "absl/strings/str_split.h"
 #include "client/commands/commands.h"
+#include "client/commands/sources.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"

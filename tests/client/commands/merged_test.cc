@@ -1,5 +1,3 @@
-#include "client/commands/merged.h"
-
 #include <algorithm>
 #include <memory>
 #include <mutex>
@@ -9,6 +7,7 @@
 #include <vector>
 
 #include "client/commands/commands.h"
+#include "client/commands/sources.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "client/run/run.h"

@@ -21,9 +21,25 @@
 #include "client/output/node_event.h"
 #include "client/output/output.h"
 
-// Several daemons as one.
+// The sources of one daemon, and of several as one.
 
 namespace vmeventd::client {
+
+// Ends a stream that is silent for so long, while it is read.
+struct Silence {
+  absl::Duration limit = absl::Seconds(30);       // three progress intervals
+  std::function<absl::Time()> clock = SteadyNow;  // measures it
+};
+
+// Makes the source of one daemon's events. It continues over any number of streams with nothing
+// lost or repeated, and relies on the contract: the sequences of one journal increase on a stream,
+// and none is given twice; Progress opens every stream, names the journal, and gives the sequence
+// up to which everything was sent, and everything is durable. A snapshot counts once it is
+// complete; until then it is requested again. The position never passes what is not durable: the
+// next stream sends that again, and it is dropped if it was shown.
+std::unique_ptr<Source> WatchDaemon(WatchCommand command, ServerAddress address,
+                                    ReconnectingSource::Environment environment,
+                                    Silence silence = {});
 
 // Merges what several nodes deliver, each on a thread of its own. The events of one node stay in
 // order. Of those that several nodes have, the one that was observed first comes first, as far as
