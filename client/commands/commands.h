@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -13,13 +12,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
-#include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
-#include "client/consume/source.h"
 #include "client/output/formatter.h"
 #include "client/output/node_event.h"
 #include "client/output/output.h"
@@ -177,7 +172,7 @@ struct WhyCommand {
 std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
                                   ListSource* source);
 
-// Names of the filter that are the UUIDs of VMs, and no VM's name, become its UUIDs. kUsage's code:
+// Names of the filter that are the UUIDs of VMs become its UUIDs. kUsage's code:
 // other names are with them.
 std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter);
 

@@ -288,17 +288,28 @@ class DaemonSource : public ReconnectingSource {
   }
 
   void HandleServerEnd(const grpc::Status& status) {
+    const grpc::StatusCode code = status.error_code();
     if (stopped()) return Close(ExitCode::kOk);
-    if (cursor_ && status.error_code() == grpc::StatusCode::OUT_OF_RANGE) {
-      return HandleOutOfRange(status);
+    if (cursor_ && code == grpc::StatusCode::OUT_OF_RANGE) return HandleOutOfRange(status);
+    const bool refused = code == grpc::StatusCode::RESOURCE_EXHAUSTED;
+    // gRPC's words: the daemon may be back while its certificate is still wrong.
+    const bool wrong_tls =
+        is_loss_noted() && address_.tls && absl::StrContains(status.error_message(), "andshake");
+    if (refused || wrong_tls || !MayRetry(code) || !ever_established()) {
+      const grpc::Status ended(grpc::StatusCode::UNKNOWN, "it ended the stream");
+      return HandleFailure(ExplainFailure(address_, status.ok() ? ended : status), MayRetry(code));
     }
-    if (MayRetry(status.error_code())) {
-      NoteRetry(status);
+    if (!is_loss_noted()) {
+      NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
+    }
+    Close(std::nullopt);
+  }
+
+  void HandleFailure(const Failure& failure, bool may_retry) {
+    if (may_retry) {
+      NoteLoss(absl::StrCat(failure.sentence, " (trying again)"));
       return Close(std::nullopt);
     }
-    const Failure failure = ExplainFailure(
-        address_,
-        status.ok() ? grpc::Status(grpc::StatusCode::UNKNOWN, "it ended the stream") : status);
     Note(failure.sentence);
     Close(failure.code);
   }
@@ -314,33 +325,12 @@ class DaemonSource : public ReconnectingSource {
     return (ever_established() || command_.wait) && !absl::c_linear_search(kFinal, code);
   }
 
-  // Reports why there is no stream now.
-  void NoteRetry(const grpc::Status& status) {
-    const bool refused = status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
-    const bool waiting = !refused && !ever_established();
-    // gRPC's words: the daemon may be back while its certificate is still wrong.
-    const bool wrong_tls =
-        is_loss_noted() && address_.tls && absl::StrContains(status.error_message(), "andshake");
-    if (refused || waiting || wrong_tls) {
-      NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence,
-                            waiting ? " (waiting)" : " (trying again)"));
-    } else if (!is_loss_noted()) {
-      NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
-    }
-  }
-
   // The user must correct TLS files at the start; later they may be in the middle of a replacement.
   void HandleNoChannel(const absl::Status& status) {
     if (absl::IsUnavailable(status)) {
       return HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(status.message())});
     }
-    const Failure failure = ExplainNoChannel(address_, status);
-    if (!ever_established()) {
-      Note(failure.sentence);
-      return Close(failure.code);
-    }
-    NoteLoss(absl::StrCat(failure.sentence, " (trying again)"));
-    Close(std::nullopt);
+    HandleFailure(ExplainNoChannel(address_, status), ever_established());
   }
 
   void HandleOutOfRange(const grpc::Status& status) {

@@ -157,18 +157,12 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_vie
 }  // namespace
 
 std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter) {
-  v1::EventFilter by_name;
   v1::EventFilter by_uuid;
   for (const std::string& name : filter->vm_names()) {
-    if (!ParseUuid(name)) continue;
-    by_name.add_vm_names(name);
-    by_uuid.add_uuids(name);
+    if (ParseUuid(name)) by_uuid.add_uuids(name);
   }
   if (by_uuid.uuids().empty()) return std::nullopt;
   NodeVms vms;
-  // The next request fails, too.
-  static_cast<void>(source->ReadVms(by_name, /*stopped_too=*/true, &vms));
-  if (!vms.empty()) return std::nullopt;
   const auto failure = source->ReadVms(by_uuid, /*stopped_too=*/true, &vms);
   if (vms.empty()) return failure;
   if (by_uuid.uuids_size() < filter->vm_names_size()) {

@@ -19,7 +19,6 @@ namespace vmeventd::client {
 namespace {
 
 constexpr size_t kEvidenceClock = 12;  // 12:00:00.123
-constexpr size_t kTogether = 60;       // limit of a line of evidence of one moment
 
 std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
   const char* doubt = shutdown.caveats_size() > 0 ? "?" : "";
@@ -45,26 +44,6 @@ std::string ForMarkdown(absl::string_view text) {
     out += c;
   }
   return out;
-}
-
-// The evidence, a line for each moment, whose date is shown where it is not that of `day`.
-void AddEvidence(const v1::ShutdownDetail& shutdown, absl::CivilDay day, absl::TimeZone zone,
-                 FactList* facts) {
-  std::vector<std::pair<std::string, std::string>> moments;
-  for (const v1::Evidence& evidence : shutdown.evidence()) {
-    const absl::Time at = FromProto(evidence.time());
-    const std::string time = !evidence.has_time()                ? ""
-                             : absl::ToCivilDay(at, zone) == day ? ClockText(at, zone)
-                                                                 : LocalTimeText(at, zone);
-    const std::string& what = evidence.what();
-    if (!moments.empty() && !time.empty() && time == moments.back().first &&
-        moments.back().second.size() + what.size() < kTogether) {
-      absl::StrAppend(&moments.back().second, ", ", what);
-    } else {
-      moments.emplace_back(time, what);
-    }
-  }
-  for (const auto& [time, what] : moments) facts->Add(absl::StrCat("  ", time), what);
 }
 
 // Writes one story.
@@ -141,8 +120,15 @@ class StoryWriter {
     if (shutdown.has_intent()) sentences.Add("", IntentWords(shutdown.intent()));
     sentences.Add("", EndSentence(shutdown, end.message()));
     FactList evidence(painter_, 2 + kEvidenceClock, width_);
-    AddEvidence(shutdown, absl::ToCivilDay(FromProto(end.observe_time()), style_.zone), style_.zone,
-                &evidence);
+    const absl::CivilDay day = absl::ToCivilDay(FromProto(end.observe_time()), style_.zone);
+    for (const v1::Evidence& seen : shutdown.evidence()) {
+      const absl::Time at = FromProto(seen.time());
+      const bool same_day = absl::ToCivilDay(at, style_.zone) == day;
+      const std::string time = !seen.has_time() ? ""
+                               : same_day       ? ClockText(at, style_.zone)
+                                                : LocalTimeText(at, style_.zone);
+      evidence.Add(absl::StrCat("  ", time), seen.what());
+    }
     FactList rest(painter_, 0, width_);
     if (const v1::EndNumbers& numbers = shutdown.numbers(); numbers.has_peak_memory_bytes()) {
       const uint64_t limit = numbers.memory_limit_bytes() >> 20;
