@@ -72,11 +72,12 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
 
 namespace {
 
+bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; }
+
 // The part of the filter that the request of a list cannot have.
 bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
   const v1::EventFilter& filter = command.filter;
-  const bool stopped = one.vm.state() == v1::VM_STATE_STOPPED;
-  if (!IsWanted(command.states, one.vm.state()) || (stopped && !command.include_stopped) ||
+  if (!IsWanted(command.states, one.vm.state()) || (IsStopped(one) && !command.include_stopped) ||
       !HasLabels(one.vm.ref(), filter.labels())) {
     return false;
   }
@@ -85,8 +86,6 @@ bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
   return end != nullptr && IsWanted(filter.classes(), end->shutdown_class()) &&
          IsWanted(filter.causes(), end->cause());
 }
-
-bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; }
 
 // Crashes first.
 int RankOf(const NodeVm& one) {
@@ -100,16 +99,16 @@ int RankOf(const NodeVm& one) {
 
 NodeVms RowsOf(NodeVms runs, bool runs_known) {
   std::map<std::tuple<std::string, std::string, std::string, std::string>, NodeVm> rows;
-  std::stable_sort(runs.begin(), runs.end(), [](const NodeVm& a, const NodeVm& b) {
-    return FromProto(a.vm.state_time()) < FromProto(b.vm.state_time());
-  });
+  // The newest last; those that live behind the others.
+  const auto rank = [](const NodeVm& run) {
+    return std::pair(!IsStopped(run), FromProto(run.vm.state_time()));
+  };
+  absl::c_stable_sort(runs, [&](const NodeVm& a, const NodeVm& b) { return rank(a) < rank(b); });
   for (NodeVm& run : runs) {
     NodeVm& row =
         rows[{run.vm.ref().name(), run.node.cluster, run.node.name, run.vm.ref().source()}];
     if (runs_known) row.ends = row.ends.value_or(0) + (IsStopped(run) ? 1 : 0);
     if (IsStopped(run)) row.last_end = run.vm.shutdown();
-    // The newest run that lives, or else the newest.
-    if (row.vm.has_ref() && !IsStopped(row) && IsStopped(run)) continue;
     row.vm = std::move(run.vm);
     row.node = std::move(run.node);
   }
@@ -145,8 +144,7 @@ void SortVms(const VmsCommand& command, NodeVms* vms) {
     return std::tuple(numbers(one), Text(one.vm.ref().name()), Text(one.node.cluster),
                       Text(one.node.name));
   };
-  std::stable_sort(vms->begin(), vms->end(),
-                   [&key](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
+  absl::c_stable_sort(*vms, [&key](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
 }
 
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
@@ -401,11 +399,12 @@ std::string HealthText(const CommandContext& context) {
 }
 
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
-  std::vector<std::string> services;
-  for (const auto& [service, why] : Services()) services.push_back(service);
-  if (!command.all) services = {command.service};
+  auto services = Services();
+  const auto known = services.find(command.service);
+  const std::string reason = known == services.end() ? services[""] : known->second;
+  if (!command.all) services = {{command.service, reason}};
   std::optional<Failure> not_serving;
-  for (const std::string& service : services) {
+  for (const auto& [service, why] : services) {
     Health response;
     if (auto failure = CheckHealth(service, command.timeout, context, &response)) return failure;
     const std::string shown = !command.all ? "" : service.empty() ? "vmeventd" : service;
@@ -414,9 +413,8 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
       return failure;
     }
     if (not_serving || response.status() == Health::SERVING) continue;
-    const auto why = Services().find(Services().contains(service) ? service : "");
-    not_serving = Failure{ExitCode::kFailed,
-                          absl::StrCat("vmeventd at ", ToText(context.address), why->second)};
+    not_serving =
+        Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), why)};
   }
   return not_serving;
 }

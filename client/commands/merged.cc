@@ -76,12 +76,8 @@ std::vector<EventMerger::Item> EventMerger::Take(size_t max, const std::stop_tok
       absl::Time next;
       return Find(now, &next) || next < due;
     };
-    const absl::Time until = std::min(due, end);
-    if (until == absl::InfiniteFuture()) {
-      changed_.wait(lock, stop, sooner);
-    } else {
-      changed_.wait_for(lock, stop, absl::ToChronoNanoseconds(until - now), sooner);
-    }
+    const absl::Duration wait = std::min(std::min(due, end) - now, absl::Hours(1));
+    changed_.wait_for(lock, stop, absl::ToChronoNanoseconds(wait), sooner);
   }
   changed_.notify_all();
   return items;

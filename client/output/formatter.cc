@@ -177,8 +177,8 @@ std::string Formatter::TimeText(absl::Time time) const {
   return absl::FormatTime(this_year ? "%b %d %H:%M:%S" : "%Y-%m-%d %H:%M", time, style_.zone);
 }
 
-std::string Formatter::SinceText(bool known, const google::protobuf::Timestamp& time) const {
-  return known ? TimeText(FromProto(time)) : "-";
+std::string Formatter::SinceText(const google::protobuf::Timestamp& time) const {
+  return time.seconds() == 0 ? "-" : TimeText(FromProto(time));
 }
 
 // A name widens its column to a limit; on a terminal a longer one is cut.
@@ -199,7 +199,7 @@ Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
   Row row;
   row.Add({"TIME", least(time_width)}, {TimeText(FromProto(event.observe_time())), Color::kDim});
   if (style_.nodes) {
-    row.Add(NameColumn("NODE", least(std::max<size_t>(style_.node_width, 12))), NodeCell(one.node));
+    row.Add(NameColumn("NODE", least(std::max<size_t>(LineLimit(), 12))), NodeCell(one.node));
   }
   if (wide) row.Add({"SEQUENCE"}, {absl::StrCat(event.sequence())});
   row.Add(NameColumn("VM", least(name_width)), {event.vm().name(), Color::kBold});
@@ -301,7 +301,7 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
     if (shared && !style_.wide) row.Add({"UUID"}, {OrDash(id)});
     row.Add({"STATE"}, one.node.stale_since ? Cell{absl::StrCat(state, " (stale)"), Color::kDim}
                                             : Cell{state, ColorOf(vm.state())});
-    if (style_.wide) row.Add({"SINCE"}, {SinceText(vm.has_state_time(), vm.state_time())});
+    if (style_.wide) row.Add({"SINCE"}, {SinceText(vm.state_time())});
     if (style_.now) {
       const absl::Duration age = style_.now() - FromProto(vm.state_time());
       row.Add({"AGE"}, {vm.has_state_time() ? ShortDurationText(age) : "-"});
@@ -331,7 +331,7 @@ absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
     row.Add({"INTENT"}, {intent.intent_id()});
     row.Add({"VM"}, {one.vm.ref().name(), Color::kBold});
     row.Add({"ACTOR"}, {intent.actor()});
-    row.Add({"EXPIRES"}, {SinceText(intent.has_expire_time(), intent.expire_time())});
+    row.Add({"EXPIRES"}, {SinceText(intent.expire_time())});
     row.Add({"REASON"}, {intent.reason()});
     return row;
   };
@@ -373,7 +373,7 @@ absl::StatusOr<std::string> Formatter::FormatStreams(const Streams& streams) {
     Row row;
     row.Add({"STREAM"}, {stream.stream_id()});
     row.Add({"CLIENT"}, {names.empty() ? stream.peer() : names, Color::kBold});
-    row.Add({"OPEN"}, {SinceText(stream.has_open_time(), stream.open_time())});
+    row.Add({"OPEN"}, {SinceText(stream.open_time())});
     row.Add({"SEQUENCE"}, {absl::StrCat(stream.sequence())});
     row.Add({"LAG"},
             {absl::StrCat(stream.lag()), stream.lag() > 0 ? Color::kYellow : Color::kNone});
@@ -414,8 +414,8 @@ absl::StatusOr<std::string> Formatter::FormatFleet(const Heartbeats& nodes, absl
     if (clusters || style_.wide) row.Add({"CLUSTER"}, {node.cluster()});
     row.Add({"NODE"}, {node.node(), Color::kBold});
     row.Add({"STATE"}, StateCell(node, now));
-    row.Add({"SEEN"}, {SinceText(node.has_time(), node.time())});
-    row.Add({"LAST EVENT"}, {SinceText(node.has_newest_event_time(), node.newest_event_time())});
+    row.Add({"SEEN"}, {SinceText(node.time())});
+    row.Add({"LAST EVENT"}, {SinceText(node.newest_event_time())});
     row.Add({"LAG"}, {absl::StrCat(lag), lag == 0 ? Color::kNone : Color::kYellow});
     row.Add({"VMS"}, {absl::StrCat(node.vms())});
     if (style_.wide) {

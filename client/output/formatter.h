@@ -44,7 +44,6 @@ struct TableStyle {
   // A column NODE: messages of several nodes are mixed. Once there are several clusters, it has
   // CLUSTER/NODE.
   bool nodes = false;
-  size_t node_width = 0;  // width of the longest node's name
   bool wide = false;      // adds columns, and sets no limit to a line
   bool markdown = false;  // of `why`
   // Begins the commands to paste: this program with the options that name its server.
@@ -123,8 +122,8 @@ class Formatter {
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
   ColumnLayout::Column NameColumn(const char* heading, size_t min_width = 0) const;
   std::string TimeText(absl::Time time) const;
-  // "-" if it is not known.
-  std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
+  // "-" if it is not set.
+  std::string SinceText(const google::protobuf::Timestamp& time) const;
   // Records whether the nodes' names need their clusters' from now on.
   void NoteCluster(const MessageNode& node);
   Cell NodeCell(const MessageNode& node) const;

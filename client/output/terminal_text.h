@@ -25,11 +25,9 @@ std::string JsonFault(absl::string_view what);
 // contains no escape sequence.
 size_t DisplayWidth(absl::string_view text);
 
-// The first `width` columns of `text`; where that is not all, the last of them is "…".
-std::string CutText(absl::string_view text, size_t width);
-
-// The same, but the "…" is in the middle: names may differ at their ends.
-std::string CutMiddle(absl::string_view text, size_t width);
+// The first `width` columns of `text`; where that is not all, the last of them is "…". Of a name
+// the "…" is in the `middle`, as names may differ at their ends.
+std::string CutText(absl::string_view text, size_t width, bool middle = false);
 
 // The word as a shell takes it.
 std::string QuoteForShell(absl::string_view word);

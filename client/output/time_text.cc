@@ -95,15 +95,10 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     time = now - *age;
   } else if (const auto epoch = ParseEpoch(text)) {
     time = epoch;
-  } else if (time = ParseDateAndZone(text, zone);
-             !time && !text.empty() && text.find_first_of("+-Zz") == absl::string_view::npos) {
-    // "12:00" of the day of `now`, "Jul 01" of its year, and so without a zone of their own;
-    // "jul01" is a VM's name.
-    const bool has_day = !absl::ascii_isdigit(text[0]);
-    if (!has_day || absl::StrContains(text, ' ')) {
-      const char* const today = has_day ? "%Y " : "%Y-%m-%d ";
-      time = ParseDate(absl::StrCat(absl::FormatTime(today, now, zone), text), zone);
-    }
+  } else if (time = ParseDateAndZone(text, zone); !time && !text.empty()) {
+    // "12:00" of the day of `now`, "Jul 01" of its year; "jul01" is a VM's name.
+    const char* const today = absl::StrContains(text, ' ') ? "%Y " : "%Y-%m-%d ";
+    time = ParseDate(absl::StrCat(absl::FormatTime(today, now, zone), text), zone);
   }
   if (!time) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -27,11 +27,6 @@ Formatter MakeFormatter(const CommandLine& line) {
   style.zone = line.zone;
   style.headings = line.headings;
   style.nodes = line.servers.size() > 1 || line.fleet;
-  for (const ServerAddress& server : line.servers) {
-    if (!server.path.empty()) continue;  // a Unix socket: its node's name is shown
-    style.node_width =
-        std::max(style.node_width, DisplayWidth(EscapeForTerminal(NodeName(server))));
-  }
   style.client = line.client;
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal(STDOUT_FILENO).columns;

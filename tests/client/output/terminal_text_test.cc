@@ -61,11 +61,11 @@ TEST(CutText, EndsWithAnEllipsisAndNeverWithinACharacter) {
   EXPECT_EQ(CutText("web1", 0), "");
 }
 
-TEST(CutMiddle, ShowsBothEndsOfAName) {
-  EXPECT_EQ(CutMiddle("tenant_web-1", 12), "tenant_web-1");
-  EXPECT_EQ(CutMiddle("tenant_web-1", 9), "tena…eb-1");
-  EXPECT_EQ(CutMiddle("日本語日本語", 8), "日本…語") << "wide characters";
-  EXPECT_EQ(CutMiddle("web12", 2), "w…");
+TEST(CutTextInTheMiddle, ShowsBothEndsOfAName) {
+  EXPECT_EQ(CutText("tenant_web-1", 12, true), "tenant_web-1");
+  EXPECT_EQ(CutText("tenant_web-1", 9, true), "tena…eb-1");
+  EXPECT_EQ(CutText("日本語日本語", 8, true), "日本…語") << "wide characters";
+  EXPECT_EQ(CutText("web12", 2, true), "w…");
 }
 
 TEST(QuoteForShell, QuotesWhatAShellWouldTakeForSomethingElse) {
