@@ -62,8 +62,7 @@ struct TableStyle {
 // For programs, an item after another:
 //   JSON   an object a line, as by ToJson()
 //   name   a name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
-//          the node's name. An event of the whole node has no line. NODE/NAME if there are several
-//          nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
+//          the node's name; CLUSTER/NODE of a fleet's node. An event of the whole node has no line.
 enum class Form { kTable, kJson, kName };
 
 // Turns the server's answers into text for standard output. Pure, except that it remembers its own

@@ -43,17 +43,13 @@ std::optional<absl::Time> ParseEpoch(absl::string_view text) {
 std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone) {
   // absl::ParseTime also accepts "infinite-past"; a date begins with a digit.
   if (text.empty() || !absl::ascii_isdigit(text[0])) return std::nullopt;
-  std::string upper(text);
-  absl::AsciiStrToUpper(&upper);  // RFC 3339 allows "t" and "z"
+  std::string plain = absl::AsciiStrToUpper(text);  // RFC 3339 allows "t" and "z"
+  if (plain.size() > 10 && plain[10] == 'T') plain[10] = ' ';
   absl::Time time;
   std::string ignored;
-  for (const char* format : {"%Y-%m-%d%ET%H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E*S%Ez"}) {
-    if (absl::ParseTime(format, upper, &time, &ignored)) return time;
-  }
-  for (const char* format :
-       {"%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M:%E*S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M",
-        "%Y-%m-%d", "%Y %b %d %H:%M:%E*S", "%Y %b %d %H:%M", "%Y %b %d"}) {
-    if (absl::ParseTime(format, upper, zone, &time, &ignored)) return time;
+  for (const char* format : {"%Y-%m-%d %H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E*S", "%Y-%m-%d %H:%M",
+                             "%Y-%m-%d", "%Y %b %d %H:%M:%E*S", "%Y %b %d %H:%M", "%Y %b %d"}) {
+    if (absl::ParseTime(format, plain, zone, &time, &ignored)) return time;
   }
   return std::nullopt;
 }
