@@ -1,7 +1,10 @@
 #include "client/commands/commands.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -9,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/uuid.h"
+#include "client/connect/connection.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
@@ -38,48 +42,42 @@ std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output
 }
 
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
-                               Formatter* formatter, Output* output, const OnEmpty& on_empty) {
+                               Formatter* formatter, Output* output, std::string* empty) {
   constexpr size_t kTogether = 1000;  // printed
   absl::Status printed;
-  bool begun = false;
   NodeEvents events;
+  bool any = false;
   const auto print = [&] {
-    if (events.empty()) return true;
     const absl::StatusOr<std::string> text = formatter->FormatEvents(events);
     events.clear();
-    printed = text.status();
-    // Begins the output after the first rows, which set the widths of the columns.
-    if (printed.ok() && !std::exchange(begun, true)) {
-      printed = output->Write(formatter->EventHeading());
-    }
-    if (printed.ok()) printed = output->Write(*text);
+    printed = text.ok() ? output->Write(*text) : text.status();
     return printed.ok();
   };
   std::optional<Failure> failure = source->ReadEvents(command, [&](NodeEvent event) {
+    any = true;
     events.push_back(std::move(event));
     return command.last || events.size() < kTogether || print();
   });
-  if (command.last && !command.newest_first) std::reverse(events.begin(), events.end());
-  if (printed.ok()) print();
-  if (begun || !printed.ok()) return printed.ok() ? failure : FromPrint(printed);
-  if (failure) return failure;
+  if (command.last && !command.newest_first) absl::c_reverse(events);
+  if (!events.empty() && printed.ok()) print();
+  if (!printed.ok()) return FromPrint(printed);
   const bool future = command.since && *command.since > absl::Now();
-  if (on_empty) {
-    failure = on_empty(future ? "no events match: --since is in the future; a time without a date "
-                                "is one of today"
-                              : "no events match");
+  if (!any) {
+    *empty = future ? "no events match: --since is in the future; a time without a date is one of "
+                      "today"
+                    : "no events match";
   }
-  if (failure) return failure;
-  return PrintText(formatter->EventHeading(), output);
+  return failure;
 }
 
 namespace {
 
+bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; }
+
 // The part of the filter that the request of a list cannot have.
 bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
   const v1::EventFilter& filter = command.filter;
-  const bool stopped = one.vm.state() == v1::VM_STATE_STOPPED;
-  if (!IsWanted(command.states, one.vm.state()) || (stopped && !command.include_stopped) ||
+  if (!IsWanted(command.states, one.vm.state()) || (IsStopped(one) && !command.include_stopped) ||
       !HasLabels(one.vm.ref(), filter.labels())) {
     return false;
   }
@@ -88,8 +86,6 @@ bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
   return end != nullptr && IsWanted(filter.classes(), end->shutdown_class()) &&
          IsWanted(filter.causes(), end->cause());
 }
-
-bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; }
 
 // Crashes first.
 int RankOf(const NodeVm& one) {
@@ -103,16 +99,16 @@ int RankOf(const NodeVm& one) {
 
 NodeVms RowsOf(NodeVms runs, bool runs_known) {
   std::map<std::tuple<std::string, std::string, std::string, std::string>, NodeVm> rows;
-  std::stable_sort(runs.begin(), runs.end(), [](const NodeVm& a, const NodeVm& b) {
-    return FromProto(a.vm.state_time()) < FromProto(b.vm.state_time());
-  });
+  // The newest last; those that live behind the others.
+  const auto rank = [](const NodeVm& run) {
+    return std::pair(!IsStopped(run), FromProto(run.vm.state_time()));
+  };
+  absl::c_stable_sort(runs, [&](const NodeVm& a, const NodeVm& b) { return rank(a) < rank(b); });
   for (NodeVm& run : runs) {
     NodeVm& row =
         rows[{run.vm.ref().name(), run.node.cluster, run.node.name, run.vm.ref().source()}];
     if (runs_known) row.ends = row.ends.value_or(0) + (IsStopped(run) ? 1 : 0);
     if (IsStopped(run)) row.last_end = run.vm.shutdown();
-    // The newest run that lives, or else the newest.
-    if (row.vm.has_ref() && !IsStopped(row) && IsStopped(run)) continue;
     row.vm = std::move(run.vm);
     row.node = std::move(run.node);
   }
@@ -148,35 +144,29 @@ void SortVms(const VmsCommand& command, NodeVms* vms) {
     return std::tuple(numbers(one), Text(one.vm.ref().name()), Text(one.node.cluster),
                       Text(one.node.name));
   };
-  std::stable_sort(vms->begin(), vms->end(),
-                   [&key](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
+  absl::c_stable_sort(*vms, [&key](const NodeVm& a, const NodeVm& b) { return key(a) < key(b); });
 }
 
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output, const OnEmpty& on_empty) {
+                               Output* output, std::string* empty) {
   // Reads everything before it prints, so that the table's columns fit every row; and all runs,
   // because those that have ended are counted.
   NodeVms vms;
-  VmsCommand all;
-  all.filter = command.filter;
-  all.include_stopped = true;
+  v1::EventFilter filter = command.filter;
   // The runs before may have had other labels, and count too.
-  if (!command.runs) all.filter.clear_labels();
-  std::optional<Failure> failure = source->ReadVms(all, &vms);
-  std::erase_if(vms, [&](const NodeVm& one) {
-    return !IsWanted(command.filter.run_ids(), one.vm.ref().run_id());
-  });
+  if (!command.runs) filter.clear_labels();
+  std::optional<Failure> failure = source->ReadVms(filter, /*stopped_too=*/true, &vms);
   if (!command.runs) vms = RowsOf(std::move(vms), source->knows_runs());
   std::erase_if(vms, [&](const NodeVm& one) { return !PassesEnds(one, command); });
-  SortVms(command, &vms);
-  if (failure && vms.empty()) return failure;
-  if (on_empty && vms.empty()) {
+  if (vms.empty()) {
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
-    failure = on_empty(command.include_stopped ? "no VMs match"
-                       : filtered ? "no VMs match; --all includes those that have stopped"
-                                  : "vmeventd sees no running VM" + source->empty_hint());
-    if (failure) return failure;
+    *empty = command.include_stopped ? "no VMs match"
+             : filtered              ? "no VMs match; --all includes those that have stopped"
+                        : "no VM runs, as far as vmeventd sees; `vmevents doctor` on the "
+                          "node shows what prevents it from seeing one";
+    return failure;
   }
+  SortVms(command, &vms);
   const auto printed = PrintText(formatter->FormatVms(vms), output);
   return printed ? printed : failure;
 }
@@ -184,19 +174,6 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
 namespace {
 
 constexpr uint64_t kLargestPage = 1000;  // limit of ListEventsRequest.page_size
-
-// Pauses of one page while the server limits the rate of pages: half a minute in total.
-constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
-constexpr absl::Duration kLongestPause = absl::Seconds(2);
-
-v1::ListEventsRequest MakeRequest(const EventsCommand& command) {
-  v1::ListEventsRequest request;
-  *request.mutable_filter() = command.filter;
-  if (command.since) *request.mutable_start_time() = ToProto(*command.since);
-  if (command.until) *request.mutable_end_time() = ToProto(*command.until);
-  request.set_newest_first(command.reads_newest_first());
-  return request;
-}
 
 using Stub = v1::VmEventService::StubInterface;
 template <typename Request, typename Response>
@@ -212,21 +189,18 @@ grpc::Status Ask(const CommandContext& context, Method<Request, Response> method
   return (context.stub.get()->*method)(&call, request, response);
 }
 
-// Asks for a page; waits while the server limits their rate.
-template <typename Request, typename Response>
-grpc::Status ListPage(const CommandContext& context, Method<Request, Response> method,
-                      const Request& request, Response* page) {
-  absl::Duration waited;
-  Backoff backoff(kFirstPause, kLongestPause);
-  while (true) {
-    grpc::Status status = Ask(context, method, request, page);
-    if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED || waited >= context.patience) {
-      return status;
-    }
-    const absl::Duration pause = backoff.Next(context.random());
-    context.wait(pause);
-    waited += pause;
-  }
+// Asks for all pages, and calls `take` with each until it returns false.
+template <typename Request, typename Response, typename Take>
+std::optional<Failure> ReadPages(const CommandContext& context, Method<Request, Response> method,
+                                 Request request, const Take& take) {
+  do {
+    Response page;
+    const grpc::Status status = Ask(context, method, request, &page);
+    if (!status.ok()) return context.Explain(status);
+    if (!take(&page, &request)) break;
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return std::nullopt;
 }
 
 // Explains why an intent could not be declared.
@@ -261,48 +235,45 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
 }  // namespace
 
 std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, const Take& take) {
-  v1::ListEventsRequest request = MakeRequest(command);
+  v1::ListEventsRequest first;
+  *first.mutable_filter() = command.filter;
+  if (command.since) *first.mutable_start_time() = ToProto(*command.since);
+  if (command.until) *first.mutable_end_time() = ToProto(*command.until);
+  first.set_newest_first(command.reads_newest_first());
   uint64_t left = command.most();
-  while (true) {
-    request.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
-    v1::ListEventsResponse page;
-    const grpc::Status status = ListPage(context_, &Stub::ListEvents, request, &page);
-    if (!status.ok()) return context_.Explain(status);
-    left -= std::min(left, static_cast<uint64_t>(page.events_size()));
-    for (v1::Event& event : *page.mutable_events()) {
-      if (!take({std::move(event)})) return std::nullopt;
-    }
-    if (left == 0 || page.next_page_token().empty()) return std::nullopt;
-    request.set_page_token(page.next_page_token());
-  }
+  first.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
+  return ReadPages(context_, &Stub::ListEvents, first,
+                   [&](v1::ListEventsResponse* page, v1::ListEventsRequest* next) {
+                     for (v1::Event& event : *page->mutable_events()) {
+                       if (!take({std::move(event)}) || --left == 0) return false;
+                     }
+                     next->set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
+                     return true;
+                   });
 }
 
-std::optional<Failure> DaemonLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
-  v1::ListVmsRequest request;
-  *request.mutable_vm_names() = command.filter.vm_names();
-  *request.mutable_sources() = command.filter.sources();
-  *request.mutable_uuids() = command.filter.uuids();
-  *request.mutable_labels() = command.filter.labels();
-  request.set_include_stopped(command.include_stopped);
-  request.set_page_size(static_cast<int32_t>(kLargestPage));
-  NodeVms all;
-  do {
-    v1::ListVmsResponse page;
-    const grpc::Status status = ListPage(context_, &Stub::ListVms, request, &page);
-    if (!status.ok()) return context_.Explain(status);
-    for (v1::Vm& vm : *page.mutable_vms()) {
-      all.push_back({std::move(vm), {.journal_id = page.journal_id()}});
+std::optional<Failure> DaemonLists::ReadVms(const v1::EventFilter& filter, bool stopped_too,
+                                            NodeVms* vms) {
+  v1::ListVmsRequest first;
+  *first.mutable_vm_names() = filter.vm_names();
+  *first.mutable_sources() = filter.sources();
+  *first.mutable_uuids() = filter.uuids();
+  *first.mutable_labels() = filter.labels();
+  first.set_include_stopped(stopped_too);
+  first.set_page_size(static_cast<int32_t>(kLargestPage));
+  return ReadPages(context_, &Stub::ListVms, first, [&](v1::ListVmsResponse* page, auto* /*next*/) {
+    for (v1::Vm& vm : *page->mutable_vms()) {
+      if (!IsWanted(filter.run_ids(), vm.ref().run_id())) continue;
+      vms->push_back({std::move(vm), {.journal_id = page->journal_id()}});
     }
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty());
-  Append(&all, vms);
-  return std::nullopt;
+    return true;
+  });
 }
 
 std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
                                   const CommandContext& context) {
   NodeVms vms;
-  if (auto failure = DaemonLists(context).ReadVms({}, &vms)) return failure;
+  if (auto failure = DaemonLists(context).ReadVms({}, /*stopped_too=*/false, &vms)) return failure;
   std::erase_if(vms, [](const NodeVm& one) { return !one.vm.has_intent(); });
   return PrintText(context.formatter->FormatIntents(vms), context.output);
 }
@@ -323,7 +294,11 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
     status = Ask(context, &Stub::DeclareIntent, request, &response);
   }
   if (!status.ok()) return ExplainNoIntent(command, context, status);
-  return PrintText(context.formatter->FormatIntent(response.intent()), context.output);
+  NodeVm vm;
+  vm.vm.mutable_ref()->set_name(request.vm_name());
+  vm.vm.mutable_ref()->set_uuid(request.uuid());
+  *vm.vm.mutable_intent() = std::move(*response.mutable_intent());
+  return PrintText(context.formatter->FormatIntents({vm}), context.output);
 }
 
 std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
@@ -332,18 +307,11 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
   request.set_intent_id(command.intent_id);
   v1::WithdrawIntentResponse response;
   const grpc::Status status = Ask(context, &Stub::WithdrawIntent, request, &response);
-  if (status.error_code() == grpc::StatusCode::NOT_FOUND && !ParseUuid(command.intent_id)) {
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("\"", EscapeForTerminal(command.intent_id),
-                                "\" is not the ID of an intent; `vmevents intent list` shows those "
-                                "that are open")};
-  }
-  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
-    return Failure{
-        ExitCode::kNotFound,
-        absl::StrCat("no intent \"", EscapeForTerminal(command.intent_id),
-                     "\" is open: it was withdrawn or never declared, has expired, or its "
-                     "VM has ended")};
+                                "\" is not the ID of an open intent; `vmevents intent list` shows "
+                                "those that are open")};
   }
   if (!status.ok()) return context.Explain(status);
   return std::nullopt;
@@ -364,42 +332,39 @@ std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandC
 std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
                                   const CommandContext& context) {
   Formatter::Streams streams;
-  v1::ListStreamsRequest request;
-  do {
-    v1::ListStreamsResponse response;
-    const grpc::Status status = Ask(context, &Stub::ListStreams, request, &response);
-    if (!status.ok()) return context.Explain(status);
-    streams.MergeFrom(response.streams());
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
+  auto failure = ReadPages(context, &Stub::ListStreams, v1::ListStreamsRequest(),
+                           [&](v1::ListStreamsResponse* page, auto* /*next*/) {
+                             streams.MergeFrom(page->streams());
+                             return true;
+                           });
+  if (failure) return failure;
   return PrintText(context.formatter->FormatStreams(streams), context.output);
 }
 
 namespace {
 
-// Completes "vmeventd at ADDRESS".
-absl::string_view WhyNotServing(absl::string_view service) {
-  static constexpr std::pair<absl::string_view, absl::string_view> kWhy[] = {
+using Health = grpc::health::v1::HealthCheckResponse;
+
+// The services of the health check, the server as a whole first, and what it means that one does
+// not serve: completes "vmeventd at ADDRESS".
+const std::map<std::string, std::string>& Services() {
+  static const auto* const kServices = new std::map<std::string, std::string>{
+      {"", " is not serving: it is starting or stopping; see its log"},
       {"journal", " cannot write its journal, so that events are not durable; see its log"},
-      {"watch", " misses a directory of --watch; `vmevents info` names it"},
+      {"libvirt",
+       " cannot connect to a libvirt of --libvirt, or of a socket that it matches, and does not "
+       "follow its domains; `vmevents info` names it"},
       {"listen", " cannot listen on one of its addresses, and tries again; its log has the reason"},
       {"sources",
        " has no source of VMs: no watched directory exists and no libvirt is connected; run "
        "`vmevents doctor` on the node"},
-      {"libvirt",
-       " cannot connect to a libvirt of --libvirt, or of a socket that it matches, and does not "
-       "follow its domains; `vmevents info` names it"}};
-  for (const auto& [name, why] : kWhy) {
-    if (name == service) return why;
-  }
-  return " is not serving: it is starting or stopping; see its log";
+      {"watch", " misses a directory of --watch; `vmevents info` names it"}};
+  return *kServices;
 }
 
-}  // namespace
-
+// Asks for the health of a service; empty: of the server.
 std::optional<Failure> CheckHealth(const std::string& service, absl::Duration timeout,
-                                   const CommandContext& context,
-                                   grpc::health::v1::HealthCheckResponse* response) {
+                                   const CommandContext& context, Health* response) {
   grpc::health::v1::HealthCheckRequest request;
   request.set_service(service);
   grpc::ClientContext call;
@@ -407,33 +372,49 @@ std::optional<Failure> CheckHealth(const std::string& service, absl::Duration ti
   const grpc::Status status = context.connected.ok()
                                   ? context.health->Check(&call, request, response)
                                   : grpc::Status::CANCELLED;
-  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
-    return Failure{ExitCode::kNotFound,
-                   absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
-                                EscapeForTerminal(service), "\": omit it, or name ",
-                                absl::StrJoin(kHealthServices, ", "), " or ",
-                                v1::VmEventService::service_full_name())};
+  if (status.ok()) return std::nullopt;
+  if (status.error_code() != grpc::StatusCode::NOT_FOUND) return context.Explain(status);
+  return Failure{
+      ExitCode::kNotFound,
+      absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
+                   EscapeForTerminal(service), "\": omit it, or name ",
+                   v1::VmEventService::service_full_name(),
+                   absl::StrJoin(Services(), ", ", [](std::string* out, const auto& known) {
+                     *out += known.first;  // that of the whole is empty
+                   }))};
+}
+
+}  // namespace
+
+std::string HealthText(const CommandContext& context) {
+  std::string faults;
+  for (const auto& [service, why] : Services()) {
+    Health response;
+    if (CheckHealth(service, kRequestTimeout, context, &response)) continue;
+    if (response.status() == Health::SERVING) continue;
+    if (service.empty()) return "NOT SERVING: starting or stopping";
+    absl::StrAppend(&faults, faults.empty() ? "NOT SERVING: " : ", ", service);
   }
-  if (!status.ok()) return context.Explain(status);
-  return std::nullopt;
+  return faults.empty() ? "SERVING" : absl::StrCat(faults, "; see vmevents health");
 }
 
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
-  std::vector<std::string> services = {command.service};
-  if (command.all) services.insert(services.end(), kHealthServices.begin(), kHealthServices.end());
+  auto services = Services();
+  const auto known = services.find(command.service);
+  const std::string reason = known == services.end() ? services[""] : known->second;
+  if (!command.all) services = {{command.service, reason}};
   std::optional<Failure> not_serving;
-  for (const std::string& service : services) {
-    grpc::health::v1::HealthCheckResponse response;
+  for (const auto& [service, why] : services) {
+    Health response;
     if (auto failure = CheckHealth(service, command.timeout, context, &response)) return failure;
-    const std::string shown = service.empty() ? "vmeventd" : service;
-    if (auto failure = PrintText(
-            context.formatter->FormatHealth(command.all ? shown : "", response), context.output)) {
+    const std::string shown = !command.all ? "" : service.empty() ? "vmeventd" : service;
+    if (auto failure =
+            PrintText(context.formatter->FormatHealth(shown, response), context.output)) {
       return failure;
     }
-    if (not_serving || response.status() == grpc::health::v1::HealthCheckResponse::SERVING)
-      continue;
-    not_serving = Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address),
-                                                          WhyNotServing(service))};
+    if (not_serving || response.status() == Health::SERVING) continue;
+    not_serving =
+        Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), why)};
   }
   return not_serving;
 }

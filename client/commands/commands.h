@@ -1,28 +1,20 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
-#include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
-#include "client/consume/source.h"
 #include "client/output/formatter.h"
 #include "client/output/node_event.h"
 #include "client/output/output.h"
@@ -70,25 +62,20 @@ class ListSource {
   // Reads the command's events, in the order of reads_newest_first(), until there are no more or
   // `take` returns false. A failure of some nodes comes after the events of the others.
   virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
-  // Appends the runs of VMs by name and then by node; with a failure, those of the nodes that
-  // answered.
-  virtual std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) = 0;
-  // Completes that it has no running VM, with what may help.
-  virtual std::string empty_hint() const { return ""; }
+  // Appends the runs of VMs that the filter chooses, which has no types, classes and causes, by
+  // name and then by node; with a failure, those of the nodes that answered.
+  virtual std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
+                                         NodeVms* vms) = 0;
   // Returns whether it knows each run of a VM, and not its newest alone.
   virtual bool knows_runs() const { return true; }
 };
 
-// Takes what an empty list means, before it is printed; returns why it is a failure. Null: none is.
-using OnEmpty = std::function<std::optional<Failure>(const std::string& meaning)>;
-
 // Each prints the answer and returns nothing, or the failure. An output whose reader has gone is no
-// failure.
+// failure. Of an empty list it prints nothing: what that means becomes `empty`.
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
-                               Formatter* formatter, Output* output,
-                               const OnEmpty& on_empty = nullptr);
+                               Formatter* formatter, Output* output, std::string* empty);
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
-                               Output* output, const OnEmpty& on_empty = nullptr);
+                               Output* output, std::string* empty);
 
 // One row for each VM: its run that lives, or else the newest. `runs_known`: all of its runs are
 // there, so that its ends can be counted. Pure.
@@ -143,19 +130,10 @@ struct CommandContext {
   absl::Status connected;  // of Connect(); the stubs are null if it failed
   std::shared_ptr<v1::VmEventService::StubInterface> stub;
   std::shared_ptr<grpc::health::v1::Health::StubInterface> health;
-  // Waits before it repeats a request that the server had no capacity for.
-  std::function<void(absl::Duration)> wait = absl::SleepFor;
-  // A number in [0, 1) for the random part of such a wait.
-  std::function<double()> random = RandomFraction;
-  absl::Duration patience = absl::Seconds(30);  // limit of these waits together
 };
 
-// The services of the health check, besides the server as a whole.
-inline constexpr std::array kHealthServices = {"journal", "watch", "sources", "libvirt", "listen"};
-// Asks for the health of a service; empty: of the server.
-std::optional<Failure> CheckHealth(const std::string& service, absl::Duration timeout,
-                                   const CommandContext& context,
-                                   grpc::health::v1::HealthCheckResponse* response);
+// "SERVING", or which of the server's services do not serve.
+std::string HealthText(const CommandContext& context);
 
 // Each prints the server's answer and returns nothing, or the failure. It blocks for at most
 // kRequestTimeout per request, or as the command states. An output whose reader has gone is no
@@ -174,10 +152,8 @@ class DaemonLists : public ListSource {
  public:
   explicit DaemonLists(CommandContext context) : context_(std::move(context)) {}
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
-  std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
-  std::string empty_hint() const override {
-    return "; `vmevents doctor` shows what prevents it from seeing one";
-  }
+  std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
+                                 NodeVms* vms) override;
 
  private:
   const CommandContext context_;
@@ -191,72 +167,21 @@ struct WhyCommand {
   bool markdown = false;   // for a ticket
 };
 
-// Collects the ends and the runs of VMs. A VM has one story, also if it moved to another node. VMs
-// of one name in several sources or on several nodes have a story each if their UUIDs differ, or if
-// several of them run. Pure.
-class StoryCollector {
- public:
-  explicit StoryCollector(absl::Time now) : now_(now) {}
-
-  // Takes a STOPPED; others are ignored. The newest comes first, or they come in any order.
-  void AddEnd(NodeEvent end);
-  // Takes each run that is known, after all ends, and how it ended, if that end did not come.
-  void AddRun(NodeVm run);
-  // By name.
-  VmStories Take() const;
-
- private:
-  // The VM's name, cluster, node and source.
-  using Key = std::tuple<std::string, std::string, std::string, std::string>;
-  VmStory* StoryOf(const v1::VmRef& vm, const MessageNode& node);
-
-  const absl::Time now_;
-  std::map<Key, VmStory> stories_;
-  std::set<std::string> ended_;  // the runs whose ends were added
-};
-
 // The failure of a list that ran: a name or a glob of the filter that no VM has and no event of the
 // journal names. `where` as of RunWhy().
 std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
                                   ListSource* source);
 
-// Names of the filter that are the UUIDs of VMs, and no VM's name, become its UUIDs. kUsage's code:
+// Names of the filter that are the UUIDs of VMs become its UUIDs. kUsage's code:
 // other names are with them.
 std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter);
 
-// The names of the filter that no story has, globs included.
-std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmStories& stories);
-
-// Prints the story of each VM. NOT_FOUND's code if a name has none; `where` completes "is known" of
-// that sentence, such as " in the fleet".
+// Prints the story of each VM: it has one, also if it moved to another node. VMs of one name have a
+// story each if their UUIDs differ, or if several of them run. NOT_FOUND's code if a name has none;
+// `where` completes "is known" of that sentence, such as " in the fleet".
 std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where,
                               ListSource* source, Formatter* formatter, Output* output,
                               absl::Time now);
-
-// The facts that `vmevents top` shows of one node at one time.
-struct TopData {
-  absl::Time now;
-  v1::GetServerInfoResponse info;
-  std::map<v1::VmState, int> states;  // number of VMs in each state
-  int with_problems = 0;
-  int with_intents = 0;
-  absl::Duration window;       // the ends of so long are counted
-  NodeEvents ends;             // STOPPED events of the window, the newest first
-  bool more_ends = false;      // more ends exist than were read
-  absl::Duration answer_time;  // duration of one request to the server
-  std::string health;          // "SERVING", or what does not serve; empty: not asked
-  std::string failure;         // reason why this is no longer current; empty: it is
-};
-
-struct TopStyle {
-  bool color = false;
-  absl::TimeZone zone;
-  size_t width = 80;
-  size_t height = 24;
-};
-
-// A screen of at most `height` lines of at most `width` columns. Pure.
-std::string TopFrame(const TopData& data, const TopStyle& style);
 
 struct TopCommand {
   absl::Duration interval = absl::Seconds(2);
@@ -266,9 +191,9 @@ struct TopCommand {
 
 struct TopEnvironment {
   bool live = false;  // draws until it is to quit; otherwise once
-  std::function<TopStyle()> style;
+  // How to draw a frame: a table's style with a clock, and the lines of the screen.
+  std::function<std::pair<TableStyle, size_t>()> style;
   std::function<bool(absl::Duration)> wait;  // waits for so long at most; true: it is to quit
-  std::function<absl::Time()> now = absl::Now;
 };
 
 // Draws frames. A server that fails later is shown in the frame, and asked again.

@@ -1,105 +1,126 @@
-#include "client/commands/daemon_source.h"
-
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <stop_token>
+#include <string>
 #include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/commands/sources.h"
+#include "client/connect/connection.h"
+#include "client/connect/failure.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/completion_queue.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd::client {
+namespace {
 
-WatchCursor::WatchCursor(WatchStart start) : start_(std::move(start)) {
-  if (const auto* from = std::get_if<FromSequence>(&start_)) {
-    position_ = WatchPosition{from->sequence, from->journal_id};
-    reached_ = durable_ = shown_ = from->sequence;
+constexpr absl::Duration kProgressInterval = absl::Seconds(10);
+
+// Decides what the next stream requests, given what was received.
+class WatchCursor {
+ public:
+  // A FromSequence must have its journal_id.
+  explicit WatchCursor(WatchStart start) : start_(std::move(start)) {
+    if (const auto* from = std::get_if<FromSequence>(&start_)) {
+      position_ = *from;
+      reached_ = from->sequence;
+    }
   }
-}
 
-bool WatchCursor::AwaitsSnapshot() const {
-  return std::holds_alternative<FromSnapshot>(start_) && !position_.has_value();
-}
-
-void WatchCursor::FillRequest(v1::WatchEventsRequest* request) const {
-  if (position_) {
-    request->set_after_sequence(position_->sequence);
-    request->set_journal_id(position_->journal_id);
-  } else if (const auto* from = std::get_if<FromTime>(&start_)) {
-    *request->mutable_since() = ToProto(from->time);
-  } else if (std::holds_alternative<FromOldest>(start_)) {
-    request->set_from_oldest(true);
-  } else if (std::holds_alternative<FromSnapshot>(start_)) {
-    request->set_snapshot(true);
+  // Returns whether the next stream must begin with a snapshot.
+  bool AwaitsSnapshot() const {
+    return std::holds_alternative<FromSnapshot>(start_) && !position_.has_value();
   }
-}
 
-bool WatchCursor::OnEvent(const v1::Event& event) {
-  const uint64_t sequence = event.sequence();
-  const bool fresh = sequence > shown_;
-  shown_ = std::max(shown_, sequence);
-  // The journal takes events in their order.
-  Reach(sequence, event.durable() ? sequence : 0);
-  return fresh;
-}
-
-void WatchCursor::Reach(uint64_t sequence, uint64_t durable) {
-  reached_ = std::max(reached_, sequence);
-  durable_ = std::max(durable_, durable);
-  if (position_) position_->sequence = std::max(position_->sequence, std::min(reached_, durable_));
-}
-
-bool WatchCursor::OnProgress(const v1::Progress& progress) {
-  // Do not resume at the position of an incomplete snapshot: its remaining VMs would be lost.
-  if (AwaitsSnapshot()) return true;
-  const bool replaced = position_ && progress.journal_id() != position_->journal_id;
-  if (replaced) reached_ = durable_ = shown_ = 0;
-  if (replaced || !position_) {
-    // Events that arrived before the first Progress count as well.
-    position_ = WatchPosition{0, progress.journal_id()};
-    shown_ = std::max(shown_, progress.sequence());
+  // Fills in `start` and `journal_id` of the next stream's request.
+  void FillRequest(v1::WatchEventsRequest* request) const {
+    if (position_) {
+      request->set_after_sequence(position_->sequence);
+      request->set_journal_id(position_->journal_id);
+    } else if (const auto* from = std::get_if<FromTime>(&start_)) {
+      *request->mutable_since() = ToProto(from->time);
+    } else if (std::holds_alternative<FromOldest>(start_)) {
+      request->set_from_oldest(true);
+    } else if (std::holds_alternative<FromSnapshot>(start_)) {
+      request->set_snapshot(true);
+    }
   }
-  Reach(progress.sequence(), progress.durable_sequence());
-  return !replaced;
-}
 
-void WatchCursor::OnSnapshotDone(const v1::Progress& progress) {
-  if (!AwaitsSnapshot()) return;
-  position_ = WatchPosition{0, progress.journal_id()};
-  shown_ = progress.sequence();
-  Reach(progress.sequence(), progress.durable_sequence());
-}
+  // An event arrived. False: it was shown before; drop it.
+  bool OnEvent(const v1::Event& event) {
+    const bool fresh = event.sequence() > reached_;
+    // The journal takes events in their order.
+    Reach(event.sequence(), event.durable() ? event.sequence() : 0);
+    return fresh;
+  }
 
-bool WatchCursor::OnOutOfRange(bool damaged) {
-  const bool gap = position_.has_value() || !std::holds_alternative<FromOldest>(start_);
-  start_ = FromOldest{};
-  if (damaged) start_ = FromNow{};
-  position_.reset();
-  reached_ = durable_ = shown_ = 0;
-  return gap;
-}
+  // A Progress arrived. False: the server has another journal than the one requested, so events may
+  // be missing; the cursor has moved to the new one.
+  bool OnProgress(const v1::Progress& progress) {
+    // Do not resume at the position of an incomplete snapshot: its remaining VMs would be lost.
+    if (AwaitsSnapshot()) return true;
+    const bool replaced = position_ && progress.journal_id() != position_->journal_id;
+    if (replaced) reached_ = 0;
+    if (replaced || !position_) position_ = WatchPosition{0, progress.journal_id()};
+    Reach(progress.sequence(), progress.durable_sequence());
+    return !replaced;
+  }
+
+  // The snapshot is complete as of this Progress.
+  void OnSnapshotDone(const v1::Progress& progress) {
+    if (AwaitsSnapshot()) *this = WatchCursor(FromNow{});
+    OnProgress(progress);
+  }
+
+  // The server answered OUT_OF_RANGE: the requested start is gone, and it continues from the oldest
+  // retained event; or the journal is `damaged` there, and it continues with new events. False: the
+  // oldest was requested already, so there is nothing new to report.
+  bool OnOutOfRange(bool damaged) {
+    const bool gap = position_.has_value() || !std::holds_alternative<FromOldest>(start_);
+    *this = WatchCursor(damaged ? WatchStart(FromNow{}) : FromOldest{});
+    return gap;
+  }
+
+  // The last sequence known to be complete and durable, in the journal that it belongs to; none
+  // before the first Progress.
+  const std::optional<WatchPosition>& position() const { return position_; }
+
+ private:
+  // Everything up to `sequence` has arrived, and everything up to `durable` is durable.
+  void Reach(uint64_t sequence, uint64_t durable) {
+    reached_ = std::max(reached_, sequence);
+    if (!position_) return;
+    position_->sequence = std::max(position_->sequence, std::min(reached_, durable));
+  }
+
+  WatchStart start_;
+  std::optional<WatchPosition> position_;
+  uint64_t reached_ = 0;  // everything up to it has arrived, of the position's journal
+};
 
 // One WatchEvents call, which a stop cancels.
-class DaemonSource::Stream {
+class WatchStream {
  public:
   enum class Step { kNothing, kMessage, kEnd };
 
-  Stream(v1::VmEventService::StubInterface* stub, const v1::WatchEventsRequest& request,
-         const std::stop_token& stop)
+  WatchStream(v1::VmEventService::StubInterface* stub, const v1::WatchEventsRequest& request,
+              const std::stop_token& stop)
       : reader_(stub->AsyncWatchEvents(&call_, request, &queue_, nullptr)),
         on_stop_(stop, [this] { call_.TryCancel(); }) {}
-  ~Stream() {
+  ~WatchStream() {
     call_.TryCancel();
     static_cast<void>(Finish());
     queue_.Shutdown();
   }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
+  WatchStream(const WatchStream&) = delete;
+  WatchStream& operator=(const WatchStream&) = delete;
 
   // Waits for a message. After kEnd, Finish() has the reason.
   Step Wait(absl::Duration limit) {
@@ -141,201 +162,208 @@ class DaemonSource::Stream {
   const std::stop_callback<std::function<void()>> on_stop_;
 };
 
-DaemonSource::DaemonSource(WatchCommand command, ServerAddress address, Environment environment,
-                           Silence silence)
-    : ReconnectingSource(std::move(environment)),
-      command_(std::move(command)),
-      address_(std::move(address)),
-      silence_(std::move(silence)) {
-  const auto* from = std::get_if<FromSequence>(&command_.start);
-  if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
-}
-
-DaemonSource::~DaemonSource() = default;
-
-bool DaemonSource::Open() {
-  stream_established_ = opened_ = false;
-  stream_.reset();
-  snapshot_.clear();
-  const auto channel = Connect(address_);
-  if (!channel.ok()) {
-    HandleNoChannel(channel.status());
-    return false;
+class DaemonSource : public ReconnectingSource {
+ public:
+  DaemonSource(WatchCommand command, ServerAddress address, Environment environment,
+               Silence silence)
+      : ReconnectingSource(std::move(environment)),
+        command_(std::move(command)),
+        address_(std::move(address)),
+        silence_(std::move(silence)) {
+    const auto* from = std::get_if<FromSequence>(&command_.start);
+    if (from == nullptr || !from->journal_id.empty()) cursor_.emplace(command_.start);
   }
-  stub_ = v1::VmEventService::NewStub(*channel);
-  if (!cursor_ || command_.identify || command_.named) {
-    if (const grpc::Status status = ReadServerInfo(); !status.ok()) {
-      HandleServerEnd(status);
+
+ private:
+  bool Open() override {
+    opened_ = false;
+    stream_.reset();
+    snapshot_.clear();
+    const auto channel = Connect(address_);
+    if (!channel.ok()) {
+      HandleNoChannel(channel.status());
       return false;
     }
-  }
-  v1::WatchEventsRequest request;
-  *request.mutable_filter() = command_.filter;
-  request.set_durable_only(command_.durable_only);
-  *request.mutable_progress_interval() = ToProto(kProgressInterval);
-  cursor_->FillRequest(&request);
-  silent_ = absl::ZeroDuration();
-  stream_ = std::make_unique<Stream>(stub_.get(), request, stop()->token());
-  return true;
-}
-
-bool DaemonSource::Read(absl::Duration* timeout) {
-  const absl::Duration limit = std::min(*timeout, silence_.limit - silent_);
-  const bool is_timeout = limit == *timeout;
-  const absl::Time before = silence_.clock();
-  const Stream::Step step = stream_->Wait(limit);
-  const absl::Duration waited = silence_.clock() - before;
-  *timeout -= waited;
-  if (step == Stream::Step::kMessage) {
+    stub_ = v1::VmEventService::NewStub(*channel);
+    if (!cursor_ || command_.identify || command_.named) {
+      if (const grpc::Status status = ReadServerInfo(); !status.ok()) {
+        HandleServerEnd(status);
+        return false;
+      }
+    }
+    v1::WatchEventsRequest request;
+    *request.mutable_filter() = command_.filter;
+    request.set_durable_only(command_.durable_only);
+    *request.mutable_progress_interval() = ToProto(kProgressInterval);
+    cursor_->FillRequest(&request);
     silent_ = absl::ZeroDuration();
-    Handle(stream_->response());
+    stream_ = std::make_unique<WatchStream>(stub_.get(), request, stop()->token());
     return true;
   }
-  if (step == Stream::Step::kEnd) {
-    HandleServerEnd(stream_->Finish());
-    return true;
-  }
-  silent_ += waited;
-  if (silent_ < silence_.limit) return !is_timeout;
-  stream_.reset();
-  HandleServerEnd({grpc::StatusCode::UNAVAILABLE,
-                   absl::StrCat("nothing came for ", absl::FormatDuration(silence_.limit))});
-  return true;
-}
 
-void DaemonSource::Handle(v1::WatchEventsResponse* response) {
-  if (!std::exchange(stream_established_, true)) {
+  bool Read(absl::Duration* timeout) override {
+    const absl::Duration limit = std::min(*timeout, silence_.limit - silent_);
+    const bool is_timeout = limit == *timeout;
+    const absl::Time before = silence_.clock();
+    const WatchStream::Step step = stream_->Wait(limit);
+    const absl::Duration waited = silence_.clock() - before;
+    *timeout -= waited;
+    if (step == WatchStream::Step::kMessage) {
+      silent_ = absl::ZeroDuration();
+      Handle(stream_->response());
+      return true;
+    }
+    if (step == WatchStream::Step::kEnd) {
+      HandleServerEnd(stream_->Finish());
+      return true;
+    }
+    silent_ += waited;
+    if (silent_ < silence_.limit) return !is_timeout;
+    stream_.reset();
+    HandleServerEnd({grpc::StatusCode::UNAVAILABLE,
+                     absl::StrCat("nothing came for ", absl::FormatDuration(silence_.limit))});
+    return true;
+  }
+
+  void Handle(v1::WatchEventsResponse* response) {
     NoteEstablished(absl::StrCat("connected to vmeventd at ", ToText(address_), " again"));
+    // They wait for the others, so that a stream that breaks off in between shows none twice.
+    for (v1::Vm& vm : *response->mutable_snapshot_vms()) {
+      snapshot_.push_back({std::move(vm), node_});
+    }
+    if (response->has_snapshot_done()) {
+      cursor_->OnSnapshotDone(response->snapshot_done());
+      Add(std::exchange(snapshot_, {}));
+    }
+    if (!cursor_->AwaitsSnapshot() && !std::exchange(opened_, true)) Add(Opened{});
+    HandleEvents(response);
+    if (response->has_progress()) HandleProgress(response->progress());
+    // A Progress, and an event that was delivered before, move the position as well.
+    AddPosition(cursor_->position());
   }
-  // VMs wait until all have arrived, so that a stream that breaks off in between shows none twice.
-  for (v1::Vm& vm : *response->mutable_snapshot_vms()) snapshot_.push_back({std::move(vm), node_});
-  if (response->has_snapshot_done()) {
-    cursor_->OnSnapshotDone(response->snapshot_done());
-    Add(std::exchange(snapshot_, {}));
-  }
-  if (!opened_ && (!cursor_->AwaitsSnapshot() || response->events_size() > 0)) {
-    opened_ = true;
-    Add(Opened{});
-  }
-  HandleEvents(response);
-  if (response->has_progress()) HandleProgress(response->progress());
-  // A Progress, and an event that was delivered before, move the position as well.
-  AddPosition(cursor_->position());
-}
 
-void DaemonSource::HandleEvents(v1::WatchEventsResponse* response) {
-  NodeEvents fresh;
-  for (v1::Event& event : *response->mutable_events()) {
-    if (!cursor_->OnEvent(event)) continue;
-    const WatchPosition position = cursor_->position().value_or(WatchPosition{});
-    fresh.push_back({std::move(event), node_, {0, position}});
-    // The journal may have been replaced under the stream.
-    if (cursor_->position()) fresh.back().node.journal_id = position.journal_id;
+  void HandleEvents(v1::WatchEventsResponse* response) {
+    NodeEvents fresh;
+    for (v1::Event& event : *response->mutable_events()) {
+      if (!cursor_->OnEvent(event)) continue;
+      const WatchPosition position = cursor_->position().value_or(WatchPosition{});
+      fresh.push_back({std::move(event), node_, {0, position}});
+      // The journal may have been replaced under the stream.
+      if (cursor_->position()) fresh.back().node.journal_id = position.journal_id;
+    }
+    if (!fresh.empty()) Add(std::move(fresh));
   }
-  if (!fresh.empty()) Add(std::move(fresh));
-}
 
-void DaemonSource::HandleProgress(const v1::Progress& progress) {
-  const std::optional<WatchPosition> before = cursor_->position();
-  if (cursor_->OnProgress(progress)) return;
-  NoteGap(absl::StrCat("vmeventd at ", ToText(address_), " has begun the new journal ",
-                       EscapeForTerminal(progress.journal_id())),
-          before);
-}
-
-void DaemonSource::NoteGap(const std::string& why, const std::optional<WatchPosition>& behind) {
-  const std::string sentence = absl::StrCat("events may be missing: ", why);
-  Note(absl::StrCat("GAP: ", sentence));
-  if (!command_.identify || !behind) return;
-  MessageNode node = node_;
-  node.journal_id = behind->journal_id;
-  Add(MakeGap(std::move(node), *behind, sentence));
-}
-
-// Asks for the node's name, and for the journal of a sequence without one.
-grpc::Status DaemonSource::ReadServerInfo() {
-  grpc::ClientContext call;
-  SetRequestDeadline(&call);
-  const std::stop_callback on_stop(stop()->token(), [&call] { call.TryCancel(); });
-  v1::GetServerInfoResponse info;
-  grpc::Status status = stub_->GetServerInfo(&call, {}, &info);
-  if (!status.ok()) return status;
-  if (command_.identify || command_.named) node_ = {info.node(), "", info.journal_id()};
-  if (!cursor_) {
-    cursor_.emplace(
-        FromSequence{std::get<FromSequence>(command_.start).sequence, info.journal_id()});
+  void HandleProgress(const v1::Progress& progress) {
+    const std::optional<WatchPosition> before = cursor_->position();
+    if (cursor_->OnProgress(progress)) return;
+    NoteGap(absl::StrCat("vmeventd at ", ToText(address_), " has begun the new journal ",
+                         EscapeForTerminal(progress.journal_id())),
+            before);
   }
-  return status;
-}
 
-void DaemonSource::HandleServerEnd(const grpc::Status& status) {
-  if (stopped()) return Close(ExitCode::kOk);
-  if (cursor_ && status.error_code() == grpc::StatusCode::OUT_OF_RANGE) {
-    return HandleOutOfRange(status);
+  void NoteGap(const std::string& why, const std::optional<WatchPosition>& behind) {
+    const std::string sentence = absl::StrCat("events may be missing: ", why);
+    Note(absl::StrCat("GAP: ", sentence));
+    if (!command_.identify || !behind) return;
+    MessageNode node = node_;
+    node.journal_id = behind->journal_id;
+    Add(MakeGap(std::move(node), *behind, sentence));
   }
-  if (MayRetry(status.error_code())) {
-    NoteRetry(status);
-    return Close(std::nullopt);
-  }
-  const Failure failure =
-      status.ok() ? Failure{ExitCode::kFailed,
-                            absl::StrCat("vmeventd at ", ToText(address_), " ended the stream")}
-                  : ExplainFailure(address_, status);
-  Note(failure.sentence);
-  Close(failure.code);
-}
 
-// Returns whether another attempt may succeed, and is wanted.
-bool DaemonSource::MayRetry(grpc::StatusCode code) const {
-  static constexpr grpc::StatusCode kFinal[] = {
-      grpc::StatusCode::INVALID_ARGUMENT,  grpc::StatusCode::NOT_FOUND,
-      grpc::StatusCode::PERMISSION_DENIED, grpc::StatusCode::UNAUTHENTICATED,
-      grpc::StatusCode::UNIMPLEMENTED,     grpc::StatusCode::FAILED_PRECONDITION};
-  // A server that has no capacity for another stream now will have some later.
-  if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return true;
-  return (ever_established() || command_.wait) && !absl::c_linear_search(kFinal, code);
-}
-
-// Reports why there is no stream now.
-void DaemonSource::NoteRetry(const grpc::Status& status) {
-  const bool refused = status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
-  const bool waiting = !refused && !ever_established();
-  // gRPC's words: the daemon may be back while its certificate is still wrong.
-  const bool wrong_tls =
-      is_loss_noted() && address_.tls && absl::StrContains(status.error_message(), "andshake");
-  if (refused || waiting || wrong_tls) {
-    NoteLoss(absl::StrCat(ExplainFailure(address_, status).sentence,
-                          waiting ? " (waiting)" : " (trying again)"));
-  } else if (!is_loss_noted()) {
-    NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
+  // Asks for the node's name, and for the journal of a sequence without one.
+  grpc::Status ReadServerInfo() {
+    grpc::ClientContext call;
+    SetRequestDeadline(&call);
+    const std::stop_callback on_stop(stop()->token(), [&call] { call.TryCancel(); });
+    v1::GetServerInfoResponse info;
+    grpc::Status status = stub_->GetServerInfo(&call, {}, &info);
+    if (!status.ok()) return status;
+    if (command_.identify || command_.named) node_ = {info.node(), "", info.journal_id()};
+    if (!cursor_) {
+      cursor_.emplace(
+          FromSequence{std::get<FromSequence>(command_.start).sequence, info.journal_id()});
+    }
+    return status;
   }
-}
 
-// The user must correct TLS files at the start; later they may be in the middle of a replacement.
-void DaemonSource::HandleNoChannel(const absl::Status& status) {
-  if (absl::IsUnavailable(status)) {
-    return HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(status.message())});
+  void HandleServerEnd(const grpc::Status& status) {
+    const grpc::StatusCode code = status.error_code();
+    if (stopped()) return Close(ExitCode::kOk);
+    if (cursor_ && code == grpc::StatusCode::OUT_OF_RANGE) return HandleOutOfRange(status);
+    const bool refused = code == grpc::StatusCode::RESOURCE_EXHAUSTED;
+    // gRPC's words: the daemon may be back while its certificate is still wrong.
+    const bool wrong_tls =
+        is_loss_noted() && address_.tls && absl::StrContains(status.error_message(), "andshake");
+    if (refused || wrong_tls || !MayRetry(code) || !ever_established()) {
+      const grpc::Status ended(grpc::StatusCode::UNKNOWN, "it ended the stream");
+      return HandleFailure(ExplainFailure(address_, status.ok() ? ended : status), MayRetry(code));
+    }
+    if (!is_loss_noted()) {
+      NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
+    }
+    Close(std::nullopt);
   }
-  const Failure failure = ExplainNoChannel(address_, status);
-  if (ever_established()) {
-    NoteLoss(absl::StrCat(failure.sentence, " (trying again)"));
-    return Close(std::nullopt);
-  }
-  Note(failure.sentence);
-  Close(failure.code);
-}
 
-void DaemonSource::HandleOutOfRange(const grpc::Status& status) {
-  const std::optional<WatchPosition> before = cursor_->position();
-  // The ErrorInfo's reason.
-  const bool damaged = absl::StrContains(status.error_details(), "JOURNAL_DAMAGED");
-  if (!cursor_->OnOutOfRange(damaged)) return Close(std::nullopt);
-  NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()), "; continuing with ",
-                       damaged ? "new events of vmeventd at "
-                               : "the oldest event that is retained by vmeventd at ",
-                       ToText(address_)),
-          before);
-  Close(std::nullopt, /*at_once=*/true);
+  void HandleFailure(const Failure& failure, bool may_retry) {
+    if (may_retry) {
+      NoteLoss(absl::StrCat(failure.sentence, " (trying again)"));
+      return Close(std::nullopt);
+    }
+    Note(failure.sentence);
+    Close(failure.code);
+  }
+
+  // Returns whether another attempt may succeed, and is wanted.
+  bool MayRetry(grpc::StatusCode code) const {
+    static constexpr grpc::StatusCode kFinal[] = {
+        grpc::StatusCode::INVALID_ARGUMENT,  grpc::StatusCode::NOT_FOUND,
+        grpc::StatusCode::PERMISSION_DENIED, grpc::StatusCode::UNAUTHENTICATED,
+        grpc::StatusCode::UNIMPLEMENTED,     grpc::StatusCode::FAILED_PRECONDITION};
+    // A server that has no capacity for another stream now will have some later.
+    if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return true;
+    return (ever_established() || command_.wait) && !absl::c_linear_search(kFinal, code);
+  }
+
+  // The user must correct TLS files at the start; later they may be in the middle of a replacement.
+  void HandleNoChannel(const absl::Status& status) {
+    if (absl::IsUnavailable(status)) {
+      return HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(status.message())});
+    }
+    HandleFailure(ExplainNoChannel(address_, status), ever_established());
+  }
+
+  void HandleOutOfRange(const grpc::Status& status) {
+    const std::optional<WatchPosition> before = cursor_->position();
+    // The ErrorInfo's reason.
+    const bool damaged = absl::StrContains(status.error_details(), "JOURNAL_DAMAGED");
+    if (!cursor_->OnOutOfRange(damaged)) return Close(std::nullopt);
+    NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()), "; continuing with ",
+                         damaged ? "new events of vmeventd at "
+                                 : "the oldest event that is retained by vmeventd at ",
+                         ToText(address_)),
+            before);
+    Close(std::nullopt, /*at_once=*/true);
+  }
+
+  const WatchCommand command_;
+  const ServerAddress address_;
+  const Silence silence_;
+  std::unique_ptr<v1::VmEventService::StubInterface> stub_;
+  std::unique_ptr<WatchStream> stream_;
+  absl::Duration silent_;              // of the stream, while it was read
+  std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
+  NodeVms snapshot_;                   // the received part of an incomplete one
+  bool opened_ = false;                // its Opened is among the items
+  MessageNode node_;                   // the present server's, for `identify` and `named`
+};
+
+}  // namespace
+
+std::unique_ptr<Source> WatchDaemon(WatchCommand command, ServerAddress address,
+                                    ReconnectingSource::Environment environment, Silence silence) {
+  return std::make_unique<DaemonSource>(std::move(command), std::move(address),
+                                        std::move(environment), std::move(silence));
 }
 
 }  // namespace vmeventd::client

@@ -1,9 +1,12 @@
-#include "client/commands/merged.h"
-
 #include <algorithm>
+#include <cstdint>
+#include <future>
 #include <map>
+#include <thread>
+#include <utility>
 
-#include "client/commands/daemon_source.h"
+#include "absl/algorithm/container.h"
+#include "client/commands/sources.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
@@ -29,7 +32,7 @@ std::optional<size_t> EventMerger::Find(absl::Time now, absl::Time* next) const 
     const Waiting& waiting = queue.items.front();
     const auto* event = std::get_if<NodeEvent>(&waiting.item.what);
     if (event == nullptr) return node;  // time orders events only
-    const absl::Time patience = waiting.arrival + kLongestWait;
+    const absl::Time patience = waiting.arrival + order_.longest_wait;
     *next = std::min(*next, patience);
     if (!overdue && patience <= now) overdue = node;
     const absl::Time time = FromProto(event->event.observe_time());
@@ -38,38 +41,20 @@ std::optional<size_t> EventMerger::Find(absl::Time now, absl::Time* next) const 
     first_time = time;
   }
   if (!first || all_have_one) return first;
-  if (order_.exact) {
-    *next = absl::InfiniteFuture();
-    return std::nullopt;
-  }
-  const absl::Time complete = queues_[*first].items.front().arrival + kWindow;
+  const absl::Time complete = queues_[*first].items.front().arrival + order_.window;
   *next = std::min(*next, complete);
   return complete <= now ? first : overdue;
 }
 
-bool EventMerger::IsDone() const {
-  return std::all_of(queues_.begin(), queues_.end(),
-                     [](const Queue& queue) { return queue.items.empty() && queue.ended; });
-}
-
-bool EventMerger::done() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return IsDone();
-}
-
 bool EventMerger::Add(Item item, const std::stop_token& stop) {
   std::unique_lock<std::mutex> lock(mutex_);
-  std::deque<Waiting>& items = queues_[item.node].items;
-  if (!changed_.wait(lock, stop, [&] { return items.size() < kMaxWaiting; })) return false;
-  items.push_back({std::move(item), clock_()});
+  Queue& queue = queues_[item.node];
+  if (!changed_.wait(lock, stop, [&] { return queue.items.size() < kMaxWaiting; })) return false;
+  const auto* other = std::get_if<Source::Item>(&item.what);
+  if (other != nullptr) queue.ended = std::holds_alternative<Source::Ended>(*other);
+  queue.items.push_back({std::move(item), clock_()});
   changed_.notify_all();
   return true;
-}
-
-void EventMerger::End(size_t node) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  queues_[node].ended = true;
-  changed_.notify_all();
 }
 
 std::vector<EventMerger::Item> EventMerger::Take(size_t max, const std::stop_token& stop,
@@ -86,153 +71,194 @@ std::vector<EventMerger::Item> EventMerger::Take(size_t max, const std::stop_tok
       items.push_back(std::move(queues_[*node].items.front().item));
       queues_[*node].items.pop_front();
     }
-    if (!items.empty() || IsDone() || now >= end) break;
+    if (!items.empty() || now >= end) break;
     const auto sooner = [this, now, due] {
       absl::Time next;
-      return Find(now, &next) || next < due || IsDone();
+      return Find(now, &next) || next < due;
     };
-    const absl::Time until = std::min(due, end);
-    if (until == absl::InfiniteFuture()) {
-      changed_.wait(lock, stop, sooner);
-    } else {
-      changed_.wait_for(lock, stop, absl::ToChronoNanoseconds(until - now), sooner);
-    }
+    const absl::Duration wait = std::min(std::min(due, end) - now, absl::Hours(1));
+    changed_.wait_for(lock, stop, absl::ToChronoNanoseconds(wait), sooner);
   }
   changed_.notify_all();
   return items;
 }
 
-MergedLists::Answers MergedLists::AskAll(
-    const std::function<std::optional<Failure>(size_t)>& ask) const {
-  Answers answers;
-  for (size_t i = 0; i < nodes_.size(); ++i) {
-    answers.push_back(std::async(std::launch::async, ask, i));
-  }
-  return answers;
-}
+namespace {
 
-std::optional<Failure> MergedLists::Report(Answers answers) const {
-  std::optional<Failure> last;
-  for (auto& answer : answers) {
-    std::optional<Failure> failure = answer.get();
-    if (!failure) continue;
-    if (last) note_(last->sentence);
-    last = std::move(failure);
-  }
-  return last;
-}
+class MergedLists : public ListSource {
+ public:
+  MergedLists(std::vector<NodeLists> nodes, PrintSentence note)
+      : nodes_(std::move(nodes)), note_(std::move(note)) {}
 
-std::optional<Failure> MergedLists::ReadEvents(const EventsCommand& command, const Take& take) {
-  EventMerger merger(nodes_.size(), {.exact = true, .newest_first = command.reads_newest_first()});
-  std::stop_source stop;
-  Answers answers = AskAll([&](size_t i) {
-    auto failure = nodes_[i].lists->ReadEvents(command, [&](NodeEvent event) {
-      event.node.name = nodes_[i].name;
-      return merger.Add({i, std::move(event)}, stop.get_token());
-    });
-    merger.End(i);
-    return failure;
-  });
-  for (uint64_t left = command.most(); left > 0;) {
-    std::vector<EventMerger::Item> items =
-        merger.Take(std::min<uint64_t>(left, kTakenTogether), stop.get_token());
-    if (items.empty()) break;
-    left -= items.size();
-    for (EventMerger::Item& item : items) {
-      if (take(std::get<NodeEvent>(std::move(item.what)))) continue;
-      left = 0;
-      break;
-    }
-  }
-  stop.request_stop();
-  return Report(std::move(answers));
-}
-
-std::optional<Failure> MergedLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
-  std::vector<NodeVms> answers(nodes_.size());
-  std::optional<Failure> failure =
-      Report(AskAll([&](size_t i) { return nodes_[i].lists->ReadVms(command, &answers[i]); }));
-  for (size_t i = 0; i < nodes_.size(); ++i) {
-    for (NodeVm& vm : answers[i]) vm.node.name = nodes_[i].name;
-    Append(&answers[i], vms);
-  }
-  std::stable_sort(vms->begin(), vms->end(), [](const NodeVm& a, const NodeVm& b) {
-    return a.vm.ref().name() < b.vm.ref().name();
-  });
-  return failure;
-}
-
-MergedSource::MergedSource(std::vector<WatchedNode> nodes, Environment environment)
-    : nodes_(std::move(nodes)),
-      env_(std::move(environment)),
-      merger_(nodes_.size(), {}, env_.clock),
-      codes_(nodes_.size(), ExitCode::kOk),
-      on_stop_(env_.stop->token(), [this] { stop_.Stop(); }) {
-  for (size_t node = 0; node < nodes_.size(); ++node) {
-    threads_.emplace_back([this, node] { Follow(node); });
-  }
-}
-
-MergedSource::~MergedSource() { stop_.Stop(); }
-
-void MergedSource::Follow(size_t node) {
-  const WatchedNode& watched = nodes_[node];
-  DaemonSource source(watched.command, watched.address, {&stop_, env_.note});
-  const auto add = [&](auto what) { return merger_.Add({node, std::move(what)}, stop_.token()); };
-  for (bool wanted = true; wanted;) {
-    Item item = source.Next(absl::InfiniteDuration());
-    if (const auto* ended = std::get_if<Ended>(&item)) {
-      codes_[node] = ended->code;
-      break;
-    }
-    if (auto* events = std::get_if<NodeEvents>(&item)) {
-      wanted = std::all_of(events->begin(), events->end(), [&](NodeEvent& event) {
-        if (event.node.name.empty()) event.node.name = watched.name;
-        event.resume_after.server = node;
-        return add(std::move(event));
+  std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
+    constexpr absl::Duration kForever = absl::InfiniteDuration();
+    EventMerger merger(nodes_.size(), {kForever, kForever, command.reads_newest_first()});
+    std::stop_source stop;
+    Answers answers = AskAll([&](size_t i) {
+      auto failure = nodes_[i].lists->ReadEvents(command, [&](NodeEvent event) {
+        event.node.name = nodes_[i].name;
+        return merger.Add({i, std::move(event)}, stop.get_token());
       });
-      continue;
+      merger.Add({i, Source::Ended{}}, stop.get_token());
+      return failure;
+    });
+    uint64_t left = command.most();
+    for (size_t reading = nodes_.size(); left > 0 && reading > 0;) {
+      for (EventMerger::Item& item : merger.Take(kTakenTogether, stop.get_token())) {
+        auto* const event = std::get_if<NodeEvent>(&item.what);
+        if (event == nullptr) --reading;
+        if (event != nullptr && left > 0) left = take(std::move(*event)) ? left - 1 : 0;
+      }
     }
-    if (auto* vms = std::get_if<NodeVms>(&item)) {
-      for (NodeVm& vm : *vms) vm.node.name = watched.name;
-    }
-    if (auto* position = std::get_if<ServerPosition>(&item)) position->server = node;
-    wanted = add(std::move(item));
+    stop.request_stop();
+    return Report(std::move(answers));
   }
-  merger_.End(node);
-}
 
-Source::Item MergedSource::Next(absl::Duration timeout) {
-  if (ready_.empty()) Deliver(merger_.Take(kTakenTogether, env_.stop->token(), timeout));
-  if (!ready_.empty()) {
+  std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
+                                 NodeVms* vms) override {
+    std::vector<NodeVms> answers(nodes_.size());
+    std::optional<Failure> failure = Report(AskAll(
+        [&](size_t i) { return nodes_[i].lists->ReadVms(filter, stopped_too, &answers[i]); }));
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      for (NodeVm& vm : answers[i]) {
+        vm.node.name = nodes_[i].name;
+        vms->push_back(std::move(vm));
+      }
+    }
+    absl::c_stable_sort(*vms, [](const NodeVm& a, const NodeVm& b) {
+      return a.vm.ref().name() < b.vm.ref().name();
+    });
+    return failure;
+  }
+
+ private:
+  using Answers = std::vector<std::future<std::optional<Failure>>>;
+
+  // Runs `ask` for each node on a thread of its own.
+  Answers AskAll(const std::function<std::optional<Failure>(size_t)>& ask) const {
+    Answers answers;
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      answers.push_back(std::async(std::launch::async, ask, i));
+    }
+    return answers;
+  }
+
+  // Waits for all. Notes all failures but the last, which it returns.
+  std::optional<Failure> Report(Answers answers) const {
+    std::optional<Failure> last;
+    for (auto& answer : answers) {
+      std::optional<Failure> failure = answer.get();
+      if (!failure) continue;
+      if (last) note_(last->sentence);
+      last = std::move(failure);
+    }
+    return last;
+  }
+
+  const std::vector<NodeLists> nodes_;
+  const PrintSentence note_;
+};
+
+class MergedSource : public Source {
+ public:
+  MergedSource(std::vector<WatchedNode> nodes, StopSource* stop, PrintSentence note,
+               std::function<absl::Time()> clock)
+      : nodes_(std::move(nodes)),
+        note_(std::move(note)),
+        merger_(nodes_.size(), {}, std::move(clock)),
+        reading_(nodes_.size()),
+        on_stop_(stop->token(), [this] { stop_.Stop(); }) {
+    for (size_t node = 0; node < nodes_.size(); ++node) {
+      threads_.emplace_back([this, node] { Follow(node); });
+    }
+  }
+  ~MergedSource() override { stop_.Stop(); }
+
+  Item Next(absl::Duration timeout) override {
+    if (ready_.empty() && reading_ > 0) {
+      Deliver(merger_.Take(kTakenTogether, stop_.token(), timeout));
+    }
+    if (ready_.empty()) {
+      if (stop_.stopped()) return Ended{};
+      return reading_ == 0 ? Item(Ended{code_}) : Nothing{};
+    }
     Item item = std::move(ready_.front());
     ready_.pop_front();
     return item;
   }
-  if (env_.stop->stopped()) return Ended{};
-  if (!merger_.done()) return Nothing{};
-  const auto failed = std::find_if(codes_.begin(), codes_.end(),
-                                   [](ExitCode code) { return code != ExitCode::kOk; });
-  return Ended{failed == codes_.end() ? ExitCode::kOk : *failed};
-}
 
-void MergedSource::Deliver(std::vector<EventMerger::Item> items) {
-  NodeEvents events;
-  std::map<size_t, ServerPosition> positions;
-  for (EventMerger::Item& item : items) {
-    if (auto* event = std::get_if<NodeEvent>(&item.what)) {
-      // A position from before the event would move the reader back.
-      positions.erase(item.node);
-      events.push_back(std::move(*event));
-    } else if (auto& other = std::get<Item>(item.what);
-               std::holds_alternative<ServerPosition>(other)) {
-      positions[item.node] = std::get<ServerPosition>(other);
-    } else {
-      ready_.push_back(std::move(other));
+  std::string loss() override { return ""; }
+
+ private:
+  // Passes what the node delivers to the merger, on its thread.
+  void Follow(size_t node) {
+    const WatchedNode& watched = nodes_[node];
+    const auto source = WatchDaemon(watched.command, watched.address, {&stop_, note_});
+    const auto add = [&](auto what) { return merger_.Add({node, std::move(what)}, stop_.token()); };
+    for (bool wanted = true; wanted;) {
+      Item item = source->Next(absl::InfiniteDuration());
+      wanted = !std::holds_alternative<Ended>(item);
+      if (auto* events = std::get_if<NodeEvents>(&item)) {
+        wanted = std::all_of(events->begin(), events->end(), [&](NodeEvent& event) {
+          if (event.node.name.empty()) event.node.name = watched.name;
+          event.resume_after.server = node;
+          return add(std::move(event));
+        });
+        continue;
+      }
+      if (auto* vms = std::get_if<NodeVms>(&item)) {
+        for (NodeVm& vm : *vms) vm.node.name = watched.name;
+      }
+      if (auto* position = std::get_if<ServerPosition>(&item)) position->server = node;
+      wanted = add(std::move(item)) && wanted;
     }
   }
-  if (!events.empty()) ready_.emplace_back(std::move(events));
-  for (const auto& [node, position] : positions) ready_.emplace_back(position);
+
+  // Passes what was taken from the merger to `ready_`.
+  void Deliver(std::vector<EventMerger::Item> items) {
+    NodeEvents events;
+    std::map<size_t, ServerPosition> positions;
+    for (EventMerger::Item& item : items) {
+      if (auto* event = std::get_if<NodeEvent>(&item.what)) {
+        // A position from before the event would move the reader back.
+        positions.erase(item.node);
+        events.push_back(std::move(*event));
+        continue;
+      }
+      auto& other = std::get<Item>(item.what);
+      if (const auto* position = std::get_if<ServerPosition>(&other)) {
+        positions[item.node] = *position;
+      } else if (const auto* ended = std::get_if<Ended>(&other)) {
+        --reading_;
+        if (code_ == ExitCode::kOk) code_ = ended->code;
+      } else {
+        ready_.push_back(std::move(other));
+      }
+    }
+    if (!events.empty()) ready_.emplace_back(std::move(events));
+    for (const auto& [node, position] : positions) ready_.emplace_back(position);
+  }
+
+  const std::vector<WatchedNode> nodes_;
+  const PrintSentence note_;
+  StopSource stop_;  // of the nodes' sources
+  EventMerger merger_;
+  std::deque<Item> ready_;
+  size_t reading_;                 // number of nodes that have not ended
+  ExitCode code_ = ExitCode::kOk;  // of the first node that failed
+  const std::stop_callback<std::function<void()>> on_stop_;
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace
+
+std::unique_ptr<ListSource> MergeLists(std::vector<NodeLists> nodes, PrintSentence note) {
+  return std::make_unique<MergedLists>(std::move(nodes), std::move(note));
+}
+
+std::unique_ptr<Source> WatchNodes(std::vector<WatchedNode> nodes, StopSource* stop,
+                                   PrintSentence note, std::function<absl::Time()> clock) {
+  return std::make_unique<MergedSource>(std::move(nodes), stop, std::move(note), std::move(clock));
 }
 
 }  // namespace vmeventd::client

@@ -1,24 +1,23 @@
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
 #include "client/commands/commands.h"
+#include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
 namespace {
-
-// The time whose ends are counted.
-constexpr absl::Duration kCounted = absl::Hours(24);
 
 bool IsAlive(const NodeVm& one) {
   return one.vm.state() != v1::VM_STATE_STOPPED && !one.node.stale_since;
@@ -44,175 +43,138 @@ NodeEvent EndOf(const NodeVm& run) {
   return end;
 }
 
-void Merge(const VmStory& other, VmStory* story) {
-  if (other.end && (!story->end || TimeOf(*other.end) > TimeOf(*story->end))) {
-    story->end = other.end;
+// Collects the ends and the runs of VMs.
+class StoryCollector {
+ public:
+  explicit StoryCollector(absl::Time now) : now_(now) {}
+
+  // Takes a STOPPED. They come in any order.
+  void AddEnd(NodeEvent end) {
+    ended_.insert(end.event.vm().run_id());
+    VmStory story = {.name = end.event.vm().name()};
+    if (TimeOf(end) > now_ - kCountedEnds) ++story.ends[end.event.shutdown().shutdown_class()];
+    VmStory* const known = &stories_[KeyOf(end.event.vm(), end.node)];
+    story.end = std::move(end);
+    Merge(std::move(story), known);
   }
-  if (other.vm && (!story->vm || IsNewer(*other.vm, *story->vm))) story->vm = other.vm;
-  for (const auto& [shutdown_class, count] : other.ends) story->ends[shutdown_class] += count;
-}
 
-const std::string& UuidOf(const VmStory& story) {
-  return story.vm && !story.vm->vm.ref().uuid().empty() ? story.vm->vm.ref().uuid()
-         : story.end                                    ? story.end->event.vm().uuid()
-                                                        : story.vm->vm.ref().uuid();
-}
-
-const MessageNode& NodeOf(const VmStory& story) {
-  return story.vm ? story.vm->node : story.end->node;
-}
-
-// Returns whether the stories of one name, of two sources or nodes, may be of one VM that moved.
-bool AreOfOneVm(const VmStory& a, const VmStory& b) {
-  const bool moved = NodeOf(a).name != NodeOf(b).name || NodeOf(a).cluster != NodeOf(b).cluster;
-  return UuidOf(a) == UuidOf(b) && (moved || !UuidOf(a).empty());
-}
-
-bool IsGlob(const std::string& name) { return name.find_first_of("*?[") != std::string::npos; }
-
-}  // namespace
-
-VmStory* StoryCollector::StoryOf(const v1::VmRef& vm, const MessageNode& node) {
-  VmStory* story = &stories_[{vm.name(), node.cluster, node.name, vm.source()}];
-  story->name = vm.name();
-  return story;
-}
-
-void StoryCollector::AddRun(NodeVm run) {
-  VmStory* const story = StoryOf(run.vm.ref(), run.node);
-  if (run.vm.state() == v1::VM_STATE_STOPPED && run.vm.has_shutdown() &&
-      !ended_.contains(run.vm.ref().run_id())) {
-    AddEnd(EndOf(run));
-  }
-  if (!story->vm || IsNewer(run, *story->vm)) story->vm = std::move(run);
-}
-
-void StoryCollector::AddEnd(NodeEvent end) {
-  if (end.event.type() != v1::EVENT_TYPE_STOPPED) return;
-  VmStory* const story = StoryOf(end.event.vm(), end.node);
-  const absl::Time time = TimeOf(end);
-  ended_.insert(end.event.vm().run_id());
-  if (time > now_ - kCounted) ++story->ends[end.event.shutdown().shutdown_class()];
-  if (!story->end || time > TimeOf(*story->end)) story->end = std::move(end);
-}
-
-VmStories StoryCollector::Take() const {
-  // It is not known which of several VMs that live an end is of.
-  std::map<std::pair<std::string, std::string>, int> alive;  // by name and UUID
-  for (const auto& [key, story] : stories_) {
-    if (story.vm && IsAlive(*story.vm)) ++alive[{story.name, UuidOf(story)}];
-  }
-  VmStories stories;
-  for (const auto& entry : stories_) {
-    const VmStory& story = entry.second;
-    // They are sorted by name.
-    const auto others = std::find_if(stories.rbegin(), stories.rend(), [&](const VmStory& one) {
-                          return one.name != story.name;
-                        }).base();
-    const auto same = std::find_if(others, stories.end(),
-                                   [&](const VmStory& one) { return AreOfOneVm(one, story); });
-    if (same == stories.end() || alive[{story.name, UuidOf(story)}] > 1) {
-      stories.push_back(story);
-    } else {
-      Merge(story, &*same);
+  // Takes each run that is known, after all ends, and how it ended, if that end did not come.
+  void AddRun(NodeVm run) {
+    if (run.vm.state() == v1::VM_STATE_STOPPED && run.vm.has_shutdown() &&
+        !ended_.contains(run.vm.ref().run_id())) {
+      AddEnd(EndOf(run));
     }
+    VmStory* const known = &stories_[KeyOf(run.vm.ref(), run.node)];
+    Merge({.name = run.vm.ref().name(), .vm = std::move(run)}, known);
   }
-  return stories;
-}
 
-std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmStories& stories) {
+  // By name.
+  VmStories Take() const {
+    // A VM without a UUID may have moved to another node, to a source of the same name.
+    std::map<std::tuple<std::string, std::string, std::string>, VmStories> vms;
+    for (const auto& [key, story] : stories_) {
+      const v1::VmRef& ref = story.ref();
+      const std::string& uuid =
+          ref.uuid().empty() && story.end ? story.end->event.vm().uuid() : ref.uuid();
+      vms[{story.name, uuid, uuid.empty() ? ref.source() : ""}].push_back(story);
+    }
+    VmStories stories;
+    for (const auto& [key, of_nodes] : vms) {
+      // It is not known which of several VMs that live an end is of.
+      const auto alive = absl::c_count_if(
+          of_nodes, [](const VmStory& story) { return story.vm && IsAlive(*story.vm); });
+      for (const VmStory& story : of_nodes) {
+        if (alive > 1 || &story == &of_nodes.front()) stories.emplace_back();
+        Merge(story, &stories.back());
+      }
+    }
+    return stories;
+  }
+
+ private:
+  // The VM's name, cluster, node and source.
+  using Key = std::tuple<std::string, std::string, std::string, std::string>;
+  static Key KeyOf(const v1::VmRef& vm, const MessageNode& node) {
+    return {vm.name(), node.cluster, node.name, vm.source()};
+  }
+
+  static void Merge(VmStory more, VmStory* story) {
+    story->name = std::move(more.name);
+    if (more.end && (!story->end || TimeOf(*more.end) > TimeOf(*story->end))) {
+      story->end = std::move(more.end);
+    }
+    if (more.vm && (!story->vm || IsNewer(*more.vm, *story->vm))) story->vm = std::move(more.vm);
+    for (const auto& [shutdown_class, count] : more.ends) story->ends[shutdown_class] += count;
+  }
+
+  const absl::Time now_;
+  std::map<Key, VmStory> stories_;
+  std::set<std::string> ended_;  // the runs whose ends were added
+};
+
+using Names = std::set<std::string>;
+
+// The names of the filter that no VM has, globs included.
+std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const Names& known) {
   std::vector<std::string> unknown;
-  for (const std::string& name : filter.vm_names()) {
+  absl::c_copy_if(filter.vm_names(), std::back_inserter(unknown), [&](const std::string& name) {
     const Glob glob(name);
-    const bool known = std::any_of(stories.begin(), stories.end(), [&](const VmStory& story) {
-      return story.name == name || glob.Matches(story.name);
-    });
-    if (!known) unknown.push_back(name);
-  }
-  // A list is known as one name, or by its parts.
-  for (const std::string& list : filter.vm_names()) {
-    const std::set<std::string> parts = absl::StrSplit(list, ',', absl::SkipEmpty());
-    if (parts.empty() || parts.contains(list) || !IsWanted(filter.vm_names(), *parts.begin())) {
-      continue;
-    }
-    const bool known = !absl::c_linear_search(unknown, list);
-    std::erase_if(unknown, [&](const std::string& name) {
-      return known ? parts.contains(name) : name == list;
-    });
-  }
+    return !known.contains(name) &&
+           absl::c_none_of(known, [&](const std::string& one) { return glob.Matches(one); });
+  });
   return unknown;
 }
 
+Failure NotFound(absl::string_view what, absl::string_view where, absl::string_view hint) {
+  return {ExitCode::kNotFound, absl::StrCat("no ", what, " is known", where, hint)};
+}
+
+constexpr char kListHint[] = "; `vmevents vms --all` lists those that are";
+
+Names NamesOf(const NodeVms& vms) {
+  Names names;
+  for (const NodeVm& one : vms) names.insert(one.vm.ref().name());
+  return names;
+}
+
+// Names what is known instead of these names.
+Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_view where,
+                       ListSource* source) {
+  NodeVms all;
+  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
+  const Names names = NamesOf(all);
+  const std::string nearest = NearestName(unknown.front(), {names.begin(), names.end()});
+  const auto quote = [](std::string* out, const std::string& name) {
+    absl::StrAppend(out, "\"", EscapeForTerminal(name), "\"");
+  };
+  return NotFound(absl::StrCat("VM ", absl::StrJoin(unknown, ", ", quote)), where,
+                  names.empty() ? "; no VM is"
+                  : nearest.empty()
+                      ? kListHint
+                      : absl::StrCat("; did you mean ", EscapeForTerminal(nearest), "?"));
+}
+
+}  // namespace
+
 std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter) {
-  VmsCommand by_name;
-  VmsCommand by_uuid;
-  by_name.include_stopped = by_uuid.include_stopped = true;
+  v1::EventFilter by_uuid;
   for (const std::string& name : filter->vm_names()) {
-    if (!ParseUuid(name)) continue;
-    by_name.filter.add_vm_names(name);
-    by_uuid.filter.add_uuids(name);
+    if (ParseUuid(name)) by_uuid.add_uuids(name);
   }
-  if (by_uuid.filter.uuids().empty()) return std::nullopt;
+  if (by_uuid.uuids().empty()) return std::nullopt;
   NodeVms vms;
-  static_cast<void>(source->ReadVms(by_name, &vms));  // the next request fails, too
-  if (!vms.empty()) return std::nullopt;
-  const auto failure = source->ReadVms(by_uuid, &vms);
+  const auto failure = source->ReadVms(by_uuid, /*stopped_too=*/true, &vms);
   if (vms.empty()) return failure;
-  if (by_uuid.filter.uuids_size() < filter->vm_names_size()) {
+  if (by_uuid.uuids_size() < filter->vm_names_size()) {
     return Failure{ExitCode::kUsage,
-                   absl::StrCat("\"", by_uuid.filter.uuids(0),
+                   absl::StrCat("\"", by_uuid.uuids(0),
                                 "\" is a UUID, and not all others are: ask for names and for "
                                 "UUIDs with a command each")};
   }
   filter->clear_vm_names();
-  filter->mutable_uuids()->MergeFrom(by_uuid.filter.uuids());
+  filter->mutable_uuids()->MergeFrom(by_uuid.uuids());
   return std::nullopt;
 }
-
-namespace {
-
-// Reads the runs of the VMs.
-std::optional<Failure> ReadRuns(ListSource* source, const v1::EventFilter& filter, NodeVms* runs) {
-  VmsCommand list;
-  list.filter = filter;
-  list.include_stopped = true;
-  auto failure = source->ReadVms(list, runs);
-  std::erase_if(*runs, [&filter](const NodeVm& one) {
-    return !IsWanted(filter.run_ids(), one.vm.ref().run_id());
-  });
-  return failure;
-}
-
-// Says what is known instead of these names.
-Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_view where,
-                       ListSource* source) {
-  NodeVms all;
-  VmsCommand list;
-  list.include_stopped = true;
-  static_cast<void>(source->ReadVms(list, &all));  // a hint alone
-  std::set<std::string> names;
-  for (const NodeVm& one : all) names.insert(one.vm.ref().name());
-  const std::vector<std::string> known(names.begin(), names.end());
-  const std::string quoted =
-      absl::StrJoin(unknown, ", ", [](std::string* out, const std::string& name) {
-        absl::StrAppend(out, "\"", EscapeForTerminal(name), "\"");
-      });
-  const std::string nearest = NearestName(unknown.front(), known);
-  constexpr size_t kShown = 5;
-  std::string hint;
-  if (known.empty()) {
-    hint = "; no VM is";
-  } else if (!nearest.empty()) {
-    hint = absl::StrCat("; did you mean ", EscapeForTerminal(nearest), "?");
-  } else if (known.size() <= kShown) {
-    hint = absl::StrCat("; known are ", EscapeForTerminal(absl::StrJoin(known, ", ")));
-  } else {
-    hint = absl::StrCat("; `vmevents vms --all` lists the ", known.size(), " that are");
-  }
-  return {ExitCode::kNotFound, absl::StrCat("no VM ", quoted, " is known", where, hint)};
-}
-
-}  // namespace
 
 std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
                                   ListSource* source) {
@@ -220,11 +182,9 @@ std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_vi
   v1::EventFilter names;
   *names.mutable_vm_names() = filter.vm_names();
   NodeVms runs;
-  if (auto failure = ReadRuns(source, names, &runs)) return failure;
-  StoryCollector known(absl::InfiniteFuture());
-  for (NodeVm& run : runs) known.AddRun(std::move(run));
+  if (auto failure = source->ReadVms(names, /*stopped_too=*/true, &runs)) return failure;
   std::vector<std::string> unknown;
-  for (const std::string& name : UnknownNames(filter, known.Take())) {
+  for (const std::string& name : UnknownNames(filter, NamesOf(runs))) {
     EventsCommand any;
     any.filter.add_vm_names(name);
     any.limit = 1;
@@ -246,67 +206,51 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   v1::EventFilter filter = command.filter;
   NodeVms runs;
   std::optional<Failure> failure = TakeUuids(source, &filter);
-  if (!failure) failure = ReadRuns(source, filter, &runs);
+  if (!failure) failure = source->ReadVms(filter, /*stopped_too=*/true, &runs);
   if (failure && runs.empty()) return failure;
   // VMs whose end is looked for however old it is, each after its node, which is empty where it is
   // not known.
   std::set<std::pair<std::string, std::string>> wanted;
   for (const std::string& name : filter.vm_names()) {
-    if (!IsGlob(name)) wanted.emplace("", name);
+    if (name.find_first_of("*?[") == std::string::npos) wanted.emplace("", name);
   }
-  StoryCollector collector(now);
   for (const NodeVm& run : runs) wanted.emplace(run.node.name, run.vm.ref().name());
+  StoryCollector collector(now);
   EventsCommand ends;
   ends.filter = filter;
   ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
   ends.newest_first = true;
   auto unread = source->ReadEvents(ends, [&](NodeEvent end) {
-    const bool recent = TimeOf(end) > now - kCounted;
+    const bool recent = TimeOf(end) > now - kCountedEnds;
     // A GAP passes every filter.
     if (end.event.type() == v1::EVENT_TYPE_STOPPED) {
       wanted.erase({"", end.event.vm().name()});
       wanted.erase({end.node.name, end.event.vm().name()});
+      collector.AddEnd(std::move(end));
     }
-    collector.AddEnd(std::move(end));
     return recent || !wanted.empty();
   });
   if (!failure) failure = std::move(unread);
   for (NodeVm& run : runs) collector.AddRun(std::move(run));
   VmStories stories = collector.Take();
+  Names names;
   for (VmStory& story : stories) {
+    names.insert(story.name);
     // An ended run does not say what its VM does now.
     if (story.end && filter.run_ids_size() > 0) story.vm.reset();
-    story.shared =
-        filter.uuids_size() > 0 || absl::c_count_if(stories, [&story](const VmStory& other) {
-                                     return other.name == story.name;
-                                   }) > 1;
-  }
-  for (const VmStory& story : stories) {
+    const auto of_name = absl::c_count_if(
+        stories, [&story](const VmStory& other) { return other.name == story.name; });
+    story.shared = filter.uuids_size() > 0 || of_name > 1;
     if (auto printed = PrintText(formatter->FormatWhy(story), output)) return printed;
   }
   if (failure) return failure;
   if (stories.empty() && filter.run_ids_size() > 0) {
-    VmsCommand all;
-    all.include_stopped = true;
-    static_cast<void>(source->ReadVms(all, &runs));  // a hint alone
-    const auto run = absl::c_find_if(runs, [&filter](const NodeVm& one) {
-      return absl::c_linear_search(filter.run_ids(), one.vm.ref().run_id());
-    });
-    if (run != runs.end()) {
-      return Failure{
-          ExitCode::kNotFound,
-          absl::StrCat("the run ", EscapeForTerminal(run->vm.ref().run_id()), " is of the VM \"",
-                       EscapeForTerminal(run->vm.ref().name()), "\", which is not chosen")};
-    }
-    return Failure{ExitCode::kNotFound,
-                   absl::StrCat("no such run is known", where,
-                                "; `vmevents vms NAME --runs -o wide` lists those of a VM")};
+    return NotFound("such run", where, "; `vmevents vms NAME --runs -o wide` lists those of a VM");
   }
-  const std::vector<std::string> unknown = UnknownNames(filter, stories);
+  const std::vector<std::string> unknown = UnknownNames(filter, names);
   if (!unknown.empty()) return ExplainUnknown(unknown, where, source);
   if (!stories.empty()) return std::nullopt;
-  return Failure{ExitCode::kNotFound, absl::StrCat("no VM that matches is known", where,
-                                                   "; `vmevents vms --all` lists those that are")};
+  return NotFound("VM that matches", where, kListHint);
 }
 
 }  // namespace vmeventd::client

@@ -129,6 +129,13 @@ absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options) {
                                       ": name the key that the certificate was made for"));
 }
 
+// A page waits while the server limits the rate of pages, for 1.5 s at most.
+constexpr char kServiceConfig[] = R"({"methodConfig": [{
+    "name": [{"service": "vmeventd.v1.VmEventService", "method": "ListEvents"},
+             {"service": "vmeventd.v1.VmEventService", "method": "ListVms"}],
+    "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "1s",
+                    "backoffMultiplier": 2, "retryableStatusCodes": ["RESOURCE_EXHAUSTED"]}}]})";
+
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address) {
   grpc::ChannelArguments arguments;
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
@@ -149,6 +156,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetServiceConfigJSON(kServiceConfig);
   if (!address.is_unix()) {
     return grpc::CreateCustomChannel(ToGrpcTarget(address), credentials, arguments);
   }

@@ -73,7 +73,7 @@ class Printer : public EventConsumer {
  public:
   Printer(Formatter* formatter, Output* output) : formatter_(formatter), output_(output) {}
 
-  absl::Status Begin() override { return output_->Write(formatter_->EventHeading()); }
+  absl::Status Begin() override { return Print(formatter_->FormatEvents({})); }
   absl::Status ConsumeVms(const NodeVms& vms) override { return Print(formatter_->FormatVms(vms)); }
   absl::Status Consume(Formatter::Events events) override {
     return Print(formatter_->FormatEvents(events));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <iterator>
 #include <tuple>
 
 #include "absl/algorithm/container.h"
@@ -293,15 +294,15 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
   });
 }
 
-std::optional<Failure> FleetLists::ReadVms(const VmsCommand& command, NodeVms* vms) {
-  const FleetFilter filter = {.events = command.filter, .nodes = env_.nodes};
+std::optional<Failure> FleetLists::ReadVms(const v1::EventFilter& vm_filter, bool stopped_too,
+                                           NodeVms* vms) {
+  const FleetFilter filter = {.events = vm_filter, .nodes = env_.nodes};
   return WithFleet(env_, [&](NatsConnection* connection) {
     absl::StatusOr<NodeVms> all = ReadFleetVms(connection, filter, env_);
     if (!all.ok()) return all.status();
-    std::erase_if(*all, [&command](const NodeVm& one) {
-      return one.vm.state() == v1::VM_STATE_STOPPED && !command.include_stopped;
+    absl::c_copy_if(*all, std::back_inserter(*vms), [stopped_too](const NodeVm& one) {
+      return stopped_too || one.vm.state() != v1::VM_STATE_STOPPED;
     });
-    Append(&*all, vms);
     return absl::OkStatus();
   });
 }

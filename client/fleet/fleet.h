@@ -104,7 +104,8 @@ class FleetLists : public ListSource {
   explicit FleetLists(FleetEnvironment environment) : env_(std::move(environment)) {}
 
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
-  std::optional<Failure> ReadVms(const VmsCommand& command, NodeVms* vms) override;
+  std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
+                                 NodeVms* vms) override;
   bool knows_runs() const override { return false; }
   // The latest heartbeat of each node, by cluster and node.
   std::optional<Failure> ReadNodes(Formatter::Heartbeats* nodes) const;

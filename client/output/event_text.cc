@@ -85,6 +85,17 @@ std::string ClassWord(const v1::ShutdownDetail& shutdown) {
   return ShortName(shutdown.shutdown_class()) + (shutdown.caveats_size() > 0 ? "?" : "");
 }
 
+std::string EndsText(const std::map<v1::ShutdownClass, int>& ends, absl::Duration window) {
+  int all = 0;
+  std::vector<std::string> classes;
+  for (const auto& [shutdown_class, count] : ends) {
+    all += count;
+    classes.push_back(absl::StrCat(ShortName(shutdown_class), " ", count));
+  }
+  return absl::StrCat(all == 0 ? "none" : absl::StrCat(all), " in the last ", DurationText(window),
+                      all == 0 ? "" : ": ", absl::StrJoin(classes, ", "));
+}
+
 std::string SubjectWord(absl::string_view name) {
   return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", "-"}});
 }
@@ -227,31 +238,27 @@ std::string ShortEnd(const v1::ShutdownDetail& shutdown) {
 std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view message) {
   const int signal =
       shutdown.has_sender() ? shutdown.sender().signal() : shutdown.exit_signal().number();
-  std::string text;
+  std::string text = MessageSentence(shutdown, message);
   switch (shutdown.cause()) {
     case v1::SHUTDOWN_CAUSE_HOST_SIGNAL:
     case v1::SHUTDOWN_CAUSE_HOST_KILL:
     case v1::SHUTDOWN_CAUSE_QEMU_KILLED:
-      if (shutdown.has_sender()) {
-        text = absl::StrCat(SenderWords(shutdown.sender()), " sent QEMU ", SignalName(signal), ".");
-      } else if (signal != 0) {
-        text = absl::StrCat("QEMU was ended by ", SignalName(signal), "; sender not recorded.");
-      } else {
-        text = "The host sent QEMU a signal to end; which one and its sender are not recorded.";
-      }
+      text = shutdown.has_sender() ? absl::StrCat(SenderWords(shutdown.sender()), " sent QEMU ",
+                                                  SignalName(signal), ".")
+             : signal != 0
+                 ? absl::StrCat("QEMU was ended by ", SignalName(signal), "; sender not recorded.")
+                 : "The host sent QEMU a signal to end; which one and its sender are not recorded.";
       break;
     case v1::SHUTDOWN_CAUSE_QEMU_CRASHED:
       text = CrashSentence(shutdown);
       break;
     case v1::SHUTDOWN_CAUSE_HOST_POWERDOWN:
-      text = MessageSentence(shutdown, message);
-      if (shutdown.has_powerdown_age()) {
-        text = absl::StrCat("The host pressed the power button, and the guest obeyed after ",
-                            DurationText(FromProto(shutdown.powerdown_age())), ".");
-      }
+      if (!shutdown.has_powerdown_age()) break;
+      text = absl::StrCat("The host pressed the power button, and the guest obeyed after ",
+                          DurationText(FromProto(shutdown.powerdown_age())), ".");
       break;
     default:
-      text = MessageSentence(shutdown, message);
+      break;
   }
   for (const int caveat : shutdown.caveats()) text += CaveatSentence(caveat, shutdown);
   return text;

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/generated_enum_reflection.h"
 #include "google/protobuf/repeated_ptr_field.h"
@@ -41,6 +43,11 @@ std::string SubjectWord(absl::string_view name);
 // The end of the event's subject in a fleet, and of its CloudEvents type: "monitor-lost",
 // "stopped.crash".
 std::string SubjectWords(const v1::Event& event);
+
+// The time whose ends are counted.
+inline constexpr absl::Duration kCountedEnds = absl::Hours(24);
+// "3 in the last 24 h: USER 1, CRASH 2".
+std::string EndsText(const std::map<v1::ShutdownClass, int>& ends, absl::Duration window);
 
 // "guest poweroff" for GUEST_POWEROFF.
 std::string CauseWords(v1::ShutdownCause cause);

@@ -19,7 +19,6 @@ namespace vmeventd::client {
 namespace {
 
 constexpr size_t kEvidenceClock = 12;  // 12:00:00.123
-constexpr size_t kTogether = 60;       // limit of a line of evidence of one moment
 
 std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
   const char* doubt = shutdown.caveats_size() > 0 ? "?" : "";
@@ -38,18 +37,6 @@ std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
   }
 }
 
-// Appends the text escaped, in lines of at most `width` columns, the first behind `first`; 0: one
-// line.
-void AddLines(const std::string& first, absl::string_view text, size_t width, std::string* out) {
-  const size_t indent = first.size();
-  const size_t room = width == 0 ? SIZE_MAX : std::max<size_t>(width, indent + 20) - indent;
-  std::string margin = first;
-  for (const std::string& line : WrapText(EscapeForTerminal(text), room)) {
-    absl::StrAppend(out, margin, line, "\n");
-    margin = std::string(indent, ' ');
-  }
-}
-
 std::string ForMarkdown(absl::string_view text) {
   std::string out;
   for (const char c : text) {
@@ -57,32 +44,6 @@ std::string ForMarkdown(absl::string_view text) {
     out += c;
   }
   return out;
-}
-
-// The evidence, a line for each moment, whose date is shown where it is not that of `day`.
-std::string EvidenceLines(const v1::ShutdownDetail& shutdown, absl::CivilDay day,
-                          absl::TimeZone zone, size_t width, const Painter& painter) {
-  std::vector<std::pair<std::string, std::string>> moments;
-  for (const v1::Evidence& evidence : shutdown.evidence()) {
-    const absl::Time at = FromProto(evidence.time());
-    const std::string time = !evidence.has_time()                ? ""
-                             : absl::ToCivilDay(at, zone) == day ? ClockText(at, zone)
-                                                                 : LocalTimeText(at, zone);
-    const std::string what = EscapeForTerminal(evidence.what());
-    if (!moments.empty() && !time.empty() && time == moments.back().first &&
-        moments.back().second.size() + what.size() < kTogether) {
-      absl::StrAppend(&moments.back().second, ", ", what);
-    } else if (!what.empty()) {
-      moments.emplace_back(time, what);
-    }
-  }
-  std::string lines;
-  for (const auto& [time, what] : moments) {
-    std::string added;
-    AddLines(std::string(4 + std::max(time.size(), kEvidenceClock), ' '), what, width, &added);
-    absl::StrAppend(&lines, "  ", painter.Paint(time, Color::kDim), added.substr(2 + time.size()));
-  }
-  return lines;
 }
 
 // Writes one story.
@@ -155,46 +116,49 @@ class StoryWriter {
   std::string End() const {
     const v1::Event& end = story_.end->event;
     const v1::ShutdownDetail& shutdown = end.shutdown();
-    std::string text;
-    if (shutdown.has_intent()) AddLines("  ", IntentWords(shutdown.intent()), width_, &text);
-    AddLines("  ", EndSentence(shutdown, end.message()), width_, &text);
+    FactList sentences(painter_, 0, width_);
+    if (shutdown.has_intent()) sentences.Add("", IntentWords(shutdown.intent()));
+    sentences.Add("", EndSentence(shutdown, end.message()));
+    FactList evidence(painter_, 2 + kEvidenceClock, width_);
     const absl::CivilDay day = absl::ToCivilDay(FromProto(end.observe_time()), style_.zone);
-    return absl::StrCat(text, EvidenceLines(shutdown, day, style_.zone, width_, painter_),
-                        LastWords(shutdown.last_words()), MemoryLine(shutdown.numbers()), "  rule ",
-                        EscapeForTerminal(shutdown.rule()), " (class ",
-                        ShortName(shutdown.shutdown_class()), ", cause ",
-                        CauseWords(shutdown.cause()), ")\n");
+    for (const v1::Evidence& seen : shutdown.evidence()) {
+      const absl::Time at = FromProto(seen.time());
+      const bool same_day = absl::ToCivilDay(at, style_.zone) == day;
+      const std::string time = !seen.has_time() ? ""
+                               : same_day       ? ClockText(at, style_.zone)
+                                                : LocalTimeText(at, style_.zone);
+      evidence.Add(absl::StrCat("  ", time), seen.what());
+    }
+    FactList rest(painter_, 0, width_);
+    if (const v1::EndNumbers& numbers = shutdown.numbers(); numbers.has_peak_memory_bytes()) {
+      const uint64_t limit = numbers.memory_limit_bytes() >> 20;
+      rest.Add("", absl::StrCat("memory: at most ", numbers.peak_memory_bytes() >> 20, " MiB",
+                                limit > 0 ? absl::StrCat(", of a limit of ", limit, " MiB") : ""));
+    }
+    rest.Add(
+        "", absl::StrCat("rule ", shutdown.rule(), " (class ", ShortName(shutdown.shutdown_class()),
+                         ", cause ", CauseWords(shutdown.cause()), ")"));
+    return absl::StrCat(sentences.Take(), evidence.Take(), LastWords(shutdown.last_words()),
+                        rest.Take());
   }
 
   std::string LastWords(const v1::LastWords& words) const {
     if (words.lines().empty()) return "";
     const int source = words.source();
-    std::string text =
-        absl::StrCat("  QEMU's last words, ",
-                     source == v1::LAST_WORDS_SOURCE_LIBVIRT_LOG ? "in libvirt's log"
-                     : source == v1::LAST_WORDS_SOURCE_JOURNAL   ? "in the journal"
-                                                                 : "on its standard error",
-                     ":\n", words.truncated() ? "    ...\n" : "");
-    const auto& lines = words.lines();
-    for (auto line = lines.begin(); line != lines.end();) {
-      const auto next =
-          std::find_if(line, lines.end(), [&](const auto& one) { return one != *line; });
+    FactList lines(painter_, 2, width_);
+    if (words.truncated()) lines.Add("", "...");
+    for (auto line = words.lines().begin(); line != words.lines().end();) {
+      const auto next = std::find_if(line, words.lines().end(),
+                                     [&](const std::string& other) { return other != *line; });
       const auto count = next - line;
-      AddLines("    ", absl::StrCat(*line, count == 1 ? "" : absl::StrCat(" (", count, " times)")),
-               width_, &text);
+      lines.Add("", count == 1 ? *line : absl::StrCat(*line, " (", count, " times)"));
       line = next;
     }
-    return text;
-  }
-
-  static std::string MemoryLine(const v1::EndNumbers& numbers) {
-    if (!numbers.has_peak_memory_bytes()) return "";
-    constexpr double kMiB = 1 << 20;
-    const auto peak = static_cast<double>(numbers.peak_memory_bytes());
-    const auto limit = static_cast<double>(numbers.memory_limit_bytes());
-    return absl::StrCat("  memory: at most ", absl::StrFormat("%.0f MiB", peak / kMiB),
-                        limit > 0 ? absl::StrFormat(", of a limit of %.0f MiB", limit / kMiB) : "",
-                        "\n");
+    return absl::StrCat("  QEMU's last words, ",
+                        source == v1::LAST_WORDS_SOURCE_LIBVIRT_LOG ? "in libvirt's log"
+                        : source == v1::LAST_WORDS_SOURCE_JOURNAL   ? "in the journal"
+                                                                    : "on its standard error",
+                        ":\n", lines.Take());
   }
 
   static std::string IntentWords(const v1::Intent& intent) {
@@ -220,17 +184,6 @@ class StoryWriter {
     return state;
   }
 
-  std::string Ends() const {
-    int ends = 0;
-    std::vector<std::string> classes;
-    for (const auto& [shutdown_class, count] : story_.ends) {
-      ends += count;
-      classes.push_back(absl::StrCat(ShortName(shutdown_class), " ", count));
-    }
-    if (ends > 0) return absl::StrCat(ends, " in the last 24 h: ", absl::StrJoin(classes, ", "));
-    return story_.end ? "none in the last 24 h" : "";
-  }
-
   std::string Now() const {
     FactList facts(painter_, 5);
     if (story_.vm) {
@@ -247,7 +200,7 @@ class StoryWriter {
         facts.Add("", problem.text(), Color::kYellow);
       }
     }
-    facts.Add("Ends", Ends());
+    if (story_.end) facts.Add("Ends", EndsText(story_.ends, kCountedEnds));
     const v1::VmRef& vm = story_.ref();
     std::string which = QuoteForShell(EscapeForTerminal(PatternFor(story_.name)));
     if (absl::StartsWith(which, "-")) which.insert(0, "-- ");

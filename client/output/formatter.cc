@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "client/output/event_text.h"
 #include "client/output/time_text.h"
 #include "google/protobuf/util/json_util.h"
@@ -125,7 +126,17 @@ Cell StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
   return state == NodeState::kUp ? Cell{"up", Color::kGreen} : Cell{"silent", Color::kRed};
 }
 
-std::string YesNo(bool value) { return value ? "yes" : "no"; }
+// A value of JSON for people: "path /run/qemu, present true" for an object.
+std::string WordsOf(const nlohmann::ordered_json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_object()) return JsonText(value);
+  std::vector<std::string> parts;
+  for (const auto& [name, member] : value.items()) {
+    const std::string words = WordsOf(member);
+    if (!words.empty()) parts.push_back(absl::StrCat(name, " ", words));
+  }
+  return absl::StrJoin(parts, ", ");
+}
 
 }  // namespace
 
@@ -166,8 +177,8 @@ std::string Formatter::TimeText(absl::Time time) const {
   return absl::FormatTime(this_year ? "%b %d %H:%M:%S" : "%Y-%m-%d %H:%M", time, style_.zone);
 }
 
-std::string Formatter::SinceText(bool known, const google::protobuf::Timestamp& time) const {
-  return known ? TimeText(FromProto(time)) : "-";
+std::string Formatter::SinceText(const google::protobuf::Timestamp& time) const {
+  return time.seconds() == 0 ? "-" : TimeText(FromProto(time));
 }
 
 // A name widens its column to a limit; on a terminal a longer one is cut.
@@ -188,7 +199,7 @@ Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
   Row row;
   row.Add({"TIME", least(time_width)}, {TimeText(FromProto(event.observe_time())), Color::kDim});
   if (style_.nodes) {
-    row.Add(NameColumn("NODE", least(std::max<size_t>(style_.node_width, 12))), NodeCell(one.node));
+    row.Add(NameColumn("NODE", least(std::max<size_t>(LineLimit(), 12))), NodeCell(one.node));
   }
   if (wide) row.Add({"SEQUENCE"}, {absl::StrCat(event.sequence())});
   row.Add(NameColumn("VM", least(name_width)), {event.vm().name(), Color::kBold});
@@ -205,13 +216,6 @@ Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
   row.Add({"DETAIL"},
           {absl::StrCat(event.durable() ? "" : "(not durable) ", WhatHappened(event, wide))});
   return row;
-}
-
-std::string Formatter::EventHeading() {
-  if (form_ != Form::kTable) return "";
-  if (!event_layout_) event_layout_.emplace(EventRow({}, /*reserve=*/true).columns, painter_);
-  if (!style_.headings) return "";
-  return absl::StrCat(vms_shown_ ? "\n" : "", event_layout_->Heading(LineLimit()));
 }
 
 void Formatter::NoteCluster(const MessageNode& node) {
@@ -232,7 +236,7 @@ absl::StatusOr<std::string> Formatter::Line(const std::string& name,
 template <typename List, typename NameOf, typename JsonOf, typename MakeRow>
 absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf& name_of,
                                                   const JsonOf& json_of, const MakeRow& make_row,
-                                                  std::optional<ColumnLayout>* layout) const {
+                                                  std::optional<ColumnLayout>* layout) {
   using One = std::decay_t<decltype(*list.begin())>;
   std::string lines;
   if (form_ != Form::kTable) {
@@ -245,11 +249,18 @@ absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf
   }
   std::optional<ColumnLayout> own;
   if (layout == nullptr) layout = &own;
-  if (!*layout) layout->emplace(make_row(One()).columns, painter_);
-  std::vector<std::vector<Cell>> rows;
-  for (const One& one : list) rows.push_back(make_row(one).cells);
-  lines = (*layout)->Rows(rows, LineLimit());
-  return absl::StrCat(own && style_.headings ? own->Heading(LineLimit()) : "", lines);
+  std::vector<Row> rows;
+  for (const One& one : list) rows.push_back(make_row(one));
+  if (!layout->has_value()) {
+    layout->emplace(make_row(One()).columns, painter_);
+    for (const Row& row : rows) (*layout)->Fit(row.cells);
+    const bool apart = std::exchange(shown_, true);
+    if (style_.headings) {
+      lines = absl::StrCat(apart ? "\n" : "", (*layout)->Heading(LineLimit()));
+    }
+  }
+  for (const Row& row : rows) lines += (*layout)->Line(row.cells, LineLimit());
+  return lines;
 }
 
 absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
@@ -258,12 +269,12 @@ absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
       events,
       [](const NodeEvent& one) { return one.event.vm().name(); },  // empty of the node's own
       [](const NodeEvent& one) { return ToJson(one.event, one.node); },
-      [this](const NodeEvent& one) { return EventRow(one); }, &event_layout_);
+      [this, &events](const NodeEvent& one) { return EventRow(one, events.empty()); },
+      &event_layout_);
 }
 
 absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
   for (const NodeVm& one : vms) NoteCluster(one.node);
-  vms_shown_ = true;
   const bool ends = absl::c_any_of(vms, [](const NodeVm& one) { return one.ends.has_value(); });
   const auto json_of = [](const NodeVm& one) {
     Members members;
@@ -290,7 +301,7 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
     if (shared && !style_.wide) row.Add({"UUID"}, {OrDash(id)});
     row.Add({"STATE"}, one.node.stale_since ? Cell{absl::StrCat(state, " (stale)"), Color::kDim}
                                             : Cell{state, ColorOf(vm.state())});
-    if (style_.wide) row.Add({"SINCE"}, {SinceText(vm.has_state_time(), vm.state_time())});
+    if (style_.wide) row.Add({"SINCE"}, {SinceText(vm.state_time())});
     if (style_.now) {
       const absl::Duration age = style_.now() - FromProto(vm.state_time());
       row.Add({"AGE"}, {vm.has_state_time() ? ShortDurationText(age) : "-"});
@@ -320,7 +331,7 @@ absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
     row.Add({"INTENT"}, {intent.intent_id()});
     row.Add({"VM"}, {one.vm.ref().name(), Color::kBold});
     row.Add({"ACTOR"}, {intent.actor()});
-    row.Add({"EXPIRES"}, {SinceText(intent.has_expire_time(), intent.expire_time())});
+    row.Add({"EXPIRES"}, {SinceText(intent.expire_time())});
     row.Add({"REASON"}, {intent.reason()});
     return row;
   };
@@ -332,71 +343,23 @@ absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
       make_row);
 }
 
-absl::StatusOr<std::string> Formatter::FormatIntent(const v1::Intent& intent) {
-  if (form_ != Form::kTable) return Line(intent.intent_id(), ToJson(intent));
-  FactList facts(painter_);
-  facts.Add("intent", intent.intent_id(), Color::kBold);
-  facts.Add("actor", intent.actor());
-  facts.Add("declared by", intent.declared_by());
-  facts.Add("reason", intent.reason());
-  facts.Add("expires", SinceText(intent.has_expire_time(), intent.expire_time()));
-  return facts.Take();
-}
-
 absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoResponse& info) {
-  if (form_ != Form::kTable) return Line(info.node(), ToJson(info));
-  FactList facts(painter_);
-  const auto add = [&facts](const char* name, const std::string& value, const std::string& problem,
-                            bool warn) {
-    facts.Add(name, problem.empty() ? value : absl::StrCat(value, ": ", problem),
-              warn ? Color::kYellow : Color::kNone);
-  };
-  facts.Add("version", info.version());
-  facts.Add("node", info.node());
-  facts.Add("node id", info.node_id());
-  facts.Add("started", SinceText(info.has_start_time(), info.start_time()));
-  facts.Add("journal", info.journal_id());
-  add("writable", YesNo(info.journal_writable()), info.journal_problem(), !info.journal_writable());
-  facts.Add("oldest event", absl::StrCat(info.oldest_sequence()));
-  facts.Add("newest event", absl::StrCat(info.newest_sequence()));
-  facts.Add("VMs", absl::StrCat(info.vms()));
-  facts.Add("streams", absl::StrCat(info.streams()));
-  facts.Add("exit status", info.exit_status_source());
-  if (info.has_signal_senders()) {
-    const v1::SignalSenderWatch& senders = info.signal_senders();
-    add("signal senders", YesNo(senders.active()), senders.problem(), !senders.problem().empty());
-  }
-  if (info.has_host_shutdown()) {
-    const v1::HostShutdownWatch& host = info.host_shutdown();
-    add("host shutdown",
-        host.shutting_down() ? "shutting down now"
-        : host.active()      ? "seen"
-                             : "not seen",
-        host.problem(), host.shutting_down());
-  }
-  for (const v1::WatchedDirectory& directory : info.directories()) {
-    facts.Add("watched",
-              absl::StrCat(directory.path(), ":", directory.pattern(), "  ",
-                           directory.present() ? Count(directory.sockets(), "socket") : "missing"),
-              directory.present() ? Color::kNone : Color::kYellow);
-  }
-  for (const v1::UnfollowedSocket& socket : info.unfollowed_sockets()) {
-    facts.Add("without a VM", absl::StrCat(socket.path(), "  ", socket.problem().text()),
-              Color::kYellow);
+  const absl::StatusOr<std::string> json = ToJson(info);
+  if (form_ != Form::kTable || !json.ok()) return Line(info.node(), json);
+  FactList facts(painter_, 19);
+  const auto fields = nlohmann::ordered_json::parse(*json);
+  for (const auto& [name, value] : fields.items()) {
+    const auto values = value.is_array() ? value : nlohmann::ordered_json::array({value});
+    for (const nlohmann::ordered_json& one : values) {
+      const std::string text = WordsOf(one);
+      const bool problem = absl::StrContains(absl::StrCat(name, " ", text), "problem");
+      facts.Add(absl::StrReplaceAll(name, {{"_", " "}}), text,
+                problem ? Color::kYellow : Color::kNone);
+    }
   }
   if (info.unfollowed_sockets_size() >= kMaxUnfollowed) {
-    facts.Add("without a VM",
-              absl::StrCat("possibly more: vmeventd lists at most ", kMaxUnfollowed),
-              Color::kYellow);
-  }
-  for (const v1::LibvirtConnection& connection : info.libvirt_connections()) {
-    const std::string state =
-        connection.connected() ? Count(connection.domains(), "domain")
-                               : absl::StrCat("not connected since ",
-                                              SinceText(connection.has_since(), connection.since()),
-                                              ": ", connection.problem().text());
-    facts.Add("libvirt", absl::StrCat(connection.uri(), "  ", state),
-              connection.connected() ? Color::kNone : Color::kYellow);
+    facts.Add("unfollowed sockets",
+              absl::StrCat("possibly more: vmeventd lists at most ", kMaxUnfollowed));
   }
   return facts.Take();
 }
@@ -410,7 +373,7 @@ absl::StatusOr<std::string> Formatter::FormatStreams(const Streams& streams) {
     Row row;
     row.Add({"STREAM"}, {stream.stream_id()});
     row.Add({"CLIENT"}, {names.empty() ? stream.peer() : names, Color::kBold});
-    row.Add({"OPEN"}, {SinceText(stream.has_open_time(), stream.open_time())});
+    row.Add({"OPEN"}, {SinceText(stream.open_time())});
     row.Add({"SEQUENCE"}, {absl::StrCat(stream.sequence())});
     row.Add({"LAG"},
             {absl::StrCat(stream.lag()), stream.lag() > 0 ? Color::kYellow : Color::kNone});
@@ -451,8 +414,8 @@ absl::StatusOr<std::string> Formatter::FormatFleet(const Heartbeats& nodes, absl
     if (clusters || style_.wide) row.Add({"CLUSTER"}, {node.cluster()});
     row.Add({"NODE"}, {node.node(), Color::kBold});
     row.Add({"STATE"}, StateCell(node, now));
-    row.Add({"SEEN"}, {SinceText(node.has_time(), node.time())});
-    row.Add({"LAST EVENT"}, {SinceText(node.has_newest_event_time(), node.newest_event_time())});
+    row.Add({"SEEN"}, {SinceText(node.time())});
+    row.Add({"LAST EVENT"}, {SinceText(node.newest_event_time())});
     row.Add({"LAG"}, {absl::StrCat(lag), lag == 0 ? Color::kNone : Color::kYellow});
     row.Add({"VMS"}, {absl::StrCat(node.vms())});
     if (style_.wide) {
@@ -476,7 +439,7 @@ absl::StatusOr<std::string> Formatter::FormatFleet(const Heartbeats& nodes, absl
 
 absl::StatusOr<std::string> Formatter::FormatWhy(const VmStory& story) {
   if (form_ == Form::kTable) {
-    return absl::StrCat(std::exchange(story_shown_, true) ? "\n" : "", StoryText(story, style_));
+    return absl::StrCat(std::exchange(shown_, true) ? "\n" : "", StoryText(story, style_));
   }
   Members members = {{"name", JsonText(story.name)}};
   if (story.vm) members.emplace_back("vm", ToJson(story.vm->vm, story.vm->node));

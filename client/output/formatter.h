@@ -44,7 +44,6 @@ struct TableStyle {
   // A column NODE: messages of several nodes are mixed. Once there are several clusters, it has
   // CLUSTER/NODE.
   bool nodes = false;
-  size_t node_width = 0;  // width of the longest node's name
   bool wide = false;      // adds columns, and sets no limit to a line
   bool markdown = false;  // of `why`
   // Begins the commands to paste: this program with the options that name its server.
@@ -63,8 +62,7 @@ struct TableStyle {
 // For programs, an item after another:
 //   JSON   an object a line, as by ToJson()
 //   name   a name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
-//          the node's name. An event of the whole node has no line. NODE/NAME if there are several
-//          nodes; of a fleet CLUSTER/NODE/NAME, and CLUSTER/NODE of a node.
+//          the node's name; CLUSTER/NODE of a fleet's node. An event of the whole node has no line.
 enum class Form { kTable, kJson, kName };
 
 // Turns the server's answers into text for standard output. Pure, except that it remembers its own
@@ -81,17 +79,13 @@ class Formatter {
   explicit Formatter(Form form, TableStyle style = {})
       : form_(form), style_(std::move(style)), painter_(style_.color) {}
 
-  // The heading above events: requested once, before the first event if they come one by one, and
-  // for a list after its first page, whose widths it then has.
-  std::string EventHeading();
-  // Called repeatedly as events arrive, in order.
+  // Called repeatedly as events arrive, in order. The first text of a table begins with the
+  // heading: without events it is that alone, for rows of usual widths.
   absl::StatusOr<std::string> FormatEvents(Events events);
   absl::StatusOr<std::string> FormatVms(Vms vms);
   // A VM's last end, and its present state. Called once for each VM. JSON has the members name, vm,
   // last_end and ends_in_24h.
   absl::StatusOr<std::string> FormatWhy(const VmStory& story);
-  // An intent that was just declared.
-  absl::StatusOr<std::string> FormatIntent(const v1::Intent& intent);
   // The open intents of these VMs; each VM has one.
   absl::StatusOr<std::string> FormatIntents(Vms vms);
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info);
@@ -119,16 +113,16 @@ class Formatter {
   // An item for programs: the name, or the object; none for an empty name.
   absl::StatusOr<std::string> Line(const std::string& name,
                                    const absl::StatusOr<std::string>& json) const;
-  // The list in the output's form. `layout`: that of a table, whose heading is printed already.
+  // The list in the output's form. A table has a heading, unless `layout` is that of a table above.
   template <typename List, typename NameOf, typename JsonOf, typename MakeRow>
   absl::StatusOr<std::string> FormatList(const List& list, const NameOf& name_of,
                                          const JsonOf& json_of, const MakeRow& make_row,
-                                         std::optional<ColumnLayout>* layout = nullptr) const;
+                                         std::optional<ColumnLayout>* layout = nullptr);
   size_t LineLimit() const { return style_.wide ? 0 : style_.width; }
   ColumnLayout::Column NameColumn(const char* heading, size_t min_width = 0) const;
   std::string TimeText(absl::Time time) const;
-  // "-" if it is not known.
-  std::string SinceText(bool known, const google::protobuf::Timestamp& time) const;
+  // "-" if it is not set.
+  std::string SinceText(const google::protobuf::Timestamp& time) const;
   // Records whether the nodes' names need their clusters' from now on.
   void NoteCluster(const MessageNode& node);
   Cell NodeCell(const MessageNode& node) const;
@@ -136,12 +130,11 @@ class Formatter {
   const Form form_;
   const TableStyle style_;
   const Painter painter_;
-  // Layout of the rows that come one by one, or of a list's first page.
+  // Layout of the events, since there is one.
   std::optional<ColumnLayout> event_layout_;
   std::string cluster_;  // the first that was shown
   bool several_clusters_ = false;
-  bool vms_shown_ = false;  // a table of VMs was printed above the events
-  bool story_shown_ = false;
+  bool shown_ = false;  // a table or a story stands above
 };
 
 // The text of `why`: the verdict first, then the facts behind it, then the VM as it is now.

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
@@ -91,13 +90,6 @@ using VmStories = std::vector<VmStory>;
 template <typename List, typename Value>
 bool IsWanted(const List& list, const Value& value) {
   return list.empty() || absl::c_linear_search(list, value);
-}
-
-// Moves all of them to the end of the list.
-template <typename T>
-void Append(std::vector<T>* more, std::vector<T>* list) {
-  list->insert(list->end(), std::make_move_iterator(more->begin()),
-               std::make_move_iterator(more->end()));
 }
 
 }  // namespace vmeventd::client

@@ -45,15 +45,17 @@ absl::Status Failed(absl::string_view what, const std::string& path, int error) 
       absl::StrCat("cannot ", what, " ", EscapeForTerminal(path), ": ", strerror(error)));
 }
 
+absl::Status Refused(const std::string& path, absl::string_view why) {
+  return absl::FailedPreconditionError(absl::StrCat(EscapeForTerminal(path), " ", why));
+}
+
 absl::Status CheckKind(const std::string& path, const struct stat& found) {
-  const auto refuse = [&path](absl::string_view what) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(EscapeForTerminal(path), " ", what, "; name a regular file of its own"));
-  };
-  if (S_ISLNK(found.st_mode)) return refuse("is a symbolic link");
-  if (!S_ISREG(found.st_mode)) return refuse("is not a regular file");
-  if (found.st_nlink > 1) return refuse("has another name (a hard link)");
-  return absl::OkStatus();
+  const bool regular = S_ISREG(found.st_mode);
+  if (regular && found.st_nlink == 1) return absl::OkStatus();
+  return Refused(path, absl::StrCat(S_ISLNK(found.st_mode) ? "is a symbolic link"
+                                    : regular              ? "has another name (a hard link)"
+                                                           : "is not a regular file",
+                                    "; name a regular file of its own"));
 }
 
 absl::Status WriteAll(int descriptor, absl::string_view content, const std::string& path) {
@@ -106,17 +108,14 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
 absl::Status AppendDurably(const std::string& path, absl::string_view lines, uint64_t max_bytes) {
   const UniqueFd file(
       open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
-  const auto refuse = [&path](absl::string_view what) {
-    return absl::FailedPreconditionError(absl::StrCat(EscapeForTerminal(path), " ", what));
-  };
-  if (!file.valid() && errno == ELOOP) return refuse("is a symbolic link; move it away");
+  if (!file.valid() && errno == ELOOP) return Refused(path, "is a symbolic link; move it away");
   if (!file.valid()) return Failed("open", path, errno);
   struct stat found {};
   if (fstat(file.get(), &found) != 0) return Failed("examine", path, errno);
-  if (!S_ISREG(found.st_mode)) return refuse("is not a regular file; move it away");
-  if (found.st_nlink > 1) return refuse("has another name (a hard link); remove that");
-  if (found.st_uid != geteuid()) return refuse("is another user's; move it away");
-  if ((found.st_mode & 077) != 0) return refuse("may be read by others; make its mode 0600");
+  if (absl::Status kind = CheckKind(path, found); !kind.ok()) return kind;
+  if (found.st_uid != geteuid() || (found.st_mode & 077) != 0) {
+    return Refused(path, "is another user's, or may be read by others; make it its owner's alone");
+  }
   const auto size = static_cast<uint64_t>(found.st_size);
   if (size + lines.size() > max_bytes) {
     return absl::ResourceExhaustedError(
@@ -147,8 +146,7 @@ absl::StatusOr<std::string> ReadPlainFile(const std::string& path, size_t limit)
   if (!file.valid()) return Failed("read", path, errno);
   absl::StatusOr<std::string> content = ReadSmallFile(file.get(), path, limit + 1);
   if (content.ok() && content->size() > limit) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(EscapeForTerminal(path), " has more than ", limit, " bytes"));
+    return Refused(path, absl::StrCat("has more than ", limit, " bytes"));
   }
   return content;
 }

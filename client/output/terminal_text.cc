@@ -85,16 +85,12 @@ size_t BytesOf(absl::string_view text, size_t width) {
 
 }  // namespace
 
-std::string CutText(absl::string_view text, size_t width) {
-  if (DisplayWidth(text) <= width) return std::string(text);
-  return width == 0 ? "" : absl::StrCat(text.substr(0, BytesOf(text, width - 1)), "\u2026");
-}
-
-std::string CutMiddle(absl::string_view text, size_t width) {
+std::string CutText(absl::string_view text, size_t width, bool middle) {
   const size_t all = DisplayWidth(text);
-  if (all <= width || width < 3) return CutText(text, width);
-  const size_t tail = (width - 1) / 2;
-  size_t from = BytesOf(text, all - tail);
+  if (all <= width) return std::string(text);
+  if (width == 0) return "";
+  const size_t tail = middle && width > 2 ? (width - 1) / 2 : 0;
+  size_t from = tail == 0 ? text.size() : BytesOf(text, all - tail);
   // Half of a wide character.
   while (DisplayWidth(text.substr(from)) > tail) {
     from += std::max<size_t>(DecodeUtf8(text.substr(from)).length, 1);
@@ -152,8 +148,7 @@ std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const
     const bool last = i + 1 == row.size();
     const size_t left = width - std::min(width, used + owed);
     const size_t room = width == 0 ? SIZE_MAX : last ? left : std::min(left, columns_[i].min_width);
-    const std::string text =
-        columns_[i].cut_middle ? CutMiddle(row[i].text, room) : CutText(row[i].text, room);
+    const std::string text = CutText(row[i].text, room, columns_[i].cut_middle);
     const size_t columns = DisplayWidth(text);
     if (columns > 0) {
       line.append(owed, ' ');
@@ -167,17 +162,19 @@ std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const
   return line;
 }
 
-std::string ColumnLayout::Rows(const std::vector<std::vector<Cell>>& rows, size_t width) {
-  if (!headed_) {
-    for (const std::vector<Cell>& row : rows) Fit(row);
+void FactList::Add(absl::string_view name, absl::string_view value, Color color) {
+  if (value.empty()) return;
+  const std::string text = EscapeForTerminal(value);
+  constexpr size_t kLeast = 20;
+  const size_t room = std::max(limit_, width_ + 2 + kLeast) - width_ - 2;
+  const bool whole = limit_ == 0 || DisplayWidth(text) <= room;
+  for (const std::string& line : whole ? std::vector{text} : WrapText(text, room)) {
+    const bool same = name == std::exchange(name_, std::string(name));
+    text_ += layout_.Line({{same ? "" : EscapeForTerminal(name), Color::kDim}, {line, color}});
   }
-  std::string text;
-  for (const std::vector<Cell>& row : rows) text += Line(row, width);
-  return text;
 }
 
-std::string ColumnLayout::Heading(size_t width) {
-  headed_ = true;
+std::string ColumnLayout::Heading(size_t width) const {
   std::vector<Cell> row;
   for (const Column& column : columns_) row.push_back({column.heading, Color::kBold});
   return Line(row, width);

@@ -25,11 +25,9 @@ std::string JsonFault(absl::string_view what);
 // contains no escape sequence.
 size_t DisplayWidth(absl::string_view text);
 
-// The first `width` columns of `text`; where that is not all, the last of them is "…".
-std::string CutText(absl::string_view text, size_t width);
-
-// The same, but the "…" is in the middle: names may differ at their ends.
-std::string CutMiddle(absl::string_view text, size_t width);
+// The first `width` columns of `text`; where that is not all, the last of them is "…". Of a name
+// the "…" is in the `middle`, as names may differ at their ends.
+std::string CutText(absl::string_view text, size_t width, bool middle = false);
 
 // The word as a shell takes it.
 std::string QuoteForShell(absl::string_view word);
@@ -80,33 +78,27 @@ class ColumnLayout {
   // a text that is wider than its column is cut, and so is each where the line ends. 0:
   // nothing is cut, and a wide text moves the rest of its own row.
   std::string Line(const std::vector<Cell>& row, size_t width = 0) const;
-  // Returns the lines of the rows. Fits them first, but below a heading no row moves a column.
-  std::string Rows(const std::vector<std::vector<Cell>>& rows, size_t width);
-  std::string Heading(size_t width = 0);
+  std::string Heading(size_t width = 0) const;
 
  private:
   Painter painter_;
   std::vector<Column> columns_;
-  bool headed_ = false;
 };
 
-// Lines of "name   value", the values aligned and escaped. Of several lines of one name the first
-// has it.
+// Lines of "name   value", escaped; the values are aligned, and wrapped to lines of at most `limit`
+// columns, 0: of any. Of several lines of one name the first has it.
 class FactList {
  public:
-  explicit FactList(const Painter& painter, size_t width = 14)
-      : layout_({{"", width}, {"", 0}}, painter) {}
+  explicit FactList(const Painter& painter, size_t width = 14, size_t limit = 0)
+      : width_(width), limit_(limit), layout_({{"", width}, {""}}, painter) {}
 
-  void Add(absl::string_view name, absl::string_view value, Color color = Color::kNone) {
-    if (value.empty()) return;
-    const bool same = name == std::exchange(name_, std::string(name));
-    text_ += layout_.Line(
-        {{same ? "" : std::string(name), Color::kDim}, {EscapeForTerminal(value), color}});
-  }
+  void Add(absl::string_view name, absl::string_view value, Color color = Color::kNone);
   std::string Take() { return std::move(text_); }
 
  private:
-  ColumnLayout layout_;
+  const size_t width_;
+  const size_t limit_;
+  const ColumnLayout layout_;
   std::string name_;  // of the last line
   std::string text_;
 };

@@ -1,6 +1,7 @@
 #include "client/output/time_text.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -42,17 +43,13 @@ std::optional<absl::Time> ParseEpoch(absl::string_view text) {
 std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone) {
   // absl::ParseTime also accepts "infinite-past"; a date begins with a digit.
   if (text.empty() || !absl::ascii_isdigit(text[0])) return std::nullopt;
-  std::string upper(text);
-  absl::AsciiStrToUpper(&upper);  // RFC 3339 allows "t" and "z"
+  std::string plain = absl::AsciiStrToUpper(text);  // RFC 3339 allows "t" and "z"
+  if (plain.size() > 10 && plain[10] == 'T') plain[10] = ' ';
   absl::Time time;
   std::string ignored;
-  for (const char* format : {"%Y-%m-%d%ET%H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E*S%Ez"}) {
-    if (absl::ParseTime(format, upper, &time, &ignored)) return time;
-  }
-  for (const char* format :
-       {"%Y-%m-%d %H:%M:%E*S", "%Y-%m-%dT%H:%M:%E*S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M",
-        "%Y-%m-%d", "%Y %b %d %H:%M:%E*S", "%Y %b %d %H:%M", "%Y %b %d"}) {
-    if (absl::ParseTime(format, upper, zone, &time, &ignored)) return time;
+  for (const char* format : {"%Y-%m-%d %H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E*S", "%Y-%m-%d %H:%M",
+                             "%Y-%m-%d", "%Y %b %d %H:%M:%E*S", "%Y %b %d %H:%M", "%Y %b %d"}) {
+    if (absl::ParseTime(format, plain, zone, &time, &ignored)) return time;
   }
   return std::nullopt;
 }
@@ -64,19 +61,12 @@ std::optional<absl::Time> ParseDateAndZone(absl::string_view text, absl::TimeZon
   if (text.size() > 4 && text[3] == ' ' && absl::StrContains(kDays, text.substr(0, 3))) {
     text.remove_prefix(4);
   }
+  if (absl::ConsumeSuffix(&text, " UTC")) return ParseDate(text, absl::UTCTimeZone());
   if (const auto time = ParseDate(text, zone)) return time;
-  const size_t blank = text.rfind(' ');
-  if (blank == absl::string_view::npos) return std::nullopt;
-  const absl::string_view name = text.substr(blank + 1);
-  const bool is_utc = name == "UTC";
-  const auto time = ParseDate(text.substr(0, blank), is_utc ? absl::UTCTimeZone() : zone);
-  if (!time || is_utc) return time;
-  // An hour that comes twice has two names.
-  const absl::TimeZone::TimeInfo times = zone.At(absl::ToCivilSecond(*time, zone));
-  for (const absl::Duration later : {absl::ZeroDuration(), times.post - times.pre}) {
-    if (absl::FormatTime("%Z", *time + later, zone) == name) return *time + later;
-  }
-  return std::nullopt;
+  const size_t blank = std::min(text.rfind(' '), text.size());
+  const auto time = ParseDate(text.substr(0, blank), zone);
+  if (!time || absl::FormatTime(" %Z", *time, zone) != text.substr(blank)) return std::nullopt;
+  return time;
 }
 
 bool FitsTimestamp(absl::Time time) {
@@ -101,15 +91,10 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     time = now - *age;
   } else if (const auto epoch = ParseEpoch(text)) {
     time = epoch;
-  } else if (time = ParseDateAndZone(text, zone);
-             !time && !text.empty() && text.find_first_of("+-Zz") == absl::string_view::npos) {
-    // "12:00" of the day of `now`, "Jul 01" of its year, and so without a zone of their own;
-    // "jul01" is a VM's name.
-    const bool has_day = !absl::ascii_isdigit(text[0]);
-    if (!has_day || absl::StrContains(text, ' ')) {
-      const char* const today = has_day ? "%Y " : "%Y-%m-%d ";
-      time = ParseDate(absl::StrCat(absl::FormatTime(today, now, zone), text), zone);
-    }
+  } else if (time = ParseDateAndZone(text, zone); !time && !text.empty()) {
+    // "12:00" of the day of `now`, "Jul 01" of its year; "jul01" is a VM's name.
+    const char* const today = absl::StrContains(text, ' ') ? "%Y " : "%Y-%m-%d ";
+    time = ParseDate(absl::StrCat(absl::FormatTime(today, now, zone), text), zone);
   }
   if (!time) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -134,43 +119,45 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
       absl::StrCat("\"", text, "\" is not a duration; use 30s, 10m, 1h30m"));
 }
 
-std::string ShortDurationText(absl::Duration duration) {
-  constexpr int64_t kMinute = 60;
-  constexpr int64_t kHour = 60 * kMinute;
-  constexpr int64_t kDay = 24 * kHour;
-  // Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well.
-  static constexpr struct {
-    int64_t fine, limit, unit, part;
-    const char* name;
-    const char* part_name;
-  } kForms[] = {{0, 120, 1, 1, "s", ""},
-                {10 * kMinute, 3 * kHour, kMinute, 1, "m", "s"},
-                {8 * kHour, 48 * kHour, kHour, kMinute, "h", "m"},
-                {8 * kDay, 730 * kDay, kDay, kHour, "d", "h"},
-                {0, INT64_MAX, 365 * kDay, 1, "y", ""}};
+namespace {
+
+// Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well; seconds.
+struct DurationForm {
+  int64_t fine, limit, unit, part;
+};
+constexpr int64_t kMinute = 60;
+constexpr int64_t kHour = 60 * kMinute;
+constexpr int64_t kDay = 24 * kHour;
+constexpr DurationForm kDurationForms[] = {{0, 120, 1, 1},
+                                           {10 * kMinute, 2 * kHour, kMinute, 1},
+                                           {8 * kHour, 2 * kDay, kHour, kMinute},
+                                           {8 * kDay, 730 * kDay, kDay, kHour},
+                                           {0, INT64_MAX, 365 * kDay, kDay}};
+
+// `units` are the names of a second and so on.
+std::string InUnits(absl::Duration duration, const std::array<const char*, 5>& units,
+                    absl::string_view between) {
   // A clock that was set back.
   const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
-  for (const auto& form : kForms) {
-    if (seconds >= form.limit) continue;
-    const int64_t rest = seconds % form.unit / form.part;
-    return absl::StrCat(seconds / form.unit, form.name,
-                        seconds < form.fine && rest > 0 ? absl::StrCat(rest, form.part_name) : "");
-  }
-  return "";
+  size_t at = 0;
+  while (seconds >= kDurationForms[at].limit) ++at;
+  const DurationForm& form = kDurationForms[at];
+  const int64_t rest = seconds % form.unit / form.part;
+  std::string text = absl::StrCat(seconds / form.unit, units[at]);
+  if (seconds < form.fine && rest > 0) absl::StrAppend(&text, between, rest, units[at - 1]);
+  return text;
+}
+
+}  // namespace
+
+std::string ShortDurationText(absl::Duration duration) {
+  return InUnits(duration, {"s", "m", "h", "d", "y"}, "");
 }
 
 std::string DurationText(absl::Duration duration) {
-  // A clock that was set back.
-  const int64_t millis = std::max<int64_t>(absl::ToInt64Milliseconds(duration), 0);
-  const int64_t seconds = millis / 1000;
-  const int64_t minutes = seconds / 60;
-  const int64_t hours = minutes / 60;
-  if (millis > 0 && seconds == 0) return absl::StrCat(millis, " ms");
-  if (seconds < 120) return absl::StrCat(seconds, " s");
-  if (minutes < 120) return absl::StrCat(minutes, " min");
-  if (hours >= 48) return absl::StrCat(hours / 24, " d");
-  return absl::StrCat(hours, " h",
-                      minutes % 60 == 0 ? "" : absl::StrCat(" ", minutes % 60, " min"));
+  const int64_t millis = absl::ToInt64Milliseconds(duration);
+  if (millis > 0 && millis < 1000) return absl::StrCat(millis, " ms");
+  return InUnits(duration, {" s", " min", " h", " d", " y"}, " ");
 }
 
 google::protobuf::Timestamp ToProto(absl::Time time) {

@@ -44,7 +44,7 @@ inline std::string Rfc3339Text(absl::Time time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
 }
 
-// A duration in a sentence: "350 ms", "29 s", "14 min", "3 h 20 min", "12 d".
+// A duration in a sentence: "350 ms", "29 s", "5 min 30 s", "14 min", "3 h 20 min", "12 d".
 std::string DurationText(absl::Duration duration);
 // A duration for a narrow column, as kubectl shows ages: "90s", "5m30s", "45m", "3h20m", "30h",
 // "12d", "3y".

@@ -299,10 +299,8 @@ class FleetSession : public EventConsumer {
       states_until_ = 0;
       rewrite_at_ = begin + kRewrite;
     }
-    VmsCommand command;
-    command.include_stopped = true;
     NodeVms vms;
-    if (const auto failure = DaemonLists(daemon_).ReadVms(command, &vms)) {
+    if (const auto failure = DaemonLists(daemon_).ReadVms({}, /*stopped_too=*/true, &vms)) {
       return absl::UnavailableError(failure->sentence);
     }
     // The state is written once its newest event, which is on its way, was published: of a journal
@@ -390,8 +388,7 @@ class FleetPush {
  private:
   // One attempt; why it ended. `code_` is set where no other one would help.
   absl::Status RunOnce() {
-    CommandContext daemon(push_.line.server());
-    daemon.patience = absl::ZeroDuration();  // a wait for the daemon would hold up the events
+    const CommandContext daemon(push_.line.server());
     v1::GetServerInfoResponse info;
     if (const auto failure = ReadInfo(daemon, &info)) {
       return absl::UnavailableError(failure->sentence);

@@ -27,11 +27,6 @@ Formatter MakeFormatter(const CommandLine& line) {
   style.zone = line.zone;
   style.headings = line.headings;
   style.nodes = line.servers.size() > 1 || line.fleet;
-  for (const ServerAddress& server : line.servers) {
-    if (!server.path.empty()) continue;  // a Unix socket: its node's name is shown
-    style.node_width =
-        std::max(style.node_width, DisplayWidth(EscapeForTerminal(NodeName(server))));
-  }
   style.client = line.client;
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal(STDOUT_FILENO).columns;
@@ -62,15 +57,14 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   TopEnvironment environment;
   environment.live = isatty(STDOUT_FILENO) == 1 && !command.once;
   environment.style = [&] {
-    TopStyle style;
+    TableStyle style = {.color = HasColor(line), .zone = line.zone, .width = 80};
     if (environment.live) screen->Enter();
-    style.color = HasColor(line);
-    style.zone = line.zone;
+    style.brief = true;
+    style.now = absl::Now;
     const TerminalSize size = SizeOfTerminal(STDOUT_FILENO);
     if (size.columns > 0) style.width = size.columns;
     // The last line stays free: a newline there would scroll.
-    if (size.rows > 1) style.height = size.rows - 1;
-    return style;
+    return std::pair(style, size.rows > 1 ? size.rows - 1 : 24);
   };
   environment.wait = [&](absl::Duration duration) { return screen->Wait(duration, stop.token()); };
   const auto failure = RunTop(command, CommandContext(line.server(), nullptr, output), environment);
@@ -103,7 +97,7 @@ DaemonAnswer AskDaemon(const ServerAddress& server) {
   const CommandContext daemon(server);
   NodeVms all;
   auto failure = ReadInfo(daemon, &answer.info);
-  if (!failure) failure = DaemonLists(daemon).ReadVms({}, &all);
+  if (!failure) failure = DaemonLists(daemon).ReadVms({}, /*stopped_too=*/false, &all);
   for (NodeVm& vm : all) answer.vms.push_back(std::move(vm.vm));
   if (failure) {
     const ProbeResult probe = Probe(server);
@@ -205,17 +199,12 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
     } else if constexpr (std::is_same_v<Command, EventsCommand> ||
                          std::is_same_v<Command, VmsCommand>) {
       const auto lists = ListsOf(line, note);
-      bool checked = false;
       Command list = command;
+      std::string empty;
       failure = TakeUuids(lists.get(), &list.filter);
-      const auto on_empty = [&](const std::string& meaning) {
-        checked = true;
-        auto unknown = CheckNames(list.filter, Where(line), lists.get());
-        if (!unknown && line.for_people()) note(meaning);
-        return unknown;
-      };
-      if (!failure) failure = RunList(list, lists.get(), formatter, output, on_empty);
-      if (!failure && !checked) failure = CheckNames(list.filter, Where(line), lists.get());
+      if (!failure) failure = RunList(list, lists.get(), formatter, output, &empty);
+      if (!failure) failure = CheckNames(list.filter, Where(line), lists.get());
+      if (!failure && !empty.empty() && line.for_people()) note(empty);
     } else {
       failure = RunCommand(command, CommandContext(line.server(), formatter, output));
     }

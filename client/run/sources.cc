@@ -1,3 +1,5 @@
+#include "client/commands/sources.h"
+
 #include <unistd.h>
 
 #include <atomic>
@@ -8,8 +10,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "client/commands/daemon_source.h"
-#include "client/commands/merged.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet.h"
 #include "client/output/time_text.h"
@@ -65,11 +65,11 @@ std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note)
     return std::make_unique<DaemonLists>(CommandContext(line.server()));
   }
   const std::vector<std::string> names = NodeNames(line.servers);
-  std::vector<MergedLists::Node> nodes;
+  std::vector<NodeLists> nodes;
   for (size_t i = 0; i < names.size(); ++i) {
     nodes.push_back({names[i], std::make_unique<DaemonLists>(CommandContext(line.servers[i]))});
   }
-  return std::make_unique<MergedLists>(std::move(nodes), std::move(note));
+  return MergeLists(std::move(nodes), std::move(note));
 }
 
 namespace {
@@ -158,8 +158,7 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
     return WatchFleet(std::move(watches[0]), {FleetOf(line, note), stop});
   }
   if (watches.size() == 1) {
-    return std::make_unique<DaemonSource>(std::move(watches[0]), line.server(),
-                                          DaemonSource::Environment{stop, note});
+    return WatchDaemon(std::move(watches[0]), line.server(), {stop, note});
   }
   const std::vector<std::string> names = NodeNames(line.servers);
   std::vector<WatchedNode> nodes;
@@ -167,7 +166,7 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
     watches[i].wait = true;  // a node that is down does not end the watch
     nodes.push_back({names[i], std::move(watches[i]), line.servers[i]});
   }
-  return std::make_unique<MergedSource>(std::move(nodes), MergedSource::Environment{stop, note});
+  return WatchNodes(std::move(nodes), stop, note);
 }
 
 ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* formatter) {

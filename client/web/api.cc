@@ -49,11 +49,12 @@ WebAnswer Collect(const char* name, const CommandLine& query) {
   TextOutput output;
   Formatter formatter(Form::kJson, {.zone = query.zone, .story_text = true, .now = absl::Now});
   const auto lists = ListsOf(query, note);
+  std::string empty;  // the list says it
   std::optional<Failure> failure;
   if (const auto* vms = std::get_if<VmsCommand>(&query.command)) {
-    failure = RunList(*vms, lists.get(), &formatter, &output);
+    failure = RunList(*vms, lists.get(), &formatter, &output, &empty);
   } else if (const auto* events = std::get_if<EventsCommand>(&query.command)) {
-    failure = RunList(*events, lists.get(), &formatter, &output);
+    failure = RunList(*events, lists.get(), &formatter, &output, &empty);
   } else {
     failure = RunWhy(std::get<WhyCommand>(query.command), "", lists.get(), &formatter, &output,
                      absl::Now());

@@ -1,5 +1,3 @@
-#include "client/commands/daemon_source.h"
-
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -12,6 +10,7 @@
 
 #include "absl/strings/str_split.h"
 #include "client/commands/commands.h"
+#include "client/commands/sources.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
@@ -63,11 +62,12 @@ class DaemonSourceTest : public testing::Test {
     const auto clock = [this] {
       return absl::UnixEpoch() + absl::Milliseconds(time_ += time_of_a_look_);
     };
-    DaemonSource source(command, server_.address(),
-                        {&stop_, note, wait, [this] { return random_; }}, {silence_limit_, clock});
+    const auto source =
+        WatchDaemon(command, server_.address(), {&stop_, note, wait, [this] { return random_; }},
+                    {silence_limit_, clock});
     Printer printer(&formatter_, &output_);
     Delivery delivery({&printer, cursor_.get(), {"server"}, command.count, command.counts_gaps});
-    return delivery.CodeOf(source.Run(&delivery), note);
+    return delivery.CodeOf(source->Run(&delivery), note);
   }
 
   // The sequences of the JSON lines that were printed, by a run that ended with `code`.
@@ -154,6 +154,56 @@ TEST_F(DaemonSourceTest, SendsTheFilterAndTheStart) {
   EXPECT_THAT(requests[0].filter().vm_names(), ElementsAre("web*"));
   EXPECT_THAT(requests[0].filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
   EXPECT_TRUE(requests[0].from_oldest());
+}
+
+TEST_F(DaemonSourceTest, RequestsWhereItBegins) {
+  const auto request = [this](WatchStart start) {
+    ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
+    Run({{.start = std::move(start)}, 1});
+    return server_.service().WatchRequests().back();
+  };
+  EXPECT_EQ(request(FromNow{}).start_case(), v1::WatchEventsRequest::START_NOT_SET);
+  EXPECT_EQ(request(FromTime{absl::FromUnixSeconds(5)}).since().seconds(), 5);
+  EXPECT_EQ(request(FromSequence{0, "journal-a"}).start_case(),
+            v1::WatchEventsRequest::kAfterSequence);
+}
+
+// Events that are not durable.
+v1::WatchEventsResponse NotDurable(const std::vector<uint64_t>& sequences) {
+  v1::WatchEventsResponse events = EventsMessage(sequences);
+  for (v1::Event& event : *events.mutable_events()) event.set_durable(false);
+  return events;
+}
+
+v1::WatchEventsResponse Durable(uint64_t sequence, uint64_t durable) {
+  v1::WatchEventsResponse progress = ProgressMessage(sequence);
+  progress.mutable_progress()->set_durable_sequence(durable);
+  return progress;
+}
+
+TEST_F(DaemonSourceTest, ThePositionIsTheSmallerOfTheSequenceAndTheDurableOne) {
+  KeepCursor();
+  const std::tuple<uint64_t, uint64_t, uint64_t> rows[] = {
+      {20, 10, 10}, {20, 12, 12}, {20, 99, 20}};
+  for (const auto& [sequence, durable, position] : rows) {
+    Serve({ProgressMessage(10), NotDurable({11, 12, 13}), Durable(sequence, durable)});
+    on_wait_ = [] { return true; };
+    EXPECT_EQ(Run({}), ExitCode::kOk);
+    EXPECT_EQ(Kept().sequence, position);
+  }
+}
+
+TEST_F(DaemonSourceTest, WhatWasNotDurableComesAgainAndIsShownOnce) {
+  v1::WatchEventsResponse gap = EventsMessage({100'001});
+  gap.mutable_events(0)->clear_vm();
+  gap.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);
+  Serve({ProgressMessage(10), NotDurable({11, 12, 13})});
+  Serve({ProgressMessage(10), EventsMessage({11, 13, 14})});
+  ServeAndHoldOpen({ProgressMessage(14), gap});
+  EXPECT_THAT(Printed(Run(Count(5))), ElementsAre(11, 12, 13, 14, 100'001));
+  EXPECT_EQ(server_.service().WatchRequests()[1].after_sequence(), 10U);
+  EXPECT_EQ(server_.service().WatchRequests()[2].after_sequence(), 14U)
+      << "a durable event shows that those before it are as well";
 }
 
 TEST_F(DaemonSourceTest, ContinuesAfterAServerRestart) {

@@ -1,5 +1,3 @@
-#include "client/commands/merged.h"
-
 #include <algorithm>
 #include <memory>
 #include <mutex>
@@ -9,6 +7,7 @@
 #include <vector>
 
 #include "client/commands/commands.h"
+#include "client/commands/sources.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "client/run/run.h"
@@ -34,14 +33,17 @@ class EventMergerTest : public testing::Test {
   void AddPosition(size_t node, uint64_t sequence) {
     merger_->Add({node, Source::Item(ServerPosition{node, {sequence, "journal"}})}, {});
   }
+  void End(size_t node) { merger_->Add({node, Source::Ended{}}, {}); }
   // The sequences of what need not wait.
   std::vector<uint64_t> Ready() {
     std::vector<uint64_t> sequences;
     for (const auto& item : merger_->Take(1000, {}, absl::ZeroDuration())) {
-      const auto* event = std::get_if<NodeEvent>(&item.what);
       const auto* other = std::get_if<Source::Item>(&item.what);
-      sequences.push_back(event != nullptr ? event->event.sequence()
-                                           : std::get<ServerPosition>(*other).position.sequence);
+      if (other == nullptr) {
+        sequences.push_back(std::get<NodeEvent>(item.what).event.sequence());
+      } else if (const auto* position = std::get_if<ServerPosition>(other)) {
+        sequences.push_back(position->position.sequence);
+      }
     }
     return sequences;
   }
@@ -58,17 +60,17 @@ TEST_F(EventMergerTest, OrdersByTimeWhileAllHaveEvents) {
   for (const int observed : {1, 4, 6}) Add(0, observed);
   for (const int observed : {2, 3, 5}) Add(1, observed);
   EXPECT_THAT(Ready(), ElementsAre(1, 2, 3, 4, 5));
-  now_ += EventMerger::kWindow;
+  now_ += EventMerger::Order().window;
   EXPECT_THAT(Ready(), ElementsAre(6));
 }
 
 TEST_F(EventMergerTest, AnEventWaitsForTheOthersForAWhile) {
   Add(0, 5);
   EXPECT_THAT(Ready(), IsEmpty());
-  now_ += EventMerger::kWindow / 2;
+  now_ += EventMerger::Order().window / 2;
   Add(1, 4);
   EXPECT_THAT(Ready(), ElementsAre(4));
-  now_ += EventMerger::kWindow / 2;
+  now_ += EventMerger::Order().window / 2;
   EXPECT_THAT(Ready(), ElementsAre(5));
 }
 
@@ -76,7 +78,7 @@ TEST_F(EventMergerTest, TheEventsOfOneNodeKeepTheirOrderThoughItsClockWasSetBack
   Add(0, 9);
   Add(0, 1);
   Add(1, 5);
-  now_ += EventMerger::kWindow;
+  now_ += EventMerger::Order().window;
   EXPECT_THAT(Ready(), ElementsAre(5, 9, 1));
 }
 
@@ -89,7 +91,7 @@ TEST_F(EventMergerTest, ALongHistoryOfOneNodeDoesNotHoldUpTheOther) {
     for (const uint64_t sequence : Ready()) all.push_back(sequence);
     if (!all.empty() && all.back() == 1000) break;
   }
-  EXPECT_LE(now_, absl::UnixEpoch() + EventMerger::kLongestWait + absl::Milliseconds(200));
+  EXPECT_LE(now_, absl::UnixEpoch() + EventMerger::Order().longest_wait + absl::Milliseconds(200));
   EXPECT_THAT(all, testing::Contains(1000));
 }
 
@@ -98,28 +100,25 @@ TEST_F(EventMergerTest, APositionWaitsForTheEventsBeforeItAlone) {
   AddPosition(0, 77);
   AddPosition(1, 88);
   EXPECT_THAT(Ready(), ElementsAre(88));
-  now_ += EventMerger::kWindow;
+  now_ += EventMerger::Order().window;
   EXPECT_THAT(Ready(), ElementsAre(5, 77));
 }
 
 TEST_F(EventMergerTest, NothingWaitsForANodeThatHasEnded) {
   Add(0, 5);
   EXPECT_THAT(Ready(), IsEmpty());
-  merger_->End(1);
+  End(1);
   EXPECT_THAT(Ready(), ElementsAre(5));
-  EXPECT_FALSE(merger_->done());
-  merger_->End(0);
-  EXPECT_TRUE(merger_->done());
 }
 
 TEST_F(EventMergerTest, AnExactOrderWaitsForEachNodeHoweverLong) {
-  merger_ = MakeMerger({.exact = true, .newest_first = true});
+  merger_ = MakeMerger({absl::InfiniteDuration(), absl::InfiniteDuration(), true});
   Add(0, 5);
   now_ += absl::Hours(1);
   EXPECT_THAT(Ready(), IsEmpty());
   Add(1, 6);
   EXPECT_THAT(Ready(), ElementsAre(6));
-  merger_->End(1);
+  End(1);
   EXPECT_THAT(Ready(), ElementsAre(5));
 }
 
@@ -157,14 +156,15 @@ class MergedListsTest : public testing::Test {
 
   template <typename Command>
   ExitCode Run(const Command& command) {
-    std::vector<MergedLists::Node> nodes;
+    std::vector<NodeLists> nodes;
     for (size_t i = 0; i < 2; ++i) {
       nodes.push_back({i == 0 ? "n0" : "n1",
                        std::make_unique<DaemonLists>(CommandContext(servers_[i].address()))});
     }
-    MergedLists lists(std::move(nodes),
-                      [this](const std::string& note) { notes_.push_back(note); });
-    const std::optional<Failure> failure = RunList(command, &lists, &formatter_, &output_);
+    const auto lists =
+        MergeLists(std::move(nodes), [this](const std::string& note) { notes_.push_back(note); });
+    std::string empty;
+    const auto failure = RunList(command, lists.get(), &formatter_, &output_, &empty);
     if (!failure) return ExitCode::kOk;
     notes_.push_back(failure->sentence);
     return failure->code;
@@ -283,24 +283,20 @@ class MergedSourceTest : public testing::Test {
       nodes.push_back(node);
     }
     Printer printer(&formatter_, &output_);
-    MergedSource::Environment environment;
-    environment.clock = [this] { return Now(); };
-    environment.stop = &stop_;
     const auto note = [this](const std::string& sentence) {
       const std::lock_guard<std::mutex> lock(mutex_);
       notes_.push_back(sentence);
     };
-    environment.note = note;
     Delivery delivery({&printer, cursor_.get(), {"s0", "s1"}, count});
-    return delivery.CodeOf(MergedSource(std::move(nodes), std::move(environment)).Run(&delivery),
-                           note);
+    const auto source = WatchNodes(std::move(nodes), &stop_, note, [this] { return Now(); });
+    return delivery.CodeOf(source->Run(&delivery), note);
   }
 
   // Any thread. It stands still, so that no event gives up waiting for one of the other node; once
   // the test has its note, each look at it takes long.
   absl::Time Now() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (passes_after_a_note_ && !notes_.empty()) now_ += EventMerger::kWindow;
+    if (passes_after_a_note_ && !notes_.empty()) now_ += EventMerger::Order().window;
     return now_;
   }
 
@@ -329,11 +325,12 @@ TEST_F(MergedSourceTest, MergesByTimeNamesTheNodeAndKeepsThePositionOfEach) {
 TEST_F(MergedSourceTest, ReportsAnOpenStreamBeforeTheFirstEvent) {
   Serve(0, {});
   Serve(1, {});
-  MergedSource source({{"n0", {}, servers_[0].address()}, {"n1", {}, servers_[1].address()}},
-                      {.stop = &stop_, .note = [](const std::string& /*sentence*/) {}});
+  const auto source =
+      WatchNodes({{"n0", {}, servers_[0].address()}, {"n1", {}, servers_[1].address()}}, &stop_,
+                 [](const std::string& /*sentence*/) {});
   Source::Item item = Source::Nothing{};
   while (!std::holds_alternative<Source::Opened>(item)) {
-    item = source.Next(absl::InfiniteDuration());
+    item = source->Next(absl::InfiniteDuration());
     ASSERT_FALSE(std::holds_alternative<Source::Ended>(item));
   }
 }

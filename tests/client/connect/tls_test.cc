@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/commands/commands.h"
-#include "client/commands/daemon_source.h"
+#include "client/commands/sources.h"
 #include "client/connect/connection.h"
 #include "client/consume/delivery.h"
 #include "client/doctor/doctor.h"
@@ -278,8 +278,8 @@ class TlsWatchTest : public TlsTest {
     Delivery delivery({.consumer = &printer, .count = count});
     const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
     const auto wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); };
-    DaemonSource loop({}, Address(), {&stop_, note, wait});
-    return delivery.CodeOf(loop.Run(&delivery), note);
+    const auto source = WatchDaemon({}, Address(), {&stop_, note, wait});
+    return delivery.CodeOf(source->Run(&delivery), note);
   }
   void ServeEvents(std::vector<uint64_t> sequences, bool hold_open) {
     server_.service().streams.push_back(

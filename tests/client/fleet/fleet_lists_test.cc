@@ -72,7 +72,8 @@ class FleetListsTest : public testing::Test {
     } else if constexpr (std::is_same_v<Command, WhyCommand>) {
       return RunWhy(command, " in the fleet", &lists, formatter, &output_, now_);
     } else {
-      return RunList(command, &lists, formatter, &output_);
+      std::string empty;
+      return RunList(command, &lists, formatter, &output_, &empty);
     }
   }
   // The sequences that are printed.

@@ -96,10 +96,9 @@ std::string Capture(size_t width) {
       .width = width, .brief = true, .now = [] { return absl::FromUnixSeconds(kCaptured); }};
   NodeEvents events = Night();
   TableFormatter list(style);
-  const std::string rows = *list.FormatEvents(events);
-  std::string text = absl::StrCat("$ vmevents events\n", list.EventHeading(), rows);
+  std::string text = absl::StrCat("$ vmevents events\n", *list.FormatEvents(events));
   TableFormatter live(style);
-  absl::StrAppend(&text, "\n$ vmevents watch\n", live.EventHeading());
+  absl::StrAppend(&text, "\n$ vmevents watch\n", *live.FormatEvents({}));
   for (const NodeEvent& one : events) text += *live.FormatEvents({{one}});
   NodeVms vms = RowsOf(Runs(events), /*runs_known=*/true);
   SortVms({}, &vms);
@@ -111,9 +110,8 @@ std::string Capture(size_t width) {
   for (NodeEvent& one : events) one.node.name = one.event.sequence() % 2 == 0 ? "n1" : "n2:19555";
   for (NodeVm& one : vms) one.node.name = "node2.example:9556";
   TableFormatter merged(style);
-  const std::string merged_rows = *merged.FormatEvents(events);
-  absl::StrAppend(&text, "\n$ vmevents --server n1,n2:19555 events\n", merged.EventHeading(),
-                  merged_rows, "\n$ vmevents --server n1,node2.example:9556 vms -a\n",
+  absl::StrAppend(&text, "\n$ vmevents --server n1,n2:19555 events\n", *merged.FormatEvents(events),
+                  "\n$ vmevents --server n1,node2.example:9556 vms -a\n",
                   *TableFormatter(style).FormatVms(vms));
   return text;
 }
@@ -183,9 +181,7 @@ std::string OutputOf(absl::string_view command) {
   const TableStyle style = {.now = [] { return absl::FromUnixSeconds(kDemo + 9); }};
   const NodeEvents events = DemoEvents();
   if (command == "events -n 4") {
-    TableFormatter list(style);
-    const std::string rows = *list.FormatEvents(Formatter::Events(events).subspan(1));
-    return list.EventHeading() + rows;
+    return *TableFormatter(style).FormatEvents(Formatter::Events(events).subspan(1));
   }
   const auto running = [](const char* name, int64_t pid, int64_t second) {
     v1::Vm vm = MakeVm(name);

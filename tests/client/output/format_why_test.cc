@@ -113,7 +113,8 @@ TEST(FormatWhy, TheVerdictIsFirstThenTheFactsThenTheVmAsItIsNow) {
   QEMU was killed by SIGSEGV, which counts as a crash of QEMU. Who sends this
   signal is not recorded.
   11:46:00.044  monitor closed
-  11:46:00.050  process gone, exit signal 11 (SIGSEGV)
+  11:46:00.050  process gone
+                exit signal 11 (SIGSEGV)
   rule qemu-crashed (class CRASH, cause qemu crashed)
 
 Now    RUNNING since 11:46:01 (pid 6489)

@@ -48,7 +48,7 @@ v1::Event StoppedEvent() {
 // The rows of events that come one by one, below a heading.
 std::string Rows(const TableStyle& style, Formatter::Events events) {
   TableFormatter formatter(style);
-  static_cast<void>(formatter.EventHeading());
+  static_cast<void>(formatter.FormatEvents({}));
   return *formatter.FormatEvents(events);
 }
 
@@ -89,10 +89,10 @@ TEST(TableFormatter, AStoppedRowHasTheExitThatSaysMore) {
 TEST(TableFormatter, DetailBeginsWithin80Columns) {
   for (const bool nodes : {false, true}) {
     TableFormatter formatter({.nodes = nodes, .brief = true, .now = Noon});
-    EXPECT_LE(formatter.EventHeading().find("DETAIL"), 80U);
+    EXPECT_LE(formatter.FormatEvents({})->find("DETAIL"), 80U);
   }
   TableFormatter formatter({});
-  EXPECT_LE(formatter.EventHeading().find("DETAIL"), 80U) << "with dates";
+  EXPECT_LE(formatter.FormatEvents({})->find("DETAIL"), 80U) << "with dates";
 }
 
 TEST(TableFormatter, EachTypeFitsItsColumnAndEachRowItsLine) {
@@ -140,7 +140,7 @@ TEST(TableFormatter, WideShowsTheRunAndNoLimit) {
 
 TEST(TableFormatter, HeadingsMayBeLeftOut) {
   TableFormatter formatter({.headings = false});
-  EXPECT_EQ(formatter.EventHeading(), "");
+  EXPECT_EQ(*formatter.FormatEvents({}), "");
   EXPECT_EQ(*formatter.FormatVms({}), "");
 }
 
@@ -207,10 +207,9 @@ TEST(Formatter, TheServersTextDoesNotControlTheTerminal) {
                                                {Form::kName, {}}};
   for (const auto& [form, style] : forms) {
     Formatter formatter(form, style);
-    std::string all = *formatter.FormatVms(vms) + *formatter.FormatIntents(vms) +
-                      *formatter.FormatInfo(info) + *formatter.FormatStreams(streams) +
-                      *formatter.FormatFleet(nodes, Noon()) +
-                      *formatter.FormatIntent(vms[0].vm.intent());
+    std::string all = *formatter.FormatEvents({}) + *formatter.FormatVms(vms) +
+                      *formatter.FormatIntents(vms) + *formatter.FormatInfo(info) +
+                      *formatter.FormatStreams(streams) + *formatter.FormatFleet(nodes, Noon());
     for (int cause = 0; cause <= v1::ShutdownCause_MAX; ++cause) {
       for (v1::Event* event : {&events[0].event, &story.end->event}) {
         event->mutable_shutdown()->set_cause(static_cast<v1::ShutdownCause>(cause));
@@ -312,36 +311,29 @@ TEST(TableFormatter, ShowsTheServersInfo) {
   auto info = FromText<v1::GetServerInfoResponse>(R"(
       version: '1.0.0' vms: 3 journal_writable: true
       directories { path: '/run/ctrl' pattern: '*.kvmd' present: true sockets: 3 }
-      directories { path: '/run/other' })");
+      directories { path: '/run/other' }
+      libvirt_connections { uri: 'qemu:///session' problem { text: 'Connection refused' }
+                            since { seconds: 1782907200 } })");
   const std::string text = *TableFormatter({}).FormatInfo(info);
-  EXPECT_THAT(text, HasSubstr("version         1.0.0\n"));
-  EXPECT_THAT(text, HasSubstr("watched         /run/ctrl:*.kvmd  3 sockets\n"));
-  EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));
-  info.mutable_directories(0)->set_sockets(1);
-  EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("*.kvmd  1 socket\n"));
+  EXPECT_THAT(text, HasSubstr("version              1.0.0\n"));
+  EXPECT_THAT(text, HasSubstr("directories          path /run/ctrl, pattern *.kvmd, present true, "
+                              "sockets 3\n"
+                              "                     path /run/other, present false, sockets 0\n"));
+  EXPECT_THAT(text, HasSubstr("libvirt connections  uri qemu:///session, connected false, problem "
+                              "code PROBLEM_CODE_UNSPECIFIED, text Connection refused, domains "
+                              "0, since 2026-07-01T12:00:00Z\n"));
   info.add_unfollowed_sockets()->set_path("/run/ctrl/a.kvmd");
-  EXPECT_THAT(*TableFormatter({}).FormatInfo(info),
-              AllOf(HasSubstr("without a VM    /run/ctrl/a.kvmd"), Not(HasSubstr("more"))));
+  EXPECT_THAT(
+      *TableFormatter({}).FormatInfo(info),
+      AllOf(HasSubstr("unfollowed sockets   path /run/ctrl/a.kvmd"), Not(HasSubstr("more"))));
   while (info.unfollowed_sockets_size() < 1000) info.add_unfollowed_sockets();
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("vmeventd lists at most 1000"));
 }
 
-TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {
-  const auto info = FromText<v1::GetServerInfoResponse>(R"(
-      libvirt_connections { uri: 'qemu:///system' connected: true domains: 1 }
-      libvirt_connections { uri: 'qemu:///session' problem { text: 'Connection refused' }
-                            since { seconds: 1782907200 } })");
-  EXPECT_THAT(*TableFormatter({}).FormatInfo(info),
-              HasSubstr("libvirt         qemu:///system  1 domain\n"
-                        "                qemu:///session  not connected since 2026-07-01 "
-                        "12:00:00: Connection refused\n"));
-}
-
 TEST(TableFormatter, TheEventsOfASnapshotStandInATableOfTheirOwn) {
   TableFormatter formatter({});
-  EXPECT_THAT(formatter.EventHeading(), testing::StartsWith("TIME"));
-  EXPECT_TRUE(formatter.FormatVms({}).ok());
-  EXPECT_THAT(formatter.EventHeading(), testing::StartsWith("\nTIME"));
+  EXPECT_THAT(*formatter.FormatVms({}), testing::StartsWith("VM"));
+  EXPECT_THAT(*formatter.FormatEvents({}), testing::StartsWith("\nTIME"));
 }
 
 constexpr int64_t kNow = 1'782'907'200;

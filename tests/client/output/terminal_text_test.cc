@@ -61,11 +61,11 @@ TEST(CutText, EndsWithAnEllipsisAndNeverWithinACharacter) {
   EXPECT_EQ(CutText("web1", 0), "");
 }
 
-TEST(CutMiddle, ShowsBothEndsOfAName) {
-  EXPECT_EQ(CutMiddle("tenant_web-1", 12), "tenant_web-1");
-  EXPECT_EQ(CutMiddle("tenant_web-1", 9), "tena…eb-1");
-  EXPECT_EQ(CutMiddle("日本語日本語", 8), "日本…語") << "wide characters";
-  EXPECT_EQ(CutMiddle("web12", 2), "w…");
+TEST(CutTextInTheMiddle, ShowsBothEndsOfAName) {
+  EXPECT_EQ(CutText("tenant_web-1", 12, true), "tenant_web-1");
+  EXPECT_EQ(CutText("tenant_web-1", 9, true), "tena…eb-1");
+  EXPECT_EQ(CutText("日本語日本語", 8, true), "日本…語") << "wide characters";
+  EXPECT_EQ(CutText("web12", 2, true), "w…");
 }
 
 TEST(QuoteForShell, QuotesWhatAShellWouldTakeForSomethingElse) {
@@ -85,7 +85,8 @@ TEST(Painter, PaintsOnlyWhereColourIsOn) {
 
 TEST(ColumnLayout, AlignsColumnsAndEndsLinesWithoutBlanks) {
   ColumnLayout layout({{"VM", 4}, {"STATE"}, {"DETAIL"}}, Painter(false));
-  EXPECT_EQ(layout.Rows({{{"größer"}, {"x"}, {""}}}, 0), "größer  x\n");
+  layout.Fit({{"größer"}, {"x"}, {""}});
+  EXPECT_EQ(layout.Line({{"größer"}, {"x"}, {""}}), "größer  x\n");
   EXPECT_EQ(layout.Heading(), "VM      STATE  DETAIL\n");
   EXPECT_EQ(layout.Line({{"a"}, {""}, {"why"}}), "a              why\n");
 }
@@ -101,12 +102,11 @@ TEST(ColumnLayout, ATextThatIsTooWideMovesOnlyItsOwnRow) {
   EXPECT_EQ(layout.Line({{"x"}, {"y"}}), "x   y\n");
 }
 
-TEST(ColumnLayout, BelowItsHeadingNoRowMovesAColumn) {
+TEST(ColumnLayout, NoRowMovesAColumnOfALimitedLine) {
   ColumnLayout layout({{"NAME", 4}, {"B"}}, Painter(false));
   EXPECT_EQ(layout.Heading(12), "NAME  B\n");
-  EXPECT_EQ(layout.Rows({{{"longer"}, {"y"}}, {{"x"}, {"seven or more"}}}, 12),
-            "lon…  y\n"
-            "x     seven…\n");
+  EXPECT_EQ(layout.Line({{"longer"}, {"y"}}, 12), "lon…  y\n");
+  EXPECT_EQ(layout.Line({{"x"}, {"seven or more"}}, 12), "x     seven…\n");
   EXPECT_EQ(layout.Line({{"longer"}, {"y"}}, 3), "lo…\n") << "narrower than its first column";
 }
 
