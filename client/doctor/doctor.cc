@@ -17,6 +17,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -90,7 +91,11 @@ void ReadRights(const std::string& directory, NodeProcess* daemon) {
   uint64_t bits = 0;
   daemon->reads_all_files = capabilities.empty() || !absl::SimpleHexAtoi(capabilities[0], &bits) ||
                             (bits & kReadsAll) != 0;
-  daemon->groups = WordsOf(status, "Groups:");
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): this program reads no other group meanwhile.
+  const group* const journal = getgrnam("systemd-journal");
+  daemon->reads_journal =
+      journal == nullptr ||
+      absl::c_linear_search(WordsOf(status, "Groups:"), absl::StrCat(journal->gr_gid));
   const std::string inside = absl::StrCat(directory, "/root");
   daemon->misses_logs = IsDirectory(kLibvirtLogs) && IsDirectory(inside) &&
                         !IsDirectory(absl::StrCat(inside, kLibvirtLogs));
@@ -213,29 +218,22 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
   }
 }
 
-absl::StatusOr<NodeFacts> ReadNode(const v1::GetServerInfoResponse& info) {
-  NodeFacts facts;
-  facts.examined = true;
-  facts.is_root = geteuid() == 0;
-  facts.has_systemd = IsDirectory("/run/systemd/system");
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): this program reads no other group meanwhile.
-  if (const group* const found = getgrnam("systemd-journal"); found != nullptr) {
-    facts.journal_group = absl::StrCat(found->gr_gid);
-  }
-  for (const v1::WatchedDirectory& directory : info.directories()) {
+absl::Status ReadNode(NodeFacts* facts) {
+  facts->examined = true;
+  facts->is_root = geteuid() == 0;
+  facts->has_systemd = IsDirectory("/run/systemd/system");
+  for (const v1::WatchedDirectory& directory : facts->info.directories()) {
     auto spec = ParseWatchSpec(absl::StrCat(directory.path(), ":", directory.pattern()));
     if (!spec.ok()) continue;
     const bool exists = IsDirectory(spec->root());
-    facts.watches.push_back({*std::move(spec), exists});
+    facts->watches.push_back({*std::move(spec), exists});
   }
   auto sockets = ReadUnixSockets();
   if (!sockets.ok()) return sockets.status();
-  facts.sockets = *std::move(sockets);
-  facts.processes = ReadProcesses();
-  for (const NodeProcess& process : facts.processes) {
-    if (process.pid == getpid()) facts.network_namespace = process.network_namespace;
-  }
-  return facts;
+  facts->sockets = *std::move(sockets);
+  facts->processes = ReadProcesses();
+  facts->network_namespace = ReadLink("/proc/self/ns/net");
+  return absl::OkStatus();
 }
 
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) {

@@ -3,10 +3,8 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
-#include <array>
 #include <string>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "base/openssl_ptr.h"
 #include "base/system.h"
@@ -56,8 +54,8 @@ std::string ExplainUntrusted(const ServerAddress& address, const X509* certifica
                       Describe(certificate), "): ", fix);
 }
 
-// gRPC's server sends no alert: it closes the connection.
-std::string ExplainRefused(const ServerAddress& address, const X509* own, const char* alert) {
+// `own`: the certificate that the client showed; null: none.
+std::string ExplainRefused(const ServerAddress& address, const X509* own, absl::string_view how) {
   if (own == nullptr) {
     return absl::StrCat(ToText(address),
                         " asks for a certificate of the client: give --tls-cert and --tls-key");
@@ -66,45 +64,38 @@ std::string ExplainRefused(const ServerAddress& address, const X509* own, const 
                        X509_cmp_current_time(X509_get0_notAfter(own)) > 0;
   return absl::StrCat(
       ToText(address), " refuses the certificate of --tls-cert ",
-      EscapeForTerminal(address.tls->cert_file), " (", alert, "), which is ",
+      EscapeForTerminal(address.tls->cert_file), " (", how, "), which is ",
       in_date ? "" : "NOT IN DATE, ", Describe(own),
       ": give one for clients that is in date, of the CA that vmeventd has as --tls-client-ca");
 }
 
-// The server's certificate is judged after the handshake, so that its names can be shown.
-SslContextPtr MakeContext(const ServerAddress& address, bool* asked) {
-  SslContextPtr context(SSL_CTX_new(TLS_client_method()));
-  SSL_CTX_set_verify(context.get(), SSL_VERIFY_NONE, nullptr);
-  SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
+// The server's certificate is judged after the handshake, so that its names can be shown. Sets
+// `asked` once the server asks for a certificate of the client.
+SslPtr MakeClient(const ServerAddress& address, int socket, bool* asked) {
+  const SslContextPtr context(SSL_CTX_new(TLS_client_method()));
   SSL_CTX_set_alpn_protos(context.get(), kHttp2, sizeof(kHttp2));
   const auto note_question = [](SSL* /*ssl*/, void* out) {
     *static_cast<bool*>(out) = true;
     return 1;
   };
   SSL_CTX_set_cert_cb(context.get(), note_question, asked);
-  if (!address.tls) return context;
-  // The files were checked already; what fails here fails again in the handshake.
-  const TlsOptions& files = *address.tls;
-  SSL_CTX_load_verify_locations(context.get(), files.ca_file.c_str(), nullptr);
-  if (!files.cert_file.empty()) {
-    SSL_CTX_use_certificate_chain_file(context.get(), files.cert_file.c_str());
-    SSL_CTX_use_PrivateKey_file(context.get(), files.key_file.c_str(), SSL_FILETYPE_PEM);
+  if (address.tls) {
+    // The files were checked already; what fails here fails again in the handshake.
+    SSL_CTX_load_verify_locations(context.get(), address.tls->ca_file.c_str(), nullptr);
+    SSL_CTX_use_certificate_chain_file(context.get(), address.tls->cert_file.c_str());
+    SSL_CTX_use_PrivateKey_file(context.get(), address.tls->key_file.c_str(), SSL_FILETYPE_PEM);
   }
-  return context;
-}
-
-// Sets the name that the certificate must have, and requests it from the server (SNI).
-void ExpectName(SSL* ssl, const std::string& name) {
-  X509_VERIFY_PARAM* const parameters = SSL_get0_param(ssl);
-  if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) == 1) return;
-  X509_VERIFY_PARAM_set1_host(parameters, name.data(), name.size());
-  SSL_set_tlsext_host_name(ssl, name.c_str());
-}
-
-bool IsNotTls(int reason) {
-  static constexpr std::array kReasons = {SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST,
-                                          SSL_R_HTTPS_PROXY_REQUEST, SSL_R_PACKET_LENGTH_TOO_LONG};
-  return absl::c_linear_search(kReasons, reason);
+  SslPtr ssl(SSL_new(context.get()));
+  SSL_set_fd(ssl.get(), socket);
+  if (!address.tls) return ssl;
+  // The name that the certificate must have, which the server is also asked for (SNI).
+  const std::string& name = address.tls_name();
+  X509_VERIFY_PARAM* const parameters = SSL_get0_param(ssl.get());
+  if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) != 1) {
+    X509_VERIFY_PARAM_set1_host(parameters, name.data(), name.size());
+    SSL_set_tlsext_host_name(ssl.get(), name.c_str());
+  }
+  return ssl;
 }
 
 }  // namespace
@@ -117,10 +108,7 @@ std::string ExplainTlsFault(const ServerAddress& address) {
   const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
   if (!socket.ok()) return "";  // TLS is not the fault
   bool asked = false;
-  const SslContextPtr context = MakeContext(address, &asked);
-  const SslPtr ssl(SSL_new(context.get()));
-  SSL_set_fd(ssl.get(), socket->get());
-  if (address.tls) ExpectName(ssl.get(), address.tls_name());
+  const SslPtr ssl = MakeClient(address, socket->get(), &asked);
   ERR_clear_error();
   int result = SSL_connect(ssl.get());
   const bool connected = result == 1;
@@ -130,11 +118,14 @@ std::string ExplainTlsFault(const ServerAddress& address) {
   if (connected) result = SSL_read(ssl.get(), &byte, 1);
   const bool silent = SSL_get_error(ssl.get(), result) == SSL_ERROR_WANT_READ;
   const unsigned long error = ERR_peek_error();
-  const int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
   ERR_clear_error();
+  const int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
   const bool is_alert = reason >= SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256;
-  const char* const alert = is_alert ? SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET)
-                                     : "it closed the connection";
+  const char* const words = ERR_reason_error_string(error);
+  // gRPC's server sends no alert: it closes the connection.
+  const absl::string_view how = silent             ? "no answer in time"
+                                : words == nullptr ? "it closed the connection"
+                                                   : words;
   const std::string where = ToText(address);
   if (!address.tls) {
     if (!connected && !is_alert) return "";
@@ -152,19 +143,13 @@ std::string ExplainTlsFault(const ServerAddress& address) {
     return absl::StrCat("another program speaks TLS on ", where, ", but not gRPC as vmeventd does");
   }
   if (result > 0) return "";
-  if (silent) {
-    return absl::StrCat(where, " did not answer the TLS handshake in time: try again");
-  }
-  if (IsNotTls(reason)) {
+  if (asked && !silent) return ExplainRefused(address, SSL_get_certificate(ssl.get()), how);
+  if (reason != 0 && !is_alert && reason != SSL_R_UNEXPECTED_EOF_WHILE_READING) {
     return absl::StrCat(where,
                         " does not speak TLS: remove --tls-ca, or start vmeventd with "
                         "--tls-cert and --tls-key");
   }
-  if (asked) return ExplainRefused(address, SSL_get_certificate(ssl.get()), alert);
-  if (is_alert) return absl::StrCat(where, " refuses the TLS handshake (", alert, ")");
-  const char* const words = ERR_reason_error_string(error);
-  return absl::StrCat("the TLS handshake with ", where, " failed (",
-                      words == nullptr ? "connection closed" : words,
+  return absl::StrCat("the TLS handshake with ", where, " failed (", how,
                       "): it may be stopping, at its limit of connections, or not speak TLS");
 }
 

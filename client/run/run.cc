@@ -78,54 +78,6 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
 
-// The line that shows why the server does not answer.
-std::string LineFor(const ServerAddress& server, const ProbeResult& probe) {
-  const bool other = probe.error == 0 && probe.daemon == 0;  // another program listens there
-  if (server.is_unix() && other) {
-    return absl::StrCat("ss -xlp | grep -F ", QuoteForShell(server.path));
-  }
-  if (server.path == kSystemSocket) {
-    return "systemctl enable --now vmeventd && systemctl status vmeventd";
-  }
-  if (server.is_unix()) return "ss -xlp | grep vmeventd";  // where it listens
-  if (server.tls) {
-    return absl::StrCat("openssl s_client -connect ", QuoteForShell(ToText(server)), " -CAfile ",
-                        QuoteForShell(server.tls->ca_file), " </dev/null");
-  }
-  return absl::StrCat(
-      IsLoopback(server.host) ? "" : absl::StrCat("ssh ", QuoteForShell(server.host), " "),
-      other ? absl::StrCat("ss -tlnp | grep -F :", server.port) : "systemctl status vmeventd");
-}
-
-DaemonAnswer AskDaemon(const ServerAddress& server) {
-  DaemonAnswer answer;
-  answer.address = ToText(server);
-  const CommandContext daemon(server);
-  NodeVms all;
-  auto failure = ReadInfo(daemon, &answer.info);
-  if (!failure) failure = DaemonLists(daemon).ReadVms({}, &all);
-  for (NodeVm& vm : all) answer.vms.push_back(std::move(vm.vm));
-  if (failure) {
-    const ProbeResult probe = Probe(server);
-    answer.failure = failure->sentence;
-    answer.forbidden = probe.error == EACCES;
-    answer.group = probe.group;
-    answer.line = LineFor(server, probe);
-    if (!server.is_unix()) {
-      const std::string fault = ExplainTlsFault(server);
-      // The sentence names this command where something listens there.
-      if (probe.error == 0 && failure->code == ExitCode::kUnreachable) {
-        answer.failure = absl::StrCat(answer.address,
-                                      " does not answer as vmeventd does: it is the port of "
-                                      "another program, or that of --metrics-listen, or it hangs; "
-                                      "name an address of --listen with --server");
-      }
-      if (!fault.empty()) answer.failure = fault;
-    }
-  }
-  return answer;
-}
-
 std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line) {
   if (line.format == OutputFormat::kName) return DiagnosisNames(diagnosis);
   if (!line.for_people()) return DiagnosisJson(diagnosis);
@@ -136,26 +88,48 @@ std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line) {
                        HasColor(line));
 }
 
+// Reason why the server does not answer.
+std::string WhySilent(const ServerAddress& server, const Failure& failure,
+                      const ProbeResult& probe) {
+  if (server.is_unix()) return failure.sentence;
+  std::string fault = ExplainTlsFault(server);
+  if (!fault.empty()) return fault;
+  // The sentence names this command where something listens there.
+  if (probe.error != 0 || failure.code != ExitCode::kUnreachable) return failure.sentence;
+  return absl::StrCat(ToText(server),
+                      " does not answer as vmeventd does: it is the port of another program, or "
+                      "that of --metrics-listen, or it hangs; name an address of --listen with "
+                      "--server");
+}
+
 // `doctor`: prints what is wrong on this node, and fails where anything is.
 ExitCode RunDoctor(const CommandLine& line, Output* output) {
   const ServerAddress& server = line.server();
-  DaemonAnswer answer = AskDaemon(server);
   NodeFacts facts;
-  if (answer.reachable() && (server.is_unix() || IsLoopback(server.host))) {
-    auto read = ReadNode(answer.info);
-    if (!read.ok()) return Fail(read.status());
-    facts = *std::move(read);
-  }
+  facts.address = ToText(server);
   // The client of another user, by sudo, has neither this environment nor its contexts.
   if (absl::StrContains(line.client, " --server ")) {
     facts.client = line.client;
   } else if (server.path != kSystemSocket) {
-    absl::StrAppend(&facts.client, " --server ", QuoteForShell(answer.address),
+    absl::StrAppend(&facts.client, " --server ", QuoteForShell(facts.address),
                     TlsOptionsOf(server));
   }
-  facts.daemon = std::move(answer);
-  const Diagnosis diagnosis = Diagnose(facts);
-  if (const auto failure = PrintText(TextOf(diagnosis, line), output)) return Fail(*failure);
+  const CommandContext daemon(server);
+  NodeVms all;
+  auto failure = ReadInfo(daemon, &facts.info);
+  if (!failure) failure = DaemonLists(daemon).ReadVms({}, &all);
+  for (NodeVm& vm : all) facts.vms.push_back(std::move(vm.vm));
+  Diagnosis diagnosis;
+  if (failure) {
+    const ProbeResult probe = Probe(server);
+    diagnosis = DiagnoseSilence(server, WhySilent(server, *failure, probe), probe, facts.client);
+  } else {
+    if (server.is_unix() || IsLoopback(server.host)) {
+      if (const auto read = ReadNode(&facts); !read.ok()) return Fail(read);
+    }
+    diagnosis = Diagnose(facts);
+  }
+  if (failure = PrintText(TextOf(diagnosis, line), output); failure) return Fail(*failure);
   return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
 }
 
