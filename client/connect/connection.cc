@@ -1,16 +1,12 @@
 #include "client/connect/connection.h"
 
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509_vfy.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
-#include <cstring>
+#include <cstddef>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
@@ -42,7 +38,7 @@ absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::strin
 
 namespace {
 
-constexpr off_t kMaxFileBytes = 4 << 20;  // a distribution's authorities take 250 KiB
+constexpr size_t kMaxFileBytes = 4 << 20;  // a distribution's authorities take 250 KiB
 
 // The PEM file of one option.
 struct PemFile {
@@ -56,21 +52,15 @@ absl::Status Wrong(const PemFile& file, absl::string_view what) {
 }
 
 absl::Status ReadPem(const PemFile& file, std::string* text) {
-  // Non-blocking: a FIFO in the file's place is reported instead of waited for.
-  const UniqueFd opened(open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat info {};
-  if (!opened.valid() || fstat(opened.get(), &info) != 0) {
-    return Wrong(file, absl::StrCat("cannot be opened (", strerror(errno),
-                                    "): check the path, and that the user who runs vmevents may "
-                                    "read it"));
+  auto read = ReadSmallFile(file.path, kMaxFileBytes + 1);
+  if (!read.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(file.option, ": ", EscapeForTerminal(read.status().message()),
+                     "; check the path, and that the user who runs vmevents may read it"));
   }
-  if (!S_ISREG(info.st_mode) || info.st_size == 0 || info.st_size > kMaxFileBytes) {
-    return Wrong(
-        file, "is empty, is not a regular file or is larger than 4 MiB: name the PEM file itself");
+  if (read->empty() || read->size() > kMaxFileBytes) {
+    return Wrong(file, "is empty, or larger than 4 MiB: name the PEM file itself");
   }
-  auto read = ReadSmallFile(opened.get(), file.path, kMaxFileBytes);
-  if (!read.ok())
-    return Wrong(file, absl::StrCat("cannot be read (", read.status().message(), ")"));
   *text = *std::move(read);
   return absl::OkStatus();
 }

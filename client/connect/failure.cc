@@ -20,6 +20,105 @@
 namespace vmeventd::client {
 namespace {
 
+// Waits 2 s at most for a connection, and for each transfer.
+UniqueFd NewSocket(int family) {
+  constexpr timeval kTimeout = {2, 0};
+  UniqueFd made(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!made.valid()) return made;
+  setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &kTimeout, sizeof(kTimeout));
+  setsockopt(made.get(), SOL_SOCKET, SO_RCVTIMEO, &kTimeout, sizeof(kTimeout));
+  return made;
+}
+
+// The pid of a vmeventd that listens at the other end of a connected Unix socket.
+int DaemonOf(int fd) {
+  ucred listener{};
+  socklen_t size = sizeof(listener);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) != 0) return 0;
+  constexpr size_t kMaxBytes = 64;  // a name has 15
+  const auto name = ReadSmallFile(absl::StrCat("/proc/", listener.pid, "/comm"), kMaxBytes);
+  return name.ok() && *name == "vmeventd\n" ? listener.pid : 0;
+}
+
+std::string OwnerText(const struct stat& info) {
+  return absl::StrFormat(" (mode %04o, owner %s, group %s)", info.st_mode & 07777,
+                         UserName(info.st_uid), GroupName(info.st_gid));
+}
+
+// The group whose members have this right of the group; that of root is for no user.
+std::string GroupWith(mode_t right, const struct stat& info) {
+  return (info.st_mode & right) == 0 || info.st_gid == 0 ? "" : GroupName(info.st_gid);
+}
+
+ProbeResult ProbeUnix(const std::string& path) {
+  const std::string shown = EscapeForTerminal(path);
+  struct stat info {};
+  // The directories above it in turn, and then the socket.
+  for (size_t end = 0; end != std::string::npos;) {
+    end = path.find('/', end + 1);
+    const std::string part = path.substr(0, end);
+    if (stat(part.c_str(), &info) != 0) {
+      const int error = errno;
+      if (error != ENOENT && error != ENOTDIR) {
+        return {error, absl::StrCat("cannot examine the socket ", shown, ": ", strerror(error))};
+      }
+      return {error, absl::StrCat("there is no socket ", shown,
+                                  ": start vmeventd, or name the socket of a running one with "
+                                  "--server unix:PATH")};
+    }
+    if (end != std::string::npos && S_ISDIR(info.st_mode) && access(part.c_str(), X_OK) != 0) {
+      return {EACCES,
+              absl::StrCat("permission denied on ", EscapeForTerminal(part), " above the socket ",
+                           shown, OwnerText(info),
+                           ": run vmevents as root or as a member of the directory's group, or "
+                           "open the directory to the group of the socket"),
+              GroupWith(S_IXGRP, info)};
+    }
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    return {ENOTSOCK, absl::StrCat(shown,
+                                   " is not a socket: name vmeventd's socket with --server "
+                                   "unix:PATH")};
+  }
+  const absl::StatusOr<UnixAddress> target = UnixAddress::Open(path);
+  const UniqueFd socket = NewSocket(AF_UNIX);
+  // stat() has passed the directory, so that only a missing descriptor can be the reason.
+  const int error = target.ok() && socket.valid() ? target->Connect(socket.get()) : EMFILE;
+  if (error == EACCES || error == EPERM) {
+    return {error,
+            absl::StrCat("permission denied on the socket ", shown, OwnerText(info),
+                         ": run vmevents as its owner or as a member of its group"),
+            GroupWith(S_IWGRP, info)};
+  }
+  if (error == ECONNREFUSED) {
+    return {error, absl::StrCat("nobody listens on the socket ", shown,
+                                ": vmeventd has ended and left the file behind; start vmeventd")};
+  }
+  if (error != 0) {
+    return {error, absl::StrCat("cannot connect to the socket ", shown, ": ", strerror(error))};
+  }
+  const int daemon = DaemonOf(socket.get());
+  return {0,
+          daemon == 0 ? absl::StrCat("another program listens on the socket ", shown,
+                                     ", and does not answer as vmeventd does")
+                      : absl::StrCat("vmeventd (pid ", daemon, ") listens on the socket ", shown,
+                                     " and does not answer: it hangs or is stopped; its log or "
+                                     "/proc/",
+                                     daemon, "/stack shows where"),
+          "", daemon};
+}
+
+ProbeResult ProbeTcp(const ServerAddress& address) {
+  const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
+  if (!socket.ok()) return {EHOSTUNREACH, std::string(socket.status().message())};
+  const std::string shown = ToText(address);
+  return {0,
+          absl::StrCat(address.tls ? "TLS with " : "", shown,
+                       address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
+                       ": `vmevents --server ", QuoteForShell(shown), TlsOptionsOf(address),
+                       " doctor` shows why")};
+}
+
 Failure ExplainUnavailable(const ServerAddress& address, const std::string& message) {
   const ProbeResult probe = Probe(address);
   // gRPC's error for a server that accepts the connection and does not speak HTTP/2.
@@ -31,6 +130,44 @@ Failure ExplainUnavailable(const ServerAddress& address, const std::string& mess
 }
 
 }  // namespace
+
+absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address) {
+  const std::string shown = ToText(address);
+  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
+  if (!all.ok()) {
+    return absl::UnavailableError(absl::StrCat("the host of ", shown, " cannot be resolved (",
+                                               all.status().message(),
+                                               "): check the name given with --server"));
+  }
+  int error = 0;
+  for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
+    UniqueFd socket = NewSocket(one->ai_family);
+    if (socket.valid() && connect(socket.get(), one->ai_addr, one->ai_addrlen) == 0) return socket;
+    error = errno == EINPROGRESS ? ETIMEDOUT : errno;
+  }
+  return absl::UnavailableError(absl::StrCat("cannot connect to ", shown, " (", strerror(error),
+                                             "): start vmeventd with --listen ", shown,
+                                             ", or name its address with --server"));
+}
+
+std::string TlsOptionsOf(const ServerAddress& address) {
+  if (!address.tls) return "";
+  const std::pair<const char*, const std::string*> options[] = {
+      {"--tls-ca", &address.tls->ca_file},
+      {"--tls-cert", &address.tls->cert_file},
+      {"--tls-key", &address.tls->key_file},
+      {"--tls-server-name", &address.tls->server_name}};
+  std::string text;
+  for (const auto& [name, value] : options) {
+    if (value->empty()) continue;
+    absl::StrAppend(&text, " ", name, " ", EscapeForTerminal(QuoteForShell(*value)));
+  }
+  return text;
+}
+
+ProbeResult Probe(const ServerAddress& address) {
+  return address.is_unix() ? ProbeUnix(address.path) : ProbeTcp(address);
+}
 
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status) {
   const std::string where = ToText(address);
@@ -80,161 +217,6 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
   const std::string message(status.message());
   if (absl::IsUnavailable(status)) return ExplainUnavailable(address, EscapeForTerminal(message));
   return {ExitCode::kFailed, message};
-}
-
-namespace {
-
-// Waits 2 s at most for a connection, and for each transfer.
-UniqueFd NewSocket(int family) {
-  constexpr timeval kTimeout = {2, 0};
-  UniqueFd made(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!made.valid()) return made;
-  setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &kTimeout, sizeof(kTimeout));
-  setsockopt(made.get(), SOL_SOCKET, SO_RCVTIMEO, &kTimeout, sizeof(kTimeout));
-  return made;
-}
-
-// The pid of a vmeventd that listens at the other end of a connected Unix socket.
-int DaemonOf(int fd) {
-  ucred listener{};
-  socklen_t size = sizeof(listener);
-  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listener, &size) != 0) return 0;
-  constexpr size_t kMaxBytes = 64;  // a name has 15
-  const auto name = ReadSmallFile(absl::StrCat("/proc/", listener.pid, "/comm"), kMaxBytes);
-  return name.ok() && *name == "vmeventd\n" ? listener.pid : 0;
-}
-
-std::string OwnerText(const struct stat& info) {
-  return absl::StrFormat(" (mode %04o, owner %s, group %s)", info.st_mode & 07777,
-                         UserName(info.st_uid), GroupName(info.st_gid));
-}
-
-// The group whose members have this right of the group; that of root is for no user.
-std::string GroupWith(mode_t right, const struct stat& info) {
-  return (info.st_mode & right) == 0 || info.st_gid == 0 ? "" : GroupName(info.st_gid);
-}
-
-// Names the directory above `path` that may not be passed.
-ProbeResult ProbeDirectories(const std::string& path) {
-  std::string closed = "a directory";
-  ProbeResult result = {EACCES};
-  for (size_t slash = path.find('/', 1); slash != std::string::npos;
-       slash = path.find('/', slash + 1)) {
-    const std::string directory = path.substr(0, slash);
-    struct stat info {};
-    if (stat(directory.c_str(), &info) != 0) break;
-    if (access(directory.c_str(), X_OK) == 0) continue;
-    closed = EscapeForTerminal(directory);
-    result.why = OwnerText(info);
-    result.group = GroupWith(S_IXGRP, info);
-    break;
-  }
-  result.why = absl::StrCat("permission denied on ", closed, " above the socket ",
-                            EscapeForTerminal(path), result.why,
-                            ": run vmevents as root or as a member of the directory's group, or "
-                            "open the directory to the group of the socket");
-  return result;
-}
-
-ProbeResult ProbeUnix(const std::string& path) {
-  const std::string shown = EscapeForTerminal(path);
-  struct stat info {};
-  if (stat(path.c_str(), &info) != 0) {
-    const int error = errno;
-    if (error == EACCES) return ProbeDirectories(path);
-    if (error != ENOENT && error != ENOTDIR) {
-      return {error, absl::StrCat("cannot examine the socket ", shown, ": ", strerror(error))};
-    }
-    return {error, absl::StrCat("there is no socket ", shown,
-                                ": start vmeventd, or name the socket of a running one with "
-                                "--server unix:PATH")};
-  }
-  if (!S_ISSOCK(info.st_mode)) {
-    return {ENOTSOCK, absl::StrCat(shown,
-                                   " is not a socket: name vmeventd's socket with --server "
-                                   "unix:PATH")};
-  }
-  const absl::StatusOr<UnixAddress> target = UnixAddress::Open(path);
-  const UniqueFd socket = NewSocket(AF_UNIX);
-  // stat() has passed the directory, so that only a missing descriptor can be the reason.
-  const int error = target.ok() && socket.valid() ? target->Connect(socket.get()) : EMFILE;
-  if (error == EACCES || error == EPERM) {
-    return {error,
-            absl::StrCat("permission denied on the socket ", shown, OwnerText(info),
-                         ": run vmevents as its owner or as a member of its group"),
-            GroupWith(S_IWGRP, info)};
-  }
-  if (error == ECONNREFUSED) {
-    return {error, absl::StrCat("nobody listens on the socket ", shown,
-                                ": vmeventd has ended and left the file behind; start vmeventd")};
-  }
-  if (error != 0) {
-    return {error, absl::StrCat("cannot connect to the socket ", shown, ": ", strerror(error))};
-  }
-  const int daemon = DaemonOf(socket.get());
-  return {0,
-          daemon == 0 ? absl::StrCat("another program listens on the socket ", shown,
-                                     ", and does not answer as vmeventd does")
-                      : absl::StrCat("vmeventd (pid ", daemon, ") listens on the socket ", shown,
-                                     " and does not answer: it hangs or is stopped; its log or "
-                                     "/proc/",
-                                     daemon, "/stack shows where"),
-          "", daemon};
-}
-
-}  // namespace
-
-std::string TlsOptionsOf(const ServerAddress& address) {
-  if (!address.tls) return "";
-  const std::pair<const char*, const std::string*> options[] = {
-      {"--tls-ca", &address.tls->ca_file},
-      {"--tls-cert", &address.tls->cert_file},
-      {"--tls-key", &address.tls->key_file},
-      {"--tls-server-name", &address.tls->server_name}};
-  std::string text;
-  for (const auto& [name, value] : options) {
-    if (value->empty()) continue;
-    absl::StrAppend(&text, " ", name, " ", EscapeForTerminal(QuoteForShell(*value)));
-  }
-  return text;
-}
-
-namespace {
-
-ProbeResult ProbeTcp(const ServerAddress& address) {
-  const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
-  if (!socket.ok()) return {EHOSTUNREACH, std::string(socket.status().message())};
-  const std::string shown = ToText(address);
-  return {0,
-          absl::StrCat(address.tls ? "TLS with " : "", shown,
-                       address.tls ? " fails" : " does not answer as vmeventd does, or speaks TLS",
-                       ": `vmevents --server ", QuoteForShell(shown), TlsOptionsOf(address),
-                       " doctor` shows why")};
-}
-
-}  // namespace
-
-ProbeResult Probe(const ServerAddress& address) {
-  return address.is_unix() ? ProbeUnix(address.path) : ProbeTcp(address);
-}
-
-absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address) {
-  const std::string shown = ToText(address);
-  const absl::StatusOr<HostAddresses> all = FindHost(address.host, address.port);
-  if (!all.ok()) {
-    return absl::UnavailableError(absl::StrCat("the host of ", shown, " cannot be resolved (",
-                                               all.status().message(),
-                                               "): check the name given with --server"));
-  }
-  int error = 0;
-  for (const addrinfo* one = all->get(); one != nullptr; one = one->ai_next) {
-    UniqueFd socket = NewSocket(one->ai_family);
-    if (socket.valid() && connect(socket.get(), one->ai_addr, one->ai_addrlen) == 0) return socket;
-    error = errno == EINPROGRESS ? ETIMEDOUT : errno;
-  }
-  return absl::UnavailableError(absl::StrCat("cannot connect to ", shown, " (", strerror(error),
-                                             "): start vmeventd with --listen ", shown,
-                                             ", or name its address with --server"));
 }
 
 }  // namespace vmeventd::client

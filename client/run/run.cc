@@ -1,10 +1,12 @@
 #include "client/run/run.h"
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdio>
 #include <mutex>
 #include <type_traits>
 #include <utility>
@@ -42,15 +44,6 @@ Formatter MakeFormatter(const CommandLine& line) {
                     : line.format == OutputFormat::kName ? Form::kName
                                                          : Form::kJson;
   return Formatter(form, std::move(style));
-}
-
-// The pager for a command with a long answer, if there is a terminal and a pager.
-std::unique_ptr<Pager> MakePager(const CommandLine& line) {
-  const bool lists = std::holds_alternative<EventsCommand>(line.command) ||
-                     std::holds_alternative<VmsCommand>(line.command);
-  if (!lists || !line.pager || isatty(STDOUT_FILENO) == 0) return nullptr;
-  const std::string command = PagerCommand();
-  return command.empty() ? nullptr : Pager::Start(command);
 }
 
 ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* output) {
@@ -212,14 +205,15 @@ ExitCode RunLine(const CommandLine& line) {
     const std::lock_guard<std::mutex> lock(mutex);
     notes.push_back(WithClient(sentence, line));
   };
-  std::unique_ptr<Pager> pager = MakePager(line);
-  DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
+  const bool is_long = std::holds_alternative<EventsCommand>(line.command) ||
+                       std::holds_alternative<VmsCommand>(line.command);
+  FILE* const pager = is_long && line.pager && isatty(STDOUT_FILENO) == 1 ? StartPager() : nullptr;
+  DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : fileno(pager));
   ExitCode code = RunCommandOf(line, &formatter, &output, note);
-  if (pager != nullptr && !pager->Wait()) {
-    note(
-        "cannot run the pager, so nothing was shown: correct $VMEVENTS_PAGER or $PAGER, or use "
-        "--no-pager");
-    code = ExitCode::kFailed;
+  if (pager != nullptr) {
+    // The shell prints why it cannot run its command.
+    const int status = pclose(pager);
+    if (WIFEXITED(status) && WEXITSTATUS(status) >= 126) code = ExitCode::kFailed;
   }
   for (const std::string& sentence : notes) PrintNote(sentence);
   return code;

@@ -5,7 +5,6 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,7 +17,6 @@
 #include <string_view>
 
 #include "absl/memory/memory.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
@@ -154,50 +152,25 @@ bool LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
   return true;
 }
 
-namespace {
-
-// Ends at once if all fits the screen, passes colours on, cuts long lines, leaves the screen as it
-// is, and ends with Ctrl-C.
-constexpr char kPager[] = "command -v less >/dev/null && exec less -FRSXMK; exec cat";
-
-}  // namespace
-
-std::string PagerCommand() {
-  const char* chosen = getenv("VMEVENTS_PAGER");
-  if (chosen == nullptr) chosen = getenv("PAGER");
-  if (chosen == nullptr) return kPager;
-  const absl::string_view command = absl::StripAsciiWhitespace(chosen);
-  return command == "cat" ? "" : std::string(command);
-}
-
 TerminalSize SizeOfTerminal(int descriptor) {
   winsize size{};
   if (isatty(descriptor) == 0 || ioctl(descriptor, TIOCGWINSZ, &size) != 0) return {};
   return {size.ws_col, size.ws_row};
 }
 
-std::unique_ptr<Pager> Pager::Start(const std::string& command) {
-  // Pagers that show colours only if asked to, as git(1) asks them.
-  setenv("LESS", "FRX", 0);
-  setenv("LV", "-c", 0);
+FILE* StartPager() {
+  // less ends at once if all fits the screen, passes colours on, cuts long lines, leaves the screen
+  // as it is, and ends with Ctrl-C.
+  constexpr char kCommand[] =
+      "export LESS=\"${LESS-FRSXMK}\"; pager=${VMEVENTS_PAGER-${PAGER-$(command -v less)}}; "
+      "trap : INT; eval \"${pager:-cat}\"";
   // The pager shall not ignore SIGPIPE, as vmevents does.
   const auto ignored = signal(SIGPIPE, SIG_DFL);
-  FILE* const input = popen(command.c_str(), "we");
+  FILE* const pager = popen(kCommand, "we");
   signal(SIGPIPE, ignored);
-  return input == nullptr ? nullptr : absl::WrapUnique(new Pager(input));
-}
-
-// Ctrl-C is for the pager: one that ends over it is seen by the next write.
-Pager::Pager(FILE* input) : input_(input), interrupt_(signal(SIGINT, SIG_IGN)) {}
-
-Pager::~Pager() { static_cast<void>(Wait()); }
-
-bool Pager::Wait() {
-  if (input_ == nullptr) return true;
-  const int status = pclose(std::exchange(input_, nullptr));
-  signal(SIGINT, interrupt_);
-  // A shell that cannot run its command ends so.
-  return !WIFEXITED(status) || (WEXITSTATUS(status) != 126 && WEXITSTATUS(status) != 127);
+  // Ctrl-C is for the pager: one that ends over it is seen by the next write.
+  if (pager != nullptr) signal(SIGINT, SIG_IGN);
+  return pager;
 }
 
 }  // namespace vmeventd::client

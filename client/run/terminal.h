@@ -79,10 +79,6 @@ class LiveScreen {
   std::optional<termios> before_;
 };
 
-// The pager's command: $VMEVENTS_PAGER if it is set, else $PAGER, else less where there is one.
-// Empty: no pager, also if the variable is empty or "cat".
-std::string PagerCommand();
-
 // Size of the terminal at `descriptor`; 0: it is none, or has no size.
 struct TerminalSize {
   size_t columns = 0;
@@ -90,27 +86,10 @@ struct TerminalSize {
 };
 TerminalSize SizeOfTerminal(int descriptor);
 
-// A running pager, through whose descriptor output goes to the terminal. The destructor closes the
-// descriptor and waits until the user has left the pager.
-class Pager {
- public:
-  // Null: it could not be started. Until the pager has ended, SIGINT is ignored here.
-  static std::unique_ptr<Pager> Start(const std::string& command);
-  ~Pager();
-  Pager(const Pager&) = delete;
-  Pager& operator=(const Pager&) = delete;
-
-  // Closes the descriptor and waits until the user has left the pager. False: the shell could not
-  // run the command, so that nothing was shown.
-  bool Wait();
-
-  int descriptor() const { return fileno(input_); }
-
- private:
-  explicit Pager(FILE* input);
-
-  FILE* input_;  // of popen(); null: the pager has ended
-  void (*interrupt_)(int);
-};
+// Starts $VMEVENTS_PAGER if it is set, else $PAGER, else less where there is one, and a shell
+// before it. Its input is closed and it is waited for by pclose(), which returns 126 or 127 as the
+// exit status if nothing was shown. SIGINT is ignored here from then on. Null: it could not be
+// started.
+FILE* StartPager();
 
 }  // namespace vmeventd::client

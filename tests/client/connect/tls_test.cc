@@ -83,10 +83,10 @@ TEST_F(TlsFilesTest, ExplainsAFileThatCannotBeUsed) {
   };
   const TlsOptions good = options_;
   for (const auto& [file, path, fault] : std::vector<Row>{
-           {&TlsOptions::ca_file, none, "--tls-ca: " + none + " cannot be opened (No such file"},
-           {&TlsOptions::key_file, none, "--tls-key: " + none + " cannot be opened (No such file"},
-           {&TlsOptions::ca_file, directory_.path(), "is not a regular file"},
-           {&TlsOptions::ca_file, fifo, "is not a regular file"},
+           {&TlsOptions::ca_file, none, "--tls-ca: cannot open " + none + ": No such file"},
+           {&TlsOptions::key_file, none, "--tls-key: cannot open " + none + ": No such file"},
+           {&TlsOptions::ca_file, directory_.path(), "Is a directory"},
+           {&TlsOptions::ca_file, fifo, "is empty"},
            {&TlsOptions::cert_file, Write(""), "is empty"},
            {&TlsOptions::ca_file, Write("\x30\x82\x01\x0a"), "openssl x509 -inform der"},
            {&TlsOptions::key_file, Write("not a key"), "holds no usable private key in PEM form"},

@@ -1,6 +1,7 @@
 #include "client/run/terminal.h"
 
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -88,41 +89,35 @@ TEST(StopSignals, StopsWhenTheReaderOfTheOutputHasGone) {
   close(ends[1]);
 }
 
-TEST(PagerCommand, IsTheFirstThatIsSetAndMayBeNone) {
-  unsetenv("VMEVENTS_PAGER");
-  unsetenv("PAGER");
-  EXPECT_THAT(PagerCommand(), testing::HasSubstr("less -FRSXMK; exec cat"));
-  setenv("PAGER", "most", 1);
-  EXPECT_EQ(PagerCommand(), "most");
-  setenv("VMEVENTS_PAGER", "more -x", 1);
-  EXPECT_EQ(PagerCommand(), "more -x");
-  for (const char* none : {"", " cat "}) {
-    setenv("VMEVENTS_PAGER", none, 1);
-    EXPECT_EQ(PagerCommand(), "");
-  }
-  unsetenv("VMEVENTS_PAGER");
-  unsetenv("PAGER");
-}
-
-TEST(Pager, SaysThatItCannotBeRun) {
-  const auto missing = Pager::Start("/nowhere/pager");
-  ASSERT_NE(missing, nullptr);
-  EXPECT_FALSE(missing->Wait());
-  const auto fails = Pager::Start("exit 1");
-  ASSERT_NE(fails, nullptr);
-  EXPECT_TRUE(fails->Wait());
-}
-
-// Ctrl-C reaches both; the pager may continue.
-TEST(Pager, GetsWhatIsWrittenAndIsWaitedForThroughAnInterrupt) {
-  const TemporaryDirectory directory;
-  const std::string out = directory / "out";
-  const auto pager = Pager::Start("trap : INT; kill -INT $$; cat > " + out);
-  ASSERT_NE(pager, nullptr);
+// What StartPager() starts gets a text; returns its exit status. SIGINT reaches both, as by Ctrl-C.
+int Page() {
+  FILE* const pager = StartPager();
+  EXPECT_NE(pager, nullptr);
   EXPECT_EQ(raise(SIGINT), 0);
-  EXPECT_EQ(write(pager->descriptor(), "text", 4), 4);
-  EXPECT_TRUE(pager->Wait());
-  EXPECT_EQ(e2e::ReadFile(out), "text");
+  EXPECT_EQ(write(fileno(pager), "text", 4), 4);
+  const int status = pclose(pager);
+  signal(SIGINT, SIG_DFL);
+  EXPECT_TRUE(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+TEST(Pager, IsTheFirstThatIsSetAndOutlivesAnInterrupt) {
+  const TemporaryDirectory directory;
+  const auto file = [&directory](const std::string& name) { return directory / name; };
+  setenv("PAGER", ("trap : INT; kill -INT $$; cat > " + file("pager")).c_str(), 1);
+  EXPECT_EQ(Page(), 0);
+  setenv("VMEVENTS_PAGER", ("{ cat; echo \" $LESS\"; } > '" + file("own") + "'").c_str(), 1);
+  EXPECT_EQ(Page(), 0);
+  EXPECT_EQ(e2e::ReadFile(file("pager")), "text");
+  EXPECT_EQ(e2e::ReadFile(file("own")), "text FRSXMK\n");
+  setenv("VMEVENTS_PAGER", "/nowhere/pager 2>/dev/null", 1);
+  EXPECT_EQ(Page(), 127);
+  setenv("VMEVENTS_PAGER", "", 1);
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(Page(), 0);
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "text") << "by cat";
+  unsetenv("VMEVENTS_PAGER");
+  unsetenv("PAGER");
 }
 
 }  // namespace
