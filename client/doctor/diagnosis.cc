@@ -24,6 +24,8 @@ namespace {
 constexpr char kKvmdProgram[] = "ganeti-kvmd";
 constexpr char kDisableKvmd[] = "systemctl disable --now ganeti-kvmd";
 constexpr char kGanetiPattern[] = ".kvmd";
+constexpr char kShowCertificate[] =
+    "openssl x509 -noout -subject -issuer -dates -ext subjectAltName,extendedKeyUsage";
 constexpr char kSystemLibvirt[] = "qemu:///system";
 constexpr char kSessionLibvirt[] = "qemu:///session";
 
@@ -597,8 +599,12 @@ Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
     // Who listens there, and where vmeventd does.
     line = absl::StrCat("ss -xlp | grep -F -e ", QuoteForShell(server.path), " -e vmeventd");
   } else if (server.tls) {
+    // Its certificate, and the client's.
     line = absl::StrCat("openssl s_client -connect ", QuoteForShell(address), " -CAfile ",
-                        QuoteForShell(server.tls->ca_file), " </dev/null");
+                        QuoteForShell(server.tls->ca_file), " </dev/null | ", kShowCertificate);
+    if (!server.tls->cert_file.empty()) {
+      absl::StrAppend(&line, "; ", kShowCertificate, " -in ", QuoteForShell(server.tls->cert_file));
+    }
   } else {
     line = absl::StrCat(
         IsLoopback(server.host) ? "" : absl::StrCat("ssh ", QuoteForShell(server.host), " "),

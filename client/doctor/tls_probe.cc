@@ -1,7 +1,6 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
-#include <openssl/x509v3.h>
 
 #include <string>
 
@@ -17,27 +16,7 @@ namespace vmeventd::client {
 namespace {
 
 constexpr unsigned char kHttp2[] = {2, 'h', '2'};  // ALPN's encoding
-constexpr size_t kMaxText = 400;                   // columns of a certificate's description
-
-// "for DNS:node1, issued by CN=ca, valid from ... to ...", cut, and safe for a terminal.
-std::string Describe(const X509* certificate) {
-  const BioPtr memory(BIO_new(BIO_s_mem()));
-  BIO* const out = memory.get();
-  const int hosts = X509_get_ext_by_NID(certificate, NID_subject_alt_name, -1);
-  BIO_puts(out, hosts < 0 ? "for no host" : "for ");
-  if (hosts >= 0) X509V3_EXT_print(out, X509_get_ext(certificate, hosts), 0, 0);
-  BIO_puts(out, ", issued by ");
-  X509_NAME_print_ex(out, X509_get_issuer_name(certificate), 0, XN_FLAG_RFC2253);
-  BIO_puts(out, ", valid from ");
-  ASN1_TIME_print(out, X509_get0_notBefore(certificate));
-  BIO_puts(out, " to ");
-  ASN1_TIME_print(out, X509_get0_notAfter(certificate));
-  char* text = nullptr;
-  const long size = BIO_get_mem_data(out, &text);
-  return CutText(EscapeForTerminal({text, static_cast<size_t>(size)}), kMaxText);
-}
-
-std::string ExplainUntrusted(const ServerAddress& address, const X509* certificate, long error) {
+std::string ExplainUntrusted(const ServerAddress& address, long error) {
   std::string fix = absl::StrCat("name the CA file of that server; --tls-ca ",
                                  EscapeForTerminal(address.tls->ca_file), " has no such CA");
   if (error == X509_V_ERR_CERT_HAS_EXPIRED || error == X509_V_ERR_CERT_NOT_YET_VALID) {
@@ -50,42 +29,19 @@ std::string ExplainUntrusted(const ServerAddress& address, const X509* certifica
     fix = "issue one for servers (extended key usage serverAuth)";
   }
   return absl::StrCat("the certificate of ", ToText(address),
-                      " is not trusted: ", X509_verify_cert_error_string(error), " (it is ",
-                      Describe(certificate), "): ", fix);
+                      " is not trusted: ", X509_verify_cert_error_string(error), ": ", fix);
 }
 
-// `own`: the certificate that the client showed; null: none.
-std::string ExplainRefused(const ServerAddress& address, const X509* own, absl::string_view how) {
-  if (own == nullptr) {
-    return absl::StrCat(ToText(address),
-                        " asks for a certificate of the client: give --tls-cert and --tls-key");
-  }
-  const bool in_date = X509_cmp_current_time(X509_get0_notBefore(own)) < 0 &&
-                       X509_cmp_current_time(X509_get0_notAfter(own)) > 0;
-  return absl::StrCat(
-      ToText(address), " refuses the certificate of --tls-cert ",
-      EscapeForTerminal(address.tls->cert_file), " (", how, "), which is ",
-      in_date ? "" : "NOT IN DATE, ", Describe(own),
-      ": give one for clients that is in date, of the CA that vmeventd has as --tls-client-ca");
-}
-
-// The server's certificate is judged after the handshake, so that its names can be shown. Sets
-// `asked` once the server asks for a certificate of the client.
-SslPtr MakeClient(const ServerAddress& address, int socket, bool* asked) {
-  const SslContextPtr context(SSL_CTX_new(TLS_client_method()));
-  SSL_CTX_set_alpn_protos(context.get(), kHttp2, sizeof(kHttp2));
+// The server's certificate is judged after the handshake, so that a fault of the client's is found
+// as well. Sets `asked` once the server asks for a certificate of the client.
+SslPtr MakeClient(const ServerAddress& address, SSL_CTX* context, int socket, bool* asked) {
+  SSL_CTX_set_alpn_protos(context, kHttp2, sizeof(kHttp2));
   const auto note_question = [](SSL* /*ssl*/, void* out) {
     *static_cast<bool*>(out) = true;
     return 1;
   };
-  SSL_CTX_set_cert_cb(context.get(), note_question, asked);
-  if (address.tls) {
-    // The files were checked already; what fails here fails again in the handshake.
-    SSL_CTX_load_verify_locations(context.get(), address.tls->ca_file.c_str(), nullptr);
-    SSL_CTX_use_certificate_chain_file(context.get(), address.tls->cert_file.c_str());
-    SSL_CTX_use_PrivateKey_file(context.get(), address.tls->key_file.c_str(), SSL_FILETYPE_PEM);
-  }
-  SslPtr ssl(SSL_new(context.get()));
+  SSL_CTX_set_cert_cb(context, note_question, asked);
+  SslPtr ssl(SSL_new(context));
   SSL_set_fd(ssl.get(), socket);
   if (!address.tls) return ssl;
   // The name that the certificate must have, which the server is also asked for (SNI).
@@ -101,14 +57,12 @@ SslPtr MakeClient(const ServerAddress& address, int socket, bool* asked) {
 }  // namespace
 
 std::string ExplainTlsFault(const ServerAddress& address) {
-  if (address.tls) {
-    const absl::StatusOr<TlsMaterial> files = LoadTlsFiles(*address.tls);
-    if (!files.ok()) return std::string(files.status().message());
-  }
+  const auto context = LoadTlsFiles(address.tls.value_or(TlsOptions()));
+  if (!context.ok()) return std::string(context.status().message());
   const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
   if (!socket.ok()) return "";  // TLS is not the fault
   bool asked = false;
-  const SslPtr ssl = MakeClient(address, socket->get(), &asked);
+  const SslPtr ssl = MakeClient(address, context->get(), socket->get(), &asked);
   ERR_clear_error();
   int result = SSL_connect(ssl.get());
   const bool connected = result == 1;
@@ -134,7 +88,7 @@ std::string ExplainTlsFault(const ServerAddress& address) {
   const long verified = SSL_get_verify_result(ssl.get());
   const X509Ptr certificate(SSL_get1_peer_certificate(ssl.get()));
   if (certificate != nullptr && verified != X509_V_OK) {
-    return ExplainUntrusted(address, certificate.get(), verified);
+    return ExplainUntrusted(address, verified);
   }
   const unsigned char* protocol = nullptr;
   unsigned protocol_size = 0;
@@ -143,7 +97,16 @@ std::string ExplainTlsFault(const ServerAddress& address) {
     return absl::StrCat("another program speaks TLS on ", where, ", but not gRPC as vmeventd does");
   }
   if (result > 0) return "";
-  if (asked && !silent) return ExplainRefused(address, SSL_get_certificate(ssl.get()), how);
+  if (asked && SSL_get_certificate(ssl.get()) == nullptr) {
+    return absl::StrCat(where,
+                        " asks for a certificate of the client: give --tls-cert and --tls-key");
+  }
+  if (asked && !silent) {
+    return absl::StrCat(
+        where, " refuses the certificate of --tls-cert ", EscapeForTerminal(address.tls->cert_file),
+        " (", how,
+        "): give one for clients that is in date, of the CA that vmeventd has as --tls-client-ca");
+  }
   if (reason != 0 && !is_alert && reason != SSL_R_UNEXPECTED_EOF_WHILE_READING) {
     return absl::StrCat(where,
                         " does not speak TLS: remove --tls-ca, or start vmeventd with "

@@ -47,16 +47,16 @@ Formatter MakeFormatter(const CommandLine& line) {
 }
 
 ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* output) {
-  StopSource stop;
+  const bool live = isatty(STDOUT_FILENO) == 1 && !command.once;
   // Runs before anything that may start a thread.
-  const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
-  if (!signals.ok()) return Fail(signals.status());
-  std::optional<LiveScreen> screen(std::in_place, STDIN_FILENO, STDOUT_FILENO);
+  StopSource& stop =
+      StopBySignals(STDOUT_FILENO, live && isatty(STDIN_FILENO) == 1 ? STDIN_FILENO : -1);
+  std::optional<LiveScreen> screen;
   TopEnvironment environment;
-  environment.live = isatty(STDOUT_FILENO) == 1 && !command.once;
+  environment.live = live;
   environment.style = [&] {
     TopStyle style;
-    if (environment.live) screen->Enter();
+    if (live && !screen) screen.emplace();
     style.color = HasColor(line);
     style.zone = line.zone;
     const TerminalSize size = SizeOfTerminal(STDOUT_FILENO);
@@ -65,7 +65,7 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
     if (size.rows > 1) style.height = size.rows - 1;
     return style;
   };
-  environment.wait = [&](absl::Duration duration) { return screen->Wait(duration, stop.token()); };
+  environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
   const auto failure = RunTop(command, CommandContext(line.server(), nullptr, output), environment);
   screen.reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;

@@ -1,24 +1,16 @@
 #include "client/run/terminal.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <iterator>
 #include <string_view>
-
-#include "absl/memory/memory.h"
-#include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include <thread>
 
 namespace vmeventd::client {
 
@@ -44,9 +36,8 @@ ExitCode Fail(const absl::Status& status) {
   return Fail(Failure{ExitCode::kFailed, std::string(status.message())});
 }
 
-namespace {
-
-sigset_t StoppingSignals() {
+StopSource& StopBySignals(int output, int keys) {
+  static auto* const stop = new StopSource();  // the thread may outlive any other
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
@@ -55,49 +46,25 @@ sigset_t StoppingSignals() {
     const bool ignored = sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
     if (!ignored) sigaddset(&set, signal);
   }
-  return set;
-}
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<StopSignals>> StopSignals::Create(StopSource* stop,
-                                                                 int output_descriptor) {
-  const sigset_t set = StoppingSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  UniqueFd signals(signalfd(-1, &set, SFD_CLOEXEC));
-  UniqueFd done(eventfd(0, EFD_CLOEXEC));
-  if (!signals.valid() || !done.valid()) {
-    return absl::ResourceExhaustedError(absl::StrCat("cannot wait for signals: ", strerror(errno)));
-  }
-  return absl::WrapUnique(
-      new StopSignals(std::move(signals), std::move(done), output_descriptor, stop));
-}
-
-StopSignals::StopSignals(UniqueFd signals, UniqueFd done, int output, StopSource* stop)
-    : signals_(std::move(signals)),
-      done_(std::move(done)),
-      output_(output),
-      thread_([this, stop] { Wait(stop); }) {}
-
-StopSignals::~StopSignals() { eventfd_write(done_.get(), 1); }
-
-void StopSignals::Wait(StopSource* stop) const {
-  // Requests no event for the output: poll() then reports only that its reader has gone.
-  pollfd watched[] = {{signals_.get(), POLLIN, 0}, {done_.get(), POLLIN, 0}, {output_, 0, 0}};
-  while (poll(watched, std::size(watched), -1) < 0 && errno == EINTR) {
-  }
-  if ((watched[1].revents & POLLIN) != 0) return;
-  if ((watched[0].revents & POLLIN) != 0) {
+  std::thread([set, output, keys] {
+    const int signals = signalfd(-1, &set, SFD_CLOEXEC);
+    // Requests no event for the output: poll() then reports only that its reader has gone.
+    pollfd watched[] = {{signals, POLLIN, 0}, {output, 0, 0}, {keys, POLLIN, 0}};
+    char key = 0;
+    while (watched[0].revents == 0 && watched[1].revents == 0 && key != 'q' && key != 'Q') {
+      if (poll(watched, std::size(watched), -1) < 0) continue;
+      const bool typed = watched[2].revents != 0;
+      if (typed && read(keys, &key, 1) != 1) watched[2].fd = -1;  // the terminal has gone
+    }
     signalfd_siginfo taken;
-    (void)!read(signals_.get(), &taken, sizeof(taken));
-  }
-  stop->Stop();
-  // This thread takes the signals with their default action from here on.
-  const sigset_t set = StoppingSignals();
-  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
-  pollfd last = {done_.get(), POLLIN, 0};
-  while (poll(&last, 1, -1) < 0 && errno == EINTR) {
-  }
+    if (watched[0].revents != 0) (void)!read(signals, &taken, sizeof(taken));
+    stop->Stop();
+    // This thread takes the signals with their default action from here on.
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    while (true) pause();
+  }).detach();
+  return *stop;
 }
 
 namespace {
@@ -108,48 +75,20 @@ constexpr std::string_view kLeave = "\x1b[?25h\x1b[?1049l";
 
 }  // namespace
 
-LiveScreen::LiveScreen(int input, int output)
-    : input_(isatty(input) == 1 ? input : -1),
-      output_(output),
-      stopped_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-
-LiveScreen::~LiveScreen() {
-  if (before_) tcsetattr(input_, TCSADRAIN, &*before_);
-  // A terminal that has gone needs nothing.
-  if (entered_) (void)!write(output_, kLeave.data(), kLeave.size());
-}
-
-void LiveScreen::Enter() {
-  if (std::exchange(entered_, true)) return;
-  termios mode{};
-  if (input_ >= 0 && tcgetattr(input_, &mode) == 0) {
-    before_ = mode;
+LiveScreen::LiveScreen() {
+  if (tcgetattr(STDIN_FILENO, &before_) == 0) {
+    termios mode = before_;
     mode.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
     mode.c_cc[VSUSP] = _POSIX_VDISABLE;  // a shell would not know of the alternate screen
-    tcsetattr(input_, TCSADRAIN, &mode);
+    changed_ = tcsetattr(STDIN_FILENO, TCSADRAIN, &mode) == 0;
   }
-  (void)!write(output_, kEnter.data(), kEnter.size());
+  (void)!write(STDOUT_FILENO, kEnter.data(), kEnter.size());
 }
 
-bool LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
-  const std::stop_callback wake(stop, [this] { eventfd_write(stopped_.get(), 1); });
-  const absl::Time end = absl::Now() + duration;
-  while (!stop.stop_requested()) {
-    pollfd watched[] = {{input_, POLLIN, 0}, {stopped_.get(), POLLIN, 0}};
-    const absl::Duration left = std::max(absl::ZeroDuration(), end - absl::Now());
-    const timespec timeout = absl::ToTimespec(left);
-    const int found = ppoll(watched, std::size(watched), &timeout, nullptr);
-    if (found < 0 && errno == EINTR) continue;
-    if (found <= 0) return false;
-    if (watched[0].revents == 0) continue;  // stopped
-    char key = 0;
-    if (read(input_, &key, 1) != 1) {
-      input_ = -1;  // the terminal has gone
-      before_.reset();
-    }
-    if (key == 'q' || key == 'Q') return true;
-  }
-  return true;
+LiveScreen::~LiveScreen() {
+  // A terminal that has gone needs nothing.
+  if (changed_) tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
+  (void)!write(STDOUT_FILENO, kLeave.data(), kLeave.size());
 }
 
 TerminalSize SizeOfTerminal(int descriptor) {

@@ -4,16 +4,9 @@
 
 #include <cstddef>
 #include <cstdio>
-#include <memory>
-#include <optional>
-#include <stop_token>
 #include <string>
-#include <thread>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/time/time.h"
-#include "base/system.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/options/options.h"
@@ -31,52 +24,27 @@ void PrintNote(const std::string& sentence);
 ExitCode Fail(const Failure& failure);
 ExitCode Fail(const absl::Status& status);
 
-// Lets SIGINT, SIGTERM and SIGHUP stop `stop` while it exists, and so does a reader of standard
-// output that goes away, even while nothing is written. A second signal ends the process at once.
+// What SIGINT, SIGTERM and SIGHUP stop, a reader of `output` that goes away, even while nothing is
+// written, and a q that is read from `keys`; each may be -1. A second signal ends the process at
+// once.
 //
-// Create it before any other thread: it blocks the signals for later threads. It runs one thread of
-// its own.
-class StopSignals {
- public:
-  // `stop` and `output_descriptor` must outlive it.
-  static absl::StatusOr<std::unique_ptr<StopSignals>> Create(StopSource* stop,
-                                                             int output_descriptor);
-  ~StopSignals();
-  StopSignals(const StopSignals&) = delete;
-  StopSignals& operator=(const StopSignals&) = delete;
+// Call it once, before any other thread: it blocks the signals for later threads. It runs one
+// thread of its own until the process ends.
+StopSource& StopBySignals(int output, int keys = -1);
 
- private:
-  StopSignals(UniqueFd signals, UniqueFd done, int output, StopSource* stop);
-  void Wait(StopSource* stop) const;
-
-  const UniqueFd signals_;  // a signalfd
-  const UniqueFd done_;     // an eventfd: written by the destructor to end the thread
-  const int output_;
-  std::jthread thread_;
-};
-
-// The terminal while a command draws whole frames on it: the alternate screen without a cursor, and
-// keys that count without Enter. One thread.
+// The terminal of standard input and output while a command draws whole frames on it: the alternate
+// screen without a cursor, and keys that are read without Enter.
 class LiveScreen {
  public:
-  LiveScreen(int input, int output);
+  LiveScreen();
   // Leaves the terminal as it was.
   ~LiveScreen();
   LiveScreen(const LiveScreen&) = delete;
   LiveScreen& operator=(const LiveScreen&) = delete;
 
-  // Takes the terminal. A second call does nothing.
-  void Enter();
-  // Waits for `duration`. True: q was typed, or it was stopped. Without a terminal at `input` there
-  // are no keys.
-  bool Wait(absl::Duration duration, const std::stop_token& stop);
-
  private:
-  int input_;
-  const int output_;
-  const UniqueFd stopped_;  // an eventfd
-  bool entered_ = false;
-  std::optional<termios> before_;
+  termios before_{};
+  bool changed_ = false;  // the mode was
 };
 
 // Size of the terminal at `descriptor`; 0: it is none, or has no size.

@@ -278,7 +278,7 @@ TEST(DiagnoseSilenceTest, ADaemonThatMayNotBeAskedIsNotStarted) {
 TEST(DiagnoseSilenceTest, TheLineIsOfTheAddress) {
   const ServerAddress tcp = {.host = "node1", .port = "9555"};
   ServerAddress tls = tcp;
-  tls.tls = TlsOptions{.ca_file = "/ca"};
+  tls.tls = TlsOptions{.ca_file = "/ca", .cert_file = "/own"};
   const struct {
     ServerAddress server;
     int error;
@@ -289,7 +289,10 @@ TEST(DiagnoseSilenceTest, TheLineIsOfTheAddress) {
       {tcp, EHOSTUNREACH, "ssh node1 systemctl status vmeventd"},
       {tcp, 0, "ssh node1 ss -tlnp | grep -F :9555"},
       {{.host = "127.0.0.1", .port = "9555"}, 0, "ss -tlnp | grep -F :9555"},
-      {tls, 0, "openssl s_client -connect node1:9555 -CAfile /ca </dev/null"}};
+      {tls, 0,
+       "openssl s_client -connect node1:9555 -CAfile /ca </dev/null | openssl x509 -noout -subject "
+       "-issuer -dates -ext subjectAltName,extendedKeyUsage; openssl x509 -noout -subject -issuer "
+       "-dates -ext subjectAltName,extendedKeyUsage -in /own"}};
   for (const auto& [server, error, line] : kCases) {
     const Finding found =
         DiagnoseSilence(server, "is vmeventd running there?", {error}, "").findings[0];

@@ -27,10 +27,9 @@ void TakeSignalsByDefault() {
 // Runs in its own process for each signal, because threads left by other tests could take it.
 void ExitZeroWhenStoppedBy(int signal) {
   TakeSignalsByDefault();
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  StopSource& stop = StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC));
   kill(getpid(), signal);
-  _exit(signals.ok() && stop.WaitFor(kDeadline) ? 0 : 1);
+  _exit(stop.WaitFor(kDeadline) ? 0 : 1);
 }
 
 class StopSignalsTest : public testing::TestWithParam<int> {};
@@ -45,13 +44,10 @@ INSTANTIATE_TEST_SUITE_P(EachSignal, StopSignalsTest, testing::Values(SIGINT, SI
 void LeaveAnIgnoredSignalAlone() {
   TakeSignalsByDefault();
   signal(SIGHUP, SIG_IGN);
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC));
   sigset_t blocked;
   pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
-  _exit(signals.ok() && sigismember(&blocked, SIGHUP) == 0 && sigismember(&blocked, SIGTERM) == 1
-            ? 0
-            : 1);
+  _exit(sigismember(&blocked, SIGHUP) == 0 && sigismember(&blocked, SIGTERM) == 1 ? 0 : 1);
 }
 
 // As under nohup(1).
@@ -62,10 +58,9 @@ TEST(StopSignals, AnIgnoredSignalStaysIgnored) {
 
 void TakeASignalTwice() {
   TakeSignalsByDefault();
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  StopSource& stop = StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC));
   kill(getpid(), SIGINT);
-  if (!signals.ok() || !stop.WaitFor(kDeadline)) _exit(1);
+  if (!stop.WaitFor(kDeadline)) _exit(1);
   kill(getpid(), SIGINT);
   StopSource never;
   never.WaitFor(kDeadline);
@@ -77,16 +72,28 @@ TEST(StopSignals, ASecondSignalEndsTheProcess) {
   EXPECT_EXIT(TakeASignalTwice(), testing::KilledBySignal(SIGINT), "");
 }
 
-TEST(StopSignals, StopsWhenTheReaderOfTheOutputHasGone) {
+// In processes of their own: each stops for good.
+void StopOnceTheReaderHasGone() {
   int ends[2];
-  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, ends[1]);
-  ASSERT_TRUE(signals.ok());
-  EXPECT_FALSE(stop.stopped());
+  if (pipe2(ends, O_CLOEXEC) != 0) _exit(1);
+  StopSource& stop = StopBySignals(ends[1]);
+  const bool early = stop.stopped();
   close(ends[0]);
-  EXPECT_TRUE(stop.WaitFor(kDeadline));
-  close(ends[1]);
+  _exit(!early && stop.WaitFor(kDeadline) ? 0 : 1);
+}
+
+void StopByAKey() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) _exit(1);
+  StopSource& stop = StopBySignals(-1, ends[0]);
+  const bool typed = write(ends[1], "xq", 2) == 2;
+  _exit(typed && stop.WaitFor(kDeadline) ? 0 : 1);
+}
+
+TEST(StopSignals, AReaderThatGoesAwayStopsAndSoDoesAQ) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(StopOnceTheReaderHasGone(), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(StopByAKey(), testing::ExitedWithCode(0), "");
 }
 
 // What StartPager() starts gets a text; returns its exit status. SIGINT reaches both, as by Ctrl-C.
