@@ -194,13 +194,8 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
     case grpc::StatusCode::PERMISSION_DENIED:
     case grpc::StatusCode::UNAUTHENTICATED:
       // vmeventd's message names who may call and how to get the right.
-      return {
-          ExitCode::kFailed,
-          absl::StrCat("vmeventd at ", where, " does not permit this: ", message,
-                       absl::StrContains(message, "operator")
-                           ? ""
-                           : "; it requires an operator: on a Unix socket without role=reader, or "
-                             "with a certificate that --tls-operator of vmeventd names")};
+      return {ExitCode::kFailed,
+              absl::StrCat("vmeventd at ", where, " does not permit this: ", message)};
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       return {
           ExitCode::kFailed,

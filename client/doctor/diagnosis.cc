@@ -505,21 +505,14 @@ class Doctor {
   // Libvirt's logs belong to root, systemd's journal to a group.
   void LookAtLogs(const NodeProcess& daemon) {
     const Subject subject = {DescribeProcess(daemon)};
-    if (FollowsLibvirt() && daemon.misses_logs) {
-      return Add(
-          "words", subject,
-          absl::StrCat("Its container has no ", kLibvirtLogs,
-                       ", so a crash is reported without QEMU's last words: mount it, with -v "
-                       "or as a hostPath."),
-          absl::StrCat("ls -l /proc/", daemon.pid, "/root", kLibvirtLogs));
-    }
-    if (daemon.reads_all_files) return;
-    if (FollowsLibvirt()) {
+    if (FollowsLibvirt() && !daemon.reads_logs) {
       Add("words", subject,
-          absl::StrCat("It may not read ", kLibvirtLogs,
+          absl::StrCat("It cannot read ", kLibvirtLogs,
                        ", so a crash is reported without QEMU's last words: it needs "
-                       "CAP_DAC_OVERRIDE."),
-          kShowCapabilities);
+                       "CAP_DAC_OVERRIDE, and in a container the directory, with -v or as a "
+                       "hostPath."),
+          absl::StrCat("grep CapEff /proc/", daemon.pid, "/status; ls -ld /proc/", daemon.pid,
+                       "/root", kLibvirtLogs));
     }
     if (daemon.reads_journal) return;
     Add("words", subject,

@@ -89,16 +89,16 @@ void ReadRights(const std::string& directory, NodeProcess* daemon) {
   const std::string status = absl::StrCat(directory, "/status");
   const auto capabilities = WordsOf(status, "CapEff:");
   uint64_t bits = 0;
-  daemon->reads_all_files = capabilities.empty() || !absl::SimpleHexAtoi(capabilities[0], &bits) ||
-                            (bits & kReadsAll) != 0;
+  const bool reads_all = capabilities.empty() || !absl::SimpleHexAtoi(capabilities[0], &bits) ||
+                         (bits & kReadsAll) != 0;
+  const std::string inside = absl::StrCat(directory, "/root");  // of its container
+  daemon->reads_logs = reads_all && (!IsDirectory(kLibvirtLogs) || !IsDirectory(inside) ||
+                                     IsDirectory(absl::StrCat(inside, kLibvirtLogs)));
   // NOLINTNEXTLINE(concurrency-mt-unsafe): this program reads no other group meanwhile.
   const group* const journal = getgrnam("systemd-journal");
   daemon->reads_journal =
-      journal == nullptr ||
+      reads_all || journal == nullptr ||
       absl::c_linear_search(WordsOf(status, "Groups:"), absl::StrCat(journal->gr_gid));
-  const std::string inside = absl::StrCat(directory, "/root");
-  daemon->misses_logs = IsDirectory(kLibvirtLogs) && IsDirectory(inside) &&
-                        !IsDirectory(absl::StrCat(inside, kLibvirtLogs));
 }
 
 // False: it has ended, or is no process with a program.
@@ -163,29 +163,7 @@ UnixSocket SocketOf(const nlmsghdr* message) {
   return socket;
 }
 
-// By Place: the text before its line, and its name for programs.
-constexpr struct {
-  const char* before;
-  const char* name;
-} kPlaces[] = {{"paste:", "shell"},
-               {"in vmeventd's configuration:", "vmeventd.conf"},
-               {"arguments of QEMU:", "qemu"}};
-
-// Subjects that people read; programs get all.
-constexpr size_t kMaxNamed = 40;
-
-// "39: web1 (pid 1), web2 (pid 2), ...".
-std::string Subjects(const Finding& finding) {
-  const size_t count = finding.subjects.size();
-  const auto named = absl::MakeSpan(finding.subjects).subspan(0, kMaxNamed);
-  return absl::StrCat(
-      count == 1 ? "" : absl::StrCat(count, ": "), EscapeForTerminal(absl::StrJoin(named, ", ")),
-      count > kMaxNamed ? absl::StrCat(" and ", count - kMaxNamed, " more (-o name lists them)")
-                        : "");
-}
-
-}  // namespace
-
+// Reads all of them by the kernel's sock_diag, connecting to none.
 absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
   const UniqueFd diag(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!diag.valid()) return KernelError("socket", errno);
@@ -217,6 +195,29 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
     }
   }
 }
+
+// By Place: the text before its line, and its name for programs.
+constexpr struct {
+  const char* before;
+  const char* name;
+} kPlaces[] = {{"paste:", "shell"},
+               {"in vmeventd's configuration:", "vmeventd.conf"},
+               {"arguments of QEMU:", "qemu"}};
+
+// Subjects that people read; programs get all.
+constexpr size_t kMaxNamed = 40;
+
+// "39: web1 (pid 1), web2 (pid 2), ...".
+std::string Subjects(const Finding& finding) {
+  const size_t count = finding.subjects.size();
+  const auto named = absl::MakeSpan(finding.subjects).subspan(0, kMaxNamed);
+  return absl::StrCat(
+      count == 1 ? "" : absl::StrCat(count, ": "), EscapeForTerminal(absl::StrJoin(named, ", ")),
+      count > kMaxNamed ? absl::StrCat(" and ", count - kMaxNamed, " more (-o name lists them)")
+                        : "");
+}
+
+}  // namespace
 
 absl::Status ReadNode(NodeFacts* facts) {
   facts->examined = true;

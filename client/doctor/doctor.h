@@ -28,10 +28,6 @@ struct UnixSocket {
   uint32_t peer = 0;       // a connected one's other end, by its inode
 };
 
-// Reads all of them by the kernel's sock_diag, connecting to none. UNAVAILABLE: the kernel does not
-// answer, as without its module unix_diag; names it.
-absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets();
-
 // The facts of a process in /proc, without those that the reader may not see.
 struct NodeProcess {
   int64_t pid = 0;
@@ -44,9 +40,8 @@ struct NodeProcess {
   bool sees_descriptors = false;    // `sockets` is known
   std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
   // Facts of a vmeventd alone:
-  bool reads_all_files = true;  // it has CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH
-  bool reads_journal = true;    // it has the group systemd-journal, or the host has none
-  bool misses_logs = false;     // the host has libvirt's logs, and its container has not
+  bool reads_logs = true;     // those of libvirt, if the host has any
+  bool reads_journal = true;  // systemd's, if the host has one
 };
 inline constexpr char kDaemonProgram[] = "vmeventd";
 inline constexpr char kLibvirtLogs[] = "/var/log/libvirt/qemu";

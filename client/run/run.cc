@@ -1,12 +1,15 @@
 #include "client/run/run.h"
 
+#include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <type_traits>
 #include <utility>
@@ -22,6 +25,49 @@
 namespace vmeventd::client {
 namespace {
 
+// Returns whether standard output gets colours.
+bool HasColor(const CommandLine& line) {
+  if (line.color != ColorMode::kAuto) return line.color == ColorMode::kAlways;
+  const auto variable = [](const char* name) {
+    const char* const value = getenv(name);
+    return absl::string_view(value == nullptr ? "" : value);
+  };
+  return variable("NO_COLOR").empty() && variable("TERM") != "dumb" && isatty(STDOUT_FILENO) == 1;
+}
+
+// Size of the terminal that standard output is; zeros: it is none, or has no size.
+winsize SizeOfTerminal() {
+  winsize size{};
+  ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+  return size;
+}
+
+// The terminal of standard input and output while a command draws whole frames on it: the alternate
+// screen without a cursor, and keys that are read without Enter.
+class LiveScreen {
+ public:
+  LiveScreen() {
+    if (tcgetattr(STDIN_FILENO, &before_) == 0) {
+      termios mode = before_;
+      mode.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+      mode.c_cc[VSUSP] = _POSIX_VDISABLE;  // a shell would not know of the alternate screen
+      changed_ = tcsetattr(STDIN_FILENO, TCSADRAIN, &mode) == 0;
+    }
+    WriteFully(STDOUT_FILENO, "\x1b[?1049h\x1b[?25l");
+  }
+  // Leaves the terminal as it was. One that has gone needs nothing.
+  ~LiveScreen() {
+    if (changed_) tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
+    WriteFully(STDOUT_FILENO, "\x1b[?25h\x1b[?1049l");
+  }
+  LiveScreen(const LiveScreen&) = delete;
+  LiveScreen& operator=(const LiveScreen&) = delete;
+
+ private:
+  termios before_{};
+  bool changed_ = false;  // the mode was
+};
+
 Formatter MakeFormatter(const CommandLine& line) {
   const bool on_terminal = isatty(STDOUT_FILENO) == 1;
   TableStyle style;
@@ -36,7 +82,7 @@ Formatter MakeFormatter(const CommandLine& line) {
   }
   style.client = line.client;
   style.wide = line.format == OutputFormat::kWide;
-  if (line.cut) style.width = SizeOfTerminal(STDOUT_FILENO).columns;
+  if (line.cut) style.width = SizeOfTerminal().ws_col;
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
   style.brief = on_terminal;  // programs that read the table want every date
   style.now = absl::Now;
@@ -59,10 +105,10 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
     if (live && !screen) screen.emplace();
     style.color = HasColor(line);
     style.zone = line.zone;
-    const TerminalSize size = SizeOfTerminal(STDOUT_FILENO);
-    if (size.columns > 0) style.width = size.columns;
+    const winsize size = SizeOfTerminal();
+    if (size.ws_col > 0) style.width = size.ws_col;
     // The last line stays free: a newline there would scroll.
-    if (size.rows > 1) style.height = size.rows - 1;
+    if (size.ws_row > 1) style.height = size.ws_row - 1;
     return style;
   };
   environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
@@ -76,7 +122,7 @@ std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line) {
   if (!line.for_people()) return DiagnosisJson(diagnosis);
   constexpr size_t kLeastWidth = 40;
   constexpr size_t kUsualWidth = 80;
-  const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;
+  const size_t columns = SizeOfTerminal().ws_col;
   return DiagnosisText(diagnosis, columns == 0 ? kUsualWidth : std::max(columns, kLeastWidth),
                        HasColor(line));
 }

@@ -1,7 +1,4 @@
-#include "client/run/terminal.h"
-
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -9,19 +6,11 @@
 #include <cstdlib>
 #include <iostream>
 #include <iterator>
-#include <string_view>
 #include <thread>
 
-namespace vmeventd::client {
+#include "client/run/run.h"
 
-bool HasColor(const CommandLine& line) {
-  if (line.color != ColorMode::kAuto) return line.color == ColorMode::kAlways;
-  const auto variable = [](const char* name) {
-    const char* const value = getenv(name);
-    return absl::string_view(value == nullptr ? "" : value);
-  };
-  return variable("NO_COLOR").empty() && variable("TERM") != "dumb" && isatty(STDOUT_FILENO) == 1;
-}
+namespace vmeventd::client {
 
 void PrintNote(const std::string& sentence) {
   std::cerr << "vmevents: " + sentence + "\n" << std::flush;
@@ -65,36 +54,6 @@ StopSource& StopBySignals(int output, int keys) {
     while (true) pause();
   }).detach();
   return *stop;
-}
-
-namespace {
-
-// The alternate screen, and no cursor.
-constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l";
-constexpr std::string_view kLeave = "\x1b[?25h\x1b[?1049l";
-
-}  // namespace
-
-LiveScreen::LiveScreen() {
-  if (tcgetattr(STDIN_FILENO, &before_) == 0) {
-    termios mode = before_;
-    mode.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
-    mode.c_cc[VSUSP] = _POSIX_VDISABLE;  // a shell would not know of the alternate screen
-    changed_ = tcsetattr(STDIN_FILENO, TCSADRAIN, &mode) == 0;
-  }
-  (void)!write(STDOUT_FILENO, kEnter.data(), kEnter.size());
-}
-
-LiveScreen::~LiveScreen() {
-  // A terminal that has gone needs nothing.
-  if (changed_) tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
-  (void)!write(STDOUT_FILENO, kLeave.data(), kLeave.size());
-}
-
-TerminalSize SizeOfTerminal(int descriptor) {
-  winsize size{};
-  if (isatty(descriptor) == 0 || ioctl(descriptor, TIOCGWINSZ, &size) != 0) return {};
-  return {size.ws_col, size.ws_row};
 }
 
 FILE* StartPager() {

@@ -28,7 +28,6 @@
 #include "base/text.h"
 #include "client/connect/connection.h"
 #include "client/run/run.h"
-#include "client/run/terminal.h"
 #include "client/web/api.h"
 
 // `vmevents web`: serves the API by HTTP, a thread for each connection.

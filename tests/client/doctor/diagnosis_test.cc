@@ -431,11 +431,10 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {
   NodeProcess* const daemon = &facts_.processes.back();
   facts_.info.add_libvirt_connections()->set_connected(true);
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
-  daemon->misses_logs = true;
-  EXPECT_EQ(Only(facts_, "words").line, "ls -l /proc/8/root/var/log/libvirt/qemu");
-  daemon->misses_logs = false;
-  daemon->reads_all_files = false;
-  EXPECT_THAT(Only(facts_, "words").what, testing::HasSubstr("it needs CAP_DAC_OVERRIDE"));
+  daemon->reads_logs = false;
+  const Finding finding = Only(facts_, "words");
+  EXPECT_THAT(finding.what, testing::HasSubstr("it needs CAP_DAC_OVERRIDE"));
+  EXPECT_EQ(finding.line, "grep CapEff /proc/8/status; ls -ld /proc/8/root/var/log/libvirt/qemu");
   facts_.info.clear_libvirt_connections();
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
   daemon->reads_journal = false;
