@@ -170,42 +170,39 @@ ProbeResult Probe(const ServerAddress& address) {
 }
 
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status) {
-  const std::string where = ToText(address);
   const std::string message = EscapeForTerminal(status.error_message());
+  ExitCode code = ExitCode::kFailed;
+  const char* what = " could not do this: ";
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
       return ExplainUnavailable(address, message);
+    case grpc::StatusCode::NOT_FOUND:
+      return {ExitCode::kNotFound, message};
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       if (const ProbeResult probe = Probe(address); probe.daemon != 0) {
         return {ExitCode::kUnreachable, probe.why};
       }
-      return {ExitCode::kUnreachable,
-              absl::StrCat("vmeventd at ", where, " did not answer in time: try again")};
-    case grpc::StatusCode::NOT_FOUND:
-      return {ExitCode::kNotFound, message};
+      code = ExitCode::kUnreachable;
+      what = " did not answer in time; try again: ";
+      break;
     case grpc::StatusCode::INVALID_ARGUMENT:
-      return {ExitCode::kUsage,
-              absl::StrCat("vmeventd at ", where, " does not accept the request: ", message)};
+      code = ExitCode::kUsage;
+      what = " does not accept the request: ";
+      break;
     case grpc::StatusCode::UNIMPLEMENTED:
-      return {
-          ExitCode::kFailed,
-          absl::StrCat("the server at ", where,
-                       " does not support this request: it is not vmeventd, or an older version")};
+      what = " does not support this request; it is not vmeventd, or an older version: ";
+      break;
     case grpc::StatusCode::PERMISSION_DENIED:
     case grpc::StatusCode::UNAUTHENTICATED:
-      // vmeventd's message names who may call and how to get the right.
-      return {ExitCode::kFailed,
-              absl::StrCat("vmeventd at ", where, " does not permit this: ", message)};
+      what = " does not permit this: ";  // the message names who may call and how to get the right
+      break;
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return {
-          ExitCode::kFailed,
-          absl::StrCat("vmeventd at ", where, " is at one of its limits (", message,
-                       "): try again later, or raise --max-streams of vmeventd if streams are too "
-                       "many")};
+      what = " is at a limit; try again later, or raise --max-streams if streams are too many: ";
+      break;
     default:
-      return {ExitCode::kFailed,
-              absl::StrCat("vmeventd at ", where, " could not do this: ", message)};
+      break;
   }
+  return {code, absl::StrCat("vmeventd at ", ToText(address), what, message)};
 }
 
 Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status) {

@@ -86,6 +86,12 @@ bool IsDaemon(const NodeProcess* process) {
 class Doctor {
  public:
   explicit Doctor(const NodeFacts& facts) : facts_(facts) {
+    for (const WatchedPlace& place : facts_.watches) {
+      if (!FindManagerMonitor(place.spec)) watches_.push_back(place.spec.text());
+    }
+    for (const v1::LibvirtConnection& connection : facts_.info.libvirt_connections()) {
+      libvirts_.push_back(connection.uri());
+    }
     for (const NodeProcess& process : facts_.processes) {
       if (!IsQemu(process.arguments)) continue;
       for (const QmpMonitor& monitor : ParseQemuArguments(process.arguments).monitors) {
@@ -180,18 +186,15 @@ class Doctor {
     if (problem.empty()) return;
     const std::vector<std::string> parts = absl::StrSplit(problem, absl::MaxSplits(": ", 1));
     const std::string& path = parts.front();
-    const std::string what = absl::StrCat("New events are not durable: ", parts.back(), ". ");
-    if (absl::StartsWith(parts.back(), "damaged: ")) {
-      return Add("journal", {path},
-                 absl::StrCat(what, "A restart moves the damaged file aside and begins a new one."),
-                 "systemctl restart vmeventd");
-    }
+    const bool damaged = absl::StartsWith(parts.back(), "damaged: ");
     Add("journal", {path},
-        absl::StrCat(what,
-                     "They wait in memory, and vmeventd writes them once the disk takes them: do "
-                     "not restart it."),
-        absl::StrCat("findmnt -T ", QuoteForShell(path.substr(0, path.rfind('/'))),
-                     " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));
+        absl::StrCat("New events are not durable: ", parts.back(),
+                     damaged ? ". A restart moves the damaged file aside and begins a new one."
+                             : ". They wait in memory, and vmeventd writes them once the disk "
+                               "takes them: do not restart it."),
+        damaged ? "systemctl restart vmeventd"
+                : absl::StrCat("findmnt -T ", QuoteForShell(DirectoryOf(path)),
+                               " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));
   }
 
   static constexpr char kShowCapabilities[] = "systemctl show vmeventd | grep Capabilities=";
@@ -227,9 +230,9 @@ class Doctor {
     const Subject subject = {place.spec.text()};
     if (const auto monitor = FindManagerMonitor(place.spec)) {
       if (const char* const libvirt = LibvirtOf(*monitor)) {
-        new_libvirts_.insert(libvirt);
+        Include(libvirt, &libvirts_);
       } else {
-        new_watches_.insert("/run/qemu:*.qmp");
+        Include("/run/qemu:*.qmp", &watches_);
       }
       Add("manager", subject,
           absl::StrCat("This --watch takes ", monitor->socket, ", a monitor that ", monitor->owner,
@@ -250,29 +253,18 @@ class Doctor {
     }
   }
 
-  // The settings for what is followed and what the findings add: a setting replaces all that
-  // vmeventd follows by itself where there is none, and all values that the file has for it.
+  static void Include(const std::string& value, std::vector<std::string>* values) {
+    if (!absl::c_linear_search(*values, value)) values->push_back(value);
+  }
+
   std::string Settings() const {
-    std::vector<std::string> watches;
-    for (const WatchedPlace& place : facts_.watches) {
-      if (!FindManagerMonitor(place.spec)) watches.push_back(place.spec.text());
+    std::vector<std::string> lines;
+    for (const auto& [name, values] :
+         {std::pair("watch", &watches_), std::pair("libvirt", &libvirts_)}) {
+      if (values->empty()) continue;
+      lines.push_back(absl::StrCat(name, " = [\"", absl::StrJoin(*values, "\", \""), "\"]"));
     }
-    std::vector<std::string> libvirts;
-    for (const v1::LibvirtConnection& connection : facts_.info.libvirt_connections()) {
-      libvirts.push_back(connection.uri());
-    }
-    const auto line = [](const char* name, std::vector<std::string> values,
-                         const std::set<std::string>& added) {
-      for (const std::string& value : added) {
-        if (!absl::c_linear_search(values, value)) values.push_back(value);
-      }
-      return values.empty()
-                 ? ""
-                 : absl::StrCat(name, " = [\"", absl::StrJoin(values, "\", \""), "\"]\n");
-    };
-    const std::string lines = absl::StrCat(line("watch", watches, new_watches_),
-                                           line("libvirt", libvirts, new_libvirts_));
-    return std::string(absl::StripSuffix(lines, "\n"));
+    return absl::StrJoin(lines, "\n");
   }
 
   bool FollowsLibvirt() const { return !facts_.info.libvirt_connections().empty(); }
@@ -413,40 +405,35 @@ class Doctor {
     const std::string directory = QuoteForShell(DirectoryOf(monitor.path));
     // One that only root sees may be vmeventd, which has the VM.
     const bool is_own = IsDaemon(client) || (vm != nullptr && client == nullptr && !facts_.is_root);
+    const auto found = [&monitor](const char* kind, const std::string& what,
+                                  const std::string& line) {
+      return Finding{kind, {monitor.path}, what, Place::kShell, line};
+    };
     if (monitor.held && !is_own) {
       const std::string what = absl::StrCat(
           "The monitor is held by ",
           client == nullptr ? "a process that cannot be seen from here" : DescribeProcess(*client),
           ". A monitor serves one client, and vmeventd waits until that one disconnects.");
-      if (client == nullptr || client->program == kKvmdProgram) {
-        return {"held-monitor",
-                {monitor.path},
-                what,
-                Place::kShell,
-                client == nullptr ? absl::StrCat("ss -xp | grep -F ", directory) : kDisableKvmd};
+      if (client == nullptr) {
+        return found("held-monitor", what, absl::StrCat("ss -xp | grep -F ", directory));
       }
-      return {"held-monitor",
-              {monitor.path},
-              absl::StrCat(what,
-                           " Stop it if it is not needed; otherwise give it or vmeventd another "
-                           "monitor (docs/connect.md)."),
-              Place::kShell,
-              absl::StrCat("ps -o pid,user,lstart,args -p ", client->pid)};
+      if (client->program == kKvmdProgram) return found("held-monitor", what, kDisableKvmd);
+      return found("held-monitor",
+                   absl::StrCat(what,
+                                " Stop it if it is not needed; otherwise give it or vmeventd "
+                                "another monitor (docs/connect.md)."),
+                   absl::StrCat("ps -o pid,user,lstart,args -p ", client->pid));
     }
     if (monitor.listener == nullptr) {
-      return {"no-monitor",
-              {monitor.path},
-              "Nothing listens on the monitor socket of this QEMU's command line.",
-              Place::kShell,
-              absl::StrCat("ls -l ", directory)};
+      return found("no-monitor",
+                   "Nothing listens on the monitor socket of this QEMU's command line.",
+                   absl::StrCat("ls -l ", directory));
     }
     if (vm == nullptr || monitor.held || !monitor.listener->waited_at) return {};
-    return {"hung-monitor",
-            {monitor.path},
-            "This QEMU hangs: it does not accept the client that waits at its monitor. The line "
-            "shows what its threads do.",
-            Place::kShell,
-            absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", kWords)};
+    return found("hung-monitor",
+                 "This QEMU hangs: it does not accept the client that waits at its monitor. The "
+                 "line shows what its threads do.",
+                 absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", kWords));
   }
 
   // Reports monitors of which no --watch takes one.
@@ -462,7 +449,7 @@ class Doctor {
         const char* const libvirt = LibvirtOf(*manager);
         // Another finding reports a libvirt that is not reached.
         if (libvirt == kSystemLibvirt && FollowsLibvirt()) return void(++diagnosis_.usable);
-        new_libvirts_.insert(libvirt);
+        Include(libvirt, &libvirts_);
         return Add("unwatched", subject,
                    absl::StrCat(what, ". It is a domain of libvirt: follow libvirt."), "",
                    Place::kConfiguration);
@@ -477,7 +464,7 @@ class Doctor {
                                 "next start."),
                    "", Place::kQemu);
       }
-      new_watches_.insert(spec.text());
+      Include(spec.text(), &watches_);
       return Add("unwatched", subject, absl::StrCat(what, "."), "", Place::kConfiguration);
     }
     Add("unwatched", subject,
@@ -563,9 +550,11 @@ class Doctor {
   std::map<std::string, std::set<std::string>> directories_;
   Diagnosis diagnosis_;
   std::vector<Draft> drafts_;
-  std::set<int64_t> explained_;        // the QEMUs that a finding explains, by pid
-  std::set<std::string> new_watches_;  // what the findings add to the configuration
-  std::set<std::string> new_libvirts_;
+  std::set<int64_t> explained_;  // the QEMUs that a finding explains, by pid
+  // The settings for what is followed and what the findings add: a setting replaces all that
+  // vmeventd follows by itself where there is none, and all values that the file has for it.
+  std::vector<std::string> watches_;
+  std::vector<std::string> libvirts_;
 };
 
 }  // namespace
@@ -591,7 +580,7 @@ Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
   } else if (server.is_unix()) {
     // Who listens there, and where vmeventd does.
     line = absl::StrCat("ss -xlp | grep -F -e ", QuoteForShell(server.path), " -e vmeventd");
-  } else if (server.tls) {
+  } else if (server.tls && probe.error == 0) {
     // Its certificate, and the client's.
     line = absl::StrCat("openssl s_client -connect ", QuoteForShell(address), " -CAfile ",
                         QuoteForShell(server.tls->ca_file), " </dev/null | ", kShowCertificate);

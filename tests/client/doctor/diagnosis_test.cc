@@ -459,7 +459,7 @@ TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
   const Finding full = Only(facts_, "journal");
   EXPECT_THAT(full.subjects, ElementsAre("/var/lib/my d/journal.db"));
   EXPECT_THAT(full.what, HasSubstr("not durable: cannot run: database or disk is full. They wait"));
-  EXPECT_EQ(full.line, "findmnt -T '/var/lib/my d' -o TARGET,SOURCE,OPTIONS,AVAIL,USE%");
+  EXPECT_EQ(full.line, "findmnt -T '/var/lib/my d/' -o TARGET,SOURCE,OPTIONS,AVAIL,USE%");
   info->set_journal_problem("/var/lib/d/journal.db: damaged: database disk image is malformed");
   EXPECT_EQ(Only(facts_, "journal").line, "systemctl restart vmeventd");
 }
