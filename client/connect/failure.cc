@@ -197,7 +197,7 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
       what = " does not permit this: ";  // the message names who may call and how to get the right
       break;
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      what = " is at a limit; try again later, or raise --max-streams if streams are too many: ";
+      what = " is at one of its limits; try again later, or raise --max-streams of vmeventd: ";
       break;
     default:
       break;

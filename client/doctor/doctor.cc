@@ -13,7 +13,6 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <set>
 #include <system_error>
 #include <utility>
 
@@ -122,16 +121,15 @@ bool ReadProcess(int64_t pid, NodeProcess* process) {
 
 // All visible processes, by pid, except kernel threads, zombies, and those that end meanwhile.
 std::vector<NodeProcess> ReadProcesses() {
-  std::set<int64_t> pids;
+  std::vector<NodeProcess> processes;
   for (const std::string& name : NamesIn("/proc").value_or(std::vector<std::string>())) {
     int64_t pid = 0;
-    if (absl::SimpleAtoi(name, &pid)) pids.insert(pid);
-  }
-  std::vector<NodeProcess> processes;
-  for (const int64_t pid : pids) {
     NodeProcess process;
-    if (ReadProcess(pid, &process)) processes.push_back(std::move(process));
+    if (absl::SimpleAtoi(name, &pid) && ReadProcess(pid, &process)) {
+      processes.push_back(std::move(process));
+    }
   }
+  absl::c_sort(processes, [](const NodeProcess& a, const NodeProcess& b) { return a.pid < b.pid; });
   return processes;
 }
 
