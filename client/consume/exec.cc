@@ -49,6 +49,7 @@ std::vector<std::string> Environment(std::map<std::string, std::string> variable
     variables.insert(absl::StrSplit(*entry, absl::MaxSplits('=', 1)));
   }
   std::vector<std::string> entries;
+  entries.reserve(variables.size());
   for (const auto& [name, value] : variables) entries.push_back(absl::StrCat(name, "=", value));
   return entries;
 }

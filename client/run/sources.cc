@@ -26,6 +26,7 @@ constexpr absl::Duration kNameWait = absl::Seconds(2);
 // one in time, or one that another has too. Asks all at once.
 std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
   std::vector<std::future<std::string>> answers;
+  answers.reserve(servers.size());
   for (const ServerAddress& server : servers) {
     answers.push_back(std::async(std::launch::async, [&server] {
       const CommandContext daemon(server);
@@ -38,6 +39,7 @@ std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
     }));
   }
   std::vector<std::string> names;
+  names.reserve(servers.size());
   for (std::future<std::string>& answer : answers) names.push_back(answer.get());
   std::map<std::string, int> servers_of;
   for (const std::string& name : names) ++servers_of[name];
@@ -101,7 +103,7 @@ std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine
   list.last = command.last;
   std::optional<NodeEvent> oldest;
   uint64_t read = 0;
-  const auto failure = ListsOf(servers, note)->ReadEvents(list, [&](NodeEvent event) {
+  auto failure = ListsOf(servers, note)->ReadEvents(list, [&](NodeEvent event) {
     oldest = std::move(event);
     ++read;
     return true;
