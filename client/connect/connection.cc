@@ -1,21 +1,18 @@
 #include "client/connect/connection.h"
 
-#include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509_vfy.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
-#include <cstring>
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <system_error>
+#include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/openssl_ptr.h"
 #include "base/system.h"
 #include "base/unix_address.h"
 #include "client/output/terminal_text.h"
@@ -40,93 +37,45 @@ absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::strin
   return HostAddresses(first, &freeaddrinfo);
 }
 
-namespace {
+constexpr size_t kMaxFileBytes = 4 << 20;  // a distribution's authorities take 250 KiB
 
-constexpr off_t kMaxFileBytes = 4 << 20;  // a distribution's authorities take 250 KiB
-
-// The PEM file of one option.
-struct PemFile {
-  const char* option;
-  const std::string& path;
-};
-
-absl::Status Wrong(const PemFile& file, absl::string_view what) {
-  return absl::FailedPreconditionError(
-      absl::StrCat(file.option, ": ", EscapeForTerminal(file.path), " ", what));
-}
-
-absl::Status ReadPem(const PemFile& file, std::string* text) {
-  // Non-blocking: a FIFO in the file's place is reported instead of waited for.
-  const UniqueFd opened(open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat info {};
-  if (!opened.valid() || fstat(opened.get(), &info) != 0) {
-    return Wrong(file, absl::StrCat("cannot be opened (", strerror(errno),
-                                    "): check the path, and that the user who runs vmevents may "
-                                    "read it"));
-  }
-  if (!S_ISREG(info.st_mode) || info.st_size == 0 || info.st_size > kMaxFileBytes) {
-    return Wrong(
-        file, "is empty, is not a regular file or is larger than 4 MiB: name the PEM file itself");
-  }
-  auto read = ReadSmallFile(opened.get(), file.path, kMaxFileBytes);
-  if (!read.ok())
-    return Wrong(file, absl::StrCat("cannot be read (", read.status().message(), ")"));
-  *text = *std::move(read);
-  return absl::OkStatus();
-}
-
-BioPtr Reader(const std::string& text) {
-  return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-}
-
-// The fault of a file in which OpenSSL found no `what`, but perhaps what has the mark `other`.
-absl::Status NotPem(const PemFile& file, const std::string& text, absl::string_view what,
-                    absl::string_view other, absl::string_view fix) {
-  const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
-  ERR_clear_error();
-  return Wrong(file,
-               absl::StrCat("holds no usable ", what,
-                            " in PEM form (OpenSSL: ", reason == nullptr ? "unknown error" : reason,
-                            "): ", absl::StrContains(text, other) ? "swap the two files" : fix));
-}
-
-absl::StatusOr<X509Ptr> LoadCertificate(const PemFile& file, std::string* text) {
-  if (absl::Status read = ReadPem(file, text); !read.ok()) return read;
-  X509Ptr certificate(PEM_read_bio_X509(Reader(*text).get(), nullptr, nullptr, nullptr));
-  if (certificate != nullptr) return certificate;
-  return NotPem(file, *text, "certificate", "PRIVATE KEY-----",
-                "`openssl x509 -inform der -in FILE` makes PEM of DER");
-}
-
-absl::StatusOr<KeyPtr> LoadKey(const PemFile& file, std::string* text) {
-  if (absl::Status read = ReadPem(file, text); !read.ok()) return read;
+absl::StatusOr<SslContextPtr> LoadTlsFiles(const TlsOptions& options) {
+  SslContextPtr context(SSL_CTX_new(TLS_client_method()));
+  SSL_CTX* const tls = context.get();
   // Programs that run vmevents could not answer a question for a passphrase.
-  const auto refuse = [](char*, int, int, void*) { return -1; };
-  KeyPtr key(PEM_read_bio_PrivateKey(Reader(*text).get(), nullptr, refuse, nullptr));
-  if (key != nullptr) return key;
-  return NotPem(file, *text, "private key", "-----BEGIN CERTIFICATE",
-                "`openssl pkey -in FILE` writes it without a passphrase");
-}
-
-}  // namespace
-
-absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options) {
-  TlsMaterial material;
-  const auto authority = LoadCertificate({"--tls-ca", options.ca_file}, &material.ca);
-  if (!authority.ok()) return authority.status();
-  if (options.cert_file.empty()) return material;
-  const auto certificate =
-      LoadCertificate({"--tls-cert", options.cert_file}, &material.certificate);
-  if (!certificate.ok()) return certificate.status();
-  const PemFile key_file = {"--tls-key", options.key_file};
-  const auto key = LoadKey(key_file, &material.key);
-  if (!key.ok()) return key.status();
-  const bool match = X509_check_private_key(certificate->get(), key->get()) == 1;
-  ERR_clear_error();
-  if (match) return material;
-  return Wrong(key_file, absl::StrCat("does not belong to the certificate ",
-                                      EscapeForTerminal(options.cert_file),
-                                      ": name the key that the certificate was made for"));
+  SSL_CTX_set_default_passwd_cb(tls, [](char*, int, int, void*) { return -1; });
+  const struct {
+    const char* option;
+    const std::string& path;
+    const char* content;
+    std::function<int(const char* path)> load;
+  } files[] = {
+      {"--tls-ca", options.ca_file, "the certificate of a CA",
+       [tls](const char* path) { return SSL_CTX_load_verify_locations(tls, path, nullptr); }},
+      {"--tls-cert", options.cert_file, "a certificate",
+       [tls](const char* path) { return SSL_CTX_use_certificate_chain_file(tls, path); }},
+      {"--tls-key", options.key_file, "the key of the certificate without a passphrase",
+       [tls](const char* path) {
+         return SSL_CTX_use_PrivateKey_file(tls, path, SSL_FILETYPE_PEM);
+       }}};
+  for (const auto& [option, path, content, load] : files) {
+    if (path.empty()) continue;
+    ERR_clear_error();
+    std::error_code error;
+    const bool is_regular = std::filesystem::is_regular_file(path, error);
+    if (is_regular && load(path.c_str()) == 1) continue;
+    const unsigned long fault = ERR_get_error();
+    ERR_clear_error();
+    const char* const reason = ERR_reason_error_string(fault);
+    return absl::FailedPreconditionError(absl::StrCat(
+        option, ": ", EscapeForTerminal(path), " cannot be used (",
+        error         ? error.message()
+        : !is_regular ? "no regular file"
+        : reason      ? reason
+                      : ErrnoText(ERR_GET_REASON(fault)),
+        "): name a PEM file that the user who runs vmevents may read, with ", content));
+  }
+  return context;
 }
 
 // A page waits while the server limits the rate of pages, for 1.5 s at most.
@@ -140,9 +89,18 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
   grpc::ChannelArguments arguments;
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (address.tls) {
-    const absl::StatusOr<TlsMaterial> material = LoadTlsFiles(*address.tls);
-    if (!material.ok()) return material.status();
-    credentials = grpc::SslCredentials({material->ca, material->key, material->certificate});
+    const auto checked = LoadTlsFiles(*address.tls);
+    if (!checked.ok()) return checked.status();
+    grpc::SslCredentialsOptions options;
+    for (const auto& [path, text] : {std::pair(&address.tls->ca_file, &options.pem_root_certs),
+                                     std::pair(&address.tls->cert_file, &options.pem_cert_chain),
+                                     std::pair(&address.tls->key_file, &options.pem_private_key)}) {
+      if (path->empty()) continue;
+      auto read = ReadSmallFile(*path, kMaxFileBytes);
+      if (!read.ok()) return absl::FailedPreconditionError(read.status().message());
+      *text = *std::move(read);
+    }
+    credentials = grpc::SslCredentials(options);
     const std::string& name = address.tls_name();
     if (name != address.host) arguments.SetSslTargetNameOverride(name);
   }

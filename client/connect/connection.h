@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/openssl_ptr.h"
 #include "client/connect/server_address.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
@@ -41,17 +42,11 @@ absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::strin
 // The deadline of a unary request.
 constexpr absl::Duration kRequestTimeout = absl::Seconds(30);
 
-// The contents of the files of TlsOptions, in PEM.
-struct TlsMaterial {
-  std::string ca;
-  std::string certificate;  // includes its intermediates; empty: none
-  std::string key;          // empty: none
-};
-
-// Reads and checks the files, so that faults which gRPC reports only as a failed handshake are
-// found here. FAILED_PRECONDITION: a sentence, safe for a terminal, with the option, the file, the
-// fault and the fix. Does not check validity dates or trust; the handshake does.
-absl::StatusOr<TlsMaterial> LoadTlsFiles(const TlsOptions& options);
+// Checks the files, so that faults which gRPC reports only as a failed handshake are found here,
+// and returns a client's context with them. FAILED_PRECONDITION: a sentence, safe for a terminal,
+// with the option, the file, the fault and the fix. Does not check validity dates or trust; the
+// handshake does.
+absl::StatusOr<SslContextPtr> LoadTlsFiles(const TlsOptions& options);
 
 // Opens a new connection. It connects with its first request, which fails with UNAVAILABLE if that
 // does not succeed at once: the caller decides whether to wait. A silent connection is detected

@@ -20,70 +20,6 @@
 namespace vmeventd::client {
 namespace {
 
-Failure ExplainUnavailable(const ServerAddress& address, const std::string& message) {
-  const ProbeResult probe = Probe(address);
-  // gRPC's error for a server that accepts the connection and does not speak HTTP/2.
-  const bool no_answer = absl::StrContains(message, "failed to connect to all addresses");
-  if (no_answer || probe.error != 0) return {ExitCode::kUnreachable, probe.why};
-  return {ExitCode::kUnreachable,
-          absl::StrCat("vmeventd at ", ToText(address), " is not available now (", message, ")",
-                       absl::StrContains(message, "try again") ? "" : ": try again")};
-}
-
-}  // namespace
-
-Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status) {
-  const std::string where = ToText(address);
-  const std::string message = EscapeForTerminal(status.error_message());
-  switch (status.error_code()) {
-    case grpc::StatusCode::UNAVAILABLE:
-      return ExplainUnavailable(address, message);
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      if (const ProbeResult probe = Probe(address); probe.daemon != 0) {
-        return {ExitCode::kUnreachable, probe.why};
-      }
-      return {ExitCode::kUnreachable,
-              absl::StrCat("vmeventd at ", where, " did not answer in time: try again")};
-    case grpc::StatusCode::NOT_FOUND:
-      return {ExitCode::kNotFound, message};
-    case grpc::StatusCode::INVALID_ARGUMENT:
-      return {ExitCode::kUsage,
-              absl::StrCat("vmeventd at ", where, " does not accept the request: ", message)};
-    case grpc::StatusCode::UNIMPLEMENTED:
-      return {
-          ExitCode::kFailed,
-          absl::StrCat("the server at ", where,
-                       " does not support this request: it is not vmeventd, or an older version")};
-    case grpc::StatusCode::PERMISSION_DENIED:
-    case grpc::StatusCode::UNAUTHENTICATED:
-      // vmeventd's message names who may call and how to get the right.
-      return {
-          ExitCode::kFailed,
-          absl::StrCat("vmeventd at ", where, " does not permit this: ", message,
-                       absl::StrContains(message, "operator")
-                           ? ""
-                           : "; it requires an operator: on a Unix socket without role=reader, or "
-                             "with a certificate that --tls-operator of vmeventd names")};
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return {
-          ExitCode::kFailed,
-          absl::StrCat("vmeventd at ", where, " is at one of its limits (", message,
-                       "): try again later, or raise --max-streams of vmeventd if streams are too "
-                       "many")};
-    default:
-      return {ExitCode::kFailed,
-              absl::StrCat("vmeventd at ", where, " could not do this: ", message)};
-  }
-}
-
-Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status) {
-  const std::string message(status.message());
-  if (absl::IsUnavailable(status)) return ExplainUnavailable(address, EscapeForTerminal(message));
-  return {ExitCode::kFailed, message};
-}
-
-namespace {
-
 // Waits 2 s at most for a connection, and for each transfer.
 UniqueFd NewSocket(int family) {
   constexpr timeval kTimeout = {2, 0};
@@ -114,40 +50,30 @@ std::string GroupWith(mode_t right, const struct stat& info) {
   return (info.st_mode & right) == 0 || info.st_gid == 0 ? "" : GroupName(info.st_gid);
 }
 
-// Names the directory above `path` that may not be passed.
-ProbeResult ProbeDirectories(const std::string& path) {
-  std::string closed = "a directory";
-  ProbeResult result = {EACCES};
-  for (size_t slash = path.find('/', 1); slash != std::string::npos;
-       slash = path.find('/', slash + 1)) {
-    const std::string directory = path.substr(0, slash);
-    struct stat info {};
-    if (stat(directory.c_str(), &info) != 0) break;
-    if (access(directory.c_str(), X_OK) == 0) continue;
-    closed = EscapeForTerminal(directory);
-    result.why = OwnerText(info);
-    result.group = GroupWith(S_IXGRP, info);
-    break;
-  }
-  result.why = absl::StrCat("permission denied on ", closed, " above the socket ",
-                            EscapeForTerminal(path), result.why,
-                            ": run vmevents as root or as a member of the directory's group, or "
-                            "open the directory to the group of the socket");
-  return result;
-}
-
 ProbeResult ProbeUnix(const std::string& path) {
   const std::string shown = EscapeForTerminal(path);
   struct stat info {};
-  if (stat(path.c_str(), &info) != 0) {
-    const int error = errno;
-    if (error == EACCES) return ProbeDirectories(path);
-    if (error != ENOENT && error != ENOTDIR) {
-      return {error, absl::StrCat("cannot examine the socket ", shown, ": ", strerror(error))};
+  // The directories above it in turn, and then the socket.
+  for (size_t end = 0; end != std::string::npos;) {
+    end = path.find('/', end + 1);
+    const std::string part = path.substr(0, end);
+    if (stat(part.c_str(), &info) != 0) {
+      const int error = errno;
+      if (error != ENOENT && error != ENOTDIR) {
+        return {error, absl::StrCat("cannot examine the socket ", shown, ": ", strerror(error))};
+      }
+      return {error, absl::StrCat("there is no socket ", shown,
+                                  ": start vmeventd, or name the socket of a running one with "
+                                  "--server unix:PATH")};
     }
-    return {error, absl::StrCat("there is no socket ", shown,
-                                ": start vmeventd, or name the socket of a running one with "
-                                "--server unix:PATH")};
+    if (end != std::string::npos && S_ISDIR(info.st_mode) && access(part.c_str(), X_OK) != 0) {
+      return {EACCES,
+              absl::StrCat("permission denied on ", EscapeForTerminal(part), " above the socket ",
+                           shown, OwnerText(info),
+                           ": run vmevents as root or as a member of the directory's group, or "
+                           "open the directory to the group of the socket"),
+              GroupWith(S_IXGRP, info)};
+    }
   }
   if (!S_ISSOCK(info.st_mode)) {
     return {ENOTSOCK, absl::StrCat(shown,
@@ -182,25 +108,6 @@ ProbeResult ProbeUnix(const std::string& path) {
           "", daemon};
 }
 
-}  // namespace
-
-std::string TlsOptionsOf(const ServerAddress& address) {
-  if (!address.tls) return "";
-  const std::pair<const char*, const std::string*> options[] = {
-      {"--tls-ca", &address.tls->ca_file},
-      {"--tls-cert", &address.tls->cert_file},
-      {"--tls-key", &address.tls->key_file},
-      {"--tls-server-name", &address.tls->server_name}};
-  std::string text;
-  for (const auto& [name, value] : options) {
-    if (value->empty()) continue;
-    absl::StrAppend(&text, " ", name, " ", EscapeForTerminal(QuoteForShell(*value)));
-  }
-  return text;
-}
-
-namespace {
-
 ProbeResult ProbeTcp(const ServerAddress& address) {
   const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
   if (!socket.ok()) return {EHOSTUNREACH, std::string(socket.status().message())};
@@ -212,11 +119,17 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
                        " doctor` shows why")};
 }
 
-}  // namespace
-
-ProbeResult Probe(const ServerAddress& address) {
-  return address.is_unix() ? ProbeUnix(address.path) : ProbeTcp(address);
+Failure ExplainUnavailable(const ServerAddress& address, const std::string& message) {
+  const ProbeResult probe = Probe(address);
+  // gRPC's error for a server that accepts the connection and does not speak HTTP/2.
+  const bool no_answer = absl::StrContains(message, "failed to connect to all addresses");
+  if (no_answer || probe.error != 0) return {ExitCode::kUnreachable, probe.why};
+  return {ExitCode::kUnreachable,
+          absl::StrCat("vmeventd at ", ToText(address), " is not available now (", message, ")",
+                       absl::StrContains(message, "try again") ? "" : ": try again")};
 }
+
+}  // namespace
 
 absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address) {
   const std::string shown = ToText(address);
@@ -235,6 +148,67 @@ absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address) {
   return absl::UnavailableError(absl::StrCat("cannot connect to ", shown, " (", strerror(error),
                                              "): start vmeventd with --listen ", shown,
                                              ", or name its address with --server"));
+}
+
+std::string TlsOptionsOf(const ServerAddress& address) {
+  if (!address.tls) return "";
+  const std::pair<const char*, const std::string*> options[] = {
+      {"--tls-ca", &address.tls->ca_file},
+      {"--tls-cert", &address.tls->cert_file},
+      {"--tls-key", &address.tls->key_file},
+      {"--tls-server-name", &address.tls->server_name}};
+  std::string text;
+  for (const auto& [name, value] : options) {
+    if (value->empty()) continue;
+    absl::StrAppend(&text, " ", name, " ", EscapeForTerminal(QuoteForShell(*value)));
+  }
+  return text;
+}
+
+ProbeResult Probe(const ServerAddress& address) {
+  return address.is_unix() ? ProbeUnix(address.path) : ProbeTcp(address);
+}
+
+Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status) {
+  const std::string message = EscapeForTerminal(status.error_message());
+  ExitCode code = ExitCode::kFailed;
+  const char* what = " could not do this: ";
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+      return ExplainUnavailable(address, message);
+    case grpc::StatusCode::NOT_FOUND:
+      return {ExitCode::kNotFound, message};
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      if (const ProbeResult probe = Probe(address); probe.daemon != 0) {
+        return {ExitCode::kUnreachable, probe.why};
+      }
+      code = ExitCode::kUnreachable;
+      what = " did not answer in time; try again: ";
+      break;
+    case grpc::StatusCode::INVALID_ARGUMENT:
+      code = ExitCode::kUsage;
+      what = " does not accept the request: ";
+      break;
+    case grpc::StatusCode::UNIMPLEMENTED:
+      what = " does not support this request; it is not vmeventd, or an older version: ";
+      break;
+    case grpc::StatusCode::PERMISSION_DENIED:
+    case grpc::StatusCode::UNAUTHENTICATED:
+      what = " does not permit this: ";  // the message names who may call and how to get the right
+      break;
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      what = " is at one of its limits; try again later, or raise --max-streams of vmeventd: ";
+      break;
+    default:
+      break;
+  }
+  return {code, absl::StrCat("vmeventd at ", ToText(address), what, message)};
+}
+
+Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status) {
+  const std::string message(status.message());
+  if (absl::IsUnavailable(status)) return ExplainUnavailable(address, EscapeForTerminal(message));
+  return {ExitCode::kFailed, message};
 }
 
 }  // namespace vmeventd::client

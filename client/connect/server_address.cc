@@ -53,8 +53,6 @@ std::string HostAndPort(absl::string_view host, absl::string_view port) {
   return absl::StrCat(ipv6 ? "[" : "", host, ipv6 ? "]" : "", ":", port);
 }
 
-bool IsUriPathCharacter(char c) { return absl::ascii_isalnum(c) || absl::StrContains("/-._~", c); }
-
 }  // namespace
 
 absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
@@ -121,11 +119,9 @@ std::string ToGrpcTarget(const ServerAddress& address) {
   }
   std::string target = "unix:";
   for (const char c : address.path) {
-    if (IsUriPathCharacter(c)) {
-      target += c;
-    } else {
-      absl::StrAppendFormat(&target, "%%%02X", static_cast<unsigned char>(c));
-    }
+    const bool harmless = absl::ascii_isalnum(c) || absl::StrContains("/-._~", c);
+    absl::StrAppend(&target, harmless ? std::string(1, c)
+                                      : absl::StrFormat("%%%02X", static_cast<unsigned char>(c)));
   }
   return target;
 }

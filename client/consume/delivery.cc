@@ -9,60 +9,52 @@
 #include <cstring>
 
 #include "absl/memory/memory.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "client/output/terminal_text.h"
-#include "nlohmann/json.hpp"
+#include "client/output/time_text.h"
+#include "google/protobuf/util/json_util.h"
+#include "vmeventd/internal/cursor.pb.h"
 
 namespace vmeventd::client {
 namespace {
 
 constexpr size_t kMaxBytes = 1 << 20;
-constexpr int kVersion = 1;
+constexpr uint32_t kVersion = 1;
 
 using Positions = std::map<std::string, WatchPosition>;
 
-// The positions, or why the content is not a cursor.
-absl::StatusOr<Positions> Parse(const std::string& content) {
-  const auto wrong = [](absl::string_view what) { return absl::FailedPreconditionError(what); };
-  if (content.empty()) return wrong("is empty");
-  try {
-    const nlohmann::json json = nlohmann::json::parse(content);
-    if (json.at("vmevents_cursor") != kVersion) return wrong("is of a later version of vmevents");
-    Positions positions;
-    for (const nlohmann::json& entry : json.at("positions")) {
-      WatchPosition position{0, entry.at("journal_id").get<std::string>()};
-      const auto sequence = entry.at("sequence").get<std::string>();
-      const auto time = entry.value("message_time", std::string());
-      std::string ignored;
-      if (position.journal_id.empty() || !absl::SimpleAtoi(sequence, &position.sequence) ||
-          (!time.empty() &&
-           !absl::ParseTime(absl::RFC3339_full, time, &position.message_time, &ignored))) {
-        return wrong(absl::StrCat("has a wrong position: ", EscapeForTerminal(entry.dump())));
-      }
-      positions[entry.at("server").get<std::string>()] = std::move(position);
-    }
-    return positions;
-  } catch (const nlohmann::json::exception& error) {
-    return wrong(absl::StrCat("holds no cursor (", JsonFault(error.what()), ")"));
+// Unset: the content is not a cursor, or one of a later version.
+std::optional<Positions> Parse(const std::string& content) {
+  internal::Cursor cursor;
+  google::protobuf::util::JsonParseOptions options;
+  options.ignore_unknown_fields = true;
+  if (!google::protobuf::util::JsonStringToMessage(content, &cursor, options).ok() ||
+      cursor.vmevents_cursor() != kVersion) {
+    return std::nullopt;
   }
+  Positions positions;
+  for (const internal::Cursor::Position& entry : cursor.positions()) {
+    if (entry.journal_id().empty()) return std::nullopt;
+    WatchPosition& position = positions[entry.server()];
+    position = {entry.sequence(), entry.journal_id()};
+    if (entry.has_message_time()) position.message_time = FromProto(entry.message_time());
+  }
+  return positions;
 }
 
-std::string Print(const Positions& positions) {
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+absl::StatusOr<std::string> Print(const Positions& positions) {
+  internal::Cursor cursor;
+  cursor.set_vmevents_cursor(kVersion);
   for (const auto& [server, position] : positions) {
-    nlohmann::ordered_json entry = {{"server", server},
-                                    {"journal_id", position.journal_id},
-                                    {"sequence", absl::StrCat(position.sequence)}};
+    internal::Cursor::Position* const entry = cursor.add_positions();
+    entry->set_server(server);
+    entry->set_journal_id(position.journal_id);
+    entry->set_sequence(position.sequence);
     if (position.message_time != absl::InfinitePast()) {
-      entry["message_time"] =
-          absl::FormatTime(absl::RFC3339_full, position.message_time, absl::UTCTimeZone());
+      *entry->mutable_message_time() = ToProto(position.message_time);
     }
-    list.push_back(std::move(entry));
   }
-  const nlohmann::ordered_json json = {{"vmevents_cursor", kVersion}, {"positions", list}};
-  return absl::StrCat(json.dump(), "\n");
+  return ToJson(cursor);
 }
 
 }  // namespace
@@ -93,11 +85,12 @@ absl::StatusOr<std::unique_ptr<CursorFile>> CursorFile::Open(
   const absl::StatusOr<std::string> content = ReadPlainFile(file->path_, kMaxBytes);
   if (absl::IsNotFound(content.status())) return file;
   if (!content.ok()) return content.status();
-  absl::StatusOr<Positions> positions = Parse(*content);
-  if (!positions.ok()) {
+  std::optional<Positions> positions = Parse(*content);
+  if (!positions) {
     return absl::FailedPreconditionError(
-        absl::StrCat(EscapeForTerminal(file->path_), " is not a cursor of vmevents: it ",
-                     positions.status().message(), "; remove it, or name another file"));
+        absl::StrCat(EscapeForTerminal(file->path_),
+                     " is not a cursor of vmevents, or of a later version; remove it, or name "
+                     "another file"));
   }
   if (servers.size() == 1 && positions->size() == 1) {
     file->positions_[servers.front()] = positions->begin()->second;
@@ -117,7 +110,8 @@ absl::Status CursorFile::Save(const std::string& server, const WatchPosition& po
   const auto found = positions_.find(server);
   if (found != positions_.end() && found->second == position) return absl::OkStatus();
   positions_[server] = position;
-  return WriteFileAtomically(path_, Print(positions_));
+  const absl::StatusOr<std::string> text = Print(positions_);
+  return text.ok() ? WriteFileAtomically(path_, *text + "\n") : text.status();
 }
 
 void Delivery::CutOff(NodeEvents* events) {

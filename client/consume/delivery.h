@@ -25,15 +25,12 @@ namespace vmeventd::client {
 absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_use);
 
 // The file that stores how far a consumer has come with each server, so that it continues there
-// after a restart. JSON:
-//   {"vmevents_cursor": 1,
-//    "positions": [{"server": "node1:9555", "journal_id": "...", "sequence": "42"}]}
-// A position in the stream of a fleet has "message_time" as well, where it is known.
+// after a restart: an internal::Cursor as JSON.
 // One thread, and one process: it has a lock beside the file, ".FILE.lock".
 class CursorFile {
  public:
   // Reads the file, which need not exist. FAILED_PRECONDITION: it is a link, no regular file, or
-  // holds no cursor, or another process has it. One stored position belongs to one server, whatever
+  // not a cursor, or another process has it. One stored position belongs to one server, whatever
   // its address is now: if it is another node, that node's answer shows it.
   static absl::StatusOr<std::unique_ptr<CursorFile>> Open(std::string path,
                                                           const std::vector<std::string>& servers);
@@ -63,8 +60,7 @@ class EventConsumer {
   virtual absl::Status ConsumeVms(const NodeVms& /*vms*/) { return absl::OkStatus(); }
   // Returns when the events are done with, so that a cursor may pass them.
   virtual absl::Status Consume(Formatter::Events events) = 0;
-  // Returns whether each event is done with before the next one begins, so that a cursor may pass
-  // it alone.
+  // Returns whether it takes one event at a time, so that a cursor may pass it alone.
   virtual bool one_by_one() const { return false; }
 };
 

@@ -12,13 +12,13 @@
 #include <csignal>
 #include <cstring>
 #include <iterator>
+#include <map>
 
-#include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "base/system.h"
 #include "client/output/event_text.h"
 #include "client/output/output.h"
@@ -44,17 +44,13 @@ absl::StatusOr<UniqueFd> FileWith(absl::string_view content) {
 }
 
 // The environment with `variables` in place of what it has under their names.
-std::vector<std::string> Environment(
-    const std::vector<std::pair<std::string, std::string>>& variables) {
+std::vector<std::string> Environment(std::map<std::string, std::string> variables) {
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    variables.insert(absl::StrSplit(*entry, absl::MaxSplits('=', 1)));
+  }
   std::vector<std::string> entries;
   entries.reserve(variables.size());
   for (const auto& [name, value] : variables) entries.push_back(absl::StrCat(name, "=", value));
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const bool is_replaced = absl::c_any_of(variables, [entry](const auto& variable) {
-      return absl::StartsWith(*entry, absl::StrCat(variable.first, "="));
-    });
-    if (!is_replaced) entries.emplace_back(*entry);
-  }
   return entries;
 }
 
@@ -88,7 +84,8 @@ absl::Status Explain(int status) {
 // group in the background would be stopped for ever.
 absl::StatusOr<pid_t> SpawnShell(const CommandCall& call, int input) {
   std::vector<std::string> arguments = {"/bin/sh", "-c", call.command};
-  std::vector<std::string> environment = Environment(call.variables);
+  std::vector<std::string> environment =
+      Environment({call.variables.begin(), call.variables.end()});
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
@@ -175,14 +172,7 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
 }
 
 absl::Status CommandRunner::Consume(Formatter::Events events) {
-  for (const NodeEvent& one : events) {
-    absl::Status status = ConsumeOne(one.event, one.node);
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CommandRunner::ConsumeOne(const v1::Event& event, const MessageNode& node) {
+  const auto& [event, node, resume_after] = events.front();  // one by one
   if (event.type() == v1::EVENT_TYPE_GAP && !env_.gaps) {
     env_.note(absl::StrCat("GAP: ", EscapeForTerminal(event.message())));
     return absl::OkStatus();

@@ -65,8 +65,6 @@ class CommandRunner : public EventConsumer {
   bool one_by_one() const override { return true; }
 
  private:
-  absl::Status ConsumeOne(const v1::Event& event, const MessageNode& node);
-
   const Environment env_;
 };
 

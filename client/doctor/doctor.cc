@@ -13,10 +13,10 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <set>
 #include <system_error>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -88,12 +88,16 @@ void ReadRights(const std::string& directory, NodeProcess* daemon) {
   const std::string status = absl::StrCat(directory, "/status");
   const auto capabilities = WordsOf(status, "CapEff:");
   uint64_t bits = 0;
-  daemon->reads_all_files = capabilities.empty() || !absl::SimpleHexAtoi(capabilities[0], &bits) ||
-                            (bits & kReadsAll) != 0;
-  daemon->groups = WordsOf(status, "Groups:");
-  const std::string inside = absl::StrCat(directory, "/root");
-  daemon->misses_logs = IsDirectory(kLibvirtLogs) && IsDirectory(inside) &&
-                        !IsDirectory(absl::StrCat(inside, kLibvirtLogs));
+  const bool reads_all = capabilities.empty() || !absl::SimpleHexAtoi(capabilities[0], &bits) ||
+                         (bits & kReadsAll) != 0;
+  const std::string inside = absl::StrCat(directory, "/root");  // of its container
+  daemon->reads_logs = reads_all && (!IsDirectory(kLibvirtLogs) || !IsDirectory(inside) ||
+                                     IsDirectory(absl::StrCat(inside, kLibvirtLogs)));
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): this program reads no other group meanwhile.
+  const group* const journal = getgrnam("systemd-journal");
+  daemon->reads_journal =
+      reads_all || journal == nullptr ||
+      absl::c_linear_search(WordsOf(status, "Groups:"), absl::StrCat(journal->gr_gid));
 }
 
 // False: it has ended, or is no process with a program.
@@ -117,16 +121,15 @@ bool ReadProcess(int64_t pid, NodeProcess* process) {
 
 // All visible processes, by pid, except kernel threads, zombies, and those that end meanwhile.
 std::vector<NodeProcess> ReadProcesses() {
-  std::set<int64_t> pids;
+  std::vector<NodeProcess> processes;
   for (const std::string& name : NamesIn("/proc").value_or(std::vector<std::string>())) {
     int64_t pid = 0;
-    if (absl::SimpleAtoi(name, &pid)) pids.insert(pid);
-  }
-  std::vector<NodeProcess> processes;
-  for (const int64_t pid : pids) {
     NodeProcess process;
-    if (ReadProcess(pid, &process)) processes.push_back(std::move(process));
+    if (absl::SimpleAtoi(name, &pid) && ReadProcess(pid, &process)) {
+      processes.push_back(std::move(process));
+    }
   }
+  absl::c_sort(processes, [](const NodeProcess& a, const NodeProcess& b) { return a.pid < b.pid; });
   return processes;
 }
 
@@ -158,29 +161,7 @@ UnixSocket SocketOf(const nlmsghdr* message) {
   return socket;
 }
 
-// By Place: the text before its line, and its name for programs.
-constexpr struct {
-  const char* before;
-  const char* name;
-} kPlaces[] = {{"paste:", "shell"},
-               {"in vmeventd's configuration:", "vmeventd.conf"},
-               {"arguments of QEMU:", "qemu"}};
-
-// Subjects that people read; programs get all.
-constexpr size_t kMaxNamed = 40;
-
-// "39: web1 (pid 1), web2 (pid 2), ...".
-std::string Subjects(const Finding& finding) {
-  const size_t count = finding.subjects.size();
-  const auto named = absl::MakeSpan(finding.subjects).subspan(0, kMaxNamed);
-  return absl::StrCat(
-      count == 1 ? "" : absl::StrCat(count, ": "), EscapeForTerminal(absl::StrJoin(named, ", ")),
-      count > kMaxNamed ? absl::StrCat(" and ", count - kMaxNamed, " more (-o name lists them)")
-                        : "");
-}
-
-}  // namespace
-
+// Reads all of them by the kernel's sock_diag, connecting to none.
 absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
   const UniqueFd diag(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!diag.valid()) return KernelError("socket", errno);
@@ -213,29 +194,45 @@ absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets() {
   }
 }
 
-absl::StatusOr<NodeFacts> ReadNode(const v1::GetServerInfoResponse& info) {
-  NodeFacts facts;
-  facts.examined = true;
-  facts.is_root = geteuid() == 0;
-  facts.has_systemd = IsDirectory("/run/systemd/system");
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): this program reads no other group meanwhile.
-  if (const group* const found = getgrnam("systemd-journal"); found != nullptr) {
-    facts.journal_group = absl::StrCat(found->gr_gid);
-  }
-  for (const v1::WatchedDirectory& directory : info.directories()) {
+// By Place: the text before its line, and its name for programs.
+constexpr struct {
+  const char* before;
+  const char* name;
+} kPlaces[] = {{"paste:", "shell"},
+               {"in vmeventd's configuration:", "vmeventd.conf"},
+               {"arguments of QEMU:", "qemu"}};
+
+// Subjects that people read; programs get all.
+constexpr size_t kMaxNamed = 40;
+
+// "39: web1 (pid 1), web2 (pid 2), ...".
+std::string Subjects(const Finding& finding) {
+  const size_t count = finding.subjects.size();
+  const auto named = absl::MakeSpan(finding.subjects).subspan(0, kMaxNamed);
+  return absl::StrCat(
+      count == 1 ? "" : absl::StrCat(count, ": "), EscapeForTerminal(absl::StrJoin(named, ", ")),
+      count > kMaxNamed ? absl::StrCat(" and ", count - kMaxNamed, " more (-o name lists them)")
+                        : "");
+}
+
+}  // namespace
+
+absl::Status ReadNode(NodeFacts* facts) {
+  facts->examined = true;
+  facts->is_root = geteuid() == 0;
+  facts->has_systemd = IsDirectory("/run/systemd/system");
+  for (const v1::WatchedDirectory& directory : facts->info.directories()) {
     auto spec = ParseWatchSpec(absl::StrCat(directory.path(), ":", directory.pattern()));
     if (!spec.ok()) continue;
     const bool exists = IsDirectory(spec->root());
-    facts.watches.push_back({*std::move(spec), exists});
+    facts->watches.push_back({*std::move(spec), exists});
   }
   auto sockets = ReadUnixSockets();
   if (!sockets.ok()) return sockets.status();
-  facts.sockets = *std::move(sockets);
-  facts.processes = ReadProcesses();
-  for (const NodeProcess& process : facts.processes) {
-    if (process.pid == getpid()) facts.network_namespace = process.network_namespace;
-  }
-  return facts;
+  facts->sockets = *std::move(sockets);
+  facts->processes = ReadProcesses();
+  facts->network_namespace = ReadLink("/proc/self/ns/net");
+  return absl::OkStatus();
 }
 
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) {

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/specs.h"
@@ -26,10 +28,6 @@ struct UnixSocket {
   uint32_t peer = 0;       // a connected one's other end, by its inode
 };
 
-// Reads all of them by the kernel's sock_diag, connecting to none. UNAVAILABLE: the kernel does not
-// answer, as without its module unix_diag; names it.
-absl::StatusOr<std::vector<UnixSocket>> ReadUnixSockets();
-
 // The facts of a process in /proc, without those that the reader may not see.
 struct NodeProcess {
   int64_t pid = 0;
@@ -42,24 +40,11 @@ struct NodeProcess {
   bool sees_descriptors = false;    // `sockets` is known
   std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
   // Facts of a vmeventd alone:
-  bool reads_all_files = true;      // it has CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH
-  std::vector<std::string> groups;  // their numbers
-  bool misses_logs = false;         // the host has libvirt's logs, and its container has not
+  bool reads_logs = true;     // those of libvirt, if the host has any
+  bool reads_journal = true;  // systemd's, if the host has one
 };
 inline constexpr char kDaemonProgram[] = "vmeventd";
 inline constexpr char kLibvirtLogs[] = "/var/log/libvirt/qemu";
-
-// The answer of the daemon, or `failure` if there is none.
-struct DaemonAnswer {
-  std::string address;
-  std::string failure;     // a sentence; empty: the rest is known
-  bool forbidden = false;  // a right is missing
-  std::string group;       // its members have it; empty: only root has, or it is not known
-  std::string line;        // to paste, where there is no answer
-  v1::GetServerInfoResponse info;
-  std::vector<v1::Vm> vms;  // VMs that have not stopped
-  bool reachable() const { return failure.empty(); }
-};
 
 // A --watch, and what is there.
 struct WatchedPlace {
@@ -68,17 +53,20 @@ struct WatchedPlace {
 };
 
 struct NodeFacts {
+  // Of this node:
+  bool examined = false;  // false: the daemon is of another node, and these are unset
   std::vector<NodeProcess> processes;
   std::vector<UnixSocket> sockets;
   std::vector<WatchedPlace> watches;
   std::string network_namespace;  // the doctor's own
   bool is_root = false;
-  bool examined =
-      false;  // false: the daemon is of another node or gives no answer, and the rest is unset
+  bool has_systemd = false;  // it runs this host
+  // The daemon's answer:
+  std::string address;
+  v1::GetServerInfoResponse info;
+  std::vector<v1::Vm> vms;  // VMs that have not stopped
+
   std::string client = "vmevents";  // with the option that asks the same daemon
-  bool has_systemd = false;         // it runs this host
-  std::string journal_group;        // number of the group systemd-journal; empty: there is none
-  DaemonAnswer daemon;
 };
 
 // Destination of the line that fixes a finding.
@@ -106,9 +94,14 @@ struct Diagnosis {
 // Texts may hold any bytes.
 Diagnosis Diagnose(const NodeFacts& facts);
 
-// Reads this node, whose daemon gave `info`. Connects to no socket. An error names what could not
-// be read. The command and the daemon's answer stay unset.
-absl::StatusOr<NodeFacts> ReadNode(const v1::GetServerInfoResponse& info);
+// The diagnosis where the daemon gives no answer. `why` is a sentence, `probe` that of its address,
+// `client` as of NodeFacts.
+Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
+                          const ProbeResult& probe, const std::string& client);
+
+// Adds the facts of this node, whose daemon has answered. Connects to no socket. An error names
+// what could not be read.
+absl::Status ReadNode(NodeFacts* facts);
 
 // The reason why TLS with a server fails, where gRPC reports only OpenSSL's error numbers: one
 // sentence without a full stop, safe for a terminal; empty: it found no fault. Connects to the TCP

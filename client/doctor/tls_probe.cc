@@ -1,12 +1,9 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
-#include <openssl/x509v3.h>
 
-#include <array>
 #include <string>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "base/openssl_ptr.h"
 #include "base/system.h"
@@ -19,27 +16,7 @@ namespace vmeventd::client {
 namespace {
 
 constexpr unsigned char kHttp2[] = {2, 'h', '2'};  // ALPN's encoding
-constexpr size_t kMaxText = 400;                   // columns of a certificate's description
-
-// "for DNS:node1, issued by CN=ca, valid from ... to ...", cut, and safe for a terminal.
-std::string Describe(const X509* certificate) {
-  const BioPtr memory(BIO_new(BIO_s_mem()));
-  BIO* const out = memory.get();
-  const int hosts = X509_get_ext_by_NID(certificate, NID_subject_alt_name, -1);
-  BIO_puts(out, hosts < 0 ? "for no host" : "for ");
-  if (hosts >= 0) X509V3_EXT_print(out, X509_get_ext(certificate, hosts), 0, 0);
-  BIO_puts(out, ", issued by ");
-  X509_NAME_print_ex(out, X509_get_issuer_name(certificate), 0, XN_FLAG_RFC2253);
-  BIO_puts(out, ", valid from ");
-  ASN1_TIME_print(out, X509_get0_notBefore(certificate));
-  BIO_puts(out, " to ");
-  ASN1_TIME_print(out, X509_get0_notAfter(certificate));
-  char* text = nullptr;
-  const long size = BIO_get_mem_data(out, &text);
-  return CutText(EscapeForTerminal({text, static_cast<size_t>(size)}), kMaxText);
-}
-
-std::string ExplainUntrusted(const ServerAddress& address, const X509* certificate, long error) {
+std::string ExplainUntrusted(const ServerAddress& address, long error) {
   std::string fix = absl::StrCat("name the CA file of that server; --tls-ca ",
                                  EscapeForTerminal(address.tls->ca_file), " has no such CA");
   if (error == X509_V_ERR_CERT_HAS_EXPIRED || error == X509_V_ERR_CERT_NOT_YET_VALID) {
@@ -52,75 +29,40 @@ std::string ExplainUntrusted(const ServerAddress& address, const X509* certifica
     fix = "issue one for servers (extended key usage serverAuth)";
   }
   return absl::StrCat("the certificate of ", ToText(address),
-                      " is not trusted: ", X509_verify_cert_error_string(error), " (it is ",
-                      Describe(certificate), "): ", fix);
+                      " is not trusted: ", X509_verify_cert_error_string(error), ": ", fix);
 }
 
-// gRPC's server sends no alert: it closes the connection.
-std::string ExplainRefused(const ServerAddress& address, const X509* own, const char* alert) {
-  if (own == nullptr) {
-    return absl::StrCat(ToText(address),
-                        " asks for a certificate of the client: give --tls-cert and --tls-key");
-  }
-  const bool in_date = X509_cmp_current_time(X509_get0_notBefore(own)) < 0 &&
-                       X509_cmp_current_time(X509_get0_notAfter(own)) > 0;
-  return absl::StrCat(
-      ToText(address), " refuses the certificate of --tls-cert ",
-      EscapeForTerminal(address.tls->cert_file), " (", alert, "), which is ",
-      in_date ? "" : "NOT IN DATE, ", Describe(own),
-      ": give one for clients that is in date, of the CA that vmeventd has as --tls-client-ca");
-}
-
-// The server's certificate is judged after the handshake, so that its names can be shown.
-SslContextPtr MakeContext(const ServerAddress& address, bool* asked) {
-  SslContextPtr context(SSL_CTX_new(TLS_client_method()));
-  SSL_CTX_set_verify(context.get(), SSL_VERIFY_NONE, nullptr);
-  SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
-  SSL_CTX_set_alpn_protos(context.get(), kHttp2, sizeof(kHttp2));
+// The server's certificate is judged after the handshake, so that a fault of the client's is found
+// as well. Sets `asked` once the server asks for a certificate of the client.
+SslPtr MakeClient(const ServerAddress& address, SSL_CTX* context, int socket, bool* asked) {
+  SSL_CTX_set_alpn_protos(context, kHttp2, sizeof(kHttp2));
   const auto note_question = [](SSL* /*ssl*/, void* out) {
     *static_cast<bool*>(out) = true;
     return 1;
   };
-  SSL_CTX_set_cert_cb(context.get(), note_question, asked);
-  if (!address.tls) return context;
-  // The files were checked already; what fails here fails again in the handshake.
-  const TlsOptions& files = *address.tls;
-  SSL_CTX_load_verify_locations(context.get(), files.ca_file.c_str(), nullptr);
-  if (!files.cert_file.empty()) {
-    SSL_CTX_use_certificate_chain_file(context.get(), files.cert_file.c_str());
-    SSL_CTX_use_PrivateKey_file(context.get(), files.key_file.c_str(), SSL_FILETYPE_PEM);
+  SSL_CTX_set_cert_cb(context, note_question, asked);
+  SslPtr ssl(SSL_new(context));
+  SSL_set_fd(ssl.get(), socket);
+  if (!address.tls) return ssl;
+  // The name that the certificate must have, which the server is also asked for (SNI).
+  const std::string& name = address.tls_name();
+  X509_VERIFY_PARAM* const parameters = SSL_get0_param(ssl.get());
+  if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) != 1) {
+    X509_VERIFY_PARAM_set1_host(parameters, name.data(), name.size());
+    SSL_set_tlsext_host_name(ssl.get(), name.c_str());
   }
-  return context;
-}
-
-// Sets the name that the certificate must have, and requests it from the server (SNI).
-void ExpectName(SSL* ssl, const std::string& name) {
-  X509_VERIFY_PARAM* const parameters = SSL_get0_param(ssl);
-  if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) == 1) return;
-  X509_VERIFY_PARAM_set1_host(parameters, name.data(), name.size());
-  SSL_set_tlsext_host_name(ssl, name.c_str());
-}
-
-bool IsNotTls(int reason) {
-  static constexpr std::array kReasons = {SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST,
-                                          SSL_R_HTTPS_PROXY_REQUEST, SSL_R_PACKET_LENGTH_TOO_LONG};
-  return absl::c_linear_search(kReasons, reason);
+  return ssl;
 }
 
 }  // namespace
 
 std::string ExplainTlsFault(const ServerAddress& address) {
-  if (address.tls) {
-    const absl::StatusOr<TlsMaterial> files = LoadTlsFiles(*address.tls);
-    if (!files.ok()) return std::string(files.status().message());
-  }
+  const auto context = LoadTlsFiles(address.tls.value_or(TlsOptions()));
+  if (!context.ok()) return std::string(context.status().message());
   const absl::StatusOr<UniqueFd> socket = ConnectTcp(address);
   if (!socket.ok()) return "";  // TLS is not the fault
   bool asked = false;
-  const SslContextPtr context = MakeContext(address, &asked);
-  const SslPtr ssl(SSL_new(context.get()));
-  SSL_set_fd(ssl.get(), socket->get());
-  if (address.tls) ExpectName(ssl.get(), address.tls_name());
+  const SslPtr ssl = MakeClient(address, context->get(), socket->get(), &asked);
   ERR_clear_error();
   int result = SSL_connect(ssl.get());
   const bool connected = result == 1;
@@ -130,11 +72,14 @@ std::string ExplainTlsFault(const ServerAddress& address) {
   if (connected) result = SSL_read(ssl.get(), &byte, 1);
   const bool silent = SSL_get_error(ssl.get(), result) == SSL_ERROR_WANT_READ;
   const unsigned long error = ERR_peek_error();
-  const int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
   ERR_clear_error();
+  const int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
   const bool is_alert = reason >= SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256;
-  const char* const alert = is_alert ? SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET)
-                                     : "it closed the connection";
+  const char* const words = ERR_reason_error_string(error);
+  // gRPC's server sends no alert: it closes the connection.
+  const absl::string_view how = silent             ? "no answer in time"
+                                : words == nullptr ? "it closed the connection"
+                                                   : words;
   const std::string where = ToText(address);
   if (!address.tls) {
     if (!connected && !is_alert) return "";
@@ -143,7 +88,7 @@ std::string ExplainTlsFault(const ServerAddress& address) {
   const long verified = SSL_get_verify_result(ssl.get());
   const X509Ptr certificate(SSL_get1_peer_certificate(ssl.get()));
   if (certificate != nullptr && verified != X509_V_OK) {
-    return ExplainUntrusted(address, certificate.get(), verified);
+    return ExplainUntrusted(address, verified);
   }
   const unsigned char* protocol = nullptr;
   unsigned protocol_size = 0;
@@ -152,19 +97,22 @@ std::string ExplainTlsFault(const ServerAddress& address) {
     return absl::StrCat("another program speaks TLS on ", where, ", but not gRPC as vmeventd does");
   }
   if (result > 0) return "";
-  if (silent) {
-    return absl::StrCat(where, " did not answer the TLS handshake in time: try again");
+  if (asked && SSL_get_certificate(ssl.get()) == nullptr) {
+    return absl::StrCat(where,
+                        " asks for a certificate of the client: give --tls-cert and --tls-key");
   }
-  if (IsNotTls(reason)) {
+  if (asked && !silent) {
+    return absl::StrCat(
+        where, " refuses the certificate of --tls-cert ", EscapeForTerminal(address.tls->cert_file),
+        " (", how,
+        "): give one for clients that is in date, of the CA that vmeventd has as --tls-client-ca");
+  }
+  if (reason != 0 && !is_alert && reason != SSL_R_UNEXPECTED_EOF_WHILE_READING) {
     return absl::StrCat(where,
                         " does not speak TLS: remove --tls-ca, or start vmeventd with "
                         "--tls-cert and --tls-key");
   }
-  if (asked) return ExplainRefused(address, SSL_get_certificate(ssl.get()), alert);
-  if (is_alert) return absl::StrCat(where, " refuses the TLS handshake (", alert, ")");
-  const char* const words = ERR_reason_error_string(error);
-  return absl::StrCat("the TLS handshake with ", where, " failed (",
-                      words == nullptr ? "connection closed" : words,
+  return absl::StrCat("the TLS handshake with ", where, " failed (", how,
                       "): it may be stopping, at its limit of connections, or not speak TLS");
 }
 

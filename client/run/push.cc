@@ -325,11 +325,8 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (const auto now = HeadersOf(command, {}); !now.ok()) return wrong(now.status());
   if (absl::Status readable = CheckReadable(command); !readable.ok()) return wrong(readable);
 
-  StopSource stop;
   // Runs before anything that may start a thread. Nothing is printed on standard output.
-  constexpr int kNoOutput = -1;
-  const auto signals = StopSignals::Create(&stop, kNoOutput);
-  if (!signals.ok()) return Fail(signals.status());
+  StopSource& stop = StopBySignals(/*output=*/-1);
   const auto lock = Lock(*files);
   if (!lock.ok()) return Fail(lock.status());
   auto state = ReadState(*files);

@@ -1,10 +1,15 @@
 #include "client/run/run.h"
 
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <type_traits>
 #include <utility>
@@ -20,6 +25,49 @@
 namespace vmeventd::client {
 namespace {
 
+// Returns whether standard output gets colours.
+bool HasColor(const CommandLine& line) {
+  if (line.color != ColorMode::kAuto) return line.color == ColorMode::kAlways;
+  const auto variable = [](const char* name) {
+    const char* const value = getenv(name);
+    return absl::string_view(value == nullptr ? "" : value);
+  };
+  return variable("NO_COLOR").empty() && variable("TERM") != "dumb" && isatty(STDOUT_FILENO) == 1;
+}
+
+// Size of the terminal that standard output is; zeros: it is none, or has no size.
+winsize SizeOfTerminal() {
+  winsize size{};
+  ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+  return size;
+}
+
+// The terminal of standard input and output while a command draws whole frames on it: the alternate
+// screen without a cursor, and keys that are read without Enter.
+class LiveScreen {
+ public:
+  LiveScreen() {
+    if (tcgetattr(STDIN_FILENO, &before_) == 0) {
+      termios mode = before_;
+      mode.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+      mode.c_cc[VSUSP] = _POSIX_VDISABLE;  // a shell would not know of the alternate screen
+      changed_ = tcsetattr(STDIN_FILENO, TCSADRAIN, &mode) == 0;
+    }
+    WriteFully(STDOUT_FILENO, "\x1b[?1049h\x1b[?25l");
+  }
+  // Leaves the terminal as it was. One that has gone needs nothing.
+  ~LiveScreen() {
+    if (changed_) tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
+    WriteFully(STDOUT_FILENO, "\x1b[?25h\x1b[?1049l");
+  }
+  LiveScreen(const LiveScreen&) = delete;
+  LiveScreen& operator=(const LiveScreen&) = delete;
+
+ private:
+  termios before_{};
+  bool changed_ = false;  // the mode was
+};
+
 Formatter MakeFormatter(const CommandLine& line) {
   const bool on_terminal = isatty(STDOUT_FILENO) == 1;
   TableStyle style;
@@ -29,7 +77,7 @@ Formatter MakeFormatter(const CommandLine& line) {
   style.nodes = line.servers.size() > 1 || line.fleet;
   style.client = line.client;
   style.wide = line.format == OutputFormat::kWide;
-  if (line.cut) style.width = SizeOfTerminal(STDOUT_FILENO).columns;
+  if (line.cut) style.width = SizeOfTerminal().ws_col;
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
   style.brief = on_terminal;  // programs that read the table want every date
   style.now = absl::Now;
@@ -39,85 +87,28 @@ Formatter MakeFormatter(const CommandLine& line) {
   return Formatter(form, std::move(style));
 }
 
-// The pager for a command with a long answer, if there is a terminal and a pager.
-std::unique_ptr<Pager> MakePager(const CommandLine& line) {
-  const bool lists = std::holds_alternative<EventsCommand>(line.command) ||
-                     std::holds_alternative<VmsCommand>(line.command);
-  if (!lists || !line.pager || isatty(STDOUT_FILENO) == 0) return nullptr;
-  const std::string command = PagerCommand();
-  return command.empty() ? nullptr : Pager::Start(command);
-}
-
 ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* output) {
-  StopSource stop;
+  const bool live = isatty(STDOUT_FILENO) == 1 && !command.once;
   // Runs before anything that may start a thread.
-  const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
-  if (!signals.ok()) return Fail(signals.status());
-  std::optional<LiveScreen> screen(std::in_place, STDIN_FILENO, STDOUT_FILENO);
+  StopSource& stop =
+      StopBySignals(STDOUT_FILENO, live && isatty(STDIN_FILENO) == 1 ? STDIN_FILENO : -1);
+  std::optional<LiveScreen> screen;
   TopEnvironment environment;
-  environment.live = isatty(STDOUT_FILENO) == 1 && !command.once;
+  environment.live = live;
   environment.style = [&] {
     TableStyle style = {.color = HasColor(line), .zone = line.zone, .width = 80};
-    if (environment.live) screen->Enter();
+    if (live && !screen) screen.emplace();
     style.brief = true;
     style.now = absl::Now;
-    const TerminalSize size = SizeOfTerminal(STDOUT_FILENO);
-    if (size.columns > 0) style.width = size.columns;
+    const winsize size = SizeOfTerminal();
+    if (size.ws_col > 0) style.width = size.ws_col;
     // The last line stays free: a newline there would scroll.
-    return std::pair(style, size.rows > 1 ? size.rows - 1 : 24);
+    return std::pair(style, size.ws_row > 1 ? size.ws_row - 1 : 24);
   };
-  environment.wait = [&](absl::Duration duration) { return screen->Wait(duration, stop.token()); };
+  environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
   const auto failure = RunTop(command, CommandContext(line.server(), nullptr, output), environment);
   screen.reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;
-}
-
-// The line that shows why the server does not answer.
-std::string LineFor(const ServerAddress& server, const ProbeResult& probe) {
-  const bool other = probe.error == 0 && probe.daemon == 0;  // another program listens there
-  if (server.is_unix() && other) {
-    return absl::StrCat("ss -xlp | grep -F ", QuoteForShell(server.path));
-  }
-  if (server.path == kSystemSocket) {
-    return "systemctl enable --now vmeventd && systemctl status vmeventd";
-  }
-  if (server.is_unix()) return "ss -xlp | grep vmeventd";  // where it listens
-  if (server.tls) {
-    return absl::StrCat("openssl s_client -connect ", QuoteForShell(ToText(server)), " -CAfile ",
-                        QuoteForShell(server.tls->ca_file), " </dev/null");
-  }
-  return absl::StrCat(
-      IsLoopback(server.host) ? "" : absl::StrCat("ssh ", QuoteForShell(server.host), " "),
-      other ? absl::StrCat("ss -tlnp | grep -F :", server.port) : "systemctl status vmeventd");
-}
-
-DaemonAnswer AskDaemon(const ServerAddress& server) {
-  DaemonAnswer answer;
-  answer.address = ToText(server);
-  const CommandContext daemon(server);
-  NodeVms all;
-  auto failure = ReadInfo(daemon, &answer.info);
-  if (!failure) failure = DaemonLists(daemon).ReadVms({}, /*stopped_too=*/false, &all);
-  for (NodeVm& vm : all) answer.vms.push_back(std::move(vm.vm));
-  if (failure) {
-    const ProbeResult probe = Probe(server);
-    answer.failure = failure->sentence;
-    answer.forbidden = probe.error == EACCES;
-    answer.group = probe.group;
-    answer.line = LineFor(server, probe);
-    if (!server.is_unix()) {
-      const std::string fault = ExplainTlsFault(server);
-      // The sentence names this command where something listens there.
-      if (probe.error == 0 && failure->code == ExitCode::kUnreachable) {
-        answer.failure = absl::StrCat(answer.address,
-                                      " does not answer as vmeventd does: it is the port of "
-                                      "another program, or that of --metrics-listen, or it hangs; "
-                                      "name an address of --listen with --server");
-      }
-      if (!fault.empty()) answer.failure = fault;
-    }
-  }
-  return answer;
 }
 
 std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line) {
@@ -125,31 +116,53 @@ std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line) {
   if (!line.for_people()) return DiagnosisJson(diagnosis);
   constexpr size_t kLeastWidth = 40;
   constexpr size_t kUsualWidth = 80;
-  const size_t columns = SizeOfTerminal(STDOUT_FILENO).columns;
+  const size_t columns = SizeOfTerminal().ws_col;
   return DiagnosisText(diagnosis, columns == 0 ? kUsualWidth : std::max(columns, kLeastWidth),
                        HasColor(line));
+}
+
+// Reason why the server does not answer.
+std::string WhySilent(const ServerAddress& server, const Failure& failure,
+                      const ProbeResult& probe) {
+  if (server.is_unix()) return failure.sentence;
+  std::string fault = ExplainTlsFault(server);
+  if (!fault.empty()) return fault;
+  // The sentence names this command where something listens there.
+  if (probe.error != 0 || failure.code != ExitCode::kUnreachable) return failure.sentence;
+  return absl::StrCat(ToText(server),
+                      " does not answer as vmeventd does: it is the port of another program, or "
+                      "that of --metrics-listen, or it hangs; name an address of --listen with "
+                      "--server");
 }
 
 // `doctor`: prints what is wrong on this node, and fails where anything is.
 ExitCode RunDoctor(const CommandLine& line, Output* output) {
   const ServerAddress& server = line.server();
-  DaemonAnswer answer = AskDaemon(server);
   NodeFacts facts;
-  if (answer.reachable() && (server.is_unix() || IsLoopback(server.host))) {
-    auto read = ReadNode(answer.info);
-    if (!read.ok()) return Fail(read.status());
-    facts = *std::move(read);
-  }
+  facts.address = ToText(server);
   // The client of another user, by sudo, has neither this environment nor its contexts.
   if (absl::StrContains(line.client, " --server ")) {
     facts.client = line.client;
   } else if (server.path != kSystemSocket) {
-    absl::StrAppend(&facts.client, " --server ", QuoteForShell(answer.address),
+    absl::StrAppend(&facts.client, " --server ", QuoteForShell(facts.address),
                     TlsOptionsOf(server));
   }
-  facts.daemon = std::move(answer);
-  const Diagnosis diagnosis = Diagnose(facts);
-  if (const auto failure = PrintText(TextOf(diagnosis, line), output)) return Fail(*failure);
+  const CommandContext daemon(server);
+  NodeVms all;
+  auto failure = ReadInfo(daemon, &facts.info);
+  if (!failure) failure = DaemonLists(daemon).ReadVms({}, &all);
+  for (NodeVm& vm : all) facts.vms.push_back(std::move(vm.vm));
+  Diagnosis diagnosis;
+  if (failure) {
+    const ProbeResult probe = Probe(server);
+    diagnosis = DiagnoseSilence(server, WhySilent(server, *failure, probe), probe, facts.client);
+  } else {
+    if (server.is_unix() || IsLoopback(server.host)) {
+      if (const auto read = ReadNode(&facts); !read.ok()) return Fail(read);
+    }
+    diagnosis = Diagnose(facts);
+  }
+  if (failure = PrintText(TextOf(diagnosis, line), output); failure) return Fail(*failure);
   return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
 }
 
@@ -227,14 +240,15 @@ ExitCode RunLine(const CommandLine& line) {
     const std::lock_guard<std::mutex> lock(mutex);
     notes.push_back(WithClient(sentence, line));
   };
-  std::unique_ptr<Pager> pager = MakePager(line);
-  DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : pager->descriptor());
+  const bool is_long = std::holds_alternative<EventsCommand>(line.command) ||
+                       std::holds_alternative<VmsCommand>(line.command);
+  FILE* const pager = is_long && line.pager && isatty(STDOUT_FILENO) == 1 ? StartPager() : nullptr;
+  DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : fileno(pager));
   ExitCode code = RunCommandOf(line, &formatter, &output, note);
-  if (pager != nullptr && !pager->Wait()) {
-    note(
-        "cannot run the pager, so nothing was shown: correct $VMEVENTS_PAGER or $PAGER, or use "
-        "--no-pager");
-    code = ExitCode::kFailed;
+  if (pager != nullptr) {
+    // The shell prints why it cannot run its command.
+    const int status = pclose(pager);
+    if (WIFEXITED(status) && WEXITSTATUS(status) >= 126) code = ExitCode::kFailed;
   }
   for (const std::string& sentence : notes) PrintNote(sentence);
   return code;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -7,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/commands/commands.h"
 #include "client/connect/connection.h"
@@ -18,11 +20,30 @@
 #include "client/output/output.h"
 #include "client/push/http.h"
 #include "client/push/pusher.h"
-#include "client/run/terminal.h"
 
 // Runs the commands, and makes the sources that they read.
 
 namespace vmeventd::client {
+
+// Prints "vmevents: SENTENCE". It must be safe for a terminal. Any thread.
+void PrintNote(const std::string& sentence);
+// Prints why the command failed; what it ends with.
+ExitCode Fail(const Failure& failure);
+ExitCode Fail(const absl::Status& status);
+
+// What SIGINT, SIGTERM and SIGHUP stop, a reader of `output` that goes away, even while nothing is
+// written, and a q that is read from `keys`; each may be -1. A second signal ends the process at
+// once.
+//
+// Call it once, before any other thread: it blocks the signals for later threads. It runs one
+// thread of its own until the process ends.
+StopSource& StopBySignals(int output, int keys = -1);
+
+// Starts $VMEVENTS_PAGER if it is set, else $PAGER, else less where there is one, and a shell
+// before it. Its input is closed and it is waited for by pclose(), which returns 126 or 127 as the
+// exit status if nothing was shown. SIGINT is ignored here from then on. Null: it could not be
+// started.
+FILE* StartPager();
 
 // The lists of the server, of the servers, or of the fleet that the command line names. `note` is
 // called by any thread.

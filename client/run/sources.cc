@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <future>
 #include <map>
 #include <thread>
 #include <utility>
@@ -24,19 +25,22 @@ constexpr absl::Duration kNameWait = absl::Seconds(2);
 // Returns the name of each server: the name of its node, or its address where it does not report
 // one in time, or one that another has too. Asks all at once.
 std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
-  std::vector<std::string> names(servers.size());
-  std::vector<std::thread> askers;
-  for (size_t i = 0; i < servers.size(); ++i) {
-    askers.emplace_back([&server = servers[i], &name = names[i]] {
+  std::vector<std::future<std::string>> answers;
+  answers.reserve(servers.size());
+  for (const ServerAddress& server : servers) {
+    answers.push_back(std::async(std::launch::async, [&server] {
       const CommandContext daemon(server);
-      if (!daemon.connected.ok()) return;
+      if (!daemon.connected.ok()) return std::string();
       grpc::ClientContext call;
       SetRequestDeadline(&call, kNameWait);
       v1::GetServerInfoResponse info;
-      if (daemon.stub->GetServerInfo(&call, {}, &info).ok()) name = info.node();
-    });
+      (void)daemon.stub->GetServerInfo(&call, {}, &info);
+      return info.node();
+    }));
   }
-  for (std::thread& asker : askers) asker.join();
+  std::vector<std::string> names;
+  names.reserve(servers.size());
+  for (std::future<std::string>& answer : answers) names.push_back(answer.get());
   std::map<std::string, int> servers_of;
   for (const std::string& name : names) ++servers_of[name];
   for (size_t i = 0; i < names.size(); ++i) {
@@ -99,7 +103,7 @@ std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine
   list.last = command.last;
   std::optional<NodeEvent> oldest;
   uint64_t read = 0;
-  const auto failure = ListsOf(servers, note)->ReadEvents(list, [&](NodeEvent event) {
+  auto failure = ListsOf(servers, note)->ReadEvents(list, [&](NodeEvent event) {
     oldest = std::move(event);
     ++read;
     return true;
@@ -170,10 +174,8 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
 }
 
 ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* formatter) {
-  StopSource stop;
   // Runs before anything that may start a thread.
-  const auto signals = StopSignals::Create(&stop, STDOUT_FILENO);
-  if (!signals.ok()) return Fail(signals.status());
+  StopSource& stop = StopBySignals(STDOUT_FILENO);
   v1::EventFilter& filter = command.watch.filter;
   if (!filter.vm_names().empty() && !command.watch.wait) {
     const auto lists = ListsOf(line, [](const std::string& /*sentence*/) {});
@@ -213,14 +215,8 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
   if (timer.joinable()) timer.join();
   const ExitCode result = delivery.CodeOf(code, PrintNote);
   if (!timed_out || result != ExitCode::kInterrupted) return result;
-  const uint64_t count = *command.count;
-  const std::string limit = DurationText(*command.timeout);
-  PrintNote(
-      delivery.reached()
-          ? absl::StrCat("--timeout: the command of --exec was stopped after ", limit)
-          : absl::StrCat("--timeout: ",
-                         count == 1 ? "no event" : absl::StrCat("fewer than ", count, " events"),
-                         " came within ", limit));
+  PrintNote(absl::StrCat("--timeout: fewer than ", Count(*command.count, "event"),
+                         " came and were handled within ", DurationText(*command.timeout)));
   return ExitCode::kFailed;
 }
 

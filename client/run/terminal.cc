@@ -1,37 +1,16 @@
-#include "client/run/terminal.h"
-
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <iterator>
-#include <string_view>
+#include <thread>
 
-#include "absl/memory/memory.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "client/run/run.h"
 
 namespace vmeventd::client {
-
-bool HasColor(const CommandLine& line) {
-  if (line.color != ColorMode::kAuto) return line.color == ColorMode::kAlways;
-  const auto variable = [](const char* name) {
-    const char* const value = getenv(name);
-    return absl::string_view(value == nullptr ? "" : value);
-  };
-  return variable("NO_COLOR").empty() && variable("TERM") != "dumb" && isatty(STDOUT_FILENO) == 1;
-}
 
 void PrintNote(const std::string& sentence) {
   std::cerr << "vmevents: " + sentence + "\n" << std::flush;
@@ -46,9 +25,8 @@ ExitCode Fail(const absl::Status& status) {
   return Fail(Failure{ExitCode::kFailed, std::string(status.message())});
 }
 
-namespace {
-
-sigset_t StoppingSignals() {
+StopSource& StopBySignals(int output, int keys) {
+  static auto* const stop = new StopSource();  // the thread may outlive any other
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
@@ -57,147 +35,40 @@ sigset_t StoppingSignals() {
     const bool ignored = sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
     if (!ignored) sigaddset(&set, signal);
   }
-  return set;
-}
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<StopSignals>> StopSignals::Create(StopSource* stop,
-                                                                 int output_descriptor) {
-  const sigset_t set = StoppingSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  UniqueFd signals(signalfd(-1, &set, SFD_CLOEXEC));
-  UniqueFd done(eventfd(0, EFD_CLOEXEC));
-  if (!signals.valid() || !done.valid()) {
-    return absl::ResourceExhaustedError(absl::StrCat("cannot wait for signals: ", strerror(errno)));
-  }
-  return absl::WrapUnique(
-      new StopSignals(std::move(signals), std::move(done), output_descriptor, stop));
-}
-
-StopSignals::StopSignals(UniqueFd signals, UniqueFd done, int output, StopSource* stop)
-    : signals_(std::move(signals)),
-      done_(std::move(done)),
-      output_(output),
-      thread_([this, stop] { Wait(stop); }) {}
-
-StopSignals::~StopSignals() { eventfd_write(done_.get(), 1); }
-
-void StopSignals::Wait(StopSource* stop) const {
-  // Requests no event for the output: poll() then reports only that its reader has gone.
-  pollfd watched[] = {{signals_.get(), POLLIN, 0}, {done_.get(), POLLIN, 0}, {output_, 0, 0}};
-  while (poll(watched, std::size(watched), -1) < 0 && errno == EINTR) {
-  }
-  if ((watched[1].revents & POLLIN) != 0) return;
-  if ((watched[0].revents & POLLIN) != 0) {
-    signalfd_siginfo taken;
-    (void)!read(signals_.get(), &taken, sizeof(taken));
-  }
-  stop->Stop();
-  // This thread takes the signals with their default action from here on.
-  const sigset_t set = StoppingSignals();
-  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
-  pollfd last = {done_.get(), POLLIN, 0};
-  while (poll(&last, 1, -1) < 0 && errno == EINTR) {
-  }
-}
-
-namespace {
-
-// The alternate screen, and no cursor.
-constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l";
-constexpr std::string_view kLeave = "\x1b[?25h\x1b[?1049l";
-
-}  // namespace
-
-LiveScreen::LiveScreen(int input, int output)
-    : input_(isatty(input) == 1 ? input : -1),
-      output_(output),
-      stopped_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-
-LiveScreen::~LiveScreen() {
-  if (before_) tcsetattr(input_, TCSADRAIN, &*before_);
-  // A terminal that has gone needs nothing.
-  if (entered_) (void)!write(output_, kLeave.data(), kLeave.size());
-}
-
-void LiveScreen::Enter() {
-  if (std::exchange(entered_, true)) return;
-  termios mode{};
-  if (input_ >= 0 && tcgetattr(input_, &mode) == 0) {
-    before_ = mode;
-    mode.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
-    mode.c_cc[VSUSP] = _POSIX_VDISABLE;  // a shell would not know of the alternate screen
-    tcsetattr(input_, TCSADRAIN, &mode);
-  }
-  (void)!write(output_, kEnter.data(), kEnter.size());
-}
-
-bool LiveScreen::Wait(absl::Duration duration, const std::stop_token& stop) {
-  const std::stop_callback wake(stop, [this] { eventfd_write(stopped_.get(), 1); });
-  const absl::Time end = absl::Now() + duration;
-  while (!stop.stop_requested()) {
-    pollfd watched[] = {{input_, POLLIN, 0}, {stopped_.get(), POLLIN, 0}};
-    const absl::Duration left = std::max(absl::ZeroDuration(), end - absl::Now());
-    const timespec timeout = absl::ToTimespec(left);
-    const int found = ppoll(watched, std::size(watched), &timeout, nullptr);
-    if (found < 0 && errno == EINTR) continue;
-    if (found <= 0) return false;
-    if (watched[0].revents == 0) continue;  // stopped
+  std::thread([set, output, keys] {
+    const int signals = signalfd(-1, &set, SFD_CLOEXEC);
+    // Requests no event for the output: poll() then reports only that its reader has gone.
+    pollfd watched[] = {{signals, POLLIN, 0}, {output, 0, 0}, {keys, POLLIN, 0}};
     char key = 0;
-    if (read(input_, &key, 1) != 1) {
-      input_ = -1;  // the terminal has gone
-      before_.reset();
+    while (watched[0].revents == 0 && watched[1].revents == 0 && key != 'q' && key != 'Q') {
+      if (poll(watched, std::size(watched), -1) < 0) continue;
+      const bool typed = watched[2].revents != 0;
+      if (typed && read(keys, &key, 1) != 1) watched[2].fd = -1;  // the terminal has gone
     }
-    if (key == 'q' || key == 'Q') return true;
-  }
-  return true;
+    signalfd_siginfo taken;
+    if (watched[0].revents != 0) (void)!read(signals, &taken, sizeof(taken));
+    stop->Stop();
+    // This thread takes the signals with their default action from here on.
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    while (true) pause();
+  }).detach();
+  return *stop;
 }
 
-namespace {
-
-// Ends at once if all fits the screen, passes colours on, cuts long lines, leaves the screen as it
-// is, and ends with Ctrl-C.
-constexpr char kPager[] = "command -v less >/dev/null && exec less -FRSXMK; exec cat";
-
-}  // namespace
-
-std::string PagerCommand() {
-  const char* chosen = getenv("VMEVENTS_PAGER");
-  if (chosen == nullptr) chosen = getenv("PAGER");
-  if (chosen == nullptr) return kPager;
-  const absl::string_view command = absl::StripAsciiWhitespace(chosen);
-  return command == "cat" ? "" : std::string(command);
-}
-
-TerminalSize SizeOfTerminal(int descriptor) {
-  winsize size{};
-  if (isatty(descriptor) == 0 || ioctl(descriptor, TIOCGWINSZ, &size) != 0) return {};
-  return {size.ws_col, size.ws_row};
-}
-
-std::unique_ptr<Pager> Pager::Start(const std::string& command) {
-  // Pagers that show colours only if asked to, as git(1) asks them.
-  setenv("LESS", "FRX", 0);
-  setenv("LV", "-c", 0);
+FILE* StartPager() {
+  // less ends at once if all fits the screen, passes colours on, cuts long lines, leaves the screen
+  // as it is, and ends with Ctrl-C.
+  constexpr char kCommand[] =
+      "export LESS=\"${LESS-FRSXMK}\"; pager=${VMEVENTS_PAGER-${PAGER-$(command -v less)}}; "
+      "trap : INT; eval \"${pager:-cat}\"";
   // The pager shall not ignore SIGPIPE, as vmevents does.
   const auto ignored = signal(SIGPIPE, SIG_DFL);
-  FILE* const input = popen(command.c_str(), "we");
+  FILE* const pager = popen(kCommand, "we");
   signal(SIGPIPE, ignored);
-  return input == nullptr ? nullptr : absl::WrapUnique(new Pager(input));
-}
-
-// Ctrl-C is for the pager: one that ends over it is seen by the next write.
-Pager::Pager(FILE* input) : input_(input), interrupt_(signal(SIGINT, SIG_IGN)) {}
-
-Pager::~Pager() { static_cast<void>(Wait()); }
-
-bool Pager::Wait() {
-  if (input_ == nullptr) return true;
-  const int status = pclose(std::exchange(input_, nullptr));
-  signal(SIGINT, interrupt_);
-  // A shell that cannot run its command ends so.
-  return !WIFEXITED(status) || (WEXITSTATUS(status) != 126 && WEXITSTATUS(status) != 127);
+  // Ctrl-C is for the pager: one that ends over it is seen by the next write.
+  if (pager != nullptr) signal(SIGINT, SIG_IGN);
+  return pager;
 }
 
 }  // namespace vmeventd::client

@@ -28,7 +28,6 @@
 #include "base/text.h"
 #include "client/connect/connection.h"
 #include "client/run/run.h"
-#include "client/run/terminal.h"
 #include "client/web/api.h"
 
 // `vmevents web`: serves the API by HTTP, a thread for each connection.
@@ -257,10 +256,8 @@ MHD_Daemon* StartDaemon(WebServer* server, UniqueFd socket) {
 }  // namespace
 
 ExitCode RunWeb(const WebCommand& command, const CommandLine& line) {
-  StopSource stop;
   // Runs before anything that may start a thread. Nothing is printed on standard output.
-  const auto signals = StopSignals::Create(&stop, /*output_descriptor=*/-1);
-  if (!signals.ok()) return Fail(signals.status());
+  StopSource& stop = StopBySignals(/*output=*/-1);
   if (const absl::Status loaded = LoadHttp(); !loaded.ok()) return Fail(loaded);
   const auto wrong = [](absl::string_view sentence) {
     return Fail(Failure{ExitCode::kUsage, std::string(sentence)});

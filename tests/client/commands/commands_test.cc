@@ -283,7 +283,7 @@ TEST_F(CommandsTest, EventsWaitsForARateLimit) {
 
 TEST_F(CommandsTest, AnErrorOfTheServerIsExplained) {
   const std::tuple<grpc::StatusCode, const char*, ExitCode, const char*> rows[] = {
-      {grpc::PERMISSION_DENIED, "you may only read", ExitCode::kFailed, "--tls-operator"},
+      {grpc::PERMISSION_DENIED, "you may only read", ExitCode::kFailed, "does not permit"},
       {grpc::INVALID_ARGUMENT, "end_time: before start_time", ExitCode::kUsage, "not accept"},
       {grpc::INTERNAL, "the journal cannot be read", ExitCode::kFailed, "could not do this"}};
   for (const auto& [error, message, code, sentence] : rows) {

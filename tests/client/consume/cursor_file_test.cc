@@ -9,6 +9,7 @@
 #include "client/consume/delivery.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/files.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -96,24 +97,30 @@ TEST_F(CursorFileTest, AnUnchangedPositionIsNotWrittenAgain) {
   EXPECT_FALSE(std::filesystem::exists(path()));
 }
 
-TEST_F(CursorFileTest, SaysWhatIsWrongWithTheContent) {
+TEST_F(CursorFileTest, RefusesWhatIsNoCursor) {
   const std::string begin = R"({"vmevents_cursor": 1, "positions": [)";
-  const std::pair<std::string, const char*> rows[] = {
-      {"", "it is empty"},
-      {"root:x:0:0", "it holds no cursor ("},
-      {"{}", "'vmevents_cursor' not found"},
-      {R"({"vmevents_cursor": 2})", "later version"},
-      {R"({"vmevents_cursor": 1})", "'positions' not found"},
-      {begin + "1]}", "it holds no cursor ("},
-      {begin + R"({"server": "a"}]})", "journal_id"},
-      {begin + R"({"server": "a", "journal_id": "j", "sequence": 7}]})", "must be string"},
-      {begin + R"({"server": "a", "journal_id": "j", "sequence": "x"}]})",
-       "has a wrong position: {"},
-      {"x", "remove it, or name another file"}};
-  for (const auto& [content, fault] : rows) {
+  const std::string rows[] = {"",
+                              "root:x:0:0",
+                              "{}",
+                              R"({"vmevents_cursor": 2})",
+                              begin + "1]}",
+                              begin + R"({"server": "a", "sequence": "7"}]})",
+                              begin + R"({"server": "a", "journal_id": "j", "sequence": "x"}]})"};
+  for (const std::string& content : rows) {
     Write(content);
-    EXPECT_THAT(Complaint(), HasSubstr(fault));
+    EXPECT_THAT(Complaint(), AllOf(HasSubstr(path() + " is not a cursor"),
+                                   HasSubstr("remove it, or name another file")))
+        << content;
   }
+}
+
+TEST_F(CursorFileTest, IsJsonForOtherPrograms) {
+  EXPECT_TRUE(Open()->Save("fleet", {7, "journal-a", absl::FromUnixMillis(1500)}).ok());
+  EXPECT_EQ(e2e::ReadFile(path()),
+            "{\"vmevents_cursor\":1,\"positions\":[{\"server\":\"fleet\",\"journal_id\":"
+            "\"journal-a\",\"sequence\":\"7\",\"message_time\":\"1970-01-01T00:00:01.500Z\"}]}\n");
+  EXPECT_EQ(Open()->Find("node1:9555"),
+            (WatchPosition{7, "journal-a", absl::FromUnixMillis(1500)}));
 }
 
 TEST_F(CursorFileTest, RefusesLinksAndOtherKindsOfFiles) {

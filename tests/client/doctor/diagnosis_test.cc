@@ -82,15 +82,15 @@ TEST_F(DiagnosisTest, AMonitorThatWasBoundToAnotherPathIsTheOneThatVmeventdHas) 
     if (!socket.path.empty()) socket.path = "web1.qmp";
   }
   facts_.processes[0].arguments.back() = "unix:web1.qmp,server=on,wait=off";
-  facts_.daemon.vms = {WithAProblem()};
+  facts_.vms = {WithAProblem()};
   EXPECT_THAT(Only(facts_, "held-monitor").subjects,
               testing::ElementsAre("web1 (pid 7) /run/qemu/web1.qmp"));
-  facts_.daemon.vms.clear();
+  facts_.vms.clear();
   Only(facts_, "unwatched");
 }
 
 TEST_F(DiagnosisTest, NoVmThatVmeventdHasIsToBeRestarted) {
-  facts_.daemon.vms = {WithAProblem()};
+  facts_.vms = {WithAProblem()};
   for (const char* monitor : {"unix:/elsewhere/other.qmp", "unix:other.qmp", "vsock:1:2",
                               "unix:/var/lib/libvirt/qemu/domain-1-web1/monitor.sock"}) {
     facts_.processes[0].arguments.back() = absl::StrCat(monitor, ",server=on");
@@ -105,9 +105,9 @@ TEST_F(DiagnosisTest, WhereOnlyRootSeesWhoHoldsAMonitorNobodyIsAdvisedAboutIt) {
   facts_.is_root = false;
   for (const std::vector<WatchedPlace>& watches : {facts_.watches, {}}) {
     facts_.watches = watches;
-    facts_.daemon.vms.clear();
+    facts_.vms.clear();
     Only(facts_, "rights");
-    facts_.daemon.vms = {WithAProblem()};
+    facts_.vms = {WithAProblem()};
     const Diagnosis diagnosis = Diagnose(facts_);
     ASSERT_EQ(diagnosis.findings.size(), 2);
     EXPECT_EQ(diagnosis.findings[1].line, "vmevents vms");
@@ -150,7 +150,7 @@ TEST_F(DiagnosisTest, AHeldMonitorNamesItsHolder) {
 TEST_F(DiagnosisTest, AQemuThatAcceptsNobodyHangsOnceVmeventdReportsAProblem) {
   facts_.sockets[0].waited_at = true;
   EXPECT_TRUE(Diagnose(facts_).findings.empty()) << "it may accept in this moment";
-  facts_.daemon.vms = {WithAProblem()};
+  facts_.vms = {WithAProblem()};
   EXPECT_EQ(Only(facts_, "hung-monitor").line, "ps -L -o tid,stat,wchan:30,comm -p 7");
 }
 
@@ -158,8 +158,8 @@ TEST_F(DiagnosisTest, AQemuStoppedByASignalIsContinued) {
   facts_.processes[0].state = 'T';
   EXPECT_EQ(Only(facts_, "hung-monitor").line, "kill -CONT 7");
   EXPECT_EQ(Diagnose(facts_).followed, 0);
-  facts_.daemon.vms = {WithAProblem()};
-  facts_.daemon.vms[0].clear_problems();
+  facts_.vms = {WithAProblem()};
+  facts_.vms[0].clear_problems();
   EXPECT_EQ(Diagnose(facts_).followed, 1);
 }
 
@@ -171,9 +171,11 @@ TEST_F(DiagnosisTest, AQemuWithoutAMonitorGetsItsArguments) {
             "-chardev socket,id=events,path=/run/qemu/web1.qmp,server=on,wait=off -mon "
             "chardev=events,mode=control");
   facts_.processes[0].arguments = {"kvm", "-name", "guest=my vm"};
-  EXPECT_THAT(Only(facts_, "no-monitor").line, testing::HasSubstr("path=/run/qemu/'my vm'.qmp,"));
+  EXPECT_THAT(Only(facts_, "no-monitor").line,
+              testing::HasSubstr(",path=/run/qemu/my vm.qmp,server=on,wait=off' -mon"));
   facts_.watches[0].spec.directory = "/run/{name}";
-  EXPECT_THAT(Only(facts_, "no-monitor").line, testing::HasSubstr("path='/run/{name}/'"));
+  EXPECT_THAT(Only(facts_, "no-monitor").line,
+              testing::HasSubstr("'socket,id=events,path=/run/{name}/"));
 }
 
 TEST_F(DiagnosisTest, AFreeMonitorElsewhereGetsAWatch) {
@@ -188,7 +190,7 @@ TEST_F(DiagnosisTest, AWatchOnlyAdds) {
   facts_.processes[1].sockets = {{9, kClient}};
   facts_.sockets.push_back({kClient, "/srv/vms/db1.qmp", true});
   facts_.watches = {{GanetiIfThere(), true}};
-  v1::LibvirtConnection* const libvirt = facts_.daemon.info.add_libvirt_connections();
+  v1::LibvirtConnection* const libvirt = facts_.info.add_libvirt_connections();
   libvirt->set_uri("qemu:///system");
   libvirt->set_connected(true);
   const std::string watches =
@@ -246,7 +248,7 @@ TEST_F(DiagnosisTest, AMonitorOfLibvirtIsFollowedThroughLibvirt) {
   facts_.sockets[0].path = "/var/lib/libvirt/qemu/domain-1-web1/monitor.sock";
   EXPECT_EQ(Only(facts_, "unwatched").line,
             "watch = [\"/run/qemu:*.qmp\"]\nlibvirt = [\"qemu:///system\"]");
-  facts_.daemon.info.add_libvirt_connections()->set_connected(true);
+  facts_.info.add_libvirt_connections()->set_connected(true);
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
   EXPECT_EQ(Diagnose(facts_).usable, 1);
 }
@@ -256,41 +258,60 @@ TEST_F(DiagnosisTest, AMissingDirectoryIsMadeByTheLine) {
   EXPECT_EQ(Only(facts_, "directory").line, "install -d -m 0755 '/run/it'\\''s'");
 }
 
-TEST_F(DiagnosisTest, ADaemonThatMayNotBeAskedIsNotStarted) {
-  NodeFacts facts;
-  facts.daemon.address = "unix:/run/vmeventd/vmeventd.sock";
-  facts.daemon.failure = "permission denied on the socket /run/vmeventd/vmeventd.sock";
-  facts.daemon.forbidden = true;
-  EXPECT_EQ(Only(facts, "daemon").line, "sudo vmevents doctor");
-  facts.daemon.group = "vmeventd";
-  EXPECT_EQ(Only(facts, "daemon").line, "sudo usermod -aG vmeventd \"$USER\"");
-  EXPECT_EQ(Only(facts, "daemon").what,
+TEST(DiagnoseSilenceTest, ADaemonThatMayNotBeAskedIsNotStarted) {
+  const ServerAddress server = {.path = "/run/vmeventd/vmeventd.sock"};
+  const char* const why = "permission denied on the socket /run/vmeventd/vmeventd.sock";
+  EXPECT_EQ(DiagnoseSilence(server, why, {EACCES}, "vmevents").findings[0].line,
+            "sudo vmevents doctor");
+  const Diagnosis diagnosis = DiagnoseSilence(server, why, {EACCES, "", "vmeventd"}, "vmevents");
+  EXPECT_EQ(diagnosis.findings[0].kind, "daemon");
+  EXPECT_EQ(diagnosis.findings[0].line, "sudo usermod -aG vmeventd \"$USER\"");
+  EXPECT_EQ(diagnosis.findings[0].what,
             "No permission to query vmeventd: permission denied on the socket "
             "/run/vmeventd/vmeventd.sock. Members of the group vmeventd have it "
             "from their next login on.");
-  EXPECT_THAT(DiagnosisText(Diagnose(facts), 200, false),
+  EXPECT_THAT(DiagnosisText(diagnosis, 200, false),
               testing::EndsWith("Asked unix:/run/vmeventd/vmeventd.sock, without an answer: no "
                                 "QEMU was examined. 1 finding.\n"));
-  facts.daemon.forbidden = false;
-  facts.daemon.failure = "nobody listens: is vmeventd running there?";
-  EXPECT_THAT(Only(facts, "daemon").what, testing::EndsWith("running there?"));
+}
+
+TEST(DiagnoseSilenceTest, TheLineIsOfTheAddress) {
+  const ServerAddress tcp = {.host = "node1", .port = "9555"};
+  ServerAddress tls = tcp;
+  tls.tls = TlsOptions{.ca_file = "/ca", .cert_file = "/own"};
+  const struct {
+    ServerAddress server;
+    int error;
+    const char* line;
+  } kCases[] = {
+      {{.path = kSystemSocket}, ENOENT, "systemctl enable --now vmeventd && systemctl status"},
+      {{.path = "/tmp/my s"}, 0, "ss -xlp | grep -F -e '/tmp/my s' -e vmeventd"},
+      {tcp, EHOSTUNREACH, "ssh node1 systemctl status vmeventd"},
+      {tcp, 0, "ssh node1 ss -tlnp | grep -F :9555"},
+      {{.host = "127.0.0.1", .port = "9555"}, 0, "ss -tlnp | grep -F :9555"},
+      {tls, 0,
+       "openssl s_client -connect node1:9555 -CAfile /ca </dev/null | openssl x509 -noout -subject "
+       "-issuer -dates -ext subjectAltName,extendedKeyUsage; openssl x509 -noout -subject -issuer "
+       "-dates -ext subjectAltName,extendedKeyUsage -in /own"}};
+  for (const auto& [server, error, line] : kCases) {
+    const Finding found =
+        DiagnoseSilence(server, "is vmeventd running there?", {error}, "").findings[0];
+    EXPECT_THAT(found.what, testing::EndsWith("not answer: is vmeventd running there?"));
+    EXPECT_THAT(found.line, testing::StartsWith(line));
+  }
 }
 
 TEST_F(DiagnosisTest, ALibvirtThatIsNotConnectedIsAskedByTheLine) {
-  v1::LibvirtConnection* const libvirt = facts_.daemon.info.add_libvirt_connections();
+  v1::LibvirtConnection* const libvirt = facts_.info.add_libvirt_connections();
   libvirt->mutable_problem()->set_text("no such file; is libvirtd running there?");
   EXPECT_THAT(Only(facts_, "libvirt").what, testing::EndsWith("running there?"));
   libvirt->set_uri("qemu+unix:///session?socket=/run/virtqemud-sock");
   EXPECT_EQ(Only(facts_, "libvirt").line,
             "virsh -c 'qemu+unix:///session?socket=/run/virtqemud-sock' list");
-  const std::string directory(100, 'd');
-  libvirt->set_uri("qemu+unix:///session?socket=/" + directory + "/virtqemud-sock");
-  EXPECT_EQ(Only(facts_, "libvirt").line,
-            "cd /" + directory + " && virsh -c 'qemu+unix:///session?socket=virtqemud-sock' list");
 }
 
 TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
-  v1::SignalSenderWatch* const senders = facts_.daemon.info.mutable_signal_senders();
+  v1::SignalSenderWatch* const senders = facts_.info.mutable_signal_senders();
   senders->set_problem("--signal-senders is off");
   EXPECT_TRUE(Diagnose(facts_).findings.empty()) << "nobody misses it";
   const struct {
@@ -312,8 +333,7 @@ TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
 }
 
 TEST_F(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {
-  facts_.daemon.info.mutable_host_shutdown()->set_problem(
-      "no system bus: No such file or directory");
+  facts_.info.mutable_host_shutdown()->set_problem("no system bus: No such file or directory");
   EXPECT_TRUE(Diagnose(facts_).findings.empty());
   facts_.has_systemd = true;
   EXPECT_THAT(Only(facts_, "host").what,
@@ -402,31 +422,28 @@ TEST_F(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {
 }
 
 TEST_F(DiagnosisTest, ADirectoryThatOnlyTheDaemonMissesIsAMatterOfRights) {
-  facts_.daemon.info.add_directories()->set_path("/run/qemu");
+  facts_.info.add_directories()->set_path("/run/qemu");
   EXPECT_EQ(Only(facts_, "rights").line, "setfacl -m u:vmeventd:rx /run/qemu");
 }
 
 TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   NodeProcess* const daemon = &facts_.processes.back();
-  facts_.daemon.info.add_libvirt_connections()->set_connected(true);
-  facts_.journal_group = "101";
+  facts_.info.add_libvirt_connections()->set_connected(true);
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
-  daemon->misses_logs = true;
-  EXPECT_EQ(Only(facts_, "words").line, "ls -l /proc/8/root/var/log/libvirt/qemu");
-  daemon->misses_logs = false;
-  daemon->reads_all_files = false;
-  daemon->groups = {"5", "101"};
-  EXPECT_THAT(Only(facts_, "words").what, testing::HasSubstr("it needs CAP_DAC_OVERRIDE"));
-  facts_.daemon.info.clear_libvirt_connections();
+  daemon->reads_logs = false;
+  const Finding finding = Only(facts_, "words");
+  EXPECT_THAT(finding.what, testing::HasSubstr("it needs CAP_DAC_OVERRIDE"));
+  EXPECT_EQ(finding.line, "grep CapEff /proc/8/status; ls -ld /proc/8/root/var/log/libvirt/qemu");
+  facts_.info.clear_libvirt_connections();
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
-  daemon->groups = {"5"};
+  daemon->reads_journal = false;
   EXPECT_THAT(Only(facts_, "words").line,
               testing::HasSubstr("\\nSupplementaryGroups=systemd-journal"));
 }
 
 TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
-  facts_.daemon.info = FromText<v1::GetServerInfoResponse>(
+  facts_.info = FromText<v1::GetServerInfoResponse>(
       "unfollowed_sockets { path: '/run/qemu/a.qmp' "
       "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } } "
       "unfollowed_sockets { path: '/run/qemu/my vm.qmp' "
@@ -437,18 +454,18 @@ TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
 }
 
 TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
-  v1::GetServerInfoResponse* const info = &facts_.daemon.info;
+  v1::GetServerInfoResponse* const info = &facts_.info;
   info->set_journal_problem("/var/lib/my d/journal.db: cannot run: database or disk is full");
   const Finding full = Only(facts_, "journal");
   EXPECT_THAT(full.subjects, ElementsAre("/var/lib/my d/journal.db"));
   EXPECT_THAT(full.what, HasSubstr("not durable: cannot run: database or disk is full. They wait"));
-  EXPECT_EQ(full.line, "findmnt -T '/var/lib/my d' -o TARGET,SOURCE,OPTIONS,AVAIL,USE%");
+  EXPECT_EQ(full.line, "findmnt -T '/var/lib/my d/' -o TARGET,SOURCE,OPTIONS,AVAIL,USE%");
   info->set_journal_problem("/var/lib/d/journal.db: damaged: database disk image is malformed");
   EXPECT_EQ(Only(facts_, "journal").line, "systemctl restart vmeventd");
 }
 
 TEST_F(DiagnosisTest, AProblemThatTheDaemonReportsOfAFreeMonitorIsAFinding) {
-  facts_.daemon.vms = {FromText<v1::Vm>(
+  facts_.vms = {FromText<v1::Vm>(
       "ref { name: 'web1' pid: 7 } problems { text: 'no file descriptor is left' }")};
   EXPECT_EQ(Only(facts_, "problem").line, "vmevents vms");
 }
@@ -479,17 +496,13 @@ TEST_F(DiagnosisTest, TheSummaryNamesTheDaemonAndExplainsItsNumbers) {
 
 TEST_F(DiagnosisTest, ADaemonOfAnotherNodeIsAskedAlone) {
   NodeFacts facts;
-  facts.daemon.address = "node1:9555";
-  facts.daemon.info.set_version("0.2.0");
-  facts.daemon.info.set_node("node1");
+  facts.address = "node1:9555";
+  facts.info.set_version("0.2.0");
+  facts.info.set_node("node1");
   EXPECT_EQ(Diagnose(facts).asked,
             "Asked vmeventd 0.2.0 of node1 at node1:9555, which has 0 VMs. Its QEMUs were not "
             "examined: run `vmevents doctor` there");
   EXPECT_THAT(Diagnose(facts).findings, testing::IsEmpty());
-  facts.daemon.failure = "the server's certificate has expired";
-  facts.daemon.line = "openssl s_client -connect node1:9555";
-  EXPECT_EQ(Only(facts, "daemon").line, facts.daemon.line);
-  EXPECT_EQ(Diagnose(facts).asked, "Asked node1:9555, without an answer: no QEMU was examined");
 }
 
 }  // namespace

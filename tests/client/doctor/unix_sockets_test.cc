@@ -24,11 +24,12 @@ TEST(UnixSocketsTest, TheKernelListsASocketThatListens) {
   ASSERT_EQ(bind(listener.get(), name, sizeof(address)), 0);
   ASSERT_EQ(listen(listener.get(), 1), 0);
   ASSERT_EQ(connect(client.get(), name, sizeof(address)), 0);
-  const auto sockets = ReadUnixSockets();
-  ASSERT_TRUE(sockets.ok()) << sockets.status();
+  NodeFacts facts;
+  const absl::Status read = ReadNode(&facts);
+  ASSERT_TRUE(read.ok()) << read;
   const auto found = absl::c_find_if(
-      *sockets, [&path](const UnixSocket& one) { return one.path == path && one.listening; });
-  ASSERT_NE(found, sockets->end());
+      facts.sockets, [&path](const UnixSocket& one) { return one.path == path && one.listening; });
+  ASSERT_NE(found, facts.sockets.end());
   EXPECT_NE(found->inode, 0U);
   EXPECT_TRUE(found->waited_at);
 }

@@ -1,12 +1,12 @@
-#include "client/run/terminal.h"
-
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
 #include <string>
 
+#include "client/run/run.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
@@ -26,10 +26,9 @@ void TakeSignalsByDefault() {
 // Runs in its own process for each signal, because threads left by other tests could take it.
 void ExitZeroWhenStoppedBy(int signal) {
   TakeSignalsByDefault();
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  StopSource& stop = StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC));
   kill(getpid(), signal);
-  _exit(signals.ok() && stop.WaitFor(kDeadline) ? 0 : 1);
+  _exit(stop.WaitFor(kDeadline) ? 0 : 1);
 }
 
 class StopSignalsTest : public testing::TestWithParam<int> {};
@@ -44,13 +43,10 @@ INSTANTIATE_TEST_SUITE_P(EachSignal, StopSignalsTest, testing::Values(SIGINT, SI
 void LeaveAnIgnoredSignalAlone() {
   TakeSignalsByDefault();
   signal(SIGHUP, SIG_IGN);
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC));
   sigset_t blocked;
   pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
-  _exit(signals.ok() && sigismember(&blocked, SIGHUP) == 0 && sigismember(&blocked, SIGTERM) == 1
-            ? 0
-            : 1);
+  _exit(sigismember(&blocked, SIGHUP) == 0 && sigismember(&blocked, SIGTERM) == 1 ? 0 : 1);
 }
 
 // As under nohup(1).
@@ -61,10 +57,9 @@ TEST(StopSignals, AnIgnoredSignalStaysIgnored) {
 
 void TakeASignalTwice() {
   TakeSignalsByDefault();
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, open("/dev/null", O_WRONLY | O_CLOEXEC));
+  StopSource& stop = StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC));
   kill(getpid(), SIGINT);
-  if (!signals.ok() || !stop.WaitFor(kDeadline)) _exit(1);
+  if (!stop.WaitFor(kDeadline)) _exit(1);
   kill(getpid(), SIGINT);
   StopSource never;
   never.WaitFor(kDeadline);
@@ -76,53 +71,59 @@ TEST(StopSignals, ASecondSignalEndsTheProcess) {
   EXPECT_EXIT(TakeASignalTwice(), testing::KilledBySignal(SIGINT), "");
 }
 
-TEST(StopSignals, StopsWhenTheReaderOfTheOutputHasGone) {
+// In processes of their own: each stops for good.
+void StopOnceTheReaderHasGone() {
   int ends[2];
-  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-  StopSource stop;
-  const auto signals = StopSignals::Create(&stop, ends[1]);
-  ASSERT_TRUE(signals.ok());
-  EXPECT_FALSE(stop.stopped());
+  if (pipe2(ends, O_CLOEXEC) != 0) _exit(1);
+  StopSource& stop = StopBySignals(ends[1]);
+  const bool early = stop.stopped();
   close(ends[0]);
-  EXPECT_TRUE(stop.WaitFor(kDeadline));
-  close(ends[1]);
+  _exit(!early && stop.WaitFor(kDeadline) ? 0 : 1);
 }
 
-TEST(PagerCommand, IsTheFirstThatIsSetAndMayBeNone) {
-  unsetenv("VMEVENTS_PAGER");
-  unsetenv("PAGER");
-  EXPECT_THAT(PagerCommand(), testing::HasSubstr("less -FRSXMK; exec cat"));
-  setenv("PAGER", "most", 1);
-  EXPECT_EQ(PagerCommand(), "most");
-  setenv("VMEVENTS_PAGER", "more -x", 1);
-  EXPECT_EQ(PagerCommand(), "more -x");
-  for (const char* none : {"", " cat "}) {
-    setenv("VMEVENTS_PAGER", none, 1);
-    EXPECT_EQ(PagerCommand(), "");
-  }
-  unsetenv("VMEVENTS_PAGER");
-  unsetenv("PAGER");
+void StopByAKey() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) _exit(1);
+  StopSource& stop = StopBySignals(-1, ends[0]);
+  const bool typed = write(ends[1], "xq", 2) == 2;
+  _exit(typed && stop.WaitFor(kDeadline) ? 0 : 1);
 }
 
-TEST(Pager, SaysThatItCannotBeRun) {
-  const auto missing = Pager::Start("/nowhere/pager");
-  ASSERT_NE(missing, nullptr);
-  EXPECT_FALSE(missing->Wait());
-  const auto fails = Pager::Start("exit 1");
-  ASSERT_NE(fails, nullptr);
-  EXPECT_TRUE(fails->Wait());
+TEST(StopSignals, AReaderThatGoesAwayStopsAndSoDoesAQ) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(StopOnceTheReaderHasGone(), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(StopByAKey(), testing::ExitedWithCode(0), "");
 }
 
-// Ctrl-C reaches both; the pager may continue.
-TEST(Pager, GetsWhatIsWrittenAndIsWaitedForThroughAnInterrupt) {
-  const TemporaryDirectory directory;
-  const std::string out = directory / "out";
-  const auto pager = Pager::Start("trap : INT; kill -INT $$; cat > " + out);
-  ASSERT_NE(pager, nullptr);
+// What StartPager() starts gets a text; returns its exit status. SIGINT reaches both, as by Ctrl-C.
+int Page() {
+  FILE* const pager = StartPager();
+  EXPECT_NE(pager, nullptr);
   EXPECT_EQ(raise(SIGINT), 0);
-  EXPECT_EQ(write(pager->descriptor(), "text", 4), 4);
-  EXPECT_TRUE(pager->Wait());
-  EXPECT_EQ(e2e::ReadFile(out), "text");
+  EXPECT_EQ(write(fileno(pager), "text", 4), 4);
+  const int status = pclose(pager);
+  signal(SIGINT, SIG_DFL);
+  EXPECT_TRUE(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+TEST(Pager, IsTheFirstThatIsSetAndOutlivesAnInterrupt) {
+  const TemporaryDirectory directory;
+  const auto file = [&directory](const std::string& name) { return directory / name; };
+  setenv("PAGER", ("trap : INT; kill -INT $$; cat > " + file("pager")).c_str(), 1);
+  EXPECT_EQ(Page(), 0);
+  setenv("VMEVENTS_PAGER", ("{ cat; echo \" $LESS\"; } > '" + file("own") + "'").c_str(), 1);
+  EXPECT_EQ(Page(), 0);
+  EXPECT_EQ(e2e::ReadFile(file("pager")), "text");
+  EXPECT_EQ(e2e::ReadFile(file("own")), "text FRSXMK\n");
+  setenv("VMEVENTS_PAGER", "/nowhere/pager 2>/dev/null", 1);
+  EXPECT_EQ(Page(), 127);
+  setenv("VMEVENTS_PAGER", "", 1);
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(Page(), 0);
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "text") << "by cat";
+  unsetenv("VMEVENTS_PAGER");
+  unsetenv("PAGER");
 }
 
 }  // namespace
