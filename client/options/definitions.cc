@@ -9,8 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
-#include "client/nats/connection.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/nats.h"
 #include "client/options/binding.h"
 
 // The commands: their options, the help, and which options fit each other.
@@ -330,9 +329,9 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
   if (command->only_asks()) return;
   const std::vector<const char*> of_others =
       fleet ? std::vector<const char*>{"--template", "--secret-file", "--header-file", "--timeout",
-                                       "--batch",    "--batch-time",  "--journal",     "--node",
-                                       "--vm",       "--uuid",        "--label",       "--source",
-                                       "--type",     "--class",       "--cause",       "--run"}
+                                       "--batch",    "--journal",     "--node",        "--vm",
+                                       "--uuid",     "--label",       "--source",      "--type",
+                                       "--class",    "--cause",       "--run"}
             : std::vector<const char*>{"--push-credentials", "--push-domain"};
   for (const char* option : of_others) {
     if (!IsGiven(app, option)) continue;
@@ -362,8 +361,7 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* command) {
 }
 
 void CheckPush(const CLI::App& app, const Reading& reading, PushCommand* command) {
-  CheckMax("--batch", command->batch.events, kMaxBatch, "");
-  CheckRange("--batch-time", command->batch.time, absl::Milliseconds(1), absl::Minutes(1));
+  CheckMax("--batch", command->batch, kMaxBatch, "");
   CheckRange("--timeout", command->timeout, absl::Seconds(1), absl::Minutes(10));
   WatchCommand& watch = command->follow.watch;
   watch.start = ReadStart(app, reading.times);
@@ -385,7 +383,6 @@ void AddPush(CLI::App* program, Reading* reading) {
   const auto check = [=](const CLI::App& app, PushCommand* one) { CheckPush(app, *reading, one); };
   const auto [app, push] = Add<PushCommand>(
       program, reading, "push", "Deliver events to a URL as they happen", kPushFooter, check);
-  push->batch.time = absl::Seconds(1);
   CLI::Option* url = AddArgument(app, "URL", "where to: https://, or nats:// into a fleet",
                                  [push = push](const std::string& text) { push->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
@@ -400,9 +397,7 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);
   AddFilter(app, &push->follow.watch.filter);
-  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch.events);
-  AddDuration(app, "--batch-time", "how long an event waits for others, 1ms to 1m; default 1s",
-              &push->batch.time);
+  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch);
   AddDuration(app, "--timeout", "of a request, 1s to 10m; default 30s", &push->timeout);
   AddFile(app, "--secret-file",
           "sign each request by the secret in this file; two lines while it is replaced",
