@@ -355,12 +355,29 @@ absl::StatusOr<JournalReader*> EventLog::Reader() {
 }
 
 void EventLog::PostQuery(const std::string& peer, const HistoryQuery& query) {
-  const bool added = reads_.Add(peer, [this, peer, query] {
+  const auto set_since = [this](absl::Duration since) {
+    const MutexLock lock(&mutex_);
+    reading_since_ = since;
+  };
+  const bool added = reads_.Add(peer, [this, peer, query, set_since] {
+    set_since(clock_->Now().monotonic);
     const absl::StatusOr<bool> done = query(Reader());
+    set_since(absl::InfiniteDuration());
     if (!done.ok()) return CheckDamage(done.status());
     if (!*done) PostQuery(peer, query);
   });
   if (!added) query(ShuttingDown()).IgnoreError();
+}
+
+absl::Status EventLog::CheckReads() const {
+  const MutexLock lock(&mutex_);
+  const absl::Duration reads = clock_->Now().monotonic - reading_since_;
+  if (reads < kMaxRead) return absl::OkStatus();
+  return WithReason("JOURNAL_UNAVAILABLE",
+                    absl::UnavailableError(absl::StrCat(
+                        "the journal cannot be read now: the disk does not answer, for ",
+                        absl::FormatDuration(absl::Floor(reads, absl::Seconds(1))),
+                        " now; VMs can still be listed")));
 }
 
 }  // namespace vmeventd

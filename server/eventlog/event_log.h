@@ -168,6 +168,7 @@ class EventLog {
   };
   static constexpr absl::Duration kPatience = absl::Seconds(1);
   static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
+  static constexpr absl::Duration kMaxRead = absl::Seconds(10);
   struct VmPage {
     std::vector<VmRecordPtr> vms;
     uint64_t sequence = 0;  // sequence up to which they are current
@@ -230,6 +231,8 @@ class EventLog {
   // Asks the journal what a Read or a StreamBegin leaves to it. Peers alternate. After Stop, the
   // first turn is called at once.
   void PostQuery(const std::string& peer, const HistoryQuery& query);
+  // UNAVAILABLE: the turn of a question has waited for the disk for kMaxRead.
+  absl::Status CheckReads() const;
 
   // See VmRegistry.
   VmPage Vms(const VmKey* after = nullptr) const {
@@ -434,6 +437,8 @@ class EventLog {
   std::optional<uint64_t> close_at_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  // Begin of the history thread's turn; Infinite: it takes none.
+  absl::Duration reading_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
 
   std::vector<std::thread> threads_;
 };

@@ -95,8 +95,9 @@ void EventLog::NameHole() {
   }
   const std::string message =
       hole.last <= begin_.through
-          ? absl::StrCat("vmeventd ended unexpectedly: any events after ", hole.first - 1,
-                         " that were not written yet are lost; new sequences begin at ",
+          ? absl::StrCat("any events after ", hole.first - 1,
+                         " that were not written when vmeventd ended are lost; new sequences "
+                         "begin at ",
                          hole.last + 1)
           : absl::StrCat("the events ", hole.first, " to ", hole.last, " are lost: more than ",
                          JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk");

@@ -159,8 +159,35 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
 
 }  // namespace
 
+// A list whose answer waits for the journal. Any thread.
+class Queries::WaitingList {
+ public:
+  WaitingList(std::function<bool()> cancelled, Answer answer)
+      : cancelled_(std::move(cancelled)), answer_(std::move(answer)) {}
+
+  // Returns whether it was answered, or is not wanted any more.
+  bool over() {
+    const MutexLock lock(&mutex_);
+    return answer_ == nullptr || cancelled_();
+  }
+  // Answers, unless that was done.
+  void Finish(const absl::StatusOr<std::string>& answer) {
+    Answer finish;
+    {
+      const MutexLock lock(&mutex_);
+      finish = std::exchange(answer_, nullptr);
+    }
+    if (finish != nullptr) finish(answer);
+  }
+
+ private:
+  Mutex mutex_;
+  const std::function<bool()> cancelled_;
+  Answer answer_ ABSL_GUARDED_BY(mutex_);  // null: it was answered
+};
+
 void Queries::ListEvents(const v1::ListEventsRequest& request, const std::string& peer,
-                         const std::function<bool()>& cancelled, const Answer& answer) const {
+                         const std::function<bool()>& cancelled, const Answer& answer) {
   absl::StatusOr<ListBounds> bounds = CheckListEvents(request);
   if (!bounds.ok()) return answer(bounds.status());
   const std::string question = QuestionOf(request);
@@ -172,24 +199,48 @@ void Queries::ListEvents(const v1::ListEventsRequest& request, const std::string
       return answer(absl::InvalidArgumentError("page_token: its position is not a sequence"));
     }
   }
+  if (absl::Status hung = log_->CheckReads(); !hung.ok()) return answer(hung);
   const auto listing = std::make_shared<EventListing>(
       log_, EventMatcher(RequestFilter{request.filter(), request.any_of()}), *bounds,
       kMaxResponseBytes - kReservedBytes);
+  const auto waiting = std::make_shared<WaitingList>(cancelled, answer);
+  {
+    const MutexLock lock(&mutex_);
+    waiting_.insert(waiting);
+  }
+  const auto finish = [this, waiting](const absl::StatusOr<std::string>& result) {
+    {
+      const MutexLock lock(&mutex_);
+      waiting_.erase(waiting);
+    }
+    waiting->Finish(result);
+  };
   log_->PostQuery(peer,
-                  [log = log_, question, cancelled, answer,
+                  [log = log_, question, waiting, finish,
                    listing](const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
                     absl::StatusOr<bool> done = absl::CancelledError("the call was cancelled");
-                    if (!cancelled()) done = listing->Continue(journal);
-                    if (!done.ok()) answer(ReadError(done.status()));
+                    if (!waiting->over()) done = listing->Continue(journal);
+                    if (!done.ok()) finish(ReadError(done.status()));
                     if (!done.ok() || !*done) return done;
                     v1::ListEventsResponse rest;
                     if (listing->next() != 0) {
                       rest.set_next_page_token(MakePageToken(log->identity().journal_id, question,
                                                              absl::StrCat(listing->next())));
                     }
-                    answer(absl::StrCat(listing->events(), rest.SerializeAsString()));
+                    finish(absl::StrCat(listing->events(), rest.SerializeAsString()));
                     return true;
                   });
+}
+
+void Queries::EndHung() {
+  const absl::Status hung = log_->CheckReads();
+  if (hung.ok()) return;
+  absl::flat_hash_set<std::shared_ptr<WaitingList>> ended;
+  {
+    const MutexLock lock(&mutex_);
+    ended = std::exchange(waiting_, {});
+  }
+  for (const std::shared_ptr<WaitingList>& each : ended) each->Finish(hung);
 }
 
 absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {

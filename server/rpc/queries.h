@@ -2,9 +2,13 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
+#include "base/mutex.h"
 #include "server/eventlog/event_log.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -21,15 +25,21 @@ class Queries {
   explicit Queries(EventLog* log) : log_(log) {}
 
   // Calls `answer` once: at once, or after some turns on the history thread, in which peers
-  // alternate. `cancelled` is asked before each of them.
+  // alternate. `cancelled` is asked before each of them, and not after `answer`.
   using Answer = std::function<void(const absl::StatusOr<std::string>&)>;
   void ListEvents(const v1::ListEventsRequest& request, const std::string& peer,
-                  const std::function<bool()>& cancelled, const Answer& answer) const;
+                  const std::function<bool()>& cancelled, const Answer& answer);
+  // Answers what waits for a disk that hangs. Call it about every second.
+  void EndHung();
   absl::StatusOr<std::string> ListVms(const v1::ListVmsRequest& request) const;
   absl::StatusOr<std::string> GetVm(const v1::GetVmRequest& request) const;
 
  private:
+  class WaitingList;
+
   EventLog* const log_;
+  Mutex mutex_;
+  absl::flat_hash_set<std::shared_ptr<WaitingList>> waiting_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd

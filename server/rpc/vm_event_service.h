@@ -38,7 +38,10 @@ class VmEventService {
              std::function<std::vector<v1::Listener>()> listeners);
 
   // Call it about every second.
-  void CheckDeadlines() { hub_->CheckDeadlines(); }
+  void CheckDeadlines() {
+    hub_->CheckDeadlines();
+    queries_.EndHung();
+  }
 
   // Sends intents to `watcher` from now on; it must outlive the service. Null: intents are refused;
   // the watcher before still answers those that it has, and need not live longer.
@@ -73,7 +76,7 @@ class VmEventService {
 
   const ServerFacts facts_;
   EventLog* const log_;
-  const Queries queries_;
+  Queries queries_;
   StreamHub* const hub_;
   RefusalCounters* const refusals_;
   AccessPolicy* policy_ = nullptr;

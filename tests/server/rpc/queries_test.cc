@@ -18,6 +18,7 @@ namespace vmeventd {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class QueriesTest : public ::testing::Test {
@@ -250,6 +251,38 @@ TEST_F(QueriesTest, AUuidFindsTheRunsThatHaveItNow) {
   update.status->mutable_ref()->set_uuid("");
   pumped_.Push({update});
   EXPECT_TRUE(absl::IsNotFound(queries_.GetVm(request).status()));
+}
+
+TEST_F(QueriesTest, ListsThatWaitForADiskThatHangsAreAnswered) {
+  std::vector<absl::Status> answers;
+  const auto list = [&](const std::string& request) {
+    queries_.ListEvents(
+        FromText<v1::ListEventsRequest>(request), "peer", [] { return false; },
+        [&](const absl::StatusOr<std::string>& answer) { answers.push_back(answer.status()); });
+  };
+  pumped_.log().PostQuery("peer", [&](const auto&) {
+    list("");
+    queries_.EndHung();
+    EXPECT_THAT(answers, IsEmpty()) << "a disk may be slow";
+    pumped_.clock().Advance(EventLog::kMaxRead);
+    queries_.EndHung();
+    EXPECT_EQ(answers.size(), 1u) << "it waited";
+    list("");
+    list("page_size: -1");
+    return true;
+  });
+  while (pumped_.log().StepHistory()) {
+  }
+  list("");
+  while (pumped_.log().StepHistory()) {
+  }
+  ASSERT_EQ(answers.size(), 4u);
+  for (const absl::Status& hung : {answers[0], answers[1]}) {
+    EXPECT_TRUE(absl::IsUnavailable(hung)) << hung;
+    EXPECT_THAT(hung.message(), HasSubstr("the disk does not answer, for 10s now"));
+  }
+  EXPECT_TRUE(absl::IsInvalidArgument(answers[2]));
+  EXPECT_TRUE(answers[3].ok()) << answers[3];
 }
 
 TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
