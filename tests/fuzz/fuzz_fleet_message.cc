@@ -14,7 +14,7 @@
 void Fuzz_fleet_message(absl::string_view input) {
   using namespace vmeventd;  // NOLINT(google-build-using-namespace): it calls nothing else
   (void)ParseDelivery(input);
-  AnsweringNats nats(std::string(input));
+  AnsweringNats nats{std::string(input)};
   (void)ReadStreamState(&nats, "S");
   (void)Store(&nats, "S", {}, absl::Seconds(1));
   (void)ReadMessage(&nats, "S", 1);

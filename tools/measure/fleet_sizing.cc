@@ -257,10 +257,6 @@ int main(int argc, char** argv) {
   app.add_option("--connections", options.connections);
   CLI11_PARSE(app, argc, argv);
   setvbuf(stdout, nullptr, _IOLBF, 0);
-  if (const absl::Status loaded = vmeventd::LoadNatsLibrary(); !loaded.ok()) {
-    std::fprintf(stderr, "%s\n", std::string(loaded.message()).c_str());
-    return 1;
-  }
   vmeventd::e2e::Sizing(options).Run();
   return 0;
 }
