@@ -23,14 +23,14 @@ constexpr size_t kBatch = 64;
 constexpr absl::Duration kHeartbeatInterval = absl::Seconds(30);
 // Interval in which all states are written again.
 constexpr absl::Duration kRewrite = absl::Minutes(10);
-// Shortest interval in which states are asked for and written, and the least in terms of the time
-// that this takes.
+// Shortest interval in which states are asked for, and the least in terms of the time until the
+// daemon has answered.
 constexpr absl::Duration kStatesInterval = absl::Seconds(1);
 constexpr int kStatesShare = 50;
 // An event waits for so long at most for a bucket that does not answer, and that is written again
 // after the pause.
 constexpr absl::Duration kBucketTimeout = absl::Seconds(2);
-constexpr absl::Duration kBucketRetry = absl::Seconds(30);
+constexpr absl::Duration kBucketRetry = absl::Seconds(10);
 // A server that acknowledges nothing for so long is lost.
 constexpr absl::Duration kEventTimeout = absl::Seconds(10);
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
@@ -281,6 +281,7 @@ class FleetSink : public PushSink {
     if (const auto failure = DaemonLists(*daemon_).ReadVms(command, &vms)) {
       return absl::UnavailableError(failure->sentence);
     }
+    const absl::Duration asked = SteadyNow() - begin;
     // The state is written once its newest event, which is on its way, was published: of a journal
     // that has replaced the present one, none was.
     std::erase_if(vms, [&](const NodeVm& one) {
@@ -311,7 +312,7 @@ class FleetSink : public PushSink {
       if (!sent.ok() && !absl::IsInvalidArgument(sent)) return sent;
     }
     states_until_ = published_;
-    states_due_ = SteadyNow() + std::max(kStatesInterval, kStatesShare * (SteadyNow() - begin));
+    states_due_ = SteadyNow() + std::max(kStatesInterval, kStatesShare * asked);
     return absl::OkStatus();
   }
 
