@@ -21,7 +21,7 @@ namespace {
 constexpr size_t kMaxBytes = 1 << 20;
 constexpr uint32_t kVersion = 1;
 
-using Positions = std::map<std::string, WatchPosition>;
+using Positions = CursorFile::Positions;
 
 // Unset: the content is not a cursor, or one of a later version.
 std::optional<Positions> Parse(const std::string& content) {
@@ -57,8 +57,8 @@ absl::StatusOr<std::string> Print(const Positions& positions) {
   return ToJson(cursor);
 }
 
-}  // namespace
-
+// Takes the lock `path`, a file that is made where it is missing, until the result is closed.
+// FAILED_PRECONDITION, with the sentence `in_use`: another process has it.
 absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_use) {
   UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (lock.valid() && flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
@@ -72,6 +72,19 @@ absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_
       absl::StrCat("cannot lock ", EscapeForTerminal(path), ": ", strerror(errno)));
 }
 
+}  // namespace
+
+absl::StatusOr<Positions> CursorFile::Read(const std::string& path) {
+  const absl::StatusOr<std::string> content = ReadPlainFile(path, kMaxBytes);
+  if (!content.ok()) return content.status();
+  std::optional<Positions> positions = Parse(*content);
+  if (positions.has_value()) return *std::move(positions);
+  return absl::FailedPreconditionError(
+      absl::StrCat(EscapeForTerminal(path),
+                   " is not a cursor of vmevents, or of a later version; remove it, or name "
+                   "another file"));
+}
+
 absl::StatusOr<std::unique_ptr<CursorFile>> CursorFile::Open(
     std::string path, const std::vector<std::string>& servers) {
   auto file = absl::WrapUnique(new CursorFile(std::move(path)));
@@ -82,16 +95,9 @@ absl::StatusOr<std::unique_ptr<CursorFile>> CursorFile::Open(
                    "; stop that one, or name another file"));
   if (!lock.ok()) return lock.status();
   file->lock_ = *std::move(lock);
-  const absl::StatusOr<std::string> content = ReadPlainFile(file->path_, kMaxBytes);
-  if (absl::IsNotFound(content.status())) return file;
-  if (!content.ok()) return content.status();
-  std::optional<Positions> positions = Parse(*content);
-  if (!positions) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(EscapeForTerminal(file->path_),
-                     " is not a cursor of vmevents, or of a later version; remove it, or name "
-                     "another file"));
-  }
+  absl::StatusOr<Positions> positions = Read(file->path_);
+  if (absl::IsNotFound(positions.status())) return file;
+  if (!positions.ok()) return positions.status();
   if (servers.size() == 1 && positions->size() == 1) {
     file->positions_[servers.front()] = positions->begin()->second;
   } else {
@@ -126,7 +132,7 @@ void Delivery::CutOff(NodeEvents* events) {
 bool Delivery::OnEvents(NodeEvents events) {
   if (options_.count) CutOff(&events);
   bool wanted = OnOpen();
-  const size_t together = options_.consumer->one_by_one() ? 1 : std::max<size_t>(events.size(), 1);
+  const size_t together = std::clamp<size_t>(events.size(), 1, options_.consumer->together());
   for (size_t at = 0; wanted && at < events.size(); at += together) {
     wanted = Consume(Formatter::Events(events).subspan(at, together));
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -20,15 +21,16 @@
 
 namespace vmeventd::client {
 
-// Takes the lock `path`, a file that is made where it is missing, until the result is closed.
-// FAILED_PRECONDITION, with the sentence `in_use`: another process has it.
-absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_use);
-
 // The file that stores how far a consumer has come with each server, so that it continues there
 // after a restart: an internal::Cursor as JSON.
 // One thread, and one process: it has a lock beside the file, ".FILE.lock".
 class CursorFile {
  public:
+  // Keyed by server.
+  using Positions = std::map<std::string, WatchPosition>;
+  // The file's content, which another process may write. NOT_FOUND: there is no such file. Other
+  // errors as of Open().
+  static absl::StatusOr<Positions> Read(const std::string& path);
   // Reads the file, which need not exist. FAILED_PRECONDITION: it is a link, no regular file, or
   // not a cursor, or another process has it. One stored position belongs to one server, whatever
   // its address is now: if it is another node, that node's answer shows it.
@@ -46,7 +48,7 @@ class CursorFile {
 
   const std::string path_;
   UniqueFd lock_;
-  std::map<std::string, WatchPosition> positions_;  // keyed by server
+  Positions positions_;
 };
 
 // Handles the events of one or several nodes; VMs of a snapshot only where it wants them. One
@@ -60,8 +62,8 @@ class EventConsumer {
   virtual absl::Status ConsumeVms(const NodeVms& /*vms*/) { return absl::OkStatus(); }
   // Returns when the events are done with, so that a cursor may pass them.
   virtual absl::Status Consume(Formatter::Events events) = 0;
-  // Returns whether it takes one event at a time, so that a cursor may pass it alone.
-  virtual bool one_by_one() const { return false; }
+  // Returns the limit of the events that are consumed at once, behind which a cursor moves.
+  virtual size_t together() const { return SIZE_MAX; }
 };
 
 // Prints them. Both pointers must outlive it.

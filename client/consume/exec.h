@@ -62,7 +62,7 @@ class CommandRunner : public EventConsumer {
   explicit CommandRunner(Environment environment) : env_(std::move(environment)) {}
 
   absl::Status Consume(Formatter::Events events) override;
-  bool one_by_one() const override { return true; }
+  size_t together() const override { return 1; }
 
  private:
   const Environment env_;

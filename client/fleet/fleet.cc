@@ -44,12 +44,9 @@ std::string CreateRequest(const std::string& stream) {
                                  {"retention", "limits"},
                                  {"storage", "file"},
                                  {"max_age", absl::ToInt64Nanoseconds(kStreamMaxAge)},
-                                 {"max_msgs", -1},
-                                 {"max_bytes", -1},
                                  {"discard", is_bucket ? "new" : "old"},
                                  {"deny_delete", true},
                                  {"deny_purge", true},
-                                 {"allow_rollup_hdrs", false},
                                  // Those of NATS's own clients.
                                  {"max_msgs_per_subject", is_bucket ? 1 : -1},
                                  {"allow_direct", is_bucket}};
@@ -140,7 +137,7 @@ absl::Status ReadStored(NatsConnection* connection, const std::string& stream,
 }
 
 // Calls `take` with the last value of each key that may pass the filter, and its node. Ignores what
-// is no value of this node, and what `take` refuses.
+// is no value of this node.
 template <typename Value, typename Take>
 absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
                         const FleetFilter& filter, const FleetEnvironment& env, const Take& take) {
@@ -156,9 +153,11 @@ absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
     if (!message.header("KV-Operation").empty()) continue;  // the key was deleted
     Value value;
     absl::StatusOr<MessageNode> node = ParseFleetMessage(message, &value);
-    const absl::Status status =
-        node.ok() ? take(*std::move(node), std::move(value)) : node.status();
-    if (!status.ok()) ignore(message, status);
+    if (!node.ok()) {
+      ignore(message, node.status());
+    } else if (PassesNode(filter, node->cluster, node->name)) {
+      take(*std::move(node), std::move(value));
+    }
   }
   return absl::OkStatus();
 }
@@ -170,17 +169,14 @@ absl::StatusOr<std::map<NodeKey, v1::NodeHeartbeat>> ReadFleetNodes(NatsConnecti
                                                                     const FleetFilter& filter,
                                                                     const FleetEnvironment& env) {
   std::map<NodeKey, v1::NodeHeartbeat> nodes;
-  absl::Status status = ReadBucket<v1::NodeHeartbeat>(
-      connection, kNodesBucket, filter, env,
-      [&](const MessageNode& origin, v1::NodeHeartbeat node) -> absl::Status {
-        if (node.cluster() != origin.cluster || node.node() != origin.name) {
-          return absl::InvalidArgumentError("its heartbeat names another node");
-        }
-        if (PassesNode(filter, node.cluster(), node.node())) {
-          nodes[{origin.cluster, origin.name}] = std::move(node);
-        }
-        return absl::OkStatus();
-      });
+  absl::Status status =
+      ReadBucket<v1::NodeHeartbeat>(connection, kNodesBucket, filter, env,
+                                    [&nodes](const MessageNode& origin, v1::NodeHeartbeat node) {
+                                      // Its sender writes what it likes, but under its own key.
+                                      node.set_cluster(origin.cluster);
+                                      node.set_node(origin.name);
+                                      nodes[{origin.cluster, origin.name}] = std::move(node);
+                                    });
   if (!status.ok()) return status;
   return nodes;
 }
@@ -193,7 +189,6 @@ absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilt
   absl::Status status =
       ReadBucket<v1::Vm>(connection, kVmsBucket, filter, env, [&](MessageNode node, v1::Vm vm) {
         if (Passes(filter, node, vm.ref())) vms.push_back({std::move(vm), std::move(node)});
-        return absl::OkStatus();
       });
   if (!status.ok()) return status;
   if (vms.empty()) return vms;

@@ -19,8 +19,7 @@
 #include "client/connect/failure.h"
 #include "client/consume/source.h"
 #include "client/fleet/fleet_message.h"
-#include "client/nats/connection.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/nats.h"
 #include "client/output/formatter.h"
 #include "client/output/node_event.h"
 #include "client/output/output.h"
@@ -120,19 +119,14 @@ inline constexpr char kFleetCursorKey[] = "fleet";
 // Interval at which a watch compares its position with the stream.
 inline constexpr absl::Duration kFleetProgressInterval = absl::Seconds(10);
 
-struct FleetWatchEnvironment : FleetEnvironment {
-  StopSource* stop = nullptr;
-  // Waits before the next attempt; returns whether to stop instead. Null: until `stop` stops.
-  std::function<bool(absl::Duration)> wait = nullptr;
-  std::function<double()> random = RandomFraction;
-};
-
 // Makes the source of the events of a fleet's stream as they come, each once and in the order of
 // its node, over as many connections as needed. A position is a sequence of the stream and the time
 // at which its message was stored, by which it is recognised: the stream may be deleted and
 // created, restored from a copy, or rolled back, and nodes then publish again what it lacks. The
 // watch then continues by that time, and notes that once. A FromSequence without a journal_id is of
-// the present stream. What the environment points to outlives the source.
-std::unique_ptr<Source> WatchFleet(WatchCommand command, FleetWatchEnvironment environment);
+// the present stream. What the environments point to outlives the source; both have the same
+// `note`.
+std::unique_ptr<Source> WatchFleet(WatchCommand command, FleetEnvironment fleet,
+                                   ReconnectingSource::Environment environment);
 
 }  // namespace vmeventd::client

@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/nats/connection.h"
+#include "client/nats/nats.h"
 #include "client/output/node_event.h"
 #include "google/protobuf/message.h"
 #include "vmeventd/v1/vm_events.pb.h"

@@ -17,11 +17,10 @@ constexpr uint64_t kLookBack = 1'000;
 // One thread.
 class FleetWatch : public ReconnectingSource {
  public:
-  FleetWatch(WatchCommand command, FleetWatchEnvironment environment)
-      : ReconnectingSource(
-            {environment.stop, environment.note, environment.wait, environment.random}),
+  FleetWatch(WatchCommand command, FleetEnvironment fleet, Environment environment)
+      : ReconnectingSource(std::move(environment)),
         command_(std::move(command)),
-        env_(std::move(environment)),
+        env_(std::move(fleet)),
         filter_{command_.filter, env_.nodes, std::nullopt, std::nullopt} {
     if (const auto* time = std::get_if<FromTime>(&command_.start)) filter_.since = time->time;
     const auto* from = std::get_if<FromSequence>(&command_.start);
@@ -53,11 +52,9 @@ class FleetWatch : public ReconnectingSource {
     const auto state = ReadStreamState(connection_.get(), kFleetStream);
     if (!state.ok()) return state.status();
     stream_ = absl::StrCat(kFleetStream, " of ", state->created);
-    absl::Status status = position_  ? CheckPosition(*state)
-                          : started_ ? absl::OkStatus()
-                                     : TakeStart(*state);
+    absl::Status status = position_ ? CheckPosition(*state) : TakeStart(*state);
     if (!status.ok()) return status;
-    started_ = true;
+    command_.start = FromOldest{};  // `start_` counts from now on
     ReadStart start = start_;
     if (position_) start = position_->sequence + 1 - std::min(kLookBack, position_->sequence);
     auto reader = StreamReader::Open(connection_.get(), std::string(kFleetStream),
@@ -234,16 +231,15 @@ class FleetWatch : public ReconnectingSource {
     Close(std::nullopt);
   }
 
-  const WatchCommand command_;
-  const FleetWatchEnvironment env_;
+  WatchCommand command_;
+  const FleetEnvironment env_;
   FleetFilter filter_;
   std::unique_ptr<NatsConnection> connection_;
   std::unique_ptr<StreamReader> reader_;
   ReadStart start_ = uint64_t{1};          // valid until there is a position
   std::optional<WatchPosition> position_;  // journal_id is the stream's
   FleetEvents events_{env_.note};
-  std::string stream_;    // the present one's time of creation
-  bool started_ = false;  // `start_` counts
+  std::string stream_;  // the present one's time of creation
   std::map<VmKey, std::pair<std::string, uint64_t>> snapshot_;  // journal and last sequence
   absl::Time reviewed_;                                         // time of the last comparison
   // Messages after this one did not pass the filter, or the stream had deleted them.
@@ -252,8 +248,9 @@ class FleetWatch : public ReconnectingSource {
 
 }  // namespace
 
-std::unique_ptr<Source> WatchFleet(WatchCommand command, FleetWatchEnvironment environment) {
-  return std::make_unique<FleetWatch>(std::move(command), std::move(environment));
+std::unique_ptr<Source> WatchFleet(WatchCommand command, FleetEnvironment fleet,
+                                   ReconnectingSource::Environment environment) {
+  return std::make_unique<FleetWatch>(std::move(command), std::move(fleet), std::move(environment));
 }
 
 }  // namespace vmeventd::client

@@ -1,4 +1,3 @@
-#include "client/nats/connection.h"
 
 #include <nats/nats.h>
 
@@ -15,8 +14,9 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/shared_library.h"
+#include "base/text.h"
 #include "base/uuid.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/nats.h"
 
 namespace vmeventd {
 bool IsNatsUrl(absl::string_view text) {
@@ -59,7 +59,7 @@ absl::StatusOr<std::vector<client::ServerAddress>> ParseNatsServers(absl::string
 
 namespace {
 
-void* libnats = nullptr;  // set by LoadNatsLibrary, and constant from then on
+void* libnats = nullptr;  // set by LoadNatsLibrary(), and constant from then on
 #define NATS(function) VMEVENTD_FUNCTION_OF(libnats, function)
 
 // Deleter of the library's objects.
@@ -123,15 +123,11 @@ NatsMessage MessageOf(natsMsg* received) {
 
 // Messages that the library delivers on a thread of its own, which all connections share. Its
 // functions that wait for a message take a message's status 503 for the server's, with which any
-// publisher can stop a reader, and do not say what has no responders.
+// publisher can stop a reader.
 struct Inbox {
-  explicit Inbox(size_t max_messages) : limit(max_messages) {}
-
-  const size_t limit;
   Mutex mutex;
   CondVar changed;
   std::deque<NatsMessage> messages ABSL_GUARDED_BY(mutex);
-  bool dropped ABSL_GUARDED_BY(mutex) = false;  // messages after these are missing
 };
 using InboxPtr = std::shared_ptr<Inbox>;
 
@@ -140,10 +136,8 @@ void TakeMessage(natsConnection*, natsSubscription*, natsMsg* received, void* cl
   Inbox& inbox = **static_cast<InboxPtr*>(closure);
   {
     const MutexLock lock(&inbox.mutex);
-    if (inbox.messages.size() < inbox.limit) {
+    if (inbox.messages.size() < NatsConnection::kMaxWaiting) {
       inbox.messages.push_back(std::move(message));
-    } else {
-      inbox.dropped = true;
     }
   }
   inbox.changed.NotifyOne();
@@ -164,13 +158,9 @@ class Subscription : public NatsSubscription {
       const absl::Duration left = deadline - SteadyNow();
       const MutexLock lock(&inbox_->mutex);
       const auto came = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(inbox_->mutex) {
-        return inbox_->dropped || !inbox_->messages.empty();
+        return !inbox_->messages.empty();
       };
       if (!closed) WaitUntil(&inbox_->changed, &inbox_->mutex, std::min(left, kClosedCheck), came);
-      if (std::exchange(inbox_->dropped, false)) {
-        return absl::ResourceExhaustedError(
-            "messages came faster than they were read, and some were dropped");
-      }
       if (!inbox_->messages.empty()) {
         NatsMessage message = std::move(inbox_->messages.front());
         inbox_->messages.pop_front();
@@ -199,45 +189,24 @@ class Connection : public NatsConnection {
         inbox_prefix_(std::move(inbox_prefix)),
         domain_(std::move(domain)) {}
 
-  absl::StatusOr<std::string> Request(const std::string& subject, absl::string_view data,
-                                      absl::Duration timeout) override {
-    const std::string to = InDomain(domain_, subject);
+  absl::StatusOr<std::string> Request(const NatsMessage& message, absl::Duration timeout) override {
     natsMsg* answer = nullptr;
-    const natsStatus status = NATS(natsConnection_Request)(
-        &answer, connection_.get(), to.c_str(), data.data(), static_cast<int>(data.size()),
-        absl::ToInt64Milliseconds(timeout));
-    if (status == NATS_NO_RESPONDERS) {
-      return absl::NotFoundError(absl::StrCat("nobody answers ", to));
-    }
-    if (status != NATS_OK) return Failed(absl::StrCat("no answer from ", to), status);
+    absl::Status status = Send(message, "no answer from ", [&](natsMsg* request) {
+      return NATS(natsConnection_RequestMsg)(&answer, connection_.get(), request,
+                                             absl::ToInt64Milliseconds(timeout));
+    });
+    if (!status.ok()) return status;
     return MessageOf(answer).data;
   }
 
   absl::Status Publish(const NatsMessage& message) override {
-    natsMsg* created = nullptr;
-    const std::string subject = InDomain(domain_, message.subject);
-    natsStatus status = NATS(natsMsg_Create)(
-        &created, subject.c_str(), message.reply.empty() ? nullptr : message.reply.c_str(),
-        message.data.data(), static_cast<int>(message.data.size()));
-    const Owned<natsMsg> owned(created);
-    for (const auto& [name, value] : message.headers) {
-      if (status == NATS_OK) status = NATS(natsMsgHeader_Set)(created, name.c_str(), value.c_str());
-    }
-    if (status == NATS_OK) status = NATS(natsConnection_PublishMsg)(connection_.get(), created);
-    if (status == NATS_OK) return absl::OkStatus();
-    if (status == NATS_MAX_PAYLOAD) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(subject,
-                       ": with its headers the message is larger than the server's "
-                       "max_payload of ",
-                       NATS(natsConnection_GetMaxPayload)(connection_.get()), " bytes"));
-    }
-    return Failed(absl::StrCat(subject, " cannot be sent"), status);
+    return Send(message, "cannot send ", [&](natsMsg* created) {
+      return NATS(natsConnection_PublishMsg)(connection_.get(), created);
+    });
   }
 
-  absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& subject,
-                                                              size_t max_messages) override {
-    const auto inbox = std::make_shared<Inbox>(max_messages);
+  absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& subject) override {
+    const auto inbox = std::make_shared<Inbox>();
     auto closure = std::make_unique<InboxPtr>(inbox);
     natsSubscription* created = nullptr;
     natsStatus status = NATS(natsConnection_Subscribe)(&created, connection_.get(), subject.c_str(),
@@ -248,9 +217,7 @@ class Connection : public NatsConnection {
       // The library has it from now on.
       status = NATS(natsSubscription_SetOnCompleteCB)(created, EndInbox, closure.release());
     }
-    // The inbox has the limit; a message has one of its own, by the server.
-    if (status == NATS_OK) status = NATS(natsSubscription_SetPendingLimits)(created, -1, -1);
-    if (status != NATS_OK) return Failed(absl::StrCat(subject, " cannot be subscribed to"), status);
+    if (status != NATS_OK) return Failed("cannot subscribe to ", subject, status);
     return subscription;
   }
 
@@ -264,11 +231,33 @@ class Connection : public NatsConnection {
   }
 
  private:
+  // Passes the message to the library by `send`. An error begins with `what`.
+  template <typename Sender>
+  absl::Status Send(const NatsMessage& message, absl::string_view what, const Sender& send) const {
+    const std::string subject = InDomain(domain_, message.subject);
+    natsMsg* created = nullptr;
+    natsStatus status = NATS(natsMsg_Create)(
+        &created, subject.c_str(), message.reply.empty() ? nullptr : message.reply.c_str(),
+        message.data.data(), static_cast<int>(message.data.size()));
+    const Owned<natsMsg> owned(created);
+    for (const auto& [name, value] : message.headers) {
+      if (status == NATS_OK) status = NATS(natsMsgHeader_Set)(created, name.c_str(), value.c_str());
+    }
+    if (status == NATS_OK) status = send(created);
+    if (status == NATS_OK) return absl::OkStatus();
+    if (status == NATS_NO_RESPONDERS) {
+      return absl::NotFoundError(absl::StrCat("nobody answers ", subject));
+    }
+    if (status != NATS_MAX_PAYLOAD) return Failed(what, subject, status);
+    return absl::InvalidArgumentError(absl::StrCat(
+        subject, ": with its headers the message is larger than the server's max_payload of ",
+        NATS(natsConnection_GetMaxPayload)(connection_.get()), " bytes"));
+  }
   // A call's error, with the server's complaint.
-  absl::Status Failed(absl::string_view what, natsStatus status) const {
+  absl::Status Failed(absl::string_view what, absl::string_view subject, natsStatus status) const {
     const std::string reported = complaint();
     const std::string why = ErrorText(status);
-    return absl::UnavailableError(absl::StrCat(what, ": ", why,
+    return absl::UnavailableError(absl::StrCat(what, subject, ": ", why,
                                                reported.empty() || absl::StrContains(why, reported)
                                                    ? ""
                                                    : "; the server reports: " + reported));
@@ -279,7 +268,8 @@ class Connection : public NatsConnection {
   const std::string domain_;
 };
 
-absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
+absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options,
+                                                  const std::string& inbox_prefix) {
   absl::Status result;
   const auto check = [&result](natsStatus status, absl::string_view object = "libnats") {
     if (status == NATS_OK) return;
@@ -303,7 +293,7 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
   check(NATS(natsOptions_SetMaxPingsOut)(to, kMaxPings));
   check(NATS(natsOptions_SetErrorHandler)(to, IgnoreError, nullptr));
   check(NATS(natsOptions_SetName)(to, options.name.c_str()));
-  check(NATS(natsOptions_SetCustomInboxPrefix)(to, options.inbox_prefix.c_str()));
+  check(NATS(natsOptions_SetCustomInboxPrefix)(to, inbox_prefix.c_str()));
   check(NATS(natsOptions_UseGlobalMessageDelivery)(to, true));
   const client::TlsOptions tls = options.tls.value_or(client::TlsOptions());
   // The library does not look at the scheme of an address.
@@ -331,8 +321,7 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options) {
   return owned;
 }
 
-}  // namespace
-
+// Loads NATS's client library, once in a process.
 const absl::Status& LoadNatsLibrary() {
   static const auto* const loaded = new absl::Status([] {
     // Its functions may change with each minor version, and so does the file's name.
@@ -347,9 +336,13 @@ const absl::Status& LoadNatsLibrary() {
   return *loaded;
 }
 
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& options) {
   if (!LoadNatsLibrary().ok()) return LoadNatsLibrary();
-  const absl::StatusOr<Owned<natsOptions>> library_options = LibraryOptions(options);
+  // Who knows where answers come to could have the server send one there.
+  const std::string inbox_prefix = absl::StrCat(options.inbox_prefix, ".", RandomUuid());
+  const auto library_options = LibraryOptions(options, inbox_prefix);
   if (!library_options.ok()) return library_options.status();
   natsConnection* connection = nullptr;
   natsStatus status = NATS_OK;
@@ -373,7 +366,7 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
     return absl::UnavailableError(
         absl::StrCat("no connection to ", absl::StrJoin(options.servers, ","), ": ", why));
   }
-  return std::make_unique<Connection>(connection, options.inbox_prefix, options.domain);
+  return std::make_unique<Connection>(connection, inbox_prefix, options.domain);
 }
 
 }  // namespace vmeventd

@@ -1,5 +1,3 @@
-#include "client/nats/jetstream.h"
-
 #include <algorithm>
 
 #include "absl/memory/memory.h"
@@ -13,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/text.h"
+#include "client/nats/nats.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd {
@@ -36,91 +35,96 @@ constexpr absl::Duration kSearchTimeout = absl::Minutes(1);
 // A consumer that nobody pulls from for so long is deleted by the server.
 constexpr absl::Duration kInactive = absl::Minutes(1);
 
-// A member; null: there is none.
-const json& Member(const json& object, const char* name) {
-  static const auto* const null = new json();
-  if (!object.is_object()) return *null;
-  const auto found = object.find(name);
-  return found == object.end() ? *null : *found;
-}
-
-// "": there is no such text.
-std::string TextIn(const json& object, const char* name) {
-  const json& member = Member(object, name);
-  return member.is_string() ? member.get<std::string>() : "";
-}
-
-// 0: there is no such number.
+// A member that is no such number throws.
 uint64_t NumberIn(const json& object, const char* name) {
-  const json& member = Member(object, name);
-  return member.is_number_unsigned() ? member.get<uint64_t>() : 0;
+  return object.at(name).get_ref<const uint64_t&>();
 }
 
-bool TimeIn(const json& object, const char* name, absl::Time* time) {
-  return absl::ParseTime(absl::RFC3339_full, TextIn(object, name), time, nullptr);
+// The infinite past: it is no time.
+absl::Time TimeIn(const json& object, const char* name) {
+  absl::Time time = absl::InfinitePast();
+  absl::ParseTime(absl::RFC3339_full, object.at(name).get<std::string>(), &time, nullptr);
+  return time;
 }
 
-// The answer. NOT_FOUND: there is no such stream or message. INVALID_ARGUMENT: the stream never
-// takes such a message. UNAVAILABLE: another error, for people, or no answer.
-absl::StatusOr<json> ParseAnswer(absl::string_view text) {
-  json answer = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  if (!answer.is_object()) {
-    return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(text),
-                                               " is not a JSON object, as JetStream's are"));
+// What `parse`, which may throw, makes of an answer. NOT_FOUND: there is no such
+// stream or message. INVALID_ARGUMENT: the stream never takes such a message. UNAVAILABLE: another
+// error, for people, or no such answer.
+template <typename Parse>
+auto ParseAnswer(absl::string_view text, const Parse& parse)
+    -> absl::StatusOr<decltype(parse(json()))> {
+  const json answer = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  try {
+    if (!answer.contains("error")) return parse(answer);
+    const json& error = answer.at("error");
+    const uint64_t code = NumberIn(error, "err_code");
+    const std::string message = absl::StrCat(
+        "JetStream answers ", Quote(error.at("description").get<std::string>()), " (", code, ")");
+    if (code == kNoMessage || code == kNoStream) return absl::NotFoundError(message);
+    if (code == kTooLarge) return absl::InvalidArgumentError(message);
+    return absl::UnavailableError(message);
+  } catch (const json::exception&) {
+    return absl::UnavailableError(
+        absl::StrCat("the server's answer ", Quote(text), " is none of JetStream"));
   }
-  const json& error = Member(answer, "error");
-  if (error.is_null()) return answer;
-  const uint64_t code = NumberIn(error, "err_code");
-  const std::string message =
-      absl::StrCat("JetStream answers ", Quote(TextIn(error, "description")), " (", code, ")");
-  if (code == kNoMessage || code == kNoStream) return absl::NotFoundError(message);
-  if (code == kTooLarge) return absl::InvalidArgumentError(message);
-  return absl::UnavailableError(message);
 }
 
-// Sends a request of the API about a stream, and parses the answer. UNAVAILABLE: the server has no
-// JetStream, or as of NatsConnection::Request.
+// What `parse` makes of the answer to a request of the API about a stream. UNAVAILABLE: the server
+// has no JetStream, or as of NatsConnection::Request.
 template <typename Parse>
 auto Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,
-         absl::string_view text, const Parse& parse,
-         absl::Duration timeout = NatsConnection::kRequestTimeout) -> decltype(parse(text)) {
-  const auto answer = connection->Request(ApiSubject(request, stream), text, timeout);
-  if (answer.ok()) return parse(*answer);
+         const json& body, const Parse& parse,
+         absl::Duration timeout = NatsConnection::kRequestTimeout)
+    -> absl::StatusOr<decltype(parse(json()))> {
+  const auto answer = connection->Request(
+      {.subject = ApiSubject(request, stream), .data = body.is_null() ? "" : body.dump()}, timeout);
+  if (answer.ok()) return ParseAnswer(*answer, parse);
   if (!absl::IsNotFound(answer.status())) return answer.status();
   return absl::UnavailableError(
       "the server has no JetStream, or not for this account: enable it in the server's "
       "configuration (jetstream {})");
 }
 
-absl::Status IsNot(const char* what, const json& answer) {
-  return absl::UnavailableError(absl::StrCat("the server's answer ", Quote(answer.dump()),
-                                             " is not ", what, " of JetStream"));
-}
-
-absl::StatusOr<StreamState> StateIn(const json& answer) {
-  const json& state = Member(answer, "state");
+StreamState StateIn(const json& answer) {
+  const json& state = answer.at("state");
   StreamState stream;
-  stream.created = TextIn(answer, "created");
+  stream.created = answer.at("created");
   stream.last = NumberIn(state, "last_seq");
   // A stream that never had a message has the first sequence 0.
   stream.first = NumberIn(state, "messages") == 0 ? stream.last + 1 : NumberIn(state, "first_seq");
-  if (stream.created.empty() || !TimeIn(state, "first_ts", &stream.first_time) ||
-      !TimeIn(state, "last_ts", &stream.last_time)) {
-    return IsNot("a stream", answer);
-  }
-  const json& config = Member(answer, "config");
+  stream.first_time = TimeIn(state, "first_ts");
+  stream.last_time = TimeIn(state, "last_ts");
+  const json& config = answer.at("config");
   std::vector<std::string> unsafe;
   for (const auto& [name, safe] : kSafeSettings) {
-    if ((Member(config, name) == true) == safe) continue;
+    if (config.value(name, false) == safe) continue;
     unsafe.push_back(absl::StrCat(name, " is ", safe ? "off" : "on"));
   }
   // Any other retention deletes what was acknowledged, or what nobody reads.
-  const std::string retention = TextIn(config, "retention");
-  if (!retention.empty() && retention != "limits") {
-    unsafe.push_back(absl::StrCat("its retention is ", retention));
-  }
+  const std::string retention = config.value("retention", "limits");
+  if (retention != "limits") unsafe.push_back(absl::StrCat("its retention is ", retention));
   stream.unsafe = absl::StrJoin(unsafe, ", ");
   return stream;
+}
+
+StoredMessage MessageIn(const json& answer) {
+  const json& message = answer.at("message");
+  StoredMessage stored;
+  stored.stream_sequence = NumberIn(message, "seq");
+  if (message.contains("time")) stored.time = TimeIn(message, "time");
+  stored.message.subject = message.at("subject");
+  std::string headers;  // "NATS/1.0\r\nNAME: VALUE\r\n\r\n", or empty
+  if (!absl::Base64Unescape(message.value("hdrs", ""), &headers) ||
+      !absl::Base64Unescape(message.value("data", ""), &stored.message.data)) {
+    throw json::other_error::create(0, "it is not Base64", &message);
+  }
+  for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
+    const std::pair<absl::string_view, absl::string_view> header =
+        absl::StrSplit(line, absl::MaxSplits(':', 1));
+    if (header.second.empty()) continue;
+    stored.message.headers.emplace_back(header.first, absl::StripAsciiWhitespace(header.second));
+  }
+  return stored;
 }
 
 }  // namespace
@@ -145,48 +149,25 @@ std::string ApiSubject(absl::string_view request, absl::string_view stream) {
   return absl::StrCat("$JS.API.", request, ".", stream);
 }
 
-absl::StatusOr<StreamState> ParseStreamState(absl::string_view text) {
-  const absl::StatusOr<json> answer = ParseAnswer(text);
-  return answer.ok() ? StateIn(*answer) : answer.status();
-}
-
-absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text) {
-  const absl::StatusOr<json> answer = ParseAnswer(text);
-  if (!answer.ok()) return answer.status();
-  const json& message = Member(*answer, "message");
-  StoredMessage stored;
-  std::string headers;  // "NATS/1.0\r\nNAME: VALUE\r\n\r\n", or empty
-  stored.stream_sequence = NumberIn(message, "seq");
-  (void)TimeIn(message, "time", &stored.time);
-  stored.message.subject = TextIn(message, "subject");
-  if (stored.stream_sequence == 0 || !absl::Base64Unescape(TextIn(message, "hdrs"), &headers) ||
-      !absl::Base64Unescape(TextIn(message, "data"), &stored.message.data)) {
-    return IsNot("a message", *answer);
-  }
-  for (const absl::string_view line : absl::StrSplit(headers, "\r\n")) {
-    const std::pair<absl::string_view, absl::string_view> header =
-        absl::StrSplit(line, absl::MaxSplits(':', 1));
-    if (header.second.empty()) continue;
-    stored.message.headers.emplace_back(header.first, absl::StripAsciiWhitespace(header.second));
-  }
-  return stored;
-}
-
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
                                        const std::string& settings, int replicas) {
-  const auto present = Ask(connection, "STREAM.INFO", stream, "", ParseAnswer);
-  const auto state = present.ok() ? StateIn(*present) : present.status();
+  json info;
+  const auto parse = [&info](const json& answer) {
+    info = answer;
+    return StateIn(answer);
+  };
+  const auto state = Ask(connection, "STREAM.INFO", stream, {}, parse);
   if (!state.ok() && !absl::IsNotFound(state.status())) return state.status();
   json config = json::parse(settings);
   config[kReplicas] = std::max(replicas, 1);
   std::string done = "created";
   if (state.ok()) {
-    config = Member(*present, "config");
-    const uint64_t before = NumberIn(config, kReplicas);
+    config = info.at("config");
+    const int before = config.value(kReplicas, 1);
     done = state->unsafe.empty() ? "" : absl::StrCat("made safe: ", state->unsafe);
-    if (replicas > 0 && before != static_cast<uint64_t>(replicas)) {
+    if (replicas > 0 && before != replicas) {
       // nats-server 2.9.10 takes it, and has lost the stream after its next start.
-      if (!Member(*present, "cluster").is_object()) {
+      if (!info.contains("cluster")) {
         return absl::FailedPreconditionError(
             absl::StrCat("the stream ", stream,
                          " has 1 replica, and its server is in no cluster: only a cluster stores ",
@@ -201,31 +182,47 @@ absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::st
       if (safe || config.contains(name)) config[name] = safe;
     }
   }
-  const auto answer =
-      Ask(connection, state.ok() ? "STREAM.UPDATE" : "STREAM.CREATE", stream, config.dump(),
-          [](absl::string_view text) { return absl::StatusOr<std::string>(text); });
-  const auto now = answer.ok() ? ParseStreamState(*answer) : answer.status();
+  const auto now =
+      Ask(connection, state.ok() ? "STREAM.UPDATE" : "STREAM.CREATE", stream, config, StateIn);
   if (now.ok() && now->unsafe.empty()) return absl::StrCat(stream, ": ", done, "\n");
-  const std::string why = absl::StrCat("the stream ", stream, " cannot be ", done, ": ",
-                                       now.ok() ? now->unsafe : now.status().message());
-  return answer.ok() ? absl::FailedPreconditionError(why) : absl::UnavailableError(why);
+  return absl::FailedPreconditionError(
+      absl::StrCat("the stream ", stream, " cannot be ", done, ": ",
+                   now.ok() ? now->unsafe : now.status().message()));
 }
 
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {
-  return Ask(connection, "STREAM.INFO", stream, "", ParseStreamState);
+  return Ask(connection, "STREAM.INFO", stream, {}, StateIn);
 }
 
 absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
                                           uint64_t stream_sequence) {
-  return Ask(connection, "STREAM.MSG.GET", stream, json{{"seq", stream_sequence}}.dump(),
-             ParseStoredMessage);
+  return Ask(connection, "STREAM.MSG.GET", stream, {{"seq", stream_sequence}}, MessageIn);
 }
 
 absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
                                               absl::string_view subjects) {
-  const json request = {{"last_by_subj", std::string(subjects)}};
-  return Ask(connection, "STREAM.MSG.GET", stream, request.dump(), ParseStoredMessage,
-             kSearchTimeout);
+  return Ask(connection, "STREAM.MSG.GET", stream, {{"last_by_subj", std::string(subjects)}},
+             MessageIn, kSearchTimeout);
+}
+
+absl::StatusOr<uint64_t> Store(NatsConnection* connection, absl::string_view stream,
+                               const NatsMessage& message, absl::Duration timeout) {
+  const auto answer = connection->Request(message, timeout);
+  if (absl::IsNotFound(answer.status())) {
+    return absl::UnavailableError(
+        absl::StrCat("nobody takes the messages: the stream ", stream,
+                     " is gone, has no leader at the moment, or lacks their subjects"));
+  }
+  if (!answer.ok()) return answer.status();
+  std::string stored_in;
+  const auto sequence = ParseAnswer(*answer, [&stored_in](const json& ack) {
+    stored_in = ack.at("stream");
+    return NumberIn(ack, "seq");
+  });
+  if (!sequence.ok() || stored_in == stream) return sequence;
+  return absl::UnavailableError(absl::StrCat("the messages go into the stream ", stored_in,
+                                             " instead of ", stream,
+                                             ": take their subjects from it"));
 }
 
 // $JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.NUMBER.TIME.PENDING; servers may put a domain and an
@@ -260,9 +257,7 @@ constexpr int kCreateAttempts = 5;
 constexpr absl::Duration kCreateTimeout = absl::Seconds(2);
 constexpr absl::Duration kCreatePause = absl::Milliseconds(200);
 
-std::string CreateConsumerRequest(absl::string_view stream,
-                                  const std::vector<std::string>& subjects,
-                                  const ReadStart& start) {
+json ConsumerSettings(const std::vector<std::string>& subjects, const ReadStart& start) {
   json config = {{"ack_policy", "none"},
                  {"replay_policy", "instant"},
                  {"inactive_threshold", absl::ToInt64Nanoseconds(kInactive)},
@@ -279,7 +274,7 @@ std::string CreateConsumerRequest(absl::string_view stream,
   }
   if (subjects.size() == 1) config["filter_subject"] = subjects.front();
   if (subjects.size() > 1) config["filter_subjects"] = subjects;
-  return json{{"stream_name", std::string(stream)}, {"config", config}}.dump();
+  return config;
 }
 
 }  // namespace
@@ -290,25 +285,27 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   auto reader = absl::WrapUnique(new StreamReader(connection, std::move(stream), std::move(clock)));
   reader->inbox_ = connection->NewInbox();
   // The inbox gets the messages and the server's statuses of the pull.
-  auto subscription = connection->Subscribe(reader->inbox_, size_t{2} * kMessages);
+  auto subscription = connection->Subscribe(reader->inbox_);
   if (!subscription.ok()) return subscription.status();
   reader->subscription_ = *std::move(subscription);
-  const std::string request = CreateConsumerRequest(reader->stream_, subjects, start);
-  absl::StatusOr<json> answer;
+  const json request = {{"stream_name", reader->stream_},
+                        {"config", ConsumerSettings(subjects, start)}};
+  const auto take = [&reader](const json& consumer) {
+    reader->consumer_ = consumer.at("name");
+    reader->pending_ = NumberIn(consumer, "num_pending");
+    return true;
+  };
+  absl::StatusOr<bool> made;
   for (int left = kCreateAttempts; left > 0; --left) {
-    answer =
-        Ask(connection, "CONSUMER.CREATE", reader->stream_, request, ParseAnswer, kCreateTimeout);
+    made = Ask(connection, "CONSUMER.CREATE", reader->stream_, request, take, kCreateTimeout);
     // A client without the permission gets no answer but a complaint.
-    if (!absl::IsUnavailable(answer.status()) || connection->closed() ||
+    if (!absl::IsUnavailable(made.status()) || connection->closed() ||
         !connection->complaint().empty()) {
       break;
     }
     if (left > 1) absl::SleepFor(kCreatePause);
   }
-  if (!answer.ok()) return answer.status();
-  reader->consumer_ = TextIn(*answer, "name");
-  reader->pending_ = NumberIn(*answer, "num_pending");
-  if (reader->consumer_.empty()) return IsNot("a consumer", *answer);
+  if (!made.ok()) return made.status();
   return reader;
 }
 
@@ -319,39 +316,20 @@ StreamReader::~StreamReader() {
   (void)connection_->Publish({.subject = subject});
 }
 
-absl::Status StreamReader::Pull() {
-  const std::string subject =
-      absl::StrCat(ApiSubject("CONSUMER.MSG.NEXT", stream_), ".", consumer_);
-  const json request = {
-      {"batch", kMessages}, {"max_bytes", bytes_}, {"expires", absl::ToInt64Nanoseconds(kExpires)}};
-  absl::Status status =
-      connection_->Publish({.subject = subject, .reply = inbox_, .data = request.dump()});
-  if (!status.ok()) return status;
-  wanted_ = kMessages;
-  received_ = clock_();
-  return absl::OkStatus();
-}
-
-absl::Status StreamReader::TakeStatus(const NatsMessage& message) {
-  const std::string status = message.header("Status");
-  const std::string description = message.header("Description");
-  // The pull's time is over, or nothing is there; of 409 only those that concern the pull alone.
-  const bool full = status == "409" && absl::StartsWith(description, "Message Size Exceeds");
-  if (status == "404" || status == "408" || full) {
-    if (full && wanted_ == kMessages) bytes_ *= 2;  // not even one message
-    wanted_ = 0;
-    return absl::OkStatus();
-  }
-  return absl::UnavailableError(absl::StrCat("JetStream ended the consumer of the stream ", stream_,
-                                             ": ", status, description.empty() ? "" : " ",
-                                             description));
-}
-
 absl::StatusOr<std::optional<StoredMessage>> StreamReader::Next(absl::Duration timeout) {
   const absl::Time deadline = clock_() + timeout;
   while (true) {
     if (wanted_ == 0) {
-      if (absl::Status status = Pull(); !status.ok()) return status;
+      const json request = {{"batch", kMessages},
+                            {"max_bytes", bytes_},
+                            {"expires", absl::ToInt64Nanoseconds(kExpires)}};
+      absl::Status asked = connection_->Publish(
+          {.subject = absl::StrCat(ApiSubject("CONSUMER.MSG.NEXT", stream_), ".", consumer_),
+           .reply = inbox_,
+           .data = request.dump()});
+      if (!asked.ok()) return asked;
+      wanted_ = kMessages;
+      received_ = clock_();
     }
     const absl::Time now = clock_();
     absl::StatusOr<std::optional<NatsMessage>> next = subscription_->Next(deadline - now);
@@ -369,7 +347,16 @@ absl::StatusOr<std::optional<StoredMessage>> StreamReader::Next(absl::Duration t
     // delivers is none.
     const std::optional<Delivery> delivery = ParseDelivery(message.reply);
     if (!delivery) {
-      if (absl::Status status = TakeStatus(message); !status.ok()) return status;
+      const std::string status = message.header("Status");
+      const std::string description = message.header("Description");
+      // The pull's time is over, or nothing is there; of 409 only those of the pull alone.
+      const bool full = status == "409" && absl::StartsWith(description, "Message Size Exceeds");
+      if (status != "404" && status != "408" && !full) {
+        return absl::UnavailableError(absl::StrCat("JetStream ended the consumer of the stream ",
+                                                   stream_, ": ", status, " ", description));
+      }
+      if (full && wanted_ == kMessages) bytes_ *= 2;  // not even one message
+      wanted_ = 0;
       if (clock_() >= deadline) return std::nullopt;
       continue;
     }
@@ -385,28 +372,11 @@ absl::StatusOr<std::optional<StoredMessage>> StreamReader::Next(absl::Duration t
 }
 
 absl::StatusOr<bool> StreamReader::AskWhetherAllIsRead() {
-  const auto answer =
-      Ask(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), "", ParseAnswer);
-  if (!answer.ok()) return answer.status();
-  return NumberIn(Member(*answer, "delivered"), "consumer_seq") == read_ &&
-         NumberIn(*answer, "num_pending") == 0;
-}
-
-absl::StatusOr<uint64_t> ParseAck(const NatsMessage& answer, absl::string_view stream) {
-  if (answer.no_responders()) {
-    return absl::UnavailableError(
-        absl::StrCat("nobody takes the messages: the stream ", stream,
-                     " is gone, has no leader at the moment, or lacks their subjects"));
-  }
-  const absl::StatusOr<json> ack = ParseAnswer(answer.data);
-  if (!ack.ok()) return ack.status();
-  const std::string stored_in = TextIn(*ack, "stream");
-  const uint64_t sequence = NumberIn(*ack, "seq");
-  if (stored_in.empty() || sequence == 0) return IsNot("an acknowledgement", *ack);
-  if (stored_in == stream) return sequence;
-  return absl::UnavailableError(absl::StrCat("the messages go into the stream ", stored_in,
-                                             " instead of ", stream,
-                                             ": take their subjects from it"));
+  return Ask(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), {},
+             [this](const json& consumer) {
+               return NumberIn(consumer.at("delivered"), "consumer_seq") == read_ &&
+                      NumberIn(consumer, "num_pending") == 0;
+             });
 }
 
 }  // namespace vmeventd

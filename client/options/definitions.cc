@@ -9,8 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/text.h"
-#include "client/nats/connection.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/nats.h"
 #include "client/options/binding.h"
 #include "client/output/terminal_text.h"
 
@@ -331,7 +330,6 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* push) {
 }
 
 void CheckPush(const CLI::App& app, const OptionContext& context, PushCommand* push) {
-  CheckRange("--batch-time", push->batch.time, absl::Milliseconds(1), absl::Minutes(1));
   CheckRange("--timeout", push->timeout, absl::Seconds(1), absl::Minutes(10));
   WatchCommand& watch = push->follow.watch;
   watch.wait = watch.identify = true;
@@ -354,7 +352,6 @@ void AddPush(CLI::App* program, Reading* reading) {
   };
   const auto [app, push] = Add<PushCommand>(
       program, reading, "push", "Deliver events to a URL as they happen", kPushFooter, check);
-  push->batch.time = absl::Seconds(1);
   CLI::Option* url = AddOption(app, "URL", "", "where to: https://, or nats:// into a fleet",
                                [push = push](const std::string& text) { push->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
@@ -370,10 +367,8 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);
   AddFilter(app, &push->follow.watch.filter);
-  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch.events)
+  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch)
       ->check(UpTo(kMaxBatch));
-  AddValue(app, "--batch-time", "DURATION",
-           "how long an event waits for others, 1ms to 1m; default 1s", &push->batch.time);
   AddValue(app, "--timeout", "DURATION", "of a request, 1s to 10m; default 30s", &push->timeout);
   AddFile(app, "--secret-file",
           "sign each request by the secret in this file; two lines while it is replaced",

@@ -15,8 +15,7 @@
 #include "client/consume/exec.h"
 #include "client/consume/source.h"
 #include "client/fleet/fleet.h"
-#include "client/push/pusher.h"
-#include "client/push/request.h"
+#include "client/push/push.h"
 
 namespace vmeventd::client {
 
@@ -56,8 +55,8 @@ struct PushCommand {
   std::string url;       // empty: the first line of `url_file` has it
   std::string url_file;
   PushFormat format = PushFormat::kCloudEvents;
-  std::string template_file;  // of kTemplate
-  BatchLimits batch;
+  std::string template_file;                   // of kTemplate
+  size_t batch = 100;                          // events of a request
   absl::Duration timeout = absl::Seconds(30);  // timeout of a request
   std::string secret_file;                     // empty: requests have no signature
   std::string header_file;                     // file with more headers; empty: none

@@ -6,8 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "client/nats/connection.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/nats.h"
 #include "client/options/binding.h"
 #include "client/output/terminal_text.h"
 

@@ -1,5 +1,3 @@
-#include "client/push/http.h"
-
 #include <curl/curl.h>
 
 #include <algorithm>
@@ -17,9 +15,9 @@
 #include "base/clock.h"
 #include "base/shared_library.h"
 #include "base/text.h"
-#include "client/nats/connection.h"
+#include "client/nats/nats.h"
 #include "client/output/terminal_text.h"
-#include "client/push/request.h"
+#include "client/push/push.h"
 
 namespace vmeventd::client {
 namespace {
@@ -49,18 +47,14 @@ struct CurlFree {
   void operator()(CURL* easy) const { CURL_FUNCTION(curl_easy_cleanup)(easy); }
 };
 
-constexpr size_t kMaxUrlBytes = 4096;
-
 std::string PartOf(CURLU* url, CURLUPart part) {
   char* text = nullptr;
   if (CURL_FUNCTION(curl_url_get)(url, part, &text, 0) != CURLUE_OK) return "";
   return std::unique_ptr<char, CurlFree>(text).get();
 }
 
-std::string KeyOf(std::string host, absl::string_view url) {
-  std::replace_if(
-      host.begin(), host.end(),
-      [](char c) { return !absl::ascii_isalnum(c) && c != '.' && c != '-'; }, '_');
+// A host has no slash.
+std::string KeyOf(const std::string& host, absl::string_view url) {
   constexpr size_t kMaxOfName = 100;
   constexpr size_t kDigits = 16;
   return absl::StrCat(host.substr(0, kMaxOfName), "-", HmacOf("", url).substr(0, kDigits));
@@ -97,10 +91,9 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
   const std::unique_ptr<CURLU, CurlFree> parsed(CURL_FUNCTION(curl_url)());
   const bool clean = std::all_of(url.begin(), url.end(), absl::ascii_isgraph);
   const CURLUcode code =
-      clean && url.size() <= kMaxUrlBytes
-          ? CURL_FUNCTION(curl_url_set)(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
-                                        CURLU_DISALLOW_USER)
-          : CURLUE_MALFORMED_INPUT;
+      clean ? CURL_FUNCTION(curl_url_set)(parsed.get(), CURLUPART_URL, std::string(url).c_str(),
+                                          CURLU_DISALLOW_USER)
+            : CURLUE_MALFORMED_INPUT;
   if (code == CURLUE_USER_NOT_ALLOWED) {
     return wrong(
         "URL: a password there is seen by every user of the host; write the header Authorization "
@@ -135,27 +128,27 @@ constexpr absl::Duration kStopGrace = absl::Seconds(5);
 // Limit of what is returned of an answer's body.
 constexpr size_t kMaxSaved = 1 << 10;
 
-// A request that is under way, and the part of its answer that is read.
-struct Exchange {
+// One handle of libcurl, the request that is under way, and the part of its answer that is read.
+struct HttpClient {
+  std::unique_ptr<CURL, CurlFree> easy;
   std::stop_token stop;
-  absl::Time end = absl::InfiniteFuture();
-  std::string body = {};
-  std::array<char, CURL_ERROR_SIZE> error = {};
+  absl::Time end = absl::InfiniteFuture();  // of requests, after a stop
+  std::string body;
+  std::array<char, CURL_ERROR_SIZE> error{};
 };
 
 size_t TakeBody(char* data, size_t size, size_t count, void* user) {
-  auto* exchange = static_cast<Exchange*>(user);
-  const size_t bytes = size * count;
-  exchange->body.append(data, std::min(bytes, kMaxSaved - exchange->body.size()));
-  return bytes;
+  std::string& body = static_cast<HttpClient*>(user)->body;
+  body.append(data, std::min(size * count, kMaxSaved - body.size()));
+  return size * count;
 }
 
 // Called at least once a second. Returns whether to abort the request.
 int CheckStop(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-  auto* exchange = static_cast<Exchange*>(user);
+  auto* client = static_cast<HttpClient*>(user);
   const absl::Time now = SteadyNow();
-  if (exchange->stop.stop_requested()) exchange->end = std::min(exchange->end, now + kStopGrace);
-  return now >= exchange->end ? 1 : 0;
+  if (client->stop.stop_requested()) client->end = std::min(client->end, now + kStopGrace);
+  return now >= client->end ? 1 : 0;
 }
 
 // Sets an option; its text is copied. `status` gets an error.
@@ -171,11 +164,9 @@ void Set(CURL* easy, CURLoption option, Value value, absl::Status* status) {
 // Why a request got no complete answer.
 std::string FaultOf(CURLcode code, const char* detail) {
   absl::string_view why = *detail != '\0' ? detail : CURL_FUNCTION(curl_easy_strerror)(code);
-  if (absl::StrContains(why, "wrong version number")) {
+  if (absl::StrContains(why, "wrong version number") ||
+      absl::StrContains(why, "SSL_ERROR_SYSCALL")) {
     return "it does not speak TLS: the URL's port may be that of http://";
-  }
-  if (absl::StrContains(why, "SSL_ERROR_SYSCALL")) {
-    return "it ended the connection in the TLS handshake: it may not speak TLS";
   }
   // "OpenSSL/3.0.19: error:0A000410:SSL routines::sslv3 alert handshake failure"
   const size_t reason = why.rfind("::");
@@ -183,8 +174,9 @@ std::string FaultOf(CURLcode code, const char* detail) {
   return absl::StrCat("TLS fails: ", EscapeForTerminal(why.substr(reason + 2)));
 }
 
-HttpAnswer Post(CURL* easy, const std::stop_token& stop, const std::string& body,
+HttpAnswer Post(HttpClient* client, const std::string& body,
                 const std::vector<std::string>& headers) {
+  CURL* const easy = client->easy.get();
   std::unique_ptr<curl_slist, CurlFree> lines;
   for (const std::string& header : headers) {
     curl_slist* const longer = CURL_FUNCTION(curl_slist_append)(lines.get(), header.c_str());
@@ -192,49 +184,50 @@ HttpAnswer Post(CURL* easy, const std::stop_token& stop, const std::string& body
     (void)lines.release();  // `longer` is the owner
     lines.reset(longer);
   }
-  Exchange exchange = {stop};
   absl::Status set_up;
   Set(easy, CURLOPT_HTTPHEADER, lines.get(), &set_up);
   Set(easy, CURLOPT_POSTFIELDS, body.c_str(), &set_up);
   Set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()), &set_up);
-  Set(easy, CURLOPT_WRITEDATA, &exchange, &set_up);
-  Set(easy, CURLOPT_XFERINFODATA, &exchange, &set_up);
-  Set(easy, CURLOPT_ERRORBUFFER, exchange.error.data(), &set_up);
   if (!set_up.ok()) return {.fault = std::string(set_up.message())};
+  client->body.clear();
+  client->error[0] = '\0';
   const CURLcode code = CURL_FUNCTION(curl_easy_perform)(easy);
-  Set(easy, CURLOPT_ERRORBUFFER, static_cast<char*>(nullptr), &set_up);
   if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
-  if (code != CURLE_OK) return {.fault = FaultOf(code, exchange.error.data())};
+  if (code != CURLE_OK) return {.fault = FaultOf(code, client->error.data())};
   long status = 0;
   CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RESPONSE_CODE, &status);
   curl_off_t retry_after = 0;
   CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RETRY_AFTER, &retry_after);
   return {.status = static_cast<int>(status),
           .retry_after = absl::Seconds(retry_after),
-          .body = exchange.body};
+          .body = client->body};
 }
 
 }  // namespace
 
-absl::StatusOr<HttpPost> MakeHttpPost(const HttpOptions& options, std::stop_token stop) {
+absl::StatusOr<HttpPost> MakeHttpPost(const std::string& url, const TlsOptions& tls,
+                                      absl::Duration timeout, std::stop_token stop) {
   if (!LoadCurl().ok()) return LoadCurl();
-  const std::shared_ptr<CURL> easy(CURL_FUNCTION(curl_easy_init)(), CurlFree());
-  if (easy == nullptr) return absl::InternalError("libcurl cannot be initialised");
+  const auto client = std::make_shared<HttpClient>();
+  client->stop = std::move(stop);
+  client->easy.reset(CURL_FUNCTION(curl_easy_init)());
+  if (client->easy == nullptr) return absl::InternalError("libcurl cannot be initialised");
   absl::Status set_up;
-  const auto set = [&](CURLoption option, auto value) { Set(easy.get(), option, value, &set_up); };
-  set(CURLOPT_URL, options.url.c_str());
+  const auto set = [&](CURLoption option, auto value) {
+    Set(client->easy.get(), option, value, &set_up);
+  };
+  set(CURLOPT_URL, url.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_POST, 1L);
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_QUICK_EXIT, 1L);  // a resolver that hangs delays no stop
   // Plain HTTP goes to loopback, or where it was allowed to go, and to no proxy.
-  if (absl::StartsWith(options.url, "http:")) set(CURLOPT_PROXY, "");
-  set(CURLOPT_TIMEOUT_MS, static_cast<long>(absl::ToInt64Milliseconds(options.timeout)));
+  if (absl::StartsWith(url, "http:")) set(CURLOPT_PROXY, "");
+  set(CURLOPT_TIMEOUT_MS, static_cast<long>(absl::ToInt64Milliseconds(timeout)));
   set(CURLOPT_CONNECTTIMEOUT_MS,
-      static_cast<long>(absl::ToInt64Milliseconds(std::min(options.timeout, kLongestConnect))));
+      static_cast<long>(absl::ToInt64Milliseconds(std::min(timeout, kLongestConnect))));
   set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
-  const TlsOptions& tls = options.tls;
   if (!tls.ca_file.empty()) {
     set(CURLOPT_CAINFO, tls.ca_file.c_str());
     set(CURLOPT_CAPATH, static_cast<char*>(nullptr));  // the system's authorities do not count
@@ -246,12 +239,14 @@ absl::StatusOr<HttpPost> MakeHttpPost(const HttpOptions& options, std::stop_toke
     set(CURLOPT_SSLKEY, tls.key_file.c_str());
   }
   set(CURLOPT_WRITEFUNCTION, &TakeBody);
+  set(CURLOPT_WRITEDATA, client.get());
   set(CURLOPT_XFERINFOFUNCTION, &CheckStop);
+  set(CURLOPT_XFERINFODATA, client.get());
   set(CURLOPT_NOPROGRESS, 0L);
+  set(CURLOPT_ERRORBUFFER, client->error.data());
   if (!set_up.ok()) return set_up;
-  return [easy, stop = std::move(stop)](const std::string& body,
-                                        const std::vector<std::string>& headers) {
-    return Post(easy.get(), stop, body, headers);
+  return [client](const std::string& body, const std::vector<std::string>& headers) {
+    return Post(client.get(), body, headers);
   };
 }
 

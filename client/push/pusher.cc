@@ -1,174 +1,89 @@
-#include "client/push/pusher.h"
-
 #include <algorithm>
-#include <optional>
-#include <variant>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
-#include "client/fleet/fleet_message.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "client/push/push.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
-
-ExitCode DeliverBatches(Source* source, const BatchLimits& limits, WatchSink* to,
-                        const std::function<bool()>& between) {
-  constexpr absl::Duration kIdle = absl::Seconds(1);
-  NodeEvents batch;
-  size_t bytes = 0;
-  absl::Time due = absl::InfiniteFuture();  // the batch waits until then
-  const auto deliver = [&] {
-    bytes = 0;
-    due = absl::InfiniteFuture();
-    return batch.empty() || to->OnEvents(std::exchange(batch, {}));
-  };
-  const auto add = [&](NodeEvent& event) {
-    const size_t more = event.event.ByteSizeLong();
-    if (bytes + more > limits.bytes && !deliver()) return false;
-    if (batch.empty()) due = SteadyNow() + limits.time;
-    bytes += more;
-    batch.push_back(std::move(event));
-    return batch.size() < limits.events || deliver();
-  };
-  for (bool wanted = true; wanted && between();) {
-    const absl::Duration left = due - SteadyNow();
-    Source::Item item = source->Next(std::clamp(left, absl::ZeroDuration(), kIdle));
-    if (const auto* ended = std::get_if<Source::Ended>(&item)) {
-      if (ended->code != ExitCode::kOk) (void)deliver();
-      return ended->code;
-    }
-    if (auto* events = std::get_if<NodeEvents>(&item)) {
-      wanted = std::all_of(events->begin(), events->end(), add);
-    } else if (const auto* position = std::get_if<ServerPosition>(&item)) {
-      const auto last = std::find_if(batch.rbegin(), batch.rend(), [&](const NodeEvent& event) {
-        return event.resume_after.server == position->server;
-      });
-      if (last == batch.rend()) {
-        wanted = to->OnPosition(*position);
-      } else {
-        last->resume_after = *position;
-      }
-    } else if (left <= absl::ZeroDuration()) {
-      wanted = deliver();  // nothing more is there to be sent with it
-    }
-    if (wanted && SteadyNow() >= due + kIdle) wanted = deliver();  // what comes does not delay it
-  }
-  return ExitCode::kOk;
-}
 
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-// The metrics' names, which are members of the state, and their help.
-constexpr std::pair<const char*, const char*> kMetrics[] = {
-    {"requests", "Requests that were answered 2xx."},
-    {"delivered_events", "Events in these requests."},
-    {"set_aside_events", "Events that the receiver rejected."},
-    {"failures", "Requests that were not delivered."},
-    {"gaps", "GAPs among the events."},
-    {"last_success", "When a request was last answered 2xx; 0: never."},
-    {"failing_since", "Start of the present failure to deliver; 0: none."},
-    {"observed_until", "When the newest delivered or rejected event was observed; 0: none."},
-    {"waiting_since", "When the oldest waiting event was observed; 0: none waits."}};
-
-// The state by its members' names; times are texts.
-Json JsonOf(const PushState& state) { return Json::parse(ToJson(state).value_or("{}")); }
-
-// nullopt: it is no time.
-std::optional<absl::Time> TimeOf(const Json& value) {
-  absl::Time time;
-  const bool is_time =
-      value.is_string() &&
-      absl::ParseTime(absl::RFC3339_full, value.get<std::string>(), &time, nullptr);
-  return is_time ? std::optional(time) : std::nullopt;
-}
-
-std::string StateWord(const PushStatus& status) {
-  if (status.running) return status.state.has_failing_since() ? "failing" : "running";
-  return status.state.ended().empty() ? "stopped" : "ended";
-}
-
-Json PositionsOf(const PushStatus& status) {
-  const Json cursor = Json::parse(status.positions, nullptr, /*allow_exceptions=*/false);
-  return cursor.contains("positions") ? cursor.at("positions") : Json::array();
+Json StatusOf(const PushStatus& status, absl::Time now) {
+  const PushState& state = status.state;
+  const bool failing = state.has_failing_since();
+  Json json = {{"push", status.name},
+               {"state", status.running          ? (failing ? "failing" : "running")
+                         : state.ended().empty() ? "stopped"
+                                                 : "ended"}};
+  json.update(Json::parse(ToJson(state).value_or("{}")));
+  json["positions"] = Json::array();
+  for (const auto& [server, at] : status.positions) {
+    json["positions"].push_back({{"server", server},
+                                 {"journal_id", at.journal_id},
+                                 {"sequence", absl::StrCat(at.sequence)}});
+  }
+  json["set_aside_file"] = status.set_aside_file;
+  json["set_aside_now"] = status.set_aside_now;
+  if (state.has_waiting_since()) {
+    json["lag_seconds"] = absl::ToInt64Seconds(now - FromProto(state.waiting_since()));
+  } else if (status.running && !failing) {
+    json["lag_seconds"] = 0;
+  }
+  return json;
 }
 
 }  // namespace
-
-absl::StatusOr<PushState> ParsePushState(absl::string_view text) {
-  PushState state;
-  if (absl::StartsWith(text, "{") && ParsePayload(text, &state).ok()) return state;
-  return absl::InvalidArgumentError("is not the state of a push");
-}
 
 std::string MetricsOf(const PushState& state, absl::string_view name) {
   const std::string labels = absl::StrCat(
       "{push=\"", absl::StrReplaceAll(name, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}),
       "\"}");
-  const Json json = JsonOf(state);
+  const auto* const reflection = state.GetReflection();
   std::string text;
-  for (const auto& [member, help] : kMetrics) {
-    const Json value = json.value(member, Json());  // null: a time that is not set
-    const std::string metric =
-        absl::StrCat("vmevents_push_", member, value.is_number() ? "_total" : "_timestamp_seconds");
-    const absl::Duration time = TimeOf(value).value_or(absl::UnixEpoch()) - absl::UnixEpoch();
-    const double number = value.is_number() ? value.get<double>() : absl::ToDoubleSeconds(time);
-    absl::StrAppend(&text, "# HELP ", metric, " ", help, "\n# TYPE ", metric,
-                    value.is_number() ? " counter\n" : " gauge\n", metric, labels, " ",
-                    absl::StrFormat("%.17g", number), "\n");
+  for (int i = 0; i < PushState::descriptor()->field_count(); ++i) {
+    const auto* const field = PushState::descriptor()->field(i);
+    if (field->cpp_type() == field->CPPTYPE_STRING) continue;
+    const bool counts = field->cpp_type() == field->CPPTYPE_UINT32;
+    const std::string metric = absl::StrCat("vmevents_push_", std::string(field->name()),
+                                            counts ? "_total" : "_timestamp_seconds");
+    google::protobuf::Timestamp time;  // the epoch, if it is unset
+    if (!counts) time.CopyFrom(reflection->GetMessage(state, field));
+    const double seconds = absl::ToDoubleSeconds(FromProto(time) - absl::UnixEpoch());
+    absl::StrAppend(
+        &text, "# TYPE ", metric, counts ? " counter\n" : " gauge\n", metric, labels, " ",
+        absl::StrFormat("%.17g", counts ? reflection->GetUInt32(state, field) : seconds), "\n");
   }
   return text;
+}
+
+std::string StatusJson(const PushStatus& status, absl::Time now) {
+  return JsonText(StatusOf(status, now));
 }
 
 std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone zone) {
   constexpr size_t kNameWidth = 16;
   FactList facts(Painter(false), kNameWidth);
-  facts.Add("push", status.name);
-  facts.Add("state", StateWord(status));
-  for (const Json& position : PositionsOf(status)) {
-    if (!position.is_object()) continue;
-    const auto value = [&position](const char* name) {
-      const auto found = position.find(name);
-      return found != position.end() && found->is_string() ? found->get<std::string>() : "?";
-    };
-    facts.Add("position",
-              absl::StrCat(value("sequence"), " of ", value("journal_id"), ", ", value("server")));
-  }
-  const Json json = JsonOf(status.state);
+  const Json json = StatusOf(status, now);
   for (const auto& [name, value] : json.items()) {
+    if (value.is_array()) continue;
     std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
-    if (const auto time = TimeOf(value)) {
-      shown = absl::StrCat(LocalTimeText(*time, zone), " (", DurationText(now - *time), " ago)");
+    if (absl::Time time; absl::ParseTime(absl::RFC3339_full, shown, &time, nullptr)) {
+      shown = absl::StrCat(LocalTimeText(time, zone), " (", DurationText(now - time), " ago)");
     }
     facts.Add(absl::StrReplaceAll(name, {{"_", " "}}), shown);
   }
-  if (status.set_aside_now > 0) {
-    facts.Add("set aside now",
-              absl::StrCat(Count(status.set_aside_now, "event"), " in ", status.set_aside_file));
+  for (const auto& [server, at] : status.positions) {
+    facts.Add("position", absl::StrCat(at.sequence, " of ", at.journal_id, ", ", server));
   }
   return facts.Take();
-}
-
-std::string StatusJson(const PushStatus& status, absl::Time now) {
-  const PushState& state = status.state;
-  Json json = {{"push", status.name}, {"state", StateWord(status)}};
-  json.update(JsonOf(state));
-  json["positions"] = PositionsOf(status);
-  json["set_aside_file"] = status.set_aside_file;
-  json["set_aside_now"] = status.set_aside_now;
-  if (state.has_waiting_since()) {
-    json["lag_seconds"] = absl::ToInt64Seconds(now - FromProto(state.waiting_since()));
-  } else if (status.running && !state.has_failing_since()) {
-    json["lag_seconds"] = 0;
-  }
-  return JsonText(json);
 }
 
 void PushLog::Delivered(Formatter::Events events) {
@@ -192,11 +107,9 @@ void PushLog::Failed(const std::string& reason) {
 }
 
 bool PushLog::Retry(const std::string& reason, Formatter::Events events, absl::Duration at_least) {
-  state_.set_error(reason);
-  if (!state_.has_failing_since()) *state_.mutable_failing_since() = ToProto(env_.now());
   if (!events.empty()) *state_.mutable_waiting_since() = events.front().event.observe_time();
   NoteFailure(reason, "trying again");
-  env_.report(state_);
+  SetFailing(reason);
   return env_.wait(std::max(backoff_.Next(env_.random()), at_least));
 }
 
@@ -213,13 +126,18 @@ void PushLog::Loss(const std::string& why) {
   const bool lost = !why.empty();
   if (std::exchange(lost_, lost) == lost) return;
   if (!lost) return Recovered();
-  state_.set_error(why);
+  SetFailing(why);
+}
+
+void PushLog::SetFailing(const std::string& reason) {
+  state_.set_error(reason);
   *state_.mutable_last_error() = ToProto(env_.now());
   if (!state_.has_failing_since()) *state_.mutable_failing_since() = state_.last_error();
   env_.report(state_);
 }
 
 void PushLog::Ended(const std::string& why) {
+  env_.note(absl::StrCat(state_.target(), ": ", why, "; delivery ends here"));
   state_.set_ended(why);
   env_.report(state_);
 }
@@ -243,7 +161,7 @@ void PushLog::NoteFailure(const std::string& reason, absl::string_view then) {
 }
 
 absl::Status Pusher::Consume(Formatter::Events events) {
-  size_t limit = env_.limit;
+  size_t limit = limit_;
   while (!events.empty()) {
     const size_t count = std::min(limit, events.size());
     const absl::Status status = Send(events.first(count));
@@ -253,7 +171,7 @@ absl::Status Pusher::Consume(Formatter::Events events) {
     }
     if (!status.ok()) return status;
     events.remove_prefix(count);
-    limit = std::min(2 * limit, env_.limit);
+    limit = std::min(2 * limit, limit_);
   }
   return absl::OkStatus();
 }
@@ -280,13 +198,13 @@ std::string ReasonOf(const HttpAnswer& answer) {
 
 absl::Status Pusher::Send(Formatter::Events events) {
   const absl::Status too_many = absl::OutOfRangeError("too many events");
-  const absl::StatusOr<PushBody> body = BodyOf(env_.format, env_.form, events);
+  const absl::StatusOr<PushBody> body = BodyOf(format_, form_, events);
   if (!body.ok()) {
     return events.size() > 1 ? too_many : SetAside(events, std::string(body.status().message()));
   }
-  PushLog& log = *env_.log;
+  PushLog& log = *log_;
   while (true) {
-    const HttpAnswer answer = env_.post(*body);
+    const HttpAnswer answer = Post(*body);
     if (answer.stopped) return absl::CancelledError("stopped");
     if (answer.status / 100 == 2) {
       log.Delivered(events);
@@ -296,8 +214,7 @@ absl::Status Pusher::Send(Formatter::Events events) {
     log.Failed(reason);
     if (answer.status == kGone) {
       log.Ended(absl::StrCat(reason, " (Gone): it wants no more events"));
-      return absl::NotFoundError(
-          absl::StrCat(log.state().target(), ": ", log.state().ended(), "; delivery ends here"));
+      return absl::CancelledError("gone");
     }
     // About the events: one of them, or their number, is the cause. About anything else a person
     // repairs the receiver, its path or the credentials.
@@ -316,10 +233,10 @@ absl::Status Pusher::Send(Formatter::Events events) {
 absl::Status Pusher::SetAside(Formatter::Events events, const std::string& reason) {
   std::string lines;
   for (const NodeEvent& one : events) {
-    lines += SetAsideLine(one, env_.log->state().target(), reason, absl::Now());
+    lines += SetAsideLine(one, log_->state().target(), reason, absl::Now());
   }
-  if (absl::Status status = env_.set_aside(lines); !status.ok()) return status;
-  env_.log->SetAside(events, reason);
+  if (absl::Status status = Append(lines); !status.ok()) return status;
+  log_->SetAside(events, reason);
   return absl::OkStatus();
 }
 

@@ -1,5 +1,3 @@
-#include "client/push/request.h"
-
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
@@ -14,14 +12,15 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/text.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "client/push/push.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
@@ -29,20 +28,22 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// The object with one more member, whose value is JSON.
-std::string WithMember(const Json& object, absl::string_view name, absl::string_view value) {
-  const std::string text = JsonText(object);
-  return absl::StrCat(absl::string_view(text).substr(0, text.size() - 1), ",\"", name, "\":", value,
-                      "}");
-}
-
-absl::StatusOr<std::string> CloudEvent(const v1::Event& event, const MessageNode& node) {
-  const absl::StatusOr<std::string> data = ToJson(event);
-  if (!data.ok()) return data.status();
+// The event as a CloudEvent, or as -o json prints it of several nodes and before that the
+// journal_id.
+absl::StatusOr<Json> JsonOf(const NodeEvent& one, bool cloud_event) {
+  const auto text = cloud_event ? ToJson(one.event) : ToJson(one.event, one.node);
+  if (!text.ok()) return text.status();
+  Json event = Json::parse(*text);
   Json json;
-  for (const auto& [name, value] : CloudEventOf(event, node)) json[name] = value;
+  if (!cloud_event) {
+    json["journal_id"] = one.node.journal_id;
+    json.update(event);
+    return json;
+  }
+  for (const auto& [name, value] : CloudEventOf(one.event, one.node)) json[name] = value;
   json["datacontenttype"] = "application/json";
-  return WithMember(json, "data", *data);
+  json["data"] = std::move(event);
+  return json;
 }
 
 std::string PlaceOf(const MessageNode& node) {
@@ -72,71 +73,22 @@ std::string Sentence(const v1::Event& event, const MessageNode& node) {
   return text;
 }
 
-// Replaces each {{NAME}} in the text. INVALID_ARGUMENT: there is no such field.
-absl::StatusOr<std::string> FillText(absl::string_view text,
-                                     const std::map<std::string, std::string>& fields) {
-  std::string filled;
-  while (true) {
-    const size_t begin = text.find("{{");
-    absl::StrAppend(&filled, text.substr(0, begin));
-    if (begin == text.npos) return filled;
-    const size_t end = text.find("}}", begin);
-    const absl::string_view name =
-        absl::StripAsciiWhitespace(text.substr(begin, end - begin).substr(2));
-    const auto field = fields.find(std::string(name));
-    constexpr size_t kLongestName = 40;
-    if (end == text.npos) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "has \"", EscapeForTerminal(text.substr(begin, kLongestName)), "\", which no }} closes"));
-    }
-    if (field == fields.end()) {
-      const auto name_of = [](std::string* out, const auto& one) { out->append(one.first); };
-      return absl::InvalidArgumentError(absl::StrCat(
-          "has \"{{", EscapeForTerminal(name.substr(0, kLongestName)),
-          "}}\", which is no field; write one of ", absl::StrJoin(fields, ", ", name_of)));
-    }
-    absl::StrAppend(&filled, EscapeForTerminal(field->second));
-    text.remove_prefix(end + 2);
+// The fields of a template, each as it stands in a string of JSON, without the quotation marks.
+std::map<std::string, std::string> FieldsOf(const v1::Event& event, const MessageNode& node) {
+  // Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.
+  constexpr size_t kMaxText = 1000;
+  std::map<std::string, std::string> fields;
+  const auto add = [&fields](absl::string_view name, absl::string_view value) {
+    const std::string text = JsonText(EscapeForTerminal(value));
+    fields[absl::StrCat("{{", name, "}}")] = text.substr(1, text.size() - 2);
+  };
+  add("text", CutText(EscapeForTerminal(Sentence(event, node)), kMaxText));
+  add("event_id", absl::StrCat(SourceOf(node), "#", IdOf(event)));
+  add("journal_id", node.journal_id);
+  for (const auto& [name, value] : EventVariables(event, node)) {
+    add(absl::AsciiStrToLower(absl::StripPrefix(name, "VMEVENTS_")), value);
   }
-}
-
-absl::Status FillStrings(const std::map<std::string, std::string>& fields, Json* json) {
-  absl::Status status;
-  if (json->is_string()) {
-    const auto filled = FillText(json->get_ref<std::string&>(), fields);
-    if (filled.ok()) *json = *filled;
-    return filled.status();
-  }
-  if (!json->is_structured()) return status;
-  for (auto& [key, inner] : json->items()) {
-    if (json->is_object() && absl::StrContains(key, "{{")) {
-      status.Update(absl::InvalidArgumentError(
-          absl::StrCat("has the key \"", EscapeForTerminal(key),
-                       "\"; a field can be in a value, and not in a key")));
-    }
-    status.Update(FillStrings(fields, &inner));
-  }
-  return status;
-}
-
-// The event as -o json prints it of several nodes, and before that the journal_id.
-absl::StatusOr<std::string> PushJson(const v1::Event& event, const MessageNode& node) {
-  const absl::StatusOr<std::string> json = ToJson(event, node);
-  if (!json.ok()) return json.status();
-  return absl::StrCat("{\"journal_id\":", JsonText(node.journal_id), ",",
-                      absl::string_view(*json).substr(1));
-}
-
-// `write` of each event, as a JSON array.
-template <typename Write>
-absl::StatusOr<std::string> ArrayOf(Formatter::Events events, Write write) {
-  std::vector<std::string> objects;
-  for (const NodeEvent& one : events) {
-    absl::StatusOr<std::string> object = write(one.event, one.node);
-    if (!object.ok()) return object.status();
-    objects.push_back(*std::move(object));
-  }
-  return absl::StrCat("[", absl::StrJoin(objects, ","), "]");
+  return fields;
 }
 
 }  // namespace
@@ -148,13 +100,11 @@ absl::string_view NameOf(PushFormat format) {
 
 std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
                          absl::Time now) {
-  const absl::StatusOr<std::string> event = PushJson(one.event, one.node);
-  const Json head = {{"set_aside", Rfc3339Text(now)},
-                     {"target", std::string(target)},
-                     {"reason", std::string(reason)},
-                     {"source", SourceOf(one.node)},
-                     {"id", IdOf(one.event)}};
-  return WithMember(head, "event", event.ok() ? *event : "null") + "\n";
+  const absl::StatusOr<Json> event = JsonOf(one, /*cloud_event=*/false);
+  const Json line = {{"set_aside", Rfc3339Text(now)}, {"target", std::string(target)},
+                     {"reason", std::string(reason)}, {"source", SourceOf(one.node)},
+                     {"id", IdOf(one.event)},         {"event", event.value_or(Json())}};
+  return JsonText(line) + "\n";
 }
 
 absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line) {
@@ -171,52 +121,48 @@ absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line) {
   return absl::InvalidArgumentError("has a line without an event");
 }
 
-absl::StatusOr<std::string> FillTemplate(const std::string& form, const v1::Event& event,
-                                         const MessageNode& node) {
-  // Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.
-  constexpr size_t kMaxText = 1000;
-  std::string text = EscapeForTerminal(Sentence(event, node));
-  size_t end = 0;
-  for (size_t n = 1; n < kMaxText && end < text.size(); ++n) {
-    end += std::max<size_t>(DecodeUtf8(absl::string_view(text).substr(end)).length, 1);
-  }
-  if (end < text.size()) text = absl::StrCat(text.substr(0, end), "\u2026");
-  std::map<std::string, std::string> fields = {
-      {"text", std::move(text)},
-      {"event_id", absl::StrCat(SourceOf(node), "#", IdOf(event))},
-      {"journal_id", node.journal_id}};
-  for (auto& [name, value] : EventVariables(event, node)) {
-    fields[absl::AsciiStrToLower(absl::StripPrefix(name, "VMEVENTS_"))] = value;
-  }
-  Json json;
+absl::StatusOr<std::string> CheckTemplate(const std::string& form) {
+  constexpr size_t kMaxShown = 40;
   try {
-    json = Json::parse(form);
+    if (!Json::parse(form).is_structured()) return absl::InvalidArgumentError("has no JSON object");
   } catch (const Json::parse_error& error) {
     return absl::InvalidArgumentError(absl::StrCat("is not JSON: ", JsonFault(error.what())));
   }
-  if (!json.is_structured()) return absl::InvalidArgumentError("has no JSON object");
-  if (absl::Status status = FillStrings(fields, &json); !status.ok()) return status;
-  return JsonText(json);
+  std::vector<std::string> names;
+  std::string rest = form;
+  for (const auto& [field, value] : FieldsOf({}, {})) {
+    names.push_back(field.substr(2, field.size() - 4));
+    rest = absl::StrReplaceAll(rest, {{field, ""}});
+  }
+  const size_t at = rest.find("{{");  // in a string
+  if (at == rest.npos) return form;
+  const size_t size = std::min(kMaxShown, rest.find("}}", at) - at + 2);
+  return absl::InvalidArgumentError(absl::StrCat("has \"", EscapeForTerminal(rest.substr(at, size)),
+                                                 "\", which is no field; write one of ",
+                                                 absl::StrJoin(names, ", ")));
 }
 
 absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
                                 Formatter::Events events) {
-  const NodeEvent& first = events.front();
-  absl::StatusOr<std::string> text;
-  absl::string_view type = "application/json";
+  PushBody body = {"application/json; charset=utf-8", ""};
   if (format == PushFormat::kTemplate) {
-    text = FillTemplate(form, first.event, first.node);
-  } else if (format == PushFormat::kJson) {
-    text = ArrayOf(events, PushJson);
-  } else if (events.size() == 1) {
-    text = CloudEvent(first.event, first.node);
-    type = "application/cloudevents+json";
-  } else {
-    text = ArrayOf(events, CloudEvent);
-    type = "application/cloudevents-batch+json";
+    body.text = absl::StrReplaceAll(form, FieldsOf(events.front().event, events.front().node));
+    return body;
   }
-  if (!text.ok()) return text.status();
-  return PushBody{absl::StrCat(type, "; charset=utf-8"), *std::move(text)};
+  const bool cloud_events = format == PushFormat::kCloudEvents;
+  Json all = Json::array();
+  for (const NodeEvent& one : events) {
+    absl::StatusOr<Json> json = JsonOf(one, cloud_events);
+    if (!json.ok()) return json.status();
+    all.push_back(*std::move(json));
+  }
+  const bool structured = cloud_events && events.size() == 1;
+  if (cloud_events) {
+    body.content_type =
+        absl::StrCat("application/cloudevents", structured ? "" : "-batch", "+json; charset=utf-8");
+  }
+  body.text = JsonText(structured ? all.front() : all);
+  return body;
 }
 
 absl::StatusOr<std::vector<std::string>> ParseSecrets(absl::string_view content) {

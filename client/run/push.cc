@@ -28,7 +28,6 @@ namespace {
 
 constexpr size_t kMaxOfFile = 16 << 10;  // limit of a file with a secret, a URL or headers
 constexpr size_t kMaxState = 64 << 10;
-constexpr size_t kMaxCursor = 1 << 20;
 constexpr uint64_t kMaxSetAside = 64 << 20;
 constexpr mode_t kForAll = 0644;
 
@@ -37,7 +36,7 @@ struct PushFiles {
   std::string directory;
   std::string cursor() const { return directory + "/cursor.json"; }
   std::string state() const { return directory + "/state.json"; }
-  std::string lock() const { return directory + "/lock"; }
+  std::string lock() const { return directory + "/.cursor.json.lock"; }  // of a push that runs
   std::string set_aside() const { return directory + "/set-aside.jsonl"; }
   std::string retry() const { return directory + "/retry.jsonl"; }  // what to send again
   std::string name() const { return std::filesystem::path(directory).filename(); }
@@ -86,12 +85,12 @@ absl::StatusOr<std::vector<std::string>> ParseHeaders(absl::string_view content)
   std::vector<std::string> headers;
   for (absl::string_view line : absl::StrSplit(content, '\n', absl::SkipWhitespace())) {
     line = absl::StripAsciiWhitespace(line);
-    const size_t colon = line.find(':');
+    const absl::string_view name = line.substr(0, line.find(':'));
     const bool clean = std::none_of(line.begin(), line.end(), absl::ascii_iscntrl);
-    const bool named =
-        colon != line.npos && colon > 0 && colon + 1 < line.size() &&
-        std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(colon),
-                    [](char c) { return absl::ascii_isalnum(c) || absl::StrContains("-_", c); });
+    const bool named = !name.empty() && name.size() + 1 < line.size() &&
+                       std::all_of(name.begin(), name.end(), [](char c) {
+                         return absl::ascii_isalnum(c) || absl::StrContains("-_", c);
+                       });
     if (!clean || !named) {
       return absl::InvalidArgumentError("has a line that is not a header; write NAME: VALUE");
     }
@@ -105,11 +104,6 @@ absl::StatusOr<std::vector<std::string>> ParseHeaders(absl::string_view content)
 absl::StatusOr<std::string> ParseUrlFile(const std::string& content) {
   const absl::string_view text = absl::StripAsciiWhitespace(content);
   return std::string(absl::StripAsciiWhitespace(text.substr(0, text.find('\n'))));
-}
-
-absl::StatusOr<std::string> ParseTemplate(const std::string& form) {
-  absl::Status fault = FillTemplate(form, {}, {}).status();
-  return fault.ok() ? absl::StatusOr<std::string>(form) : fault;
 }
 
 // The headers of a request. Their files are read for each, because they may be replaced.
@@ -153,9 +147,8 @@ absl::StatusOr<PushFiles> FilesOf(const PushCommand& command, const std::string&
       "push: no directory to save the position in; give --state-dir, or set $HOME");
 }
 
-// The lock of a push that runs, in its directory, which is made. FAILED_PRECONDITION: another one
-// has it.
-absl::StatusOr<UniqueFd> Lock(const PushFiles& files) {
+// Makes the directory.
+absl::Status MakeDirectory(const PushFiles& files) {
   const std::string shown = EscapeForTerminal(files.directory);
   std::error_code unknown;
   std::filesystem::create_directories(std::filesystem::path(files.directory).parent_path(),
@@ -164,22 +157,21 @@ absl::StatusOr<UniqueFd> Lock(const PushFiles& files) {
     return absl::UnavailableError(absl::StrCat("cannot create ", shown, ": ", strerror(errno)));
   }
   struct stat found {};
-  if (stat(files.directory.c_str(), &found) == 0 && (found.st_mode & S_IWOTH) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        shown,
-        " may be written by every user of the host: chmod o-w it, or give another --state-dir"));
+  if (stat(files.directory.c_str(), &found) != 0 || (found.st_mode & S_IWOTH) == 0) {
+    return absl::OkStatus();
   }
-  return LockFile(files.lock(), absl::StrCat("another vmevents push runs in ", shown,
-                                             "; give this one a --state-dir of its own"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      shown,
+      " may be written by every user of the host: chmod o-w it, or give another --state-dir"));
 }
 
 absl::StatusOr<PushState> ReadState(const PushFiles& files) {
   const absl::StatusOr<std::string> content = ReadPlainFile(files.state(), kMaxState);
   if (!content.ok()) return content.status();
-  absl::StatusOr<PushState> state = ParsePushState(*content);
-  if (state.ok()) return state;
+  PushState state;
+  if (ParsePayload(*content, &state).ok()) return state;
   return absl::FailedPreconditionError(
-      absl::StrCat(EscapeForTerminal(files.state()), " ", state.status().message()));
+      absl::StrCat(EscapeForTerminal(files.state()), " is not the state of a push"));
 }
 
 bool Runs(const PushFiles& files) {
@@ -194,21 +186,20 @@ ExitCode ShowStatus(const PushFiles& files, const CommandLine& line, Output* out
                         absl::StrCat("no push has run in ", EscapeForTerminal(files.directory))});
   }
   if (!state.ok()) return Fail(state.status());
-  PushStatus status = {*std::move(state), files.name(), Runs(files), "", files.set_aside()};
+  PushStatus status = {*std::move(state), files.name(), Runs(files), {}, files.set_aside()};
   for (const std::string& file : {files.set_aside(), files.retry()}) {
     const auto lines = ReadPlainFile(file, kMaxSetAside);
     if (!lines.ok()) continue;
     status.set_aside_now += static_cast<size_t>(std::count(lines->begin(), lines->end(), '\n'));
   }
-  if (auto cursor = ReadPlainFile(files.cursor(), kMaxCursor); cursor.ok()) {
-    status.positions = *std::move(cursor);
+  if (auto positions = CursorFile::Read(files.cursor()); positions.ok()) {
+    status.positions = *std::move(positions);
   }
   const absl::Time now = absl::Now();
-  const std::string json = StatusJson(status, now);
   const std::string text = line.for_people() ? StatusText(status, now, line.zone)
                            : line.format == OutputFormat::kName
                                ? EscapeForTerminal(status.name) + "\n"
-                               : json + "\n";
+                               : StatusJson(status, now) + "\n";
   const auto failure = PrintText(text, output);
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
@@ -216,62 +207,83 @@ ExitCode ShowStatus(const PushFiles& files, const CommandLine& line, Output* out
 // Moves the file of what was set aside to where the push looks for what to send again.
 ExitCode AskToRetry(const PushFiles& files) {
   const std::string file = EscapeForTerminal(files.set_aside());
+  if (access(files.retry().c_str(), F_OK) == 0) {
+    return Fail(absl::UnavailableError(
+        absl::StrCat(EscapeForTerminal(files.retry()),
+                     " is not sent yet; see `vmevents push --status`, and try again later")));
+  }
   if (renameat2(AT_FDCWD, files.set_aside().c_str(), AT_FDCWD, files.retry().c_str(),
                 RENAME_NOREPLACE) != 0) {
-    const int error = errno;
-    if (error == EEXIST || access(files.retry().c_str(), F_OK) == 0) {
-      return Fail(absl::UnavailableError(
-          absl::StrCat(EscapeForTerminal(files.retry()),
-                       " is not sent yet; see `vmevents push --status`, and try again later")));
-    }
-    if (error == ENOENT) {
-      return Fail(Failure{ExitCode::kNotFound, absl::StrCat("nothing is set aside in ", file)});
-    }
-    return Fail(absl::UnavailableError(absl::StrCat("cannot move ", file, ": ", strerror(error))));
+    return errno == ENOENT
+               ? Fail(Failure{ExitCode::kNotFound, absl::StrCat("nothing is set aside in ", file)})
+               : Fail(absl::UnavailableError(
+                     absl::StrCat("cannot move ", file, ": ", strerror(errno))));
   }
   PrintNote(absl::StrCat("the events of ", file, " are sent again ",
                          Runs(files) ? "by the push that runs" : "once this push is started"));
   return ExitCode::kOk;
 }
 
-// Delivers what AskToRetry() has moved, one by one: all of it at once would need too much
-// memory. A line that is no event is set aside again. CANCELLED: the delivery ends.
-absl::Status Retry(const PushFiles& files, Delivery* delivery) {
-  if (access(files.retry().c_str(), F_OK) != 0) return absl::OkStatus();
-  const auto content = ReadPlainFile(files.retry(), kMaxSetAside);
-  if (!content.ok()) return content.status();
-  PrintNote("sending again what was set aside");
-  std::string others;
-  for (const absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipEmpty())) {
-    absl::StatusOr<NodeEvent> one = ParseSetAside(line);
-    if (!one.ok()) {
-      absl::StrAppend(&others, line, "\n");
-    } else if (!delivery->OnEvents({*std::move(one)})) {
-      return absl::CancelledError();
+// Delivers by requests, and again what AskToRetry() has moved.
+class HttpSink : public Pusher {
+ public:
+  HttpSink(const PushRun& push, PushFiles files, std::string form, HttpPost post)
+      : Pusher(push.command.format, std::move(form),
+               push.command.format == PushFormat::kTemplate ? 1 : push.command.batch, push.log),
+        command_(push.command),
+        files_(std::move(files)),
+        post_(std::move(post)) {}
+
+  // The events go one by one: all of them at once would need too much memory. A line that is no
+  // event is set aside again.
+  absl::Status Tick() override {
+    if (access(files_.retry().c_str(), F_OK) != 0) return absl::OkStatus();
+    const auto content = ReadPlainFile(files_.retry(), kMaxSetAside);
+    if (!content.ok()) return content.status();
+    PrintNote("sending again what was set aside");
+    std::string others;
+    for (const absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipEmpty())) {
+      const absl::StatusOr<NodeEvent> one = ParseSetAside(line);
+      if (!one.ok()) absl::StrAppend(&others, line, "\n");
+      absl::Status status = one.ok() ? Consume({&*one, 1}) : absl::OkStatus();
+      if (!status.ok()) return status;
     }
+    if (!others.empty()) {
+      if (absl::Status aside = Append(others); !aside.ok()) return aside;
+    }
+    if (unlink(files_.retry().c_str()) == 0) return absl::OkStatus();
+    return absl::UnavailableError(
+        absl::StrCat("cannot remove ", EscapeForTerminal(files_.retry()), ": ", strerror(errno)));
   }
-  if (!others.empty()) {
-    absl::Status aside = AppendDurably(files.set_aside(), others, kMaxSetAside);
-    if (!aside.ok()) return aside;
+
+ private:
+  HttpAnswer Post(const PushBody& body) override {
+    const auto headers = HeadersOf(command_, body);
+    if (!headers.ok()) return {.fault = std::string(headers.status().message())};
+    return post_(body.text, *headers);
   }
-  if (unlink(files.retry().c_str()) == 0) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrCat("cannot remove ", EscapeForTerminal(files.retry()), ": ", strerror(errno)));
-}
+  absl::Status Append(const std::string& lines) override {
+    return AppendDurably(files_.set_aside(), lines, kMaxSetAside);
+  }
+
+  const PushCommand& command_;
+  const PushFiles files_;
+  const HttpPost post_;
+};
 
 // "after the event 42, its position", "from now on".
-std::string BeginOf(const PushCommand& command, const CommandLine& line, const CursorFile& cursor,
-                    const std::vector<std::string>& servers) {
-  const WatchStart& start = command.follow.watch.start;
+std::string BeginOf(const PushRun& push) {
+  const WatchStart& start = push.command.follow.watch.start;
+  const std::vector<std::string> servers = CursorKeys(push.line);
   for (const std::string& server : servers) {
-    const auto position = cursor.Find(server);
+    const auto position = push.cursor->Find(server);
     if (!position) continue;
     return servers.size() > 1 ? "from its positions"
                               : absl::StrCat("after event ", position->sequence, ", its position");
   }
   if (std::holds_alternative<FromOldest>(start)) return "from the oldest event";
   if (const auto* time = std::get_if<FromTime>(&start)) {
-    return absl::StrCat("from ", LocalTimeText(time->time, line.zone));
+    return absl::StrCat("from ", LocalTimeText(time->time, push.line.zone));
   }
   if (const auto* after = std::get_if<FromSequence>(&start)) {
     return absl::StrCat("after event ", after->sequence);
@@ -291,6 +303,43 @@ auto ReporterOf(const PushFiles& files, const std::string& metrics_file) {
     if (!status.ok() && status != noted) PrintNote(std::string(status.message()));
     noted = status;
   };
+}
+
+// Delivers from behind the cursor, each time after an error, until a stop, the receiver, or a
+// failure that cannot be retried ends it.
+ExitCode Deliver(const PushRun& push, PushSink* sink) {
+  const CommandLine& line = push.line;
+  for (bool announced = false;;) {
+    std::optional<ExitCode> code;
+    absl::Status status = sink->Open();
+    if (status.ok()) {
+      // Without --last, whose look-up alone fails.
+      const auto source = std::get<std::unique_ptr<Source>>(
+          MakeSource(push.command.follow, line, PositionsIn(push.cursor), push.stop, PrintNote));
+      if (!std::exchange(announced, true)) {
+        PrintNote(
+            absl::StrCat("delivering to ", push.target.shown, " the events of ",
+                         line.fleet ? ToText(*line.fleet) : absl::StrJoin(CursorKeys(line), ", "),
+                         " ", BeginOf(push)));
+      }
+      Delivery delivery({.consumer = sink, .cursor = push.cursor, .servers = CursorKeys(line)});
+      while (!code && (status = sink->Tick()).ok() && (status = delivery.status()).ok()) {
+        Source::Item item = source->Next(absl::Seconds(1));
+        if (const auto* ended = std::get_if<Source::Ended>(&item)) code = ended->code;
+        if (auto* events = std::get_if<NodeEvents>(&item)) delivery.OnEvents(std::move(*events));
+        if (const auto* at = std::get_if<ServerPosition>(&item)) delivery.OnPosition(*at);
+        push.log->Loss(source->loss());
+      }
+      if (push.stop->stopped() && source->loss().empty()) sink->Leave();
+    }
+    if (!push.log->state().ended().empty()) return ExitCode::kGone;
+    if (push.stop->stopped()) return ExitCode::kOk;
+    if (code) return *code;
+    if (absl::IsFailedPrecondition(status)) return Fail(status);
+    const std::string reason = EscapeForTerminal(status.message());
+    push.log->Failed(reason);
+    if (push.log->Retry(reason, {})) return ExitCode::kOk;
+  }
 }
 
 }  // namespace
@@ -320,15 +369,16 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (command.retry_set_aside) return AskToRetry(*files);
 
   const auto form =
-      ParseOption("--template", command.template_file, ParseTemplate, /*secret=*/false);
+      ParseOption("--template", command.template_file, CheckTemplate, /*secret=*/false);
   if (!form.ok()) return wrong(form.status());
   if (const auto now = HeadersOf(command, {}); !now.ok()) return wrong(now.status());
   if (absl::Status readable = CheckReadable(command); !readable.ok()) return wrong(readable);
 
   // Runs before anything that may start a thread. Nothing is printed on standard output.
   StopSource& stop = StopBySignals(/*output=*/-1);
-  const auto lock = Lock(*files);
-  if (!lock.ok()) return Fail(lock.status());
+  if (absl::Status made = MakeDirectory(*files); !made.ok()) return Fail(made);
+  const auto cursor = CursorFile::Open(files->cursor(), CursorKeys(line));
+  if (!cursor.ok()) return Fail(cursor.status());
   auto state = ReadState(*files);
   if (!state.ok() && !absl::IsNotFound(state.status())) return Fail(state.status());
   PushState begin = state.ok() ? *std::move(state) : PushState();
@@ -338,60 +388,19 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   begin.clear_failing_since();
   begin.clear_waiting_since();
 
-  const std::vector<std::string> servers = CursorKeys(line);
-  const auto cursor = CursorFile::Open(files->cursor(), servers);
-  if (!cursor.ok()) return Fail(cursor.status());
-  const auto report = ReporterOf(*files, command.metrics_file);
-  const auto wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
-  PushLog::Environment environment = {report, PrintNote, wait};
-  if (!target.nats.empty()) environment.longest_pause = absl::Minutes(1);
+  PushLog::Environment environment = {
+      .report = ReporterOf(*files, command.metrics_file),
+      .note = PrintNote,
+      .wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); },
+      .longest_pause = target.nats.empty() ? absl::Minutes(5) : absl::Minutes(1)};
   environment.report(begin);
   PushLog log(std::move(begin), std::move(environment));
-  const PushRun push = {
-      command, line, target, cursor->get(), &log, &stop, [&] {
-        PrintNote(absl::StrCat("delivering to ", target.shown, " the events of ",
-                               line.fleet ? ToText(*line.fleet) : absl::StrJoin(servers, ", "), " ",
-                               BeginOf(command, line, **cursor, servers)));
-      }};
-  if (!target.nats.empty()) return RunFleetPush(push);
-
-  const auto post = MakeHttpPost({target.url, command.tls, command.timeout}, stop.token());
+  const PushRun push = {command, line, target, cursor->get(), &log, &stop};
+  if (!target.nats.empty()) return Deliver(push, MakeFleetSink(push).get());
+  auto post = MakeHttpPost(target.url, command.tls, command.timeout, stop.token());
   if (!post.ok()) return Fail(post.status());
-  BatchLimits limits = command.batch;
-  if (command.format == PushFormat::kTemplate) limits.events = 1;
-  Pusher pusher({
-      .limit = limits.events,
-      .format = command.format,
-      .form = *form,
-      .post = [&command, &post](const PushBody& body) -> HttpAnswer {
-        const auto headers = HeadersOf(command, body);
-        if (!headers.ok()) return {.fault = std::string(headers.status().message())};
-        return (*post)(body.text, *headers);
-      },
-      .set_aside =
-          [&files](const std::string& lines) {
-            return AppendDurably(files->set_aside(), lines, kMaxSetAside);
-          },
-      .log = &log,
-  });
-  const std::unique_ptr<Source> source = SourceOf(push);
-  push.announce();
-  Delivery delivery({.consumer = &pusher, .cursor = push.cursor, .servers = servers});
-  absl::Status retried;
-  const ExitCode code = DeliverBatches(source.get(), limits, &delivery, [&] {
-    log.Loss(source->loss());
-    retried = Retry(*files, &delivery);
-    return retried.ok();
-  });
-  if (!retried.ok() && !absl::IsCancelled(retried)) return Fail(retried);
-  const ExitCode result = delivery.CodeOf(code, PrintNote);
-  return absl::IsNotFound(delivery.status()) ? ExitCode::kGone : result;
-}
-
-// Without --last, whose look-up alone fails.
-std::unique_ptr<Source> SourceOf(const PushRun& push) {
-  return std::get<std::unique_ptr<Source>>(
-      MakeSource(push.command.follow, push.line, PositionsIn(push.cursor), push.stop, PrintNote));
+  HttpSink sink(push, *files, *form, *std::move(post));
+  return Deliver(push, &sink);
 }
 
 }  // namespace vmeventd::client

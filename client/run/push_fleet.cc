@@ -2,11 +2,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/time/clock.h"
@@ -25,45 +23,65 @@ constexpr size_t kBatch = 64;
 constexpr absl::Duration kHeartbeatInterval = absl::Seconds(30);
 // Interval in which all states are written again.
 constexpr absl::Duration kRewrite = absl::Minutes(10);
-// Shortest interval in which states are asked for and written, and the least in terms of the time
-// that this takes.
+// Shortest interval in which states are asked for, and the least in terms of the time until the
+// daemon has answered.
 constexpr absl::Duration kStatesInterval = absl::Seconds(1);
 constexpr int kStatesShare = 50;
-// Pause before a bucket that refused something is written again.
-constexpr absl::Duration kBucketRetry = absl::Seconds(30);
+// An event waits for so long at most for a bucket that does not answer, and that is written again
+// after the pause.
+constexpr absl::Duration kBucketTimeout = absl::Seconds(2);
+constexpr absl::Duration kBucketRetry = absl::Seconds(10);
 // A server that acknowledges nothing for so long is lost.
-constexpr absl::Duration kEventTimeout = absl::Seconds(15);
+constexpr absl::Duration kEventTimeout = absl::Seconds(10);
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
-// Longest time until a stop or a complaint of the server is noticed.
-constexpr absl::Duration kSlice = absl::Milliseconds(100);
-constexpr absl::string_view kBuckets[] = {kNodesBucket, kVmsBucket};
-// Limit of unread answers: of the states of all VMs.
-constexpr size_t kMaxAnswers = 65'536;
 
-// Events that the heartbeat counts wait to be published; also before the first.
-bool IsBehind(const v1::NodeHeartbeat& heartbeat) {
-  return !heartbeat.has_time() || heartbeat.newest_sequence() > heartbeat.published_sequence();
-}
-
-// Publishes the events of one node into the fleet's stream over one connection, at least once and
-// in order; and, behind them, the last state of each VM and the node's heartbeat into the buckets,
-// for which no event waits. One thread.
-class FleetSession : public EventConsumer {
+// Publishes the events of one node into the fleet's stream, at least once and in order; and, behind
+// them, the last state of each VM and the node's heartbeat into the buckets. Each Open() makes a
+// connection to the servers. One thread.
+class FleetSink : public PushSink {
  public:
+  // What `push` points to outlives the sink.
+  explicit FleetSink(const PushRun& push)
+      : push_(push), json_(push.command.format == PushFormat::kJson) {}
+
   // Finds what the stream has of the node, and moves the cursor where that is less than was
-  // acknowledged, of which the stream gets a GAP if it has none. `daemon`, which is asked for its
-  // VMs, and what `push` points to outlive the session.
-  static absl::StatusOr<std::unique_ptr<FleetSession>> Open(const PushRun& push,
-                                                            NatsConnection* connection,
-                                                            const CommandContext& daemon,
-                                                            MessageNode node) {
-    auto session = absl::WrapUnique(new FleetSession(push, connection, daemon, std::move(node)));
-    auto answers = connection->Subscribe(absl::StrCat(session->inbox_, ".*"), kMaxAnswers);
-    if (!answers.ok()) return answers.status();
-    session->answers_ = *std::move(answers);
-    if (absl::Status status = session->FindStart(); !status.ok()) return status;
-    return session;
+  // acknowledged, of which the stream gets a GAP if it has none.
+  absl::Status Open() override {
+    const PushCommand& command = push_.command;
+    daemon_.emplace(push_.line.server());
+    v1::GetServerInfoResponse info;
+    if (const auto failure = ReadInfo(*daemon_, &info)) {
+      return absl::UnavailableError(failure->sentence);
+    }
+    node_ = {info.node(), command.cluster, info.journal_id(), {}};
+    auto connection =
+        ConnectNats({.servers = push_.target.nats,
+                     .name = absl::StrCat("vmevents push ", node_.name),
+                     .credentials = command.credentials,
+                     .tls = command.tls,
+                     .domain = command.domain,
+                     .inbox_prefix = absl::StrCat("_INBOX.vmeventd.",
+                                                  NodeBucketKey(node_.cluster, node_.name))});
+    if (!connection.ok()) return connection.status();
+    connection_ = *std::move(connection);
+    const absl::StatusOr<StreamState> stream = ReadStreamState(connection_.get(), kFleetStream);
+    if (absl::IsNotFound(stream.status())) {
+      return absl::UnavailableError(absl::StrCat("there is no stream ", kFleetStream,
+                                                 ": create it by `vmevents fleet create`"));
+    }
+    if (!stream.ok()) return stream.status();
+    if (std::exchange(unsafe_, stream->unsafe) != stream->unsafe && !stream->unsafe.empty()) {
+      push_.log->Note(
+          absl::StrCat("the stream ", kFleetStream, " is unsafe: ", stream->unsafe,
+                       "; `vmevents fleet create` corrects that, or names the obstacle"));
+    }
+    published_ = last_message_ = 0;
+    heartbeat_.Clear();
+    heartbeat_due_ = states_due_ = rewrite_at_ = absl::InfinitePast();
+    return FindStart();
   }
+
+  size_t together() const override { return kBatch; }
 
   // OK: the stream has them. What it refuses for good is a GAP.
   absl::Status Consume(Formatter::Events events) override {
@@ -89,11 +107,45 @@ class FleetSession : public EventConsumer {
       // An event of no VM, such as a GAP, may stand for any of them.
       if (event.vm().name().empty()) rewrite_at_ = absl::InfinitePast();
     }
-    if (IsBehind(heartbeat_)) heartbeat_due_ = absl::InfinitePast();
+    if (std::exchange(was_behind_, false)) heartbeat_due_ = absl::InfinitePast();
     push_.log->Delivered(events);
     return absl::OkStatus();
   }
 
+  // Writes what is due into the buckets.
+  absl::Status Tick() override {
+    const absl::Time now = SteadyNow();
+    if (now >= heartbeat_due_) {
+      heartbeat_due_ = now + kHeartbeatInterval;
+      const absl::Status status = WriteHeartbeat();
+      NoteResult(kNodesBucket, status);
+      was_behind_ = status.ok() && heartbeat_.newest_sequence() > heartbeat_.published_sequence();
+      if (status.ok() && !was_behind_) push_.log->Recovered();
+    }
+    if (now >= states_due_ && (published_ > states_until_ || now >= rewrite_at_)) {
+      const absl::Status status = WriteStates();
+      NoteResult(kVmsBucket, status);
+      if (!status.ok()) {
+        states_due_ = SteadyNow() + kBucketRetry;
+        rewrite_at_ = absl::InfinitePast();
+      }
+    }
+    if (!connection_->closed()) return absl::OkStatus();
+    const std::string complaint = connection_->complaint();
+    return absl::UnavailableError(complaint.empty() ? "the connection is lost" : complaint);
+  }
+
+  // The last heartbeat, of a node that stops publishing. One that is lost makes the node silent
+  // instead.
+  void Leave() override {
+    if (!heartbeat_.has_time()) return;
+    *heartbeat_.mutable_time() = ToProto(absl::Now());
+    heartbeat_.clear_interval();
+    heartbeat_.set_published_sequence(published_);
+    (void)PutHeartbeat(kLeaveTimeout);
+  }
+
+ private:
   // Publishes that these events of the node are not in the stream.
   absl::Status PublishGap(const MessageNode& of, uint64_t first, uint64_t last,
                           const std::string& why) {
@@ -120,44 +172,9 @@ class FleetSession : public EventConsumer {
     return absl::OkStatus();
   }
 
-  // Writes what is due into the buckets. False: the connection is lost.
-  bool Tick() {
-    if (!ReadAnswers()) return false;
-    const absl::Time now = SteadyNow();
-    if (now >= heartbeat_due_) {
-      heartbeat_due_ = now + kHeartbeatInterval;
-      const absl::Status status = WriteHeartbeat();
-      NoteFailure(kNodesBucket, status);
-      if (status.ok() && !IsBehind(heartbeat_)) push_.log->Recovered();
-    }
-    if (now >= states_due_ && (published_ > states_until_ || now >= rewrite_at_)) {
-      NoteFailure(kVmsBucket, WriteStates());
-    }
-    return !connection_->closed();
-  }
-
-  // The last heartbeat, of a node that stops publishing.
-  void Leave() {
-    if (!heartbeat_.has_time() || connection_->closed()) return;
-    *heartbeat_.mutable_time() = ToProto(absl::Now());
-    heartbeat_.clear_interval();
-    heartbeat_.set_published_sequence(published_);
-    // A heartbeat that is lost makes the node silent instead.
-    if (SendHeartbeat().ok()) (void)answers_->Next(kLeaveTimeout);
-  }
-
- private:
-  FleetSession(const PushRun& push, NatsConnection* connection, const CommandContext& daemon,
-               MessageNode node)
-      : push_(push),
-        connection_(connection),
-        daemon_(daemon),
-        json_(push.command.format == PushFormat::kJson),
-        node_(std::move(node)) {}
-
   absl::Status FindStart() {
     const absl::StatusOr<StoredMessage> last = ReadLastMessage(
-        connection_, kFleetStream, NodeSubjectPrefix(node_.cluster, node_.name) + ">");
+        connection_.get(), kFleetStream, NodeSubjectPrefix(node_.cluster, node_.name) + ">");
     if (!last.ok() && !absl::IsNotFound(last.status())) return last.status();
     const std::string server = CursorKeys(push_.line).front();
     const std::optional<WatchPosition> position = push_.cursor->Find(server);
@@ -191,11 +208,11 @@ class FleetSession : public EventConsumer {
   // shows nothing.
   absl::Status CheckStream() {
     if (last_message_ == 0) return absl::OkStatus();
-    const auto stored = ReadMessage(connection_, kFleetStream, last_message_);
+    const auto stored = ReadMessage(connection_.get(), kFleetStream, last_message_);
     if (!stored.ok() && !absl::IsNotFound(stored.status())) return stored.status();
     const std::string own = NodeSubjectPrefix(node_.cluster, node_.name);
     if (stored.ok() && absl::StartsWith(stored->message.subject, own)) return absl::OkStatus();
-    const auto state = ReadStreamState(connection_, kFleetStream);
+    const auto state = ReadStreamState(connection_.get(), kFleetStream);
     if (!state.ok()) return state.status();
     if (!stored.ok() && state->first > last_message_) return absl::OkStatus();
     return absl::UnavailableError(
@@ -203,69 +220,28 @@ class FleetSession : public EventConsumer {
   }
 
   // Publishes an event. OK: the stream has stored it. INVALID_ARGUMENT: the stream never takes it.
-  // CANCELLED: a stop. After this and other errors it may be stored.
-  absl::Status Publish(absl::StatusOr<NatsMessage> message) {
+  // CANCELLED: a stop. After other errors it may be stored.
+  absl::Status Publish(const absl::StatusOr<NatsMessage>& message) {
     if (!message.ok()) return message.status();
-    // A server that has lost its lead may answer a second time: each event has its own subject.
-    message->reply = absl::StrCat(inbox_, ".", ++requests_);
-    if (absl::Status status = connection_->Publish(*message); !status.ok()) return status;
-    std::string complaint;
-    for (const absl::Time begin = SteadyNow(); SteadyNow() < begin + kEventTimeout;) {
-      if (push_.stop->stopped()) return absl::CancelledError("stopped");
-      const absl::StatusOr<std::optional<NatsMessage>> answer = answers_->Next(kSlice);
-      if (!answer.ok()) return answer.status();
-      if (answer->has_value() && (*answer)->subject == message->reply) {
-        const absl::StatusOr<uint64_t> stored = ParseAck(**answer, kFleetStream);
-        if (stored.ok()) last_message_ = *stored;
-        return stored.status();
-      }
-      if (answer->has_value()) TakeAnswer(**answer);
-      // The server answers nothing to what is not permitted, but complains at once.
-      complaint = connection_->complaint();
-      if (absl::StrContains(complaint, message->subject)) break;
-    }
-    return absl::UnavailableError(
-        absl::StrCat("no acknowledgement came from the stream ", kFleetStream,
-                     complaint.empty() ? "" : "; the server reports: ", complaint));
+    if (push_.stop->stopped()) return absl::CancelledError("stopped");
+    const auto stored = Store(connection_.get(), kFleetStream, *message, kEventTimeout);
+    if (stored.ok()) last_message_ = *stored;
+    return stored.status();
   }
 
-  // Sends a value into a bucket. Its answer, for which nothing waits, is read later.
-  absl::Status Send(absl::string_view bucket, absl::StatusOr<NatsMessage> message) {
+  // Writes a value into a bucket. One that is too large always will be, and is left out.
+  absl::Status Put(absl::string_view bucket, const absl::StatusOr<NatsMessage>& message,
+                   absl::Duration timeout = kBucketTimeout) {
     if (!message.ok()) return message.status();
-    message->reply = absl::StrCat(inbox_, ".", bucket);
-    return connection_->Publish(*message);
-  }
-
-  // Takes the answer to a value of a bucket.
-  void TakeAnswer(const NatsMessage& answer) {
-    for (const absl::string_view bucket : kBuckets) {
-      if (answer.subject != absl::StrCat(inbox_, ".", bucket)) continue;
-      const absl::Status status = ParseAck(answer, BucketStream(bucket)).status();
-      // A value that is too large always will be.
-      if (!absl::IsInvalidArgument(status)) NoteFailure(bucket, status);
-    }
-  }
-
-  // Takes the answers that have come. False: the connection is lost.
-  bool ReadAnswers() {
-    absl::StatusOr<std::optional<NatsMessage>> answer;
-    while ((answer = answers_->Next(absl::ZeroDuration())).ok() && answer->has_value()) {
-      TakeAnswer(**answer);
-    }
-    // The server answers nothing to what is not permitted, but complains.
-    std::string complaint = connection_->complaint();
-    for (const absl::string_view bucket : kBuckets) {
-      if (complaint == complaint_ || !absl::StrContains(complaint, bucket)) continue;
-      NoteFailure(bucket, absl::UnavailableError("the server reports: " + complaint));
-    }
-    complaint_ = std::move(complaint);
-    return answer.ok();
+    absl::Status status =
+        Store(connection_.get(), BucketStream(bucket), *message, timeout).status();
+    return absl::IsInvalidArgument(status) ? absl::OkStatus() : status;
   }
 
   absl::Status WriteHeartbeat() {
     v1::GetServerInfoResponse info;
     // A node whose VMs nobody observes falls silent.
-    if (const auto failure = ReadInfo(daemon_, &info)) {
+    if (const auto failure = ReadInfo(*daemon_, &info)) {
       return absl::UnavailableError(failure->sentence);
     }
     const bool known = info.journal_id() == node_.journal_id;
@@ -282,13 +258,12 @@ class FleetSession : public EventConsumer {
     if (state.has_observed_until()) {
       *heartbeat_.mutable_newest_event_time() = state.observed_until();
     }
-    return SendHeartbeat();
+    return PutHeartbeat(kBucketTimeout);
   }
 
-  absl::Status SendHeartbeat() {
-    return Send(kNodesBucket,
-                FleetMessage(KeySubject(kNodesBucket, NodeBucketKey(node_.cluster, node_.name)),
-                             heartbeat_, node_, json_));
+  absl::Status PutHeartbeat(absl::Duration timeout) {
+    const std::string key = KeySubject(kNodesBucket, NodeBucketKey(node_.cluster, node_.name));
+    return Put(kNodesBucket, FleetMessage(key, heartbeat_, node_, json_), timeout);
   }
 
   // Writes the states that changed since the last time, or all. Of several runs with one name the
@@ -300,9 +275,10 @@ class FleetSession : public EventConsumer {
       rewrite_at_ = begin + kRewrite;
     }
     NodeVms vms;
-    if (const auto failure = DaemonLists(daemon_).ReadVms({}, /*stopped_too=*/true, &vms)) {
+    if (const auto failure = DaemonLists(*daemon_).ReadVms({}, /*stopped_too=*/true, &vms)) {
       return absl::UnavailableError(failure->sentence);
     }
+    const absl::Duration asked = SteadyNow() - begin;
     // The state is written once its newest event, which is on its way, was published: of a journal
     // that has replaced the present one, none was.
     std::erase_if(vms, [&](const NodeVm& one) {
@@ -318,6 +294,7 @@ class FleetSession : public EventConsumer {
       run = &one;
       sequence = std::max(sequence, one.vm.last_sequence());
     }
+    bool answered = false;  // the bucket to the first; the others wait for no answer
     for (const auto& [name, of_name] : newest) {
       const auto& [one, sequence] = of_name;
       // 0: all.
@@ -325,43 +302,36 @@ class FleetSession : public EventConsumer {
       MessageNode of = node_;
       of.journal_id = one->node.journal_id;
       const std::string key = KeySubject(kVmsBucket, VmBucketKey(of.cluster, of.name, name));
-      absl::Status sent = Send(kVmsBucket, FleetMessage(key, one->vm, of, json_));
-      // One that is too large is left out: the others do not wait for it.
+      const auto value = FleetMessage(key, one->vm, of, json_);
+      absl::Status sent = !std::exchange(answered, true) || !value.ok()
+                              ? Put(kVmsBucket, value)
+                              : connection_->Publish(*value);
       if (!sent.ok() && !absl::IsInvalidArgument(sent)) return sent;
     }
     states_until_ = published_;
-    states_due_ = SteadyNow() + std::max(kStatesInterval, kStatesShare * (SteadyNow() - begin));
+    states_due_ = SteadyNow() + std::max(kStatesInterval, kStatesShare * asked);
     return absl::OkStatus();
   }
 
-  // Reports why a bucket is not written, each reason once on a connection. All states are written
-  // again after a pause.
-  void NoteFailure(absl::string_view bucket, const absl::Status& status) {
-    if (status.ok()) return;
-    if (bucket == kVmsBucket) {
-      states_due_ = SteadyNow() + kBucketRetry;
-      rewrite_at_ = absl::InfinitePast();
-    }
-    const std::string reason = absl::StrCat(bucket, ": ", EscapeForTerminal(status.message()));
-    if (!noted_.insert(reason).second) return;
-    push_.log->Note(absl::StrCat("cannot write into the bucket ", reason));
+  // Reports why a bucket is not written, until it is.
+  void NoteResult(absl::string_view bucket, const absl::Status& status) {
+    const std::string reason = EscapeForTerminal(status.message());
+    if (std::exchange(noted_[std::string(bucket)], reason) == reason || status.ok()) return;
+    push_.log->Note(absl::StrCat("cannot write into the bucket ", bucket, ": ", reason));
   }
 
   const PushRun& push_;
-  NatsConnection* const connection_;
-  const CommandContext& daemon_;
-  const bool json_;  // payloads
-  // Answers come to INBOX.NUMBER of an event, and to INBOX.BUCKET of a value.
-  const std::string inbox_ = connection_->NewInbox();
-  std::unique_ptr<NatsSubscription> answers_;
-  uint64_t requests_ = 0;        // events that were sent
-  std::string complaint_;        // the server's last
-  std::set<std::string> noted_;  // reasons
-  MessageNode node_;             // with its cluster and its journal
+  const bool json_;                           // payloads
+  std::string unsafe_;                        // what was noted of the stream's settings
+  std::map<std::string, std::string> noted_;  // of each bucket
+  std::optional<CommandContext> daemon_;      // is asked for its VMs
+  std::unique_ptr<NatsConnection> connection_;
+  MessageNode node_;  // with its cluster and its journal
   uint64_t published_ = 0;
   uint64_t last_message_ = 0;    // the node's last of the stream; 0: it has none
   uint64_t states_until_ = 0;    // the bucket has the states up to this event; 0: none
   v1::NodeHeartbeat heartbeat_;  // the last; empty: there was none
+  bool was_behind_ = false;      // it counts events that waited to be published
   // When to write next; and when to write all states, so that what the bucket lost comes back.
   // Steady.
   absl::Time heartbeat_due_ = absl::InfinitePast();
@@ -369,83 +339,10 @@ class FleetSession : public EventConsumer {
   absl::Time rewrite_at_ = absl::InfinitePast();
 };
 
-// Publishes the node until a stop. Each attempt has a connection to the servers and a stream of the
-// daemon that begins behind the cursor; after any doubt another one begins.
-class FleetPush {
- public:
-  explicit FleetPush(const PushRun& push) : push_(push) {}
-
-  ExitCode Run() {
-    while (true) {
-      const std::string reason = EscapeForTerminal(RunOnce().message());
-      if (code_) return *code_;
-      if (push_.stop->stopped()) return ExitCode::kOk;
-      push_.log->Failed(reason);
-      if (push_.log->Retry(reason, {})) return ExitCode::kOk;
-    }
-  }
-
- private:
-  // One attempt; why it ended. `code_` is set where no other one would help.
-  absl::Status RunOnce() {
-    const CommandContext daemon(push_.line.server());
-    v1::GetServerInfoResponse info;
-    if (const auto failure = ReadInfo(daemon, &info)) {
-      return absl::UnavailableError(failure->sentence);
-    }
-    const PushCommand& command = push_.command;
-    const MessageNode node = {info.node(), command.cluster, info.journal_id(), {}};
-    const auto connection = ConnectNats(
-        {.servers = push_.target.nats,
-         .name = absl::StrCat("vmevents push ", node.name),
-         .credentials = command.credentials,
-         .tls = command.tls,
-         .domain = command.domain,
-         .inbox_prefix = absl::StrCat("_INBOX.vmeventd.", NodeBucketKey(node.cluster, node.name))});
-    if (!connection.ok()) return connection.status();
-    const absl::StatusOr<StreamState> stream = ReadStreamState(connection->get(), kFleetStream);
-    if (absl::IsNotFound(stream.status())) {
-      return absl::UnavailableError(absl::StrCat("there is no stream ", kFleetStream,
-                                                 ": create it by `vmevents fleet create`"));
-    }
-    if (!stream.ok()) return stream.status();
-    if (std::exchange(unsafe_, stream->unsafe) != stream->unsafe && !stream->unsafe.empty()) {
-      push_.log->Note(
-          absl::StrCat("the stream ", kFleetStream, " is unsafe: ", stream->unsafe,
-                       "; `vmevents fleet create` corrects that, or names the obstacle"));
-    }
-    const auto session = FleetSession::Open(push_, connection->get(), daemon, node);
-    if (!session.ok()) return session.status();
-    const std::unique_ptr<Source> source = SourceOf(push_);
-    if (!std::exchange(announced_, true)) push_.announce();
-    Delivery delivery(
-        {.consumer = session->get(), .cursor = push_.cursor, .servers = CursorKeys(push_.line)});
-    const ExitCode code = DeliverBatches(source.get(), {.events = kBatch}, &delivery, [&] {
-      push_.log->Loss(source->loss());
-      return (*session)->Tick();
-    });
-    // One whose daemon was lost stays silent.
-    if (push_.stop->stopped() && source->loss().empty()) (*session)->Leave();
-    if (!delivery.status().ok()) return delivery.status();
-    if (code != ExitCode::kOk) code_ = code;
-    const std::string complaint = (*connection)->complaint();
-    return absl::UnavailableError(complaint.empty() ? "the connection is lost" : complaint);
-  }
-
-  const PushRun& push_;
-  std::string unsafe_;  // what was noted of the stream's settings
-  bool announced_ = false;
-  std::optional<ExitCode> code_;
-};
-
 }  // namespace
 
-ExitCode RunFleetPush(const PushRun& push) {
-  if (const absl::Status& loaded = LoadNatsLibrary(); !loaded.ok()) {
-    push.log->Note(absl::StrCat("push: ", loaded.message()));
-    return ExitCode::kFailed;
-  }
-  return FleetPush(push).Run();
+std::unique_ptr<PushSink> MakeFleetSink(const PushRun& push) {
+  return std::make_unique<FleetSink>(push);
 }
 
 }  // namespace vmeventd::client

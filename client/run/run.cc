@@ -150,7 +150,7 @@ ExitCode RunDoctor(const CommandLine& line, Output* output) {
   const CommandContext daemon(server);
   NodeVms all;
   auto failure = ReadInfo(daemon, &facts.info);
-  if (!failure) failure = DaemonLists(daemon).ReadVms({}, &all);
+  if (!failure) failure = DaemonLists(daemon).ReadVms({}, /*stopped_too=*/false, &all);
   for (NodeVm& vm : all) facts.vms.push_back(std::move(vm.vm));
   Diagnosis diagnosis;
   if (failure) {

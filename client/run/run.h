@@ -18,8 +18,7 @@
 #include "client/options/options.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
-#include "client/push/http.h"
-#include "client/push/pusher.h"
+#include "client/push/push.h"
 
 // Runs the commands, and makes the sources that they read.
 
@@ -80,13 +79,9 @@ struct PushRun {
   CursorFile* cursor;
   PushLog* log;
   StopSource* stop;
-  std::function<void()> announce;  // called once, before the first event
 };
-// The events that it delivers, from behind the cursor.
-std::unique_ptr<Source> SourceOf(const PushRun& push);
-// A push into a fleet's stream, until `stop` or a failure of the daemon's stream that cannot be
-// retried.
-ExitCode RunFleetPush(const PushRun& push);
+// Publishes into a fleet's stream. `push` outlives the sink.
+std::unique_ptr<PushSink> MakeFleetSink(const PushRun& push);
 
 // The content of a file that an option names, which must have something in it; of a `secret`, which
 // not every user may read. INVALID_ARGUMENT names the option and the fault.

@@ -159,7 +159,7 @@ MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
     if (failure) return *std::move(failure);
   }
   if (line.fleet) {
-    return WatchFleet(std::move(watches[0]), {FleetOf(line, note), stop});
+    return WatchFleet(std::move(watches[0]), FleetOf(line, note), {stop, note});
   }
   if (watches.size() == 1) {
     return WatchDaemon(std::move(watches[0]), line.server(), {stop, note});

@@ -105,8 +105,9 @@ class FakeConnection : public NatsConnection {
  public:
   explicit FakeConnection(FakeNats* nats) : nats_(nats) {}
 
-  absl::StatusOr<std::string> Request(const std::string& subject, absl::string_view data,
+  absl::StatusOr<std::string> Request(const NatsMessage& message,
                                       absl::Duration /*timeout*/) override {
+    const std::string& subject = message.subject;
     if (!nats_->reachable) return absl::UnavailableError("no answer");
     if (!nats_->consumer_faults.empty() && absl::StrContains(subject, ".CONSUMER.CREATE.")) {
       const std::string fault = nats_->consumer_faults.front();
@@ -114,7 +115,7 @@ class FakeConnection : public NatsConnection {
       if (fault.empty()) return absl::UnavailableError("no answer from " + subject);
       return fault;
     }
-    return AnswerTo(subject, data).dump();
+    return AnswerTo(subject, message.data).dump();
   }
   json AnswerTo(const std::string& subject, absl::string_view data) {
     const std::vector<std::string> words = absl::StrSplit(subject, '.');  // $JS.API.X.Y.STREAM
@@ -141,8 +142,8 @@ class FakeConnection : public NatsConnection {
     }
     return absl::OkStatus();
   }
-  absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(const std::string& /*subject*/,
-                                                              size_t /*max_messages*/) override {
+  absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(
+      const std::string& /*subject*/) override {
     return std::make_unique<FakeSubscription>(nats_, consumer_);
   }
   std::string NewInbox() override { return "_INBOX.1"; }
@@ -154,6 +155,7 @@ class FakeConnection : public NatsConnection {
     const auto& messages = stream.messages;
     const absl::Time none = absl::UnixEpoch();
     return {{"created", stream.created},
+            {"config", json::object()},
             {"state",
              {{"messages", messages.size()},
               {"first_seq", stream.first()},

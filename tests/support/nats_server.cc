@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "client/fleet/fleet.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/nats.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/wait.h"
@@ -49,7 +49,7 @@ std::unique_ptr<NatsConnection> NatsServer::Connect() const {
 }
 
 nlohmann::json NatsServer::Ask(const std::string& subject, const std::string& body) const {
-  const auto answer = Connect()->Request(subject, body, kPatience);
+  const auto answer = Connect()->Request({.subject = subject, .data = body}, kPatience);
   if (!answer.ok()) Fail(std::string(answer.status().message()));
   return nlohmann::json::parse(*answer);
 }

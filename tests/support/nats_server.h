@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/system.h"
-#include "client/nats/connection.h"
+#include "client/nats/nats.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
 #include "tests/support/temporary_directory.h"

@@ -20,8 +20,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "client/fleet/fleet.h"
-#include "client/nats/connection.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/nats.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/nats_server.h"
@@ -152,7 +151,7 @@ class FleetAccountTest : public FleetSecurityTest {
                       const std::vector<std::pair<std::string, std::string>>& headers,
                       const std::string& data = "x") {
     const std::string inbox = connection->NewInbox();
-    const auto answers = connection->Subscribe(inbox, 10);
+    const auto answers = connection->Subscribe(inbox);
     EXPECT_TRUE(
         connection->Publish({.subject = subject, .reply = inbox, .data = data, .headers = headers})
             .ok());
@@ -182,7 +181,8 @@ class FleetAccountTest : public FleetSecurityTest {
   // Expects that the server answers nothing to a message of this user, and says why.
   void ExpectRefused(const std::string& credentials, const std::string& subject) {
     WaitUntil(subject + " is refused", [&] {
-      const auto answer = ConnectAs(credentials)->Request(subject, "x", absl::Milliseconds(200));
+      const auto answer = ConnectAs(credentials)
+                              ->Request({.subject = subject, .data = "x"}, absl::Milliseconds(200));
       EXPECT_FALSE(answer.ok()) << subject;
       return absl::StrContains(answer.status().message(), "Permissions Violation");
     });
@@ -195,9 +195,12 @@ class FleetAccountTest : public FleetSecurityTest {
       auto request = nlohmann::json::parse(client::CreateRequest(stream));
       request["allow_rollup_hdrs"] = true;
       request["deny_purge"] = false;
-      ASSERT_TRUE(connection->Request(ApiSubject("STREAM.DELETE", stream), "").ok());
-      const auto answer = connection->Request(ApiSubject("STREAM.CREATE", stream), request.dump());
-      EXPECT_THAT(ParseStreamState(*answer)->unsafe, HasSubstr("rollup"));
+      ASSERT_TRUE(connection->Request({.subject = ApiSubject("STREAM.DELETE", stream)}).ok());
+      ASSERT_TRUE(
+          connection
+              ->Request({.subject = ApiSubject("STREAM.CREATE", stream), .data = request.dump()})
+              .ok());
+      EXPECT_THAT(ReadStreamState(connection.get(), stream)->unsafe, HasSubstr("rollup"));
     }
   }
   const std::string& admin() const { return admin_; }
@@ -268,9 +271,9 @@ TEST_F(FleetAccountTest, ANodeSaysThatAnyNodeCanWipeAStream) {
 TEST_F(FleetAccountTest, ANodeCannotPublishUnderTheNameOfAnother) {
   const std::string credentials = MakeUser("b", PermissionsOf("b"));
   const std::unique_ptr<NatsConnection> b = ConnectNode("b");
-  EXPECT_TRUE(b->Request("vmevents.v1.test.b.vm.started", "x").ok());
-  EXPECT_TRUE(b->Request("$KV.VMEVENTS_VMS.test.b.vm", "x").ok());
-  EXPECT_TRUE(b->Request("$KV.VMEVENTS_NODES.test.b", "x").ok());
+  EXPECT_TRUE(b->Request({.subject = "vmevents.v1.test.b.vm.started", .data = "x"}).ok());
+  EXPECT_TRUE(b->Request({.subject = "$KV.VMEVENTS_VMS.test.b.vm", .data = "x"}).ok());
+  EXPECT_TRUE(b->Request({.subject = "$KV.VMEVENTS_NODES.test.b", .data = "x"}).ok());
   for (const char* const subject :
        {"vmevents.v1.test.a.vm.started", "vmevents.v1.other.b.vm.started",
         "$KV.VMEVENTS_VMS.test.a.vm", "$KV.VMEVENTS_NODES.test.a", "$JS.API.STREAM.DELETE.VMEVENTS",
@@ -350,7 +353,8 @@ TEST_F(FleetAccountTest, WhatANodeMakesTheServerWriteUnderTheNameOfAnotherHeals)
       ASSERT_TRUE(b->Publish({.subject = subject, .reply = reply, .data = ""}).ok());
     }
   }
-  ASSERT_TRUE(b->Request("$JS.API.STREAM.INFO.VMEVENTS", "").ok()) << "the server has read it";
+  ASSERT_TRUE(b->Request({.subject = "$JS.API.STREAM.INFO.VMEVENTS"}).ok())
+      << "the server has read it";
   WaitUntil("the server has overwritten it", [&] { return state_of() != 3; });
   // The first of the two is the server's; the daemon's own last message is before it.
   WaitUntil("the stream has messages of the server", [&] {
@@ -401,8 +405,8 @@ TEST_F(FleetAccountTest, ANodeSeesNoAnswersOfAnother) {
   for (const char* const subject :
        {"_INBOX.>", "_INBOX.vmeventd.>", "_INBOX.vmeventd.test.a.>", "_INBOX.vmevents.>", ">"}) {
     const std::unique_ptr<NatsConnection> one = ConnectNode("b");
-    const auto subscription = one->Subscribe(subject, 10);
-    ASSERT_TRUE(one->Request("$JS.API.STREAM.INFO.VMEVENTS", "").ok());
+    const auto subscription = one->Subscribe(subject);
+    ASSERT_TRUE(one->Request({.subject = "$JS.API.STREAM.INFO.VMEVENTS"}).ok());
     WaitUntil("the server refuses it",
               [&] { return absl::StrContains(one->complaint(), "Permissions Violation"); });
   }
@@ -518,8 +522,8 @@ class FleetOfTwoAccountsTest : public FleetSecurityTest {
     return state.first > state.last;
   }
   std::vector<std::string> SubjectsOf(absl::string_view stream) {
-    const auto answer =
-        admin_->Request(ApiSubject("STREAM.INFO", stream), R"({"subjects_filter": ">"})");
+    const auto answer = admin_->Request(
+        {.subject = ApiSubject("STREAM.INFO", stream), .data = R"({"subjects_filter": ">"})"});
     std::vector<std::string> subjects;
     const auto state = nlohmann::json::parse(*answer)["state"];
     for (const auto& [subject, count] : state["subjects"].items()) subjects.push_back(subject);
@@ -535,8 +539,10 @@ TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnot
   const std::string vms = BucketStream(kVmsBucket);
   const std::string nodes = BucketStream(kNodesBucket);
   for (const std::string& stream : {events, vms, nodes}) {
-    ASSERT_TRUE(
-        admin_->Request(ApiSubject("STREAM.CREATE", stream), client::CreateRequest(stream)).ok());
+    ASSERT_TRUE(admin_
+                    ->Request({.subject = ApiSubject("STREAM.CREATE", stream),
+                               .data = client::CreateRequest(stream)})
+                    .ok());
   }
   StartPublishing(nats_.url(), {"--push-domain", "fleet"}, "prod", {"--node", "node7"});
   ChattyVm vm(watch_dir(), "vm1");
@@ -561,7 +567,7 @@ TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnot
   // Its requests are answered in their order.
   for (const std::string& subject :
        {std::string("$JS.API.STREAM.INFO.VMEVENTS"), own_event, own_key}) {
-    ASSERT_TRUE(node8->Request(subject, "").ok()) << subject;
+    ASSERT_TRUE(node8->Request({.subject = subject}).ok()) << subject;
   }
   vm.Speak(1);
   WaitUntil("the stream has the next event", [&] {

@@ -19,10 +19,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/fleet/fleet.h"
-#include "client/nats/connection.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/nats.h"
 #include "client/output/time_text.h"
-#include "client/push/request.h"
+#include "client/push/push.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
@@ -92,7 +91,7 @@ class Sizing {
     return made.ok();
   }
   nlohmann::json Request(const std::string& subject, const std::string& text) {
-    const auto answer = admin_->Request(subject, text, absl::Minutes(1));
+    const auto answer = admin_->Request({.subject = subject, .data = text}, absl::Minutes(1));
     if (!answer.ok()) Fail(std::string(answer.status().message()));
     nlohmann::json json = nlohmann::json::parse(*answer);
     if (json.contains("error") && json["error"]["code"] != 404) Fail(json.dump());
@@ -113,7 +112,7 @@ class Sizing {
   }
   // Waits until what was sent is stored.
   void Settle(absl::string_view stream) {
-    const auto read = admin_->Request("$JS.API.INFO", "", absl::Minutes(5));
+    const auto read = admin_->Request({.subject = "$JS.API.INFO"}, absl::Minutes(5));
     if (!read.ok()) Fail("the server does not read");
     StateOf(stream);
   }
@@ -136,7 +135,7 @@ class Sizing {
     std::vector<std::unique_ptr<NatsSubscription>> subscriptions;
     for (auto& connection : connections) {
       if (!Connect(&connection)) Fail("the server takes no more connections");
-      auto subscription = connection->Subscribe(absl::StrCat(connection->NewInbox(), ".>"), 16);
+      auto subscription = connection->Subscribe(absl::StrCat(connection->NewInbox(), ".>"));
       if (!subscription.ok()) Fail(std::string(subscription.status().message()));
       subscriptions.push_back(*std::move(subscription));
     }
@@ -225,11 +224,8 @@ class Sizing {
     server_.Kill();
     const absl::Time begin = absl::Now();
     server_.Start();
-    WaitUntil("the stream is there again", [&] {
-      if (!Connect(&admin_)) return false;
-      const auto answer = admin_->Request(ApiSubject("STREAM.INFO", kFleetStream), "");
-      return answer.ok() && ParseStreamState(*answer).ok();
-    });
+    WaitUntil("the stream is there again",
+              [&] { return Connect(&admin_) && ReadStreamState(admin_.get(), kFleetStream).ok(); });
     std::printf("after kill -9 the stream is there after %.1f s, with %.0f MiB\n",
                 absl::ToDoubleSeconds(absl::Now() - begin), Resident());
   }
@@ -261,10 +257,6 @@ int main(int argc, char** argv) {
   app.add_option("--connections", options.connections);
   CLI11_PARSE(app, argc, argv);
   setvbuf(stdout, nullptr, _IOLBF, 0);
-  if (const absl::Status loaded = vmeventd::LoadNatsLibrary(); !loaded.ok()) {
-    std::fprintf(stderr, "%s\n", std::string(loaded.message()).c_str());
-    return 1;
-  }
   vmeventd::e2e::Sizing(options).Run();
   return 0;
 }

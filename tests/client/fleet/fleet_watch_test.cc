@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_join.h"
 #include "client/consume/delivery.h"
+#include "client/consume/source.h"
 #include "client/fleet/fleet.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
@@ -71,21 +72,22 @@ class FleetWatchTest : public testing::Test {
       const auto position = cursor->Find(kFleetCursorKey);
       if (position) command.start = *position;
     }
-    FleetWatchEnvironment environment;
-    environment.connect = [this] { return nats_.Connect(); };
-    environment.servers = "nats://fake:4222";
-    environment.stop = &stop;
     const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
-    environment.note = note;
-    environment.wait = [this](absl::Duration /*duration*/) {
-      on_wait_();
-      return false;
-    };
-    environment.random = [] { return 0.5; };
-    environment.clock = [this] { return nats_.clock; };
-    environment.now = [] { return absl::FromUnixSeconds(1'782'907'200); };
+    const FleetEnvironment fleet = {.connect = [this] { return nats_.Connect(); },
+                                    .servers = "nats://fake:4222",
+                                    .note = note,
+                                    .now = [] { return absl::FromUnixSeconds(1'782'907'200); },
+                                    .clock = [this] { return nats_.clock; }};
+    const ReconnectingSource::Environment environment = {.stop = &stop,
+                                                         .note = note,
+                                                         .wait =
+                                                             [this](absl::Duration /*duration*/) {
+                                                               on_wait_();
+                                                               return false;
+                                                             },
+                                                         .random = [] { return 0.5; }};
     Delivery delivery({&memory_, cursor.get(), {kFleetCursorKey}, count_});
-    return delivery.CodeOf(WatchFleet(command, std::move(environment))->Run(&delivery), note);
+    return delivery.CodeOf(WatchFleet(command, fleet, environment)->Run(&delivery), note);
   }
   // What has been seen after a run that ends well.
   const std::vector<std::string>& Seen() {

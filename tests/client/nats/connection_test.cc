@@ -1,8 +1,7 @@
-#include "client/nats/connection.h"
-
 #include <string>
 #include <vector>
 
+#include "client/nats/nats.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

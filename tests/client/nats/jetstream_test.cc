@@ -1,22 +1,27 @@
-#include "client/nats/jetstream.h"
-
 #include <string>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/fleet/fleet.h"
+#include "client/nats/nats.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/answering_nats.h"
 
 namespace vmeventd {
 namespace {
 
 using testing::HasSubstr;
 
+absl::StatusOr<StreamState> StateIn(const std::string& answer) {
+  AnsweringNats nats(answer);
+  return ReadStreamState(&nats, "S");
+}
+
 // The state of an empty stream with these settings.
 StreamState EmptyStream(const std::string& config) {
-  return *ParseStreamState(
+  return *StateIn(
       absl::StrCat(R"({"created":"x","config":)", config, R"(,"state":{"messages":0,"last_seq":7,)",
                    R"("first_ts":"0001-01-01T00:00:00Z","last_ts":"0001-01-01T00:00:00Z"}})"));
 }
@@ -27,13 +32,21 @@ std::string Stored(const std::string& headers) {
                       R"(","data":"aGVsbG8=","time":"2026-11-21T06:51:46.209350739Z"}})");
 }
 
-absl::StatusOr<uint64_t> AckOf(const std::string& text) { return ParseAck({.data = text}, "S"); }
+absl::StatusOr<StoredMessage> MessageIn(const std::string& answer) {
+  AnsweringNats nats(answer);
+  return ReadMessage(&nats, "S", 7);
+}
+
+absl::StatusOr<uint64_t> AckOf(const absl::StatusOr<std::string>& answer) {
+  AnsweringNats nats(answer);
+  return Store(&nats, "S", {}, absl::Seconds(1));
+}
 
 TEST(JetStreamApi, AnAcknowledgementIsOfItsStream) {
   EXPECT_EQ(*AckOf(R"({"stream":"S","seq":7})"), 7u);
   EXPECT_THAT(std::string(AckOf(R"({"stream":"T","seq":7})").status().message()),
               HasSubstr("the messages go into the stream T instead of S"));
-  EXPECT_TRUE(absl::IsUnavailable(ParseAck({.headers = {{"Status", "503"}}}, "S").status()));
+  EXPECT_TRUE(absl::IsUnavailable(AckOf(absl::NotFoundError("nobody answers")).status()));
 }
 
 TEST(JetStreamApi, ARefusalSaysWhy) {
@@ -54,23 +67,23 @@ TEST(JetStreamApi, WhatIsNoAnswerIsAnError) {
   for (const char* const text : {"", "x", "[]", "{}", R"({"stream":3,"seq":"x"})",
                                  R"({"stream":"S","seq":-1})", R"({"error":3})", "{\"stream\":"}) {
     EXPECT_EQ(AckOf(text).status().code(), absl::StatusCode::kUnavailable) << text;
-    EXPECT_FALSE(ParseStoredMessage(text).ok()) << text;
+    EXPECT_FALSE(MessageIn(text).ok()) << text;
   }
 }
 
 TEST(JetStreamApi, AStoredMessageIsReadWithItsHeaders) {
-  const auto stored = ParseStoredMessage(Stored("NATS/1.0\r\nce-id: 5\r\nce-type: x:5\r\n\r\n"));
+  const auto stored = MessageIn(Stored("NATS/1.0\r\nce-id: 5\r\nce-type: x:5\r\n\r\n"));
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_EQ(stored->message.subject, "s");
   EXPECT_EQ(stored->message.data, "hello");
   EXPECT_EQ(stored->message.header("ce-type"), "x:5");
   EXPECT_EQ(stored->message.header("CE-ID"), "5");
   EXPECT_EQ(stored->message.header("ce"), "");
-  EXPECT_TRUE(ParseStoredMessage(R"({"message":{"subject":"s","seq":7,"data":""}})").ok());
-  EXPECT_FALSE(ParseStoredMessage(R"({"message":{"seq":7,"data":"%"}})").ok());
+  EXPECT_TRUE(MessageIn(R"({"message":{"subject":"s","seq":7,"data":""}})").ok());
+  EXPECT_FALSE(MessageIn(R"({"message":{"seq":7,"data":"%"}})").ok());
 }
 
-TEST(ParseStreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
+TEST(StreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
   EXPECT_EQ(EmptyStream(R"({"allow_rollup_hdrs":true,"deny_purge":true})").unsafe,
             "allow_rollup_hdrs is on, deny_delete is off");
   EXPECT_THAT(EmptyStream(R"({"allow_msg_schedules":true})").unsafe,
@@ -82,11 +95,11 @@ TEST(ParseStreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
   }
 }
 
-TEST(ParseStreamState, AnEmptyStreamBeginsBehindItsLast) { EXPECT_EQ(EmptyStream("{}").first, 8u); }
+TEST(StreamState, AnEmptyStreamBeginsBehindItsLast) { EXPECT_EQ(EmptyStream("{}").first, 8u); }
 
-TEST(ParseStreamState, WhatIsNoStreamIsAnError) {
+TEST(StreamState, WhatIsNoStreamIsAnError) {
   for (const char* text : {"", "[]", "{}", R"({"created":"x"})", R"({"created":1,"state":[]})"}) {
-    EXPECT_TRUE(absl::IsUnavailable(ParseStreamState(text).status())) << text;
+    EXPECT_TRUE(absl::IsUnavailable(StateIn(text).status())) << text;
   }
 }
 

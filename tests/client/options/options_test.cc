@@ -480,10 +480,9 @@ TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
 }
 
 TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
-  const CommandLine line = Parsed(
-      {"--server",     "a,b",  "push",      "https://x/y", "--format",    "json",    "--since",
-       "@17",          "--vm", "web*",      "--class",     "crash",       "--batch", "7",
-       "--batch-time", "2s",   "--timeout", "1m",          "--state-dir", "/s"});
+  const CommandLine line = Parsed({"--server", "a,b", "push", "https://x/y", "--format", "json",
+                                   "--since", "@17", "--vm", "web*", "--class", "crash", "--batch",
+                                   "7", "--timeout", "1m", "--state-dir", "/s"});
   EXPECT_EQ(line.servers.size(), 2U);
   const auto& push = std::get<PushCommand>(line.command);
   EXPECT_EQ(push.url, "https://x/y");
@@ -491,8 +490,7 @@ TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
   EXPECT_TRUE(std::holds_alternative<FromTime>(push.follow.watch.start));
   EXPECT_TRUE(push.follow.watch.wait && push.follow.watch.identify);
   EXPECT_THAT(push.follow.watch.filter.vm_names(), ElementsAre("web*"));
-  EXPECT_EQ(push.batch.events, 7U);
-  EXPECT_EQ(push.batch.time, absl::Seconds(2));
+  EXPECT_EQ(push.batch, 7U);
   EXPECT_EQ(push.timeout, absl::Minutes(1));
   EXPECT_EQ(push.state_dir, "/s");
   EXPECT_TRUE(Parsed({"--server", "nats://a", "push", "https://x"}).fleet);

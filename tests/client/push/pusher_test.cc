@@ -1,7 +1,5 @@
 // The parts that keep events: the pusher, the batches, the file of what is set aside, the state.
 
-#include "client/push/pusher.h"
-
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +15,7 @@
 #include "client/consume/delivery.h"
 #include "client/output/output.h"
 #include "client/output/time_text.h"
+#include "client/push/push.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -56,33 +55,41 @@ PushState AtX() {
 // The epoch: it does not fail.
 absl::Time FailingSince(const PushState& state) { return FromProto(state.failing_since()); }
 
+// Its receiver gives these answers in turn, and then 200.
+class TestPusher : public Pusher {
+ public:
+  TestPusher(std::deque<HttpAnswer> answers, PushLog* log)
+      : Pusher(PushFormat::kJson, "", 1000, log), answers_(std::move(answers)) {}
+
+  HttpAnswer Post(const PushBody& body) override {
+    std::vector<int> sequences;
+    for (const auto& event : nlohmann::json::parse(body.text)) {
+      sequences.push_back(std::stoi(event["sequence"].get<std::string>()));
+    }
+    requests.push_back(sequences);
+    if (answers_.empty()) return HttpAnswer{.status = 200};
+    HttpAnswer answer = answers_.front();
+    answers_.pop_front();
+    return answer;
+  }
+  absl::Status Append(const std::string& lines) override {
+    if (!set_aside_fault.ok()) return std::exchange(set_aside_fault, absl::OkStatus());
+    aside += lines;
+    return absl::OkStatus();
+  }
+
+  std::vector<std::vector<int>> requests;
+  std::string aside;
+  absl::Status set_aside_fault;  // once
+
+ private:
+  std::deque<HttpAnswer> answers_;
+};
+
 class PusherTest : public testing::Test {
  protected:
-  // Delivers the events 1 to `newest` at once; `answers` in turn, then 200.
+  // Delivers the events 1 to `newest` at once.
   absl::Status Run(uint64_t newest, std::deque<HttpAnswer> answers) {
-    Pusher::Environment environment;
-    environment.limit = 1000;
-    environment.format = PushFormat::kJson;
-    environment.post = [this, answers](const PushBody& body) mutable {
-      std::vector<int> sequences;
-      for (const auto& event : nlohmann::json::parse(body.text)) {
-        sequences.push_back(std::stoi(event["sequence"].get<std::string>()));
-      }
-      requests_.push_back(sequences);
-      if (answers.empty()) return HttpAnswer{.status = 200};
-      HttpAnswer answer = answers.front();
-      answers.pop_front();
-      return answer;
-    };
-    environment.set_aside = [this](const std::string& lines) {
-      if (!set_aside_fault_.empty()) {
-        const absl::Status fault = set_aside_fault_.front();
-        set_aside_fault_.pop_front();
-        return fault;
-      }
-      aside_ += lines;
-      return absl::OkStatus();
-    };
     PushLog log(AtX(), {.report = [this](const PushState& state) { state_ = state; },
                         .note = [this](const std::string& note) { notes_.push_back(note); },
                         .wait =
@@ -92,19 +99,21 @@ class PusherTest : public testing::Test {
                             },
                         .now = [] { return kPushedAt; },
                         .random = [] { return 1.0; }});
-    environment.log = &log;
-    Pusher pusher(std::move(environment));
+    TestPusher pusher(std::move(answers), &log);
+    pusher.set_aside_fault = set_aside_fault_;
     auto cursor = CursorFile::Open(directory_ / "cursor", {"node7"});
     Delivery delivery({&pusher, cursor->get(), {"node7"}});
     delivery.OnEvents(PausedEvents(1, newest));
     position_ = (*cursor)->Find("node7");
+    requests_ = pusher.requests;
+    aside_ = pusher.aside;
     return delivery.status();
   }
 
   TemporaryDirectory directory_;
   std::vector<std::vector<int>> requests_;
   std::string aside_;
-  std::deque<absl::Status> set_aside_fault_;
+  absl::Status set_aside_fault_;
   std::vector<absl::Duration> pauses_;
   bool stop_ = false;
   PushState state_;
@@ -182,7 +191,7 @@ TEST_F(PusherTest, WhatIsRefusedIsSetAsideByHalves) {
 }
 
 TEST_F(PusherTest, WhatCannotBeSetAsideIsTriedAgain) {
-  set_aside_fault_ = {absl::UnavailableError("no space left")};
+  set_aside_fault_ = absl::UnavailableError("no space left");
   EXPECT_TRUE(Run(1, {{.status = 422}, {.status = 422}}).ok());
   EXPECT_THAT(pauses_, SizeIs(1));
   EXPECT_THAT(notes_.front(), HasSubstr("the events cannot be set aside: no space left"));
@@ -202,9 +211,10 @@ TEST_F(PusherTest, WhatIsNotAboutOneEventIsTriedAgainAndShowsAsFailing) {
 
 TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {
   const absl::Status status = Run(1, {{.status = 410}});
-  EXPECT_TRUE(absl::IsNotFound(status));
+  EXPECT_TRUE(absl::IsCancelled(status));
   EXPECT_EQ(position_, std::nullopt);
   EXPECT_THAT(state_.ended(), HasSubstr("410"));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("it wants no more events; delivery ends here")));
 }
 
 // As of a push into a fleet's stream, which has nothing to deliver when the servers are back.
@@ -220,19 +230,6 @@ TEST(PushLogTest, WhatCanBeReachedAgainIsNoLongerFailing) {
   for (int i = 0; i < 2; ++i) log.Recovered();
   EXPECT_FALSE(state.has_failing_since());
   EXPECT_THAT(notes, ElementsAre(HasSubstr("(trying again)"), "https://x accepts events again"));
-}
-
-TEST(PushStateTest, IsReadAsItWasWritten) {
-  PushState state = AtX();
-  state.set_delivered_events(12);
-  *state.mutable_last_success() = ToProto(kPushedAt);
-  state.set_error("a \"quoted\" \x1b thing");
-  EXPECT_EQ(ToJson(*ParsePushState(*ToJson(state))), ToJson(state));
-  std::string time = *ToJson(state);
-  time.replace(time.find("2026-"), 5, "when-");
-  for (const std::string& wrong : {std::string(), std::string("[]"), time}) {
-    EXPECT_FALSE(ParsePushState(wrong).ok()) << wrong;
-  }
 }
 
 TEST(PushStateTest, EachNumberAndTimeIsAMetricWhoseLabelIsEscaped) {
@@ -255,116 +252,18 @@ TEST(PushStateTest, AStatusIsSafeForATerminal) {
     *time = ToProto(kPushedAt - absl::Minutes(5));
   }
   state.set_error("evil \x1b[31m");
-  const PushStatus status = {state, "push", true,
-                             R"({"positions":[{"server":"s\u001b","sequence":"4"},7]})", "/x"};
+  const PushStatus status = {state, "push", true, {{"s\x1b", {4, "journal-a"}}}, "/x"};
   const std::string text = StatusText(status, kPushedAt, absl::UTCTimeZone());
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
   EXPECT_THAT(text, HasSubstr("state             failing\n"));
   EXPECT_THAT(text, HasSubstr("error             evil \\x1b[31m\n"));
-  EXPECT_THAT(text, HasSubstr("position          4 of ?, s\\x1b\n"));
+  EXPECT_THAT(text, HasSubstr("position          4 of journal-a, s\\x1b\n"));
   EXPECT_THAT(text, HasSubstr("waiting since     2026-07-01 11:55:00.000 (5 min ago)\n"));
   state.set_delivered_events(7);
-  const PushStatus one = {state, "push", true, "", "/x", 1};
+  const PushStatus one = {state, "push", true, {}, "/x", 1};
   EXPECT_THAT(StatusText(one, kPushedAt, absl::UTCTimeZone()),
-              testing::AllOf(HasSubstr("delivered events  7\n"), HasSubstr("1 event in /x")));
-}
-
-// Has these items; then it ends with the code.
-class ListedSource : public Source {
- public:
-  explicit ListedSource(std::vector<Item> items, ExitCode code = ExitCode::kFailed)
-      : items_(std::make_move_iterator(items.begin()), std::make_move_iterator(items.end())),
-        code_(code) {}
-  Item Next(absl::Duration /*timeout*/) override {
-    if (items_.empty()) return Ended{code_};
-    Item item = std::move(items_.front());
-    items_.pop_front();
-    return item;
-  }
-  std::string loss() override { return ""; }
-
- private:
-  std::deque<Item> items_;
-  const ExitCode code_;
-};
-
-// Records the batches, as sequences, and the positions.
-class Batches : public WatchSink {
- public:
-  bool OnOpen() override { return true; }
-  bool OnVms(const NodeVms& /*vms*/) override { return true; }
-  bool OnEvents(NodeEvents events) override {
-    batches.emplace_back();
-    for (const NodeEvent& one : events) {
-      batches.back().push_back(static_cast<int>(one.event.sequence()));
-      positions[one.resume_after.server] = one.resume_after.position.sequence;
-    }
-    return wanted;
-  }
-  bool OnPosition(const ServerPosition& position) override {
-    positions[position.server] = position.position.sequence;
-    return wanted;
-  }
-
-  bool wanted = true;
-  std::vector<std::vector<int>> batches;
-  std::map<size_t, uint64_t> positions;
-};
-
-ExitCode Deliver(ListedSource source, const BatchLimits& limits, Batches* batches) {
-  return DeliverBatches(&source, limits, batches, [] { return true; });
-}
-
-TEST(DeliverBatchesTest, ABatchHasALimitOfEventsAndOfBytes) {
-  const size_t bytes = PausedEvents(1, 1)[0].event.ByteSizeLong();
-  for (const BatchLimits& limits :
-       {BatchLimits{.events = 2, .time = absl::InfiniteDuration()},
-        BatchLimits{.bytes = 2 * bytes, .time = absl::InfiniteDuration()}}) {
-    Batches batches;
-    EXPECT_EQ(Deliver(ListedSource({PausedEvents(1, 5)}), limits, &batches), ExitCode::kFailed);
-    EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1, 2), ElementsAre(3, 4), ElementsAre(5)));
-    EXPECT_EQ(batches.positions[0], 5);
-  }
-}
-
-TEST(DeliverBatchesTest, ABatchThatIsDueGoesOnceNothingMoreIsThere) {
-  Batches batches;
-  Deliver(
-      ListedSource({PausedEvents(1, 1), PausedEvents(2, 2), Source::Nothing{}, PausedEvents(3, 3)}),
-      {.time = absl::ZeroDuration()}, &batches);
-  EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1, 2), ElementsAre(3)));
-}
-
-TEST(DeliverBatchesTest, ABatchThatIsNotDueWaits) {
-  Batches batches;
-  Deliver(ListedSource({PausedEvents(1, 1), Source::Nothing{}, PausedEvents(2, 2)}),
-          {.time = absl::InfiniteDuration()}, &batches);
-  EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1, 2)));
-}
-
-TEST(DeliverBatchesTest, AStopLeavesWhatWaitsToTheNextPush) {
-  Batches batches;
-  EXPECT_EQ(Deliver(ListedSource({PausedEvents(1, 1)}, ExitCode::kOk),
-                    {.time = absl::InfiniteDuration()}, &batches),
-            ExitCode::kOk);
-  EXPECT_THAT(batches.batches, testing::IsEmpty());
-  EXPECT_THAT(batches.positions, testing::IsEmpty());
-}
-
-TEST(DeliverBatchesTest, APositionGoesWithTheEventThatItIsBehind) {
-  Batches batches;
-  batches.wanted = false;
-  const auto at = [](size_t server, uint64_t sequence) {
-    return ServerPosition{server, {sequence, "journal-a"}};
-  };
-  Deliver(ListedSource({PausedEvents(1, 1, 1), at(1, 9), at(0, 7), at(0, 8)}),
-          {.time = absl::InfiniteDuration()}, &batches);
-  EXPECT_THAT(batches.positions, ElementsAre(testing::Pair(0, 7))) << "that one ended it";
-  batches.wanted = true;
-  Deliver(ListedSource({PausedEvents(1, 1, 1), at(1, 9), at(0, 7), at(0, 8)}),
-          {.time = absl::InfiniteDuration()}, &batches);
-  EXPECT_THAT(batches.batches, ElementsAre(ElementsAre(1)));
-  EXPECT_THAT(batches.positions, ElementsAre(testing::Pair(0, 8), testing::Pair(1, 9)));
+              testing::AllOf(HasSubstr("delivered events  7\n"),
+                             HasSubstr("set aside file    /x\nset aside now     1\n")));
 }
 
 class SetAsideTest : public testing::Test {

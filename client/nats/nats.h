@@ -12,17 +12,103 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/nats/connection.h"
+#include "client/connect/server_address.h"
 
-// Streams of JetStream, whose API is JSON on NATS subjects. NATS's library has functions for it,
-// which do not fit: as they update a stream they drop the settings of later servers, and as they
-// read one they take a publisher's header for the server's status.
+// Connections to NATS servers, by NATS's client library, which is loaded when it is first needed,
+// and streams of JetStream. No call blocks without a limit. Errors are for people and contain no
+// secrets.
+//
+// JetStream's API is JSON on NATS subjects. NATS's library has functions for it, which do not fit:
+// as they update a stream they drop the settings of later servers, and as they read one they take a
+// publisher's header for the server's status.
 
 namespace vmeventd {
 
-// Subject of a request of the API: "$JS.API.STREAM.INFO.VMEVENTS".
+// Returns whether a text means NATS servers: it begins with nats:// or tls://.
+bool IsNatsUrl(absl::string_view text);
+// Parses nats://HOST[:PORT][,nats://HOST[:PORT]...], or tls://, whose addresses have `tls`; one
+// that follows may leave the scheme out. INVALID_ARGUMENT names the text and the rule; never a
+// password that stands in it.
+absl::StatusOr<std::vector<client::ServerAddress>> ParseNatsServers(absl::string_view text);
+// nats://HOST:PORT or tls://HOST:PORT.
+std::string NatsUrl(const client::ServerAddress& server);
+
+struct NatsOptions {
+  std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT, any of which is used
+  std::string name = "vmevents";     // the client's, which the server shows
+  std::string credentials;           // a file of NATS's form; empty: none
+  // Without a CA the system's authorities count; a server_name is expected instead of the host.
+  std::optional<client::TlsOptions> tls;
+  std::string domain;  // domain of the JetStream; see InDomain(). Empty: the servers' own
+  // Prefix of the subjects to which answers come. A client that may subscribe to another's prefix
+  // sees its answers: each has one of its own (docs/many-nodes.md).
+  std::string inbox_prefix = "_INBOX.vmevents";
+};
+
+// A message, to send or received.
+struct NatsMessage {
+  std::string subject = {};
+  std::string reply = {};  // subject of an answer; empty: none is wanted
+  std::string data = {};
+  std::vector<std::pair<std::string, std::string>> headers = {};
+
+  // Empty: it has no such header. The server's own messages have "Status", as "404", and
+  // "Description". Upper and lower case are the same.
+  std::string header(absl::string_view name) const {
+    for (const auto& [known, value] : headers) {
+      if (absl::EqualsIgnoreCase(known, name)) return value;
+    }
+    return "";
+  }
+};
+
+// A subscription to a subject. One thread.
+class NatsSubscription {
+ public:
+  virtual ~NatsSubscription() = default;
+  // The next message; nullopt: none came within `timeout`. UNAVAILABLE: the connection is lost.
+  virtual absl::StatusOr<std::optional<NatsMessage>> Next(absl::Duration timeout) = 0;
+};
+
+// One connection to one of the servers. Never reconnects. Any thread.
+class NatsConnection {
+ public:
+  // Time limit to connect to one server, and to get an answer to a request.
+  static constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
+  static constexpr absl::Duration kRequestTimeout = absl::Seconds(5);
+  static constexpr size_t kMaxWaiting = 4096;
+
+  virtual ~NatsConnection() = default;
+
+  // Sends a message without a reply, and returns the data of the answer. Nobody else can send one.
+  // UNAVAILABLE: none came, or the connection is lost. NOT_FOUND: nobody serves the subject.
+  // INVALID_ARGUMENT: as of Publish().
+  virtual absl::StatusOr<std::string> Request(const NatsMessage& message,
+                                              absl::Duration timeout = kRequestTimeout) = 0;
+  // Sends a message at once, without confirmation of its arrival. INVALID_ARGUMENT: it is larger
+  // than the server permits, and the connection stands; UNAVAILABLE: any other error.
+  virtual absl::Status Publish(const NatsMessage& message) = 0;
+  // Receives from now on. Up to kMaxWaiting messages wait to be read; further ones are dropped. The
+  // connection outlives the subscription.
+  virtual absl::StatusOr<std::unique_ptr<NatsSubscription>> Subscribe(
+      const std::string& subject) = 0;
+  // A subject that nobody else knows, for answers.
+  virtual std::string NewInbox() = 0;
+  // Returns whether the connection is lost. Does not block.
+  virtual bool closed() const = 0;
+  // Last error of the server on this connection, such as that the client may not publish a
+  // subject; empty if there was none. The server refuses such messages without an answer.
+  virtual std::string complaint() const = 0;
+};
+
+// Connects to one of the servers. UNAVAILABLE: none is there, or it refuses the client.
+// FAILED_PRECONDITION: NATS's client library is missing; names the package to install.
+absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& options);
+
+// Subject of a request of JetStream's API: "$JS.API.STREAM.INFO.VMEVENTS".
 std::string ApiSubject(absl::string_view request, absl::string_view stream);
 
 // Maps `subject` to the JetStream of another domain, as behind a leaf node:
@@ -34,8 +120,8 @@ absl::Status CheckDomain(absl::string_view domain);
 
 // Creates a stream with these settings, which are JSON, or turns off the unsafe settings of the one
 // that is there and sets the number of its replicas; 0: as it is, and 1 of what is made. Returns a
-// line on that, for people. FAILED_PRECONDITION: the server refuses it. UNAVAILABLE: it does not
-// answer.
+// line on that, for people. FAILED_PRECONDITION: the server refuses it. Other errors as of
+// ReadStreamState().
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
                                        const std::string& settings, int replicas);
 
@@ -49,8 +135,6 @@ struct StreamState {
   // Settings that let nodes change what others have published, for people. Empty: there are none.
   std::string unsafe;
 };
-// The answer to STREAM.INFO. Errors as of ReadStreamState().
-absl::StatusOr<StreamState> ParseStreamState(absl::string_view text);
 // NOT_FOUND: there is no such stream. UNAVAILABLE: the server has no JetStream, or as
 // NatsConnection::Request.
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream);
@@ -61,14 +145,17 @@ struct StoredMessage {
   uint64_t stream_sequence = 0;
   absl::Time time = absl::InfinitePast();  // storage time; the infinite past: not known
 };
-// The answer to STREAM.MSG.GET. Errors as of ReadMessage().
-absl::StatusOr<StoredMessage> ParseStoredMessage(absl::string_view text);
 // The message at a position, or the last one that matches `subjects`. NOT_FOUND: there is none, or
 // no such stream.
 absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
                                           uint64_t stream_sequence);
 absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
                                               absl::string_view subjects);
+
+// Has the stream store a message, and returns its sequence there. INVALID_ARGUMENT: the stream
+// never takes this message. After another error it may be stored.
+absl::StatusOr<uint64_t> Store(NatsConnection* connection, absl::string_view stream,
+                               const NatsMessage& message, absl::Duration timeout);
 
 // Start of reading: at a sequence of the stream, at the first message stored at or after a time,
 // or with the last message of each subject.
@@ -118,10 +205,6 @@ class StreamReader {
   StreamReader(NatsConnection* connection, std::string stream, std::function<absl::Time()> clock)
       : connection_(connection), stream_(std::move(stream)), clock_(std::move(clock)) {}
 
-  absl::Status Pull();
-  // Status of the pull, from the server.
-  absl::Status TakeStatus(const NatsMessage& message);
-
   NatsConnection* const connection_;
   const std::string stream_;
   const std::function<absl::Time()> clock_;
@@ -134,9 +217,5 @@ class StreamReader {
   uint64_t pending_ = 0;
   absl::Time received_;  // time of the consumer's last message
 };
-
-// The sequence at which `stream` has stored a message, by the answer to it. INVALID_ARGUMENT: the
-// stream never takes this message. UNAVAILABLE or NOT_FOUND: another error, or no acknowledgement.
-absl::StatusOr<uint64_t> ParseAck(const NatsMessage& answer, absl::string_view stream);
 
 }  // namespace vmeventd
