@@ -384,8 +384,8 @@ void AddPush(CLI::App* program, Reading* reading) {
       AddValue(app, "--cluster", "NAME", "nats://: the cluster of this node", &push->cluster);
   // A fleet's stream gets every event of the node, as it is.
   for (const char* other : {"--template", "--secret-file", "--header-file", "--timeout", "--batch",
-                            "--batch-time", "--journal", "--node", "--vm", "--uuid", "--label",
-                            "--source", "--type", "--class", "--cause", "--run"}) {
+                            "--journal", "--node", "--vm", "--uuid", "--label", "--source",
+                            "--type", "--class", "--cause", "--run"}) {
     cluster->excludes(app->get_option(other));
   }
   AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
