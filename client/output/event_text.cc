@@ -169,19 +169,18 @@ std::string SenderWords(const v1::SignalSender& sender) {
 
 std::string CrashSentence(const v1::ShutdownDetail& shutdown) {
   const int signal = shutdown.exit_signal().number();
-  const bool fault = signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE;
-  std::string text =
-      signal != 0
-          ? absl::StrCat("QEMU was killed by ", SignalName(signal),
-                         fault ? ", which counts as a crash of QEMU." : ": a crash of QEMU itself.")
-          : absl::StrCat("QEMU exited with code ", shutdown.exit_code(), ": an error of its own.");
-  if (shutdown.has_sender()) {
-    return absl::StrCat(text, " ", SenderWords(shutdown.sender()), " sent the signal.");
-  }
+  const bool sent = shutdown.has_sender();
+  // QEMU aborts where it finds a fault of its own.
+  const bool aborted = signal == SIGABRT && (!sent || shutdown.sender().of_qemu());
+  std::string text = signal != 0 ? absl::StrCat("QEMU was killed by ", SignalName(signal),
+                                                aborted ? ": a crash of QEMU itself."
+                                                        : ", which counts as a crash of QEMU.")
+                                 : absl::StrCat("QEMU exited with code ", shutdown.exit_code(),
+                                                ": an error of its own.");
+  if (sent) return absl::StrCat(text, " ", SenderWords(shutdown.sender()), " sent the signal.");
   if (shutdown.has_intent()) return text;
-  // vmeventd does not watch who sends these.
-  return text +
-         (fault ? " Who sends this signal is not recorded." : " No request to end it was seen.");
+  return text + (signal == 0 || aborted ? " No request to end it was seen."
+                                        : " Who sends this signal is not recorded.");
 }
 
 // The sentence of the event's message, which has the class before it and the evidence behind it.

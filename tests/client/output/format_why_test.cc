@@ -191,7 +191,12 @@ TEST(EndSentence, NamesTheSignalAndItsSender) {
             "QEMU exited with code 1: an error of its own. No request to end it was seen.");
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal { number: 6 }"),
             "QEMU was killed by SIGABRT: a crash of QEMU itself. No request to end it was seen.");
-  for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) {
+  EXPECT_EQ(
+      Sentence("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal { number: 6 } sender { signal: "
+               "6 pid: 1 command: 'systemd' uid: 0 }"),
+      "QEMU was killed by SIGABRT, which counts as a crash of QEMU. systemd (pid 1, uid 0) "
+      "sent the signal.");
+  for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGUSR2}) {
     EXPECT_THAT(
         Sentence(
             absl::StrCat("cause: SHUTDOWN_CAUSE_QEMU_CRASHED exit_signal { number: ", fault, " }")),
