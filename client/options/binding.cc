@@ -170,7 +170,11 @@ void AddVmName(std::string text, v1::EventFilter* filter) {
 void AddVm(CLI::App* app, v1::EventFilter* filter) {
   AddList(app, "--vm", "GLOB", "only VMs of such names, separated by commas; may be repeated",
           [=](const std::string& text) {
-            for (const absl::string_view one : absl::StrSplit(text, ',')) {
+            constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
+            const bool list = absl::StrContains(CheckText(text), ',');
+            if (!list || text.size() <= kMaxName) AddVmName(text, filter);
+            if (!list) return;
+            for (const absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
               AddVmName(std::string(one), filter);
             }
           });

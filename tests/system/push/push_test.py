@@ -453,7 +453,7 @@ class PushTest(world.WorldTest):
         self.world.stop()
         metrics = self.path / "push.prom"
         self.start("--metrics-file", metrics)
-        self.wait_log("(waiting)")
+        self.wait_log("(trying again)")
         world.wait_until("it shows", lambda: self.status()["state"] == "failing")
         self.assertIn(str(self.world.socket), self.status()["error"])
         self.assertRegex(metrics.read_text(), r"(?m)^vmevents_push_failing_since_timestamp_seconds\S+ [1-9]")
