@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "client/output/event_text.h"
 #include "client/output/time_text.h"
 #include "google/protobuf/util/json_util.h"
@@ -126,17 +125,7 @@ Cell StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
   return state == NodeState::kUp ? Cell{"up", Color::kGreen} : Cell{"silent", Color::kRed};
 }
 
-// A value of JSON for people: "path /run/qemu, present true" for an object.
-std::string WordsOf(const nlohmann::ordered_json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_object()) return JsonText(value);
-  std::vector<std::string> parts;
-  for (const auto& [name, member] : value.items()) {
-    const std::string words = WordsOf(member);
-    if (!words.empty()) parts.push_back(absl::StrCat(name, " ", words));
-  }
-  return absl::StrJoin(parts, ", ");
-}
+std::string YesNo(bool value) { return value ? "yes" : "no"; }
 
 }  // namespace
 
@@ -344,22 +333,58 @@ absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
 }
 
 absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoResponse& info) {
-  const absl::StatusOr<std::string> json = ToJson(info);
-  if (form_ != Form::kTable || !json.ok()) return Line(info.node(), json);
-  FactList facts(painter_, 19);
-  const auto fields = nlohmann::ordered_json::parse(*json);
-  for (const auto& [name, value] : fields.items()) {
-    const auto values = value.is_array() ? value : nlohmann::ordered_json::array({value});
-    for (const nlohmann::ordered_json& one : values) {
-      const std::string text = WordsOf(one);
-      const bool problem = absl::StrContains(absl::StrCat(name, " ", text), "problem");
-      facts.Add(absl::StrReplaceAll(name, {{"_", " "}}), text,
-                problem ? Color::kYellow : Color::kNone);
-    }
+  if (form_ != Form::kTable) return Line(info.node(), ToJson(info));
+  FactList facts(painter_);
+  const auto add = [&facts](const char* name, const std::string& value, const std::string& problem,
+                            bool warn) {
+    facts.Add(name, problem.empty() ? value : absl::StrCat(value, ": ", problem),
+              warn ? Color::kYellow : Color::kNone);
+  };
+  facts.Add("version", info.version());
+  facts.Add("node", info.node());
+  facts.Add("node id", info.node_id());
+  facts.Add("started", SinceText(info.start_time()));
+  facts.Add("journal", info.journal_id());
+  add("writable", YesNo(info.journal_writable()), info.journal_problem(), !info.journal_writable());
+  facts.Add("oldest event", absl::StrCat(info.oldest_sequence()));
+  facts.Add("newest event", absl::StrCat(info.newest_sequence()));
+  facts.Add("VMs", absl::StrCat(info.vms()));
+  facts.Add("streams", absl::StrCat(info.streams()));
+  facts.Add("exit status", info.exit_status_source());
+  if (info.has_signal_senders()) {
+    const v1::SignalSenderWatch& senders = info.signal_senders();
+    add("signal senders", YesNo(senders.active()), senders.problem(), !senders.problem().empty());
+  }
+  if (info.has_host_shutdown()) {
+    const v1::HostShutdownWatch& host = info.host_shutdown();
+    add("host shutdown",
+        host.shutting_down() ? "shutting down now"
+        : host.active()      ? "seen"
+                             : "not seen",
+        host.problem(), host.shutting_down());
+  }
+  for (const v1::WatchedDirectory& directory : info.directories()) {
+    facts.Add("watched",
+              absl::StrCat(directory.path(), ":", directory.pattern(), "  ",
+                           directory.present() ? Count(directory.sockets(), "socket") : "missing"),
+              directory.present() ? Color::kNone : Color::kYellow);
+  }
+  for (const v1::UnfollowedSocket& socket : info.unfollowed_sockets()) {
+    facts.Add("without a VM", absl::StrCat(socket.path(), "  ", socket.problem().text()),
+              Color::kYellow);
   }
   if (info.unfollowed_sockets_size() >= kMaxUnfollowed) {
-    facts.Add("unfollowed sockets",
-              absl::StrCat("possibly more: vmeventd lists at most ", kMaxUnfollowed));
+    facts.Add("without a VM",
+              absl::StrCat("possibly more: vmeventd lists at most ", kMaxUnfollowed),
+              Color::kYellow);
+  }
+  for (const v1::LibvirtConnection& connection : info.libvirt_connections()) {
+    const std::string state =
+        connection.connected() ? Count(connection.domains(), "domain")
+                               : absl::StrCat("not connected since ", SinceText(connection.since()),
+                                              ": ", connection.problem().text());
+    facts.Add("libvirt", absl::StrCat(connection.uri(), "  ", state),
+              connection.connected() ? Color::kNone : Color::kYellow);
   }
   return facts.Take();
 }

@@ -311,23 +311,29 @@ TEST(TableFormatter, ShowsTheServersInfo) {
   auto info = FromText<v1::GetServerInfoResponse>(R"(
       version: '1.0.0' vms: 3 journal_writable: true
       directories { path: '/run/ctrl' pattern: '*.kvmd' present: true sockets: 3 }
-      directories { path: '/run/other' }
-      libvirt_connections { uri: 'qemu:///session' problem { text: 'Connection refused' }
-                            since { seconds: 1782907200 } })");
+      directories { path: '/run/other' })");
   const std::string text = *TableFormatter({}).FormatInfo(info);
-  EXPECT_THAT(text, HasSubstr("version              1.0.0\n"));
-  EXPECT_THAT(text, HasSubstr("directories          path /run/ctrl, pattern *.kvmd, present true, "
-                              "sockets 3\n"
-                              "                     path /run/other, present false, sockets 0\n"));
-  EXPECT_THAT(text, HasSubstr("libvirt connections  uri qemu:///session, connected false, problem "
-                              "code PROBLEM_CODE_UNSPECIFIED, text Connection refused, domains "
-                              "0, since 2026-07-01T12:00:00Z\n"));
+  EXPECT_THAT(text, HasSubstr("version         1.0.0\n"));
+  EXPECT_THAT(text, HasSubstr("watched         /run/ctrl:*.kvmd  3 sockets\n"));
+  EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));
+  info.mutable_directories(0)->set_sockets(1);
+  EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("*.kvmd  1 socket\n"));
   info.add_unfollowed_sockets()->set_path("/run/ctrl/a.kvmd");
-  EXPECT_THAT(
-      *TableFormatter({}).FormatInfo(info),
-      AllOf(HasSubstr("unfollowed sockets   path /run/ctrl/a.kvmd"), Not(HasSubstr("more"))));
+  EXPECT_THAT(*TableFormatter({}).FormatInfo(info),
+              AllOf(HasSubstr("without a VM    /run/ctrl/a.kvmd"), Not(HasSubstr("more"))));
   while (info.unfollowed_sockets_size() < 1000) info.add_unfollowed_sockets();
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("vmeventd lists at most 1000"));
+}
+
+TEST(TableFormatter, ShowsTheConnectionsToLibvirt) {
+  const auto info = FromText<v1::GetServerInfoResponse>(R"(
+      libvirt_connections { uri: 'qemu:///system' connected: true domains: 1 }
+      libvirt_connections { uri: 'qemu:///session' problem { text: 'Connection refused' }
+                            since { seconds: 1782907200 } })");
+  EXPECT_THAT(*TableFormatter({}).FormatInfo(info),
+              HasSubstr("libvirt         qemu:///system  1 domain\n"
+                        "                qemu:///session  not connected since 2026-07-01 "
+                        "12:00:00: Connection refused\n"));
 }
 
 TEST(TableFormatter, TheEventsOfASnapshotStandInATableOfTheirOwn) {
