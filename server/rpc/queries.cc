@@ -206,41 +206,36 @@ void Queries::ListEvents(const v1::ListEventsRequest& request, const std::string
   const auto waiting = std::make_shared<WaitingList>(cancelled, answer);
   {
     const MutexLock lock(&mutex_);
-    waiting_.insert(waiting);
+    waiting_.push_back(waiting);
   }
-  const auto finish = [this, waiting](const absl::StatusOr<std::string>& result) {
-    {
-      const MutexLock lock(&mutex_);
-      waiting_.erase(waiting);
-    }
-    waiting->Finish(result);
-  };
   log_->PostQuery(peer,
-                  [log = log_, question, waiting, finish,
+                  [log = log_, question, waiting,
                    listing](const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
                     absl::StatusOr<bool> done = absl::CancelledError("the call was cancelled");
                     if (!waiting->over()) done = listing->Continue(journal);
-                    if (!done.ok()) finish(ReadError(done.status()));
+                    if (!done.ok()) waiting->Finish(ReadError(done.status()));
                     if (!done.ok() || !*done) return done;
                     v1::ListEventsResponse rest;
                     if (listing->next() != 0) {
                       rest.set_next_page_token(MakePageToken(log->identity().journal_id, question,
                                                              absl::StrCat(listing->next())));
                     }
-                    finish(absl::StrCat(listing->events(), rest.SerializeAsString()));
+                    waiting->Finish(absl::StrCat(listing->events(), rest.SerializeAsString()));
                     return true;
                   });
 }
 
 void Queries::EndHung() {
   const absl::Status hung = log_->CheckReads();
-  if (hung.ok()) return;
-  absl::flat_hash_set<std::shared_ptr<WaitingList>> ended;
+  std::vector<std::weak_ptr<WaitingList>> waiting;
   {
     const MutexLock lock(&mutex_);
-    ended = std::exchange(waiting_, {});
+    std::erase_if(waiting_, [](const auto& each) { return each.expired(); });
+    if (!hung.ok()) waiting = waiting_;
   }
-  for (const std::shared_ptr<WaitingList>& each : ended) each->Finish(hung);
+  for (const std::weak_ptr<WaitingList>& each : waiting) {
+    if (const auto list = each.lock()) list->Finish(hung);
+  }
 }
 
 absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) const {

@@ -4,9 +4,9 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "server/eventlog/event_log.h"
@@ -39,7 +39,7 @@ class Queries {
 
   EventLog* const log_;
   Mutex mutex_;
-  absl::flat_hash_set<std::shared_ptr<WaitingList>> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::weak_ptr<WaitingList>> waiting_ ABSL_GUARDED_BY(mutex_);  // and others, over
 };
 
 }  // namespace vmeventd

@@ -103,7 +103,7 @@ class Daemon {
 
   StreamHub& hub() { return hub_; }
 
-  const Queries& queries() const { return queries_; }
+  Queries& queries() { return queries_; }
   NodeWatcher& watcher() const { return *watcher_; }
   EventLog& log() const { return *log_; }
   JournalBounds journal() const { return EventLogForTests::BoundsOf(*log_); }

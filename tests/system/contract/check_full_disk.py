@@ -72,6 +72,7 @@ def no_intent_that_would_be_lost(world):
 
 
 @promise("WatchEvents", "UNAVAILABLE")
+@promise("ListEvents", "UNAVAILABLE")
 @promise("ErrorReason.ERROR_REASON_SHUTTING_DOWN")
 def a_journal_that_cannot_be_opened(world):
     stream, qemu = world.follow()
@@ -89,6 +90,7 @@ def a_journal_that_cannot_be_opened(world):
     for fields in ({"from_oldest": True}, {"since": started.observe_time},
                    {"after_sequence": 0, "journal_id": journal_id}):
         assert world.watch(**fields).wait_end() == grpc.StatusCode.UNAVAILABLE, fields
+    world.refused("UNAVAILABLE JOURNAL_UNAVAILABLE", "ListEvents")
     live = world.watch()
     live.wait("it has begun", lambda: live.messages)
     world.wait_attached("vm1")
