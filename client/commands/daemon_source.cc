@@ -9,7 +9,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/commands/sources.h"
+#include "client/commands/commands.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/output/terminal_text.h"

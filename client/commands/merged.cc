@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "client/commands/sources.h"
+#include "client/commands/commands.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
@@ -30,12 +30,12 @@ std::optional<size_t> EventMerger::Find(absl::Time now, absl::Time* next) const 
       continue;
     }
     const Waiting& waiting = queue.items.front();
-    const auto* event = std::get_if<NodeEvent>(&waiting.item.what);
-    if (event == nullptr) return node;  // time orders events only
+    const auto* events = std::get_if<NodeEvents>(&waiting.item.what);
+    if (events == nullptr) return node;  // time orders events only
     const absl::Time patience = waiting.arrival + order_.longest_wait;
     *next = std::min(*next, patience);
     if (!overdue && patience <= now) overdue = node;
-    const absl::Time time = FromProto(event->event.observe_time());
+    const absl::Time time = FromProto(events->front().event.observe_time());
     if (first && (order_.newest_first ? time <= first_time : time >= first_time)) continue;
     first = node;
     first_time = time;
@@ -50,8 +50,7 @@ bool EventMerger::Add(Item item, const std::stop_token& stop) {
   std::unique_lock<std::mutex> lock(mutex_);
   Queue& queue = queues_[item.node];
   if (!changed_.wait(lock, stop, [&] { return queue.items.size() < kMaxWaiting; })) return false;
-  const auto* other = std::get_if<Source::Item>(&item.what);
-  if (other != nullptr) queue.ended = std::holds_alternative<Source::Ended>(*other);
+  queue.ended = std::holds_alternative<Source::Ended>(item.what);
   queue.items.push_back({std::move(item), clock_()});
   changed_.notify_all();
   return true;
@@ -97,7 +96,7 @@ class MergedLists : public ListSource {
     Answers answers = AskAll([&](size_t i) {
       auto failure = nodes_[i].lists->ReadEvents(command, [&](NodeEvent event) {
         event.node.name = nodes_[i].name;
-        return merger.Add({i, std::move(event)}, stop.get_token());
+        return merger.Add({i, NodeEvents{std::move(event)}}, stop.get_token());
       });
       merger.Add({i, Source::Ended{}}, stop.get_token());
       return failure;
@@ -105,9 +104,9 @@ class MergedLists : public ListSource {
     uint64_t left = command.most();
     for (size_t reading = nodes_.size(); left > 0 && reading > 0;) {
       for (EventMerger::Item& item : merger.Take(kTakenTogether, stop.get_token())) {
-        auto* const event = std::get_if<NodeEvent>(&item.what);
-        if (event == nullptr) --reading;
-        if (event != nullptr && left > 0) left = take(std::move(*event)) ? left - 1 : 0;
+        auto* const events = std::get_if<NodeEvents>(&item.what);
+        if (events == nullptr) --reading;
+        if (events != nullptr && left > 0) left = take(std::move(events->front())) ? left - 1 : 0;
       }
     }
     stop.request_stop();
@@ -194,7 +193,7 @@ class MergedSource : public Source {
   void Follow(size_t node) {
     const WatchedNode& watched = nodes_[node];
     const auto source = WatchDaemon(watched.command, watched.address, {&stop_, note_});
-    const auto add = [&](auto what) { return merger_.Add({node, std::move(what)}, stop_.token()); };
+    const auto add = [&](Item what) { return merger_.Add({node, std::move(what)}, stop_.token()); };
     for (bool wanted = true; wanted;) {
       Item item = source->Next(absl::InfiniteDuration());
       wanted = !std::holds_alternative<Ended>(item);
@@ -202,7 +201,7 @@ class MergedSource : public Source {
         wanted = std::all_of(events->begin(), events->end(), [&](NodeEvent& event) {
           if (event.node.name.empty()) event.node.name = watched.name;
           event.resume_after.server = node;
-          return add(std::move(event));
+          return add(NodeEvents{std::move(event)});
         });
         continue;
       }
@@ -219,20 +218,17 @@ class MergedSource : public Source {
     NodeEvents events;
     std::map<size_t, ServerPosition> positions;
     for (EventMerger::Item& item : items) {
-      if (auto* event = std::get_if<NodeEvent>(&item.what)) {
+      if (auto* event = std::get_if<NodeEvents>(&item.what)) {
         // A position from before the event would move the reader back.
         positions.erase(item.node);
-        events.push_back(std::move(*event));
-        continue;
-      }
-      auto& other = std::get<Item>(item.what);
-      if (const auto* position = std::get_if<ServerPosition>(&other)) {
+        events.push_back(std::move(event->front()));
+      } else if (const auto* position = std::get_if<ServerPosition>(&item.what)) {
         positions[item.node] = *position;
-      } else if (const auto* ended = std::get_if<Ended>(&other)) {
+      } else if (const auto* ended = std::get_if<Ended>(&item.what)) {
         --reading_;
         if (code_ == ExitCode::kOk) code_ = ended->code;
       } else {
-        ready_.push_back(std::move(other));
+        ready_.push_back(std::move(item.what));
       }
     }
     if (!events.empty()) ready_.emplace_back(std::move(events));

@@ -25,7 +25,6 @@
 #include "absl/strings/strip.h"
 #include "absl/types/span.h"
 #include "base/system.h"
-#include "client/output/formatter.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/qemu_texts.h"
 
@@ -278,9 +277,15 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
   return text;
 }
 
-std::string DiagnosisJson(const Diagnosis& diagnosis) {
+std::string DiagnosisLines(const Diagnosis& diagnosis, Form form) {
   std::string text;
   for (const Finding& finding : diagnosis.findings) {
+    if (form == Form::kName) {
+      for (const std::string& subject : finding.subjects) {
+        absl::StrAppend(&text, EscapeForTerminal(subject), "\n");
+      }
+      continue;
+    }
     nlohmann::ordered_json object;
     object["finding"] = finding.kind;
     object["subjects"] = finding.subjects;
@@ -288,16 +293,6 @@ std::string DiagnosisJson(const Diagnosis& diagnosis) {
     object["place"] = kPlaces[static_cast<size_t>(finding.place)].name;
     object["line"] = finding.line;
     absl::StrAppend(&text, JsonText(object), "\n");
-  }
-  return text;
-}
-
-std::string DiagnosisNames(const Diagnosis& diagnosis) {
-  std::string text;
-  for (const Finding& finding : diagnosis.findings) {
-    for (const std::string& subject : finding.subjects) {
-      absl::StrAppend(&text, EscapeForTerminal(subject), "\n");
-    }
   }
   return text;
 }

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
+#include "client/output/formatter.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/specs.h"
 
@@ -111,9 +112,7 @@ std::string ExplainTlsFault(const ServerAddress& address);
 
 // The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);
-// One JSON object a line for each finding, for programs.
-std::string DiagnosisJson(const Diagnosis& diagnosis);
-// One subject a line.
-std::string DiagnosisNames(const Diagnosis& diagnosis);
+// For programs: a JSON object a line for each finding, or a subject a line.
+std::string DiagnosisLines(const Diagnosis& diagnosis, Form form);
 
 }  // namespace vmeventd::client

@@ -125,7 +125,7 @@ class StoryWriter {
       const absl::Time at = FromProto(seen.time());
       const bool same_day = absl::ToCivilDay(at, style_.zone) == day;
       const std::string time = !seen.has_time() ? ""
-                               : same_day       ? ClockText(at, style_.zone)
+                               : same_day       ? absl::FormatTime("%H:%M:%E3S", at, style_.zone)
                                                 : LocalTimeText(at, style_.zone);
       evidence.Add(absl::StrCat("  ", time), seen.what());
     }

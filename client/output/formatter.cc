@@ -18,6 +18,25 @@
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
+namespace {
+
+// The members of a JSON object, by name; one without a value is omitted. Without a name: an object,
+// whose members they are.
+using Members = std::vector<std::pair<absl::string_view, absl::StatusOr<std::string>>>;
+absl::StatusOr<std::string> ObjectOf(const Members& members) {
+  std::vector<std::string> texts;
+  for (const auto& [name, value] : members) {
+    if (!value.ok()) return value;
+    if (!name.empty() && !value->empty()) {
+      texts.push_back(absl::StrCat("\"", name, "\":", *value));
+    } else if (name.empty() && *value != "{}") {
+      texts.push_back(value->substr(1, value->size() - 2));
+    }
+  }
+  return absl::StrCat("{", absl::StrJoin(texts, ","), "}");
+}
+
+}  // namespace
 
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                                    const MessageNode& node) {
@@ -32,10 +51,10 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                      " of the server cannot be written as JSON: ", std::string(status.message())));
   }
   if (node.name.empty()) return json;
-  return absl::StrCat(
-      "{", node.cluster.empty() ? "" : absl::StrCat("\"cluster\":", JsonText(node.cluster), ","),
-      "\"node\":", JsonText(node.name), node.stale_since ? ",\"stale\":true" : "",
-      json == "{}" ? "" : ",", json.substr(1));
+  return ObjectOf({{"cluster", node.cluster.empty() ? "" : JsonText(node.cluster)},
+                   {"node", JsonText(node.name)},
+                   {"stale", node.stale_since ? "true" : ""},
+                   {"", json}});
 }
 
 std::string JsonText(const nlohmann::ordered_json& json) {
@@ -43,21 +62,6 @@ std::string JsonText(const nlohmann::ordered_json& json) {
 }
 
 namespace {
-
-// The members of a JSON object, by name. Without a name: an object, whose members they are.
-using Members = std::vector<std::pair<absl::string_view, absl::StatusOr<std::string>>>;
-absl::StatusOr<std::string> ObjectOf(const Members& members) {
-  std::vector<std::string> texts;
-  for (const auto& [name, value] : members) {
-    if (!value.ok()) return value;
-    if (!name.empty()) {
-      texts.push_back(absl::StrCat("\"", name, "\":", *value));
-    } else if (*value != "{}") {
-      texts.push_back(value->substr(1, value->size() - 2));
-    }
-  }
-  return absl::StrCat("{", absl::StrJoin(texts, ","), "}");
-}
 
 Color TypeColor(v1::EventType type) {
   switch (type) {
@@ -266,11 +270,9 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
   for (const NodeVm& one : vms) NoteCluster(one.node);
   const bool ends = absl::c_any_of(vms, [](const NodeVm& one) { return one.ends.has_value(); });
   const auto json_of = [](const NodeVm& one) {
-    Members members;
-    members.emplace_back("", ToJson(one.vm, one.node));
-    if (one.ends) members.emplace_back("ends", absl::StrCat(*one.ends));
-    if (one.ends.value_or(0) > 0) members.emplace_back("last_end", ToJson(one.last_end));
-    return ObjectOf(members);
+    return ObjectOf({{"", ToJson(one.vm, one.node)},
+                     {"ends", one.ends ? absl::StrCat(*one.ends) : ""},
+                     {"last_end", one.ends.value_or(0) > 0 ? ToJson(one.last_end) : ""}});
   };
   // A column of UUIDs, or else of runs, tells VMs apart that have one name on a node.
   std::map<std::string, std::set<std::string>> ids;
@@ -414,9 +416,9 @@ absl::StatusOr<std::string> Formatter::FormatHealth(absl::string_view service,
                                                     const Health& health) {
   const std::string& name = Health::ServingStatus_Name(health.status());
   if (form_ != Form::kTable) {
-    if (service.empty()) return Line(name, ToJson(health));
     const std::string text(service);
-    return Line(text, ObjectOf({{"service", JsonText(text)}, {"", ToJson(health)}}));
+    return Line(text.empty() ? name : text,
+                ObjectOf({{"service", text.empty() ? "" : JsonText(text)}, {"", ToJson(health)}}));
   }
   if (!service.empty()) return absl::StrFormat("%-8s  %s\n", service, name);
   return absl::StrCat(name.empty() ? absl::StrCat(health.status()) : name, "\n");
@@ -466,14 +468,14 @@ absl::StatusOr<std::string> Formatter::FormatWhy(const VmStory& story) {
   if (form_ == Form::kTable) {
     return absl::StrCat(std::exchange(shown_, true) ? "\n" : "", StoryText(story, style_));
   }
-  Members members = {{"name", JsonText(story.name)}};
-  if (story.vm) members.emplace_back("vm", ToJson(story.vm->vm, story.vm->node));
-  if (story.end) members.emplace_back("last_end", ToJson(story.end->event, story.end->node));
   nlohmann::ordered_json ends = nlohmann::ordered_json::object();
   for (const auto& [shutdown_class, count] : story.ends) ends[ShortName(shutdown_class)] = count;
-  members.emplace_back("ends_in_24h", JsonText(ends));
-  if (style_.story_text) members.emplace_back("text", JsonText(StoryText(story, style_)));
-  return Line(story.name, ObjectOf(members));
+  return Line(story.name,
+              ObjectOf({{"name", JsonText(story.name)},
+                        {"vm", story.vm ? ToJson(story.vm->vm, story.vm->node) : ""},
+                        {"last_end", story.end ? ToJson(story.end->event, story.end->node) : ""},
+                        {"ends_in_24h", JsonText(ends)},
+                        {"text", style_.story_text ? JsonText(StoryText(story, style_)) : ""}}));
 }
 
 }  // namespace vmeventd::client

@@ -35,10 +35,6 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);
 inline std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone);
 }
-// "12:00:00.123" in `zone`.
-inline std::string ClockText(absl::Time time, absl::TimeZone zone) {
-  return absl::FormatTime("%H:%M:%E3S", time, zone);
-}
 // "2026-07-01T12:00:00.123Z", for programs.
 inline std::string Rfc3339Text(absl::Time time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());

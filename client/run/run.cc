@@ -1,16 +1,21 @@
 #include "client/run/run.h"
 
+#include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
+#include <iterator>
 #include <mutex>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -23,6 +28,66 @@
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
+
+void PrintNote(const std::string& sentence) {
+  std::cerr << "vmevents: " + sentence + "\n" << std::flush;
+}
+
+ExitCode Fail(const Failure& failure) {
+  PrintNote(failure.sentence);
+  return failure.code;
+}
+
+ExitCode Fail(const absl::Status& status) {
+  return Fail(Failure{ExitCode::kFailed, std::string(status.message())});
+}
+
+StopSource& StopBySignals(int output, int keys) {
+  static auto* const stop = new StopSource();  // the thread may outlive any other
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction present {};
+    // Leaves alone what nohup(1) or a shell without job control ignores.
+    const bool ignored = sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
+    if (!ignored) sigaddset(&set, signal);
+  }
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::thread([set, output, keys] {
+    const int signals = signalfd(-1, &set, SFD_CLOEXEC);
+    // Requests no event for the output: poll() then reports only that its reader has gone.
+    pollfd watched[] = {{signals, POLLIN, 0}, {output, 0, 0}, {keys, POLLIN, 0}};
+    char key = 0;
+    while (watched[0].revents == 0 && watched[1].revents == 0 && key != 'q' && key != 'Q') {
+      if (poll(watched, std::size(watched), -1) < 0) continue;
+      const bool typed = watched[2].revents != 0;
+      if (typed && read(keys, &key, 1) != 1) watched[2].fd = -1;  // the terminal has gone
+    }
+    signalfd_siginfo taken;
+    if (watched[0].revents != 0) (void)!read(signals, &taken, sizeof(taken));
+    stop->Stop();
+    // This thread takes the signals with their default action from here on.
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    while (true) pause();
+  }).detach();
+  return *stop;
+}
+
+FILE* StartPager() {
+  // less ends at once if all fits the screen, passes colours on, cuts long lines, leaves the screen
+  // as it is, and ends with Ctrl-C.
+  constexpr char kCommand[] =
+      "export LESS=\"${LESS-FRSXMK}\"; pager=${VMEVENTS_PAGER-${PAGER-$(command -v less)}}; "
+      "trap : INT; eval \"${pager:-cat}\"";
+  // The pager shall not ignore SIGPIPE, as vmevents does.
+  const auto ignored = signal(SIGPIPE, SIG_DFL);
+  FILE* const pager = popen(kCommand, "we");
+  signal(SIGPIPE, ignored);
+  // Ctrl-C is for the pager: one that ends over it is seen by the next write.
+  if (pager != nullptr) signal(SIGINT, SIG_IGN);
+  return pager;
+}
+
 namespace {
 
 // Returns whether standard output gets colours.
@@ -68,8 +133,13 @@ class LiveScreen {
   bool changed_ = false;  // the mode was
 };
 
-Formatter MakeFormatter(const CommandLine& line) {
-  const bool on_terminal = isatty(STDOUT_FILENO) == 1;
+Form FormOf(const CommandLine& line) {
+  return line.for_people()                    ? Form::kTable
+         : line.format == OutputFormat::kName ? Form::kName
+                                              : Form::kJson;
+}
+
+TableStyle StyleOf(const CommandLine& line) {
   TableStyle style;
   style.color = HasColor(line);
   style.zone = line.zone;
@@ -79,12 +149,9 @@ Formatter MakeFormatter(const CommandLine& line) {
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal().ws_col;
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
-  style.brief = on_terminal;  // programs that read the table want every date
+  style.brief = isatty(STDOUT_FILENO) == 1;  // programs that read the table want every date
   style.now = absl::Now;
-  const Form form = line.for_people()                    ? Form::kTable
-                    : line.format == OutputFormat::kName ? Form::kName
-                                                         : Form::kJson;
-  return Formatter(form, std::move(style));
+  return style;
 }
 
 ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* output) {
@@ -96,12 +163,11 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   TopEnvironment environment;
   environment.live = live;
   environment.style = [&] {
-    TableStyle style = {.color = HasColor(line), .zone = line.zone, .width = 80};
     if (live && !screen) screen.emplace();
-    style.brief = true;
-    style.now = absl::Now;
+    TableStyle style = StyleOf(line);
     const winsize size = SizeOfTerminal();
-    if (size.ws_col > 0) style.width = size.ws_col;
+    style.width = size.ws_col > 0 ? size.ws_col : 80;
+    style.brief = true;
     // The last line stays free: a newline there would scroll.
     return std::pair(style, size.ws_row > 1 ? size.ws_row - 1 : 24);
   };
@@ -112,8 +178,7 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
 }
 
 std::string TextOf(const Diagnosis& diagnosis, const CommandLine& line) {
-  if (line.format == OutputFormat::kName) return DiagnosisNames(diagnosis);
-  if (!line.for_people()) return DiagnosisJson(diagnosis);
+  if (!line.for_people()) return DiagnosisLines(diagnosis, FormOf(line));
   constexpr size_t kLeastWidth = 40;
   constexpr size_t kUsualWidth = 80;
   const size_t columns = SizeOfTerminal().ws_col;
@@ -232,7 +297,7 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
 }
 
 ExitCode RunLine(const CommandLine& line) {
-  Formatter formatter = MakeFormatter(line);
+  Formatter formatter(FormOf(line), StyleOf(line));
   // Wait until the pager, which would hide them, has ended.
   std::mutex mutex;
   std::vector<std::string> notes;

@@ -10,7 +10,6 @@
 
 #include "absl/strings/str_split.h"
 #include "client/commands/commands.h"
-#include "client/commands/sources.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "client/commands/commands.h"
-#include "client/commands/sources.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "client/run/run.h"
@@ -28,20 +27,19 @@ class EventMergerTest : public testing::Test {
   void Add(size_t node, int observed) {
     v1::Event event = MakeEvent(static_cast<uint64_t>(observed));
     event.mutable_observe_time()->set_seconds(observed);
-    merger_->Add({node, NodeEvent{event}}, {});
+    merger_->Add({node, NodeEvents{{event}}}, {});
   }
   void AddPosition(size_t node, uint64_t sequence) {
-    merger_->Add({node, Source::Item(ServerPosition{node, {sequence, "journal"}})}, {});
+    merger_->Add({node, ServerPosition{node, {sequence, "journal"}}}, {});
   }
   void End(size_t node) { merger_->Add({node, Source::Ended{}}, {}); }
   // The sequences of what need not wait.
   std::vector<uint64_t> Ready() {
     std::vector<uint64_t> sequences;
     for (const auto& item : merger_->Take(1000, {}, absl::ZeroDuration())) {
-      const auto* other = std::get_if<Source::Item>(&item.what);
-      if (other == nullptr) {
-        sequences.push_back(std::get<NodeEvent>(item.what).event.sequence());
-      } else if (const auto* position = std::get_if<ServerPosition>(other)) {
+      if (const auto* events = std::get_if<NodeEvents>(&item.what)) {
+        sequences.push_back(events->front().event.sequence());
+      } else if (const auto* position = std::get_if<ServerPosition>(&item.what)) {
         sequences.push_back(position->position.sequence);
       }
     }

@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/commands/commands.h"
-#include "client/commands/sources.h"
 #include "client/connect/connection.h"
 #include "client/consume/delivery.h"
 #include "client/doctor/doctor.h"

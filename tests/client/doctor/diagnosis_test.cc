@@ -476,7 +476,7 @@ TEST_F(DiagnosisTest, ForeignBytesHarmNoOutput) {
   const std::string text = DiagnosisText(diagnosis, 80, false);
   EXPECT_FALSE(absl::StrContains(text, "\x1b"));
   EXPECT_FALSE(absl::StrContains(text, "\x07"));
-  EXPECT_EQ(absl::c_count(DiagnosisJson(diagnosis), '\n'), 1);
+  EXPECT_EQ(absl::c_count(DiagnosisLines(diagnosis, Form::kJson), '\n'), 1);
 }
 
 TEST_F(DiagnosisTest, TheSummaryNamesTheDaemonAndExplainsItsNumbers) {
