@@ -106,7 +106,11 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     }
     if (command == "help") {
       std::vector<std::string> words = TextsOf(*app.get_subcommands()[0], "COMMAND");
-      words.emplace_back("--help");
+      // Without --help an unknown word is an error.
+      const auto is_meant = [&](const CLI::App* one) {
+        return words.empty() || one->check_name(words.front());
+      };
+      if (!app.get_subcommands(is_meant).empty()) words.emplace_back("--help");
       return ParseCommandLine(words, context);
     }
     ReadServers(app, &reading);

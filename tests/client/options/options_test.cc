@@ -383,6 +383,7 @@ TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
   EXPECT_THAT(Answer({}).out, HasSubstr("Exit codes: 0"));
   EXPECT_EQ(Answer({"help"}).out, Answer({"--help"}).out);
   EXPECT_EQ(Answer({"help", "intent", "declare"}).out, Answer({"intent", "declare", "-h"}).out);
+  EXPECT_THAT(Complaint({"help", "nosuch"}), HasSubstr("nosuch"));
   EXPECT_EQ(Answer({"version"}).out, Answer({"--version"}).out);
   EXPECT_THAT(Answer({"version"}).out,
               testing::MatchesRegex("vmevents [0-9]+\\.[0-9]+\\.[0-9]+\n"));
