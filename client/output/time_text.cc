@@ -80,21 +80,27 @@ bool FitsTimestamp(absl::Time time) {
 absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
                                          absl::TimeZone zone) {
   std::optional<absl::Time> time;
+  const absl::CivilDay today = absl::ToCivilDay(now, zone);
+  absl::string_view clock = text;
   if (text == "now") {
     time = now;
   } else if (text == "today" || text == "midnight" || text == "yesterday" || text == "last week") {
     const int days = text == "yesterday" ? 1 : text == "last week" ? 7 : 0;
-    time = absl::FromCivil(absl::ToCivilDay(now, zone) - days, zone);
+    time = absl::FromCivil(today - days, zone);
   } else if (text == "last night") {
-    time = absl::FromCivil(absl::CivilHour(absl::ToCivilDay(now, zone)) - 6, zone);
+    time = absl::FromCivil(absl::CivilHour(today) - 6, zone);
+  } else if (absl::ConsumePrefix(&clock, "today ")) {
+    time = ParseDate(absl::StrCat(absl::FormatCivilTime(today), " ", clock), zone);
+  } else if (absl::ConsumePrefix(&clock, "yesterday ")) {
+    time = ParseDate(absl::StrCat(absl::FormatCivilTime(today - 1), " ", clock), zone);
   } else if (const auto age = ParseAge(text)) {
     time = now - *age;
   } else if (const auto epoch = ParseEpoch(text)) {
     time = epoch;
   } else if (time = ParseDateAndZone(text, zone); !time && !text.empty()) {
     // "12:00" of the day of `now`, "Jul 01" of its year; "jul01" is a VM's name.
-    const char* const today = absl::StrContains(text, ' ') ? "%Y " : "%Y-%m-%d ";
-    time = ParseDate(absl::StrCat(absl::FormatTime(today, now, zone), text), zone);
+    const char* const begin = absl::StrContains(text, ' ') ? "%Y " : "%Y-%m-%d ";
+    time = ParseDate(absl::StrCat(absl::FormatTime(begin, now, zone), text), zone);
   }
   if (!time) {
     return absl::InvalidArgumentError(absl::StrCat(

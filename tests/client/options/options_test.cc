@@ -258,8 +258,7 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
       "get vms -A -o wide|get info|get events -w|events --vm web1|-h|help why|why -h|"
       "-o json events|--server unix:/x crashes -o json|intent ls|"
       "intent create web1 --actor a --reason r|intent delete 6a6f|events -f --timeout 5m|"
-      "logs -f web1 --timeout 1m|describe vm/web1|logs vm/web1|--server /run/x.sock vms|"
-      "help frobnicate";
+      "logs -f web1 --timeout 1m|describe vm/web1|logs vm/web1|--server /run/x.sock vms";
   for (const absl::string_view line : absl::StrSplit(understood, '|')) {
     const auto parsed = ParseCommandLine(absl::StrSplit(line, ' '), TestContext());
     const auto* answered = std::get_if<Answered>(&parsed);
@@ -389,7 +388,6 @@ TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
               testing::MatchesRegex("vmevents [0-9]+\\.[0-9]+\\.[0-9]+\n"));
   EXPECT_THAT(Answer({"version", "-o", "json"}).out,
               testing::MatchesRegex("\\{\"version\":\"[0-9.]+\"\\}\n"));
-  EXPECT_EQ(Answer({"help", "frobnicate"}).out, Answer({"--help"}).out);
 }
 
 TEST(ParseCommandLine, HelpIsShownBesideAWrongValue) {
