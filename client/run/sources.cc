@@ -1,5 +1,3 @@
-#include "client/commands/commands.h"
-
 #include <unistd.h>
 
 #include <atomic>
@@ -11,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "client/commands/commands.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet.h"
 #include "client/output/time_text.h"
