@@ -64,7 +64,7 @@ std::optional<Failure> MakeFrame(const TopCommand& command, const CommandContext
   std::map<v1::ShutdownClass, int> classes;
   absl::Duration lag;  // the longest time from QEMU's report of an end to its event
   uint64_t read = 0;
-  const auto failure = lists.ReadEvents(of_window, [&](NodeEvent one) {
+  auto failure = lists.ReadEvents(of_window, [&](NodeEvent one) {
     ++read;
     const v1::Event& end = one.event;
     if (end.type() != v1::EVENT_TYPE_STOPPED) return true;  // a GAP passes every filter

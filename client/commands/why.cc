@@ -65,7 +65,8 @@ class StoryCollector {
       AddEnd(EndOf(run));
     }
     VmStory* const known = &stories_[KeyOf(run.vm.ref(), run.node)];
-    Merge({.name = run.vm.ref().name(), .vm = std::move(run)}, known);
+    std::string name = run.vm.ref().name();
+    Merge({.name = std::move(name), .vm = std::move(run)}, known);
   }
 
   // By name.
@@ -163,7 +164,7 @@ std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter) {
   }
   if (by_uuid.uuids().empty()) return std::nullopt;
   NodeVms vms;
-  const auto failure = source->ReadVms(by_uuid, /*stopped_too=*/true, &vms);
+  auto failure = source->ReadVms(by_uuid, /*stopped_too=*/true, &vms);
   if (vms.empty()) return failure;
   if (by_uuid.uuids_size() < filter->vm_names_size()) {
     return Failure{ExitCode::kUsage,
