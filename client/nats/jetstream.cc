@@ -215,7 +215,7 @@ absl::StatusOr<uint64_t> Store(NatsConnection* connection, absl::string_view str
   }
   if (!answer.ok()) return answer.status();
   std::string stored_in;
-  const auto sequence = ParseAnswer(*answer, [&stored_in](const json& ack) {
+  auto sequence = ParseAnswer(*answer, [&stored_in](const json& ack) {
     stored_in = ack.at("stream");
     return NumberIn(ack, "seq");
   });
