@@ -209,7 +209,7 @@ struct TopCommand {
 
 struct TopEnvironment {
   bool live = false;  // draws until it is to quit; otherwise once
-  // How to draw a frame: a table's style with a clock, and the lines of the screen.
+  // Style of a frame's tables, with a clock; and the lines of the screen.
   std::function<std::pair<TableStyle, size_t>()> style;
   std::function<bool(absl::Duration)> wait;  // waits for so long at most; true: it is to quit
 };
@@ -248,7 +248,7 @@ class EventMerger {
     absl::Duration longest_wait = absl::Seconds(5);
     bool newest_first = false;
   };
-  // Of the node's source: an event alone, or what is no event; Ended is its last.
+  // Item of a node's source: one event alone, or none; Ended is its last.
   struct Item {
     size_t node = 0;
     Source::Item what;

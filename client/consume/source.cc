@@ -23,18 +23,20 @@ NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::str
   return {{std::move(event), std::move(node), {0, behind}}};
 }
 
+bool Source::Pass(Item item, WatchSink* sink) {
+  if (std::holds_alternative<Opened>(item)) return sink->OnOpen();
+  if (const auto* vms = std::get_if<NodeVms>(&item)) return sink->OnVms(*vms);
+  if (auto* events = std::get_if<NodeEvents>(&item)) return sink->OnEvents(std::move(*events));
+  if (const auto* at = std::get_if<ServerPosition>(&item)) return sink->OnPosition(*at);
+  return true;
+}
+
 ExitCode Source::Run(WatchSink* sink) {
-  for (bool wanted = true; wanted;) {
+  while (true) {
     Item item = Next(absl::InfiniteDuration());
     if (const auto* ended = std::get_if<Ended>(&item)) return ended->code;
-    if (std::holds_alternative<Opened>(item)) wanted = sink->OnOpen();
-    if (const auto* vms = std::get_if<NodeVms>(&item)) wanted = sink->OnVms(*vms);
-    if (auto* events = std::get_if<NodeEvents>(&item)) wanted = sink->OnEvents(std::move(*events));
-    if (const auto* position = std::get_if<ServerPosition>(&item)) {
-      wanted = sink->OnPosition(*position);
-    }
+    if (!Pass(std::move(item), sink)) return ExitCode::kOk;
   }
-  return ExitCode::kOk;
 }
 
 ReconnectingSource::ReconnectingSource(Environment environment)

@@ -86,6 +86,8 @@ class Source {
   // servers.
   virtual std::string loss() = 0;
 
+  // Passes an item to the sink. Returns whether the watch continues, as it does with Ended.
+  static bool Pass(Item item, WatchSink* sink);
   // Passes each item to the sink, until one of them ends it. Returns the code of Ended.
   ExitCode Run(WatchSink* sink);
 };

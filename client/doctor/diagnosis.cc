@@ -546,7 +546,7 @@ class Doctor {
   }
 
   const NodeFacts& facts_;
-  // Where QEMUs have monitors, by the sockets' file names.
+  // Directories of QEMUs' monitors, by the sockets' file names.
   std::map<std::string, std::set<std::string>> directories_;
   Diagnosis diagnosis_;
   std::vector<Draft> drafts_;

@@ -54,7 +54,7 @@ struct WatchedPlace {
 };
 
 struct NodeFacts {
-  // Of this node:
+  // This node's own:
   bool examined = false;  // false: the daemon is of another node, and these are unset
   std::vector<NodeProcess> processes;
   std::vector<UnixSocket> sockets;

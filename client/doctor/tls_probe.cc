@@ -16,6 +16,7 @@ namespace vmeventd::client {
 namespace {
 
 constexpr unsigned char kHttp2[] = {2, 'h', '2'};  // ALPN's encoding
+
 std::string ExplainUntrusted(const ServerAddress& address, long error) {
   std::string fix = absl::StrCat("name the CA file of that server; --tls-ca ",
                                  EscapeForTerminal(address.tls->ca_file), " has no such CA");

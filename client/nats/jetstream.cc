@@ -47,9 +47,9 @@ absl::Time TimeIn(const json& object, const char* name) {
   return time;
 }
 
-// What `parse`, which may throw, makes of an answer. NOT_FOUND: there is no such
-// stream or message. INVALID_ARGUMENT: the stream never takes such a message. UNAVAILABLE: another
-// error, for people, or no such answer.
+// Result of `parse`, which may throw, for an answer. NOT_FOUND: there is no such stream or message.
+// INVALID_ARGUMENT: the stream never takes such a message. UNAVAILABLE: another error, for people,
+// or no such answer.
 template <typename Parse>
 auto ParseAnswer(absl::string_view text, const Parse& parse)
     -> absl::StatusOr<decltype(parse(json()))> {
@@ -69,7 +69,7 @@ auto ParseAnswer(absl::string_view text, const Parse& parse)
   }
 }
 
-// What `parse` makes of the answer to a request of the API about a stream. UNAVAILABLE: the server
+// Result of `parse` for the answer to a request of the API about a stream. UNAVAILABLE: the server
 // has no JetStream, or as of NatsConnection::Request.
 template <typename Parse>
 auto Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,

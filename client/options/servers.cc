@@ -21,8 +21,7 @@ Access ContextNamed(const std::string& name, const Contexts& contexts) {
   Wrong(absl::StrCat("there is no context \"", name, "\"; ", contexts.path, " has", known));
 }
 
-// What the line names beside the options: --context, else the environment, else the current
-// context.
+// Access beside the options: of --context, else the environment, else the current context.
 Access AccessBesideOptions(const Reading& reading) {
   const auto& variable = reading.context.variable;
   Access access = {

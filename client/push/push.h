@@ -158,7 +158,7 @@ class PushLog {
   bool lost_ = false;  // the source
 };
 
-// Where a push delivers to. Consume() returns once each event was acknowledged or durably set
+// Destination of a push. Consume() returns once each event was acknowledged or durably set
 // aside, so that the cursor may pass it. One thread.
 class PushSink : public EventConsumer {
  public:

@@ -326,8 +326,7 @@ ExitCode Deliver(const PushRun& push, PushSink* sink) {
       while (!code && (status = sink->Tick()).ok() && (status = delivery.status()).ok()) {
         Source::Item item = source->Next(absl::Seconds(1));
         if (const auto* ended = std::get_if<Source::Ended>(&item)) code = ended->code;
-        if (auto* events = std::get_if<NodeEvents>(&item)) delivery.OnEvents(std::move(*events));
-        if (const auto* at = std::get_if<ServerPosition>(&item)) delivery.OnPosition(*at);
+        Source::Pass(std::move(item), &delivery);  // a failure is in its status
         push.log->Loss(source->loss());
       }
       if (push.stop->stopped() && source->loss().empty()) sink->Leave();

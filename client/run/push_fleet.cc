@@ -40,7 +40,7 @@ constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 // connection to the servers. One thread.
 class FleetSink : public PushSink {
  public:
-  // What `push` points to outlives the sink.
+  // The pointers in `push` outlive the sink.
   explicit FleetSink(const PushRun& push)
       : push_(push), json_(push.command.format == PushFormat::kJson) {}
 

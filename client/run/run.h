@@ -30,8 +30,8 @@ void PrintNote(const std::string& sentence);
 ExitCode Fail(const Failure& failure);
 ExitCode Fail(const absl::Status& status);
 
-// What SIGINT, SIGTERM and SIGHUP stop, a reader of `output` that goes away, even while nothing is
-// written, and a q that is read from `keys`; each may be -1. A second signal ends the process at
+// Stop by SIGINT, SIGTERM or SIGHUP, by a reader of `output` that goes away, even while nothing is
+// written, or by a q that is read from `keys`; each may be -1. A second signal ends the process at
 // once.
 //
 // Call it once, before any other thread: it blocks the signals for later threads. It runs one

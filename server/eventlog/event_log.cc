@@ -373,11 +373,9 @@ absl::Status EventLog::CheckReads() const {
   const MutexLock lock(&mutex_);
   const absl::Duration reads = clock_->Now().monotonic - reading_since_;
   if (reads < kMaxRead) return absl::OkStatus();
-  return WithReason("JOURNAL_UNAVAILABLE",
-                    absl::UnavailableError(absl::StrCat(
-                        "the journal cannot be read now: the disk does not answer, for ",
-                        absl::FormatDuration(absl::Floor(reads, absl::Seconds(1))),
-                        " now; VMs can still be listed")));
+  return WithReason("JOURNAL_UNAVAILABLE", absl::UnavailableError(absl::StrCat(
+                                               "the journal cannot be read now", NoAnswerFor(reads),
+                                               "; VMs can still be listed")));
 }
 
 }  // namespace vmeventd

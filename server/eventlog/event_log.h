@@ -343,6 +343,8 @@ class EventLog {
   bool IsWritable() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return open_ && status_.ok() && clock_->Now().monotonic < since_ + kMaxCommit;
   }
+  // ": the disk does not answer, for 3s now".
+  static std::string NoAnswerFor(absl::Duration hung);
   // Why it is not writable.
   std::string Problem() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // More may wait for the disk. A burst that is faster than a disk that works stays in the event

@@ -178,7 +178,11 @@ std::string EventLog::Problem() const {
   }
   const absl::Duration hung = clock_->Now().monotonic - since_;
   if (hung < kMaxCommit) return absl::StrCat(options_.path, ": the journal is not open yet");
-  return absl::StrCat(options_.path, ": the disk does not answer, for ",
+  return absl::StrCat(options_.path, NoAnswerFor(hung));
+}
+
+std::string EventLog::NoAnswerFor(absl::Duration hung) {
+  return absl::StrCat(": the disk does not answer, for ",
                       absl::FormatDuration(absl::Floor(hung, absl::Seconds(1))), " now");
 }
 

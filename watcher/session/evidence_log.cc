@@ -158,8 +158,8 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
                       sender->signal != SIGQUIT && sender->signal != SIGABRT &&
                       sender->sent <= sent;
   if (powerdown_at.has_value()) fact.powerdown_age = said.monotonic - powerdown_at->monotonic;
-  fact.host_shutdown = host_shutdown_at.has_value();
   fact.powerdown_cleared = powerdown_cleared;
+  fact.host_shutdown = host_shutdown_at.has_value();
   fact.powerdown_in_host_shutdown = fact.host_shutdown && has_powerdown() &&
                                     powerdown_at->monotonic >= host_shutdown_at->monotonic;
   facts.shutdown = fact;

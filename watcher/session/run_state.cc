@@ -84,8 +84,8 @@ CONVERT(Instant, INSTANT)
 CONVERT(SocketIdentity, SOCKET_IDENTITY)
 
 #define SHUTDOWN_FACT(F, O, S, M, R) \
-  F(reason) O(guest) O(powerdown_age) F(powerdown_cleared) F(while_paused) F(after_signal) F(host_shutdown) \
-  F(powerdown_in_host_shutdown) O(unseen_age) O(caveat)
+  F(reason) O(guest) O(powerdown_age) F(powerdown_cleared) F(while_paused) F(after_signal) \
+  F(host_shutdown) F(powerdown_in_host_shutdown) O(unseen_age) O(caveat)
 CONVERT(ShutdownFact, SHUTDOWN_FACT)
 
 #define SIGNAL_SENDER(F, O, S, M, R) \
@@ -116,8 +116,8 @@ CONVERT(RunProblem, RUN_PROBLEM)
 CONVERT(GuestAgent, GUEST_AGENT)
 
 #define EVIDENCE_LOG(F, O, S, M, R) \
-  S(facts) R(timeline) M(powerdown_at) F(powerdown_cleared) M(panic) M(host_shutdown_at) F(migrating) \
-  O(shutdown_qemu_time) F(shutdown_json) M(watchdog_at)
+  S(facts) R(timeline) M(powerdown_at) F(powerdown_cleared) M(panic) M(host_shutdown_at) \
+  F(migrating) O(shutdown_qemu_time) F(shutdown_json) M(watchdog_at)
 CONVERT(EvidenceLog, EVIDENCE_LOG)
 
 #define LABEL(F, O, S, M, R) F(first) F(second)

@@ -295,7 +295,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   SetRunProblem(run_state);
   const bool arrives = saved_.evidence.facts.incoming;
   saved_.evidence.SawRunState(run_state, by, now);
-  // Its guest may have been told to go where it came from.
+  // The button may have been pressed at its source.
   if (arrives && !saved_.evidence.facts.incoming) saved_.unseen_until = now;
   const VmState state = StateOf(run_state);
   if (GuestGoesOn(state)) {

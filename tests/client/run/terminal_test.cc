@@ -95,7 +95,8 @@ TEST(StopSignals, AReaderThatGoesAwayStopsAndSoDoesAQ) {
   EXPECT_EXIT(StopByAKey(), testing::ExitedWithCode(0), "");
 }
 
-// What StartPager() starts gets a text; returns its exit status. SIGINT reaches both, as by Ctrl-C.
+// Gives a text to what StartPager() starts; returns its exit status. SIGINT reaches both, as by
+// Ctrl-C.
 int Page() {
   FILE* const pager = StartPager();
   EXPECT_NE(pager, nullptr);
