@@ -8,6 +8,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
@@ -123,6 +124,17 @@ std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const Names
     return !known.contains(name) &&
            absl::c_none_of(known, [&](const std::string& one) { return glob.Matches(one); });
   });
+  // A list is known as one name, or by its parts.
+  for (const std::string& list : filter.vm_names()) {
+    const Names parts = absl::StrSplit(list, ',', absl::SkipEmpty());
+    if (parts.empty() || parts.contains(list) || !IsWanted(filter.vm_names(), *parts.begin())) {
+      continue;
+    }
+    const bool is_one = !absl::c_linear_search(unknown, list);
+    std::erase_if(unknown, [&](const std::string& name) {
+      return is_one ? parts.contains(name) : name == list;
+    });
+  }
   return unknown;
 }
 

@@ -65,6 +65,8 @@ TEST(CheckNames, ANameOrGlobThatNoVmAndNoEventHasIsNotFound) {
   };
   EXPECT_FALSE(check({}));
   EXPECT_FALSE(check({"web1", "web*", "old1"}));
+  EXPECT_FALSE(check({"web1,old1", "web1", "old1"})) << "a list is known by its parts";
+  EXPECT_THAT(check({"web1,web2", "web1", "web2"})->sentence, HasSubstr("no VM \"web2\" is known"));
   const auto failure = check({"web1", "web2"});
   ASSERT_TRUE(failure);
   EXPECT_EQ(failure->code, ExitCode::kNotFound);
