@@ -58,7 +58,7 @@ class TwoNames : public ListSource {
 
 TEST(CheckNames, ANameOrGlobThatNoVmAndNoEventHasIsNotFound) {
   TwoNames node;
-  const auto check = [&node](std::vector<std::string> names) {
+  const auto check = [&node](const std::vector<std::string>& names) {
     v1::EventFilter filter;
     for (const std::string& name : names) filter.add_vm_names(name);
     return CheckNames(filter, " to vmeventd at node1", &node);
