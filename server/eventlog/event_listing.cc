@@ -29,12 +29,13 @@ bool EventListing::Take(const EventRecord& event, bool durable) {
     return HasTime(bounds_.newest_first ? event.sequence - 1 : event.sequence + 1);
   }
   const size_t before = events_.size();
-  AppendEvent(event, durable, &events_);
+  AppendEvent(event, &events_);
   if (count_ == bounds_.page_size || (count_ > 0 && events_.size() > max_bytes_)) {
     events_.resize(before);
     next_ = event.sequence;
     return false;
   }
+  if (!durable) events_.back() = 0;
   ++count_;
   return true;
 }

@@ -304,7 +304,7 @@ ReadResult EventLog::Read(uint64_t sequence, size_t max_bytes) const {
   const auto end = InMemory(newest_ + 1);
   auto event = InMemory(sequence);
   for (size_t bytes = 0; event != end && bytes < max_bytes; ++event) {
-    bytes += (*event)->bytes.size();
+    bytes += (*event)->field.size();
     result.events.push_back(*event);
   }
   return result;

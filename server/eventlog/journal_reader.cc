@@ -135,7 +135,7 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   const auto take = [&](const EventRecord& event) {
     find_gap(event.sequence);
     page.events.push_back(std::make_shared<const LoggedEvent>(event));
-    bytes += page.events.back()->bytes.size();
+    bytes += page.events.back()->field.size();
     next = event.sequence + 1;
     if (bytes < max_bytes) return true;
     page.through = event.sequence;

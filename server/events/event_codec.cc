@@ -41,21 +41,25 @@ void AppendField(int field, absl::string_view message, std::string* out) {
   absl::StrAppend(out, message);
 }
 
-void AppendEvent(const EventRecord& record, bool durable, std::string* out) {
+size_t AppendEvent(const EventRecord& record, std::string* out) {
   static_assert(int{v1::WatchEventsResponse::kEventsFieldNumber} ==
                 int{v1::ListEventsResponse::kEventsFieldNumber});
   static_assert(v1::Event::kDurableFieldNumber == 10);
-  std::string end;
-  if (!record.is_of_node()) AppendField(v1::Event::kVmFieldNumber, record.vm_ref, &end);
-  if (durable) absl::StrAppend(&end, absl::string_view("\x50\x01", 2));
-  AppendHeader(v1::WatchEventsResponse::kEventsFieldNumber, record.event.size() + end.size(), out);
-  absl::StrAppend(out, record.event, end);
+  constexpr absl::string_view kDurable("\x50\x01", 2);
+  std::string vm;
+  if (!record.is_of_node()) AppendHeader(v1::Event::kVmFieldNumber, record.vm_ref.size(), &vm);
+  AppendHeader(v1::WatchEventsResponse::kEventsFieldNumber,
+               record.event.size() + vm.size() + record.vm_ref.size() + kDurable.size(), out);
+  const size_t at = out->size();
+  absl::StrAppend(out, record.event, vm, record.vm_ref, kDurable);
+  return at;
 }
 
-LoggedEvent::LoggedEvent(const EventRecord& record)
-    : EventRecord(record), bytes(absl::StrCat(record.event, record.vm_ref)) {
-  event = absl::string_view(bytes).substr(0, record.event.size());
-  vm_ref = absl::string_view(bytes).substr(record.event.size());
+LoggedEvent::LoggedEvent(const EventRecord& record) : EventRecord(record) {
+  const size_t at = AppendEvent(record, &field);
+  const absl::string_view bytes = field;
+  event = bytes.substr(at, record.event.size());
+  vm_ref = bytes.substr(bytes.size() - 2 - record.vm_ref.size(), record.vm_ref.size());
 }
 
 EventPtr Logged(v1::Event event) {

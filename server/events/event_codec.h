@@ -41,9 +41,10 @@ struct EventRecord {
 
   bool is_of_node() const { return vm_ref.empty(); }
 };
-// Appends the event as a field `events`, whose number is the same in WatchEventsResponse and
-// ListEventsResponse.
-void AppendEvent(const EventRecord& record, bool durable, std::string* out);
+// Appends the event, as a durable one, as a field `events`, whose number is the same in
+// WatchEventsResponse and ListEventsResponse. The last byte is the value of `durable`. Returns
+// where in `out` the bytes of record.event are.
+size_t AppendEvent(const EventRecord& record, std::string* out);
 
 // An event in memory, with its bytes. Immutable.
 struct LoggedEvent : EventRecord {
@@ -52,9 +53,9 @@ struct LoggedEvent : EventRecord {
   LoggedEvent& operator=(const LoggedEvent&) = delete;
 
   // Approximate memory.
-  size_t memory() const { return sizeof(LoggedEvent) + 64 + bytes.size(); }
+  size_t memory() const { return sizeof(LoggedEvent) + 64 + field.size(); }
 
-  const std::string bytes;
+  std::string field;  // as AppendEvent makes it
   // Monotonic time at which it became public, to measure its way to a client; zero: not known. Set
   // once, before others see the event.
   mutable absl::Duration published;

@@ -119,15 +119,14 @@ bool StreamCursor::Take(const LoggedEvent& event, bool durable, size_t max_bytes
                         std::string* message) {
   if (++looked_ % kEventsALook == 0 && SearchIsOver()) return false;
   if (takes_all_ || Matches(event)) {
-    const size_t before = message->size();
-    AppendEvent(event, durable, message);
     // One event always fits: it may be larger than a message should be.
-    if (before != 0 && message->size() > max_bytes) {
-      message->resize(before);
-      return false;
-    }
+    if (!message->empty() && message->size() + event.field.size() > max_bytes) return false;
+    *message += event.field;
     ++sent_.events;
-    if (!durable) owed_ = event.sequence;
+    if (!durable) {
+      message->back() = 0;
+      owed_ = event.sequence;
+    }
     if (event.published != absl::ZeroDuration()) {
       sent_.published = std::min(sent_.published, event.published);
     }

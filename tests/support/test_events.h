@@ -36,7 +36,8 @@ VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownCla
 // An event as a client gets it.
 inline v1::Event EventOf(const EventRecord& record, bool durable = true) {
   std::string field;
-  AppendEvent(record, durable, &field);
+  AppendEvent(record, &field);
+  field.back() = durable ? 1 : 0;
   return Parsed<v1::ListEventsResponse>(field).events(0);
 }
 std::vector<v1::Event> EventsOf(const std::vector<EventPtr>& events);
