@@ -29,7 +29,8 @@ CommandContext::CommandContext(ServerAddress server, Formatter* shows, Output* p
 }
 
 Failure CommandContext::Explain(const grpc::Status& status) const {
-  return connected.ok() ? ExplainFailure(address, status) : ExplainNoChannel(address, connected);
+  if (connected.ok()) return ExplainFailure(address, status);
+  return {ExitCode::kFailed, std::string(connected.message())};
 }
 
 std::optional<Failure> FromPrint(const absl::Status& status) {

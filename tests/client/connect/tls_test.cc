@@ -239,18 +239,13 @@ TEST_F(TlsTest, ExplainsThatOnlyOneSideSpeaksTls) {
   EXPECT_THAT(Fault(server_.address()), AllOf(HasSubstr("speaks TLS"), HasSubstr("--tls-ca FILE")));
 }
 
-TEST_F(TlsTest, ARequestThatFailsForTlsPointsAtTheDoctor) {
+TEST_F(TlsTest, ARequestThatFailsForTlsExplainsTheFault) {
   Serve(others_->Issue(ServerCertificate()));
-  const ServerAddress address = Address();
-  const auto failure = Ask(address);
+  const auto failure = Ask(Address());
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->code, ExitCode::kUnreachable);
-  const std::string server = absl::StrCat("`vmevents --server 127.0.0.1:", server_.address().port);
-  EXPECT_THAT(failure->sentence,
-              AllOf(HasSubstr("TLS with "), HasSubstr(server + " --tls-ca "),
-                    HasSubstr(address.tls->ca_file), HasSubstr(" doctor` shows why")));
-  EXPECT_THAT(Ask(server_.address())->sentence,
-              AllOf(HasSubstr("or speaks TLS"), HasSubstr(server + " doctor` shows why")));
+  EXPECT_THAT(failure->sentence, HasSubstr("--tls-ca " + tls_.ca_file + " has no such CA"));
+  EXPECT_THAT(Ask(server_.address())->sentence, HasSubstr("--tls-ca FILE"));
 }
 
 TEST_F(TlsTest, ARefusedConnectionIsExplainedAsWithoutTls) {
@@ -312,7 +307,7 @@ TEST_F(TlsWatchTest, ReportsAFaultThatPreventsReconnectingOnce) {
   };
   EXPECT_EQ(Watch(2), ExitCode::kOk);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"),
-                                  AllOf(HasSubstr("TLS with "), HasSubstr("(trying again)")),
+                                  AllOf(HasSubstr("has no such CA"), HasSubstr("(trying again)")),
                                   HasSubstr("again")));
 }
 
