@@ -28,12 +28,6 @@ constexpr std::array kColorCodes = {"", "1", "2", "1;31", "32", "33", "34", "36"
 
 }  // namespace
 
-std::string JsonFault(absl::string_view what) {
-  // "[json.exception.parse_error.101] parse error at line 2, column 1: ..."
-  const size_t name = absl::StartsWith(what, "[json.exception.") ? what.find("] ") : what.npos;
-  return EscapeForTerminal(name == what.npos ? what : what.substr(name + 2));
-}
-
 std::string EscapeForTerminal(absl::string_view text) {
   std::string out;
   out.reserve(text.size());
