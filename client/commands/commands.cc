@@ -102,7 +102,7 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
                                             {"set run_id to", "choose one with --run RUN_ID:"}}))};
 }
 
-constexpr uint64_t kMaxEnds = 1000;  // limit of STOPPED events of a frame, in memory
+constexpr uint64_t kMaxEnds = 1000;  // limit of STOPPED events of a frame of `top`, in memory
 
 // Moves to the upper left corner, and clears from there.
 constexpr char kRedraw[] = "\x1b[H\x1b[J";
