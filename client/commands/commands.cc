@@ -211,8 +211,7 @@ CommandContext::CommandContext(ServerAddress server, Formatter* shows, Output* p
 }
 
 Failure CommandContext::Explain(const grpc::Status& status) const {
-  if (connected.ok()) return ExplainFailure(address, status);
-  return {ExitCode::kFailed, std::string(connected.message())};
+  return connected.ok() ? ExplainFailure(address, status) : ExplainNoChannel(address, connected);
 }
 
 std::optional<Failure> FromPrint(const absl::Status& status) {

@@ -17,6 +17,7 @@
 #include "base/unix_address.h"
 #include "client/output/terminal_text.h"
 #include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
 
 namespace vmeventd::client {
@@ -38,49 +39,43 @@ absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::strin
 
 constexpr size_t kMaxFileBytes = 4 << 20;  // a distribution's authorities take 250 KiB
 
-absl::StatusOr<TlsFiles> LoadTlsFiles(const TlsOptions& options) {
-  TlsFiles files = {SslContextPtr(SSL_CTX_new(TLS_client_method())), {}};
-  SSL_CTX* const tls = files.context.get();
+absl::StatusOr<SslContextPtr> LoadTlsFiles(const TlsOptions& options) {
+  SslContextPtr context(SSL_CTX_new(TLS_client_method()));
+  SSL_CTX* const tls = context.get();
   // Programs that run vmevents could not answer a question for a passphrase.
   SSL_CTX_set_default_passwd_cb(tls, [](char*, int, int, void*) { return -1; });
   const struct {
     const char* option;
     const std::string& path;
-    const char* kind;
-    std::string& content;
+    const char* content;
     std::function<int(const char* path)> load;
-  } kinds[] = {
-      {"--tls-ca", options.ca_file, "the certificate of a CA", files.contents.pem_root_certs,
+  } files[] = {
+      {"--tls-ca", options.ca_file, "the certificate of a CA",
        [tls](const char* path) { return SSL_CTX_load_verify_locations(tls, path, nullptr); }},
-      {"--tls-cert", options.cert_file, "a certificate", files.contents.pem_cert_chain,
+      {"--tls-cert", options.cert_file, "a certificate",
        [tls](const char* path) { return SSL_CTX_use_certificate_chain_file(tls, path); }},
       {"--tls-key", options.key_file, "the key of the certificate without a passphrase",
-       files.contents.pem_private_key, [tls](const char* path) {
+       [tls](const char* path) {
          return SSL_CTX_use_PrivateKey_file(tls, path, SSL_FILETYPE_PEM);
        }}};
-  for (const auto& [option, path, kind, content, load] : kinds) {
+  for (const auto& [option, path, content, load] : files) {
     if (path.empty()) continue;
     ERR_clear_error();
     std::error_code error;
     const bool is_regular = std::filesystem::is_regular_file(path, error);
-    if (is_regular && load(path.c_str()) == 1) {
-      auto read = ReadSmallFile(path, kMaxFileBytes);
-      if (!read.ok()) return absl::FailedPreconditionError(read.status().message());
-      content = *std::move(read);
-      continue;
-    }
+    if (is_regular && load(path.c_str()) == 1) continue;
     const unsigned long fault = ERR_get_error();
     ERR_clear_error();
     const char* const reason = ERR_reason_error_string(fault);
-    return absl::FailedPreconditionError(
-        absl::StrCat(option, ": ", EscapeForTerminal(path), " cannot be used (",
-                     error         ? error.message()
-                     : !is_regular ? "no regular file"
-                     : reason      ? reason
-                                   : ErrnoText(ERR_GET_REASON(fault)),
-                     "): name a PEM file that the user who runs vmevents may read, with ", kind));
+    return absl::FailedPreconditionError(absl::StrCat(
+        option, ": ", EscapeForTerminal(path), " cannot be used (",
+        error         ? error.message()
+        : !is_regular ? "no regular file"
+        : reason      ? reason
+                      : ErrnoText(ERR_GET_REASON(fault)),
+        "): name a PEM file that the user who runs vmevents may read, with ", content));
   }
-  return files;
+  return context;
 }
 
 // A page waits while the server limits the rate of pages, for 1.5 s at most.
@@ -94,9 +89,18 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
   grpc::ChannelArguments arguments;
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (address.tls) {
-    const auto files = LoadTlsFiles(*address.tls);
-    if (!files.ok()) return files.status();
-    credentials = grpc::SslCredentials(files->contents);
+    const auto checked = LoadTlsFiles(*address.tls);
+    if (!checked.ok()) return checked.status();
+    grpc::SslCredentialsOptions options;
+    for (const auto& [path, text] : {std::pair(&address.tls->ca_file, &options.pem_root_certs),
+                                     std::pair(&address.tls->cert_file, &options.pem_cert_chain),
+                                     std::pair(&address.tls->key_file, &options.pem_private_key)}) {
+      if (path->empty()) continue;
+      auto read = ReadSmallFile(*path, kMaxFileBytes);
+      if (!read.ok()) return absl::FailedPreconditionError(read.status().message());
+      *text = *std::move(read);
+    }
+    credentials = grpc::SslCredentials(options);
     const std::string& name = address.tls_name();
     if (name != address.host) arguments.SetSslTargetNameOverride(name);
   }
@@ -114,14 +118,19 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
   if (!address.is_unix()) {
     return grpc::CreateCustomChannel(ToGrpcTarget(address), credentials, arguments);
   }
-  // gRPC connects whenever it needs to: the address lives as long as the channel.
-  using Owner = std::pair<absl::StatusOr<UnixAddress>, std::shared_ptr<grpc::Channel>>;
-  const auto owner = std::make_shared<Owner>(UnixAddress::Open(address.path), nullptr);
+  absl::StatusOr<UnixAddress> opened = UnixAddress::Open(address.path);
+  if (!opened.ok()) return absl::UnavailableError(opened.status().message());
   ServerAddress reached = address;
-  // Without its directory the request fails, and Probe() explains why.
-  reached.path = owner->first.ok() ? owner->first->text() : "/";
-  owner->second = grpc::CreateCustomChannel(ToGrpcTarget(reached), credentials, arguments);
-  return std::shared_ptr<grpc::Channel>(owner, owner->second.get());
+  reached.path = opened->text();
+  // gRPC connects whenever it needs to: the address lives as long as the channel.
+  struct Owner {
+    UnixAddress address;
+    std::shared_ptr<grpc::Channel> channel;
+  };
+  const auto owner = std::make_shared<Owner>(
+      Owner{*std::move(opened),
+            grpc::CreateCustomChannel(ToGrpcTarget(reached), credentials, arguments)});
+  return std::shared_ptr<grpc::Channel>(owner, owner->channel.get());
 }
 
 void SetRequestDeadline(grpc::ClientContext* context, absl::Duration timeout) {

@@ -14,7 +14,6 @@
 #include "client/connect/server_address.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
-#include "grpcpp/security/credentials.h"
 
 namespace vmeventd::client {
 
@@ -43,20 +42,17 @@ absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::strin
 // The deadline of a unary request.
 constexpr absl::Duration kRequestTimeout = absl::Seconds(30);
 
-// A client's TLS files, as both libraries take them.
-struct TlsFiles {
-  SslContextPtr context;
-  grpc::SslCredentialsOptions contents;
-};
-// Reads and checks the files, so that faults which gRPC reports only as a failed handshake are
-// found here. FAILED_PRECONDITION: a sentence, safe for a terminal, with the option, the file, the
-// fault and the fix. Does not check validity dates or trust; the handshake does.
-absl::StatusOr<TlsFiles> LoadTlsFiles(const TlsOptions& options);
+// Checks the files, so that faults which gRPC reports only as a failed handshake are found here,
+// and returns a client's context with them. FAILED_PRECONDITION: a sentence, safe for a terminal,
+// with the option, the file, the fault and the fix. Does not check validity dates or trust; the
+// handshake does.
+absl::StatusOr<SslContextPtr> LoadTlsFiles(const TlsOptions& options);
 
 // Opens a new connection. It connects with its first request, which fails with UNAVAILABLE if that
 // does not succeed at once: the caller decides whether to wait. A silent connection is detected
-// within 40 s. Reads the TLS files now; a new connection uses their new contents. Fails as
-// LoadTlsFiles() does.
+// within 40 s. Reads the TLS files now; a new connection uses their new contents.
+// FAILED_PRECONDITION: a TLS file is unusable; the sentence of LoadTlsFiles(). UNAVAILABLE: the
+// directory of a Unix socket cannot be opened now.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address);
 
 // Sets a request's deadline to `timeout` from now.

@@ -2,6 +2,9 @@
 
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/system.h"
 #include "client/connect/server_address.h"
 #include "grpcpp/support/status.h"
 
@@ -25,8 +28,11 @@ struct Failure {
 };
 
 // Explains an RPC's status, which must not be OK. If the server could not be reached, it probes
-// the address for the cause.
+// the address for the cause, which takes at most 4 s.
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status);
+
+// Explains Connect()'s status, which must not be OK.
+Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status);
 
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
 // forbidden one.
@@ -37,16 +43,14 @@ struct ProbeResult {
   int daemon = 0;       // the pid of the vmeventd that listens on a Unix socket; 0: not known
 };
 
-// Probes with stat(), connect() and TLS: takes at most 2 s for each address of a host, twice, and
-// 4 s for TLS.
+// Probes with stat() and connect(), which takes at most 2 s for each address of a host.
 ProbeResult Probe(const ServerAddress& address);
-
-// The reason why TLS with a server fails, where gRPC reports only OpenSSL's error numbers: one
-// sentence without a full stop, safe for a terminal; empty: it found no fault. Connects to the TCP
-// address, with or without TLS as that specifies. The caller must ignore SIGPIPE.
-std::string ExplainTlsFault(const ServerAddress& address);
 
 // The --tls options of the address to paste, each after a blank; empty: none.
 std::string TlsOptionsOf(const ServerAddress& address);
+
+// Connects to a TCP address within 2 s for each of its addresses; so long the socket waits for each
+// transfer. UNAVAILABLE, with a sentence without a full stop: it is not known, or the last error.
+absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address);
 
 }  // namespace vmeventd::client

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "base/unix_address.h"
 #include "client/output/terminal_text.h"
@@ -109,10 +110,13 @@ std::string NodeName(const ServerAddress& address) {
 
 std::string ToGrpcTarget(const ServerAddress& address) {
   // gRPC parses the target as a URI, so characters with a meaning there must be encoded.
-  const bool is_unix = address.is_unix();
-  std::string target = is_unix ? "unix:" : "dns:///";
-  for (const char c : is_unix ? address.path : HostAndPort(address.host, address.port)) {
-    const bool harmless = absl::ascii_isalnum(c) || absl::StrContains("/-._~:", c);
+  if (!address.is_unix()) {
+    return absl::StrCat(
+        "dns:///", absl::StrReplaceAll(HostAndPort(address.host, address.port), {{"%", "%25"}}));
+  }
+  std::string target = "unix:";
+  for (const char c : address.path) {
+    const bool harmless = absl::ascii_isalnum(c) || absl::StrContains("/-._~", c);
     absl::StrAppend(&target, harmless ? std::string(1, c)
                                       : absl::StrFormat("%%%02X", static_cast<unsigned char>(c)));
   }

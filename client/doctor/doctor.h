@@ -80,8 +80,6 @@ struct Finding {
   Place place = Place::kShell;
   // The line to paste there; a configuration may have two, which replace the lines of those names.
   std::string line;
-  std::string words = {};  // in a line for the shell, of all subjects
-  std::string vm = {};     // name of the first subject, if it is a VM's
 };
 
 struct Diagnosis {
@@ -105,6 +103,12 @@ Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
 // Adds the facts of this node, whose daemon has answered. Connects to no socket. An error names
 // what could not be read.
 absl::Status ReadNode(NodeFacts* facts);
+
+// The reason why TLS with a server fails, where gRPC reports only OpenSSL's error numbers: one
+// sentence without a full stop, safe for a terminal; empty: it found no fault. Connects to the TCP
+// address, with or without TLS as that specifies. Blocks for at most 6 s. The caller must ignore
+// SIGPIPE.
+std::string ExplainTlsFault(const ServerAddress& address);
 
 // The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);

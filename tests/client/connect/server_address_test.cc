@@ -80,8 +80,7 @@ TEST(ToGrpcTarget, EncodesCharactersWithAMeaningInUris) {
   EXPECT_EQ(ToGrpcTarget(*ParseServerAddress("unix:/run/a b%?#.sock")),
             "unix:/run/a%20b%25%3F%23.sock");
   EXPECT_EQ(ToGrpcTarget(*ParseServerAddress("localhost:80")), "dns:///localhost:80");
-  EXPECT_EQ(ToGrpcTarget(*ParseServerAddress("[fe80::1%eth0]:80")),
-            "dns:///%5Bfe80::1%25eth0%5D:80");
+  EXPECT_EQ(ToGrpcTarget(*ParseServerAddress("[fe80::1%eth0]:80")), "dns:///[fe80::1%25eth0]:80");
 }
 
 TEST(ToText, ShowsWhatAUserWouldWrite) {

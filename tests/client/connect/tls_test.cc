@@ -239,13 +239,18 @@ TEST_F(TlsTest, ExplainsThatOnlyOneSideSpeaksTls) {
   EXPECT_THAT(Fault(server_.address()), AllOf(HasSubstr("speaks TLS"), HasSubstr("--tls-ca FILE")));
 }
 
-TEST_F(TlsTest, ARequestThatFailsForTlsExplainsTheFault) {
+TEST_F(TlsTest, ARequestThatFailsForTlsPointsAtTheDoctor) {
   Serve(others_->Issue(ServerCertificate()));
-  const auto failure = Ask(Address());
+  const ServerAddress address = Address();
+  const auto failure = Ask(address);
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->code, ExitCode::kUnreachable);
-  EXPECT_THAT(failure->sentence, HasSubstr("--tls-ca " + tls_.ca_file + " has no such CA"));
-  EXPECT_THAT(Ask(server_.address())->sentence, HasSubstr("--tls-ca FILE"));
+  const std::string server = absl::StrCat("`vmevents --server 127.0.0.1:", server_.address().port);
+  EXPECT_THAT(failure->sentence,
+              AllOf(HasSubstr("TLS with "), HasSubstr(server + " --tls-ca "),
+                    HasSubstr(address.tls->ca_file), HasSubstr(" doctor` shows why")));
+  EXPECT_THAT(Ask(server_.address())->sentence,
+              AllOf(HasSubstr("or speaks TLS"), HasSubstr(server + " doctor` shows why")));
 }
 
 TEST_F(TlsTest, ARefusedConnectionIsExplainedAsWithoutTls) {
@@ -307,7 +312,7 @@ TEST_F(TlsWatchTest, ReportsAFaultThatPreventsReconnectingOnce) {
   };
   EXPECT_EQ(Watch(2), ExitCode::kOk);
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"),
-                                  AllOf(HasSubstr("has no such CA"), HasSubstr("(trying again)")),
+                                  AllOf(HasSubstr("TLS with "), HasSubstr("(trying again)")),
                                   HasSubstr("again")));
 }
 
