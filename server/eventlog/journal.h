@@ -200,7 +200,7 @@ class JournalReader {
   static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
 
   // Reads the events [first, page.through], about `max_bytes` of them, and none behind `last`.
-  // A GAP stands for those that retention has deleted, with the sequence of the last of them.
+  // A GAP stands for those that retention has deleted, where the first of them was.
   // OUT_OF_RANGE: retention has deleted all up to the first one.
   absl::StatusOr<JournalPage> Read(uint64_t first, uint64_t last, size_t max_bytes);
   // Returns the sequence at which the events since `time` begin, perhaps with a GAP; InfinitePast:
@@ -229,8 +229,8 @@ class JournalReader {
   uint64_t FindTime(const char* near, const char* all, absl::Time time);
   // The first sequence that was observed at `time` or later; 0: there is none.
   uint64_t FirstSince(absl::Time time);
-  // The GAP `last`, which names [first, last].
-  EventPtr RetentionGap(uint64_t first, uint64_t last);
+  // The GAP `sequence`, which names `missing`.
+  EventPtr RetentionGap(uint64_t sequence, const Hole& missing);
 
   SqliteDatabase database_;
 };

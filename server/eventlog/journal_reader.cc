@@ -99,15 +99,15 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
   return database_.Result(within);
 }
 
-EventPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
+EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
   v1::Event gap;
-  gap.set_sequence(last);
+  gap.set_sequence(sequence);
   gap.set_type(v1::EVENT_TYPE_GAP);
   gap.set_gap_reason(v1::GAP_REASON_RETENTION);
-  SqliteQuery after(&database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", last);
+  SqliteQuery after(&database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", sequence);
   *gap.mutable_observe_time() = ToTimestamp(absl::FromUnixNanos(after.Next() ? after.Int(0) : 0));
-  gap.mutable_missing()->set_first(first);
-  gap.mutable_missing()->set_last(last);
+  gap.mutable_missing()->set_first(missing.first);
+  gap.mutable_missing()->set_last(missing.last);
   gap.set_message(
       "the journal was full: retention has deleted events of the VMs with the most of them, but "
       "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP");
@@ -123,14 +123,20 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   JournalPage page{.through = last};
   size_t bytes = 0;
   uint64_t next = first;  // the sequence behind what was read
-  // The last of these that retention has deleted, and its position between the events.
-  uint64_t gap = 0;
+  // The GAP stands where the first of these was, so that a reader who breaks off behind it knows of
+  // all of them.
+  Hole gap;
+  uint64_t gap_sequence = 0;
   ptrdiff_t gap_at = 0;
   const auto find_gap = [&](uint64_t end) {
     end = std::min(end, thinned + 1);
     if (next >= end) return;
-    gap = end - 1;
-    gap_at = std::ssize(page.events);
+    if (gap.empty()) {
+      gap.first = next;
+      gap_sequence = end - 1;
+      gap_at = std::ssize(page.events);
+    }
+    gap.last = end - 1;
   };
   const auto take = [&](const EventRecord& event) {
     find_gap(event.sequence);
@@ -145,7 +151,9 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
                                      [](uint64_t /*next*/) { return true; });
   if (!status.ok()) return status;
   find_gap(page.through + 1);
-  if (gap != 0) page.events.insert(page.events.begin() + gap_at, RetentionGap(first, gap));
+  if (!gap.empty()) {
+    page.events.insert(page.events.begin() + gap_at, RetentionGap(gap_sequence, gap));
+  }
   return database_.Result(std::move(page));
 }
 

@@ -327,7 +327,7 @@ void Reader::TakeEvent(const v1::Event& event) {
     announced_gaps_.emplace_back(event.missing().first(), event.missing().last());
   const auto it = judge_->entries().find(sequence);
   if (event.durable()) durable_ = std::max(durable_, sequence);
-  if (event.has_missing() && event.missing().last() == sequence && sequence <= judge_->thinned()) {
+  if (event.gap_reason() == v1::GAP_REASON_RETENTION && sequence <= judge_->thinned()) {
     story_->Reach("a GAP for what retention has thinned out");
     return;
   }

@@ -164,6 +164,23 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   EXPECT_EQ(page.through, 10u);
 }
 
+// A reader may break off behind any event of a page, and ask for what follows.
+TEST(Retention, NothingIsThinnedOutWithoutAGapBeforeIt) {
+  PumpedState state({}, {.retention_events = 6});
+  for (const char* name : {"quiet", "noisy", "quiet", "noisy", "quiet", "noisy", "noisy"}) {
+    state.Push(
+        {Update(name, name == std::string("quiet") ? EventType::kStarted : EventType::kReset)});
+  }
+  state.PushEach("noisy", 1);
+  const auto events = EventsOf(state.reader()->Read(1, INT64_MAX, size_t{1} << 30).value().events);
+  std::vector<std::string> found;
+  for (const v1::Event& event : events) {
+    found.push_back(
+        absl::StrCat(event.sequence(), " ", event.missing().first(), "-", event.missing().last()));
+  }
+  EXPECT_THAT(found, ElementsAre("1 0-0", "2 2-4", "3 0-0", "5 0-0", "6 0-0", "7 0-0", "8 0-0"));
+}
+
 TEST(JournalReader, WhatWasDeletedAltogetherIsOutOfRange) {
   PumpedState state({}, {.retention_events = 4});
   state.PushEach("a", 10);
