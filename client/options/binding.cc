@@ -21,35 +21,32 @@
 namespace vmeventd::client {
 namespace {
 
-// CLI11 takes "[a,b]" for a list where several values may stand: a NUL, which no argument has,
-// marks it as one value.
-std::string WithoutMark(std::string text) {
-  if (absl::EndsWith(text, absl::string_view("]\0", 2))) text.pop_back();
-  return text;
-}
-
 CLI::Option* Add(CLI::App* app, const std::string& names, const char* value_name, const char* help,
                  const Take& take) {
-  const std::string name = names.substr(0, names.find(','));
-  const auto take_all = [=](const CLI::results_t& texts) {
-    try {
-      for (const std::string& text : texts) take(WithoutMark(text));
-    } catch (const CLI::ValidationError& error) {
-      Wrong(absl::StrCat(app->get_option(name)->get_name(), ": ", error.what()));
-    }
-    return true;
+  const auto take_one = [take](std::string& text) {
+    if (absl::EndsWith(text, absl::string_view("]\0", 2))) text.pop_back();  // as of Parse()
+    take(text);
+    return std::string();
   };
-  return app->add_option(names, take_all, help)->type_name(names[0] == '-' ? value_name : "");
+  return app->add_option(names, CLI::callback_t(), help)
+      ->transform(CLI::Validator(take_one, ""))
+      ->type_name(names[0] == '-' ? value_name : "");
+}
+
+// Digits alone, at least one.
+bool IsNumber(absl::string_view text) {
+  return !text.empty() && absl::c_all_of(text, absl::ascii_isdigit);
 }
 
 // `others` names what else the option takes.
-absl::Time ReadTime(const TimeBase& base, const std::string& text, absl::string_view others = "") {
-  const absl::StatusOr<absl::Time> time = ParseTimeText(text, base.now, base.zone);
+absl::Time ReadTime(const OptionContext& context, const std::string& text,
+                    absl::string_view others = "") {
+  const absl::StatusOr<absl::Time> time = ParseTimeText(text, context.now, context.zone);
   if (!time.ok()) Wrong(absl::StrCat(time.status().message(), others));
   return *time;
 }
 
-WatchStart ReadFrom(const TimeBase& base, const std::string& text) {
+WatchStart ReadFrom(const OptionContext& context, const std::string& text) {
   if (IsNumber(CheckText(text))) {
     FromSequence sequence;
     if (absl::SimpleAtoi(text, &sequence.sequence)) return sequence;
@@ -58,22 +55,10 @@ WatchStart ReadFrom(const TimeBase& base, const std::string& text) {
   if (text == "now") return FromNow{};
   if (text == "oldest") return FromOldest{};
   if (text == "snapshot") return FromSnapshot{};
-  return FromTime{ReadTime(base, text, "; or a sequence number, oldest or snapshot")};
+  return FromTime{ReadTime(context, text, "; or a sequence number, oldest or snapshot")};
 }
 
 }  // namespace
-
-bool IsNumber(absl::string_view text) {
-  return !text.empty() && absl::c_all_of(text, absl::ascii_isdigit);
-}
-
-std::vector<std::string> TextsOf(const CLI::App& app, const std::string& name) {
-  const CLI::Option* option = app.get_option_no_throw(name);
-  std::vector<std::string> texts;
-  if (option == nullptr) return texts;
-  for (const std::string& text : option->results()) texts.push_back(WithoutMark(text));
-  return texts;
-}
 
 void Parse(CLI::App* app, std::vector<std::string> arguments) {
   if (!arguments.empty() && arguments[0] == "get") arguments.erase(arguments.begin());  // kubectl
@@ -83,6 +68,8 @@ void Parse(CLI::App* app, std::vector<std::string> arguments) {
     if (has_options && (word == "-la" || word == "-al")) word = "--all";  // as of ls
     // "-20", as of tail.
     if (has_options && word[0] == '-' && IsNumber(word.substr(1))) word.insert(1, "-last=");
+    // CLI11 takes "[a,b]" for a list where several values may stand: a NUL, which no argument has,
+    // marks it as one value.
     if (absl::StartsWith(word, "[") && absl::EndsWith(word, "]")) word.push_back('\0');
   }
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes the last first
@@ -141,10 +128,10 @@ void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const 
       AddFile(app, key_name, "that certificate's private key, PEM", &tls->key_file)->needs(cert));
 }
 
-CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
-                     std::optional<absl::Time>* time) {
+CLI::Option* AddTime(CLI::App* app, const char* names, const char* help,
+                     const OptionContext* context, std::optional<absl::Time>* time) {
   return AddOption(app, names, "TIME", help,
-                   [=](const std::string& text) { *time = ReadTime(*base, text); });
+                   [=](const std::string& text) { *time = ReadTime(*context, text); });
 }
 
 void AddNamesOf(CLI::App* app, const char* option, const char* value_name, const char* help,
@@ -202,10 +189,10 @@ void AddNames(CLI::App* app, v1::EventFilter* filter) {
           [=](const std::string& text) { AddVmName(text, filter); });
 }
 
-void AddRun(CLI::App* app, const char* help, v1::EventFilter* filter) {
-  AddList(app, "--run", "RUN_ID", help, [=](const std::string& run) {
-    filter->add_run_ids(CheckText(run));
-  })->delimiter(',');
+void AddRun(CLI::App* app, v1::EventFilter* filter) {
+  AddList(app, "--run", "RUN_ID", "only this run of a VM; may be repeated",
+          [=](const std::string& run) { filter->add_run_ids(CheckText(run)); })
+      ->delimiter(',');
 }
 
 void AddEnds(CLI::App* app, v1::EventFilter* filter) {
@@ -218,7 +205,7 @@ void AddEnds(CLI::App* app, v1::EventFilter* filter) {
              "only ends of this cause, as guest-panic or host-kill; may be repeated",
              v1::ShutdownCause_descriptor(),
              [=](int value) { filter->mutable_causes()->Add(value); });
-  AddRun(app, "only this run of a VM; may be repeated", filter);
+  AddRun(app, filter);
 }
 
 void AddFilter(CLI::App* app, v1::EventFilter* filter) {
@@ -228,9 +215,10 @@ void AddFilter(CLI::App* app, v1::EventFilter* filter) {
   AddEnds(app, filter);
 }
 
-void AddStart(CLI::App* app, const char* from_help, const TimeBase* base, WatchStart* start) {
-  CLI::Option* from = AddOption(app, "--from", "START", from_help,
-                                [=](const std::string& text) { *start = ReadFrom(*base, text); });
+void AddStart(CLI::App* app, const char* from_help, const OptionContext* context,
+              WatchStart* start) {
+  const auto read = [=](const std::string& text) { *start = ReadFrom(*context, text); };
+  CLI::Option* from = AddOption(app, "--from", "START", from_help, read);
   // CLI11 takes the options in the order of their definitions: --from is read.
   CLI::Option* journal =
       AddOption(app, "--journal", "ID",
@@ -241,7 +229,7 @@ void AddStart(CLI::App* app, const char* from_help, const TimeBase* base, WatchS
                   sequence->journal_id = CheckText(text);
                 });
   AddOption(app, "--since", "TIME", "begin with the events at or after this time",
-            [=](const std::string& text) { *start = FromTime{ReadTime(*base, text)}; })
+            [=](const std::string& text) { *start = FromTime{ReadTime(*context, text)}; })
       ->excludes(from)
       ->excludes(journal);
 }

@@ -23,28 +23,26 @@
 
 namespace vmeventd::client {
 
-// Completes a time that has no date or no zone.
-struct TimeBase {
-  absl::Time now;
-  absl::TimeZone zone;
-};
-
-// Servers and how to log in to them: as the options, the environment or a context has them.
+// Servers and how to log in to them.
 struct Access {
-  std::string origin;                // completes "ORIGIN: ...", and "... from ORIGIN"
   std::vector<std::string> servers;  // form of --server; empty: the default address
   TlsOptions tls;                    // all empty: none
   std::string credentials;           // a file, for the NATS servers of a fleet; empty: none
   std::string nats_domain;           // domain of their JetStream; empty: their own
 };
+// Its options. A variable has the name of each, as VMEVENTS_TLS_CA, and a context's settings have.
+inline constexpr absl::string_view kAccessOptions[] = {
+    "--server",          "--tls-ca",      "--tls-cert",   "--tls-key",
+    "--tls-server-name", "--credentials", "--nats-domain"};
+// Texts that stand for options which are not given.
+using Settings = std::map<std::string, std::vector<std::string>>;
 
 // Receives the values of a command line. CLI11 takes the options of the program itself before those
 // of its command, wherever they stand: --utc counts for a time before it.
 struct Reading {
-  OptionContext context;
-  TimeBase times;  // with the zone of --utc
+  OptionContext context;  // with the zone of --utc
   CommandLine line;
-  Access given = {.origin = "--server"};
+  Access access;
   std::string context_name;  // of --context
   int shell = 0;             // of `completion`: an index of ValuesOf("SHELL")
 };
@@ -54,20 +52,20 @@ void Define(CLI::App* app, Reading* reading);
 
 // Sets the servers or the fleet of the line: from the options, the environment and the contexts.
 // Checks whether they fit the command. `app` was parsed.
-void ReadServers(const CLI::App& app, Reading* reading);
+void ReadServers(CLI::App* app, Reading* reading);
 
 // The configuration file, whose files are relative to its directory:
 //   current = "prod"
 //   [contexts.prod]
 //   servers = ["node1", "node2:9555"]    # or one text
-//   tls-ca = "ca.pem"                    # and so on, with the names of the options
+//   tls-ca = "ca.pem"                    # and so on, as in kAccessOptions
 struct Contexts {
   std::string path;     // or that there is none
   std::string current;  // empty: none
-  std::map<std::string, Access> named;
+  std::map<std::string, Settings> named;
 };
 // Reads the file of the context; nothing if there is no file.
-Contexts ReadContexts(const OptionContext& context);
+Contexts ReadContexts(const CLI::App& app, const OptionContext& context);
 
 // Within a Take the sentence follows the option's name.
 [[noreturn]] inline void Wrong(const std::string& sentence) {
@@ -80,12 +78,6 @@ T Need(absl::StatusOr<T> value, absl::string_view what = "") {
   if (value.ok()) return *std::move(value);
   Wrong(absl::StrCat(what, what.empty() ? "" : ": ", value.status().message()));
 }
-
-// Digits alone, at least one.
-bool IsNumber(absl::string_view text);
-
-// The texts of an option or argument of a command, as typed; empty: it was not given.
-std::vector<std::string> TextsOf(const CLI::App& app, const std::string& name);
 
 // Parses the arguments; throws CLI11's errors.
 void Parse(CLI::App* app, std::vector<std::string> arguments);
@@ -136,8 +128,9 @@ CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name,
 // A certificate and its private key, which need each other.
 void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
              TlsOptions* tls);
-CLI::Option* AddTime(CLI::App* app, const char* names, const char* help, const TimeBase* base,
-                     std::optional<absl::Time>* time);
+// `context` completes a time that has no date or no zone.
+CLI::Option* AddTime(CLI::App* app, const char* names, const char* help,
+                     const OptionContext* context, std::optional<absl::Time>* time);
 // Takes the parts between the commas of all texts, as values of the enum.
 void AddNamesOf(CLI::App* app, const char* option, const char* value_name, const char* help,
                 const google::protobuf::EnumDescriptor* names,
@@ -149,13 +142,14 @@ void AddVmName(std::string text, v1::EventFilter* filter);
 void AddVm(CLI::App* app, v1::EventFilter* filter);
 // Adds NAME as well.
 void AddNames(CLI::App* app, v1::EventFilter* filter);
-void AddRun(CLI::App* app, const char* help, v1::EventFilter* filter);
+void AddRun(CLI::App* app, v1::EventFilter* filter);
 // Selects VMs by their sources, and by their runs and ends.
 void AddEnds(CLI::App* app, v1::EventFilter* filter);
 // Adds all of the filter but the names.
 void AddFilter(CLI::App* app, v1::EventFilter* filter);
 // --from, --journal and --since.
-void AddStart(CLI::App* app, const char* from_help, const TimeBase* base, WatchStart* start);
+void AddStart(CLI::App* app, const char* from_help, const OptionContext* context,
+              WatchStart* start);
 
 // The values of an option or an argument, as typed: "guest-down". `value_name` is the name that the
 // help gives the value. Empty: any text.

@@ -260,6 +260,14 @@ std::vector<CLI::Option*> AddFollow(CLI::App* app, FollowCommand* command) {
               &command->cursor_file)};
 }
 
+CLI::Option* AddDomain(CLI::App* app, const char* name, const char* help, std::string* domain) {
+  return AddOption(app, name, "NAME", help, [=](const std::string& text) {
+    ReadText(text, domain);
+    const absl::Status status = CheckDomain(text);
+    if (!status.ok()) Wrong(absl::StrCat("\"", text, "\" ", status.message()));
+  });
+}
+
 // A whole number from 1 on.
 CLI::Validator UpTo(uint64_t max) { return CLI::Range(uint64_t{1}, max).description(""); }
 
@@ -275,7 +283,7 @@ void AddWatch(CLI::App* program, Reading* reading) {
       program, reading, "watch", "Follow events as they happen", kWatchFooter, CheckWatch);
   WatchCommand& watch = command->watch;
   AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now",
-           &reading->times, &watch.start);
+           &reading->context, &watch.start);
   AddNode(app, reading);
   AddNames(app, &watch.filter);
   AddFilter(app, &watch.filter);
@@ -288,13 +296,6 @@ void AddWatch(CLI::App* program, Reading* reading) {
             "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
             &command->on_failure)
       ->needs(exec);
-}
-
-void CheckRange(absl::string_view option, absl::Duration duration, absl::Duration least,
-                absl::Duration most) {
-  if (duration >= least && duration <= most) return;
-  Wrong(absl::StrCat(option, ": ", PrintDuration(duration), " is not between ",
-                     PrintDuration(least), " and ", PrintDuration(most)));
 }
 
 // Checks the destination of a push.
@@ -321,16 +322,14 @@ void CheckFleetTarget(const CLI::App& app, PushCommand* push) {
   if (push->cluster.size() > kMaxCluster) {
     Wrong(absl::StrCat("--cluster: the name has more than ", kMaxCluster, " bytes"));
   }
-  if (const absl::Status domain = CheckDomain(push->domain);
-      !push->domain.empty() && !domain.ok()) {
-    Wrong(absl::StrCat("--push-domain: \"", push->domain, "\" ", domain.message()));
-  }
   if (app.count("--from") + app.count("--since") == 0) push->follow.watch.start = FromOldest{};
   push->follow.watch.durable_only = true;
 }
 
 void CheckPush(const CLI::App& app, const OptionContext& context, PushCommand* push) {
-  CheckRange("--timeout", push->timeout, absl::Seconds(1), absl::Minutes(10));
+  if (push->timeout < absl::Seconds(1) || push->timeout > absl::Minutes(10)) {
+    Wrong(absl::StrCat("--timeout: ", PrintDuration(push->timeout), " is not between 1s and 10m"));
+  }
   WatchCommand& watch = push->follow.watch;
   watch.wait = watch.identify = true;
   push->state_home = context.variable("XDG_STATE_HOME");
@@ -363,7 +362,7 @@ void AddPush(CLI::App* program, Reading* reading) {
           &push->template_file)
       ->excludes(format);
   AddStart(app, "at first begin after a sequence number, or at oldest or a time; default now",
-           &reading->times, &push->follow.watch.start);
+           &reading->context, &push->follow.watch.start);
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);
   AddFilter(app, &push->follow.watch.filter);
@@ -391,9 +390,9 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
           &push->credentials)
       ->needs(cluster);
-  AddValue(app, "--push-domain", "NAME",
-           "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
-           &push->domain)
+  AddDomain(app, "--push-domain",
+            "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
+            &push->domain)
       ->needs(cluster);
   AddFlag(app, "--insecure-http",
           "permit http:// and nats:// beyond this host: anyone on the way reads the events",
@@ -440,9 +439,9 @@ CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const
   };
   const auto options = std::make_shared<Options>(Options{begin});
   EventsCommand* list = &options->list;
-  AddTime(app, "--since", "only events at or after this time", &reading->times, &list->since);
+  AddTime(app, "--since", "only events at or after this time", &reading->context, &list->since);
   CLI::Option* until =
-      AddTime(app, "--until", "only events before this time", &reading->times, &list->until);
+      AddTime(app, "--until", "only events before this time", &reading->context, &list->until);
   AddNode(app, reading);
   AddNames(app, &list->filter);
   AddFilter(app, &list->filter);
@@ -526,7 +525,7 @@ void AddWhy(CLI::App* program, Reading* reading) {
   app->alias("vm")->alias("describe");
   AddNode(app, reading);
   AddNames(app, &command->filter);
-  AddRun(app, "the end of this run; may be repeated", &command->filter);
+  AddRun(app, &command->filter);
   AddFlag(app, "--markdown", "Markdown, for a ticket", &command->markdown);
 }
 
@@ -618,38 +617,37 @@ void AddHealth(CLI::App* program, Reading* reading) {
 
 void AddGeneral(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
-  Access* given = &reading->given;
+  Access* access = &reading->access;
   AddList(app, "--server", "ADDR",
           "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
           "nats://, see below",
-          [=](const std::string& text) { given->servers.push_back(text); });
+          [=](const std::string& text) { access->servers.push_back(text); });
   AddValue(app, "--context", "NAME",
            "the TLS files, and without --server the servers, of this context in the configuration "
            "file",
            &reading->context_name);
   AddFile(app, "--tls-ca", "speak TLS with a server whose certificate is of a CA in this PEM file",
-          &given->tls.ca_file);
-  AddFile(app, "--tls-cert", "the certificate to show the server, PEM", &given->tls.cert_file);
-  AddFile(app, "--tls-key", "that certificate's private key, PEM", &given->tls.key_file);
+          &access->tls.ca_file);
+  AddFile(app, "--tls-cert", "the certificate to show the server, PEM", &access->tls.cert_file);
+  AddFile(app, "--tls-key", "that certificate's private key, PEM", &access->tls.key_file);
   AddValue(app, "--tls-server-name", "NAME",
            "the name in the server's certificate; default the host of --server",
-           &given->tls.server_name);
+           &access->tls.server_name);
   AddFile(app, "--credentials",
           "log in to the NATS servers of a fleet by this file (NATS's .creds)",
-          &given->credentials);
-  AddValue(app, "--nats-domain", "NAME",
-           "the domain of the JetStream that has the fleet's stream, where the NATS servers are "
-           "leaf nodes of others",
-           &given->nats_domain);
+          &access->credentials);
+  AddDomain(app, "--nats-domain",
+            "the domain of the JetStream that has the fleet's stream, where the NATS servers are "
+            "leaf nodes of others",
+            &access->nats_domain);
   AddChoice(app, "-o,--output", "FORMAT",
             "table or wide for people; json, jsonl (the same) or name for programs; default table",
             &line->format);
   AddChoice(app, "--color", "WHEN",
             "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);
   AddFlag(app, "--no-color", "the same as --color never", &line->color, ColorMode::kNever);
-  app->add_flag_callback(
-      "--utc", [=] { reading->times.zone = line->zone = absl::UTCTimeZone(); },
-      "times in UTC, not in the local time zone");
+  AddFlag(app, "--utc", "times in UTC, not in the local time zone", &reading->context.zone,
+          absl::UTCTimeZone());
   AddFlag(app, "--no-headers", "tables without their headings", &line->headings, false);
   AddFlag(app, "--no-trunc", "tables whose rows are not cut where the terminal ends", &line->cut,
           false);

@@ -89,8 +89,7 @@ bool AsksForHelp(const CLI::App& app) {
 std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::string>& arguments,
                                                      const OptionContext& context) {
   if (arguments.empty()) return ParseCommandLine({"--help"}, context);
-  Reading reading = {.context = context, .times = {context.now, context.zone}};
-  reading.line.zone = context.zone;
+  Reading reading = {.context = context};
   CLI::App app("", "vmevents");
   Define(&app, &reading);
   try {
@@ -105,7 +104,8 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
       return Answered{ExitCode::kOk, "{\"version\":\"" VMEVENTD_VERSION "\"}\n", ""};
     }
     if (command == "help") {
-      std::vector<std::string> words = TextsOf(*app.get_subcommands()[0], "COMMAND");
+      std::vector<std::string> words =
+          app.get_subcommand(command)->get_option("COMMAND")->results();
       // Without --help an unknown word is an error.
       const auto is_meant = [&](const CLI::App* one) {
         return words.empty() || one->check_name(words.front());
@@ -113,7 +113,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
       if (!app.get_subcommands(is_meant).empty()) words.emplace_back("--help");
       return ParseCommandLine(words, context);
     }
-    ReadServers(app, &reading);
+    ReadServers(&app, &reading);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
       if (AsksForHelp(app)) return Answered{ExitCode::kOk, app.help(), ""};
@@ -124,6 +124,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     app.exit(error, out, ignored);
     return Answered{ExitCode::kOk, out.str(), ""};
   }
+  reading.line.zone = reading.context.zone;
   return std::move(reading.line);
 }
 

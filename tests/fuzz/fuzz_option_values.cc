@@ -33,7 +33,7 @@ void Fuzz_option_values(absl::string_view input) {
   if (duration.ok() && client::DurationText(*duration).empty()) std::abort();
 
   struct Line {
-    client::TimeBase times;
+    client::OptionContext context;
     v1::EventFilter filter;
     std::vector<int> states;
     std::optional<uint64_t> count;
@@ -44,14 +44,15 @@ void Fuzz_option_values(absl::string_view input) {
   // Made once: it takes a hundred times as long as to parse a line with it.
   static Line& line = *[&] {
     auto* made = new Line;
-    made->times = {now, zone};
+    made->context.now = now;
+    made->context.zone = zone;
     client::AddNames(&made->app, &made->filter);
     client::AddFilter(&made->app, &made->filter);
     client::AddNamesOf(&made->app, "--state", "STATE", "", v1::VmState_descriptor(),
                        [made](int one) { made->states.push_back(one); });
     client::AddValue(&made->app, "--count", "N", "", &made->count);
     client::AddValue(&made->app, "--exec", "COMMAND", "", &made->word);
-    client::AddStart(&made->app, "", &made->times, &made->start);
+    client::AddStart(&made->app, "", &made->context, &made->start);
     return made;
   }();
   // Gives each of the options each of the texts. False: some are wrong.
