@@ -46,11 +46,6 @@ absl::TimeZone LocalZone(absl::Time now) {
   return absl::FixedTimeZone(static_cast<int>(local.tm_gmtoff));
 }
 
-// A path that the user may not examine counts as existing: members of its group may use it.
-bool MayExist(const std::string& path) {
-  return access(path.c_str(), F_OK) == 0 || errno == EACCES;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -73,7 +68,10 @@ int main(int argc, char** argv) {
   context.user = Variable("SUDO_USER");
   if (context.user.empty()) context.user = Variable("USER");
   if (context.user.empty()) context.user = vmeventd::UserName(context.uid);  // as in cron's jobs
-  context.may_exist = MayExist;
+  // A path that the user may not examine counts as existing: members of its group may use it.
+  context.may_exist = [](const std::string& path) {
+    return access(path.c_str(), F_OK) == 0 || errno == EACCES;
+  };
   context.now = absl::Now();
   context.zone = LocalZone(context.now);
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);

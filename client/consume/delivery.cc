@@ -157,12 +157,11 @@ bool Delivery::Deliver(Source::Item item) {
 
 bool Delivery::DeliverEvents(NodeEvents events) {
   if (options_.count) CutOff(&events);
-  bool wanted = true;
   const size_t together = std::clamp<size_t>(events.size(), 1, options_.consumer->together());
-  for (size_t at = 0; wanted && at < events.size(); at += together) {
-    wanted = Consume(Formatter::Events(events).subspan(at, together));
+  for (size_t at = 0; at < events.size(); at += together) {
+    if (!Consume(Formatter::Events(events).subspan(at, together))) return false;
   }
-  return wanted && !reached();
+  return !reached();
 }
 
 bool Delivery::Consume(Formatter::Events events) {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "client/nats/nats.h"
-#include "client/options/binding.h"
+#include "client/options/parser.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -85,36 +85,30 @@ void SetServers(const Access& access, absl::string_view origin, const OptionCont
   }
 }
 
-// Refuses options that these servers do not take. A Unix socket ignores the files of the
-// environment and of a context, which may be for other servers.
-void CheckGiven(const Access& given, const CommandLine& line) {
-  for (const ServerAddress& server : line.servers) {
-    if (given.tls == TlsOptions() || !server.is_unix()) continue;
-    Wrong(absl::StrCat("--tls-*: a Unix socket (", ToText(server),
-                       ") has no TLS; name a server with --server HOST:PORT"));
+// A Unix socket ignores the files of the environment and of a context, which may be for other
+// servers, but not those that are given.
+void SetTls(const TlsOptions& tls, bool given, CommandLine* line) {
+  if (tls == TlsOptions()) return;
+  bool used = line->fleet.has_value();
+  if (used) line->fleet->tls = tls;
+  for (ServerAddress& server : line->servers) {
+    if (server.is_unix() && given) {
+      Wrong(absl::StrCat("--tls-*: a Unix socket (", ToText(server),
+                         ") has no TLS; name a server with --server HOST:PORT"));
+    }
+    if (server.is_unix()) continue;
+    server.tls = tls;
+    used = true;
   }
-  if (!line.fleet && !(given.credentials.empty() && given.nats_domain.empty())) {
-    Wrong(absl::StrCat(given.credentials.empty() ? "--nats-domain" : "--credentials",
-                       ": only NATS servers take it; name some with --server nats://HOST"));
-  }
-}
-
-void SetTls(const TlsOptions& tls, CommandLine* line) {
-  const auto is_unix = [](const ServerAddress& server) { return server.is_unix(); };
-  if (tls == TlsOptions() || (!line->fleet && absl::c_all_of(line->servers, is_unix))) return;
   // The servers of a fleet may have certificates of the system's authorities.
-  if (tls.ca_file.empty() && !line->fleet) {
+  if (used && tls.ca_file.empty() && !line->fleet) {
     Wrong(
         "TLS needs the CA of the server's certificate: give --tls-ca FILE, $VMEVENTS_TLS_CA or the "
         "context's tls-ca");
   }
-  if (tls.cert_file.empty() != tls.key_file.empty()) {
+  if (used && tls.cert_file.empty() != tls.key_file.empty()) {
     Wrong(tls.key_file.empty() ? "--tls-cert: its private key is missing: give --tls-key FILE"
                                : "--tls-key: its certificate is missing: give --tls-cert FILE");
-  }
-  if (line->fleet) line->fleet->tls = tls;
-  for (ServerAddress& server : line->servers) {
-    if (!server.is_unix()) server.tls = tls;
   }
 }
 
@@ -159,8 +153,11 @@ void ReadServers(CLI::App* app, Reading* reading) {
   ReadAccess(app, reading);
   const std::string origin = line->origin.empty() ? "--server" : line->origin;
   SetServers(reading->access, origin, reading->context, line);
-  CheckGiven(given, *line);
-  SetTls(reading->access.tls, line);
+  if (!line->fleet && !(given.credentials.empty() && given.nats_domain.empty())) {
+    Wrong(absl::StrCat(given.credentials.empty() ? "--nats-domain" : "--credentials",
+                       ": only NATS servers take it; name some with --server nats://HOST"));
+  }
+  SetTls(reading->access.tls, given.tls != TlsOptions(), line);
   CheckServers(*app->get_subcommands().front(), *line, origin);
   if (push != nullptr && push->follow.watch.durable_only &&
       (line->fleet || line->servers.size() != 1)) {

@@ -78,14 +78,10 @@ namespace {
 std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, Formatter* formatter,
                                             Output* output, StopSource* stop) {
   if (command.exec.empty()) return std::make_unique<Printer>(formatter, output);
-  CommandRunner::Environment environment;
-  environment.command = command.exec;
-  environment.on_failure = command.on_failure;
-  environment.gaps = command.gaps;
-  environment.run = [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); };
-  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  environment.note = PrintNote;
-  return std::make_unique<CommandRunner>(std::move(environment));
+  return std::make_unique<CommandRunner>(CommandRunner::Environment{
+      command.exec, command.on_failure, command.gaps,
+      [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); },
+      [stop](absl::Duration duration) { return stop->WaitFor(duration); }, PrintNote});
 }
 
 }  // namespace

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <cstdint>
-#include <functional>
 #include <map>
-#include <optional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <variant>
@@ -13,13 +11,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "client/options/options.h"
-#include "client/output/event_text.h"
-#include "google/protobuf/descriptor.h"
 
-// Binds options to values with CLI11. A value that is wrong throws CLI11's error, with a sentence
-// that names the option, the fault and the correct form; ParseCommandLine() catches it.
+// The parser of the command line, by CLI11. A value that is wrong throws CLI11's error, with a
+// sentence that names the option, the fault and the correct form; ParseCommandLine() catches it.
 
 namespace vmeventd::client {
 
@@ -67,7 +62,7 @@ struct Contexts {
 // Reads the file of the context; nothing if there is no file.
 Contexts ReadContexts(const CLI::App& app, const OptionContext& context);
 
-// Within a Take the sentence follows the option's name.
+// As an option takes a value, CLI11 puts the option's name before the sentence.
 [[noreturn]] inline void Wrong(const std::string& sentence) {
   throw CLI::ValidationError(sentence);
 }
@@ -82,74 +77,8 @@ T Need(absl::StatusOr<T> value, absl::string_view what = "") {
 // Parses the arguments; throws CLI11's errors.
 void Parse(CLI::App* app, std::vector<std::string> arguments);
 
-// Checks a text: not empty, and UTF-8, as the protocol requires.
-const std::string& CheckText(const std::string& text);
-
-using Take = std::function<void(const std::string& text)>;
-
-// Adds an option, or an argument if `names` begins without "-". Takes the last text.
-CLI::Option* AddOption(CLI::App* app, const std::string& names, const char* value_name,
-                       const char* help, const Take& take);
-// Takes each text.
-CLI::Option* AddList(CLI::App* app, const std::string& names, const char* value_name,
-                     const char* help, const Take& take);
-// Read a text as of CheckText(); a whole number from 1 on; a duration.
-void ReadText(const std::string& text, std::string* value);
-void ReadText(const std::string& text, uint64_t* value);
-void ReadText(const std::string& text, absl::Duration* value);
-template <typename T>
-void ReadText(const std::string& text, std::optional<T>* value) {
-  ReadText(text, &value->emplace());
-}
-template <typename T>
-CLI::Option* AddValue(CLI::App* app, const std::string& names, const char* value_name,
-                      const char* help, T* value) {
-  return AddOption(app, names, value_name, help,
-                   [=](const std::string& text) { ReadText(text, value); });
-}
-inline CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file) {
-  return AddValue(app, names, "FILE", help, file);
-}
-template <typename T>
-CLI::Option* AddFlag(CLI::App* app, const char* names, const char* help, T* flag,
-                     T value = T(true)) {
-  return app->add_flag_callback(
-      names, [=] { *flag = value; }, help);
-}
-// The index of a text in ValuesOf(value_name).
-int ReadChoice(const char* value_name, absl::string_view text);
-template <typename Enum>
-CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
-                       Enum* choice) {
-  return AddOption(app, names, value_name, help, [=](const std::string& text) {
-    *choice = static_cast<Enum>(ReadChoice(value_name, text));
-  });
-}
-// A certificate and its private key, which need each other.
-void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
-             TlsOptions* tls);
-// `context` completes a time that has no date or no zone.
-CLI::Option* AddTime(CLI::App* app, const char* names, const char* help,
-                     const OptionContext* context, std::optional<absl::Time>* time);
-// Takes the parts between the commas of all texts, as values of the enum.
-void AddNamesOf(CLI::App* app, const char* option, const char* value_name, const char* help,
-                const google::protobuf::EnumDescriptor* names,
-                const std::function<void(int value)>& add);
-
-// Options that select VMs or events, bound to a filter. A name may have commas: a text of --vm with
-// some is a name and a list.
-void AddVmName(std::string text, v1::EventFilter* filter);
-void AddVm(CLI::App* app, v1::EventFilter* filter);
-// Adds NAME as well.
-void AddNames(CLI::App* app, v1::EventFilter* filter);
-void AddRun(CLI::App* app, v1::EventFilter* filter);
-// Selects VMs by their sources, and by their runs and ends.
-void AddEnds(CLI::App* app, v1::EventFilter* filter);
-// Adds all of the filter but the names.
-void AddFilter(CLI::App* app, v1::EventFilter* filter);
-// --from, --journal and --since.
-void AddStart(CLI::App* app, const char* from_help, const OptionContext* context,
-              WatchStart* start);
+// The form of the help, and what stands below the options.
+std::shared_ptr<CLI::FormatterBase> MakeHelpFormatter();
 
 // The values of an option or an argument, as typed: "guest-down". `value_name` is the name that the
 // help gives the value. Empty: any text.
