@@ -23,16 +23,16 @@ bool EventListing::HasTime(uint64_t next) {
   return false;
 }
 
-bool EventListing::Take(const EventBlock::Entry& entry, bool durable) {
-  if (!IsInTime(entry) || !matcher_.Matches(entry)) {
+bool EventListing::Take(const EventRecord& event, bool durable) {
+  if (!IsInTime(event) || !matcher_.Matches(event)) {
     if (++rows_ % kRowsALook != 0) return true;
-    return HasTime(bounds_.newest_first ? entry.sequence - 1 : entry.sequence + 1);
+    return HasTime(bounds_.newest_first ? event.sequence - 1 : event.sequence + 1);
   }
   const size_t before = events_.size();
-  AppendStoredEvent(entry.stored, &events_);
+  AppendEvent(event, &events_);
   if (count_ == bounds_.page_size || (count_ > 0 && events_.size() > max_bytes_)) {
     events_.resize(before);
-    next_ = entry.sequence;
+    next_ = event.sequence;
     return false;
   }
   if (!durable) events_.back() = 0;
@@ -47,7 +47,7 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
   if (!deleted.ok()) return deleted.status();
   const bool newest_first = bounds_.newest_first;
   // At one moment, so that what is written meanwhile is in one of the two parts.
-  const ReadResult memory = log_->ReadUncommitted();
+  ReadResult memory = log_->ReadUncommitted();
   if (!within_.has_value()) {
     if (next_ != 0 && next_ <= *deleted) {
       return RetentionPassed(
@@ -58,13 +58,10 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
     if (!within.ok()) return within.status();
     within_ = *within;
     // These may be in the journal by the next turn.
-    for (const EventBlockPtr& block : memory.blocks) {
-      for (size_t i = 0; i < block->size(); ++i) {
-        const EventBlock::Entry entry = block->at(i);
-        if (!IsInTime(entry)) continue;
-        within_->first = std::min(within_->first, entry.sequence);
-        within_->second = std::max(within_->second, entry.sequence);
-      }
+    for (const EventPtr& event : memory.events) {
+      if (!IsInTime(*event)) continue;
+      within_->first = std::min(within_->first, event->sequence);
+      within_->second = std::max(within_->second, event->sequence);
     }
   }
   const uint64_t from =
@@ -83,20 +80,15 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
     }
     return journal->Select(
         matcher_, first, last, newest_first,
-        [&](const EventBlock::Entry& entry) { return more = Take(entry, /*durable=*/true); },
+        [&](const EventRecord& event) { return more = Take(event, /*durable=*/true); },
         [&](uint64_t next) { return more = HasTime(next); });
   };
   // Events that are public and not in the journal yet.
   const auto list_memory = [&] {
-    std::vector<EventBlockPtr> blocks = memory.blocks;
-    if (newest_first) std::reverse(blocks.begin(), blocks.end());
-    for (const EventBlockPtr& block : blocks) {
-      for (size_t i = 0; more && i < block->size(); ++i) {
-        const size_t at = newest_first ? block->size() - 1 - i : i;
-        const EventBlock::Entry entry = block->at(at);
-        if (newest_first ? entry.sequence > from : entry.sequence < from) continue;
-        more = Take(entry, /*durable=*/false);
-      }
+    if (newest_first) std::reverse(memory.events.begin(), memory.events.end());
+    for (const EventPtr& event : memory.events) {
+      if (newest_first ? event->sequence > from : event->sequence < from) continue;
+      if (more = Take(*event, /*durable=*/false); !more) return;
     }
   };
   if (newest_first) list_memory();

@@ -44,9 +44,9 @@ class EventListing {
 
  private:
   // Takes the event if it passes. False: the turn is over, and `next_` is set.
-  bool Take(const EventBlock::Entry& entry, bool durable);
-  bool IsInTime(const EventBlock::Entry& entry) const {
-    return entry.observe_time >= bounds_.start && entry.observe_time < bounds_.end;
+  bool Take(const EventRecord& event, bool durable);
+  bool IsInTime(const EventRecord& event) const {
+    return event.observe_time >= bounds_.start && event.observe_time < bounds_.end;
   }
   // Returns whether the turn has time left; otherwise the next one continues at `next`.
   bool HasTime(uint64_t next);

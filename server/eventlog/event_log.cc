@@ -208,12 +208,13 @@ void EventLog::PutVms(std::vector<VmRecordPtr> vms) {
 }
 
 void EventLog::Trim() {
-  // The others wait for the disk.
-  while (blocks_.size() > 1 && blocks_.front()->last_sequence() <= bounds_.newest &&
+  // The others wait for the disk, or to be public.
+  const uint64_t committed = std::min(bounds_.newest, newest_);
+  while (ring_.size() > 1 && ring_.front()->sequence <= committed &&
          (memory_ > live_options_.ring_bytes ||
           newest_ - OldestInMemory() + 1 > live_options_.ring_events)) {
-    memory_ -= blocks_.front()->memory();
-    blocks_.pop_front();
+    memory_ -= ring_.front()->memory();
+    ring_.pop_front();
   }
 }
 
@@ -286,36 +287,33 @@ absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
   return begin;
 }
 
-std::deque<EventBlockPtr>::const_iterator EventLog::BlockAt(uint64_t sequence) const {
+std::deque<EventPtr>::const_iterator EventLog::InMemory(uint64_t sequence) const {
   return std::lower_bound(
-      blocks_.begin(), blocks_.end(), sequence,
-      [](const EventBlockPtr& each, uint64_t value) { return each->last_sequence() < value; });
+      ring_.begin(), ring_.end(), sequence,
+      [](const EventPtr& each, uint64_t value) { return each->sequence < value; });
 }
 
 ReadResult EventLog::Read(uint64_t sequence, size_t max_bytes) const {
   const MutexLock lock(&mutex_);
-  ReadResult result;
-  result.range = RangeLocked();
+  ReadResult result{.range = RangeLocked()};
   const uint64_t through = std::min(OldestInMemory() - 1, result.range.committed);
   if (sequence <= through) {
     result.in_journal_through = through;
     return result;
   }
-  auto block = BlockAt(sequence);
-  for (size_t bytes = 0; block != blocks_.end() && (result.blocks.empty() || bytes < max_bytes);
-       ++block) {
-    bytes += (*block)->memory();
-    result.blocks.push_back(*block);
+  const auto end = InMemory(newest_ + 1);
+  auto event = InMemory(sequence);
+  for (size_t bytes = 0; event != end && bytes < max_bytes; ++event) {
+    bytes += (*event)->field.size();
+    result.events.push_back(*event);
   }
   return result;
 }
 
 ReadResult EventLog::ReadUncommitted() const {
   const MutexLock lock(&mutex_);
-  ReadResult result;
-  result.range = RangeLocked();
-  result.blocks.assign(BlockAt(result.range.committed + 1), blocks_.end());
-  return result;
+  const EventRange range = RangeLocked();
+  return {.events = {InMemory(range.committed + 1), InMemory(newest_ + 1)}, .range = range};
 }
 
 EventLog::Health EventLog::health() const {
@@ -328,11 +326,11 @@ EventLog::Health EventLog::health() const {
   if (!health.journal_writable) health.journal_problem = Problem();
   const absl::Duration now = clock_->Now().monotonic;
   if (since_ != absl::InfiniteDuration()) health.journal_age = now - since_;
-  if (!unwritten_.empty()) health.journal_age = now - unwritten_.front()->added;
+  if (!unwritten_.empty()) health.journal_age = now - unwritten_.front().added;
   health.published_durable = published_durable_;
   health.ring_events = newest_ + 1 - OldestInMemory();
   health.ring_bytes = memory_;
-  for (const auto& changes : unwritten_) health.backlog_events += changes->events;
+  for (const Unwritten& each : unwritten_) health.backlog_events += each.batch.events.size();
   health.backlog_bytes = bytes_;
   health.journal = bounds_;
   health.vms = static_cast<int>(vms_.running_count());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +26,7 @@
 #include "base/turn_queue.h"
 #include "server/eventlog/event_queue.h"
 #include "server/eventlog/journal.h"
-#include "server/events/event_block.h"
+#include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "server/logging/logging.h"
 #include "watcher/core/run_info.h"
@@ -113,7 +114,7 @@ struct EventRange {
 
 // Both empty: there is no event at or after the sequence yet.
 struct ReadResult {
-  std::vector<EventBlockPtr> blocks;  // blocks from the sequence's own on
+  std::vector<EventPtr> events;
   // Set: the events up to this one are to be read first, and only the journal has them.
   std::optional<uint64_t> in_journal_through;
   EventRange range;
@@ -210,9 +211,7 @@ class EventLog {
   // Step publishes what was written.
   bool StepWriter();
   // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
-  absl::Duration NextStep() const {
-    return queue_.ready(HasRoom()) ? absl::ZeroDuration() : NextPump();
-  }
+  absl::Duration NextStep() const { return queue_.ready() ? absl::ZeroDuration() : NextPump(); }
   absl::Duration NextWrite() const {
     const MutexLock lock(&mutex_);
     return NextWriteLocked();
@@ -223,8 +222,8 @@ class EventLog {
   // OUT_OF_RANGE names what is retained. UNAVAILABLE: the journal is not open, and the start is in
   // it.
   absl::StatusOr<StreamBegin> Begin(const WatchStart& start) const;
-  // The events from `sequence` on, about `max_bytes` of them, but at least one block: the newest
-  // are in memory, older ones in the journal.
+  // The events from `sequence` on, about `max_bytes` of them, but at least one: the newest are in
+  // memory, older ones in the journal.
   ReadResult Read(uint64_t sequence, size_t max_bytes) const;
   // The events behind range.committed.
   ReadResult ReadUncommitted() const;
@@ -272,25 +271,23 @@ class EventLog {
 
  private:
   friend struct EventLogForTests;
-  // Changes that are written together, and become public together.
-  struct Changes {
-    Journal::Batch batch;  // empty: there is nothing to write, or it was dropped
-    size_t bytes = 0;      // size of the batch
-    size_t events = 0;     // number of its events
-    bool written = false;  // with all that came before
-    // Without a batch: the changes before it that were not written yet. Null: all were.
-    std::shared_ptr<const Changes> behind;
-    uint64_t newest = 0;  // the last sequence given, whose event may be lost
+  // What one turn of a pump took, until it is public.
+  struct Unpublished {
+    uint64_t turn = 0;
     absl::Duration added;
-    // Until it is public.
+    bool has_batch = false;        // it has one that is to be written
+    uint64_t newest = 0;           // the last sequence given, whose event may be lost
     std::vector<VmRecordPtr> vms;  // in order
     std::vector<std::function<void()>> on_public;
     std::vector<StopLine> stop_lines;
     std::vector<absl::Duration> observed;  // observation times of the events
-
-    bool to_write() const {
-      return !batch.blocks.empty() || !batch.runs.empty() || !batch.stops.empty();
-    }
+  };
+  // The changes of such a turn that are written together, until they are, or are dropped.
+  struct Unwritten {
+    uint64_t turn = 0;
+    absl::Duration added;
+    Journal::Batch batch;
+    size_t bytes = 0;  // memory of the batch
   };
   enum class Work { kNone, kOpen, kMark, kAppend, kRetain };
   // Limit of the snapshots that streams still send: beyond it, a stream begins with the latest of
@@ -332,7 +329,7 @@ class EventLog {
   void CheckDamage(const absl::Status& found);
   absl::Duration NextWriteLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work ChooseWork(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Joins what waits first, up to a few MiB.
+  // What waits first, up to a few MiB.
   Journal::Batch TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops the oldest of two that wait. False: there are fewer.
   bool DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -347,13 +344,6 @@ class EventLog {
   static std::string NoAnswerFor(absl::Duration hung);
   // Why it is not writable.
   std::string Problem() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // More may wait for the disk. A burst that is faster than a disk that works stays in the event
-  // queue; one that hangs or fails holds nothing up.
-  bool HasRoom() const {
-    const MutexLock lock(&mutex_);
-    return !IsWritable() || bytes_ < options_.max_backlog_bytes / 2;
-  }
-
   // The public state: event_log.cc.
 
   // The journal's reader, or why there is none. History thread.
@@ -362,12 +352,12 @@ class EventLog {
   absl::StatusOr<uint64_t> CursorAfter(const AfterSequence& start) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   EventRange RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The block that holds `sequence`, or the first one behind it.
-  std::deque<EventBlockPtr>::const_iterator BlockAt(uint64_t sequence) const
+  // The first event in memory from `sequence` on.
+  std::deque<EventPtr>::const_iterator InMemory(uint64_t sequence) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The oldest event in memory; newest + 1 if there is none.
+  // The oldest public event in memory; newest + 1 if there is none.
   uint64_t OldestInMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return blocks_.empty() ? newest_ + 1 : blocks_.front()->first_sequence();
+    return ring_.empty() ? newest_ + 1 : std::min(newest_ + 1, ring_.front()->sequence);
   }
   void PutVms(std::vector<VmRecordPtr> vms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Forgets the oldest events in memory that are more than it may hold, and do not wait.
@@ -390,9 +380,10 @@ class EventLog {
   // Held for a turn of a pump, also while it calls its subscribers; before mutex_.
   Mutex turn_;
   uint64_t given_ ABSL_GUARDED_BY(turn_);  // sequence that was given last
-  EventBlockBuilder builder_ ABSL_GUARDED_BY(turn_);
+  uint64_t turns_ ABSL_GUARDED_BY(turn_) = 0;
   // Of the updates being handled.
-  std::shared_ptr<Changes> taking_ ABSL_GUARDED_BY(turn_) = std::make_shared<Changes>();
+  Unpublished taking_ ABSL_GUARDED_BY(turn_);
+  Journal::Batch batch_ ABSL_GUARDED_BY(turn_);
   // The newest event of each run that waits to be public.
   absl::flat_hash_map<std::string, uint64_t> last_sequences_ ABSL_GUARDED_BY(turn_);
   absl::Duration unwritable_since_ ABSL_GUARDED_BY(turn_);
@@ -400,15 +391,16 @@ class EventLog {
 
   mutable Mutex mutex_;
   CondVar closing_;  // of close_at_ and closed_
-  // Changes that are to be written, in order: the first `in_flight_` of them are being written.
-  std::deque<std::shared_ptr<Changes>> unwritten_ ABSL_GUARDED_BY(mutex_);
+  // By their turns. The first `in_flight_` of them are being written.
+  std::deque<Unwritten> unwritten_ ABSL_GUARDED_BY(mutex_);
   size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::deque<std::shared_ptr<Changes>> unpublished_ ABSL_GUARDED_BY(mutex_);  // in order
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // size of those that are not written
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;                     // size of all of them
+  std::deque<Unpublished> unpublished_ ABSL_GUARDED_BY(mutex_);  // by their turns
 
-  // The public state. Sequences may be missing between two blocks.
-  std::deque<EventBlockPtr> blocks_ ABSL_GUARDED_BY(mutex_);
-  size_t memory_ ABSL_GUARDED_BY(mutex_) = 0;  // size of blocks_
+  // The public state.
+  // The newest events, in order; those behind newest_ are not public yet. Sequences may be missing.
+  std::deque<EventPtr> ring_ ABSL_GUARDED_BY(mutex_);
+  size_t memory_ ABSL_GUARDED_BY(mutex_) = 0;  // size of ring_
   uint64_t newest_ ABSL_GUARDED_BY(mutex_);
   VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
   uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change

@@ -32,7 +32,7 @@ absl::Duration EventLog::NextPump() const {
   if (close_at_.has_value()) return absl::InfiniteDuration();
   if (gap_is_due_) return absl::ZeroDuration();
   absl::Duration next = absl::InfiniteDuration();
-  if (!unpublished_.empty()) next = unpublished_.front()->added + kPatience;
+  if (!unpublished_.empty()) next = unpublished_.front().added + kPatience;
   if (reported_writable_) next = std::min(next, since_ + kMaxCommit);
   return next;
 }
@@ -40,9 +40,9 @@ absl::Duration EventLog::NextPump() const {
 bool EventLog::Step(absl::Duration timeout) {
   const absl::Duration next = std::min(NextPump(), NextWrite());
   timeout = std::min(timeout, std::max(absl::ZeroDuration(), next - clock_->Now().monotonic));
-  queue_.Wait(timeout, [this] { return HasRoom(); });
+  queue_.Wait(timeout);
   const MutexLock turn(&turn_);
-  EventQueue::Batch taken = queue_.Pop(HasRoom());
+  EventQueue::Batch taken = queue_.Pop();
   {
     const MutexLock lock(&mutex_);
     if (close_at_.has_value()) return false;
@@ -147,17 +147,16 @@ void EventLog::AddEvent(v1::Event event, const v1::Vm* vm) {
                                      FromTimestamp(event.qemu_time()));
   }
   if (event.type() == EventType::kStopped && vm != nullptr) {
-    taking_->stop_lines.emplace_back(event);
+    taking_.stop_lines.emplace_back(event);
   }
-  builder_.Add(std::move(event));
-  if (builder_.full()) taking_->batch.blocks.push_back(builder_.Finish());
+  batch_.events.push_back(Logged(std::move(event)));
 }
 
 void EventLog::Take(VmUpdate* update) {
-  if (update->on_public) taking_->on_public.push_back(std::move(update->on_public));
+  if (update->on_public) taking_.on_public.push_back(std::move(update->on_public));
   const v1::Vm* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*std::move(update->event), status);
-  if (update->observed.has_value()) taking_->observed.push_back(*update->observed);
+  if (update->observed.has_value()) taking_.observed.push_back(*update->observed);
   if (status == nullptr || status->ref().run_id().empty()) return;
   const std::string& run_id = status->ref().run_id();
   const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);
@@ -168,12 +167,12 @@ void EventLog::Take(VmUpdate* update) {
     if (record != nullptr) of_run->second = record->last_sequence;
   }
   if (update->saved_run.has_value()) {
-    taking_->batch.runs.push_back({run_id, *std::move(update->saved_run), of_run->second});
+    batch_.runs[run_id] = {run_id, *std::move(update->saved_run), of_run->second};
   }
 }
 
 void EventLog::EncodeStatuses(std::vector<VmUpdate>* updates) {
-  std::vector<VmRecordPtr>& vms = taking_->vms;
+  std::vector<VmRecordPtr>& vms = taking_.vms;
   absl::flat_hash_set<absl::string_view> encoded_runs;
   for (size_t i = updates->size(); i > 0; --i) {
     std::optional<v1::Vm>& status = (*updates)[i - 1].status;
@@ -186,31 +185,27 @@ void EventLog::EncodeStatuses(std::vector<VmUpdate>* updates) {
   }
   std::reverse(vms.begin(), vms.end());
   for (const VmRecordPtr& vm : vms) {
-    if (vm->stopped()) taking_->batch.stops.push_back(vm);
+    if (vm->stopped()) batch_.stops[vm->last_sequence] = vm;
   }
 }
 
 void EventLog::Submit() {
-  if (!builder_.empty()) taking_->batch.blocks.push_back(builder_.Finish());
-  if (!taking_->to_write() && taking_->vms.empty() && taking_->on_public.empty()) return;
-  const std::shared_ptr<Changes> taken = std::exchange(taking_, std::make_shared<Changes>());
-  taken->newest = given_;
-  taken->added = clock_->Now().monotonic;
-  for (const EventBlockPtr& block : taken->batch.blocks) {
-    taken->bytes += block->memory();
-    taken->events += block->size();
-  }
-  for (const SavedRun& run : taken->batch.runs) taken->bytes += run.memory();
+  if (batch_.empty() && taking_.vms.empty() && taking_.on_public.empty()) return;
+  Unpublished taken = std::exchange(taking_, {});
+  taken.turn = ++turns_;
+  taken.added = clock_->Now().monotonic;
+  taken.has_batch = !batch_.empty();
+  taken.newest = given_;
   const MutexLock lock(&mutex_);
-  unpublished_.push_back(taken);
-  if (!taken->to_write()) {
-    taken->written = unwritten_.empty();
-    if (!taken->written) taken->behind = unwritten_.back();
-    return;
+  if (taken.has_batch) {
+    for (const EventPtr& event : batch_.events) memory_ += event->memory();
+    ring_.insert(ring_.end(), batch_.events.begin(), batch_.events.end());
+    const size_t bytes = batch_.memory();
+    unwritten_.push_back({taken.turn, taken.added, std::exchange(batch_, {}), bytes});
+    bytes_ += bytes;
+    if (since_ == absl::InfiniteDuration()) since_ = taken.added;
   }
-  unwritten_.push_back(taken);
-  bytes_ += taken->bytes;
-  if (since_ == absl::InfiniteDuration()) since_ = taken->added;
+  unpublished_.push_back(std::move(taken));
   if (given_ + kReservedSequences / 2 >= wanted_mark_) wanted_mark_ = given_ + kReservedSequences;
   while (bytes_ > options_.max_backlog_bytes && DropOldest()) {
   }
@@ -218,7 +213,7 @@ void EventLog::Submit() {
 
 bool EventLog::PublishDue() {
   for (bool published = false;;) {
-    std::shared_ptr<Changes> due;
+    Unpublished due;
     bool durable = false;
     const absl::Duration now = clock_->Now().monotonic;
     {
@@ -227,29 +222,28 @@ bool EventLog::PublishDue() {
         last_sequences_.clear();
         return published;
       }
-      Changes& next = *unpublished_.front();
-      durable = next.written || (next.behind != nullptr && next.behind->written);
-      const bool waits = !durable && next.to_write();
+      Unpublished& next = unpublished_.front();
+      durable = unwritten_.empty() || next.turn < unwritten_.front().turn;
+      const bool waits = !durable && next.has_batch;
       if (waits && IsWritable() && now < next.added + kPatience) return published;
-      for (const EventBlockPtr& block : next.batch.blocks) {
-        block->SetPublished(now);
-        memory_ += block->memory();
-        blocks_.push_back(block);
+      const auto end = InMemory(next.newest + 1);
+      for (auto event = InMemory(newest_ + 1); event != end; ++event) {
+        (*event)->published = now;
         published = true;
       }
-      newest_ = std::max(newest_, next.newest);
+      newest_ = next.newest;
       published_durable_ = durable;
-      PutVms(std::exchange(next.vms, {}));
-      due = std::move(unpublished_.front());
+      PutVms(std::move(next.vms));
+      due = std::move(next);
       unpublished_.pop_front();
       Trim();
     }
     if (durable) {
-      for (const absl::Duration at : due->observed) meters_.observed_to_durable.Observe(now - at);
+      for (const absl::Duration at : due.observed) meters_.observed_to_durable.Observe(now - at);
     }
     // These may ask whether their event is durable.
-    for (const auto& on_public : std::exchange(due->on_public, {})) on_public();
-    for (const StopLine& line : std::exchange(due->stop_lines, {})) line.Log();
+    for (const auto& on_public : due.on_public) on_public();
+    for (const StopLine& line : due.stop_lines) line.Log();
   }
 }
 

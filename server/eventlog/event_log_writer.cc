@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "server/eventlog/event_log.h"
@@ -14,38 +13,30 @@ constexpr size_t kBatchBytes = size_t{4} << 20;
 
 bool EventLog::DropOldest() {
   if (unwritten_.size() < in_flight_ + 2) return false;
-  const auto at = unwritten_.begin() + static_cast<std::ptrdiff_t>(in_flight_);
-  Changes& dropped = **at;
-  Changes& next = **std::next(at);
-  const Journal::Batch oldest = std::exchange(dropped.batch, {});
-  bytes_ -= dropped.bytes;
-  if (!oldest.blocks.empty()) {
-    const Hole hole{oldest.blocks.front()->first_sequence(), oldest.blocks.back()->last_sequence()};
-    const auto begin = BlockAt(hole.first);
-    const auto end = BlockAt(hole.last + 1);
-    for (auto block = begin; block != end; ++block) memory_ -= (*block)->memory();
-    blocks_.erase(begin, end);
-    meters_.lost_events.Add(dropped.events);
+  const auto oldest = unwritten_.begin() + static_cast<std::ptrdiff_t>(in_flight_);
+  Unwritten& next = *std::next(oldest);
+  bytes_ -= oldest->bytes + next.bytes;
+  Journal::Batch& batch = oldest->batch;
+  if (!batch.events.empty()) {
+    const Hole hole{batch.events.front()->sequence, batch.events.back()->sequence};
+    const auto begin = InMemory(hole.first);
+    const auto end = InMemory(hole.last + 1);
+    for (auto event = begin; event != end; ++event) memory_ -= (*event)->memory();
+    ring_.erase(begin, end);
+    meters_.lost_events.Add(batch.events.size());
     hole_.first = hole_.empty() ? hole.first : std::min(hole_.first, hole.first);
     hole_.last = std::max(hole_.last, hole.last);
     named_by_ = 0;
     gap_is_due_ = false;
+    batch.events.clear();
   }
   // Changes of VMs move to the next batch.
-  absl::flat_hash_set<std::string> newer;
-  for (const SavedRun& run : next.batch.runs) newer.emplace(run.run_id);
-  for (const SavedRun& run : oldest.runs) {
-    if (newer.contains(run.run_id)) continue;
-    next.bytes += run.memory();
-    bytes_ += run.memory();
-    next.batch.runs.push_back(run);
-  }
-  std::vector<VmRecordPtr>& stops = next.batch.stops;
-  stops.insert(stops.begin(), oldest.stops.begin(), oldest.stops.end());
-  if (std::ssize(stops) > VmRegistry::kMaxStopped) {
-    stops.erase(stops.begin(), stops.end() - VmRegistry::kMaxStopped);
-  }
-  unwritten_.erase(at);
+  batch.Add(next.batch);
+  while (std::ssize(batch.stops) > VmRegistry::kMaxStopped) batch.stops.erase(batch.stops.begin());
+  next.batch = std::move(batch);
+  next.bytes = next.batch.memory();
+  bytes_ += next.bytes;
+  unwritten_.erase(oldest);
   return true;
 }
 
@@ -83,15 +74,11 @@ Journal::Batch EventLog::TakeBatch() {
   Journal::Batch batch;
   size_t bytes = 0;
   for (; in_flight_ < unwritten_.size() && bytes < kBatchBytes; ++in_flight_) {
-    const Changes& changes = *unwritten_[in_flight_];
-    bytes += changes.bytes;
-    const Journal::Batch& from = changes.batch;
-    batch.blocks.insert(batch.blocks.end(), from.blocks.begin(), from.blocks.end());
-    batch.runs.insert(batch.runs.end(), from.runs.begin(), from.runs.end());
-    batch.stops.insert(batch.stops.end(), from.stops.begin(), from.stops.end());
+    bytes += unwritten_[in_flight_].bytes;
+    batch.Add(unwritten_[in_flight_].batch);
   }
   batch.hole = hole_;
-  const uint64_t through = batch.blocks.empty() ? 0 : batch.blocks.back()->last_sequence();
+  const uint64_t through = batch.events.empty() ? 0 : batch.events.back()->sequence;
   batch.hole_is_named = named_by_ != 0 && named_by_ <= through;
   return batch;
 }
@@ -187,12 +174,10 @@ std::string EventLog::NoAnswerFor(absl::Duration hung) {
 }
 
 void EventLog::EndAppend(bool ok) {
-  const size_t written = std::exchange(in_flight_, 0);
+  size_t written = std::exchange(in_flight_, 0);
   if (!ok) return;
-  for (size_t i = 0; i < written; ++i) {
-    Changes& changes = *unwritten_.front();
-    changes.written = true;
-    bytes_ -= changes.bytes;
+  for (; written > 0; --written) {
+    bytes_ -= unwritten_.front().bytes;
     unwritten_.pop_front();
   }
   bounds_ = journal_->bounds();
@@ -219,10 +204,9 @@ void EventLog::EndOpen(Journal::Opened opened) {
   bounds_ = journal_->bounds();
   file_ = opened.file;
   // The watcher began without these runs of the daemon before.
-  const auto ended = std::make_shared<Changes>();
-  ended->added = clock_->Now().monotonic;
-  for (const SavedRun& run : opened.runs) ended->batch.runs.push_back({run.run_id, "", 0});
-  if (ended->to_write()) unwritten_.push_front(ended);
+  Unwritten ended{.added = clock_->Now().monotonic};
+  for (const SavedRun& run : opened.runs) ended.batch.runs[run.run_id];
+  if (!ended.batch.empty()) unwritten_.push_front(std::move(ended));
   opened_ = std::move(opened);
 }
 

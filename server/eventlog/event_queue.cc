@@ -81,29 +81,30 @@ void EventQueue::PushLocked(VmUpdate&& update) {
   updates_.push_back(std::move(update));
 }
 
-void EventQueue::Wait(absl::Duration timeout, absl::FunctionRef<bool()> may_take) {
+void EventQueue::Wait(absl::Duration timeout) {
   const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return ReadyLocked(true) && (woken_ || may_take());
-  });
+  WaitUntil(&changed_, &mutex_, timeout,
+            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ReadyLocked(); });
 }
 
-EventQueue::Batch EventQueue::Pop(bool take) {
+EventQueue::Batch EventQueue::Pop() {
   const MutexLock lock(&mutex_);
   woken_ = false;
   Batch batch;
-  for (size_t bytes = 0; take && !updates_.empty() && bytes < kBatchBytes; updates_.pop_front()) {
+  for (size_t bytes = 0; !updates_.empty() && bytes < kBatchBytes; updates_.pop_front()) {
     const size_t size = SizeOf(updates_.front());
     bytes += size;
     bytes_ -= size;
     batch.updates.push_back(std::move(updates_.front()));
   }
-  if (take && updates_.empty()) {
-    for (auto& [key, update] : std::exchange(left_, {})) batch.updates.push_back(std::move(update));
-    bytes_ = 0;
+  if (!updates_.empty()) {
+    changed_.NotifyOne();
+    return batch;
   }
-  batch.closed = closed_ && updates_.empty() && left_.empty();
-  if (take && updates_.empty() && dropped_unreported_ > 0) {
+  for (auto& [key, update] : std::exchange(left_, {})) batch.updates.push_back(std::move(update));
+  bytes_ = 0;
+  batch.closed = closed_;
+  if (dropped_unreported_ > 0) {
     batch.updates.push_back(
         {std::nullopt,
          MakeGap(GapReason::kQueueFull,
@@ -113,7 +114,6 @@ EventQueue::Batch EventQueue::Pop(bool take) {
                  last_drop_time_)});
     dropped_unreported_ = 0;
   }
-  if (!updates_.empty()) changed_.NotifyOne();
   return batch;
 }
 

@@ -234,12 +234,26 @@ uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key) {
       .Number();
 }
 
-EventBlock::Entry EntryOfRow(const SqliteQuery& row) {
+EventRecord RecordOfRow(const SqliteQuery& row) {
   return {.sequence = row.Uint(0),
           .type = static_cast<v1::EventType>(row.Int(2)),
           .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(3)),
           .observe_time = absl::FromUnixNanos(row.Int(1)),
-          .stored = {row.Bytes(4), row.Bytes(5)}};
+          .event = row.Bytes(4),
+          .vm_ref = row.Bytes(5)};
+}
+
+size_t Journal::Batch::memory() const {
+  size_t memory = 0;
+  for (const EventPtr& event : events) memory += event->memory();
+  for (const auto& [run_id, run] : runs) memory += 200 + 2 * run_id.size() + run.payload.size();
+  return memory;
+}
+
+void Journal::Batch::Add(const Batch& next) {
+  events.insert(events.end(), next.events.begin(), next.events.end());
+  for (const auto& [run_id, run] : next.runs) runs[run_id] = run;
+  stops.insert(next.stops.begin(), next.stops.end());
 }
 
 absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, absl::Time now) {
@@ -323,28 +337,18 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
   bounds_.events = row.Int(0);
   bounds_.newest = std::max(row.Uint(1), bounds_.deleted);
   FindOldest(&bounds_);
-  const std::string hole = QueryMeta(&database_, "hole").value_or("0 0");
+  opened->hole = {QueryMetaNumber(&database_, "hole_first"),
+                  QueryMetaNumber(&database_, "hole_last")};
   SqliteQuery runs(&database_, "SELECT run, sequence, state FROM runs ORDER BY run");
   while (runs.Next()) {
     opened->runs.push_back({std::string(runs.Bytes(0)), std::string(runs.Bytes(2)), runs.Uint(1)});
   }
-  bool readable = true;
-  SqliteQuery stops(&database_, "SELECT sequence, vm FROM stopped_vms ORDER BY sequence");
-  while (readable && stops.Next()) {
-    const absl::string_view bytes = stops.Bytes(1);
-    readable =
-        opened->stops.emplace_back().ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-  }
+  SqliteQuery stops(&database_, "SELECT vm FROM stopped_vms ORDER BY sequence");
+  while (stops.Next()) opened->stops.push_back(Parsed<v1::Vm>(stops.Bytes(0)));
   status = database_.TakeStatus();
   if (!status.ok()) return status;
-  const std::pair<absl::string_view, absl::string_view> ends = absl::StrSplit(hole, ' ');
-  if (!id.has_value() || !file.has_value() || !readable ||
-      !absl::SimpleAtoi(ends.first, &opened->hole.first) ||
-      !absl::SimpleAtoi(ends.second, &opened->hole.last)) {
-    return absl::DataLossError(
-        absl::StrCat(options_.path,
-                     ": meta has no journal_id, file or valid hole, or a VM in stopped_vms is "
-                     "damaged"));
+  if (!id.has_value() || !file.has_value()) {
+    return absl::DataLossError(absl::StrCat(options_.path, ": meta has no journal_id or no file"));
   }
   journal_id_ = *id;
   opened->file = file_ = FileIdentity(options_.path);
@@ -394,44 +398,40 @@ absl::Status Journal::Append(const Batch& batch) {
 
 void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
   if (!identity_is_stored_) PutIdentity(&database_, journal_id_, options_.path);
-  for (const EventBlockPtr& block : batch.blocks) {
-    for (size_t i = 0; i < block->size(); ++i) {
-      const EventBlock::Entry entry = block->at(i);
-      const auto vm = Parsed<v1::VmRef>(entry.stored.vm_ref);
-      const uint64_t vm_id = FindVm(vm, entry.stored.vm_ref);
-      SqliteQuery(&database_,
-                  "INSERT INTO stored(sequence, time, type, class, vm, event)"
-                  " VALUES(?, ?, ?, nullif(?, 0), ?, ?)",
-                  entry.sequence, absl::ToUnixNanos(entry.observe_time), int{entry.type},
-                  int{entry.shutdown_class}, vm_id, SqliteBlob{entry.stored.event})
-          .Run();
-      if (bounds->events++ == 0) {
-        bounds->oldest = entry.sequence;
-        bounds->oldest_time = entry.observe_time;
-      }
-      bounds->newest = entry.sequence;
-      if (noise_.has_value() && !IsEvidence(entry.type)) AddNoise(vm.name(), 1, entry.sequence);
+  for (const EventPtr& event : batch.events) {
+    const auto vm = Parsed<v1::VmRef>(event->vm_ref);
+    const uint64_t vm_id = FindVm(vm, event->vm_ref);
+    SqliteQuery(&database_,
+                "INSERT INTO stored(sequence, time, type, class, vm, event)"
+                " VALUES(?, ?, ?, nullif(?, 0), ?, ?)",
+                event->sequence, absl::ToUnixNanos(event->observe_time), int{event->type},
+                int{event->shutdown_class}, vm_id, SqliteBlob{event->event})
+        .Run();
+    if (bounds->events++ == 0) {
+      bounds->oldest = event->sequence;
+      bounds->oldest_time = event->observe_time;
     }
+    bounds->newest = event->sequence;
+    if (noise_.has_value() && !IsEvidence(event->type)) AddNoise(vm.name(), 1, event->sequence);
   }
-  if (batch.hole_is_named) {
-    SqliteQuery(&database_, "DELETE FROM meta WHERE key = 'hole'").Run();
-  } else if (!batch.hole.empty()) {
-    PutMeta(&database_, "hole", absl::StrCat(batch.hole.first, " ", batch.hole.last));
+  if (!batch.hole.empty()) {
+    PutMeta(&database_, "hole_first", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.first));
+    PutMeta(&database_, "hole_last", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.last));
   }
-  for (const SavedRun& run : batch.runs) {
+  for (const auto& [run_id, run] : batch.runs) {
     if (run.payload.empty()) {
-      SqliteQuery(&database_, "DELETE FROM runs WHERE run = ?", run.run_id).Run();
+      SqliteQuery(&database_, "DELETE FROM runs WHERE run = ?", run_id).Run();
     } else {
       SqliteQuery(&database_,
                   "INSERT INTO runs(run, sequence, state) VALUES(?, ?, ?) ON CONFLICT(run)"
                   " DO UPDATE SET sequence = excluded.sequence, state = excluded.state",
-                  run.run_id, run.last_sequence, SqliteBlob{run.payload})
+                  run_id, run.last_sequence, SqliteBlob{run.payload})
           .Run();
     }
   }
-  for (const VmRecordPtr& vm : batch.stops) {
+  for (const auto& [sequence, vm] : batch.stops) {
     SqliteQuery(&database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
-                vm->last_sequence, SqliteBlob{MessageOfField(vm->encoded())})
+                sequence, SqliteBlob{vm->encoded})
         .Run();
   }
   if (batch.stops.empty()) return;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,7 +17,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "server/eventlog/sqlite.h"
-#include "server/events/event_block.h"
+#include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
 #include "server/events/vm_registry.h"
 
@@ -36,8 +37,6 @@ struct SavedRun {
   std::string run_id;
   std::string payload;
   uint64_t last_sequence = 0;  // the run's newest event
-
-  size_t memory() const { return 100 + run_id.size() + payload.size(); }
 };
 
 // Bounds of the journal's rows.
@@ -82,11 +81,16 @@ class Journal {
  public:
   // Changes of one transaction.
   struct Batch {
-    std::vector<EventBlockPtr> blocks;  // ascending, all beyond newest
-    std::vector<SavedRun> runs;
-    std::vector<VmRecordPtr> stops;  // in order
+    std::vector<EventPtr> events;           // in order, all beyond newest
+    std::map<std::string, SavedRun> runs;   // by run_id
+    std::map<uint64_t, VmRecordPtr> stops;  // by last_sequence
     Hole hole{};
-    bool hole_is_named = false;  // by a GAP of these blocks; if not, the next start must name it
+    bool hole_is_named = false;  // by a GAP of these events; if not, the next start must name it
+
+    bool empty() const { return events.empty() && runs.empty() && stops.empty(); }
+    size_t memory() const;
+    // Adds what comes after it.
+    void Add(const Batch& next);
   };
   struct Opened;
 
@@ -184,7 +188,7 @@ struct Journal::Opened {
 };
 
 struct JournalPage {
-  std::vector<EventBlockPtr> blocks;
+  std::vector<EventPtr> events;
   uint64_t through = 0;  // no retained event up to it is left
 };
 
@@ -207,7 +211,7 @@ class JournalReader {
   // Calls `take` with the events of [first, last] in either order, until it returns false. Of
   // events that `matcher` excludes by their VM's name some may be missing. Between groups of
   // sequences it asks `has_time`, with the next sequence; false ends the call.
-  using Take = absl::FunctionRef<bool(const EventBlock::Entry&)>;
+  using Take = absl::FunctionRef<bool(const EventRecord&)>;
   absl::Status Select(const EventMatcher& matcher, uint64_t first, uint64_t last, bool newest_first,
                       Take take, absl::FunctionRef<bool(uint64_t next)> has_time);
 
@@ -225,8 +229,8 @@ class JournalReader {
   uint64_t FindTime(const char* near, const char* all, absl::Time time);
   // The first sequence that was observed at `time` or later; 0: there is none.
   uint64_t FirstSince(absl::Time time);
-  // A block with the GAP `last`, which names [first, last].
-  EventBlockPtr RetentionGap(uint64_t first, uint64_t last);
+  // The GAP `last`, which names [first, last].
+  EventPtr RetentionGap(uint64_t first, uint64_t last);
 
   SqliteDatabase database_;
 };
@@ -234,7 +238,7 @@ class JournalReader {
 // Begin of a statement that reads events.
 #define VMEVENTD_SELECT_EVENTS "SELECT sequence, time, type, class, event, ref FROM events WHERE "
 // The event of such a row. The views live until the next step.
-EventBlock::Entry EntryOfRow(const SqliteQuery& row);
+EventRecord RecordOfRow(const SqliteQuery& row);
 // Events are indexed by groups of 2^13 sequences, and in each by the VM: so what is written
 // together lies together, and the events of a VM are still found fast.
 inline constexpr int kGroupBits = 13;

@@ -27,8 +27,8 @@ bool IsMessage(absl::string_view bytes) {
 }
 
 // A client cannot parse another event: its stream would end.
-bool IsReadable(const EventBlock::Entry& entry) {
-  return IsMessage(entry.stored.event) && IsMessage(entry.stored.vm_ref);
+bool IsReadable(const EventRecord& event) {
+  return IsMessage(event.event) && IsMessage(event.vm_ref);
 }
 
 }  // namespace
@@ -99,7 +99,7 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
   return database_.Result(within);
 }
 
-EventBlockPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
+EventPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
   v1::Event gap;
   gap.set_sequence(last);
   gap.set_type(v1::EVENT_TYPE_GAP);
@@ -111,9 +111,7 @@ EventBlockPtr JournalReader::RetentionGap(uint64_t first, uint64_t last) {
   gap.set_message(
       "the journal was full: retention has deleted events of the VMs with the most of them, but "
       "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP");
-  EventBlockBuilder builder;
-  builder.Add(std::move(gap));
-  return builder.Finish();
+  return Logged(std::move(gap));
 }
 
 absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, size_t max_bytes) {
@@ -123,41 +121,31 @@ absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last, s
   const uint64_t thinned = QueryMetaNumber(&database_, "thinned");
   last = std::min(last, kMaxSequence);
   JournalPage page{.through = last};
-  EventBlockBuilder builder;
   size_t bytes = 0;
   uint64_t next = first;  // the sequence behind what was read
-  const auto finish = [&] {
-    if (!builder.empty()) page.blocks.push_back(builder.Finish());
-  };
-  // The last of these that retention has deleted, and its position between the blocks.
-  uint64_t gap_at = 0;
-  size_t gap_block = 0;
+  // The last of these that retention has deleted, and its position between the events.
+  uint64_t gap = 0;
+  ptrdiff_t gap_at = 0;
   const auto find_gap = [&](uint64_t end) {
     end = std::min(end, thinned + 1);
     if (next >= end) return;
-    gap_at = end - 1;
-    gap_block = page.blocks.size();
+    gap = end - 1;
+    gap_at = std::ssize(page.events);
   };
-  const auto take = [&](const EventBlock::Entry& entry) {
-    if (entry.sequence != next || builder.full()) finish();
-    find_gap(entry.sequence);
-    const size_t before = builder.bytes();
-    builder.AddStored(entry);
-    bytes += builder.bytes() - before;
-    next = entry.sequence + 1;
+  const auto take = [&](const EventRecord& event) {
+    find_gap(event.sequence);
+    page.events.push_back(std::make_shared<const LoggedEvent>(event));
+    bytes += page.events.back()->field.size();
+    next = event.sequence + 1;
     if (bytes < max_bytes) return true;
-    page.through = entry.sequence;
+    page.through = event.sequence;
     return false;
   };
   const absl::Status status = Select(EventMatcher(), first, last, /*newest_first=*/false, take,
                                      [](uint64_t /*next*/) { return true; });
   if (!status.ok()) return status;
-  finish();
   find_gap(page.through + 1);
-  if (gap_at != 0) {
-    page.blocks.insert(page.blocks.begin() + static_cast<ptrdiff_t>(gap_block),
-                       RetentionGap(std::max(first, deleted + 1), gap_at));
-  }
+  if (gap != 0) page.events.insert(page.events.begin() + gap_at, RetentionGap(first, gap));
   return database_.Result(std::move(page));
 }
 
@@ -196,13 +184,13 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
     rows.Bind(begin);
     rows.Bind(end);
     while (rows.Next()) {
-      const EventBlock::Entry entry = EntryOfRow(rows);
+      const EventRecord event = RecordOfRow(rows);
       // Events in a wrong order are not to be trusted.
-      if (entry.sequence < first || entry.sequence > last || !IsReadable(entry)) {
+      if (event.sequence < first || event.sequence > last || !IsReadable(event)) {
         return Unreadable(at);
       }
-      at = newest_first ? entry.sequence - 1 : entry.sequence + 1;
-      if (!take(entry)) return database_.TakeStatus();
+      at = newest_first ? event.sequence - 1 : event.sequence + 1;
+      if (!take(event)) return database_.TakeStatus();
     }
     at = newest_first ? begin - 1 : end + 1;
     const bool more = database_.status().ok() && first <= last;

@@ -2,9 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
 
@@ -25,31 +27,40 @@ Message Parsed(absl::string_view bytes) {
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) message.Clear();
   return message;
 }
-// The bytes of the message in a field's bytes.
-absl::string_view MessageOfField(absl::string_view field);
+// Appends the bytes of a field with a message: the tag, the length and `message`.
+void AppendField(int field, absl::string_view message, std::string* out);
 
-// An event as the journal has it: the message without its end, and the encoded VmRef, whose bytes
-// are the same whenever it is.
-struct StoredEvent {
-  absl::string_view event;
-  absl::string_view vm_ref;  // empty: an event of the node as a whole
+// An event as the journal has it. Another has the bytes, and keeps them.
+struct EventRecord {
+  uint64_t sequence = 0;
+  v1::EventType type{};
+  v1::ShutdownClass shutdown_class{};  // UNSPECIFIED if the event has none
+  absl::Time observe_time;
+  absl::string_view event;   // the message without its VmRef and `durable`
+  absl::string_view vm_ref;  // the same bytes whenever it is; empty: of the node as a whole
+
+  bool is_of_node() const { return vm_ref.empty(); }
 };
-// Appends the bytes of one `events` field (tag, length, message), as of a durable event. The field
-// has the same number in WatchEventsResponse and ListEventsResponse, so that the same bytes serve
-// both. The message ends with the VmRef, unless that is empty, and then with `durable`, whose value
-// is the last byte.
-void AppendStoredEvent(const StoredEvent& stored, std::string* out);
-// The event of such bytes, whose part before the end has `size` bytes.
-StoredEvent StoredEventOf(absl::string_view event_field, size_t size);
-// The event of such bytes; an empty one if they are none.
-inline v1::Event DecodeEventField(absl::string_view event_field) {
-  return Parsed<v1::Event>(MessageOfField(event_field));
-}
+// Appends the event, as a durable one, as a field `events`, whose number is the same in
+// WatchEventsResponse and ListEventsResponse. The last byte is the value of `durable`. Returns
+// where in `out` the bytes of record.event are.
+size_t AppendEvent(const EventRecord& record, std::string* out);
 
-// The bytes of one `snapshot_vms` field of WatchEventsResponse.
-std::string EncodeSnapshotVmField(const v1::Vm& vm);
+// An event in memory, with its bytes. Immutable.
+struct LoggedEvent : EventRecord {
+  explicit LoggedEvent(const EventRecord& record);
+  LoggedEvent(const LoggedEvent&) = delete;
+  LoggedEvent& operator=(const LoggedEvent&) = delete;
 
-// Converts those bytes to one `vms` field of ListVmsResponse, or `vm` field of GetVmResponse.
-std::string ListedVmField(absl::string_view snapshot_vm_field);
+  // Approximate memory.
+  size_t memory() const { return sizeof(LoggedEvent) + 64 + field.size(); }
+
+  std::string field;  // as AppendEvent makes it
+  // Monotonic time at which it became public, to measure its way to a client; zero: not known. Set
+  // once, before others see the event.
+  mutable absl::Duration published;
+};
+using EventPtr = std::shared_ptr<const LoggedEvent>;
+EventPtr Logged(v1::Event event);
 
 }  // namespace vmeventd

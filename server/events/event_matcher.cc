@@ -61,25 +61,24 @@ EventMatcher::EventMatcher(const RequestFilter& request) : EventMatcher(request.
   for (const v1::EventFilter& filter : request.any_of) any_of_.emplace_back(filter);
 }
 
-bool EventMatcher::Matches(const EventBlock::Entry& entry) const {
-  if (entry.is_of_node()) return true;  // an event missing by a GAP of the node may have matched
-  if (types_ != 0 && (types_ >> entry.type & 1) == 0) return false;
-  if (classes_ != 0 && (classes_ >> entry.shutdown_class & 1) == 0) return false;
+bool EventMatcher::Matches(const EventRecord& event) const {
+  if (event.is_of_node()) return true;  // an event missing by a GAP of the node may have matched
+  if (types_ != 0 && (types_ >> event.type & 1) == 0) return false;
+  if (classes_ != 0 && (classes_ >> event.shutdown_class & 1) == 0) return false;
   if (!is_for_all_names() || !is_for_all_refs()) {
-    const auto vm = Parsed<v1::VmRef>(entry.stored.vm_ref);
+    const auto vm = Parsed<v1::VmRef>(event.vm_ref);
     if (!MatchesNames(vm.name(), vm.run_id(), vm.source()) || !MatchesRef(vm)) return false;
   }
-  if (!IsAny([&](const EventMatcher& one) { return one.Matches(entry); })) return false;
+  if (!IsAny([&](const EventMatcher& one) { return one.Matches(event); })) return false;
   if (causes_ == 0) return true;
   // A cause that this version does not know cannot be asked for.
-  const auto cause =
-      static_cast<uint32_t>(Parsed<v1::Event>(entry.stored.event).shutdown().cause());
+  const auto cause = static_cast<uint32_t>(Parsed<v1::Event>(event.event).shutdown().cause());
   return cause < 64 && (causes_ >> cause & 1) != 0;
 }
 
 bool EventMatcher::MatchesVm(const VmRecord& vm) const {
   return MatchesNames(vm.name, vm.run_id, vm.source) &&
-         (is_for_all_refs() || MatchesRef(Parsed<v1::Vm>(MessageOfField(vm.encoded())).ref())) &&
+         (is_for_all_refs() || MatchesRef(Parsed<v1::Vm>(vm.encoded).ref())) &&
          IsAny([&](const EventMatcher& one) { return one.MatchesVm(vm); });
 }
 

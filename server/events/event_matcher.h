@@ -9,7 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "base/patterns.h"
 #include "base/uuid.h"
-#include "server/events/event_block.h"
+#include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -53,7 +53,7 @@ class EventMatcher {
   explicit EventMatcher(const RequestFilter& request);
 
   // Takes at most some tenths of a millisecond (32 patterns with wildcards).
-  bool Matches(const EventBlock::Entry& entry) const;
+  bool Matches(const EventRecord& event) const;
   // Returns whether the VM passes those of the lists that are about VMs.
   bool MatchesVm(const VmRecord& vm) const;
   const NameMatcher& names() const { return names_; }

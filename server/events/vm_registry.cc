@@ -11,7 +11,7 @@ bool operator<(const VmKey& a, const VmKey& b) {
 }
 
 VmRecord::VmRecord(const v1::Vm& vm)
-    : slice(EncodeSnapshotVmField(vm)),
+    : encoded(Serialized(vm)),
       name(vm.ref().name()),
       run_id(vm.ref().run_id()),
       path(vm.monitor_path()),

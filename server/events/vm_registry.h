@@ -12,7 +12,6 @@
 #include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
-#include "grpcpp/support/slice.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/vm_event.h"
 
@@ -36,11 +35,8 @@ struct VmRecord {
 
   VmKey key() const { return {name, run_id, run_id.empty() ? absl::string_view(path) : ""}; }
   bool stopped() const { return state == v1::VM_STATE_STOPPED; }
-  absl::string_view encoded() const {
-    return {reinterpret_cast<const char*>(slice.begin()), slice.size()};
-  }
 
-  const grpc::Slice slice;  // one `snapshot_vms` field of WatchEventsResponse
+  const std::string encoded;  // a v1::Vm
   const std::string name;
   const std::string run_id;
   const std::string path;

@@ -201,7 +201,7 @@ void CollectStops(const MetricSources& inputs, MetricFamilies* out) {
   if (inputs.named_vms == 0) return;
   std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
   for (const VmRecordPtr& record : inputs.log->LastStoppedVms(inputs.named_vms)) {
-    const auto vm = Parsed<v1::Vm>(MessageOfField(record->encoded()));
+    const auto vm = Parsed<v1::Vm>(record->encoded);
     if (!named.emplace(vm.ref().name(), vm.ref().uuid()).second) continue;
     out->Gauge(
         "vmeventd_vm_last_stop_timestamp_seconds",

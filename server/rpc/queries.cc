@@ -269,14 +269,14 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
     const bool late = ++looked % kVmsALook == 0 && log_->clock().Now().monotonic >= until;
     const bool matches = !late && matcher.Matches(*vm);
     const bool room =
-        count == 0 || out.size() + vm->encoded().size() <= kMaxResponseBytes - kReservedBytes;
+        count == 0 || out.size() + vm->encoded.size() <= kMaxResponseBytes - kReservedBytes;
     if (late || (matches && (count == *page_size || !room))) {
       rest.set_next_page_token(MakePageToken(identity.journal_id, question, PositionOf(*last)));
       break;
     }
     last = vm.get();
     if (!matches) continue;
-    out += ListedVmField(vm->encoded());
+    AppendField(v1::ListVmsResponse::kVmsFieldNumber, vm->encoded, &out);
     ++count;
   }
   rest.set_sequence(all.sequence);
@@ -286,8 +286,6 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
 
 absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) const {
   if (absl::Status status = CheckGetVm(request); !status.ok()) return status;
-  static_assert(int{v1::GetVmResponse::kVmFieldNumber} ==
-                int{v1::ListVmsResponse::kVmsFieldNumber});
   std::vector<VmRecordPtr> vms = log_->VmsNamed(request.name(), ParseUuid(request.uuid()));
   std::erase_if(vms, [&](const VmRecordPtr& vm) {
     return !request.run_id().empty() && vm->run_id != request.run_id();
@@ -299,7 +297,9 @@ absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) cons
   }
   const absl::StatusOr<VmRecordPtr> vm = PickVm(vms, request);
   if (!vm.ok()) return vm.status();
-  return ListedVmField((*vm)->encoded());
+  std::string out;
+  AppendField(v1::GetVmResponse::kVmFieldNumber, (*vm)->encoded, &out);
+  return out;
 }
 
 }  // namespace vmeventd

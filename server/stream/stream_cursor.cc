@@ -12,9 +12,12 @@ namespace {
 // Events between two looks at the clock.
 constexpr size_t kEventsALook = 16;
 
-grpc::ByteBuffer ToBuffer(const v1::WatchEventsResponse& response) {
-  const grpc::Slice slice(response.SerializeAsString());
+grpc::ByteBuffer ToBuffer(const std::string& message) {
+  const grpc::Slice slice(message);
   return grpc::ByteBuffer(&slice, 1);
+}
+grpc::ByteBuffer ToBuffer(const v1::WatchEventsResponse& response) {
+  return ToBuffer(response.SerializeAsString());
 }
 
 }  // namespace
@@ -36,8 +39,9 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
 
 absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
                                                                    JournalReader* journal,
-                                                                   size_t page_bytes) {
+                                                                   size_t max_bytes) {
   v1::WatchEventsResponse response;
+  std::string message;
   sent_ = {};
   more_ = caught_up_ = needs_journal_ = false;
   const absl::Duration now = clock_->Now().monotonic;
@@ -58,7 +62,8 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
       response.mutable_progress()->set_stream_id(id_);
       return ToBuffer(response);
     case Phase::kSnapshot:
-      if (std::optional<grpc::ByteBuffer> message = SnapshotMessage()) return message;
+      TakeVms(max_bytes, &message);
+      if (!message.empty()) return ToBuffer(message);
       if (more_) return std::nullopt;
       snapshot_.reset();
       phase_ = Phase::kEvents;
@@ -70,9 +75,8 @@ absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
       *response.mutable_progress() = ProgressAt(sequence_);
       return ToBuffer(response);
   }
-  std::vector<grpc::Slice> slices;
-  const absl::Status status = Collect(journal, page_bytes, &slices);
-  if (!slices.empty()) return grpc::ByteBuffer(slices.data(), slices.size());
+  const absl::Status status = Collect(journal, max_bytes, &message);
+  if (!message.empty()) return ToBuffer(message);
   if (!status.ok()) return status;
   const bool replayed = caught_up_ && std::exchange(replays_, false);
   const bool owed = owed_ != 0 && log_->range().durable >= owed_;
@@ -99,87 +103,66 @@ v1::Progress StreamCursor::ProgressAt(uint64_t sequence) {
   return progress;
 }
 
-std::optional<grpc::ByteBuffer> StreamCursor::SnapshotMessage() {
-  std::vector<grpc::Slice> slices;
-  size_t bytes = 0;
+void StreamCursor::TakeVms(size_t max_bytes, std::string* message) {
   const std::vector<VmRecordPtr>& vms = snapshot_->vms;
   for (; snapshot_vm_ < vms.size() && !more_; ++snapshot_vm_) {
     const VmRecord& vm = *vms[snapshot_vm_];
-    if (bytes != 0 && bytes + vm.encoded().size() > kMaxMessageBytes) break;
+    if (!message->empty() && message->size() + vm.encoded.size() > max_bytes) break;
     more_ = snapshot_vm_ % kEventsALook == kEventsALook - 1 && SearchIsOver();
     if (!matcher_.MatchesVm(vm)) continue;
-    bytes += vm.encoded().size();
-    slices.push_back(vm.slice);
+    AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm.encoded, message);
   }
-  if (slices.empty()) return std::nullopt;
-  more_ = false;
-  return grpc::ByteBuffer(slices.data(), slices.size());
+  if (!message->empty()) more_ = false;
 }
 
-bool StreamCursor::TakeBlock(const EventBlock& block, uint64_t committed,
-                             std::vector<grpc::Slice>* slices) {
-  // The sequences before it belong to no event.
-  sequence_ = std::max(sequence_, block.first_sequence() - 1);
-  if (sequence_ >= block.last_sequence()) return true;
-  const size_t begin = sequence_ + 1 - block.first_sequence();
-  const size_t events = sent_.events;
-  const bool durable = block.last_sequence() <= committed;  // it is written whole or not at all
-  const size_t max_bytes = durable ? kMaxMessageBytes : kMaxCopiedBytes;
-  size_t end = begin;
-  size_t run = begin;  // events [run, end) match and are not taken yet
-  const auto take_run = [&] {
-    if (run == end) return;
-    slices->push_back(durable ? block.Encoded(run, end) : block.EncodedNotDurable(run, end));
-    if (!durable) owed_ = block.first_sequence() + end - 1;
-  };
-  for (; end < block.size(); ++end) {
-    if ((end - begin) % kEventsALook == kEventsALook - 1 && SearchIsOver()) break;
-    if (!takes_all_ && !Matches(block.at(end))) {
-      take_run();
-      run = end + 1;
-      continue;
-    }
+bool StreamCursor::Take(const LoggedEvent& event, bool durable, size_t max_bytes,
+                        std::string* message) {
+  if (++looked_ % kEventsALook == 0 && SearchIsOver()) return false;
+  if (takes_all_ || Matches(event)) {
     // One event always fits: it may be larger than a message should be.
-    const size_t bytes = block.EncodedView(end).size();
-    if (sent_.events != 0 && sent_.bytes + bytes > max_bytes) break;
-    sent_.bytes += bytes;
+    if (!message->empty() && message->size() + event.field.size() > max_bytes) return false;
+    *message += event.field;
     ++sent_.events;
+    if (!durable) {
+      message->back() = 0;
+      owed_ = event.sequence;
+    }
+    if (event.published != absl::ZeroDuration()) {
+      sent_.published = std::min(sent_.published, event.published);
+    }
   }
-  take_run();
-  sequence_ = block.first_sequence() + end - 1;
-  if (sent_.events > events && block.published() != absl::ZeroDuration()) {
-    sent_.published = std::min(sent_.published, block.published());
-  }
-  return end == block.size();
+  // The sequences before it belong to no event.
+  sequence_ = event.sequence;
+  return true;
 }
 
-absl::Status StreamCursor::Collect(JournalReader* journal, size_t page_bytes,
-                                   std::vector<grpc::Slice>* slices) {
+absl::Status StreamCursor::Collect(JournalReader* journal, size_t max_bytes, std::string* message) {
   while (!SearchIsOver()) {
-    const ReadResult read = log_->Read(sequence_ + 1, kMaxMessageBytes);
+    const ReadResult read = log_->Read(sequence_ + 1, max_bytes);
     if (read.in_journal_through.has_value()) {
-      if (!slices->empty()) return absl::OkStatus();
+      if (!message->empty()) return absl::OkStatus();
       needs_journal_ = journal == nullptr;
       if (needs_journal_) return absl::OkStatus();
       const absl::StatusOr<JournalPage> page =
-          journal->Read(sequence_ + 1, *read.in_journal_through, page_bytes);
+          journal->Read(sequence_ + 1, *read.in_journal_through, max_bytes - max_bytes / 8);
       if (!page.ok()) return page.status();
       journal = nullptr;  // others want a page too
       search_until_ = clock_->Now().monotonic + kMaxSearch;
-      for (const EventBlockPtr& block : page->blocks) {
-        if (!TakeBlock(*block, UINT64_MAX, slices)) return absl::OkStatus();
+      for (const EventPtr& event : page->events) {
+        if (!Take(*event, /*durable=*/true, max_bytes, message)) return absl::OkStatus();
       }
       sequence_ = std::max(sequence_, page->through);
       continue;
     }
     const uint64_t limit = Limit(read.range, durable_only_);
-    if (read.blocks.empty() || read.blocks.front()->last_sequence() > limit) {
+    if (read.events.empty() || read.events.front()->sequence > limit) {
       caught_up_ = true;
       return absl::OkStatus();
     }
-    for (const EventBlockPtr& block : read.blocks) {
-      if (block->last_sequence() > limit) break;
-      if (!TakeBlock(*block, read.range.committed, slices)) return absl::OkStatus();
+    for (const EventPtr& event : read.events) {
+      if (event->sequence > limit) break;
+      const bool durable = event->sequence <= read.range.committed;
+      if (!Take(*event, durable, max_bytes, message)) return absl::OkStatus();
     }
   }
   return absl::OkStatus();

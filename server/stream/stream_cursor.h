@@ -20,11 +20,8 @@ namespace vmeventd {
 // some milliseconds at the most, whatever the filter.
 class StreamCursor {
  public:
+  // Limit of a message with more than one event or VM.
   static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
-  // Size of a page of the journal, which fits into one message.
-  static constexpr size_t kHistoryBytes = kMaxMessageBytes - (size_t{32} << 10);
-  // Limit of events that are not durable in a message: each stream has a copy of them.
-  static constexpr size_t kMaxCopiedBytes = size_t{32} << 10;
   // Limit of a search for one message; beyond it, the stream reports its progress instead, so that
   // a filter that matches nothing holds no thread for long.
   static constexpr absl::Duration kMaxSearch = absl::Milliseconds(5);
@@ -39,10 +36,11 @@ class StreamCursor {
   // snapshot), then the snapshot, then events as they come, and a Progress when the stream has
   // caught up for the first time, unless it began there, and when what it sent has become durable.
   // Unset when there is nothing to send, or when it needs the journal. With `journal` it reads a
-  // page of it, of about `page_bytes`. With `beat` it reports its Progress when there is nothing to
-  // send, or when nothing of a page matches. OUT_OF_RANGE: what comes next is no longer retained.
+  // page of it. A message of more than one event or VM has at most `max_bytes`. With `beat` it
+  // reports its Progress when there is nothing to send, or when nothing of a page matches.
+  // OUT_OF_RANGE: what comes next is no longer retained.
   absl::StatusOr<std::optional<grpc::ByteBuffer>> Next(bool beat, JournalReader* journal = nullptr,
-                                                       size_t page_bytes = kHistoryBytes);
+                                                       size_t max_bytes = kMaxMessageBytes);
   // Returns whether Next returned nothing only because its search took long: call it again, after
   // others.
   bool more() const { return more_; }
@@ -57,9 +55,7 @@ class StreamCursor {
   // Contents of the last message of Next.
   struct Sent {
     size_t events = 0;
-    size_t bytes = 0;  // of them
-    // Time at which the oldest of them became public (EventBlock::published); InfiniteDuration: not
-    // known.
+    // Time at which the oldest of them became public; InfiniteDuration: not known.
     absl::Duration published = absl::InfiniteDuration();
   };
   const Sent& sent() const { return sent_; }
@@ -74,20 +70,20 @@ class StreamCursor {
   static uint64_t Limit(const EventRange& range, bool durable_only) {
     return durable_only ? range.committed : range.newest;
   }
-  bool Matches(const EventBlock::Entry& entry) const {
+  bool Matches(const EventRecord& event) const {
     // A GAP may name events of a later time than its own, if the clock was set back.
-    return (entry.observe_time >= since_ || entry.is_of_node()) && matcher_.Matches(entry);
+    return (event.observe_time >= since_ || event.is_of_node()) && matcher_.Matches(event);
   }
   bool SearchIsOver() const { return clock_->Now().monotonic >= search_until_; }
   v1::Progress ProgressAt(uint64_t sequence);
-  // The next VMs of the snapshot that match; unset: the search took long, or there are no more.
-  std::optional<grpc::ByteBuffer> SnapshotMessage();
-  // Takes the events of one block that match and fit. False: the message is full, or the search
-  // took long.
-  bool TakeBlock(const EventBlock& block, uint64_t committed, std::vector<grpc::Slice>* slices);
+  // Adds the next VMs of the snapshot that match and fit; none: the search took long, or there are
+  // no more.
+  void TakeVms(size_t max_bytes, std::string* message);
+  // Adds the event if it matches. False: the message is full, or the search took long.
+  bool Take(const LoggedEvent& event, bool durable, size_t max_bytes, std::string* message);
   // Fills a message until it is full, there are no more events, it needs the journal or the search
   // took long.
-  absl::Status Collect(JournalReader* journal, size_t page_bytes, std::vector<grpc::Slice>* slices);
+  absl::Status Collect(JournalReader* journal, size_t max_bytes, std::string* message);
 
   const EventLog* const log_;
   const Clock* const clock_;
@@ -109,6 +105,7 @@ class StreamCursor {
   absl::Duration search_until_;
   VmSnapshotPtr snapshot_;  // snapshot being sent; null: none
   size_t snapshot_vm_ = 0;  // next to send
+  size_t looked_ = 0;       // number of events that were looked at
   bool more_ = false;
   bool caught_up_ = false;
   bool needs_journal_ = false;

@@ -136,11 +136,11 @@ void StreamHub::StreamDone(WatchStream* stream) {
   if (streams_.empty()) changed_.NotifyAll();
 }
 
-size_t StreamHub::HistoryBytes() const {
+size_t StreamHub::MessageBytes() const {
   // 990 streams of one peer take half as much besides.
   constexpr size_t kAllBytes = size_t{32} << 20;
   const MutexLock lock(&mutex_);
-  return std::min(options_.history_bytes, kAllBytes / std::max<size_t>(1, streams_.size()));
+  return std::min(options_.message_bytes, kAllBytes / std::max<size_t>(1, streams_.size()));
 }
 
 std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {

@@ -94,9 +94,9 @@ class StreamHub {
 
   // Removes a stream whose call is done and which is not used any more; the hub destroys it.
   void StreamDone(WatchStream* stream);
-  // Size of one answer of the journal: less if more streams are open, so that all answers together
-  // stay in bounds even if no client reads.
-  size_t HistoryBytes() const;
+  // Limit of one message: less if more streams are open, so that all messages together stay in
+  // bounds even if no client reads.
+  size_t MessageBytes() const;
 
  private:
   absl::Status OpenStream(StreamCall* call, const WatchRequest& request,

@@ -92,8 +92,7 @@ absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* 
   if (journal != nullptr && !journal->ok()) {
     next = journal->status();
   } else {
-    next = journal == nullptr ? cursor_.Next(beat)
-                              : cursor_.Next(beat, **journal, hub_->HistoryBytes());
+    next = cursor_.Next(beat, journal == nullptr ? nullptr : **journal, hub_->MessageBytes());
   }
   const absl::StatusOr<bool> read = next.ok() ? absl::StatusOr<bool>(true) : next.status();
   if (!read.ok()) next = ReadError(read.status());

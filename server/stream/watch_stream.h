@@ -23,8 +23,7 @@ namespace vmeventd {
 struct StreamOptions {
   absl::Duration progress_interval = absl::Seconds(10);  // default of a client that sets none
   absl::Duration write_timeout = absl::Seconds(60);      // time after which a pending write ends it
-  // Size of one answer of the journal while few streams are open.
-  size_t history_bytes = StreamCursor::kHistoryBytes;
+  size_t message_bytes = StreamCursor::kMaxMessageBytes;  // limit while few streams are open
 };
 
 class StreamHub;

@@ -88,7 +88,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
       hub_(log_.get(), kernel,
            {.progress_interval = kProgressInterval,
             .write_timeout = kWriteTimeout,
-            .history_bytes = options.history_bytes}) {
+            .message_bytes = options.message_bytes}) {
   // Acts as the relay's thread.
   ticks_ = std::thread([this] {
     const MutexLock lock(&mutex_);

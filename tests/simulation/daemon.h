@@ -55,8 +55,8 @@ class Daemon {
     int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 16 << 20;
     size_t max_backlog_bytes = JournalOptions::kMaxBacklogBytes;
-    size_t history_bytes = StreamCursor::kHistoryBytes;  // limit of one page
-    std::shared_ptr<LibvirtApi> libvirt;                 // null: it follows no domains
+    size_t message_bytes = StreamCursor::kMaxMessageBytes;  // limit of a message
+    std::shared_ptr<LibvirtApi> libvirt;                    // null: it follows no domains
   };
 
   // An error that Daemon::Create would return. `on_published` is called with each step that makes

@@ -11,6 +11,7 @@
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
 #include "tests/simulation/reference.h"
+#include "tests/support/test_events.h"
 #include "watcher/session/classification.h"
 
 namespace vmeventd::simulation {
@@ -222,10 +223,8 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
                      VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence", first,
                      last);
     while (rows.Next()) {
-      const EventBlock::Entry entry = EntryOfRow(rows);
-      std::string bytes;
-      AppendStoredEvent(entry.stored, &bytes);
-      events[entry.sequence] = DecodeEventField(bytes);
+      const EventRecord record = RecordOfRow(rows);
+      events[record.sequence] = EventOf(record);
     }
     thinned_ = std::max(thinned_, QueryMetaNumber(&*database, "thinned"));
     status = database->TakeStatus();
@@ -482,15 +481,12 @@ void Judge::Look(Daemon* daemon, int number) {
   while (newest() < log.range().newest) {
     const ReadResult page = log.Read(std::max(newest() + 1, ring), 1 << 20);
     bool any = false;
-    for (const EventBlockPtr& block : page.blocks) {
-      for (size_t i = 0; i < block->size(); ++i) {
-        v1::Event event = DecodeEventField(block->EncodedView(i));
-        if (event.sequence() <= newest()) continue;
-        event.set_durable(event.sequence() <= range.committed);
-        any = true;
-        CheckInTime(event);
-        Add(event, number);
-      }
+    for (const EventPtr& each : page.events) {
+      if (each->sequence <= newest()) continue;
+      const v1::Event event = EventOf(*each, each->sequence <= range.committed);
+      any = true;
+      CheckInTime(event);
+      Add(event, number);
     }
     if (!any) break;
   }

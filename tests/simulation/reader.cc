@@ -203,7 +203,7 @@ void Reader::CheckAtRest(const EventLog& log, bool disk_waits) {
   // One that the queue for the disk has dropped waits for its GAP, which comes once the disk works.
   const ReadResult read = log.Read(missing, 1);
   const bool is_there = read.in_journal_through.has_value() ||
-                        (!read.blocks.empty() && read.blocks[0]->first_sequence() <= missing);
+                        (!read.events.empty() && read.events[0]->sequence <= missing);
   if (is_there || !judge_->drops()) {
     story_->Fail(name_, " is at ", sequence_, ", and nobody goes on to ", missing);
   }

@@ -45,7 +45,7 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
   if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
   if (random->OneIn(4))
     options.max_backlog_bytes = static_cast<size_t>(random->Between(1'000, 20'000));
-  if (random->OneIn(2)) options.history_bytes = static_cast<size_t>(random->Between(500, 8'000));
+  if (random->OneIn(2)) options.message_bytes = static_cast<size_t>(random->Between(500, 8'000));
   // A domain whose process is not followed is known by its UUID alone.
   if (plan.domains > 0) options.max_vm_descriptors = Daemon::Options().max_vm_descriptors;
   return options;

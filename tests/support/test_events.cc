@@ -58,13 +58,9 @@ VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownCla
   return update;
 }
 
-std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks) {
+std::vector<v1::Event> EventsOf(const std::vector<EventPtr>& events) {
   std::vector<v1::Event> out;
-  for (const EventBlockPtr& block : blocks) {
-    for (size_t i = 0; i < block->size(); ++i) {
-      out.push_back(DecodeEventField(block->EncodedView(i)));
-    }
-  }
+  for (const EventPtr& event : events) out.push_back(EventOf(*event));
   return out;
 }
 
@@ -141,15 +137,14 @@ std::vector<v1::Event> PumpedState::Events(uint64_t first) {
       EXPECT_TRUE(page.ok()) << page.status();
       if (!page.ok()) return out;
       first = page->through + 1;
-      read.blocks = page->blocks;
-    } else if (read.blocks.empty()) {
+      read.events = page->events;
+    } else if (read.events.empty()) {
       return out;
     } else {
-      first = read.blocks.back()->last_sequence() + 1;
+      first = read.events.back()->sequence + 1;
     }
-    for (v1::Event& event : EventsOf(read.blocks)) {
-      event.set_durable(event.sequence() <= read.range.committed);
-      out.push_back(std::move(event));
+    for (const EventPtr& event : read.events) {
+      out.push_back(EventOf(*event, event->sequence <= read.range.committed));
     }
   }
 }

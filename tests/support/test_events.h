@@ -33,8 +33,14 @@ VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventTyp
 VmUpdate LargeUpdate(const std::string& name);
 VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownClass shutdown_class);
 
-// The events of blocks, in order.
-std::vector<v1::Event> EventsOf(const std::vector<EventBlockPtr>& blocks);
+// An event as a client gets it.
+inline v1::Event EventOf(const EventRecord& record, bool durable = true) {
+  std::string field;
+  AppendEvent(record, &field);
+  field.back() = durable ? 1 : 0;
+  return Parsed<v1::ListEventsResponse>(field).events(0);
+}
+std::vector<v1::Event> EventsOf(const std::vector<EventPtr>& events);
 
 inline LiveStateOptions RingOf(size_t events) { return {.ring_events = events}; }
 

@@ -82,34 +82,27 @@ v1::Vm StatusOf(uint64_t vm) {
 }
 
 // The next `count` events, of 9,000 VMs in turn.
-EventBlockPtr NextEvents(int count, uint64_t* sequence) {
+std::vector<EventPtr> NextEvents(int count, uint64_t* sequence) {
   const absl::Time start = absl::Now() - absl::Hours(24);
-  EventBlockBuilder builder;
+  std::vector<EventPtr> events;
   for (int done = 0; done < count;) {
     const uint64_t vm = *sequence / 6;
     const v1::Vm status = StatusOf(vm);
     for (v1::Event& event : Story(start + absl::Milliseconds(vm))) {
       CompleteEvent(&status, ++*sequence, &event);
-      event.set_durable(true);
-      builder.Add(event);
+      events.push_back(Logged(event));
       ++done;
     }
   }
-  return builder.Finish();
+  return events;
 }
-
-constexpr int kEventsABlock = 180;  // whole stories
 
 // Appends `count` events in batches of `batch_size`. Returns the seconds that took.
 double Fill(Journal* journal, int count, int batch_size) {
   double seconds = 0;
   uint64_t sequence = journal->bounds().newest;
   for (int done = 0; done < count; done += batch_size) {
-    Journal::Batch batch;
-    // The pump's blocks have up to 64 KiB as well.
-    for (int left = std::min(batch_size, count - done); left > 0; left -= kEventsABlock) {
-      batch.blocks.push_back(NextEvents(std::min(left, kEventsABlock), &sequence));
-    }
+    const Journal::Batch batch{.events = NextEvents(std::min(batch_size, count - done), &sequence)};
     const double before = SecondsNow();
     if (const absl::Status status = journal->Append(batch); !status.ok()) {
       e2e::Fail(std::string(status.message()));
@@ -129,18 +122,14 @@ double Burst(Journal* journal) {
   uint64_t sequence = journal->bounds().newest;
   for (int burst = 0; burst < kBursts; ++burst) {
     Journal::Batch batch;
-    EventBlockBuilder builder;
     for (int vm = 0; vm < kVms; ++vm) {
       const v1::Vm status = StatusOf(vm);
       v1::Event event = Story(absl::Now())[2];
       CompleteEvent(&status, ++sequence, &event);
-      event.set_durable(true);
-      builder.Add(std::move(event));
-      if (builder.full()) batch.blocks.push_back(builder.Finish());
+      batch.events.push_back(Logged(std::move(event)));
       const std::string saved(kSavedBytes, static_cast<char>('a' + burst));
-      batch.runs.push_back({status.ref().run_id(), saved, sequence});
+      batch.runs[status.ref().run_id()] = {status.ref().run_id(), saved, sequence};
     }
-    if (!builder.empty()) batch.blocks.push_back(builder.Finish());
     const double before = SecondsNow();
     if (const absl::Status status = journal->Append(batch); !status.ok()) {
       e2e::Fail(std::string(status.message()));
@@ -285,7 +274,7 @@ void ReadPages(const std::string& path, uint64_t events, const Take& take) {
   auto reader = JournalReader::Open(path);
   if (!reader.ok()) e2e::Fail(std::string(reader.status().message()));
   for (uint64_t next = 1; next <= events;) {
-    const auto page = (*reader)->Read(next, events, StreamCursor::kHistoryBytes);
+    const auto page = (*reader)->Read(next, events, StreamCursor::kMaxMessageBytes);
     if (!page.ok()) e2e::Fail(std::string(page.status().message()));
     take(*page);
     next = page->through + 1;
@@ -295,11 +284,10 @@ void ReadPages(const std::string& path, uint64_t events, const Take& take) {
 double Floor(const std::string& address, const std::string& path, uint64_t events) {
   std::vector<grpc::ByteBuffer> messages;
   ReadPages(path, events, [&](const JournalPage& page) {
-    std::vector<grpc::Slice> slices;
-    for (const EventBlockPtr& block : page.blocks) {
-      slices.push_back(block->Encoded(0, block->size()));
-    }
-    messages.emplace_back(slices.data(), slices.size());
+    std::string bytes;
+    for (const EventPtr& event : page.events) bytes += event->field;
+    const grpc::Slice slice(bytes);
+    messages.emplace_back(&slice, 1);
   });
   FloorService service(&messages);
   grpc::ServerBuilder builder;

@@ -26,7 +26,7 @@ std::vector<std::string> Rows(PumpedState* state) {
   std::vector<std::string> out;
   const uint64_t first = state->log().range().unbroken_from;
   const JournalPage all = state->reader()->Read(first, INT64_MAX, size_t{1} << 30).value();
-  for (const v1::Event& event : EventsOf(all.blocks)) {
+  for (const v1::Event& event : EventsOf(all.events)) {
     out.push_back(
         absl::StrCat(event.sequence(), " ", event.has_missing() ? "gap" : event.vm().name()));
   }
@@ -150,7 +150,7 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   state.Push({Update("quiet", EventType::kStarted)});
   state.PushEach("noisy", 20);
   ASSERT_TRUE(state.log().Begin(AfterSequence{2, kJournal}).ok());
-  const auto events = EventsOf(state.reader()->Read(3, INT64_MAX, size_t{1} << 30).value().blocks);
+  const auto events = EventsOf(state.reader()->Read(3, INT64_MAX, size_t{1} << 30).value().events);
   ASSERT_FALSE(events.empty());
   EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
   EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_RETENTION);
@@ -159,8 +159,8 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   EXPECT_EQ(events[1].sequence(), events[0].sequence() + 1);
   // A page that ends among the thinned out has one as well.
   const auto page = state.reader()->Read(3, 10, size_t{1} << 30).value();
-  ASSERT_EQ(EventsOf(page.blocks).size(), 1u);
-  EXPECT_EQ(EventsOf(page.blocks)[0].sequence(), 10u);
+  ASSERT_EQ(EventsOf(page.events).size(), 1u);
+  EXPECT_EQ(EventsOf(page.events)[0].sequence(), 10u);
   EXPECT_EQ(page.through, 10u);
 }
 
@@ -271,7 +271,7 @@ TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
     state.Push({update, update});
     EXPECT_EQ(vms(), *value == 'a' ? 1u : 2u);
   }
-  EXPECT_EQ(EventsOf(state.reader()->Read(5, 6, 1 << 20)->blocks)[0].vm().labels().at("owner"),
+  EXPECT_EQ(EventsOf(state.reader()->Read(5, 6, 1 << 20)->events)[0].vm().labels().at("owner"),
             "b");
   for (int i = 0; i < 5; ++i) state.Push({Update("web2", EventType::kStarted)});
   EXPECT_EQ(vms(), 1u) << "no event of the others is left";

@@ -44,7 +44,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
   // What a client has seen by now.
   std::vector<v1::Event> Seen() const {
     const ReadResult read = pumped_->log().Read(1, 1 << 30);
-    std::vector<v1::Event> events = EventsOf(read.blocks);
+    std::vector<v1::Event> events = EventsOf(read.events);
     for (v1::Event& event : events) event.set_durable(event.sequence() <= read.range.committed);
     return events;
   }
@@ -88,7 +88,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
     ASSERT_TRUE(page.ok()) << page.status();
     std::map<uint64_t, std::string> kept;
     std::vector<std::pair<uint64_t, uint64_t>> missing;
-    for (const v1::Event& event : EventsOf(page->blocks)) {
+    for (const v1::Event& event : EventsOf(page->events)) {
       kept[event.sequence()] = event.SerializeAsString();
       if (event.has_missing())
         missing.emplace_back(event.missing().first(), event.missing().last());

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/events/event_block.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
 #include "watcher/session/classification.h"
@@ -76,44 +75,40 @@ TEST(EventCodec, ClampsTimesThatATimestampCannotHold) {
   EXPECT_EQ(before_1970.nanos(), 999999999);
 }
 
-TEST(EventCodec, ABlockFindsInEachEventWhatFiltersLookAt) {
-  EventBlockBuilder builder;
+TEST(EventCodec, ALoggedEventHasWhatFiltersLookAt) {
   std::vector<v1::Vm> vms = {Status("web1", "r1"), Status(std::string(200, 'n'), ""),
                              Status("", ""), Status("web2", std::string(128, 'r'))};
   vms[0].mutable_ref()->set_source("libvirt:qemu:///system");
   vms[2].mutable_ref()->clear_source();
-  for (size_t i = 0; i < vms.size(); ++i) {
-    builder.Add(Completed(&vms[i], i + 1));
+  for (const v1::Vm& vm : vms) {
+    const EventPtr event = Logged(Completed(&vm, 7));
+    EXPECT_EQ(event->vm_ref, vm.ref().SerializeAsString());
+    EXPECT_FALSE(event->is_of_node());
+    EXPECT_EQ(event->sequence, 7u);
+    EXPECT_EQ(event->type, v1::EVENT_TYPE_STOPPED);
+    EXPECT_EQ(event->shutdown_class, v1::SHUTDOWN_CLASS_ADMIN);
+    EXPECT_EQ(event->observe_time, At(5) + absl::Nanoseconds(7));
   }
-  builder.Add(Completed(nullptr, vms.size() + 1));
-  vms.emplace_back();
-  const EventBlockPtr block = builder.Finish();
-  for (size_t i = 0; i < block->size(); ++i) {
-    const EventBlock::Entry entry = block->at(i);
-    EXPECT_EQ(entry.stored.vm_ref, vms[i].ref().SerializeAsString());
-    EXPECT_EQ(entry.is_of_node(), i == vms.size() - 1);
-    EXPECT_EQ(entry.sequence, i + 1);
-    EXPECT_EQ(entry.type, v1::EVENT_TYPE_STOPPED);
-    EXPECT_EQ(entry.shutdown_class, v1::SHUTDOWN_CLASS_ADMIN);
-    EXPECT_EQ(entry.observe_time, At(5) + absl::Nanoseconds(7));
-    builder.AddStored(entry);
-    EXPECT_EQ(builder.Finish()->EncodedView(0), block->EncodedView(i));
+  EXPECT_TRUE(Logged(Completed(nullptr, 8))->is_of_node());
+}
+
+TEST(EventCodec, AnEventIsReadAsItWasLogged) {
+  const v1::Vm status = FullStatus();
+  for (const v1::Vm* vm : {&status, static_cast<const v1::Vm*>(nullptr)}) {
+    v1::Event event = Completed(vm, 9);
+    const EventPtr logged = Logged(event);
+    const LoggedEvent copy(EventRecord{*logged});
+    for (const bool durable : {true, false}) {
+      event.set_durable(durable);
+      EXPECT_EQ(EventOf(copy, durable).DebugString(), event.DebugString());
+    }
   }
 }
 
-TEST(EventCodec, AVmFieldReadsInEveryAnswer) {
-  const std::string bytes = EncodeSnapshotVmField(Status("web1", "r1"));
-  v1::WatchEventsResponse watch;
-  v1::ListVmsResponse list;
-  v1::GetVmResponse get;
-  ASSERT_TRUE(watch.ParseFromString(bytes));
-  ASSERT_TRUE(list.ParseFromString(ListedVmField(bytes)));
-  ASSERT_TRUE(get.ParseFromString(ListedVmField(bytes)));
-  EXPECT_EQ(watch.snapshot_vms(0).monitor_path(), "/run/vms/web1.kvmd");
-  EXPECT_EQ(list.vms(0).qemu_version(), "7.2.22");
-  EXPECT_EQ(get.vm().ref().run_id(), "r1");
-  EXPECT_EQ(get.vm().ref().source(), "qmp:/run/vms");
-  EXPECT_EQ(get.vm().state(), v1::VM_STATE_RUNNING);
+TEST(EventCodec, ALongMessageIsReadAsWell) {
+  v1::Event event = Completed(nullptr, 9);
+  event.set_message(std::string(100'000, 'x'));
+  EXPECT_EQ(EventOf(*Logged(event)).message(), event.message());
 }
 
 }  // namespace
