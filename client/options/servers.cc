@@ -1,5 +1,3 @@
-#include <algorithm>
-#include <cstddef>
 #include <set>
 
 #include "absl/algorithm/container.h"
