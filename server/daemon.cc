@@ -280,7 +280,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
     watcher_options.host_shutdown.problem = std::string(host.status().message());
   }
   SavedState saved = (*log)->TakeSaved();
-  for (SavedRun& run : saved.runs) watcher_options.saved_runs.push_back(std::move(run.payload));
+  for (auto& [run_id, run] : saved.runs) {
+    watcher_options.saved_runs.push_back(std::move(run.payload));
+  }
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));
   if (handover.exit_statuses.valid()) {
     watcher_options.handed_exits = std::make_shared<UniqueFd>(std::move(handover.exit_statuses));

@@ -147,10 +147,8 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
   const JournalEnd left{contents->journal_file(), contents->stored(), contents->newest()};
   const bool same_journal = left.Meets(journal);
   if (same_journal) {
-    std::vector<SavedRun>& saved = out->saved.emplace();
-    for (auto& [run_id, state] : *contents->mutable_states()) {
-      saved.push_back({run_id, std::move(state)});
-    }
+    SavedRuns& saved = out->saved.emplace();
+    for (auto& [run_id, state] : *contents->mutable_states()) saved[run_id] = {std::move(state)};
   }
   for (;;) {
     std::vector<UniqueFd> descriptors;

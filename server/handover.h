@@ -16,7 +16,7 @@ namespace vmeventd {
 
 struct Handover {
   // All open runs; unset: none were handed over, or a journal with another end has others.
-  std::optional<std::vector<SavedRun>> saved;
+  std::optional<SavedRuns> saved;
   std::vector<HandedRun> runs;  // those of them that have descriptors
   UniqueFd exit_statuses;       // NodeWatcher::exit_status_socket(); none: the runs need none
 };

@@ -18,6 +18,188 @@
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
+namespace {
+
+bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; }
+
+// The part of the filter that the request of a list cannot have.
+bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
+  const v1::EventFilter& filter = command.filter;
+  if (!IsWanted(command.states, one.vm.state()) || (IsStopped(one) && !command.include_stopped) ||
+      !HasLabels(one.vm.ref(), filter.labels())) {
+    return false;
+  }
+  if (filter.classes_size() + filter.causes_size() == 0) return true;
+  const v1::ShutdownDetail* end = one.end();
+  return end != nullptr && IsWanted(filter.classes(), end->shutdown_class()) &&
+         IsWanted(filter.causes(), end->cause());
+}
+
+// Crashes first.
+int RankOf(const NodeVm& one) {
+  const v1::ShutdownDetail* end = one.end();
+  if (end == nullptr) return 9;
+  if (end->shutdown_class() == v1::SHUTDOWN_CLASS_CRASH) return 0;
+  return end->shutdown_class() == v1::SHUTDOWN_CLASS_UNKNOWN ? 1 : 9 - end->shutdown_class();
+}
+
+constexpr uint64_t kLargestPage = 1000;  // limit of ListEventsRequest.page_size
+
+using Stub = v1::VmEventService::StubInterface;
+template <typename Request, typename Response>
+using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
+
+// Asks the server once. CANCELLED: there is no connection.
+template <typename Request, typename Response>
+grpc::Status Ask(const CommandContext& context, Method<Request, Response> method,
+                 const Request& request, Response* response) {
+  if (!context.connected.ok()) return grpc::Status::CANCELLED;
+  grpc::ClientContext call;
+  SetRequestDeadline(&call);
+  return (context.stub.get()->*method)(&call, request, response);
+}
+
+// Asks for all pages, and calls `take` with each until it returns false.
+template <typename Request, typename Response, typename Take>
+std::optional<Failure> ReadPages(const CommandContext& context, Method<Request, Response> method,
+                                 Request request, const Take& take) {
+  do {
+    Response page;
+    const grpc::Status status = Ask(context, method, request, &page);
+    if (!status.ok()) return context.Explain(status);
+    if (!take(&page, &request)) break;
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return std::nullopt;
+}
+
+// Explains why an intent could not be declared.
+Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContext& context,
+                        const grpc::Status& status) {
+  const std::string name = EscapeForTerminal(command.name);
+  const std::string message = EscapeForTerminal(status.error_message());
+  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
+    const std::string run =
+        command.run_id.empty()
+            ? ""
+            : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id), "\"");
+    return {ExitCode::kNotFound,
+            absl::StrCat("no VM \"", name, "\"", run, " runs on the node of vmeventd at ",
+                         ToText(context.address), "; `vmevents vms` lists those that run")};
+  }
+  if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION &&
+      status.error_code() != grpc::StatusCode::ALREADY_EXISTS) {
+    return context.Explain(status);
+  }
+  // "the run has an open intent, ID, declared by "alice": ... with WithdrawIntent".
+  const std::vector<std::string> parts = absl::StrSplit(message, ", ");
+  const std::string withdraw =
+      absl::StrCat("`vmevents intent withdraw ", parts.size() > 1 ? parts[1] : "ID", "`");
+  return {ExitCode::kFailed,
+          absl::StrCat("\"", name, "\": ",
+                       absl::StrReplaceAll(absl::StripPrefix(message, "vm_name: "),
+                                           {{"WithdrawIntent", withdraw},
+                                            {"set run_id to", "choose one with --run RUN_ID:"}}))};
+}
+
+constexpr uint64_t kMaxEnds = 1000;  // limit of STOPPED events of a frame of `top`, in memory
+
+// Moves to the upper left corner, and clears from there.
+constexpr char kRedraw[] = "\x1b[H\x1b[J";
+
+// The VMs by state.
+std::optional<Failure> AddVms(DaemonLists* lists, FactList* facts) {
+  NodeVms vms;
+  if (auto failure = lists->ReadVms({}, /*stopped_too=*/false, &vms)) return failure;
+  std::map<v1::VmState, int> states;
+  int problems = 0;
+  int intents = 0;
+  for (const NodeVm& one : vms) {
+    ++states[one.vm.state()];
+    problems += one.vm.problems_size() > 0 ? 1 : 0;
+    intents += one.vm.has_intent() ? 1 : 0;
+  }
+  std::vector<std::string> parts = {absl::StrCat(vms.size())};
+  for (const auto& [state, count] : states) {
+    parts.push_back(absl::StrCat(ShortName(state), " ", count));
+  }
+  if (problems > 0) parts.push_back(absl::StrCat("with problems ", problems));
+  if (intents > 0) parts.push_back(absl::StrCat("with intents ", intents));
+  facts->Add("VMs", absl::StrJoin(parts, "  "), problems > 0 ? Color::kYellow : Color::kNone);
+  return std::nullopt;
+}
+
+// The state of the node: its facts, then the newest ends of the window.
+std::optional<Failure> MakeFrame(const TopCommand& command, const CommandContext& context,
+                                 const TableStyle& style, size_t height, std::string* frame) {
+  const absl::Time now = style.now();
+  v1::GetServerInfoResponse info;
+  if (auto failure = ReadInfo(context, &info)) return failure;
+  const absl::Duration answer_time = style.now() - now;
+  FactList facts(Painter(style.color), 8, style.width);
+  const std::string up =
+      info.has_start_time()
+          ? absl::StrCat("up ", ShortDurationText(now - FromProto(info.start_time())), "  ")
+          : "";
+  facts.Add(EscapeForTerminal(info.node()),
+            absl::StrCat("vmeventd ", info.version(), "  ", up, LocalTimeText(now, style.zone)));
+  DaemonLists lists(context);
+  if (auto failure = AddVms(&lists, &facts)) return failure;
+
+  EventsCommand of_window;
+  of_window.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  of_window.since = now - command.window;
+  of_window.last = kMaxEnds;
+  NodeEvents ends;
+  std::map<v1::ShutdownClass, int> classes;
+  absl::Duration lag;  // the longest time from QEMU's report of an end to its event
+  uint64_t read = 0;
+  auto failure = lists.ReadEvents(of_window, [&](NodeEvent one) {
+    ++read;
+    const v1::Event& end = one.event;
+    if (end.type() != v1::EVENT_TYPE_STOPPED) return true;  // a GAP passes every filter
+    ++classes[end.shutdown().shutdown_class()];
+    if (end.has_qemu_time()) {
+      lag = std::max(lag, FromProto(end.observe_time()) - FromProto(end.qemu_time()));
+    }
+    if (ends.size() < height) ends.push_back(std::move(one));
+    return true;
+  });
+  if (failure) return failure;
+  facts.Add("Ends",
+            absl::StrCat(read < kMaxEnds ? "" : "at least ", EndsText(classes, command.window)));
+  facts.Add("Streams", absl::StrCat(info.streams()));
+  if (command.once) {
+    const auto unwell = RunCommand(HealthCommand{.all = true}, context);
+    facts.Add("Health", unwell ? unwell->sentence : "SERVING", unwell ? Color::kRed : Color::kNone);
+  }
+  const bool writable = info.journal_writable();
+  facts.Add(
+      "Journal",
+      absl::StrCat(writable ? "writable" : "NOT WRITABLE", "  ",
+                   info.newest_sequence() == 0 ? "no events"
+                                               : absl::StrCat("events ", info.oldest_sequence(),
+                                                              " to ", info.newest_sequence())),
+      writable ? Color::kNone : Color::kRed);
+  facts.Add("Lag",
+            absl::StrCat(lag == absl::ZeroDuration() ? ""
+                                                     : absl::StrCat("at most ", DurationText(lag),
+                                                                    " from QEMU to the event  "),
+                         "answer in ", DurationText(answer_time)));
+  if (const int unfollowed = info.unfollowed_sockets_size(); unfollowed > 0) {
+    facts.Add("Sockets",
+              absl::StrCat(unfollowed, unfollowed < kMaxUnfollowed ? "" : " or more",
+                           " without a VM: see vmevents info"),
+              Color::kYellow);
+  }
+  *frame = facts.Take();
+  if (ends.empty()) return std::nullopt;
+  const auto table = Formatter(Form::kTable, style).FormatEvents(ends);
+  if (table.ok()) absl::StrAppend(frame, "\n", *table);
+  return std::nullopt;
+}
+
+}  // namespace
 
 CommandContext::CommandContext(ServerAddress server, Formatter* shows, Output* prints)
     : address(std::move(server)), formatter(shows), output(prints) {
@@ -69,33 +251,6 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
   }
   return failure;
 }
-
-namespace {
-
-bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; }
-
-// The part of the filter that the request of a list cannot have.
-bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
-  const v1::EventFilter& filter = command.filter;
-  if (!IsWanted(command.states, one.vm.state()) || (IsStopped(one) && !command.include_stopped) ||
-      !HasLabels(one.vm.ref(), filter.labels())) {
-    return false;
-  }
-  if (filter.classes_size() + filter.causes_size() == 0) return true;
-  const v1::ShutdownDetail* end = one.end();
-  return end != nullptr && IsWanted(filter.classes(), end->shutdown_class()) &&
-         IsWanted(filter.causes(), end->cause());
-}
-
-// Crashes first.
-int RankOf(const NodeVm& one) {
-  const v1::ShutdownDetail* end = one.end();
-  if (end == nullptr) return 9;
-  if (end->shutdown_class() == v1::SHUTDOWN_CLASS_CRASH) return 0;
-  return end->shutdown_class() == v1::SHUTDOWN_CLASS_UNKNOWN ? 1 : 9 - end->shutdown_class();
-}
-
-}  // namespace
 
 NodeVms RowsOf(NodeVms runs, bool runs_known) {
   std::map<std::tuple<std::string, std::string, std::string, std::string>, NodeVm> rows;
@@ -170,69 +325,6 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   const auto printed = PrintText(formatter->FormatVms(vms), output);
   return printed ? printed : failure;
 }
-
-namespace {
-
-constexpr uint64_t kLargestPage = 1000;  // limit of ListEventsRequest.page_size
-
-using Stub = v1::VmEventService::StubInterface;
-template <typename Request, typename Response>
-using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
-
-// Asks the server once. CANCELLED: there is no connection.
-template <typename Request, typename Response>
-grpc::Status Ask(const CommandContext& context, Method<Request, Response> method,
-                 const Request& request, Response* response) {
-  if (!context.connected.ok()) return grpc::Status::CANCELLED;
-  grpc::ClientContext call;
-  SetRequestDeadline(&call);
-  return (context.stub.get()->*method)(&call, request, response);
-}
-
-// Asks for all pages, and calls `take` with each until it returns false.
-template <typename Request, typename Response, typename Take>
-std::optional<Failure> ReadPages(const CommandContext& context, Method<Request, Response> method,
-                                 Request request, const Take& take) {
-  do {
-    Response page;
-    const grpc::Status status = Ask(context, method, request, &page);
-    if (!status.ok()) return context.Explain(status);
-    if (!take(&page, &request)) break;
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty());
-  return std::nullopt;
-}
-
-// Explains why an intent could not be declared.
-Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContext& context,
-                        const grpc::Status& status) {
-  const std::string name = EscapeForTerminal(command.name);
-  const std::string message = EscapeForTerminal(status.error_message());
-  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
-    const std::string run =
-        command.run_id.empty()
-            ? ""
-            : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id), "\"");
-    return {ExitCode::kNotFound,
-            absl::StrCat("no VM \"", name, "\"", run, " runs on the node of vmeventd at ",
-                         ToText(context.address), "; `vmevents vms` lists those that run")};
-  }
-  if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION &&
-      status.error_code() != grpc::StatusCode::ALREADY_EXISTS) {
-    return context.Explain(status);
-  }
-  // "the run has an open intent, ID, declared by "alice": ... with WithdrawIntent".
-  const std::vector<std::string> parts = absl::StrSplit(message, ", ");
-  const std::string withdraw =
-      absl::StrCat("`vmevents intent withdraw ", parts.size() > 1 ? parts[1] : "ID", "`");
-  return {ExitCode::kFailed,
-          absl::StrCat("\"", name, "\": ",
-                       absl::StrReplaceAll(absl::StripPrefix(message, "vm_name: "),
-                                           {{"WithdrawIntent", withdraw},
-                                            {"set run_id to", "choose one with --run RUN_ID:"}}))};
-}
-
-}  // namespace
 
 std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, const Take& take) {
   v1::ListEventsRequest first;
@@ -341,14 +433,11 @@ std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
   return PrintText(context.formatter->FormatStreams(streams), context.output);
 }
 
-namespace {
-
-using Health = grpc::health::v1::HealthCheckResponse;
-
-// The services of the health check, the server as a whole first, and what it means that one does
-// not serve: completes "vmeventd at ADDRESS".
-const std::map<std::string, std::string>& Services() {
-  static const auto* const kServices = new std::map<std::string, std::string>{
+std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
+  using Health = grpc::health::v1::HealthCheckResponse;
+  // The services, the server as a whole first, and what it means that one does not serve: completes
+  // "vmeventd at ADDRESS".
+  const std::map<std::string, std::string> known = {
       {"", " is not serving: it is starting or stopping; see its log"},
       {"journal", " cannot write its journal, so that events are not durable; see its log"},
       {"libvirt",
@@ -359,64 +448,58 @@ const std::map<std::string, std::string>& Services() {
        " has no source of VMs: no watched directory exists and no libvirt is connected; run "
        "`vmevents doctor` on the node"},
       {"watch", " misses a directory of --watch; `vmevents info` names it"}};
-  return *kServices;
-}
-
-// Asks for the health of a service; empty: of the server.
-std::optional<Failure> CheckHealth(const std::string& service, absl::Duration timeout,
-                                   const CommandContext& context, Health* response) {
-  grpc::health::v1::HealthCheckRequest request;
-  request.set_service(service);
-  grpc::ClientContext call;
-  SetRequestDeadline(&call, timeout);
-  const grpc::Status status = context.connected.ok()
-                                  ? context.health->Check(&call, request, response)
-                                  : grpc::Status::CANCELLED;
-  if (status.ok()) return std::nullopt;
-  if (status.error_code() != grpc::StatusCode::NOT_FOUND) return context.Explain(status);
-  return Failure{
-      ExitCode::kNotFound,
-      absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
-                   EscapeForTerminal(service), "\": omit it, or name ",
-                   v1::VmEventService::service_full_name(),
-                   absl::StrJoin(Services(), ", ", [](std::string* out, const auto& known) {
-                     *out += known.first;  // that of the whole is empty
-                   }))};
-}
-
-}  // namespace
-
-std::string HealthText(const CommandContext& context) {
-  std::string faults;
-  for (const auto& [service, why] : Services()) {
-    Health response;
-    if (CheckHealth(service, kRequestTimeout, context, &response)) continue;
-    if (response.status() == Health::SERVING) continue;
-    if (service.empty()) return "NOT SERVING: starting or stopping";
-    absl::StrAppend(&faults, faults.empty() ? "NOT SERVING: " : ", ", service);
+  if (!context.connected.ok()) return context.Explain({});
+  auto asked = known;
+  if (!command.all) {
+    const auto found = known.find(command.service);
+    asked = {{command.service, found == known.end() ? known.at("") : found->second}};
   }
-  return faults.empty() ? "SERVING" : absl::StrCat(faults, "; see vmevents health");
-}
-
-std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
-  auto services = Services();
-  const auto known = services.find(command.service);
-  const std::string reason = known == services.end() ? services[""] : known->second;
-  if (!command.all) services = {{command.service, reason}};
   std::optional<Failure> not_serving;
-  for (const auto& [service, why] : services) {
+  for (const auto& [service, why] : asked) {
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    grpc::ClientContext call;
+    SetRequestDeadline(&call, command.timeout);
     Health response;
-    if (auto failure = CheckHealth(service, command.timeout, context, &response)) return failure;
-    const std::string shown = !command.all ? "" : service.empty() ? "vmeventd" : service;
-    if (auto failure =
-            PrintText(context.formatter->FormatHealth(shown, response), context.output)) {
-      return failure;
+    const grpc::Status status = context.health->Check(&call, request, &response);
+    if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
+      const auto add_name = [](std::string* out, const auto& one) { *out += one.first; };
+      return Failure{ExitCode::kNotFound,
+                     absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
+                                  EscapeForTerminal(service), "\": omit it, or name ",
+                                  v1::VmEventService::service_full_name(),
+                                  absl::StrJoin(known, ", ", add_name))};
+    }
+    if (!status.ok()) return context.Explain(status);
+    if (context.formatter != nullptr) {
+      const std::string shown = !command.all ? "" : service.empty() ? "vmeventd" : service;
+      const auto text = context.formatter->FormatHealth(shown, response);
+      if (auto failure = PrintText(text, context.output)) return failure;
     }
     if (not_serving || response.status() == Health::SERVING) continue;
     not_serving =
         Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), why)};
   }
   return not_serving;
+}
+
+std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& context,
+                              const TopEnvironment& environment) {
+  std::string frame;  // of the last answer
+  while (true) {
+    const auto [style, height] = environment.style();
+    std::string shown;
+    if (auto failure = MakeFrame(command, context, style, height, &frame)) {
+      if (frame.empty()) return failure;
+      shown = absl::StrCat(absl::StrJoin(WrapText(failure->sentence, style.width), "\n"), "\n");
+    }
+    std::vector<std::string> lines = absl::StrSplit(shown + frame, '\n');
+    lines.resize(std::min(lines.size() - 1, height));
+    shown = absl::StrCat(environment.live ? kRedraw : "", absl::StrJoin(lines, "\n"), "\n");
+    const absl::Status written = context.output->Write(shown);
+    if (!written.ok()) return FromPrint(written);
+    if (!environment.live || environment.wait(command.interval)) return std::nullopt;
+  }
 }
 
 }  // namespace vmeventd::client

@@ -141,12 +141,9 @@ struct CommandContext {
   std::shared_ptr<grpc::health::v1::Health::StubInterface> health;
 };
 
-// "SERVING", or which of the server's services do not serve.
-std::string HealthText(const CommandContext& context);
-
 // Each prints the server's answer and returns nothing, or the failure. It blocks for at most
 // kRequestTimeout per request, or as the command states. An output whose reader has gone is no
-// failure.
+// failure. A health without a formatter is not printed.
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context);
 std::optional<Failure> RunCommand(const IntentsCommand& command, const CommandContext& context);

@@ -10,12 +10,6 @@
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
-namespace {
-
-// Limit of items that are taken together.
-constexpr size_t kTakenTogether = 1000;
-
-}  // namespace
 
 std::optional<size_t> EventMerger::Find(absl::Time now, absl::Time* next) const {
   std::optional<size_t> first;    // the node whose event comes first
@@ -83,6 +77,9 @@ std::vector<EventMerger::Item> EventMerger::Take(size_t max, const std::stop_tok
 }
 
 namespace {
+
+// Limit of items that are taken together.
+constexpr size_t kTakenTogether = 1000;
 
 class MergedLists : public ListSource {
  public:

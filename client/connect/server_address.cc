@@ -37,11 +37,6 @@ absl::StatusOr<ServerAddress> ParseUnix(absl::string_view text) {
   return address;
 }
 
-bool IsHostCharacter(char c) { return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_'; }
-bool IsIpv6Character(char c) {  // zone included: fe80::1%eth0
-  return absl::ascii_isalnum(c) || absl::StrContains(":.%", c);
-}
-
 bool IsPort(absl::string_view port) {
   uint32_t number = 0;
   return !port.empty() && std::all_of(port.begin(), port.end(), absl::ascii_isdigit) &&
@@ -79,8 +74,10 @@ absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
   if (!bracketed && absl::StrContains(host, ':')) {
     return BadAddress(text, "has an IPv6 address without brackets around it");
   }
-  const bool good =
-      std::all_of(host.begin(), host.end(), bracketed ? IsIpv6Character : IsHostCharacter);
+  const absl::string_view others = bracketed ? ":.%" : "-._";  // with a zone: fe80::1%eth0
+  const bool good = std::all_of(host.begin(), host.end(), [others](char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains(others, c);
+  });
   if (!good) return BadAddress(text, "has a character that host names must not have");
   ServerAddress address;
   address.host = std::string(host);

@@ -112,13 +112,13 @@ class Doctor {
     }
     for (const NodeProcess& process : facts_.processes) LookAtProcess(process);
     LookAtDaemonsProblems();
-    for (auto& [finding, words, name] : drafts_) {
+    for (Finding& finding : diagnosis_.findings) {
       if (finding.place == Place::kConfiguration) finding.line = Settings();
       if (finding.place == Place::kQemu) {
-        finding.line = OwnMonitor(name.empty() || finding.subjects.size() > 1 ? "NAME" : name);
+        const bool is_one = !finding.vm.empty() && finding.subjects.size() == 1;
+        finding.line = OwnMonitor(is_one ? finding.vm : "NAME");
       }
-      finding.line = absl::StrReplaceAll(finding.line, {{kWords, words}});
-      diagnosis_.findings.push_back(std::move(finding));
+      finding.line = absl::StrReplaceAll(finding.line, {{kWords, finding.words}});
     }
     return std::move(diagnosis_);
   }
@@ -134,24 +134,19 @@ class Doctor {
     std::string name = {};  // the VM's
   };
 
-  struct Draft {
-    Finding finding;
-    std::string words;
-    std::string name;  // of the first subject
-  };
-
   // Merges findings of the same cause, which the same sentences and line answer. Finish() makes the
   // lines for other places than the shell.
   void Add(const std::string& kind, Subject subject, const std::string& what,
            const std::string& line, Place place = Place::kShell) {
-    auto draft = absl::c_find_if(drafts_, [&](const Draft& one) {
-      return one.finding.kind == kind && one.finding.what == what && one.finding.line == line;
+    std::vector<Finding>& findings = diagnosis_.findings;
+    auto same = absl::c_find_if(findings, [&](const Finding& one) {
+      return one.kind == kind && one.what == what && one.line == line;
     });
-    if (draft == drafts_.end()) {
-      draft = drafts_.insert(draft, {{kind, {}, what, place, line}, "", subject.name});
+    if (same == findings.end()) {
+      same = findings.insert(same, {kind, {}, what, place, line, "", subject.name});
     }
-    absl::StrAppend(&draft->words, draft->words.empty() ? "" : " ", subject.word);
-    draft->finding.subjects.push_back(std::move(subject.text));
+    absl::StrAppend(&same->words, same->words.empty() ? "" : " ", subject.word);
+    same->subjects.push_back(std::move(subject.text));
   }
 
   std::string Asked() const {
@@ -549,7 +544,6 @@ class Doctor {
   // Directories of QEMUs' monitors, by the sockets' file names.
   std::map<std::string, std::set<std::string>> directories_;
   Diagnosis diagnosis_;
-  std::vector<Draft> drafts_;
   std::set<int64_t> explained_;  // the QEMUs that a finding explains, by pid
   // The settings for what is followed and what the findings add: a setting replaces all that
   // vmeventd follows by itself where there is none, and all values that the file has for it.

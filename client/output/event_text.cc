@@ -26,6 +26,81 @@ absl::string_view PrefixOf(const google::protobuf::EnumDescriptor& descriptor) {
   return absl::StripSuffix(descriptor.value(0)->name(), "UNSPECIFIED");
 }
 
+// Returns whether somebody acts where a VM ends so.
+bool IsAct(v1::ShutdownCause cause) {
+  static constexpr v1::ShutdownCause kActs[] = {
+      v1::SHUTDOWN_CAUSE_HOST_SIGNAL,  v1::SHUTDOWN_CAUSE_HOST_KILL,
+      v1::SHUTDOWN_CAUSE_HOST_DESTROY, v1::SHUTDOWN_CAUSE_HOST_SHUTDOWN,
+      v1::SHUTDOWN_CAUSE_QEMU_KILLED,  v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY};
+  return absl::c_linear_search(kActs, cause);
+}
+
+// "the kernel", its command, or "pid 7". Escaped.
+std::string SenderName(const v1::SignalSender& sender) {
+  if (sender.kernel()) return "the kernel";
+  return sender.command().empty() ? absl::StrCat("pid ", sender.pid())
+                                  : EscapeForTerminal(sender.command());
+}
+
+// "bash (pid 7, uid 0, /system.slice/x.service)", at the beginning of a sentence.
+std::string SenderWords(const v1::SignalSender& sender) {
+  if (sender.kernel()) return "The kernel";
+  if (sender.command().empty()) return absl::StrCat("Process ", sender.pid());
+  std::string words =
+      absl::StrCat(SenderName(sender), " (pid ", sender.pid(), ", uid ", sender.uid());
+  if (sender.cgroup().size() > 1) {
+    absl::StrAppend(&words, ", ", EscapeForTerminal(sender.cgroup()));
+  }
+  return absl::StrCat(words, ")", sender.of_qemu() ? ", of QEMU itself," : "");
+}
+
+std::string CrashSentence(const v1::ShutdownDetail& shutdown) {
+  const int signal = shutdown.exit_signal().number();
+  const bool sent = shutdown.has_sender();
+  // QEMU aborts where it finds a fault of its own.
+  const bool aborted = signal == SIGABRT && (!sent || shutdown.sender().of_qemu());
+  std::string text = signal != 0 ? absl::StrCat("QEMU was killed by ", SignalName(signal),
+                                                aborted ? ": a crash of QEMU itself."
+                                                        : ", which counts as a crash of QEMU.")
+                                 : absl::StrCat("QEMU exited with code ", shutdown.exit_code(),
+                                                ": an error of its own.");
+  if (sent) return absl::StrCat(text, " ", SenderWords(shutdown.sender()), " sent the signal.");
+  if (shutdown.has_intent()) return text;
+  return text + (signal == 0 || aborted ? " No request to end it was seen."
+                                        : " Who sends this signal is not recorded.");
+}
+
+// The sentence of the event's message, which has the class before it and the evidence behind it.
+std::string MessageSentence(const v1::ShutdownDetail& shutdown, absl::string_view text) {
+  absl::ConsumePrefix(&text, absl::StrCat(ShortName(shutdown.shutdown_class()), ": "));
+  text = text.substr(0, text.find(". Seen: "));
+  // The intent stands on a line of its own.
+  const v1::Intent& intent = shutdown.intent();
+  absl::ConsumeSuffix(&text,
+                      absl::StrCat(", as ", intent.actor(), " intended (", intent.reason(), ")"));
+  std::string sentence = text.empty() ? CauseWords(shutdown.cause()) : EscapeForTerminal(text);
+  sentence[0] = absl::ascii_toupper(static_cast<unsigned char>(sentence[0]));
+  return absl::EndsWith(sentence, ".") ? sentence : sentence + ".";
+}
+
+std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
+  switch (caveat) {
+    case v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED:
+      return " A guest agent was connected, by which the host may have asked for it.";
+    case v1::SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE:
+      return " A guest agent may have been connected, by which the host may have asked for it.";
+    case v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER:
+      return absl::StrCat(" The host had pressed the power button ",
+                          DurationText(FromProto(shutdown.powerdown_age())), " earlier.");
+    case v1::SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN:
+      return " vmeventd may have missed a press of the power button.";
+    case v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN:
+      return " The host was shutting down, and may have asked for it.";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
 
 std::string EnumName(const google::protobuf::EnumDescriptor& descriptor, int number) {
@@ -136,85 +211,6 @@ bool HasLabels(const v1::VmRef& vm,
            return selector.ok() && selector->Matches(vm.labels());
          });
 }
-
-namespace {
-
-// Returns whether somebody acts where a VM ends so.
-bool IsAct(v1::ShutdownCause cause) {
-  static constexpr v1::ShutdownCause kActs[] = {
-      v1::SHUTDOWN_CAUSE_HOST_SIGNAL,  v1::SHUTDOWN_CAUSE_HOST_KILL,
-      v1::SHUTDOWN_CAUSE_HOST_DESTROY, v1::SHUTDOWN_CAUSE_HOST_SHUTDOWN,
-      v1::SHUTDOWN_CAUSE_QEMU_KILLED,  v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY};
-  return absl::c_linear_search(kActs, cause);
-}
-
-// "the kernel", its command, or "pid 7". Escaped.
-std::string SenderName(const v1::SignalSender& sender) {
-  if (sender.kernel()) return "the kernel";
-  return sender.command().empty() ? absl::StrCat("pid ", sender.pid())
-                                  : EscapeForTerminal(sender.command());
-}
-
-// "bash (pid 7, uid 0, /system.slice/x.service)", at the beginning of a sentence.
-std::string SenderWords(const v1::SignalSender& sender) {
-  if (sender.kernel()) return "The kernel";
-  if (sender.command().empty()) return absl::StrCat("Process ", sender.pid());
-  std::string words =
-      absl::StrCat(SenderName(sender), " (pid ", sender.pid(), ", uid ", sender.uid());
-  if (sender.cgroup().size() > 1) {
-    absl::StrAppend(&words, ", ", EscapeForTerminal(sender.cgroup()));
-  }
-  return absl::StrCat(words, ")", sender.of_qemu() ? ", of QEMU itself," : "");
-}
-
-std::string CrashSentence(const v1::ShutdownDetail& shutdown) {
-  const int signal = shutdown.exit_signal().number();
-  const bool sent = shutdown.has_sender();
-  // QEMU aborts where it finds a fault of its own.
-  const bool aborted = signal == SIGABRT && (!sent || shutdown.sender().of_qemu());
-  std::string text = signal != 0 ? absl::StrCat("QEMU was killed by ", SignalName(signal),
-                                                aborted ? ": a crash of QEMU itself."
-                                                        : ", which counts as a crash of QEMU.")
-                                 : absl::StrCat("QEMU exited with code ", shutdown.exit_code(),
-                                                ": an error of its own.");
-  if (sent) return absl::StrCat(text, " ", SenderWords(shutdown.sender()), " sent the signal.");
-  if (shutdown.has_intent()) return text;
-  return text + (signal == 0 || aborted ? " No request to end it was seen."
-                                        : " Who sends this signal is not recorded.");
-}
-
-// The sentence of the event's message, which has the class before it and the evidence behind it.
-std::string MessageSentence(const v1::ShutdownDetail& shutdown, absl::string_view text) {
-  absl::ConsumePrefix(&text, absl::StrCat(ShortName(shutdown.shutdown_class()), ": "));
-  text = text.substr(0, text.find(". Seen: "));
-  // The intent stands on a line of its own.
-  const v1::Intent& intent = shutdown.intent();
-  absl::ConsumeSuffix(&text,
-                      absl::StrCat(", as ", intent.actor(), " intended (", intent.reason(), ")"));
-  std::string sentence = text.empty() ? CauseWords(shutdown.cause()) : EscapeForTerminal(text);
-  sentence[0] = absl::ascii_toupper(static_cast<unsigned char>(sentence[0]));
-  return absl::EndsWith(sentence, ".") ? sentence : sentence + ".";
-}
-
-std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
-  switch (caveat) {
-    case v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED:
-      return " A guest agent was connected, by which the host may have asked for it.";
-    case v1::SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE:
-      return " A guest agent may have been connected, by which the host may have asked for it.";
-    case v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER:
-      return absl::StrCat(" The host had pressed the power button ",
-                          DurationText(FromProto(shutdown.powerdown_age())), " earlier.");
-    case v1::SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN:
-      return " vmeventd may have missed a press of the power button.";
-    case v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN:
-      return " The host was shutting down, and may have asked for it.";
-    default:
-      return "";
-  }
-}
-
-}  // namespace
 
 std::string IntentPrefix(const v1::ShutdownDetail& shutdown) {
   if (!shutdown.has_intent()) return "";

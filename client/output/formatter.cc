@@ -36,33 +36,6 @@ absl::StatusOr<std::string> ObjectOf(const Members& members) {
   return absl::StrCat("{", absl::StrJoin(texts, ","), "}");
 }
 
-}  // namespace
-
-absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
-                                   const MessageNode& node) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string json;
-  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
-  if (!status.ok()) {
-    return absl::InternalError(
-        absl::StrCat("a ", message.GetDescriptor()->name(),
-                     " of the server cannot be written as JSON: ", std::string(status.message())));
-  }
-  if (node.name.empty()) return json;
-  return ObjectOf({{"cluster", node.cluster.empty() ? "" : JsonText(node.cluster)},
-                   {"node", JsonText(node.name)},
-                   {"stale", node.stale_since ? "true" : ""},
-                   {"", json}});
-}
-
-std::string JsonText(const nlohmann::ordered_json& json) {
-  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
-namespace {
-
 Color TypeColor(v1::EventType type) {
   switch (type) {
     case v1::EVENT_TYPE_STOPPED:
@@ -132,6 +105,29 @@ Cell StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
 std::string YesNo(bool value) { return value ? "yes" : "no"; }
 
 }  // namespace
+
+absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
+                                   const MessageNode& node) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  if (!status.ok()) {
+    return absl::InternalError(
+        absl::StrCat("a ", message.GetDescriptor()->name(),
+                     " of the server cannot be written as JSON: ", std::string(status.message())));
+  }
+  if (node.name.empty()) return json;
+  return ObjectOf({{"cluster", node.cluster.empty() ? "" : JsonText(node.cluster)},
+                   {"node", JsonText(node.name)},
+                   {"stale", node.stale_since ? "true" : ""},
+                   {"", json}});
+}
+
+std::string JsonText(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
 
 Color ColorOf(v1::VmState state) {
   switch (state) {

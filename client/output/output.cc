@@ -49,12 +49,22 @@ absl::Status Refused(const std::string& path, absl::string_view why) {
   return absl::FailedPreconditionError(absl::StrCat(EscapeForTerminal(path), " ", why));
 }
 
-absl::Status CheckKind(const std::string& path, const struct stat& found) {
-  const bool regular = S_ISREG(found.st_mode);
-  if (regular && found.st_nlink == 1) return absl::OkStatus();
-  return Refused(path, absl::StrCat(S_ISLNK(found.st_mode) ? "is a symbolic link"
-                                    : regular              ? "has another name (a hard link)"
-                                                           : "is not a regular file",
+// Opens a regular file that has no other name, and never waits. NOT_FOUND: there is no such file.
+// FAILED_PRECONDITION: it is a link or another kind of file.
+absl::StatusOr<UniqueFd> OpenPlain(const std::string& path, int flags, struct stat* found) {
+  UniqueFd file(open(path.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+  const int error = file.valid() ? 0 : errno;
+  if (error == ENOENT) {
+    return absl::NotFoundError(absl::StrCat(EscapeForTerminal(path), " does not exist"));
+  }
+  found->st_mode = S_IFLNK;
+  if (error != 0 && error != ELOOP) return Failed("open", path, error);
+  if (error == 0 && fstat(file.get(), found) != 0) return Failed("examine", path, errno);
+  const bool regular = S_ISREG(found->st_mode);
+  if (regular && found->st_nlink == 1) return file;
+  return Refused(path, absl::StrCat(S_ISLNK(found->st_mode) ? "is a symbolic link"
+                                    : regular               ? "has another name (a hard link)"
+                                                            : "is not a regular file",
                                     "; name a regular file of its own"));
 }
 
@@ -82,12 +92,9 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
   const std::string name = path.substr(path.rfind('/') + 1);  // the whole path if it has no slash
   const std::string fresh = absl::StrCat(DirectoryOf(path), "/.", name, ".new");
   struct stat found {};
-  if (lstat(path.c_str(), &found) == 0) {
-    if (absl::Status kind = CheckKind(path, found); !kind.ok()) return kind;
-    mode = found.st_mode & 0777;
-  } else if (errno != ENOENT) {
-    return Failed("examine", path, errno);
-  }
+  const absl::StatusOr<UniqueFd> old = OpenPlain(path, O_PATH, &found);
+  if (!old.ok() && !absl::IsNotFound(old.status())) return old.status();
+  if (old.ok()) mode = found.st_mode & 0777;
   // A crash may have left one.
   if (unlink(fresh.c_str()) != 0 && errno != ENOENT) return Failed("remove", fresh, errno);
   {
@@ -106,13 +113,9 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
 }
 
 absl::Status AppendDurably(const std::string& path, absl::string_view lines, uint64_t max_bytes) {
-  const UniqueFd file(
-      open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
-  if (!file.valid() && errno == ELOOP) return Refused(path, "is a symbolic link; move it away");
-  if (!file.valid()) return Failed("open", path, errno);
   struct stat found {};
-  if (fstat(file.get(), &found) != 0) return Failed("examine", path, errno);
-  if (absl::Status kind = CheckKind(path, found); !kind.ok()) return kind;
+  const absl::StatusOr<UniqueFd> file = OpenPlain(path, O_RDWR | O_APPEND | O_CREAT, &found);
+  if (!file.ok()) return file.status();
   if (found.st_uid != geteuid() || (found.st_mode & 077) != 0) {
     return Refused(path, "is another user's, or may be read by others; make it its owner's alone");
   }
@@ -123,28 +126,21 @@ absl::Status AppendDurably(const std::string& path, absl::string_view lines, uin
   }
   // A crash may have torn the last line.
   char last = '\n';
-  if (size > 0 && pread(file.get(), &last, 1, found.st_size - 1) != 1) {
+  if (size > 0 && pread(file->get(), &last, 1, found.st_size - 1) != 1) {
     return Failed("read", path, errno);
   }
-  absl::Status status = WriteAll(file.get(), absl::StrCat(last == '\n' ? "" : "\n", lines), path);
+  absl::Status status = WriteAll(file->get(), absl::StrCat(last == '\n' ? "" : "\n", lines), path);
   if (status.ok() && size == 0) status = SyncDirectoryOf(path);
   // Should this fail too, the line that was torn stands there, and the next begins after it.
-  if (!status.ok()) (void)!ftruncate(file.get(), found.st_size);
+  if (!status.ok()) (void)!ftruncate(file->get(), found.st_size);
   return status;
 }
 
 absl::StatusOr<std::string> ReadPlainFile(const std::string& path, size_t limit) {
   struct stat found {};
-  if (lstat(path.c_str(), &found) != 0) {
-    if (errno == ENOENT) return absl::NotFoundError(absl::StrCat(path, " does not exist"));
-    return Failed("examine", path, errno);
-  }
-  const absl::Status kind = CheckKind(path, found);
-  if (!kind.ok()) return kind;
-  // O_NONBLOCK: the file may have been replaced since, and the open() must not block.
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!file.valid()) return Failed("read", path, errno);
-  absl::StatusOr<std::string> content = ReadSmallFile(file.get(), path, limit + 1);
+  const absl::StatusOr<UniqueFd> file = OpenPlain(path, O_RDONLY, &found);
+  if (!file.ok()) return file.status();
+  absl::StatusOr<std::string> content = ReadSmallFile(file->get(), path, limit + 1);
   if (content.ok() && content->size() > limit) {
     return Refused(path, absl::StrCat("has more than ", limit, " bytes"));
   }

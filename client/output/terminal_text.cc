@@ -26,13 +26,19 @@ std::string EscapeCharacter(uint32_t code_point) {
 
 constexpr std::array kColorCodes = {"", "1", "2", "1;31", "32", "33", "34", "36"};  // by Color
 
-}  // namespace
-
-std::string JsonFault(absl::string_view what) {
-  // "[json.exception.parse_error.101] parse error at line 2, column 1: ..."
-  const size_t name = absl::StartsWith(what, "[json.exception.") ? what.find("] ") : what.npos;
-  return EscapeForTerminal(name == what.npos ? what : what.substr(name + 2));
+// The bytes of the characters at the beginning that take at most `width` columns.
+size_t BytesOf(absl::string_view text, size_t width) {
+  size_t bytes = 0;
+  for (size_t used = 0; bytes < text.size();) {
+    const size_t length = std::max<size_t>(DecodeUtf8(text.substr(bytes)).length, 1);
+    used += DisplayWidth(text.substr(bytes, length));
+    if (used > width) break;
+    bytes += length;
+  }
+  return bytes;
 }
+
+}  // namespace
 
 std::string EscapeForTerminal(absl::string_view text) {
   std::string out;
@@ -41,15 +47,12 @@ std::string EscapeForTerminal(absl::string_view text) {
     const Utf8Character character = DecodeUtf8(text);
     if (character.length == 0) {
       absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned char>(text[0]));
-      text.remove_prefix(1);
-      continue;
-    }
-    if (IsHiddenCharacter(character.code_point)) {
+    } else if (IsHiddenCharacter(character.code_point)) {
       out += EscapeCharacter(character.code_point);
     } else {
       out.append(text.data(), character.length);
     }
-    text.remove_prefix(character.length);
+    text.remove_prefix(std::max<size_t>(character.length, 1));
   }
   return out;
 }
@@ -68,22 +71,6 @@ size_t DisplayWidth(absl::string_view text) {
   if (utf8 != nullptr) uselocale(previous);
   return width;
 }
-
-namespace {
-
-// The bytes of the characters at the beginning that take at most `width` columns.
-size_t BytesOf(absl::string_view text, size_t width) {
-  size_t bytes = 0;
-  for (size_t used = 0; bytes < text.size();) {
-    const size_t length = std::max<size_t>(DecodeUtf8(text.substr(bytes)).length, 1);
-    used += DisplayWidth(text.substr(bytes, length));
-    if (used > width) break;
-    bytes += length;
-  }
-  return bytes;
-}
-
-}  // namespace
 
 std::string CutText(absl::string_view text, size_t width, bool middle) {
   const size_t all = DisplayWidth(text);

@@ -18,9 +18,6 @@ namespace vmeventd::client {
 // other invisible characters as \uNNNN or \UNNNNNNNN. The result is one line of valid UTF-8.
 std::string EscapeForTerminal(absl::string_view text);
 
-// Text of an exception of nlohmann's JSON, without its own name; safe for a terminal.
-std::string JsonFault(absl::string_view what);
-
 // The columns that `text` takes on a terminal; a character of unknown width takes one. `text`
 // contains no escape sequence.
 size_t DisplayWidth(absl::string_view text);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <optional>
 
 #include "absl/status/status.h"
@@ -75,6 +76,33 @@ bool FitsTimestamp(absl::Time time) {
   return time >= kFirst && time < kEnd;
 }
 
+// Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well; seconds.
+struct DurationForm {
+  int64_t fine, limit, unit, part;
+};
+constexpr int64_t kMinute = 60;
+constexpr int64_t kHour = 60 * kMinute;
+constexpr int64_t kDay = 24 * kHour;
+constexpr DurationForm kDurationForms[] = {{0, 120, 1, 1},
+                                           {10 * kMinute, 2 * kHour, kMinute, 1},
+                                           {8 * kHour, 2 * kDay, kHour, kMinute},
+                                           {8 * kDay, 730 * kDay, kDay, kHour},
+                                           {0, INT64_MAX, 365 * kDay, kDay}};
+
+// `units` are the names of a second and so on.
+std::string InUnits(absl::Duration duration, const std::array<const char*, 5>& units,
+                    absl::string_view between) {
+  // A clock that was set back.
+  const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
+  size_t at = 0;
+  while (seconds >= kDurationForms[at].limit) ++at;
+  const DurationForm& form = kDurationForms[at];
+  const int64_t rest = seconds % form.unit / form.part;
+  std::string text = absl::StrCat(seconds / form.unit, units[at]);
+  if (seconds < form.fine && rest > 0) absl::StrAppend(&text, between, rest, units[at - 1]);
+  return text;
+}
+
 }  // namespace
 
 absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
@@ -125,37 +153,6 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
       absl::StrCat("\"", text, "\" is not a duration; use 30s, 10m, 1h30m"));
 }
 
-namespace {
-
-// Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well; seconds.
-struct DurationForm {
-  int64_t fine, limit, unit, part;
-};
-constexpr int64_t kMinute = 60;
-constexpr int64_t kHour = 60 * kMinute;
-constexpr int64_t kDay = 24 * kHour;
-constexpr DurationForm kDurationForms[] = {{0, 120, 1, 1},
-                                           {10 * kMinute, 2 * kHour, kMinute, 1},
-                                           {8 * kHour, 2 * kDay, kHour, kMinute},
-                                           {8 * kDay, 730 * kDay, kDay, kHour},
-                                           {0, INT64_MAX, 365 * kDay, kDay}};
-
-// `units` are the names of a second and so on.
-std::string InUnits(absl::Duration duration, const std::array<const char*, 5>& units,
-                    absl::string_view between) {
-  // A clock that was set back.
-  const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
-  size_t at = 0;
-  while (seconds >= kDurationForms[at].limit) ++at;
-  const DurationForm& form = kDurationForms[at];
-  const int64_t rest = seconds % form.unit / form.part;
-  std::string text = absl::StrCat(seconds / form.unit, units[at]);
-  if (seconds < form.fine && rest > 0) absl::StrAppend(&text, between, rest, units[at - 1]);
-  return text;
-}
-
-}  // namespace
-
 std::string ShortDurationText(absl::Duration duration) {
   return InUnits(duration, {"s", "m", "h", "d", "y"}, "");
 }
@@ -167,19 +164,11 @@ std::string DurationText(absl::Duration duration) {
 }
 
 google::protobuf::Timestamp ToProto(absl::Time time) {
-  const int64_t seconds = absl::ToUnixSeconds(time);  // rounds down, as Timestamp requires
+  const timespec parts = absl::ToTimespec(time);
   google::protobuf::Timestamp timestamp;
-  timestamp.set_seconds(seconds);
-  timestamp.set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+  timestamp.set_seconds(parts.tv_sec);
+  timestamp.set_nanos(static_cast<int32_t>(parts.tv_nsec));
   return timestamp;
-}
-
-google::protobuf::Duration ToProto(absl::Duration duration) {
-  google::protobuf::Duration out;
-  out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
-  out.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
-  return out;
 }
 
 }  // namespace vmeventd::client

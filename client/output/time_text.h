@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
+#include "google/protobuf/util/time_util.h"
 
 // Parses and prints times for people. Pure: the caller passes "now" and the time zone.
 
@@ -54,6 +55,9 @@ inline absl::Duration FromProto(const google::protobuf::Duration& duration) {
 }
 // `time` lies within the years 1 to 9999.
 google::protobuf::Timestamp ToProto(absl::Time time);
-google::protobuf::Duration ToProto(absl::Duration duration);
+inline google::protobuf::Duration ToProto(absl::Duration duration) {
+  return google::protobuf::util::TimeUtil::NanosecondsToDuration(
+      absl::ToInt64Nanoseconds(duration));
+}
 
 }  // namespace vmeventd::client

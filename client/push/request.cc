@@ -126,7 +126,10 @@ absl::StatusOr<std::string> CheckTemplate(const std::string& form) {
   try {
     if (!Json::parse(form).is_structured()) return absl::InvalidArgumentError("has no JSON object");
   } catch (const Json::parse_error& error) {
-    return absl::InvalidArgumentError(absl::StrCat("is not JSON: ", JsonFault(error.what())));
+    // "[json.exception.parse_error.101] parse error at line 2, column 1: ..."
+    const absl::string_view what = error.what();
+    return absl::InvalidArgumentError(
+        absl::StrCat("is not JSON: ", EscapeForTerminal(what.substr(what.find(' ') + 1))));
   }
   std::vector<std::string> names;
   std::string rest = form;

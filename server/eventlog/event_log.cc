@@ -83,19 +83,17 @@ SavedState FindSaved(Journal::Opened* begin, const TakeHanded& take_handed) {
   if (take_handed == nullptr) return saved;
   JournalEnd found{begin->file, 0, UINT64_MAX};
   if (begin->problem.ok()) found.stored = found.newest = begin->journal->bounds().newest;
-  std::optional<std::vector<SavedRun>> handed = take_handed(found);
+  std::optional<SavedRuns> handed = take_handed(found);
   if (!handed.has_value()) return saved;
-  absl::flat_hash_map<absl::string_view, SavedRun*> by_id;
-  for (SavedRun& run : *handed) by_id[run.run_id] = &run;
   size_t same = 0;
-  for (SavedRun& run : saved.runs) {
-    const auto open = by_id.find(run.run_id);
-    if (open == by_id.end()) {
-      begin->runs.push_back(std::move(run));
+  for (auto& [run_id, run] : saved.runs) {
+    const auto open = handed->find(run_id);
+    if (open == handed->end()) {
+      begin->runs[run_id] = std::move(run);
       continue;
     }
-    open->second->last_sequence = run.last_sequence;
-    if (open->second->payload == run.payload) ++same;
+    open->second.last_sequence = run.last_sequence;
+    if (open->second.payload == run.payload) ++same;
   }
   saved.is_newer = same < handed->size();
   saved.handed = true;
@@ -105,10 +103,10 @@ SavedState FindSaved(Journal::Opened* begin, const TakeHanded& take_handed) {
 
 // The VMs of the daemon before that may still run. They are in the first snapshot already: the
 // watcher publishes them later.
-std::vector<VmRecordPtr> OpenVms(const std::vector<SavedRun>& runs, Instant now) {
+std::vector<VmRecordPtr> OpenVms(const SavedRuns& runs, Instant now) {
   std::vector<VmRecordPtr> vms;
   const SessionOptions session_options;
-  for (const SavedRun& saved : runs) {
+  for (const auto& [run_id, saved] : runs) {
     const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
     if (!run.ok()) continue;  // the watcher logs it
     v1::Vm vm = run->Status();

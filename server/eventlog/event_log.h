@@ -51,7 +51,7 @@ struct EventLogOptions {
 
 // State that the daemon before this one left, for the watcher.
 struct SavedState {
-  std::vector<SavedRun> runs;   // open runs
+  SavedRuns runs;               // open runs
   bool journal_is_new = false;  // its events name no open runs
   bool handed = false;          // that daemon handed the runs over
   bool is_newer = false;        // some of the runs are newer than the journal has them
@@ -70,7 +70,7 @@ struct JournalEnd {
 };
 // Returns the open runs that the daemon before handed over, if it left the journal with the end
 // that was found.
-using TakeHanded = std::function<std::optional<std::vector<SavedRun>>(const JournalEnd& found)>;
+using TakeHanded = std::function<std::optional<SavedRuns>(const JournalEnd& found)>;
 
 // Start of a stream or a listing.
 struct FromNow {};

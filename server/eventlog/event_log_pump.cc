@@ -167,7 +167,7 @@ void EventLog::Take(VmUpdate* update) {
     if (record != nullptr) of_run->second = record->last_sequence;
   }
   if (update->saved_run.has_value()) {
-    batch_.runs[run_id] = {run_id, *std::move(update->saved_run), of_run->second};
+    batch_.runs[run_id] = {*std::move(update->saved_run), of_run->second};
   }
 }
 

@@ -205,7 +205,7 @@ void EventLog::EndOpen(Journal::Opened opened) {
   file_ = opened.file;
   // The watcher began without these runs of the daemon before.
   Unwritten ended{.added = clock_->Now().monotonic};
-  for (const SavedRun& run : opened.runs) ended.batch.runs[run.run_id];
+  for (const auto& [run_id, run] : opened.runs) ended.batch.runs[run_id];
   if (!ended.batch.empty()) unwritten_.push_front(std::move(ended));
   opened_ = std::move(opened);
 }

@@ -339,9 +339,9 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
   FindOldest(&bounds_);
   opened->hole = {QueryMetaNumber(&database_, "hole_first"),
                   QueryMetaNumber(&database_, "hole_last")};
-  SqliteQuery runs(&database_, "SELECT run, sequence, state FROM runs ORDER BY run");
+  SqliteQuery runs(&database_, "SELECT run, sequence, state FROM runs");
   while (runs.Next()) {
-    opened->runs.push_back({std::string(runs.Bytes(0)), std::string(runs.Bytes(2)), runs.Uint(1)});
+    opened->runs[std::string(runs.Bytes(0))] = {std::string(runs.Bytes(2)), runs.Uint(1)};
   }
   SqliteQuery stops(&database_, "SELECT vm FROM stopped_vms ORDER BY sequence");
   while (stops.Next()) opened->stops.push_back(Parsed<v1::Vm>(stops.Bytes(0)));

@@ -34,10 +34,10 @@ struct JournalOptions {
 
 // The saved state of an open run; empty: it is over.
 struct SavedRun {
-  std::string run_id;
   std::string payload;
   uint64_t last_sequence = 0;  // the run's newest event
 };
+using SavedRuns = std::map<std::string, SavedRun>;  // by run_id
 
 // Bounds of the journal's rows.
 struct JournalBounds {
@@ -81,8 +81,8 @@ class Journal {
  public:
   // Changes of one transaction.
   struct Batch {
-    std::vector<EventPtr> events;           // in order, all beyond newest
-    std::map<std::string, SavedRun> runs;   // by run_id
+    std::vector<EventPtr> events;  // in order, all beyond newest
+    SavedRuns runs;
     std::map<uint64_t, VmRecordPtr> stops;  // by last_sequence
     Hole hole{};
     bool hole_is_named = false;  // by a GAP of these events; if not, the next start must name it
@@ -178,9 +178,9 @@ struct Journal::Opened {
   // been given.
   absl::Status problem;
   SequenceMark after{};
-  std::string file;            // FileIdentity() of the database; empty: there is none
-  std::vector<SavedRun> runs;  // that were open
-  std::vector<v1::Vm> stops;   // the VMs that stopped last, oldest first
+  std::string file;           // FileIdentity() of the database; empty: there is none
+  SavedRuns runs;             // that were open
+  std::vector<v1::Vm> stops;  // the VMs that stopped last, oldest first
   // Why it is not the journal of the daemon before, a sentence for a GAP; empty: it is.
   std::string replaced;
   bool created = false;  // just now: no sequence was given under its id

@@ -106,8 +106,8 @@ TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
        {JournalEnd{"journal", 5, 5}, JournalEnd{"journal", 9, 9}, JournalEnd{"journal", 0, 99}}) {
     const Handover read = Unpack(contents, found);
     ASSERT_EQ(read.saved.value().size(), 2u);
-    const bool first = read.saved->front().run_id == "run 1";
-    EXPECT_EQ(read.saved->front().payload, first ? "state 1" : "state 2");
+    EXPECT_EQ(read.saved->at("run 1").payload, "state 1");
+    EXPECT_EQ(read.saved->at("run 2").payload, "state 2");
   }
 }
 

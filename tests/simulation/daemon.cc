@@ -137,7 +137,9 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
     watcher_options.libvirt_api = options.libvirt;
   }
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
-  for (const SavedRun& run : saved_.runs) watcher_options.saved_runs.push_back(run.payload);
+  for (const auto& [run_id, run] : saved_.runs) {
+    watcher_options.saved_runs.push_back(run.payload);
+  }
   absl::StatusOr<std::vector<HandedRun>> handed = TakeRuns(store);
   if (!handed.ok()) return handed.status();
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(*std::move(handed));
@@ -187,9 +189,7 @@ void Daemon::Stop(Store* store) {
   kernel_->KeepTrace(true);
   store->journal = log_->end();
   store->saved.emplace();
-  for (auto& [run_id, state] : handed->states) {
-    store->saved->push_back({run_id, std::move(state)});
-  }
+  for (auto& [run_id, state] : handed->states) (*store->saved)[run_id] = {std::move(state)};
   for (HandedRun& run : handed->runs) {
     const int connection = run.connection.Release();
     const int process = run.process.Release();

@@ -37,7 +37,7 @@ struct Store {
     int process = -1;     // -1: it is not tracked
   };
   JournalEnd journal;
-  std::optional<std::vector<SavedRun>> saved;  // unset: nothing is stored
+  std::optional<SavedRuns> saved;  // unset: nothing is stored
   std::vector<Run> runs;
   int daemon = 0;  // number of that daemon
 };
@@ -108,7 +108,6 @@ class Daemon {
   EventLog& log() const { return *log_; }
   JournalBounds journal() const { return EventLogForTests::BoundsOf(*log_); }
   // The open runs that it began with.
-  const std::vector<SavedRun>& saved_runs() const { return saved_.runs; }
   bool replaced() const { return saved_.journal_is_new; }
   // False: the journal cannot be opened yet, and with it the open runs of the daemons before.
   bool has_journal() const { return EventLogForTests::IsOpen(*log_); }

@@ -128,7 +128,7 @@ double Burst(Journal* journal) {
       CompleteEvent(&status, ++sequence, &event);
       batch.events.push_back(Logged(std::move(event)));
       const std::string saved(kSavedBytes, static_cast<char>('a' + burst));
-      batch.runs[status.ref().run_id()] = {status.ref().run_id(), saved, sequence};
+      batch.runs[status.ref().run_id()] = {saved, sequence};
     }
     const double before = SecondsNow();
     if (const absl::Status status = journal->Append(batch); !status.ok()) {

@@ -217,7 +217,7 @@ TEST(EventLog, TheStateOfTheVmsOutlivesTheEventsThatAreDropped) {
   state.Restart(/*in_order=*/true);
   const SavedState saved = state.log().TakeSaved();
   ASSERT_EQ(saved.runs.size(), 1u);
-  EXPECT_EQ(saved.runs[0].payload, "state of open");
+  EXPECT_EQ(saved.runs.begin()->second.payload, "state of open");
 }
 
 TEST(EventLog, AVmWhoseEventIsDroppedBeforeItIsPublicIsNoNewerThanTheLog) {
@@ -388,11 +388,11 @@ TEST(EventLog, RunsThatAreHandedOverReplaceThoseOfAJournalThatIsBehind) {
   disk.Fail(SQLITE_OK);
   state.Restart(/*in_order=*/false, [&](const JournalEnd& found) {
     EXPECT_TRUE(left.Meets(found));
-    return std::vector<SavedRun>{{"run-b", "state of b"}};
+    return SavedRuns{{"run-b", {"state of b"}}};
   });
   const SavedState saved = state.log().TakeSaved();
   ASSERT_THAT(saved.runs, SizeIs(1));
-  EXPECT_EQ(saved.runs[0].payload, "state of b");
+  EXPECT_EQ(saved.runs.at("run-b").payload, "state of b");
   EXPECT_TRUE(saved.is_newer);
   const std::vector<v1::Event> events = state.Events();
   ASSERT_THAT(events, SizeIs(2));
@@ -540,7 +540,7 @@ TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true, [](const JournalEnd& found) {
     EXPECT_EQ(found.newest, UINT64_MAX) << "what its file has is not known";
-    return std::vector<SavedRun>{{"run-a", "state"}};
+    return SavedRuns{{"run-a", {"state"}}};
   });
   EXPECT_TRUE(state.log().TakeSaved().is_newer) << "the opening removes what it finds";
   Repair(&state);
