@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -19,8 +20,7 @@
 namespace {
 
 std::string Variable(const char* name) {
-  const char* value = getenv(name);
-  return value == nullptr ? "" : value;
+  return std::string(absl::NullSafeStringView(getenv(name)));
 }
 
 // Occupies standard descriptors that the caller left closed: otherwise the next socket would take
