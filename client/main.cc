@@ -5,26 +5,22 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/system.h"
-#include "client/output/terminal_text.h"
 #include "client/run/run.h"
 
 namespace {
 
 std::string Variable(const char* name) {
-  const char* value = getenv(name);
-  return value == nullptr ? "" : value;
+  return std::string(absl::NullSafeStringView(getenv(name)));
 }
 
 // Occupies standard descriptors that the caller left closed: otherwise the next socket would take
@@ -34,19 +30,6 @@ void OccupyStandardDescriptors() {
     // open() takes the lowest free descriptor, which is this one.
     if (fcntl(descriptor, F_GETFD) < 0) static_cast<void>(open("/dev/null", O_RDONLY));
   }
-}
-
-constexpr size_t kMaxConfigBytes = 1 << 20;
-
-// A file must exist and be readable only if the user named it: $HOME may be another user's.
-absl::StatusOr<std::string> ReadConfig(const std::string& path) {
-  if (access(path.c_str(), R_OK) == 0) return vmeventd::ReadSmallFile(path, kMaxConfigBytes);
-  const int error = errno;
-  const std::string what =
-      absl::StrCat("$VMEVENTS_CONFIG: cannot read ", vmeventd::client::EscapeForTerminal(path),
-                   ": ", strerror(error), "; name an existing file, or unset it");
-  return error == ENOENT || error == ENOTDIR ? absl::NotFoundError(what)
-                                             : absl::PermissionDeniedError(what);
 }
 
 // Abseil does not read POSIX's form, "JST-9": then the offset that the C library has for `now` is
@@ -63,11 +46,6 @@ absl::TimeZone LocalZone(absl::Time now) {
   return absl::FixedTimeZone(static_cast<int>(local.tm_gmtoff));
 }
 
-// A path that the user may not examine counts as existing: members of its group may use it.
-bool MayExist(const std::string& path) {
-  return access(path.c_str(), F_OK) == 0 || errno == EACCES;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -82,12 +60,18 @@ int main(int argc, char** argv) {
 
   vmeventd::client::OptionContext context;
   context.variable = Variable;
-  context.read_config = ReadConfig;
+  constexpr size_t kMaxConfigBytes = 1 << 20;
+  context.read_config = [](const std::string& path) {
+    return vmeventd::ReadSmallFile(path, kMaxConfigBytes);
+  };
   context.uid = geteuid();
   context.user = Variable("SUDO_USER");
   if (context.user.empty()) context.user = Variable("USER");
   if (context.user.empty()) context.user = vmeventd::UserName(context.uid);  // as in cron's jobs
-  context.may_exist = MayExist;
+  // A path that the user may not examine counts as existing: members of its group may use it.
+  context.may_exist = [](const std::string& path) {
+    return access(path.c_str(), F_OK) == 0 || errno == EACCES;
+  };
   context.now = absl::Now();
   context.zone = LocalZone(context.now);
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);

@@ -57,12 +57,18 @@ absl::StatusOr<std::string> Print(const Positions& positions) {
   return ToJson(cursor);
 }
 
-// Takes the lock `path`, a file that is made where it is missing, until the result is closed.
-// FAILED_PRECONDITION, with the sentence `in_use`: another process has it.
-absl::StatusOr<UniqueFd> LockFile(const std::string& path, absl::string_view in_use) {
+// Takes the lock beside `file`, a file that is made where it is missing, until the result is
+// closed. FAILED_PRECONDITION: another process has it.
+absl::StatusOr<UniqueFd> LockBeside(const std::string& file) {
+  const size_t name = file.rfind('/') + 1;  // 0 without a slash
+  const std::string path = absl::StrCat(file.substr(0, name), ".", file.substr(name), ".lock");
   UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (lock.valid() && flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
-  if (lock.valid() && errno == EWOULDBLOCK) return absl::FailedPreconditionError(in_use);
+  if (lock.valid() && errno == EWOULDBLOCK) {
+    return absl::FailedPreconditionError(absl::StrCat("another vmevents uses the cursor file ",
+                                                      EscapeForTerminal(file),
+                                                      "; stop that one, or name another file"));
+  }
   if (errno == ENOENT) {
     return absl::UnavailableError(absl::StrCat("there is no directory ",
                                                EscapeForTerminal(path.substr(0, path.rfind('/'))),
@@ -88,11 +94,7 @@ absl::StatusOr<Positions> CursorFile::Read(const std::string& path) {
 absl::StatusOr<std::unique_ptr<CursorFile>> CursorFile::Open(
     std::string path, const std::vector<std::string>& servers) {
   auto file = absl::WrapUnique(new CursorFile(std::move(path)));
-  const size_t name = file->path_.rfind('/') + 1;  // 0 without a slash
-  absl::StatusOr<UniqueFd> lock = LockFile(
-      absl::StrCat(file->path_.substr(0, name), ".", file->path_.substr(name), ".lock"),
-      absl::StrCat("another vmevents uses the cursor file ", EscapeForTerminal(file->path_),
-                   "; stop that one, or name another file"));
+  absl::StatusOr<UniqueFd> lock = LockBeside(file->path_);
   if (!lock.ok()) return lock.status();
   file->lock_ = *std::move(lock);
   absl::StatusOr<Positions> positions = Read(file->path_);
@@ -129,14 +131,37 @@ void Delivery::CutOff(NodeEvents* events) {
   events->resize(taken);
 }
 
-bool Delivery::OnEvents(NodeEvents events) {
-  if (options_.count) CutOff(&events);
-  bool wanted = OnOpen();
-  const size_t together = std::clamp<size_t>(events.size(), 1, options_.consumer->together());
-  for (size_t at = 0; wanted && at < events.size(); at += together) {
-    wanted = Consume(Formatter::Events(events).subspan(at, together));
+ExitCode Delivery::Run(Source* source, const PrintSentence& note) {
+  ExitCode code = ExitCode::kOk;
+  for (bool wanted = true; wanted;) {
+    Source::Item item = source->Next(absl::InfiniteDuration());
+    const auto* ended = std::get_if<Source::Ended>(&item);
+    if (ended != nullptr) code = ended->code;
+    wanted = ended == nullptr && Deliver(std::move(item));
   }
-  return wanted && !reached();
+  if (!status_.ok() && !absl::IsCancelled(status_)) {
+    note(std::string(status_.message()));
+    return ExitCode::kFailed;
+  }
+  if (reached() && status_.ok()) return ExitCode::kOk;
+  return code == ExitCode::kOk && options_.count ? ExitCode::kInterrupted : code;
+}
+
+bool Delivery::Deliver(Source::Item item) {
+  if (std::holds_alternative<Source::Opened>(item)) return Continues(options_.consumer->Begin());
+  if (const auto* at = std::get_if<ServerPosition>(&item)) return Save(*at);
+  if (auto* events = std::get_if<NodeEvents>(&item)) return DeliverEvents(std::move(*events));
+  const auto* vms = std::get_if<NodeVms>(&item);
+  return vms == nullptr || Continues(options_.consumer->ConsumeVms(*vms));
+}
+
+bool Delivery::DeliverEvents(NodeEvents events) {
+  if (options_.count) CutOff(&events);
+  const size_t together = std::clamp<size_t>(events.size(), 1, options_.consumer->together());
+  for (size_t at = 0; at < events.size(); at += together) {
+    if (!Consume(Formatter::Events(events).subspan(at, together))) return false;
+  }
+  return !reached();
 }
 
 bool Delivery::Consume(Formatter::Events events) {
@@ -144,21 +169,12 @@ bool Delivery::Consume(Formatter::Events events) {
   std::map<size_t, const ServerPosition*> last;
   for (const NodeEvent& event : events) last[event.resume_after.server] = &event.resume_after;
   return std::all_of(last.begin(), last.end(),
-                     [this](const auto& entry) { return OnPosition(*entry.second); });
+                     [this](const auto& entry) { return Save(*entry.second); });
 }
 
-bool Delivery::OnPosition(const ServerPosition& position) {
+bool Delivery::Save(const ServerPosition& position) {
   if (options_.cursor == nullptr || position.position.journal_id.empty()) return true;
   return Continues(options_.cursor->Save(options_.servers[position.server], position.position));
-}
-
-ExitCode Delivery::CodeOf(ExitCode code, const PrintSentence& note) const {
-  if (!status_.ok() && !absl::IsCancelled(status_)) {
-    note(std::string(status_.message()));
-    return ExitCode::kFailed;
-  }
-  if (reached() && status_.ok()) return ExitCode::kOk;
-  return code == ExitCode::kOk && options_.count ? ExitCode::kInterrupted : code;
 }
 
 }  // namespace vmeventd::client

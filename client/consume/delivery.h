@@ -37,7 +37,8 @@ class CursorFile {
   static absl::StatusOr<std::unique_ptr<CursorFile>> Open(std::string path,
                                                           const std::vector<std::string>& servers);
 
-  // Position at which to continue with the server; none: it has none yet.
+  // Positions at which to continue, of the servers that have one.
+  const Positions& positions() const { return positions_; }
   std::optional<WatchPosition> Find(const std::string& server) const;
   // Stores the position, and returns when it survives a crash. Does nothing if it is stored
   // already.
@@ -57,7 +58,7 @@ class EventConsumer {
  public:
   virtual ~EventConsumer() = default;
 
-  // Called before the first event.
+  // A stream is open: called before its events.
   virtual absl::Status Begin() { return absl::OkStatus(); }
   virtual absl::Status ConsumeVms(const NodeVms& /*vms*/) { return absl::OkStatus(); }
   // Returns when the events are done with, so that a cursor may pass them.
@@ -88,7 +89,7 @@ class Printer : public EventConsumer {
 
 // Passes what a watch delivers to the consumer, counts it, and moves the cursor once it is done
 // with: after a crash in between, the next watch delivers the event again. One thread.
-class Delivery : public WatchSink {
+class Delivery {
  public:
   // Pointers must outlive the delivery.
   struct Options {
@@ -100,26 +101,23 @@ class Delivery : public WatchSink {
   };
   explicit Delivery(Options options) : options_(std::move(options)) {}
 
-  bool OnOpen() override {
-    return std::exchange(begun_, true) || Continues(options_.consumer->Begin());
-  }
-  bool OnVms(const NodeVms& vms) override { return Continues(options_.consumer->ConsumeVms(vms)); }
-  bool OnEvents(NodeEvents events) override;
-  bool OnPosition(const ServerPosition& position) override;
-
+  // Delivers what the source has until one of them ends the watch. Returns its exit code: kOk;
+  // kInterrupted if it was stopped before the count; or a failure, after a note about it.
+  ExitCode Run(Source* source, const PrintSentence& note);
+  // Delivers one item. Returns whether the watch continues, as it does with Ended.
+  bool Deliver(Source::Item item);
   // Reason why the consumer or the cursor ended the watch; CANCELLED: quietly.
   const absl::Status& status() const { return status_; }
-  // The watch's exit code, where its source returned `code`: kOk; kInterrupted if it was stopped
-  // before the count; or a failure, after a note about it.
-  ExitCode CodeOf(ExitCode code, const PrintSentence& note) const;
-  // Returns whether all events of the count came; the last may not be done with.
-  bool reached() const { return options_.count && delivered_ >= *options_.count; }
 
  private:
+  // Returns whether all events of the count came; the last may not be done with.
+  bool reached() const { return options_.count && delivered_ >= *options_.count; }
   // Removes what follows the last event of the count.
   void CutOff(NodeEvents* events);
+  bool DeliverEvents(NodeEvents events);
   // Consumes the events, and moves the cursor.
   bool Consume(Formatter::Events events);
+  bool Save(const ServerPosition& position);
   // Stores why the watch ends; returns whether it continues.
   bool Continues(const absl::Status& status) {
     status_.Update(status);
@@ -128,7 +126,6 @@ class Delivery : public WatchSink {
 
   const Options options_;
   uint64_t delivered_ = 0;  // number of delivered events that count
-  bool begun_ = false;
   absl::Status status_;
 };
 

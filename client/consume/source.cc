@@ -23,22 +23,6 @@ NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::str
   return {{std::move(event), std::move(node), {0, behind}}};
 }
 
-bool Source::Pass(Item item, WatchSink* sink) {
-  if (std::holds_alternative<Opened>(item)) return sink->OnOpen();
-  if (const auto* vms = std::get_if<NodeVms>(&item)) return sink->OnVms(*vms);
-  if (auto* events = std::get_if<NodeEvents>(&item)) return sink->OnEvents(std::move(*events));
-  if (const auto* at = std::get_if<ServerPosition>(&item)) return sink->OnPosition(*at);
-  return true;
-}
-
-ExitCode Source::Run(WatchSink* sink) {
-  while (true) {
-    Item item = Next(absl::InfiniteDuration());
-    if (const auto* ended = std::get_if<Ended>(&item)) return ended->code;
-    if (!Pass(std::move(item), sink)) return ExitCode::kOk;
-  }
-}
-
 ReconnectingSource::ReconnectingSource(Environment environment)
     : env_(std::move(environment)), backoff_(kFirstPause, kLongestPause) {}
 

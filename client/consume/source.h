@@ -47,18 +47,6 @@ struct WatchCommand {
 // no end. The position does not move.
 NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
 
-// Takes the items of a source. Each call returns when the source may continue; false: the watch
-// ends.
-class WatchSink {
- public:
-  virtual ~WatchSink() = default;
-
-  virtual bool OnOpen() = 0;
-  virtual bool OnVms(const NodeVms& vms) = 0;
-  virtual bool OnEvents(NodeEvents events) = 0;
-  virtual bool OnPosition(const ServerPosition& position) = 0;
-};
-
 // Events as they happen, over as many connections as needed: it continues behind its position, and
 // reports a gap by itself. One thread.
 class Source {
@@ -85,11 +73,6 @@ class Source {
   // Why there is no connection now, as it was noted; empty: there is one, or there are several
   // servers.
   virtual std::string loss() = 0;
-
-  // Passes an item to the sink. Returns whether the watch continues, as it does with Ended.
-  static bool Pass(Item item, WatchSink* sink);
-  // Passes each item to the sink, until one of them ends it. Returns the code of Ended.
-  ExitCode Run(WatchSink* sink);
 };
 
 // A source that connects again after a loss, with growing pauses, and reports each loss once.

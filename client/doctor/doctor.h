@@ -80,6 +80,8 @@ struct Finding {
   Place place = Place::kShell;
   // The line to paste there; a configuration may have two, which replace the lines of those names.
   std::string line;
+  std::string words = {};  // in a line for the shell, of all subjects
+  std::string vm = {};     // name of the first subject, if it is a VM's
 };
 
 struct Diagnosis {

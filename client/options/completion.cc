@@ -4,7 +4,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/options/binding.h"
+#include "client/options/parser.h"
 
 namespace vmeventd::client {
 namespace {
@@ -85,7 +85,7 @@ void AppendOptions(const CLI::App& app, const CLI::App& command, std::string* li
 }
 
 // The names of the VMs, or the intents, that `command` lists.
-CommandLine Names(const CLI::App& app, Reading* reading, decltype(CommandLine::command) command) {
+CommandLine Names(CLI::App* app, Reading* reading, decltype(CommandLine::command) command) {
   reading->line.command = std::move(command);
   reading->line.format = OutputFormat::kName;
   ReadServers(app, reading);
@@ -120,12 +120,12 @@ std::variant<CommandLine, Answered> Complete(CLI::App* app, Reading* reading,
   if (option != nullptr && (!is_argument || !is_option)) {
     const std::string name = option->get_name();
     if (name == "--vm" || name == "NAME") {
-      return Names(*app, reading, VmsCommand{.include_stopped = command->get_name() != "declare"});
+      return Names(app, reading, VmsCommand{.include_stopped = command->get_name() != "declare"});
     }
-    if (name == "INTENT_ID") return Names(*app, reading, IntentsCommand{});
+    if (name == "INTENT_ID") return Names(app, reading, IntentsCommand{});
     if (name == "COMMAND") AppendCommands(*app, &lines);  // of `help`
     if (name == "--context") {
-      for (const auto& [context, access] : ReadContexts(reading->context).named) {
+      for (const auto& [context, access] : ReadContexts(*app, reading->context).named) {
         absl::StrAppend(&lines, context, "\n");
       }
     }

@@ -1,10 +1,11 @@
 #include <string>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/options/binding.h"
+#include "client/options/parser.h"
 
 // Errors are values.
 #define TOML_EXCEPTIONS 0
@@ -22,39 +23,35 @@ std::string SettingText(absl::string_view key, const toml::node& value) {
 }
 
 // `directory` is that of the file.
-Access ReadContext(const std::string& name, const toml::table& table, absl::string_view directory) {
-  Access context = {.origin = absl::StrCat("context \"", name, "\"")};
-  const std::map<absl::string_view, std::string*> texts = {
-      {"tls-ca", &context.tls.ca_file},      {"tls-cert", &context.tls.cert_file},
-      {"tls-key", &context.tls.key_file},    {"tls-server-name", &context.tls.server_name},
-      {"credentials", &context.credentials}, {"nats-domain", &context.nats_domain}};
+Settings ReadContext(const CLI::App& app, const std::string& name, const toml::table& table,
+                     absl::string_view directory) {
+  Settings context;
   for (const auto& [key, value] : table) {
     const std::string setting(key.str());
-    const auto text = texts.find(setting);
-    if (setting == "servers" && value.is_array()) {
-      for (const toml::node& one : *value.as_array()) {
-        context.servers.push_back(SettingText(setting, one));
-      }
-    } else if (setting == "servers") {
-      context.servers.push_back(SettingText(setting, value));
-    } else if (text != texts.end()) {
-      *text->second = SettingText(setting, value);
-    } else {
+    const std::string option = setting == "servers" ? "--server" : absl::StrCat("--", setting);
+    if (!absl::c_linear_search(kAccessOptions, option)) {
       Wrong(absl::StrCat("\"", setting, "\" of the context \"", name,
                          "\" is not known; the keys are servers, tls-ca, tls-cert, tls-key, "
                          "tls-server-name, credentials and nats-domain; a name with a dot needs "
                          "quotation marks, as [contexts.\"node1.example\"]"));
     }
+    if (option == "--server" && value.is_array()) {
+      for (const toml::node& one : *value.as_array()) {
+        context[option].push_back(SettingText(setting, one));
+      }
+      continue;
+    }
+    const std::string text = SettingText(setting, value);
+    const bool relative =
+        app.get_option(option)->get_type_name() == "FILE" && !absl::StartsWith(text, "/");
+    context[option] = {absl::StrCat(relative ? directory : "", text)};
   }
-  for (std::string* file : {&context.tls.ca_file, &context.tls.cert_file, &context.tls.key_file,
-                            &context.credentials}) {
-    if (!file->empty() && !absl::StartsWith(*file, "/")) *file = absl::StrCat(directory, *file);
-  }
-  if (context.servers.empty()) Wrong(absl::StrCat("the context \"", name, "\" has no servers"));
+  if (!context.contains("--server"))
+    Wrong(absl::StrCat("the context \"", name, "\" has no servers"));
   return context;
 }
 
-Contexts ReadFile(const std::string& path, const std::string& content) {
+Contexts ReadFile(const CLI::App& app, const std::string& path, const std::string& content) {
   Contexts contexts = {path};
   const toml::parse_result file = toml::parse(content);
   if (!file) {
@@ -71,7 +68,7 @@ Contexts ReadFile(const std::string& path, const std::string& content) {
         if (!context.is_table()) {
           Wrong(absl::StrCat("\"", text, "\" is not a section; use [contexts.NAME]"));
         }
-        contexts.named[text] = ReadContext(text, *context.as_table(), directory);
+        contexts.named[text] = ReadContext(app, text, *context.as_table(), directory);
       }
     } else {
       Wrong(absl::StrCat("\"", std::string(key.str()),
@@ -84,7 +81,7 @@ Contexts ReadFile(const std::string& path, const std::string& content) {
 
 }  // namespace
 
-Contexts ReadContexts(const OptionContext& context) {
+Contexts ReadContexts(const CLI::App& app, const OptionContext& context) {
   const std::string named = context.variable("VMEVENTS_CONFIG");
   std::string directory = context.variable("XDG_CONFIG_HOME");
   if (const std::string home = context.variable("HOME"); directory.empty() && !home.empty()) {
@@ -93,12 +90,14 @@ Contexts ReadContexts(const OptionContext& context) {
   if (named.empty() && directory.empty()) return {"no configuration file"};
   const std::string path = named.empty() ? absl::StrCat(directory, "/vmevents/config.toml") : named;
   const absl::StatusOr<std::string> content = context.read_config(path);
-  const bool missing =
-      absl::IsNotFound(content.status()) || absl::IsPermissionDenied(content.status());
-  if (missing && named.empty()) return {path};
-  if (!content.ok()) Wrong(std::string(content.status().message()));
+  // It must exist and be readable only if the user named it: $HOME may be another user's.
+  if (!content.ok() && named.empty()) return {path};
+  if (!content.ok()) {
+    Wrong(absl::StrCat("$VMEVENTS_CONFIG: ", content.status().message(),
+                       "; name an existing file, or unset it"));
+  }
   try {
-    return ReadFile(path, *content);
+    return ReadFile(app, path, *content);
   } catch (const CLI::ValidationError& error) {
     Wrong(absl::StrCat(path, ": ", error.what()));
   }

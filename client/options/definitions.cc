@@ -1,19 +1,30 @@
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/patterns.h"
 #include "base/text.h"
+#include "base/uuid.h"
 #include "client/nats/nats.h"
-#include "client/options/binding.h"
-#include "client/output/terminal_text.h"
+#include "client/options/parser.h"
+#include "client/output/event_text.h"
+#include "client/output/time_text.h"
+#include "google/protobuf/descriptor.h"
 
-// The commands: their options, the help, and which options fit each other.
+// The commands: their options, and which options fit each other.
 
 namespace vmeventd::client {
 namespace {
@@ -25,218 +36,243 @@ constexpr uint64_t kUsualLast = 10;
 // Limit of --batch.
 constexpr uint64_t kMaxBatch = 1000;
 
-constexpr char kProgramHelp[] =
-    "Shows who ended the virtual machines of a node, and how vmeventd knows.";
-constexpr char kProgramFooter[] =
-    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555, or nats://HOST:PORT, a
-NATS server of a fleet of nodes. Without --server it is that of --context, else
-$VMEVENTS_SERVER, else that of the current context, else
-unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that exists, else
-unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. vmevents(1)
-describes contexts, the variables of the environment and the output.
-
-Examples:
-  vmevents watch                          what happens from now on
-  vmevents vms                            the VMs that run
-  vmevents why web1                       why web1 ended, with the evidence
-  vmevents status                         vmeventd, and what happened of late
-  vmevents events web1 --type stopped     each end of web1, the earlier ones too
-  vmevents events --since 1h --class crash
-  vmevents -o json watch --from oldest    one JSON object a line, for programs
-  vmevents --server nats://nats1 watch    what happens on all nodes of a fleet
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable,
-5 push: the receiver wants no more.)";
-constexpr char kWatchFooter[] =
-    R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
-12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
-the daemon comes back, with nothing lost or repeated; if events may be missing,
-it prints GAP on standard error.
-
-With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
-event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
-on standard input. With --cursor-file it continues after the last event that was
-printed, or whose command ended with 0; after a crash the last ones come again.
-
-Examples:
-  vmevents watch --from snapshot          the VMs as they are, then what follows
-  vmevents watch 'web*' --type stopped --class user,admin
-  vmevents watch --since 10m              the last ten minutes, and on
-  vmevents watch web1 --type stopped --count 1 --timeout 5m    until web1 has
-                                          ended, or 5 minutes are over
-  vmevents watch --type stopped --class crash --cursor-file crashes.cursor \
-      --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
-  vmevents -o json watch --from 4711 --journal JOURNAL_ID)";
-constexpr char kPushFooter[] =
-    R"(It follows events as watch does, without end, and saves its position once the
-receiver has answered 2xx: each event is delivered at least once, those of a
-node in order. It retries; an answer of 410 ends it. An event that is answered
-by 400, 413 or 422 goes into the file set-aside.jsonl of its state directory,
-$XDG_STATE_HOME/vmevents/push/TARGET. docs/act.md has the formats and templates.
-
-nats://HOST:PORT, or tls://, names a NATS server of a fleet: the events of the
-one node go into its stream, from the oldest on, and with them the state of each
-VM and a heartbeat (docs/many-nodes.md).
-
-Examples:
-  vmevents push https://events.example/vms --secret-file secret
-  vmevents push --template slack.json --url-file slack.url --class crash
-  vmevents push tls://nats1,nats2 --cluster prod --push-credentials node7.creds
-  vmevents push --status https://events.example/vms)";
-constexpr char kWebFooter[] =
-    R"(It serves a page that shows the VMs, why each ended, and what happens now, and
-the same as JSON below /api/v1 (docs/vmevents.md). Everything is only read.
-Every user of this host can read it, unless --token-file asks for a token: as
-the password, with any user name, or as "Authorization: Bearer TOKEN". Beyond
-loopback it needs --web-cert, and --web-client-ca or --token-file.
-
-Examples:
-  vmevents web                            http://127.0.0.1:9557/
-  vmevents web --server node1,node2 --token-file token
-  vmevents web --listen 0.0.0.0:9557 --web-cert web.pem --web-key web.key \
-      --token-file token)";
-constexpr char kEventsFooter[] =
-    R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
-12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. On a terminal the
-list goes through a pager: $VMEVENTS_PAGER, else $PAGER, else less.
-
-Examples:
-  vmevents events --since today --type stopped
-  vmevents events -n 20                   the newest 20, oldest first
-  vmevents events -f                      the newest 10, and then what happens
-  vmevents tail                           the newest 10
-  vmevents crashes --since 'last week'    the ends of class crash, newest first
-  vmevents events web1 --since '1 hour ago'
-  vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)";
-constexpr char kVmsFooter[] =
-    R"(It has a row for each VM: AGE is how long it is in its state, ENDS how often it
-has ended, as far as vmeventd knows its runs, CLASS and WHY how it ended last.
-Those that run come first, then those that have stopped, the newest end first.
-
-Examples:
-  vmevents vms --all                      include stopped VMs
-  vmevents vms web1 --runs                each run of web1, and how it ended
-  vmevents vms --all --sort-by ends       what ends most often
-  vmevents vms --state paused --state unreachable
-  vmevents vms --class crash              those that crashed
-  vmevents vms --cause host-kill          those that somebody killed
-  vmevents -o json vms 'web*' db1)";
-constexpr char kWhyFooter[] =
-    R"(It shows how the VM ended last, even if it runs again: the verdict, a sentence
-with the facts, the evidence, and the VM's present state. NAME may be a glob or
-a UUID; `vm` is the same command.
-
-Examples:
-  vmevents why web1
-  vmevents why 'web*' db1
-  vmevents why web1 --markdown            for a ticket
-  vmevents why web1 --run RUN_ID          the end of an earlier run)";
-constexpr char kStatusFooter[] =
-    R"(It shows vmeventd on this node: whether it serves, the VMs by state, the ends of
-the last 24 hours by class, and the latest of them. With NAME it does what
-`vmevents why NAME` does. With -o json it prints what `vmevents info` prints.
-
-Examples:
-  vmevents status
-  vmevents status web1)";
-constexpr char kTopFooter[] =
-    R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
-how late events are, until q is typed. Without a terminal it prints one frame,
-as with --once.
-
-Examples:
-  vmevents top --window 1h
-  vmevents top --once)";
-constexpr char kIntentFooter[] =
-    R"(An intent declares who is about to stop, migrate or kill a VM, and why: the stop
-that follows is then an admin's, however it happens. It ends with the run, when
-it expires, or when it is withdrawn.
-
-Examples:
-  vmevents intent declare web1 --actor alice --reason 'node is emptied'
-  vmevents intent list
-  vmevents intent withdraw INTENT_ID)";
-
-constexpr char kFleetFooter[] =
-    R"(LAG is how many events of the node's journal are not in the fleet's stream yet.
-A node is silent if nothing came from it for three of its intervals: it is down,
-or cannot reach the servers. "push stopped": its push was stopped in order, and
-its VMs may run.
-
-Examples:
-  vmevents --server nats://nats1,nats2 fleet
-  vmevents --context fleet -o json fleet --node 'rack7-*')";
-
-constexpr char kFleetCreateFooter[] =
-    R"(Makes the stream VMEVENTS and the buckets VMEVENTS_VMS and VMEVENTS_NODES where
-they are missing, as docs/many-nodes.md describes them, and turns off the
-rollups of buckets that permit them. It needs an account that may create
-streams.
-
-Example:
-  vmevents --server tls://nats1 --credentials admin.creds fleet create \
-      --replicas 3)";
-
-constexpr char kHealthFooter[] =
-    R"(SERVICE is journal: whether events are durable, watch: whether each directory of
---watch is there, sources: whether there is anything in which VMs can be found,
-libvirt: whether each libvirt can be connected to, or listen: whether each
---listen is open. Without it, the server as a whole. Exits with 0 if it is
-SERVING.
-
-Examples:
-  vmevents health
-  vmevents health --all
-  vmevents health --timeout 1s --server node1 --tls-ca ca.pem)";
-
-constexpr char kDoctorFooter[] =
-    R"(It looks for what prevents vmeventd from following a VM of this node, and prints
-a line to paste with each finding. It connects to no monitor and changes
-nothing. Run it as root. With the --server of another node it asks only that
-vmeventd, and explains a connection, or TLS, that fails. Exits with 0 if it
-finds nothing, else with 1.
-
-Examples:
-  vmevents doctor
-  vmevents --server node1 --tls-ca ca.pem doctor
-  vmevents -o json doctor | jq -r .line)";
-
-constexpr char kCompletionFooter[] =
-    R"(Packages install it. Without them:
-  source <(vmevents completion bash)      in ~/.bashrc, or zsh in ~/.zshrc
-  vmevents completion fish | source       in ~/.config/fish/config.fish)";
-
-// Breaks lines, which CLI11 does not, and leaves out the options that one excludes, which CLI11
-// names in the order of their addresses: the complaint names them.
-class HelpFormatter : public CLI::Formatter {
- public:
-  std::string make_option_desc(const CLI::Option* option) const override {
-    constexpr size_t kWidth = 50;  // of 80 columns, of which CLI11 uses 30 for the names
-    return absl::StrJoin(WrapText(option->get_description(), kWidth), "\n");
+// Checks a text: not empty, and UTF-8, as the protocol requires.
+const std::string& CheckText(const std::string& text) {
+  if (text.empty()) Wrong("the text is empty; give one");
+  if (!IsValidUtf8(text)) {
+    Wrong(absl::StrCat("\"", text,
+                       "\" is not UTF-8; write a name as `vmevents vms -o json` shows it"));
   }
-  std::string make_option_opts(const CLI::Option* option) const override {
-    const std::string text = CLI::Formatter::make_option_opts(option);
-    return text.substr(0, text.find(" Excludes: "));
-  }
-};
+  return text;
+}
 
-CLI::App* AddCommand(CLI::App* parent, const char* name, const char* help, const char* footer) {
-  CLI::App* command = parent->add_subcommand(name, help);
-  command->fallthrough();  // --server and -o may also follow the command
-  command->footer(
-      absl::StrCat("The options of vmevents itself, as --server and -o, go before or after the\n"
-                   "command: see vmevents --help.\n\n",
-                   footer));
-  return command;
+// Completes a time that has no date or no zone by the context. `others` names what else the option
+// takes.
+absl::Time ReadTime(const OptionContext& context, const std::string& text,
+                    absl::string_view others = "") {
+  const absl::StatusOr<absl::Time> time = ParseTimeText(text, context.now, context.zone);
+  if (!time.ok()) Wrong(absl::StrCat(time.status().message(), others));
+  return *time;
+}
+
+WatchStart ReadFrom(const OptionContext& context, const std::string& text) {
+  if (absl::c_all_of(CheckText(text), absl::ascii_isdigit)) {
+    FromSequence sequence;
+    if (absl::SimpleAtoi(text, &sequence.sequence)) return sequence;
+    Wrong(absl::StrCat("the sequence ", text, " is larger than any sequence"));
+  }
+  if (text == "now") return FromNow{};
+  if (text == "oldest") return FromOldest{};
+  if (text == "snapshot") return FromSnapshot{};
+  return FromTime{ReadTime(context, text, "; or a sequence number, oldest or snapshot")};
+}
+
+void ReadText(const std::string& text, std::string* value) { *value = CheckText(text); }
+
+void ReadText(const std::string& text, uint64_t* value) {
+  if (absl::SimpleAtoi(text, value) && *value > 0) return;
+  Wrong(absl::StrCat("\"", text, "\" is not a number of events; give one of at least 1"));
+}
+
+void ReadText(const std::string& text, absl::Duration* value) {
+  *value = Need(ParseDurationText(text));
+}
+
+template <typename T>
+void ReadText(const std::string& text, std::optional<T>* value) {
+  ReadText(text, &value->emplace());
+}
+
+// The index of a text in ValuesOf(value_name).
+int ReadChoice(const char* value_name, absl::string_view text) {
+  absl::ConsumePrefix(&text, "=");  // "-o=json", as of kubectl
+  const std::vector<std::string> values = ValuesOf(value_name);
+  const auto found = absl::c_find(values, absl::AsciiStrToLower(text));
+  if (found == values.end()) {
+    Wrong(absl::StrCat("\"", text, "\" is not one of its values: ", absl::StrJoin(values, ", "),
+                       HintForValue(value_name, text)));
+  }
+  return static_cast<int>(found - values.begin());
+}
+
+using Take = std::function<void(const std::string& text)>;
+
+// Adds an option, or an argument if `names` begins without "-". Takes each text, of which the last
+// counts.
+CLI::Option* AddOption(CLI::App* app, const std::string& names, const std::string& value_name,
+                       const char* help, const Take& take) {
+  const auto take_one = [take](std::string& text) {
+    if (absl::EndsWith(text, absl::string_view("]\0", 2))) text.pop_back();  // as of Parse()
+    take(text);
+    return std::string();
+  };
+  return app->add_option(names, CLI::callback_t(), help)
+      ->transform(CLI::Validator(take_one, ""))
+      ->type_name(names[0] == '-' ? value_name : "")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+// All texts count.
+CLI::Option* AddList(CLI::App* app, const std::string& names, const std::string& value_name,
+                     const char* help, const Take& take) {
+  return AddOption(app, names, value_name, help, take)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(CLI::detail::expected_max_vector_size)
+      ->allow_extra_args(names[0] != '-');
+}
+
+template <typename T>
+CLI::Option* AddValue(CLI::App* app, const char* names, const char* value_name, const char* help,
+                      T* value) {
+  return AddOption(app, names, value_name, help,
+                   [=](const std::string& text) { ReadText(text, value); });
+}
+
+CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file) {
+  return AddValue(app, names, "FILE", help, file);
+}
+
+template <typename T>
+CLI::Option* AddFlag(CLI::App* app, const char* names, const char* help, T* flag,
+                     T value = T(true)) {
+  return app->add_flag_callback(
+      names, [=] { *flag = value; }, help);
+}
+
+template <typename Enum>
+CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name, const char* help,
+                       Enum* choice) {
+  return AddOption(app, names, value_name, help, [=](const std::string& text) {
+    *choice = static_cast<Enum>(ReadChoice(value_name, text));
+  });
+}
+
+// A certificate and its private key, which need each other.
+void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
+             TlsOptions* tls) {
+  CLI::Option* cert = AddFile(app, cert_name, cert_help, &tls->cert_file);
+  cert->needs(
+      AddFile(app, key_name, "that certificate's private key, PEM", &tls->key_file)->needs(cert));
+}
+
+// Takes the parts between the commas of all texts, as values of the enum. `name` is that of the
+// option and of its value.
+void AddNamesOf(CLI::App* app, const std::string& name, const char* help,
+                const google::protobuf::EnumDescriptor* names,
+                const std::function<void(int value)>& add) {
+  const std::string value_name = absl::AsciiStrToUpper(name);
+  const auto take = [=](const std::string& word) {
+    const absl::StatusOr<int> value = ParseEnumName(*names, word);
+    if (value.ok()) return add(*value);
+    // A single name helps more than the list of all, which may be long.
+    const std::string hint = HintForValue(value_name, word);
+    const absl::string_view fault = value.status().message();
+    Wrong(absl::StrCat(hint.empty() ? fault : fault.substr(0, fault.find("; use one of")), hint));
+  };
+  AddList(app, absl::StrCat("--", name), value_name, help, take)->delimiter(',');
+}
+
+void AddVmName(std::string text, v1::EventFilter* filter) {
+  CheckText(text);
+  if (absl::StartsWith(text, "vm/") && text.size() > 3) text.erase(0, 3);  // as for kubectl
+  filter->add_vm_names(std::move(text));
+}
+
+// Selects VMs. A name may have commas: a text of --vm with some is a name and a list.
+void AddVm(CLI::App* app, v1::EventFilter* filter) {
+  AddList(app, "--vm", "GLOB", "only VMs of such names, separated by commas; may be repeated",
+          [=](const std::string& text) {
+            constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
+            const bool list = absl::StrContains(CheckText(text), ',');
+            if (!list || text.size() <= kMaxName) AddVmName(text, filter);
+            if (!list) return;
+            for (const absl::string_view one : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+              AddVmName(std::string(one), filter);
+            }
+          });
+  AddList(app, "--uuid", "UUID", "only VMs of such UUIDs, separated by commas; may be repeated",
+          [=](const std::string& uuid) {
+            filter->add_uuids(CheckText(uuid));
+            if (ParseUuid(uuid).has_value()) return;
+            Wrong(absl::StrCat("\"", uuid,
+                               "\" is not a UUID; write it as "
+                               "550e8400-e29b-41d4-a716-446655440000"));
+          })
+      ->delimiter(',');
+  AddList(app, "-l,--label", "SELECTOR",
+          "only VMs with such labels, as app=web,tier!=db; may be repeated",
+          [=](const std::string& text) {
+            filter->add_labels(CheckText(text));
+            const absl::Status selector = LabelSelector::Parse(text).status();
+            if (!selector.ok()) Wrong(absl::StrCat("\"", text, "\" ", selector.message()));
+          });
+}
+
+// Adds NAME as well.
+void AddNames(CLI::App* app, v1::EventFilter* filter) {
+  AddVm(app, filter);
+  AddList(app, "NAME", "", "only VMs of such names or globs, or of a UUID",
+          [=](const std::string& text) { AddVmName(text, filter); });
+}
+
+void AddRun(CLI::App* app, v1::EventFilter* filter) {
+  AddList(app, "--run", "RUN_ID", "only this run of a VM; may be repeated",
+          [=](const std::string& run) { filter->add_run_ids(CheckText(run)); })
+      ->delimiter(',');
+}
+
+// Selects VMs by their sources, and by their runs and ends.
+void AddEnds(CLI::App* app, v1::EventFilter* filter) {
+  AddList(app, "--source", "GLOB", "only VMs from such a source, as 'libvirt:*'; may be repeated",
+          [=](const std::string& text) { filter->add_sources(CheckText(text)); });
+  AddNamesOf(app, "class", "only ends by user, admin, crash or unknown; may be repeated",
+             v1::ShutdownClass_descriptor(),
+             [=](int value) { filter->mutable_classes()->Add(value); });
+  AddNamesOf(app, "cause", "only ends of this cause, as guest-panic or host-kill; may be repeated",
+             v1::ShutdownCause_descriptor(),
+             [=](int value) { filter->mutable_causes()->Add(value); });
+  AddRun(app, filter);
+}
+
+// Adds all of the filter but the names.
+void AddFilter(CLI::App* app, v1::EventFilter* filter) {
+  AddNamesOf(app, "type", "only events of this type, as started or stopped; may be repeated",
+             v1::EventType_descriptor(), [=](int value) { filter->mutable_types()->Add(value); });
+  AddEnds(app, filter);
+}
+
+// --from, --journal and --since.
+void AddStart(CLI::App* app, const char* from_help, const OptionContext* context,
+              WatchStart* start) {
+  const auto read = [=](const std::string& text) { *start = ReadFrom(*context, text); };
+  CLI::Option* from = AddOption(app, "--from", "START", from_help, read);
+  // CLI11 takes the options in the order of their definitions: --from is read.
+  CLI::Option* journal =
+      AddOption(app, "--journal", "ID",
+                "the journal of that sequence number; default the server's present one",
+                [=](const std::string& text) {
+                  auto* sequence = std::get_if<FromSequence>(start);
+                  if (sequence == nullptr) Wrong("needs --from SEQUENCE, whose journal it names");
+                  sequence->journal_id = CheckText(text);
+                });
+  AddOption(app, "--since", "TIME", "begin with the events at or after this time",
+            [=](const std::string& text) { *start = FromTime{ReadTime(*context, text)}; })
+      ->excludes(from)
+      ->excludes(journal);
+}
+
+CLI::App* AddCommand(CLI::App* parent, const char* name, const char* help) {
+  // --server and -o may also follow the command.
+  return parent->add_subcommand(name, help)->fallthrough();
 }
 
 // Adds a command and its values. `check`, which finds them good or completes them, is called once
 // all are read; then they are those of the line.
 template <typename Command>
 std::pair<CLI::App*, Command*> Add(CLI::App* parent, Reading* reading, const char* name,
-                                   const char* help, const char* footer,
+                                   const char* help,
                                    const std::function<void(Command*)>& check = nullptr) {
-  CLI::App* app = AddCommand(parent, name, help, footer);
+  CLI::App* app = AddCommand(parent, name, help);
   const auto command = std::make_shared<Command>();
   app->callback([=] {
     if (check) check(command.get());
@@ -260,6 +296,14 @@ std::vector<CLI::Option*> AddFollow(CLI::App* app, FollowCommand* command) {
               &command->cursor_file)};
 }
 
+CLI::Option* AddDomain(CLI::App* app, const char* name, const char* help, std::string* domain) {
+  return AddOption(app, name, "NAME", help, [=](const std::string& text) {
+    ReadText(text, domain);
+    const absl::Status status = CheckDomain(text);
+    if (!status.ok()) Wrong(absl::StrCat("\"", text, "\" ", status.message()));
+  });
+}
+
 // A whole number from 1 on.
 CLI::Validator UpTo(uint64_t max) { return CLI::Range(uint64_t{1}, max).description(""); }
 
@@ -271,11 +315,11 @@ void CheckWatch(FollowCommand* command) {
 }
 
 void AddWatch(CLI::App* program, Reading* reading) {
-  const auto [app, command] = Add<FollowCommand>(
-      program, reading, "watch", "Follow events as they happen", kWatchFooter, CheckWatch);
+  const auto [app, command] =
+      Add<FollowCommand>(program, reading, "watch", "Follow events as they happen", CheckWatch);
   WatchCommand& watch = command->watch;
   AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now",
-           &reading->times, &watch.start);
+           &reading->context, &watch.start);
   AddNode(app, reading);
   AddNames(app, &watch.filter);
   AddFilter(app, &watch.filter);
@@ -290,47 +334,10 @@ void AddWatch(CLI::App* program, Reading* reading) {
       ->needs(exec);
 }
 
-void CheckRange(absl::string_view option, absl::Duration duration, absl::Duration least,
-                absl::Duration most) {
-  if (duration >= least && duration <= most) return;
-  Wrong(absl::StrCat(option, ": ", PrintDuration(duration), " is not between ",
-                     PrintDuration(least), " and ", PrintDuration(most)));
-}
-
-// Checks the destination of a push.
-void CheckTarget(const PushCommand& push) {
-  if (!push.url.empty()) {
-    Need(ParsePushTarget(push.url, push.insecure_http || push.only_asks()));
-  } else if (push.url_file.empty() && (!push.only_asks() || push.state_dir.empty())) {
-    Wrong(absl::StrCat("push: ", push.only_asks() ? "which one?" : "where to?",
-                       " Write `vmevents push https://HOST/PATH`, `vmevents push nats://HOST`, or "
-                       "--url-file"));
-  }
-}
-
-// Checks a push into a fleet's stream. --cluster marks a URL that is in a file as one of NATS
-// servers.
-void CheckFleetTarget(const CLI::App& app, PushCommand* push) {
-  constexpr size_t kMaxCluster = 64;
-  const bool fleet = IsNatsUrl(push->url) || !push->cluster.empty();
-  if (!fleet || push->only_asks()) return;
-  if (!push->url.empty() && !IsNatsUrl(push->url)) {
-    Wrong("--cluster: only a fleet's stream has it; write `vmevents push nats://HOST`");
-  }
-  if (push->cluster.empty()) Wrong("push: nats:// needs --cluster NAME, the cluster of this node");
-  if (push->cluster.size() > kMaxCluster) {
-    Wrong(absl::StrCat("--cluster: the name has more than ", kMaxCluster, " bytes"));
-  }
-  if (const absl::Status domain = CheckDomain(push->domain);
-      !push->domain.empty() && !domain.ok()) {
-    Wrong(absl::StrCat("--push-domain: \"", push->domain, "\" ", domain.message()));
-  }
-  if (app.count("--from") + app.count("--since") == 0) push->follow.watch.start = FromOldest{};
-  push->follow.watch.durable_only = true;
-}
-
 void CheckPush(const CLI::App& app, const OptionContext& context, PushCommand* push) {
-  CheckRange("--timeout", push->timeout, absl::Seconds(1), absl::Minutes(10));
+  if (push->timeout < absl::Seconds(1) || push->timeout > absl::Minutes(10)) {
+    Wrong(absl::StrCat("--timeout: ", PrintDuration(push->timeout), " is not between 1s and 10m"));
+  }
   WatchCommand& watch = push->follow.watch;
   watch.wait = watch.identify = true;
   push->state_home = context.variable("XDG_STATE_HOME");
@@ -342,16 +349,25 @@ void CheckPush(const CLI::App& app, const OptionContext& context, PushCommand* p
     Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
   }
   if (!push->template_file.empty()) push->format = PushFormat::kTemplate;
-  CheckTarget(*push);
-  CheckFleetTarget(app, push);
+  if (push->url.empty() && push->url_file.empty() &&
+      (!push->only_asks() || push->state_dir.empty())) {
+    Wrong(absl::StrCat("push: ", push->only_asks() ? "which one?" : "where to?",
+                       " Write `vmevents push https://HOST/PATH`, `vmevents push nats://HOST`, or "
+                       "--url-file"));
+  }
+  // --cluster marks a URL that is in a file as one of NATS servers.
+  watch.durable_only = !push->only_asks() && (IsNatsUrl(push->url) || !push->cluster.empty());
+  if (watch.durable_only && app.count("--from") + app.count("--since") == 0) {
+    watch.start = FromOldest{};
+  }
 }
 
 void AddPush(CLI::App* program, Reading* reading) {
   const auto check = [=](PushCommand* push) {
     CheckPush(*program->get_subcommand("push"), reading->context, push);
   };
-  const auto [app, push] = Add<PushCommand>(
-      program, reading, "push", "Deliver events to a URL as they happen", kPushFooter, check);
+  const auto [app, push] =
+      Add<PushCommand>(program, reading, "push", "Deliver events to a URL as they happen", check);
   CLI::Option* url = AddOption(app, "URL", "", "where to: https://, or nats:// into a fleet",
                                [push = push](const std::string& text) { push->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
@@ -363,7 +379,7 @@ void AddPush(CLI::App* program, Reading* reading) {
           &push->template_file)
       ->excludes(format);
   AddStart(app, "at first begin after a sequence number, or at oldest or a time; default now",
-           &reading->times, &push->follow.watch.start);
+           &reading->context, &push->follow.watch.start);
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);
   AddFilter(app, &push->follow.watch.filter);
@@ -381,7 +397,11 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
           &push->tls);
   CLI::Option* cluster =
-      AddValue(app, "--cluster", "NAME", "nats://: the cluster of this node", &push->cluster);
+      AddValue(app, "--cluster", "NAME", "nats://: the cluster of this node", &push->cluster)
+          ->check([](const std::string& text) {
+            constexpr size_t kMaxCluster = 64;
+            return text.size() > kMaxCluster ? "the name has more than 64 bytes" : std::string();
+          });
   // A fleet's stream gets every event of the node, as it is.
   for (const char* other : {"--template", "--secret-file", "--header-file", "--timeout", "--batch",
                             "--journal", "--node", "--vm", "--uuid", "--label", "--source",
@@ -391,9 +411,9 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
           &push->credentials)
       ->needs(cluster);
-  AddValue(app, "--push-domain", "NAME",
-           "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
-           &push->domain)
+  AddDomain(app, "--push-domain",
+            "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
+            &push->domain)
       ->needs(cluster);
   AddFlag(app, "--insecure-http",
           "permit http:// and nats:// beyond this host: anyone on the way reads the events",
@@ -411,8 +431,7 @@ void AddPush(CLI::App* program, Reading* reading) {
 }
 
 void AddWeb(CLI::App* program, Reading* reading) {
-  const auto [app, command] =
-      Add<WebCommand>(program, reading, "web", "Serve a page for browsers", kWebFooter);
+  const auto [app, command] = Add<WebCommand>(program, reading, "web", "Serve a page for browsers");
   command->listen = {.host = "127.0.0.1", .port = "9557"};
   AddOption(app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
             [command = command](const std::string& text) {
@@ -432,17 +451,18 @@ void AddWeb(CLI::App* program, Reading* reading) {
 // `events` and what begins as `list` does.
 CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const char* help,
                     const EventsCommand& begin = {}) {
-  CLI::App* app = AddCommand(program, name, help, kEventsFooter);
+  CLI::App* app = AddCommand(program, name, help);
   struct Options {
     EventsCommand list;
-    bool follows = false;
     FollowCommand follow;
   };
   const auto options = std::make_shared<Options>(Options{begin});
   EventsCommand* list = &options->list;
-  AddTime(app, "--since", "only events at or after this time", &reading->times, &list->since);
+  AddOption(app, "--since", "TIME", "only events at or after this time",
+            [=](const std::string& text) { list->since = ReadTime(reading->context, text); });
   CLI::Option* until =
-      AddTime(app, "--until", "only events before this time", &reading->times, &list->until);
+      AddOption(app, "--until", "TIME", "only events before this time",
+                [=](const std::string& text) { list->until = ReadTime(reading->context, text); });
   AddNode(app, reading);
   AddNames(app, &list->filter);
   AddFilter(app, &list->filter);
@@ -454,8 +474,7 @@ CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const
       AddValue(app, "--limit", "N", "only the first N events of the list", &list->limit)
           ->excludes(last);
   CLI::Option* follow =
-      AddFlag(app, "-f,-w,--follow,--watch", "then follow events as they happen, as watch does",
-              &options->follows)
+      app->add_flag("-f,-w,--follow,--watch", "then follow events as they happen, as watch does")
           ->excludes(until, newest, limit);
   for (CLI::Option* one : AddFollow(app, &options->follow)) one->needs(follow);
   app->callback([=] {
@@ -464,7 +483,7 @@ CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const
           "--since is not before --until, so no event can match; a time without a date is one of "
           "today");
     }
-    if (!options->follows) {
+    if (follow->empty()) {
       reading->line.command = *list;
       return;
     }
@@ -501,14 +520,12 @@ void CheckVms(VmsCommand* vms) {
 }
 
 void AddVms(CLI::App* program, Reading* reading) {
-  const auto [app, vms] =
-      Add<VmsCommand>(program, reading, "vms", "List the VMs", kVmsFooter, CheckVms);
+  const auto [app, vms] = Add<VmsCommand>(program, reading, "vms", "List the VMs", CheckVms);
   app->alias("ls")->alias("ps");
   AddNode(app, reading);
   AddNames(app, &vms->filter);
   AddEnds(app, &vms->filter);
-  AddNamesOf(app, "--state", "STATE",
-             "only VMs in this state, as running or stopped; may be repeated",
+  AddNamesOf(app, "state", "only VMs in this state, as running or stopped; may be repeated",
              v1::VmState_descriptor(),
              [vms = vms](int state) { vms->states.push_back(static_cast<v1::VmState>(state)); });
   AddFlag(app, "-a,-A,--all", "include stopped VMs", &vms->include_stopped);
@@ -521,18 +538,17 @@ void AddWhy(CLI::App* program, Reading* reading) {
   const auto check = [](WhyCommand* why) {
     if (why->filter.ByteSizeLong() == 0) Wrong("why: which VM? Write `vmevents why NAME`");
   };
-  const auto [app, command] = Add<WhyCommand>(
-      program, reading, "why", "Show why VMs ended, and what they do now", kWhyFooter, check);
+  const auto [app, command] =
+      Add<WhyCommand>(program, reading, "why", "Show why VMs ended, and what they do now", check);
   app->alias("vm")->alias("describe");
   AddNode(app, reading);
   AddNames(app, &command->filter);
-  AddRun(app, "the end of this run; may be repeated", &command->filter);
+  AddRun(app, &command->filter);
   AddFlag(app, "--markdown", "Markdown, for a ticket", &command->markdown);
 }
 
 void AddStatus(CLI::App* program, Reading* reading) {
-  CLI::App* app =
-      AddCommand(program, "status", "Show vmeventd's state, or why a VM ended", kStatusFooter);
+  CLI::App* app = AddCommand(program, "status", "Show vmeventd's state, or why a VM ended");
   const auto why = std::make_shared<WhyCommand>();
   AddList(app, "NAME", "", "a VM, for `why`",
           [=](const std::string& text) { AddVmName(text, &why->filter); });
@@ -549,7 +565,7 @@ void AddStatus(CLI::App* program, Reading* reading) {
 
 void AddTop(CLI::App* program, Reading* reading) {
   const auto [app, command] =
-      Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", kTopFooter);
+      Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal");
   AddValue(app, "--interval", "DURATION", "interval between frames; default 2s",
            &command->interval);
   AddValue(app, "--window", "DURATION", "time over which ends are counted; default 15m",
@@ -559,11 +575,11 @@ void AddTop(CLI::App* program, Reading* reading) {
 
 void AddFleet(CLI::App* program, Reading* reading) {
   constexpr int kMaxReplicas = 5;  // JetStream's limit
-  CLI::App* fleet = AddCommand(program, "fleet", "Show the nodes of a fleet", kFleetFooter);
+  CLI::App* fleet = AddCommand(program, "fleet", "Show the nodes of a fleet");
   fleet->require_subcommand(0, 1);
   AddNode(fleet, reading);
-  const auto [app, create] = Add<FleetCreateCommand>(
-      fleet, reading, "create", "Make the streams of a fleet", kFleetCreateFooter);
+  const auto [app, create] =
+      Add<FleetCreateCommand>(fleet, reading, "create", "Make the streams of a fleet");
   app->add_option(
          "--replicas", create->replicas,
          "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones")
@@ -575,8 +591,7 @@ void AddFleet(CLI::App* program, Reading* reading) {
 }
 
 void AddIntent(CLI::App* program, Reading* reading) {
-  CLI::App* intent =
-      AddCommand(program, "intent", "Declare who is about to stop a VM, and why", kIntentFooter);
+  CLI::App* intent = AddCommand(program, "intent", "Declare who is about to stop a VM, and why");
   intent->require_subcommand(1);
   const auto check = [=](DeclareIntentCommand* one) {
     if (one->actor.empty()) one->actor = reading->context.user;
@@ -584,9 +599,8 @@ void AddIntent(CLI::App* program, Reading* reading) {
     if (!IsValidUtf8(one->actor)) Wrong("--actor: the user's name is not UTF-8; give another");
     if (one->reason.empty()) Wrong("--reason: give the reason");
   };
-  const auto [app, declare] = Add<DeclareIntentCommand>(
-      intent, reading, "declare", "Declare an intent for a VM",
-      "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m", check);
+  const auto [app, declare] =
+      Add<DeclareIntentCommand>(intent, reading, "declare", "Declare an intent for a VM", check);
   app->alias("create")->alias("add");
   AddValue(app, "NAME", "", "the VM's name", &declare->name)->required();
   AddValue(app, "--actor", "WHO",
@@ -596,20 +610,18 @@ void AddIntent(CLI::App* program, Reading* reading) {
   AddValue(app, "--ttl", "DURATION", "how long it is valid, such as 5m; default 10m, at most 24h",
            &declare->ttl);
   AddValue(app, "--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
-  Add<IntentsCommand>(intent, reading, "list", "List the open intents",
-                      "Example:\n  vmevents intent list")
+  Add<IntentsCommand>(intent, reading, "list", "List the open intents")
       .first->alias("ls")
       ->alias("get");
-  const auto [withdraw, withdrawn] = Add<WithdrawIntentCommand>(
-      intent, reading, "withdraw", "Withdraw a declared intent",
-      "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001");
+  const auto [withdraw, withdrawn] =
+      Add<WithdrawIntentCommand>(intent, reading, "withdraw", "Withdraw a declared intent");
   withdraw->alias("delete")->alias("rm");
   AddValue(withdraw, "INTENT_ID", "", "as printed by declare", &withdrawn->intent_id)->required();
 }
 
 void AddHealth(CLI::App* program, Reading* reading) {
   const auto [app, health] =
-      Add<HealthCommand>(program, reading, "health", "Ask whether vmeventd serves", kHealthFooter);
+      Add<HealthCommand>(program, reading, "health", "Ask whether vmeventd serves");
   CLI::Option* service = AddValue(app, "SERVICE", "", "one of its services", &health->service);
   AddFlag(app, "--all", "each of its services, a line each", &health->all)->excludes(service);
   AddValue(app, "--timeout", "DURATION", "how long to wait for the answer, such as 1s; default 5s",
@@ -618,38 +630,37 @@ void AddHealth(CLI::App* program, Reading* reading) {
 
 void AddGeneral(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
-  Access* given = &reading->given;
+  Access* access = &reading->access;
   AddList(app, "--server", "ADDR",
           "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
           "nats://, see below",
-          [=](const std::string& text) { given->servers.push_back(text); });
+          [=](const std::string& text) { access->servers.push_back(text); });
   AddValue(app, "--context", "NAME",
            "the TLS files, and without --server the servers, of this context in the configuration "
            "file",
            &reading->context_name);
   AddFile(app, "--tls-ca", "speak TLS with a server whose certificate is of a CA in this PEM file",
-          &given->tls.ca_file);
-  AddFile(app, "--tls-cert", "the certificate to show the server, PEM", &given->tls.cert_file);
-  AddFile(app, "--tls-key", "that certificate's private key, PEM", &given->tls.key_file);
+          &access->tls.ca_file);
+  AddFile(app, "--tls-cert", "the certificate to show the server, PEM", &access->tls.cert_file);
+  AddFile(app, "--tls-key", "that certificate's private key, PEM", &access->tls.key_file);
   AddValue(app, "--tls-server-name", "NAME",
            "the name in the server's certificate; default the host of --server",
-           &given->tls.server_name);
+           &access->tls.server_name);
   AddFile(app, "--credentials",
           "log in to the NATS servers of a fleet by this file (NATS's .creds)",
-          &given->credentials);
-  AddValue(app, "--nats-domain", "NAME",
-           "the domain of the JetStream that has the fleet's stream, where the NATS servers are "
-           "leaf nodes of others",
-           &given->nats_domain);
+          &access->credentials);
+  AddDomain(app, "--nats-domain",
+            "the domain of the JetStream that has the fleet's stream, where the NATS servers are "
+            "leaf nodes of others",
+            &access->nats_domain);
   AddChoice(app, "-o,--output", "FORMAT",
             "table or wide for people; json, jsonl (the same) or name for programs; default table",
             &line->format);
   AddChoice(app, "--color", "WHEN",
             "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);
   AddFlag(app, "--no-color", "the same as --color never", &line->color, ColorMode::kNever);
-  app->add_flag_callback(
-      "--utc", [=] { reading->times.zone = line->zone = absl::UTCTimeZone(); },
-      "times in UTC, not in the local time zone");
+  AddFlag(app, "--utc", "times in UTC, not in the local time zone", &reading->context.zone,
+          absl::UTCTimeZone());
   AddFlag(app, "--no-headers", "tables without their headings", &line->headings, false);
   AddFlag(app, "--no-trunc", "tables whose rows are not cut where the terminal ends", &line->cut,
           false);
@@ -659,9 +670,8 @@ void AddGeneral(CLI::App* app, Reading* reading) {
 }  // namespace
 
 void Define(CLI::App* app, Reading* reading) {
-  app->formatter(std::make_shared<HelpFormatter>());
-  app->description(kProgramHelp);
-  app->footer(kProgramFooter);
+  app->formatter(MakeHelpFormatter());
+  app->description("Shows who ended the virtual machines of a node, and how vmeventd knows.");
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
   app->require_subcommand(1);
   AddGeneral(app, reading);
@@ -676,19 +686,14 @@ void Define(CLI::App* app, Reading* reading) {
   AddTop(app, reading);
   AddFleet(app, reading);
   AddIntent(app, reading);
-  Add<InfoCommand>(app, reading, "info", "Show vmeventd's own state",
-                   "Example:\n  vmevents -o json info");
-  Add<StreamsCommand>(app, reading, "streams", "Show who watches events, and how far each is",
-                      "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams");
+  Add<InfoCommand>(app, reading, "info", "Show vmeventd's own state");
+  Add<StreamsCommand>(app, reading, "streams", "Show who watches events, and how far each is");
   AddHealth(app, reading);
-  Add<DoctorCommand>(app, reading, "doctor", "Find what prevents vmeventd from following VMs",
-                     kDoctorFooter);
-  CLI::App* help =
-      AddCommand(app, "help", "Explain a command", "Example:\n  vmevents help intent declare");
+  Add<DoctorCommand>(app, reading, "doctor", "Find what prevents vmeventd from following VMs");
+  CLI::App* help = AddCommand(app, "help", "Explain a command");
   AddList(help, "COMMAND", "", "the command", [](const std::string& /*text*/) {});
-  AddCommand(app, "version", "Print the version", "Example:\n  vmevents version");
-  CLI::App* completion =
-      AddCommand(app, "completion", "Print the completion script of a shell", kCompletionFooter);
+  AddCommand(app, "version", "Print the version");
+  CLI::App* completion = AddCommand(app, "completion", "Print the completion script of a shell");
   AddChoice(completion, "SHELL", "SHELL", "bash, zsh or fish", &reading->shell)->required();
 }
 

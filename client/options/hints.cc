@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
@@ -8,7 +9,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/text.h"
-#include "client/options/binding.h"
+#include "client/options/parser.h"
+#include "client/output/event_text.h"
+#include "google/protobuf/descriptor.h"
 
 namespace vmeventd::client {
 namespace {
@@ -16,12 +19,7 @@ namespace {
 // Words of other programs, separated by blanks, and this program's answer: an option, or a command
 // and what may follow it, and after a semicolon the rest of the sentence. The first answer counts
 // whose option or command there is where the word was typed.
-struct Words {
-  absl::string_view typed;
-  absl::string_view answer;
-};
-
-constexpr Words kWords[] = {
+constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
     {"show", "list"},
     {"remove del cancel abort", "withdraw"},
     {"list list-units instances domains machines", "vms"},

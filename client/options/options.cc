@@ -1,5 +1,7 @@
 #include "client/options/options.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <sstream>
 #include <utility>
 
@@ -7,10 +9,11 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "client/options/binding.h"
+#include "client/options/parser.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
@@ -18,9 +21,8 @@ namespace {
 
 // "; the commands are watch, push, ...".
 std::string KnownCommands(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const CLI::App* one : CommandsOf(app)) names.push_back(one->get_name());
-  return absl::StrCat("; the commands are ", absl::StrJoin(names, ", "));
+  const auto name = [](std::string* out, const CLI::App* one) { *out += one->get_name(); };
+  return absl::StrCat("; the commands are ", absl::StrJoin(CommandsOf(app), ", ", name));
 }
 
 // The command that was parsed last: of "intent declare" the latter.
@@ -86,11 +88,29 @@ bool AsksForHelp(const CLI::App& app) {
 
 }  // namespace
 
+void Parse(CLI::App* app, std::vector<std::string> arguments) {
+  if (!arguments.empty() && arguments[0] == "get") arguments.erase(arguments.begin());  // kubectl
+  bool has_options = true;
+  for (std::string& word : arguments) {
+    has_options = has_options && word != "--";
+    if (has_options && (word == "-la" || word == "-al")) word = "--all";  // as of ls
+    // "-20", as of tail.
+    uint64_t count = 0;
+    if (has_options && word[0] == '-' && absl::SimpleAtoi(word.substr(1), &count)) {
+      word.insert(1, "-last=");
+    }
+    // CLI11 takes "[a,b]" for a list where several values may stand: a NUL, which no argument has,
+    // marks it as one value.
+    if (absl::StartsWith(word, "[") && absl::EndsWith(word, "]")) word.push_back('\0');
+  }
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes the last first
+  app->parse(std::move(arguments));
+}
+
 std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::string>& arguments,
                                                      const OptionContext& context) {
   if (arguments.empty()) return ParseCommandLine({"--help"}, context);
-  Reading reading = {.context = context, .times = {context.now, context.zone}};
-  reading.line.zone = context.zone;
+  Reading reading = {.context = context};
   CLI::App app("", "vmevents");
   Define(&app, &reading);
   try {
@@ -105,7 +125,8 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
       return Answered{ExitCode::kOk, "{\"version\":\"" VMEVENTD_VERSION "\"}\n", ""};
     }
     if (command == "help") {
-      std::vector<std::string> words = TextsOf(*app.get_subcommands()[0], "COMMAND");
+      std::vector<std::string> words =
+          app.get_subcommand(command)->get_option("COMMAND")->results();
       // Without --help an unknown word is an error.
       const auto is_meant = [&](const CLI::App* one) {
         return words.empty() || one->check_name(words.front());
@@ -113,7 +134,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
       if (!app.get_subcommands(is_meant).empty()) words.emplace_back("--help");
       return ParseCommandLine(words, context);
     }
-    ReadServers(app, &reading);
+    ReadServers(&app, &reading);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
       if (AsksForHelp(app)) return Answered{ExitCode::kOk, app.help(), ""};
@@ -124,6 +145,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     app.exit(error, out, ignored);
     return Answered{ExitCode::kOk, out.str(), ""};
   }
+  reading.line.zone = reading.context.zone;
   return std::move(reading.line);
 }
 

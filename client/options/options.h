@@ -25,7 +25,7 @@ struct OptionContext {
   std::function<std::string(const char* name)> variable = [](const char* /*name*/) { return ""; };
   std::string user;  // $SUDO_USER, else $USER, else by the uid
   unsigned uid = 0;
-  // Reads the configuration file. NOT_FOUND: it does not exist. PERMISSION_DENIED: another error.
+  // Reads the configuration file.
   std::function<absl::StatusOr<std::string>(const std::string& path)> read_config;
   // Returns whether a path exists, or may exist: see DefaultServerAddress().
   std::function<bool(const std::string& path)> may_exist;

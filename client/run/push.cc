@@ -313,9 +313,8 @@ ExitCode Deliver(const PushRun& push, PushSink* sink) {
     std::optional<ExitCode> code;
     absl::Status status = sink->Open();
     if (status.ok()) {
-      // Without --last, whose look-up alone fails.
-      const auto source = std::get<std::unique_ptr<Source>>(
-          MakeSource(push.command.follow, line, PositionsIn(push.cursor), push.stop, PrintNote));
+      const auto source =
+          MakeSource(push.command.follow, line, push.cursor->positions(), push.stop, PrintNote);
       if (!std::exchange(announced, true)) {
         PrintNote(
             absl::StrCat("delivering to ", push.target.shown, " the events of ",
@@ -326,7 +325,7 @@ ExitCode Deliver(const PushRun& push, PushSink* sink) {
       while (!code && (status = sink->Tick()).ok() && (status = delivery.status()).ok()) {
         Source::Item item = source->Next(absl::Seconds(1));
         if (const auto* ended = std::get_if<Source::Ended>(&item)) code = ended->code;
-        Source::Pass(std::move(item), &delivery);  // a failure is in its status
+        delivery.Deliver(std::move(item));  // a failure is in its status
         push.log->Loss(source->loss());
       }
       if (push.stop->stopped() && source->loss().empty()) sink->Leave();

@@ -93,10 +93,7 @@ namespace {
 // Returns whether standard output gets colours.
 bool HasColor(const CommandLine& line) {
   if (line.color != ColorMode::kAuto) return line.color == ColorMode::kAlways;
-  const auto variable = [](const char* name) {
-    const char* const value = getenv(name);
-    return absl::string_view(value == nullptr ? "" : value);
-  };
+  const auto variable = [](const char* name) { return absl::NullSafeStringView(getenv(name)); };
   return variable("NO_COLOR").empty() && variable("TERM") != "dumb" && isatty(STDOUT_FILENO) == 1;
 }
 

@@ -1,11 +1,9 @@
 #pragma once
 
 #include <cstdio>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -55,17 +53,19 @@ FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note);
 // or a failure ends it. Blocks the signals that end it, so call it before any thread starts.
 ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* formatter);
 
-// Makes the source that `watch`, `events --follow` and `push` follow.
-using MadeSource = std::variant<std::unique_ptr<Source>, Failure>;
-// Returns the position behind which to begin with the server that has this key of CursorKeys().
-using PositionOf = std::function<std::optional<WatchPosition>(const std::string& key)>;
-// Those in the file, which outlives the result; null: none.
-PositionOf PositionsIn(const CursorFile* cursor);
+// Makes the source that `watch`, `events --follow`, `push` and the page follow: behind the
+// positions of the servers that have one, else as the command starts, whose `last` it ignores.
 // `stop` must outlive the source; `note` is called by any thread.
-MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
-                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note);
+std::unique_ptr<Source> MakeSource(const FollowCommand& command, const CommandLine& line,
+                                   const CursorFile::Positions& positions, StopSource* stop,
+                                   const PrintSentence& note);
 // The servers' keys in a cursor file.
 std::vector<std::string> CursorKeys(const CommandLine& line);
+// Replaces the start of a command with `last`, at the servers without a position: by the oldest of
+// the newest events of all. A server of several that fails is noted, and its history is not worth
+// more than that of the others.
+std::optional<Failure> SetStart(const CommandLine& line, const CursorFile::Positions& positions,
+                                FollowCommand* command);
 
 // `push`, until a signal, the receiver (410) or a failure that cannot be retried ends it; or its
 // `--status`. Blocks the signals that end it, so call it before any thread starts.

@@ -1,10 +1,8 @@
 #include <unistd.h>
 
-#include <atomic>
 #include <cstddef>
 #include <future>
 #include <map>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -80,49 +78,46 @@ namespace {
 std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, Formatter* formatter,
                                             Output* output, StopSource* stop) {
   if (command.exec.empty()) return std::make_unique<Printer>(formatter, output);
-  CommandRunner::Environment environment;
-  environment.command = command.exec;
-  environment.on_failure = command.on_failure;
-  environment.gaps = command.gaps;
-  environment.run = [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); };
-  environment.wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); };
-  environment.note = PrintNote;
-  return std::make_unique<CommandRunner>(std::move(environment));
+  return std::make_unique<CommandRunner>(CommandRunner::Environment{
+      command.exec, command.on_failure, command.gaps,
+      [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); },
+      [stop](absl::Duration duration) { return stop->WaitFor(duration); }, PrintNote});
 }
 
-// Sets where the watches of these servers begin with --last: with the oldest of the newest events
-// of all. A server of several that fails is noted, and its history is not worth more than that of
-// the others.
-std::optional<Failure> SetStarts(const FollowCommand& command, const CommandLine& servers,
-                                 const PrintSentence& note,
-                                 const std::vector<WatchCommand*>& watches) {
+}  // namespace
+
+std::optional<Failure> SetStart(const CommandLine& line, const CursorFile::Positions& positions,
+                                FollowCommand* command) {
+  CommandLine asked = line;
+  std::erase_if(asked.servers, [&](const auto& one) { return positions.contains(ToText(one)); });
+  if (line.fleet ? positions.contains(kFleetCursorKey) : asked.servers.empty()) return std::nullopt;
+  const bool alone = asked.servers.size() <= 1;
   EventsCommand list;
-  list.filter = command.watch.filter;
-  if (const auto* from = std::get_if<FromTime>(&command.watch.start)) list.since = from->time;
-  list.last = command.last;
+  list.filter = command->watch.filter;
+  if (const auto* from = std::get_if<FromTime>(&command->watch.start)) list.since = from->time;
+  list.last = command->last;
   std::optional<NodeEvent> oldest;
   uint64_t read = 0;
-  auto failure = ListsOf(servers, note)->ReadEvents(list, [&](NodeEvent event) {
+  auto failure = ListsOf(asked, PrintNote)->ReadEvents(list, [&](NodeEvent event) {
     oldest = std::move(event);
     ++read;
     return true;
   });
-  if (failure && watches.size() == 1) return failure;
-  if (failure) note(failure->sentence);
-  // Fewer events are all that there are: the start of each watch stays as it is.
-  if (!failure && read < *command.last) return std::nullopt;
-  WatchStart start = FromNow{};
-  if (oldest) start = FromTime{FromProto(oldest->event.observe_time())};
-  if (oldest && watches.size() == 1) {
+  if (failure && alone) return failure;
+  if (failure) PrintNote(failure->sentence);
+  // Fewer events are all that there are: the start stays as it is.
+  if (!failure && read < *command->last) return std::nullopt;
+  if (!oldest) {
+    command->watch.start = FromNow{};
+  } else if (alone) {
     const uint64_t sequence =
-        servers.fleet ? oldest->resume_after.position.sequence : oldest->event.sequence();
-    start = FromSequence{sequence - 1, ""};
+        line.fleet ? oldest->resume_after.position.sequence : oldest->event.sequence();
+    command->watch.start = FromSequence{sequence - 1, ""};
+  } else {
+    command->watch.start = FromTime{FromProto(oldest->event.observe_time())};
   }
-  for (WatchCommand* watch : watches) watch->start = start;
   return std::nullopt;
 }
-
-}  // namespace
 
 std::vector<std::string> CursorKeys(const CommandLine& line) {
   if (line.fleet) return {kFleetCursorKey};
@@ -131,31 +126,15 @@ std::vector<std::string> CursorKeys(const CommandLine& line) {
   return keys;
 }
 
-PositionOf PositionsIn(const CursorFile* cursor) {
-  return [cursor](const std::string& key) {
-    return cursor == nullptr ? std::nullopt : cursor->Find(key);
-  };
-}
-
-MadeSource MakeSource(const FollowCommand& command, const CommandLine& line,
-                      const PositionOf& position_of, StopSource* stop, const PrintSentence& note) {
+std::unique_ptr<Source> MakeSource(const FollowCommand& command, const CommandLine& line,
+                                   const CursorFile::Positions& positions, StopSource* stop,
+                                   const PrintSentence& note) {
   const std::vector<std::string> keys = CursorKeys(line);
   std::vector<WatchCommand> watches(keys.size(), command.watch);
   if (keys.size() == 1) watches[0].named = line.is_json() || !command.exec.empty();
-  std::vector<WatchCommand*> without_position;
-  CommandLine their_servers = line;
-  their_servers.servers.clear();
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (const auto position = position_of(keys[i])) {
-      watches[i].start = *position;
-      continue;
-    }
-    without_position.push_back(&watches[i]);
-    if (!line.fleet) their_servers.servers.push_back(line.servers[i]);
-  }
-  if (command.last && !without_position.empty()) {
-    auto failure = SetStarts(command, their_servers, note, without_position);
-    if (failure) return *std::move(failure);
+    const auto position = positions.find(keys[i]);
+    if (position != positions.end()) watches[i].start = position->second;
   }
   if (line.fleet) {
     return WatchFleet(std::move(watches[0]), FleetOf(line, note), {stop, note});
@@ -194,26 +173,24 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
     if (!opened.ok()) return Fail(opened.status());
     cursor = *std::move(opened);
   }
+  const CursorFile::Positions positions = cursor ? cursor->positions() : CursorFile::Positions();
+  if (command.last) {
+    if (const auto failure = SetStart(line, positions, &command)) return Fail(*failure);
+  }
   DescriptorOutput output(STDOUT_FILENO);
   const auto consumer = MakeConsumer(command, formatter, &output, &stop);
-  const MadeSource source = MakeSource(command, line, PositionsIn(cursor.get()), &stop, PrintNote);
-  if (const auto* failure = std::get_if<Failure>(&source)) return Fail(*failure);
+  const auto source = MakeSource(command, line, positions, &stop, PrintNote);
   options.consumer = consumer.get();
   options.cursor = cursor.get();
   Delivery delivery(std::move(options));
-  std::atomic<bool> timed_out = false;
-  std::thread timer;
-  if (command.timeout) {
-    timer = std::thread([&] {
-      timed_out = !stop.WaitFor(*command.timeout);
-      stop.Stop();
-    });
-  }
-  const ExitCode code = std::get<std::unique_ptr<Source>>(source)->Run(&delivery);
+  auto timed_out = std::async(std::launch::async, [&] {
+    const bool over = command.timeout && !stop.WaitFor(*command.timeout);
+    if (over) stop.Stop();
+    return over;
+  });
+  const ExitCode code = delivery.Run(source.get(), PrintNote);
   stop.Stop();
-  if (timer.joinable()) timer.join();
-  const ExitCode result = delivery.CodeOf(code, PrintNote);
-  if (!timed_out || result != ExitCode::kInterrupted) return result;
+  if (!timed_out.get() || code != ExitCode::kInterrupted) return code;
   PrintNote(absl::StrCat("--timeout: fewer than ", Count(*command.count, "event"),
                          " came and were handled within ", DurationText(*command.timeout)));
   return ExitCode::kFailed;

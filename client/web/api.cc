@@ -176,14 +176,11 @@ WebAnswer WebApi::Follow(CommandLine query, const std::string& last_event_id) {
     return ErrorAnswer(
         503, absl::StrCat(kMaxStreams, " streams are open, the maximum; try again later"));
   }
-  const auto make = [counted, keys, positions = *positions, query = std::move(query)](
-                        StopSource* stop, const PrintSentence& note) {
-    const auto position_of = [&](const std::string& key) -> std::optional<WatchPosition> {
-      const auto found =
-          positions.find(static_cast<size_t>(absl::c_find(keys, key) - keys.begin()));
-      return found == positions.end() ? std::nullopt : std::optional(found->second);
-    };
-    return MakeSource(std::get<FollowCommand>(query.command), query, position_of, stop, note);
+  CursorFile::Positions behind;
+  for (const auto& [server, position] : *positions) behind[keys[server]] = position;
+  const auto make = [counted, behind, query = std::move(query)](StopSource* stop,
+                                                                const PrintSentence& note) {
+    return MakeSource(std::get<FollowCommand>(query.command), query, behind, stop, note);
   };
   return {200, "text/event-stream", "", std::make_unique<EventStream>(make, *positions, stop_)};
 }

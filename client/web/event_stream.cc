@@ -45,9 +45,7 @@ absl::StatusOr<StreamPositions> ParseEventId(absl::string_view id, size_t server
 
 ssize_t EventStream::Read(char* buffer, size_t size) {
   if (!std::exchange(begun_, true)) {
-    MadeSource made = make_(&stop_, [this](const std::string& sentence) { Note(sentence); });
-    if (auto* source = std::get_if<std::unique_ptr<Source>>(&made)) source_ = std::move(*source);
-    if (const auto* failure = std::get_if<Failure>(&made)) Note(failure->sentence);
+    source_ = make_(&stop_, [this](const std::string& sentence) { Note(sentence); });
   }
   for (absl::Duration idle; !stop_.stopped();) {
     {

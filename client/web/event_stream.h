@@ -32,7 +32,7 @@ absl::StatusOr<StreamPositions> ParseEventId(absl::string_view id, size_t server
 class EventStream {
  public:
   // Makes the source. The stop source outlives it; `note` may be called by any thread.
-  using Make = std::function<MadeSource(StopSource* stop, const PrintSentence& note)>;
+  using Make = std::function<std::unique_ptr<Source>(StopSource* stop, const PrintSentence& note)>;
   // Begins behind the positions. `stop` ends the stream.
   EventStream(Make make, StreamPositions positions, std::stop_token stop)
       : make_(std::move(make)),

@@ -66,7 +66,7 @@ class DaemonSourceTest : public testing::Test {
                     {silence_limit_, clock});
     Printer printer(&formatter_, &output_);
     Delivery delivery({&printer, cursor_.get(), {"server"}, command.count, command.counts_gaps});
-    return delivery.CodeOf(source->Run(&delivery), note);
+    return delivery.Run(source.get(), note);
   }
 
   // The sequences of the JSON lines that were printed, by a run that ended with `code`.

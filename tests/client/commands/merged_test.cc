@@ -214,9 +214,8 @@ TEST_F(MergedListsTest, AServerThatFailsMeanwhileBeginsWhereTheOthersBegin) {
   command.last = 3;
   StopSource stop;
   {
-    const MadeSource source = MakeSource(
-        command, line, [](const std::string& /*key*/) { return std::nullopt; }, &stop,
-        [](const std::string& /*note*/) {});
+    EXPECT_FALSE(SetStart(line, {}, &command).has_value());
+    const auto source = MakeSource(command, line, {}, &stop, [](const std::string& /*note*/) {});
     e2e::WaitUntil("both are watched", [this] {
       return !servers_[0].service().WatchRequests().empty() &&
              !servers_[1].service().WatchRequests().empty();
@@ -287,7 +286,7 @@ class MergedSourceTest : public testing::Test {
     };
     Delivery delivery({&printer, cursor_.get(), {"s0", "s1"}, count});
     const auto source = WatchNodes(std::move(nodes), &stop_, note, [this] { return Now(); });
-    return delivery.CodeOf(source->Run(&delivery), note);
+    return delivery.Run(source.get(), note);
   }
 
   // Any thread. It stands still, so that no event gives up waiting for one of the other node; once

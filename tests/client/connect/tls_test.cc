@@ -267,7 +267,7 @@ class TlsWatchTest : public TlsTest {
     const auto note = [this](const std::string& sentence) { notes_.push_back(sentence); };
     const auto wait = [this](absl::Duration /*duration*/) { return on_wait_(++waits_); };
     const auto source = WatchDaemon({}, Address(), {&stop_, note, wait});
-    return delivery.CodeOf(source->Run(&delivery), note);
+    return delivery.Run(source.get(), note);
   }
   void ServeEvents(std::vector<uint64_t> sequences, bool hold_open) {
     server_.service().streams.push_back(

@@ -169,7 +169,7 @@ class CommandRunnerTest : public testing::Test {
       events.push_back({MakeEvent(sequence), {"node1"}, {0, {sequence, "journal-a"}}});
       if (type_) events.back().event.set_type(*type_);
     }
-    delivery.OnEvents(std::move(events));
+    delivery.Deliver(std::move(events));
     position_ = (*cursor)->Find("node1");
     return delivery.status();
   }

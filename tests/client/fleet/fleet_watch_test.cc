@@ -87,7 +87,7 @@ class FleetWatchTest : public testing::Test {
                                                              },
                                                          .random = [] { return 0.5; }};
     Delivery delivery({&memory_, cursor.get(), {kFleetCursorKey}, count_});
-    return delivery.CodeOf(WatchFleet(command, fleet, environment)->Run(&delivery), note);
+    return delivery.Run(WatchFleet(command, fleet, environment).get(), note);
   }
   // What has been seen after a run that ends well.
   const std::vector<std::string>& Seen() {

@@ -516,11 +516,7 @@ TEST(ParseCommandLine, APushIntoAFleetTakesTheWholeJournal) {
 }
 
 TEST(ParseCommandLine, APushIntoAFleetSaysWhatIsWrong) {
-  ExpectComplaints({{"push nats://localhost", "needs --cluster NAME"},
-                    {"push nats://n1 --cluster c", "--insecure-http"},
-                    {"push nats://u:p@localhost --cluster c", "--push-credentials"},
-                    {"push https://x --cluster c", "only a fleet's stream has it"},
-                    {"push https://x --push-domain d", "--push-domain needs --cluster"},
+  ExpectComplaints({{"push https://x --push-domain d", "--push-domain needs --cluster"},
                     {"push tls://n --cluster c --type stopped", "--type cannot be combined with"},
                     {"push tls://n --cluster c --batch 7", "--batch cannot be combined with"},
                     {"push tls://n --cluster c --push-domain a.b", "is not a domain of JetStream"},
@@ -533,7 +529,6 @@ TEST(ParseCommandLine, APushSaysWhatIsWrong) {
                     {"push --status", "which one?"},
                     {"push --retry-set-aside", "which one?"},
                     {"push https://x --format json --template f", "use one of them"},
-                    {"push http://x", "--insecure-http"},
                     {"push https://x --url-file f", "use one of them"},
                     {"push https://x --format teams", "cloudevents, json"},
                     {"push https://x --from snapshot", "no events"},

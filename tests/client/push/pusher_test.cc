@@ -103,7 +103,7 @@ class PusherTest : public testing::Test {
     pusher.set_aside_fault = set_aside_fault_;
     auto cursor = CursorFile::Open(directory_ / "cursor", {"node7"});
     Delivery delivery({&pusher, cursor->get(), {"node7"}});
-    delivery.OnEvents(PausedEvents(1, newest));
+    delivery.Deliver(PausedEvents(1, newest));
     position_ = (*cursor)->Find("node7");
     requests_ = pusher.requests;
     aside_ = pusher.aside;

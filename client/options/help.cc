@@ -1,0 +1,229 @@
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/text.h"
+#include "client/options/parser.h"
+
+// The texts below the options of the help, and its form.
+
+namespace vmeventd::client {
+namespace {
+
+constexpr char kProgram[] =
+    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555, or nats://HOST:PORT, a
+NATS server of a fleet of nodes. Without --server it is that of --context, else
+$VMEVENTS_SERVER, else that of the current context, else
+unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that exists, else
+unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. vmevents(1)
+describes contexts, the variables of the environment and the output.
+
+Examples:
+  vmevents watch                          what happens from now on
+  vmevents vms                            the VMs that run
+  vmevents why web1                       why web1 ended, with the evidence
+  vmevents status                         vmeventd, and what happened of late
+  vmevents events web1 --type stopped     each end of web1, the earlier ones too
+  vmevents events --since 1h --class crash
+  vmevents -o json watch --from oldest    one JSON object a line, for programs
+  vmevents --server nats://nats1 watch    what happens on all nodes of a fleet
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable,
+5 push: the receiver wants no more.)";
+
+// By the name of the command.
+constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
+    {"watch",
+     R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
+12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
+the daemon comes back, with nothing lost or repeated; if events may be missing,
+it prints GAP on standard error.
+
+With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
+event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
+on standard input. With --cursor-file it continues after the last event that was
+printed, or whose command ended with 0; after a crash the last ones come again.
+
+Examples:
+  vmevents watch --from snapshot          the VMs as they are, then what follows
+  vmevents watch 'web*' --type stopped --class user,admin
+  vmevents watch web1 --type stopped --count 1 --timeout 5m    until web1 has
+                                          ended, or 5 minutes are over
+  vmevents watch --type stopped --class crash --cursor-file crashes.cursor \
+      --exec 'mail -s "$VMEVENTS_VM crashed" ops' --exec-on-failure retry
+  vmevents -o json watch --from 4711 --journal JOURNAL_ID)"},
+    {"push",
+     R"(It follows events as watch does, without end, and saves its position once the
+receiver has answered 2xx: each event is delivered at least once, those of a
+node in order. It retries; an answer of 410 ends it. An event that is answered
+by 400, 413 or 422 goes into the file set-aside.jsonl of its state directory,
+$XDG_STATE_HOME/vmevents/push/TARGET. docs/act.md has the formats and templates.
+
+nats://HOST:PORT, or tls://, names a NATS server of a fleet: the events of the
+one node go into its stream, from the oldest on, and with them the state of each
+VM and a heartbeat (docs/many-nodes.md).
+
+Examples:
+  vmevents push https://events.example/vms --secret-file secret
+  vmevents push --template slack.json --url-file slack.url --class crash
+  vmevents push tls://nats1,nats2 --cluster prod --push-credentials node7.creds
+  vmevents push --status https://events.example/vms)"},
+    {"web",
+     R"(It serves a page that shows the VMs, why each ended, and what happens now, and
+the same as JSON below /api/v1 (docs/vmevents.md). Everything is only read.
+Every user of this host can read it, unless --token-file asks for a token: as
+the password, with any user name, or as "Authorization: Bearer TOKEN". Beyond
+loopback it needs --web-cert, and --web-client-ca or --token-file.
+
+Examples:
+  vmevents web                            http://127.0.0.1:9557/
+  vmevents web --server node1,node2 --token-file token
+  vmevents web --listen 0.0.0.0:9557 --web-cert web.pem --web-key web.key \
+      --token-file token)"},
+    {"vms",
+     R"(It has a row for each VM: AGE is how long it is in its state, ENDS how often it
+has ended, as far as vmeventd knows its runs, CLASS and WHY how it ended last.
+Those that run come first, then those that have stopped, the newest end first.
+
+Examples:
+  vmevents vms --all                      include stopped VMs
+  vmevents vms web1 --runs                each run of web1, and how it ended
+  vmevents vms --all --sort-by ends       what ends most often
+  vmevents vms --class crash              those that crashed
+  vmevents vms --cause host-kill          those that somebody killed
+  vmevents -o json vms 'web*' db1)"},
+    {"why",
+     R"(It shows how the VM ended last, even if it runs again: the verdict, a sentence
+with the facts, the evidence, and the VM's present state. NAME may be a glob or
+a UUID; `vm` is the same command.
+
+Examples:
+  vmevents why web1
+  vmevents why 'web*' db1
+  vmevents why web1 --markdown            for a ticket
+  vmevents why web1 --run RUN_ID          the end of an earlier run)"},
+    {"status",
+     R"(It shows vmeventd on this node: whether it serves, the VMs by state, the ends of
+the last 24 hours by class, and the latest of them. With NAME it does what
+`vmevents why NAME` does. With -o json it prints what `vmevents info` prints.
+
+Examples:
+  vmevents status
+  vmevents status web1)"},
+    {"top",
+     R"(It shows the VMs by state, the ends by class, the latest ends, the streams, and
+how late events are, until q is typed. Without a terminal it prints one frame,
+as with --once.
+
+Examples:
+  vmevents top --window 1h
+  vmevents top --once)"},
+    {"intent",
+     R"(An intent declares who is about to stop, migrate or kill a VM, and why: the stop
+that follows is then an admin's, however it happens. It ends with the run, when
+it expires, or when it is withdrawn.
+
+Examples:
+  vmevents intent declare web1 --actor alice --reason 'node is emptied'
+  vmevents intent list
+  vmevents intent withdraw INTENT_ID)"},
+    {"fleet",
+     R"(LAG is how many events of the node's journal are not in the fleet's stream yet.
+A node is silent if nothing came from it for three of its intervals: it is down,
+or cannot reach the servers. "push stopped": its push was stopped in order, and
+its VMs may run.
+
+Examples:
+  vmevents --server nats://nats1,nats2 fleet
+  vmevents --context fleet -o json fleet --node 'rack7-*')"},
+    {"create",
+     R"(Makes the stream VMEVENTS and the buckets VMEVENTS_VMS and VMEVENTS_NODES where
+they are missing, as docs/many-nodes.md describes them, and turns off the
+rollups of buckets that permit them. It needs an account that may create
+streams.
+
+Example:
+  vmevents --server tls://nats1 --credentials admin.creds fleet create \
+      --replicas 3)"},
+    {"health",
+     R"(SERVICE is journal: whether events are durable, watch: whether each directory of
+--watch is there, sources: whether there is anything in which VMs can be found,
+libvirt: whether each libvirt can be connected to, or listen: whether each
+--listen is open. Without it, the server as a whole. Exits with 0 if it is
+SERVING.
+
+Examples:
+  vmevents health
+  vmevents health --all
+  vmevents health --timeout 1s --server node1 --tls-ca ca.pem)"},
+    {"doctor",
+     R"(It looks for what prevents vmeventd from following a VM of this node, and prints
+a line to paste with each finding. It connects to no monitor and changes
+nothing. Run it as root. With the --server of another node it asks only that
+vmeventd, and explains a connection, or TLS, that fails. Exits with 0 if it
+finds nothing, else with 1.
+
+Examples:
+  vmevents doctor
+  vmevents --server node1 --tls-ca ca.pem doctor
+  vmevents -o json doctor | jq -r .line)"},
+    {"completion",
+     R"(Packages install it. Without them:
+  source <(vmevents completion bash)      in ~/.bashrc, or zsh in ~/.zshrc
+  vmevents completion fish | source       in ~/.config/fish/config.fish)"},
+    {"declare",
+     "Example:\n  vmevents intent declare web1 --actor mover --reason 'to node7' --ttl 5m"},
+    {"list", "Example:\n  vmevents intent list"},
+    {"withdraw", "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001"},
+    {"info", "Example:\n  vmevents -o json info"},
+    {"streams", "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams"},
+    {"help", "Example:\n  vmevents help intent declare"},
+    {"version", "Example:\n  vmevents version"},
+    {"events",
+     R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
+12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. On a terminal the
+list goes through a pager: $VMEVENTS_PAGER, else $PAGER, else less.
+
+Examples:
+  vmevents events --since today --type stopped
+  vmevents events -n 20                   the newest 20, oldest first
+  vmevents events -f                      the newest 10, and then what happens
+  vmevents tail                           the newest 10
+  vmevents crashes --since 'last week'    the ends of class crash, newest first
+  vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)"}};
+
+// Breaks lines, which CLI11 does not, and leaves out the options that one excludes, which CLI11
+// names in the order of their addresses: the complaint names them.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_desc(const CLI::Option* option) const override {
+    constexpr size_t kWidth = 50;  // of 80 columns, of which CLI11 uses 30 for the names
+    return absl::StrJoin(WrapText(option->get_description(), kWidth), "\n");
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    const std::string text = CLI::Formatter::make_option_opts(option);
+    return text.substr(0, text.find(" Excludes: "));
+  }
+  std::string make_footer(const CLI::App* app) const override {
+    if (app->get_parent() == nullptr) return absl::StrCat(kProgram, "\n");
+    // A hidden command is another name of events.
+    const std::string name = app->get_group().empty() ? "events" : app->get_name();
+    const auto* footer =
+        absl::c_find_if(kFooters, [&](const auto& one) { return one.first == name; });
+    return absl::StrCat(
+        "The options of vmevents itself, as --server and -o, go before or after the\n"
+        "command: see vmevents --help.\n\n",
+        footer->second, "\n");
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<CLI::FormatterBase> MakeHelpFormatter() {
+  return std::make_shared<HelpFormatter>();
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,111 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "client/options/options.h"
+
+// The parser of the command line, by CLI11. A value that is wrong throws CLI11's error, with a
+// sentence that names the option, the fault and the correct form; ParseCommandLine() catches it.
+
+namespace vmeventd::client {
+
+// Servers and how to log in to them.
+struct Access {
+  std::vector<std::string> servers;  // form of --server; empty: the default address
+  TlsOptions tls;                    // all empty: none
+  std::string credentials;           // a file, for the NATS servers of a fleet; empty: none
+  std::string nats_domain;           // domain of their JetStream; empty: their own
+};
+// Its options. A variable has the name of each, as VMEVENTS_TLS_CA, and a context's settings have.
+inline constexpr absl::string_view kAccessOptions[] = {
+    "--server",          "--tls-ca",      "--tls-cert",   "--tls-key",
+    "--tls-server-name", "--credentials", "--nats-domain"};
+// Texts that stand for options which are not given.
+using Settings = std::map<std::string, std::vector<std::string>>;
+
+// Receives the values of a command line. CLI11 takes the options of the program itself before those
+// of its command, wherever they stand: --utc counts for a time before it.
+struct Reading {
+  OptionContext context;  // with the zone of --utc
+  CommandLine line;
+  Access access;
+  std::string context_name;  // of --context
+  int shell = 0;             // of `completion`: an index of ValuesOf("SHELL")
+};
+
+// Defines all commands and options, with their help, for `reading`, which must outlive `app`.
+void Define(CLI::App* app, Reading* reading);
+
+// Sets the servers or the fleet of the line: from the options, the environment and the contexts.
+// Checks whether they fit the command. `app` was parsed.
+void ReadServers(CLI::App* app, Reading* reading);
+
+// The configuration file, whose files are relative to its directory:
+//   current = "prod"
+//   [contexts.prod]
+//   servers = ["node1", "node2:9555"]    # or one text
+//   tls-ca = "ca.pem"                    # and so on, as in kAccessOptions
+struct Contexts {
+  std::string path;     // or that there is none
+  std::string current;  // empty: none
+  std::map<std::string, Settings> named;
+};
+// Reads the file of the context; nothing if there is no file.
+Contexts ReadContexts(const CLI::App& app, const OptionContext& context);
+
+// As an option takes a value, CLI11 puts the option's name before the sentence.
+[[noreturn]] inline void Wrong(const std::string& sentence) {
+  throw CLI::ValidationError(sentence);
+}
+
+// The value, or else the error's sentence after "WHAT: ", or alone if `what` is empty.
+template <typename T>
+T Need(absl::StatusOr<T> value, absl::string_view what = "") {
+  if (value.ok()) return *std::move(value);
+  Wrong(absl::StrCat(what, what.empty() ? "" : ": ", value.status().message()));
+}
+
+// Parses the arguments; throws CLI11's errors.
+void Parse(CLI::App* app, std::vector<std::string> arguments);
+
+// The form of the help, and what stands below the options.
+std::shared_ptr<CLI::FormatterBase> MakeHelpFormatter();
+
+// The values of an option or an argument, as typed: "guest-down". `value_name` is the name that the
+// help gives the value. Empty: any text.
+std::vector<std::string> ValuesOf(const std::string& value_name);
+
+// The script of a shell, which asks `vmevents __complete`; `shell` as of Reading.
+const char* CompletionScript(int shell);
+
+// The command that the scripts run: its arguments are the words before the cursor, of which the
+// last may be incomplete or empty.
+inline constexpr char kCompleteCommand[] = "__complete";
+
+// Completes the last of the words: a candidate a line, a tab and its description after it; or the
+// command whose output lists the candidates, such as the names of VMs. `app` has parsed nothing.
+std::variant<CommandLine, Answered> Complete(CLI::App* app, Reading* reading,
+                                             std::vector<std::string> words);
+
+// The commands of a command, or of the program, that its help shows.
+std::vector<const CLI::App*> CommandsOf(const CLI::App& app);
+// The names of its options.
+std::vector<std::string> OptionsOf(const CLI::App& app);
+
+// Complete a complaint, as "; did you mean --since?" does: with this program's name for what
+// kubectl, journalctl, virsh and docker call so, or with one that is spelled alike. Empty: nothing
+// comes close. The first is for a word that `command` does not know, the second for a value that
+// an option does not take.
+std::string HintFor(const CLI::App& command, absl::string_view typed);
+std::string HintForValue(const std::string& value_name, absl::string_view typed);
+
+}  // namespace vmeventd::client
