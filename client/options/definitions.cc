@@ -473,9 +473,9 @@ CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const
   CLI::Option* limit =
       AddValue(app, "--limit", "N", "only the first N events of the list", &list->limit)
           ->excludes(last);
-  CLI::Option* follow =
-      app->add_flag("-f,-w,--follow,--watch", "then follow events as they happen, as watch does")
-          ->excludes(until, newest, limit);
+  CLI::Option* follow = app->add_flag("-f,-w,--follow,--watch")
+                            ->description("then follow events as they happen, as watch does")
+                            ->excludes(until, newest, limit);
   for (CLI::Option* one : AddFollow(app, &options->follow)) one->needs(follow);
   app->callback([=] {
     if (list->since && list->until && *list->since >= *list->until) {
