@@ -11,7 +11,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "base/system.h"
 #include "client/connect/failure.h"
 #include "client/consume/source.h"

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/output/formatter.h"

@@ -1,5 +1,4 @@
 #include <string>
-#include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"

@@ -80,6 +80,14 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
   return lacks_command ? absl::StrCat("no command is given", KnownCommands(LastCommand(app))) : own;
 }
 
+// Returns whether the option of that name takes a value, whichever command's it is.
+bool TakesValue(const CLI::App& app, const std::string& name) {
+  const CLI::Option* option = absl::StartsWith(name, "-") ? app.get_option_no_throw(name) : nullptr;
+  if (option != nullptr) return option->get_items_expected_min() > 0;
+  return absl::c_any_of(app.get_subcommands({}),
+                        [&](const CLI::App* one) { return TakesValue(*one, name); });
+}
+
 // Returns whether --help was read. CLI11 answers it only after each option took its value.
 bool AsksForHelp(const CLI::App& app) {
   const auto commands = app.get_subcommands();
@@ -91,14 +99,15 @@ bool AsksForHelp(const CLI::App& app) {
 void Parse(CLI::App* app, std::vector<std::string> arguments) {
   if (!arguments.empty() && arguments[0] == "get") arguments.erase(arguments.begin());  // kubectl
   bool has_options = true;
+  bool is_value = false;  // of an option: it stays as it is
   for (std::string& word : arguments) {
     has_options = has_options && word != "--";
-    if (has_options && (word == "-la" || word == "-al")) word = "--all";  // as of ls
-    // "-20", as of tail.
     uint64_t count = 0;
-    if (has_options && word[0] == '-' && absl::SimpleAtoi(word.substr(1), &count)) {
-      word.insert(1, "-last=");
+    if (has_options && !is_value && (word == "-la" || word == "-al")) word = "--all";  // as of ls
+    if (has_options && !is_value && word[0] == '-' && absl::SimpleAtoi(word.substr(1), &count)) {
+      word.insert(1, "-last=");  // "-20", as of tail
     }
+    is_value = TakesValue(*app, word);
     // CLI11 takes "[a,b]" for a list where several values may stand: a NUL, which no argument has,
     // marks it as one value.
     if (absl::StartsWith(word, "[") && absl::EndsWith(word, "]")) word.push_back('\0');

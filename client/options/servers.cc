@@ -128,9 +128,7 @@ void CheckServers(const CLI::App& command, const CommandLine& line, absl::string
   const auto* push = std::get_if<PushCommand>(&line.command);
   const auto* follow = push ? &push->follow : std::get_if<FollowCommand>(&line.command);
   if (follow != nullptr && std::holds_alternative<FromSequence>(follow->watch.start)) {
-    Wrong(
-        "--from: a sequence is of one node's journal; for several nodes use oldest, snapshot, a "
-        "time, or --cursor-file");
+    Wrong("--from: a sequence is of one node's journal; for several nodes use oldest or a time");
   }
 }
 

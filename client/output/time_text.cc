@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
@@ -35,10 +36,9 @@ std::optional<absl::Duration> ParseAge(absl::string_view text) {
 
 // "@1782907200", seconds since 1970.
 std::optional<absl::Time> ParseEpoch(absl::string_view text) {
-  if (text.size() < 2 || text[0] != '@' || !absl::ascii_isdigit(text.back())) return std::nullopt;
-  const auto since_epoch = ParseDuration(absl::StrCat(text.substr(1), "s"));
-  if (!since_epoch) return std::nullopt;
-  return absl::UnixEpoch() + *since_epoch;
+  double seconds = 0;
+  if (!absl::ConsumePrefix(&text, "@") || !absl::SimpleAtod(text, &seconds)) return std::nullopt;
+  return absl::UnixEpoch() + absl::Seconds(seconds);
 }
 
 std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone) {
@@ -68,12 +68,6 @@ std::optional<absl::Time> ParseDateAndZone(absl::string_view text, absl::TimeZon
   const auto time = ParseDate(text.substr(0, blank), zone);
   if (!time || absl::FormatTime(" %Z", *time, zone) != text.substr(blank)) return std::nullopt;
   return time;
-}
-
-bool FitsTimestamp(absl::Time time) {
-  static const absl::Time kFirst = absl::FromUnixSeconds(-62135596800);  // 0001-01-01
-  static const absl::Time kEnd = absl::FromUnixSeconds(253402300800);    // 10000-01-01
-  return time >= kFirst && time < kEnd;
 }
 
 // Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well; seconds.
@@ -136,7 +130,8 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
         "\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
         "time), 2026-07-01, 12:00, today, yesterday, or how long ago: 10m, 1h30m, 2d"));
   }
-  if (!FitsTimestamp(*time)) {
+  const int64_t year = absl::ToCivilYear(*time, absl::UTCTimeZone()).year();
+  if (year < 1 || year > 9999) {
     return absl::InvalidArgumentError(
         absl::StrCat("the time \"", text, "\" lies outside the years 1 to 9999"));
   }

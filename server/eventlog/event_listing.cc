@@ -1,7 +1,6 @@
 #include "server/eventlog/event_listing.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"

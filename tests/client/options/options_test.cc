@@ -356,6 +356,9 @@ TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
   EXPECT_EQ(As<EventsCommand>({"events", "-20"}).last, 20U);
   EXPECT_THAT(As<VmsCommand>({"ls", "-la"}).filter.labels(), IsEmpty());
   EXPECT_TRUE(As<VmsCommand>({"ls", "-la"}).include_stopped);
+  EXPECT_EQ(As<EventsCommand>({"events", "-r", "-20"}).last, 20U);
+  EXPECT_THAT(As<VmsCommand>({"vms", "--vm", "-3"}).filter.vm_names(), ElementsAre("-3"));
+  EXPECT_THAT(As<VmsCommand>({"vms", "--vm", "-la"}).filter.vm_names(), ElementsAre("-la"));
   EXPECT_THAT(As<WhyCommand>({"why", "--", "-20", "-la"}).filter.vm_names(),
               ElementsAre("-20", "-la"));
   EXPECT_EQ(As<VmsCommand>({"vms", "--sort-by", "AGE"}).order, VmOrder::kAge);
@@ -571,7 +574,7 @@ TEST(ParseCommandLine, AFleetIsNamedByItsServers) {
 
 TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
   ExpectComplaints({{"--server nats://a top", "top asks one vmeventd"},
-                    {"--server nats://a watch --from 7", "--cursor-file"},
+                    {"--server nats://a watch --from 7", "oldest or a time"},
                     {"--server nats://a watch --from 7 --journal j", "--from"},
                     {"--server nats://a --server b vms", "b is not a NATS server"}});
   EXPECT_THAT(Complaint({"--server", "nats://me:secret@a", "vms"}),
