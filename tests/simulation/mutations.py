@@ -73,7 +73,7 @@ MUTATIONS = [
     Mutation("a-gap-is-one-too-short", "server/eventlog/event_log_pump.cc",
              "gap.mutable_missing()->set_last(⟦missing.last⟧);", "missing.last - 1"),
     Mutation("what-is-dropped-takes-its-state-along", "server/eventlog/event_log_writer.cc",
-             "    next.batch.runs.push_back(run);", ";"),
+             "  batch.Add(next.batch);", "  batch = next.batch;"),
     Mutation("two-updates-that-merge-lose-a-state", "server/eventlog/event_queue.cc",
              "if (⟦!update.saved_run.has_value()⟧) update.saved_run", "false"),
     # What a run's end means.
