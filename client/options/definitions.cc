@@ -594,6 +594,7 @@ void AddIntent(CLI::App* program, Reading* reading) {
   CLI::App* intent = AddCommand(program, "intent", "Declare who is about to stop a VM, and why");
   intent->require_subcommand(1);
   const auto check = [=](DeclareIntentCommand* one) {
+    if (absl::StartsWith(one->name, "vm/")) one->name.erase(0, 3);  // as for kubectl
     if (one->actor.empty()) one->actor = reading->context.user;
     if (one->actor.empty()) Wrong("--actor: name who is about to act");
     if (!IsValidUtf8(one->actor)) Wrong("--actor: the user's name is not UTF-8; give another");

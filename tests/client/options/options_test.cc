@@ -357,6 +357,13 @@ TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
   EXPECT_THAT(As<VmsCommand>({"ls", "-la"}).filter.labels(), IsEmpty());
   EXPECT_TRUE(As<VmsCommand>({"ls", "-la"}).include_stopped);
   EXPECT_EQ(As<EventsCommand>({"events", "-r", "-20"}).last, 20U);
+  EXPECT_EQ(
+      As<DeclareIntentCommand>({"intent", "declare", "vm/a", "--reason", "-3", "--actor", "me"})
+          .name,
+      "a");
+  EXPECT_EQ(As<DeclareIntentCommand>({"intent", "declare", "a", "--actor", "me", "--reason", "-3"})
+                .reason,
+            "-3");
   EXPECT_THAT(As<VmsCommand>({"vms", "--vm", "-3"}).filter.vm_names(), ElementsAre("-3"));
   EXPECT_THAT(As<VmsCommand>({"vms", "--vm", "-la"}).filter.vm_names(), ElementsAre("-la"));
   EXPECT_THAT(As<WhyCommand>({"why", "--", "-20", "-la"}).filter.vm_names(),
