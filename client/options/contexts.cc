@@ -89,11 +89,15 @@ Contexts ReadContexts(const CLI::App& app, const OptionContext& context) {
   if (named.empty() && directory.empty()) return {"no configuration file"};
   const std::string path = named.empty() ? absl::StrCat(directory, "/vmevents/config.toml") : named;
   const absl::StatusOr<std::string> content = context.read_config(path);
-  // It must exist and be readable only if the user named it: $HOME may be another user's.
-  if (!content.ok() && named.empty()) return {path};
-  if (!content.ok()) {
-    Wrong(absl::StrCat("$VMEVENTS_CONFIG: ", content.status().message(),
-                       "; name an existing file, or unset it"));
+  // It must exist and be readable only if the user named it: $HOME may be another user's, or
+  // /dev/null (FAILED_PRECONDITION).
+  const absl::Status& fault = content.status();
+  const bool missing = absl::IsNotFound(fault) || absl::IsPermissionDenied(fault) ||
+                       absl::IsFailedPrecondition(fault);
+  if (missing && named.empty()) return {path};
+  if (!fault.ok()) {
+    Wrong(absl::StrCat(named.empty() ? "" : "$VMEVENTS_CONFIG: ", fault.message(),
+                       named.empty() ? "" : "; name an existing file, or unset it"));
   }
   try {
     return ReadFile(app, path, *content);

@@ -172,10 +172,15 @@ void AddNamesOf(CLI::App* app, const std::string& name, const char* help,
   AddList(app, absl::StrCat("--", name), value_name, help, take)->delimiter(',');
 }
 
-void AddVmName(std::string text, v1::EventFilter* filter) {
+// "vm/NAME", as for kubectl, is NAME.
+std::string ReadVmName(std::string text) {
   CheckText(text);
-  if (absl::StartsWith(text, "vm/") && text.size() > 3) text.erase(0, 3);  // as for kubectl
-  filter->add_vm_names(std::move(text));
+  if (absl::StartsWith(text, "vm/") && text.size() > 3) text.erase(0, 3);
+  return text;
+}
+
+void AddVmName(const std::string& text, v1::EventFilter* filter) {
+  filter->add_vm_names(ReadVmName(text));
 }
 
 // Selects VMs. A name may have commas: a text of --vm with some is a name and a list.
@@ -594,7 +599,6 @@ void AddIntent(CLI::App* program, Reading* reading) {
   CLI::App* intent = AddCommand(program, "intent", "Declare who is about to stop a VM, and why");
   intent->require_subcommand(1);
   const auto check = [=](DeclareIntentCommand* one) {
-    if (absl::StartsWith(one->name, "vm/")) one->name.erase(0, 3);  // as for kubectl
     if (one->actor.empty()) one->actor = reading->context.user;
     if (one->actor.empty()) Wrong("--actor: name who is about to act");
     if (!IsValidUtf8(one->actor)) Wrong("--actor: the user's name is not UTF-8; give another");
@@ -603,7 +607,9 @@ void AddIntent(CLI::App* program, Reading* reading) {
   const auto [app, declare] =
       Add<DeclareIntentCommand>(intent, reading, "declare", "Declare an intent for a VM", check);
   app->alias("create")->alias("add");
-  AddValue(app, "NAME", "", "the VM's name", &declare->name)->required();
+  AddOption(app, "NAME", "", "the VM's name", [declare = declare](const std::string& text) {
+    declare->name = ReadVmName(text);
+  })->required();
   AddValue(app, "--actor", "WHO",
            "the person or the system that acts; default $SUDO_USER, $USER or the user's name",
            &declare->actor);

@@ -82,7 +82,7 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
 
 // Returns whether the option of that name takes a value, whichever command's it is.
 bool TakesValue(const CLI::App& app, const std::string& name) {
-  const CLI::Option* option = absl::StartsWith(name, "-") ? app.get_option_no_throw(name) : nullptr;
+  const CLI::Option* option = app.get_option_no_throw(name);
   if (option != nullptr) return option->get_items_expected_min() > 0;
   return absl::c_any_of(app.get_subcommands({}),
                         [&](const CLI::App* one) { return TakesValue(*one, name); });
@@ -107,7 +107,7 @@ void Parse(CLI::App* app, std::vector<std::string> arguments) {
     if (has_options && !is_value && word[0] == '-' && absl::SimpleAtoi(word.substr(1), &count)) {
       word.insert(1, "-last=");  // "-20", as of tail
     }
-    is_value = TakesValue(*app, word);
+    is_value = absl::StartsWith(word, "-") && TakesValue(*app, word);
     // CLI11 takes "[a,b]" for a list where several values may stand: a NUL, which no argument has,
     // marks it as one value.
     if (absl::StartsWith(word, "[") && absl::EndsWith(word, "]")) word.push_back('\0');

@@ -10,7 +10,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
@@ -36,9 +35,10 @@ std::optional<absl::Duration> ParseAge(absl::string_view text) {
 
 // "@1782907200", seconds since 1970.
 std::optional<absl::Time> ParseEpoch(absl::string_view text) {
-  double seconds = 0;
-  if (!absl::ConsumePrefix(&text, "@") || !absl::SimpleAtod(text, &seconds)) return std::nullopt;
-  return absl::UnixEpoch() + absl::Seconds(seconds);
+  if (text.size() < 2 || text[0] != '@' || !absl::ascii_isdigit(text.back())) return std::nullopt;
+  const auto since_epoch = ParseDuration(absl::StrCat(text.substr(1), "s"));
+  if (!since_epoch) return std::nullopt;
+  return absl::UnixEpoch() + *since_epoch;
 }
 
 std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone) {

@@ -211,7 +211,9 @@ class EventLog {
   // Step publishes what was written.
   bool StepWriter();
   // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
-  absl::Duration NextStep() const { return queue_.ready() ? absl::ZeroDuration() : NextPump(); }
+  absl::Duration NextStep() const {
+    return queue_.ready(HasRoom()) ? absl::ZeroDuration() : NextPump();
+  }
   absl::Duration NextWrite() const {
     const MutexLock lock(&mutex_);
     return NextWriteLocked();
@@ -271,7 +273,7 @@ class EventLog {
 
  private:
   friend struct EventLogForTests;
-  // What one turn of a pump took, until it is public.
+  // Changes of one turn of a pump, until they are public.
   struct Unpublished {
     uint64_t turn = 0;
     absl::Duration added;
@@ -282,7 +284,7 @@ class EventLog {
     std::vector<StopLine> stop_lines;
     std::vector<absl::Duration> observed;  // observation times of the events
   };
-  // The changes of such a turn that are written together, until they are, or are dropped.
+  // Those of them that are written together, until they are, or are dropped.
   struct Unwritten {
     uint64_t turn = 0;
     absl::Duration added;
@@ -329,7 +331,7 @@ class EventLog {
   void CheckDamage(const absl::Status& found);
   absl::Duration NextWriteLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work ChooseWork(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What waits first, up to a few MiB.
+  // Joins what waits first, up to a few MiB.
   Journal::Batch TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops the oldest of two that wait. False: there are fewer.
   bool DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -344,6 +346,13 @@ class EventLog {
   static std::string NoAnswerFor(absl::Duration hung);
   // Why it is not writable.
   std::string Problem() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // More may wait for the disk. A burst that is faster than a disk that works stays in the event
+  // queue; one that hangs or fails holds nothing up.
+  bool HasRoom() const {
+    const MutexLock lock(&mutex_);
+    return !IsWritable() || bytes_ < options_.max_backlog_bytes / 2;
+  }
+
   // The public state: event_log.cc.
 
   // The journal's reader, or why there is none. History thread.

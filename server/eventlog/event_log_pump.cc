@@ -40,9 +40,9 @@ absl::Duration EventLog::NextPump() const {
 bool EventLog::Step(absl::Duration timeout) {
   const absl::Duration next = std::min(NextPump(), NextWrite());
   timeout = std::min(timeout, std::max(absl::ZeroDuration(), next - clock_->Now().monotonic));
-  queue_.Wait(timeout);
+  queue_.Wait(timeout, [this] { return HasRoom(); });
   const MutexLock turn(&turn_);
-  EventQueue::Batch taken = queue_.Pop();
+  EventQueue::Batch taken = queue_.Pop(HasRoom());
   {
     const MutexLock lock(&mutex_);
     if (close_at_.has_value()) return false;

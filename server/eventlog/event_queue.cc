@@ -81,30 +81,29 @@ void EventQueue::PushLocked(VmUpdate&& update) {
   updates_.push_back(std::move(update));
 }
 
-void EventQueue::Wait(absl::Duration timeout) {
+void EventQueue::Wait(absl::Duration timeout, absl::FunctionRef<bool()> may_take) {
   const MutexLock lock(&mutex_);
-  WaitUntil(&changed_, &mutex_, timeout,
-            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ReadyLocked(); });
+  WaitUntil(&changed_, &mutex_, timeout, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return ReadyLocked(true) && (woken_ || may_take());
+  });
 }
 
-EventQueue::Batch EventQueue::Pop() {
+EventQueue::Batch EventQueue::Pop(bool take) {
   const MutexLock lock(&mutex_);
   woken_ = false;
   Batch batch;
-  for (size_t bytes = 0; !updates_.empty() && bytes < kBatchBytes; updates_.pop_front()) {
+  for (size_t bytes = 0; take && !updates_.empty() && bytes < kBatchBytes; updates_.pop_front()) {
     const size_t size = SizeOf(updates_.front());
     bytes += size;
     bytes_ -= size;
     batch.updates.push_back(std::move(updates_.front()));
   }
-  if (!updates_.empty()) {
-    changed_.NotifyOne();
-    return batch;
+  if (take && updates_.empty()) {
+    for (auto& [key, update] : std::exchange(left_, {})) batch.updates.push_back(std::move(update));
+    bytes_ = 0;
   }
-  for (auto& [key, update] : std::exchange(left_, {})) batch.updates.push_back(std::move(update));
-  bytes_ = 0;
-  batch.closed = closed_;
-  if (dropped_unreported_ > 0) {
+  batch.closed = closed_ && updates_.empty() && left_.empty();
+  if (take && updates_.empty() && dropped_unreported_ > 0) {
     batch.updates.push_back(
         {std::nullopt,
          MakeGap(GapReason::kQueueFull,
@@ -114,6 +113,7 @@ EventQueue::Batch EventQueue::Pop() {
                  last_drop_time_)});
     dropped_unreported_ = 0;
   }
+  if (!updates_.empty()) changed_.NotifyOne();
   return batch;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
 #include "watcher/core/vm_event.h"
@@ -42,10 +43,11 @@ class EventQueue : public EventSink {
     std::vector<VmUpdate> updates;  // in order
     bool closed = false;            // nothing will follow
   };
-  // Waits at most `timeout` for updates or a Wake. Any thread.
-  void Wait(absl::Duration timeout);
-  // Takes what waits, up to kBatchBytes. One thread at a time.
-  Batch Pop();
+  // Waits at most `timeout` for updates, if it may take them, or a Wake. `may_take` is called with
+  // the queue's lock held. Any thread.
+  void Wait(absl::Duration timeout, absl::FunctionRef<bool()> may_take);
+  // Takes what waits, up to kBatchBytes, or without `take` nothing. One thread at a time.
+  Batch Pop(bool take = true);
 
   // Declares that nothing will follow. Any thread.
   void Close();
@@ -58,9 +60,9 @@ class EventQueue : public EventSink {
   }
   size_t max_updates() const { return max_updates_; }
   // Returns whether Wait returns at once.
-  bool ready() const {
+  bool ready(bool take) const {
     const MutexLock lock(&mutex_);
-    return ReadyLocked();
+    return ReadyLocked(take);
   }
   uint64_t dropped_events() const {
     const MutexLock lock(&mutex_);
@@ -68,8 +70,8 @@ class EventQueue : public EventSink {
   }
 
  private:
-  bool ReadyLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return woken_ || !updates_.empty() || !left_.empty();
+  bool ReadyLocked(bool take) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return woken_ || (take && !(updates_.empty() && left_.empty()));
   }
   void PushLocked(VmUpdate&& update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

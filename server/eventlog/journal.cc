@@ -344,11 +344,15 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
     opened->runs[std::string(runs.Bytes(0))] = {std::string(runs.Bytes(2)), runs.Uint(1)};
   }
   SqliteQuery stops(&database_, "SELECT vm FROM stopped_vms ORDER BY sequence");
-  while (stops.Next()) opened->stops.push_back(Parsed<v1::Vm>(stops.Bytes(0)));
+  bool readable = true;
+  while (readable && stops.Next()) {
+    readable = opened->stops.emplace_back().ParseFromString(std::string(stops.Bytes(0)));
+  }
   status = database_.TakeStatus();
   if (!status.ok()) return status;
-  if (!id.has_value() || !file.has_value()) {
-    return absl::DataLossError(absl::StrCat(options_.path, ": meta has no journal_id or no file"));
+  if (!id.has_value() || !file.has_value() || !readable) {
+    return absl::DataLossError(absl::StrCat(
+        options_.path, ": meta has no journal_id or no file, or a VM in stopped_vms is damaged"));
   }
   journal_id_ = *id;
   opened->file = file_ = FileIdentity(options_.path);

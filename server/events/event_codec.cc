@@ -27,6 +27,9 @@ std::string Serialized(const google::protobuf::MessageLite& message) {
 
 namespace {
 
+constexpr absl::string_view kDurable("\x50\x01", 2);  // the field `durable`, true
+static_assert(v1::Event::kDurableFieldNumber == 10);
+
 // Appends the tag and the length of a field whose contents follow.
 void AppendHeader(int field, size_t size, std::string* out) {
   out->push_back(static_cast<char>(field << 3 | 2));
@@ -44,8 +47,6 @@ void AppendField(int field, absl::string_view message, std::string* out) {
 size_t AppendEvent(const EventRecord& record, std::string* out) {
   static_assert(int{v1::WatchEventsResponse::kEventsFieldNumber} ==
                 int{v1::ListEventsResponse::kEventsFieldNumber});
-  static_assert(v1::Event::kDurableFieldNumber == 10);
-  constexpr absl::string_view kDurable("\x50\x01", 2);
   std::string vm;
   if (!record.is_of_node()) AppendHeader(v1::Event::kVmFieldNumber, record.vm_ref.size(), &vm);
   AppendHeader(v1::WatchEventsResponse::kEventsFieldNumber,
@@ -59,7 +60,8 @@ LoggedEvent::LoggedEvent(const EventRecord& record) : EventRecord(record) {
   const size_t at = AppendEvent(record, &field);
   const absl::string_view bytes = field;
   event = bytes.substr(at, record.event.size());
-  vm_ref = bytes.substr(bytes.size() - 2 - record.vm_ref.size(), record.vm_ref.size());
+  vm_ref =
+      bytes.substr(bytes.size() - kDurable.size() - record.vm_ref.size(), record.vm_ref.size());
 }
 
 EventPtr Logged(v1::Event event) {

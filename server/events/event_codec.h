@@ -30,7 +30,7 @@ Message Parsed(absl::string_view bytes) {
 // Appends the bytes of a field with a message: the tag, the length and `message`.
 void AppendField(int field, absl::string_view message, std::string* out);
 
-// An event as the journal has it. Another has the bytes, and keeps them.
+// An event as the journal has it. Views of bytes that another has.
 struct EventRecord {
   uint64_t sequence = 0;
   v1::EventType type{};

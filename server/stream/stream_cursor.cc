@@ -143,6 +143,7 @@ absl::Status StreamCursor::Collect(JournalReader* journal, size_t max_bytes, std
       if (!message->empty()) return absl::OkStatus();
       needs_journal_ = journal == nullptr;
       if (needs_journal_) return absl::OkStatus();
+      // The last event of a page goes beyond its limit.
       const absl::StatusOr<JournalPage> page =
           journal->Read(sequence_ + 1, *read.in_journal_through, max_bytes - max_bytes / 8);
       if (!page.ok()) return page.status();

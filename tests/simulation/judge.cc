@@ -438,10 +438,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
     story_->Reach("bound: the event queue is full");
   }
   const NodeWatcher& watcher = daemon->watcher();
-  if (watcher.counters().handovers > 0) {
-    handed_over_ = true;
-    story_->Reach("a VM goes on over a restart");
-  }
+  if (watcher.counters().handovers > 0) story_->Reach("a VM goes on over a restart");
   // The bound of the VMs' descriptors may have been reached by then.
   if (daemon->handed() > 0 && watcher.counters().handovers_refused > 0 && !short_of_descriptors_ &&
       !without_runs_.contains(number) &&
@@ -894,18 +891,13 @@ void Judge::CheckFollowed(int number) const {
 
 void Judge::AtEnd(const Daemon& daemon) {
   CheckRetention(daemon);
-  if (daemon.log().health().dropped_events > 0 && left_out_at_.empty() && !drops()) {
+  if (daemon.log().health().dropped_events > 0 && left_out_at_.empty()) {
     story_->Fail("the event queue has left events out, and no GAP says so");
   }
   std::map<std::string, int> starts;
   std::map<std::string, int> stops;
-  // Of runs that a daemon handed over as ended, while it could not write.
-  std::set<std::string> lost_stops;
   for (const auto& [sequence, entry] : entries_) {
     if (entry.lost) {
-      if (entry.event.type() == v1::EVENT_TYPE_STOPPED && handed_over_) {
-        lost_stops.insert(entry.event.vm().run_id());
-      }
       bool named = sequence <= daemon.journal().deleted;
       for (const auto& [first, last] : missing_) {
         named = named || (first <= sequence && sequence <= last);
@@ -924,8 +916,7 @@ void Judge::AtEnd(const Daemon& daemon) {
     if (count > 1) story_->Fail(count, " STOPPED of one run: ", run);
   }
   for (const auto& [run, count] : starts) {
-    if (stops[run] == 0 && !stopped_before_.contains(run) && !lost_stops.contains(run) &&
-        !MayLackStop(run)) {
+    if (stops[run] == 0 && !stopped_before_.contains(run) && !MayLackStop(run)) {
       story_->Fail("no STOPPED of the run ", run);
     }
     if (count > 1 + std::ssize(without_runs_)) story_->Fail(count, " STARTED of one run: ", run);

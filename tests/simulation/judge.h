@@ -149,7 +149,6 @@ class Judge {
   bool unseen_ = false;       // retention has deleted events before anybody could see them
   bool dropped_ = false;      // the event queue has left events out
   bool gave_up_ = false;      // the daemon's queue for the disk has dropped events
-  bool handed_over_ = false;  // a daemon handed VMs over to the next
   std::vector<absl::Duration> left_out_at_;  // times of the GAPs that count them
   std::vector<absl::Duration> dropped_at_;   // times of the GAPs for what the disk's queue drops
   std::set<int> stopped_in_order_;           // daemons whose journal has all that they have read

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/test_events.h"
@@ -43,12 +45,33 @@ TEST(EventQueue, ABurstIsTakenInParts) {
   large.event->set_detail_json(std::string(EventQueue::kBatchBytes / 4, 'x'));
   for (int i = 0; i < 5; ++i) queue.Push(large);
   queue.Close();
+  EXPECT_TRUE(queue.Pop(/*take=*/false).updates.empty());
   const EventQueue::Batch first = queue.Pop();
   EXPECT_EQ(first.updates.size(), 4u);
   EXPECT_FALSE(first.closed);
   const EventQueue::Batch rest = queue.Pop();
   EXPECT_EQ(rest.updates.size(), 1u);
   EXPECT_TRUE(rest.closed);
+}
+
+// One of two threads that wait is woken for an update, and it may have begun to wait before there
+// was room.
+TEST(EventQueue, AnUpdateEndsAWaitThatBeganWithoutRoom) {
+  EventQueue queue(10);
+  queue.Push(Update("a", EventType::kReset));
+  std::atomic<bool> room = false;
+  std::atomic<bool> waits = false;
+  std::thread pump([&] {
+    queue.Wait(absl::InfiniteDuration(), [&] {
+      waits = true;
+      return room.load();
+    });
+  });
+  while (!waits) std::this_thread::yield();
+  room = true;
+  queue.Push(Update("a", EventType::kReset));
+  queue.EndTurn();
+  pump.join();
 }
 
 TEST(EventQueue, EvenEvidenceHasABound) {

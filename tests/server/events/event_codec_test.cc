@@ -111,5 +111,22 @@ TEST(EventCodec, ALongMessageIsReadAsWell) {
   EXPECT_EQ(EventOf(*Logged(event)).message(), event.message());
 }
 
+TEST(EventCodec, AVmFieldReadsInEveryAnswer) {
+  const std::string vm = Serialized(Status("web1", "r1"));
+  std::string watch;
+  std::string list;
+  std::string get;
+  AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm, &watch);
+  AppendField(v1::ListVmsResponse::kVmsFieldNumber, vm, &list);
+  AppendField(v1::GetVmResponse::kVmFieldNumber, vm, &get);
+  EXPECT_EQ(Parsed<v1::WatchEventsResponse>(watch).snapshot_vms(0).monitor_path(),
+            "/run/vms/web1.kvmd");
+  EXPECT_EQ(Parsed<v1::ListVmsResponse>(list).vms(0).qemu_version(), "7.2.22");
+  const v1::Vm got = Parsed<v1::GetVmResponse>(get).vm();
+  EXPECT_EQ(got.ref().run_id(), "r1");
+  EXPECT_EQ(got.ref().source(), "qmp:/run/vms");
+  EXPECT_EQ(got.state(), v1::VM_STATE_RUNNING);
+}
+
 }  // namespace
 }  // namespace vmeventd
