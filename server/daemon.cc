@@ -279,7 +279,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   } else {
     watcher_options.host_shutdown.problem = std::string(host.status().message());
   }
-  for (auto& [run_id, run] : (*log)->TakeRuns()) {
+  SavedRuns runs = (*log)->TakeRuns();
+  (*log)->PutVms(VmsOf(runs, clock->Now()));
+  for (auto& [run_id, run] : runs) {
     watcher_options.saved_runs.push_back(std::move(run.payload));
   }
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));

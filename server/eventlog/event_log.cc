@@ -11,7 +11,6 @@
 #include "base/text.h"
 #include "base/uuid.h"
 #include "spdlog/spdlog.h"
-#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 
@@ -77,21 +76,6 @@ absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& op
 
 namespace {
 
-// The VMs of the daemon before that may still run. They are in the first snapshot already: the
-// watcher publishes them later.
-std::vector<VmRecordPtr> OpenVms(const SavedRuns& runs, Instant now) {
-  std::vector<VmRecordPtr> vms;
-  const SessionOptions session_options;
-  for (const auto& [run_id, saved] : runs) {
-    const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
-    if (!run.ok()) continue;  // the watcher logs it
-    v1::Vm vm = run->Status();
-    vm.set_last_sequence(saved.last_sequence);
-    vms.push_back(std::make_shared<const VmRecord>(vm));
-  }
-  return vms;
-}
-
 absl::Status NotOpen() {
   return WithReason("JOURNAL_UNAVAILABLE",
                     absl::UnavailableError("the journal cannot be opened now, so that earlier "
@@ -142,7 +126,6 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::
   }
   {
     const MutexLock lock(&mutex_);
-    PutVms(OpenVms(saved_, clock_->Now()));
     file_ = begin.file;
     if (begin.problem.ok()) {
       EndOpen(std::move(begin));
@@ -189,7 +172,7 @@ void EventLog::Stop() {
   threads_.clear();
 }
 
-void EventLog::PutVms(std::vector<VmRecordPtr> vms) {
+void EventLog::PutVmsLocked(std::vector<VmRecordPtr> vms) {
   if (!vms.empty()) ++vms_version_;
   for (VmRecordPtr& vm : vms) vms_.Put(std::move(vm));
 }

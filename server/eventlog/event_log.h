@@ -180,6 +180,11 @@ class EventLog {
 
   // Returns the open runs that Open found, for the watcher; once.
   SavedRuns TakeRuns() { return std::exchange(saved_, {}); }
+  // Makes VMs known before the watcher publishes them.
+  void PutVms(std::vector<VmRecordPtr> vms) ABSL_LOCKS_EXCLUDED(mutex_) {
+    const MutexLock lock(&mutex_);
+    PutVmsLocked(std::move(vms));
+  }
   // The watcher's thread pushes; never waits.
   EventSink* sink() { return &queue_; }
   // Call it before Start.
@@ -359,7 +364,7 @@ class EventLog {
   uint64_t OldestInMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return ring_.empty() ? newest_ + 1 : std::min(newest_ + 1, ring_.front()->sequence);
   }
-  void PutVms(std::vector<VmRecordPtr> vms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PutVmsLocked(std::vector<VmRecordPtr> vms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Forgets the oldest events in memory that are more than it may hold, and do not wait.
   void Trim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

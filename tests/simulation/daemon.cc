@@ -136,7 +136,9 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
     watcher_options.libvirt_api = options.libvirt;
   }
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
-  for (const auto& [run_id, run] : log_->TakeRuns()) {
+  const SavedRuns runs = log_->TakeRuns();
+  log_->PutVms(VmsOf(runs, kernel_->Now()));
+  for (const auto& [run_id, run] : runs) {
     watcher_options.saved_runs.push_back(run.payload);
   }
   absl::StatusOr<std::vector<HandedRun>> handed = TakeRuns(store);
