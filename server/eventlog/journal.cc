@@ -83,7 +83,7 @@ absl::Status SyncLogOf(const std::string& path) {
   return absl::UnavailableError(ErrnoStatus(log, "cannot be synced", errno).message());
 }
 
-void PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
+void PutMeta(SqliteDatabase& database, const char* key, const std::string& value) {
   SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)", key, value).Run();
 }
 
@@ -145,12 +145,12 @@ absl::Status CreateFile(const std::string& path) {
 }
 
 // Why the database at `path` cannot be used as it is. UNIMPLEMENTED: of another version.
-absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
+absl::Status CheckSchema(SqliteDatabase& database, const std::string& path) {
   SqliteQuery row(database,
                   "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"
                   " WHERE name IN ('meta', 'events', 'runs', 'stopped_vms')) "
                   "FROM pragma_user_version, pragma_application_id");
-  if (!row.Next()) return database->TakeStatus();
+  row.Next();
   if (row.Int(1) == kApplicationId && row.Int(0) == kSchemaVersion) return absl::OkStatus();
   if (row.Int(1) == kApplicationId) {
     return absl::UnimplementedError(absl::StrCat(path, ": the journal has format ", row.Int(0),
@@ -165,22 +165,20 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
       ": a database, but not a journal of vmeventd; move it away, or name another --state-dir"));
 }
 
-void PutIdentity(SqliteDatabase* database, const std::string& journal_id, const std::string& path) {
+void PutIdentity(SqliteDatabase& database, const std::string& journal_id, const std::string& path) {
   PutMeta(database, "journal_id", journal_id);
   PutMeta(database, "file", FileIdentity(path));
 }
 
-absl::Status CreateSchema(SqliteDatabase* database, const std::string& path,
-                          const SequenceMark& begin) {
-  database->Execute("BEGIN IMMEDIATE");
-  database->Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
-                                 "; PRAGMA application_id = ", kApplicationId, ";"));
+void CreateSchema(SqliteDatabase& database, const std::string& path, const SequenceMark& begin) {
+  SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
+  database.exec(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
+                             "; PRAGMA application_id = ", kApplicationId, ";"));
   PutIdentity(database, begin.journal_id.empty() ? RandomUuid() : begin.journal_id, path);
   for (const char* key : {"deleted", "thinned"}) {
     PutMeta(database, key, absl::StrCat(begin.through));
   }
-  database->Execute("COMMIT");
-  return database->TakeStatus();
+  transaction.commit();
 }
 
 }  // namespace
@@ -223,13 +221,13 @@ absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark
   return is_new ? SyncDirectoryOf(path) : absl::OkStatus();
 }
 
-std::optional<std::string> QueryMeta(SqliteDatabase* database, absl::string_view key) {
+std::optional<std::string> QueryMeta(SqliteDatabase& database, const char* key) {
   SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?", key);
   if (!row.Next()) return std::nullopt;
   return std::string(row.Bytes(0));
 }
 
-uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key) {
+uint64_t QueryMetaNumber(SqliteDatabase& database, const char* key) {
   return SqliteQuery(database, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?", key)
       .Number();
 }
@@ -270,13 +268,12 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
                                " and was moved to ", *aside);
   spdlog::error("{}: {}; a new one begins", std::string(why.message()), moved);
   opened = OpenLate(options, {});
-  if (opened.ok()) {
-    opened->replaced =
-        absl::StrCat(moved, is_there ? "; the events before this one are there" : "");
-    SqliteDatabase& database = opened->journal->database_;
-    PutMeta(&database, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
-    if (absl::Status status = database.TakeStatus(); !status.ok()) return status;
-  }
+  if (!opened.ok()) return opened;
+  opened->replaced = absl::StrCat(moved, is_there ? "; the events before this one are there" : "");
+  const absl::Status status = opened->journal->Transact([&](JournalBounds*) {
+    PutMeta(opened->journal->database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
+  });
+  if (!status.ok()) return status;
   return opened;
 }
 
@@ -287,16 +284,14 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
   }
   if (absl::Status status = CreateFile(options.path); !status.ok()) return status;
   if (absl::Status status = CheckRoom(options.path); !status.ok()) return status;
-  absl::StatusOr<SqliteDatabase> database =
-      SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE);
-  if (!database.ok()) return database.status();
-  database->Execute(
-      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
-      "PRAGMA journal_size_limit = 67108864");
-  if (absl::Status status = database->TakeStatus(); !status.ok()) return status;
   Opened opened;
-  opened.journal.reset(new Journal(options, *std::move(database)));
-  absl::Status status = opened.journal->Load(begin, &opened);
+  absl::Status status;
+  try {
+    opened.journal.reset(new Journal(options));
+    status = opened.journal->Load(begin, &opened);
+  } catch (const SQLite::Exception& error) {
+    status = SqliteError(options.path, error);
+  }
   // The identity is ours and the version is known: a table or column that is not there was lost.
   if (absl::IsInternal(status)) return absl::DataLossError(status.message());
   if (status.ok()) status = SyncLogOf(options.path);
@@ -321,35 +316,34 @@ void Journal::ReportDamage(const std::string& path, absl::string_view why) {
 }
 
 absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
-  opened->created = SqliteQuery(&database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
-  absl::Status status = database_.TakeStatus();
+  database_.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+      "PRAGMA journal_size_limit = 67108864");
+  opened->created = SqliteQuery(database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
+  if (opened->created) CreateSchema(database_, options_.path, begin);
+  const absl::Status status =
+      opened->created ? SyncDirectoryOf(options_.path) : CheckSchema(database_, options_.path);
   if (!status.ok()) return status;
-  status = opened->created ? CreateSchema(&database_, options_.path, begin)
-                           : CheckSchema(&database_, options_.path);
-  if (status.ok() && opened->created) status = SyncDirectoryOf(options_.path);
-  if (!status.ok()) return status;
-  const auto id = QueryMeta(&database_, "journal_id");
-  const auto file = QueryMeta(&database_, "file");
-  bounds_.deleted = QueryMetaNumber(&database_, "deleted");
-  bounds_.thinned = QueryMetaNumber(&database_, "thinned");
-  SqliteQuery row(&database_, "SELECT count(*), max(sequence) FROM stored");
+  const auto id = QueryMeta(database_, "journal_id");
+  const auto file = QueryMeta(database_, "file");
+  bounds_.deleted = QueryMetaNumber(database_, "deleted");
+  bounds_.thinned = QueryMetaNumber(database_, "thinned");
+  SqliteQuery row(database_, "SELECT count(*), max(sequence) FROM stored");
   row.Next();
   bounds_.events = row.Int(0);
   bounds_.newest = std::max(row.Uint(1), bounds_.deleted);
   FindOldest(&bounds_);
-  opened->hole = {QueryMetaNumber(&database_, "hole_first"),
-                  QueryMetaNumber(&database_, "hole_last")};
-  SqliteQuery runs(&database_, "SELECT run, sequence, state FROM runs");
+  opened->hole = {QueryMetaNumber(database_, "hole_first"),
+                  QueryMetaNumber(database_, "hole_last")};
+  SqliteQuery runs(database_, "SELECT run, sequence, state FROM runs");
   while (runs.Next()) {
     opened->runs[std::string(runs.Bytes(0))] = {std::string(runs.Bytes(2)), runs.Uint(1)};
   }
-  SqliteQuery stops(&database_, "SELECT vm FROM stopped_vms ORDER BY sequence");
+  SqliteQuery stops(database_, "SELECT vm FROM stopped_vms ORDER BY sequence");
   bool readable = true;
   while (readable && stops.Next()) {
     readable = opened->stops.emplace_back().ParseFromString(std::string(stops.Bytes(0)));
   }
-  status = database_.TakeStatus();
-  if (!status.ok()) return status;
   if (!id.has_value() || !file.has_value() || !readable) {
     return absl::DataLossError(absl::StrCat(
         options_.path, ": meta has no journal_id or no file, or a VM in stopped_vms is damaged"));
@@ -366,28 +360,25 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
 }
 
 void Journal::FindOldest(JournalBounds* bounds) {
-  SqliteQuery row(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1");
+  SqliteQuery row(database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1");
   const bool found = row.Next();
   bounds->oldest = found ? row.Uint(0) : bounds->newest + 1;
   bounds->oldest_time = found ? absl::FromUnixNanos(row.Int(1)) : absl::InfiniteFuture();
 }
 
 template <typename Change>
-absl::Status Journal::Transact(const Change& change) {
+absl::Status Journal::Transact(const Change& change) try {
   JournalBounds bounds = bounds_;
-  SqliteQuery(&database_, "BEGIN IMMEDIATE").Run();
+  failed_ = true;
+  SQLite::Transaction transaction(database_, SQLite::TransactionBehavior::IMMEDIATE);
   change(&bounds);
-  SqliteQuery(&database_, "COMMIT").Run();
-  absl::Status status = database_.TakeStatus();
-  failed_ = !status.ok();
-  if (status.ok()) {
-    bounds_ = bounds;
-    return status;
-  }
+  transaction.commit();
+  failed_ = false;
+  bounds_ = bounds;
+  return absl::OkStatus();
+} catch (const SQLite::Exception& error) {
   noise_.reset();
-  if (database_.in_transaction()) database_.Execute("ROLLBACK");
-  database_.TakeStatus().IgnoreError();
-  return status;
+  return SqliteError(options_.path, error);
 }
 
 absl::Status Journal::Append(const Batch& batch) {
@@ -401,11 +392,11 @@ absl::Status Journal::Append(const Batch& batch) {
 }
 
 void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
-  if (!identity_is_stored_) PutIdentity(&database_, journal_id_, options_.path);
+  if (!identity_is_stored_) PutIdentity(database_, journal_id_, options_.path);
   for (const EventPtr& event : batch.events) {
     const auto vm = Parsed<v1::VmRef>(event->vm_ref);
     const uint64_t vm_id = FindVm(vm, event->vm_ref);
-    SqliteQuery(&database_,
+    SqliteQuery(database_,
                 "INSERT INTO stored(sequence, time, type, class, vm, event)"
                 " VALUES(?, ?, ?, nullif(?, 0), ?, ?)",
                 event->sequence, absl::ToUnixNanos(event->observe_time), int{event->type},
@@ -419,14 +410,14 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
     if (noise_.has_value() && !IsEvidence(event->type)) AddNoise(vm.name(), 1, event->sequence);
   }
   if (!batch.hole.empty()) {
-    PutMeta(&database_, "hole_first", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.first));
-    PutMeta(&database_, "hole_last", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.last));
+    PutMeta(database_, "hole_first", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.first));
+    PutMeta(database_, "hole_last", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.last));
   }
   for (const auto& [run_id, run] : batch.runs) {
     if (run.payload.empty()) {
-      SqliteQuery(&database_, "DELETE FROM runs WHERE run = ?", run_id).Run();
+      SqliteQuery(database_, "DELETE FROM runs WHERE run = ?", run_id).Run();
     } else {
-      SqliteQuery(&database_,
+      SqliteQuery(database_,
                   "INSERT INTO runs(run, sequence, state) VALUES(?, ?, ?) ON CONFLICT(run)"
                   " DO UPDATE SET sequence = excluded.sequence, state = excluded.state",
                   run_id, run.last_sequence, SqliteBlob{run.payload})
@@ -434,12 +425,12 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
     }
   }
   for (const auto& [sequence, vm] : batch.stops) {
-    SqliteQuery(&database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
+    SqliteQuery(database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
                 sequence, SqliteBlob{vm->encoded})
         .Run();
   }
   if (batch.stops.empty()) return;
-  SqliteQuery(&database_,
+  SqliteQuery(database_,
               "DELETE FROM stopped_vms WHERE sequence <= (SELECT sequence FROM stopped_vms"
               " ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
               VmRegistry::kMaxStopped)
@@ -448,11 +439,11 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
 
 uint64_t Journal::FindVm(const v1::VmRef& vm, absl::string_view ref) {
   const uint64_t id =
-      SqliteQuery(&database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?",
-                  vm.name(), vm.run_id(), SqliteBlob{ref})
+      SqliteQuery(database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?", vm.name(),
+                  vm.run_id(), SqliteBlob{ref})
           .Number();
   if (id != 0) return id;
-  return SqliteQuery(&database_,
+  return SqliteQuery(database_,
                      "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id",
                      vm.name(), vm.run_id(), vm.source(), SqliteBlob{ref})
       .Number();
@@ -462,7 +453,7 @@ void Journal::DeleteUnusedVms(const JournalBounds& bounds) {
   // All events are looked at: seldom enough that it costs little for each that was deleted.
   if (deleted_ < bounds.events / 10) return;
   deleted_ = 0;
-  SqliteQuery(&database_,
+  SqliteQuery(database_,
               "DELETE FROM vms WHERE id NOT IN (SELECT vm FROM stored"
               " INDEXED BY stored_by_vm GROUP BY sequence >> 13, vm)")
       .Run();
@@ -504,7 +495,7 @@ absl::StatusOr<bool> Journal::Retain(Instant now) {
 
 uint64_t Journal::LastExpired(absl::Time now) {
   const int64_t cutoff = absl::ToUnixNanos(now - options_.retention_age);
-  SqliteQuery rows(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT ?",
+  SqliteQuery rows(database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT ?",
                    kRetainStep);
   uint64_t last = 0;
   while (rows.Next() && rows.Uint(0) != bounds_.newest) {
@@ -521,7 +512,7 @@ uint64_t Journal::LastExpired(absl::Time now) {
 void Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
   int64_t latest = 0;
   {
-    SqliteQuery rows(&database_,
+    SqliteQuery rows(database_,
                      "DELETE FROM stored WHERE sequence <= ?"
                      " RETURNING time, type, (SELECT name FROM vms WHERE id = vm)",
                      sequence);
@@ -539,13 +530,13 @@ void Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
 }
 
 void Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
-  SqliteQuery(&database_,
+  SqliteQuery(database_,
               "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
               " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
               latest_ns)
       .Run();
-  PutMeta(&database_, "deleted", absl::StrCat(bounds.deleted));
-  PutMeta(&database_, "thinned", absl::StrCat(bounds.thinned));
+  PutMeta(database_, "deleted", absl::StrCat(bounds.deleted));
+  PutMeta(database_, "thinned", absl::StrCat(bounds.thinned));
 }
 
 void Journal::AddNoise(absl::string_view vm, int64_t events, uint64_t from) {
@@ -557,7 +548,7 @@ void Journal::AddNoise(absl::string_view vm, int64_t events, uint64_t from) {
 void Journal::CountNoise() {
   if (noise_.has_value()) return;
   noise_.emplace();
-  SqliteQuery rows(&database_,
+  SqliteQuery rows(database_,
                    "SELECT (SELECT name FROM vms WHERE id = vm), count(*), min(sequence)"
                    " FROM stored INDEXED BY stored_by_vm WHERE type NOT IN " VMEVENTD_EVIDENCE
                    " GROUP BY sequence >> 13, vm");
@@ -582,7 +573,7 @@ void Journal::Thin(int64_t count, JournalBounds* bounds) {
   const auto wanted = static_cast<size_t>(count);
   std::vector<std::pair<uint64_t, int64_t>> found;  // sequences and times
   {
-    SqliteQuery rows(&database_,
+    SqliteQuery rows(database_,
                      "SELECT sequence, time, vm FROM events WHERE sequence BETWEEN ? AND ?"
                      " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence",
                      from, bounds->newest - 1);
@@ -597,7 +588,7 @@ void Journal::Thin(int64_t count, JournalBounds* bounds) {
     }
   }
   for (const auto& [sequence, time] : found) {
-    SqliteQuery(&database_, "DELETE FROM stored WHERE sequence = ?", sequence).Run();
+    SqliteQuery(database_, "DELETE FROM stored WHERE sequence = ?", sequence).Run();
     bounds->thinned = std::max(bounds->thinned, sequence);
     --bounds->events;
   }
@@ -614,7 +605,7 @@ void Journal::Thin(int64_t count, JournalBounds* bounds) {
   if (found.size() == wanted) return;
   // Only evidence is left: of that the oldest goes.
   const uint64_t last =
-      SqliteQuery(&database_,
+      SqliteQuery(database_,
                   "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence < ?"
                   " ORDER BY sequence LIMIT ?)",
                   bounds->newest, wanted - found.size())

@@ -127,8 +127,7 @@ class Journal {
   static constexpr absl::Duration kExpiry = absl::Minutes(10);
 
  private:
-  Journal(JournalOptions options, SqliteDatabase database)
-      : options_(std::move(options)), database_(std::move(database)) {}
+  explicit Journal(const JournalOptions& options) : options_(options), database_(options.path) {}
 
   absl::Status Load(const SequenceMark& begin, Opened* opened);
   // Runs `change`, a `void(JournalBounds*)`, in a transaction: all of it or nothing.
@@ -222,7 +221,7 @@ class JournalReader {
   absl::StatusOr<uint64_t> Deleted();
 
  private:
-  explicit JournalReader(SqliteDatabase database) : database_(std::move(database)) {}
+  explicit JournalReader(const std::string& path) : path_(path), database_(path) {}
 
   // Runs `near`, which searches the likely end of the journal in the order of sequences, and if it
   // finds nothing, `all`, in the order of times.
@@ -232,6 +231,7 @@ class JournalReader {
   // The GAP `sequence`, which names `missing`.
   EventPtr RetentionGap(uint64_t sequence, const Hole& missing);
 
+  const std::string path_;
   SqliteDatabase database_;
 };
 
@@ -246,7 +246,7 @@ inline constexpr int kGroupBits = 13;
 // OUT_OF_RANGE: `what` is no longer retained, and the oldest retained sequence is `oldest`.
 absl::Status RetentionPassed(absl::string_view what, uint64_t oldest);
 
-std::optional<std::string> QueryMeta(SqliteDatabase* database, absl::string_view key);
-uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key);
+std::optional<std::string> QueryMeta(SqliteDatabase& database, const char* key);
+uint64_t QueryMetaNumber(SqliteDatabase& database, const char* key);
 
 }  // namespace vmeventd

@@ -277,8 +277,8 @@ TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
 TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
   PumpedState state({}, {.retention_events = 5});
   const auto vms = [&] {
-    auto database = SqliteDatabase::Open(state.journal_options().path, SQLITE_OPEN_READWRITE);
-    return SqliteQuery(&*database, "SELECT count(*) FROM vms").Number();
+    SqliteDatabase database(state.journal_options().path);
+    return SqliteQuery(database, "SELECT count(*) FROM vms").Number();
   };
   VmUpdate update = Update("web1", EventType::kReset);
   for (const char* value : {"a", "a", "b"}) {
