@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
-#include <queue>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -24,8 +23,12 @@ namespace vmeventd {
 namespace {
 
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
-constexpr int64_t kSchemaVersion = 4;
+constexpr int64_t kSchemaVersion = 5;
 constexpr int64_t kRetainStep = 1'000;
+constexpr int64_t kCountStep = 10'000;
+
+// Types that retention deletes last: STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN, GAP.
+#define VMEVENTD_EVIDENCE "(1, 2, 18, 19, 20)"
 
 constexpr char kSchema[] = R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -34,7 +37,8 @@ constexpr char kSchema[] = R"sql(
     name TEXT NOT NULL,
     run TEXT NOT NULL,
     source TEXT NOT NULL,
-    ref BLOB NOT NULL);
+    ref BLOB NOT NULL,
+    events INTEGER);
   CREATE INDEX vms_by_name ON vms(name, run);
   CREATE TABLE stored(
     sequence INTEGER PRIMARY KEY,
@@ -50,16 +54,46 @@ constexpr char kSchema[] = R"sql(
     FROM stored LEFT JOIN vms ON vms.id = stored.vm;
   CREATE TABLE runs(run TEXT PRIMARY KEY, sequence INTEGER NOT NULL, state BLOB NOT NULL);
   CREATE TABLE stopped_vms(sequence INTEGER PRIMARY KEY, vm BLOB NOT NULL);
+  CREATE TABLE noise(
+    vm TEXT PRIMARY KEY,
+    events INTEGER NOT NULL,
+    first INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TRIGGER deleted AFTER DELETE ON stored BEGIN
+    UPDATE noise SET events = events - 1, first = max(first, old.sequence + 1)
+      WHERE old.type NOT IN )sql" VMEVENTD_EVIDENCE R"sql(
+        AND vm = (SELECT name FROM vms WHERE id = old.vm);
+    UPDATE vms SET events = events - 1 WHERE id = old.vm;
+    DELETE FROM vms WHERE id = old.vm AND events = 0;
+  END;
 )sql";
 static_assert(kGroupBits == 13);
 
-// Types that retention deletes last: STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN, GAP.
-#define VMEVENTD_EVIDENCE "(1, 2, 18, 19, 20)"
-bool IsEvidence(v1::EventType type) {
-  return type == v1::EVENT_TYPE_STARTED || type == v1::EVENT_TYPE_STOPPED ||
-         type == v1::EVENT_TYPE_INTENT_DECLARED || type == v1::EVENT_TYPE_INTENT_WITHDRAWN ||
-         type == v1::EVENT_TYPE_GAP;
-}
+// What follows deletes at most ?2 events before ?1, and returns their sequences and times.
+// The oldest that were observed before ?3. A time after ?4, now, is of a clock that was ahead: what
+// follows shows the event's age.
+constexpr char kDeleteExpired[] = R"sql(
+  WITH oldest AS (SELECT sequence, time FROM stored WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)
+  DELETE FROM stored WHERE sequence <= (
+    SELECT max(sequence) FROM oldest WHERE time < ?3 AND sequence < ifnull(
+      (SELECT min(sequence) FROM oldest WHERE time BETWEEN ?3 AND ?4), ?1))
+  RETURNING sequence, time)sql";
+// The oldest noise of the VMs that have more than half as much as the one with the most, and of
+// that no more than what is beyond the half.
+constexpr char kDeleteNoise[] = R"sql(
+  WITH half AS (SELECT max(events) / 2 AS events FROM noise),
+    noisy AS (SELECT min(first) AS first, sum(noise.events - half.events) AS excess
+      FROM noise, half WHERE noise.events > half.events)
+  DELETE FROM stored WHERE sequence IN (
+    SELECT sequence FROM stored JOIN vms ON vms.id = stored.vm JOIN noise ON noise.vm = name
+    WHERE sequence >= (SELECT noisy.first FROM noisy) AND sequence < ?1
+      AND type NOT IN )sql" VMEVENTD_EVIDENCE R"sql(
+      AND noise.events > (SELECT half.events FROM half)
+    ORDER BY sequence LIMIT min(?2, (SELECT ifnull(excess, 0) FROM noisy)))
+  RETURNING sequence, time)sql";
+constexpr char kDeleteOldest[] = R"sql(
+  DELETE FROM stored WHERE sequence IN (
+    SELECT sequence FROM stored WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)
+  RETURNING sequence, time)sql";
 
 std::string MarkPath(const std::string& journal_path) {
   return std::filesystem::path(journal_path).parent_path() / "sequence";
@@ -175,7 +209,7 @@ void CreateSchema(SqliteDatabase& database, const std::string& path, const Seque
   database.exec(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
                              "; PRAGMA application_id = ", kApplicationId, ";"));
   PutIdentity(database, begin.journal_id.empty() ? RandomUuid() : begin.journal_id, path);
-  for (const char* key : {"deleted", "thinned"}) {
+  for (const char* key : {"counted", "deleted", "thinned"}) {
     PutMeta(database, key, absl::StrCat(begin.through));
   }
   transaction.commit();
@@ -377,7 +411,6 @@ absl::Status Journal::Transact(const Change& change) try {
   bounds_ = bounds;
   return absl::OkStatus();
 } catch (const SQLite::Exception& error) {
-  noise_.reset();
   return SqliteError(options_.path, error);
 }
 
@@ -407,7 +440,6 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
       bounds->oldest_time = event->observe_time;
     }
     bounds->newest = event->sequence;
-    if (noise_.has_value() && !IsEvidence(event->type)) AddNoise(vm.name(), 1, event->sequence);
   }
   if (!batch.hole.empty()) {
     PutMeta(database_, "hole_first", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.first));
@@ -449,16 +481,6 @@ uint64_t Journal::FindVm(const v1::VmRef& vm, absl::string_view ref) {
       .Number();
 }
 
-void Journal::DeleteUnusedVms(const JournalBounds& bounds) {
-  // All events are looked at: seldom enough that it costs little for each that was deleted.
-  if (deleted_ < bounds.events / 10) return;
-  deleted_ = 0;
-  SqliteQuery(database_,
-              "DELETE FROM vms WHERE id NOT IN (SELECT vm FROM stored"
-              " INDEXED BY stored_by_vm GROUP BY sequence >> 13, vm)")
-      .Run();
-}
-
 bool Journal::RetentionIsDue() const {
   if (bounds_.events <= 1 || failed_) return false;
   const int64_t excess = bounds_.events - options_.retention_events;
@@ -475,142 +497,76 @@ bool Journal::ClockIsSteady(Instant now) {
 }
 
 absl::StatusOr<bool> Journal::Retain(Instant now) {
-  const int64_t before = bounds_.events;
   const bool by_age = ClockIsSteady(now);
+  bool more = false;
   const absl::Status status = Transact([&](JournalBounds* bounds) {
-    const uint64_t expired = by_age ? LastExpired(now.wall) : 0;
-    const int64_t excess = bounds->events - options_.retention_events;
-    if (expired != 0) {
-      DeleteThrough(expired, bounds);
-    } else if (excess > 0) {
-      Thin(std::min(excess, kRetainStep), bounds);
-    }
-    deleted_ += before - bounds->events;
-    DeleteUnusedVms(*bounds);
+    const uint64_t newest = bounds->newest;
+    const int64_t expired = absl::ToUnixNanos(now.wall - options_.retention_age);
+    const int64_t excess = std::min(bounds->events - options_.retention_events, kRetainStep);
+    more = CountEvents(*bounds) ||
+           (by_age && Delete(SqliteQuery(database_, kDeleteExpired, newest, kRetainStep, expired,
+                                         absl::ToUnixNanos(now.wall)),
+                             bounds)) ||
+           // Where no noise is left, the oldest evidence goes.
+           (excess > 0 && (Delete(SqliteQuery(database_, kDeleteNoise, newest, excess), bounds) ||
+                           Delete(SqliteQuery(database_, kDeleteOldest, newest, excess), bounds)));
   });
   if (!status.ok()) return status;
   retaining_ = bounds_.events > options_.retention_events;
-  return bounds_.events < before;
+  return more;
 }
 
-uint64_t Journal::LastExpired(absl::Time now) {
-  const int64_t cutoff = absl::ToUnixNanos(now - options_.retention_age);
-  SqliteQuery rows(database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT ?",
-                   kRetainStep);
-  uint64_t last = 0;
-  while (rows.Next() && rows.Uint(0) != bounds_.newest) {
-    if (rows.Int(1) < cutoff) {
-      last = rows.Uint(0);
-    } else if (rows.Int(1) <= absl::ToUnixNanos(now)) {
-      break;
-    }
-    // A time in the future is of a clock that was ahead: what follows shows the event's age.
-  }
-  return last;
-}
-
-void Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
-  int64_t latest = 0;
-  {
-    SqliteQuery rows(database_,
-                     "DELETE FROM stored WHERE sequence <= ?"
-                     " RETURNING time, type, (SELECT name FROM vms WHERE id = vm)",
-                     sequence);
-    while (rows.Next()) {
-      latest = std::max(latest, rows.Int(0));
-      --bounds->events;
-      if (noise_.has_value() && !IsEvidence(static_cast<v1::EventType>(rows.Int(1)))) {
-        --(*noise_)[rows.Bytes(2)].events;
-      }
-    }
-  }
-  bounds->deleted = std::max(bounds->deleted, sequence);
-  PutDeleted(*bounds, latest);
-  FindOldest(bounds);
-}
-
-void Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
+bool Journal::CountEvents(const JournalBounds& bounds) {
+  const uint64_t counted = QueryMetaNumber(database_, "counted");
+  if (counted >= bounds.newest) return false;
+  const uint64_t through =
+      SqliteQuery(database_,
+                  "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence > ?"
+                  " ORDER BY sequence LIMIT ?)",
+                  counted, kCountStep)
+          .Number();
   SqliteQuery(database_,
-              "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
-              " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
-              latest_ns)
+              "UPDATE vms SET events = ifnull(vms.events, 0) + new.events"
+              " FROM (SELECT vm, count(*) AS events FROM stored WHERE sequence > ? AND"
+              " sequence <= ? GROUP BY vm) AS new WHERE id = new.vm",
+              counted, through)
       .Run();
-  PutMeta(database_, "deleted", absl::StrCat(bounds.deleted));
-  PutMeta(database_, "thinned", absl::StrCat(bounds.thinned));
+  SqliteQuery(
+      database_,
+      "INSERT INTO noise SELECT name, count(*), min(sequence) FROM stored JOIN vms"
+      " ON vms.id = vm WHERE sequence > ? AND sequence <= ? AND type NOT IN " VMEVENTD_EVIDENCE
+      " GROUP BY name ON CONFLICT(vm) DO UPDATE"
+      " SET events = events + excluded.events",
+      counted, through)
+      .Run();
+  PutMeta(database_, "counted", absl::StrCat(through));
+  return through < bounds.newest;
 }
 
-void Journal::AddNoise(absl::string_view vm, int64_t events, uint64_t from) {
-  Noise& noise = (*noise_)[vm];
-  noise.from = noise.events == 0 ? from : std::min(noise.from, from);
-  noise.events += events;
-}
-
-void Journal::CountNoise() {
-  if (noise_.has_value()) return;
-  noise_.emplace();
-  SqliteQuery rows(database_,
-                   "SELECT (SELECT name FROM vms WHERE id = vm), count(*), min(sequence)"
-                   " FROM stored INDEXED BY stored_by_vm WHERE type NOT IN " VMEVENTD_EVIDENCE
-                   " GROUP BY sequence >> 13, vm");
-  while (rows.Next()) AddNoise(rows.Bytes(0), rows.Int(1), rows.Uint(2));
-}
-
-void Journal::Thin(int64_t count, JournalBounds* bounds) {
-  CountNoise();
-  // The VMs that have the most events lose one after the other, `count` together.
-  std::priority_queue<std::pair<int64_t, std::string>> most;
-  for (const auto& [vm, noise] : *noise_) most.emplace(noise.events, vm);
-  absl::flat_hash_map<std::string, int64_t> quotas;
-  uint64_t from = bounds->newest;
-  for (int64_t i = 0; i < count && !most.empty() && most.top().first > 0; ++i) {
-    auto [events, vm] = most.top();
-    most.pop();
-    ++quotas[vm];
-    from = std::min(from, (*noise_)[vm].from);
-    most.emplace(events - 1, std::move(vm));
-  }
-  absl::erase_if(*noise_, [](const auto& vm) { return vm.second.events == 0; });
-  const auto wanted = static_cast<size_t>(count);
-  std::vector<std::pair<uint64_t, int64_t>> found;  // sequences and times
-  {
-    SqliteQuery rows(database_,
-                     "SELECT sequence, time, vm FROM events WHERE sequence BETWEEN ? AND ?"
-                     " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence",
-                     from, bounds->newest - 1);
-    while (found.size() < wanted && !quotas.empty() && rows.Next()) {
-      const auto quota = quotas.find(rows.Bytes(2));
-      if (quota == quotas.end()) continue;
-      found.emplace_back(rows.Uint(0), rows.Int(1));
-      Noise& noise = (*noise_)[quota->first];
-      noise.from = rows.Uint(0) + 1;
-      --noise.events;
-      if (--quota->second == 0) quotas.erase(quota);
-    }
-  }
-  for (const auto& [sequence, time] : found) {
-    SqliteQuery(database_, "DELETE FROM stored WHERE sequence = ?", sequence).Run();
-    bounds->thinned = std::max(bounds->thinned, sequence);
-    --bounds->events;
-  }
+bool Journal::Delete(SqliteQuery deletion, JournalBounds* bounds) {
+  std::vector<std::pair<uint64_t, int64_t>> deleted;  // sequences and times
+  while (deletion.Next()) deleted.emplace_back(deletion.Uint(0), deletion.Int(1));
+  if (deleted.empty()) return false;
+  bounds->events -= std::ssize(deleted);
   FindOldest(bounds);
   int64_t latest = 0;
   // A GAP still stands for events that were thinned out earlier and are now before the oldest one:
   // their times are not known any more.
-  for (const auto& [sequence, time] : found) {
+  for (const auto& [sequence, time] : deleted) {
+    bounds->thinned = std::max(bounds->thinned, sequence);
     if (sequence > bounds->oldest) continue;
     latest = std::max(latest, time);
     bounds->deleted = std::max(bounds->deleted, sequence);
   }
-  PutDeleted(*bounds, latest);
-  if (found.size() == wanted) return;
-  // Only evidence is left: of that the oldest goes.
-  const uint64_t last =
-      SqliteQuery(database_,
-                  "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence < ?"
-                  " ORDER BY sequence LIMIT ?)",
-                  bounds->newest, wanted - found.size())
-          .Number();
-  DeleteThrough(std::max(last, bounds->deleted), bounds);
+  SqliteQuery(database_,
+              "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
+              " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
+              latest)
+      .Run();
+  PutMeta(database_, "deleted", absl::StrCat(bounds->deleted));
+  PutMeta(database_, "thinned", absl::StrCat(bounds->thinned));
+  SqliteQuery(database_, "DELETE FROM noise WHERE events = 0").Run();
+  return true;
 }
 
 }  // namespace vmeventd
