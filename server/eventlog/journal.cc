@@ -58,42 +58,43 @@ constexpr char kSchema[] = R"sql(
     vm TEXT PRIMARY KEY,
     events INTEGER NOT NULL,
     first INTEGER NOT NULL) WITHOUT ROWID;
-  CREATE TRIGGER deleted AFTER DELETE ON stored BEGIN
-    UPDATE noise SET events = events - 1, first = max(first, old.sequence + 1)
-      WHERE old.type NOT IN )sql" VMEVENTD_EVIDENCE R"sql(
-        AND vm = (SELECT name FROM vms WHERE id = old.vm);
-    UPDATE vms SET events = events - 1 WHERE id = old.vm;
-    DELETE FROM vms WHERE id = old.vm AND events = 0;
-  END;
 )sql";
 static_assert(kGroupBits == 13);
 
-// What follows deletes at most ?2 events before ?1, and returns their sequences and times.
+// What follows finds at most ?2 events before ?1 that go.
+#define VMEVENTD_GOING                                                                 \
+  "INSERT INTO going SELECT sequence, time, stored.vm, type NOT IN " VMEVENTD_EVIDENCE \
+  " FROM stored"
 // The oldest that were observed before ?3. A time after ?4, now, is of a clock that was ahead: what
 // follows shows the event's age.
-constexpr char kDeleteExpired[] = R"sql(
+constexpr char kFindExpired[] = R"sql(
   WITH oldest AS (SELECT sequence, time FROM stored WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)
-  DELETE FROM stored WHERE sequence <= (
+  )sql" VMEVENTD_GOING R"sql( WHERE sequence <= (
     SELECT max(sequence) FROM oldest WHERE time < ?3 AND sequence < ifnull(
-      (SELECT min(sequence) FROM oldest WHERE time BETWEEN ?3 AND ?4), ?1))
-  RETURNING sequence, time)sql";
+      (SELECT min(sequence) FROM oldest WHERE time BETWEEN ?3 AND ?4), ?1)))sql";
 // The oldest noise of the VMs that have more than half as much as the one with the most, and of
 // that no more than what is beyond the half.
-constexpr char kDeleteNoise[] = R"sql(
+constexpr char kFindNoise[] = R"sql(
   WITH half AS (SELECT max(events) / 2 AS events FROM noise),
     noisy AS (SELECT min(first) AS first, sum(noise.events - half.events) AS excess
       FROM noise, half WHERE noise.events > half.events)
-  DELETE FROM stored WHERE sequence IN (
-    SELECT sequence FROM stored JOIN vms ON vms.id = stored.vm JOIN noise ON noise.vm = name
+  )sql" VMEVENTD_GOING R"sql( JOIN vms ON vms.id = stored.vm JOIN noise ON noise.vm = name
     WHERE sequence >= (SELECT noisy.first FROM noisy) AND sequence < ?1
       AND type NOT IN )sql" VMEVENTD_EVIDENCE R"sql(
       AND noise.events > (SELECT half.events FROM half)
-    ORDER BY sequence LIMIT min(?2, (SELECT ifnull(excess, 0) FROM noisy)))
-  RETURNING sequence, time)sql";
-constexpr char kDeleteOldest[] = R"sql(
-  DELETE FROM stored WHERE sequence IN (
-    SELECT sequence FROM stored WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)
-  RETURNING sequence, time)sql";
+    ORDER BY sequence LIMIT min(?2, (SELECT ifnull(excess, 0) FROM noisy)))sql";
+constexpr char kFindOldest[] = VMEVENTD_GOING " WHERE sequence < ?1 ORDER BY sequence LIMIT ?2";
+constexpr char kDeleteGoing[] = R"sql(
+  UPDATE noise SET events = noise.events - gone.events, first = through + 1
+    FROM (SELECT name, count(*) AS events, max(sequence) AS through FROM going
+      JOIN vms ON vms.id = going.vm WHERE noise GROUP BY name) AS gone WHERE noise.vm = name;
+  DELETE FROM noise WHERE events = 0;
+  UPDATE vms SET events = vms.events - gone.events
+    FROM (SELECT vm, count(*) AS events FROM going GROUP BY vm) AS gone WHERE id = vm;
+  DELETE FROM vms WHERE events = 0 AND id IN (SELECT vm FROM going);
+  DELETE FROM stored WHERE sequence IN (SELECT sequence FROM going);
+  DELETE FROM going;
+)sql";
 
 std::string MarkPath(const std::string& journal_path) {
   return std::filesystem::path(journal_path).parent_path() / "sequence";
@@ -353,6 +354,7 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
   database_.exec(
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
       "PRAGMA journal_size_limit = 67108864");
+  database_.exec("CREATE TEMP TABLE going(sequence INTEGER PRIMARY KEY, time, vm, noise)");
   opened->created = SqliteQuery(database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
   if (opened->created) CreateSchema(database_, options_.path, begin);
   const absl::Status status =
@@ -504,12 +506,12 @@ absl::StatusOr<bool> Journal::Retain(Instant now) {
     const int64_t expired = absl::ToUnixNanos(now.wall - options_.retention_age);
     const int64_t excess = std::min(bounds->events - options_.retention_events, kRetainStep);
     more = CountEvents(*bounds) ||
-           (by_age && Delete(SqliteQuery(database_, kDeleteExpired, newest, kRetainStep, expired,
+           (by_age && Delete(SqliteQuery(database_, kFindExpired, newest, kRetainStep, expired,
                                          absl::ToUnixNanos(now.wall)),
                              bounds)) ||
            // Where no noise is left, the oldest evidence goes.
-           (excess > 0 && (Delete(SqliteQuery(database_, kDeleteNoise, newest, excess), bounds) ||
-                           Delete(SqliteQuery(database_, kDeleteOldest, newest, excess), bounds)));
+           (excess > 0 && (Delete(SqliteQuery(database_, kFindNoise, newest, excess), bounds) ||
+                           Delete(SqliteQuery(database_, kFindOldest, newest, excess), bounds)));
   });
   if (!status.ok()) return status;
   retaining_ = bounds_.events > options_.retention_events;
@@ -543,10 +545,13 @@ bool Journal::CountEvents(const JournalBounds& bounds) {
   return through < bounds.newest;
 }
 
-bool Journal::Delete(SqliteQuery deletion, JournalBounds* bounds) {
+bool Journal::Delete(SqliteQuery find, JournalBounds* bounds) {
+  find.Run();
   std::vector<std::pair<uint64_t, int64_t>> deleted;  // sequences and times
-  while (deletion.Next()) deleted.emplace_back(deletion.Uint(0), deletion.Int(1));
+  SqliteQuery going(database_, "SELECT sequence, time FROM going");
+  while (going.Next()) deleted.emplace_back(going.Uint(0), going.Int(1));
   if (deleted.empty()) return false;
+  database_.exec(kDeleteGoing);
   bounds->events -= std::ssize(deleted);
   FindOldest(bounds);
   int64_t latest = 0;
@@ -565,7 +570,6 @@ bool Journal::Delete(SqliteQuery deletion, JournalBounds* bounds) {
       .Run();
   PutMeta(database_, "deleted", absl::StrCat(bounds->deleted));
   PutMeta(database_, "thinned", absl::StrCat(bounds->thinned));
-  SqliteQuery(database_, "DELETE FROM noise WHERE events = 0").Run();
   return true;
 }
 

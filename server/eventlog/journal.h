@@ -139,8 +139,8 @@ class Journal {
   bool ClockIsSteady(Instant now);
   // Counts some of the events that are not counted yet. Returns whether there are more of them.
   bool CountEvents(const JournalBounds& bounds);
-  // Runs `deletion`, which returns sequences and times. Returns whether there were any.
-  bool Delete(SqliteQuery deletion, JournalBounds* bounds);
+  // Deletes the events that `find` inserts into `going`. Returns whether there were any.
+  bool Delete(SqliteQuery find, JournalBounds* bounds);
   // The row of `vms` for the VM with that encoding, which it adds if there is none.
   uint64_t FindVm(const v1::VmRef& vm, absl::string_view ref);
 
