@@ -214,22 +214,17 @@ std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
 std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) {
   const Kernel::Bystander bystander(kernel_);
   std::map<uint64_t, v1::Event> events;
-  absl::StatusOr<SqliteDatabase> database =
-      SqliteDatabase::Open(kJournalPath, SQLITE_OPEN_READWRITE);
-  absl::Status status = database.status();
-  if (status.ok()) {
-    SqliteQuery rows(&*database,
-                     VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence", first,
-                     last);
+  try {
+    SqliteDatabase database(kJournalPath);
+    SqliteQuery rows(database, VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence",
+                     first, last);
     while (rows.Next()) {
       const EventRecord record = RecordOfRow(rows);
       events[record.sequence] = EventOf(record);
     }
-    thinned_ = std::max(thinned_, QueryMetaNumber(&*database, "thinned"));
-    status = database->TakeStatus();
-  }
-  if (!status.ok() && !replacement_is_due_) {
-    story_->Fail("the journal cannot be read: ", status.message());
+    thinned_ = std::max(thinned_, QueryMetaNumber(database, "thinned"));
+  } catch (const SQLite::Exception& error) {
+    if (!replacement_is_due_) story_->Fail("the journal cannot be read: ", error.what());
   }
   return events;
 }
@@ -253,20 +248,18 @@ bool Judge::DamageJournal() {
   const Kernel::Bystander bystander(kernel_);
   const Disk::FilePtr file = kernel_->disk().Find(kJournalPath);
   if (damaged_ || file == nullptr || file->content.size() < 4096) return false;
-  absl::StatusOr<SqliteDatabase> database =
-      SqliteDatabase::Open(kJournalPath, SQLITE_OPEN_READWRITE);
-  if (!database.ok()) return false;
-  {
-    SqliteQuery stops(&*database, "SELECT vm FROM stopped_vms");
+  try {
+    SqliteDatabase database(kJournalPath);
+    SqliteQuery stops(database, "SELECT vm FROM stopped_vms");
     while (stops.Next()) {
       v1::Vm vm;
       const absl::string_view bytes = stops.Bytes(0);
       vm.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
       stopped_before_.insert(vm.ref().run_id());
     }
-    if (!database->status().ok()) return false;
+  } catch (const SQLite::Exception&) {
+    return false;
   }
-  database = absl::UnknownError("closed");
   kernel_->disk().Unlink(absl::StrCat(kJournalPath, "-wal"));
   kernel_->disk().Unlink(absl::StrCat(kJournalPath, "-shm"));
   kernel_->disk().Write(kJournalPath, file.get(), 0, std::string(100, 'x'));

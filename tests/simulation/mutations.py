@@ -59,9 +59,8 @@ MUTATIONS = [
     Mutation("a-run-that-ended-stays-open", "server/eventlog/event_log_pump.cc",
              "if (⟦update->saved_run.has_value()⟧) {", "update->saved_run.has_value() && !update->saved_run->empty()"),
     Mutation("retention-thins-out-evidence", "server/eventlog/journal.cc",
-             'WHERE sequence BETWEEN ? AND ?"\n'
-             '                     ⟦" AND type NOT IN " VMEVENTD_EVIDENCE⟧ " ORDER BY sequence"',
-             '" AND type NOT IN (1)"'),
+             "SqliteQuery(database_, ⟦kFindNoise⟧, newest, excess)",
+             'VMEVENTD_GOING " WHERE sequence < ?1 AND type <> 1 ORDER BY sequence LIMIT ?2"'),
     Mutation("a-start-syncs-nothing", "server/eventlog/journal.cc",
              "if (⟦status.ok()⟧) status = SyncLogOf", "false"),
     Mutation("durable-sequence-is-one-too-high-in-a-hang", "server/eventlog/event_log.cc",

@@ -64,11 +64,11 @@ std::vector<v1::Event> EventsOf(const std::vector<EventPtr>& events) {
   return out;
 }
 
-absl::Status ExecuteSql(const std::string& path, const std::string& sql) {
-  auto database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-  if (!database.ok()) return database.status();
-  database->Execute(sql);
-  return database->TakeStatus();
+absl::Status ExecuteSql(const std::string& path, const std::string& sql) try {
+  SqliteDatabase(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec(sql);
+  return absl::OkStatus();
+} catch (const SQLite::Exception& error) {
+  return SqliteError(path, error);
 }
 
 std::vector<std::string> CostlyPatterns() {

@@ -187,7 +187,8 @@ constexpr int kFullCommits = kFullEvents / 100 + 1;
 std::unique_ptr<PumpedState> FullJournal(VmSession* session) {
   auto pumped = std::make_unique<PumpedState>(LiveStateOptions{},
                                               JournalOptions{.retention_events = kFullEvents});
-  for (int events = 0; events < kFullEvents; events += kEvents) {
+  // Retention counts all at its first time, here.
+  for (int events = 0; events <= kFullEvents; events += kEvents) {
     std::vector<VmUpdate> updates;
     updates.reserve(kEvents);
     for (int i = 0; i < kEvents; ++i) updates.push_back(std::move(Updates(session, 1).front()));
