@@ -101,10 +101,11 @@ int Page() {
   FILE* const pager = StartPager();
   EXPECT_NE(pager, nullptr);
   EXPECT_EQ(raise(SIGINT), 0);
-  EXPECT_EQ(write(fileno(pager), "text", 4), 4);
+  const bool written = write(fileno(pager), "text", 4) == 4;
   const int status = pclose(pager);
   signal(SIGINT, SIG_DFL);
   EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_TRUE(written || WEXITSTATUS(status) == 127) << "one that could not be started may be gone";
   return WEXITSTATUS(status);
 }
 
