@@ -125,8 +125,7 @@ absl::Status CursorFile::Save(const std::string& server, const WatchPosition& po
 void Delivery::CutOff(NodeEvents* events) {
   size_t taken = 0;
   while (taken < events->size() && !reached()) {
-    const bool is_gap = (*events)[taken++].event.type() == v1::EVENT_TYPE_GAP;
-    if (!is_gap || options_.counts_gaps) ++delivered_;
+    if ((*events)[taken++].event.has_vm() || options_.counts_gaps) ++delivered_;
   }
   events->resize(taken);
 }

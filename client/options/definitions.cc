@@ -312,16 +312,9 @@ CLI::Option* AddDomain(CLI::App* app, const char* name, const char* help, std::s
 // A whole number from 1 on.
 CLI::Validator UpTo(uint64_t max) { return CLI::Range(uint64_t{1}, max).description(""); }
 
-// A GAP of the node passes every filter, and counts only where it was asked for.
-void CheckWatch(FollowCommand* command) {
-  const v1::EventFilter& filter = command->watch.filter;
-  command->gaps = absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP) ||
-                  (command->exec.empty() && filter.ByteSizeLong() == 0);
-}
-
 void AddWatch(CLI::App* program, Reading* reading) {
   const auto [app, command] =
-      Add<FollowCommand>(program, reading, "watch", "Follow events as they happen", CheckWatch);
+      Add<FollowCommand>(program, reading, "watch", "Follow events as they happen");
   WatchCommand& watch = command->watch;
   AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now",
            &reading->context, &watch.start);

@@ -42,7 +42,6 @@ struct FollowCommand {
   WatchCommand watch;
   std::optional<uint64_t> count;          // ends after that many events
   std::optional<absl::Duration> timeout;  // ends after so long
-  bool gaps = true;                       // a GAP counts, and runs `exec`
   std::optional<uint64_t> last;           // begins with the newest so many events instead
   std::string cursor_file;                // empty: none
   std::string exec;                       // command for /bin/sh; empty: prints the events
