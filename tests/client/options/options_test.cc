@@ -797,9 +797,21 @@ TEST(ParseCommandLine, TheConfigurationFileIsToml) {
       {"[contexts]\na = \"x\"\n", "\"a\" is not a section"},
       {"this is no toml\n", "line 1: not TOML: "}};
   for (const auto& [content, fault] : faults) {
-    EXPECT_THAT(Answer({"vms"}, Configured(content)).err,
+    EXPECT_THAT(Answer({"--context", "a", "vms"}, Configured(content)).err,
                 AllOf(StartsWith("/c/config.toml: "), HasSubstr(fault)));
   }
+}
+
+TEST(ParseCommandLine, AFaultOfAContextIsNoneOfTheOthers) {
+  const OptionContext context = Configured(
+      "current = \"a\"\n[contexts.a]\nservers = \"node1\"\n[contexts.b]\ntls-ca = \"ca.pem\"\n"
+      "[contexts.c]\nserver-list = \"x\"\n");
+  EXPECT_EQ(Parsed({"vms"}, context).server().host, "node1");
+  EXPECT_THAT(Answer({"--context", "b", "vms"}, context).err,
+              StartsWith("/c/config.toml: the context \"b\" has no servers"));
+  EXPECT_EQ(Parsed({"--context", "b", "--server", "n", "vms"}, context).server().tls->ca_file,
+            "/c/ca.pem");
+  EXPECT_THAT(Answer({"--context", "c", "vms"}, context).err, HasSubstr("\"server-list\" of"));
 }
 
 TEST(ParseCommandLine, TheEnvironmentNamesTheConfigurationFile) {
