@@ -115,10 +115,13 @@ CLI::Option* AddOption(CLI::App* app, const std::string& names, const std::strin
 // All texts count.
 CLI::Option* AddList(CLI::App* app, const std::string& names, const std::string& value_name,
                      const char* help, const Take& take) {
+  // One text follows each option: the help has no "..." of unlimited ones.
+  constexpr int kUnlimited = CLI::detail::expected_max_vector_size;
+  const bool is_option = names[0] == '-';
   return AddOption(app, names, value_name, help, take)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->expected(CLI::detail::expected_max_vector_size)
-      ->allow_extra_args(names[0] != '-');
+      ->expected(1, is_option ? kUnlimited - 1 : kUnlimited)
+      ->allow_extra_args(!is_option);
 }
 
 template <typename T>
@@ -632,8 +635,8 @@ void AddGeneral(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
   Access* access = &reading->access;
   AddList(app, "--server", "ADDR",
-          "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
-          "nats://, see below",
+          "where vmeventd listens, or nats://, see below; watch, push, web, events, vms and why "
+          "merge several, separated by commas; may be repeated",
           [=](const std::string& text) { access->servers.push_back(text); });
   AddValue(app, "--context", "NAME",
            "the TLS files, and without --server the servers, of this context in the configuration "

@@ -400,6 +400,12 @@ TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
               testing::MatchesRegex("\\{\"version\":\"[0-9.]+\"\\}\n"));
 }
 
+TEST(ParseCommandLine, OnlyArgumentsHaveDotsInTheHelp) {
+  EXPECT_THAT(Answer({"--help"}).out, AllOf(HasSubstr("--server ADDR "), Not(HasSubstr("..."))));
+  EXPECT_THAT(Answer({"vms", "--help"}).out,
+              AllOf(HasSubstr("[NAME...]"), HasSubstr("--vm GLOB "), Not(HasSubstr("GLOB ..."))));
+}
+
 TEST(ParseCommandLine, HelpIsShownBesideAWrongValue) {
   EXPECT_EQ(Answer({"watch", "--type", "bogus", "-h"}).out, Answer({"watch", "-h"}).out);
   EXPECT_EQ(Answer({"--color", "red", "intent", "declare", "-h"}).out,
