@@ -101,6 +101,7 @@ struct CommandLine {
   bool pager = true;  // used on a terminal, for long lists
   // Begins a command to paste: "vmevents" with the options that were given to name the server.
   std::string client = "vmevents";
+  std::string before;  // the begin of a word that each name completes: "web1,"
   const ServerAddress& server() const { return servers.front(); }
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;

@@ -436,6 +436,9 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_THAT(Candidates({"help", ""}), IsSupersetOf({"watch", "doctor"}));
   EXPECT_THAT(Candidates({"completion", ""}), IsSupersetOf({"bash", "zsh", "fish"}));
   EXPECT_THAT(Candidates({"--tls-ca", ""}), IsEmpty()) << "the shell completes files";
+  EXPECT_EQ(Parsed({"__complete", "vms", "--vm", "web1,we"}).before, "web1,");
+  EXPECT_EQ(Parsed({"__complete", "vms", "--vm=we"}).before, "--vm=");
+  EXPECT_EQ(Parsed({"__complete", "vms", "a,"}).before, "") << "a NAME is no list";
   const CommandLine names =
       Parsed({"__complete", "vm", "--server", "unix:/s", "--utc", "-o", "json", ""});
   EXPECT_EQ(names.server().path, "/s");
