@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -182,6 +183,9 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
   });
   const ExitCode code = delivery.Run(source.get(), PrintNote);
   stop.Stop();
+  // A reader that has had enough is no interruption.
+  pollfd reader = {STDOUT_FILENO, 0, 0};
+  if (code == ExitCode::kInterrupted && poll(&reader, 1, 0) > 0) return ExitCode::kOk;
   if (!timed_out.get() || code != ExitCode::kInterrupted) return code;
   PrintNote(absl::StrCat("--timeout: fewer than ", Count(*command.count, "event"),
                          " came and were handled within ", DurationText(*command.timeout)));
