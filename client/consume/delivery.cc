@@ -115,8 +115,7 @@ std::optional<WatchPosition> CursorFile::Find(const std::string& server) const {
 }
 
 absl::Status CursorFile::Save(const std::string& server, const WatchPosition& position) {
-  const auto found = positions_.find(server);
-  if (found != positions_.end() && found->second == position) return absl::OkStatus();
+  if (Find(server) == position) return absl::OkStatus();
   positions_[server] = position;
   const absl::StatusOr<std::string> text = Print(positions_);
   return text.ok() ? WriteFileAtomically(path_, *text + "\n") : text.status();

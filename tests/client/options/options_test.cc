@@ -393,6 +393,9 @@ TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
   EXPECT_EQ(Answer({"help"}).out, Answer({"--help"}).out);
   EXPECT_EQ(Answer({"help", "intent", "declare"}).out, Answer({"intent", "declare", "-h"}).out);
   EXPECT_THAT(Complaint({"help", "nosuch"}), HasSubstr("nosuch"));
+  EXPECT_THAT(Complaint({"help", "fleet", "nosuch"}),
+              HasSubstr("\"nosuch\" is not known here; the commands are create"));
+  EXPECT_THAT(Complaint({"help", "vms", "nosuch"}), HasSubstr("\"nosuch\" is not known here"));
   EXPECT_EQ(Answer({"version"}).out, Answer({"--version"}).out);
   EXPECT_THAT(Answer({"version"}).out,
               testing::MatchesRegex("vmevents [0-9]+\\.[0-9]+\\.[0-9]+\n"));
