@@ -442,10 +442,9 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
   if (!context.connected.ok()) return context.Explain({});
   auto asked = known;
   if (!command.all) {
-    const auto found = known.find(command.service);
-    asked = {{command.service, found == known.end() ? known.at("") : found->second}};
+    asked = {{command.service, known.at(known.contains(command.service) ? command.service : "")}};
   }
-  std::optional<Failure> not_serving;
+  std::string faults;
   for (const auto& [service, why] : asked) {
     grpc::health::v1::HealthCheckRequest request;
     request.set_service(service);
@@ -467,11 +466,11 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
       const auto text = context.formatter->FormatHealth(shown, response);
       if (auto failure = PrintText(text, context.output)) return failure;
     }
-    if (not_serving || response.status() == Health::SERVING) continue;
-    not_serving =
-        Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), why)};
+    if (response.status() == Health::SERVING) continue;
+    absl::StrAppend(&faults, faults.empty() ? "" : "; it", why);
   }
-  return not_serving;
+  if (faults.empty()) return std::nullopt;
+  return Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), faults)};
 }
 
 std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& context,

@@ -285,6 +285,17 @@ TEST_F(CommandsTest, HealthOfAllNamesEachServiceUntilOneIsUnknown) {
   EXPECT_EQ(output_.text, "{\"service\":\"vmeventd\",\"status\":\"SERVING\"}\n");
 }
 
+TEST_F(CommandsTest, HealthOfAllNamesAllThatDoNotServe) {
+  for (const char* service : {"journal", "libvirt", "listen", "sources", "watch"}) {
+    server_.SetServing(service[0] != 'j' && service[0] != 'w', service);
+  }
+  EXPECT_THAT(Run(HealthCommand{.timeout = absl::Minutes(1), .all = true}),
+              Fails(ExitCode::kFailed, AllOf(HasSubstr(" cannot write its journal"),
+                                             HasSubstr("; it misses a directory of --watch"),
+                                             Not(HasSubstr("libvirt")))));
+  EXPECT_EQ(Lines(), 6);
+}
+
 TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {
   // A socket that listens and never accepts.
   server_.Stop();
