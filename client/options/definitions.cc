@@ -499,14 +499,6 @@ CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const
   return app;
 }
 
-void AddEventsByOtherNames(CLI::App* program, Reading* reading) {
-  AddEvents(program, reading, "tail", "List the newest events", {.last = kUsualLast})->group("");
-  EventsCommand crashes = {.newest_first = true};
-  crashes.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  crashes.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
-  AddEvents(program, reading, "crashes", "List the VMs that crashed", crashes)->group("");
-}
-
 // A VM that is named, and a request for stopped VMs, imply that they are listed.
 void CheckVms(VmsCommand* vms) {
   const v1::EventFilter& filter = vms->filter;
@@ -565,8 +557,11 @@ void AddStatus(CLI::App* program, Reading* reading) {
 }
 
 void AddTop(CLI::App* program, Reading* reading) {
+  const auto check = [=](TopCommand* /*top*/) {
+    if (!reading->line.for_people()) Wrong("--output: top is for people; use info, vms or events");
+  };
   const auto [app, command] =
-      Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal");
+      Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", check);
   AddValue(app, "--interval", "DURATION", "interval between frames; default 2s",
            &command->interval);
   AddValue(app, "--window", "DURATION", "time over which ends are counted; default 15m",
@@ -682,7 +677,11 @@ void Define(CLI::App* app, Reading* reading) {
   AddPush(app, reading);
   AddWeb(app, reading);
   AddEvents(app, reading, "events", "List events of the past")->alias("logs")->alias("history");
-  AddEventsByOtherNames(app, reading);
+  AddEvents(app, reading, "tail", "List the newest events", {.last = kUsualLast})->group("");
+  EventsCommand crashes = {.newest_first = true};
+  crashes.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  crashes.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
+  AddEvents(app, reading, "crashes", "List the VMs that crashed", crashes)->group("");
   AddVms(app, reading);
   AddWhy(app, reading);
   AddStatus(app, reading);

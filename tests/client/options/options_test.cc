@@ -885,6 +885,7 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   ExpectComplaints({{"info extra", "\"extra\""},
                     {"watch --timeout 5", "--timeout: \"5\""},
                     {"top --interval 5", "--interval"},
+                    {"top -o json", "--output: top is for people"},
                     {"vm", "which VM? Write `vmevents why NAME`"},
                     {"vm ", "NAME: the text is empty"},
                     {"watch --from", "--from"},
