@@ -46,7 +46,7 @@ MUTATIONS = [
     Mutation("durable-before-it-is-committed", "server/eventlog/event_log.cc",
              ".committed = std::min(⟦bounds_.newest⟧, newest_)", "newest_"),
     Mutation("publication-waits-for-the-disk", "server/eventlog/event_log_pump.cc",
-             "IsWritable() && ⟦now < next.added + kPatience⟧", "true"),
+             "return waits && IsWritable() ? ⟦changes.added + kPatience⟧ : absl::ZeroDuration();", "absl::InfiniteDuration()"),
     Mutation("durable-sequence-passes-a-hole", "server/eventlog/event_log.cc",
              "if (⟦!hole_.empty()⟧) range.durable", "false"),
     Mutation("mark-is-not-synced", "server/eventlog/journal.cc", "if (⟦fdatasync(fd.get()) != 0⟧) return", "false"),
