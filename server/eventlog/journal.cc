@@ -217,6 +217,12 @@ void CreateSchema(SqliteDatabase& database, const std::string& path, const Seque
 
 }  // namespace
 
+bool IsEvidence(v1::EventType type) {
+  return type == v1::EVENT_TYPE_STARTED || type == v1::EVENT_TYPE_STOPPED ||
+         type == v1::EVENT_TYPE_INTENT_DECLARED || type == v1::EVENT_TYPE_INTENT_WITHDRAWN ||
+         type == v1::EVENT_TYPE_GAP;
+}
+
 std::string FileIdentity(const std::string& path) {
   struct statx info {};
   if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &info) != 0) {
@@ -275,17 +281,22 @@ EventRecord RecordOfRow(const SqliteQuery& row) {
           .vm_ref = row.Bytes(5)};
 }
 
-size_t Journal::Batch::memory() const {
-  size_t memory = 0;
-  for (const EventPtr& event : events) memory += event->memory();
-  for (const auto& [run_id, run] : runs) memory += 200 + 2 * run_id.size() + run.payload.size();
-  return memory;
+void Journal::Batch::Put(const std::string& run_id, SavedRun run) {
+  const auto [put, is_new] = runs.try_emplace(run_id);
+  if (is_new) bytes += 200 + 2 * run_id.size();
+  bytes += run.payload.size() - put->second.payload.size();
+  put->second = std::move(run);
 }
 
 void Journal::Batch::Add(const Batch& next) {
-  events.insert(events.end(), next.events.begin(), next.events.end());
-  for (const auto& [run_id, run] : next.runs) runs[run_id] = run;
+  for (const EventPtr& event : next.events) Put(event);
+  for (const auto& [run_id, run] : next.runs) Put(run_id, run);
   stops.insert(next.stops.begin(), next.stops.end());
+}
+
+void Journal::Batch::DropEvents() {
+  for (const EventPtr& event : events) bytes -= event->memory();
+  events.clear();
 }
 
 absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, absl::Time now) {

@@ -69,6 +69,10 @@ struct Hole {
   bool empty() const { return last == 0; }
 };
 
+// Returns whether events of that type are dropped and deleted last: STARTED, STOPPED, INTENT_* and
+// GAP.
+bool IsEvidence(v1::EventType type);
+
 // The identity of a file, "INODE BIRTH" with the birth in nanoseconds, which a copy does not have.
 // The birth is 0 where the file system does not store it.
 std::string FileIdentity(const std::string& path);
@@ -86,10 +90,17 @@ class Journal {
     Hole hole{};
     bool hole_is_named = false;  // by a GAP of these events; if not, the next start must name it
 
+    size_t bytes = 0;  // approximate memory of the events and the runs
+
     bool empty() const { return events.empty() && runs.empty() && stops.empty(); }
-    size_t memory() const;
+    void Put(EventPtr event) {
+      bytes += event->memory();
+      events.push_back(std::move(event));
+    }
+    void Put(const std::string& run_id, SavedRun run);
     // Adds what comes after it.
     void Add(const Batch& next);
+    void DropEvents();
   };
   struct Opened;
 

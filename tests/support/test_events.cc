@@ -79,11 +79,8 @@ std::vector<std::string> CostlyPatterns() {
   return out;
 }
 
-PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal, size_t max_queued)
-    : options_{.journal = std::move(journal),
-               .live = options,
-               .node_id = kNode,
-               .max_queued = max_queued} {
+PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal)
+    : options_{.journal = std::move(journal), .live = options, .node_id = kNode} {
   options_.journal.path = directory_ / "journal.db";
   Journal::OpenLate(options_.journal, {kJournal, 0}).value();
   EXPECT_TRUE(WriteMark(options_.journal.path, {kJournal, 0}).ok());
@@ -98,7 +95,8 @@ void PumpedState::Open(const TakeHanded& take_handed) {
 }
 
 void PumpedState::PushUnwritten(std::vector<VmUpdate> updates) {
-  for (VmUpdate& update : updates) log_->sink()->Push(std::move(update));
+  for (VmUpdate& update : updates) log_->Push(std::move(update));
+  log_->EndTurn();
   log_->Step();
 }
 
