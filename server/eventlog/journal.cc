@@ -93,7 +93,6 @@ constexpr char kDeleteGoing[] = R"sql(
     FROM (SELECT vm, count(*) AS events FROM going GROUP BY vm) AS gone WHERE id = vm;
   DELETE FROM vms WHERE events = 0 AND id IN (SELECT vm FROM going);
   DELETE FROM stored WHERE sequence IN (SELECT sequence FROM going);
-  DELETE FROM going;
 )sql";
 
 std::string MarkPath(const std::string& journal_path) {
@@ -557,27 +556,25 @@ bool Journal::CountEvents(const JournalBounds& bounds) {
 }
 
 bool Journal::Delete(SqliteQuery find, JournalBounds* bounds) {
+  SqliteQuery(database_, "DELETE FROM going").Run();
   find.Run();
-  std::vector<std::pair<uint64_t, int64_t>> deleted;  // sequences and times
-  SqliteQuery going(database_, "SELECT sequence, time FROM going");
-  while (going.Next()) deleted.emplace_back(going.Uint(0), going.Int(1));
-  if (deleted.empty()) return false;
+  SqliteQuery found(database_, "SELECT count(*), max(sequence) FROM going");
+  found.Next();
+  if (found.Int(0) == 0) return false;
+  bounds->events -= found.Int(0);
+  bounds->thinned = std::max(bounds->thinned, found.Uint(1));
   database_.exec(kDeleteGoing);
-  bounds->events -= std::ssize(deleted);
   FindOldest(bounds);
-  int64_t latest = 0;
   // A GAP still stands for events that were thinned out earlier and are now before the oldest one:
   // their times are not known any more.
-  for (const auto& [sequence, time] : deleted) {
-    bounds->thinned = std::max(bounds->thinned, sequence);
-    if (sequence > bounds->oldest) continue;
-    latest = std::max(latest, time);
-    bounds->deleted = std::max(bounds->deleted, sequence);
-  }
+  SqliteQuery before(database_, "SELECT max(sequence), max(time) FROM going WHERE sequence < ?",
+                     bounds->oldest);
+  before.Next();
+  bounds->deleted = std::max(bounds->deleted, before.Uint(0));
   SqliteQuery(database_,
               "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
               " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
-              latest)
+              before.Int(1))
       .Run();
   PutMeta(database_, "deleted", absl::StrCat(bounds->deleted));
   PutMeta(database_, "thinned", absl::StrCat(bounds->thinned));

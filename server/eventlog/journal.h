@@ -150,7 +150,7 @@ class Journal {
   bool ClockIsSteady(Instant now);
   // Counts some of the events that are not counted yet. Returns whether there are more of them.
   bool CountEvents(const JournalBounds& bounds);
-  // Deletes the events that `find` inserts into `going`. Returns whether there were any.
+  // Deletes the events that `find` inserts into the table `going`. Returns whether there were any.
   bool Delete(SqliteQuery find, JournalBounds* bounds);
   // The row of `vms` for the VM with that encoding, which it adds if there is none.
   uint64_t FindVm(const v1::VmRef& vm, absl::string_view ref);
