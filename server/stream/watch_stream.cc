@@ -24,16 +24,13 @@ void WatchStream::Begin() {
   hub_->turns()->Add(description_.peer(), [self = shared_from_this()] { self->Turn(); });
 }
 
-void WatchStream::Wake() {
-  if (!waits_for_turn_.exchange(true)) Begin();
-}
-
-void WatchStream::RequestProgress() {
+void WatchStream::SendNow() {
   {
     const MutexLock lock(&mutex_);
-    beat_ = true;
+    woken_ = true;
+    if (!CanTurn()) return;
   }
-  Wake();
+  Turn();
 }
 
 v1::Stream WatchStream::Describe(uint64_t newest) {
@@ -44,164 +41,125 @@ v1::Stream WatchStream::Describe(uint64_t newest) {
   return stream;
 }
 
-void WatchStream::Drain() {
-  {
-    const MutexLock lock(&mutex_);
-    draining_ = true;
-  }
-  Wake();
-}
-
 void WatchStream::Turn() {
-  waits_for_turn_ = false;
-  Advance().status().IgnoreError();
+  Send();
+  Finish();
+  const MutexLock lock(&mutex_);
+  turn_ = false;
+  if (woken_) WakeLocked();
 }
 
-void WatchStream::FinishIfEnded() {
-  absl::Status end;
+void WatchStream::Send() {
   {
     const MutexLock lock(&mutex_);
-    if (!end_.has_value() || cutting_ > 0) return;
-    if (state_ != State::kIdle && state_ != State::kReading) return;
-    state_ = State::kFinished;
-    // While nothing stops it is the journal that is UNAVAILABLE.
-    hub_->meters().CountEnd(*end_, StreamEnd::kStalledWrite,
-                            draining_ ? StreamEnd::kShutdown : StreamEnd::kError);
-    end = *end_;
+    woken_ = false;
+    if (pending_ != Pending::kNothing || end_.has_value()) return;
+    if (std::exchange(beat_, false)) cursor_.RequestProgress();
   }
+  StreamCursor::Step step = cursor_.Next(hub_->MessageBytes());
+  const bool writes = !step.message.empty();
+  const bool reads = !writes && step.follows == StreamCursor::Follows::kJournal;
+  if (writes) {
+    const grpc::Slice slice(std::exchange(step.message, {}));
+    message_ = grpc::ByteBuffer(&slice, 1);
+  }
+  {
+    const MutexLock lock(&mutex_);
+    step_ = step;
+    if (step.events == 0) delivered_ = cursor_.sequence();
+    if (writes) {
+      pending_ = Pending::kWrite;
+      since_ = hub_->clock().Now().monotonic;
+    } else if (reads) {
+      pending_ = Pending::kJournal;
+    } else if (step.follows == StreamCursor::Follows::kMore) {
+      woken_ = true;
+    } else if (draining_ && !woken_ && !end_.has_value()) {
+      end_ =
+          WithReason("SHUTTING_DOWN",
+                     absl::UnavailableError(absl::StrCat(
+                         "vmeventd is shutting down; resume after sequence ", cursor_.sequence())));
+    }
+  }
+  if (writes) call_->Write(&message_);
+  if (!reads) return;
+  // A stream that ends meanwhile takes no memory until its turn.
+  hub_->log()->PostQuery(description_.peer(), [stream = weak_from_this()](const auto& journal) {
+    const std::shared_ptr<WatchStream> self = stream.lock();
+    return self == nullptr ? absl::StatusOr<bool>(true) : self->ReadJournal(journal);
+  });
+}
+
+void WatchStream::Finish() {
+  absl::Status end;
+  bool cut = false;
+  bool finishes = false;
+  bool drained = false;
+  {
+    const MutexLock lock(&mutex_);
+    if (!end_.has_value() || finished_) return;
+    end = *end_;
+    cut = std::exchange(cut_, false);
+    finishes = finished_ = pending_ != Pending::kWrite;
+    drained = draining_;
+  }
+  if (cut) call_->Abort(end);
+  if (!finishes) return;
+  // While nothing stops it is the journal that is UNAVAILABLE.
+  hub_->meters().CountEnd(end, StreamEnd::kStalledWrite,
+                          drained ? StreamEnd::kShutdown : StreamEnd::kError);
   call_->End(end);
 }
 
-absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal) {
-  FinishIfEnded();
-  bool beat = false;
-  {
-    const MutexLock lock(&mutex_);
-    again_ = true;
-    const State waits = journal == nullptr ? State::kIdle : State::kReading;
-    if (state_ != waits || cutting_ > 0) return true;
-    again_ = false;
-    // A call that ends while the disk hangs does not wait for it: only this thread leaves kReading,
-    // unless the stream finishes.
-    if (journal == nullptr) state_ = State::kBuilding;
-    beat = std::exchange(beat_, false);
+absl::StatusOr<bool> WatchStream::ReadJournal(const absl::StatusOr<JournalReader*>& journal) {
+  const absl::Status status =
+      journal.ok() ? cursor_.ReadJournal(*journal, hub_->MessageBytes()) : journal.status();
+  const MutexLock lock(&mutex_);
+  pending_ = Pending::kNothing;
+  if (!status.ok()) {
+    EndLocked(ReadError(status));
+    return status;
   }
-
-  const Instant now = hub_->clock().Now();
-  absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
-  if (journal != nullptr && !journal->ok()) {
-    next = journal->status();
-  } else {
-    next = cursor_.Next(beat, journal == nullptr ? nullptr : **journal, hub_->MessageBytes());
-  }
-  const absl::StatusOr<bool> read = next.ok() ? absl::StatusOr<bool>(true) : next.status();
-  if (!read.ok()) next = ReadError(read.status());
-  const bool write = next.ok() && next->has_value();
-  const bool reads = next.ok() && !write && cursor_.needs_journal();
-  const bool has_progressed = write && cursor_.caught_up() && cursor_.sent().events == 0;
-  if (write) message_ = *std::move(*next);
-  bool more = false;
-  {
-    const MutexLock lock(&mutex_);
-    if (state_ == State::kFinished) return read;
-    if (beat && !has_progressed) beat_ = true;
-    if (write) {
-      if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
-      state_ = State::kWriting;
-      since_ = now.monotonic;
-    } else if (reads) {
-      state_ = State::kReading;
-    } else {
-      state_ = State::kIdle;
-      delivered_ = cursor_.sequence();
-      if (!next.ok() && !end_.has_value()) end_ = next.status();
-      more = again_ || cursor_.more();
-      if (draining_ && !more && !end_.has_value()) {
-        end_ = WithReason("SHUTTING_DOWN", absl::UnavailableError(absl::StrCat(
-                                               "vmeventd is shutting down; resume after sequence ",
-                                               cursor_.sequence())));
-      }
-    }
-  }
-  if (write) call_->Write(&message_);
-  if (reads) {
-    // A stream that ends meanwhile takes no memory until its turn.
-    hub_->log()->PostQuery(description_.peer(), [stream = weak_from_this()](const auto& reader) {
-      const std::shared_ptr<WatchStream> self = stream.lock();
-      return self == nullptr ? absl::StatusOr<bool>(true) : self->Advance(&reader);
-    });
-  }
-  if (more) Wake();
-  FinishIfEnded();
-  return read;
+  WakeLocked();
+  return true;
 }
 
 void WatchStream::CountMessage() {
   hub_->meters().sent_messages.Add();
-  hub_->meters().sent_events.Add(cursor_.sent().events);
+  hub_->meters().sent_events.Add(step_.events);
   hub_->meters().sent_bytes.Add(message_.Length());
   // An event from before the stream was opened was not late on its way.
-  const absl::Duration published = cursor_.sent().published;
-  if (published >= opened_at_ && published < absl::InfiniteDuration()) {
-    hub_->meters().public_to_sent.Observe(hub_->clock().Now().monotonic - published);
+  if (step_.published >= opened_at_ && step_.published < absl::InfiniteDuration()) {
+    hub_->meters().public_to_sent.Observe(hub_->clock().Now().monotonic - step_.published);
   }
   delivered_ = cursor_.sequence();
 }
 
 void WatchStream::OnWriteDone(bool ok) {
-  bool more = false;
-  {
-    const MutexLock lock(&mutex_);
-    if (ok) CountMessage();
-    message_.Clear();
-    state_ = State::kIdle;
-    since_ = hub_->clock().Now().monotonic;
-    if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
-    more = again_ || beat_ || draining_ || !cursor_.waits();
-  }
-  FinishIfEnded();
-  if (more) Wake();
-}
-
-void WatchStream::OnCancel() {
-  {
-    const MutexLock lock(&mutex_);
-    if (!end_.has_value()) end_ = absl::CancelledError("the call was cancelled");
-  }
-  FinishIfEnded();
+  const MutexLock lock(&mutex_);
+  if (ok) CountMessage();
+  message_.Clear();
+  pending_ = Pending::kNothing;
+  since_ = hub_->clock().Now().monotonic;
+  if (!ok) return EndLocked(absl::CancelledError("the client is gone"));
+  const bool waits = step_.follows == StreamCursor::Follows::kPublication;
+  if (!waits || woken_ || draining_ || end_.has_value()) WakeLocked();
 }
 
 void WatchStream::OnDone() { hub_->StreamDone(this); }
 
-void WatchStream::Cut(const absl::Status& status) {
-  {
-    const MutexLock lock(&mutex_);
-    if (state_ == State::kFinished) return;
-    if (!end_.has_value()) end_ = status;
-    ++cutting_;  // no End before Abort has returned
-  }
-  call_->Abort(status);
-  {
-    const MutexLock lock(&mutex_);
-    --cutting_;
-  }
-  FinishIfEnded();
-}
-
 void WatchStream::CheckDeadline(absl::Duration now) {
   const absl::Duration write_timeout = hub_->options().write_timeout;
-  bool writing = false;
-  {
-    const MutexLock lock(&mutex_);
-    writing = state_ == State::kWriting;
-    const absl::Duration due = since_ + (writing ? write_timeout : progress_interval_);
-    if (now < due || state_ == State::kFinished) return;
-    if (!writing) beat_ = true;
+  const MutexLock lock(&mutex_);
+  const bool writes = pending_ == Pending::kWrite;
+  if (end_.has_value() || now < since_ + (writes ? write_timeout : progress_interval_)) return;
+  if (writes) {
+    return CutLocked(absl::ResourceExhaustedError(
+        absl::StrCat("the client read nothing for ", absl::FormatDuration(write_timeout),
+                     "; resume after the last sequence received")));
   }
-  if (!writing) return Wake();
-  Cut(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
-                                                absl::FormatDuration(write_timeout),
-                                                "; resume after the last sequence received")));
+  beat_ = true;
+  WakeLocked();
 }
 
 }  // namespace vmeventd

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -90,9 +89,9 @@ class StreamMeters {
   std::array<Counter, kStreamEndNames.size()> ends_;
 };
 
-// One WatchEvents call. It has one write in flight, or waits for its turn at the journal or for a
-// Wake. Matches its filter in its turns only. Calls gRPC without a lock, from one thread at a time,
-// and ends it once. Any thread.
+// One WatchEvents call. Whatever happens to it is recorded and wakes it; its turns alone call gRPC,
+// one at a time and without the lock. It has one write or one question to the journal pending. Any
+// thread; no call but SendNow does work itself.
 class WatchStream : public std::enable_shared_from_this<WatchStream> {
  public:
   // Idle until Begin. The pointers outlive it. `description` lacks the position.
@@ -102,22 +101,33 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   // Begins. Call it once the stream answers its call: a write before that would have nobody to
   // report to.
   void Begin();
-  // There may be something to send. Does no work itself.
-  void Wake();
-  // The same, but takes the turn here, unless one waits already.
-  void SendNow() {
-    if (!waits_for_turn_.exchange(true)) Turn();
+  // There may be something to send.
+  void Wake() {
+    const MutexLock lock(&mutex_);
+    WakeLocked();
   }
-  // Has it send a Progress once it has sent everything that is published by now. Does no work
-  // itself.
-  void RequestProgress();
+  // The same, but takes the turn here, unless one waits already.
+  void SendNow();
+  // Has it send a Progress once it has sent everything that is published by now.
+  void RequestProgress() {
+    const MutexLock lock(&mutex_);
+    beat_ = true;
+    WakeLocked();
+  }
   // Its description, `newest` being the newest event.
   v1::Stream Describe(uint64_t newest);
   // Sends the rest of the log, which is complete, then ends with UNAVAILABLE.
-  void Drain();
-  // Ends at once, whatever is pending. The client gets `status` even if it does not read.
-  void Cut(const absl::Status& status);
-  // Sends a beat or cuts a write that is pending for too long, if either is due.
+  void Drain() {
+    const MutexLock lock(&mutex_);
+    draining_ = true;
+    WakeLocked();
+  }
+  // Ends soon, whatever is pending. The client gets `status` even if it does not read.
+  void Cut(const absl::Status& status) {
+    const MutexLock lock(&mutex_);
+    CutLocked(status);
+  }
+  // Has it send a beat or cut a write that is pending for too long, if either is due.
   void CheckDeadline(absl::Duration now);
 
   // Events up to this sequence have been passed to the network, or do not match.
@@ -131,45 +141,67 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   // The write is done. False: the client is gone.
   void OnWriteDone(bool ok);
   // The client has cancelled. The stream still ends the call.
-  void OnCancel();
+  void OnCancel() {
+    const MutexLock lock(&mutex_);
+    EndLocked(absl::CancelledError("the call was cancelled"));
+  }
   // The call is over, and this is the last use of the stream.
   void OnDone();
 
  private:
-  // State of the stream. In kBuilding, kWriting and kReading a thread, a write or its turn at the
-  // journal owns it, and it continues by itself afterwards.
-  enum class State { kIdle, kBuilding, kWriting, kReading, kFinished };
+  // What it waits for before it sends more.
+  enum class Pending { kNothing, kWrite, kJournal };
 
-  // Goes as far as it can: builds and writes a message, finishes, or waits.
-  void Turn();
-  // Sends what there is, with the journal's reader or why there is none if this is its turn at the
-  // journal. True, or the error of reading it.
-  absl::StatusOr<bool> Advance(const absl::StatusOr<JournalReader*>* journal = nullptr);
-  // Finishes at once, if the stream is free and has ended.
-  void FinishIfEnded();
+  // Has it take a turn, unless one waits already. While something is pending, it goes on after
+  // that, or ends.
+  void WakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    woken_ = true;
+    if (CanTurn()) Begin();
+  }
+  // Returns whether the caller is to have it take a turn.
+  bool CanTurn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (turn_ || finished_ || (pending_ != Pending::kNothing && !end_.has_value())) return false;
+    return turn_ = true;
+  }
+  // Has the call end with `status`, unless it ends already.
+  void EndLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!end_.has_value()) end_ = status;
+    WakeLocked();
+  }
+  void CutLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    cut_ = true;
+    EndLocked(status);
+  }
   void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void Turn();
+  // Sends what there is, or asks the journal, if nothing is pending.
+  void Send();
+  // Ends the call if that is due.
+  void Finish();
+  // Reads the page that the stream waits for. True, or the error of reading it.
+  absl::StatusOr<bool> ReadJournal(const absl::StatusOr<JournalReader*>& journal);
 
   StreamHub* const hub_;
   StreamCall* const call_;
   const v1::Stream description_;
   const absl::Duration progress_interval_;
-  const absl::Duration opened_at_;          // on the monotonic clock
-  std::atomic<bool> waits_for_turn_{true};  // the first turn is Begin's
+  const absl::Duration opened_at_;  // on the monotonic clock
 
-  // Owned by the thread that set kBuilding; in kReading by the history thread; else by mutex_.
-  StreamCursor cursor_;
+  StreamCursor cursor_;       // a turn's; in kJournal the history thread's
   grpc::ByteBuffer message_;  // message in flight
 
   Mutex mutex_;
-  State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
-  bool again_ ABSL_GUARDED_BY(mutex_) = false;  // woken while busy
-  // A Progress is due; until one was sent with which it had caught up.
-  bool beat_ ABSL_GUARDED_BY(mutex_) = false;
+  bool turn_ ABSL_GUARDED_BY(mutex_) = true;    // one waits, or is taken; the first is Begin's
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // since the last turn began
+  Pending pending_ ABSL_GUARDED_BY(mutex_) = Pending::kNothing;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // its call is not to be used any more
+  bool beat_ ABSL_GUARDED_BY(mutex_) = false;      // a Progress is due
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  // Number of threads that abort the call: no End meanwhile.
-  int cutting_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool cut_ ABSL_GUARDED_BY(mutex_) = false;  // the call is to be aborted with end_
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
-  absl::Duration since_ ABSL_GUARDED_BY(mutex_);  // begin of the state
+  StreamCursor::Step step_ ABSL_GUARDED_BY(mutex_);  // the last one, without its message
+  absl::Duration since_ ABSL_GUARDED_BY(mutex_);     // begin or end of the last write
   uint64_t delivered_ ABSL_GUARDED_BY(mutex_);
 };
 
