@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "server/events/event_codec.h"
 
 namespace vmeventd {
 namespace {
@@ -12,6 +13,14 @@ constexpr absl::Duration kTurn = absl::Milliseconds(8);
 constexpr int kMaxTurns = 15;
 
 }  // namespace
+
+bool EventListing::Take(const EventRecord& event, bool durable) {
+  return page_.Looks() && (!IsInTime(event) || !matcher_.Matches(event) ||
+                           page_.Add([&event, durable](std::string* out) {
+                             AppendEvent(event, out);
+                             if (!durable) out->back() = 0;
+                           }));
+}
 
 absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>& reader) {
   if (!reader.ok()) return reader.status();
@@ -46,7 +55,7 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
     if (newest_first) std::reverse(memory.events.begin(), memory.events.end());
     for (const EventPtr& event : memory.events) {
       if (newest_first ? event->sequence > from : event->sequence < from) continue;
-      if (page_.Looks() && (!Passes(*event) || page_.Add(*event, /*durable=*/false))) continue;
+      if (Take(*event, /*durable=*/false)) continue;
       next_ = event->sequence;
       return;
     }
@@ -62,9 +71,7 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
     }
     const absl::StatusOr<uint64_t> next = journal->Select(
         matcher_, first, last, newest_first,
-        [this](const EventRecord& event) {
-          return page_.Looks() && (!Passes(event) || page_.Add(event));
-        },
+        [this](const EventRecord& event) { return Take(event, /*durable=*/true); },
         [this] { return page_.HasTime(); });
     if (!next.ok()) return next.status();
     next_ = *next;

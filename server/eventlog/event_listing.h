@@ -45,7 +45,8 @@ class EventListing {
   uint64_t next() const { return next_; }
 
  private:
-  bool Passes(const EventRecord& event) const { return IsInTime(event) && matcher_.Matches(event); }
+  // Adds the event if it passes. False: the turn is over.
+  bool Take(const EventRecord& event, bool durable);
   bool IsInTime(const EventRecord& event) const {
     return event.observe_time >= bounds_.start && event.observe_time < bounds_.end;
   }

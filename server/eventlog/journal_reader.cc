@@ -143,7 +143,8 @@ absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take
   const auto take = [&](const EventRecord& event) {
     find_gap(event.sequence);
     next = event.sequence;
-    if (!page->Looks() || (passes(event) && !page->Add(event))) return false;
+    const auto append = [&event](std::string* out) { AppendEvent(event, out); };
+    if (!page->Looks() || (passes(event) && !page->Add(append))) return false;
     ++next;
     return true;
   };

@@ -4,15 +4,14 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/string_view.h"
+#include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "server/events/event_codec.h"
 
 namespace vmeventd {
 
-// The events of one message, which are searched for in turns until it is full. One thread at a
-// time.
+// The events or VMs of one message, which are searched for in turns until it is full. One thread at
+// a time.
 struct EventPage {
   // Events between two looks at the clock.
   static constexpr size_t kEventsALook = 16;
@@ -26,23 +25,14 @@ struct EventPage {
   bool HasTime() const { return clock->Now().monotonic < until; }
   // Returns whether the turn has time for one more event. The first one always has.
   bool Looks() { return ++looked % kEventsALook != 0 || HasTime(); }
-  // Add the event to what is encoded. False: the message was full before.
-  bool Add(const EventRecord& event) {
+  // Adds an encoded event or VM, which `append` appends. False: there was no room for it.
+  bool Add(absl::FunctionRef<void(std::string*)> append) {
     const size_t before = encoded.size();
-    AppendEvent(event, &encoded);
-    return Fits(before);
-  }
-  bool Add(const LoggedEvent& event, bool durable) {
-    const size_t before = encoded.size();
-    encoded += event.field;
-    if (!durable) encoded.back() = 0;
-    return Fits(before);
-  }
-  // The same for a message in another field.
-  bool Add(int field, absl::string_view message) {
-    const size_t before = encoded.size();
-    AppendField(field, message, &encoded);
-    return Fits(before);
+    append(&encoded);
+    full = count > 0 && (count >= max_count || encoded.size() > max_bytes);
+    if (full) encoded.resize(before);
+    if (!full) ++count;
+    return !full;
   }
   // Ends the message.
   std::string Take() {
@@ -58,17 +48,6 @@ struct EventPage {
   absl::Duration until{};
   size_t looked = 0;  // in this turn
   bool full = false;
-
- private:
-  bool Fits(size_t before) {
-    full = count > 0 && (count >= max_count || encoded.size() > max_bytes);
-    if (full) {
-      encoded.resize(before);
-    } else {
-      ++count;
-    }
-    return !full;
-  }
 };
 
 }  // namespace vmeventd

@@ -109,7 +109,10 @@ bool StreamCursor::TakeVms() {
     if (!page_.Looks()) return false;
     const VmRecord& vm = *snapshot_->vms[snapshot_vm_];
     if (!matcher_.MatchesVm(vm)) continue;
-    if (!page_.Add(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm.encoded)) break;
+    const auto append = [&vm](std::string* out) {
+      AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm.encoded, out);
+    };
+    if (!page_.Add(append)) break;
   }
   return true;
 }
@@ -132,7 +135,11 @@ void StreamCursor::TakeEvents(Step* step) {
       if (!page_.Looks()) return;
       if (Matches(*event)) {
         const bool durable = event->sequence <= read.range.committed;
-        if (!page_.Add(*event, durable)) return;
+        const auto append = [&](std::string* out) {
+          *out += event->field;
+          if (!durable) out->back() = 0;
+        };
+        if (!page_.Add(append)) return;
         if (!durable) owed_ = event->sequence;
         if (event->published != absl::ZeroDuration()) {
           step->published = std::min(step->published, event->published);

@@ -46,7 +46,7 @@ StreamHub::~StreamHub() {
 
 void StreamHub::WakeStreams() {
   if (stream_count() <= kFewStreams) {
-    for (const auto& stream : Streams()) stream->SendNow();
+    for (const auto& stream : Streams()) stream->Wake(/*here=*/true);
     return;
   }
   if (wake_waits_.exchange(true)) return;
@@ -157,16 +157,14 @@ void StreamHub::CheckDeadlines() {
 }
 
 void StreamHub::Drain(absl::Duration timeout) {
-  {
-    const MutexLock lock(&mutex_);
-    draining_ = true;
-  }
-  for (const auto& stream : Streams()) stream->Drain();
+  draining_ = true;
+  for (const auto& stream : Streams()) stream->Wake();
   WaitUntilEmpty(timeout);
   for (const auto& stream : Streams()) {
-    stream->Cut(absl::UnavailableError(
-        "vmeventd is shutting down and the client did not read in time; resume after the last "
-        "sequence received"));
+    stream->End(absl::UnavailableError(
+                    "vmeventd is shutting down and the client did not read in time; resume after "
+                    "the last sequence received"),
+                /*cut=*/true);
   }
   WaitUntilEmpty(absl::Milliseconds(200));
 }

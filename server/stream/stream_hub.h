@@ -91,6 +91,7 @@ class StreamHub {
   EventLog* log() { return log_; }
   const Clock& clock() const { return *clock_; }
   const StreamOptions& options() const { return options_; }
+  bool draining() const { return draining_; }
 
   // Removes a stream whose call is done and which is not used any more; the hub destroys it.
   void StreamDone(WatchStream* stream);
@@ -118,8 +119,8 @@ class StreamHub {
   mutable Mutex mutex_;
   CondVar changed_;
   absl::btree_map<std::string, std::shared_ptr<WatchStream>> streams_ ABSL_GUARDED_BY(mutex_);
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 
+  std::atomic<bool> draining_{false};  // nothing more will be published
   std::atomic<bool> wake_waits_{false};
   TurnQueue turns_;
   std::vector<std::thread> threads_;

@@ -17,23 +17,34 @@ WatchStream::WatchStream(StreamHub* hub, StreamCall* call, v1::Stream descriptio
       progress_interval_(progress_interval),
       opened_at_(hub->clock().Now().monotonic),
       cursor_(std::move(cursor)),
-      since_(opened_at_),
-      delivered_(cursor_.sequence()) {}
+      delivered_(cursor_.sequence()),
+      since_(opened_at_) {}
 
 void WatchStream::Begin() {
   hub_->turns()->Add(description_.peer(), [self = shared_from_this()] { self->Turn(); });
 }
 
-void WatchStream::SendNow() {
+void WatchStream::Wake(bool here) {
   {
     const MutexLock lock(&mutex_);
     woken_ = true;
-    if (!CanTurn()) return;
+    // What is pending wakes it once it is over.
+    if (turn_ || (pending_ != Pending::kNothing && !end_.has_value())) return;
+    turn_ = true;
   }
-  Turn();
+  here ? Turn() : Begin();
 }
 
-v1::Stream WatchStream::Describe(uint64_t newest) {
+void WatchStream::End(const absl::Status& status, bool cut) {
+  {
+    const MutexLock lock(&mutex_);
+    if (!end_.has_value()) end_ = status;
+    cut_ = cut_ || cut;
+  }
+  Wake();
+}
+
+v1::Stream WatchStream::Describe(uint64_t newest) const {
   v1::Stream stream = description_;
   const uint64_t sent = delivered();
   stream.set_sequence(sent);
@@ -43,19 +54,38 @@ v1::Stream WatchStream::Describe(uint64_t newest) {
 
 void WatchStream::Turn() {
   Send();
-  Finish();
-  const MutexLock lock(&mutex_);
-  turn_ = false;
-  if (woken_) WakeLocked();
+  std::optional<absl::Status> end;
+  bool cut = false;
+  bool writes = false;
+  {
+    const MutexLock lock(&mutex_);
+    end = end_;
+    cut = std::exchange(cut_, false);
+    writes = pending_ == Pending::kWrite;
+  }
+  if (cut) call_->Abort(*end);
+  if (end.has_value() && !writes) {
+    // While nothing stops it is the journal that is UNAVAILABLE.
+    hub_->meters().CountEnd(*end, StreamEnd::kStalledWrite,
+                            hub_->draining() ? StreamEnd::kShutdown : StreamEnd::kError);
+    return call_->End(*end);
+  }
+  {
+    const MutexLock lock(&mutex_);
+    turn_ = false;
+    if (!woken_) return;
+  }
+  Wake();
 }
 
 void WatchStream::Send() {
   {
     const MutexLock lock(&mutex_);
     woken_ = false;
-    if (pending_ != Pending::kNothing || end_.has_value()) return;
-    if (std::exchange(beat_, false)) cursor_.RequestProgress();
+    if (end_.has_value()) return;
   }
+  if (beat_.exchange(false)) cursor_.RequestProgress();
+  const bool draining = hub_->draining();
   StreamCursor::Step step = cursor_.Next(hub_->MessageBytes());
   const bool writes = !step.message.empty();
   const bool reads = !writes && step.follows == StreamCursor::Follows::kJournal;
@@ -63,10 +93,10 @@ void WatchStream::Send() {
     const grpc::Slice slice(std::exchange(step.message, {}));
     message_ = grpc::ByteBuffer(&slice, 1);
   }
+  if (step.events == 0) delivered_ = cursor_.sequence();
   {
     const MutexLock lock(&mutex_);
     step_ = step;
-    if (step.events == 0) delivered_ = cursor_.sequence();
     if (writes) {
       pending_ = Pending::kWrite;
       since_ = hub_->clock().Now().monotonic;
@@ -74,7 +104,7 @@ void WatchStream::Send() {
       pending_ = Pending::kJournal;
     } else if (step.follows == StreamCursor::Follows::kMore) {
       woken_ = true;
-    } else if (draining_ && !woken_ && !end_.has_value()) {
+    } else if (draining && !end_.has_value()) {
       end_ =
           WithReason("SHUTTING_DOWN",
                      absl::UnavailableError(absl::StrCat(
@@ -90,38 +120,16 @@ void WatchStream::Send() {
   });
 }
 
-void WatchStream::Finish() {
-  absl::Status end;
-  bool cut = false;
-  bool finishes = false;
-  bool drained = false;
-  {
-    const MutexLock lock(&mutex_);
-    if (!end_.has_value() || finished_) return;
-    end = *end_;
-    cut = std::exchange(cut_, false);
-    finishes = finished_ = pending_ != Pending::kWrite;
-    drained = draining_;
-  }
-  if (cut) call_->Abort(end);
-  if (!finishes) return;
-  // While nothing stops it is the journal that is UNAVAILABLE.
-  hub_->meters().CountEnd(end, StreamEnd::kStalledWrite,
-                          drained ? StreamEnd::kShutdown : StreamEnd::kError);
-  call_->End(end);
-}
-
 absl::StatusOr<bool> WatchStream::ReadJournal(const absl::StatusOr<JournalReader*>& journal) {
   const absl::Status status =
       journal.ok() ? cursor_.ReadJournal(*journal, hub_->MessageBytes()) : journal.status();
-  const MutexLock lock(&mutex_);
-  pending_ = Pending::kNothing;
-  if (!status.ok()) {
-    EndLocked(ReadError(status));
-    return status;
+  {
+    const MutexLock lock(&mutex_);
+    pending_ = Pending::kNothing;
+    if (!status.ok() && !end_.has_value()) end_ = ReadError(status);
   }
-  WakeLocked();
-  return true;
+  Wake();
+  return status.ok() ? absl::StatusOr<bool>(true) : status;
 }
 
 void WatchStream::CountMessage() {
@@ -136,30 +144,34 @@ void WatchStream::CountMessage() {
 }
 
 void WatchStream::OnWriteDone(bool ok) {
-  const MutexLock lock(&mutex_);
-  if (ok) CountMessage();
-  message_.Clear();
-  pending_ = Pending::kNothing;
-  since_ = hub_->clock().Now().monotonic;
-  if (!ok) return EndLocked(absl::CancelledError("the client is gone"));
-  const bool waits = step_.follows == StreamCursor::Follows::kPublication;
-  if (!waits || woken_ || draining_ || end_.has_value()) WakeLocked();
+  {
+    const MutexLock lock(&mutex_);
+    if (ok) CountMessage();
+    message_.Clear();
+    pending_ = Pending::kNothing;
+    since_ = hub_->clock().Now().monotonic;
+    if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
+    const bool waits = step_.follows == StreamCursor::Follows::kPublication;
+    if (waits && !woken_ && !end_.has_value() && !hub_->draining()) return;
+  }
+  Wake();
 }
 
 void WatchStream::OnDone() { hub_->StreamDone(this); }
 
 void WatchStream::CheckDeadline(absl::Duration now) {
   const absl::Duration write_timeout = hub_->options().write_timeout;
-  const MutexLock lock(&mutex_);
-  const bool writes = pending_ == Pending::kWrite;
-  if (end_.has_value() || now < since_ + (writes ? write_timeout : progress_interval_)) return;
-  if (writes) {
-    return CutLocked(absl::ResourceExhaustedError(
-        absl::StrCat("the client read nothing for ", absl::FormatDuration(write_timeout),
-                     "; resume after the last sequence received")));
+  bool writes = false;
+  {
+    const MutexLock lock(&mutex_);
+    writes = pending_ == Pending::kWrite;
+    if (now < since_ + (writes ? write_timeout : progress_interval_) || end_.has_value()) return;
   }
-  beat_ = true;
-  WakeLocked();
+  if (!writes) return RequestProgress();
+  End(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
+                                                absl::FormatDuration(write_timeout),
+                                                "; resume after the last sequence received")),
+      /*cut=*/true);
 }
 
 }  // namespace vmeventd

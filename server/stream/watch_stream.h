@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -89,9 +90,9 @@ class StreamMeters {
   std::array<Counter, kStreamEndNames.size()> ends_;
 };
 
-// One WatchEvents call. Whatever happens to it is recorded and wakes it; its turns alone call gRPC,
-// one at a time and without the lock. It has one write or one question to the journal pending. Any
-// thread; no call but SendNow does work itself.
+// One WatchEvents call. What happens to it is recorded and wakes it; its turns alone call gRPC, one
+// at a time and without a lock. One write or one question to the journal is pending. Any thread;
+// only a turn does work.
 class WatchStream : public std::enable_shared_from_this<WatchStream> {
  public:
   // Idle until Begin. The pointers outlive it. `description` lacks the position.
@@ -101,50 +102,31 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   // Begins. Call it once the stream answers its call: a write before that would have nobody to
   // report to.
   void Begin();
-  // There may be something to send.
-  void Wake() {
-    const MutexLock lock(&mutex_);
-    WakeLocked();
-  }
-  // The same, but takes the turn here, unless one waits already.
-  void SendNow();
+  // There may be something to send, or to end. With `here` it takes the turn on this thread, unless
+  // one waits already.
+  void Wake(bool here = false);
   // Has it send a Progress once it has sent everything that is published by now.
   void RequestProgress() {
-    const MutexLock lock(&mutex_);
     beat_ = true;
-    WakeLocked();
+    Wake();
   }
-  // Its description, `newest` being the newest event.
-  v1::Stream Describe(uint64_t newest);
-  // Sends the rest of the log, which is complete, then ends with UNAVAILABLE.
-  void Drain() {
-    const MutexLock lock(&mutex_);
-    draining_ = true;
-    WakeLocked();
-  }
-  // Ends soon, whatever is pending. The client gets `status` even if it does not read.
-  void Cut(const absl::Status& status) {
-    const MutexLock lock(&mutex_);
-    CutLocked(status);
-  }
-  // Has it send a beat or cut a write that is pending for too long, if either is due.
+  // Ends the call before it sends more. With `cut` the client gets `status` even if it does not
+  // read.
+  void End(const absl::Status& status, bool cut = false);
+  // Sends a beat or cuts a write that is pending for too long, if either is due.
   void CheckDeadline(absl::Duration now);
 
+  // Its description, `newest` being the newest event.
+  v1::Stream Describe(uint64_t newest) const;
   // Events up to this sequence have been passed to the network, or do not match.
-  uint64_t delivered() {
-    const MutexLock lock(&mutex_);
-    return delivered_;
-  }
+  uint64_t delivered() const { return delivered_; }
   const std::string& id() const { return description_.stream_id(); }
 
   // The call's. gRPC's threads call these; none blocks.
   // The write is done. False: the client is gone.
   void OnWriteDone(bool ok);
   // The client has cancelled. The stream still ends the call.
-  void OnCancel() {
-    const MutexLock lock(&mutex_);
-    EndLocked(absl::CancelledError("the call was cancelled"));
-  }
+  void OnCancel() { End(absl::CancelledError("the call was cancelled")); }
   // The call is over, and this is the last use of the stream.
   void OnDone();
 
@@ -152,57 +134,35 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   // What it waits for before it sends more.
   enum class Pending { kNothing, kWrite, kJournal };
 
-  // Has it take a turn, unless one waits already. While something is pending, it goes on after
-  // that, or ends.
-  void WakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    woken_ = true;
-    if (CanTurn()) Begin();
-  }
-  // Returns whether the caller is to have it take a turn.
-  bool CanTurn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (turn_ || finished_ || (pending_ != Pending::kNothing && !end_.has_value())) return false;
-    return turn_ = true;
-  }
-  // Has the call end with `status`, unless it ends already.
-  void EndLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (!end_.has_value()) end_ = status;
-    WakeLocked();
-  }
-  void CutLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    cut_ = true;
-    EndLocked(status);
-  }
-  void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-
+  // Goes as far as it can.
   void Turn();
-  // Sends what there is, or asks the journal, if nothing is pending.
+  // Sends what there is, or asks the journal.
   void Send();
-  // Ends the call if that is due.
-  void Finish();
-  // Reads the page that the stream waits for. True, or the error of reading it.
+  // Reads what Send asked for, on the history thread. True, or the error of reading it.
   absl::StatusOr<bool> ReadJournal(const absl::StatusOr<JournalReader*>& journal);
+  void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   StreamHub* const hub_;
   StreamCall* const call_;
   const v1::Stream description_;
   const absl::Duration progress_interval_;
   const absl::Duration opened_at_;  // on the monotonic clock
+  std::atomic<bool> beat_{false};   // a Progress is due
 
-  StreamCursor cursor_;       // a turn's; in kJournal the history thread's
+  // The turn's; while kJournal is pending, the history thread's.
+  StreamCursor cursor_;
   grpc::ByteBuffer message_;  // message in flight
+  std::atomic<uint64_t> delivered_;
 
   Mutex mutex_;
-  bool turn_ ABSL_GUARDED_BY(mutex_) = true;    // one waits, or is taken; the first is Begin's
+  // One waits, or is under way; the first is Begin's, and after the last it stays so.
+  bool turn_ ABSL_GUARDED_BY(mutex_) = true;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // since the last turn began
   Pending pending_ ABSL_GUARDED_BY(mutex_) = Pending::kNothing;
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // its call is not to be used any more
-  bool beat_ ABSL_GUARDED_BY(mutex_) = false;      // a Progress is due
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cut_ ABSL_GUARDED_BY(mutex_) = false;  // the call is to be aborted with end_
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
+  bool cut_ ABSL_GUARDED_BY(mutex_) = false;         // the call is to be aborted with end_
   StreamCursor::Step step_ ABSL_GUARDED_BY(mutex_);  // the last one, without its message
   absl::Duration since_ ABSL_GUARDED_BY(mutex_);     // begin or end of the last write
-  uint64_t delivered_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd
