@@ -54,6 +54,7 @@ class StreamCursor {
 
   // Everything matching up to this sequence is in the messages so far. Never falls.
   uint64_t sequence() const { return sequence_; }
+  absl::Duration interval() const { return interval_; }
 
  private:
   enum class Phase { kOpening, kSnapshot, kEvents };

@@ -78,7 +78,7 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   for (const v1::EventFilter& one : filter.any_of) count(one);
   if (absl::Status held = call->Hold(bytes); !held.ok()) return held;
   const auto stream = std::make_shared<WatchStream>(
-      this, call, description, interval,
+      this, call, description,
       StreamCursor(log_, clock_, *begin, EventMatcher(filter), request.durable_only,
                    description.stream_id(), interval));
   {

@@ -1,5 +1,3 @@
-#include "server/stream/watch_stream.h"
-
 #include <algorithm>
 #include <utility>
 
@@ -10,18 +8,17 @@
 namespace vmeventd {
 
 WatchStream::WatchStream(StreamHub* hub, StreamCall* call, v1::Stream description,
-                         absl::Duration progress_interval, StreamCursor cursor)
+                         StreamCursor cursor)
     : hub_(hub),
       call_(call),
       description_(std::move(description)),
-      progress_interval_(progress_interval),
-      opened_at_(hub->clock().Now().monotonic),
+      opened_at_(hub->clock_->Now().monotonic),
       cursor_(std::move(cursor)),
       delivered_(cursor_.sequence()),
       since_(opened_at_) {}
 
 void WatchStream::Begin() {
-  hub_->turns()->Add(description_.peer(), [self = shared_from_this()] { self->Turn(); });
+  hub_->turns_.Add(description_.peer(), [self = shared_from_this()] { self->Turn(); });
 }
 
 void WatchStream::Wake(bool here) {
@@ -66,8 +63,8 @@ void WatchStream::Turn() {
   if (cut) call_->Abort(*end);
   if (end.has_value() && !writes) {
     // While nothing stops it is the journal that is UNAVAILABLE.
-    hub_->meters().CountEnd(*end, StreamEnd::kStalledWrite,
-                            hub_->draining() ? StreamEnd::kShutdown : StreamEnd::kError);
+    hub_->meters_.CountEnd(*end, StreamEnd::kStalledWrite,
+                           hub_->draining_ ? StreamEnd::kShutdown : StreamEnd::kError);
     return call_->End(*end);
   }
   {
@@ -85,7 +82,7 @@ void WatchStream::Send() {
     if (end_.has_value()) return;
   }
   if (beat_.exchange(false)) cursor_.RequestProgress();
-  const bool draining = hub_->draining();
+  const bool draining = hub_->draining_;
   StreamCursor::Step step = cursor_.Next(hub_->MessageBytes());
   const bool writes = !step.message.empty();
   const bool reads = !writes && step.follows == StreamCursor::Follows::kJournal;
@@ -99,7 +96,7 @@ void WatchStream::Send() {
     step_ = step;
     if (writes) {
       pending_ = Pending::kWrite;
-      since_ = hub_->clock().Now().monotonic;
+      since_ = hub_->clock_->Now().monotonic;
     } else if (reads) {
       pending_ = Pending::kJournal;
     } else if (step.follows == StreamCursor::Follows::kMore) {
@@ -114,7 +111,7 @@ void WatchStream::Send() {
   if (writes) call_->Write(&message_);
   if (!reads) return;
   // A stream that ends meanwhile takes no memory until its turn.
-  hub_->log()->PostQuery(description_.peer(), [stream = weak_from_this()](const auto& journal) {
+  hub_->log_->PostQuery(description_.peer(), [stream = weak_from_this()](const auto& journal) {
     const std::shared_ptr<WatchStream> self = stream.lock();
     return self == nullptr ? absl::StatusOr<bool>(true) : self->ReadJournal(journal);
   });
@@ -133,12 +130,12 @@ absl::StatusOr<bool> WatchStream::ReadJournal(const absl::StatusOr<JournalReader
 }
 
 void WatchStream::CountMessage() {
-  hub_->meters().sent_messages.Add();
-  hub_->meters().sent_events.Add(step_.events);
-  hub_->meters().sent_bytes.Add(message_.Length());
+  hub_->meters_.sent_messages.Add();
+  hub_->meters_.sent_events.Add(step_.events);
+  hub_->meters_.sent_bytes.Add(message_.Length());
   // An event from before the stream was opened was not late on its way.
   if (step_.published >= opened_at_ && step_.published < absl::InfiniteDuration()) {
-    hub_->meters().public_to_sent.Observe(hub_->clock().Now().monotonic - step_.published);
+    hub_->meters_.public_to_sent.Observe(hub_->clock_->Now().monotonic - step_.published);
   }
   delivered_ = cursor_.sequence();
 }
@@ -149,10 +146,10 @@ void WatchStream::OnWriteDone(bool ok) {
     if (ok) CountMessage();
     message_.Clear();
     pending_ = Pending::kNothing;
-    since_ = hub_->clock().Now().monotonic;
+    since_ = hub_->clock_->Now().monotonic;
     if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
     const bool waits = step_.follows == StreamCursor::Follows::kPublication;
-    if (waits && !woken_ && !end_.has_value() && !hub_->draining()) return;
+    if (waits && !woken_ && !end_.has_value() && !hub_->draining_) return;
   }
   Wake();
 }
@@ -160,12 +157,13 @@ void WatchStream::OnWriteDone(bool ok) {
 void WatchStream::OnDone() { hub_->StreamDone(this); }
 
 void WatchStream::CheckDeadline(absl::Duration now) {
-  const absl::Duration write_timeout = hub_->options().write_timeout;
+  const absl::Duration write_timeout = hub_->options_.write_timeout;
   bool writes = false;
   {
     const MutexLock lock(&mutex_);
     writes = pending_ == Pending::kWrite;
-    if (now < since_ + (writes ? write_timeout : progress_interval_) || end_.has_value()) return;
+    const absl::Duration limit = writes ? write_timeout : cursor_.interval();
+    if (now < since_ + limit || end_.has_value()) return;
   }
   if (!writes) return RequestProgress();
   End(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",

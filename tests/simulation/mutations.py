@@ -155,8 +155,7 @@ MUTATIONS = [
     Mutation("a-wake-is-lost-on-a-busy-stream", "server/stream/watch_stream.cc",
              "if (waits && ⟦!woken_⟧ && ", "true"),
     Mutation("a-reader-that-reads-nothing-is-not-cut", "server/stream/watch_stream.cc",
-             "if (⟦now < since_ + (writes ? write_timeout : progress_interval_)⟧ || end_",
-             "writes || now < since_ + progress_interval_"),
+             "if (⟦now < since_ + limit⟧ || end_", "writes || now < since_ + limit"),
     Mutation("a-list-goes-on-one-late", "server/eventlog/event_listing.cc", "first = std::max(first, ⟦from⟧);", "from + 1"),
     # The domains of libvirt.
     Mutation("a-domain-that-arrives-has-run", "watcher/libvirt/libvirt_domains.cc",
