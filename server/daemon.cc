@@ -279,8 +279,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   } else {
     watcher_options.host_shutdown.problem = std::string(host.status().message());
   }
-  SavedState saved = (*log)->TakeSaved();
-  for (auto& [run_id, run] : saved.runs) {
+  SavedRuns runs = (*log)->TakeRuns();
+  (*log)->PutVms(VmsOf(runs, clock->Now()));
+  for (auto& [run_id, run] : runs) {
     watcher_options.saved_runs.push_back(std::move(run.payload));
   }
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));
@@ -296,7 +297,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   daemon->watcher_ = *std::move(watcher);
   daemon->trace_ = std::move(trace);
   daemon->service_.SetWatcher(daemon->watcher_.get());
-  if (saved.journal_is_new || saved.is_newer) daemon->watcher_->PublishRunsAgain();
   status = daemon->StartServer(config, descriptors, tuning.list_rate);
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;

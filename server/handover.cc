@@ -19,6 +19,7 @@
 #include "google/protobuf/io/zero_copy_stream_impl.h"
 #include "server/host/host.h"
 #include "spdlog/spdlog.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 namespace {
@@ -213,6 +214,19 @@ void StoreHandover(const HandoverContents& contents) {
     spdlog::warn("cannot hand over {} VMs, the next start reconnects to them: {}",
                  contents.open.runs.size(), std::string(status.message()));
   }
+}
+
+std::vector<VmRecordPtr> VmsOf(const SavedRuns& runs, Instant now) {
+  std::vector<VmRecordPtr> vms;
+  const SessionOptions session_options;
+  for (const auto& [run_id, saved] : runs) {
+    const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
+    if (!run.ok()) continue;  // the watcher logs it
+    v1::Vm vm = run->Status();
+    vm.set_last_sequence(saved.last_sequence);
+    vms.push_back(std::make_shared<const VmRecord>(vm));
+  }
+  return vms;
 }
 
 UniqueFd TakeParcel() { return TakeStoredDescriptor(kStoredName); }

@@ -34,6 +34,10 @@ absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents);
 // Has the service manager store such a parcel. Logs a failure.
 void StoreHandover(const HandoverContents& contents);
 
+// The VMs of open runs that a daemon left, as it left them, for answers before the watcher has
+// found out what became of them.
+std::vector<VmRecordPtr> VmsOf(const SavedRuns& runs, Instant now);
+
 // Takes the parcel that the service manager has passed to this process; none: there is none. It
 // stays stored until it is unpacked, for a start after one that fails.
 UniqueFd TakeParcel();

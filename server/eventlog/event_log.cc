@@ -11,7 +11,6 @@
 #include "base/text.h"
 #include "base/uuid.h"
 #include "spdlog/spdlog.h"
-#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 
@@ -33,8 +32,6 @@ absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& op
       begin.after.through = begin.journal->bounds().newest;
     }
     if (begin.replaced.empty()) begin.replaced = why;
-    spdlog::error("{}: {}; it continues as the journal {}", options.path, begin.replaced,
-                  begin.after.journal_id);
   };
   if (opened.ok()) {
     begin = *std::move(opened);
@@ -45,7 +42,6 @@ absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& op
     if (begin.created && begin.replaced.empty() && !mark->journal_id.empty()) {
       begin.replaced = absl::StrCat("the journal ", mark->journal_id,
                                     " is missing, with its events and open runs");
-      spdlog::error("{}: {}; starting a new journal", options.path, begin.replaced);
     } else if (is_marked && begin.replaced.empty()) {
       begin.after.through = std::max(begin.after.through, mark->through);
     } else if (!begin.created) {
@@ -71,50 +67,14 @@ absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& op
   if (!WriteMark(options.path, reserved).ok() && !id_is_new) {
     rename("cannot reserve sequences at the start");
   }
+  if (!begin.replaced.empty()) {
+    spdlog::error("{}: {}; the journal is {} now", options.path, begin.replaced,
+                  begin.after.journal_id);
+  }
   return begin;
 }
 
 namespace {
-
-// The state that the daemon before left. The runs that it says are over stay in `begin`.
-SavedState FindSaved(Journal::Opened* begin, const TakeHanded& take_handed) {
-  SavedState saved{.runs = std::exchange(begin->runs, {}),
-                   .journal_is_new = begin->created && !begin->replaced.empty()};
-  if (take_handed == nullptr) return saved;
-  JournalEnd found{begin->file, 0, UINT64_MAX};
-  if (begin->problem.ok()) found.stored = found.newest = begin->journal->bounds().newest;
-  std::optional<SavedRuns> handed = take_handed(found);
-  if (!handed.has_value()) return saved;
-  size_t same = 0;
-  for (auto& [run_id, run] : saved.runs) {
-    const auto open = handed->find(run_id);
-    if (open == handed->end()) {
-      begin->runs[run_id] = std::move(run);
-      continue;
-    }
-    open->second.last_sequence = run.last_sequence;
-    if (open->second.payload == run.payload) ++same;
-  }
-  saved.is_newer = same < handed->size();
-  saved.handed = true;
-  saved.runs = *std::move(handed);
-  return saved;
-}
-
-// The VMs of the daemon before that may still run. They are in the first snapshot already: the
-// watcher publishes them later.
-std::vector<VmRecordPtr> OpenVms(const SavedRuns& runs, Instant now) {
-  std::vector<VmRecordPtr> vms;
-  const SessionOptions session_options;
-  for (const auto& [run_id, saved] : runs) {
-    const absl::StatusOr<VmSession> run = VmSession::Restore(saved.payload, &session_options, now);
-    if (!run.ok()) continue;  // the watcher logs it
-    v1::Vm vm = run->Status();
-    vm.set_last_sequence(saved.last_sequence);
-    vms.push_back(std::make_shared<const VmRecord>(vm));
-  }
-  return vms;
-}
 
 absl::Status NotOpen() {
   return WithReason("JOURNAL_UNAVAILABLE",
@@ -129,20 +89,24 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
                                                          const TakeHanded& take_handed) {
   absl::StatusOr<Journal::Opened> begin = FindBeginning(options.journal, clock->Now().wall);
   if (!begin.ok()) return begin.status();
-  SavedState saved = FindSaved(&*begin, take_handed);
+  std::optional<SavedRuns> handed;
+  if (take_handed != nullptr) {
+    JournalEnd found{begin->file, 0, UINT64_MAX};
+    if (begin->problem.ok()) found.stored = found.newest = begin->journal->bounds().newest;
+    handed = take_handed(found);
+  }
   return std::unique_ptr<EventLog>(
-      new EventLog(options, clock, std::move(saved), *std::move(begin)));
+      new EventLog(options, clock, *std::move(begin), std::move(handed)));
 }
 
-EventLog::EventLog(const EventLogOptions& options, const Clock* clock, SavedState saved,
-                   Journal::Opened begin)
+EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin,
+                   std::optional<SavedRuns> handed)
     : options_(options.journal),
       live_options_(options.live),
       identity_{begin.after.journal_id, options.node_id},
       begin_(begin.after),
       clock_(clock),
-      saved_(std::move(saved)),
-      has_handed_(saved_.handed),
+      has_handed_(handed.has_value()),
       queue_(options.max_queued),
       given_(begin_.through),
       newest_(begin_.through),
@@ -151,9 +115,17 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, SavedStat
               .deleted = begin_.through,
               .thinned = begin_.through},
       wanted_mark_(begin_.through + kReservedSequences) {
+  saved_ = has_handed_ ? *std::move(handed) : std::exchange(begin.runs, {});
+  if (has_handed_) {
+    // The others of the journal are over.
+    std::erase_if(begin.runs, [this](const auto& run) {
+      const auto open = saved_.find(run.first);
+      if (open != saved_.end()) open->second.last_sequence = run.second.last_sequence;
+      return open != saved_.end();
+    });
+  }
   {
     const MutexLock lock(&mutex_);
-    PutVms(OpenVms(saved_.runs, clock_->Now()));
     file_ = begin.file;
     if (begin.problem.ok()) {
       EndOpen(std::move(begin));
@@ -200,7 +172,7 @@ void EventLog::Stop() {
   threads_.clear();
 }
 
-void EventLog::PutVms(std::vector<VmRecordPtr> vms) {
+void EventLog::PutVmsLocked(std::vector<VmRecordPtr> vms) {
   if (!vms.empty()) ++vms_version_;
   for (VmRecordPtr& vm : vms) vms_.Put(std::move(vm));
 }

@@ -49,14 +49,6 @@ struct EventLogOptions {
   size_t max_queued = 100'000;  // updates of VMs
 };
 
-// State that the daemon before this one left, for the watcher.
-struct SavedState {
-  SavedRuns runs;               // open runs
-  bool journal_is_new = false;  // its events name no open runs
-  bool handed = false;          // that daemon handed the runs over
-  bool is_newer = false;        // some of the runs are newer than the journal has them
-};
-
 // End of a journal: its file has the events up to `stored`, and none behind `newest`.
 struct JournalEnd {
   std::string file;  // FileIdentity() of the database; empty: there is none
@@ -186,8 +178,13 @@ class EventLog {
   // Closes and stops, if that has not been done.
   ~EventLog();
 
-  // Returns what Open found; once.
-  SavedState TakeSaved() { return std::exchange(saved_, {}); }
+  // Returns the open runs that Open found, for the watcher; once.
+  SavedRuns TakeRuns() { return std::exchange(saved_, {}); }
+  // Makes VMs known before the watcher publishes them.
+  void PutVms(std::vector<VmRecordPtr> vms) ABSL_LOCKS_EXCLUDED(mutex_) {
+    const MutexLock lock(&mutex_);
+    PutVmsLocked(std::move(vms));
+  }
   // The watcher's thread pushes; never waits.
   EventSink* sink() { return &queue_; }
   // Call it before Start.
@@ -299,9 +296,8 @@ class EventLog {
 
   static absl::StatusOr<Journal::Opened> FindBeginning(const JournalOptions& options,
                                                        absl::Time now);
-  // `begin` has the runs that the journal has open, and `saved` does not.
-  EventLog(const EventLogOptions& options, const Clock* clock, SavedState saved,
-           Journal::Opened begin);
+  EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin,
+           std::optional<SavedRuns> handed);
 
   // The pump: event_log_pump.cc. Takes updates from the queue, gives each event its sequence and
   // adds them to the changes, of which it publishes what is written or has waited for kPatience.
@@ -368,7 +364,7 @@ class EventLog {
   uint64_t OldestInMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return ring_.empty() ? newest_ + 1 : std::min(newest_ + 1, ring_.front()->sequence);
   }
-  void PutVms(std::vector<VmRecordPtr> vms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PutVmsLocked(std::vector<VmRecordPtr> vms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Forgets the oldest events in memory that are more than it may hold, and do not wait.
   void Trim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -377,8 +373,8 @@ class EventLog {
   const JournalIdentity identity_;
   const SequenceMark begin_;  // the journal's id, and the sequence behind which new events begin
   const Clock* const clock_;
-  SavedState saved_;
-  const bool has_handed_;                // what saved_ had was handed over
+  SavedRuns saved_;
+  const bool has_handed_;                // the open runs were handed over
   std::vector<Subscriber> subscribers_;  // complete before the threads start
   EventQueue queue_;
   TurnQueue reads_;

@@ -112,7 +112,7 @@ void EventLog::TakeOpened() {
     opened = std::exchange(opened_, std::nullopt);
     std::vector<VmRecordPtr> vms;
     for (const v1::Vm& vm : opened->stops) vms.push_back(std::make_shared<const VmRecord>(vm));
-    PutVms(std::move(vms));
+    PutVmsLocked(std::move(vms));
   }
   if (!opened->replaced.empty()) {
     PublishGap(GapReason::kJournalReplaced, opened->replaced);
@@ -233,7 +233,7 @@ bool EventLog::PublishDue() {
       }
       newest_ = next.newest;
       published_durable_ = durable;
-      PutVms(std::move(next.vms));
+      PutVmsLocked(std::move(next.vms));
       due = std::move(next);
       unpublished_.pop_front();
       Trim();

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/btree_set.h"
+#include "absl/container/btree_map.h"
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -61,7 +61,7 @@ class VmRegistry {
   // Null: not known.
   VmRecordPtr Find(const VmKey& key) const {
     const auto found = records_.find(key);
-    return found == records_.end() ? nullptr : *found;
+    return found == records_.end() ? nullptr : found->second;
   }
   // Every entry of that name, or any name if that is empty, and of that UUID, in order.
   std::vector<VmRecordPtr> Named(absl::string_view name, std::optional<Uuid> uuid) const;
@@ -72,20 +72,10 @@ class VmRegistry {
   size_t running_count() const { return records_.size() - stopped_.size(); }
 
  private:
-  struct Order {
-    using is_transparent = void;
-    bool operator()(const VmRecordPtr& a, const VmRecordPtr& b) const {
-      return a->key() < b->key();
-    }
-    bool operator()(const VmRecordPtr& a, const VmKey& b) const { return a->key() < b; }
-    bool operator()(const VmKey& a, const VmRecordPtr& b) const { return a < b->key(); }
-  };
-  using Records = absl::btree_set<VmRecordPtr, Order>;
-
   // Drops an entry, if there is one.
   void Forget(const VmKey& key);
 
-  Records records_;
+  absl::btree_map<VmKey, VmRecordPtr> records_;  // by views of the record itself
   // Stopped ones of records_, by their last sequence: first stopped, first out.
   std::set<std::pair<uint64_t, VmRecordPtr>> stopped_;
 };

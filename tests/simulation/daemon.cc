@@ -83,7 +83,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
 Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log)
     : kernel_(kernel),
       log_(std::move(log)),
-      saved_(log_->TakeSaved()),
       queries_(log_.get()),
       hub_(log_.get(), kernel,
            {.progress_interval = kProgressInterval,
@@ -137,7 +136,9 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
     watcher_options.libvirt_api = options.libvirt;
   }
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
-  for (const auto& [run_id, run] : saved_.runs) {
+  const SavedRuns runs = log_->TakeRuns();
+  log_->PutVms(VmsOf(runs, kernel_->Now()));
+  for (const auto& [run_id, run] : runs) {
     watcher_options.saved_runs.push_back(run.payload);
   }
   absl::StatusOr<std::vector<HandedRun>> handed = TakeRuns(store);
@@ -147,7 +148,6 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
       NodeWatcher::Create(std::move(watcher_options), kernel_, log_->sink());
   if (!watcher.ok()) return watcher.status();
   watcher_ = *std::move(watcher);
-  if (saved_.journal_is_new || saved_.is_newer) watcher_->PublishRunsAgain();
   return absl::OkStatus();
 }
 

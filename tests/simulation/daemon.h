@@ -107,8 +107,6 @@ class Daemon {
   NodeWatcher& watcher() const { return *watcher_; }
   EventLog& log() const { return *log_; }
   JournalBounds journal() const { return EventLogForTests::BoundsOf(*log_); }
-  // The open runs that it began with.
-  bool replaced() const { return saved_.journal_is_new; }
   // False: the journal cannot be opened yet, and with it the open runs of the daemons before.
   bool has_journal() const { return EventLogForTests::IsOpen(*log_); }
   // Runs that were handed over to it, and those of them that it goes on with.
@@ -124,7 +122,6 @@ class Daemon {
 
   Kernel* const kernel_;
   const std::unique_ptr<EventLog> log_;
-  const SavedState saved_;
   Queries queries_;
   StreamHub hub_;
   std::unique_ptr<NodeWatcher> watcher_;

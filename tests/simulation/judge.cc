@@ -370,7 +370,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
         return entry.second.event.durable() || entry.second.written;
       });
       if (saved && !may_be_renamed_) {
-        story_->Fail("the journal was replaced: ", daemon->replaced() ? "found corrupt" : "gone");
+        story_->Fail("the journal was replaced");
       }
     }
     journal_id_ = journal_id;

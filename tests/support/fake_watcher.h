@@ -17,7 +17,6 @@ class FakeWatcher : public NodeWatcher {
   void Wake() override {}
   std::optional<OpenRuns> HandOver() override { return OpenRuns(); }
   int exit_status_socket() const override { return -1; }
-  void PublishRunsAgain() override {}
   void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<v1::Intent>)>) override {}
   void WithdrawIntent(std::string, std::function<void(absl::Status)>) override {}
   v1::GetServerInfoResponse Describe() const override { return info; }

@@ -1,7 +1,6 @@
 #include "watcher/node/node_watcher.h"
 
 #include <algorithm>
-#include <atomic>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -97,10 +96,7 @@ class NodeWatcherImpl : public NodeWatcher {
     loop_->RunOnce(timeout);
     table_.EndTurn();
     for (RunSource* source : sources_) source->EndTurn();
-    if (started_) {
-      if (publish_runs_again_.exchange(false)) table_.PublishAll();
-      if (first_scan_done()) intents_.Handle();
-    }
+    if (started_ && first_scan_done()) intents_.Handle();
     sink_->EndTurn();
   }
 
@@ -115,11 +111,6 @@ class NodeWatcherImpl : public NodeWatcher {
   }
 
   int exit_status_socket() const override { return exit_statuses_->socket(); }
-
-  void PublishRunsAgain() override {
-    publish_runs_again_ = true;
-    Wake();
-  }
 
   void DeclareIntent(IntentRequest request,
                      std::function<void(absl::StatusOr<v1::Intent>)> done) override {
@@ -185,7 +176,6 @@ class NodeWatcherImpl : public NodeWatcher {
   std::vector<RunSource*> sources_;  // all of them
   IntentRequests intents_;
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
-  std::atomic<bool> publish_runs_again_ = false;
 };
 
 // The name of the VM in a request, for errors: its field, and "named "web1"" or "with that UUID".

@@ -129,10 +129,6 @@ class NodeWatcher {
   // none is needed.
   virtual int exit_status_socket() const = 0;
 
-  // Has the loop push every open run's status with its saved_run once more, for a sink that lost
-  // what it had saved. Any thread.
-  virtual void PublishRunsAgain() = 0;
-
   // Declares an intent for a run that has not ended, one at a time. `done` is called once, on the
   // loop thread or the sink's: with the intent after its INTENT_DECLARED is public, or with
   //   NOT_FOUND            no such VM, or no such run, runs

@@ -90,12 +90,6 @@ void RunTable::OnPublish(VmUpdate update) {
   sink_->Push(std::move(update));
 }
 
-void RunTable::PublishAll() {
-  for (const auto& [run_id, run] : runs_) {
-    if (run->published()) OnPublish({run->session().Status(), std::nullopt, run->session().Save()});
-  }
-}
-
 OpenRuns RunTable::HandOver() {
   OpenRuns all;
   std::vector<VmRun*> runs;

@@ -83,8 +83,6 @@ class RunTable {
   // Applies it earlier, to a run whose monitor is read on, if the host does not shut down.
   void ApplyHostCancel(VmRun* run) const;
 
-  // Pushes every open run's status and saved text once more.
-  void PublishAll();
   // As NodeWatcher::HandOver().
   OpenRuns HandOver();
   void EndTurn() { ended_.clear(); }

@@ -148,7 +148,7 @@ void VmRun::HandOverTo(HandedRun* handed) {
 }
 
 void VmRun::Resume() {
-  table_->OnPublish({session_.Status(), std::nullopt});
+  table_->OnPublish({session_.Status(), std::nullopt, session_.Save()});
   ArmTick();
 }
 

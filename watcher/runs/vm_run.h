@@ -104,7 +104,8 @@ struct WatcherOptions {
   SessionOptions session;
   absl::Duration greeting_timeout = absl::Seconds(3);
   // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
-  // of the loop publish of each that it continues (its status) or has ended (STOPPED).
+  // of the loop publish of each that it continues (its status, with its saved_run, which the
+  // journal may lack) or has ended (STOPPED).
   std::vector<std::string> saved_runs;
   // Runs that the daemon before this one has handed over; null: nothing. Taken by
   // the first turn of the loop.

@@ -215,9 +215,9 @@ TEST(EventLog, TheStateOfTheVmsOutlivesTheEventsThatAreDropped) {
   Overflow(&state);
   state.Write();
   state.Restart(/*in_order=*/true);
-  const SavedState saved = state.log().TakeSaved();
-  ASSERT_EQ(saved.runs.size(), 1u);
-  EXPECT_EQ(saved.runs.begin()->second.payload, "state of open");
+  const SavedRuns saved = state.log().TakeRuns();
+  ASSERT_EQ(saved.size(), 1u);
+  EXPECT_EQ(saved.begin()->second.payload, "state of open");
 }
 
 TEST(EventLog, AVmWhoseEventIsDroppedBeforeItIsPublicIsNoNewerThanTheLog) {
@@ -277,7 +277,6 @@ TEST(EventLog, AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEve
   RestartWithoutMark(&state);
   EXPECT_NE(state.log().identity().journal_id, kJournal);
   EXPECT_TRUE(absl::IsOutOfRange(state.log().Begin(AfterSequence{2, kJournal}).status()));
-  EXPECT_FALSE(state.log().TakeSaved().journal_is_new);
   const std::string journal_id = state.log().identity().journal_id;
   state.clock().Advance(absl::Seconds(1));
   state.Write();
@@ -390,15 +389,14 @@ TEST(EventLog, RunsThatAreHandedOverReplaceThoseOfAJournalThatIsBehind) {
     EXPECT_TRUE(left.Meets(found));
     return SavedRuns{{"run-b", {"state of b"}}};
   });
-  const SavedState saved = state.log().TakeSaved();
-  ASSERT_THAT(saved.runs, SizeIs(1));
-  EXPECT_EQ(saved.runs.at("run-b").payload, "state of b");
-  EXPECT_TRUE(saved.is_newer);
+  const SavedRuns saved = state.log().TakeRuns();
+  ASSERT_THAT(saved, SizeIs(1));
+  EXPECT_EQ(saved.at("run-b").payload, "state of b");
   const std::vector<v1::Event> events = state.Events();
   ASSERT_THAT(events, SizeIs(2));
   EXPECT_EQ(events[1].gap_reason(), v1::GAP_REASON_NOT_WRITTEN);
   state.Restart(/*in_order=*/false);
-  EXPECT_THAT(state.log().TakeSaved().runs, SizeIs(0)) << "the journal has no longer the first run";
+  EXPECT_THAT(state.log().TakeRuns(), SizeIs(0)) << "the journal has no longer the first run";
 }
 
 TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
@@ -420,7 +418,6 @@ TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
     spoil(state.journal_options().path);
     state.Restart(/*in_order=*/false);
     EXPECT_NE(state.log().identity().journal_id, kJournal);
-    EXPECT_TRUE(state.log().TakeSaved().journal_is_new);
     const std::vector<v1::Event> events = state.Events(state.log().range().oldest);
     ASSERT_EQ(events.size(), 1u);
     EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
@@ -542,7 +539,7 @@ TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
     EXPECT_EQ(found.newest, UINT64_MAX) << "what its file has is not known";
     return SavedRuns{{"run-a", {"state"}}};
   });
-  EXPECT_TRUE(state.log().TakeSaved().is_newer) << "the opening removes what it finds";
+  EXPECT_THAT(state.log().TakeRuns(), SizeIs(1));
   Repair(&state);
   EXPECT_THAT(state.Events(2), SizeIs(0));
 }
