@@ -118,7 +118,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   }
   // Ends the call before it sends more. With `cut` the client gets `status` even if it does not
   // read.
-  void End(const absl::Status& status, bool cut = false);
+  void End(absl::Status status, bool cut = false);
   // Sends a beat or cuts a write that is pending for too long, if either is due.
   void CheckDeadline(absl::Duration now);
 

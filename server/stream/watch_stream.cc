@@ -32,10 +32,10 @@ void WatchStream::Wake(bool here) {
   here ? Turn() : Begin();
 }
 
-void WatchStream::End(const absl::Status& status, bool cut) {
+void WatchStream::End(absl::Status status, bool cut) {
   {
     const MutexLock lock(&mutex_);
-    if (!end_.has_value()) end_ = status;
+    if (!end_.has_value()) end_ = std::move(status);
     cut_ = cut_ || cut;
   }
   Wake();
