@@ -13,7 +13,7 @@ RUN apt-get -q update && \
     DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
       ccache cmake g++ gcc-bpf ninja-build pkg-config \
       libabsl-dev libbpf-dev libcap-ng-dev libcli11-dev libcurl4-openssl-dev libexpat1-dev libgnutls28-dev libgrpc++-dev libmicrohttpd-dev libnats-dev \
-      libprotobuf-dev libspdlog-dev libtomlplusplus-dev libsqlite3-dev libssl-dev libsystemd-dev libvirt-dev nlohmann-json3-dev \
+      libprotobuf-dev libspdlog-dev libtomlplusplus-dev libsqlite3-dev libsqlitecpp-dev libssl-dev libsystemd-dev libvirt-dev nlohmann-json3-dev \
       prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc && \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /src

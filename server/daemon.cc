@@ -292,7 +292,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   std::unique_ptr<Daemon> daemon(
       new Daemon(config, clock, *std::move(lock), std::move(tls), *std::move(log)));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
-      NodeWatcher::Create(std::move(watcher_options), clock, daemon->log_->sink());
+      NodeWatcher::Create(std::move(watcher_options), clock, daemon->log_.get());
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
   daemon->trace_ = std::move(trace);

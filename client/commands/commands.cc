@@ -66,7 +66,7 @@ std::optional<Failure> ReadPages(const CommandContext& context, Method<Request, 
     Response page;
     const grpc::Status status = Ask(context, method, request, &page);
     if (!status.ok()) return context.Explain(status);
-    if (!take(&page, &request)) break;
+    if (!take(&page)) break;
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   return std::nullopt;
@@ -154,7 +154,6 @@ std::optional<Failure> MakeFrame(const TopCommand& command, const CommandContext
   absl::Duration lag;  // the longest time from QEMU's report of an end to its event
   uint64_t read = 0;
   auto failure = lists.ReadEvents(of_window, [&](NodeEvent one) {
-    ++read;
     const v1::Event& end = one.event;
     if (end.type() != v1::EVENT_TYPE_STOPPED) return true;  // a GAP passes every filter
     ++classes[end.shutdown().shutdown_class()];
@@ -162,7 +161,7 @@ std::optional<Failure> MakeFrame(const TopCommand& command, const CommandContext
       lag = std::max(lag, FromProto(end.observe_time()) - FromProto(end.qemu_time()));
     }
     if (ends.size() < height) ends.push_back(std::move(one));
-    return true;
+    return ++read < kMaxEnds;
   });
   if (failure) return failure;
   facts.Add("Ends",
@@ -225,9 +224,12 @@ std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                Formatter* formatter, Output* output, std::string* empty) {
   constexpr size_t kTogether = 1000;  // printed
+  *empty = command.since && *command.since > absl::Now()
+               ? "no events match: --since is in the future; a time without a date is one of today"
+               : "no events match";
   absl::Status printed;
   NodeEvents events;
-  bool any = false;
+  uint64_t left = command.most();
   const auto print = [&] {
     const absl::StatusOr<std::string> text = formatter->FormatEvents(events);
     events.clear();
@@ -235,20 +237,14 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
     return printed.ok();
   };
   std::optional<Failure> failure = source->ReadEvents(command, [&](NodeEvent event) {
-    any = true;
+    empty->clear();
+    if (command.counts(event)) --left;
     events.push_back(std::move(event));
-    return command.last || events.size() < kTogether || print();
+    return (command.last || events.size() < kTogether || print()) && left > 0;
   });
   if (command.last && !command.newest_first) absl::c_reverse(events);
   if (!events.empty() && printed.ok()) print();
-  if (!printed.ok()) return FromPrint(printed);
-  const bool future = command.since && *command.since > absl::Now();
-  if (!any) {
-    *empty = future ? "no events match: --since is in the future; a time without a date is one of "
-                      "today"
-                    : "no events match";
-  }
-  return failure;
+  return printed.ok() ? failure : FromPrint(printed);
 }
 
 NodeVms RowsOf(NodeVms runs, bool runs_known) {
@@ -331,16 +327,12 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
   if (command.since) *first.mutable_start_time() = ToProto(*command.since);
   if (command.until) *first.mutable_end_time() = ToProto(*command.until);
   first.set_newest_first(command.reads_newest_first());
-  uint64_t left = command.most();
-  first.set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
-  return ReadPages(context_, &Stub::ListEvents, first,
-                   [&](v1::ListEventsResponse* page, v1::ListEventsRequest* next) {
-                     for (v1::Event& event : *page->mutable_events()) {
-                       if (!take({std::move(event)}) || --left == 0) return false;
-                     }
-                     next->set_page_size(static_cast<int32_t>(std::min(left, kLargestPage)));
-                     return true;
-                   });
+  first.set_page_size(static_cast<int32_t>(std::min(command.most(), kLargestPage)));
+  return ReadPages(context_, &Stub::ListEvents, first, [&](v1::ListEventsResponse* page) {
+    auto* const events = page->mutable_events();
+    return std::all_of(events->begin(), events->end(),
+                       [&](v1::Event& event) { return take({std::move(event)}); });
+  });
 }
 
 std::optional<Failure> DaemonLists::ReadVms(const v1::EventFilter& filter, bool stopped_too,
@@ -352,7 +344,7 @@ std::optional<Failure> DaemonLists::ReadVms(const v1::EventFilter& filter, bool 
   *first.mutable_labels() = filter.labels();
   first.set_include_stopped(stopped_too);
   first.set_page_size(static_cast<int32_t>(kLargestPage));
-  return ReadPages(context_, &Stub::ListVms, first, [&](v1::ListVmsResponse* page, auto* /*next*/) {
+  return ReadPages(context_, &Stub::ListVms, first, [&](v1::ListVmsResponse* page) {
     for (v1::Vm& vm : *page->mutable_vms()) {
       if (!IsWanted(filter.run_ids(), vm.ref().run_id())) continue;
       vms->push_back({std::move(vm), {.journal_id = page->journal_id()}});
@@ -424,7 +416,7 @@ std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
                                   const CommandContext& context) {
   Formatter::Streams streams;
   auto failure = ReadPages(context, &Stub::ListStreams, v1::ListStreamsRequest(),
-                           [&](v1::ListStreamsResponse* page, auto* /*next*/) {
+                           [&](v1::ListStreamsResponse* page) {
                              streams.MergeFrom(page->streams());
                              return true;
                            });
@@ -450,10 +442,9 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
   if (!context.connected.ok()) return context.Explain({});
   auto asked = known;
   if (!command.all) {
-    const auto found = known.find(command.service);
-    asked = {{command.service, found == known.end() ? known.at("") : found->second}};
+    asked = {{command.service, known.at(known.contains(command.service) ? command.service : "")}};
   }
-  std::optional<Failure> not_serving;
+  std::string faults;
   for (const auto& [service, why] : asked) {
     grpc::health::v1::HealthCheckRequest request;
     request.set_service(service);
@@ -475,11 +466,11 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
       const auto text = context.formatter->FormatHealth(shown, response);
       if (auto failure = PrintText(text, context.output)) return failure;
     }
-    if (not_serving || response.status() == Health::SERVING) continue;
-    not_serving =
-        Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), why)};
+    if (response.status() == Health::SERVING) continue;
+    absl::StrAppend(&faults, faults.empty() ? "" : "; it", why);
   }
-  return not_serving;
+  if (faults.empty()) return std::nullopt;
+  return Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), faults)};
 }
 
 std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& context,

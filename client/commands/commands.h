@@ -43,8 +43,9 @@ struct EventsCommand {
   std::optional<uint64_t> limit;  // at least 1
   std::optional<uint64_t> last;   // only the newest so many, at least 1; they are in memory
 
-  // Limit of the events of the answer.
+  // Limit of the events of the answer that count.
   uint64_t most() const { return last.value_or(limit.value_or(UINT64_MAX)); }
+  bool counts(const NodeEvent& one) const { return one.event.has_vm() || AsksForGaps(filter); }
   // Returns whether a source must deliver the newest event first.
   bool reads_newest_first() const { return newest_first || last.has_value(); }
 };
@@ -68,7 +69,8 @@ class ListSource {
   // Returns whether to continue.
   using Take = std::function<bool(NodeEvent)>;
   // Reads the command's events, in the order of reads_newest_first(), until there are no more or
-  // `take` returns false. A failure of some nodes comes after the events of the others.
+  // `take` returns false, which counts them: most() is a hint here. A failure of some nodes comes
+  // after the events of the others.
   virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
   // Appends the runs of VMs that the filter chooses, which has no types, classes and causes, by
   // name and then by node; with a failure, those of the nodes that answered.

@@ -181,7 +181,13 @@ class DaemonSource : public ReconnectingSource {
     snapshot_.clear();
     const auto channel = Connect(address_);
     if (!channel.ok()) {
-      HandleNoChannel(channel.status());
+      // The user must correct TLS files at the start; later they may be in the middle of a
+      // replacement.
+      if (!absl::IsUnavailable(channel.status())) {
+        HandleFailure(ExplainNoChannel(address_, channel.status()), ever_established());
+      } else {
+        HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(channel.status().message())});
+      }
       return false;
     }
     stub_ = v1::VmEventService::NewStub(*channel);
@@ -323,14 +329,6 @@ class DaemonSource : public ReconnectingSource {
     // A server that has no capacity for another stream now will have some later.
     if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return true;
     return (ever_established() || command_.wait) && !absl::c_linear_search(kFinal, code);
-  }
-
-  // The user must correct TLS files at the start; later they may be in the middle of a replacement.
-  void HandleNoChannel(const absl::Status& status) {
-    if (absl::IsUnavailable(status)) {
-      return HandleServerEnd({grpc::StatusCode::UNAVAILABLE, std::string(status.message())});
-    }
-    HandleFailure(ExplainNoChannel(address_, status), ever_established());
   }
 
   void HandleOutOfRange(const grpc::Status& status) {

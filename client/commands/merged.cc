@@ -98,12 +98,12 @@ class MergedLists : public ListSource {
       merger.Add({i, Source::Ended{}}, stop.get_token());
       return failure;
     });
-    uint64_t left = command.most();
-    for (size_t reading = nodes_.size(); left > 0 && reading > 0;) {
+    bool wanted = true;
+    for (size_t reading = nodes_.size(); wanted && reading > 0;) {
       for (EventMerger::Item& item : merger.Take(kTakenTogether, stop.get_token())) {
         auto* const events = std::get_if<NodeEvents>(&item.what);
         if (events == nullptr) --reading;
-        if (events != nullptr && left > 0) left = take(std::move(events->front())) ? left - 1 : 0;
+        if (events != nullptr) wanted = wanted && take(std::move(events->front()));
       }
     }
     stop.request_stop();

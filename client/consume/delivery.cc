@@ -115,8 +115,7 @@ std::optional<WatchPosition> CursorFile::Find(const std::string& server) const {
 }
 
 absl::Status CursorFile::Save(const std::string& server, const WatchPosition& position) {
-  const auto found = positions_.find(server);
-  if (found != positions_.end() && found->second == position) return absl::OkStatus();
+  if (Find(server) == position) return absl::OkStatus();
   positions_[server] = position;
   const absl::StatusOr<std::string> text = Print(positions_);
   return text.ok() ? WriteFileAtomically(path_, *text + "\n") : text.status();
@@ -125,8 +124,7 @@ absl::Status CursorFile::Save(const std::string& server, const WatchPosition& po
 void Delivery::CutOff(NodeEvents* events) {
   size_t taken = 0;
   while (taken < events->size() && !reached()) {
-    const bool is_gap = (*events)[taken++].event.type() == v1::EVENT_TYPE_GAP;
-    if (!is_gap || options_.counts_gaps) ++delivered_;
+    if ((*events)[taken++].event.has_vm() || options_.counts_gaps) ++delivered_;
   }
   events->resize(taken);
 }

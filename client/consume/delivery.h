@@ -96,7 +96,7 @@ class Delivery {
     CursorFile* cursor = nullptr;      // null: no cursor
     std::vector<std::string> servers;  // the key of each in the cursor file
     std::optional<uint64_t> count;     // ends the watch after that many events
-    bool counts_gaps = true;           // a GAP passes every filter: it may not have been asked for
+    bool counts_gaps = true;           // also a GAP of the whole node, which passes every filter
   };
   explicit Delivery(Options options) : options_(std::move(options)) {}
 

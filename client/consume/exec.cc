@@ -172,7 +172,7 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
 
 absl::Status CommandRunner::Consume(Formatter::Events events) {
   const auto& [event, node, resume_after] = events.front();  // one by one
-  if (event.type() == v1::EVENT_TYPE_GAP && !env_.gaps) {
+  if (!event.has_vm() && !env_.gaps) {
     env_.note(absl::StrCat("GAP: ", EscapeForTerminal(event.message())));
     return absl::OkStatus();
   }

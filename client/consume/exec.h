@@ -51,7 +51,7 @@ class CommandRunner : public EventConsumer {
   struct Environment {
     std::string command;
     OnFailure on_failure = OnFailure::kStop;
-    bool gaps = true;  // runs for a GAP as well; otherwise notes it
+    bool gaps = true;  // runs for a GAP of the whole node as well; otherwise notes it
     // Runs it once; errors as of RunCommandCall().
     std::function<absl::Status(const CommandCall&)> run;
     // Waits before it runs a failed command again; returns whether to stop instead.

@@ -245,23 +245,28 @@ ReadStart StartOf(const FleetFilter& filter) {
   return filter.since ? ReadStart(*filter.since - kMaxSkew) : uint64_t{1};
 }
 
-// The newest `count` events, the oldest of them first.
+// The newest `count` events that were asked for, and the GAPs between them; the oldest first.
 absl::StatusOr<std::deque<NodeEvent>> ReadNewest(NatsConnection* connection,
                                                  const FleetFilter& filter, uint64_t count,
                                                  const FleetEnvironment& env) {
   const absl::StatusOr<StreamState> state = ReadStreamState(connection, kFleetStream);
   if (!state.ok()) return state.status();
+  const auto counts = [gaps = AsksForGaps(filter.events)](const NodeEvent& one) {
+    return gaps || one.event.has_vm() ? 1U : 0U;
+  };
   for (uint64_t window = std::max(kFirstWindow, 2 * count);; window *= kWindowGrowth) {
     const bool whole = filter.since || state->last < state->first + window;
     const ReadStart start = whole ? StartOf(filter) : ReadStart(state->last + 1 - window);
     std::deque<NodeEvent> newest;
+    uint64_t counted = 0;
     absl::Status status = ReadStoredEvents(connection, filter, start, env, [&](NodeEvent event) {
+      counted += counts(event);
       newest.push_back(std::move(event));
-      if (newest.size() > count) newest.pop_front();
+      for (; counted > count; newest.pop_front()) counted -= counts(newest.front());
       return true;
     });
     if (!status.ok()) return status;
-    if (whole || newest.size() == count) return newest;
+    if (whole || counted == count) return newest;
   }
 }
 
@@ -271,16 +276,13 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
   const FleetFilter filter = {command.filter, env_.nodes, command.since, command.until};
   return WithFleet(env_, [&](NatsConnection* connection) {
     if (!command.reads_newest_first()) {
-      uint64_t left = command.most();
-      return ReadStoredEvents(connection, filter, StartOf(filter), env_, [&](NodeEvent event) {
-        return take(std::move(event)) && --left > 0;
-      });
+      return ReadStoredEvents(connection, filter, StartOf(filter), env_, take);
     }
     const bool limited = command.last || command.limit;
     absl::StatusOr<std::deque<NodeEvent>> newest =
         ReadNewest(connection, filter, limited ? command.most() : kMaxEvents, env_);
     if (!newest.ok()) return newest.status();
-    if (!limited && newest->size() == kMaxEvents) {
+    if (!limited && newest->size() >= kMaxEvents) {
       env_.note(absl::StrCat("only the newest ", kMaxEvents,
                              " events are shown; see more with --since and --until"));
     }

@@ -119,7 +119,11 @@ std::variant<CommandLine, Answered> Complete(CLI::App* app, Reading* reading,
   if (is_argument && !before.empty()) return Answered{};
   if (option != nullptr && (!is_argument || !is_option)) {
     const std::string name = option->get_name();
+    // A list may have several, separated by commas.
+    const size_t comma = current.rfind(',');
+    if (comma != current.npos) before = current.substr(0, comma + 1);
     if (name == "--vm" || name == "NAME") {
+      if (!is_argument) reading->line.before = before;
       return Names(app, reading, VmsCommand{.include_stopped = command->get_name() != "declare"});
     }
     if (name == "INTENT_ID") return Names(app, reading, IntentsCommand{});
@@ -129,9 +133,6 @@ std::variant<CommandLine, Answered> Complete(CLI::App* app, Reading* reading,
         absl::StrAppend(&lines, context, "\n");
       }
     }
-    // A list may have several, separated by commas.
-    const size_t comma = current.rfind(',');
-    if (comma != current.npos) before = current.substr(0, comma + 1);
     for (const std::string& value : ValuesOf(is_argument ? name : option->get_type_name())) {
       absl::StrAppend(&lines, before, value, "\n");
     }

@@ -45,8 +45,6 @@ Settings ReadContext(const CLI::App& app, const std::string& name, const toml::t
         app.get_option(option)->get_type_name() == "FILE" && !absl::StartsWith(text, "/");
     context[option] = {absl::StrCat(relative ? directory : "", text)};
   }
-  if (!context.contains("--server"))
-    Wrong(absl::StrCat("the context \"", name, "\" has no servers"));
   return context;
 }
 
@@ -67,7 +65,11 @@ Contexts ReadFile(const CLI::App& app, const std::string& path, const std::strin
         if (!context.is_table()) {
           Wrong(absl::StrCat("\"", text, "\" is not a section; use [contexts.NAME]"));
         }
-        contexts.named[text] = ReadContext(app, text, *context.as_table(), directory);
+        try {
+          contexts.named[text] = ReadContext(app, text, *context.as_table(), directory);
+        } catch (const CLI::ValidationError& error) {
+          contexts.named[text] = absl::InvalidArgumentError(error.what());
+        }
       }
     } else {
       Wrong(absl::StrCat("\"", std::string(key.str()),

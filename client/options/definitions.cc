@@ -115,10 +115,13 @@ CLI::Option* AddOption(CLI::App* app, const std::string& names, const std::strin
 // All texts count.
 CLI::Option* AddList(CLI::App* app, const std::string& names, const std::string& value_name,
                      const char* help, const Take& take) {
+  // One text follows each option: the help has no "..." of unlimited ones.
+  constexpr int kUnlimited = CLI::detail::expected_max_vector_size;
+  const bool is_option = names[0] == '-';
   return AddOption(app, names, value_name, help, take)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->expected(CLI::detail::expected_max_vector_size)
-      ->allow_extra_args(names[0] != '-');
+      ->expected(1, is_option ? kUnlimited - 1 : kUnlimited)
+      ->allow_extra_args(!is_option);
 }
 
 template <typename T>
@@ -312,16 +315,9 @@ CLI::Option* AddDomain(CLI::App* app, const char* name, const char* help, std::s
 // A whole number from 1 on.
 CLI::Validator UpTo(uint64_t max) { return CLI::Range(uint64_t{1}, max).description(""); }
 
-// A GAP of the node passes every filter, and counts only where it was asked for.
-void CheckWatch(FollowCommand* command) {
-  const v1::EventFilter& filter = command->watch.filter;
-  command->gaps = absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP) ||
-                  (command->exec.empty() && filter.ByteSizeLong() == 0);
-}
-
 void AddWatch(CLI::App* program, Reading* reading) {
   const auto [app, command] =
-      Add<FollowCommand>(program, reading, "watch", "Follow events as they happen", CheckWatch);
+      Add<FollowCommand>(program, reading, "watch", "Follow events as they happen");
   WatchCommand& watch = command->watch;
   AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now",
            &reading->context, &watch.start);
@@ -503,14 +499,6 @@ CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const
   return app;
 }
 
-void AddEventsByOtherNames(CLI::App* program, Reading* reading) {
-  AddEvents(program, reading, "tail", "List the newest events", {.last = kUsualLast})->group("");
-  EventsCommand crashes = {.newest_first = true};
-  crashes.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  crashes.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
-  AddEvents(program, reading, "crashes", "List the VMs that crashed", crashes)->group("");
-}
-
 // A VM that is named, and a request for stopped VMs, imply that they are listed.
 void CheckVms(VmsCommand* vms) {
   const v1::EventFilter& filter = vms->filter;
@@ -569,8 +557,11 @@ void AddStatus(CLI::App* program, Reading* reading) {
 }
 
 void AddTop(CLI::App* program, Reading* reading) {
+  const auto check = [=](TopCommand* /*top*/) {
+    if (!reading->line.for_people()) Wrong("--output: top is for people; use info, vms or events");
+  };
   const auto [app, command] =
-      Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal");
+      Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", check);
   AddValue(app, "--interval", "DURATION", "interval between frames; default 2s",
            &command->interval);
   AddValue(app, "--window", "DURATION", "time over which ends are counted; default 15m",
@@ -639,8 +630,8 @@ void AddGeneral(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
   Access* access = &reading->access;
   AddList(app, "--server", "ADDR",
-          "where vmeventd listens; watch, push, web, events, vms and why merge several of them. Or "
-          "nats://, see below",
+          "where vmeventd listens, or nats://, see below; watch, push, web, events, vms and why "
+          "merge several, separated by commas; may be repeated",
           [=](const std::string& text) { access->servers.push_back(text); });
   AddValue(app, "--context", "NAME",
            "the TLS files, and without --server the servers, of this context in the configuration "
@@ -686,7 +677,11 @@ void Define(CLI::App* app, Reading* reading) {
   AddPush(app, reading);
   AddWeb(app, reading);
   AddEvents(app, reading, "events", "List events of the past")->alias("logs")->alias("history");
-  AddEventsByOtherNames(app, reading);
+  AddEvents(app, reading, "tail", "List the newest events", {.last = kUsualLast})->group("");
+  EventsCommand crashes = {.newest_first = true};
+  crashes.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  crashes.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
+  AddEvents(app, reading, "crashes", "List the VMs that crashed", crashes)->group("");
   AddVms(app, reading);
   AddWhy(app, reading);
   AddStatus(app, reading);

@@ -40,7 +40,7 @@ constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
      R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
 the daemon comes back, with nothing lost or repeated; if events may be missing,
-it prints GAP on standard error.
+it prints GAP on standard error. A GAP of the whole node passes every filter.
 
 With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
 event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
@@ -185,7 +185,8 @@ Examples:
     {"events",
      R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. On a terminal the
-list goes through a pager: $VMEVENTS_PAGER, else $PAGER, else less.
+list goes through a pager: $VMEVENTS_PAGER, else $PAGER, else less. A GAP of
+the whole node passes every filter, as the missing events may have matched.
 
 Examples:
   vmevents events --since today --type stopped

@@ -19,8 +19,9 @@
 namespace vmeventd::client {
 namespace {
 
-// "; the commands are watch, push, ...".
+// "; the commands are watch, push, ..."; empty: it has none.
 std::string KnownCommands(const CLI::App& app) {
+  if (CommandsOf(app).empty()) return "";
   const auto name = [](std::string* out, const CLI::App* one) { *out += one->get_name(); };
   return absl::StrCat("; the commands are ", absl::StrJoin(CommandsOf(app), ", ", name));
 }
@@ -41,20 +42,18 @@ Answered Complain(const CLI::App& app, absl::string_view what) {
           absl::StrCat(EscapeForTerminal(sentence), " (see vmevents", names, " --help)")};
 }
 
-// Explains the first of the words that nothing took.
-std::string ExplainExtras(const CLI::App& app, const std::vector<std::string>& arguments,
-                          const std::string& word) {
-  const CLI::App& command = LastCommand(app);
+// Explains a word that the command does not take.
+std::string ExplainExtra(const CLI::App& command, const std::string& word, bool after_dashes) {
   std::string hint = HintFor(command, word);
   if (absl::StartsWith(word, "-")) {
-    if (absl::c_find(arguments, "--") < absl::c_find(arguments, word)) {
+    if (after_dashes) {
       hint = "; options go before --";
     } else if (hint.empty() && word[1] != '-' && command.get_option_no_throw("--vm") != nullptr) {
       hint = absl::StrCat("; a VM of that name is vm/", word, ", or stands behind --");
     }
   }
   return absl::StrCat("\"", word, "\" is not known here", hint,
-                      &command == &app && hint.empty() ? KnownCommands(app) : "");
+                      hint.empty() ? KnownCommands(command) : "");
 }
 
 // Uses CLI11's own message if it is good enough.
@@ -75,7 +74,9 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
   const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
   const std::vector<std::string> extras = app.remaining(true);
   if (!extras.empty() && (has_extras || lacks_command)) {
-    return ExplainExtras(app, arguments, extras.front());
+    const std::string& word = extras.front();
+    return ExplainExtra(LastCommand(app), word,
+                        absl::c_find(arguments, "--") < absl::c_find(arguments, word));
   }
   return lacks_command ? absl::StrCat("no command is given", KnownCommands(LastCommand(app))) : own;
 }
@@ -86,12 +87,6 @@ bool TakesValue(const CLI::App& app, const std::string& name) {
   if (option != nullptr) return option->get_items_expected_min() > 0;
   return absl::c_any_of(app.get_subcommands({}),
                         [&](const CLI::App* one) { return TakesValue(*one, name); });
-}
-
-// Returns whether --help was read. CLI11 answers it only after each option took its value.
-bool AsksForHelp(const CLI::App& app) {
-  const auto commands = app.get_subcommands();
-  return app.get_help_ptr()->count() > 0 || (!commands.empty() && AsksForHelp(*commands.front()));
 }
 
 }  // namespace
@@ -136,17 +131,23 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     if (command == "help") {
       std::vector<std::string> words =
           app.get_subcommand(command)->get_option("COMMAND")->results();
-      // Without --help an unknown word is an error.
-      const auto is_meant = [&](const CLI::App* one) {
-        return words.empty() || one->check_name(words.front());
-      };
-      if (!app.get_subcommands(is_meant).empty()) words.emplace_back("--help");
+      const CLI::App* explained = &app;
+      for (const std::string& word : words) {
+        const auto named =
+            explained->get_subcommands([&](const CLI::App* one) { return one->check_name(word); });
+        if (named.empty()) return Complain(app, ExplainExtra(*explained, word, false));
+        explained = named.front();
+      }
+      words.emplace_back("--help");
       return ParseCommandLine(words, context);
     }
     ReadServers(&app, &reading);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
-      if (AsksForHelp(app)) return Answered{ExitCode::kOk, app.help(), ""};
+      // CLI11 answers it only after each option took its value.
+      const bool asks_for_help = absl::c_any_of(
+          arguments, [](const std::string& word) { return word == "-h" || word == "--help"; });
+      if (asks_for_help) return Answered{ExitCode::kOk, app.help(), ""};
       return Complain(app, ExplainParseError(app, arguments, error));
     }
     std::ostringstream out;

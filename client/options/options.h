@@ -42,7 +42,6 @@ struct FollowCommand {
   WatchCommand watch;
   std::optional<uint64_t> count;          // ends after that many events
   std::optional<absl::Duration> timeout;  // ends after so long
-  bool gaps = true;                       // a GAP counts, and runs `exec`
   std::optional<uint64_t> last;           // begins with the newest so many events instead
   std::string cursor_file;                // empty: none
   std::string exec;                       // command for /bin/sh; empty: prints the events
@@ -102,6 +101,7 @@ struct CommandLine {
   bool pager = true;  // used on a terminal, for long lists
   // Begins a command to paste: "vmevents" with the options that were given to name the server.
   std::string client = "vmevents";
+  std::string before;  // the begin of a word that each name completes: "web1,"
   const ServerAddress& server() const { return servers.front(); }
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;

@@ -55,11 +55,12 @@ void ReadServers(CLI::App* app, Reading* reading);
 //   servers = ["node1", "node2:9555"]    # or one text
 //   tls-ca = "ca.pem"                    # and so on, as in kAccessOptions
 struct Contexts {
-  std::string path;     // or that there is none
-  std::string current;  // empty: none
-  std::map<std::string, Settings> named;
+  std::string path;                                       // or that there is none
+  std::string current;                                    // empty: none
+  std::map<std::string, absl::StatusOr<Settings>> named;  // or what is wrong with the context
 };
-// Reads the file of the context; nothing if there is no file.
+// Reads the file of the context; nothing if there is no file. What is wrong in one context is no
+// fault of the others.
 Contexts ReadContexts(const CLI::App& app, const OptionContext& context);
 
 // As an option takes a value, CLI11 puts the option's name before the sentence.

@@ -34,7 +34,11 @@ Settings SettingsBesideOptions(const CLI::App& app, Reading* reading) {
   if (name.empty()) return settings;
   const auto found = contexts.named.find(name);
   *origin = absl::StrCat("context \"", name, "\"");
-  if (found != contexts.named.end()) return found->second;
+  if (found != contexts.named.end()) {
+    const Settings context = Need(found->second, contexts.path);
+    if (named || context.contains("--server")) return context;
+    Wrong(absl::StrCat(contexts.path, ": the context \"", name, "\" has no servers"));
+  }
   std::string known = contexts.named.empty() ? " none" : "";
   for (const auto& [one, access] : contexts.named) absl::StrAppend(&known, " ", one);
   Wrong(absl::StrCat("there is no context \"", name, "\"; ", contexts.path, " has", known));

@@ -219,7 +219,8 @@ Cell Formatter::NodeCell(const MessageNode& node) const {
 absl::StatusOr<std::string> Formatter::Line(const std::string& name,
                                             const absl::StatusOr<std::string>& json) const {
   if (form_ == Form::kJson) return json.ok() ? absl::StrCat(*json, "\n") : json;
-  return name.empty() ? "" : absl::StrCat(EscapeForTerminal(name), "\n");
+  const std::string text = name.empty() ? "" : absl::StrCat(EscapeForTerminal(name), "\n");
+  return style_.before.empty() ? text : absl::StrCat(text, style_.before, text);
 }
 
 template <typename List, typename NameOf, typename JsonOf, typename MakeRow>

@@ -52,6 +52,7 @@ struct TableStyle {
   // The columns of the terminal: a row is cut there. 0: no limit.
   size_t width = 0;
   bool brief = false;  // a time of this year is shown without it
+  std::string before;  // not empty: a name has another line, in which this stands before it
   // A clock. Null: no ages are shown, and every time has its year.
   std::function<absl::Time()> now;
   bool is_brief() const { return brief && now && !wide; }

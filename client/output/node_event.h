@@ -92,4 +92,10 @@ bool IsWanted(const List& list, const Value& value) {
   return list.empty() || absl::c_linear_search(list, value);
 }
 
+// Returns whether a GAP of the whole node was asked for, which passes every filter: only then it
+// counts, and runs a command.
+inline bool AsksForGaps(const v1::EventFilter& filter) {
+  return filter.ByteSizeLong() == 0 || absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP);
+}
+
 }  // namespace vmeventd::client

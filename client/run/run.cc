@@ -142,6 +142,7 @@ TableStyle StyleOf(const CommandLine& line) {
   style.headings = line.headings;
   style.nodes = line.servers.size() > 1 || line.fleet;
   style.client = line.client;
+  style.before = line.before;
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal().ws_col;
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;

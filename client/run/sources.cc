@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -73,19 +74,6 @@ std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note)
   return MergeLists(std::move(nodes), std::move(note));
 }
 
-namespace {
-
-std::unique_ptr<EventConsumer> MakeConsumer(const FollowCommand& command, Formatter* formatter,
-                                            Output* output, StopSource* stop) {
-  if (command.exec.empty()) return std::make_unique<Printer>(formatter, output);
-  return std::make_unique<CommandRunner>(CommandRunner::Environment{
-      command.exec, command.on_failure, command.gaps,
-      [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); },
-      [stop](absl::Duration duration) { return stop->WaitFor(duration); }, PrintNote});
-}
-
-}  // namespace
-
 std::optional<Failure> SetStart(const CommandLine& line, const CursorFile::Positions& positions,
                                 FollowCommand* command) {
   CommandLine asked = line;
@@ -99,9 +87,9 @@ std::optional<Failure> SetStart(const CommandLine& line, const CursorFile::Posit
   std::optional<NodeEvent> oldest;
   uint64_t read = 0;
   auto failure = ListsOf(asked, PrintNote)->ReadEvents(list, [&](NodeEvent event) {
+    if (list.counts(event)) ++read;
     oldest = std::move(event);
-    ++read;
-    return true;
+    return read < *list.last;
   });
   if (failure && alone) return failure;
   if (failure) PrintNote(failure->sentence);
@@ -165,8 +153,9 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
       PrintNote(absl::StrCat(unknown->sentence, " (waiting for it)"));
     }
   }
+  const bool gaps = AsksForGaps(filter);
   Delivery::Options options = {
-      .servers = CursorKeys(line), .count = command.count, .counts_gaps = command.gaps};
+      .servers = CursorKeys(line), .count = command.count, .counts_gaps = gaps};
   std::unique_ptr<CursorFile> cursor;
   if (!command.cursor_file.empty()) {
     auto opened = CursorFile::Open(command.cursor_file, options.servers);
@@ -178,9 +167,13 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
     if (const auto failure = SetStart(line, positions, &command)) return Fail(*failure);
   }
   DescriptorOutput output(STDOUT_FILENO);
-  const auto consumer = MakeConsumer(command, formatter, &output, &stop);
+  Printer printer(formatter, &output);
+  CommandRunner runner({command.exec, command.on_failure, gaps,
+                        [&](const CommandCall& call) { return RunCommandCall(call, stop.token()); },
+                        [&](absl::Duration duration) { return stop.WaitFor(duration); },
+                        PrintNote});
   const auto source = MakeSource(command, line, positions, &stop, PrintNote);
-  options.consumer = consumer.get();
+  options.consumer = command.exec.empty() ? static_cast<EventConsumer*>(&printer) : &runner;
   options.cursor = cursor.get();
   Delivery delivery(std::move(options));
   auto timed_out = std::async(std::launch::async, [&] {
@@ -190,6 +183,9 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
   });
   const ExitCode code = delivery.Run(source.get(), PrintNote);
   stop.Stop();
+  // A reader that has had enough is no interruption.
+  pollfd reader = {STDOUT_FILENO, 0, 0};
+  if (code == ExitCode::kInterrupted && poll(&reader, 1, 0) > 0) return ExitCode::kOk;
   if (!timed_out.get() || code != ExitCode::kInterrupted) return code;
   PrintNote(absl::StrCat("--timeout: fewer than ", Count(*command.count, "event"),
                          " came and were handled within ", DurationText(*command.timeout)));

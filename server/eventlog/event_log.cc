@@ -107,7 +107,6 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::
       begin_(begin.after),
       clock_(clock),
       has_handed_(handed.has_value()),
-      queue_(options.max_queued),
       given_(begin_.through),
       newest_(begin_.through),
       bounds_{.oldest = begin_.through + 1,
@@ -153,7 +152,12 @@ void EventLog::Start(Threads threads) {
 }
 
 void EventLog::Close(absl::Duration timeout) {
-  queue_.Close();
+  EndTurn();
+  {
+    const MutexLock lock(&mutex_);
+    pushed_all_ = true;
+  }
+  Wake();
   const MutexLock lock(&mutex_);
   if (threads_.size() < 2 || close_at_.has_value()) return;
   while (!close_at_.has_value()) closing_.Wait(&mutex_);
@@ -288,18 +292,17 @@ ReadResult EventLog::ReadUncommitted() const {
 
 EventLog::Health EventLog::health() const {
   Health health;
-  health.queued = queue_.depth();
-  health.max_queued = queue_.max_updates();
-  health.dropped_events = queue_.dropped_events();
   const MutexLock lock(&mutex_);
+  health.dropped_events = dropped_;
   health.journal_writable = IsWritable();
   if (!health.journal_writable) health.journal_problem = Problem();
   const absl::Duration now = clock_->Now().monotonic;
   if (since_ != absl::InfiniteDuration()) health.journal_age = now - since_;
-  if (!unwritten_.empty()) health.journal_age = now - unwritten_.front().added;
-  health.published_durable = published_durable_;
+  if (FirstUnwritten() != nullptr) health.journal_age = now - FirstUnwritten()->added;
+  health.published_durable = open_ && bounds_.newest >= newest_;
   health.ring_events = newest_ + 1 - OldestInMemory();
   health.ring_bytes = memory_;
+  if (in_flight_.has_value()) health.backlog_events = in_flight_->batch.events.size();
   for (const Unwritten& each : unwritten_) health.backlog_events += each.batch.events.size();
   health.backlog_bytes = bytes_;
   health.journal = bounds_;

@@ -24,7 +24,6 @@
 #include "base/counter.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
-#include "server/eventlog/event_queue.h"
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
@@ -45,8 +44,7 @@ struct LiveStateOptions {
 struct EventLogOptions {
   JournalOptions journal;  // the sequence mark is the file `sequence` beside it
   LiveStateOptions live{};
-  std::string node_id{};        // empty: not known
-  size_t max_queued = 100'000;  // updates of VMs
+  std::string node_id{};  // empty: not known
 };
 
 // End of a journal: its file has the events up to `stored`, and none behind `newest`.
@@ -135,11 +133,17 @@ struct EventMeters {
 
 // Takes what the watcher saw, gives each event its sequence, has it written and makes it public;
 // answers for events and VMs. Its threads: two pumps, and the history thread, which reads the
-// journal. A pump writes what it took and publishes it then, so that an event changes threads
-// once; while it waits for the disk, the other one takes and publishes. Publication waits at most
-// kPatience for the disk: then the event is public and not durable. Any thread, unless stated
-// otherwise. No call but Open, Close and Stop blocks for longer than it takes to copy pointers.
-class EventLog {
+// journal. A pump writes what waits and publishes it then; while it waits for the disk, the other
+// one publishes. Publication waits at most kPatience for the disk: then the event is public and not
+// durable. Any thread, unless stated otherwise. No call but Open, Close and Stop blocks for longer
+// than it takes to copy pointers.
+//
+// Bounded: while the disk fails or hangs, no more than JournalOptions::max_backlog_bytes wait for
+// it. The oldest events go, and one GAP names them. Beyond twice as much, as in a burst that is
+// faster than the disk, an update loses its event unless that is evidence, or somebody waits for
+// it; beyond four times as much it loses any event. One GAP counts them. No VM loses its newest
+// state.
+class EventLog : public EventSink {
  public:
   // Called by a pump in each of its turns, one at a time; may call gRPC. `published`: there is more
   // to read, or to read as durable.
@@ -149,9 +153,7 @@ class EventLog {
     std::string journal_problem;    // the file, and why it cannot be written
     absl::Duration journal_age;     // how long the oldest change has waited to be written
     bool published_durable = true;  // what was published last
-    size_t queued = 0;              // updates that wait for the pump
-    size_t max_queued = 0;
-    uint64_t dropped_events = 0;  // number dropped by a full queue
+    uint64_t dropped_events = 0;    // number of those that were not taken
     uint64_t ring_events = 0;
     size_t ring_bytes = 0;
     size_t backlog_events = 0;  // events that wait for the disk
@@ -176,7 +178,13 @@ class EventLog {
                                                         const Clock* clock,
                                                         const TakeHanded& take_handed = nullptr);
   // Closes and stops, if that has not been done.
-  ~EventLog();
+  ~EventLog() override;
+
+  // The watcher's thread. What is pushed takes its place in the log at the turn's end, or once
+  // kMaxPushed updates wait for that.
+  void Push(VmUpdate update) override;
+  void EndTurn() override;
+  static constexpr size_t kMaxPushed = 256;
 
   // Returns the open runs that Open found, for the watcher; once.
   SavedRuns TakeRuns() { return std::exchange(saved_, {}); }
@@ -185,8 +193,6 @@ class EventLog {
     const MutexLock lock(&mutex_);
     PutVmsLocked(std::move(vms));
   }
-  // The watcher's thread pushes; never waits.
-  EventSink* sink() { return &queue_; }
   // Call it before Start.
   void Subscribe(Subscriber subscriber) { subscribers_.push_back(std::move(subscriber)); }
 
@@ -194,14 +200,20 @@ class EventLog {
   enum class Threads { kAll, kHistory };
   void Start(Threads threads = Threads::kAll);
   // Makes a pump take a turn.
-  void Wake() { queue_.Wake(); }
+  void Wake() {
+    {
+      const MutexLock lock(&mutex_);
+      woken_ = true;
+    }
+    changed_.NotifyAll();
+  }
   // Call it once nothing more will be pushed. Returns when all is public and durable; or public
   // alone, if the journal cannot be written within `timeout`.
   void Close(absl::Duration timeout = absl::InfiniteDuration());
   // Ends the other threads; pending and later questions get UNAVAILABLE. Waits for a disk that
   // hangs.
   void Stop();
-  // One turn of a pump, after waiting for something to do at most `timeout`. False: the sink is
+  // One turn of a pump, after waiting for something to do at most `timeout`. False: the log is
   // closed and all of it is public. For tests and the simulation, instead of the threads.
   bool Step(absl::Duration timeout = absl::ZeroDuration());
   // Writes to the disk once; false: there was nothing to do, or another thread writes. The next
@@ -209,7 +221,8 @@ class EventLog {
   bool StepWriter();
   // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
   absl::Duration NextStep() const {
-    return queue_.ready(HasRoom()) ? absl::ZeroDuration() : NextPump();
+    const MutexLock lock(&mutex_);
+    return NextPump();
   }
   absl::Duration NextWrite() const {
     const MutexLock lock(&mutex_);
@@ -270,7 +283,7 @@ class EventLog {
 
  private:
   friend struct EventLogForTests;
-  // Changes of one turn of a pump, until they are public.
+  // Changes of one turn of the watcher, until they are public.
   struct Unpublished {
     uint64_t turn = 0;
     absl::Duration added;
@@ -281,12 +294,12 @@ class EventLog {
     std::vector<StopLine> stop_lines;
     std::vector<absl::Duration> observed;  // observation times of the events
   };
-  // Those of them that are written together, until they are, or are dropped.
+  // Those of a turn, and perhaps the next, that are written together, until they are, or are
+  // dropped.
   struct Unwritten {
     uint64_t turn = 0;
     absl::Duration added;
     Journal::Batch batch;
-    size_t bytes = 0;  // memory of the batch
   };
   enum class Work { kNone, kOpen, kMark, kAppend, kRetain };
   // Limit of the snapshots that streams still send: beyond it, a stream begins with the latest of
@@ -299,20 +312,25 @@ class EventLog {
   EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin,
            std::optional<SavedRuns> handed);
 
-  // The pump: event_log_pump.cc. Takes updates from the queue, gives each event its sequence and
-  // adds them to the changes, of which it publishes what is written or has waited for kPatience.
-  void RunPump();
-  // Time at which it has something to do without another update.
-  absl::Duration NextPump() const;
-  void Take(VmUpdate* update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
-  void AddEvent(v1::Event event, const v1::Vm* vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  // The watcher's thread, and a pump for a GAP of its own: event_log_pump.cc. Each event gets its
+  // sequence, and with it its place among the changes.
+  void Take(VmUpdate* update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
+  void AddEvent(v1::Event event, const v1::Vm* vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   // Adds the statuses that the updates leave, the last of each run.
-  void EncodeStatuses(std::vector<VmUpdate>* updates) ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  void EncodeStatuses(std::vector<VmUpdate>* updates) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   // Adds what was taken to the changes.
-  void Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
-  // Publishes a GAP of the node as a whole.
-  void PublishGap(GapReason reason, const std::string& message, const Hole& missing = {})
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  void Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
+  // Adds a GAP of the node as a whole.
+  void AddGap(GapReason reason, const std::string& message, const Hole& missing = {})
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
+
+  // The pump: event_log_pump.cc. It publishes what is written or has waited for kPatience.
+  void RunPump();
+  // Time at which it has something to do.
+  absl::Duration NextPump() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Duration PublicationOf(const Unpublished& changes) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NameDropped() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   void NameHole() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes what the opening of the journal found.
   void TakeOpened() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
@@ -320,15 +338,16 @@ class EventLog {
   bool PublishDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   void ReportWritability() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
 
-  // The writer: event_log_writer.cc. Events wait up to JournalOptions::max_backlog_bytes; beyond
-  // that the oldest are dropped, and a GAP, which the pump publishes, names all that were dropped.
+  // The writer: event_log_writer.cc.
   // The journal is damaged, as `found` says if it is DATA_LOSS: nothing more is written, and the
   // next start replaces it.
   void CheckDamage(const absl::Status& found);
   absl::Duration NextWriteLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work ChooseWork(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Joins what waits first, up to a few MiB.
-  Journal::Batch TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Adds what was taken to what waits.
+  void AddUnwritten(Unwritten added) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes what waits first.
+  const Journal::Batch* TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops the oldest of two that wait. False: there are fewer.
   bool DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndAppend(bool ok) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -342,11 +361,10 @@ class EventLog {
   static std::string NoAnswerFor(absl::Duration hung);
   // Why it is not writable.
   std::string Problem() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // More may wait for the disk. A burst that is faster than a disk that works stays in the event
-  // queue; one that hangs or fails holds nothing up.
-  bool HasRoom() const {
-    const MutexLock lock(&mutex_);
-    return !IsWritable() || bytes_ < options_.max_backlog_bytes / 2;
+  // What waits longest for the disk; null: nothing does.
+  const Unwritten* FirstUnwritten() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (in_flight_.has_value()) return &*in_flight_;
+    return unwritten_.empty() ? nullptr : &unwritten_.front();
   }
 
   // The public state: event_log.cc.
@@ -376,31 +394,37 @@ class EventLog {
   SavedRuns saved_;
   const bool has_handed_;                // the open runs were handed over
   std::vector<Subscriber> subscribers_;  // complete before the threads start
-  EventQueue queue_;
+  std::vector<VmUpdate> pushed_;         // in this turn of the watcher's thread, which has it
   TurnQueue reads_;
   EventMeters meters_;
   std::unique_ptr<JournalReader> reader_;  // history thread
   std::unique_ptr<Journal> journal_;       // who writes; between turns by mutex_
 
-  // Held for a turn of a pump, also while it calls its subscribers; before mutex_.
-  Mutex turn_;
-  uint64_t given_ ABSL_GUARDED_BY(turn_);  // sequence that was given last
-  uint64_t turns_ ABSL_GUARDED_BY(turn_) = 0;
+  // Held while events get their sequences; before mutex_.
+  Mutex recording_;
+  uint64_t given_ ABSL_GUARDED_BY(recording_);  // sequence that was given last
+  uint64_t turns_ ABSL_GUARDED_BY(recording_) = 0;
   // Of the updates being handled.
-  Unpublished taking_ ABSL_GUARDED_BY(turn_);
-  Journal::Batch batch_ ABSL_GUARDED_BY(turn_);
+  Unpublished taking_ ABSL_GUARDED_BY(recording_);
+  Journal::Batch batch_ ABSL_GUARDED_BY(recording_);
   // The newest event of each run that waits to be public.
-  absl::flat_hash_map<std::string, uint64_t> last_sequences_ ABSL_GUARDED_BY(turn_);
+  absl::flat_hash_map<std::string, uint64_t> last_sequences_ ABSL_GUARDED_BY(recording_);
+
+  // Held for a turn of a pump, also while it calls its subscribers; before recording_.
+  Mutex turn_;
   absl::Duration unwritable_since_ ABSL_GUARDED_BY(turn_);
   uint64_t reported_durable_ ABSL_GUARDED_BY(turn_) = 0;
 
   mutable Mutex mutex_;
-  CondVar closing_;  // of close_at_ and closed_
-  // By their turns. The first `in_flight_` of them are being written.
-  std::deque<Unwritten> unwritten_ ABSL_GUARDED_BY(mutex_);
-  size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
+  CondVar changed_;                                              // of woken_
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;                   // a pump is to take a turn
+  CondVar closing_;                                              // of close_at_ and closed_
+  std::deque<Unwritten> unwritten_ ABSL_GUARDED_BY(mutex_);      // by their turns
+  std::optional<Unwritten> in_flight_ ABSL_GUARDED_BY(mutex_);   // those before, being written
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;                     // size of all of them
   std::deque<Unpublished> unpublished_ ABSL_GUARDED_BY(mutex_);  // by their turns
+  uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;                 // events that were not taken
+  uint64_t dropped_unnamed_ ABSL_GUARDED_BY(mutex_) = 0;  // those of them that no GAP has counted
 
   // The public state.
   // The newest events, in order; those behind newest_ are not public yet. Sequences may be missing.
@@ -409,7 +433,6 @@ class EventLog {
   uint64_t newest_ ABSL_GUARDED_BY(mutex_);
   VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
   uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
-  bool published_durable_ ABSL_GUARDED_BY(mutex_) = true;
   bool reported_writable_ ABSL_GUARDED_BY(mutex_) = true;
   mutable std::vector<std::weak_ptr<const VmSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
 
@@ -432,7 +455,8 @@ class EventLog {
   bool retained_ ABSL_GUARDED_BY(mutex_) = false;  // in the last turn
   // For the pump, without its journal.
   std::optional<Journal::Opened> opened_ ABSL_GUARDED_BY(mutex_);
-  // The newest sequence, once the sink is closed and all of it is public.
+  bool pushed_all_ ABSL_GUARDED_BY(mutex_) = false;
+  // The newest sequence, once nothing more is pushed and all of it is public.
   std::optional<uint64_t> close_at_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

@@ -27,39 +27,49 @@ void EventLog::RunPump() {
   Wake();  // the other one ends too
 }
 
+absl::Duration EventLog::PublicationOf(const Unpublished& changes) const {
+  const Unwritten* const first = FirstUnwritten();
+  const bool waits = changes.has_batch && first != nullptr && first->turn <= changes.turn;
+  return waits && IsWritable() ? changes.added + kPatience : absl::ZeroDuration();
+}
+
 absl::Duration EventLog::NextPump() const {
-  const MutexLock lock(&mutex_);
   if (close_at_.has_value()) return absl::InfiniteDuration();
-  if (gap_is_due_) return absl::ZeroDuration();
+  const bool counts = dropped_unnamed_ > 0 && bytes_ < options_.max_backlog_bytes;
+  if (gap_is_due_ || counts || (pushed_all_ && unpublished_.empty())) return absl::ZeroDuration();
   absl::Duration next = absl::InfiniteDuration();
-  if (!unpublished_.empty()) next = unpublished_.front().added + kPatience;
+  if (!unpublished_.empty()) next = PublicationOf(unpublished_.front());
   if (reported_writable_) next = std::min(next, since_ + kMaxCommit);
   return next;
 }
 
 bool EventLog::Step(absl::Duration timeout) {
-  const absl::Duration next = std::min(NextPump(), NextWrite());
-  timeout = std::min(timeout, std::max(absl::ZeroDuration(), next - clock_->Now().monotonic));
-  queue_.Wait(timeout, [this] { return HasRoom(); });
+  {
+    const MutexLock lock(&mutex_);
+    const absl::Duration next = std::min(NextPump(), NextWriteLocked());
+    timeout = std::min(timeout, std::max(absl::ZeroDuration(), next - clock_->Now().monotonic));
+    WaitUntil(&changed_, &mutex_, timeout,
+              [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return woken_; });
+    woken_ = false;
+  }
   const MutexLock turn(&turn_);
-  EventQueue::Batch taken = queue_.Pop(HasRoom());
   {
     const MutexLock lock(&mutex_);
     if (close_at_.has_value()) return false;
   }
   TakeOpened();
   NameHole();
-  for (VmUpdate& update : taken.updates) Take(&update);
-  EncodeStatuses(&taken.updates);
-  Submit();
+  NameDropped();
   const bool published = PublishDue();
   const uint64_t durable = range().durable;
   const bool more_durable = std::exchange(reported_durable_, durable) != durable;
   ReportWritability();
   for (const Subscriber& subscriber : subscribers_) subscriber(published || more_durable);
   const MutexLock lock(&mutex_);
-  if (!taken.closed || !unpublished_.empty()) return true;
-  close_at_ = given_;
+  while (bytes_ > options_.max_backlog_bytes && !IsWritable() && DropOldest()) {
+  }
+  if (!pushed_all_ || !unpublished_.empty()) return true;
+  close_at_ = newest_;
   if (absl::IsDataLoss(status_)) closed_ = true;
   retry_at_ = absl::ZeroDuration();
   closing_.NotifyAll();
@@ -85,7 +95,21 @@ void EventLog::ReportWritability() {
   }
 }
 
+void EventLog::NameDropped() {
+  uint64_t dropped = 0;
+  {
+    const MutexLock lock(&mutex_);
+    if (bytes_ < options_.max_backlog_bytes) dropped = std::exchange(dropped_unnamed_, 0);
+  }
+  if (dropped == 0) return;
+  const MutexLock recording(&recording_);
+  AddGap(GapReason::kQueueFull,
+         absl::StrCat(dropped, " events of VMs were dropped: more than ",
+                      2 * JournalOptions::kMaxBacklogBytes >> 20, " MiB waited to be recorded"));
+}
+
 void EventLog::NameHole() {
+  const MutexLock recording(&recording_);
   Hole hole;
   {
     const MutexLock lock(&mutex_);
@@ -101,7 +125,7 @@ void EventLog::NameHole() {
                          hole.last + 1)
           : absl::StrCat("the events ", hole.first, " to ", hole.last, " are lost: more than ",
                          JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk");
-  PublishGap(GapReason::kNotWritten, message, hole);
+  AddGap(GapReason::kNotWritten, message, hole);
 }
 
 void EventLog::TakeOpened() {
@@ -114,16 +138,17 @@ void EventLog::TakeOpened() {
     for (const v1::Vm& vm : opened->stops) vms.push_back(std::make_shared<const VmRecord>(vm));
     PutVmsLocked(std::move(vms));
   }
+  const MutexLock recording(&recording_);
   if (!opened->replaced.empty()) {
-    PublishGap(GapReason::kJournalReplaced, opened->replaced);
+    AddGap(GapReason::kJournalReplaced, opened->replaced);
   } else if (!opened->runs.empty() && !has_handed_) {
-    PublishGap(GapReason::kJournalLate,
-               "the journal could not be opened at the start: VMs that ran before and have not "
-               "started again since have no STOPPED");
+    AddGap(GapReason::kJournalLate,
+           "the journal could not be opened at the start: VMs that ran before and have not "
+           "started again since have no STOPPED");
   }
 }
 
-void EventLog::PublishGap(GapReason reason, const std::string& message, const Hole& missing) {
+void EventLog::AddGap(GapReason reason, const std::string& message, const Hole& missing) {
   v1::Event gap = MakeGap(reason, message, clock_->Now().wall);
   if (!missing.empty()) {
     gap.mutable_missing()->set_first(missing.first);
@@ -149,7 +174,38 @@ void EventLog::AddEvent(v1::Event event, const v1::Vm* vm) {
   if (event.type() == EventType::kStopped && vm != nullptr) {
     taking_.stop_lines.emplace_back(event);
   }
-  batch_.events.push_back(Logged(std::move(event)));
+  batch_.Put(Logged(std::move(event)));
+}
+
+void EventLog::Push(VmUpdate update) {
+  pushed_.push_back(std::move(update));
+  if (pushed_.size() >= kMaxPushed) EndTurn();
+}
+
+void EventLog::EndTurn() {
+  if (pushed_.empty()) return;
+  std::vector<VmUpdate> updates = std::exchange(pushed_, {});
+  const MutexLock recording(&recording_);
+  size_t full = 0;  // how often the bound is reached
+  {
+    const MutexLock lock(&mutex_);
+    if (unpublished_.empty()) last_sequences_.clear();
+    full = bytes_ / (2 * options_.max_backlog_bytes);
+  }
+  uint64_t dropped = 0;
+  for (VmUpdate& update : updates) {
+    const bool drops = update.event.has_value() && full > 0 &&
+                       (full > 1 || !(update.on_public || IsEvidence(update.event->type())));
+    if (drops) update.event.reset();
+    dropped += drops ? 1 : 0;
+    Take(&update);
+  }
+  EncodeStatuses(&updates);
+  Submit();
+  if (dropped == 0) return;
+  const MutexLock lock(&mutex_);
+  dropped_ += dropped;
+  dropped_unnamed_ += dropped;
 }
 
 void EventLog::Take(VmUpdate* update) {
@@ -167,7 +223,7 @@ void EventLog::Take(VmUpdate* update) {
     if (record != nullptr) of_run->second = record->last_sequence;
   }
   if (update->saved_run.has_value()) {
-    batch_.runs[run_id] = {*std::move(update->saved_run), of_run->second};
+    batch_.Put(run_id, {*std::move(update->saved_run), of_run->second});
   }
 }
 
@@ -200,15 +256,15 @@ void EventLog::Submit() {
   if (taken.has_batch) {
     for (const EventPtr& event : batch_.events) memory_ += event->memory();
     ring_.insert(ring_.end(), batch_.events.begin(), batch_.events.end());
-    const size_t bytes = batch_.memory();
-    unwritten_.push_back({taken.turn, taken.added, std::exchange(batch_, {}), bytes});
-    bytes_ += bytes;
+    AddUnwritten({taken.turn, taken.added, std::exchange(batch_, {})});
     if (since_ == absl::InfiniteDuration()) since_ = taken.added;
   }
-  unpublished_.push_back(std::move(taken));
   if (given_ + kReservedSequences / 2 >= wanted_mark_) wanted_mark_ = given_ + kReservedSequences;
-  while (bytes_ > options_.max_backlog_bytes && DropOldest()) {
-  }
+  // While one pump writes, the other one knows when to publish what waits.
+  const bool wakes = !writing_ || unpublished_.empty();
+  unpublished_.push_back(std::move(taken));
+  woken_ = woken_ || wakes;
+  if (wakes) changed_.NotifyOne();
 }
 
 bool EventLog::PublishDue() {
@@ -218,21 +274,17 @@ bool EventLog::PublishDue() {
     const absl::Duration now = clock_->Now().monotonic;
     {
       const MutexLock lock(&mutex_);
-      if (unpublished_.empty()) {
-        last_sequences_.clear();
-        return published;
-      }
+      if (unpublished_.empty()) return published;
       Unpublished& next = unpublished_.front();
-      durable = unwritten_.empty() || next.turn < unwritten_.front().turn;
-      const bool waits = !durable && next.has_batch;
-      if (waits && IsWritable() && now < next.added + kPatience) return published;
+      if (now < PublicationOf(next)) return published;
+      const Unwritten* const first = FirstUnwritten();
+      durable = first == nullptr || next.turn < first->turn;
       const auto end = InMemory(next.newest + 1);
       for (auto event = InMemory(newest_ + 1); event != end; ++event) {
         (*event)->published = now;
         published = true;
       }
       newest_ = next.newest;
-      published_durable_ = durable;
       PutVmsLocked(std::move(next.vms));
       due = std::move(next);
       unpublished_.pop_front();

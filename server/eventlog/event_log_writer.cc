@@ -11,12 +11,22 @@ constexpr size_t kBatchBytes = size_t{4} << 20;
 
 }  // namespace
 
+void EventLog::AddUnwritten(Unwritten added) {
+  const size_t joined = std::min(kBatchBytes, options_.max_backlog_bytes / 8);
+  const bool joins = !unwritten_.empty() && unwritten_.back().batch.bytes < joined;
+  if (!joins) unwritten_.push_back({added.turn, added.added, {}});
+  Journal::Batch& batch = unwritten_.back().batch;
+  bytes_ -= batch.bytes;
+  batch.Add(added.batch);
+  bytes_ += batch.bytes;
+}
+
 bool EventLog::DropOldest() {
-  if (unwritten_.size() < in_flight_ + 2) return false;
-  const auto oldest = unwritten_.begin() + static_cast<std::ptrdiff_t>(in_flight_);
-  Unwritten& next = *std::next(oldest);
-  bytes_ -= oldest->bytes + next.bytes;
-  Journal::Batch& batch = oldest->batch;
+  if (unwritten_.size() < 2) return false;
+  Journal::Batch batch = std::move(unwritten_.front().batch);
+  unwritten_.pop_front();
+  Journal::Batch& next = unwritten_.front().batch;
+  bytes_ -= batch.bytes + next.bytes;
   if (!batch.events.empty()) {
     const Hole hole{batch.events.front()->sequence, batch.events.back()->sequence};
     const auto begin = InMemory(hole.first);
@@ -28,15 +38,13 @@ bool EventLog::DropOldest() {
     hole_.last = std::max(hole_.last, hole.last);
     named_by_ = 0;
     gap_is_due_ = false;
-    batch.events.clear();
+    batch.DropEvents();
   }
   // Changes of VMs move to the next batch.
-  batch.Add(next.batch);
+  batch.Add(next);
   while (std::ssize(batch.stops) > VmRegistry::kMaxStopped) batch.stops.erase(batch.stops.begin());
-  next.batch = std::move(batch);
-  next.bytes = next.batch.memory();
+  next = std::move(batch);
   bytes_ += next.bytes;
-  unwritten_.erase(oldest);
   return true;
 }
 
@@ -70,22 +78,19 @@ EventLog::Work EventLog::ChooseWork(Instant now) {
   return waits ? Work::kAppend : Work::kNone;
 }
 
-Journal::Batch EventLog::TakeBatch() {
-  Journal::Batch batch;
-  size_t bytes = 0;
-  for (; in_flight_ < unwritten_.size() && bytes < kBatchBytes; ++in_flight_) {
-    bytes += unwritten_[in_flight_].bytes;
-    batch.Add(unwritten_[in_flight_].batch);
-  }
+const Journal::Batch* EventLog::TakeBatch() {
+  in_flight_ = std::move(unwritten_.front());
+  unwritten_.pop_front();
+  Journal::Batch& batch = in_flight_->batch;
   batch.hole = hole_;
   const uint64_t through = batch.events.empty() ? 0 : batch.events.back()->sequence;
   batch.hole_is_named = named_by_ != 0 && named_by_ <= through;
-  return batch;
+  return &batch;
 }
 
 bool EventLog::StepWriter() {
   Work work = Work::kNone;
-  Journal::Batch batch;
+  const Journal::Batch* batch = nullptr;
   uint64_t mark = 0;
   const Instant begin = clock_->Now();
   {
@@ -111,7 +116,7 @@ bool EventLog::StepWriter() {
   } else if (work == Work::kMark) {
     status = WriteMark(options_.path, {begin_.journal_id, mark});
   } else if (work == Work::kAppend) {
-    status = journal_->Append(batch);
+    status = journal_->Append(*batch);
   } else {
     more = journal_->Retain(begin);
     if (absl::IsDataLoss(more.status())) status = more.status();
@@ -174,12 +179,9 @@ std::string EventLog::NoAnswerFor(absl::Duration hung) {
 }
 
 void EventLog::EndAppend(bool ok) {
-  size_t written = std::exchange(in_flight_, 0);
-  if (!ok) return;
-  for (; written > 0; --written) {
-    bytes_ -= unwritten_.front().bytes;
-    unwritten_.pop_front();
-  }
+  Unwritten written = *std::exchange(in_flight_, std::nullopt);
+  if (!ok) return unwritten_.push_front(std::move(written));
+  bytes_ -= written.batch.bytes;
   bounds_ = journal_->bounds();
   Trim();
   if (named_by_ != 0 && bounds_.newest >= named_by_) {
@@ -205,8 +207,11 @@ void EventLog::EndOpen(Journal::Opened opened) {
   file_ = opened.file;
   // The watcher began without these runs of the daemon before.
   Unwritten ended{.added = clock_->Now().monotonic};
-  for (const auto& [run_id, run] : opened.runs) ended.batch.runs[run_id];
-  if (!ended.batch.empty()) unwritten_.push_front(std::move(ended));
+  for (const auto& [run_id, run] : opened.runs) ended.batch.Put(run_id, {});
+  if (!ended.batch.empty()) {
+    bytes_ += ended.batch.bytes;
+    unwritten_.push_front(std::move(ended));
+  }
   opened_ = std::move(opened);
 }
 

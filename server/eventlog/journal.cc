@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
-#include <queue>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -24,8 +23,12 @@ namespace vmeventd {
 namespace {
 
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
-constexpr int64_t kSchemaVersion = 4;
+constexpr int64_t kSchemaVersion = 5;
 constexpr int64_t kRetainStep = 1'000;
+constexpr int64_t kCountStep = 10'000;
+
+// Types that retention deletes last: STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN, GAP.
+#define VMEVENTD_EVIDENCE "(1, 2, 18, 19, 20)"
 
 constexpr char kSchema[] = R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -34,7 +37,8 @@ constexpr char kSchema[] = R"sql(
     name TEXT NOT NULL,
     run TEXT NOT NULL,
     source TEXT NOT NULL,
-    ref BLOB NOT NULL);
+    ref BLOB NOT NULL,
+    events INTEGER);
   CREATE INDEX vms_by_name ON vms(name, run);
   CREATE TABLE stored(
     sequence INTEGER PRIMARY KEY,
@@ -50,16 +54,47 @@ constexpr char kSchema[] = R"sql(
     FROM stored LEFT JOIN vms ON vms.id = stored.vm;
   CREATE TABLE runs(run TEXT PRIMARY KEY, sequence INTEGER NOT NULL, state BLOB NOT NULL);
   CREATE TABLE stopped_vms(sequence INTEGER PRIMARY KEY, vm BLOB NOT NULL);
+  CREATE TABLE noise(
+    vm TEXT PRIMARY KEY,
+    events INTEGER NOT NULL,
+    first INTEGER NOT NULL) WITHOUT ROWID;
 )sql";
 static_assert(kGroupBits == 13);
 
-// Types that retention deletes last: STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN, GAP.
-#define VMEVENTD_EVIDENCE "(1, 2, 18, 19, 20)"
-bool IsEvidence(v1::EventType type) {
-  return type == v1::EVENT_TYPE_STARTED || type == v1::EVENT_TYPE_STOPPED ||
-         type == v1::EVENT_TYPE_INTENT_DECLARED || type == v1::EVENT_TYPE_INTENT_WITHDRAWN ||
-         type == v1::EVENT_TYPE_GAP;
-}
+// What follows finds at most ?2 events before ?1 that go.
+#define VMEVENTD_GOING                                                                 \
+  "INSERT INTO going SELECT sequence, time, stored.vm, type NOT IN " VMEVENTD_EVIDENCE \
+  " FROM stored"
+// The oldest that were observed before ?3. A time after ?4, now, is of a clock that was ahead: what
+// follows shows the event's age.
+constexpr char kFindExpired[] = R"sql(
+  WITH oldest AS (SELECT sequence, time FROM stored WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)
+  )sql" VMEVENTD_GOING R"sql( WHERE sequence <= (
+    SELECT max(sequence) FROM oldest WHERE time < ?3 AND sequence < ifnull(
+      (SELECT min(sequence) FROM oldest WHERE time BETWEEN ?3 AND ?4), ?1)))sql";
+// The oldest noise of the VMs that have more than half as much as the one with the most, and of
+// that no more than what is beyond the half.
+constexpr char kFindNoise[] = R"sql(
+  WITH half AS (SELECT max(events) / 2 AS events FROM noise),
+    noisy AS (SELECT min(first) AS first, sum(noise.events - half.events) AS excess
+      FROM noise, half WHERE noise.events > half.events)
+  )sql" VMEVENTD_GOING R"sql( JOIN vms ON vms.id = stored.vm JOIN noise ON noise.vm = name
+    WHERE sequence >= (SELECT noisy.first FROM noisy) AND sequence < ?1
+      AND type NOT IN )sql" VMEVENTD_EVIDENCE R"sql(
+      AND noise.events > (SELECT half.events FROM half)
+    ORDER BY sequence LIMIT min(?2, (SELECT ifnull(excess, 0) FROM noisy)))sql";
+constexpr char kFindOldest[] = VMEVENTD_GOING " WHERE sequence < ?1 ORDER BY sequence LIMIT ?2";
+constexpr char kDeleteGoing[] = R"sql(
+  UPDATE noise SET events = noise.events - gone.events, first = through + 1
+    FROM (SELECT name, count(*) AS events, max(sequence) AS through FROM going
+      JOIN vms ON vms.id = going.vm WHERE noise GROUP BY name) AS gone WHERE noise.vm = name;
+  DELETE FROM noise WHERE events = 0;
+  UPDATE vms SET events = vms.events - gone.events
+    FROM (SELECT vm, count(*) AS events FROM going GROUP BY vm) AS gone WHERE id = vm;
+  DELETE FROM vms WHERE events = 0 AND id IN (SELECT vm FROM going);
+  DELETE FROM stored WHERE sequence IN (SELECT sequence FROM going);
+  DELETE FROM going;
+)sql";
 
 std::string MarkPath(const std::string& journal_path) {
   return std::filesystem::path(journal_path).parent_path() / "sequence";
@@ -83,7 +118,7 @@ absl::Status SyncLogOf(const std::string& path) {
   return absl::UnavailableError(ErrnoStatus(log, "cannot be synced", errno).message());
 }
 
-void PutMeta(SqliteDatabase* database, absl::string_view key, absl::string_view value) {
+void PutMeta(SqliteDatabase& database, const char* key, const std::string& value) {
   SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)", key, value).Run();
 }
 
@@ -145,12 +180,12 @@ absl::Status CreateFile(const std::string& path) {
 }
 
 // Why the database at `path` cannot be used as it is. UNIMPLEMENTED: of another version.
-absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
+absl::Status CheckSchema(SqliteDatabase& database, const std::string& path) {
   SqliteQuery row(database,
                   "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"
                   " WHERE name IN ('meta', 'events', 'runs', 'stopped_vms')) "
                   "FROM pragma_user_version, pragma_application_id");
-  if (!row.Next()) return database->TakeStatus();
+  row.Next();
   if (row.Int(1) == kApplicationId && row.Int(0) == kSchemaVersion) return absl::OkStatus();
   if (row.Int(1) == kApplicationId) {
     return absl::UnimplementedError(absl::StrCat(path, ": the journal has format ", row.Int(0),
@@ -165,25 +200,29 @@ absl::Status CheckSchema(SqliteDatabase* database, const std::string& path) {
       ": a database, but not a journal of vmeventd; move it away, or name another --state-dir"));
 }
 
-void PutIdentity(SqliteDatabase* database, const std::string& journal_id, const std::string& path) {
+void PutIdentity(SqliteDatabase& database, const std::string& journal_id, const std::string& path) {
   PutMeta(database, "journal_id", journal_id);
   PutMeta(database, "file", FileIdentity(path));
 }
 
-absl::Status CreateSchema(SqliteDatabase* database, const std::string& path,
-                          const SequenceMark& begin) {
-  database->Execute("BEGIN IMMEDIATE");
-  database->Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
-                                 "; PRAGMA application_id = ", kApplicationId, ";"));
+void CreateSchema(SqliteDatabase& database, const std::string& path, const SequenceMark& begin) {
+  SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
+  database.exec(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
+                             "; PRAGMA application_id = ", kApplicationId, ";"));
   PutIdentity(database, begin.journal_id.empty() ? RandomUuid() : begin.journal_id, path);
-  for (const char* key : {"deleted", "thinned"}) {
+  for (const char* key : {"counted", "deleted", "thinned"}) {
     PutMeta(database, key, absl::StrCat(begin.through));
   }
-  database->Execute("COMMIT");
-  return database->TakeStatus();
+  transaction.commit();
 }
 
 }  // namespace
+
+bool IsEvidence(v1::EventType type) {
+  return type == v1::EVENT_TYPE_STARTED || type == v1::EVENT_TYPE_STOPPED ||
+         type == v1::EVENT_TYPE_INTENT_DECLARED || type == v1::EVENT_TYPE_INTENT_WITHDRAWN ||
+         type == v1::EVENT_TYPE_GAP;
+}
 
 std::string FileIdentity(const std::string& path) {
   struct statx info {};
@@ -223,13 +262,13 @@ absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark
   return is_new ? SyncDirectoryOf(path) : absl::OkStatus();
 }
 
-std::optional<std::string> QueryMeta(SqliteDatabase* database, absl::string_view key) {
+std::optional<std::string> QueryMeta(SqliteDatabase& database, const char* key) {
   SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?", key);
   if (!row.Next()) return std::nullopt;
   return std::string(row.Bytes(0));
 }
 
-uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key) {
+uint64_t QueryMetaNumber(SqliteDatabase& database, const char* key) {
   return SqliteQuery(database, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?", key)
       .Number();
 }
@@ -243,17 +282,22 @@ EventRecord RecordOfRow(const SqliteQuery& row) {
           .vm_ref = row.Bytes(5)};
 }
 
-size_t Journal::Batch::memory() const {
-  size_t memory = 0;
-  for (const EventPtr& event : events) memory += event->memory();
-  for (const auto& [run_id, run] : runs) memory += 200 + 2 * run_id.size() + run.payload.size();
-  return memory;
+void Journal::Batch::Put(const std::string& run_id, SavedRun run) {
+  const auto [put, is_new] = runs.try_emplace(run_id);
+  if (is_new) bytes += 200 + 2 * run_id.size();
+  bytes += run.payload.size() - put->second.payload.size();
+  put->second = std::move(run);
 }
 
 void Journal::Batch::Add(const Batch& next) {
-  events.insert(events.end(), next.events.begin(), next.events.end());
-  for (const auto& [run_id, run] : next.runs) runs[run_id] = run;
+  for (const EventPtr& event : next.events) Put(event);
+  for (const auto& [run_id, run] : next.runs) Put(run_id, run);
   stops.insert(next.stops.begin(), next.stops.end());
+}
+
+void Journal::Batch::DropEvents() {
+  for (const EventPtr& event : events) bytes -= event->memory();
+  events.clear();
 }
 
 absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, absl::Time now) {
@@ -270,13 +314,12 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
                                " and was moved to ", *aside);
   spdlog::error("{}: {}; a new one begins", std::string(why.message()), moved);
   opened = OpenLate(options, {});
-  if (opened.ok()) {
-    opened->replaced =
-        absl::StrCat(moved, is_there ? "; the events before this one are there" : "");
-    SqliteDatabase& database = opened->journal->database_;
-    PutMeta(&database, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
-    if (absl::Status status = database.TakeStatus(); !status.ok()) return status;
-  }
+  if (!opened.ok()) return opened;
+  opened->replaced = absl::StrCat(moved, is_there ? "; the events before this one are there" : "");
+  const absl::Status status = opened->journal->Transact([&](JournalBounds*) {
+    PutMeta(opened->journal->database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
+  });
+  if (!status.ok()) return status;
   return opened;
 }
 
@@ -287,16 +330,14 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
   }
   if (absl::Status status = CreateFile(options.path); !status.ok()) return status;
   if (absl::Status status = CheckRoom(options.path); !status.ok()) return status;
-  absl::StatusOr<SqliteDatabase> database =
-      SqliteDatabase::Open(options.path, SQLITE_OPEN_READWRITE);
-  if (!database.ok()) return database.status();
-  database->Execute(
-      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
-      "PRAGMA journal_size_limit = 67108864");
-  if (absl::Status status = database->TakeStatus(); !status.ok()) return status;
   Opened opened;
-  opened.journal.reset(new Journal(options, *std::move(database)));
-  absl::Status status = opened.journal->Load(begin, &opened);
+  absl::Status status;
+  try {
+    opened.journal.reset(new Journal(options));
+    status = opened.journal->Load(begin, &opened);
+  } catch (const SQLite::Exception& error) {
+    status = SqliteError(options.path, error);
+  }
   // The identity is ours and the version is known: a table or column that is not there was lost.
   if (absl::IsInternal(status)) return absl::DataLossError(status.message());
   if (status.ok()) status = SyncLogOf(options.path);
@@ -321,35 +362,35 @@ void Journal::ReportDamage(const std::string& path, absl::string_view why) {
 }
 
 absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
-  opened->created = SqliteQuery(&database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
-  absl::Status status = database_.TakeStatus();
+  database_.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+      "PRAGMA journal_size_limit = 67108864");
+  database_.exec("CREATE TEMP TABLE going(sequence INTEGER PRIMARY KEY, time, vm, noise)");
+  opened->created = SqliteQuery(database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
+  if (opened->created) CreateSchema(database_, options_.path, begin);
+  const absl::Status status =
+      opened->created ? SyncDirectoryOf(options_.path) : CheckSchema(database_, options_.path);
   if (!status.ok()) return status;
-  status = opened->created ? CreateSchema(&database_, options_.path, begin)
-                           : CheckSchema(&database_, options_.path);
-  if (status.ok() && opened->created) status = SyncDirectoryOf(options_.path);
-  if (!status.ok()) return status;
-  const auto id = QueryMeta(&database_, "journal_id");
-  const auto file = QueryMeta(&database_, "file");
-  bounds_.deleted = QueryMetaNumber(&database_, "deleted");
-  bounds_.thinned = QueryMetaNumber(&database_, "thinned");
-  SqliteQuery row(&database_, "SELECT count(*), max(sequence) FROM stored");
+  const auto id = QueryMeta(database_, "journal_id");
+  const auto file = QueryMeta(database_, "file");
+  bounds_.deleted = QueryMetaNumber(database_, "deleted");
+  bounds_.thinned = QueryMetaNumber(database_, "thinned");
+  SqliteQuery row(database_, "SELECT count(*), max(sequence) FROM stored");
   row.Next();
   bounds_.events = row.Int(0);
   bounds_.newest = std::max(row.Uint(1), bounds_.deleted);
   FindOldest(&bounds_);
-  opened->hole = {QueryMetaNumber(&database_, "hole_first"),
-                  QueryMetaNumber(&database_, "hole_last")};
-  SqliteQuery runs(&database_, "SELECT run, sequence, state FROM runs");
+  opened->hole = {QueryMetaNumber(database_, "hole_first"),
+                  QueryMetaNumber(database_, "hole_last")};
+  SqliteQuery runs(database_, "SELECT run, sequence, state FROM runs");
   while (runs.Next()) {
     opened->runs[std::string(runs.Bytes(0))] = {std::string(runs.Bytes(2)), runs.Uint(1)};
   }
-  SqliteQuery stops(&database_, "SELECT vm FROM stopped_vms ORDER BY sequence");
+  SqliteQuery stops(database_, "SELECT vm FROM stopped_vms ORDER BY sequence");
   bool readable = true;
   while (readable && stops.Next()) {
     readable = opened->stops.emplace_back().ParseFromString(std::string(stops.Bytes(0)));
   }
-  status = database_.TakeStatus();
-  if (!status.ok()) return status;
   if (!id.has_value() || !file.has_value() || !readable) {
     return absl::DataLossError(absl::StrCat(
         options_.path, ": meta has no journal_id or no file, or a VM in stopped_vms is damaged"));
@@ -366,28 +407,24 @@ absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
 }
 
 void Journal::FindOldest(JournalBounds* bounds) {
-  SqliteQuery row(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1");
+  SqliteQuery row(database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1");
   const bool found = row.Next();
   bounds->oldest = found ? row.Uint(0) : bounds->newest + 1;
   bounds->oldest_time = found ? absl::FromUnixNanos(row.Int(1)) : absl::InfiniteFuture();
 }
 
 template <typename Change>
-absl::Status Journal::Transact(const Change& change) {
+absl::Status Journal::Transact(const Change& change) try {
   JournalBounds bounds = bounds_;
-  SqliteQuery(&database_, "BEGIN IMMEDIATE").Run();
+  failed_ = true;
+  SQLite::Transaction transaction(database_, SQLite::TransactionBehavior::IMMEDIATE);
   change(&bounds);
-  SqliteQuery(&database_, "COMMIT").Run();
-  absl::Status status = database_.TakeStatus();
-  failed_ = !status.ok();
-  if (status.ok()) {
-    bounds_ = bounds;
-    return status;
-  }
-  noise_.reset();
-  if (database_.in_transaction()) database_.Execute("ROLLBACK");
-  database_.TakeStatus().IgnoreError();
-  return status;
+  transaction.commit();
+  failed_ = false;
+  bounds_ = bounds;
+  return absl::OkStatus();
+} catch (const SQLite::Exception& error) {
+  return SqliteError(options_.path, error);
 }
 
 absl::Status Journal::Append(const Batch& batch) {
@@ -401,11 +438,11 @@ absl::Status Journal::Append(const Batch& batch) {
 }
 
 void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
-  if (!identity_is_stored_) PutIdentity(&database_, journal_id_, options_.path);
+  if (!identity_is_stored_) PutIdentity(database_, journal_id_, options_.path);
   for (const EventPtr& event : batch.events) {
     const auto vm = Parsed<v1::VmRef>(event->vm_ref);
     const uint64_t vm_id = FindVm(vm, event->vm_ref);
-    SqliteQuery(&database_,
+    SqliteQuery(database_,
                 "INSERT INTO stored(sequence, time, type, class, vm, event)"
                 " VALUES(?, ?, ?, nullif(?, 0), ?, ?)",
                 event->sequence, absl::ToUnixNanos(event->observe_time), int{event->type},
@@ -416,17 +453,16 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
       bounds->oldest_time = event->observe_time;
     }
     bounds->newest = event->sequence;
-    if (noise_.has_value() && !IsEvidence(event->type)) AddNoise(vm.name(), 1, event->sequence);
   }
   if (!batch.hole.empty()) {
-    PutMeta(&database_, "hole_first", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.first));
-    PutMeta(&database_, "hole_last", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.last));
+    PutMeta(database_, "hole_first", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.first));
+    PutMeta(database_, "hole_last", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.last));
   }
   for (const auto& [run_id, run] : batch.runs) {
     if (run.payload.empty()) {
-      SqliteQuery(&database_, "DELETE FROM runs WHERE run = ?", run_id).Run();
+      SqliteQuery(database_, "DELETE FROM runs WHERE run = ?", run_id).Run();
     } else {
-      SqliteQuery(&database_,
+      SqliteQuery(database_,
                   "INSERT INTO runs(run, sequence, state) VALUES(?, ?, ?) ON CONFLICT(run)"
                   " DO UPDATE SET sequence = excluded.sequence, state = excluded.state",
                   run_id, run.last_sequence, SqliteBlob{run.payload})
@@ -434,12 +470,12 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
     }
   }
   for (const auto& [sequence, vm] : batch.stops) {
-    SqliteQuery(&database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
+    SqliteQuery(database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
                 sequence, SqliteBlob{vm->encoded})
         .Run();
   }
   if (batch.stops.empty()) return;
-  SqliteQuery(&database_,
+  SqliteQuery(database_,
               "DELETE FROM stopped_vms WHERE sequence <= (SELECT sequence FROM stopped_vms"
               " ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
               VmRegistry::kMaxStopped)
@@ -448,24 +484,14 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
 
 uint64_t Journal::FindVm(const v1::VmRef& vm, absl::string_view ref) {
   const uint64_t id =
-      SqliteQuery(&database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?",
-                  vm.name(), vm.run_id(), SqliteBlob{ref})
+      SqliteQuery(database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?", vm.name(),
+                  vm.run_id(), SqliteBlob{ref})
           .Number();
   if (id != 0) return id;
-  return SqliteQuery(&database_,
+  return SqliteQuery(database_,
                      "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id",
                      vm.name(), vm.run_id(), vm.source(), SqliteBlob{ref})
       .Number();
-}
-
-void Journal::DeleteUnusedVms(const JournalBounds& bounds) {
-  // All events are looked at: seldom enough that it costs little for each that was deleted.
-  if (deleted_ < bounds.events / 10) return;
-  deleted_ = 0;
-  SqliteQuery(&database_,
-              "DELETE FROM vms WHERE id NOT IN (SELECT vm FROM stored"
-              " INDEXED BY stored_by_vm GROUP BY sequence >> 13, vm)")
-      .Run();
 }
 
 bool Journal::RetentionIsDue() const {
@@ -484,142 +510,78 @@ bool Journal::ClockIsSteady(Instant now) {
 }
 
 absl::StatusOr<bool> Journal::Retain(Instant now) {
-  const int64_t before = bounds_.events;
   const bool by_age = ClockIsSteady(now);
+  bool more = false;
   const absl::Status status = Transact([&](JournalBounds* bounds) {
-    const uint64_t expired = by_age ? LastExpired(now.wall) : 0;
-    const int64_t excess = bounds->events - options_.retention_events;
-    if (expired != 0) {
-      DeleteThrough(expired, bounds);
-    } else if (excess > 0) {
-      Thin(std::min(excess, kRetainStep), bounds);
-    }
-    deleted_ += before - bounds->events;
-    DeleteUnusedVms(*bounds);
+    const uint64_t newest = bounds->newest;
+    const int64_t expired = absl::ToUnixNanos(now.wall - options_.retention_age);
+    const int64_t excess = std::min(bounds->events - options_.retention_events, kRetainStep);
+    more = CountEvents(*bounds) ||
+           (by_age && Delete(SqliteQuery(database_, kFindExpired, newest, kRetainStep, expired,
+                                         absl::ToUnixNanos(now.wall)),
+                             bounds)) ||
+           // Where no noise is left, the oldest evidence goes.
+           (excess > 0 && (Delete(SqliteQuery(database_, kFindNoise, newest, excess), bounds) ||
+                           Delete(SqliteQuery(database_, kFindOldest, newest, excess), bounds)));
   });
   if (!status.ok()) return status;
   retaining_ = bounds_.events > options_.retention_events;
-  return bounds_.events < before;
+  return more;
 }
 
-uint64_t Journal::LastExpired(absl::Time now) {
-  const int64_t cutoff = absl::ToUnixNanos(now - options_.retention_age);
-  SqliteQuery rows(&database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT ?",
-                   kRetainStep);
-  uint64_t last = 0;
-  while (rows.Next() && rows.Uint(0) != bounds_.newest) {
-    if (rows.Int(1) < cutoff) {
-      last = rows.Uint(0);
-    } else if (rows.Int(1) <= absl::ToUnixNanos(now)) {
-      break;
-    }
-    // A time in the future is of a clock that was ahead: what follows shows the event's age.
-  }
-  return last;
-}
-
-void Journal::DeleteThrough(uint64_t sequence, JournalBounds* bounds) {
-  int64_t latest = 0;
-  {
-    SqliteQuery rows(&database_,
-                     "DELETE FROM stored WHERE sequence <= ?"
-                     " RETURNING time, type, (SELECT name FROM vms WHERE id = vm)",
-                     sequence);
-    while (rows.Next()) {
-      latest = std::max(latest, rows.Int(0));
-      --bounds->events;
-      if (noise_.has_value() && !IsEvidence(static_cast<v1::EventType>(rows.Int(1)))) {
-        --(*noise_)[rows.Bytes(2)].events;
-      }
-    }
-  }
-  bounds->deleted = std::max(bounds->deleted, sequence);
-  PutDeleted(*bounds, latest);
-  FindOldest(bounds);
-}
-
-void Journal::PutDeleted(const JournalBounds& bounds, int64_t latest_ns) {
-  SqliteQuery(&database_,
-              "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
-              " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
-              latest_ns)
+bool Journal::CountEvents(const JournalBounds& bounds) {
+  const uint64_t counted = QueryMetaNumber(database_, "counted");
+  if (counted >= bounds.newest) return false;
+  const uint64_t through =
+      SqliteQuery(database_,
+                  "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence > ?"
+                  " ORDER BY sequence LIMIT ?)",
+                  counted, kCountStep)
+          .Number();
+  SqliteQuery(database_,
+              "UPDATE vms SET events = ifnull(vms.events, 0) + new.events"
+              " FROM (SELECT vm, count(*) AS events FROM stored WHERE sequence > ? AND"
+              " sequence <= ? GROUP BY vm) AS new WHERE id = new.vm",
+              counted, through)
       .Run();
-  PutMeta(&database_, "deleted", absl::StrCat(bounds.deleted));
-  PutMeta(&database_, "thinned", absl::StrCat(bounds.thinned));
+  SqliteQuery(
+      database_,
+      "INSERT INTO noise SELECT name, count(*), min(sequence) FROM stored JOIN vms"
+      " ON vms.id = vm WHERE sequence > ? AND sequence <= ? AND type NOT IN " VMEVENTD_EVIDENCE
+      " GROUP BY name ON CONFLICT(vm) DO UPDATE"
+      " SET events = events + excluded.events",
+      counted, through)
+      .Run();
+  PutMeta(database_, "counted", absl::StrCat(through));
+  return through < bounds.newest;
 }
 
-void Journal::AddNoise(absl::string_view vm, int64_t events, uint64_t from) {
-  Noise& noise = (*noise_)[vm];
-  noise.from = noise.events == 0 ? from : std::min(noise.from, from);
-  noise.events += events;
-}
-
-void Journal::CountNoise() {
-  if (noise_.has_value()) return;
-  noise_.emplace();
-  SqliteQuery rows(&database_,
-                   "SELECT (SELECT name FROM vms WHERE id = vm), count(*), min(sequence)"
-                   " FROM stored INDEXED BY stored_by_vm WHERE type NOT IN " VMEVENTD_EVIDENCE
-                   " GROUP BY sequence >> 13, vm");
-  while (rows.Next()) AddNoise(rows.Bytes(0), rows.Int(1), rows.Uint(2));
-}
-
-void Journal::Thin(int64_t count, JournalBounds* bounds) {
-  CountNoise();
-  // The VMs that have the most events lose one after the other, `count` together.
-  std::priority_queue<std::pair<int64_t, std::string>> most;
-  for (const auto& [vm, noise] : *noise_) most.emplace(noise.events, vm);
-  absl::flat_hash_map<std::string, int64_t> quotas;
-  uint64_t from = bounds->newest;
-  for (int64_t i = 0; i < count && !most.empty() && most.top().first > 0; ++i) {
-    auto [events, vm] = most.top();
-    most.pop();
-    ++quotas[vm];
-    from = std::min(from, (*noise_)[vm].from);
-    most.emplace(events - 1, std::move(vm));
-  }
-  absl::erase_if(*noise_, [](const auto& vm) { return vm.second.events == 0; });
-  const auto wanted = static_cast<size_t>(count);
-  std::vector<std::pair<uint64_t, int64_t>> found;  // sequences and times
-  {
-    SqliteQuery rows(&database_,
-                     "SELECT sequence, time, vm FROM events WHERE sequence BETWEEN ? AND ?"
-                     " AND type NOT IN " VMEVENTD_EVIDENCE " ORDER BY sequence",
-                     from, bounds->newest - 1);
-    while (found.size() < wanted && !quotas.empty() && rows.Next()) {
-      const auto quota = quotas.find(rows.Bytes(2));
-      if (quota == quotas.end()) continue;
-      found.emplace_back(rows.Uint(0), rows.Int(1));
-      Noise& noise = (*noise_)[quota->first];
-      noise.from = rows.Uint(0) + 1;
-      --noise.events;
-      if (--quota->second == 0) quotas.erase(quota);
-    }
-  }
-  for (const auto& [sequence, time] : found) {
-    SqliteQuery(&database_, "DELETE FROM stored WHERE sequence = ?", sequence).Run();
-    bounds->thinned = std::max(bounds->thinned, sequence);
-    --bounds->events;
-  }
+bool Journal::Delete(SqliteQuery find, JournalBounds* bounds) {
+  find.Run();
+  std::vector<std::pair<uint64_t, int64_t>> deleted;  // sequences and times
+  SqliteQuery going(database_, "SELECT sequence, time FROM going");
+  while (going.Next()) deleted.emplace_back(going.Uint(0), going.Int(1));
+  if (deleted.empty()) return false;
+  database_.exec(kDeleteGoing);
+  bounds->events -= std::ssize(deleted);
   FindOldest(bounds);
   int64_t latest = 0;
   // A GAP still stands for events that were thinned out earlier and are now before the oldest one:
   // their times are not known any more.
-  for (const auto& [sequence, time] : found) {
+  for (const auto& [sequence, time] : deleted) {
+    bounds->thinned = std::max(bounds->thinned, sequence);
     if (sequence > bounds->oldest) continue;
     latest = std::max(latest, time);
     bounds->deleted = std::max(bounds->deleted, sequence);
   }
-  PutDeleted(*bounds, latest);
-  if (found.size() == wanted) return;
-  // Only evidence is left: of that the oldest goes.
-  const uint64_t last =
-      SqliteQuery(&database_,
-                  "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence < ?"
-                  " ORDER BY sequence LIMIT ?)",
-                  bounds->newest, wanted - found.size())
-          .Number();
-  DeleteThrough(std::max(last, bounds->deleted), bounds);
+  SqliteQuery(database_,
+              "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
+              " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
+              latest)
+      .Run();
+  PutMeta(database_, "deleted", absl::StrCat(bounds->deleted));
+  PutMeta(database_, "thinned", absl::StrCat(bounds->thinned));
+  return true;
 }
 
 }  // namespace vmeventd

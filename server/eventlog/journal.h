@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -71,6 +70,10 @@ struct Hole {
   bool empty() const { return last == 0; }
 };
 
+// Returns whether events of that type are dropped and deleted last: STARTED, STOPPED, INTENT_* and
+// GAP.
+bool IsEvidence(v1::EventType type);
+
 // The identity of a file, "INODE BIRTH" with the birth in nanoseconds, which a copy does not have.
 // The birth is 0 where the file system does not store it.
 std::string FileIdentity(const std::string& path);
@@ -88,10 +91,17 @@ class Journal {
     Hole hole{};
     bool hole_is_named = false;  // by a GAP of these events; if not, the next start must name it
 
+    size_t bytes = 0;  // approximate memory of the events and the runs
+
     bool empty() const { return events.empty() && runs.empty() && stops.empty(); }
-    size_t memory() const;
+    void Put(EventPtr event) {
+      bytes += event->memory();
+      events.push_back(std::move(event));
+    }
+    void Put(const std::string& run_id, SavedRun run);
     // Adds what comes after it.
     void Add(const Batch& next);
+    void DropEvents();
   };
   struct Opened;
 
@@ -119,17 +129,16 @@ class Journal {
   // Returns whether there are more events than the limit and a hundredth. After a failure not
   // before the next success: a disk that is full can delete as little as it can write.
   bool RetentionIsDue() const;
-  // Deletes at most a thousand events, and returns whether there were any. Beyond the age the
-  // oldest go, if nobody set the clock lately. Beyond the number, those of the VMs with the most
-  // events, oldest first, but for STARTED, STOPPED, INTENT_* and GAP, which go last. The newest
-  // event stays.
+  // Deletes at most a thousand events, once all are counted, and returns whether more is to do.
+  // Beyond the age the oldest go, if nobody set the clock lately. Beyond the number, those of the
+  // VMs with the most events, oldest first, but for STARTED, STOPPED, INTENT_* and GAP, which go
+  // last. The newest event stays.
   absl::StatusOr<bool> Retain(Instant now);
   // Interval of looks for events beyond the age.
   static constexpr absl::Duration kExpiry = absl::Minutes(10);
 
  private:
-  Journal(JournalOptions options, SqliteDatabase database)
-      : options_(std::move(options)), database_(std::move(database)) {}
+  explicit Journal(const JournalOptions& options) : options_(options), database_(options.path) {}
 
   absl::Status Load(const SequenceMark& begin, Opened* opened);
   // Runs `change`, a `void(JournalBounds*)`, in a transaction: all of it or nothing.
@@ -140,18 +149,12 @@ class Journal {
   // Returns whether the wall clock went on as the monotonic one since the look before the last,
   // some ten minutes ago: a clock that was set shows no age.
   bool ClockIsSteady(Instant now);
-  // Finds the last of the oldest events, a thousand at most, that are beyond the age; 0: none.
-  uint64_t LastExpired(absl::Time now);
-  void DeleteThrough(uint64_t sequence, JournalBounds* bounds);
-  // Records `bounds`, and that events up to a time were deleted.
-  void PutDeleted(const JournalBounds& bounds, int64_t latest_ns);
-  void Thin(int64_t count, JournalBounds* bounds);
-  // Counts more noise of a VM, the oldest of it at `from`.
-  void AddNoise(absl::string_view vm, int64_t events, uint64_t from);
-  void CountNoise();
+  // Counts some of the events that are not counted yet. Returns whether there are more of them.
+  bool CountEvents(const JournalBounds& bounds);
+  // Deletes the events that `find` inserts into `going`. Returns whether there were any.
+  bool Delete(SqliteQuery find, JournalBounds* bounds);
   // The row of `vms` for the VM with that encoding, which it adds if there is none.
   uint64_t FindVm(const v1::VmRef& vm, absl::string_view ref);
-  void DeleteUnusedVms(const JournalBounds& bounds);
 
   const JournalOptions options_;
   SqliteDatabase database_;
@@ -163,14 +166,6 @@ class Journal {
   bool steady_ = false;     // see ClockIsSteady
   bool failed_ = false;     // the last transaction
   bool retaining_ = false;  // more events than the limit, and some are being deleted
-  int64_t deleted_ = 0;     // events, since unused rows of `vms` were looked for
-  // Events of a VM that retention may delete first.
-  struct Noise {
-    int64_t events = 0;
-    uint64_t from = 0;  // there are none before this sequence
-  };
-  // By VM; unset: not counted yet, or in doubt.
-  std::optional<absl::flat_hash_map<std::string, Noise>> noise_;
 };
 
 struct Journal::Opened {
@@ -219,7 +214,7 @@ class JournalReader {
   absl::StatusOr<uint64_t> Deleted();
 
  private:
-  explicit JournalReader(SqliteDatabase database) : database_(std::move(database)) {}
+  explicit JournalReader(const std::string& path) : path_(path), database_(path) {}
 
   // Runs `near`, which searches the likely end of the journal in the order of sequences, and if it
   // finds nothing, `all`, in the order of times.
@@ -229,6 +224,7 @@ class JournalReader {
   // The GAP `sequence`, which names `missing`.
   EventPtr RetentionGap(uint64_t sequence, const Hole& missing);
 
+  const std::string path_;
   SqliteDatabase database_;
 };
 
@@ -243,7 +239,7 @@ inline constexpr int kGroupBits = 13;
 // OUT_OF_RANGE: `what` is no longer retained, and the oldest retained sequence is `oldest`.
 absl::Status RetentionPassed(absl::string_view what, uint64_t oldest);
 
-std::optional<std::string> QueryMeta(SqliteDatabase* database, absl::string_view key);
-uint64_t QueryMetaNumber(SqliteDatabase* database, absl::string_view key);
+std::optional<std::string> QueryMeta(SqliteDatabase& database, const char* key);
+uint64_t QueryMetaNumber(SqliteDatabase& database, const char* key);
 
 }  // namespace vmeventd

@@ -40,22 +40,24 @@ absl::Status RetentionPassed(absl::string_view what, uint64_t oldest) {
                         what, " is no longer retained: the oldest retained sequence is ", oldest)));
 }
 
-absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::string& path) {
-  absl::StatusOr<SqliteDatabase> database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE);
-  if (!database.ok()) return database.status();
-  return std::unique_ptr<JournalReader>(new JournalReader(*std::move(database)));
+absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::string& path) try {
+  return std::unique_ptr<JournalReader>(new JournalReader(path));
+} catch (const SQLite::Exception& error) {
+  return SqliteError(path, error);
 }
 
-absl::StatusOr<uint64_t> JournalReader::Deleted() {
-  return database_.Result(QueryMetaNumber(&database_, "deleted"));
+absl::StatusOr<uint64_t> JournalReader::Deleted() try {
+  return QueryMetaNumber(database_, "deleted");
+} catch (const SQLite::Exception& error) {
+  return SqliteError(path_, error);
 }
 
-absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
-  const ReadSnapshot snapshot(&database_);
-  SqliteQuery bounds(&database_,
+absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
+  const SQLite::Transaction snapshot(database_);
+  SqliteQuery bounds(database_,
                      "SELECT (SELECT min(time) FROM stored), (SELECT min(sequence) FROM stored),"
                      " (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until')");
-  if (!bounds.Next()) return database_.TakeStatus();
+  bounds.Next();
   const int64_t wanted = absl::ToUnixNanos(time);
   if (time > absl::InfinitePast() && bounds.Int(2) >= wanted &&
       (bounds.Int(1) == 0 || bounds.Int(0) > wanted)) {
@@ -65,16 +67,17 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) {
   }
   const uint64_t first = FirstSince(time);
   // Events deleted just before it may have been observed since then.
-  SqliteQuery before(&database_, "SELECT max(sequence) FROM stored WHERE sequence < ?",
+  SqliteQuery before(database_, "SELECT max(sequence) FROM stored WHERE sequence < ?",
                      first == 0 ? kMaxSequence : first);
-  const uint64_t last = std::max(before.Number(), QueryMetaNumber(&database_, "deleted"));
-  return database_.Result(last + 1);
+  return std::max(before.Number(), QueryMetaNumber(database_, "deleted")) + 1;
+} catch (const SQLite::Exception& error) {
+  return SqliteError(path_, error);
 }
 
 uint64_t JournalReader::FindTime(const char* near, const char* all, absl::Time time) {
   const int64_t ns = absl::ToUnixNanos(time);
-  const uint64_t found = SqliteQuery(&database_, near, ns).Number();
-  return found != 0 ? found : SqliteQuery(&database_, all, ns).Number();
+  const uint64_t found = SqliteQuery(database_, near, ns).Number();
+  return found != 0 ? found : SqliteQuery(database_, all, ns).Number();
 }
 
 uint64_t JournalReader::FirstSince(absl::Time time) {
@@ -85,7 +88,7 @@ uint64_t JournalReader::FirstSince(absl::Time time) {
 }
 
 absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time start,
-                                                                    absl::Time end) {
+                                                                    absl::Time end) try {
   std::pair<uint64_t, uint64_t> within = {1, UINT64_MAX};
   if (start > absl::InfinitePast()) {
     const uint64_t since = FirstSince(start);
@@ -97,7 +100,9 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
         " LIMIT 1000) WHERE time < ?",
         "SELECT max(sequence) FROM stored INDEXED BY stored_by_time WHERE time < ?", end);
   }
-  return database_.Result(within);
+  return within;
+} catch (const SQLite::Exception& error) {
+  return SqliteError(path_, error);
 }
 
 EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
@@ -105,7 +110,7 @@ EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
   gap.set_sequence(sequence);
   gap.set_type(v1::EVENT_TYPE_GAP);
   gap.set_gap_reason(v1::GAP_REASON_RETENTION);
-  SqliteQuery after(&database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", sequence);
+  SqliteQuery after(database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", sequence);
   *gap.mutable_observe_time() = ToTimestamp(absl::FromUnixNanos(after.Next() ? after.Int(0) : 0));
   gap.mutable_missing()->set_first(missing.first);
   gap.mutable_missing()->set_last(missing.last);
@@ -116,11 +121,11 @@ EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
 }
 
 absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take passes,
-                                             EventPage* page) {
-  const ReadSnapshot snapshot(&database_);
-  const uint64_t deleted = QueryMetaNumber(&database_, "deleted");
+                                             EventPage* page) try {
+  const SQLite::Transaction snapshot(database_);
+  const uint64_t deleted = QueryMetaNumber(database_, "deleted");
   if (first <= deleted) return RetentionPassed(absl::StrCat("sequence ", first), deleted + 1);
-  const uint64_t thinned = QueryMetaNumber(&database_, "thinned");
+  const uint64_t thinned = QueryMetaNumber(database_, "thinned");
   if (first <= thinned) page->max_bytes -= std::min(page->max_bytes, kMaxGapBytes);
   last = std::min(last, kMaxSequence);
   uint64_t next = first;  // the sequence behind what was read
@@ -154,16 +159,18 @@ absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take
   const uint64_t end = *stop == 0 ? last + 1 : *stop;
   find_gap(end);
   if (!gap.empty()) page->encoded.insert(gap_at, RetentionGap(gap_sequence, gap)->field);
-  return database_.Result(end - 1);
+  return end - 1;
+} catch (const SQLite::Exception& error) {
+  return SqliteError(path_, error);
 }
 
 absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint64_t first,
                                                uint64_t last, bool newest_first, Take take,
-                                               absl::FunctionRef<bool()> has_time) {
+                                               absl::FunctionRef<bool()> has_time) try {
   const absl::flat_hash_set<std::string>* const names = matcher.names().exact();
   std::string sql = VMEVENTD_SELECT_EVENTS;
   // Each event of the node as a whole passes.
-  std::vector<absl::string_view> wanted = {""};
+  std::vector<std::string> wanted = {""};
   if (names != nullptr) {
     wanted.insert(wanted.end(), names->begin(), names->end());
     absl::StrAppend(&sql, "sequence >> 13 = ? AND vm_id IN (SELECT id FROM vms WHERE name IN (?");
@@ -171,10 +178,11 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
     absl::StrAppend(&sql, ")) AND ");
   }
   absl::StrAppend(&sql, "sequence BETWEEN ? AND ? ORDER BY sequence", newest_first ? " DESC" : "");
+  SQLite::Statement statement(database_, sql);
   uint64_t& at = newest_first ? last : first;
   while (first <= last) {
     // Sequences may jump by many groups.
-    SqliteQuery found(&database_,
+    SqliteQuery found(database_,
                       newest_first ? "SELECT max(sequence) FROM stored WHERE sequence <= ?"
                                    : "SELECT min(sequence) FROM stored WHERE sequence >= ?",
                       at);
@@ -184,10 +192,10 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
     const uint64_t group = at >> kGroupBits;
     const uint64_t begin = std::max(first, group << kGroupBits);
     const uint64_t end = std::min(last, ((group + 1) << kGroupBits) - 1);
-    SqliteQuery rows(&database_, sql);
+    SqliteQuery rows(statement);
     if (names != nullptr) {
       rows.Bind(group);
-      for (const absl::string_view name : wanted) rows.Bind(name);
+      for (const std::string& name : wanted) rows.Bind(name);
     }
     rows.Bind(begin);
     rows.Bind(end);
@@ -197,14 +205,16 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
       if (event.sequence < first || event.sequence > last || !IsReadable(event)) {
         return Unreadable(at);
       }
-      if (!take(event)) return database_.Result(event.sequence);
+      if (!take(event)) return event.sequence;
       at = newest_first ? event.sequence - 1 : event.sequence + 1;
     }
     at = newest_first ? begin - 1 : end + 1;
-    if (!database_.status().ok() || first > last) break;
+    if (first > last) break;
     if (!has_time()) return at;
   }
-  return database_.Result(uint64_t{0});
+  return uint64_t{0};
+} catch (const SQLite::Exception& error) {
+  return SqliteError(path_, error);
 }
 
 }  // namespace vmeventd

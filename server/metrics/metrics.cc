@@ -239,9 +239,6 @@ void CollectEvents(const MetricSources& inputs, MetricFamilies* out) {
   const EventLog::Health health = inputs.log->health();
   out->Gauge("vmeventd_ring_events", "Newest events in memory", health.ring_events);
   out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", health.ring_bytes);
-  out->Gauge("vmeventd_queue_updates", "Updates of VMs waiting to be recorded", health.queued);
-  out->Gauge("vmeventd_queue_limit_updates", "Limit of the queue; beyond it events are dropped",
-             health.max_queued);
   out->Counter("vmeventd_queue_dropped_events_total",
                "Events dropped because too many waited to be recorded", health.dropped_events);
 }

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 #include <unistd.h>
 
 #include <thread>
@@ -12,8 +13,8 @@
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "server/rpc/standard_services.h"
-#include "tests/support/event_log_for_tests.h"
 #include "tests/support/fake_watcher.h"
+#include "tests/support/faulty_disk.h"
 #include "tests/support/open_call.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/status_matchers.h"
@@ -88,12 +89,14 @@ TEST(VmEventService, ListsTheConnectionsToLibvirt) {
 }
 
 TEST(VmEventService, ConfirmsOnlyDurableIntents) {
+  FaultyDisk disk;
   TestServer server;
   IntentWatcher watcher;
   server.service().SetWatcher(&watcher);
-  // The disk hangs just as the event is published.
+  // The disk fails just as the event is published.
   watcher.before_answer = [&] {
-    EventLogForTests::SetPublishedDurable(&server.pumped().log(), false);
+    disk.Fail(SQLITE_FULL);
+    server.pumped().Push({Update("web1", EventType::kReset)});
   };
   const auto request =
       FromText<v1::DeclareIntentRequest>("vm_name: 'web1' actor: 'alice' reason: 'maintenance'");

@@ -63,7 +63,7 @@ constexpr const char* kPoints[] = {
     "a GAP for what retention has thinned out",
     "a position held back by what is not durable",
     "bound: the VMs of a user have their descriptors",
-    "bound: the event queue is full",
+    "bound: the log is full",
     "the inotify queue overflows",
     "a QEMU's command line can be read",
     "a QEMU has another name",

@@ -65,8 +65,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
                                   .retention_events = options.retention_events,
                                   .max_backlog_bytes = options.max_backlog_bytes},
                       .live = {.ring_bytes = options.ring_bytes},
-                      .node_id = "node",
-                      .max_queued = options.max_queued},
+                      .node_id = "node"},
                      kernel, [store](const JournalEnd& found) {
                        if (!store->journal.Meets(found)) store->saved.reset();
                        return store->saved;
@@ -145,7 +144,7 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   if (!handed.ok()) return handed.status();
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(*std::move(handed));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
-      NodeWatcher::Create(std::move(watcher_options), kernel_, log_->sink());
+      NodeWatcher::Create(std::move(watcher_options), kernel_, log_.get());
   if (!watcher.ok()) return watcher.status();
   watcher_ = *std::move(watcher);
   return absl::OkStatus();

@@ -51,7 +51,6 @@ class Daemon {
   struct Options {
     absl::Duration retention_age = absl::Hours(24 * 30);
     int64_t retention_events = 1'000'000;
-    size_t max_queued = 100'000;
     int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 16 << 20;
     size_t max_backlog_bytes = JournalOptions::kMaxBacklogBytes;

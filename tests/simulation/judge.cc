@@ -161,8 +161,7 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
 void Judge::CheckDomains(const Daemon& daemon) const {
   constexpr absl::Duration kFollows = absl::Minutes(2);
   const absl::Duration long_ago = kernel_->monotonic() - kFollows;
-  if (daemon.log().health().queued > 0 || started_at_ > long_ago ||
-      libvirtd_->started_at() > long_ago || !libvirtd_->runs()) {
+  if (started_at_ > long_ago || libvirtd_->started_at() > long_ago || !libvirtd_->runs()) {
     return;
   }
   const std::vector<VmRecordPtr> vms = daemon.log().Vms().vms;
@@ -215,22 +214,17 @@ std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
 std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) {
   const Kernel::Bystander bystander(kernel_);
   std::map<uint64_t, v1::Event> events;
-  absl::StatusOr<SqliteDatabase> database =
-      SqliteDatabase::Open(kJournalPath, SQLITE_OPEN_READWRITE);
-  absl::Status status = database.status();
-  if (status.ok()) {
-    SqliteQuery rows(&*database,
-                     VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence", first,
-                     last);
+  try {
+    SqliteDatabase database(kJournalPath);
+    SqliteQuery rows(database, VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence",
+                     first, last);
     while (rows.Next()) {
       const EventRecord record = RecordOfRow(rows);
       events[record.sequence] = EventOf(record);
     }
-    thinned_ = std::max(thinned_, QueryMetaNumber(&*database, "thinned"));
-    status = database->TakeStatus();
-  }
-  if (!status.ok() && !replacement_is_due_) {
-    story_->Fail("the journal cannot be read: ", status.message());
+    thinned_ = std::max(thinned_, QueryMetaNumber(database, "thinned"));
+  } catch (const SQLite::Exception& error) {
+    if (!replacement_is_due_) story_->Fail("the journal cannot be read: ", error.what());
   }
   return events;
 }
@@ -254,20 +248,18 @@ bool Judge::DamageJournal() {
   const Kernel::Bystander bystander(kernel_);
   const Disk::FilePtr file = kernel_->disk().Find(kJournalPath);
   if (damaged_ || file == nullptr || file->content.size() < 4096) return false;
-  absl::StatusOr<SqliteDatabase> database =
-      SqliteDatabase::Open(kJournalPath, SQLITE_OPEN_READWRITE);
-  if (!database.ok()) return false;
-  {
-    SqliteQuery stops(&*database, "SELECT vm FROM stopped_vms");
+  try {
+    SqliteDatabase database(kJournalPath);
+    SqliteQuery stops(database, "SELECT vm FROM stopped_vms");
     while (stops.Next()) {
       v1::Vm vm;
       const absl::string_view bytes = stops.Bytes(0);
       vm.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
       stopped_before_.insert(vm.ref().run_id());
     }
-    if (!database->status().ok()) return false;
+  } catch (const SQLite::Exception&) {
+    return false;
   }
-  database = absl::UnknownError("closed");
   kernel_->disk().Unlink(absl::StrCat(kJournalPath, "-wal"));
   kernel_->disk().Unlink(absl::StrCat(kJournalPath, "-shm"));
   kernel_->disk().Write(kJournalPath, file.get(), 0, std::string(100, 'x'));
@@ -435,7 +427,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
   CheckVms(*daemon);
   gave_up_ = daemon->log().meters().lost_events.value() > 0;
   if (daemon->log().health().dropped_events > 0 && !std::exchange(dropped_, true)) {
-    story_->Reach("bound: the event queue is full");
+    story_->Reach("bound: the log is full");
   }
   const NodeWatcher& watcher = daemon->watcher();
   if (watcher.counters().handovers > 0) story_->Reach("a VM goes on over a restart");
@@ -829,8 +821,6 @@ bool Judge::IsFree(const Life& life, absl::Duration since) const {
 void Judge::CheckListed(const Daemon& daemon, int number,
                         const std::set<std::string>& unopened) const {
   constexpr absl::Duration kLists = absl::Seconds(10);  // a directory is read again after five
-  // The followed VMs are not known yet while the disk hangs.
-  if (daemon.log().health().queued > 0) return;
   const v1::GetServerInfoResponse info = daemon.watcher().Describe();
   for (const auto& life : world_->lives()) {
     if (!IsFree(*life, kLists) || (life->client != nullptr && life->client_daemon == number)) {
@@ -892,7 +882,7 @@ void Judge::CheckFollowed(int number) const {
 void Judge::AtEnd(const Daemon& daemon) {
   CheckRetention(daemon);
   if (daemon.log().health().dropped_events > 0 && left_out_at_.empty()) {
-    story_->Fail("the event queue has left events out, and no GAP says so");
+    story_->Fail("the log has left events out, and no GAP says so");
   }
   std::map<std::string, int> starts;
   std::map<std::string, int> stops;
@@ -923,7 +913,7 @@ void Judge::AtEnd(const Daemon& daemon) {
   }
   for (const auto& life : world_->lives()) {
     if (life->daemons.size() == 1 && *life->daemons.begin() == 1 && life->negotiated) {
-      // A run that begins and ends while the event queue is full has no public events.
+      // A run that begins and ends while the log is full has no public events.
       const bool left_out = dropped_ && starts[life->run_id] == 0;
       if (stops[life->run_id] == 0 && !MayLackStop(life->run_id) && !left_out) {
         story_->Fail("life ", life->number, " was followed, and has no STOPPED");

@@ -42,7 +42,6 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
     options.retention_events = random->OneIn(4) ? random->Between(2, 20) : random->Between(20, 300);
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
-  if (random->OneIn(5)) options.max_queued = static_cast<size_t>(random->Between(1, 30));
   if (random->OneIn(4))
     options.max_backlog_bytes = static_cast<size_t>(random->Between(1'000, 20'000));
   if (random->OneIn(2)) options.message_bytes = static_cast<size_t>(random->Between(500, 8'000));

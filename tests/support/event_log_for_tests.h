@@ -14,10 +14,6 @@ struct EventLogForTests {
     const MutexLock lock(&log.mutex_);
     return log.open_;
   }
-  static void SetPublishedDurable(EventLog* log, bool durable) {
-    const MutexLock lock(&log->mutex_);
-    log->published_durable_ = durable;
-  }
 };
 
 }  // namespace vmeventd

@@ -112,8 +112,8 @@ void FakeServer::UseTcp(std::shared_ptr<grpc::ServerCredentials> credentials,
   address_.port = port == "0" ? HoldPort(&held_port_) : port;
 }
 
-void FakeServer::SetServing(bool serving) {
-  server_->GetHealthCheckService()->SetServingStatus("", serving);
+void FakeServer::SetServing(bool serving, const std::string& service) {
+  server_->GetHealthCheckService()->SetServingStatus(service, serving);
 }
 
 void FakeServer::Stop() {

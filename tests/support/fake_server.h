@@ -115,7 +115,7 @@ class FakeServer {
               const std::string& host = "127.0.0.1", const std::string& port = "0");
   void Start();
   void Stop();
-  void SetServing(bool serving);
+  void SetServing(bool serving, const std::string& service = "");
   const ServerAddress& address() const { return address_; }
   FakeService& service() { return service_; }
 

@@ -78,11 +78,11 @@ absl::StatusOr<std::vector<v1::Event>> JournalEvents(JournalReader* journal, uin
   return std::vector<v1::Event>(events.begin(), events.end());
 }
 
-absl::Status ExecuteSql(const std::string& path, const std::string& sql) {
-  auto database = SqliteDatabase::Open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-  if (!database.ok()) return database.status();
-  database->Execute(sql);
-  return database->TakeStatus();
+absl::Status ExecuteSql(const std::string& path, const std::string& sql) try {
+  SqliteDatabase(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec(sql);
+  return absl::OkStatus();
+} catch (const SQLite::Exception& error) {
+  return SqliteError(path, error);
 }
 
 std::vector<std::string> CostlyPatterns() {
@@ -93,11 +93,8 @@ std::vector<std::string> CostlyPatterns() {
   return out;
 }
 
-PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal, size_t max_queued)
-    : options_{.journal = std::move(journal),
-               .live = options,
-               .node_id = kNode,
-               .max_queued = max_queued} {
+PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal)
+    : options_{.journal = std::move(journal), .live = options, .node_id = kNode} {
   options_.journal.path = directory_ / "journal.db";
   Journal::OpenLate(options_.journal, {kJournal, 0}).value();
   EXPECT_TRUE(WriteMark(options_.journal.path, {kJournal, 0}).ok());
@@ -112,7 +109,8 @@ void PumpedState::Open(const TakeHanded& take_handed) {
 }
 
 void PumpedState::PushUnwritten(std::vector<VmUpdate> updates) {
-  for (VmUpdate& update : updates) log_->sink()->Push(std::move(update));
+  for (VmUpdate& update : updates) log_->Push(std::move(update));
+  log_->EndTurn();
   log_->Step();
 }
 

@@ -99,8 +99,7 @@ class BusyClock : public FakeClock {
 // An event log in a directory of its own; the test acts as the watcher and as the log's threads.
 class PumpedState {
  public:
-  explicit PumpedState(LiveStateOptions options = {}, JournalOptions journal = {},
-                       size_t max_queued = 100'000);
+  explicit PumpedState(LiveStateOptions options = {}, JournalOptions journal = {});
 
   // Pushes the updates, and has them written and published, so that they share a block if they fit.
   void Push(std::vector<VmUpdate> updates);

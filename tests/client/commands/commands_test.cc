@@ -173,7 +173,34 @@ TEST_F(CommandsTest, EventsStopsAtTheLimit) {
   EXPECT_EQ(Lines(), 1200U);
   ASSERT_THAT(requests_, SizeIs(2));
   EXPECT_EQ(requests_[0].page_size(), 1000);
-  EXPECT_EQ(requests_[1].page_size(), 200);
+}
+
+TEST_F(CommandsTest, AGapOfTheNodeCountsOnlyWhereItWasAskedFor) {
+  server_.service().list_events = [](const v1::ListEventsRequest& request,
+                                     v1::ListEventsResponse* response) {
+    const uint64_t sequence = request.page_token().empty() ? 1 : 2;
+    v1::Event* event = response->add_events();
+    *event = MakeEvent(sequence);
+    response->set_next_page_token(sequence == 1 ? "2" : "");
+    if (sequence == 1) event->set_type(v1::EVENT_TYPE_GAP);
+    if (sequence == 1) event->clear_vm();
+    return grpc::Status::OK;
+  };
+  const auto lines = [this](const EventsCommand& command) {
+    output_.text.clear();
+    EXPECT_FALSE(Run(command));
+    return Lines();
+  };
+  const auto of_web1 = FromText<v1::EventFilter>("vm_names: 'web1'");
+  EXPECT_EQ(lines({.filter = of_web1, .limit = 1}), 2) << "the GAP besides";
+  EXPECT_EQ(lines({.filter = of_web1, .last = 1}), 2);
+  EXPECT_EQ(lines({.limit = 1}), 1) << "all were asked for";
+  EXPECT_EQ(lines({.filter = FromText<v1::EventFilter>("types: EVENT_TYPE_GAP"), .limit = 1}), 1);
+  server_.service().list_vms = Answers<v1::ListVmsResponse>("");
+  EXPECT_FALSE(With([&](const CommandContext& context) {
+    DaemonLists lists(context);
+    return CheckNames(of_web1, "", &lists);
+  })) << "the event behind the GAP has the name";
 }
 
 TEST_F(CommandsTest, TheLastEventsAreShownOldestFirst) {
@@ -256,6 +283,17 @@ TEST_F(CommandsTest, HealthOfAllNamesEachServiceUntilOneIsUnknown) {
               Fails(ExitCode::kNotFound, AllOf(HasSubstr("has no service \"journal\""),
                                                HasSubstr("vmeventd.v1.VmEventService"))));
   EXPECT_EQ(output_.text, "{\"service\":\"vmeventd\",\"status\":\"SERVING\"}\n");
+}
+
+TEST_F(CommandsTest, HealthOfAllNamesAllThatDoNotServe) {
+  for (const char* service : {"journal", "libvirt", "listen", "sources", "watch"}) {
+    server_.SetServing(service[0] != 'j' && service[0] != 'w', service);
+  }
+  EXPECT_THAT(Run(HealthCommand{.timeout = absl::Minutes(1), .all = true}),
+              Fails(ExitCode::kFailed, AllOf(HasSubstr(" cannot write its journal"),
+                                             HasSubstr("; it misses a directory of --watch"),
+                                             Not(HasSubstr("libvirt")))));
+  EXPECT_EQ(Lines(), 6);
 }
 
 TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {

@@ -167,7 +167,7 @@ class CommandRunnerTest : public testing::Test {
     NodeEvents events;
     for (uint64_t sequence = 1; sequence <= newest; ++sequence) {
       events.push_back({MakeEvent(sequence), {"node1"}, {0, {sequence, "journal-a"}}});
-      if (type_) events.back().event.set_type(*type_);
+      if (of_the_node_) events.back().event.clear_vm();
     }
     delivery.Deliver(std::move(events));
     position_ = (*cursor)->Find("node1");
@@ -180,7 +180,7 @@ class CommandRunnerTest : public testing::Test {
   std::vector<std::string> notes_;
   bool stop_ = false;
   bool gaps_ = true;
-  std::optional<v1::EventType> type_;
+  bool of_the_node_ = false;  // the events are, as GAPs
   std::optional<WatchPosition> position_;
 };
 
@@ -198,7 +198,7 @@ TEST_F(CommandRunnerTest, RunsTheCommandForEachEventWithItsJson) {
 
 TEST_F(CommandRunnerTest, AGapThatWasNotAskedForRunsNoCommand) {
   gaps_ = false;
-  type_ = v1::EVENT_TYPE_GAP;
+  of_the_node_ = true;
   EXPECT_TRUE(Run(OnFailure::kStop, 2, {}).ok());
   EXPECT_THAT(calls_, IsEmpty());
   EXPECT_THAT(notes_, testing::Each(HasSubstr("GAP: ")));

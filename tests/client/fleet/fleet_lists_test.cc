@@ -148,6 +148,19 @@ TEST_F(FleetListsTest, TheNewestOfRareEventsAreFoundFarBack) {
   EXPECT_EQ(nats_.consumers.size(), 3u);
 }
 
+TEST_F(FleetListsTest, AGapOfANodeIsShownBesidesTheNewestEvents) {
+  AddEvents(1, 2);
+  v1::Event gap = MakeEvent(3);
+  gap.set_type(v1::EVENT_TYPE_GAP);
+  gap.clear_vm();
+  nats_.AddEvent("n1", gap, "gap");
+  AddEvents(4, 4);
+  EXPECT_THAT(Sequences({.last = 2}), ElementsAre("3", "4"));
+  EventsCommand command{.last = 2};
+  command.filter.add_vm_names("web1");
+  EXPECT_THAT(Sequences(command), ElementsAre("2", "3", "4"));
+}
+
 TEST_F(FleetListsTest, AnEventHasItsPositionAtWhichAWatchMayBegin) {
   AddEvents(1, 5);
   uint64_t last = 0;

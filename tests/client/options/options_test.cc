@@ -393,11 +393,20 @@ TEST(ParseCommandLine, HelpAndVersionAreCommandsToo) {
   EXPECT_EQ(Answer({"help"}).out, Answer({"--help"}).out);
   EXPECT_EQ(Answer({"help", "intent", "declare"}).out, Answer({"intent", "declare", "-h"}).out);
   EXPECT_THAT(Complaint({"help", "nosuch"}), HasSubstr("nosuch"));
+  EXPECT_THAT(Complaint({"help", "fleet", "nosuch"}),
+              HasSubstr("\"nosuch\" is not known here; the commands are create"));
+  EXPECT_THAT(Complaint({"help", "vms", "nosuch"}), HasSubstr("\"nosuch\" is not known here"));
   EXPECT_EQ(Answer({"version"}).out, Answer({"--version"}).out);
   EXPECT_THAT(Answer({"version"}).out,
               testing::MatchesRegex("vmevents [0-9]+\\.[0-9]+\\.[0-9]+\n"));
   EXPECT_THAT(Answer({"version", "-o", "json"}).out,
               testing::MatchesRegex("\\{\"version\":\"[0-9.]+\"\\}\n"));
+}
+
+TEST(ParseCommandLine, OnlyArgumentsHaveDotsInTheHelp) {
+  EXPECT_THAT(Answer({"--help"}).out, AllOf(HasSubstr("--server ADDR "), Not(HasSubstr("..."))));
+  EXPECT_THAT(Answer({"vms", "--help"}).out,
+              AllOf(HasSubstr("[NAME...]"), HasSubstr("--vm GLOB "), Not(HasSubstr("GLOB ..."))));
 }
 
 TEST(ParseCommandLine, HelpIsShownBesideAWrongValue) {
@@ -430,6 +439,9 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_THAT(Candidates({"help", ""}), IsSupersetOf({"watch", "doctor"}));
   EXPECT_THAT(Candidates({"completion", ""}), IsSupersetOf({"bash", "zsh", "fish"}));
   EXPECT_THAT(Candidates({"--tls-ca", ""}), IsEmpty()) << "the shell completes files";
+  EXPECT_EQ(Parsed({"__complete", "vms", "--vm", "web1,we"}).before, "web1,");
+  EXPECT_EQ(Parsed({"__complete", "vms", "--vm=we"}).before, "--vm=");
+  EXPECT_EQ(Parsed({"__complete", "vms", "a,"}).before, "") << "a NAME is no list";
   const CommandLine names =
       Parsed({"__complete", "vm", "--server", "unix:/s", "--utc", "-o", "json", ""});
   EXPECT_EQ(names.server().path, "/s");
@@ -480,12 +492,12 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
 
 TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
   const auto counts = [](const std::vector<std::string>& arguments) {
-    return As<FollowCommand>(arguments).gaps;
+    return AsksForGaps(As<FollowCommand>(arguments).watch.filter);
   };
   EXPECT_TRUE(counts({"watch"}));
   EXPECT_TRUE(counts({"watch", "--type", "stopped,gap"}));
   EXPECT_TRUE(counts({"watch", "--exec", "x", "--type", "gap"}));
-  EXPECT_FALSE(counts({"watch", "--exec", "x"}));
+  EXPECT_TRUE(counts({"watch", "--exec", "x"}));
   EXPECT_FALSE(counts({"watch", "--vm", "web1"}));
   EXPECT_FALSE(counts({"watch", "--type", "stopped"}));
   EXPECT_FALSE(counts({"watch", "--class", "crash"}));
@@ -797,9 +809,21 @@ TEST(ParseCommandLine, TheConfigurationFileIsToml) {
       {"[contexts]\na = \"x\"\n", "\"a\" is not a section"},
       {"this is no toml\n", "line 1: not TOML: "}};
   for (const auto& [content, fault] : faults) {
-    EXPECT_THAT(Answer({"vms"}, Configured(content)).err,
+    EXPECT_THAT(Answer({"--context", "a", "vms"}, Configured(content)).err,
                 AllOf(StartsWith("/c/config.toml: "), HasSubstr(fault)));
   }
+}
+
+TEST(ParseCommandLine, AFaultOfAContextIsNoneOfTheOthers) {
+  const OptionContext context = Configured(
+      "current = \"a\"\n[contexts.a]\nservers = \"node1\"\n[contexts.b]\ntls-ca = \"ca.pem\"\n"
+      "[contexts.c]\nserver-list = \"x\"\n");
+  EXPECT_EQ(Parsed({"vms"}, context).server().host, "node1");
+  EXPECT_THAT(Answer({"--context", "b", "vms"}, context).err,
+              StartsWith("/c/config.toml: the context \"b\" has no servers"));
+  EXPECT_EQ(Parsed({"--context", "b", "--server", "n", "vms"}, context).server().tls->ca_file,
+            "/c/ca.pem");
+  EXPECT_THAT(Answer({"--context", "c", "vms"}, context).err, HasSubstr("\"server-list\" of"));
 }
 
 TEST(ParseCommandLine, TheEnvironmentNamesTheConfigurationFile) {
@@ -861,6 +885,7 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   ExpectComplaints({{"info extra", "\"extra\""},
                     {"watch --timeout 5", "--timeout: \"5\""},
                     {"top --interval 5", "--interval"},
+                    {"top -o json", "--output: top is for people"},
                     {"vm", "which VM? Write `vmevents why NAME`"},
                     {"vm ", "NAME: the text is empty"},
                     {"watch --from", "--from"},

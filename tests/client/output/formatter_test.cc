@@ -448,6 +448,11 @@ TEST(NameFormatter, PrintsTheNameOfEachVm) {
   EXPECT_EQ(*NameFormatter().FormatVms(vms), "web1\nb\\x0a\n") << "as commands take it";
 }
 
+TEST(NameFormatter, ANameCompletesAWord) {
+  EXPECT_EQ(*Formatter(Form::kName, {.before = "a,"}).FormatVms(NodeVms{{MakeVm("web1")}}),
+            "web1\na,web1\n");
+}
+
 TEST(NameFormatter, AnEventOfTheNodeHasNoName) {
   NodeEvents events = {{MakeEvent(1)}, {}};
   events[1].event.set_type(v1::EVENT_TYPE_GAP);

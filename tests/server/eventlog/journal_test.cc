@@ -61,6 +61,16 @@ TEST(Retention, ANoisyVmWhoseEventsComeLateLosesThem) {
                                         "11 b", "12 b", "13 b"));
 }
 
+TEST(Retention, ANoisyVmIsStillKnownAfterARestart) {
+  PumpedState state({}, {.retention_events = 8});
+  state.PushEach("quiet", 2);
+  state.PushEach("noisy", 7);
+  state.Restart(/*in_order=*/true);
+  state.PushEach("late", 2);
+  EXPECT_THAT(Rows(&state), ElementsAre("1 quiet", "2 quiet", "5 gap", "6 noisy", "7 noisy",
+                                        "8 noisy", "9 noisy", "10 late", "11 late"));
+}
+
 // A log whose writer deletes an event in its next turn.
 class RetentionIsDue : public testing::Test {
  protected:
@@ -278,8 +288,8 @@ TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
 TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
   PumpedState state({}, {.retention_events = 5});
   const auto vms = [&] {
-    auto database = SqliteDatabase::Open(state.journal_options().path, SQLITE_OPEN_READWRITE);
-    return SqliteQuery(&*database, "SELECT count(*) FROM vms").Number();
+    SqliteDatabase database(state.journal_options().path);
+    return SqliteQuery(database, "SELECT count(*) FROM vms").Number();
   };
   VmUpdate update = Update("web1", EventType::kReset);
   for (const char* value : {"a", "a", "b"}) {

@@ -133,7 +133,7 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
                   Update("web2", EventType::kPaused, At(i * 10)),
                   Stopped("db[1]", absl::StrCat("run", i), ShutdownClass::kCrash)});
   }
-  pumped_.log().sink()->Push(
+  pumped_.log().Push(
       {std::nullopt, MakeGap(GapReason::kQueueFull, "", At(1))});  // a GAP, at 16
   pumped_.Push({});
   pumped_.PushEach("other", 10);  // the ring then holds nothing else
@@ -158,7 +158,7 @@ TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
                   UpdateFrom("libvirt:qemu:///session", "db1", EventType::kReset),
                   UpdateFrom("", "web1", EventType::kReset)});
   }
-  pumped_.log().sink()->Push(
+  pumped_.log().Push(
       {std::nullopt, MakeGap(GapReason::kQueueFull, "", At(1))});  // a GAP, at 13
   pumped_.Push({});
   EXPECT_THAT(BothWays("filter { sources: 'qmp:/run/vms' }"), ElementsAre(1, 5, 9, 13));

@@ -298,6 +298,7 @@ class ApiTest(WebTest):
         for arguments, code, sentence in (
                 (["--token-file", token], 2, "fewer than 16"), (["--token-file", "/none"], 2, "--token-file: /none"),
                 (["--web-cert", "x"], 2, "--web-key"), (["--web-client-ca", "x"], 2, "--web-cert"),
+                (["--listen", "nohost.invalid"], 2, "--listen: no address of this host is nohost.invalid:9557"),
                 (["--listen", "x:y"], 2, "--listen: "), (["--listen", "127.0.0.1:1", "--web-cert", ROOT / "README.md",
                                                           "--web-key", token], 2, "PEM")):
             done = subprocess.run([world.PROGRAMS["vmevents"], "web", *map(str, arguments)], check=False, capture_output=True,
