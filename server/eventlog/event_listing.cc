@@ -9,34 +9,17 @@ namespace vmeventd {
 namespace {
 
 constexpr absl::Duration kTurn = absl::Milliseconds(8);
-constexpr int kRowsALook = 64;
 // A page ends after this many turns, so it may be empty though another page follows.
 constexpr int kMaxTurns = 15;
 
 }  // namespace
 
-bool EventListing::HasTime(uint64_t next) {
-  if (log_->clock().Now().monotonic < until_) return true;
-  next_ = next;
-  complete_ = next == 0;
-  return false;
-}
-
 bool EventListing::Take(const EventRecord& event, bool durable) {
-  if (!IsInTime(event) || !matcher_.Matches(event)) {
-    if (++rows_ % kRowsALook != 0) return true;
-    return HasTime(bounds_.newest_first ? event.sequence - 1 : event.sequence + 1);
-  }
-  const size_t before = events_.size();
-  AppendEvent(event, &events_);
-  if (count_ == bounds_.page_size || (count_ > 0 && events_.size() > max_bytes_)) {
-    events_.resize(before);
-    next_ = event.sequence;
-    return false;
-  }
-  if (!durable) events_.back() = 0;
-  ++count_;
-  return true;
+  return page_.Looks() && (!IsInTime(event) || !matcher_.Matches(event) ||
+                           page_.Add([&event, durable](std::string* out) {
+                             AppendEvent(event, out);
+                             if (!durable) out->back() = 0;
+                           }));
 }
 
 absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>& reader) {
@@ -65,11 +48,20 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
   }
   const uint64_t from =
       next_ == 0 && newest_first ? memory.range.newest : std::max<uint64_t>(next_, 1);
-  until_ = log_->clock().Now().monotonic + kTurn;
+  page_.Begin(kTurn, max_bytes_);
   next_ = 0;
-  complete_ = true;
-  bool more = true;
-  const auto list_journal = [&] {
+  // Events that are public and not in the journal yet.
+  const auto list_memory = [&] {
+    if (newest_first) std::reverse(memory.events.begin(), memory.events.end());
+    for (const EventPtr& event : memory.events) {
+      if (newest_first ? event->sequence > from : event->sequence < from) continue;
+      if (Take(*event, /*durable=*/false)) continue;
+      next_ = event->sequence;
+      return;
+    }
+  };
+  if (newest_first) list_memory();
+  if (next_ == 0) {
     uint64_t first = std::max(within_->first, *deleted + 1);
     uint64_t last = std::min(within_->second, memory.range.committed);
     if (newest_first) {
@@ -77,24 +69,15 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
     } else {
       first = std::max(first, from);
     }
-    return journal->Select(
+    const absl::StatusOr<uint64_t> next = journal->Select(
         matcher_, first, last, newest_first,
-        [&](const EventRecord& event) { return more = Take(event, /*durable=*/true); },
-        [&](uint64_t next) { return more = HasTime(next); });
-  };
-  // Events that are public and not in the journal yet.
-  const auto list_memory = [&] {
-    if (newest_first) std::reverse(memory.events.begin(), memory.events.end());
-    for (const EventPtr& event : memory.events) {
-      if (newest_first ? event->sequence > from : event->sequence < from) continue;
-      if (more = Take(*event, /*durable=*/false); !more) return;
-    }
-  };
-  if (newest_first) list_memory();
-  const absl::Status status = more ? list_journal() : absl::OkStatus();
-  if (!status.ok()) return status;
-  if (more && !newest_first) list_memory();
-  return complete_ || ++turns_ == kMaxTurns;
+        [this](const EventRecord& event) { return Take(event, /*durable=*/true); },
+        [this] { return page_.HasTime(); });
+    if (!next.ok()) return next.status();
+    next_ = *next;
+    if (next_ == 0 && !newest_first) list_memory();
+  }
+  return next_ == 0 || page_.full || ++turns_ == kMaxTurns;
 }
 
 }  // namespace vmeventd

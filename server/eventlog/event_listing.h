@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
+#include "server/events/event_page.h"
 
 namespace vmeventd {
 
@@ -32,37 +33,32 @@ class EventListing {
         matcher_(std::move(matcher)),
         bounds_(bounds),
         max_bytes_(max_bytes),
+        page_{.clock = &log->clock(), .max_count = static_cast<size_t>(bounds.page_size)},
         next_(bounds.from) {}
 
   // Searches for some milliseconds, whatever the filter, and advances by at least one event. True:
   // the page is complete. OUT_OF_RANGE: bounds.from is no longer retained.
   absl::StatusOr<bool> Continue(const absl::StatusOr<JournalReader*>& reader);
   // The events by now, encoded as `events` fields.
-  const std::string& events() const { return events_; }
+  const std::string& events() const { return page_.encoded; }
   // Sequence at which the next page begins; 0: there is none.
   uint64_t next() const { return next_; }
 
  private:
-  // Takes the event if it passes. False: the turn is over, and `next_` is set.
+  // Adds the event if it passes. False: the turn is over.
   bool Take(const EventRecord& event, bool durable);
   bool IsInTime(const EventRecord& event) const {
     return event.observe_time >= bounds_.start && event.observe_time < bounds_.end;
   }
-  // Returns whether the turn has time left; otherwise the next one continues at `next`.
-  bool HasTime(uint64_t next);
 
   const EventLog* const log_;
   const EventMatcher matcher_;
   const ListBounds bounds_;
   const size_t max_bytes_;
-  std::string events_;
-  int count_ = 0;
+  EventPage page_;
   uint64_t next_;
   // Sequences that the times leave; found in the first turn.
   std::optional<std::pair<uint64_t, uint64_t>> within_;
-  absl::Duration until_;  // end of the turn
-  bool complete_ = false;
-  int rows_ = 0;
   int turns_ = 0;
 };
 

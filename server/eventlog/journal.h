@@ -18,6 +18,7 @@
 #include "server/eventlog/sqlite.h"
 #include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
+#include "server/events/event_page.h"
 #include "server/events/vm_registry.h"
 
 namespace vmeventd {
@@ -182,11 +183,6 @@ struct Journal::Opened {
   Hole hole;
 };
 
-struct JournalPage {
-  std::vector<EventPtr> events;
-  uint64_t through = 0;  // no retained event up to it is left
-};
-
 // Reads the journal's events while its writer writes, on a connection of its own. Sees what was
 // committed when a call begins. DATA_LOSS: the journal is damaged. One thread at a time.
 class JournalReader {
@@ -194,10 +190,11 @@ class JournalReader {
   // The journal is open. UNAVAILABLE: the file cannot be opened now.
   static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
 
-  // Reads the events [first, page.through], about `max_bytes` of them, and none behind `last`.
-  // A GAP stands for those that retention has deleted, where the first of them was.
-  // OUT_OF_RANGE: retention has deleted all up to the first one.
-  absl::StatusOr<JournalPage> Read(uint64_t first, uint64_t last, size_t max_bytes);
+  using Take = absl::FunctionRef<bool(const EventRecord&)>;
+  // Adds the events of [first, last] that pass to `page`, until it is full or has no time left, and
+  // returns the sequence up to which it did. A GAP stands for those that retention has deleted,
+  // where the first of them was. OUT_OF_RANGE: retention has deleted all up to the first one.
+  absl::StatusOr<uint64_t> Read(uint64_t first, uint64_t last, Take passes, EventPage* page);
   // Returns the sequence at which the events since `time` begin, perhaps with a GAP; InfinitePast:
   // all. OUT_OF_RANGE: it is before every retained event, and some that may have been observed
   // since then were deleted.
@@ -205,10 +202,10 @@ class JournalReader {
 
   // Calls `take` with the events of [first, last] in either order, until it returns false. Of
   // events that `matcher` excludes by their VM's name some may be missing. Between groups of
-  // sequences it asks `has_time`, with the next sequence; false ends the call.
-  using Take = absl::FunctionRef<bool(const EventRecord&)>;
-  absl::Status Select(const EventMatcher& matcher, uint64_t first, uint64_t last, bool newest_first,
-                      Take take, absl::FunctionRef<bool(uint64_t next)> has_time);
+  // sequences it asks `has_time`, and false ends the call. Returns the sequence that comes next; 0:
+  // there is none.
+  absl::StatusOr<uint64_t> Select(const EventMatcher& matcher, uint64_t first, uint64_t last,
+                                  bool newest_first, Take take, absl::FunctionRef<bool()> has_time);
 
   // Finds the sequences among which all events of [start, end) are; the first is larger than the
   // last if there are none.

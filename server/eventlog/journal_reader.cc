@@ -12,6 +12,7 @@ namespace vmeventd {
 namespace {
 
 constexpr uint64_t kMaxSequence = std::numeric_limits<int64_t>::max();
+constexpr size_t kMaxGapBytes = 512;  // a GAP of retention
 
 // SQLite does not notice all damage. Events beside such a place may be wrong too.
 absl::Status Unreadable(uint64_t sequence) {
@@ -119,55 +120,53 @@ EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
   return Logged(std::move(gap));
 }
 
-absl::StatusOr<JournalPage> JournalReader::Read(uint64_t first, uint64_t last,
-                                                size_t max_bytes) try {
+absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take passes,
+                                             EventPage* page) try {
   const SQLite::Transaction snapshot(database_);
   const uint64_t deleted = QueryMetaNumber(database_, "deleted");
   if (first <= deleted) return RetentionPassed(absl::StrCat("sequence ", first), deleted + 1);
   const uint64_t thinned = QueryMetaNumber(database_, "thinned");
+  if (first <= thinned) page->max_bytes -= std::min(page->max_bytes, kMaxGapBytes);
   last = std::min(last, kMaxSequence);
-  JournalPage page{.through = last};
-  size_t bytes = 0;
   uint64_t next = first;  // the sequence behind what was read
   // The GAP stands where the first of these was, so that a reader who breaks off behind it knows of
   // all of them.
   Hole gap;
   uint64_t gap_sequence = 0;
-  ptrdiff_t gap_at = 0;
+  size_t gap_at = 0;
   const auto find_gap = [&](uint64_t end) {
     end = std::min(end, thinned + 1);
     if (next >= end) return;
     if (gap.empty()) {
       gap.first = next;
       gap_sequence = end - 1;
-      gap_at = std::ssize(page.events);
+      gap_at = page->encoded.size();
+      ++page->count;
     }
     gap.last = end - 1;
   };
   const auto take = [&](const EventRecord& event) {
     find_gap(event.sequence);
-    page.events.push_back(std::make_shared<const LoggedEvent>(event));
-    bytes += page.events.back()->field.size();
-    next = event.sequence + 1;
-    if (bytes < max_bytes) return true;
-    page.through = event.sequence;
-    return false;
+    next = event.sequence;
+    const auto append = [&event](std::string* out) { AppendEvent(event, out); };
+    if (!page->Looks() || (passes(event) && !page->Add(append))) return false;
+    ++next;
+    return true;
   };
-  const absl::Status status = Select(EventMatcher(), first, last, /*newest_first=*/false, take,
-                                     [](uint64_t /*next*/) { return true; });
-  if (!status.ok()) return status;
-  find_gap(page.through + 1);
-  if (!gap.empty()) {
-    page.events.insert(page.events.begin() + gap_at, RetentionGap(gap_sequence, gap));
-  }
-  return page;
+  const absl::StatusOr<uint64_t> stop = Select(EventMatcher(), first, last, /*newest_first=*/false,
+                                               take, [page] { return page->HasTime(); });
+  if (!stop.ok()) return stop.status();
+  const uint64_t end = *stop == 0 ? last + 1 : *stop;
+  find_gap(end);
+  if (!gap.empty()) page->encoded.insert(gap_at, RetentionGap(gap_sequence, gap)->field);
+  return end - 1;
 } catch (const SQLite::Exception& error) {
   return SqliteError(path_, error);
 }
 
-absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, uint64_t last,
-                                   bool newest_first, Take take,
-                                   absl::FunctionRef<bool(uint64_t next)> has_time) try {
+absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint64_t first,
+                                               uint64_t last, bool newest_first, Take take,
+                                               absl::FunctionRef<bool()> has_time) try {
   const absl::flat_hash_set<std::string>* const names = matcher.names().exact();
   std::string sql = VMEVENTD_SELECT_EVENTS;
   // Each event of the node as a whole passes.
@@ -206,13 +205,14 @@ absl::Status JournalReader::Select(const EventMatcher& matcher, uint64_t first, 
       if (event.sequence < first || event.sequence > last || !IsReadable(event)) {
         return Unreadable(at);
       }
+      if (!take(event)) return event.sequence;
       at = newest_first ? event.sequence - 1 : event.sequence + 1;
-      if (!take(event)) return absl::OkStatus();
     }
     at = newest_first ? begin - 1 : end + 1;
-    if (first > last || !has_time(at)) break;
+    if (first > last) break;
+    if (!has_time()) return at;
   }
-  return absl::OkStatus();
+  return uint64_t{0};
 } catch (const SQLite::Exception& error) {
   return SqliteError(path_, error);
 }

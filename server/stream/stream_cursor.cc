@@ -7,20 +7,6 @@
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
-namespace {
-
-// Events between two looks at the clock.
-constexpr size_t kEventsALook = 16;
-
-grpc::ByteBuffer ToBuffer(const std::string& message) {
-  const grpc::Slice slice(message);
-  return grpc::ByteBuffer(&slice, 1);
-}
-grpc::ByteBuffer ToBuffer(const v1::WatchEventsResponse& response) {
-  return ToBuffer(response.SerializeAsString());
-}
-
-}  // namespace
 
 StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin begin,
                            EventMatcher matcher, bool durable_only, std::string id,
@@ -35,58 +21,73 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
       takes_all_(matcher_.matches_all() && since_ == absl::InfinitePast()),
       locates_(begin.locate.has_value()),
       interval_(interval),
-      snapshot_(std::move(begin.snapshot)) {}
+      snapshot_(std::move(begin.snapshot)),
+      page_{.clock = clock} {}
 
-absl::StatusOr<std::optional<grpc::ByteBuffer>> StreamCursor::Next(bool beat,
-                                                                   JournalReader* journal,
-                                                                   size_t max_bytes) {
+StreamCursor::Step StreamCursor::Next(size_t max_bytes) {
+  Step step;
   v1::WatchEventsResponse response;
-  std::string message;
-  sent_ = {};
-  more_ = caught_up_ = needs_journal_ = false;
-  const absl::Duration now = clock_->Now().monotonic;
-  search_until_ = now + kMaxSearch;
+  const bool has_read = std::exchange(has_read_, false);
+  page_.Begin(kMaxSearch, max_bytes);
   switch (phase_) {
     case Phase::kOpening:
       if (locates_) {
-        needs_journal_ = journal == nullptr;
-        if (needs_journal_) return std::nullopt;
-        const absl::StatusOr<uint64_t> first = journal->Locate(since_);
-        if (!first.ok()) return first.status();
-        sequence_ = std::max(sequence_, *first - 1);
+        step.follows = Follows::kJournal;
+        return step;
       }
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
       replays_ = sequence_ < Limit(log_->range(), durable_only_);
       // A client that resumed after the snapshot's sequence without all of it would miss the rest.
       *response.mutable_progress() = ProgressAt(snapshot_ != nullptr ? 0 : sequence_);
       response.mutable_progress()->set_stream_id(id_);
-      return ToBuffer(response);
+      break;
     case Phase::kSnapshot:
-      TakeVms(max_bytes, &message);
-      if (!message.empty()) return ToBuffer(message);
-      if (more_) return std::nullopt;
+      if (!TakeVms() || page_.count > 0) {
+        step.message = page_.Take();
+        return step;
+      }
       snapshot_.reset();
       phase_ = Phase::kEvents;
       *response.mutable_snapshot_done() = ProgressAt(sequence_);
-      return ToBuffer(response);
+      break;
     case Phase::kEvents:
-      if (now < progress_due_) break;
-      caught_up_ = sequence_ >= Limit(log_->range(), durable_only_);
+      if (clock_->Now().monotonic < progress_due_ || page_.count > 0) {
+        TakeEvents(&step);
+        const bool caught_up = step.follows == Follows::kPublication;
+        const bool wanted = progress_wanted_ || replays_;
+        if (page_.count > 0) {
+          if (caught_up && wanted) step.follows = Follows::kMore;
+          step.events = page_.count;
+          step.message = page_.Take();
+          return step;
+        }
+        const bool owed = owed_ != 0 && log_->range().durable >= owed_;
+        // Pages without a match may follow each other for longer than a client waits for a message.
+        const bool due = caught_up ? wanted : progress_wanted_ && has_read;
+        if (!due && !owed && step.follows != Follows::kMore) return step;
+      } else if (sequence_ >= Limit(log_->range(), durable_only_)) {
+        step.follows = Follows::kPublication;
+      }
+      if (step.follows == Follows::kPublication) progress_wanted_ = replays_ = false;
       *response.mutable_progress() = ProgressAt(sequence_);
-      return ToBuffer(response);
   }
-  const absl::Status status = Collect(journal, max_bytes, &message);
-  if (!message.empty()) return ToBuffer(message);
-  if (!status.ok()) return status;
-  const bool replayed = caught_up_ && std::exchange(replays_, false);
-  const bool owed = owed_ != 0 && log_->range().durable >= owed_;
-  // Pages without a match may follow each other for longer than a client waits for a message.
-  const bool beats = beat && (caught_up_ || journal != nullptr);
-  if (beats || replayed || owed || !(caught_up_ || needs_journal_)) {
-    *response.mutable_progress() = ProgressAt(sequence_);
-    return ToBuffer(response);
+  step.message = response.SerializeAsString();
+  return step;
+}
+
+absl::Status StreamCursor::ReadJournal(JournalReader* journal, size_t max_bytes) {
+  if (std::exchange(locates_, false)) {
+    const absl::StatusOr<uint64_t> first = journal->Locate(since_);
+    if (first.ok()) sequence_ = std::max(sequence_, *first - 1);
+    return first.status();
   }
-  return std::nullopt;
+  page_.Begin(kMaxSearch, max_bytes);
+  const absl::StatusOr<uint64_t> through = journal->Read(
+      sequence_ + 1, journal_through_, [this](const EventRecord& event) { return Matches(event); },
+      &page_);
+  if (through.ok()) sequence_ = std::max(sequence_, *through);
+  has_read_ = true;
+  return through.status();
 }
 
 v1::Progress StreamCursor::ProgressAt(uint64_t sequence) {
@@ -103,70 +104,51 @@ v1::Progress StreamCursor::ProgressAt(uint64_t sequence) {
   return progress;
 }
 
-void StreamCursor::TakeVms(size_t max_bytes, std::string* message) {
-  const std::vector<VmRecordPtr>& vms = snapshot_->vms;
-  for (; snapshot_vm_ < vms.size() && !more_; ++snapshot_vm_) {
-    const VmRecord& vm = *vms[snapshot_vm_];
-    if (!message->empty() && message->size() + vm.encoded.size() > max_bytes) break;
-    more_ = snapshot_vm_ % kEventsALook == kEventsALook - 1 && SearchIsOver();
+bool StreamCursor::TakeVms() {
+  for (; snapshot_vm_ < snapshot_->vms.size(); ++snapshot_vm_) {
+    if (!page_.Looks()) return false;
+    const VmRecord& vm = *snapshot_->vms[snapshot_vm_];
     if (!matcher_.MatchesVm(vm)) continue;
-    AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm.encoded, message);
+    const auto append = [&vm](std::string* out) {
+      AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm.encoded, out);
+    };
+    if (!page_.Add(append)) break;
   }
-  if (!message->empty()) more_ = false;
-}
-
-bool StreamCursor::Take(const LoggedEvent& event, bool durable, size_t max_bytes,
-                        std::string* message) {
-  if (++looked_ % kEventsALook == 0 && SearchIsOver()) return false;
-  if (takes_all_ || Matches(event)) {
-    // One event always fits: it may be larger than a message should be.
-    if (!message->empty() && message->size() + event.field.size() > max_bytes) return false;
-    *message += event.field;
-    ++sent_.events;
-    if (!durable) {
-      message->back() = 0;
-      owed_ = event.sequence;
-    }
-    if (event.published != absl::ZeroDuration()) {
-      sent_.published = std::min(sent_.published, event.published);
-    }
-  }
-  // The sequences before it belong to no event.
-  sequence_ = event.sequence;
   return true;
 }
 
-absl::Status StreamCursor::Collect(JournalReader* journal, size_t max_bytes, std::string* message) {
-  while (!SearchIsOver()) {
-    const ReadResult read = log_->Read(sequence_ + 1, max_bytes);
+void StreamCursor::TakeEvents(Step* step) {
+  while (page_.HasTime()) {
+    const ReadResult read = log_->Read(sequence_ + 1, page_.max_bytes);
     if (read.in_journal_through.has_value()) {
-      if (!message->empty()) return absl::OkStatus();
-      needs_journal_ = journal == nullptr;
-      if (needs_journal_) return absl::OkStatus();
-      // The last event of a page goes beyond its limit.
-      const absl::StatusOr<JournalPage> page =
-          journal->Read(sequence_ + 1, *read.in_journal_through, max_bytes - max_bytes / 8);
-      if (!page.ok()) return page.status();
-      journal = nullptr;  // others want a page too
-      search_until_ = clock_->Now().monotonic + kMaxSearch;
-      for (const EventPtr& event : page->events) {
-        if (!Take(*event, /*durable=*/true, max_bytes, message)) return absl::OkStatus();
-      }
-      sequence_ = std::max(sequence_, page->through);
-      continue;
+      journal_through_ = *read.in_journal_through;
+      step->follows = Follows::kJournal;
+      return;
     }
     const uint64_t limit = Limit(read.range, durable_only_);
     if (read.events.empty() || read.events.front()->sequence > limit) {
-      caught_up_ = true;
-      return absl::OkStatus();
+      step->follows = Follows::kPublication;
+      return;
     }
     for (const EventPtr& event : read.events) {
       if (event->sequence > limit) break;
-      const bool durable = event->sequence <= read.range.committed;
-      if (!Take(*event, durable, max_bytes, message)) return absl::OkStatus();
+      if (!page_.Looks()) return;
+      if (Matches(*event)) {
+        const bool durable = event->sequence <= read.range.committed;
+        const auto append = [&](std::string* out) {
+          *out += event->field;
+          if (!durable) out->back() = 0;
+        };
+        if (!page_.Add(append)) return;
+        if (!durable) owed_ = event->sequence;
+        if (event->published != absl::ZeroDuration()) {
+          step->published = std::min(step->published, event->published);
+        }
+      }
+      // The sequences before it belong to no event.
+      sequence_ = event->sequence;
     }
   }
-  return absl::OkStatus();
 }
 
 }  // namespace vmeventd

@@ -46,7 +46,7 @@ StreamHub::~StreamHub() {
 
 void StreamHub::WakeStreams() {
   if (stream_count() <= kFewStreams) {
-    for (const auto& stream : Streams()) stream->SendNow();
+    for (const auto& stream : Streams()) stream->Wake(/*here=*/true);
     return;
   }
   if (wake_waits_.exchange(true)) return;
@@ -78,7 +78,7 @@ absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request
   for (const v1::EventFilter& one : filter.any_of) count(one);
   if (absl::Status held = call->Hold(bytes); !held.ok()) return held;
   const auto stream = std::make_shared<WatchStream>(
-      this, call, description, interval,
+      this, call, description,
       StreamCursor(log_, clock_, *begin, EventMatcher(filter), request.durable_only,
                    description.stream_id(), interval));
   {
@@ -157,16 +157,14 @@ void StreamHub::CheckDeadlines() {
 }
 
 void StreamHub::Drain(absl::Duration timeout) {
-  {
-    const MutexLock lock(&mutex_);
-    draining_ = true;
-  }
-  for (const auto& stream : Streams()) stream->Drain();
+  draining_ = true;
+  for (const auto& stream : Streams()) stream->Wake();
   WaitUntilEmpty(timeout);
   for (const auto& stream : Streams()) {
-    stream->Cut(absl::UnavailableError(
-        "vmeventd is shutting down and the client did not read in time; resume after the last "
-        "sequence received"));
+    stream->End(absl::UnavailableError(
+                    "vmeventd is shutting down and the client did not read in time; resume after "
+                    "the last sequence received"),
+                /*cut=*/true);
   }
   WaitUntilEmpty(absl::Milliseconds(200));
 }

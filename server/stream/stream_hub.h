@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,16 +12,163 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/counter.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "server/access/access.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
-#include "server/stream/watch_stream.h"
+#include "server/stream/stream_cursor.h"
 
 namespace vmeventd {
+
+struct StreamOptions {
+  absl::Duration progress_interval = absl::Seconds(10);  // default of a client that sets none
+  absl::Duration write_timeout = absl::Seconds(60);      // time after which a pending write ends it
+  size_t message_bytes = StreamCursor::kMaxMessageBytes;  // limit while few streams are open
+};
+
+class StreamHub;
+class WatchStream;
+
+// A call that is answered with a stream. Lives until OnDone. Any thread.
+class StreamCall {
+ public:
+  // Passes what happens to the call on to `stream`. Once, before the rest.
+  virtual void AnswerBy(WatchStream* stream) = 0;
+  // Counts so many bytes as the call's until it is done. RESOURCE_EXHAUSTED: there are too many.
+  virtual absl::Status Hold(size_t bytes) = 0;
+  // Sends `message`, which must stay until OnWriteDone. One at a time.
+  virtual void Write(const grpc::ByteBuffer* message) = 0;
+  // Ends the call with `status`. Once, and not during a write.
+  virtual void End(const absl::Status& status) = 0;
+  // Sends `status` now, even if the client does not read: a cancellation overtakes data that waits
+  // to be read. OnCancel follows, and End must too.
+  virtual void Abort(const absl::Status& status) = 0;
+
+ protected:
+  ~StreamCall() = default;
+};
+
+enum class StreamEnd {
+  kClient,          // the client cancelled it or went away
+  kOutOfRange,      // its cursor is no longer retained
+  kStalledWrite,    // the client did not read for the write timeout
+  kShutdown,        // vmeventd stops
+  kLimit,           // refused: too many streams
+  kInvalidRequest,  // refused: the request is wrong
+  kError,           // the journal could not be read, and so on
+};
+// Labels of a metric.
+inline constexpr std::array<const char*, 7> kStreamEndNames = {
+    "client", "out_of_range", "stalled_write", "shutdown", "limit", "invalid_request", "error"};
+
+// Counters of the streams of one hub. Any thread.
+class StreamMeters {
+ public:
+  // A call that ended with `status`, which if it is RESOURCE_EXHAUSTED means `exhausted`, and if it
+  // is UNAVAILABLE, `unavailable`.
+  void CountEnd(const absl::Status& status, StreamEnd exhausted, StreamEnd unavailable) {
+    StreamEnd end = StreamEnd::kError;
+    if (absl::IsCancelled(status)) end = StreamEnd::kClient;
+    if (absl::IsOutOfRange(status)) end = StreamEnd::kOutOfRange;
+    if (absl::IsResourceExhausted(status)) end = exhausted;
+    if (absl::IsUnavailable(status)) end = unavailable;
+    if (absl::IsInvalidArgument(status)) end = StreamEnd::kInvalidRequest;
+    ends_[static_cast<size_t>(end)].Add();
+  }
+  uint64_t ends(StreamEnd end) const { return ends_[static_cast<size_t>(end)].value(); }
+
+  Counter opened;
+  // Handed over to the network.
+  Counter sent_messages;
+  Counter sent_events;
+  Counter sent_bytes;
+  // Time from an event's publication until gRPC has written it, for the streams that were open
+  // then.
+  LatencyHistogram public_to_sent;
+
+ private:
+  std::array<Counter, kStreamEndNames.size()> ends_;
+};
+
+// One WatchEvents call. What happens to it is recorded and wakes it; its turns alone call gRPC, one
+// at a time and without a lock. One write or one question to the journal is pending. Any thread;
+// only a turn does work.
+class WatchStream : public std::enable_shared_from_this<WatchStream> {
+ public:
+  // Idle until Begin. The pointers outlive it. `description` lacks the position.
+  WatchStream(StreamHub* hub, StreamCall* call, v1::Stream description, StreamCursor cursor);
+
+  // Begins. Call it once the stream answers its call: a write before that would have nobody to
+  // report to.
+  void Begin();
+  // There may be something to send, or to end. With `here` it takes the turn on this thread, unless
+  // one waits already.
+  void Wake(bool here = false);
+  // Has it send a Progress once it has sent everything that is published by now.
+  void RequestProgress() {
+    beat_ = true;
+    Wake();
+  }
+  // Ends the call before it sends more. With `cut` the client gets `status` even if it does not
+  // read.
+  void End(absl::Status status, bool cut = false);
+  // Sends a beat or cuts a write that is pending for too long, if either is due.
+  void CheckDeadline(absl::Duration now);
+
+  // Its description, `newest` being the newest event.
+  v1::Stream Describe(uint64_t newest) const;
+  // Events up to this sequence have been passed to the network, or do not match.
+  uint64_t delivered() const { return delivered_; }
+  const std::string& id() const { return description_.stream_id(); }
+
+  // The call's. gRPC's threads call these; none blocks.
+  // The write is done. False: the client is gone.
+  void OnWriteDone(bool ok);
+  // The client has cancelled. The stream still ends the call.
+  void OnCancel() { End(absl::CancelledError("the call was cancelled")); }
+  // The call is over, and this is the last use of the stream.
+  void OnDone();
+
+ private:
+  // What it waits for before it sends more.
+  enum class Pending { kNothing, kWrite, kJournal };
+
+  // Goes as far as it can.
+  void Turn();
+  // Sends what there is, or asks the journal.
+  void Send();
+  // Reads what Send asked for, on the history thread. True, or the error of reading it.
+  absl::StatusOr<bool> ReadJournal(const absl::StatusOr<JournalReader*>& journal);
+  void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  StreamHub* const hub_;
+  StreamCall* const call_;
+  const v1::Stream description_;
+  const absl::Duration opened_at_;  // on the monotonic clock
+  std::atomic<bool> beat_{false};   // a Progress is due
+
+  // The turn's; while kJournal is pending, the history thread's.
+  StreamCursor cursor_;
+  grpc::ByteBuffer message_;  // message in flight
+  std::atomic<uint64_t> delivered_;
+
+  Mutex mutex_;
+  // One waits, or is under way; the first is Begin's, and after the last it stays so.
+  bool turn_ ABSL_GUARDED_BY(mutex_) = true;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // since the last turn began
+  Pending pending_ ABSL_GUARDED_BY(mutex_) = Pending::kNothing;
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
+  bool cut_ ABSL_GUARDED_BY(mutex_) = false;         // the call is to be aborted with end_
+  StreamCursor::Step step_ ABSL_GUARDED_BY(mutex_);  // the last one, without its message
+  absl::Duration since_ ABSL_GUARDED_BY(mutex_);     // begin or end of the last write
+};
 
 // A checked WatchEventsRequest, without its filter.
 struct WatchRequest {
@@ -85,22 +234,16 @@ class StreamHub {
   StreamLag Lag(uint64_t newest) const;
   const StreamMeters& meters() const { return meters_; }
 
-  // Used by its streams.
-  StreamMeters& meters() { return meters_; }
-  TurnQueue* turns() { return &turns_; }  // where they search what to send
-  EventLog* log() { return log_; }
-  const Clock& clock() const { return *clock_; }
-  const StreamOptions& options() const { return options_; }
+ private:
+  friend class WatchStream;
 
+  absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
+                          const RequestFilter& filter, const CallPeer& peer);
   // Removes a stream whose call is done and which is not used any more; the hub destroys it.
   void StreamDone(WatchStream* stream);
   // Limit of one message: less if more streams are open, so that all messages together stay in
   // bounds even if no client reads.
   size_t MessageBytes() const;
-
- private:
-  absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
-                          const RequestFilter& filter, const CallPeer& peer);
   std::vector<std::shared_ptr<WatchStream>> Streams() const;
   void WaitUntilEmpty(absl::Duration timeout) {
     const MutexLock lock(&mutex_);
@@ -118,8 +261,8 @@ class StreamHub {
   mutable Mutex mutex_;
   CondVar changed_;
   absl::btree_map<std::string, std::shared_ptr<WatchStream>> streams_ ABSL_GUARDED_BY(mutex_);
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 
+  std::atomic<bool> draining_{false};  // nothing more will be published
   std::atomic<bool> wake_waits_{false};
   TurnQueue turns_;
   std::vector<std::thread> threads_;

@@ -1,5 +1,3 @@
-#include "server/stream/watch_stream.h"
-
 #include <algorithm>
 #include <utility>
 
@@ -10,33 +8,40 @@
 namespace vmeventd {
 
 WatchStream::WatchStream(StreamHub* hub, StreamCall* call, v1::Stream description,
-                         absl::Duration progress_interval, StreamCursor cursor)
+                         StreamCursor cursor)
     : hub_(hub),
       call_(call),
       description_(std::move(description)),
-      progress_interval_(progress_interval),
-      opened_at_(hub->clock().Now().monotonic),
+      opened_at_(hub->clock_->Now().monotonic),
       cursor_(std::move(cursor)),
-      since_(opened_at_),
-      delivered_(cursor_.sequence()) {}
+      delivered_(cursor_.sequence()),
+      since_(opened_at_) {}
 
 void WatchStream::Begin() {
-  hub_->turns()->Add(description_.peer(), [self = shared_from_this()] { self->Turn(); });
+  hub_->turns_.Add(description_.peer(), [self = shared_from_this()] { self->Turn(); });
 }
 
-void WatchStream::Wake() {
-  if (!waits_for_turn_.exchange(true)) Begin();
-}
-
-void WatchStream::RequestProgress() {
+void WatchStream::Wake(bool here) {
   {
     const MutexLock lock(&mutex_);
-    beat_ = true;
+    woken_ = true;
+    // What is pending wakes it once it is over.
+    if (turn_ || (pending_ != Pending::kNothing && !end_.has_value())) return;
+    turn_ = true;
+  }
+  here ? Turn() : Begin();
+}
+
+void WatchStream::End(absl::Status status, bool cut) {
+  {
+    const MutexLock lock(&mutex_);
+    if (!end_.has_value()) end_ = std::move(status);
+    cut_ = cut_ || cut;
   }
   Wake();
 }
 
-v1::Stream WatchStream::Describe(uint64_t newest) {
+v1::Stream WatchStream::Describe(uint64_t newest) const {
   v1::Stream stream = description_;
   const uint64_t sent = delivered();
   stream.set_sequence(sent);
@@ -44,164 +49,127 @@ v1::Stream WatchStream::Describe(uint64_t newest) {
   return stream;
 }
 
-void WatchStream::Drain() {
+void WatchStream::Turn() {
+  Send();
+  std::optional<absl::Status> end;
+  bool cut = false;
+  bool writes = false;
   {
     const MutexLock lock(&mutex_);
-    draining_ = true;
+    end = end_;
+    cut = std::exchange(cut_, false);
+    writes = pending_ == Pending::kWrite;
+  }
+  if (cut) call_->Abort(*end);
+  if (end.has_value() && !writes) {
+    // While nothing stops it is the journal that is UNAVAILABLE.
+    hub_->meters_.CountEnd(*end, StreamEnd::kStalledWrite,
+                           hub_->draining_ ? StreamEnd::kShutdown : StreamEnd::kError);
+    return call_->End(*end);
+  }
+  {
+    const MutexLock lock(&mutex_);
+    turn_ = false;
+    if (!woken_) return;
   }
   Wake();
 }
 
-void WatchStream::Turn() {
-  waits_for_turn_ = false;
-  Advance().status().IgnoreError();
-}
-
-void WatchStream::FinishIfEnded() {
-  absl::Status end;
+void WatchStream::Send() {
   {
     const MutexLock lock(&mutex_);
-    if (!end_.has_value() || cutting_ > 0) return;
-    if (state_ != State::kIdle && state_ != State::kReading) return;
-    state_ = State::kFinished;
-    // While nothing stops it is the journal that is UNAVAILABLE.
-    hub_->meters().CountEnd(*end_, StreamEnd::kStalledWrite,
-                            draining_ ? StreamEnd::kShutdown : StreamEnd::kError);
-    end = *end_;
+    woken_ = false;
+    if (end_.has_value()) return;
   }
-  call_->End(end);
-}
-
-absl::StatusOr<bool> WatchStream::Advance(const absl::StatusOr<JournalReader*>* journal) {
-  FinishIfEnded();
-  bool beat = false;
+  if (beat_.exchange(false)) cursor_.RequestProgress();
+  const bool draining = hub_->draining_;
+  StreamCursor::Step step = cursor_.Next(hub_->MessageBytes());
+  const bool writes = !step.message.empty();
+  const bool reads = !writes && step.follows == StreamCursor::Follows::kJournal;
+  if (writes) {
+    const grpc::Slice slice(std::exchange(step.message, {}));
+    message_ = grpc::ByteBuffer(&slice, 1);
+  }
+  if (step.events == 0) delivered_ = cursor_.sequence();
   {
     const MutexLock lock(&mutex_);
-    again_ = true;
-    const State waits = journal == nullptr ? State::kIdle : State::kReading;
-    if (state_ != waits || cutting_ > 0) return true;
-    again_ = false;
-    // A call that ends while the disk hangs does not wait for it: only this thread leaves kReading,
-    // unless the stream finishes.
-    if (journal == nullptr) state_ = State::kBuilding;
-    beat = std::exchange(beat_, false);
-  }
-
-  const Instant now = hub_->clock().Now();
-  absl::StatusOr<std::optional<grpc::ByteBuffer>> next = std::nullopt;
-  if (journal != nullptr && !journal->ok()) {
-    next = journal->status();
-  } else {
-    next = cursor_.Next(beat, journal == nullptr ? nullptr : **journal, hub_->MessageBytes());
-  }
-  const absl::StatusOr<bool> read = next.ok() ? absl::StatusOr<bool>(true) : next.status();
-  if (!read.ok()) next = ReadError(read.status());
-  const bool write = next.ok() && next->has_value();
-  const bool reads = next.ok() && !write && cursor_.needs_journal();
-  const bool has_progressed = write && cursor_.caught_up() && cursor_.sent().events == 0;
-  if (write) message_ = *std::move(*next);
-  bool more = false;
-  {
-    const MutexLock lock(&mutex_);
-    if (state_ == State::kFinished) return read;
-    if (beat && !has_progressed) beat_ = true;
-    if (write) {
-      if (cursor_.sent().events == 0) delivered_ = cursor_.sequence();
-      state_ = State::kWriting;
-      since_ = now.monotonic;
+    step_ = step;
+    if (writes) {
+      pending_ = Pending::kWrite;
+      since_ = hub_->clock_->Now().monotonic;
     } else if (reads) {
-      state_ = State::kReading;
-    } else {
-      state_ = State::kIdle;
-      delivered_ = cursor_.sequence();
-      if (!next.ok() && !end_.has_value()) end_ = next.status();
-      more = again_ || cursor_.more();
-      if (draining_ && !more && !end_.has_value()) {
-        end_ = WithReason("SHUTTING_DOWN", absl::UnavailableError(absl::StrCat(
-                                               "vmeventd is shutting down; resume after sequence ",
-                                               cursor_.sequence())));
-      }
+      pending_ = Pending::kJournal;
+    } else if (step.follows == StreamCursor::Follows::kMore) {
+      woken_ = true;
+    } else if (draining && !end_.has_value()) {
+      end_ =
+          WithReason("SHUTTING_DOWN",
+                     absl::UnavailableError(absl::StrCat(
+                         "vmeventd is shutting down; resume after sequence ", cursor_.sequence())));
     }
   }
-  if (write) call_->Write(&message_);
-  if (reads) {
-    // A stream that ends meanwhile takes no memory until its turn.
-    hub_->log()->PostQuery(description_.peer(), [stream = weak_from_this()](const auto& reader) {
-      const std::shared_ptr<WatchStream> self = stream.lock();
-      return self == nullptr ? absl::StatusOr<bool>(true) : self->Advance(&reader);
-    });
+  if (writes) call_->Write(&message_);
+  if (!reads) return;
+  // A stream that ends meanwhile takes no memory until its turn.
+  hub_->log_->PostQuery(description_.peer(), [stream = weak_from_this()](const auto& journal) {
+    const std::shared_ptr<WatchStream> self = stream.lock();
+    return self == nullptr ? absl::StatusOr<bool>(true) : self->ReadJournal(journal);
+  });
+}
+
+absl::StatusOr<bool> WatchStream::ReadJournal(const absl::StatusOr<JournalReader*>& journal) {
+  const absl::Status status =
+      journal.ok() ? cursor_.ReadJournal(*journal, hub_->MessageBytes()) : journal.status();
+  {
+    const MutexLock lock(&mutex_);
+    pending_ = Pending::kNothing;
+    if (!status.ok() && !end_.has_value()) end_ = ReadError(status);
   }
-  if (more) Wake();
-  FinishIfEnded();
-  return read;
+  Wake();
+  return status.ok() ? absl::StatusOr<bool>(true) : status;
 }
 
 void WatchStream::CountMessage() {
-  hub_->meters().sent_messages.Add();
-  hub_->meters().sent_events.Add(cursor_.sent().events);
-  hub_->meters().sent_bytes.Add(message_.Length());
+  hub_->meters_.sent_messages.Add();
+  hub_->meters_.sent_events.Add(step_.events);
+  hub_->meters_.sent_bytes.Add(message_.Length());
   // An event from before the stream was opened was not late on its way.
-  const absl::Duration published = cursor_.sent().published;
-  if (published >= opened_at_ && published < absl::InfiniteDuration()) {
-    hub_->meters().public_to_sent.Observe(hub_->clock().Now().monotonic - published);
+  if (step_.published >= opened_at_ && step_.published < absl::InfiniteDuration()) {
+    hub_->meters_.public_to_sent.Observe(hub_->clock_->Now().monotonic - step_.published);
   }
   delivered_ = cursor_.sequence();
 }
 
 void WatchStream::OnWriteDone(bool ok) {
-  bool more = false;
   {
     const MutexLock lock(&mutex_);
     if (ok) CountMessage();
     message_.Clear();
-    state_ = State::kIdle;
-    since_ = hub_->clock().Now().monotonic;
+    pending_ = Pending::kNothing;
+    since_ = hub_->clock_->Now().monotonic;
     if (!ok && !end_.has_value()) end_ = absl::CancelledError("the client is gone");
-    more = again_ || beat_ || draining_ || !cursor_.waits();
+    const bool waits = step_.follows == StreamCursor::Follows::kPublication;
+    if (waits && !woken_ && !end_.has_value() && !hub_->draining_) return;
   }
-  FinishIfEnded();
-  if (more) Wake();
-}
-
-void WatchStream::OnCancel() {
-  {
-    const MutexLock lock(&mutex_);
-    if (!end_.has_value()) end_ = absl::CancelledError("the call was cancelled");
-  }
-  FinishIfEnded();
+  Wake();
 }
 
 void WatchStream::OnDone() { hub_->StreamDone(this); }
 
-void WatchStream::Cut(const absl::Status& status) {
-  {
-    const MutexLock lock(&mutex_);
-    if (state_ == State::kFinished) return;
-    if (!end_.has_value()) end_ = status;
-    ++cutting_;  // no End before Abort has returned
-  }
-  call_->Abort(status);
-  {
-    const MutexLock lock(&mutex_);
-    --cutting_;
-  }
-  FinishIfEnded();
-}
-
 void WatchStream::CheckDeadline(absl::Duration now) {
-  const absl::Duration write_timeout = hub_->options().write_timeout;
-  bool writing = false;
+  const absl::Duration write_timeout = hub_->options_.write_timeout;
+  bool writes = false;
   {
     const MutexLock lock(&mutex_);
-    writing = state_ == State::kWriting;
-    const absl::Duration due = since_ + (writing ? write_timeout : progress_interval_);
-    if (now < due || state_ == State::kFinished) return;
-    if (!writing) beat_ = true;
+    writes = pending_ == Pending::kWrite;
+    const absl::Duration limit = writes ? write_timeout : cursor_.interval();
+    if (now < since_ + limit || end_.has_value()) return;
   }
-  if (!writing) return Wake();
-  Cut(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
+  if (!writes) return RequestProgress();
+  End(absl::ResourceExhaustedError(absl::StrCat("the client read nothing for ",
                                                 absl::FormatDuration(write_timeout),
-                                                "; resume after the last sequence received")));
+                                                "; resume after the last sequence received")),
+      /*cut=*/true);
 }
 
 }  // namespace vmeventd

@@ -64,6 +64,20 @@ std::vector<v1::Event> EventsOf(const std::vector<EventPtr>& events) {
   return out;
 }
 
+absl::StatusOr<std::vector<v1::Event>> JournalEvents(JournalReader* journal, uint64_t first,
+                                                     uint64_t last, uint64_t* through) {
+  const FakeClock clock;
+  EventPage page{.clock = &clock};
+  page.Begin(absl::InfiniteDuration(), SIZE_MAX);
+  const absl::StatusOr<uint64_t> read = journal->Read(
+      first, last, [](const EventRecord&) { return true; }, &page);
+  if (!read.ok()) return read.status();
+  if (through != nullptr) *through = *read;
+  const auto events = Parsed<v1::ListEventsResponse>(page.encoded).events();
+  EXPECT_EQ(static_cast<size_t>(events.size()), page.count);
+  return std::vector<v1::Event>(events.begin(), events.end());
+}
+
 absl::Status ExecuteSql(const std::string& path, const std::string& sql) try {
   SqliteDatabase(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec(sql);
   return absl::OkStatus();
@@ -129,21 +143,20 @@ void PumpedState::Restart(bool in_order, const TakeHanded& take_handed) {
 std::vector<v1::Event> PumpedState::Events(uint64_t first) {
   std::vector<v1::Event> out;
   while (true) {
-    ReadResult read = log_->Read(first, 1 << 20);
+    const ReadResult read = log_->Read(first, 1 << 20);
     if (read.in_journal_through.has_value()) {
-      const auto page = reader()->Read(first, *read.in_journal_through, 1 << 20);
-      EXPECT_TRUE(page.ok()) << page.status();
-      if (!page.ok()) return out;
-      first = page->through + 1;
-      read.events = page->events;
-    } else if (read.events.empty()) {
-      return out;
-    } else {
-      first = read.events.back()->sequence + 1;
+      const auto events = JournalEvents(reader(), first, *read.in_journal_through);
+      EXPECT_TRUE(events.ok()) << events.status();
+      if (!events.ok()) return out;
+      out.insert(out.end(), events->begin(), events->end());
+      first = *read.in_journal_through + 1;
+      continue;
     }
+    if (read.events.empty()) return out;
     for (const EventPtr& event : read.events) {
       out.push_back(EventOf(*event, event->sequence <= read.range.committed));
     }
+    first = read.events.back()->sequence + 1;
   }
 }
 

@@ -41,6 +41,11 @@ inline v1::Event EventOf(const EventRecord& record, bool durable = true) {
   return Parsed<v1::ListEventsResponse>(field).events(0);
 }
 std::vector<v1::Event> EventsOf(const std::vector<EventPtr>& events);
+// The events [first, last] of the journal, and the GAPs of retention in them. With `through`, the
+// sequence up to which they were read.
+absl::StatusOr<std::vector<v1::Event>> JournalEvents(JournalReader* journal, uint64_t first = 1,
+                                                     uint64_t last = INT64_MAX,
+                                                     uint64_t* through = nullptr);
 
 inline LiveStateOptions RingOf(size_t events) { return {.ring_events = events}; }
 

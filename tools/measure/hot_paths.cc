@@ -146,16 +146,19 @@ void CountPublishing() {
     StreamCursor cursor(&pumped.log(), &pumped.clock(), std::move(begin), EventMatcher());
     size_t events = 0;
     while (events < kEvents) {
-      const auto message = cursor.Next(false);
-      if (!message.ok() || !message->has_value()) Fail("the cursor stopped early");
-      events += cursor.sent().events;
+      const StreamCursor::Step step = cursor.Next();
+      if (step.message.empty()) Fail("the cursor stopped early");
+      events += step.events;
     }
   });
 
   JournalReader* const reader = pumped.reader();
   Count("replay an event", kEvents, [&] {
-    const auto page = reader->Read(newest - kEvents + 1, newest, 1 << 30);
-    if (!page.ok() || page->through != newest) Fail("an event was not read");
+    EventPage page{.clock = &pumped.clock()};
+    page.Begin(absl::InfiniteDuration(), SIZE_MAX);
+    const auto through = reader->Read(
+        newest - kEvents + 1, newest, [](const EventRecord&) { return true; }, &page);
+    if (!through.ok() || *through != newest) Fail("an event was not read");
   });
 }
 

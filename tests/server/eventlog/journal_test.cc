@@ -25,8 +25,8 @@ using ::testing::ElementsAre;
 std::vector<std::string> Rows(PumpedState* state) {
   std::vector<std::string> out;
   const uint64_t first = state->log().range().unbroken_from;
-  const JournalPage all = state->reader()->Read(first, INT64_MAX, size_t{1} << 30).value();
-  for (const v1::Event& event : EventsOf(all.events)) {
+  const auto events = JournalEvents(state->reader(), first).value();
+  for (const v1::Event& event : events) {
     out.push_back(
         absl::StrCat(event.sequence(), " ", event.has_missing() ? "gap" : event.vm().name()));
   }
@@ -160,7 +160,7 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   state.Push({Update("quiet", EventType::kStarted)});
   state.PushEach("noisy", 20);
   ASSERT_TRUE(state.log().Begin(AfterSequence{2, kJournal}).ok());
-  const auto events = EventsOf(state.reader()->Read(3, INT64_MAX, size_t{1} << 30).value().events);
+  const auto events = JournalEvents(state.reader(), 3).value();
   ASSERT_FALSE(events.empty());
   EXPECT_EQ(events[0].type(), v1::EVENT_TYPE_GAP);
   EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_RETENTION);
@@ -168,10 +168,11 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   EXPECT_EQ(events[0].missing().last(), events[0].sequence());
   EXPECT_EQ(events[1].sequence(), events[0].sequence() + 1);
   // A page that ends among the thinned out has one as well.
-  const auto page = state.reader()->Read(3, 10, size_t{1} << 30).value();
-  ASSERT_EQ(EventsOf(page.events).size(), 1u);
-  EXPECT_EQ(EventsOf(page.events)[0].sequence(), 10u);
-  EXPECT_EQ(page.through, 10u);
+  uint64_t through = 0;
+  const auto page = JournalEvents(state.reader(), 3, 10, &through).value();
+  ASSERT_EQ(page.size(), 1u);
+  EXPECT_EQ(page[0].sequence(), 10u);
+  EXPECT_EQ(through, 10u);
 }
 
 // A reader may break off behind any event of a page, and ask for what follows.
@@ -182,7 +183,7 @@ TEST(Retention, NothingIsThinnedOutWithoutAGapBeforeIt) {
         {Update(name, name == std::string("quiet") ? EventType::kStarted : EventType::kReset)});
   }
   state.PushEach("noisy", 1);
-  const auto events = EventsOf(state.reader()->Read(1, INT64_MAX, size_t{1} << 30).value().events);
+  const auto events = JournalEvents(state.reader(), 1).value();
   std::vector<std::string> found;
   for (const v1::Event& event : events) {
     found.push_back(
@@ -195,7 +196,7 @@ TEST(JournalReader, WhatWasDeletedAltogetherIsOutOfRange) {
   PumpedState state({}, {.retention_events = 4});
   state.PushEach("a", 10);
   EXPECT_EQ(state.log().range().unbroken_from, 7u);
-  EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Read(3, 10, 1 << 20).status()));
+  EXPECT_TRUE(absl::IsOutOfRange(JournalEvents(state.reader(), 3, 10).status()));
   EXPECT_TRUE(absl::IsOutOfRange(state.log().Begin(AfterSequence{3, kJournal}).status()));
   EXPECT_TRUE(state.log().Begin(AfterSequence{6, kJournal}).ok());
 }
@@ -239,7 +240,7 @@ TEST(JournalReader, AnEventThatNoClientCouldReadIsDamage) {
     PumpedState state;
     state.PushEach("a", 3);
     ASSERT_TRUE(ExecuteSql(state.journal_options().path, damage).ok());
-    EXPECT_TRUE(absl::IsDataLoss(state.reader()->Read(1, 3, 1 << 20).status())) << damage;
+    EXPECT_TRUE(absl::IsDataLoss(JournalEvents(state.reader(), 1, 3).status())) << damage;
     EventListing listing(&state.log(), EventMatcher(), {}, 1 << 20);
     EXPECT_TRUE(absl::IsDataLoss(listing.Continue(state.reader()).status())) << damage;
   }
@@ -254,7 +255,7 @@ TEST(JournalReader, EventsThatAreNotInOrderAreDamage) {
                          absl::StrCat("DROP VIEW events; CREATE VIEW events AS ", rows,
                                       " UNION ALL ", rows, " WHERE sequence = 2"))
                   .ok());
-  EXPECT_TRUE(absl::IsDataLoss(state.reader()->Read(1, 3, 1 << 20).status()));
+  EXPECT_TRUE(absl::IsDataLoss(JournalEvents(state.reader(), 1, 3).status()));
 }
 
 TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
@@ -298,8 +299,7 @@ TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
     state.Push({update, update});
     EXPECT_EQ(vms(), *value == 'a' ? 1u : 2u);
   }
-  EXPECT_EQ(EventsOf(state.reader()->Read(5, 6, 1 << 20)->events)[0].vm().labels().at("owner"),
-            "b");
+  EXPECT_EQ(JournalEvents(state.reader(), 5, 6)->at(0).vm().labels().at("owner"), "b");
   for (int i = 0; i < 5; ++i) state.Push({Update("web2", EventType::kStarted)});
   EXPECT_EQ(vms(), 1u) << "no event of the others is left";
 }

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "server/rpc/incoming_call.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
@@ -23,20 +22,24 @@ StreamCursor Cursor(const EventLog& log, const WatchStart& start, const std::str
                       EventMatcher(FromText<v1::EventFilter>(filter)), durable_only);
 }
 
-v1::WatchEventsResponse Next(StreamCursor* cursor, bool beat = false) {
-  const absl::StatusOr<std::optional<grpc::ByteBuffer>> message = cursor->Next(beat);
+v1::WatchEventsResponse Message(const StreamCursor::Step& step) {
+  EXPECT_FALSE(step.message.empty()) << "nothing to say";
   v1::WatchEventsResponse response;
-  EXPECT_TRUE(message.ok()) << message.status();
-  EXPECT_TRUE(message.ok() && message->has_value()) << "nothing to say";
-  if (message.ok() && message->has_value()) {
-    EXPECT_TRUE(ParseMessage(**message, &response).ok());
-  }
+  EXPECT_TRUE(response.ParseFromString(step.message));
   return response;
 }
 
+v1::WatchEventsResponse Next(StreamCursor* cursor) { return Message(cursor->Next()); }
+
+// Returns whether it has nothing to say until more is published.
 bool SaysNothing(StreamCursor* cursor) {
-  const absl::StatusOr<std::optional<grpc::ByteBuffer>> message = cursor->Next(false);
-  return message.ok() && !message->has_value();
+  const StreamCursor::Step step = cursor->Next();
+  return step.message.empty() && step.follows == StreamCursor::Follows::kPublication;
+}
+
+bool AsksTheJournal(StreamCursor* cursor) {
+  const StreamCursor::Step step = cursor->Next();
+  return step.message.empty() && step.follows == StreamCursor::Follows::kJournal;
 }
 
 std::vector<uint64_t> Sequences(const v1::WatchEventsResponse& response) {
@@ -77,7 +80,8 @@ TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {
   Next(&cursor);
   pumped.PushEach("db", 5);
   EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_EQ(Next(&cursor, true).progress().sequence(), 5);
+  cursor.RequestProgress();
+  EXPECT_EQ(Next(&cursor).progress().sequence(), 5);
   pumped.Push({Update("db", EventType::kReset), Update("web1", EventType::kReset),
                Update("db", EventType::kReset), Update("web2", EventType::kReset)});
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(7, 9));
@@ -197,12 +201,9 @@ TEST(StreamCursor, APositionFromBeforeTheSnapshotIsDoneLosesNothing) {
 // The next message of a cursor that has to read a page of the journal, of about so many bytes.
 v1::WatchEventsResponse NextFromJournal(PumpedState* pumped, StreamCursor* cursor,
                                         size_t bytes = StreamCursor::kMaxMessageBytes) {
-  EXPECT_TRUE(SaysNothing(cursor) && cursor->needs_journal());
-  const auto message = cursor->Next(false, pumped->reader(), bytes);
-  v1::WatchEventsResponse response;
-  EXPECT_TRUE(message.ok()) << message.status();
-  EXPECT_TRUE(message->has_value() && ParseMessage(**message, &response).ok());
-  return response;
+  EXPECT_TRUE(AsksTheJournal(cursor));
+  EXPECT_TRUE(cursor->ReadJournal(pumped->reader(), bytes).ok());
+  return Message(cursor->Next(bytes));
 }
 
 TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
@@ -215,7 +216,6 @@ TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
       << "with the ring's";
   EXPECT_EQ(Next(&cursor).progress().sequence(), 10) << "it has caught up";
   EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_FALSE(cursor.needs_journal());
 }
 
 TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullMessage) {
@@ -241,22 +241,8 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
   StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal}, "vm_names: 'b'");
   Next(&cursor);
   EXPECT_EQ(NextFromJournal(&pumped, &cursor).progress().sequence(), 10) << "it has caught up";
-  EXPECT_FALSE(cursor.needs_journal());
+  EXPECT_TRUE(SaysNothing(&cursor));
   EXPECT_EQ(cursor.sequence(), 10);
-}
-
-TEST(StreamCursor, AFilterThatMatchesNothingInALargeJournalStillBeats) {
-  PumpedState pumped(RingOf(2));
-  pumped.PushEach("a", 10);
-  StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal}, "vm_names: 'b'");
-  Next(&cursor);
-  EXPECT_FALSE(cursor.Next(false, pumped.reader(), 1).value().has_value());
-  EXPECT_FALSE(cursor.Next(true).value().has_value()) << "a page comes first";
-  const auto message = cursor.Next(true, pumped.reader(), 1);
-  v1::WatchEventsResponse response;
-  ASSERT_TRUE(message.ok() && message->has_value() && ParseMessage(**message, &response).ok());
-  EXPECT_EQ(response.progress().sequence(), 2);
-  EXPECT_TRUE(cursor.needs_journal());
 }
 
 // Where a stream since `time` begins, and what it is sent of what is there now.
@@ -265,13 +251,15 @@ std::vector<uint64_t> SentSince(PumpedState* pumped, absl::Time time) {
   EXPECT_TRUE(NextFromJournal(pumped, &cursor).has_progress());
   std::vector<uint64_t> out;
   for (;;) {
-    auto message = cursor.Next(false);
-    if (cursor.needs_journal()) message = cursor.Next(false, pumped->reader());
-    EXPECT_TRUE(message.ok()) << message.status();
-    if (!message.ok() || !message->has_value()) return out;
-    v1::WatchEventsResponse response;
-    EXPECT_TRUE(ParseMessage(**message, &response).ok());
-    for (const uint64_t sequence : Sequences(response)) out.push_back(sequence);
+    const StreamCursor::Step step = cursor.Next();
+    if (!step.message.empty()) {
+      for (const uint64_t sequence : Sequences(Message(step))) out.push_back(sequence);
+    } else if (step.follows == StreamCursor::Follows::kPublication) {
+      return out;
+    } else if (!cursor.ReadJournal(pumped->reader()).ok()) {
+      ADD_FAILURE();
+      return out;
+    }
   }
 }
 
@@ -332,6 +320,26 @@ TEST(StreamCursor, ASearchThatTakesLongReportsProgress) {
   EXPECT_GT(messages, 5);
 }
 
+TEST(StreamCursor, AFilterThatMatchesNothingInALargeJournalStillBeats) {
+  PumpedState pumped(RingOf(2));
+  pumped.Push(std::vector<VmUpdate>(1'000, Update("a", EventType::kReset)));
+  const SlowClock clock;
+  StreamCursor cursor(&pumped.log(), &clock, pumped.log().Begin(AfterSequence{0, kJournal}).value(),
+                      EventMatcher(FromText<v1::EventFilter>("vm_names: 'b'")));
+  Next(&cursor);
+  ASSERT_TRUE(AsksTheJournal(&cursor));
+  ASSERT_TRUE(cursor.ReadJournal(pumped.reader()).ok());
+  const uint64_t first = cursor.sequence();
+  EXPECT_GT(first, 0) << "a page ends when it has taken long";
+  cursor.RequestProgress();
+  EXPECT_EQ(Next(&cursor).progress().sequence(), first);
+  EXPECT_TRUE(AsksTheJournal(&cursor)) << "a page comes first";
+  ASSERT_TRUE(cursor.ReadJournal(pumped.reader()).ok());
+  const uint64_t second = Next(&cursor).progress().sequence();
+  EXPECT_GT(second, first);
+  EXPECT_LT(second, 998);
+}
+
 TEST(StreamCursor, ASearchOfASnapshotIsDoneInTurns) {
   PumpedState pumped;
   for (int i = 0; i < 200; ++i) {
@@ -343,7 +351,9 @@ TEST(StreamCursor, ASearchOfASnapshotIsDoneInTurns) {
                       EventMatcher(FromText<v1::EventFilter>("vm_names: 'b'")));
   EXPECT_TRUE(Next(&cursor).has_progress());
   int turns = 0;
-  for (; SaysNothing(&cursor); ++turns) ASSERT_TRUE(cursor.more());
+  for (StreamCursor::Step step; step.message.empty(); step = cursor.Next(), ++turns) {
+    ASSERT_EQ(step.follows, StreamCursor::Follows::kMore);
+  }
   EXPECT_GT(turns, 1);
 }
 
@@ -361,7 +371,8 @@ TEST(StreamCursor, SaysThatAnEventIsNotDurableAndWhenItIs) {
   ASSERT_THAT(Sequences(sent), ElementsAre(1));
   EXPECT_FALSE(sent.events(0).durable());
   EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_EQ(Next(&cursor, true).progress().durable_sequence(), 0);
+  cursor.RequestProgress();
+  EXPECT_EQ(Next(&cursor).progress().durable_sequence(), 0);
   EXPECT_TRUE(SaysNothing(&durable_only));
   pumped.Write();
   EXPECT_EQ(Next(&cursor).progress().durable_sequence(), 1);
@@ -376,8 +387,8 @@ TEST(StreamCursor, AStreamThatRetentionHasPassedEndsWithOutOfRange) {
   StreamCursor cursor = Cursor(pumped.log(), FromNow{});
   Next(&cursor);
   pumped.PushEach("a", 10);
-  EXPECT_TRUE(SaysNothing(&cursor));
-  EXPECT_TRUE(absl::IsOutOfRange(cursor.Next(false, pumped.reader()).status()));
+  EXPECT_TRUE(AsksTheJournal(&cursor));
+  EXPECT_TRUE(absl::IsOutOfRange(cursor.ReadJournal(pumped.reader())));
 }
 
 }  // namespace

@@ -41,9 +41,10 @@ class Call final : public StreamCall {
   }
   void Abort(const absl::Status&) override {}
 
+  void Leave() { stream_->OnCancel(); }
   // Returns once the stream is gone: until then it writes.
   void Cancel() {
-    stream_->OnCancel();
+    Leave();
     const MutexLock lock(&mutex_);
     while (!ended_) changed_.Wait(&mutex_);
   }
@@ -108,7 +109,9 @@ TEST(StreamHubTest, AStreamWhoseClientLeavesWhileTheDiskHangsIsOverAtOnce) {
   EXPECT_EQ(call.writes(), 1) << "it waits for a page of the journal";
   int streams = -1;
   clock.Do(1, [&] {
-    call.Cancel();
+    call.Leave();
+    while (hub.RunTurn()) {
+    }
     streams = hub.stream_count();
   });
   EXPECT_TRUE(pumped.log().StepHistory());
