@@ -67,10 +67,6 @@ class TurnQueue {
     stopped_ = true;
     changed_.NotifyAll();
   }
-  bool stopped() const {
-    const MutexLock lock(&mutex_);
-    return stopped_;
-  }
   size_t size() const {
     const MutexLock lock(&mutex_);
     return size_;

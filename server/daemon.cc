@@ -404,7 +404,7 @@ std::string Daemon::StatusText() const {
 }
 
 void Daemon::OnPumpTurn() {
-  server_->health().Set("journal", log_->journal_writable());
+  server_->health().Set("journal", log_->health().journal_writable);
   watchdog_.Answer(Watchdog::kPump);
 }
 
@@ -458,7 +458,7 @@ void Daemon::ServeUntilStop() {
 }
 
 void Daemon::Run() {
-  server_->health().Set("journal", log_->journal_writable());
+  server_->health().Set("journal", log_->health().journal_writable);
   log_->Start();
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();
@@ -532,7 +532,7 @@ void Daemon::Stop() {
   metrics_server_.reset();
   step = &kClient;
   server_.reset();
-  if (!log_->journal_writable()) {
+  if (!log_->health().journal_writable) {
     spdlog::error(
         "events that were published as not durable are lost: the journal is still not writable");
   }

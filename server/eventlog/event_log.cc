@@ -311,7 +311,6 @@ EventLog::Health EventLog::health() const {
 }
 
 absl::StatusOr<JournalReader*> EventLog::Reader() {
-  if (reads_.stopped()) return ShuttingDown();
   {
     const MutexLock lock(&mutex_);
     if (!open_) return NotOpen();

@@ -210,7 +210,7 @@ class EventLog : public EventSink {
   // Call it once nothing more will be pushed. Returns when all is public and durable; or public
   // alone, if the journal cannot be written within `timeout`.
   void Close(absl::Duration timeout = absl::InfiniteDuration());
-  // Ends the other threads; pending and later questions get UNAVAILABLE. Waits for a disk that
+  // Ends the other threads; later questions get UNAVAILABLE. Waits for a disk that
   // hangs.
   void Stop();
   // One turn of a pump, after waiting for something to do at most `timeout`. False: the log is
@@ -273,11 +273,6 @@ class EventLog : public EventSink {
     return {file_, RangeLocked().durable, newest_};
   }
   Health health() const;
-  // Health::journal_writable alone, which costs the same however much waits for the disk.
-  bool journal_writable() const {
-    const MutexLock lock(&mutex_);
-    return IsWritable();
-  }
   const Clock& clock() const { return *clock_; }
   const EventMeters& meters() const { return meters_; }
 

@@ -204,14 +204,12 @@ void PutIdentity(SqliteDatabase& database, const std::string& journal_id, const 
   PutMeta(database, "file", FileIdentity(path));
 }
 
-void CreateSchema(SqliteDatabase& database, const std::string& path, const SequenceMark& begin) {
+void CreateSchema(SqliteDatabase& database, const std::string& path,
+                  const std::string& journal_id) {
   SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
   database.exec(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
                              "; PRAGMA application_id = ", kApplicationId, ";"));
-  PutIdentity(database, begin.journal_id.empty() ? RandomUuid() : begin.journal_id, path);
-  for (const char* key : {"counted", "deleted", "thinned"}) {
-    PutMeta(database, key, absl::StrCat(begin.through));
-  }
+  PutIdentity(database, journal_id.empty() ? RandomUuid() : journal_id, path);
   transaction.commit();
 }
 
@@ -333,7 +331,7 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
   absl::Status status;
   try {
     opened.journal.reset(new Journal(options));
-    status = opened.journal->Load(begin, &opened);
+    status = opened.journal->Load(begin.journal_id, &opened);
   } catch (const SQLite::Exception& error) {
     status = SqliteError(options.path, error);
   }
@@ -360,13 +358,13 @@ void Journal::ReportDamage(const std::string& path, absl::string_view why) {
   if (pwrite(fd.get(), why.data(), why.size(), 0) < 0 || fsync(fd.get()) != 0) return;
 }
 
-absl::Status Journal::Load(const SequenceMark& begin, Opened* opened) {
+absl::Status Journal::Load(const std::string& journal_id, Opened* opened) {
   database_.exec(
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
       "PRAGMA journal_size_limit = 67108864");
   database_.exec("CREATE TEMP TABLE going(sequence INTEGER PRIMARY KEY, time, vm, noise)");
   opened->created = SqliteQuery(database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
-  if (opened->created) CreateSchema(database_, options_.path, begin);
+  if (opened->created) CreateSchema(database_, options_.path, journal_id);
   const absl::Status status =
       opened->created ? SyncDirectoryOf(options_.path) : CheckSchema(database_, options_.path);
   if (!status.ok()) return status;
@@ -445,14 +443,12 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
                 "INSERT INTO stored(sequence, time, type, class, vm, event)"
                 " VALUES(?, ?, ?, nullif(?, 0), ?, ?)",
                 event->sequence, absl::ToUnixNanos(event->observe_time), int{event->type},
-                int{event->shutdown_class}, vm_id, SqliteBlob{event->event})
+                int{event->shutdown_class}, vm_id, event->event)
         .Run();
-    if (bounds->events++ == 0) {
-      bounds->oldest = event->sequence;
-      bounds->oldest_time = event->observe_time;
-    }
     bounds->newest = event->sequence;
   }
+  if (bounds->events == 0) FindOldest(bounds);
+  bounds->events += std::ssize(batch.events);
   if (!batch.hole.empty()) {
     PutMeta(database_, "hole_first", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.first));
     PutMeta(database_, "hole_last", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.last));
@@ -464,13 +460,13 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
       SqliteQuery(database_,
                   "INSERT INTO runs(run, sequence, state) VALUES(?, ?, ?) ON CONFLICT(run)"
                   " DO UPDATE SET sequence = excluded.sequence, state = excluded.state",
-                  run_id, run.last_sequence, SqliteBlob{run.payload})
+                  run_id, run.last_sequence, absl::string_view(run.payload))
           .Run();
     }
   }
   for (const auto& [sequence, vm] : batch.stops) {
     SqliteQuery(database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
-                sequence, SqliteBlob{vm->encoded})
+                sequence, absl::string_view(vm->encoded))
         .Run();
   }
   if (batch.stops.empty()) return;
@@ -484,19 +480,19 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
 uint64_t Journal::FindVm(const v1::VmRef& vm, absl::string_view ref) {
   const uint64_t id =
       SqliteQuery(database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?", vm.name(),
-                  vm.run_id(), SqliteBlob{ref})
+                  vm.run_id(), ref)
           .Number();
   if (id != 0) return id;
   return SqliteQuery(database_,
                      "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id",
-                     vm.name(), vm.run_id(), vm.source(), SqliteBlob{ref})
+                     vm.name(), vm.run_id(), vm.source(), ref)
       .Number();
 }
 
 bool Journal::RetentionIsDue() const {
   if (bounds_.events <= 1 || failed_) return false;
   const int64_t excess = bounds_.events - options_.retention_events;
-  return excess > options_.retention_events / 100 || (retaining_ && excess > 0);
+  return excess > options_.retention_events / 100;
 }
 
 bool Journal::ClockIsSteady(Instant now) {
@@ -524,7 +520,6 @@ absl::StatusOr<bool> Journal::Retain(Instant now) {
                            Delete(SqliteQuery(database_, kFindOldest, newest, excess), bounds)));
   });
   if (!status.ok()) return status;
-  retaining_ = bounds_.events > options_.retention_events;
   return more;
 }
 

@@ -140,7 +140,8 @@ class Journal {
  private:
   explicit Journal(const JournalOptions& options) : options_(options), database_(options.path) {}
 
-  absl::Status Load(const SequenceMark& begin, Opened* opened);
+  // `journal_id` is the one of a new journal; empty: a random one.
+  absl::Status Load(const std::string& journal_id, Opened* opened);
   // Runs `change`, a `void(JournalBounds*)`, in a transaction: all of it or nothing.
   template <typename Change>
   absl::Status Transact(const Change& change);
@@ -163,9 +164,8 @@ class Journal {
   bool identity_is_stored_ = true;
   JournalBounds bounds_;
   std::optional<Instant> looked_;
-  bool steady_ = false;     // see ClockIsSteady
-  bool failed_ = false;     // the last transaction
-  bool retaining_ = false;  // more events than the limit, and some are being deleted
+  bool steady_ = false;  // see ClockIsSteady
+  bool failed_ = false;  // the last transaction
 };
 
 struct Journal::Opened {

@@ -32,16 +32,11 @@ class SqliteDatabase : public SQLite::Database {
   std::unordered_map<const char*, SQLite::Statement> prepared_;
 };
 
-// Bytes that are no text.
-struct SqliteBlob {
-  absl::string_view bytes;
-};
-
 // One use of a statement: bind, step, read. It is reset when the use ends, because a statement at a
 // row holds the log.
 class SqliteQuery {
  public:
-  // Binds `parameters`: numbers, texts and SqliteBlobs, which outlive the use.
+  // Binds `parameters`: numbers, texts, and blobs as views, which outlive the use.
   template <typename... Parameters>
   explicit SqliteQuery(SQLite::Statement& statement, const Parameters&... parameters)
       : statement_(statement) {
@@ -59,9 +54,9 @@ class SqliteQuery {
   void Bind(std::integral auto value) { statement_.bind(++bound_, static_cast<int64_t>(value)); }
   void Bind(const std::string& text) { statement_.bindNoCopy(++bound_, text); }
   void Bind(const char* text) { statement_.bindNoCopy(++bound_, text); }
-  void Bind(SqliteBlob blob) {
-    const char* const begin = blob.bytes.data() == nullptr ? "" : blob.bytes.data();
-    statement_.bindNoCopy(++bound_, begin, static_cast<int>(blob.bytes.size()));
+  void Bind(absl::string_view blob) {
+    const void* const begin = blob.data() == nullptr ? "" : blob.data();
+    statement_.bindNoCopy(++bound_, begin, static_cast<int>(blob.size()));
   }
 
   // Steps to the next row. False: there are no more.

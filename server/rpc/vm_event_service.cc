@@ -66,7 +66,7 @@ void VmEventService::AddTo(CallService* methods, AccessPolicy* policy,
 }
 
 absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
-  if (!log_->journal_writable()) {
+  if (!log_->health().journal_writable) {
     return WithReason(
         "JOURNAL_UNAVAILABLE",
         absl::UnavailableError(

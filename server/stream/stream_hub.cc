@@ -45,10 +45,6 @@ StreamHub::~StreamHub() {
 }
 
 void StreamHub::WakeStreams() {
-  if (stream_count() <= kFewStreams) {
-    for (const auto& stream : Streams()) stream->Wake(/*here=*/true);
-    return;
-  }
   if (wake_waits_.exchange(true)) return;
   turns_.Add("", [this] {
     wake_waits_ = false;

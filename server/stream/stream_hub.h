@@ -108,9 +108,8 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   // Begins. Call it once the stream answers its call: a write before that would have nobody to
   // report to.
   void Begin();
-  // There may be something to send, or to end. With `here` it takes the turn on this thread, unless
-  // one waits already.
-  void Wake(bool here = false);
+  // There may be something to send, or to end.
+  void Wake();
   // Has it send a Progress once it has sent everything that is published by now.
   void RequestProgress() {
     beat_ = true;
@@ -212,8 +211,7 @@ class StreamHub {
     call->End(status);
   }
 
-  // Has each stream look for new events, in its next turn; a few do so at once, which takes less
-  // than to wake a thread. Never waits for one.
+  // Has each stream look for new events, in its next turn. Never waits for one.
   void WakeStreams();
   // Runs one turn of a stream; false: none waits.
   bool RunTurn() { return turns_.RunTurn(); }
@@ -250,8 +248,6 @@ class StreamHub {
     WaitUntil(&changed_, &mutex_, timeout,
               [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return streams_.empty(); });
   }
-
-  static constexpr int kFewStreams = 2;
 
   EventLog* const log_;
   const Clock* const clock_;

@@ -21,7 +21,7 @@ void WatchStream::Begin() {
   hub_->turns_.Add(description_.peer(), [self = shared_from_this()] { self->Turn(); });
 }
 
-void WatchStream::Wake(bool here) {
+void WatchStream::Wake() {
   {
     const MutexLock lock(&mutex_);
     woken_ = true;
@@ -29,7 +29,7 @@ void WatchStream::Wake(bool here) {
     if (turn_ || (pending_ != Pending::kNothing && !end_.has_value())) return;
     turn_ = true;
   }
-  here ? Turn() : Begin();
+  Begin();
 }
 
 void WatchStream::End(absl::Status status, bool cut) {
