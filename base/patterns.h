@@ -13,6 +13,11 @@
 
 namespace vmeventd {
 
+// Returns whether a pattern has a wildcard.
+inline bool IsGlob(absl::string_view pattern) {
+  return pattern.find_first_of("*?[") != absl::string_view::npos;
+}
+
 // A shell pattern: * ? [set] [!set], of bytes. A bracket that never closes stands for itself.
 // Immutable; any thread.
 class Glob {

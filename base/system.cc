@@ -41,6 +41,17 @@ double RandomFraction() {
   return absl::Uniform(generator, 0.0, 1.0);
 }
 
+absl::Status SyncDirectoryOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  const std::string directory =
+      slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
+  const UniqueFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoStatus(directory, "cannot be opened", errno);
+  // EINVAL: this file system has nothing to sync there.
+  if (fsync(fd.get()) == 0 || errno == EINVAL) return absl::OkStatus();
+  return ErrnoStatus(directory, "cannot be synced", errno);
+}
+
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));

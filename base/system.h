@@ -68,6 +68,9 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_by
 // Reads an open file likewise, from its current offset. `path` is for errors.
 absl::StatusOr<std::string> ReadSmallFile(int file, absl::string_view path, size_t max_bytes);
 
+// Syncs the directory of a file, so that a loss of power leaves the file's name there.
+absl::Status SyncDirectoryOf(const std::string& path);
+
 // The name in the user and group databases; the number where there is none. May ask the network, as
 // the name services do. Any thread.
 std::string UserName(uid_t uid);

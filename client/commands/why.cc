@@ -224,7 +224,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   // not known.
   std::set<std::pair<std::string, std::string>> wanted;
   for (const std::string& name : filter.vm_names()) {
-    if (name.find_first_of("*?[") == std::string::npos) wanted.emplace("", name);
+    if (!IsGlob(name)) wanted.emplace("", name);
   }
   for (const NodeVm& run : runs) wanted.emplace(run.node.name, run.vm.ref().name());
   StoryCollector collector(now);

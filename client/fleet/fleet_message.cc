@@ -176,18 +176,14 @@ namespace {
 
 constexpr char kAny[] = "*";
 
-bool IsExact(absl::string_view pattern) {
-  return pattern.find_first_of("*?[") == absl::string_view::npos;
-}
-
 // The token of the one name that passes; *: others pass as well.
 std::string VmToken(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
-  return patterns.size() == 1 && IsExact(patterns[0]) ? EscapeToken(patterns[0]) : kAny;
+  return patterns.size() == 1 && !IsGlob(patterns[0]) ? EscapeToken(patterns[0]) : kAny;
 }
 
 // "CLUSTER.NODE" of the one node that passes.
 std::string NodeTokens(const std::vector<std::string>& patterns) {
-  if (patterns.size() != 1 || !IsExact(patterns[0])) return absl::StrCat(kAny, ".", kAny);
+  if (patterns.size() != 1 || IsGlob(patterns[0])) return absl::StrCat(kAny, ".", kAny);
   const std::vector<std::string> names = absl::StrSplit(patterns[0], absl::MaxSplits('/', 1));
   return absl::StrCat(names.size() > 1 ? EscapeToken(names[0]) : kAny, ".",
                       EscapeToken(names.back()));

@@ -502,9 +502,7 @@ CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const
 // A VM that is named, and a request for stopped VMs, imply that they are listed.
 void CheckVms(VmsCommand* vms) {
   const v1::EventFilter& filter = vms->filter;
-  const bool names_one = absl::c_any_of(filter.vm_names(), [](const std::string& name) {
-    return name.find_first_of("*?[") == std::string::npos;
-  });
+  const bool names_one = !absl::c_all_of(filter.vm_names(), IsGlob);
   const int of_ends = filter.classes_size() + filter.causes_size() + filter.run_ids_size();
   if (vms->runs || of_ends > 0 || names_one ||
       absl::c_linear_search(vms->states, v1::VM_STATE_STOPPED)) {

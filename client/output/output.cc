@@ -79,13 +79,6 @@ std::string DirectoryOf(const std::string& path) {
   return slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
 }
 
-absl::Status SyncDirectoryOf(const std::string& path) {
-  const std::string directory = DirectoryOf(path);
-  const UniqueFd parent(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent.valid() || fsync(parent.get()) != 0) return Failed("sync", directory, errno);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content, mode_t mode) {

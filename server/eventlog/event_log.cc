@@ -109,10 +109,7 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::
       has_handed_(handed.has_value()),
       given_(begin_.through),
       newest_(begin_.through),
-      bounds_{.oldest = begin_.through + 1,
-              .newest = begin_.through,
-              .deleted = begin_.through,
-              .thinned = begin_.through},
+      bounds_{.oldest = begin_.through + 1, .newest = begin_.through, .deleted = begin_.through},
       wanted_mark_(begin_.through + kReservedSequences) {
   saved_ = has_handed_ ? *std::move(handed) : std::exchange(begin.runs, {});
   if (has_handed_) {

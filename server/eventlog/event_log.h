@@ -333,7 +333,7 @@ class EventLog : public EventSink {
   bool PublishDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   void ReportWritability() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
 
-  // The writer: event_log_writer.cc.
+  // The writer: event_log_pump.cc, too.
   // The journal is damaged, as `found` says if it is DATA_LOSS: nothing more is written, and the
   // next start replaces it.
   void CheckDamage(const absl::Status& found);

@@ -100,15 +100,6 @@ std::string MarkPath(const std::string& journal_path) {
 }
 std::string DamagePath(const std::string& path) { return path + ".damaged"; }
 
-absl::Status SyncDirectoryOf(const std::string& path) {
-  const std::string directory = std::filesystem::path(path).parent_path();
-  const UniqueFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoStatus(directory, "cannot be opened", errno);
-  // EINVAL: this file system has nothing to sync there.
-  if (fsync(fd.get()) == 0 || errno == EINVAL) return absl::OkStatus();
-  return ErrnoStatus(directory, "cannot be synced", errno);
-}
-
 // A kill may have left a commit that is not synced yet, and what a start finds counts as durable.
 absl::Status SyncLogOf(const std::string& path) {
   const std::string log = path + "-wal";
@@ -290,11 +281,6 @@ void Journal::Batch::Add(const Batch& next) {
   for (const EventPtr& event : next.events) Put(event);
   for (const auto& [run_id, run] : next.runs) Put(run_id, run);
   stops.insert(next.stops.begin(), next.stops.end());
-}
-
-void Journal::Batch::DropEvents() {
-  for (const EventPtr& event : events) bytes -= event->memory();
-  events.clear();
 }
 
 absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, absl::Time now) {

@@ -101,7 +101,6 @@ class Journal {
     void Put(const std::string& run_id, SavedRun run);
     // Adds what comes after it.
     void Add(const Batch& next);
-    void DropEvents();
   };
   struct Opened;
 
@@ -216,9 +215,6 @@ class JournalReader {
  private:
   explicit JournalReader(const std::string& path) : path_(path), database_(path) {}
 
-  // Runs `near`, which searches the likely end of the journal in the order of sequences, and if it
-  // finds nothing, `all`, in the order of times.
-  uint64_t FindTime(const char* near, const char* all, absl::Time time);
   // The first sequence that was observed at `time` or later; 0: there is none.
   uint64_t FirstSince(absl::Time time);
   // The GAP `sequence`, which names `missing`.

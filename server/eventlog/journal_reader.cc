@@ -74,17 +74,15 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
   return SqliteError(path_, error);
 }
 
-uint64_t JournalReader::FindTime(const char* near, const char* all, absl::Time time) {
-  const int64_t ns = absl::ToUnixNanos(time);
-  const uint64_t found = SqliteQuery(database_, near, ns).Number();
-  return found != 0 ? found : SqliteQuery(database_, all, ns).Number();
-}
-
 uint64_t JournalReader::FirstSince(absl::Time time) {
-  return FindTime(
-      "SELECT min(sequence) FROM (SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1000)"
-      " WHERE time >= ?",
-      "SELECT min(sequence) FROM stored INDEXED BY stored_by_time WHERE time >= ?", time);
+  // The likely end of the journal first, in the order of sequences; then all in the order of times.
+  return SqliteQuery(
+             database_,
+             "SELECT ifnull((SELECT min(sequence) FROM (SELECT sequence, time FROM stored"
+             " ORDER BY sequence LIMIT 1000) WHERE time >= ?1), (SELECT min(sequence) FROM stored"
+             " INDEXED BY stored_by_time WHERE time >= ?1))",
+             absl::ToUnixNanos(time))
+      .Number();
 }
 
 absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time start,
@@ -95,10 +93,13 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
     within.first = since == 0 ? UINT64_MAX : since;
   }
   if (end < absl::InfiniteFuture()) {
-    within.second = FindTime(
-        "SELECT max(sequence) FROM (SELECT sequence, time FROM stored ORDER BY sequence DESC"
-        " LIMIT 1000) WHERE time < ?",
-        "SELECT max(sequence) FROM stored INDEXED BY stored_by_time WHERE time < ?", end);
+    within.second =
+        SqliteQuery(database_,
+                    "SELECT ifnull((SELECT max(sequence) FROM (SELECT sequence, time FROM stored"
+                    " ORDER BY sequence DESC LIMIT 1000) WHERE time < ?1), (SELECT max(sequence)"
+                    " FROM stored INDEXED BY stored_by_time WHERE time < ?1))",
+                    absl::ToUnixNanos(end))
+            .Number();
   }
   return within;
 } catch (const SQLite::Exception& error) {
@@ -106,17 +107,15 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
 }
 
 EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
-  v1::Event gap;
-  gap.set_sequence(sequence);
-  gap.set_type(v1::EVENT_TYPE_GAP);
-  gap.set_gap_reason(v1::GAP_REASON_RETENTION);
   SqliteQuery after(database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", sequence);
-  *gap.mutable_observe_time() = ToTimestamp(absl::FromUnixNanos(after.Next() ? after.Int(0) : 0));
+  v1::Event gap = MakeGap(
+      GapReason::kRetention,
+      "the journal was full: retention has deleted events of the VMs with the most of them, but "
+      "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP",
+      absl::FromUnixNanos(after.Next() ? after.Int(0) : 0));
+  gap.set_sequence(sequence);
   gap.mutable_missing()->set_first(missing.first);
   gap.mutable_missing()->set_last(missing.last);
-  gap.set_message(
-      "the journal was full: retention has deleted events of the VMs with the most of them, but "
-      "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP");
   return Logged(std::move(gap));
 }
 

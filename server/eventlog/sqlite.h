@@ -1,13 +1,17 @@
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
 
 #include <concepts>
 #include <cstdint>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <unordered_map>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 namespace vmeventd {
@@ -16,19 +20,46 @@ namespace vmeventd {
 //   DATA_LOSS          the file is corrupt, or no database
 //   INTERNAL           the statement is wrong, or not for its tables
 //   UNAVAILABLE        anything else: disk full, I/O error, busy, no descriptor left, no right to
-absl::Status SqliteError(absl::string_view path, const SQLite::Exception& error);
+inline absl::Status SqliteError(absl::string_view path, const SQLite::Exception& error) {
+  const std::string message = absl::StrCat(path, ": ", error.what());
+  switch (error.getErrorCode() & 0xFF) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return absl::DataLossError(message);
+    case SQLITE_ERROR:
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+    case SQLITE_MISUSE:
+    case SQLITE_RANGE:
+      return absl::InternalError(message);
+    default:
+      // The file ends within a page, for newer versions of SQLite.
+      return error.getExtendedErrorCode() == SQLITE_IOERR_SHORT_READ
+                 ? absl::DataLossError(message)
+                 : absl::UnavailableError(message);
+  }
+}
 
 // One connection to one database file. What fails throws SQLite::Exception. One thread at a time.
 class SqliteDatabase : public SQLite::Database {
  public:
   // It follows no symbolic link, but those to the file's directory.
-  explicit SqliteDatabase(const std::string& path, int flags = SQLite::OPEN_READWRITE);
+  explicit SqliteDatabase(const std::string& path, int flags = SQLite::OPEN_READWRITE)
+      : Database(WithoutLinks(path), flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, kBusyMs) {}
   // The cached statement of `sql`, which lives for ever.
   SQLite::Statement& Prepared(const char* sql) {
     return prepared_.try_emplace(sql, *this, sql).first->second;
   }
 
  private:
+  // Readers wait for the moments in which the log begins again at its start.
+  static constexpr int kBusyMs = 2'000;
+  static std::string WithoutLinks(const std::filesystem::path& file) {
+    std::error_code missing;
+    const auto directory = std::filesystem::canonical(file.parent_path(), missing);
+    return missing ? file : directory / file.filename();
+  }
+
   std::unordered_map<const char*, SQLite::Statement> prepared_;
 };
 

@@ -14,10 +14,6 @@ static_assert(v1::EventType_MAX < 64 && v1::ShutdownClass_MAX < 64 && v1::Shutdo
 
 }  // namespace
 
-bool IsGlob(absl::string_view pattern) {
-  return pattern.find_first_of("*?[") != absl::string_view::npos;
-}
-
 NameMatcher::NameMatcher(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
   for (const std::string& pattern : patterns) {
     exact_.insert(pattern);

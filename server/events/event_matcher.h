@@ -35,9 +35,6 @@ class NameMatcher {
   std::vector<Glob> globs_;
 };
 
-// Returns whether a name pattern has a wildcard.
-bool IsGlob(absl::string_view pattern);
-
 // The filters of a request: `filter` and, if there are any, one of `any_of`.
 struct RequestFilter {
   v1::EventFilter filter;

@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/patterns.h"
 #include "base/text.h"
 #include "base/unix_address.h"
 
@@ -252,11 +253,7 @@ std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch) {
   return std::nullopt;
 }
 
-bool HasWildcard(absl::string_view pattern) {
-  return pattern.find_first_of("*?[") != absl::string_view::npos;
-}
-
-bool LibvirtSpec::has_glob() const { return HasWildcard(socket); }
+bool LibvirtSpec::has_glob() const { return IsGlob(socket); }
 
 std::string LibvirtSpec::UriAt(absl::string_view path) const {
   return absl::StrCat(Driver(*this), "+unix:///", Kind(*this), "?socket=", PercentEncode(path));

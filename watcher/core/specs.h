@@ -94,9 +94,6 @@ struct LibvirtSpec {
 // libvirtd's or virtqemud's.
 LibvirtSpec SystemLibvirtIfThere();
 
-// Returns whether `pattern` is more than a plain name.
-bool HasWildcard(absl::string_view pattern);
-
 // INVALID_ARGUMENT names what is wrong and what would be right. Accepted:
 //   qemu:///system  qemu:///session  qemu+unix:///system?socket=PATH
 //   qemu+unix:///session?socket=PATH  lxc:///system  lxc+unix:///system?socket=PATH

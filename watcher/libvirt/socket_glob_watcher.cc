@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/patterns.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/specs.h"
 
@@ -29,9 +30,9 @@ SocketGlobWatcher::SocketGlobWatcher(EventLoop* loop, const std::vector<std::str
     : loop_(loop), on_look_(std::move(on_look)) {
   for (const std::string& pattern : patterns) {
     Pattern& parts = patterns_.emplace_back();
-    if (!HasWildcard(pattern)) continue;
+    if (!IsGlob(pattern)) continue;
     for (const absl::string_view part : absl::StrSplit(pattern, '/', absl::SkipEmpty())) {
-      const bool wild = HasWildcard(part);
+      const bool wild = IsGlob(part);
       const bool below_wild = wild || (!parts.empty() && parts.back().below_wild);
       parts.push_back({std::string(part), wild, below_wild, Glob(part)});
     }
