@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
 
 namespace vmeventd {
@@ -25,18 +24,11 @@ bool EventListing::Take(const EventRecord& event, bool durable) {
 absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>& reader) {
   if (!reader.ok()) return reader.status();
   JournalReader* const journal = *reader;
-  const absl::StatusOr<uint64_t> deleted = journal->Deleted();
-  if (!deleted.ok()) return deleted.status();
   const bool newest_first = bounds_.newest_first;
   // At one moment, so that what is written meanwhile is in one of the two parts.
   ReadResult memory = log_->ReadUncommitted();
   if (!within_.has_value()) {
-    if (next_ != 0 && next_ <= *deleted) {
-      return RetentionPassed(
-          absl::StrCat("page_token: sequence ", next_, ", where this page begins,"),
-          memory.range.oldest);
-    }
-    const auto within = journal->Within(bounds_.start, bounds_.end);
+    const auto within = journal->Within(bounds_.start, bounds_.end, next_);
     if (!within.ok()) return within.status();
     within_ = *within;
     // These may be in the journal by the next turn.
@@ -62,7 +54,7 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
   };
   if (newest_first) list_memory();
   if (next_ == 0) {
-    uint64_t first = std::max(within_->first, *deleted + 1);
+    uint64_t first = within_->first;
     uint64_t last = std::min(within_->second, memory.range.committed);
     if (newest_first) {
       last = std::min(last, from);

@@ -138,10 +138,8 @@ EventLog::~EventLog() {
   Stop();
 }
 
-void EventLog::Start(Threads threads) {
-  if (threads == Threads::kAll) {
-    for (int i = 0; i < 2; ++i) threads_.emplace_back([this] { RunPump(); });
-  }
+void EventLog::Start(bool pumps) {
+  for (int i = 0; pumps && i < 2; ++i) threads_.emplace_back([this] { RunPump(); });
   threads_.emplace_back([this] {
     SetThreadName("history");
     reads_.Run();

@@ -28,7 +28,6 @@
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "server/logging/logging.h"
-#include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 
 // The node's event log: the only header of this folder that others include.
@@ -196,9 +195,8 @@ class EventLog : public EventSink {
   // Call it before Start.
   void Subscribe(Subscriber subscriber) { subscribers_.push_back(std::move(subscriber)); }
 
-  // Threads that run; Step, StepWriter and StepHistory do the others' work.
-  enum class Threads { kAll, kHistory };
-  void Start(Threads threads = Threads::kAll);
+  // Without the pumps Step and StepWriter do their work.
+  void Start(bool pumps = true);
   // Makes a pump take a turn.
   void Wake() {
     {

@@ -37,7 +37,9 @@ absl::Duration EventLog::PublicationOf(const Unpublished& changes) const {
 absl::Duration EventLog::NextPump() const {
   if (close_at_.has_value()) return absl::InfiniteDuration();
   const bool counts = dropped_unnamed_ > 0 && bytes_ < options_.max_backlog_bytes;
-  if (gap_is_due_ || counts || (pushed_all_ && unpublished_.empty())) return absl::ZeroDuration();
+  if (gap_is_due_ || counts || opened_.has_value() || (pushed_all_ && unpublished_.empty())) {
+    return absl::ZeroDuration();
+  }
   absl::Duration next = absl::InfiniteDuration();
   if (!unpublished_.empty()) next = PublicationOf(unpublished_.front());
   if (reported_writable_) next = std::min(next, since_ + kMaxCommit);

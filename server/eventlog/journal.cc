@@ -290,15 +290,14 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
   const absl::StatusOr<std::string> aside = MoveAside(options.path, now);
   if (!aside.ok()) return aside.status();
   const bool is_there = access(aside->c_str(), F_OK) == 0;
-  const std::string moved =
-      !is_there ? "the journal's file was removed"
-                : absl::StrCat(absl::IsDataLoss(why) ? "the journal was damaged"
-                                                     : "the journal was of another version",
-                               " and was moved to ", *aside);
-  spdlog::error("{}: {}; a new one begins", std::string(why.message()), moved);
+  spdlog::error("{}; a new journal begins", std::string(why.message()));
   opened = OpenLate(options, {});
   if (!opened.ok()) return opened;
-  opened->replaced = absl::StrCat(moved, is_there ? "; the events before this one are there" : "");
+  opened->replaced =
+      !is_there ? "the journal's file was removed"
+                : absl::StrCat(
+                      "the journal was ", absl::IsDataLoss(why) ? "damaged" : "of another version",
+                      " and was moved to ", *aside, "; the events before this one are there");
   const absl::Status status = opened->journal->Transact([&](JournalBounds*) {
     PutMeta(opened->journal->database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
   });

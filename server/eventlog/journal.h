@@ -207,10 +207,9 @@ class JournalReader {
                                   bool newest_first, Take take, absl::FunctionRef<bool()> has_time);
 
   // Finds the sequences among which all events of [start, end) are; the first is larger than the
-  // last if there are none.
-  absl::StatusOr<std::pair<uint64_t, uint64_t>> Within(absl::Time start, absl::Time end);
-  // Every event up to this one was deleted.
-  absl::StatusOr<uint64_t> Deleted();
+  // last if there are none. OUT_OF_RANGE: the event `from`, if it is not 0, was deleted.
+  absl::StatusOr<std::pair<uint64_t, uint64_t>> Within(absl::Time start, absl::Time end,
+                                                       uint64_t from);
 
  private:
   explicit JournalReader(const std::string& path) : path_(path), database_(path) {}

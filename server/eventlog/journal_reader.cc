@@ -46,12 +46,6 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   return SqliteError(path, error);
 }
 
-absl::StatusOr<uint64_t> JournalReader::Deleted() try {
-  return QueryMetaNumber(database_, "deleted");
-} catch (const SQLite::Exception& error) {
-  return SqliteError(path_, error);
-}
-
 absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
   const SQLite::Transaction snapshot(database_);
   SqliteQuery bounds(database_,
@@ -86,7 +80,13 @@ uint64_t JournalReader::FirstSince(absl::Time time) {
 }
 
 absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time start,
-                                                                    absl::Time end) try {
+                                                                    absl::Time end,
+                                                                    uint64_t from) try {
+  const uint64_t deleted = QueryMetaNumber(database_, "deleted");
+  if (from != 0 && from <= deleted) {
+    return RetentionPassed(absl::StrCat("page_token: sequence ", from, ", where this page begins,"),
+                           deleted + 1);
+  }
   std::pair<uint64_t, uint64_t> within = {1, UINT64_MAX};
   if (start > absl::InfinitePast()) {
     const uint64_t since = FirstSince(start);

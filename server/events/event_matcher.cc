@@ -7,12 +7,9 @@
 #include "server/events/event_codec.h"
 
 namespace vmeventd {
-namespace {
 
 static_assert(v1::EventType_MAX < 64 && v1::ShutdownClass_MAX < 64 && v1::ShutdownCause_MAX < 64,
               "one bit a value");
-
-}  // namespace
 
 NameMatcher::NameMatcher(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
   for (const std::string& pattern : patterns) {

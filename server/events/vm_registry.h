@@ -30,8 +30,6 @@ bool operator<(const VmKey& a, const VmKey& b);
 // thread reads it without a lock.
 struct VmRecord {
   explicit VmRecord(const v1::Vm& vm);
-  VmRecord(const VmRecord&) = delete;
-  VmRecord& operator=(const VmRecord&) = delete;
 
   VmKey key() const { return {name, run_id, run_id.empty() ? absl::string_view(path) : ""}; }
   bool stopped() const { return state == v1::VM_STATE_STOPPED; }

@@ -7,8 +7,6 @@
 #include "base/error_reason.h"
 #include "base/system.h"
 #include "base/text.h"
-#include "base/uuid.h"
-#include "server/events/event_codec.h"
 
 namespace vmeventd {
 namespace {

@@ -22,7 +22,7 @@ TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOp
       hub_(&pumped_.log(), &pumped_.clock(), streams),
       service_({.version = "1.2.3", .node = "node7", .start_time = At(0)}, &pumped_.log(), &hub_,
                &refusals_) {
-  pumped_.log().Start(EventLog::Threads::kHistory);
+  pumped_.log().Start(/*pumps=*/false);
   if (listeners.addresses.empty()) {
     listeners.addresses = {ParseListenAddress("unix:" + (directory_ / "s")).value()};
   }
