@@ -133,8 +133,7 @@ TEST_F(SmallRingQueriesTest, FiltersInTheJournalAsInTheRing) {
                   Update("web2", EventType::kPaused, At(i * 10)),
                   Stopped("db[1]", absl::StrCat("run", i), ShutdownClass::kCrash)});
   }
-  pumped_.log().Push(
-      {std::nullopt, MakeGap(GapReason::kQueueFull, "", At(1))});  // a GAP, at 16
+  pumped_.log().Push({std::nullopt, MakeGap(GapReason::kQueueFull, "", At(1))});  // a GAP, at 16
   pumped_.Push({});
   pumped_.PushEach("other", 10);  // the ring then holds nothing else
   EXPECT_THAT(BothWays("filter { vm_names: 'web2' }"), ElementsAre(2, 5, 8, 11, 14, 16));
@@ -158,8 +157,7 @@ TEST_F(SmallRingQueriesTest, FiltersSourcesInTheJournalAsInTheRing) {
                   UpdateFrom("libvirt:qemu:///session", "db1", EventType::kReset),
                   UpdateFrom("", "web1", EventType::kReset)});
   }
-  pumped_.log().Push(
-      {std::nullopt, MakeGap(GapReason::kQueueFull, "", At(1))});  // a GAP, at 13
+  pumped_.log().Push({std::nullopt, MakeGap(GapReason::kQueueFull, "", At(1))});  // a GAP, at 13
   pumped_.Push({});
   EXPECT_THAT(BothWays("filter { sources: 'qmp:/run/vms' }"), ElementsAre(1, 5, 9, 13));
   EXPECT_THAT(BothWays("filter { sources: 'libvirt:*' }"), ElementsAre(2, 3, 6, 7, 10, 11, 13));
