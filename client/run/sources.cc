@@ -153,7 +153,7 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
       PrintNote(absl::StrCat(unknown->sentence, " (waiting for it)"));
     }
   }
-  const bool gaps = AsksForGaps(filter);
+  const bool gaps = command.asks_for_gaps();
   Delivery::Options options = {
       .servers = CursorKeys(line), .count = command.count, .counts_gaps = gaps};
   std::unique_ptr<CursorFile> cursor;

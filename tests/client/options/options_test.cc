@@ -492,12 +492,12 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
 
 TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
   const auto counts = [](const std::vector<std::string>& arguments) {
-    return AsksForGaps(As<FollowCommand>(arguments).watch.filter);
+    return As<FollowCommand>(arguments).asks_for_gaps();
   };
   EXPECT_TRUE(counts({"watch"}));
   EXPECT_TRUE(counts({"watch", "--type", "stopped,gap"}));
   EXPECT_TRUE(counts({"watch", "--exec", "x", "--type", "gap"}));
-  EXPECT_TRUE(counts({"watch", "--exec", "x"}));
+  EXPECT_FALSE(counts({"watch", "--exec", "x"}));
   EXPECT_FALSE(counts({"watch", "--vm", "web1"}));
   EXPECT_FALSE(counts({"watch", "--type", "stopped"}));
   EXPECT_FALSE(counts({"watch", "--class", "crash"}));
