@@ -32,7 +32,7 @@ StreamCursor::Step StreamCursor::Next(size_t max_bytes) {
   switch (phase_) {
     case Phase::kOpening:
       if (locates_) {
-        step.follows = Follows::kJournal;
+        step.follows = Follows::kReading;
         return step;
       }
       phase_ = snapshot_ != nullptr ? Phase::kSnapshot : Phase::kEvents;
@@ -122,7 +122,7 @@ void StreamCursor::TakeEvents(Step* step) {
     const ReadResult read = log_->Read(sequence_ + 1, page_.max_bytes);
     if (read.in_journal_through.has_value()) {
       journal_through_ = *read.in_journal_through;
-      step->follows = Follows::kJournal;
+      step->follows = Follows::kReading;
       return;
     }
     const uint64_t limit = Limit(read.range, durable_only_);

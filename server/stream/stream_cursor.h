@@ -32,7 +32,7 @@ class StreamCursor {
 
   // What follows a step: more, after others had their turn; what ReadJournal finds; nothing before
   // more is published.
-  enum class Follows { kMore, kJournal, kPublication };
+  enum class Follows { kMore, kReading, kPublication };
   struct Step {
     std::string message{};  // an encoded WatchEventsResponse to send; empty: none
     Follows follows = Follows::kMore;

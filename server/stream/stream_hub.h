@@ -137,7 +137,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
 
  private:
   // What it waits for before it sends more.
-  enum class Pending { kNothing, kWrite, kJournal };
+  enum class Pending { kNothing, kWrite, kReading };
 
   // Goes as far as it can.
   void Turn();
@@ -153,7 +153,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   const absl::Duration opened_at_;  // on the monotonic clock
   std::atomic<bool> beat_{false};   // a Progress is due
 
-  // The turn's; while kJournal is pending, the history thread's.
+  // The turn's; while kReading is pending, the history thread's.
   StreamCursor cursor_;
   grpc::ByteBuffer message_;  // message in flight
   std::atomic<uint64_t> delivered_;

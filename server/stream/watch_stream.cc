@@ -85,7 +85,7 @@ void WatchStream::Send() {
   const bool draining = hub_->draining_;
   StreamCursor::Step step = cursor_.Next(hub_->MessageBytes());
   const bool writes = !step.message.empty();
-  const bool reads = !writes && step.follows == StreamCursor::Follows::kJournal;
+  const bool reads = !writes && step.follows == StreamCursor::Follows::kReading;
   if (writes) {
     const grpc::Slice slice(std::exchange(step.message, {}));
     message_ = grpc::ByteBuffer(&slice, 1);
@@ -98,7 +98,7 @@ void WatchStream::Send() {
       pending_ = Pending::kWrite;
       since_ = hub_->clock_->Now().monotonic;
     } else if (reads) {
-      pending_ = Pending::kJournal;
+      pending_ = Pending::kReading;
     } else if (step.follows == StreamCursor::Follows::kMore) {
       woken_ = true;
     } else if (draining && !end_.has_value()) {

@@ -39,7 +39,7 @@ bool SaysNothing(StreamCursor* cursor) {
 
 bool AsksTheJournal(StreamCursor* cursor) {
   const StreamCursor::Step step = cursor->Next();
-  return step.message.empty() && step.follows == StreamCursor::Follows::kJournal;
+  return step.message.empty() && step.follows == StreamCursor::Follows::kReading;
 }
 
 std::vector<uint64_t> Sequences(const v1::WatchEventsResponse& response) {

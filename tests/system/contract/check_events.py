@@ -453,7 +453,7 @@ for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
-        ("tests/server/eventlog/event_queue_test.cc:EventQueue.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
+        ("tests/server/eventlog/event_log_test.cc:FullLog.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
         (f"{LOG}EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem", "NOT_WRITTEN"),
         (f"{LOG}EventLog.AJournalThatCannotBeUsedIsMovedAsideAtTheStart", "JOURNAL_REPLACED"),
         (f"{LOG}UnopenedJournal.AGapSaysThatItsOpenRunsWereNotFollowed", "JOURNAL_LATE"),
