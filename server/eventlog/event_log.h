@@ -280,9 +280,9 @@ class EventLog : public EventSink {
   struct Unpublished {
     uint64_t turn = 0;
     absl::Duration added;
-    bool has_batch = false;        // it has one that is to be written
-    uint64_t newest = 0;           // the last sequence given, whose event may be lost
-    std::vector<VmRecordPtr> vms;  // in order
+    bool has_batch = false;   // it has one that is to be written
+    uint64_t newest = 0;      // the last sequence given, whose event may be lost
+    std::vector<v1::Vm> vms;  // in order
     std::vector<std::function<void()>> on_public;
     std::vector<StopLine> stop_lines;
     std::vector<absl::Duration> observed;  // observation times of the events
@@ -309,8 +309,6 @@ class EventLog : public EventSink {
   // sequence, and with it its place among the changes.
   void Take(VmUpdate* update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   void AddEvent(v1::Event event, const v1::Vm* vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
-  // Adds the statuses that the updates leave, the last of each run.
-  void EncodeStatuses(std::vector<VmUpdate>* updates) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   // Adds what was taken to the changes.
   void Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   // Adds a GAP of the node as a whole.
@@ -327,7 +325,7 @@ class EventLog : public EventSink {
   void NameHole() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes what the opening of the journal found.
   void TakeOpened() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
-  // Publishes what is due. Returns whether there was an event.
+  // Publishes what is due, with the last status of each run. Returns whether there was an event.
   bool PublishDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   void ReportWritability() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
 

@@ -194,7 +194,7 @@ void EventLog::EndTurn() {
   size_t full = 0;  // how often the bound is reached
   {
     const MutexLock lock(&mutex_);
-    if (unpublished_.empty()) last_sequences_.clear();
+    if (newest_ == given_) last_sequences_.clear();
     full = bytes_ / (2 * options_.max_backlog_bytes);
   }
   uint64_t dropped = 0;
@@ -205,7 +205,6 @@ void EventLog::EndTurn() {
     dropped += drops ? 1 : 0;
     Take(&update);
   }
-  EncodeStatuses(&updates);
   Submit();
   if (dropped == 0) return;
   const MutexLock lock(&mutex_);
@@ -215,39 +214,27 @@ void EventLog::EndTurn() {
 
 void EventLog::Take(VmUpdate* update) {
   if (update->on_public) taking_.on_public.push_back(std::move(update->on_public));
-  const v1::Vm* const status = update->status.has_value() ? &*update->status : nullptr;
+  v1::Vm* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*std::move(update->event), status);
   if (update->observed.has_value()) taking_.observed.push_back(*update->observed);
-  if (status == nullptr || status->ref().run_id().empty()) return;
-  const std::string& run_id = status->ref().run_id();
-  const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);
-  if (update->event.has_value()) {
-    of_run->second = given_;
-  } else if (is_first) {
-    const VmRecordPtr record = FindVm({status->ref().name(), run_id, ""});
-    if (record != nullptr) of_run->second = record->last_sequence;
+  if (status == nullptr) return;
+  if (const std::string& run_id = status->ref().run_id(); !run_id.empty()) {
+    const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);
+    if (update->event.has_value()) {
+      of_run->second = given_;
+    } else if (is_first) {
+      const VmRecordPtr record = FindVm({status->ref().name(), run_id, ""});
+      if (record != nullptr) of_run->second = record->last_sequence;
+    }
+    status->set_last_sequence(of_run->second);
+    if (update->saved_run.has_value()) {
+      batch_.Put(run_id, {*std::move(update->saved_run), of_run->second});
+    }
   }
-  if (update->saved_run.has_value()) {
-    batch_.Put(run_id, {*std::move(update->saved_run), of_run->second});
+  if (status->state() == v1::VM_STATE_STOPPED) {
+    batch_.stops[status->last_sequence()] = std::make_shared<const v1::Vm>(*status);
   }
-}
-
-void EventLog::EncodeStatuses(std::vector<VmUpdate>* updates) {
-  std::vector<VmRecordPtr>& vms = taking_.vms;
-  absl::flat_hash_set<absl::string_view> encoded_runs;
-  for (size_t i = updates->size(); i > 0; --i) {
-    std::optional<v1::Vm>& status = (*updates)[i - 1].status;
-    if (!status.has_value()) continue;
-    // Each update without a run_id is a VM of its own.
-    const std::string& run_id = status->ref().run_id();
-    if (!run_id.empty() && !encoded_runs.insert(run_id).second) continue;
-    status->set_last_sequence(run_id.empty() ? 0 : last_sequences_[run_id]);
-    vms.push_back(std::make_shared<const VmRecord>(*status));
-  }
-  std::reverse(vms.begin(), vms.end());
-  for (const VmRecordPtr& vm : vms) {
-    if (vm->stopped()) batch_.stops[vm->last_sequence] = vm;
-  }
+  taking_.vms.push_back(std::move(*status));
 }
 
 void EventLog::Submit() {
@@ -273,35 +260,48 @@ void EventLog::Submit() {
 }
 
 bool EventLog::PublishDue() {
-  for (bool published = false;;) {
-    Unpublished due;
-    bool durable = false;
-    const absl::Duration now = clock_->Now().monotonic;
-    {
-      const MutexLock lock(&mutex_);
-      if (unpublished_.empty()) return published;
+  std::vector<Unpublished> due;
+  const absl::Duration now = clock_->Now().monotonic;
+  {
+    const MutexLock lock(&mutex_);
+    for (; !unpublished_.empty(); unpublished_.pop_front()) {
       Unpublished& next = unpublished_.front();
-      if (now < PublicationOf(next)) return published;
+      if (now < PublicationOf(next)) break;
       const Unwritten* const first = FirstUnwritten();
-      durable = first == nullptr || next.turn < first->turn;
-      const auto end = InMemory(next.newest + 1);
-      for (auto event = InMemory(newest_ + 1); event != end; ++event) {
-        (*event)->published = now;
-        published = true;
-      }
-      newest_ = next.newest;
-      PutVmsLocked(std::move(next.vms));
-      due = std::move(next);
-      unpublished_.pop_front();
-      Trim();
+      if (first != nullptr && first->turn <= next.turn) next.observed.clear();  // not durable
+      due.push_back(std::move(next));
     }
-    if (durable) {
-      for (const absl::Duration at : due.observed) meters_.observed_to_durable.Observe(now - at);
-    }
-    // These may ask whether their event is durable.
-    for (const auto& on_public : due.on_public) on_public();
-    for (const StopLine& line : due.stop_lines) line.Log();
   }
+  if (due.empty()) return false;
+  std::vector<VmRecordPtr> vms;
+  absl::flat_hash_set<absl::string_view> runs;
+  for (auto changes = due.rbegin(); changes != due.rend(); ++changes) {
+    for (auto vm = changes->vms.rbegin(); vm != changes->vms.rend(); ++vm) {
+      // Each without a run_id is a VM of its own.
+      if (!vm->ref().run_id().empty() && !runs.insert(vm->ref().run_id()).second) continue;
+      vms.push_back(std::make_shared<const VmRecord>(*vm));
+    }
+  }
+  std::reverse(vms.begin(), vms.end());
+  bool published = false;
+  {
+    const MutexLock lock(&mutex_);
+    const auto end = InMemory(due.back().newest + 1);
+    for (auto event = InMemory(newest_ + 1); event != end; ++event) {
+      (*event)->published = now;
+      published = true;
+    }
+    newest_ = due.back().newest;
+    PutVmsLocked(std::move(vms));
+    Trim();
+  }
+  for (const Unpublished& changes : due) {
+    for (const absl::Duration at : changes.observed) meters_.observed_to_durable.Observe(now - at);
+    // These may ask whether their event is durable.
+    for (const auto& on_public : changes.on_public) on_public();
+    for (const StopLine& line : changes.stop_lines) line.Log();
+  }
+  return published;
 }
 
 // Writing

@@ -451,7 +451,7 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
   }
   for (const auto& [sequence, vm] : batch.stops) {
     SqliteQuery(database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
-                sequence, absl::string_view(vm->encoded))
+                sequence, absl::string_view(vm->SerializeAsString()))
         .Run();
   }
   if (batch.stops.empty()) return;

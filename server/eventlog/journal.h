@@ -87,7 +87,7 @@ class Journal {
   struct Batch {
     std::vector<EventPtr> events;  // in order, all beyond newest
     SavedRuns runs;
-    std::map<uint64_t, VmRecordPtr> stops;  // by last_sequence
+    std::map<uint64_t, std::shared_ptr<const v1::Vm>> stops;  // by last_sequence
     Hole hole{};
     bool hole_is_named = false;  // by a GAP of these events; if not, the next start must name it
 
