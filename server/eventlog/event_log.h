@@ -142,7 +142,7 @@ struct EventMeters {
 // faster than the disk, an update loses its event unless that is evidence, or somebody waits for
 // it; beyond four times as much it loses any event. One GAP counts them. No VM loses its newest
 // state.
-class EventLog : public EventSink {
+class EventLog final : public EventSink {
  public:
   // Called by a pump in each of its turns, one at a time; may call gRPC. `published`: there is more
   // to read, or to read as durable.
@@ -336,7 +336,7 @@ class EventLog : public EventSink {
   absl::Duration NextWriteLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work ChooseWork(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Adds what was taken to what waits.
-  void AddUnwritten(Unwritten added) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddUnwritten(const Unwritten& added) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes what waits first.
   const Journal::Batch* TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops the oldest of two that wait. False: there are fewer.

@@ -306,7 +306,7 @@ bool EventLog::PublishDue() {
 
 // Writing
 
-void EventLog::AddUnwritten(Unwritten added) {
+void EventLog::AddUnwritten(const Unwritten& added) {
   const size_t joined = std::min(size_t{4} << 20, options_.max_backlog_bytes / 8);
   const bool joins = !unwritten_.empty() && unwritten_.back().batch.bytes < joined;
   if (!joins) unwritten_.push_back({added.turn, added.added, {}});

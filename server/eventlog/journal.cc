@@ -350,7 +350,7 @@ absl::Status Journal::Load(const std::string& journal_id, Opened* opened) {
   database_.exec("CREATE TEMP TABLE going(sequence INTEGER PRIMARY KEY, time, vm, noise)");
   opened->created = SqliteQuery(database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
   if (opened->created) CreateSchema(database_, options_.path, journal_id);
-  const absl::Status status =
+  absl::Status status =
       opened->created ? SyncDirectoryOf(options_.path) : CheckSchema(database_, options_.path);
   if (!status.ok()) return status;
   const auto id = QueryMeta(database_, "journal_id");
