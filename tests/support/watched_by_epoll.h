@@ -4,7 +4,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -20,7 +19,8 @@ inline bool IsWatchedByEpoll(int fd) {
   const std::string entry = absl::StrCat(" ino:", absl::Hex(file.st_ino), " ");
   for (const auto& info : std::filesystem::directory_iterator("/proc/self/fdinfo")) {
     std::ifstream in(info.path());
-    const std::string text(std::istreambuf_iterator<char>(in), {});
+    std::string text;
+    std::getline(in, text, '\0');  // nothing of one that another thread closes meanwhile
     if (absl::StrContains(text, "tfd:") && absl::StrContains(text, entry)) return true;
   }
   return false;
