@@ -47,7 +47,7 @@ struct FollowCommand {
   std::string exec;                       // command for /bin/sh; empty: prints the events
   OnFailure on_failure = OnFailure::kStop;
 
-  // Whether a GAP of the whole node counts, and runs `exec`.
+  // Returns whether a GAP of the whole node counts, and runs `exec`.
   bool asks_for_gaps() const {
     return AsksForGaps(watch.filter) && (exec.empty() || watch.filter.types_size() > 0);
   }

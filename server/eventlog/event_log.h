@@ -352,10 +352,14 @@ class EventLog final : public EventSink {
   static std::string NoAnswerFor(absl::Duration hung);
   // Why it is not writable.
   std::string Problem() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What waits longest for the disk; null: nothing does.
+  // Changes that wait longest for the disk; null: there are none.
   const Unwritten* FirstUnwritten() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (in_flight_.has_value()) return &*in_flight_;
     return unwritten_.empty() ? nullptr : &unwritten_.front();
+  }
+  // Returns whether nothing of that turn, or of one before it, waits for the disk.
+  bool IsWritten(uint64_t turn) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return FirstUnwritten() == nullptr || turn < FirstUnwritten()->turn;
   }
 
   // The public state: event_log.cc.

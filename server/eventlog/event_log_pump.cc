@@ -29,8 +29,7 @@ void EventLog::RunPump() {
 }
 
 absl::Duration EventLog::PublicationOf(const Unpublished& changes) const {
-  const Unwritten* const first = FirstUnwritten();
-  const bool waits = changes.has_batch && first != nullptr && first->turn <= changes.turn;
+  const bool waits = changes.has_batch && !IsWritten(changes.turn);
   return waits && IsWritable() ? changes.added + kPatience : absl::ZeroDuration();
 }
 
@@ -56,12 +55,14 @@ bool EventLog::Step(absl::Duration timeout) {
     woken_ = false;
   }
   const MutexLock turn(&turn_);
+  bool gap_is_due = false;
   {
     const MutexLock lock(&mutex_);
     if (close_at_.has_value()) return false;
+    gap_is_due = gap_is_due_;
   }
   TakeOpened();
-  NameHole();
+  if (gap_is_due) NameHole();
   NameDropped();
   const bool published = PublishDue();
   const uint64_t durable = range().durable;
@@ -116,7 +117,7 @@ void EventLog::NameHole() {
   Hole hole;
   {
     const MutexLock lock(&mutex_);
-    if (!std::exchange(gap_is_due_, false)) return;
+    gap_is_due_ = false;
     named_by_ = given_ + 1;
     hole = hole_;
   }
@@ -267,8 +268,7 @@ bool EventLog::PublishDue() {
     for (; !unpublished_.empty(); unpublished_.pop_front()) {
       Unpublished& next = unpublished_.front();
       if (now < PublicationOf(next)) break;
-      const Unwritten* const first = FirstUnwritten();
-      if (first != nullptr && first->turn <= next.turn) next.observed.clear();  // not durable
+      if (!IsWritten(next.turn)) next.observed.clear();  // they are not durable
       due.push_back(std::move(next));
     }
   }

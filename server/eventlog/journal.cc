@@ -61,7 +61,7 @@ constexpr char kSchema[] = R"sql(
 )sql";
 static_assert(kGroupBits == 13);
 
-// What follows finds at most ?2 events before ?1 that go.
+// Begin of a statement that finds at most ?2 events before ?1, which go.
 #define VMEVENTD_GOING                                                                 \
   "INSERT INTO going SELECT sequence, time, stored.vm, type NOT IN " VMEVENTD_EVIDENCE \
   " FROM stored"
@@ -500,7 +500,7 @@ absl::StatusOr<bool> Journal::Retain(Instant now) {
            (by_age && Delete(SqliteQuery(database_, kFindExpired, newest, kRetainStep, expired,
                                          absl::ToUnixNanos(now.wall)),
                              bounds)) ||
-           // Where no noise is left, the oldest evidence goes.
+           // Evidence goes where no noise is left, the oldest first.
            (excess > 0 && (Delete(SqliteQuery(database_, kFindNoise, newest, excess), bounds) ||
                            Delete(SqliteQuery(database_, kFindOldest, newest, excess), bounds)));
   });

@@ -30,8 +30,8 @@ class StreamCursor {
                bool durable_only = false, std::string id = "",
                absl::Duration interval = absl::InfiniteDuration());
 
-  // What follows a step: more, after others had their turn; what ReadJournal finds; nothing before
-  // more is published.
+  // Continuation of a step: more, after others had their turn; what ReadJournal finds; nothing
+  // before more is published.
   enum class Follows { kMore, kReading, kPublication };
   struct Step {
     std::string message{};  // an encoded WatchEventsResponse to send; empty: none

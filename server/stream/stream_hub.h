@@ -136,7 +136,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   void OnDone();
 
  private:
-  // What it waits for before it sends more.
+  // Cause of a wait before it sends more.
   enum class Pending { kNothing, kWrite, kReading };
 
   // Goes as far as it can.

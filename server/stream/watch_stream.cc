@@ -25,7 +25,7 @@ void WatchStream::Wake() {
   {
     const MutexLock lock(&mutex_);
     woken_ = true;
-    // What is pending wakes it once it is over.
+    // A pending write or question wakes it once it is over.
     if (turn_ || (pending_ != Pending::kNothing && !end_.has_value())) return;
     turn_ = true;
   }

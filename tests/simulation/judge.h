@@ -147,7 +147,7 @@ class Judge {
   // The run ids that lives had before those that a daemon without their runs gave them.
   std::map<std::string, const Life*> former_runs_;
   bool unseen_ = false;   // retention has deleted events before anybody could see them
-  bool dropped_ = false;  // the event queue has left events out
+  bool dropped_ = false;  // the log has left events out
   bool gave_up_ = false;  // the daemon's queue for the disk has dropped events
   std::vector<absl::Duration> left_out_at_;  // times of the GAPs that count them
   std::vector<absl::Duration> dropped_at_;   // times of the GAPs for what the disk's queue drops

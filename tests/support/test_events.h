@@ -101,7 +101,7 @@ class PumpedState {
  public:
   explicit PumpedState(LiveStateOptions options = {}, JournalOptions journal = {});
 
-  // Pushes the updates, and has them written and published, so that they share a block if they fit.
+  // Pushes the updates in one turn, and has them written and published.
   void Push(std::vector<VmUpdate> updates);
   // The same for `count` events of `name`, each in its own block.
   void PushEach(const std::string& name, int count);

@@ -106,7 +106,7 @@ std::unique_ptr<VmSession> Session() {
   return session;
 }
 
-// `count` steps of a session, as the loop hands them to the queue.
+// `count` steps of a session, as the loop hands them to the log.
 std::vector<VmUpdate> Updates(VmSession* session, int count) {
   std::vector<VmUpdate> updates;
   QmpEvent event;
