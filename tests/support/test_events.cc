@@ -60,6 +60,7 @@ VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownCla
 
 std::vector<v1::Event> EventsOf(const std::vector<EventPtr>& events) {
   std::vector<v1::Event> out;
+  out.reserve(events.size());
   for (const EventPtr& event : events) out.push_back(EventOf(*event));
   return out;
 }
