@@ -35,7 +35,7 @@ Settings SettingsBesideOptions(const CLI::App& app, Reading* reading) {
   const auto found = contexts.named.find(name);
   *origin = absl::StrCat("context \"", name, "\"");
   if (found != contexts.named.end()) {
-    const Settings context = Need(found->second, contexts.path);
+    Settings context = Need(found->second, contexts.path);
     if (named || context.contains("--server")) return context;
     Wrong(absl::StrCat(contexts.path, ": the context \"", name, "\" has no servers"));
   }

@@ -367,7 +367,8 @@ void LibvirtSource::OnOver(VmRun* run) {
   const auto it = link->domains.find(Of(run)->uuid());
   if (it != link->domains.end() && it->second.run == run) {
     it->second.run = nullptr;
-    if (run->process_ended() && !Of(run)->reported()) it->second.gone_id = run->info().domain_id;
+    // A run that tracks its process ends with it.
+    if (run->tracked() && !Of(run)->reported()) it->second.gone_id = run->info().domain_id;
   }
   has_unused_ = true;
   ShowState(*link);

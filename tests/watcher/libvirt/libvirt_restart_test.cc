@@ -94,6 +94,18 @@ TEST_F(LibvirtUnattendedTest, ADomainThatBeganAgainIsAnotherRun) {
   EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
 }
 
+// A list that is not the first one decides of the other domain, whose process nobody sees.
+TEST_F(LibvirtUnattendedTest, AnEndedLifeThatIsStillListedBeginsNoRun) {
+  FollowAndStop();
+  process_.reset();
+  std::filesystem::remove(directory_.Path("qemu/web1.pid"));
+  libvirt_->SetActive({{kDomain, "running"}, {kOther, "running"}});
+  Restart();
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("other") != nullptr; }));
+  ExpectEnd(ShutdownClass::kUnknown);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
+}
+
 // It may have been libvirt, which nobody here heard yet.
 TEST_F(LibvirtUnattendedTest, AKillBeforeTheListIsNobodysCrash) {
   FollowAndStop();
