@@ -162,7 +162,7 @@ bool HasCertificate(MHD_Connection* connection) {
 struct WebServer {
   WebApi api;
   // Contents; empty: there is none.
-  std::string certificate = "", key = "", client_ca = "", token = "";
+  std::string certificate{}, key{}, client_ca{}, token{};
 
   WebAnswer Answer(MHD_Connection* connection, const char* path, bool reads) {
     if (!client_ca.empty() && !HasCertificate(connection)) {
