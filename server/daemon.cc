@@ -263,7 +263,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
                      [&](const JournalEnd& found) {
                        disk_wait.reset();  // a stop that comes now hands over again
                        handover = UnpackHandover(std::move(parcel), found);
-                       return std::exchange(handover.saved, std::nullopt);
+                       return std::exchange(handover.log, std::nullopt);
                      });
   if (!log.ok()) return log.status();
   const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
@@ -493,6 +493,8 @@ void Daemon::Stop() {
   static constexpr StopStep kDisk = {
       "the disk of the state directory does not respond; events that were published as not durable "
       "may be lost"};
+  static constexpr StopStep kDiskAlone = {
+      "the disk of the state directory does not respond; the next start has what waits for it"};
   static constexpr StopStep kClient = {"a client does not close its connection", 0};
   static constexpr StopStep kScrape = {"a scrape of the metrics does not finish", 0};
   static std::atomic<const StopStep*> step = &kWatcher;
@@ -509,12 +511,15 @@ void Daemon::Stop() {
   constexpr absl::Duration kWriteTime = absl::Seconds(2);
   step = &kPump;
   log_->Close(kWriteTime);
+  bool is_stored = false;
   if (handed.has_value()) {
     step = &kManager;
-    StoreHandover({.journal = log_->end(),
-                   .open = *std::move(handed),
-                   .exit_statuses = watcher_->exit_status_socket(),
-                   .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});
+    is_stored =
+        StoreHandover({.journal = log_->end(),
+                       .unwritten = log_->NotDurable(),
+                       .open = *std::move(handed),
+                       .exit_statuses = watcher_->exit_status_socket(),
+                       .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});
   }
   // The rest of the time is for the transport and for other calls. Connections without a call are
   // closed too, because their clients may not read.
@@ -523,16 +528,16 @@ void Daemon::Stop() {
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
   // Stops before the transport's shutdown, which waits for the queries that the history thread
   // answers.
-  step = &kDisk;
+  step = is_stored ? &kDiskAlone : &kDisk;
   log_->Stop();
-  // Everything is in the journal now, and was sent or dropped.
+  // Everything is in the journal or handed over now, and was sent or dropped.
   step = &kClient;
   server_->Shutdown(kShutdownTime / 2);
   step = &kScrape;
   metrics_server_.reset();
   step = &kClient;
   server_.reset();
-  if (!log_->health().journal_writable) {
+  if (!log_->health().journal_writable && !is_stored) {
     spdlog::error(
         "events that were published as not durable are lost: the journal is still not writable");
   }

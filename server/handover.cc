@@ -29,7 +29,7 @@ constexpr char kStoredName[] = "vmeventd-handover";
 // with an internal::Handover, which no queue is too small for; that socket; and the trace's. Each
 // message after it is a run's (HandedRun::state), with its connection, if it has one, and its
 // process, if that is tracked.
-constexpr char kFormat[] = "vmeventd-handover-5";
+constexpr char kFormat[] = "vmeventd-handover-6";
 constexpr size_t kMaxText = 2 * HandedRun::kMaxUnhandled;
 constexpr size_t kMaxDescriptors = 64;  // of a message
 // Limit of what waits in the queue. Without CAP_NET_ADMIN it is net.core.wmem_max.
@@ -107,6 +107,9 @@ absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
   handover.set_newest(contents.journal.newest);
   for (const auto& [run_id, state] : contents.open.states)
     (*handover.mutable_states())[run_id] = state;
+  for (const EventPtr& event : contents.unwritten.events)
+    *handover.mutable_events() += event->field;
+  for (const auto& [sequence, vm] : contents.unwritten.stops) *handover.add_stops() = *vm;
   UniqueFd file(memfd_create("vmeventd-handover", MFD_CLOEXEC));
   if (!file.valid() || !handover.SerializeToFileDescriptor(file.get()) ||
       lseek(file.get(), 0, SEEK_SET) != 0) {
@@ -122,6 +125,21 @@ absl::StatusOr<internal::Handover> ReadContents(const UniqueFd& file) {
     return absl::InvalidArgumentError("the states of the runs cannot be read");
   }
   return handover;
+}
+
+HandedLog ReadLog(const internal::Handover& contents) {
+  HandedLog log{.newest = contents.newest()};
+  for (const auto& [run_id, state] : contents.states()) log.runs[run_id] = {state};
+  const auto list = Parsed<v1::ListEventsResponse>(contents.events());
+  for (const v1::Event& event : list.events()) {
+    const auto run = log.runs.find(event.vm().run_id());
+    if (run != log.runs.end()) run->second.last_sequence = event.sequence();
+    log.unwritten.Put(Logged(event));
+  }
+  for (const v1::Vm& vm : contents.stops()) {
+    log.unwritten.stops[vm.last_sequence()] = std::make_shared<const v1::Vm>(vm);
+  }
+  return log;
 }
 
 absl::StatusOr<HandedRun> ReadRun(absl::string_view text, std::vector<UniqueFd> descriptors) {
@@ -142,15 +160,12 @@ absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
   std::vector<char> buffer(kMaxText);
   absl::StatusOr<First> first = ReceiveFirst(parcel, /*stays=*/false, absl::MakeSpan(buffer));
   if (!first.ok()) return first.status();
-  absl::StatusOr<internal::Handover> contents = ReadContents(first->contents);
+  const absl::StatusOr<internal::Handover> contents = ReadContents(first->contents);
   if (!contents.ok()) return contents.status();
   out->exit_statuses = std::move(first->exit_statuses);
   const JournalEnd left{contents->journal_file(), contents->stored(), contents->newest()};
   const bool same_journal = left.Meets(journal);
-  if (same_journal) {
-    SavedRuns& saved = out->saved.emplace();
-    for (auto& [run_id, state] : *contents->mutable_states()) saved[run_id] = {std::move(state)};
-  }
+  if (same_journal) out->log = ReadLog(*contents);
   for (;;) {
     std::vector<UniqueFd> descriptors;
     const absl::StatusOr<absl::string_view> text =
@@ -203,17 +218,20 @@ absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents) {
   return parcel;
 }
 
-void StoreHandover(const HandoverContents& contents) {
+bool StoreHandover(const HandoverContents& contents) {
   const absl::StatusOr<UniqueFd> parcel = PackHandover(contents);
   absl::Status status = parcel.status();
   if (status.ok()) status = StoreDescriptor(kStoredName, parcel->get(), kStoreTimeout);
   if (status.ok()) {
     spdlog::info("handed {} VMs over to the service manager, for the next start",
                  contents.open.runs.size());
+    const size_t events = contents.unwritten.events.size();
+    if (events > 0) spdlog::info("handed over what waits for the disk: {} events", events);
   } else {
     spdlog::warn("cannot hand over {} VMs, the next start reconnects to them: {}",
                  contents.open.runs.size(), std::string(status.message()));
   }
+  return status.ok();
 }
 
 std::vector<VmRecordPtr> VmsOf(const SavedRuns& runs, Instant now) {

@@ -12,11 +12,12 @@ namespace vmeventd {
 
 // A daemon that stops packs its runs into a parcel, a Unix socket (SOCK_SEQPACKET) with all of them
 // in its queue, and the service manager stores that one descriptor for the next daemon. The parcel
-// has their states too, of which the journal lacks some if the disk was full, or hung.
+// has their states and the newest events too, of which the journal lacks some if the disk was full,
+// or hung.
 
 struct Handover {
-  // All open runs; unset: none were handed over, or a journal with another end has others.
-  std::optional<SavedRuns> saved;
+  // With all open runs; unset: none were handed over, or a journal with another end has others.
+  std::optional<HandedLog> log;
   std::vector<HandedRun> runs;  // those of them that have descriptors
   UniqueFd exit_statuses;       // NodeWatcher::exit_status_socket(); none: the runs need none
 };
@@ -24,15 +25,16 @@ struct Handover {
 // Contents of the parcel of a daemon that stops. Descriptors stay open and the caller's.
 struct HandoverContents {
   JournalEnd journal;
-  OpenRuns open;  // NodeWatcher::HandOver()
+  Journal::Batch unwritten;  // EventLog::NotDurable()
+  OpenRuns open;             // NodeWatcher::HandOver()
   int exit_statuses = -1;
   std::vector<int> trace;  // SignalTrace::descriptors()
 };
 // Packs a parcel. Logs runs that do not fit into the socket's queue. The error names the system
 // call that failed.
 absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents);
-// Has the service manager store such a parcel. Logs a failure.
-void StoreHandover(const HandoverContents& contents);
+// Has the service manager store such a parcel, and returns whether it does. Logs a failure.
+bool StoreHandover(const HandoverContents& contents);
 
 // The VMs of open runs that a daemon left, as it left them, for answers before the watcher has
 // found out what became of them.

@@ -186,7 +186,7 @@ class Doctor {
         absl::StrCat("New events are not durable: ", parts.back(),
                      damaged ? ". A restart moves the damaged file aside and begins a new one."
                              : ". They wait in memory, and vmeventd writes them once the disk "
-                               "takes them: do not restart it."),
+                               "takes them: do not stop it."),
         damaged ? "systemctl restart vmeventd"
                 : absl::StrCat("findmnt -T ", QuoteForShell(DirectoryOf(path)),
                                " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));

@@ -13,14 +13,47 @@
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
+namespace {
 
-absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& options,
-                                                        absl::Time now) {
-  const absl::StatusOr<SequenceMark> mark = ReadMark(options.path);
+absl::Status NotOpen() {
+  return WithReason("JOURNAL_UNAVAILABLE",
+                    absl::UnavailableError("the journal cannot be opened now, so that earlier "
+                                           "events cannot be read; try again later"));
+}
+
+// Those of a journal that is not open.
+JournalBounds BoundsBefore(uint64_t first) {
+  return {.oldest = first, .newest = first - 1, .deleted = first - 1};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
+                                                         const Clock* clock,
+                                                         const TakeHanded& take_handed) {
+  const std::string& path = options.journal.path;
+  const absl::StatusOr<SequenceMark> mark = ReadMark(path);
   if (!mark.ok()) return mark.status();
-  absl::StatusOr<Journal::Opened> opened = Journal::Open(options, now);
-  if (absl::IsFailedPrecondition(opened.status())) return opened.status();
+  absl::StatusOr<Journal::Opened> opened = Journal::Open(options.journal, clock->Now().wall);
   Journal::Opened begin;
+  JournalEnd found{FileIdentity(path), 0, UINT64_MAX};
+  if (opened.ok()) {
+    begin = *std::move(opened);
+    found.stored = found.newest = begin.journal->bounds().newest;
+  } else {
+    // Only the mark has the sequences that it may have given.
+    struct stat info {};
+    const bool is_there =
+        stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
+    const bool is_known = !mark->journal_id.empty() || !is_there;
+    if (absl::IsFailedPrecondition(opened.status()) || !is_known) return opened.status();
+    spdlog::error("{}; new events are not durable until it can be opened",
+                  std::string(opened.status().message()));
+    begin.problem = opened.status();
+    begin.file = found.file;
+  }
+  std::optional<HandedLog> handed;
+  if (take_handed != nullptr) handed = take_handed(found);
   // No sequence was given under the id yet.
   bool id_is_new = false;
   // Continues as another journal, for which no sequence was given yet.
@@ -29,15 +62,13 @@ absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& op
     id_is_new = true;
     if (begin.journal != nullptr) {
       begin.journal->Rename(begin.after.journal_id);
-      begin.after.through = begin.journal->bounds().newest;
+      begin.after.through = found.newest;
     }
     if (begin.replaced.empty()) begin.replaced = why;
   };
-  if (opened.ok()) {
-    begin = *std::move(opened);
-    const Journal& journal = *begin.journal;
-    const bool is_marked = mark->journal_id == journal.journal_id();
-    begin.after = {journal.journal_id(), journal.bounds().newest};
+  if (begin.problem.ok()) {
+    begin.after = {begin.journal->journal_id(), found.newest};
+    const bool is_marked = mark->journal_id == begin.after.journal_id;
     id_is_new = begin.created;
     if (begin.created && begin.replaced.empty() && !mark->journal_id.empty()) {
       begin.replaced = absl::StrCat("the journal ", mark->journal_id,
@@ -48,77 +79,54 @@ absl::StatusOr<Journal::Opened> EventLog::FindBeginning(const JournalOptions& op
       rename("the last sequence is not known, and events may be missing");
     }
   } else {
-    // Only the mark has the sequences that it may have given.
-    struct stat info {};
-    const bool is_there =
-        stat(options.path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
-    if (mark->journal_id.empty() && is_there) return opened.status();
-    spdlog::error("{}; new events are not durable until it can be opened",
-                  std::string(opened.status().message()));
-    begin.problem = opened.status();
-    begin.file = FileIdentity(options.path);
     begin.after = *mark;
     id_is_new = mark->journal_id.empty();
     if (id_is_new) begin.after.journal_id = RandomUuid();
   }
+  if (handed.has_value()) begin.after.through = handed->newest;
+  const uint64_t through = begin.after.through;
+  // What the daemon before reserved serves one that goes on with its sequences, too.
+  const bool is_reserved = mark->journal_id == begin.after.journal_id &&
+                           mark->through >= through + kReservedSequences / 2;
   // The writer tries again, and reports why. If this life ends before, the next one finds a mark
   // that is not of this id.
-  const SequenceMark reserved = {begin.after.journal_id, begin.after.through + kReservedSequences};
-  if (!WriteMark(options.path, reserved).ok() && !id_is_new) {
+  if (!WriteMark(path, {begin.after.journal_id, through + kReservedSequences}).ok() && !id_is_new &&
+      !is_reserved) {
     rename("cannot reserve sequences at the start");
+    if (handed.has_value()) begin.after.through = through;
   }
   if (!begin.replaced.empty()) {
-    spdlog::error("{}: {}; the journal is {} now", options.path, begin.replaced,
-                  begin.after.journal_id);
-  }
-  return begin;
-}
-
-namespace {
-
-absl::Status NotOpen() {
-  return WithReason("JOURNAL_UNAVAILABLE",
-                    absl::UnavailableError("the journal cannot be opened now, so that earlier "
-                                           "events cannot be read; try again later"));
-}
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
-                                                         const Clock* clock,
-                                                         const TakeHanded& take_handed) {
-  absl::StatusOr<Journal::Opened> begin = FindBeginning(options.journal, clock->Now().wall);
-  if (!begin.ok()) return begin.status();
-  std::optional<SavedRuns> handed;
-  if (take_handed != nullptr) {
-    JournalEnd found{begin->file, 0, UINT64_MAX};
-    if (begin->problem.ok()) found.stored = found.newest = begin->journal->bounds().newest;
-    handed = take_handed(found);
+    spdlog::error("{}: {}; the journal is {} now", path, begin.replaced, begin.after.journal_id);
   }
   return std::unique_ptr<EventLog>(
-      new EventLog(options, clock, *std::move(begin), std::move(handed)));
+      new EventLog(options, clock, std::move(begin), std::move(handed)));
 }
 
 EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin,
-                   std::optional<SavedRuns> handed)
+                   std::optional<HandedLog> handed)
     : options_(options.journal),
-      live_options_(options.live),
+      ring_bytes_(options.ring_bytes),
       identity_{begin.after.journal_id, options.node_id},
       begin_(begin.after),
       clock_(clock),
       has_handed_(handed.has_value()),
       given_(begin_.through),
       newest_(begin_.through),
-      bounds_{.oldest = begin_.through + 1, .newest = begin_.through, .deleted = begin_.through},
+      bounds_(BoundsBefore(begin_.through + 1)),
       wanted_mark_(begin_.through + kReservedSequences) {
-  saved_ = has_handed_ ? *std::move(handed) : std::exchange(begin.runs, {});
+  saved_ = has_handed_ ? std::move(handed->runs) : std::exchange(begin.runs, {});
   if (has_handed_) {
-    // The others of the journal are over.
-    std::erase_if(begin.runs, [this](const auto& run) {
-      const auto open = saved_.find(run.first);
-      if (open != saved_.end()) open->second.last_sequence = run.second.last_sequence;
-      return open != saved_.end();
-    });
+    for (auto& [run_id, run] : saved_) {
+      const auto known = begin.runs.extract(run_id);  // the others are over
+      if (known) run.last_sequence = std::max(run.last_sequence, known.mapped().last_sequence);
+    }
+    const MutexLock turn(&turn_);
+    const MutexLock recording(&recording_);
+    batch_ = std::move(handed->unwritten);
+    for (const auto& [sequence, vm] : batch_.stops) taking_.vms.push_back(*vm);
+    if (!batch_.events.empty()) bounds_ = BoundsBefore(batch_.events.front()->sequence);
+    Submit();
+    PublishDue();  // again, while there is no journal to wait for
   }
   {
     const MutexLock lock(&mutex_);
@@ -160,6 +168,13 @@ void EventLog::Close(absl::Duration timeout) {
             [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_; });
 }
 
+Journal::Batch EventLog::NotDurable() const {
+  const MutexLock lock(&mutex_);
+  Journal::Batch all = in_flight_.has_value() ? in_flight_->batch : Journal::Batch();
+  for (const Unwritten& each : unwritten_) all.Add(each.batch);
+  return all;
+}
+
 void EventLog::Stop() {
   reads_.Stop();
   {
@@ -179,9 +194,7 @@ void EventLog::PutVmsLocked(std::vector<VmRecordPtr> vms) {
 void EventLog::Trim() {
   // The others wait for the disk, or to be public.
   const uint64_t committed = std::min(bounds_.newest, newest_);
-  while (ring_.size() > 1 && ring_.front()->sequence <= committed &&
-         (memory_ > live_options_.ring_bytes ||
-          newest_ - OldestInMemory() + 1 > live_options_.ring_events)) {
+  while (ring_.size() > 1 && ring_.front()->sequence <= committed && memory_ > ring_bytes_) {
     memory_ -= ring_.front()->memory();
     ring_.pop_front();
   }
@@ -295,7 +308,6 @@ EventLog::Health EventLog::health() const {
   if (since_ != absl::InfiniteDuration()) health.journal_age = now - since_;
   if (FirstUnwritten() != nullptr) health.journal_age = now - FirstUnwritten()->added;
   health.published_durable = open_ && bounds_.newest >= newest_;
-  health.ring_events = newest_ + 1 - OldestInMemory();
   health.ring_bytes = memory_;
   if (in_flight_.has_value()) health.backlog_events = in_flight_->batch.events.size();
   for (const Unwritten& each : unwritten_) health.backlog_events += each.batch.events.size();

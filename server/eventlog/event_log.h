@@ -18,7 +18,6 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/counter.h"
@@ -34,16 +33,10 @@
 
 namespace vmeventd {
 
-// Limits of what is in memory. Events that wait for the disk are beyond them.
-struct LiveStateOptions {
-  size_t ring_bytes = 16 << 20;
-  size_t ring_events = 1'000'000;
-};
-
 struct EventLogOptions {
-  JournalOptions journal;  // the sequence mark is the file `sequence` beside it
-  LiveStateOptions live{};
-  std::string node_id{};  // empty: not known
+  JournalOptions journal;        // the sequence mark is the file `sequence` beside it
+  size_t ring_bytes = 16 << 20;  // limit of the newest events in memory; those that wait are beyond
+  std::string node_id{};         // empty: not known
 };
 
 // End of a journal: its file has the events up to `stored`, and none behind `newest`.
@@ -57,9 +50,14 @@ struct JournalEnd {
     return file == other.file && stored <= other.newest && other.stored <= newest;
   }
 };
-// Returns the open runs that the daemon before handed over, if it left the journal with the end
-// that was found.
-using TakeHanded = std::function<std::optional<SavedRuns>(const JournalEnd& found)>;
+// What a daemon that stops hands over to the next one.
+struct HandedLog {
+  uint64_t newest = 0;       // the last sequence that it gave
+  Journal::Batch unwritten;  // events, and VMs that stopped
+  SavedRuns runs;            // that are open
+};
+// Returns what the daemon before handed over, if it left the journal with the end that was found.
+using TakeHanded = std::function<std::optional<HandedLog>(const JournalEnd& found)>;
 
 // Start of a stream or a listing.
 struct FromNow {};
@@ -153,7 +151,6 @@ class EventLog final : public EventSink {
     absl::Duration journal_age;     // how long the oldest change has waited to be written
     bool published_durable = true;  // what was published last
     uint64_t dropped_events = 0;    // number of those that were not taken
-    uint64_t ring_events = 0;
     size_t ring_bytes = 0;
     size_t backlog_events = 0;  // events that wait for the disk
     size_t backlog_bytes = 0;
@@ -163,16 +160,13 @@ class EventLog final : public EventSink {
   static constexpr absl::Duration kPatience = absl::Seconds(1);
   static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
   static constexpr absl::Duration kMaxRead = absl::Seconds(10);
-  struct VmPage {
-    std::vector<VmRecordPtr> vms;
-    uint64_t sequence = 0;  // sequence up to which they are current
-  };
 
   // Opens or creates the journal, determines which published events are lost, and publishes the VMs
   // that the journal knows and a GAP for what is lost. A damaged journal is replaced. While it
   // cannot be opened, events are not durable, and the writer tries again. FAILED_PRECONDITION: the
   // file is another program's. UNAVAILABLE: nothing can be read of what it was. Open runs are those
-  // of `take_handed`, else of the journal. `clock` outlives the log.
+  // of `take_handed`, else of the journal; events that it has go on waiting for the disk. `clock`
+  // outlives the log.
   static absl::StatusOr<std::unique_ptr<EventLog>> Open(const EventLogOptions& options,
                                                         const Clock* clock,
                                                         const TakeHanded& take_handed = nullptr);
@@ -208,8 +202,9 @@ class EventLog final : public EventSink {
   // Call it once nothing more will be pushed. Returns when all is public and durable; or public
   // alone, if the journal cannot be written within `timeout`.
   void Close(absl::Duration timeout = absl::InfiniteDuration());
-  // Ends the other threads; later questions get UNAVAILABLE. Waits for a disk that
-  // hangs.
+  // Returns the events that are public and not durable, and VMs that stopped. Call it after Close.
+  Journal::Batch NotDurable() const;
+  // Ends the other threads; later questions get UNAVAILABLE. Waits for a disk that hangs.
   void Stop();
   // One turn of a pump, after waiting for something to do at most `timeout`. False: the log is
   // closed and all of it is public. For tests and the simulation, instead of the threads.
@@ -217,15 +212,6 @@ class EventLog final : public EventSink {
   // Writes to the disk once; false: there was nothing to do, or another thread writes. The next
   // Step publishes what was written.
   bool StepWriter();
-  // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
-  absl::Duration NextStep() const {
-    const MutexLock lock(&mutex_);
-    return NextPump();
-  }
-  absl::Duration NextWrite() const {
-    const MutexLock lock(&mutex_);
-    return NextWriteLocked();
-  }
   // One turn of the history thread; false: nothing waits.
   bool StepHistory() { return reads_.RunTurn(); }
 
@@ -243,22 +229,10 @@ class EventLog final : public EventSink {
   // UNAVAILABLE: the turn of a question has waited for the disk for kMaxRead.
   absl::Status CheckReads() const;
 
-  // See VmRegistry.
-  VmPage Vms(const VmKey* after = nullptr) const {
+  // Returns what `read` returns of the VMs, and of the sequence up to which they are current.
+  auto Vms(const auto& read) const {
     const MutexLock lock(&mutex_);
-    return {vms_.ListAfter(after), newest_};
-  }
-  std::vector<VmRecordPtr> VmsNamed(absl::string_view name, std::optional<Uuid> uuid) const {
-    const MutexLock lock(&mutex_);
-    return vms_.Named(name, uuid);
-  }
-  std::vector<VmRecordPtr> LastStoppedVms(size_t limit) const {
-    const MutexLock lock(&mutex_);
-    return vms_.LastStopped(limit);
-  }
-  VmRecordPtr FindVm(const VmKey& key) const {
-    const MutexLock lock(&mutex_);
-    return vms_.Find(key);
+    return read(vms_, newest_);
   }
 
   const JournalIdentity& identity() const { return identity_; }
@@ -300,10 +274,8 @@ class EventLog final : public EventSink {
   static constexpr size_t kMaxSnapshots = 64;
   static constexpr absl::Duration kRetry = absl::Seconds(1);  // of a journal that fails
 
-  static absl::StatusOr<Journal::Opened> FindBeginning(const JournalOptions& options,
-                                                       absl::Time now);
   EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin,
-           std::optional<SavedRuns> handed);
+           std::optional<HandedLog> handed);
 
   // The watcher's thread, and a pump for a GAP of its own: event_log_pump.cc. Each event gets its
   // sequence, and with it its place among the changes.
@@ -317,7 +289,7 @@ class EventLog final : public EventSink {
 
   // The pump: event_log_pump.cc. It publishes what is written or has waited for kPatience.
   void RunPump();
-  // Time at which it has something to do.
+  // Time at which it has something to do, on the monotonic clock; zero: now. Likewise NextWrite.
   absl::Duration NextPump() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration PublicationOf(const Unpublished& changes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -333,7 +305,7 @@ class EventLog final : public EventSink {
   // The journal is damaged, as `found` says if it is DATA_LOSS: nothing more is written, and the
   // next start replaces it.
   void CheckDamage(const absl::Status& found);
-  absl::Duration NextWriteLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Duration NextWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work ChooseWork(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Adds what was taken to what waits.
   void AddUnwritten(const Unwritten& added) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -382,7 +354,7 @@ class EventLog final : public EventSink {
   void Trim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const JournalOptions options_;
-  const LiveStateOptions live_options_;
+  const size_t ring_bytes_;
   const JournalIdentity identity_;
   const SequenceMark begin_;  // the journal's id, and the sequence behind which new events begin
   const Clock* const clock_;

@@ -48,7 +48,7 @@ absl::Duration EventLog::NextPump() const {
 bool EventLog::Step(absl::Duration timeout) {
   {
     const MutexLock lock(&mutex_);
-    const absl::Duration next = std::min(NextPump(), NextWriteLocked());
+    const absl::Duration next = std::min(NextPump(), NextWrite());
     timeout = std::min(timeout, std::max(absl::ZeroDuration(), next - clock_->Now().monotonic));
     WaitUntil(&changed_, &mutex_, timeout,
               [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return woken_; });
@@ -224,7 +224,9 @@ void EventLog::Take(VmUpdate* update) {
     if (update->event.has_value()) {
       of_run->second = given_;
     } else if (is_first) {
-      const VmRecordPtr record = FindVm({status->ref().name(), run_id, ""});
+      const VmRecordPtr record = Vms([&](const auto& vms, uint64_t) {
+        return vms.Find({status->ref().name(), run_id, ""});
+      });
       if (record != nullptr) of_run->second = record->last_sequence;
     }
     status->set_last_sequence(of_run->second);
@@ -355,7 +357,7 @@ void EventLog::CheckDamage(const absl::Status& found) {
   Wake();
 }
 
-absl::Duration EventLog::NextWriteLocked() const {
+absl::Duration EventLog::NextWrite() const {
   if (closed_ || writing_) return absl::InfiniteDuration();
   const bool work = !unwritten_.empty() || wanted_mark_ != mark_ || close_at_.has_value() || !open_;
   const absl::Duration next = work ? absl::ZeroDuration() : expiry_at_;
@@ -489,9 +491,15 @@ void EventLog::EndAppend(bool ok) {
 
 void EventLog::EndOpen(Journal::Opened opened) {
   Hole lost = opened.hole;
-  // These may have been given.
   const uint64_t stored = opened.created ? 0 : opened.journal->bounds().newest;
-  if (begin_.through > stored) lost = {lost.empty() ? stored + 1 : lost.first, begin_.through};
+  uint64_t given = begin_.through;  // perhaps
+  if (!unwritten_.empty()) {
+    // Those that were handed over may have been written.
+    std::vector<EventPtr>& waiting = unwritten_.front().batch.events;
+    std::erase_if(waiting, [&](const EventPtr& event) { return event->sequence <= stored; });
+    if (!waiting.empty()) given = std::min(given, waiting.front()->sequence - 1);
+  }
+  if (given > stored) lost = {lost.empty() ? stored + 1 : lost.first, given};
   if (!lost.empty()) {
     hole_ = {lost.first, std::max(hole_.last, lost.last)};
     named_by_ = 0;

@@ -183,7 +183,8 @@ void CollectInfo(const MetricSources& inputs, const v1::GetServerInfoResponse& i
 void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
   std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
   size_t with_problems = 0;
-  for (const VmRecordPtr& vm : inputs.log->Vms().vms) {
+  for (const VmRecordPtr& vm :
+       inputs.log->Vms([](const VmRegistry&vms, uint64_t) { return vms.ListAfter(nullptr); })) {
     ++by_state[vm->state];
     if (vm->has_problems) ++with_problems;
   }
@@ -200,7 +201,10 @@ void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
 void CollectStops(const MetricSources& inputs, MetricFamilies* out) {
   if (inputs.named_vms == 0) return;
   std::set<std::pair<std::string, std::string>> named;  // Prometheus refuses a series twice
-  for (const VmRecordPtr& record : inputs.log->LastStoppedVms(inputs.named_vms)) {
+  const auto last = [&](const VmRegistry& vms, uint64_t) {
+    return vms.LastStopped(inputs.named_vms);
+  };
+  for (const VmRecordPtr& record : inputs.log->Vms(last)) {
     const auto vm = Parsed<v1::Vm>(record->encoded);
     if (!named.emplace(vm.ref().name(), vm.ref().uuid()).second) continue;
     out->Gauge(
@@ -237,7 +241,6 @@ void CollectEvents(const MetricSources& inputs, MetricFamilies* out) {
   out->Histogram(kLatency, kLatencyHelp, inputs.hub->meters().public_to_sent.Read(),
                  {{"leg", "public_to_sent"}});
   const EventLog::Health health = inputs.log->health();
-  out->Gauge("vmeventd_ring_events", "Newest events in memory", health.ring_events);
   out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", health.ring_bytes);
   out->Counter("vmeventd_queue_dropped_events_total",
                "Events dropped because too many waited to be recorded", health.dropped_events);

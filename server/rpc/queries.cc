@@ -259,13 +259,15 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
 
   const absl::Duration until = log_->clock().Now().monotonic + kMaxSearch;
   const VmMatcher matcher(request);
-  const EventLog::VmPage all = log_->Vms(position.empty() ? nullptr : &after);
+  const auto [vms, sequence] = log_->Vms([&](const VmRegistry& known, uint64_t newest) {
+    return std::pair(known.ListAfter(position.empty() ? nullptr : &after), newest);
+  });
   std::string out;
   v1::ListVmsResponse rest;
   const VmRecord* last = nullptr;
   int count = 0;
   int looked = 0;
-  for (const VmRecordPtr& vm : all.vms) {
+  for (const VmRecordPtr& vm : vms) {
     const bool late = ++looked % kVmsALook == 0 && log_->clock().Now().monotonic >= until;
     const bool matches = !late && matcher.Matches(*vm);
     const bool room =
@@ -279,14 +281,16 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
     AppendField(v1::ListVmsResponse::kVmsFieldNumber, vm->encoded, &out);
     ++count;
   }
-  rest.set_sequence(all.sequence);
+  rest.set_sequence(sequence);
   rest.set_journal_id(identity.journal_id);
   return out + rest.SerializeAsString();
 }
 
 absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) const {
   if (absl::Status status = CheckGetVm(request); !status.ok()) return status;
-  std::vector<VmRecordPtr> vms = log_->VmsNamed(request.name(), ParseUuid(request.uuid()));
+  std::vector<VmRecordPtr> vms = log_->Vms([&](const VmRegistry& known, uint64_t) {
+    return known.Named(request.name(), ParseUuid(request.uuid()));
+  });
   std::erase_if(vms, [&](const VmRecordPtr& vm) {
     return !request.run_id().empty() && vm->run_id != request.run_id();
   });

@@ -5,12 +5,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "server/events/event_codec.h"
+#include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {
@@ -90,7 +93,7 @@ TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
   for (const JournalEnd& found :
        {JournalEnd{"other", 7, 7}, JournalEnd{"journal", 6, 6}, JournalEnd{"journal", 8, 8}}) {
     const Handover read = Unpack({.journal = kEndOfJournal, .open = {.runs = ThreeRuns()}}, found);
-    EXPECT_FALSE(read.saved.has_value());
+    EXPECT_FALSE(read.log.has_value());
     ASSERT_EQ(read.runs.size(), 3u);
     for (const HandedRun& run : read.runs) EXPECT_EQ(run.state.run_id(), "");
     EXPECT_TRUE(read.runs[0].connection.valid()) << "it is still to be closed";
@@ -105,10 +108,34 @@ TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
   for (const JournalEnd& found :
        {JournalEnd{"journal", 5, 5}, JournalEnd{"journal", 9, 9}, JournalEnd{"journal", 0, 99}}) {
     const Handover read = Unpack(contents, found);
-    ASSERT_EQ(read.saved.value().size(), 2u);
-    EXPECT_EQ(read.saved->at("run 1").payload, "state 1");
-    EXPECT_EQ(read.saved->at("run 2").payload, "state 2");
+    ASSERT_TRUE(read.log.has_value());
+    EXPECT_EQ(read.log->newest, 9u);
+    ASSERT_EQ(read.log->runs.size(), 2u);
+    EXPECT_EQ(read.log->runs.at("run 1").payload, "state 1");
+    EXPECT_EQ(read.log->runs.at("run 2").payload, "state 2");
   }
+}
+
+TEST(HandoverTest, WhatWaitedForTheDiskComesAsItWas) {
+  HandoverContents contents = {.journal = {"journal", 5, 8}, .open = {.states = {{"run-b", "b"}}}};
+  VmUpdate stopped = Stopped("a", "run-a", ShutdownClass::kUser);
+  stopped.status->set_last_sequence(6);
+  contents.unwritten.stops[6] = std::make_shared<const v1::Vm>(*stopped.status);
+  for (VmUpdate update : {stopped, Update("b", EventType::kReset)}) {
+    CompleteEvent(&*update.status, 6 + contents.unwritten.events.size(), &*update.event);
+    contents.unwritten.Put(Logged(*update.event));
+  }
+  const Handover read = Unpack(contents, {"journal", 5, 5});
+  ASSERT_TRUE(read.log.has_value());
+  const Journal::Batch& unwritten = read.log->unwritten;
+  ASSERT_EQ(unwritten.events.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(unwritten.events[i]->field, contents.unwritten.events[i]->field);
+  }
+  EXPECT_EQ(unwritten.bytes, contents.unwritten.bytes);
+  ASSERT_EQ(unwritten.stops.size(), 1u);
+  EXPECT_EQ(unwritten.stops.at(6)->SerializeAsString(), stopped.status->SerializeAsString());
+  EXPECT_EQ(read.log->runs.at("run-b").last_sequence, 7u) << "that of its RESET";
 }
 
 TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
@@ -133,7 +160,7 @@ TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
   const Handover read = Unpack(contents);
   EXPECT_GT(read.runs.size(), 0u);
   EXPECT_LT(read.runs.size(), contents.open.runs.size());
-  EXPECT_EQ(read.saved.value().size(), 1u) << "every state is there";
+  EXPECT_EQ(read.log.value().runs.size(), 1u) << "every state is there";
 }
 
 TEST(HandoverTest, AnythingElseIsRefused) {
@@ -142,8 +169,8 @@ TEST(HandoverTest, AnythingElseIsRefused) {
   EXPECT_TRUE(UnpackHandover(NewSocket(), kEndOfJournal).runs.empty());
   const std::string run = ThreeRuns()[2].state.SerializeAsString();
   for (const std::string text :
-       {"", "x", "vmeventd-handover-4 journal 7 0", "vmeventd-handover-5", "vmeventd-handover-5 x",
-        "vmeventd-handover-5 0", "vmeventd-handover-5 1"}) {
+       {"", "x", "vmeventd-handover-5 0", "vmeventd-handover-6", "vmeventd-handover-6 x",
+        "vmeventd-handover-6 0", "vmeventd-handover-6 1"}) {
     int ends[2] = {};
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
     const UniqueFd sender(ends[1]);

@@ -64,17 +64,18 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
                                   .retention_age = options.retention_age,
                                   .retention_events = options.retention_events,
                                   .max_backlog_bytes = options.max_backlog_bytes},
-                      .live = {.ring_bytes = options.ring_bytes},
+                      .ring_bytes = options.ring_bytes,
                       .node_id = "node"},
                      kernel, [store](const JournalEnd& found) {
-                       if (!store->journal.Meets(found)) store->saved.reset();
-                       return store->saved;
+                       if (!store->journal.Meets(found)) store->log.reset();
+                       return store->log;
                      });
   if (!log.ok()) return log.status();
   (*log)->Subscribe([on_published = std::move(on_published)](bool published) {
     if (published) on_published();
   });
   std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(log)));
+  if (store->log.has_value()) daemon->handed_through_ = store->log->newest;
   if (absl::Status status = daemon->Watch(options, store); !status.ok()) return status;
   return daemon;
 }
@@ -96,7 +97,7 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
 }
 
 absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
-  const bool fits = std::exchange(store->saved, std::nullopt).has_value();
+  const bool fits = std::exchange(store->log, std::nullopt).has_value();
   std::vector<HandedRun> runs;
   absl::Status status;
   for (const Store::Run& stored : std::exchange(store->runs, {})) {
@@ -167,7 +168,7 @@ bool Daemon::LoopIsDue() const {
 }
 
 absl::Duration Daemon::pump_due() const {
-  const absl::Duration next = log_->NextStep();
+  const absl::Duration next = EventLogForTests::NextStep(*log_);
   return next == absl::ZeroDuration() ? kernel_->monotonic() : next;
 }
 
@@ -187,8 +188,8 @@ void Daemon::Stop(Store* store) {
   if (!handed.has_value() || kernel_->dead()) return;
   kernel_->KeepTrace(true);
   store->journal = log_->end();
-  store->saved.emplace();
-  for (auto& [run_id, state] : handed->states) (*store->saved)[run_id] = {std::move(state)};
+  store->log = HandedLog{.newest = store->journal.newest, .unwritten = log_->NotDurable()};
+  for (auto& [run_id, state] : handed->states) store->log->runs[run_id] = {std::move(state)};
   for (HandedRun& run : handed->runs) {
     const int connection = run.connection.Release();
     const int process = run.process.Release();

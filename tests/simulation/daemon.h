@@ -37,7 +37,7 @@ struct Store {
     int process = -1;     // -1: it is not tracked
   };
   JournalEnd journal;
-  std::optional<SavedRuns> saved;  // unset: nothing is stored
+  std::optional<HandedLog> log;  // unset: nothing is stored
   std::vector<Run> runs;
   int daemon = 0;  // number of that daemon
 };
@@ -87,7 +87,7 @@ class Daemon {
   void PumpTurn() { log_->Step(); }
   // Time at which there is something to write; and one turn of the writer.
   absl::Duration writer_due() const {
-    const absl::Duration next = log_->NextWrite();
+    const absl::Duration next = EventLogForTests::NextWrite(*log_);
     return next == absl::ZeroDuration() ? kernel_->monotonic() : next;
   }
   void WriterTurn() { log_->StepWriter(); }
@@ -110,6 +110,8 @@ class Daemon {
   bool has_journal() const { return EventLogForTests::IsOpen(*log_); }
   // Runs that were handed over to it, and those of them that it goes on with.
   size_t handed() const { return handed_; }
+  // The last sequence of a daemon that handed over what waited for the disk; 0: none did.
+  uint64_t handed_through() const { return handed_through_; }
   // Runs of domains, whose processes were handed over.
   const std::set<std::string>& domains() const { return domains_; }
 
@@ -125,6 +127,7 @@ class Daemon {
   StreamHub hub_;
   std::unique_ptr<NodeWatcher> watcher_;
   size_t handed_ = 0;
+  uint64_t handed_through_ = 0;
   std::set<std::string> domains_;
   int loop_turns_ = 0;
   bool stops_ = false;

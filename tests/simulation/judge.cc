@@ -11,6 +11,7 @@
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
 #include "tests/simulation/reference.h"
+#include "tests/support/event_log_for_tests.h"
 #include "tests/support/test_events.h"
 #include "watcher/session/classification.h"
 
@@ -86,6 +87,12 @@ void Judge::TakeUnseenDomain(const v1::VmRef& vm) {
       unseen_domains_[vm.run_id()] = life.get();
       return;
     }
+  }
+  // A daemon that knows nothing of its end believes libvirt, which has not noticed it.
+  for (const auto& life : world_->lives()) {
+    if (life->uuid != vm.uuid() || !life->process_gone || !libvirtd_->Lists(*life)) continue;
+    unseen_domains_[vm.run_id()] = life.get();
+    return story_->Reach("a domain that has ended is listed to the next daemon");
   }
   story_->Fail("a run of ", vm.name(), " of which each life has another: ", vm.run_id());
 }
@@ -164,7 +171,7 @@ void Judge::CheckDomains(const Daemon& daemon) const {
   if (started_at_ > long_ago || libvirtd_->started_at() > long_ago || !libvirtd_->runs()) {
     return;
   }
-  const std::vector<VmRecordPtr> vms = daemon.log().Vms().vms;
+  const std::vector<VmRecordPtr> vms = VmsIn(daemon.log());
   for (const auto& life : world_->lives()) {
     if (life->uuid.empty() || life->process_gone || life->began > long_ago ||
         life->sayings.empty() || life->sayings.back().at > long_ago) {
@@ -216,6 +223,8 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
   std::map<uint64_t, v1::Event> events;
   try {
     SqliteDatabase database(kJournalPath);
+    const char* const kTables = "SELECT count(*) FROM sqlite_schema";
+    if (SqliteQuery(database, kTables).Number() == 0) return events;  // it was never written to
     SqliteQuery rows(database, VMEVENTD_SELECT_EVENTS "sequence BETWEEN ? AND ? ORDER BY sequence",
                      first, last);
     while (rows.Next()) {
@@ -313,11 +322,11 @@ bool Judge::MayLackStop(const std::string& run_id) const {
 }
 
 void Judge::CheckVms(const Daemon& daemon) const {
-  const EventLog::VmPage page = daemon.log().Vms();
-  for (const VmRecordPtr& vm : page.vms) {
-    if (vm->last_sequence <= page.sequence) continue;
+  const uint64_t newest = daemon.log().range().newest;
+  for (const VmRecordPtr& vm : VmsIn(daemon.log())) {
+    if (vm->last_sequence <= newest) continue;
     story_->Fail(vm->name, " has the event ", vm->last_sequence, " as its last, and the newest is ",
-                 page.sequence);
+                 newest);
   }
 }
 
@@ -350,10 +359,16 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   started_at_ = kernel_->monotonic();
   number_ = number;
   const std::string journal_id = daemon->log().identity().journal_id;
-  if (damaged_ || !daemon->has_journal()) BeginsWithoutRuns(number);
+  const bool goes_on = daemon->handed_through() > 0;
+  if (damaged_ || (!daemon->has_journal() && !goes_on)) BeginsWithoutRuns(number);
   if (daemon->has_journal()) replacement_is_due_ = false;
   if (damaged_) TakeNewJournal(*daemon);
   CheckVms(*daemon);
+  std::map<uint64_t, v1::Event> handed;
+  for (const EventPtr& event : daemon->log().ReadUncommitted().events) {
+    if (event->sequence <= daemon->handed_through()) handed[event->sequence] = EventOf(*event);
+  }
+  if (!handed.empty()) story_->Reach("events that wait for the disk are handed over");
   if (journal_id_ != journal_id) {
     if (!journal_id_.empty() && newest() > 0) {
       story_->Reach("a start that reserves no sequences begins another journal");
@@ -367,8 +382,9 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     }
     journal_id_ = journal_id;
     // The other one has the same events, as far as they are in the file.
-    std::erase_if(entries_, [](const auto& entry) {
-      return !entry.second.event.durable() && !entry.second.written;
+    std::erase_if(entries_, [&](const auto& entry) {
+      return !entry.second.event.durable() && !entry.second.written &&
+             !handed.contains(entry.first);
     });
   } else if (!start_may_fail_) {
     may_be_renamed_ = false;
@@ -379,7 +395,8 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     return;
   }
   // Events that the journal holds, and those that only the daemon before it had.
-  const std::map<uint64_t, v1::Event> kept = ReadJournal(0, INT64_MAX);
+  std::map<uint64_t, v1::Event> kept = ReadJournal(0, INT64_MAX);
+  kept.merge(handed);
   const uint64_t oldest = kept.empty() ? 0 : kept.begin()->first;
   for (auto& [sequence, entry] : entries_) {
     if (sequence < oldest || entry.lost) continue;
@@ -387,6 +404,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     if (it == kept.end()) {
       if (MayBeThinned(sequence)) continue;
       entry.lost = true;
+      if (goes_on && !gave_up_) story_->Fail("the event ", sequence, " was not handed over");
       if (entry.event.durable() || entry.written || sequence <= durable_) {
         story_->Fail("the event ", sequence, " was ",
                      entry.written ? "public at a stop in order" : "durable",
@@ -416,7 +434,7 @@ void Judge::AfterWriter(const Daemon& daemon) {
     story_->Fail("the durable sequence falls from ", durable_, " to ", range.durable);
   }
   durable_ = std::max(durable_, range.durable);
-  oldest_ = daemon.journal().oldest;
+  if (daemon.has_journal()) oldest_ = daemon.journal().oldest;
   thinned_ = std::max(thinned_, daemon.journal().thinned);
 }
 
@@ -660,7 +678,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   if (!life->process_gone && !is_unknown) {
     story_->Fail("STOPPED ", event.sequence(), " of life ", life->number, ", whose process lives");
   }
-  if (stopped_before_.contains(life->run_id)) {
+  if (stopped_before_.contains(event.vm().run_id())) {
     story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,
                  ", which stands in the journal before this one");
   }
@@ -830,7 +848,7 @@ void Judge::CheckListed(const Daemon& daemon, int number,
         info.unfollowed_sockets(), [&](const auto& each) { return each.path() == life->socket; });
     // A VM that was restored has its run; one that is not known is in a directory that cannot be
     // read.
-    const VmRecordPtr run = daemon.log().FindVm({life->listed_as, life->run_id, ""});
+    const VmRecordPtr run = FindVm(daemon.log(), {life->listed_as, life->run_id, ""});
     const std::string directory = life->socket.substr(0, life->socket.rfind('/'));
     const bool unread = unopened.contains(directory) || !daemon.watcher().sees_all_directories();
     if (is_listed) story_->Reach("a VM that gets no descriptor is listed");
@@ -893,6 +911,9 @@ void Judge::AtEnd(const Daemon& daemon) {
         named = named || (first <= sequence && sequence <= last);
       }
       if (!named) story_->Fail("no GAP names the event ", sequence, ", which is lost");
+      // What was dropped for the lack of room has no second STOPPED.
+      const bool stopped = entry.event.type() == v1::EVENT_TYPE_STOPPED;
+      if (stopped && drops()) stopped_before_.insert(entry.event.vm().run_id());
       continue;
     }
     const std::string& run = entry.event.vm().run_id();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -28,6 +29,10 @@ class Libvirtd : public LibvirtApi {
   Libvirtd(Kernel* kernel, Random* random, Story* story)
       : kernel_(kernel), random_(random), story_(story) {}
 
+  // Returns whether it still has the domain.
+  bool Lists(const Life& life) const {
+    return runs_ && std::find(domains_.begin(), domains_.end(), &life) != domains_.end();
+  }
   bool runs() const { return runs_; }
   absl::Duration started_at() const { return started_at_; }
   // Ends it: its clients lose it. The domains go on.

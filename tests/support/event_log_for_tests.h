@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "server/eventlog/event_log.h"
 
 namespace vmeventd {
@@ -14,6 +17,23 @@ struct EventLogForTests {
     const MutexLock lock(&log.mutex_);
     return log.open_;
   }
+  // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
+  static absl::Duration NextStep(const EventLog& log) {
+    const MutexLock lock(&log.mutex_);
+    return log.NextPump();
+  }
+  static absl::Duration NextWrite(const EventLog& log) {
+    const MutexLock lock(&log.mutex_);
+    return log.NextWrite();
+  }
 };
+
+// All VMs that the log knows, in order; and one of them, or null.
+inline std::vector<VmRecordPtr> VmsIn(const EventLog& log) {
+  return log.Vms([](const VmRegistry& vms, uint64_t) { return vms.ListAfter(nullptr); });
+}
+inline VmRecordPtr FindVm(const EventLog& log, const VmKey& key) {
+  return log.Vms([&](const VmRegistry& vms, uint64_t) { return vms.Find(key); });
+}
 
 }  // namespace vmeventd

@@ -6,6 +6,7 @@
 #include "gtest/gtest.h"
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
+#include "tests/support/event_log_for_tests.h"
 
 namespace vmeventd {
 
@@ -86,6 +87,13 @@ absl::Status ExecuteSql(const std::string& path, const std::string& sql) try {
   return SqliteError(path, error);
 }
 
+Ring RingOf(size_t events) {
+  const VmUpdate update = Update("a", EventType::kReset);
+  v1::Event event = *update.event;
+  CompleteEvent(&*update.status, events, &event);
+  return {events * Logged(std::move(event))->memory()};
+}
+
 std::vector<std::string> CostlyPatterns() {
   std::vector<std::string> out(32);
   for (size_t i = 0; i < out.size(); ++i) {
@@ -94,8 +102,8 @@ std::vector<std::string> CostlyPatterns() {
   return out;
 }
 
-PumpedState::PumpedState(LiveStateOptions options, JournalOptions journal)
-    : options_{.journal = std::move(journal), .live = options, .node_id = kNode} {
+PumpedState::PumpedState(Ring ring, JournalOptions journal)
+    : options_{.journal = std::move(journal), .ring_bytes = ring.bytes, .node_id = kNode} {
   options_.journal.path = directory_ / "journal.db";
   Journal::OpenLate(options_.journal, {kJournal, 0}).value();
   EXPECT_TRUE(WriteMark(options_.journal.path, {kJournal, 0}).ok());
@@ -129,7 +137,7 @@ void PumpedState::Write() {
     while (log_->StepWriter()) {
     }
     log_->Step();
-  } while (log_->NextWrite() <= clock_.Now().monotonic);
+  } while (EventLogForTests::NextWrite(*log_) <= clock_.Now().monotonic);
 }
 
 void PumpedState::Restart(bool in_order, const TakeHanded& take_handed) {

@@ -47,7 +47,12 @@ absl::StatusOr<std::vector<v1::Event>> JournalEvents(JournalReader* journal, uin
                                                      uint64_t last = INT64_MAX,
                                                      uint64_t* through = nullptr);
 
-inline LiveStateOptions RingOf(size_t events) { return {.ring_events = events}; }
+// Limit of the newest events in memory.
+struct Ring {
+  size_t bytes = 16 << 20;
+};
+// For so many of Update("a", EventType::kReset), without room for one more.
+Ring RingOf(size_t events);
 
 // Changes the database at `path`, which it makes if there is none.
 absl::Status ExecuteSql(const std::string& path, const std::string& sql);
@@ -99,7 +104,7 @@ class BusyClock : public FakeClock {
 // An event log in a directory of its own; the test acts as the watcher and as the log's threads.
 class PumpedState {
  public:
-  explicit PumpedState(LiveStateOptions options = {}, JournalOptions journal = {});
+  explicit PumpedState(Ring ring = {}, JournalOptions journal = {});
 
   // Pushes the updates in one turn, and has them written and published.
   void Push(std::vector<VmUpdate> updates);

@@ -10,13 +10,13 @@
 
 namespace vmeventd {
 
-TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal)
+TestServer::TestServer(StreamOptions streams, Ring events, JournalOptions journal)
     : TestServer(streams, events, std::move(journal), {}) {}
 
 TestServer::TestServer(GrpcServerOptions listeners)
     : TestServer({}, {}, {}, std::move(listeners)) {}
 
-TestServer::TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal,
+TestServer::TestServer(StreamOptions streams, Ring events, JournalOptions journal,
                        GrpcServerOptions listeners)
     : pumped_(events, std::move(journal)),
       hub_(&pumped_.log(), &pumped_.clock(), streams),

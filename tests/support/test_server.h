@@ -20,8 +20,7 @@ namespace vmeventd {
 // thread and the clock.
 class TestServer {
  public:
-  explicit TestServer(StreamOptions streams = {}, LiveStateOptions events = {},
-                      JournalOptions journal = {});
+  explicit TestServer(StreamOptions streams = {}, Ring events = {}, JournalOptions journal = {});
   // Serves listeners other than a Unix socket.
   explicit TestServer(GrpcServerOptions listeners);
   ~TestServer();
@@ -45,7 +44,7 @@ class TestServer {
   std::shared_ptr<grpc::Channel> NewChannel() const;
 
  private:
-  TestServer(StreamOptions streams, LiveStateOptions events, JournalOptions journal,
+  TestServer(StreamOptions streams, Ring events, JournalOptions journal,
              GrpcServerOptions listeners);
 
   TemporaryDirectory directory_;

@@ -188,8 +188,8 @@ constexpr int kFullEvents = 20'000;
 constexpr int kFullCommits = kFullEvents / 100 + 1;
 
 std::unique_ptr<PumpedState> FullJournal(VmSession* session) {
-  auto pumped = std::make_unique<PumpedState>(LiveStateOptions{},
-                                              JournalOptions{.retention_events = kFullEvents});
+  auto pumped =
+      std::make_unique<PumpedState>(Ring{}, JournalOptions{.retention_events = kFullEvents});
   // Retention counts all at its first time, here.
   for (int events = 0; events <= kFullEvents; events += kEvents) {
     std::vector<VmUpdate> updates;

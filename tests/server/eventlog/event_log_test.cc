@@ -18,6 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/event_listing.h"
+#include "tests/support/event_log_for_tests.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
@@ -49,7 +50,8 @@ TEST(EventLog, AnEventIsPublicOnceItIsDurableOrHasWaitedForASecond) {
   state.clock().Advance(EventLog::kPatience - absl::Milliseconds(1));
   state.PushUnwritten({Reset()});
   EXPECT_EQ(state.log().range().newest, 1u);
-  EXPECT_EQ(state.log().NextStep(), state.clock().Now().monotonic + absl::Milliseconds(1));
+  EXPECT_EQ(EventLogForTests::NextStep(state.log()),
+            state.clock().Now().monotonic + absl::Milliseconds(1));
   state.clock().Advance(absl::Milliseconds(1));
   state.PushUnwritten({});
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, false)));
@@ -88,7 +90,7 @@ TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOn
   stopped.on_public = [&] { durable = state.log().health().published_durable; };
   state.PushUnwritten({stopped});
   EXPECT_FALSE(durable);
-  EXPECT_EQ(state.log().FindVm({"a", "run-a", ""})->state, v1::VM_STATE_STOPPED);
+  EXPECT_EQ(FindVm(state.log(), {"a", "run-a", ""})->state, v1::VM_STATE_STOPPED);
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, false), Pair(2, false)));
   state.Write();
   EXPECT_TRUE(state.reported_writable());
@@ -118,7 +120,7 @@ uint64_t Overflow(PumpedState* state) {
   state->clock().Advance(absl::Seconds(3));
   do {
     state->PushUnwritten({});
-  } while (state->log().NextStep() <= state->clock().Now().monotonic);
+  } while (EventLogForTests::NextStep(state->log()) <= state->clock().Now().monotonic);
   return 400;
 }
 
@@ -157,7 +159,7 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
 }
 
 TEST(EventLog, MemoryIsFreedAsSoonAsADiskThatHungHasWritten) {
-  PumpedState state({.ring_bytes = 1'000});
+  PumpedState state({.bytes = 1'000});
   for (int i = 0; i < 15; ++i) state.PushUnwritten({Reset()});
   state.clock().Advance(EventLog::kPatience);
   state.PushUnwritten({});
@@ -230,7 +232,7 @@ TEST_F(FullLog, LosesNoStateOfAVm) {
   later.status->set_state(ToProto(VmState::kPaused));
   state_.PushUnwritten({later});  // saves nothing: the one before counts
   state_.Write();
-  EXPECT_EQ(state_.log().FindVm({"a", "run-a", ""})->state, ToProto(VmState::kPaused));
+  EXPECT_EQ(FindVm(state_.log(), {"a", "run-a", ""})->state, ToProto(VmState::kPaused));
   state_.Restart(/*in_order=*/false);
   EXPECT_EQ(state_.log().TakeRuns().at("run-a").payload, "second");
 }
@@ -371,7 +373,8 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
   const TemporaryDirectory directory;
   const std::string path = directory / "journal.db";
   BusyClock clock;
-  const auto log = EventLog::Open({.journal = {.path = path}, .live = RingOf(1)}, &clock).value();
+  const auto log =
+      EventLog::Open({.journal = {.path = path}, .ring_bytes = RingOf(1).bytes}, &clock).value();
   const auto push = [&](EventType type) {
     log->Push(Update("a", type));
     log->EndTurn();
@@ -430,32 +433,92 @@ TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
   EXPECT_GT(gap->missing().last(), lost);
 }
 
-TEST(EventLog, RunsThatAreHandedOverReplaceThoseOfAJournalThatIsBehind) {
-  FaultyDisk disk;
-  PumpedState state;
-  VmUpdate ended = Update("a", EventType::kStarted);
-  ended.saved_run = "state of a";
-  state.Push({ended});
-  disk.Fail(SQLITE_FULL);
-  ended = Stopped("a", "run-a", ShutdownClass::kUser);
-  ended.saved_run = "";
-  state.Push({ended, Update("b", EventType::kStarted)});
-  const JournalEnd left = state.log().end();
-  EXPECT_EQ(left.stored, 1u);
-  EXPECT_EQ(left.newest, 3u);
-  disk.Fail(SQLITE_OK);
-  state.Restart(/*in_order=*/false, [&](const JournalEnd& found) {
-    EXPECT_TRUE(left.Meets(found));
-    return SavedRuns{{"run-b", {"state of b"}}};
-  });
-  const SavedRuns saved = state.log().TakeRuns();
+// Three events, of which the disk takes the first.
+class HandedLogTest : public ::testing::Test {
+ protected:
+  HandedLogTest() {
+    VmUpdate began = Update("a", EventType::kStarted);
+    began.saved_run = "state of a";
+    state_.Push({began});
+    disk_.Fail(SQLITE_FULL);
+    VmUpdate ended = Stopped("a", "run-a", ShutdownClass::kUser);
+    ended.saved_run = "";
+    state_.Push({ended, Update("b", EventType::kStarted)});
+  }
+  // The next daemon, which is handed all of it.
+  void GoOn() {
+    const JournalEnd left = state_.log().end();
+    const Journal::Batch unwritten = state_.log().NotDurable();
+    state_.Restart(/*in_order=*/false, [&](const JournalEnd& found) {
+      EXPECT_TRUE(left.Meets(found));
+      return HandedLog{left.newest, unwritten, {{"run-b", {"state of b", 3}}}};
+    });
+  }
+  void ExpectAll(bool durable) {
+    EXPECT_THAT(Durability(state_.Events()),
+                ElementsAre(Pair(1, true), Pair(2, durable), Pair(3, durable)));
+    EXPECT_EQ(state_.log().range().newest, 3u);
+    EXPECT_EQ(state_.log().range().durable, durable ? 3u : 1u);
+    EXPECT_TRUE(FindVm(state_.log(), {"a", "run-a", ""})->stopped());
+  }
+
+  FaultyDisk disk_;
+  PumpedState state_;
+};
+
+TEST_F(HandedLogTest, WhatAFullDiskDidNotTakeGoesOnWaitingForIt) {
+  ExpectAll(/*durable=*/false);
+  for (int i = 0; i < 2; ++i) {
+    GoOn();
+    ExpectAll(/*durable=*/false);
+  }
+  disk_.Fail(SQLITE_OK);
+  state_.clock().Advance(absl::Seconds(1));
+  state_.Write();
+  ExpectAll(/*durable=*/true);
+  state_.PushEach("b", 1);
+  EXPECT_EQ(state_.log().range().durable, 4u) << "no sequence is missing";
+}
+
+TEST_F(HandedLogTest, ItsRunsAreOpenAndNoOthers) {
+  disk_.Fail(SQLITE_OK);
+  GoOn();
+  ExpectAll(/*durable=*/true);
+  const SavedRuns saved = state_.log().TakeRuns();
   ASSERT_THAT(saved, SizeIs(1));
   EXPECT_EQ(saved.at("run-b").payload, "state of b");
-  const std::vector<v1::Event> events = state.Events();
-  ASSERT_THAT(events, SizeIs(2));
-  EXPECT_EQ(events[1].gap_reason(), v1::GAP_REASON_NOT_WRITTEN);
-  state.Restart(/*in_order=*/false);
-  EXPECT_THAT(state.log().TakeRuns(), SizeIs(0)) << "the journal has no longer the first run";
+  EXPECT_EQ(saved.at("run-b").last_sequence, 3u);
+  state_.Restart(/*in_order=*/false);
+  EXPECT_THAT(state_.log().TakeRuns(), SizeIs(0)) << "the journal has no longer the first run";
+}
+
+// The disk that hung took them after all.
+TEST_F(HandedLogTest, WhatWasWrittenMeanwhileIsNotWrittenTwice) {
+  const Journal::Batch unwritten = state_.log().NotDurable();
+  EXPECT_THAT(unwritten.events, SizeIs(2));
+  disk_.Fail(SQLITE_OK);
+  state_.clock().Advance(absl::Seconds(1));
+  state_.Write();
+  state_.Restart(/*in_order=*/false, [&](const JournalEnd& found) {
+    EXPECT_EQ(found.stored, 3u);
+    return HandedLog{.newest = 3, .unwritten = unwritten};
+  });
+  EXPECT_TRUE(state_.reported_writable());
+  ExpectAll(/*durable=*/true);
+}
+
+// More of them waited than may.
+TEST_F(HandedLogTest, AGapNamesWhatIsInNeither) {
+  Journal::Batch unwritten;
+  unwritten.Put(state_.log().NotDurable().events.back());
+  disk_.Fail(SQLITE_OK);
+  state_.Restart(/*in_order=*/false,
+                 [&](const JournalEnd&) { return HandedLog{.newest = 3, .unwritten = unwritten}; });
+  const std::vector<v1::Event> events = state_.Events();
+  EXPECT_THAT(Durability(events), ElementsAre(Pair(1, true), Pair(3, true), Pair(4, true)));
+  EXPECT_EQ(events[2].gap_reason(), v1::GAP_REASON_NOT_WRITTEN);
+  EXPECT_EQ(events[2].missing().first(), 2u);
+  EXPECT_EQ(events[2].missing().last(), 2u);
 }
 
 TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
@@ -596,11 +659,26 @@ TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true, [](const JournalEnd& found) {
     EXPECT_EQ(found.newest, UINT64_MAX) << "what its file has is not known";
-    return SavedRuns{{"run-a", {"state"}}};
+    return HandedLog{.newest = 1, .runs = {{"run-a", {"state"}}}};
   });
   EXPECT_THAT(state.log().TakeRuns(), SizeIs(1));
   Repair(&state);
   EXPECT_THAT(state.Events(2), SizeIs(0));
+}
+
+TEST(UnopenedJournal, TakesWhatWasHandedOverWhenItCanBeOpened) {
+  PumpedState state;
+  LeaveOpenRun(&state);
+  state.PushUnwritten({Reset()});
+  state.clock().Advance(EventLog::kPatience);
+  state.PushUnwritten({});
+  const Journal::Batch unwritten = state.log().NotDurable();
+  state.Restart(/*in_order=*/false,
+                [&](const JournalEnd&) { return HandedLog{.newest = 2, .unwritten = unwritten}; });
+  EXPECT_THAT(Durability(state.Events(2)), ElementsAre(Pair(2, false)));
+  EXPECT_EQ(state.log().range().oldest, 2u);
+  Repair(&state);
+  EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, true)));
 }
 
 TEST(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {

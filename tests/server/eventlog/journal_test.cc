@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/event_listing.h"
+#include "tests/support/event_log_for_tests.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
@@ -349,8 +350,8 @@ TEST(Journal, TheLastStoppedVmsAreRemembered) {
   }
   state.Push({{.status = Status("lost its event", "run", VmState::kStopped)}});
   state.Restart(/*in_order=*/true);
-  EXPECT_EQ(state.log().Vms().vms.size(), 4u);
-  EXPECT_TRUE(state.log().FindVm({"vm2", "run2", ""})->stopped());
+  EXPECT_EQ(VmsIn(state.log()).size(), 4u);
+  EXPECT_TRUE(FindVm(state.log(), {"vm2", "run2", ""})->stopped());
 }
 
 }  // namespace

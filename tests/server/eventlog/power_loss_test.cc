@@ -26,7 +26,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
  protected:
   PowerLossTest() : random_(GetParam()) {
     disk_ = std::make_unique<PowerLossDisk>();
-    pumped_ = std::make_unique<PumpedState>(LiveStateOptions{}, JournalOptions{});
+    pumped_ = std::make_unique<PumpedState>(Ring{}, JournalOptions{});
     directory_ = std::filesystem::path(pumped_->journal_options().path).parent_path();
     disk_->set_before_change([this] {
       if (!looking_ && random_() % kChangesALoss == 0) LookAfterPowerLoss();

@@ -23,7 +23,7 @@ using ::testing::IsEmpty;
 
 class QueriesTest : public ::testing::Test {
  protected:
-  explicit QueriesTest(LiveStateOptions options = {}, JournalOptions journal = {})
+  explicit QueriesTest(Ring options = {}, JournalOptions journal = {})
       : pumped_(options, std::move(journal)) {}
 
   // Runs all turns of one ListEvents call.

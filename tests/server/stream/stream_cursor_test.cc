@@ -186,7 +186,7 @@ TEST(StreamCursor, ManySnapshotsThatAreNotReadCostLittleAndTheNextStreamBeginsWi
 }
 
 TEST(StreamCursor, APositionFromBeforeTheSnapshotIsDoneLosesNothing) {
-  PumpedState pumped(LiveStateOptions{}, {.retention_events = 3});
+  PumpedState pumped(Ring{}, {.retention_events = 3});
   pumped.PushEach("a", 3);
   StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});
   const v1::WatchEventsResponse first = Next(&cursor);
@@ -219,7 +219,7 @@ TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
 }
 
 TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullMessage) {
-  PumpedState pumped(RingOf(20), {.retention_events = 8});
+  PumpedState pumped(RingOf(21), {.retention_events = 8});  // 20 of "noisy"
   pumped.Push({Update("quiet", EventType::kStarted)});
   pumped.PushEach("noisy", 5);
   VmUpdate large = LargeUpdate("quiet");
