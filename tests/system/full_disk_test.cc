@@ -134,9 +134,13 @@ TEST_F(FullDiskTest, ARestartByTheServiceManagerWhileFullLosesNothing) {
   expect_both();
   FreeDisk();
   WaitWritable();
-  for (const v1::Event& event : daemon().ListEvents()) {
-    EXPECT_TRUE(event.has_vm() && event.durable()) << event.ShortDebugString();
-  }
+  std::vector<v1::Event> events;
+  WaitUntil("all is written", [&] {
+    events = daemon().ListEvents();
+    return std::all_of(events.begin(), events.end(),
+                       [](const auto& each) { return each.durable(); });
+  });
+  for (const v1::Event& event : events) EXPECT_TRUE(event.has_vm()) << event.ShortDebugString();
   KillDaemon();
 
   begin();  // with the journal alone
