@@ -183,8 +183,8 @@ void CollectInfo(const MetricSources& inputs, const v1::GetServerInfoResponse& i
 void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
   std::array<size_t, v1::VmState_ARRAYSIZE> by_state{};
   size_t with_problems = 0;
-  for (const VmRecordPtr& vm :
-       inputs.log->Vms([](const VmRegistry&vms, uint64_t) { return vms.ListAfter(nullptr); })) {
+  const auto all = [](const VmRegistry& vms, uint64_t) { return vms.ListAfter(nullptr); };
+  for (const VmRecordPtr& vm : inputs.log->Vms(all)) {
     ++by_state[vm->state];
     if (vm->has_problems) ++with_problems;
   }
