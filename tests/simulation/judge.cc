@@ -699,8 +699,11 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
                  " came before its SHUTDOWN was read");
   }
   const bool host_shut_down = kernel_->HostWas(true, life->began, life->gone_at);
+  // A parent that reaps late leaves no status in time.
+  const bool reads_exit = kernel_->features().pidfd_exit && !short_of_descriptors_ &&
+                          life->process->reaped_at < life->gone_at + absl::Milliseconds(50);
   std::set<ShutdownClass> allowed =
-      AllowedClasses(*life, daemon, KeptSayings(*life), host_shut_down);
+      AllowedClasses(*life, daemon, KeptSayings(*life), host_shut_down, reads_exit);
   if (is_unknown || (life->launcher != nullptr && event.vm().pid() == life->launcher->pid)) {
     allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }

@@ -225,6 +225,7 @@ bool Kernel::HostWas(bool shutting_down, absl::Duration from, absl::Duration to)
 
 void Kernel::Reap(const ProcessPtr& process) {
   process->state = Process::State::kReaped;
+  process->reaped_at = monotonic();
   last_reaped_ = process->pid;
   const auto it = processes_.find(process->pid);
   if (it != processes_.end() && it->second == process) processes_.erase(it);

@@ -30,6 +30,7 @@ struct Process {
   uint64_t inode = 0;  // inode of its pidfd
   State state = State::kLives;
   int wait_status = 0;
+  absl::Duration reaped_at = absl::InfiniteDuration();
   bool killed = false;                      // a SIGKILL waits for it
   std::string cgroup;                       // "/vm-7"
   std::string command_line;                 // arguments, each with a zero at its end

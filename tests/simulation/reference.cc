@@ -217,7 +217,7 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const 
 
 std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
                                        const std::map<int, size_t>& certainly_kept,
-                                       bool host_shut_down) {
+                                       bool host_shut_down, bool reads_exit) {
   // Sayings that the last daemon has read are certain; of those of earlier daemons, each may have
   // lost the last ones.
   std::vector<size_t> certain;
@@ -268,6 +268,7 @@ std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
         // The process may not have been followed yet when it was killed, if there is no exit
         // status.
         if (!killer && known && killer_is_known) continue;
+        if (!known && reads_exit && followed) continue;
         for (const bool unseen : {true, false}) {
           if (unseen && !handed) continue;
           if (!unseen && handed && life.ended_unattended) continue;

@@ -23,8 +23,10 @@ ShutdownClass ClassBy(const Life& life, const std::vector<size_t>& heard, const 
 
 // The classes that a truthful daemon may give, whatever the intents. `last_daemon` published the
 // end. `kept`: the number of sayings that these daemons have read and that outlived them for
-// certain. `host_shut_down`: at some time of its life its host was shutting down.
+// certain. `host_shut_down`: at some time of its life its host was shutting down. `reads_exit`:
+// the daemon can read how a process that it follows has ended.
 std::set<ShutdownClass> AllowedClasses(const Life& life, int last_daemon,
-                                       const std::map<int, size_t>& kept, bool host_shut_down);
+                                       const std::map<int, size_t>& kept, bool host_shut_down,
+                                       bool reads_exit);
 
 }  // namespace vmeventd::simulation
