@@ -144,7 +144,7 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
     constexpr size_t kMaxListed = 10;
     const size_t listed = std::min(running.size(), kMaxListed);
     std::vector<absl::string_view> ids;
-    for (size_t i = 0; i < listed; ++i) ids.push_back(running[i]->run_id);
+    for (size_t i = 0; i < listed; ++i) ids.emplace_back(running[i]->run_id);
     return WithReason(
         "SEVERAL_VMS_RUN",
         absl::FailedPreconditionError(absl::StrCat(
