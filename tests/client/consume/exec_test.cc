@@ -91,7 +91,7 @@ class EventCommandStopTest : public EventCommandTest {
       Output();
       stop_.request_stop();
     });
-    const absl::Status status = Run(command);
+    absl::Status status = Run(command);
     stopper.join();
     return status;
   }
@@ -151,7 +151,7 @@ class CommandRunnerTest : public testing::Test {
     environment.run = [this, results](const CommandCall& call) mutable {
       calls_.push_back(call);
       if (results.empty()) return absl::OkStatus();
-      const absl::Status result = results.front();
+      absl::Status result = results.front();
       results.pop_front();
       return result;
     };
