@@ -257,15 +257,17 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
     spdlog::warn("cannot determine node_id: {}", std::string(node_id.status().message()));
   }
   const uint64_t descriptor_limit = RaiseDescriptorLimit();  // the parcel has one for each VM
-  Handover handover;
+  bool has_log = false;
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock,
                      [&](const JournalEnd& found) {
-                       disk_wait.reset();  // a stop that comes now hands over again
-                       handover = UnpackHandover(std::move(parcel), found);
-                       return std::exchange(handover.log, std::nullopt);
+                       std::optional<HandedLog> handed = LogIn(parcel, found);
+                       has_log = handed.has_value();
+                       return handed;
                      });
   if (!log.ok()) return log.status();
+  disk_wait.reset();  // a stop that comes now hands over again
+  Handover handover = UnpackHandover(std::move(parcel), has_log);
   const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
                                                         static_cast<int>(config.max_connections));
   WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
@@ -516,7 +518,7 @@ void Daemon::Stop() {
     step = &kManager;
     is_stored =
         StoreHandover({.journal = log_->end(),
-                       .unwritten = log_->NotDurable(),
+                       .log = log_->HandOver(),
                        .open = *std::move(handed),
                        .exit_statuses = watcher_->exit_status_socket(),
                        .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});

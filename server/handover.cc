@@ -107,12 +107,13 @@ absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
   handover.set_newest(contents.journal.newest);
   for (const auto& [run_id, state] : contents.open.states)
     (*handover.mutable_states())[run_id] = state;
-  for (const EventPtr& event : contents.unwritten.events)
-    *handover.mutable_events() += event->field;
-  for (const auto& [sequence, vm] : contents.unwritten.stops) *handover.add_stops() = *vm;
+  handover.set_journal_id(contents.log.journal_id);
+  handover.set_knows_runs(contents.log.knows_runs);
+  const Journal::Batch& unwritten = contents.log.unwritten;
+  for (const EventPtr& event : unwritten.events) *handover.mutable_events() += event->field;
+  for (const auto& [sequence, vm] : unwritten.stops) *handover.add_stops() = *vm;
   UniqueFd file(memfd_create("vmeventd-handover", MFD_CLOEXEC));
-  if (!file.valid() || !handover.SerializeToFileDescriptor(file.get()) ||
-      lseek(file.get(), 0, SEEK_SET) != 0) {
+  if (!file.valid() || !handover.SerializeToFileDescriptor(file.get())) {
     return absl::ErrnoToStatus(errno, "memfd_create");
   }
   return file;
@@ -121,14 +122,15 @@ absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
 absl::StatusOr<internal::Handover> ReadContents(const UniqueFd& file) {
   google::protobuf::io::FileInputStream stream(file.get());
   internal::Handover handover;
-  if (!handover.ParseFromZeroCopyStream(&stream)) {
+  // A start that failed may have read it before.
+  if (lseek(file.get(), 0, SEEK_SET) != 0 || !handover.ParseFromZeroCopyStream(&stream)) {
     return absl::InvalidArgumentError("the states of the runs cannot be read");
   }
   return handover;
 }
 
 HandedLog ReadLog(const internal::Handover& contents) {
-  HandedLog log{.newest = contents.newest()};
+  HandedLog log{contents.journal_id(), contents.newest(), contents.knows_runs()};
   for (const auto& [run_id, state] : contents.states()) log.runs[run_id] = {state};
   const auto list = Parsed<v1::ListEventsResponse>(contents.events());
   for (const v1::Event& event : list.events()) {
@@ -156,29 +158,33 @@ absl::StatusOr<HandedRun> ReadRun(absl::string_view text, std::vector<UniqueFd> 
   return run;
 }
 
-absl::Status Unpack(int parcel, const JournalEnd& journal, Handover* out) {
-  std::vector<char> buffer(kMaxText);
-  absl::StatusOr<First> first = ReceiveFirst(parcel, /*stays=*/false, absl::MakeSpan(buffer));
+absl::StatusOr<HandedLog> PeekLog(int parcel, const JournalEnd& journal) {
+  std::array<char, 256> buffer;
+  const absl::StatusOr<First> first = ReceiveFirst(parcel, /*stays=*/true, absl::MakeSpan(buffer));
   if (!first.ok()) return first.status();
   const absl::StatusOr<internal::Handover> contents = ReadContents(first->contents);
   if (!contents.ok()) return contents.status();
-  out->exit_statuses = std::move(first->exit_statuses);
   const JournalEnd left{contents->journal_file(), contents->stored(), contents->newest()};
-  const bool same_journal = left.Meets(journal);
-  if (same_journal) out->log = ReadLog(*contents);
+  if (left.Meets(journal)) return ReadLog(*contents);
+  return absl::FailedPreconditionError("the journal has changed since the previous daemon stopped");
+}
+
+absl::Status Unpack(int parcel, bool has_log, Handover* out) {
+  std::vector<char> buffer(kMaxText);
+  absl::StatusOr<First> first = ReceiveFirst(parcel, /*stays=*/false, absl::MakeSpan(buffer));
+  if (!first.ok()) return first.status();
+  out->exit_statuses = std::move(first->exit_statuses);
   for (;;) {
     std::vector<UniqueFd> descriptors;
     const absl::StatusOr<absl::string_view> text =
         Receive(parcel, /*stays=*/false, absl::MakeSpan(buffer), &descriptors);
     if (!text.ok()) return text.status();
-    if (text->empty()) break;
+    if (text->empty()) return absl::OkStatus();
     absl::StatusOr<HandedRun> run = ReadRun(*text, std::move(descriptors));
     if (!run.ok()) return run.status();
-    if (!same_journal) run->state.clear_run_id();
+    if (!has_log) run->state.clear_run_id();
     out->runs.push_back(*std::move(run));
   }
-  if (same_journal || out->runs.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError("the journal has changed since the previous daemon stopped");
 }
 
 }  // namespace
@@ -225,7 +231,7 @@ bool StoreHandover(const HandoverContents& contents) {
   if (status.ok()) {
     spdlog::info("handed {} VMs over to the service manager, for the next start",
                  contents.open.runs.size());
-    const size_t events = contents.unwritten.events.size();
+    const size_t events = contents.log.unwritten.events.size();
     if (events > 0) spdlog::info("handed over what waits for the disk: {} events", events);
   } else {
     spdlog::warn("cannot hand over {} VMs, the next start reconnects to them: {}",
@@ -255,14 +261,23 @@ std::vector<UniqueFd> TraceIn(const UniqueFd& parcel) {
   return first.ok() ? std::move(first->trace) : std::vector<UniqueFd>();
 }
 
-Handover UnpackHandover(UniqueFd parcel, const JournalEnd& journal) {
+std::optional<HandedLog> LogIn(const UniqueFd& parcel, const JournalEnd& journal) {
+  if (!parcel.valid()) return std::nullopt;
+  absl::StatusOr<HandedLog> log = PeekLog(parcel.get(), journal);
+  if (log.ok()) return *std::move(log);
+  spdlog::warn("handover not usable, reconnecting to monitors: {}",
+               std::string(log.status().message()));
+  return std::nullopt;
+}
+
+Handover UnpackHandover(UniqueFd parcel, bool has_log) {
   Handover handover;
   if (!parcel.valid()) return handover;
-  const absl::Status status = Unpack(parcel.get(), journal, &handover);
-  if (!status.ok()) {
+  const absl::Status status = Unpack(parcel.get(), has_log, &handover);
+  if (!status.ok() && has_log) {
     spdlog::warn("handover not usable, reconnecting to monitors: {}",
                  std::string(status.message()));
-  } else if (!handover.runs.empty()) {
+  } else if (has_log && !handover.runs.empty()) {
     spdlog::info("resuming {} VMs of the previous daemon", handover.runs.size());
   }
   Notify(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", kStoredName));

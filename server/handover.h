@@ -16,17 +16,15 @@ namespace vmeventd {
 // or hung.
 
 struct Handover {
-  // With all open runs; unset: none were handed over, or a journal with another end has others.
-  std::optional<HandedLog> log;
-  std::vector<HandedRun> runs;  // those of them that have descriptors
+  std::vector<HandedRun> runs;  // open runs that have descriptors
   UniqueFd exit_statuses;       // NodeWatcher::exit_status_socket(); none: the runs need none
 };
 
 // Contents of the parcel of a daemon that stops. Descriptors stay open and the caller's.
 struct HandoverContents {
-  JournalEnd journal;
-  Journal::Batch unwritten;  // EventLog::NotDurable()
-  OpenRuns open;             // NodeWatcher::HandOver()
+  JournalEnd journal;  // EventLog::end()
+  HandedLog log;       // EventLog::HandOver()
+  OpenRuns open;       // NodeWatcher::HandOver()
   int exit_statuses = -1;
   std::vector<int> trace;  // SignalTrace::descriptors()
 };
@@ -45,8 +43,11 @@ std::vector<VmRecordPtr> VmsOf(const SavedRuns& runs, Instant now);
 UniqueFd TakeParcel();
 // Returns the descriptors of the trace, which stay in the parcel; none: it has none.
 std::vector<UniqueFd> TraceIn(const UniqueFd& parcel);
-// Unpacks a parcel, or none, and has the service manager drop it. Logs what is not usable. Runs of
-// another journal have no id: the caller closes their descriptors.
-Handover UnpackHandover(UniqueFd parcel, const JournalEnd& journal);
+// Returns the log of a parcel, which stays as it is; unset: it has none of that journal, or there
+// is no parcel. Logs why it is not usable.
+std::optional<HandedLog> LogIn(const UniqueFd& parcel, const JournalEnd& journal);
+// Unpacks a parcel, or none, and has the service manager drop it. Logs what is not usable. Without
+// its log the runs have no ids: the caller closes their descriptors.
+Handover UnpackHandover(UniqueFd parcel, bool has_log);
 
 }  // namespace vmeventd

@@ -54,22 +54,21 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
   }
   std::optional<HandedLog> handed;
   if (take_handed != nullptr) handed = take_handed(found);
-  // No sequence was given under the id yet.
-  bool id_is_new = false;
   // Continues as another journal, for which no sequence was given yet.
   const auto rename = [&](const char* why) {
     begin.after.journal_id = RandomUuid();
-    id_is_new = true;
     if (begin.journal != nullptr) {
       begin.journal->Rename(begin.after.journal_id);
-      begin.after.through = found.newest;
+      begin.after.through = handed.has_value() ? handed->newest : found.newest;
     }
     if (begin.replaced.empty()) begin.replaced = why;
   };
-  if (begin.problem.ok()) {
+  if (handed.has_value()) {
+    begin.after = {handed->journal_id, handed->newest};
+    if (begin.journal != nullptr) begin.journal->Rename(handed->journal_id);
+  } else if (begin.problem.ok()) {
     begin.after = {begin.journal->journal_id(), found.newest};
     const bool is_marked = mark->journal_id == begin.after.journal_id;
-    id_is_new = begin.created;
     if (begin.created && begin.replaced.empty() && !mark->journal_id.empty()) {
       begin.replaced = absl::StrCat("the journal ", mark->journal_id,
                                     " is missing, with its events and open runs");
@@ -80,20 +79,16 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
     }
   } else {
     begin.after = *mark;
-    id_is_new = mark->journal_id.empty();
-    if (id_is_new) begin.after.journal_id = RandomUuid();
+    if (mark->journal_id.empty()) begin.after.journal_id = RandomUuid();
   }
-  if (handed.has_value()) begin.after.through = handed->newest;
-  const uint64_t through = begin.after.through;
-  // What the daemon before reserved serves one that goes on with its sequences, too.
-  const bool is_reserved = mark->journal_id == begin.after.journal_id &&
-                           mark->through >= through + kReservedSequences / 2;
+  // The next life would give the same ones, if this one cannot reserve its own.
+  const uint64_t reserved = begin.after.through + kReservedSequences;
+  const bool repeats = mark->journal_id == begin.after.journal_id &&
+                       mark->through < reserved - kReservedSequences / 2;
   // The writer tries again, and reports why. If this life ends before, the next one finds a mark
   // that is not of this id.
-  if (!WriteMark(path, {begin.after.journal_id, through + kReservedSequences}).ok() && !id_is_new &&
-      !is_reserved) {
+  if (!WriteMark(path, {begin.after.journal_id, reserved}).ok() && repeats) {
     rename("cannot reserve sequences at the start");
-    if (handed.has_value()) begin.after.through = through;
   }
   if (!begin.replaced.empty()) {
     spdlog::error("{}: {}; the journal is {} now", path, begin.replaced, begin.after.journal_id);
@@ -109,22 +104,28 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::
       identity_{begin.after.journal_id, options.node_id},
       begin_(begin.after),
       clock_(clock),
-      has_handed_(handed.has_value()),
+      knows_runs_(handed.has_value() && handed->knows_runs),
       given_(begin_.through),
       newest_(begin_.through),
       bounds_(BoundsBefore(begin_.through + 1)),
       wanted_mark_(begin_.through + kReservedSequences) {
-  saved_ = has_handed_ ? std::move(handed->runs) : std::exchange(begin.runs, {});
-  if (has_handed_) {
+  saved_ = handed.has_value() ? std::move(handed->runs) : std::exchange(begin.runs, {});
+  if (handed.has_value()) {
     for (auto& [run_id, run] : saved_) {
       const auto known = begin.runs.extract(run_id);  // the others are over
       if (known) run.last_sequence = std::max(run.last_sequence, known.mapped().last_sequence);
     }
     const MutexLock turn(&turn_);
     const MutexLock recording(&recording_);
-    batch_ = std::move(handed->unwritten);
+    const std::vector<EventPtr>& events = handed->unwritten.events;
+    if (!events.empty()) bounds_ = BoundsBefore(events.front()->sequence);
+    // Each by itself, so that the oldest can be dropped.
+    for (const EventPtr& event : events) {
+      batch_.Put(event);
+      Submit();
+    }
+    batch_.stops = std::move(handed->unwritten.stops);
     for (const auto& [sequence, vm] : batch_.stops) taking_.vms.push_back(*vm);
-    if (!batch_.events.empty()) bounds_ = BoundsBefore(batch_.events.front()->sequence);
     Submit();
     PublishDue();  // again, while there is no journal to wait for
   }
@@ -168,11 +169,12 @@ void EventLog::Close(absl::Duration timeout) {
             [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_; });
 }
 
-Journal::Batch EventLog::NotDurable() const {
+HandedLog EventLog::HandOver() const {
   const MutexLock lock(&mutex_);
-  Journal::Batch all = in_flight_.has_value() ? in_flight_->batch : Journal::Batch();
-  for (const Unwritten& each : unwritten_) all.Add(each.batch);
-  return all;
+  HandedLog handed{identity_.journal_id, newest_, open_ || knows_runs_};
+  if (in_flight_.has_value()) handed.unwritten = in_flight_->batch;
+  for (const Unwritten& each : unwritten_) handed.unwritten.Add(each.batch);
+  return handed;
 }
 
 void EventLog::Stop() {
@@ -215,7 +217,7 @@ EventRange EventLog::RangeLocked() const {
 absl::StatusOr<uint64_t> EventLog::CursorAfter(const AfterSequence& start) const {
   const EventRange range = RangeLocked();
   const bool same = start.journal_id == identity_.journal_id;
-  if (!open_ && (!same || start.sequence < begin_.through)) return NotOpen();
+  if (!open_ && (!same || start.sequence + 1 < range.unbroken_from)) return NotOpen();
   if (!same) {
     return WithReason(
         "JOURNAL_REPLACED",

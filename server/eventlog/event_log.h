@@ -52,7 +52,9 @@ struct JournalEnd {
 };
 // What a daemon that stops hands over to the next one.
 struct HandedLog {
+  std::string journal_id;
   uint64_t newest = 0;       // the last sequence that it gave
+  bool knows_runs = true;    // `runs` has all that are open in the journal
   Journal::Batch unwritten;  // events, and VMs that stopped
   SavedRuns runs;            // that are open
 };
@@ -202,8 +204,8 @@ class EventLog final : public EventSink {
   // Call it once nothing more will be pushed. Returns when all is public and durable; or public
   // alone, if the journal cannot be written within `timeout`.
   void Close(absl::Duration timeout = absl::InfiniteDuration());
-  // Returns the events that are public and not durable, and VMs that stopped. Call it after Close.
-  Journal::Batch NotDurable() const;
+  // Returns what it leaves to the next daemon, without the runs. Call it after Close.
+  HandedLog HandOver() const;
   // Ends the other threads; later questions get UNAVAILABLE. Waits for a disk that hangs.
   void Stop();
   // One turn of a pump, after waiting for something to do at most `timeout`. False: the log is
@@ -359,7 +361,7 @@ class EventLog final : public EventSink {
   const SequenceMark begin_;  // the journal's id, and the sequence behind which new events begin
   const Clock* const clock_;
   SavedRuns saved_;
-  const bool has_handed_;                // the open runs were handed over
+  const bool knows_runs_;                // all that are open in the journal were handed over
   std::vector<Subscriber> subscribers_;  // complete before the threads start
   std::vector<VmUpdate> pushed_;         // in this turn of the watcher's thread, which has it
   TurnQueue reads_;

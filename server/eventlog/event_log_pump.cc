@@ -145,7 +145,7 @@ void EventLog::TakeOpened() {
   const MutexLock recording(&recording_);
   if (!opened->replaced.empty()) {
     AddGap(GapReason::kJournalReplaced, opened->replaced);
-  } else if (!opened->runs.empty() && !has_handed_) {
+  } else if (!opened->runs.empty() && !knows_runs_) {
     AddGap(GapReason::kJournalLate,
            "the journal could not be opened at the start: VMs that ran before and have not "
            "started again since have no STOPPED");

@@ -331,7 +331,7 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
         options.path, ": the journal has events up to ", journal.bounds().newest,
         ", and the events of this vmeventd began after ", begin.through, ": restart it"));
   }
-  if (journal.journal_id() != begin.journal_id) journal.Rename(begin.journal_id);
+  journal.Rename(begin.journal_id);
   return opened;
 }
 

@@ -115,9 +115,9 @@ class Journal {
 
   const std::string& journal_id() const { return journal_id_; }
   // Makes another journal of it, with the same events. Stored with the next batch.
-  void Rename(std::string journal_id) {
-    journal_id_ = std::move(journal_id);
-    identity_is_stored_ = false;
+  void Rename(const std::string& journal_id) {
+    if (journal_id != journal_id_) identity_is_stored_ = false;
+    journal_id_ = journal_id;
   }
   const JournalBounds& bounds() const { return bounds_; }
 

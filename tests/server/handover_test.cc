@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,8 +21,16 @@ namespace {
 
 const JournalEnd kEndOfJournal{"journal", 7, 7};
 
-Handover Unpack(const HandoverContents& contents, const JournalEnd& found = kEndOfJournal) {
-  return UnpackHandover(PackHandover(contents).value(), found);
+struct Unpacked : Handover {
+  std::optional<HandedLog> log;
+};
+Unpacked Unpack(UniqueFd parcel, const JournalEnd& found = kEndOfJournal) {
+  std::optional<HandedLog> log = LogIn(parcel, found);
+  const bool has_log = log.has_value();
+  return {UnpackHandover(std::move(parcel), has_log), std::move(log)};
+}
+Unpacked Unpack(const HandoverContents& contents, const JournalEnd& found = kEndOfJournal) {
+  return Unpack(PackHandover(contents).value(), found);
 }
 
 UniqueFd NewSocket() { return UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
@@ -50,7 +59,7 @@ std::vector<HandedRun> ThreeRuns() {
 TEST(HandoverTest, RunsComeWithTheirDescriptors) {
   const HandoverContents contents = {.journal = kEndOfJournal, .open = {.runs = ThreeRuns()}};
   const std::vector<HandedRun>& runs = contents.open.runs;
-  const Handover read = Unpack(contents);
+  const Unpacked read = Unpack(contents);
   EXPECT_FALSE(read.exit_statuses.valid());
   ASSERT_EQ(read.runs.size(), 3u);
   for (int i = 0; i < 3; ++i) {
@@ -77,11 +86,12 @@ TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
         PackHandover({.journal = kEndOfJournal, .exit_statuses = exit_statuses, .trace = trace})
             .value();
     for (int start = 0; start < 2; ++start) {  // the first start fails before it unpacks
+      EXPECT_TRUE(LogIn(parcel, kEndOfJournal).has_value());
       const std::vector<UniqueFd> found = TraceIn(parcel);
       ASSERT_EQ(found.size(), 2u);
       EXPECT_EQ(InodeOf(found[1]), InodeOf(link));
     }
-    const Handover read = UnpackHandover(std::move(parcel), kEndOfJournal);
+    const Unpacked read = Unpack(std::move(parcel));
     ASSERT_EQ(read.exit_statuses.valid(), exit_statuses >= 0);
     if (exit_statuses >= 0) {
       EXPECT_EQ(InodeOf(read.exit_statuses), InodeOf(exits));
@@ -92,7 +102,7 @@ TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
 TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
   for (const JournalEnd& found :
        {JournalEnd{"other", 7, 7}, JournalEnd{"journal", 6, 6}, JournalEnd{"journal", 8, 8}}) {
-    const Handover read = Unpack({.journal = kEndOfJournal, .open = {.runs = ThreeRuns()}}, found);
+    const Unpacked read = Unpack({.journal = kEndOfJournal, .open = {.runs = ThreeRuns()}}, found);
     EXPECT_FALSE(read.log.has_value());
     ASSERT_EQ(read.runs.size(), 3u);
     for (const HandedRun& run : read.runs) EXPECT_EQ(run.state.run_id(), "");
@@ -104,12 +114,15 @@ TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
 TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
   const HandoverContents contents = {
       .journal = {"journal", 5, 9},
+      .log = {.journal_id = "id", .newest = 9, .knows_runs = false},
       .open = {.states = {{"run 1", "state 1"}, {"run 2", "state 2"}}}};
   for (const JournalEnd& found :
        {JournalEnd{"journal", 5, 5}, JournalEnd{"journal", 9, 9}, JournalEnd{"journal", 0, 99}}) {
-    const Handover read = Unpack(contents, found);
+    const Unpacked read = Unpack(contents, found);
     ASSERT_TRUE(read.log.has_value());
+    EXPECT_EQ(read.log->journal_id, "id");
     EXPECT_EQ(read.log->newest, 9u);
+    EXPECT_FALSE(read.log->knows_runs);
     ASSERT_EQ(read.log->runs.size(), 2u);
     EXPECT_EQ(read.log->runs.at("run 1").payload, "state 1");
     EXPECT_EQ(read.log->runs.at("run 2").payload, "state 2");
@@ -120,19 +133,19 @@ TEST(HandoverTest, WhatWaitedForTheDiskComesAsItWas) {
   HandoverContents contents = {.journal = {"journal", 5, 8}, .open = {.states = {{"run-b", "b"}}}};
   VmUpdate stopped = Stopped("a", "run-a", ShutdownClass::kUser);
   stopped.status->set_last_sequence(6);
-  contents.unwritten.stops[6] = std::make_shared<const v1::Vm>(*stopped.status);
+  contents.log.unwritten.stops[6] = std::make_shared<const v1::Vm>(*stopped.status);
   for (VmUpdate update : {stopped, Update("b", EventType::kReset)}) {
-    CompleteEvent(&*update.status, 6 + contents.unwritten.events.size(), &*update.event);
-    contents.unwritten.Put(Logged(*update.event));
+    CompleteEvent(&*update.status, 6 + contents.log.unwritten.events.size(), &*update.event);
+    contents.log.unwritten.Put(Logged(*update.event));
   }
-  const Handover read = Unpack(contents, {"journal", 5, 5});
+  const Unpacked read = Unpack(contents, {"journal", 5, 5});
   ASSERT_TRUE(read.log.has_value());
   const Journal::Batch& unwritten = read.log->unwritten;
   ASSERT_EQ(unwritten.events.size(), 2u);
   for (size_t i = 0; i < 2; ++i) {
-    EXPECT_EQ(unwritten.events[i]->field, contents.unwritten.events[i]->field);
+    EXPECT_EQ(unwritten.events[i]->field, contents.log.unwritten.events[i]->field);
   }
-  EXPECT_EQ(unwritten.bytes, contents.unwritten.bytes);
+  EXPECT_EQ(unwritten.bytes, contents.log.unwritten.bytes);
   ASSERT_EQ(unwritten.stops.size(), 1u);
   EXPECT_EQ(unwritten.stops.at(6)->SerializeAsString(), stopped.status->SerializeAsString());
   EXPECT_EQ(read.log->runs.at("run-b").last_sequence, 7u) << "that of its RESET";
@@ -144,7 +157,7 @@ TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
   internal::HandedRun& state = contents.open.runs[0].state;
   state.set_run_id(std::string(1000, 'x'));
   state.set_unhandled(std::string(HandedRun::kMaxUnhandled, '\xff'));
-  const Handover read = Unpack(contents);
+  const Unpacked read = Unpack(contents);
   ASSERT_EQ(read.runs.size(), 1u);
   EXPECT_EQ(read.runs[0].state.unhandled(), state.unhandled());
 }
@@ -157,16 +170,16 @@ TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
     run.state.set_run_id("run");
     run.state.set_unhandled(std::string(HandedRun::kMaxUnhandled, 'x'));
   }
-  const Handover read = Unpack(contents);
+  const Unpacked read = Unpack(contents);
   EXPECT_GT(read.runs.size(), 0u);
   EXPECT_LT(read.runs.size(), contents.open.runs.size());
   EXPECT_EQ(read.log.value().runs.size(), 1u) << "every state is there";
 }
 
 TEST(HandoverTest, AnythingElseIsRefused) {
-  EXPECT_TRUE(UnpackHandover(UniqueFd(), kEndOfJournal).runs.empty());
+  EXPECT_TRUE(Unpack(UniqueFd()).runs.empty());
   EXPECT_TRUE(TraceIn(UniqueFd()).empty());
-  EXPECT_TRUE(UnpackHandover(NewSocket(), kEndOfJournal).runs.empty());
+  EXPECT_TRUE(Unpack(NewSocket()).runs.empty());
   const std::string run = ThreeRuns()[2].state.SerializeAsString();
   for (const std::string text :
        {"", "x", "vmeventd-handover-5 0", "vmeventd-handover-6", "vmeventd-handover-6 x",
@@ -178,7 +191,7 @@ TEST(HandoverTest, AnythingElseIsRefused) {
     ASSERT_GE(send(sender.get(), run.data(), run.size(), 0), 0);
     UniqueFd parcel(ends[0]);
     EXPECT_TRUE(TraceIn(parcel).empty()) << text;
-    EXPECT_TRUE(UnpackHandover(std::move(parcel), kEndOfJournal).runs.empty()) << text;
+    EXPECT_TRUE(Unpack(std::move(parcel)).runs.empty()) << text;
   }
 }
 

@@ -188,7 +188,7 @@ void Daemon::Stop(Store* store) {
   if (!handed.has_value() || kernel_->dead()) return;
   kernel_->KeepTrace(true);
   store->journal = log_->end();
-  store->log = HandedLog{.newest = store->journal.newest, .unwritten = log_->NotDurable()};
+  store->log = log_->HandOver();
   for (auto& [run_id, state] : handed->states) store->log->runs[run_id] = {std::move(state)};
   for (HandedRun& run : handed->runs) {
     const int connection = run.connection.Release();

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -448,10 +449,11 @@ class HandedLogTest : public ::testing::Test {
   // The next daemon, which is handed all of it.
   void GoOn() {
     const JournalEnd left = state_.log().end();
-    const Journal::Batch unwritten = state_.log().NotDurable();
+    HandedLog handed = state_.log().HandOver();
+    handed.runs = {{"run-b", {"state of b", 3}}};
     state_.Restart(/*in_order=*/false, [&](const JournalEnd& found) {
       EXPECT_TRUE(left.Meets(found));
-      return HandedLog{left.newest, unwritten, {{"run-b", {"state of b", 3}}}};
+      return handed;
     });
   }
   void ExpectAll(bool durable) {
@@ -494,26 +496,52 @@ TEST_F(HandedLogTest, ItsRunsAreOpenAndNoOthers) {
 
 // The disk that hung took them after all.
 TEST_F(HandedLogTest, WhatWasWrittenMeanwhileIsNotWrittenTwice) {
-  const Journal::Batch unwritten = state_.log().NotDurable();
-  EXPECT_THAT(unwritten.events, SizeIs(2));
+  const HandedLog handed = state_.log().HandOver();
+  EXPECT_THAT(handed.unwritten.events, SizeIs(2));
   disk_.Fail(SQLITE_OK);
   state_.clock().Advance(absl::Seconds(1));
   state_.Write();
   state_.Restart(/*in_order=*/false, [&](const JournalEnd& found) {
     EXPECT_EQ(found.stored, 3u);
-    return HandedLog{.newest = 3, .unwritten = unwritten};
+    return handed;
   });
   EXPECT_TRUE(state_.reported_writable());
   ExpectAll(/*durable=*/true);
 }
 
+// It had begun as that one, and could not store it.
+TEST_F(HandedLogTest, GoesOnAsTheSameJournalWhateverTheFileSays) {
+  disk_.Fail(SQLITE_OK);
+  HandedLog handed = state_.log().HandOver();
+  handed.journal_id = "another";
+  state_.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
+  EXPECT_EQ(state_.log().identity().journal_id, "another");
+  ExpectAll(/*durable=*/true);
+  state_.Restart(/*in_order=*/true);
+  EXPECT_EQ(state_.log().identity().journal_id, "another");
+}
+
+TEST_F(HandedLogTest, BeyondTheBoundTheOldestGo) {
+  for (int i = 0; i < 20; ++i) state_.PushEach("b", 1);
+  const HandedLog handed = state_.log().HandOver();
+  ASSERT_THAT(handed.unwritten.events, SizeIs(22));
+  disk_.Fail(SQLITE_OK);
+  PumpedState small({}, {.max_backlog_bytes = 8 * handed.unwritten.events.back()->memory()});
+  disk_.Fail(SQLITE_FULL);
+  small.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
+  const std::vector<v1::Event> left = small.Events(small.log().range().oldest);
+  ASSERT_GT(left.size(), 5u);
+  EXPECT_EQ(left[left.size() - 2].sequence(), 23u);
+  EXPECT_EQ(left.back().missing().last(), 1u) << "which was written to another journal";
+  EXPECT_LT(left.size(), 12u);
+}
+
 // More of them waited than may.
 TEST_F(HandedLogTest, AGapNamesWhatIsInNeither) {
-  Journal::Batch unwritten;
-  unwritten.Put(state_.log().NotDurable().events.back());
+  HandedLog handed = state_.log().HandOver();
+  handed.unwritten.events.erase(handed.unwritten.events.begin());
   disk_.Fail(SQLITE_OK);
-  state_.Restart(/*in_order=*/false,
-                 [&](const JournalEnd&) { return HandedLog{.newest = 3, .unwritten = unwritten}; });
+  state_.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
   const std::vector<v1::Event> events = state_.Events();
   EXPECT_THAT(Durability(events), ElementsAre(Pair(1, true), Pair(3, true), Pair(4, true)));
   EXPECT_EQ(events[2].gap_reason(), v1::GAP_REASON_NOT_WRITTEN);
@@ -659,11 +687,26 @@ TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true, [](const JournalEnd& found) {
     EXPECT_EQ(found.newest, UINT64_MAX) << "what its file has is not known";
-    return HandedLog{.newest = 1, .runs = {{"run-a", {"state"}}}};
+    return HandedLog{.journal_id = kJournal, .newest = 1, .runs = {{"run-a", {"state"}}}};
   });
   EXPECT_THAT(state.log().TakeRuns(), SizeIs(1));
   Repair(&state);
   EXPECT_THAT(state.Events(2), SizeIs(0));
+}
+
+TEST(UnopenedJournal, AGapIsStillDueWhereADaemonHandsOverWhatItDidNotKnow) {
+  PumpedState state;
+  LeaveOpenRun(&state);
+  state.Restart(/*in_order=*/false);
+  const HandedLog handed = state.log().HandOver();
+  EXPECT_FALSE(handed.knows_runs);
+  state.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
+  EXPECT_FALSE(state.log().HandOver().knows_runs);
+  Repair(&state);
+  const std::vector<v1::Event> events = state.Events(state.log().range().oldest);
+  EXPECT_TRUE(std::any_of(events.begin(), events.end(), [](const v1::Event& event) {
+    return event.gap_reason() == v1::GAP_REASON_JOURNAL_LATE;
+  }));
 }
 
 TEST(UnopenedJournal, TakesWhatWasHandedOverWhenItCanBeOpened) {
@@ -672,11 +715,12 @@ TEST(UnopenedJournal, TakesWhatWasHandedOverWhenItCanBeOpened) {
   state.PushUnwritten({Reset()});
   state.clock().Advance(EventLog::kPatience);
   state.PushUnwritten({});
-  const Journal::Batch unwritten = state.log().NotDurable();
-  state.Restart(/*in_order=*/false,
-                [&](const JournalEnd&) { return HandedLog{.newest = 2, .unwritten = unwritten}; });
+  const HandedLog handed = state.log().HandOver();
+  state.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
   EXPECT_THAT(Durability(state.Events(2)), ElementsAre(Pair(2, false)));
   EXPECT_EQ(state.log().range().oldest, 2u);
+  EXPECT_EQ(state.log().Begin(AfterSequence{1, kJournal}).value().cursor, 1u);
+  EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(AfterSequence{0, kJournal}).status()));
   Repair(&state);
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, true)));
 }

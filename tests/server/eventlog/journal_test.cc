@@ -186,6 +186,7 @@ TEST(Retention, NothingIsThinnedOutWithoutAGapBeforeIt) {
   state.PushEach("noisy", 1);
   const auto events = JournalEvents(state.reader(), 1).value();
   std::vector<std::string> found;
+  found.reserve(events.size());
   for (const v1::Event& event : events) {
     found.push_back(
         absl::StrCat(event.sequence(), " ", event.missing().first(), "-", event.missing().last()));
