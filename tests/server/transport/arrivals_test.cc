@@ -159,6 +159,7 @@ TEST_F(ArrivalsTest, ThePeerWithTheMostLosesItsOldest) {
 TEST_F(ArrivalsTest, OfManyPeersWithOneEachTheOldestGoes) {
   Open({.at_once = 4});
   std::vector<UniqueFd> flood;
+  flood.reserve(54);
   for (int i = 0; i < 50; ++i) flood.push_back(Connect(absl::StrCat("before ", i)));
   const UniqueFd honest = Connect("honest");
   for (int i = 0; i < 3; ++i) flood.push_back(Connect(absl::StrCat("after ", i)));
