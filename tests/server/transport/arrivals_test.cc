@@ -142,6 +142,7 @@ TEST_F(ArrivalsTest, ThePeerWithTheMostLosesItsOldest) {
   Open({.at_once = 4});
   const UniqueFd honest = Connect("honest");
   std::vector<UniqueFd> flood;
+  flood.reserve(100);
   for (int i = 0; i < 100; ++i) flood.push_back(Connect(i % 2 == 0 ? "one" : "two"));
   EXPECT_EQ(arrivals_->size(), 4);
   EXPECT_FALSE(Closed(honest));
