@@ -496,7 +496,7 @@ TEST_F(HandedLogTest, ItsRunsAreOpenAndNoOthers) {
 
 // The disk that hung took them after all.
 TEST_F(HandedLogTest, WhatWasWrittenMeanwhileIsNotWrittenTwice) {
-  const HandedLog handed = state_.log().HandOver();
+  HandedLog handed = state_.log().HandOver();
   EXPECT_THAT(handed.unwritten.events, SizeIs(2));
   disk_.Fail(SQLITE_OK);
   state_.clock().Advance(absl::Seconds(1));
@@ -523,7 +523,7 @@ TEST_F(HandedLogTest, GoesOnAsTheSameJournalWhateverTheFileSays) {
 
 TEST_F(HandedLogTest, BeyondTheBoundTheOldestGo) {
   for (int i = 0; i < 20; ++i) state_.PushEach("b", 1);
-  const HandedLog handed = state_.log().HandOver();
+  HandedLog handed = state_.log().HandOver();
   ASSERT_THAT(handed.unwritten.events, SizeIs(22));
   disk_.Fail(SQLITE_OK);
   PumpedState small({}, {.max_backlog_bytes = 8 * handed.unwritten.events.back()->memory()});
@@ -698,7 +698,7 @@ TEST(UnopenedJournal, AGapIsStillDueWhereADaemonHandsOverWhatItDidNotKnow) {
   PumpedState state;
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/false);
-  const HandedLog handed = state.log().HandOver();
+  HandedLog handed = state.log().HandOver();
   EXPECT_FALSE(handed.knows_runs);
   state.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
   EXPECT_FALSE(state.log().HandOver().knows_runs);
@@ -715,7 +715,7 @@ TEST(UnopenedJournal, TakesWhatWasHandedOverWhenItCanBeOpened) {
   state.PushUnwritten({Reset()});
   state.clock().Advance(EventLog::kPatience);
   state.PushUnwritten({});
-  const HandedLog handed = state.log().HandOver();
+  HandedLog handed = state.log().HandOver();
   state.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
   EXPECT_THAT(Durability(state.Events(2)), ElementsAre(Pair(2, false)));
   EXPECT_EQ(state.log().range().oldest, 2u);

@@ -27,6 +27,7 @@ std::vector<std::string> Rows(PumpedState* state) {
   std::vector<std::string> out;
   const uint64_t first = state->log().range().unbroken_from;
   const auto events = JournalEvents(state->reader(), first).value();
+  out.reserve(events.size());
   for (const v1::Event& event : events) {
     out.push_back(
         absl::StrCat(event.sequence(), " ", event.has_missing() ? "gap" : event.vm().name()));

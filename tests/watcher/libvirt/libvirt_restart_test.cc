@@ -23,7 +23,6 @@
 namespace vmeventd {
 namespace {
 
-using testing::Contains;
 using testing::SizeIs;
 
 // A daemon that is away as a domain ends.
