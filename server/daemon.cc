@@ -495,7 +495,7 @@ void Daemon::Stop() {
   static constexpr StopStep kDisk = {
       "the disk of the state directory does not respond; events that were published as not durable "
       "may be lost"};
-  static constexpr StopStep kDiskAlone = {
+  static constexpr StopStep kDiskAfterHandover = {
       "the disk of the state directory does not respond; the next start has what waits for it"};
   static constexpr StopStep kClient = {"a client does not close its connection", 0};
   static constexpr StopStep kScrape = {"a scrape of the metrics does not finish", 0};
@@ -517,8 +517,7 @@ void Daemon::Stop() {
   if (handed.has_value()) {
     step = &kManager;
     is_stored =
-        StoreHandover({.journal = log_->end(),
-                       .log = log_->HandOver(),
+        StoreHandover({.log = log_->HandOver(),
                        .open = *std::move(handed),
                        .exit_statuses = watcher_->exit_status_socket(),
                        .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});
@@ -530,7 +529,7 @@ void Daemon::Stop() {
   hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
   // Stops before the transport's shutdown, which waits for the queries that the history thread
   // answers.
-  step = is_stored ? &kDiskAlone : &kDisk;
+  step = is_stored ? &kDiskAfterHandover : &kDisk;
   log_->Stop();
   // Everything is in the journal or handed over now, and was sent or dropped.
   step = &kClient;

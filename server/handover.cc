@@ -102,9 +102,9 @@ absl::StatusOr<First> ReceiveFirst(int socket, bool stays, absl::Span<char> buff
 
 absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
   internal::Handover handover;
-  handover.set_journal_file(contents.journal.file);
-  handover.set_stored(contents.journal.stored);
-  handover.set_newest(contents.journal.newest);
+  handover.set_journal_file(contents.log.end.file);
+  handover.set_stored(contents.log.end.stored);
+  handover.set_newest(contents.log.end.newest);
   for (const auto& [run_id, state] : contents.open.states)
     (*handover.mutable_states())[run_id] = state;
   handover.set_journal_id(contents.log.journal_id);
@@ -130,7 +130,8 @@ absl::StatusOr<internal::Handover> ReadContents(const UniqueFd& file) {
 }
 
 HandedLog ReadLog(const internal::Handover& contents) {
-  HandedLog log{contents.journal_id(), contents.newest(), contents.knows_runs()};
+  const JournalEnd end{contents.journal_file(), contents.stored(), contents.newest()};
+  HandedLog log{contents.journal_id(), end, contents.knows_runs()};
   for (const auto& [run_id, state] : contents.states()) log.runs[run_id] = {state};
   const auto list = Parsed<v1::ListEventsResponse>(contents.events());
   for (const v1::Event& event : list.events()) {
@@ -158,15 +159,23 @@ absl::StatusOr<HandedRun> ReadRun(absl::string_view text, std::vector<UniqueFd> 
   return run;
 }
 
-absl::StatusOr<HandedLog> PeekLog(int parcel, const JournalEnd& journal) {
+absl::StatusOr<First> PeekFirst(int parcel) {
   std::array<char, 256> buffer;
-  const absl::StatusOr<First> first = ReceiveFirst(parcel, /*stays=*/true, absl::MakeSpan(buffer));
+  return ReceiveFirst(parcel, /*stays=*/true, absl::MakeSpan(buffer));
+}
+
+absl::StatusOr<HandedLog> PeekLog(int parcel, const JournalEnd& journal) {
+  const absl::StatusOr<First> first = PeekFirst(parcel);
   if (!first.ok()) return first.status();
   const absl::StatusOr<internal::Handover> contents = ReadContents(first->contents);
   if (!contents.ok()) return contents.status();
-  const JournalEnd left{contents->journal_file(), contents->stored(), contents->newest()};
-  if (left.Meets(journal)) return ReadLog(*contents);
+  HandedLog log = ReadLog(*contents);
+  if (log.end.Meets(journal)) return log;
   return absl::FailedPreconditionError("the journal has changed since the previous daemon stopped");
+}
+
+void Refuse(const absl::Status& why) {
+  spdlog::warn("handover not usable, reconnecting to monitors: {}", std::string(why.message()));
 }
 
 absl::Status Unpack(int parcel, bool has_log, Handover* out) {
@@ -256,8 +265,7 @@ std::vector<VmRecordPtr> VmsOf(const SavedRuns& runs, Instant now) {
 UniqueFd TakeParcel() { return TakeStoredDescriptor(kStoredName); }
 
 std::vector<UniqueFd> TraceIn(const UniqueFd& parcel) {
-  std::array<char, 256> buffer;
-  absl::StatusOr<First> first = ReceiveFirst(parcel.get(), /*stays=*/true, absl::MakeSpan(buffer));
+  absl::StatusOr<First> first = PeekFirst(parcel.get());
   return first.ok() ? std::move(first->trace) : std::vector<UniqueFd>();
 }
 
@@ -265,8 +273,7 @@ std::optional<HandedLog> LogIn(const UniqueFd& parcel, const JournalEnd& journal
   if (!parcel.valid()) return std::nullopt;
   absl::StatusOr<HandedLog> log = PeekLog(parcel.get(), journal);
   if (log.ok()) return *std::move(log);
-  spdlog::warn("handover not usable, reconnecting to monitors: {}",
-               std::string(log.status().message()));
+  Refuse(log.status());
   return std::nullopt;
 }
 
@@ -275,8 +282,7 @@ Handover UnpackHandover(UniqueFd parcel, bool has_log) {
   if (!parcel.valid()) return handover;
   const absl::Status status = Unpack(parcel.get(), has_log, &handover);
   if (!status.ok() && has_log) {
-    spdlog::warn("handover not usable, reconnecting to monitors: {}",
-                 std::string(status.message()));
+    Refuse(status);
   } else if (has_log && !handover.runs.empty()) {
     spdlog::info("resuming {} VMs of the previous daemon", handover.runs.size());
   }

@@ -22,9 +22,8 @@ struct Handover {
 
 // Contents of the parcel of a daemon that stops. Descriptors stay open and the caller's.
 struct HandoverContents {
-  JournalEnd journal;  // EventLog::end()
-  HandedLog log;       // EventLog::HandOver()
-  OpenRuns open;       // NodeWatcher::HandOver()
+  HandedLog log;  // EventLog::HandOver()
+  OpenRuns open;  // NodeWatcher::HandOver()
   int exit_statuses = -1;
   std::vector<int> trace;  // SignalTrace::descriptors()
 };

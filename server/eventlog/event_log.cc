@@ -59,12 +59,12 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
     begin.after.journal_id = RandomUuid();
     if (begin.journal != nullptr) {
       begin.journal->Rename(begin.after.journal_id);
-      begin.after.through = handed.has_value() ? handed->newest : found.newest;
+      begin.after.through = handed.has_value() ? handed->end.newest : found.newest;
     }
     if (begin.replaced.empty()) begin.replaced = why;
   };
   if (handed.has_value()) {
-    begin.after = {handed->journal_id, handed->newest};
+    begin.after = {handed->journal_id, handed->end.newest};
     if (begin.journal != nullptr) begin.journal->Rename(handed->journal_id);
   } else if (begin.problem.ok()) {
     begin.after = {begin.journal->journal_id(), found.newest};
@@ -171,7 +171,8 @@ void EventLog::Close(absl::Duration timeout) {
 
 HandedLog EventLog::HandOver() const {
   const MutexLock lock(&mutex_);
-  HandedLog handed{identity_.journal_id, newest_, open_ || knows_runs_};
+  const JournalEnd end{file_, RangeLocked().durable, newest_};
+  HandedLog handed{identity_.journal_id, end, open_ || knows_runs_};
   if (in_flight_.has_value()) handed.unwritten = in_flight_->batch;
   for (const Unwritten& each : unwritten_) handed.unwritten.Add(each.batch);
   return handed;

@@ -50,10 +50,10 @@ struct JournalEnd {
     return file == other.file && stored <= other.newest && other.stored <= newest;
   }
 };
-// What a daemon that stops hands over to the next one.
+// Log of a daemon that stops, for the next one.
 struct HandedLog {
   std::string journal_id;
-  uint64_t newest = 0;       // the last sequence that it gave
+  JournalEnd end;            // `newest` is the last sequence that it gave
   bool knows_runs = true;    // `runs` has all that are open in the journal
   Journal::Batch unwritten;  // events, and VMs that stopped
   SavedRuns runs;            // that are open
@@ -167,7 +167,7 @@ class EventLog final : public EventSink {
   // that the journal knows and a GAP for what is lost. A damaged journal is replaced. While it
   // cannot be opened, events are not durable, and the writer tries again. FAILED_PRECONDITION: the
   // file is another program's. UNAVAILABLE: nothing can be read of what it was. Open runs are those
-  // of `take_handed`, else of the journal; events that it has go on waiting for the disk. `clock`
+  // of `take_handed`, else of the journal. Events of `take_handed` wait for the disk again. `clock`
   // outlives the log.
   static absl::StatusOr<std::unique_ptr<EventLog>> Open(const EventLogOptions& options,
                                                         const Clock* clock,
@@ -242,10 +242,6 @@ class EventLog final : public EventSink {
     const MutexLock lock(&mutex_);
     return RangeLocked();
   }
-  JournalEnd end() const {
-    const MutexLock lock(&mutex_);
-    return {file_, RangeLocked().durable, newest_};
-  }
   Health health() const;
   const Clock& clock() const { return *clock_; }
   const EventMeters& meters() const { return meters_; }
@@ -291,7 +287,7 @@ class EventLog final : public EventSink {
 
   // The pump: event_log_pump.cc. It publishes what is written or has waited for kPatience.
   void RunPump();
-  // Time at which it has something to do, on the monotonic clock; zero: now. Likewise NextWrite.
+  // Time at which it has something to do, on the monotonic clock; zero: now.
   absl::Duration NextPump() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration PublicationOf(const Unpublished& changes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -307,6 +303,7 @@ class EventLog final : public EventSink {
   // The journal is damaged, as `found` says if it is DATA_LOSS: nothing more is written, and the
   // next start replaces it.
   void CheckDamage(const absl::Status& found);
+  // Time at which there is something to write, on the monotonic clock; zero: now.
   absl::Duration NextWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work ChooseWork(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Adds what was taken to what waits.

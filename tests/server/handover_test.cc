@@ -57,7 +57,7 @@ std::vector<HandedRun> ThreeRuns() {
 }
 
 TEST(HandoverTest, RunsComeWithTheirDescriptors) {
-  const HandoverContents contents = {.journal = kEndOfJournal, .open = {.runs = ThreeRuns()}};
+  const HandoverContents contents = {.log = {.end = kEndOfJournal}, .open = {.runs = ThreeRuns()}};
   const std::vector<HandedRun>& runs = contents.open.runs;
   const Unpacked read = Unpack(contents);
   EXPECT_FALSE(read.exit_statuses.valid());
@@ -83,7 +83,8 @@ TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
   const std::vector<int> trace = {ring.get(), link.get()};
   for (const int exit_statuses : {exits.get(), -1}) {
     UniqueFd parcel =
-        PackHandover({.journal = kEndOfJournal, .exit_statuses = exit_statuses, .trace = trace})
+        PackHandover(
+            {.log = {.end = kEndOfJournal}, .exit_statuses = exit_statuses, .trace = trace})
             .value();
     for (int start = 0; start < 2; ++start) {  // the first start fails before it unpacks
       EXPECT_TRUE(LogIn(parcel, kEndOfJournal).has_value());
@@ -102,7 +103,8 @@ TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
 TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
   for (const JournalEnd& found :
        {JournalEnd{"other", 7, 7}, JournalEnd{"journal", 6, 6}, JournalEnd{"journal", 8, 8}}) {
-    const Unpacked read = Unpack({.journal = kEndOfJournal, .open = {.runs = ThreeRuns()}}, found);
+    const Unpacked read =
+        Unpack({.log = {.end = kEndOfJournal}, .open = {.runs = ThreeRuns()}}, found);
     EXPECT_FALSE(read.log.has_value());
     ASSERT_EQ(read.runs.size(), 3u);
     for (const HandedRun& run : read.runs) EXPECT_EQ(run.state.run_id(), "");
@@ -113,15 +115,14 @@ TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
 // The disk was full, or hung, when the daemon stopped: its last events may be in the file or not.
 TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
   const HandoverContents contents = {
-      .journal = {"journal", 5, 9},
-      .log = {.journal_id = "id", .newest = 9, .knows_runs = false},
+      .log = {.journal_id = "id", .end = {"journal", 5, 9}, .knows_runs = false},
       .open = {.states = {{"run 1", "state 1"}, {"run 2", "state 2"}}}};
   for (const JournalEnd& found :
        {JournalEnd{"journal", 5, 5}, JournalEnd{"journal", 9, 9}, JournalEnd{"journal", 0, 99}}) {
     const Unpacked read = Unpack(contents, found);
     ASSERT_TRUE(read.log.has_value());
     EXPECT_EQ(read.log->journal_id, "id");
-    EXPECT_EQ(read.log->newest, 9u);
+    EXPECT_EQ(read.log->end.newest, 9u);
     EXPECT_FALSE(read.log->knows_runs);
     ASSERT_EQ(read.log->runs.size(), 2u);
     EXPECT_EQ(read.log->runs.at("run 1").payload, "state 1");
@@ -130,7 +131,8 @@ TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
 }
 
 TEST(HandoverTest, WhatWaitedForTheDiskComesAsItWas) {
-  HandoverContents contents = {.journal = {"journal", 5, 8}, .open = {.states = {{"run-b", "b"}}}};
+  HandoverContents contents = {.log = {.end = {"journal", 5, 8}},
+                               .open = {.states = {{"run-b", "b"}}}};
   VmUpdate stopped = Stopped("a", "run-a", ShutdownClass::kUser);
   stopped.status->set_last_sequence(6);
   contents.log.unwritten.stops[6] = std::make_shared<const v1::Vm>(*stopped.status);
@@ -152,7 +154,7 @@ TEST(HandoverTest, WhatWaitedForTheDiskComesAsItWas) {
 }
 
 TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
-  HandoverContents contents = {.journal = kEndOfJournal,
+  HandoverContents contents = {.log = {.end = kEndOfJournal},
                                .open = {.runs = std::vector<HandedRun>(1)}};
   internal::HandedRun& state = contents.open.runs[0].state;
   state.set_run_id(std::string(1000, 'x'));
@@ -163,7 +165,7 @@ TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
 }
 
 TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
-  HandoverContents contents = {.journal = kEndOfJournal,
+  HandoverContents contents = {.log = {.end = kEndOfJournal},
                                .open = {.runs = std::vector<HandedRun>(2000)}};
   contents.open.states.emplace_back("run", std::string(1'000, 's'));
   for (HandedRun& run : contents.open.runs) {

@@ -67,7 +67,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
                       .ring_bytes = options.ring_bytes,
                       .node_id = "node"},
                      kernel, [store](const JournalEnd& found) {
-                       if (!store->journal.Meets(found)) store->log.reset();
+                       if (store->log && !store->log->end.Meets(found)) store->log.reset();
                        return store->log;
                      });
   if (!log.ok()) return log.status();
@@ -75,7 +75,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
     if (published) on_published();
   });
   std::unique_ptr<Daemon> daemon(new Daemon(kernel, options, *std::move(log)));
-  if (store->log.has_value()) daemon->handed_through_ = store->log->newest;
+  if (store->log.has_value()) daemon->handed_through_ = store->log->end.newest;
   if (absl::Status status = daemon->Watch(options, store); !status.ok()) return status;
   return daemon;
 }
@@ -187,7 +187,6 @@ void Daemon::Stop(Store* store) {
   }
   if (!handed.has_value() || kernel_->dead()) return;
   kernel_->KeepTrace(true);
-  store->journal = log_->end();
   store->log = log_->HandOver();
   for (auto& [run_id, state] : handed->states) store->log->runs[run_id] = {std::move(state)};
   for (HandedRun& run : handed->runs) {

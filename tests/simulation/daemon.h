@@ -36,7 +36,6 @@ struct Store {
     int connection = -1;  // -1: libvirt reports it
     int process = -1;     // -1: it is not tracked
   };
-  JournalEnd journal;
   std::optional<HandedLog> log;  // unset: nothing is stored
   std::vector<Run> runs;
   int daemon = 0;  // number of that daemon

@@ -914,7 +914,7 @@ void Judge::AtEnd(const Daemon& daemon) {
         named = named || (first <= sequence && sequence <= last);
       }
       if (!named) story_->Fail("no GAP names the event ", sequence, ", which is lost");
-      // What was dropped for the lack of room has no second STOPPED.
+      // A run whose STOPPED was dropped for the lack of room has no second one.
       const bool stopped = entry.event.type() == v1::EVENT_TYPE_STOPPED;
       if (stopped && drops()) stopped_before_.insert(entry.event.vm().run_id());
       continue;
