@@ -426,7 +426,7 @@ def detail_json(world):
 QMP = "tests/watcher/qmp/node_watcher_"
 SESSION = "tests/watcher/session/vm_session_"
 LIBVIRT = "tests/watcher/libvirt/libvirt_source_test.cc:Libvirt"
-LOG = "tests/server/eventlog/event_log_test.cc:"
+LOG = "tests/server/eventlog/event_log_"
 for test, problem in (
         (f"{SESSION}end_test.cc:VmSessionEndTest.SoonAfterTheStart", "STARTING"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.SoonAfterTheStart", "NO_GREETING"),
@@ -453,10 +453,10 @@ for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
-        ("tests/server/eventlog/event_log_test.cc:FullLog.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
-        (f"{LOG}EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem", "NOT_WRITTEN"),
-        (f"{LOG}EventLog.AJournalThatCannotBeUsedIsMovedAsideAtTheStart", "JOURNAL_REPLACED"),
-        (f"{LOG}UnopenedJournal.AGapSaysThatItsOpenRunsWereNotFollowed", "JOURNAL_LATE"),
+        (f"{LOG}test.cc:FullLog.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
+        (f"{LOG}test.cc:EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem", "NOT_WRITTEN"),
+        (f"{LOG}start_test.cc:EventLog.AJournalThatCannotBeUsedIsMovedAsideAtTheStart", "JOURNAL_REPLACED"),
+        (f"{LOG}start_test.cc:UnopenedJournal.AGapSaysThatItsOpenRunsWereNotFollowed", "JOURNAL_LATE"),
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",
          "RETENTION"),
         ("tests/system/fleet_test.cc:FleetTest.AStreamThatIsMadeAgainUnderTheConnectionGetsAGap", "NOT_PUBLISHED"),

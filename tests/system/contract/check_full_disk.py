@@ -15,7 +15,7 @@ elsewhere(OVERFLOW, "Event.missing")
 elsewhere(OVERFLOW, "SequenceRange")
 elsewhere(OVERFLOW, "SequenceRange.first")
 elsewhere(OVERFLOW, "SequenceRange.last")
-elsewhere("tests/server/eventlog/event_log_test.cc:"
+elsewhere("tests/server/eventlog/event_log_start_test.cc:"
           "EventLog.AfterACrashNoSequenceIsGivenAgainAndAGapNamesWhatIsNotThere",
           "Event.missing")
 
