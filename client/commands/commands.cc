@@ -153,7 +153,7 @@ std::optional<Failure> MakeFrame(const TopCommand& command, const CommandContext
   std::map<v1::ShutdownClass, int> classes;
   absl::Duration lag;  // the longest time from QEMU's report of an end to its event
   uint64_t read = 0;
-  auto failure = lists.ReadEvents(of_window, [&](NodeEvent one) {
+  const auto unread = lists.ReadEvents(of_window, [&](NodeEvent one) {
     const v1::Event& end = one.event;
     if (end.type() != v1::EVENT_TYPE_STOPPED) return true;  // a GAP passes every filter
     ++classes[end.shutdown().shutdown_class()];
@@ -163,9 +163,10 @@ std::optional<Failure> MakeFrame(const TopCommand& command, const CommandContext
     if (ends.size() < height) ends.push_back(std::move(one));
     return ++read < kMaxEnds;
   });
-  if (failure) return failure;
-  facts.Add("Ends",
-            absl::StrCat(read < kMaxEnds ? "" : "at least ", EndsText(classes, command.window)));
+  const std::string counts =
+      absl::StrCat(read < kMaxEnds ? "" : "at least ", EndsText(classes, command.window));
+  // A journal that cannot be read does not hide how the node is.
+  facts.Add("Ends", unread ? unread->sentence : counts, unread ? Color::kRed : Color::kNone);
   facts.Add("Streams", absl::StrCat(info.streams()));
   if (command.once) {
     const auto unwell = RunCommand(HealthCommand{.all = true}, context);

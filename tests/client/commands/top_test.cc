@@ -49,7 +49,7 @@ class TopTest : public testing::Test {
                                            v1::ListEventsResponse* response) {
       request_ = request;
       response->mutable_events()->Assign(events_.begin(), events_.end());
-      return grpc::Status::OK;
+      return events_status_;
     };
   }
 
@@ -78,6 +78,7 @@ class TopTest : public testing::Test {
       .width = 80, .brief = true, .now = [] { return absl::FromUnixSeconds(kFrameTime); }};
   size_t height_ = 24;
   grpc::Status vms_status_;
+  grpc::Status events_status_;
   std::vector<v1::Vm> vms_ = {VmIn(v1::VM_STATE_RUNNING), VmIn(v1::VM_STATE_RUNNING),
                               VmIn(v1::VM_STATE_PAUSED)};
   std::vector<v1::Event> events_ = {End(v1::SHUTDOWN_CLASS_CRASH, "db1"),
@@ -104,6 +105,13 @@ TEST_F(TopTest, ShowsTheNodeAtOneLook) {
   EXPECT_THAT(pauses_, testing::IsEmpty());
   EXPECT_THAT(request_.filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
   EXPECT_EQ(request_.start_time().seconds(), kFrameTime - 900);
+}
+
+TEST_F(TopTest, AJournalThatCannotBeReadHidesNothingElse) {
+  events_status_ = grpc::Status(grpc::UNAVAILABLE, "the journal cannot be opened now");
+  EXPECT_THAT(Frame(),
+              testing::AllOf(HasSubstr("VMs       3"), HasSubstr("\nEnds      vmeventd at unix:"),
+                             HasSubstr("is not available now"), HasSubstr("\nJournal   writable")));
 }
 
 TEST_F(TopTest, KeepsToTheScreen) {

@@ -131,7 +131,9 @@ TEST_F(CursorFileTest, RefusesLinksAndOtherKindsOfFiles) {
   const std::string hard = directory_ / "hard";
   std::filesystem::create_hard_link(path(), hard);
   EXPECT_THAT(CursorFile::Open(hard, {"a"}), Says("a hard link"));
-  EXPECT_THAT(CursorFile::Open(directory_.path(), {"a"}), Says("is not a regular file"));
+  const std::string directory = directory_ / "directory";
+  std::filesystem::create_directory(directory);
+  EXPECT_THAT(CursorFile::Open(directory, {"a"}), Says("is not a regular file"));
 }
 
 TEST_F(CursorFileTest, ALinkThatAppearsLaterIsNotReplaced) {
