@@ -131,7 +131,7 @@ Examples:
   vmevents intent list
   vmevents intent withdraw INTENT_ID)"},
     {"fleet",
-     R"(LAG is how many events of the node's journal are not in the fleet's stream yet.
+     R"(LAG is how many sequences the fleet's stream is behind the node's journal.
 A node is silent if nothing came from it for three of its intervals: it is down,
 or cannot reach the servers. "push stopped": its push was stopped in order, and
 its VMs may run.

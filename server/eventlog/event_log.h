@@ -29,7 +29,7 @@
 #include "server/logging/logging.h"
 #include "watcher/core/vm_event.h"
 
-// The node's event log: the only header of this folder that others include.
+// The node's event log: with event_listing.h all of this folder that others include.
 
 namespace vmeventd {
 

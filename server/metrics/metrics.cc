@@ -277,7 +277,7 @@ void CollectJournal(const MetricSources& inputs, MetricFamilies* out) {
   out->Gauge("vmeventd_journal_backlog_bytes", "Memory of the events waiting to be written",
              health.backlog_bytes);
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
-             "Limit of the backlog; beyond it the oldest events are dropped",
+             "Limit of the backlog while the disk fails; beyond it the oldest events are dropped",
              JournalOptions::kMaxBacklogBytes);
   out->Counter("vmeventd_journal_lost_events_total",
                "Published events that will never be in the journal", meters.lost_events);
@@ -291,9 +291,9 @@ void CollectStreams(const MetricSources& inputs, MetricFamilies* out) {
   out->Gauge("vmeventd_streams", "Open WatchEvents streams", inputs.hub->stream_count());
   out->Gauge("vmeventd_streams_behind", "Streams that have not been sent the newest event",
              lag.behind);
-  out->Gauge("vmeventd_stream_lag_max_events", "How many events the slowest stream is behind",
+  out->Gauge("vmeventd_stream_lag_max_events", "How many sequences the slowest stream is behind",
              lag.max_events);
-  out->Gauge("vmeventd_stream_lag_combined_events", "How many events all streams are behind",
+  out->Gauge("vmeventd_stream_lag_combined_events", "How many sequences all streams are behind",
              lag.summed_events);
   out->Counter("vmeventd_streams_opened_total", "WatchEvents streams opened", meters.opened);
   for (size_t i = 0; i < kStreamEndNames.size(); ++i) {
