@@ -305,9 +305,10 @@ EventLog::Health EventLog::health() const {
   Health health;
   const MutexLock lock(&mutex_);
   health.dropped_events = dropped_;
-  health.journal_writable = IsWritable();
-  if (!health.journal_writable) health.journal_problem = Problem();
   const absl::Duration now = clock_->Now().monotonic;
+  // A disk on which each write is slow does not work again after each.
+  health.journal_writable = IsWritable() && now >= settled_at_;
+  if (!health.journal_writable) health.journal_problem = Problem();
   if (since_ != absl::InfiniteDuration()) health.journal_age = now - since_;
   if (FirstUnwritten() != nullptr) health.journal_age = now - FirstUnwritten()->added;
   health.published_durable = open_ && bounds_.newest >= newest_;

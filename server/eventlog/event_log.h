@@ -148,7 +148,8 @@ class EventLog final : public EventSink {
   // to read, or to read as durable.
   using Subscriber = std::function<void(bool published)>;
   struct Health {
-    bool journal_writable = true;   // false: a write has failed, or lasts longer than kMaxCommit
+    // False: a write has failed, or lasts longer than kMaxCommit, or one has within kSettled.
+    bool journal_writable = true;
     std::string journal_problem;    // the file, and why it cannot be written
     absl::Duration journal_age;     // how long the oldest change has waited to be written
     bool published_durable = true;  // what was published last
@@ -161,6 +162,7 @@ class EventLog final : public EventSink {
   };
   static constexpr absl::Duration kPatience = absl::Seconds(1);
   static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
+  static constexpr absl::Duration kSettled = absl::Seconds(5);
   static constexpr absl::Duration kMaxRead = absl::Seconds(10);
 
   // Opens or creates the journal, determines which published events are lost, and publishes the VMs
@@ -415,7 +417,8 @@ class EventLog final : public EventSink {
   absl::Duration retry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   // Begin of what is under way, or waits for its turn; Infinite: nothing does.
   absl::Duration since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
-  uint64_t mark_ ABSL_GUARDED_BY(mutex_) = 0;  // as written; 0: not yet
+  absl::Duration settled_at_ ABSL_GUARDED_BY(mutex_);  // kSettled after the last slow write
+  uint64_t mark_ ABSL_GUARDED_BY(mutex_) = 0;          // as written; 0: not yet
   uint64_t wanted_mark_ ABSL_GUARDED_BY(mutex_);
   absl::Duration expiry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool retained_ ABSL_GUARDED_BY(mutex_) = false;  // in the last turn

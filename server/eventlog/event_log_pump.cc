@@ -41,7 +41,9 @@ absl::Duration EventLog::NextPump() const {
   }
   absl::Duration next = absl::InfiniteDuration();
   if (!unpublished_.empty()) next = PublicationOf(unpublished_.front());
-  if (reported_writable_) next = std::min(next, since_ + kMaxCommit);
+  next = std::min(next, reported_writable_ ? since_ + kMaxCommit
+                        : IsWritable()     ? settled_at_
+                                           : absl::InfiniteDuration());
   return next;
 }
 
@@ -81,13 +83,11 @@ bool EventLog::Step(absl::Duration timeout) {
 }
 
 void EventLog::ReportWritability() {
-  std::string problem;
-  bool writable = true;
+  const Health found = health();
+  const bool writable = found.journal_writable;
   {
     const MutexLock lock(&mutex_);
-    writable = IsWritable();
     if (std::exchange(reported_writable_, writable) == writable) return;
-    problem = Problem();
   }
   const absl::Duration now = clock_->Now().monotonic;
   if (writable) {
@@ -95,7 +95,8 @@ void EventLog::ReportWritability() {
                  absl::FormatDuration(now - unwritable_since_));
   } else {
     unwritable_since_ = now;
-    spdlog::error("the journal cannot be written: {}; new events are not durable", problem);
+    spdlog::error("the journal cannot be written: {}; new events are not durable",
+                  found.journal_problem);
   }
 }
 
@@ -436,6 +437,7 @@ bool EventLog::StepWriter() {
       if (!more.ok() || !*more) expiry_at_ = end + Journal::kExpiry;
       bounds_ = journal_->bounds();
     }
+    if (status_.ok() && end >= since_ + kMaxCommit) settled_at_ = end + kSettled;
     if (!status.ok()) {
       Fail(status);
     } else if (work != Work::kRetain && !absl::IsDataLoss(status_)) {
@@ -467,8 +469,8 @@ std::string EventLog::Problem() const {
                         absl::StripPrefix(status_.message(), path));
   }
   const absl::Duration hung = clock_->Now().monotonic - since_;
-  if (hung < kMaxCommit) return absl::StrCat(options_.path, ": the journal is not open yet");
-  return absl::StrCat(options_.path, NoAnswerFor(hung));
+  if (hung >= kMaxCommit) return absl::StrCat(options_.path, NoAnswerFor(hung));
+  return absl::StrCat(options_.path, open_ ? ": the disk is slow" : ": it is not open yet");
 }
 
 std::string EventLog::NoAnswerFor(absl::Duration hung) {

@@ -412,9 +412,10 @@ absl::Status Journal::Transact(const Change& change) try {
 absl::Status Journal::Append(const Batch& batch) {
   absl::Status status = Transact([&](JournalBounds* bounds) { Insert(batch, bounds); });
   identity_is_stored_ = identity_is_stored_ || status.ok();
-  if (status.ok() && FileIdentity(options_.path) != file_) {
-    return absl::DataLossError(
-        absl::StrCat(options_.path, ": the file was removed or replaced; restart vmeventd"));
+  if (status.ok() &&
+      (FileIdentity(options_.path) != file_ || FileIdentity(options_.path + "-wal").empty())) {
+    return absl::DataLossError(absl::StrCat(
+        options_.path, ": the file or its -wal was removed or replaced; restart vmeventd"));
   }
   return status;
 }

@@ -53,7 +53,7 @@ class SqliteDatabase : public SQLite::Database {
 
  private:
   // Readers wait for the moments in which the log begins again at its start.
-  static constexpr int kBusyMs = 2'000;
+  static constexpr int kBusyMs = 1'500;
   static std::string WithoutLinks(const std::filesystem::path& file) {
     std::error_code missing;
     const auto directory = std::filesystem::canonical(file.parent_path(), missing);

@@ -117,8 +117,10 @@ absl::StatusOr<UniqueFd> LockFile(const std::string& path) {
   }
   if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
   if (errno != EWOULDBLOCK) return ErrnoStatus(locked, "the lock file cannot be locked", errno);
-  return absl::AlreadyExistsError(absl::StrCat(
-      locked, ": another vmeventd holds this lock; stop it, or use another directory or socket"));
+  return absl::AlreadyExistsError(
+      absl::StrCat(locked,
+                   ": another vmeventd holds this lock: stop it, wait for it if it is ending, "
+                   "or use another directory or socket"));
 }
 
 absl::StatusOr<std::string> StoredNodeId(const std::string& state_dir) {

@@ -87,8 +87,8 @@ class Watchdog {
 
   absl::Duration turn() const { return limit_ / 30; }
   // Returns whether all threads have answered the last question; the caller then notifies the
-  // manager and asks the threads again. A disk that hangs stops none of them. Logs the threads that
-  // have been silent for a third of the limit. One thread.
+  // manager and asks the threads again. A state directory whose disk hangs stops none of them. Logs
+  // the threads that have been silent for a third of the limit. One thread.
   bool Turn(absl::Duration now);
   // Records that `thread` has done a turn. Any thread.
   void Answer(Thread thread) { answered_[thread] = asked_.load(); }

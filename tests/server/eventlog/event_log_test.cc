@@ -79,9 +79,31 @@ TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOn
   EXPECT_EQ(FindVm(state.log(), {"a", "run-a", ""})->state, v1::VM_STATE_STOPPED);
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, false), Pair(2, false)));
   state.Write();
-  EXPECT_TRUE(state.reported_writable());
   EXPECT_EQ(state.log().health().journal_age, absl::ZeroDuration());
   EXPECT_EQ(state.log().range().durable, 2u);
+  EXPECT_FALSE(state.reported_writable());
+  EXPECT_EQ(EventLogForTests::NextStep(state.log()),
+            state.clock().Now().monotonic + EventLog::kSettled);
+  state.clock().Advance(EventLog::kSettled);
+  state.PushUnwritten({});
+  EXPECT_TRUE(state.reported_writable());
+}
+
+TEST(EventLog, ADiskOnWhichEachWriteIsSlowDoesNotWorkAgainAfterEach) {
+  PumpedState state;
+  state.PushUnwritten({Reset()});
+  for (int write = 0; write < 4; ++write) {
+    state.clock().Advance(EventLog::kMaxCommit);
+    state.PushUnwritten({Reset()});
+    EXPECT_FALSE(state.reported_writable());
+    EXPECT_THAT(state.log().health().journal_problem, HasSubstr("the disk does not answer"));
+    state.Write();
+    EXPECT_THAT(state.log().health().journal_problem, HasSubstr("the disk is slow"));
+    state.PushUnwritten({Reset()});
+    state.clock().Advance(EventLog::kPatience);
+    state.PushUnwritten({});
+    EXPECT_FALSE(state.reported_writable());
+  }
 }
 
 TEST(EventLog, AFullDiskDelaysNothingAndLosesNothing) {

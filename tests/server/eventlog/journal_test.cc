@@ -334,15 +334,19 @@ TEST(Journal, ItsDirectoryMayBeALink) {
 }
 
 TEST(Journal, NothingIsDurableInAFileThatWasRemoved) {
-  PumpedState state;
-  state.Push({Update("web1", EventType::kStarted)});
-  const uint64_t durable = state.log().range().durable;
-  std::filesystem::remove(state.journal_options().path);
-  state.Push({Update("web1", EventType::kPaused)});
-  EXPECT_EQ(state.log().range().durable, durable);
-  EXPECT_FALSE(state.log().health().journal_writable);
-  state.Restart(/*in_order=*/true);
-  EXPECT_TRUE(state.log().health().journal_writable);
+  for (const char* suffix : {"", "-wal"}) {
+    PumpedState state;
+    state.Push({Update("web1", EventType::kStarted)});
+    const uint64_t durable = state.log().range().durable;
+    const std::string journal_id = state.log().identity().journal_id;
+    std::filesystem::remove(state.journal_options().path + suffix);
+    state.Push({Update("web1", EventType::kPaused)});
+    EXPECT_EQ(state.log().range().durable, durable) << suffix;
+    EXPECT_FALSE(state.log().health().journal_writable) << suffix;
+    state.Restart(/*in_order=*/true);
+    EXPECT_TRUE(state.log().health().journal_writable) << suffix;
+    EXPECT_NE(state.log().identity().journal_id, journal_id) << suffix;
+  }
 }
 
 TEST(Journal, TheLastStoppedVmsAreRemembered) {
