@@ -55,13 +55,13 @@ StreamCursor::Step StreamCursor::Next(size_t max_bytes) {
         TakeEvents(&step);
         const bool caught_up = step.follows == Follows::kPublication;
         const bool wanted = progress_wanted_ || replays_;
+        const bool owed = owed_ != 0 && log_->range().durable >= owed_;
         if (page_.count > 0) {
-          if (caught_up && wanted) step.follows = Follows::kMore;
+          if (caught_up && (wanted || owed)) step.follows = Follows::kMore;
           step.events = page_.count;
           step.message = page_.Take();
           return step;
         }
-        const bool owed = owed_ != 0 && log_->range().durable >= owed_;
         // Pages without a match may follow each other for longer than a client waits for a message.
         const bool due = caught_up ? wanted : progress_wanted_ && has_read;
         if (!due && !owed && step.follows != Follows::kMore) return step;

@@ -380,6 +380,13 @@ TEST(StreamCursor, SaysThatAnEventIsNotDurableAndWhenItIs) {
   const v1::WatchEventsResponse late = Next(&durable_only);
   ASSERT_THAT(Sequences(late), ElementsAre(1));
   EXPECT_TRUE(late.events(0).durable());
+  pumped.PushUnwritten({Update("a", EventType::kReset)});
+  pumped.clock().Advance(EventLog::kPatience);
+  pumped.PushUnwritten({});
+  EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2));
+  pumped.Push({Update("a", EventType::kReset)});
+  EXPECT_EQ(cursor.Next().follows, StreamCursor::Follows::kMore) << "event 2 is durable, too";
+  EXPECT_EQ(Next(&cursor).progress().durable_sequence(), 3);
 }
 
 TEST(StreamCursor, AStreamThatRetentionHasPassedEndsWithOutOfRange) {
