@@ -517,7 +517,7 @@ void Daemon::Stop() {
   if (handed.has_value()) {
     step = &kManager;
     is_stored =
-        StoreHandover({.log = log_->HandOver(),
+        StoreHandover({.log = LogOf(*log_, *handed),
                        .open = *std::move(handed),
                        .exit_statuses = watcher_->exit_status_socket(),
                        .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});

@@ -105,8 +105,10 @@ absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
   handover.set_journal_file(contents.log.end.file);
   handover.set_stored(contents.log.end.stored);
   handover.set_newest(contents.log.end.newest);
-  for (const auto& [run_id, state] : contents.open.states)
-    (*handover.mutable_states())[run_id] = state;
+  for (const auto& [run_id, run] : contents.log.runs) {
+    (*handover.mutable_states())[run_id] = run.payload;
+    (*handover.mutable_last_sequences())[run_id] = run.last_sequence;
+  }
   handover.set_journal_id(contents.log.journal_id);
   handover.set_knows_runs(contents.log.knows_runs);
   const Journal::Batch& unwritten = contents.log.unwritten;
@@ -133,12 +135,11 @@ HandedLog ReadLog(const internal::Handover& contents) {
   const JournalEnd end{contents.journal_file(), contents.stored(), contents.newest()};
   HandedLog log{contents.journal_id(), end, contents.knows_runs()};
   for (const auto& [run_id, state] : contents.states()) log.runs[run_id] = {state};
-  const auto list = Parsed<v1::ListEventsResponse>(contents.events());
-  for (const v1::Event& event : list.events()) {
-    const auto run = log.runs.find(event.vm().run_id());
-    if (run != log.runs.end()) run->second.last_sequence = event.sequence();
-    log.unwritten.Put(Logged(event));
+  for (const auto& [run_id, last] : contents.last_sequences()) {
+    log.runs[run_id].last_sequence = last;
   }
+  const auto list = Parsed<v1::ListEventsResponse>(contents.events());
+  for (const v1::Event& event : list.events()) log.unwritten.Put(Logged(event));
   for (const v1::Vm& vm : contents.stops()) {
     log.unwritten.stops[vm.last_sequence()] = std::make_shared<const v1::Vm>(vm);
   }
@@ -197,6 +198,17 @@ absl::Status Unpack(int parcel, bool has_log, Handover* out) {
 }
 
 }  // namespace
+
+HandedLog LogOf(const EventLog& log, const OpenRuns& open) {
+  HandedLog handed = log.HandOver();
+  for (const auto& [run_id, state] : open.states) handed.runs[run_id] = {state};
+  const auto vms = log.Vms([](const auto& known, uint64_t) { return known.ListAfter(nullptr); });
+  for (const VmRecordPtr& vm : vms) {
+    const auto run = handed.runs.find(vm->run_id);
+    if (run != handed.runs.end()) run->second.last_sequence = vm->last_sequence;
+  }
+  return handed;
+}
 
 absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents) {
   const absl::StatusOr<UniqueFd> states = WriteContents(contents);

@@ -22,11 +22,14 @@ struct Handover {
 
 // Contents of the parcel of a daemon that stops. Descriptors stay open and the caller's.
 struct HandoverContents {
-  HandedLog log;  // EventLog::HandOver()
+  HandedLog log;  // LogOf()
   OpenRuns open;  // NodeWatcher::HandOver()
   int exit_statuses = -1;
   std::vector<int> trace;  // SignalTrace::descriptors()
 };
+// Returns what the log leaves, with the open runs and their newest events, which a journal that
+// cannot be opened does not tell. Call it after EventLog::Close.
+HandedLog LogOf(const EventLog& log, const OpenRuns& open);
 // Packs a parcel. Logs runs that do not fit into the socket's queue. The error names the system
 // call that failed.
 absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents);

@@ -169,7 +169,7 @@ bool Daemon::LoopIsDue() const {
 
 absl::Duration Daemon::pump_due() const {
   const absl::Duration next = EventLogForTests::NextStep(*log_);
-  return next == absl::ZeroDuration() ? kernel_->monotonic() : next;
+  return wrote_ || next == absl::ZeroDuration() ? kernel_->monotonic() : next;
 }
 
 void Daemon::Stop(Store* store) {
@@ -187,8 +187,7 @@ void Daemon::Stop(Store* store) {
   }
   if (!handed.has_value() || kernel_->dead()) return;
   kernel_->KeepTrace(true);
-  store->log = log_->HandOver();
-  for (auto& [run_id, state] : handed->states) store->log->runs[run_id] = {std::move(state)};
+  store->log = LogOf(*log_, *handed);
   for (HandedRun& run : handed->runs) {
     const int connection = run.connection.Release();
     const int process = run.process.Release();

@@ -83,13 +83,16 @@ class Daemon {
     return info.libvirt_connections_size() > 0 && info.libvirt_connections(0).connected() &&
            !watcher_->libvirt_waits();
   }
-  void PumpTurn() { log_->Step(); }
+  void PumpTurn() {
+    wrote_ = false;
+    log_->Step();
+  }
   // Time at which there is something to write; and one turn of the writer.
   absl::Duration writer_due() const {
     const absl::Duration next = EventLogForTests::NextWrite(*log_);
     return next == absl::ZeroDuration() ? kernel_->monotonic() : next;
   }
-  void WriterTurn() { log_->StepWriter(); }
+  void WriterTurn() { wrote_ = log_->StepWriter() || wrote_; }
   bool HistoryTurn() { return log_->StepHistory(); }
 
   // Stops in two steps: handles what has come until now, writes all of it, and leaves what can be
@@ -130,6 +133,7 @@ class Daemon {
   std::set<std::string> domains_;
   int loop_turns_ = 0;
   bool stops_ = false;
+  bool wrote_ = false;  // and the pump is to say so
   Mutex mutex_;
   CondVar changed_;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
