@@ -62,6 +62,7 @@ class Disk {
   int Sync(const std::string& path, File* file);
 
   void LosePower(Random* random);
+  uint64_t last_inode() const { return last_inode_; }
 
  private:
   static void Apply(const File::Change& change, std::string* content);

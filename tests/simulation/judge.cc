@@ -41,15 +41,20 @@ ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
   return is;
 }
 
+// It has one monitor, at which it has always listened itself.
+bool IsAlone(const Life& life) {
+  return life.launcher == nullptr && life.second == nullptr && life.uuid.empty();
+}
+
+bool IsEnd(const Saying& saying) {
+  return saying.kind == Saying::Kind::kShutdown || saying.kind == Saying::Kind::kPanic ||
+         saying.kind == Saying::Kind::kWatchdog;
+}
+
 // Earliest time from which on the class was decided.
 absl::Duration DecidedAt(const Life& life) {
-  for (const Saying& saying : life.sayings) {
-    if (saying.kind == Saying::Kind::kShutdown || saying.kind == Saying::Kind::kPanic ||
-        saying.kind == Saying::Kind::kWatchdog) {
-      return saying.at;
-    }
-  }
-  return life.gone_at;
+  const auto end = absl::c_find_if(life.sayings, IsEnd);
+  return end == life.sayings.end() ? life.gone_at : end->at;
 }
 
 }  // namespace
@@ -79,10 +84,10 @@ void Judge::TakeUnseenDomain(const v1::VmRef& vm) {
   // Looks first for a life of which this daemon has heard, then for an earlier one.
   for (const bool heard : {true, false}) {
     for (const auto& life : world_->lives()) {
-      const bool taken =
-          known.contains(life->run_id) || stopped_before_.contains(life->run_id) ||
-          std::any_of(unseen_domains_.begin(), unseen_domains_.end(),
-                      [&](const auto& unseen) { return unseen.second == life.get(); });
+      const bool taken = known.contains(life->run_id) || stopped_before_.contains(life->run_id) ||
+                         absl::c_any_of(unseen_domains_, [&](const auto& unseen) {
+                           return unseen.second == life.get();
+                         });
       if (life->uuid != vm.uuid() || taken || (heard && !life->daemons.contains(number_))) continue;
       unseen_domains_[vm.run_id()] = life.get();
       return;
@@ -126,7 +131,7 @@ void Judge::TakeOtherRunId(const v1::VmRef& vm) {
 }
 
 void Judge::TakeRunId(const std::string& run_id, Life* life) {
-  const bool has_another = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+  const bool has_another = absl::c_any_of(entries_, [&](const auto& entry) {
     return !entry.second.lost && entry.second.event.vm().run_id() == life->run_id;
   });
   if (has_another && without_runs_.empty()) {
@@ -165,11 +170,19 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
   }
 }
 
-void Judge::CheckDomains(const Daemon& daemon) const {
+void Judge::CheckDomains(const Daemon& daemon) {
   constexpr absl::Duration kFollows = absl::Minutes(2);
   const absl::Duration long_ago = kernel_->monotonic() - kFollows;
   if (started_at_ > long_ago || libvirtd_->started_at() > long_ago || !libvirtd_->runs()) {
     return;
+  }
+  const auto before = std::exchange(followed_, std::pair(number_, libvirtd_->started_at()));
+  const auto tells = [&](const auto& entry) {
+    return entry.second.event.gap_reason() == v1::GAP_REASON_LIBVIRT_LOST &&
+           entry.second.taken_at > followed_.second;
+  };
+  if (before.first == number_ && before != followed_ && absl::c_none_of(entries_, tells)) {
+    story_->Fail("libvirtd was away, and no GAP says so");
   }
   const std::vector<VmRecordPtr> vms = VmsIn(daemon.log());
   for (const auto& life : world_->lives()) {
@@ -241,16 +254,10 @@ std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) 
 bool Judge::MayBeThinned(uint64_t sequence) const {
   const auto it = entries_.find(sequence);
   if (sequence > thinned_ || it == entries_.end()) return false;
-  switch (it->second.event.type()) {
-    case v1::EVENT_TYPE_STARTED:
-    case v1::EVENT_TYPE_STOPPED:
-    case v1::EVENT_TYPE_INTENT_DECLARED:
-    case v1::EVENT_TYPE_INTENT_WITHDRAWN:
-    case v1::EVENT_TYPE_GAP:
-      return false;
-    default:
-      return true;
-  }
+  constexpr v1::EventType kLast[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED,
+                                     v1::EVENT_TYPE_INTENT_DECLARED,
+                                     v1::EVENT_TYPE_INTENT_WITHDRAWN, v1::EVENT_TYPE_GAP};
+  return !absl::c_linear_search(kLast, it->second.event.type());
 }
 
 bool Judge::DamageJournal() {
@@ -314,9 +321,8 @@ bool Judge::MayLackStop(const std::string& run_id) const {
     return begin <= life->gone_at && life->gone_at <= end;
   };
   const auto before = [&](absl::Duration at) { return during(at - kClassified, at); };
-  return unseen_ || std::any_of(left_out_at_.begin(), left_out_at_.end(), before) ||
-         std::any_of(dropped_at_.begin(), dropped_at_.end(), before) ||
-         std::any_of(without_runs_.begin(), without_runs_.end(), [&](const auto& begin) {
+  return unseen_ || absl::c_any_of(left_out_at_, before) || absl::c_any_of(dropped_at_, before) ||
+         absl::c_any_of(without_runs_, [&](const auto& begin) {
            return during(-absl::InfiniteDuration(), begin.second + kFollows);
          });
 }
@@ -358,6 +364,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   started_at_ = kernel_->monotonic();
   number_ = number;
+  deleted_ = daemon->journal().deleted;
   const std::string journal_id = daemon->log().identity().journal_id;
   const bool goes_on = daemon->handed_through() > 0;
   if (damaged_ || (!daemon->has_journal() && !goes_on)) BeginsWithoutRuns(number);
@@ -373,7 +380,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     if (!journal_id_.empty() && newest() > 0) {
       story_->Reach("a start that reserves no sequences begins another journal");
       // A daemon whose disk hung before it had reserved any has saved nothing either.
-      const bool saved = std::any_of(entries_.begin(), entries_.end(), [](const auto& entry) {
+      const bool saved = absl::c_any_of(entries_, [](const auto& entry) {
         return entry.second.event.durable() || entry.second.written;
       });
       if (saved && !may_be_renamed_) {
@@ -435,6 +442,12 @@ void Judge::AfterWriter(const Daemon& daemon) {
   }
   durable_ = std::max(durable_, range.durable);
   if (daemon.has_journal()) oldest_ = daemon.journal().oldest;
+  const uint64_t deleted = std::exchange(deleted_, daemon.journal().deleted);
+  if (daemon.has_journal() && deleted_ > deleted &&
+      options_.retention_events > std::ssize(entries_) &&
+      kernel_->monotonic() < started_at_ + absl::Minutes(10)) {
+    story_->Fail("events are deleted for their age, and the clock has not run for ten minutes");
+  }
   thinned_ = std::max(thinned_, daemon.journal().thinned);
 }
 
@@ -564,11 +577,9 @@ void Judge::CheckRef(const v1::Event& event) {
                  " names another VM: ", vm.ShortDebugString());
   }
   // The run state is asked last.
-  const bool asked =
-      std::any_of(life->sayings.begin(), life->sayings.end(), [this](const Saying& saying) {
-        return saying.kind == Saying::Kind::kRunState && saying.daemon == number_ &&
-               saying.was_read();
-      });
+  const bool asked = absl::c_any_of(life->sayings, [this](const Saying& saying) {
+    return saying.kind == Saying::Kind::kRunState && saying.daemon == number_ && saying.was_read();
+  });
   if (vm.uuid().empty() && asked && event.type() == v1::EVENT_TYPE_STOPPED) {
     story_->Fail("life ", life->number, " has ended without its UUID");
   }
@@ -591,24 +602,21 @@ void Judge::AfterStop() {
 bool Judge::IsLatest(const Life& life) const {
   // Files are another's once a later life has the name, and a boot removes them.
   if (life.boot_id != kernel_->boot_id()) return false;
-  return std::none_of(world_->lives().begin(), world_->lives().end(), [&](const auto& other) {
+  return absl::c_none_of(world_->lives(), [&](const auto& other) {
     return other->name == life.name && other->number > life.number;
   });
 }
 
 void Judge::CheckFiles(int number) {
   constexpr absl::Duration kTakesBack = absl::Seconds(5);
-  constexpr absl::Duration kEnds = absl::Seconds(10);  // limit for the end of a run before it
   for (const auto& life : world_->lives()) {
-    if (life->gone || !life->uuid.empty() || !IsLatest(*life)) continue;
+    if (life->gone || !IsAlone(*life) || !IsLatest(*life)) continue;
     // A file that an earlier daemon wrote, and was killed before it was committed, is nobody's.
-    if (life->daemons != std::set<int>{number}) continue;
-    const bool there = kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name,
-                                                         ".shutdown")) != nullptr;
-    if (!there && std::max(life->began, started_at_) + kEnds < kernel_->monotonic()) {
-      bare_.insert(life->number);
-    }
-    if (!bare_.contains(life->number)) continue;
+    if (life->attached == nullptr || life->daemons != std::set<int>{number}) continue;
+    const Disk::FilePtr file =
+        kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown"));
+    // One from before it was connected to is an earlier life's.
+    const bool there = file != nullptr && file->inode > life->earlier_inode;
     const Saying* runs = nullptr;  // null again if an end was said since
     for (const Saying& saying : life->sayings) {
       const bool is_answer = saying.kind == Saying::Kind::kRunState;
@@ -619,16 +627,14 @@ void Judge::CheckFiles(int number) {
         runs = nullptr;
       }
     }
-    if (runs == nullptr || !runs->was_read() || runs->heard_by != life->client ||
-        runs->at + kTakesBack > kernel_->monotonic()) {
-      continue;
-    }
+    const bool goes_on = runs != nullptr && runs->was_read() && runs->heard_by == life->client &&
+                         runs->at + kTakesBack <= kernel_->monotonic();
+    if (!goes_on && absl::c_any_of(life->sayings, IsEnd)) continue;
     // A panic or a watchdog, which no reset and no resume heals, decides what the file is, until
     // the end.
-    const bool stands =
-        std::any_of(life->sayings.begin(), life->sayings.end(), [](const Saying& saying) {
-          return saying.kind == Saying::Kind::kPanic || saying.kind == Saying::Kind::kWatchdog;
-        });
+    const bool stands = absl::c_any_of(life->sayings, [](const Saying& saying) {
+      return saying.kind == Saying::Kind::kPanic || saying.kind == Saying::Kind::kWatchdog;
+    });
     if (stands) continue;
     story_->Reach("a VM that runs has no shutdown file");
     if (there) story_->Fail("life ", life->number, " runs, and ", life->name, ".shutdown is there");
@@ -651,8 +657,26 @@ void Judge::TakeMissing(const v1::Event& gap) {
   }
 }
 
+void Judge::CheckSaid(const Life& life) const {
+  if (!IsAlone(life) || dropped_ || unseen_) return;
+  // Of others there are several events, one or none.
+  using enum Saying::Kind;
+  constexpr Saying::Kind kOnce[] = {kPowerdown, kPanic, kWatchdog, kHibernate, kOther};
+  static const std::set<std::string> kOthers = {"", "SHUTDOWN", "STOP", "RESUME", "RESET"};
+  int64_t left = absl::c_count_if(life.sayings, [&](const Saying& saying) {
+    return saying.was_read() && absl::c_linear_search(kOnce, saying.kind);
+  });
+  for (const auto& [sequence, entry] : entries_) {
+    const v1::Event& event = entry.event;
+    if (event.vm().run_id() != life.run_id) continue;
+    if (!kOthers.contains(event.qmp_event())) --left;
+    if (event.gap_reason() == v1::GAP_REASON_RATE_LIMITED) left -= std::stoll(event.message());
+  }
+  if (left > 0) story_->Fail(left, " things that life ", life.number, " said have no event");
+}
+
 bool Judge::IsWithdrawn(const Life& life) const {
-  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+  return absl::c_any_of(entries_, [&](const auto& entry) {
     const v1::Event& event = entry.second.event;
     return event.type() == v1::EVENT_TYPE_INTENT_WITHDRAWN && event.vm().run_id() == life.run_id;
   });
@@ -708,6 +732,10 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }
   CheckHostShutdown(*life, event, daemon);
+  if (life->daemons == std::set<int>{daemon} && daemon == number_) CheckSaid(*life);
+  if (rule == "qemu-killed" && life->victim_seen_by == daemon && daemon == number_) {
+    story_->Fail("life ", life->number, " was the kernel's OOM victim, and ended by ", rule);
+  }
   // Counts for the last daemon only, which has all that the one before it had.
   const auto reach = [&](absl::string_view end) {
     const bool is_unseen = rule == "unobserved" || rule == "killed-unseen";
@@ -743,9 +771,8 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
     if (is_replaced) continue;
     may_be_intended = true;
     if (may_be_replaced) continue;
-    const bool forgotten = !without_runs_.empty() && intent.asked < without_runs_.rbegin()->second;
     must_be_intended =
-        must_be_intended || (!forgotten && intent.answered < decided_at &&
+        must_be_intended || (!Forgets(intent) && intent.answered < decided_at &&
                              intent.asked + intent.ttl > kernel_->monotonic() && !intent.withdrawn);
   }
   if (may_be_intended) {

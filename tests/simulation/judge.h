@@ -63,7 +63,7 @@ class Judge {
   // Checks that what may be followed is, after some time with descriptors.
   void CheckFollowed(int number) const;
   // Checks from time to time that the domains of libvirt are followed, each as what it is.
-  void CheckDomains(const Daemon& daemon) const;
+  void CheckDomains(const Daemon& daemon);
   // Checks the end, when nothing is left to do.
   void AtEnd(const Daemon& daemon);
 
@@ -81,6 +81,10 @@ class Judge {
   // Retention has thinned out events up to this one; and whether it may have deleted this one.
   uint64_t thinned() const { return thinned_; }
   bool MayBeThinned(uint64_t sequence) const;
+  // Returns whether a daemon has begun without the runs since, and so without the intent.
+  bool Forgets(const Declared& intent) const {
+    return !without_runs_.empty() && intent.asked < without_runs_.rbegin()->second;
+  }
 
   // Returns whether there is little room for what waits for the disk, so that some is dropped.
   bool drops() const { return options_.max_backlog_bytes < JournalOptions::kMaxBacklogBytes; }
@@ -117,6 +121,8 @@ class Judge {
   std::map<int, size_t> KeptSayings(const Life& life) const;
 
   void CheckInTime(const v1::Event& event) const;
+  // Checks that each thing that a life has said has an event, or is counted by a GAP.
+  void CheckSaid(const Life& life) const;
   void CheckRetention(const Daemon& daemon);
   // Takes it that a daemon begins without the open runs of those before.
   void BeginsWithoutRuns(int number);
@@ -155,6 +161,7 @@ class Judge {
   // The daemons that began without the open runs of those before, and when.
   std::map<int, absl::Duration> without_runs_;
   bool short_of_descriptors_ = false;
+  uint64_t deleted_ = 0;  // all events up to this one
   uint64_t oldest_ = 0;
   uint64_t committed_ = 0;
   uint64_t durable_ = 0;
@@ -162,7 +169,7 @@ class Judge {
   uint64_t marked_durable_ = 0;  // entries up to it are as durable as they will be
   absl::Duration started_at_;    // start of the daemon that runs, which is this one
   int number_ = 0;
-  std::set<int> bare_;  // lives that had no shutdown file when none before them could write one
+  std::pair<int, absl::Duration> followed_;  // a daemon, and the start of its libvirtd
 };
 
 }  // namespace vmeventd::simulation

@@ -54,6 +54,7 @@ struct Connection {
   uint64_t handed_out = 0;           // bytes that the client has read
   uint64_t read_before_sending = 0;  // bytes that the client had read, when it sent last
   uint64_t sent = 0;                 // bytes that the server has written
+  uint64_t last_inode = 0;           // the newest file, when a daemon connected
 };
 using ConnectionPtr = std::shared_ptr<Connection>;
 

@@ -181,6 +181,7 @@ int Kernel::Connect(int fd, const std::string& path) {
   if (it->second->waiting.size() > it->second->backlog) return Fail(EAGAIN);
   socket->connection = std::make_shared<Connection>();
   socket->connection->of_daemon = true;
+  socket->connection->last_inode = disk_.last_inode();
   socket->listener = it->second;
   socket->path = to->path;
   it->second->waiting.push_back(socket->connection);

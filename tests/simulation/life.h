@@ -109,7 +109,9 @@ struct Life {
   // Set if another process killed it, and the daemon that read the kernel's records then; 0: none.
   bool killed_by_host = false;
   int kill_seen_by = 0;
+  uint64_t earlier_inode = 0;     // the newest file when a daemon connected first
   int kill_ring = 0;              // the kernel's ring that has the record of it
+  int victim_seen_by = 0;         // the daemon that followed it as the kernel named its victim
   bool ended_unattended = false;  // its process ended while no daemon ran
   int handed_to = 0;              // the last daemon to which its monitor was handed over
   int process_handed_to = 0;      // for a domain: the last daemon to which its process was

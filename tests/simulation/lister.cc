@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
 #include "server/rpc/queries.h"
@@ -11,11 +12,6 @@ namespace vmeventd::simulation {
 namespace {
 
 constexpr uint64_t kPastAll = std::numeric_limits<uint64_t>::max();
-
-template <typename List, typename Value>
-bool Has(const List& list, const Value& value) {
-  return std::find(list.begin(), list.end(), value) != list.end();
-}
 
 }  // namespace
 
@@ -52,6 +48,7 @@ void Lister::Begin() {
 bool Lister::Turn(Daemon* daemon) {
   if (kernel_->monotonic() < pause_until_) return false;
   if (call_ == nullptr) {
+    for (int vm = 1; vm <= 6; ++vm) AskVm(daemon, absl::StrCat("vm", vm));
     Ask(daemon);
     return true;
   }
@@ -86,6 +83,29 @@ void Lister::Ask(Daemon* daemon) {
       });
 }
 
+void Lister::AskVm(Daemon* daemon, const std::string& name) const {
+  v1::GetVmRequest request;
+  request.set_name(name);
+  // What the journal has is not known before.
+  if (!daemon->has_journal() || daemon->PumpIsDue()) return;
+  const absl::StatusOr<std::string> answer = daemon->queries().GetVm(request);
+  const v1::Vm vm = Parsed<v1::GetVmResponse>(answer.value_or("")).vm();
+  for (auto it = judge_->entries().rbegin(); it != judge_->entries().rend(); ++it) {
+    const v1::Event& event = it->second.event;
+    if (event.vm().name() != name) continue;
+    if (it->second.lost) return;  // it may be known still
+    if (answer.ok() && event.vm().run_id() == vm.ref().run_id()) {
+      if (vm.last_sequence() < it->first) Fail("the VM's last event is not ", it->first);
+      return;
+    }
+    if (event.type() != v1::EVENT_TYPE_STOPPED) continue;
+    // One whose events were all dropped has none.
+    const bool is_later = vm.state() != v1::VM_STATE_STOPPED || vm.last_sequence() == 0;
+    if (!answer.ok() || !is_later) Fail(name, " is not the run that stopped last");
+    return;
+  }
+}
+
 void Lister::OnAnswer(const Daemon& daemon, const Call& call,
                       const absl::StatusOr<std::string>& answer) {
   pause_until_ = kernel_->monotonic() +
@@ -98,6 +118,7 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
   // A start that reserves no sequences begins another journal.
   const bool is_another = !token_.empty() && token_journal_ != judge_->journal_id();
   if (is_another && absl::IsOutOfRange(answer.status())) return Begin();
+  if (is_another && answer.ok()) return Fail("its token of another journal is taken");
   if (call.forged) {
     if (!absl::IsInvalidArgument(answer.status())) Fail("its token of another question is taken");
     return;
@@ -183,8 +204,10 @@ void Lister::Skip(uint64_t above, uint64_t below, uint64_t oldest) {
 bool Lister::IsListed(const v1::Event& event) const {
   const v1::EventFilter& filter = question_.filter();
   if (!event.vm().name().empty()) {  // a GAP of the node passes every filter
-    if (filter.vm_names_size() > 0 && !Has(filter.vm_names(), event.vm().name())) return false;
-    if (filter.types_size() > 0 && !Has(filter.types(), event.type())) return false;
+    if (filter.vm_names_size() > 0 && !absl::c_linear_search(filter.vm_names(), event.vm().name()))
+      return false;
+    if (filter.types_size() > 0 && !absl::c_linear_search(filter.types(), event.type()))
+      return false;
   }
   const absl::Time time = FromTimestamp(event.observe_time());
   if (question_.has_start_time() && time < FromTimestamp(question_.start_time())) return false;

@@ -39,6 +39,8 @@ class Lister {
 
   void Begin();
   void Ask(Daemon* daemon);
+  // Asks for the VM of a name: the run that is open, or the one that stopped last.
+  void AskVm(Daemon* daemon, const std::string& name) const;
   void OnAnswer(const Daemon& daemon, const Call& call, const absl::StatusOr<std::string>& answer);
   void TakePage(const Daemon& daemon, const Call& call, const v1::ListEventsResponse& page);
   // Checks that each of the events between the two, none of which came, is excused.

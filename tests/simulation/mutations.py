@@ -79,6 +79,8 @@ MUTATIONS = [
              "  batch.Add(next);", "  batch = next;"),
     Mutation("two-batches-that-merge-lose-a-state", "server/eventlog/journal.cc",
              "for (const auto& [run_id, run] : next.runs) ⟦Put(run_id, run);⟧", "runs.try_emplace(run_id, run);"),
+    Mutation("a-hole-is-not-saved", "server/eventlog/event_log_pump.cc", "batch.hole = ⟦hole_⟧;", "Hole{}"),
+    Mutation("retention-trusts-any-clock", "server/eventlog/journal.cc", "by_age = ⟦ClockIsSteady(now)⟧;", "true"),
     # What a run's end means.
     Mutation("powerdown-is-not-saved", "watcher/session/run_state.cc",
              "  Save(state, &saved);", "Save(state, &saved); saved.mutable_evidence()->clear_powerdown_at();"),
@@ -126,6 +128,12 @@ MUTATIONS = [
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
              "if (⟦!absl::StartsWith(info.run_id, this_boot)⟧) return run->Hand(input::HostRebooted{});", "false"),
+    Mutation("a-retry-after-a-restart-declares-another-intent", "watcher/session/vm_session.cc",
+             "⟦!request_id.empty()⟧ && (*intent)->request_id", "(*intent)->declared >= options_->started"),
+    Mutation("an-oom-victim-is-a-killed-qemu", "watcher/runs/process_watch.cc",
+             "if (⟦!gone_ && !MayBeAnothers()⟧) run_->Hand(input::NamedOomVictim", "false"),
+    Mutation("what-a-flood-drops-is-not-counted-at-an-end", "watcher/session/vm_session_end.cc",
+             "void VmSession::Finish(Instant now) {\n  ⟦FlushDropped(now);⟧", ";"),
     # How a VM is named.
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session.cc",
              "session.published_problems_ = session.Problems();", "session.saved_.uuid.clear();"),
@@ -148,6 +156,8 @@ MUTATIONS = [
     Mutation("a-handed-monitor-begins-anew", "watcher/qmp/monitor_connection.cc",
              "phase_ = Phase::kReady;\n  handshake_.reset();\n  ⟦unhandled_ = handed.unhandled();⟧",
              "phase_ = Phase::kUuid; handshake_ = std::make_unique<Handshake>();"),
+    Mutation("a-handed-stop-is-not-listed", "server/eventlog/event_log.cc", ": batch_.stops) ⟦taking_.vms.push_back(*vm);⟧", ";"),
+    Mutation("a-handed-run-has-no-uuid", "watcher/runs/run_restorer.cc", "⟦table->SetUuid(run, run->session().uuid());⟧", ";"),
     # Streams.
     Mutation("a-position-within-a-snapshot", "server/stream/stream_cursor.cc",
              "ProgressAt(⟦snapshot_ != nullptr ? 0 : sequence_⟧)", "sequence_"),
@@ -162,6 +172,16 @@ MUTATIONS = [
     Mutation("a-reader-that-reads-nothing-is-not-cut", "server/stream/watch_stream.cc",
              "if (⟦now < since_ + limit⟧ || end_", "writes || now < since_ + limit"),
     Mutation("a-list-goes-on-one-late", "server/eventlog/event_listing.cc", "first = std::max(first, ⟦from⟧);", "from + 1"),
+    Mutation("a-stream-of-durable-events-sends-others", "server/stream/stream_cursor.cc",
+             "const uint64_t limit = ⟦Limit(read.range, durable_only_)⟧;", "read.range.newest"),
+    Mutation("nobody-says-when-it-is-durable", "server/stream/stream_cursor.cc", "if (⟦!durable⟧) owed_ =", "false"),
+    Mutation("since-is-never-too-early", "server/eventlog/journal_reader.cc",
+             "if (⟦time > absl::InfinitePast()⟧ && bounds", "false"),
+    # Answers.
+    Mutation("a-token-outlives-its-journal", "server/rpc/queries.cc",
+             "if (⟦bytes.substr(kHashBytes, kHashBytes) != Hash(journal_id)⟧) {", "false"),
+    Mutation("a-name-means-any-life", "server/rpc/queries.cc", "⟦vm->last_sequence > stopped->last_sequence⟧", "true"),
+    Mutation("a-status-has-no-last-event", "server/eventlog/event_log_pump.cc", "if (⟦record != nullptr⟧) of_run->second", "false"),
     # The domains of libvirt.
     Mutation("a-domain-that-arrives-has-run", "watcher/libvirt/libvirt_domains.cc",
              'if (event == "MIGRATION") return ⟦"inmigrate"⟧;', '"running"'),
@@ -171,6 +191,8 @@ MUTATIONS = [
              "if (⟦!connected_ || reported_⟧) return AwaitEnd();", "true"),
     Mutation("a-paused-vm-stays-down", "watcher/session/evidence_log.cc",
              "  const bool went_on = ⟦was_down && NeedsReset(run_state)⟧;", "false"),
+    Mutation("no-gap-for-a-libvirt-that-was-away", "watcher/libvirt/libvirt_source.cc",
+             "if (⟦std::exchange(link->was_connected, true)⟧) PublishGap(*link);", "false"),
 ]
 
 

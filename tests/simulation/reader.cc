@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 
 namespace vmeventd::simulation {
@@ -147,7 +148,12 @@ bool Reader::Turn(Daemon* daemon) {
 }
 
 void Reader::Connect(Daemon* daemon) {
-  WatchStart start = Since{absl::InfinitePast()};
+  const absl::Duration age = random_->Between(absl::ZeroDuration(), absl::Hours(1));
+  since_ = random_->OneIn(3) ? kernel_->Now().wall - age : absl::InfinitePast();
+  durable_only_ = random_->OneIn(3);
+  owed_ = 0;
+  retained_from_ = judge_->oldest();
+  WatchStart start = Since{since_};
   bool snapshot = false;
   // Another client begins in its place.
   if (kind_ == 0 && !hurries_ && random_->OneIn(4)) {
@@ -171,6 +177,7 @@ void Reader::Connect(Daemon* daemon) {
   in_snapshot_ = snapshot;
   snapshot_.clear();
   from_oldest_ = std::holds_alternative<Since>(start);
+  if (!from_oldest_) since_ = absl::InfinitePast();
   if (start.index() != WatchStart(AfterSequence()).index()) {
     journal_id_.clear();
     durable_ = progress_durable_ = 0;
@@ -179,8 +186,9 @@ void Reader::Connect(Daemon* daemon) {
   for (const std::string& name : names_) filter.add_vm_names(name);
   if (number_ % 3 == 2) filter.add_vm_names(std::string(1, '*'));
   call_ = std::make_shared<Call>(this);
-  daemon->hub().Open(call_.get(), {.start = start, .progress_interval = {}}, {filter},
-                     {absl::StrCat("peer ", number_)});
+  daemon->hub().Open(call_.get(),
+                     {.start = start, .progress_interval = {}, .durable_only = durable_only_},
+                     {filter}, {absl::StrCat("peer ", number_)});
 }
 
 void Reader::CheckAtRest(const EventLog& log, bool disk_waits) {
@@ -198,8 +206,11 @@ void Reader::CheckAtRest(const EventLog& log, bool disk_waits) {
   if (waits > kProgressInterval + kTick + kClocksDiffer) {
     story_->Fail(name_, " hears nothing, not even a beat");
   }
+  if (progress_durable_ < owed_ && owed_ <= log.range().durable) {
+    story_->Fail(name_, " is not told that the event ", owed_, " is durable now");
+  }
   const uint64_t missing = FirstMissing();
-  if (missing == 0) return;
+  if (missing == 0 || (durable_only_ && missing > log.range().committed)) return;
   // One that the queue for the disk has dropped waits for its GAP, which comes once the disk works.
   const ReadResult read = log.Read(missing, 1);
   const bool is_there = read.in_journal_through.has_value() ||
@@ -284,9 +295,19 @@ void Reader::TakeDurable(uint64_t sequence) {
 void Reader::CheckBegin() {
   if (!names_.empty()) story_->Reach("a client of named VMs begins at the oldest event");
   const auto& entries = judge_->entries();
+  const auto is_before = [&](const auto& entry) {
+    return FromTimestamp(entry.second.event.observe_time()) <= since_;
+  };
+  const auto oldest = entries.lower_bound(retained_from_);
+  const auto deleted = oldest == entries.begin() ? oldest : std::prev(oldest);
+  if (deleted != oldest && since_ > absl::InfinitePast() && deleted->first <= sequence_ &&
+      !deleted->second.lost && std::none_of(deleted, entries.end(), is_before)) {
+    story_->Fail(name_, " begins after ", sequence_, ", and ", deleted->first, " was deleted");
+  }
   for (auto it = entries.lower_bound(judge_->oldest());
        it != entries.end() && it->first <= sequence_; ++it) {
     if (it->second.lost || !Wants(it->second.event) || judge_->MayBeThinned(it->first)) continue;
+    if (is_before(*it)) continue;
     return story_->Fail(name_, " begins after ", sequence_, ", and ", it->first, " is retained");
   }
 }
@@ -300,8 +321,9 @@ void Reader::Skip(uint64_t from, uint64_t to) {
 
 bool Reader::Wants(const v1::Event& event) const {
   // The node's own events pass every filter.
+  if (!event.vm().name().empty() && FromTimestamp(event.observe_time()) < since_) return false;
   return names_.empty() || event.vm().name().empty() ||
-         std::find(names_.begin(), names_.end(), event.vm().name()) != names_.end();
+         absl::c_linear_search(names_, event.vm().name());
 }
 
 uint64_t Reader::FirstMissing() const {
@@ -327,6 +349,10 @@ void Reader::TakeEvent(const v1::Event& event) {
     announced_gaps_.emplace_back(event.missing().first(), event.missing().last());
   const auto it = judge_->entries().find(sequence);
   if (event.durable()) durable_ = std::max(durable_, sequence);
+  if (!event.durable()) owed_ = sequence;
+  if (durable_only_ && !event.durable()) {
+    story_->Fail(name_, " asked for what is durable, and got the event ", sequence);
+  }
   if (event.gap_reason() == v1::GAP_REASON_RETENTION && sequence <= judge_->thinned()) {
     story_->Reach("a GAP for what retention has thinned out");
     return;
@@ -349,9 +375,9 @@ void Reader::CheckComplete() {
     story_->Fail(name_, " is at ", sequence_, ", and did not get ", missing);
   }
   for (const uint64_t sequence : left_out_) {
-    const bool announced = std::any_of(
-        announced_gaps_.begin(), announced_gaps_.end(),
-        [&](const auto& gap) { return gap.first <= sequence && sequence <= gap.second; });
+    const bool announced = absl::c_any_of(announced_gaps_, [&](const auto& gap) {
+      return gap.first <= sequence && sequence <= gap.second;
+    });
     if (!announced) {
       story_->Fail(name_, " did not get the event ", sequence, ", and no GAP names it");
     }

@@ -51,7 +51,7 @@ class Reader {
   void OnEnd(const grpc::Status& status);
   // The server says that everything up to `sequence` is durable.
   void TakeDurable(uint64_t sequence);
-  // Checks the first place of a call that asked for the oldest event.
+  // Checks the first place of a call that asked for the oldest event, or for those since a time.
   void CheckBegin();
   // Checks that each event between the two that it asked for, none of which was sent, is excused.
   void Skip(uint64_t from, uint64_t to);
@@ -78,9 +78,13 @@ class Reader {
   uint64_t durable_ = 0;           // everything up to here is durable, or a GAP will name it
   uint64_t progress_durable_ = 0;  // as the last Progress had it
   bool in_snapshot_ = false;
-  std::set<std::string> snapshot_;  // runs in it
-  bool from_snapshot_ = false;      // the next start, after OUT_OF_RANGE
-  bool from_oldest_ = false;        // set for a stream whose first message is yet to come
+  std::set<std::string> snapshot_;           // runs in it
+  bool from_snapshot_ = false;               // the next start, after OUT_OF_RANGE
+  bool from_oldest_ = false;                 // set for a stream whose first message is yet to come
+  absl::Time since_ = absl::InfinitePast();  // its stream leaves out what was observed before
+  uint64_t retained_from_ = 0;               // the oldest event when it connected
+  bool durable_only_ = false;                // of its stream
+  uint64_t owed_ = 0;  // the last event of its stream that was not durable; 0: none was
   std::vector<std::pair<uint64_t, uint64_t>> announced_gaps_;
   std::vector<uint64_t> left_out_;  // events that did not come, and must be named by a GAP
   std::shared_ptr<Call> call_;

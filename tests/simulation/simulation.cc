@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/uuid.h"
 #include "spdlog/details/null_mutex.h"
 #include "spdlog/sinks/base_sink.h"
 #include "spdlog/spdlog.h"
@@ -264,38 +265,53 @@ class Simulation {
   }
 
   void Declare(Life* life, size_t index) {
-    if (daemon_ == nullptr) return;
-    IntentRequest request{.vm_name = life->listed_as,
+    // A client that asks once more for what is open gets that, by whatever it names the VM.
+    const bool again = life->intents[index].asked < kernel_.monotonic();
+    if (daemon_ == nullptr || (again && !IsOpen(*life, index))) return;
+    const std::string id = absl::StrCat("intent-", life->number, "-", index);
+    IntentRequest request{.vm_name = again ? "" : life->listed_as,
                           .run_id = life->run_id,
-                          .intent_id = absl::StrCat("intent-", life->number, "-", index),
+                          .intent_id = absl::StrCat(id, again ? "-again" : ""),
                           .actor = "somebody",
                           .reason = "maintenance",
-                          .ttl = life->intents[index].ttl};
-    daemon_->watcher().DeclareIntent(std::move(request),
-                                     [this, life, index](const absl::StatusOr<v1::Intent>& intent) {
-                                       if (!intent.ok() || kernel_.dead()) return;
-                                       // The caller is refused then, as the intent may be lost.
-                                       if (!daemon_->log().health().published_durable) return;
-                                       story_.Say(life->name, "the intent is declared");
-                                       story_.Reach("intent declared");
-                                       life->intents[index].answered = kernel_.monotonic();
-                                     });
+                          .ttl = life->intents[index].ttl,
+                          .request_id = id};
+    if (again) request.uuid = ParseUuid(UuidOf(*life));
+    const auto done = [=, this](const absl::StatusOr<v1::Intent>& intent) {
+      if (kernel_.dead() || (again && !IsOpen(*life, index))) return;
+      const bool is_lost = absl::IsNotFound(intent.status()) && life->handed_to == number_;
+      if (again && (is_lost || (intent.ok() && intent->intent_id() != id))) {
+        story_.Fail(life->name, ": who declares ", id, " again gets another, or none");
+      }
+      // The caller is refused while it is not durable, as the intent may be lost.
+      if (again || !intent.ok() || !daemon_->log().health().published_durable) return;
+      story_.Say(life->name, "the intent is declared");
+      story_.Reach("intent declared");
+      life->intents[index].answered = kernel_.monotonic();
+    };
+    daemon_->watcher().DeclareIntent(std::move(request), done);
+  }
+
+  // Returns whether an intent that was answered is open, and will be for some time.
+  bool IsOpen(const Life& life, size_t index) const {
+    const Declared& intent = life.intents[index];
+    return intent.answered < kernel_.monotonic() && !intent.withdrawn && !life.process_gone &&
+           intent.asked + intent.ttl > kernel_.monotonic() + absl::Hours(1) &&
+           index + 1 == life.intents.size() && !judge_.Forgets(intent);
   }
 
   void Withdraw(Life* life, size_t index) {
     if (daemon_ == nullptr) return;
     life->intents[index].asked_daemon = number_;
     life->intents[index].asked_daemon_at = kernel_.monotonic();
-    daemon_->watcher().WithdrawIntent(absl::StrCat("intent-", life->number, "-", index),
-                                      [this, life, index](const absl::Status& status) {
-                                        life->intents[index].asked_daemon = 0;
-                                        if (!status.ok() || kernel_.dead()) return;
-                                        // The caller is refused then, as a restart may bring the
-                                        // intent back.
-                                        if (!daemon_->log().health().published_durable) return;
-                                        story_.Reach("intent withdrawn");
-                                        life->intents[index].withdrawn_at = kernel_.monotonic();
-                                      });
+    const auto done = [=, this](const absl::Status& status) {
+      life->intents[index].asked_daemon = 0;
+      // The caller is refused while it is not durable, as a restart may bring the intent back.
+      if (!status.ok() || kernel_.dead() || !daemon_->log().health().published_durable) return;
+      story_.Reach("intent withdrawn");
+      life->intents[index].withdrawn_at = kernel_.monotonic();
+    };
+    daemon_->watcher().WithdrawIntent(absl::StrCat("intent-", life->number, "-", index), done);
   }
 
   enum class Who { kLoop, kPump, kWriter, kHistory, kThreads, kQemu, kReader, kLister, kWorld };

@@ -269,6 +269,7 @@ void World::Serve(Life* life) {
     life->client_daemon = life->client->of_daemon ? daemon_ : 0;
     if (life->client_daemon != 0) {
       life->daemons.insert(life->client_daemon);
+      if (life->attached == nullptr) life->earlier_inode = life->client->last_inode;
       life->attached = life->client;
     }
     Send(life, absl::StrFormat("{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": %d, "

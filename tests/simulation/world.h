@@ -30,7 +30,7 @@ inline constexpr absl::Duration kFollowsAgain = absl::Seconds(20);
 // docs/internals/qemu.md has measured it. Each name has one QEMU after the other.
 class World {
  public:
-  // Declares or withdraws an intent for the VM that `life` is of.
+  // Declares, perhaps once more, or withdraws an intent for the VM that `life` is of.
   using IntentCall = std::function<void(Life* life, size_t intent)>;
 
   World(Kernel* kernel, Random* random, Story* story, Libvirtd* libvirtd, const Plan& plan);

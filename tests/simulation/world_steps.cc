@@ -61,11 +61,13 @@ void World::DiskError(Life* life) {
     Say(life, Saying::Kind::kOther, "MIGRATION", "{\"status\": \"setup\"}");
     return NextStep(life);
   }
-  // A flood, sometimes.
-  for (uint64_t i = random_->OneIn(6) ? 300 : 1; i > 0; --i) {
+  // A flood, sometimes, and perhaps its last words.
+  const bool floods = random_->OneIn(6);
+  for (int i = floods ? 300 : 1; i > 0; --i) {
     Say(life, Saying::Kind::kOther, "BLOCK_IO_ERROR",
         "{\"device\": \"disk0\", \"operation\": \"write\", \"action\": \"report\"}");
   }
+  if (floods && random_->OneIn(3)) return Crash(life);
   NextStep(life);
 }
 
@@ -176,6 +178,7 @@ void World::DeclareIntent(Life* life) {
   story_->Say(life->name, "somebody declares an intent for ", absl::FormatDuration(ttl));
   const size_t index = life->intents.size() - 1;
   declare_(life, index);
+  In(absl::Milliseconds(1), absl::Minutes(5), life, [this, life, index] { declare_(life, index); });
   if (random_->OneIn(3)) {
     In(absl::Milliseconds(1), absl::Seconds(30), life, [this, life, index] {
       story_->Say(life->name, "the intent is withdrawn");
@@ -299,6 +302,7 @@ void World::OutOfMemory(Life* life) {
   life->process->killed = true;
   kernel_->SendSignal(life->process, SIGKILL, 0);
   kernel_->NameVictim(life->process);
+  if (kernel_->ring() != 0 && life->negotiated) life->victim_seen_by = life->client_daemon;
   kernel_->CountOomKill(life->process->cgroup);
   In(kNow, absl::Milliseconds(50), life, [this, life] { ProcessEnds(life, SIGKILL); });
 }
