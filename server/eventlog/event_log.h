@@ -381,7 +381,7 @@ class EventLog final : public EventSink {
   // Held for a turn of a pump, also while it calls its subscribers; before recording_.
   Mutex turn_;
   absl::Duration unwritable_since_ ABSL_GUARDED_BY(turn_);
-  uint64_t reported_durable_ ABSL_GUARDED_BY(turn_) = 0;
+  std::pair<uint64_t, uint64_t> reported_durable_ ABSL_GUARDED_BY(turn_);
 
   mutable Mutex mutex_;
   CondVar changed_;                                              // of woken_

@@ -41,10 +41,9 @@ absl::Duration EventLog::NextPump() const {
   }
   absl::Duration next = absl::InfiniteDuration();
   if (!unpublished_.empty()) next = PublicationOf(unpublished_.front());
-  next = std::min(next, reported_writable_ ? since_ + kMaxCommit
+  return std::min(next, reported_writable_ ? since_ + kMaxCommit
                         : IsWritable()     ? settled_at_
                                            : absl::InfiniteDuration());
-  return next;
 }
 
 bool EventLog::Step(absl::Duration timeout) {
@@ -67,7 +66,8 @@ bool EventLog::Step(absl::Duration timeout) {
   if (gap_is_due) NameHole();
   NameDropped();
   const bool published = PublishDue();
-  const uint64_t durable = range().durable;
+  const EventRange now = range();
+  const std::pair durable(now.committed, now.durable);  // a hole holds the latter up
   const bool more_durable = std::exchange(reported_durable_, durable) != durable;
   ReportWritability();
   for (const Subscriber& subscriber : subscribers_) subscriber(published || more_durable);

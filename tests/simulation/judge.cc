@@ -496,9 +496,10 @@ void Judge::Look(Daemon* daemon, int number) {
       story_->Reach("retention of what nobody could see");
     }
     if (oldest_ < ring) {
-      for (const auto& [sequence, event] : ReadJournal(std::max(oldest_, newest() + 1), ring - 1)) {
-        Add(event, number);
-      }
+      const uint64_t first = std::max(oldest_, newest() + 1);
+      const std::map<uint64_t, v1::Event> rows = ReadJournal(first, ring - 1);
+      if (rows.size() < ring - first) thinned_unseen_ = ring - 1;
+      for (const auto& [sequence, event] : rows) Add(event, number);
     }
   }
   while (newest() < log.range().newest) {
@@ -669,6 +670,7 @@ void Judge::CheckSaid(const Life& life) const {
   for (const auto& [sequence, entry] : entries_) {
     const v1::Event& event = entry.event;
     if (event.vm().run_id() != life.run_id) continue;
+    if (sequence <= thinned_unseen_) return;
     if (!kOthers.contains(event.qmp_event())) --left;
     if (event.gap_reason() == v1::GAP_REASON_RATE_LIMITED) left -= std::stoll(event.message());
   }

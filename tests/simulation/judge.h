@@ -152,9 +152,11 @@ class Judge {
   std::set<std::string> stopped_before_;               // runs, in journals before this one
   // The run ids that lives had before those that a daemon without their runs gave them.
   std::map<std::string, const Life*> former_runs_;
-  bool unseen_ = false;   // retention has deleted events before anybody could see them
-  bool dropped_ = false;  // the log has left events out
-  bool gave_up_ = false;  // the daemon's queue for the disk has dropped events
+  bool unseen_ = false;  // retention has deleted events before anybody could see them
+  // Some up to this one were thinned out before anybody could see them.
+  uint64_t thinned_unseen_ = 0;
+  bool dropped_ = false;                     // the log has left events out
+  bool gave_up_ = false;                     // the daemon's queue for the disk has dropped events
   std::vector<absl::Duration> left_out_at_;  // times of the GAPs that count them
   std::vector<absl::Duration> dropped_at_;   // times of the GAPs for what the disk's queue drops
   std::set<int> stopped_in_order_;           // daemons whose journal has all that they have read

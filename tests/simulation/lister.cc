@@ -63,7 +63,8 @@ void Lister::Ask(Daemon* daemon) {
   v1::ListEventsRequest request = question_;
   const auto call = std::make_shared<Call>();
   call->newest = judge_->newest();
-  call->unbroken_from = daemon->log().range().unbroken_from;
+  // Nothing is known of a journal before it is open.
+  if (daemon->has_journal()) call->unbroken_from = daemon->log().range().unbroken_from;
   if (!token_.empty() && random_->OneIn(20)) {
     call->forged = true;
     request.set_newest_first(!request.newest_first());

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -122,6 +123,8 @@ class PumpedState {
   const JournalOptions& journal_options() const { return options_.journal; }
   // The log's last report about the journal.
   bool reported_writable() const { return reported_writable_; }
+  // Whether there was more to read, or to read as durable, since the last call.
+  bool TakePublished() { return std::exchange(published_, false); }
   // A reader of the journal as it is now.
   JournalReader* reader() {
     reader_ = JournalReader::Open(options_.journal.path).value();
@@ -139,6 +142,7 @@ class PumpedState {
   std::unique_ptr<EventLog> log_;
   std::unique_ptr<JournalReader> reader_;
   bool reported_writable_ = true;
+  bool published_ = false;
 };
 
 }  // namespace vmeventd
