@@ -27,8 +27,8 @@ struct HandoverContents {
   int exit_statuses = -1;
   std::vector<int> trace;  // SignalTrace::descriptors()
 };
-// Returns what the log leaves, with the open runs and their newest events, which a journal that
-// cannot be opened does not tell. Call it after EventLog::Close.
+// Returns what the log leaves, and the open runs with the sequences of their newest events, because
+// the next daemon may be unable to open the journal. Call it after EventLog::Close.
 HandedLog LogOf(const EventLog& log, const OpenRuns& open);
 // Packs a parcel. Logs runs that do not fit into the socket's queue. The error names the system
 // call that failed.

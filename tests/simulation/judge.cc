@@ -177,11 +177,11 @@ void Judge::CheckDomains(const Daemon& daemon) {
     return;
   }
   const auto before = std::exchange(followed_, std::pair(number_, libvirtd_->started_at()));
-  const auto tells = [&](const auto& entry) {
+  const auto is_its_gap = [&](const auto& entry) {
     return entry.second.event.gap_reason() == v1::GAP_REASON_LIBVIRT_LOST &&
            entry.second.taken_at > followed_.second;
   };
-  if (before.first == number_ && before != followed_ && absl::c_none_of(entries_, tells)) {
+  if (before.first == number_ && before != followed_ && absl::c_none_of(entries_, is_its_gap)) {
     story_->Fail("libvirtd was away, and no GAP says so");
   }
   const std::vector<VmRecordPtr> vms = VmsIn(daemon.log());
@@ -660,7 +660,7 @@ void Judge::TakeMissing(const v1::Event& gap) {
 
 void Judge::CheckSaid(const Life& life) const {
   if (!IsAlone(life) || dropped_ || unseen_) return;
-  // Of others there are several events, one or none.
+  // Kinds of which each has exactly one event.
   using enum Saying::Kind;
   constexpr Saying::Kind kOnce[] = {kPowerdown, kPanic, kWatchdog, kHibernate, kOther};
   static const std::set<std::string> kOthers = {"", "SHUTDOWN", "STOP", "RESUME", "RESET"};

@@ -87,7 +87,7 @@ void Lister::Ask(Daemon* daemon) {
 void Lister::AskVm(Daemon* daemon, const std::string& name) const {
   v1::GetVmRequest request;
   request.set_name(name);
-  // What the journal has is not known before.
+  // Stopped VMs of earlier daemons are known once the journal is open.
   if (!daemon->has_journal() || daemon->PumpIsDue()) return;
   const absl::StatusOr<std::string> answer = daemon->queries().GetVm(request);
   const v1::Vm vm = Parsed<v1::GetVmResponse>(answer.value_or("")).vm();

@@ -207,7 +207,7 @@ void Reader::CheckAtRest(const EventLog& log, bool disk_waits) {
     story_->Fail(name_, " hears nothing, not even a beat");
   }
   if (progress_durable_ < owed_ && owed_ <= log.range().durable) {
-    story_->Fail(name_, " is not told that the event ", owed_, " is durable now");
+    story_->Fail(name_, " gets no Progress though the event ", owed_, " is durable now");
   }
   const uint64_t missing = FirstMissing();
   if (missing == 0 || (durable_only_ && missing > log.range().committed)) return;

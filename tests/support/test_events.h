@@ -123,7 +123,7 @@ class PumpedState {
   const JournalOptions& journal_options() const { return options_.journal; }
   // The log's last report about the journal.
   bool reported_writable() const { return reported_writable_; }
-  // Whether there was more to read, or to read as durable, since the last call.
+  // Returns whether the log has reported more to read, or to read as durable, since the last call.
   bool TakePublished() { return std::exchange(published_, false); }
   // A reader of the journal as it is now.
   JournalReader* reader() {

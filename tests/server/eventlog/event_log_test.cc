@@ -134,7 +134,7 @@ TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
   state.TakePublished();
   ASSERT_TRUE(state.log().StepWriter());
   state.log().Step();
-  EXPECT_TRUE(state.TakePublished()) << "a stream of durable events may go on";
+  EXPECT_TRUE(state.TakePublished()) << "a stream of durable events has more to read";
   EXPECT_GT(state.log().range().committed, lost);
   EXPECT_EQ(state.log().range().durable, 1u);
   state.Write();
