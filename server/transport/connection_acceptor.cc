@@ -219,7 +219,7 @@ absl::Status ConnectionAcceptor::Listen() {
       {
         const MutexLock lock(&mutex_);
         open_[i].state.address = sockets_[i]->address();
-        open_[i].state.listening = true;
+        open_[i].state.listening = sockets_[i]->listening();
       }
       options_.listening();
     };

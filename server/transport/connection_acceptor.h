@@ -134,7 +134,8 @@ class ConnectionAcceptor {
     ArrivalLimits arrivals;
     // Called by RunRelay, about every second while a connection is open.
     std::function<void()> tick = [] {};
-    std::function<void()> listening = [] {};  // a listener's socket is open now; accepting thread
+    // A listener's socket was opened or lost; accepting thread.
+    std::function<void()> listening = [] {};
   };
 
   // Opens the sockets, now or later: see AcceptingSocket. The pointers outlive it. Nothing is

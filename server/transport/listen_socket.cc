@@ -79,7 +79,9 @@ absl::Status ListenSocket::OpenUnix() {
   // never open to more, and the chmod below gives what the umask took.
   const int error = fchmod(fd(), address_.mode) == 0 ? address->Bind(fd()) : errno;
   if (error != 0) return ErrnoStatus(path, "cannot be bound", error);
-  bound_ = true;
+  struct stat info {};
+  if (lstat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be examined", errno);
+  file_.emplace(info.st_dev, info.st_ino);
   if (address_.gid.has_value() &&
       lchown(path.c_str(), static_cast<uid_t>(-1), *address_.gid) != 0) {
     return ErrnoStatus(path, absl::StrCat("cannot be given to the group ", address_.group), errno);
@@ -128,12 +130,19 @@ absl::Status ListenSocket::OpenTcp() {
   return absl::OkStatus();
 }
 
+bool ListenSocket::Reachable() const {
+  if (!address_.is_unix()) return true;
+  struct stat info {};
+  return lstat(address_.path.c_str(), &info) == 0 && file_ == std::pair(info.st_dev, info.st_ino);
+}
+
 ListenSocket::~ListenSocket() {
-  if (bound_) unlink(address_.path.c_str());
+  if (file_.has_value() && Reachable()) unlink(address_.path.c_str());
 }
 
 AcceptingSocket::~AcceptingSocket() {
   loop_->CancelTimer(&timer_);
+  loop_->CancelTimer(&path_timer_);
   if (listening()) loop_->Remove(socket_->fd());
 }
 
@@ -143,11 +152,21 @@ absl::Status AcceptingSocket::Listen() {
   if (status.ok()) status = loop_->Add((*opened)->fd(), EPOLLIN, this);
   if (status.ok()) {
     socket_ = *std::move(opened);
-    if (!failure_.ok()) spdlog::info("{} listens on {} now", what_, address().ToString());
+    if (lost_path_) {
+      spdlog::warn("{} listens on {} again: the socket had been removed or replaced", what_,
+                   address().ToString());
+    } else if (!failure_.ok()) {
+      spdlog::info("{} listens on {} now", what_, address().ToString());
+    }
+    lost_path_ = false;
+    failure_ = absl::OkStatus();
+    backoff_ = absl::ZeroDuration();
+    if (address_.is_unix()) loop_->SetTimerIn(&path_timer_, kPathCheck, [this] { CheckPath(); });
     calls_.listening();
     return status;
   }
-  const bool refused = failure_.ok() && absl::IsAlreadyExists(status);  // nobody tries again
+  // Nobody tries again after that.
+  const bool refused = !lost_path_ && failure_.ok() && absl::IsAlreadyExists(status);
   if (!refused && status != failure_) {
     const std::string name = address_.ToString();
     absl::string_view why = status.message();
@@ -158,6 +177,18 @@ absl::Status AcceptingSocket::Listen() {
   backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);
   loop_->SetTimerIn(&timer_, backoff_, [this] { Listen().IgnoreError(); });
   return status;
+}
+
+void AcceptingSocket::CheckPath() {
+  if (socket_->Reachable()) {
+    return loop_->SetTimerIn(&path_timer_, kPathCheck, [this] { CheckPath(); });
+  }
+  // Its connections stay. What waits to be accepted on it is closed, and connects again.
+  loop_->CancelTimer(&timer_);
+  loop_->Remove(socket_->fd());
+  socket_ = nullptr;
+  lost_path_ = true;
+  if (!Listen().ok()) calls_.listening();
 }
 
 void AcceptingSocket::OnFdReady(uint32_t /*events*/) {

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -19,7 +22,7 @@
 namespace vmeventd {
 
 // A socket that listens, non-blocking. Holds the lock beside a Unix socket's path, and removes the
-// path when it is destroyed.
+// path when it is destroyed, unless something else has taken its place.
 class ListenSocket {
  public:
   // Makes a Unix socket's directory (0750) where it is missing, and removes a stale socket. The
@@ -34,6 +37,9 @@ class ListenSocket {
   int fd() const { return fd_.get(); }
   // With the port that the kernel chose.
   const ListenAddress& address() const { return address_; }
+  // Returns whether clients reach this socket by its address: a Unix socket's path may be removed,
+  // replaced, or hidden by a mount. Always true over TCP.
+  bool Reachable() const;
 
  private:
   explicit ListenSocket(ListenAddress address) : address_(std::move(address)) {}
@@ -43,25 +49,27 @@ class ListenSocket {
   ListenAddress address_;
   UniqueFd lock_;  // of the file beside a Unix socket
   UniqueFd fd_;
-  bool bound_ = false;  // the Unix socket's path is there
+  // The file at a Unix socket's path, as it was bound; unset: it is not bound.
+  std::optional<std::pair<dev_t, ino_t>> file_;
 };
 
 // Accepts the connections of one address in a loop. Opens its socket again and again until that
 // succeeds: what is in the way, such as a port that another process has, may go away while the
 // daemon follows its VMs. Logs the first failure, each new reason, and the success after one; not
-// ALREADY_EXISTS at the first attempt, after which the daemon does not start. Pauses while the
-// process is out of descriptors, as epoll would report the waiting connection for ever. Loop
-// thread.
+// ALREADY_EXISTS at the first attempt, after which the daemon does not start. Listens again at a
+// Unix socket's path that was removed or replaced. Pauses while the process is out of descriptors,
+// as epoll would report the waiting connection for ever. Loop thread.
 class AcceptingSocket : private FdHandler {
  public:
   static constexpr absl::Duration kFirstRetry = absl::Seconds(1);
   static constexpr absl::Duration kMaxRetry = absl::Seconds(10);
   static constexpr absl::Duration kDescriptorPause = absl::Milliseconds(100);
+  static constexpr absl::Duration kPathCheck = absl::Seconds(3);
 
   struct Calls {
     std::function<void(UniqueFd)> accepted = {};        // gets a connection, non-blocking
     std::function<void()> out_of_descriptors = {};      // before each pause
-    std::function<void()> listening = [] {};            // the socket is open now
+    std::function<void()> listening = [] {};            // listening() and address() have changed
     std::function<bool()> full = [] { return false; };  // has it pause before it accepts
   };
 
@@ -76,7 +84,7 @@ class AcceptingSocket : private FdHandler {
   AcceptingSocket& operator=(const AcceptingSocket&) = delete;
 
   // Opens the socket now, or later. The error is that of this attempt, ALREADY_EXISTS where another
-  // process listens on a Unix socket. Once.
+  // process listens on a Unix socket. Call it once.
   absl::Status Listen();
 
   bool listening() const { return socket_ != nullptr; }
@@ -85,15 +93,18 @@ class AcceptingSocket : private FdHandler {
 
  private:
   void OnFdReady(uint32_t events) override;
+  void CheckPath();
 
   const std::string what_;
   const ListenAddress address_;
   EventLoop* const loop_;
   const Calls calls_;
   std::unique_ptr<ListenSocket> socket_;  // null: it does not listen
+  bool lost_path_ = false;                // it has listened, and its path was removed or replaced
   absl::Status failure_;                  // of the last attempt
   absl::Duration backoff_;
-  TimerId timer_;  // the next attempt, or the end of a pause
+  TimerId timer_;       // the next attempt, or the end of a pause
+  TimerId path_timer_;  // the next CheckPath
 };
 
 }  // namespace vmeventd

@@ -42,6 +42,16 @@ TEST_F(DaemonTest, SecondOneOnTheSameStateDirectoryIsRefused) {
   ExpectRefused(second, second.state_dir);
 }
 
+// As `rm -rf /run/vmeventd/*` does it, or a volume that is made again.
+TEST_F(DaemonTest, ASocketThatIsRemovedIsMadeAgain) {
+  StartDaemon();
+  const std::string socket = Options().socket;
+  std::filesystem::remove_all(std::filesystem::path(socket).parent_path());
+  ChildOptions health;
+  health.arguments = VmeventsCommand("unix:" + socket, {"health", "listen"});
+  WaitUntil("clients reach the daemon again", [&] { return RunCommand(health).exit_code == 0; });
+}
+
 TEST_F(DaemonTest, AReadOnlyStateDirectoryIsRefused) {
   DaemonOptions options = Options();
   std::filesystem::create_directory(options.state_dir);

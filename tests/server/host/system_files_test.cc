@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
@@ -24,7 +26,9 @@
 namespace vmeventd {
 namespace {
 
+using e2e::ConnectUnix;
 using e2e::ListenOnLoopback;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
@@ -189,6 +193,61 @@ TEST(AcceptingSocket, OpensOnceWhatIsInTheWayIsGone) {
   clock.Advance(AcceptingSocket::kMaxRetry);
   loop->RunOnce(absl::ZeroDuration());
   EXPECT_TRUE(socket.listening());
+}
+
+// As after `rm -rf /run/vmeventd/*`, systemd-tmpfiles, or a volume that was made again.
+TEST(AcceptingSocket, ListensAgainWhereItsPathWasRemovedOrReplaced) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "run/s";
+  FakeClock clock;
+  const std::unique_ptr<EventLoop> loop = EventLoop::Create(&clock).value();
+  int accepted = 0;
+  std::vector<bool> states;
+  AcceptingSocket* listener = nullptr;
+  AcceptingSocket socket("gRPC", UnixAddress(path), loop.get(),
+                         {.accepted = [&](const UniqueFd& /*fd*/) { ++accepted; },
+                          .listening = [&] { states.push_back(listener->listening()); }});
+  listener = &socket;
+  ASSERT_TRUE(socket.Listen().ok());
+  const auto step = [&] {
+    clock.Advance(AcceptingSocket::kPathCheck);
+    loop->RunOnce(absl::ZeroDuration());
+    loop->RunOnce(absl::ZeroDuration());
+  };
+  step();
+  EXPECT_THAT(states, ElementsAre(true)) << "nothing has happened to the path";
+
+  std::filesystem::remove_all(directory / "run");
+  step();
+  EXPECT_THAT(states, ElementsAre(true, true));
+  const UniqueFd client(ConnectUnix(path));
+  loop->RunOnce(absl::ZeroDuration());
+  EXPECT_EQ(accepted, 1);
+
+  // Something else has the path: it stays, and is reported until it is gone.
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  std::ofstream(path) << "x";
+  step();
+  EXPECT_THAT(states, ElementsAre(true, true, false));
+  EXPECT_FALSE(socket.listening());
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  clock.Advance(AcceptingSocket::kMaxRetry);
+  loop->RunOnce(absl::ZeroDuration());
+  EXPECT_THAT(states, ElementsAre(true, true, false, true));
+}
+
+TEST(ListenSocket, RemovesNothingThatHasTakenItsPlace) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "s";
+  auto socket = ListenSocket::Open(UnixAddress(path));
+  ASSERT_TRUE(socket.ok());
+  EXPECT_TRUE((*socket)->Reachable());
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  EXPECT_FALSE((*socket)->Reachable());
+  std::ofstream(path) << "x";
+  EXPECT_FALSE((*socket)->Reachable());
+  *socket = nullptr;
+  EXPECT_EQ(access(path.c_str(), F_OK), 0);
 }
 
 TEST(AcceptingSocket, LogsAnAddressOnceAndNoAttemptThatTheDaemonDoesNotRepeat) {
