@@ -36,6 +36,14 @@ class Glob {
   size_t brackets_end_;  // behind the last "]"
 };
 
+// The text that the '*' of `pattern` stands for in `name`, where '*' is the only wildcard and there
+// is at most one; a pattern without one stands for itself. Unset where they do not match or that
+// text would be empty.
+std::optional<absl::string_view> MatchStar(absl::string_view pattern, absl::string_view name);
+
+// Returns whether a name may match both of two such patterns.
+bool StarsOverlap(absl::string_view a, absl::string_view b);
+
 // The pattern that only this text matches.
 std::string PatternFor(absl::string_view text);
 

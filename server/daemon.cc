@@ -53,6 +53,7 @@ WatcherOptions ToWatcherOptions(const Config& config, const Tuning& tuning, int 
     options.libvirts.push_back(SystemLibvirtIfThere());
   }
   options.process_tracking = config.process_tracking;
+  options.watch_manager_sockets = config.watch_manager_sockets;
   if (config.process_tracking) options.command_lines = std::make_shared<CommandLines>();
   // Last words of QEMUs need one descriptor more, where their standard error is a file.
   const int files = vm_descriptors / 8;

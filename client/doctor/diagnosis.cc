@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "client/doctor/doctor.h"
 #include "client/output/terminal_text.h"
+#include "watcher/core/managers.h"
 #include "watcher/core/qemu_texts.h"
 #include "watcher/core/specs.h"
 
@@ -69,9 +70,9 @@ std::string DescribeProcess(const NodeProcess& process) {
 }
 
 // The libvirt by which to follow VMs instead of their monitor; null: it is not a domain's.
-const char* LibvirtOf(const ManagerMonitor& monitor) {
-  if (!absl::StrContains(monitor.hint, "libvirt")) return nullptr;
-  return absl::StrContains(monitor.hint, "session") ? kSessionLibvirt : kSystemLibvirt;
+const char* LibvirtOf(const Manager& manager) {
+  if (manager.id == ManagerId::kLibvirt) return kSystemLibvirt;
+  return manager.id == ManagerId::kLibvirtSession ? kSessionLibvirt : nullptr;
 }
 
 bool Has(const NodeProcess& process, uint32_t inode) {
@@ -87,7 +88,7 @@ class Doctor {
  public:
   explicit Doctor(const NodeFacts& facts) : facts_(facts) {
     for (const WatchedPlace& place : facts_.watches) {
-      if (!FindManagerMonitor(place.spec)) watches_.push_back(place.spec.text());
+      if (!FindManagerMonitors(place.spec)) watches_.push_back(place.spec.text());
     }
     for (const v1::LibvirtConnection& connection : facts_.info.libvirt_connections()) {
       libvirts_.push_back(connection.uri());
@@ -223,15 +224,15 @@ class Doctor {
 
   void LookAtWatch(const WatchedPlace& place) {
     const Subject subject = {place.spec.text()};
-    if (const auto monitor = FindManagerMonitor(place.spec)) {
-      if (const char* const libvirt = LibvirtOf(*monitor)) {
+    if (const auto monitors = FindManagerMonitors(place.spec)) {
+      if (const char* const libvirt = LibvirtOf(*monitors->manager)) {
         Include(libvirt, &libvirts_);
       } else {
         Include("/run/qemu:*.qmp", &watches_);
       }
       Add("manager", subject,
-          absl::StrCat("This --watch takes ", monitor->socket, ", a monitor that ", monitor->owner,
-                       " needs for itself: ", monitor->hint, "."),
+          absl::StrCat("This --watch takes a monitor, ", monitors->sockets, ", that ",
+                       Refusal(*monitors->manager), "."),
           "", Place::kConfiguration);
     }
     const std::string root = QuoteForShell(place.spec.root());
@@ -268,7 +269,7 @@ class Doctor {
   std::string OwnMonitor(const std::string& name) const {
     WatchSpec spec = {"/run/qemu", "*.qmp"};
     for (const WatchedPlace& place : facts_.watches) {
-      if (FindManagerMonitor(place.spec) || absl::EndsWith(place.spec.pattern, kGanetiPattern))
+      if (FindManagerMonitors(place.spec) || absl::EndsWith(place.spec.pattern, kGanetiPattern))
         continue;
       spec = place.spec;
       break;
@@ -439,9 +440,9 @@ class Doctor {
       const auto same_name = directories_.find(std::string(FileOf(path)));
       const WatchSpec spec = SpecOfSocket(
           path, subject.name, same_name != directories_.end() && same_name->second.size() > 1);
-      const auto manager = FindManagerMonitor(spec);
-      if (manager && manager->owner == "libvirt") {
-        const char* const libvirt = LibvirtOf(*manager);
+      const auto manager = FindManagerMonitors(spec);
+      if (manager && LibvirtOf(*manager->manager) != nullptr) {
+        const char* const libvirt = LibvirtOf(*manager->manager);
         // Another finding reports a libvirt that is not reached.
         if (libvirt == kSystemLibvirt && FollowsLibvirt()) return void(++diagnosis_.usable);
         Include(libvirt, &libvirts_);

@@ -23,6 +23,7 @@
 #include "absl/strings/str_split.h"
 #include "base/system.h"
 #include "base/text.h"
+#include "watcher/core/managers.h"
 
 namespace vmeventd {
 namespace {
@@ -246,13 +247,13 @@ absl::Status CheckAccess(const Config& config) {
 absl::Status CheckWatches(const Config& config) {
   if (config.watch_manager_sockets) return absl::OkStatus();
   for (const WatchSpec& watch : config.watches) {
-    const std::optional<ManagerMonitor> monitor = FindManagerMonitor(watch);
-    if (!monitor.has_value()) continue;
+    const std::optional<ManagerMonitors> monitors = FindManagerMonitors(watch);
+    if (!monitors.has_value()) continue;
     return Invalid("--watch",
-                   absl::StrCat(Quote(watch.text()), " would take the monitors that belong to ",
-                                monitor->owner, ", such as ", monitor->socket,
-                                ", and a monitor serves one client: ", monitor->hint,
-                                " (docs/connect.md), or permit it with --watch-manager-sockets"));
+                   absl::StrCat(Quote(watch.text()), " would take a monitor, ", monitors->sockets,
+                                ", that ", Refusal(*monitors->manager),
+                                " (docs/connect.md), or permit it with "
+                                "--watch-manager-sockets"));
   }
   return absl::OkStatus();
 }

@@ -208,9 +208,10 @@ std::vector<Flag> MakeFlags() {
            "(by default *.qmp, in Ganeti's directory *.kvmd), or /run/vms/*/qmp.sock where each "
            "VM has a directory; repeatable. Without --watch and --libvirt, libvirt's system socket "
            "and Ganeti's directory are followed, each as soon as it exists"),
-      Switch("watch-manager-sockets", &Config::watch_manager_sockets,
-             "Permit a --watch that takes a VM manager's own monitor (Proxmox VE, Ganeti, libvirt, "
-             "Incus): the manager can no longer control its VMs"),
+      Switch(
+          "watch-manager-sockets", &Config::watch_manager_sockets,
+          "Permit a --watch that takes a VM manager's own monitor (libvirt, Proxmox VE, lima and "
+          "others): the manager can no longer control its VMs"),
       List("libvirt", "URI", &Config::libvirts, ParseLibvirtUri, std::mem_fn(&LibvirtSpec::ToFlag),
            std::mem_fn(&LibvirtSpec::ToFlag),
            "Follow the domains of this libvirt: qemu:///system, qemu:///session, "

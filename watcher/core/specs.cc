@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -23,90 +22,6 @@ namespace {
 
 absl::Status Invalid(absl::string_view text, absl::string_view rule) {
   return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": ", rule));
-}
-
-struct Manager {
-  // The monitors' directory; '*' is any part of a component, a leading "*/" any number of them.
-  // /var/run stands for /run.
-  absl::string_view directory;
-  absl::string_view socket;  // the monitor's file name; of a VM, where each has its own
-  absl::string_view owner;
-  absl::string_view hint;
-};
-
-constexpr absl::string_view kProxmoxHint =
-    "give each VM a monitor of its own with qm set VMID --args, and watch its directory";
-constexpr absl::string_view kLibvirtHint = "follow libvirt instead: --libvirt qemu:///system";
-constexpr absl::string_view kIncusHint =
-    "give each VM a monitor of its own with raw.qemu, and watch its name instead";
-
-constexpr absl::string_view kGanetiDirectory = "/run/ganeti/kvm-hypervisor/ctrl";
-
-constexpr Manager kManagers[] = {
-    {"/run/qemu-server", "100.qmp", "Proxmox VE's qm", kProxmoxHint},
-    {kGanetiDirectory, "vm.qmp", "Ganeti",
-     "watch the pattern *.kvmd there, which Ganeti makes for a follower"},
-    {"/var/lib/libvirt/qemu/domain-*", "monitor.sock", "libvirt", kLibvirtHint},
-    {"/var/lib/libvirt/qemu", "vm.monitor", "libvirt", kLibvirtHint},
-    {"/run/libvirt/qemu/domain-*", "monitor.sock", "libvirt", kLibvirtHint},
-    {"/run/libvirt/qemu", "vm.monitor", "libvirt", kLibvirtHint},
-    {"*/libvirt/qemu/lib/domain-*", "monitor.sock", "libvirt",
-     "follow libvirt instead: --libvirt qemu:///session"},
-    {"*/libvirt/qemu/run/domain-*", "monitor.sock", "libvirt",
-     "follow libvirt instead: --libvirt qemu:///session"},
-    {"/run/incus/*", "qemu.monitor", "Incus", kIncusHint},
-    {"/var/log/incus/*", "qemu.monitor", "Incus", kIncusHint},
-    {"/run/lxd/*", "qemu.monitor", "LXD", kIncusHint},
-    {"/var/log/lxd/*", "qemu.monitor", "LXD", kIncusHint},
-    {"/var/snap/lxd/common/lxd/logs/*", "qemu.monitor", "LXD", kIncusHint},
-};
-
-// The text that the '*' of `pattern` stands for in `name`; a pattern without one stands for itself.
-// Unset where they do not match or that text would be empty.
-std::optional<absl::string_view> MatchStar(absl::string_view pattern, absl::string_view name) {
-  const size_t star = pattern.find('*');
-  if (star == absl::string_view::npos) return name == pattern ? std::optional(name) : std::nullopt;
-  if (name.size() < pattern.size() || !absl::ConsumePrefix(&name, pattern.substr(0, star)) ||
-      !absl::ConsumeSuffix(&name, pattern.substr(star + 1))) {
-    return std::nullopt;
-  }
-  return name;
-}
-
-// Returns whether a name may match both, each of which may have one '*'.
-bool ComponentMatches(absl::string_view a, absl::string_view b) {
-  if (!absl::StrContains(a, '*')) return MatchStar(b, a).has_value();
-  if (!absl::StrContains(b, '*')) return MatchStar(a, b).has_value();
-  const std::pair<absl::string_view, absl::string_view> of_a = absl::StrSplit(a, '*');
-  const std::pair<absl::string_view, absl::string_view> of_b = absl::StrSplit(b, '*');
-  const size_t begin = std::min(of_a.first.size(), of_b.first.size());
-  const size_t end = std::min(of_a.second.size(), of_b.second.size());
-  return of_a.first.substr(0, begin) == of_b.first.substr(0, begin) &&
-         of_a.second.substr(of_a.second.size() - end) ==
-             of_b.second.substr(of_b.second.size() - end);
-}
-
-// Returns whether a directory may match both the manager's pattern and `watched`.
-bool DirectoryMatches(absl::string_view pattern, absl::string_view watched) {
-  std::vector<absl::string_view> wanted = absl::StrSplit(pattern, '/', absl::SkipEmpty());
-  std::vector<absl::string_view> found = absl::StrSplit(watched, '/', absl::SkipEmpty());
-  if (absl::StartsWith(watched, "/var/run/")) found.erase(found.begin());
-  if (absl::ConsumePrefix(&pattern, "*/")) {
-    wanted.erase(wanted.begin());
-    if (found.size() < wanted.size()) return false;
-    found.erase(found.begin(), found.end() - static_cast<std::ptrdiff_t>(wanted.size()));
-  }
-  return absl::c_equal(wanted, found, ComponentMatches);
-}
-
-// Returns whether the watch may match the socket. A VM's own part of the name may be any, so that
-// only the end of the name counts there.
-bool TakesSocket(const WatchSpec& watch, absl::string_view socket) {
-  if (watch.TakesFile(socket)) return true;
-  const size_t dot = socket.rfind('.');
-  const absl::string_view stem = socket.substr(0, dot);
-  const bool any_name = stem == "vm" || stem == "100";
-  return any_name && watch.pattern.substr(watch.pattern.find('*') + 1) == socket.substr(dot);
 }
 
 // libvirt
@@ -217,7 +132,10 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   }
   if (spec.directory.empty()) spec.directory = "/";
   if (!pattern.has_value()) {
-    pattern = DirectoryMatches(kGanetiDirectory, spec.directory) ? "*.kvmd" : "*.qmp";
+    const absl::string_view of_ganeti = kGanetiControlDirectory;  // /var/run stands for /run
+    const bool is_ganetis =
+        spec.directory == of_ganeti || spec.directory == absl::StripPrefix(of_ganeti, "/var");
+    pattern = is_ganetis ? "*.kvmd" : "*.qmp";
   }
   const std::vector<absl::string_view> halves = absl::StrSplit(*pattern, '*');
   const bool one_file = stars == 1 && halves.size() == 1 && !halves[0].empty();
@@ -241,16 +159,6 @@ WatchSpec GanetiIfThere() {
   WatchSpec spec = ParseWatchSpec(kGanetiControlDirectory).value();
   spec.optional = true;
   return spec;
-}
-
-std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch) {
-  for (const Manager& manager : kManagers) {
-    if (!DirectoryMatches(manager.directory, watch.directory)) continue;
-    if (!TakesSocket(watch, manager.socket)) continue;
-    return ManagerMonitor{absl::StrCat(watch.directory, "/", manager.socket),
-                          std::string(manager.owner), std::string(manager.hint)};
-  }
-  return std::nullopt;
 }
 
 bool LibvirtSpec::has_glob() const { return IsGlob(socket); }

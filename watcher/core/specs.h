@@ -56,18 +56,6 @@ enum class ShutdownFiles {
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 
-// A monitor that belongs to a VM manager. A QEMU's monitor serves one client: a daemon that holds
-// this one stops the manager.
-struct ManagerMonitor {
-  std::string socket;  // a path that the --watch would take
-  std::string owner;   // the program that needs it
-  std::string hint;    // advice what to write instead, as an imperative
-};
-
-// The first known manager's monitor that `watch` matches, judged by the paths alone:
-// docs/connect.md lists them. Makes no system call.
-std::optional<ManagerMonitor> FindManagerMonitor(const WatchSpec& watch);
-
 // One --libvirt: the libvirts of this node that a URI names.
 struct LibvirtSpec {
   bool session = false;     // qemu:///session: a user's libvirt, not the system's

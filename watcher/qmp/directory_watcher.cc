@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/managers.h"
 #include "watcher/core/names.h"
 
 namespace vmeventd {
@@ -100,7 +101,7 @@ void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
     const size_t dot = root.unmatched.rfind('.');
     const WatchSpec other = {spec.directory,
                              "*" + root.unmatched.substr(std::min(dot, root.unmatched.size()))};
-    if (!FindManagerMonitor(other).has_value()) {
+    if (!FindManagerMonitors(other).has_value()) {
       hint = absl::StrCat(": if it is a monitor of a VM, write --watch '",
                           absl::CHexEscape(other.text()), "'");
     }

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/managers.h"
 #include "watcher/core/names.h"
 #include "watcher/core/specs.h"
 #include "watcher/qmp/qmp_source.h"
@@ -305,8 +306,15 @@ bool SocketConnector::MayConnect(SocketSlot* slot) {
     return true;
   }
   if (slot->monitors == nullptr) slot->monitors = command_lines->BeginMonitors();
-  if (slot->monitors->Has(InodeOf(slot->socket))) {
+  if (const auto found = slot->monitors->Find(InodeOf(slot->socket))) {
     slot->monitors = nullptr;
+    const Manager* const owner = context_->options->watch_manager_sockets ? nullptr : *found;
+    if (owner != nullptr) {
+      ReportProblem(slot,
+                    {ProblemCode::kManagersOwn, absl::StrCat("this monitor ", Refusal(*owner))});
+      BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
+      return false;
+    }
     slot->silent_until = absl::ZeroDuration();
     return true;
   }

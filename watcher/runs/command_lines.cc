@@ -46,13 +46,14 @@ std::vector<int64_t> ListProcesses() {
 
 // Adds the socket at a path in the command line of `pid`: as it is seen from here, and as the
 // process itself sees it.
-void AddSocket(int64_t pid, const std::string& path, CommandLines::Monitors* monitors) {
+void AddSocket(int64_t pid, const std::string& path, const Manager* owner,
+               CommandLines::Monitors* monitors) {
   const bool absolute = absl::StartsWith(path, "/");
   const std::string own = absl::StrCat("/proc/", pid, absolute ? "/root" : "/cwd/", path);
   for (const std::string& name : {absolute ? path : own, own}) {
     struct stat status {};
     if (stat(name.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
-      monitors->Add({status.st_dev, status.st_ino});
+      monitors->Add({status.st_dev, status.st_ino}, owner);
     }
   }
 }
@@ -110,8 +111,12 @@ void CommandLines::ReadMonitors(UnderWay* under_way, Monitors* monitors) {
     }
     const std::vector<std::string> arguments = ReadNow(pid);
     if (IsQemu(arguments)) {
-      for (const QmpMonitor& monitor : ParseQemuArguments(arguments).monitors) {
-        if (!monitor.path.empty()) AddSocket(pid, monitor.path, monitors);
+      const std::vector<QmpMonitor> found = ParseQemuArguments(arguments).monitors;
+      const Manager* const manager =
+          ManagerOf(arguments, ReadSmallFile(absl::StrCat("/proc/", pid, "/cgroup")).value_or(""));
+      for (size_t i = 0; i < found.size(); ++i) {
+        if (found[i].path.empty()) continue;
+        AddSocket(pid, found[i].path, OwnerOf(manager, found, i), monitors);
       }
     }
     const MutexLock lock(&under_way->mutex);

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "base/counter.h"
 #include "base/detached_threads.h"
 #include "base/mutex.h"
+#include "watcher/core/managers.h"
 #include "watcher/core/qemu_texts.h"
 
 namespace vmeventd {
@@ -68,24 +70,29 @@ class CommandLines {
   // The sockets that QEMUs name as QMP monitors in their command lines. Any thread.
   class Monitors {
    public:
+    // The program that needs the monitor for itself; null: none.
+    using Owner = const Manager*;
+
     using Inode = std::pair<dev_t, ino_t>;
 
-    // Returns whether the socket of that inode is one of them. Before it is done, they are some.
-    bool Has(const Inode& inode) const {
+    // The owner of the monitor with the socket of that inode; unset: it is none of them. Before it
+    // is done, they are some.
+    std::optional<Owner> Find(const Inode& inode) const {
       const MutexLock lock(&mutex_);
-      return inodes_.contains(inode);
+      const auto found = owners_.find(inode);
+      return found == owners_.end() ? std::nullopt : std::optional(found->second);
     }
     bool done() const { return done_; }
     // Called by the thread that reads.
-    void Add(const Inode& inode) {
+    void Add(const Inode& inode, Owner owner) {
       const MutexLock lock(&mutex_);
-      inodes_.insert(inode);
+      owners_[inode] = owner;
     }
     void Finish() { done_ = true; }
 
    private:
     mutable Mutex mutex_;
-    absl::flat_hash_set<Inode> inodes_ ABSL_GUARDED_BY(mutex_);
+    absl::flat_hash_map<Inode, Owner> owners_ ABSL_GUARDED_BY(mutex_);
     std::atomic<bool> done_ = false;
   };
 

@@ -92,6 +92,7 @@ struct WatcherOptions {
   bool process_tracking = true;
   // Command lines of QEMUs; null: what they say is asked. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;
+  bool watch_manager_sockets = false;  // connect to the monitors that managers need themselves, too
   // Last words of QEMUs; null: nobody reads them.
   std::shared_ptr<LastWordsReader> last_words;
   SignalTracing signals;  // only with process tracking

@@ -210,7 +210,7 @@ TEST_F(DiagnosisTest, ADirectoryForEachVmGetsAWatchThatNamesTheVm) {
   } kCases[] = {
       {"/run/vms/web1/qmp.sock", "/run/vms/*:qmp.sock"},
       {"/run/vm-web1/qmp.sock", "/run/vm-*:qmp.sock"},
-      {"/var/lib/microvms/web1/web1.sock", "/var/lib/microvms/*:*.sock"},
+      {"/srv/vms/web1/web1.sock", "/srv/vms/*:*.sock"},
       {"/run/vms/qmp-web1.sock", "/run/vms:qmp-*.sock"},
       {"/run/vms/web10.sock", "/run/vms:*.sock"},
   };
@@ -231,7 +231,7 @@ TEST_F(DiagnosisTest, DirectoriesOfVmsWithoutANameAreRecognized) {
   facts.processes.clear();
   facts.sockets.clear();
   for (uint32_t pid = 1; pid <= 2; ++pid) {
-    const std::string path = absl::StrCat("/run/vc/vm/", pid, "f/qmp.sock");
+    const std::string path = absl::StrCat("/run/vm/", pid, "f/qmp.sock");
     facts.processes.push_back(Process(pid, "qemu-system-x86",
                                       {"qemu-system-x86_64", "-name", "sandbox", "-qmp",
                                        absl::StrCat("unix:", path, ",server=on")}));
@@ -239,7 +239,7 @@ TEST_F(DiagnosisTest, DirectoriesOfVmsWithoutANameAreRecognized) {
     facts.sockets.push_back({1000 + pid, path, true});
   }
   EXPECT_EQ(Only(facts, "unwatched").line,
-            "watch = [\"/run/qemu:*.qmp\", \"/run/vc/vm/*:qmp.sock\"]");
+            "watch = [\"/run/qemu:*.qmp\", \"/run/vm/*:qmp.sock\"]");
 }
 
 TEST_F(DiagnosisTest, AMonitorOfLibvirtIsFollowedThroughLibvirt) {

@@ -294,7 +294,7 @@ TEST(Config, RefusesAWatchOfAManagersOwnMonitors) {
     std::string watch;
     std::vector<std::string> says;
   } rows[] = {
-      {"/var/run/qemu-server:*.qmp", {"Proxmox VE", "/var/run/qemu-server/100.qmp", "qm set VMID"}},
+      {"/var/run/qemu-server:*.qmp", {"Proxmox VE", "/var/run/qemu-server/*.qmp", "qm set VMID"}},
       {"/run/qemu-server:*", {"Proxmox VE"}},
       {"/run/qemu-server:1*.qmp", {"Proxmox VE"}},
       {"/run/qemu-server:20*.qmp", {"Proxmox VE"}},
@@ -303,6 +303,13 @@ TEST(Config, RefusesAWatchOfAManagersOwnMonitors) {
       {"/home/u/.config/libvirt/qemu/lib/domain-1-web:*.sock", {"--libvirt qemu:///session"}},
       {"/run/incus/web:qemu.*", {"Incus", "/run/incus/web/qemu.monitor", "raw.qemu"}},
       {"/var/snap/lxd/common/lxd/logs/web:*.monitor", {"LXD"}},
+      {"/var/lib/microvms/*:*.sock", {"microvm.nix", "to stop the VM", "microvm.qemu.extraArgs"}},
+      {"/home/u/.lima/*:qmp.sock", {"lima", "to stop the VM", "QEMU_SYSTEM_X86_64="}},
+      {"/root/.minikube/machines/*:monitor", {"minikube", "cannot be followed"}},
+      {"/run/user/1000/podman:qmp_*.sock", {"podman machine", "cannot be followed"}},
+      {"/run/vc/vm/*:qmp.sock", {"Kata Containers", "extra_monitor_socket"}},
+      {"/var/run/xen:qmp-libxl-*", {"Xen's libxl", "cannot be followed"}},
+      {"/home/u/build/output-*:web.monitor", {"packer", "qemuargs"}},
   };
   for (auto row : rows) {
     row.says.insert(row.says.end(), {"--watch: \"" + row.watch, "--watch-manager-sockets"});

@@ -443,6 +443,8 @@ for test, problem in (
         (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt",
          "OUT_OF_DESCRIPTORS"),
         (f"{QMP}listener_test.cc:ForeignListenerTest.IsNeverConnectedToWhereTheNameIsNoMonitors", "NO_MONITOR"),
+        (f"{QMP}listener_test.cc:ForeignListenerTest.AMonitorThatAManagerNeedsIsLeftToItWhereverItIs",
+         "MANAGERS_OWN"),
         ("tests/system/libvirt_test.cc:LibvirtTest.ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain", "FOLLOWED_ELSEWHERE"),
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
         (f"{LIBVIRT}ProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem", "NOT_LISTED"),

@@ -83,21 +83,6 @@ TEST(WatchSpecTest, KnowsTheDirectoryOfAVm) {
   EXPECT_EQ(ParseWatchSpec("/run/vms/*/qmp")->DirectoryOf("a"), "/run/vms/a");
 }
 
-TEST(WatchSpecTest, ADirectoryForEachVmMayTakeAManagersMonitors) {
-  const auto takes = [](const char* text) {
-    return FindManagerMonitor(ParseWatchSpec(text).value()).has_value();
-  };
-  EXPECT_TRUE(takes("/run/incus/*/qemu.monitor"));
-  EXPECT_TRUE(takes("/var/lib/libvirt/qemu/*/monitor.sock"));
-  EXPECT_TRUE(takes("/var/lib/libvirt/qemu/domain-1-*/*.sock"));
-  EXPECT_TRUE(takes("/var/lib/libvirt/qemu/*-web1/monitor.sock"));
-  EXPECT_TRUE(takes("/run/user/1000/libvirt/qemu/run/*/monitor.sock"));
-  EXPECT_TRUE(takes("/home/*/.config/libvirt/qemu/lib/domain-1-web1:monitor.sock"));
-  EXPECT_TRUE(takes("/var/run/*:*.qmp")) << "qemu-server";
-  EXPECT_FALSE(takes("/run/incus/*/vmeventd.qmp"));
-  EXPECT_FALSE(takes("/run/vms/*/monitor.sock"));
-}
-
 TEST(WatchSpecTest, NormalizesTheDirectory) {
   EXPECT_EQ(ParseWatchSpec("//run/./qemu//:*")->directory, "/run/qemu");
   EXPECT_EQ(ParseWatchSpec("/:*.kvmd")->directory, "/");

@@ -18,6 +18,7 @@
 #include "tests/support/faulty_calls.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "watcher/core/managers.h"
 #include "watcher/core/qemu_texts.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/runs/command_lines.h"
@@ -147,7 +148,9 @@ class FakeCommandLines : public CommandLines {
   std::shared_ptr<const Monitors> BeginMonitors() override {
     auto monitors = std::make_shared<Monitors>();
     SocketIdentity socket;
-    if (!named.empty() && IdentifySocket(named, &socket) == 0) monitors->Add(InodeOf(socket));
+    if (!named.empty() && IdentifySocket(named, &socket) == 0) {
+      monitors->Add(InodeOf(socket), owner);
+    }
     monitors->Finish();
     return monitors;
   }
@@ -155,7 +158,8 @@ class FakeCommandLines : public CommandLines {
   bool come = true;
   bool of_qemus = true;
   QemuArguments arguments;
-  std::string named;  // path of a monitor that a QEMU's command line names
+  std::string named;               // path of a monitor that a QEMU's command line names
+  const Manager* owner = nullptr;  // the manager that needs it
 };
 
 // A QEMU that was given another name: -name process=.
@@ -241,6 +245,25 @@ TEST_F(ForeignListenerTest, AMonitorThatACommandLineNamesIsFollowed) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
   command_lines_->named = path;
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+}
+
+TEST_F(ForeignListenerTest, AMonitorThatAManagerNeedsIsLeftToItWhereverItIs) {
+  const std::string path = directory_.Path("ctrl/qmp.sock");
+  options_.watches = {{directory_.Path("ctrl"), "*.sock"}};
+  command_lines_->named = path;
+  command_lines_->owner = OwnerOfPath("/home/u/.lima/vm1/qmp.sock");
+  Listen(path);
+  StartWithManualClock();
+  ASSERT_TRUE(UntilInTime([&] { return watcher_->Describe().unfollowed_sockets_size() == 1; }));
+  const v1::Problem problem = watcher_->Describe().unfollowed_sockets(0).problem();
+  EXPECT_EQ(problem.code(), v1::PROBLEM_CODE_MANAGERS_OWN);
+  EXPECT_THAT(problem.text(), AllOf(HasSubstr("belongs to lima, which needs it to stop the VM"),
+                                    HasSubstr("QEMU_SYSTEM_X86_64")));
+  EXPECT_EQ(CountConnections(), 0);
+  options_.watch_manager_sockets = true;
+  watcher_.reset();
+  StartWithManualClock();
+  EXPECT_TRUE(UntilInTime([&] { return CountConnections() == 1; }));
 }
 
 TEST_F(ForeignListenerTest, IsConnectedToOnceWithoutAGreeting) {

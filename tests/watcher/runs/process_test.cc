@@ -183,8 +183,8 @@ TEST_F(CommandLinesTest, FindsTheMonitorsThatQemusName) {
   const auto monitors = lines_.BeginMonitors();
   ASSERT_TRUE(
       StepUntil([] { absl::SleepFor(absl::Milliseconds(1)); }, [&] { return monitors->done(); }));
-  EXPECT_TRUE(monitors->Has(inode_of("qmp.sock")));
-  EXPECT_FALSE(monitors->Has(inode_of("virtiofs.sock")));
+  EXPECT_TRUE(monitors->Find(inode_of("qmp.sock")).has_value());
+  EXPECT_FALSE(monitors->Find(inode_of("virtiofs.sock")).has_value());
 }
 
 TEST_F(CommandLinesTest, SaysNothingOfOtherProcesses) {
