@@ -23,7 +23,10 @@ namespace vmeventd::client {
 namespace {
 
 constexpr char kKvmdProgram[] = "ganeti-kvmd";
-constexpr char kDisableKvmd[] = "systemctl disable --now ganeti-kvmd";
+// As docs/connect.md has it: Ganeti starts kvmd again and again.
+constexpr char kDisableKvmd[] =
+    "echo KVMD_ARGS=--version >>/etc/default/ganeti; "
+    "start-stop-daemon --stop --oknodo --retry 5 --name ganeti-kvmd";
 constexpr char kGanetiPattern[] = ".kvmd";
 constexpr char kShowCertificate[] =
     "openssl x509 -noout -subject -issuer -dates -ext subjectAltName,extendedKeyUsage";

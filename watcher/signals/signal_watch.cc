@@ -167,6 +167,19 @@ bool ProcessReader::IsOfOlderSession(const ProcessOrigin& target, const ProcessS
   return leader.has_value() && leader->leads_session() && leader->start_ticks < target.start_ticks;
 }
 
+// Returns whether the process is Ganeti's node daemon, by its pid file. No QEMU starts that. It
+// detaches itself from what started it, and after its restart it is younger than the QEMUs in its
+// cgroup.
+bool ProcessReader::IsGanetiNoded(const ProcessStat& stat) const {
+  constexpr absl::string_view kNoded = "ganeti-noded";
+  int64_t pid = 0;
+  return stat.name == kNoded &&
+         absl::SimpleAtoi(
+             ReadSmallFile(absl::StrCat(root_, "/run/ganeti/", kNoded, ".pid")).value_or(""),
+             &pid) &&
+         pid == stat.pid;
+}
+
 ProcessReader::Descent ProcessReader::DescentFrom(const ProcessOrigin& target,
                                                   const ProcessStat& stat, uint32_t uid,
                                                   absl::string_view cgroup) const {
@@ -178,7 +191,7 @@ ProcessReader::Descent ProcessReader::DescentFrom(const ProcessOrigin& target,
   const bool in_service = absl::StrContains(absl::StrCat(cgroup, "/"), ".service/");
   const auto is_others = [&](const ProcessStat& each) {
     return each.start_ticks < target.start_ticks || (in_service && each.leads_session()) ||
-           IsOfOlderSession(target, each);
+           IsOfOlderSession(target, each) || IsGanetiNoded(each);
   };
   bool of_others = is_others(stat);
   ProcessStat at = stat;

@@ -148,6 +148,7 @@ class ProcessReader {
   std::string ReadExecutable(int64_t pid) const;
   int64_t FirstProcessAbove(const ProcessStat& stat) const;
   bool IsOfOlderSession(const ProcessOrigin& target, const ProcessStat& stat) const;
+  bool IsGanetiNoded(const ProcessStat& stat) const;
   enum class Descent { kNone, kNotExcluded, kShown };
   Descent DescentFrom(const ProcessOrigin& target, const ProcessStat& stat, uint32_t uid,
                       absl::string_view cgroup) const;

@@ -136,7 +136,9 @@ TEST_F(DiagnosisTest, AMonitorWhoseFileNameLacksTheVmsNameNeedsAnother) {
 TEST_F(DiagnosisTest, AHeldMonitorNamesItsHolder) {
   NodeFacts of_kvmd = facts_;
   Connect(&of_kvmd, Process(8, "ganeti-kvmd", {"ganeti-kvmd"}));
-  EXPECT_EQ(Only(of_kvmd, "held-monitor").line, "systemctl disable --now ganeti-kvmd");
+  EXPECT_EQ(Only(of_kvmd, "held-monitor").line,
+            "echo KVMD_ARGS=--version >>/etc/default/ganeti; "
+            "start-stop-daemon --stop --oknodo --retry 5 --name ganeti-kvmd");
   Connect(&facts_, Process(8, "socat", {"socat"}));
   const Finding finding = Only(facts_, "held-monitor");
   EXPECT_THAT(finding.subjects, testing::ElementsAre("web1 (pid 7) /run/qemu/web1.qmp"));

@@ -88,11 +88,13 @@ class GanetiTest(HookTest):
         return round((declared.intent.expire_time.ToNanoseconds() - declared.observe_time.ToNanoseconds()) / 1e9)
 
     def test_each_operation_that_ends_a_qemu_is_declared(self):
-        for nth, path in enumerate(OPERATIONS, 1):
-            with self.subTest(path):
+        operations = [(path, {}) for path in OPERATIONS] + [
+            ("instance-reboot", {"reboot_type": "soft"}), ("instance-reboot", {"reboot_type": "full"})]
+        for nth, (path, parameters) in enumerate(operations, 1):
+            with self.subTest(path, **parameters):
                 if nth > 1:
                     self.qemu = self.world.started_vm(self.stream)
-                self.operate(path)
+                self.operate(path, **parameters)
                 self.assertEqual(self.intent().actor, "ganeti")
                 self.assertRegex(self.intent().reason, "^OP_[A-Z_]+ on node1.example.org$")
                 self.send_shutdown(self.qemu)
@@ -110,7 +112,6 @@ class GanetiTest(HookTest):
         self.assertEqual(self.seconds_left(), 86400)
 
     def test_what_leaves_the_qemu_alone_is_not_declared(self):
-        self.operate("instance-reboot", reboot_type="soft")
         self.operate("instance-export", shutdown=False)
         self.operate("instance-stop", "elsewhere")
         self.assertIsNone(self.intent())

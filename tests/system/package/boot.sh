@@ -24,10 +24,13 @@ follow() {
   bash -e -c "$commands" || fail "the block $1 of $page"
 }
 
-# As Ganeti's watcher does, and the start of an instance, where Ganeti has no units.
+# As Ganeti's daemon-util does, for its watcher and for the start of an instance, where Ganeti has no units.
 ganeti_starts_kvmd() {
+  local KVMD_ARGS=''
+  source /etc/default/ganeti
+  # shellcheck disable=SC2086  # arguments
   start-stop-daemon --start --quiet --oknodo --pidfile /run/ganeti/ganeti-kvmd.pid \
-    --startas /usr/sbin/ganeti-kvmd --chuid root:root
+    --startas /usr/sbin/ganeti-kvmd --chuid root:root -- $KVMD_ARGS
 }
 
 kvmd_is_there() { start-stop-daemon --stop --test --quiet --name ganeti-kvmd; }
@@ -56,6 +59,7 @@ check_nothing_configured() {
 check_beside_kvmd() {
   step "beside a kvmd"
   command install -m 0755 fake_kvmd.pl /usr/sbin/ganeti-kvmd
+  echo 'KVMD_ARGS=""' >/etc/default/ganeti
   ganeti_starts_kvmd
   wait_for "kvmd is there" kvmd_is_there
   start_qemu "$monitors" web0
@@ -69,53 +73,66 @@ check_beside_kvmd() {
   cp "$kept" /etc/vmeventd/vmeventd.conf
 }
 
-# The page, on a Debian 12 whose kvmd is Ganeti's own child, and back.
-check_ganeti_without_units() {
-  step "the page, without units"
-  follow 1
-  follow 3
-  wait_for "the VM is followed" vm_says web0 RUNNING
-  kvmd_is_gone || fail "a kvmd is there beside vmeventd"
-  ganeti_starts_kvmd
-  kvmd_is_gone || fail "Ganeti starts a second one"
-  systemctl restart vmeventd.service
-  ganeti_starts_kvmd
-  kvmd_is_gone || fail "Ganeti starts a second one after a restart"
-  same "who shows itself" "$(cat /run/ganeti/ganeti-kvmd.pid)" "$(service MainPID)"
-  step "it was away, and Ganeti has started kvmd"
-  systemctl stop vmeventd.service
-  ganeti_starts_kvmd
-  wait_for "kvmd is there" kvmd_is_there
-  systemctl start vmeventd.service
-  wait_for "the VM is followed" vm_says web0 RUNNING
-  kvmd_is_gone || fail "a kvmd is there beside vmeventd"
-  step "back"
-  follow 4
-  ganeti_starts_kvmd
-  wait_for "kvmd is there" kvmd_is_there
-  end_kvmd
-}
-
-# The page, with the unit of Ganeti's own.
-check_ganeti_with_units() {
-  step "the page, with units"
-  printf '[Service]\nType=simple\nExecStart=/usr/sbin/ganeti-kvmd -f\nRestart=on-failure\n' \
-    >/etc/systemd/system/ganeti-kvmd.service
-  systemctl daemon-reload
-  systemctl start ganeti-kvmd.service
-  wait_for "kvmd is there" kvmd_is_there
-  install_again
-  same "the service" "$(systemctl is-active vmeventd.service || true)" inactive
-  sed -i '/^watch/d' /etc/vmeventd/vmeventd.conf
-  follow 1
+# The page, beside a kvmd that Ganeti started itself or by a unit; back, and the page again.
+check_ganeti() {
+  step "the page: $1"
+  local start_kvmd=$2
   follow 2
   follow 3
   wait_for "the VM is followed" vm_says web0 RUNNING
   kvmd_is_gone || fail "a kvmd is there beside vmeventd"
-  same "what Ganeti asks" "$(systemctl show --value -p ActiveState ganeti-kvmd.service)" active
-  systemctl start ganeti-kvmd.service
-  kvmd_is_gone || fail "Ganeti starts a second one"
-  same "the socket's directory" "$(stat -c '%U:%G %a' /run/vmeventd)" "vmeventd:vmeventd 750"
+  "$start_kvmd"
+  wait_for "kvmd ends at once" kvmd_is_gone
+  systemctl stop vmeventd.service
+  "$start_kvmd"
+  systemctl start vmeventd.service
+  "$start_kvmd"
+  wait_for "the VM is followed" vm_says web0 RUNNING
+  wait_for "kvmd ends at once after a restart" kvmd_is_gone
+  step "back, and once more"
+  follow 4
+  wait_for "kvmd is there" kvmd_is_there
+  install_again
+  grep -q 'is not started: ganeti-kvmd is active' /root/apt.log || fail "it does not say why"
+  follow 2
+  follow 3
+  wait_for "the VM is followed" vm_says web0 RUNNING
+}
+
+# Removed without the page's "Back", and installed again from FILE to follow it after all.
+leave_ganeti() {
+  step "a removal says that nobody follows Ganeti"
+  apt-get "${apt_options[@]}" remove vmeventd >/root/apt.log
+  grep -q 'remove KVMD_ARGS' /root/apt.log || fail "it does not: $(cat /root/apt.log)"
+  install "$1"
+  follow 4
+  wait_for "kvmd is there" kvmd_is_there
+  end_kvmd
+}
+
+unit_starts_kvmd() { systemctl start ganeti-kvmd.service; }
+
+# daemon_util START: Ganeti's program that the page calls.
+daemon_util() {
+  mkdir -p /usr/lib/ganeti
+  printf '#!/bin/bash\n%s\n' "$1" >/usr/lib/ganeti/daemon-util
+  chmod 0755 /usr/lib/ganeti/daemon-util
+}
+
+check_ganeti_without_units() {
+  daemon_util "$(declare -f ganeti_starts_kvmd); ganeti_starts_kvmd"
+  check_ganeti "without units" ganeti_starts_kvmd
+  leave_ganeti ./vmeventd.deb
+}
+
+check_ganeti_with_units() {
+  printf '[Service]\nEnvironmentFile=-/etc/default/ganeti\n%s\nRestart=on-failure\n' \
+    'ExecStart=/usr/sbin/ganeti-kvmd -f $KVMD_ARGS' >/etc/systemd/system/ganeti-kvmd.service
+  systemctl daemon-reload
+  daemon_util 'systemctl start ganeti-kvmd.service'
+  unit_starts_kvmd
+  wait_for "kvmd is there" kvmd_is_there
+  check_ganeti "with units" unit_starts_kvmd
   step "an upgrade in the place of kvmd"
   local pid
   pid=$(service MainPID)
@@ -123,16 +140,13 @@ check_ganeti_with_units() {
   install "${newer[@]}"
   [[ $(service MainPID) != "$pid" ]] || fail "an upgrade does not restart the service"
   wait_for "the VM is followed" vm_says web0 RUNNING
-  step "back"
-  follow 4
-  systemctl restart ganeti-kvmd.service
-  wait_for "kvmd is there" kvmd_is_there
+  leave_ganeti ./newer/vmeventd.deb
   systemctl stop ganeti-kvmd.service
-  rm /etc/systemd/system/ganeti-kvmd.service
-  rm -r /etc/systemd/system/ganeti-kvmd.service.d
+  rm -r /etc/systemd/system/ganeti-kvmd.service /usr/lib/ganeti
   systemctl daemon-reload
   kill "${qemu:?}"
-  rm "$monitors/web0.kvmd" /run/ganeti/ganeti-kvmd.pid
+  rm "$monitors/web0.kvmd" /etc/default/ganeti
+  rm -f /run/ganeti/ganeti-kvmd.pid
   apt-get "${apt_options[@]}" purge vmeventd vmevents vmeventd-doc >/dev/null
 }
 

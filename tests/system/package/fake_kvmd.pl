@@ -1,11 +1,12 @@
 #!/usr/bin/perl
 # ganeti-kvmd as far as others notice it: takes the monitors of the Ganeti directory for as long as it
-# runs, and leaves its pid where Ganeti looks. Without -f it goes to the background. Installed as
-# ganeti-kvmd, which is its name in the process list then.
+# runs, and leaves its pid where Ganeti looks. Without -f it goes to the background. With --version it ends at
+# once. Installed as ganeti-kvmd, which is its name in the process list then.
 use strict;
 use warnings;
 use Socket;
 
+exit 0 if grep { $_ eq '--version' } @ARGV;
 if (!@ARGV || $ARGV[0] ne '-f') {
   exit 0 if fork;
   open STDIN, '<', '/dev/null' or die "/dev/null: $!";

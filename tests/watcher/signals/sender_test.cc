@@ -307,6 +307,27 @@ TEST_F(SenderTest, AManagerThatBeganAgainInTheServiceOfItsQemusDoesNotDescendFro
   }
 }
 
+// Debian's Ganeti has an init script: noded leads no session, and who leads it is gone.
+TEST_F(SenderTest, GanetisNodeDaemonIsKnownByItsPidFile) {
+  constexpr char kInit[] = "0::/system.slice/ganeti.service\n";
+  Write({.pid = kQemu, .session = 4600, .start_ticks = kQemuStart, .cgroup = kInit});
+  const FakeProcess noded = {.pid = 4800, .session = 4799, .comm = "ganeti-noded", .cgroup = kInit};
+  Write(noded);
+  Write({.pid = 4900, .parent = 4800, .session = 4799, .comm = "ganeti-noded", .cgroup = kInit});
+  EXPECT_EQ(OfQemu(Sender(4800)), Qemus::kNotExcluded) << "there is no pid file";
+  const std::string pid_file = root_.MakeDirectory("run/ganeti") + "/ganeti-noded.pid";
+  std::ofstream(pid_file) << "4800\n";
+  EXPECT_EQ(OfQemu(Sender(4800)), Qemus::kNo);
+  EXPECT_EQ(OfQemu(Sender(4900)), Qemus::kNo) << "its worker";
+  std::ofstream(pid_file) << "4801\n";
+  EXPECT_EQ(OfQemu(Sender(4800)), Qemus::kNotExcluded) << "the file is of another";
+  std::ofstream(pid_file) << "4800\n";
+  FakeProcess other = noded;
+  other.comm = "bash";
+  Write(other);
+  EXPECT_EQ(OfQemu(Sender(4800)), Qemus::kNotExcluded) << "its number is another's";
+}
+
 TEST_F(SenderTest, ThreadsOfTheKernelAreTheKernel) {
   Write({.pid = 77, .parent = 2, .start_ticks = 1, .comm = "kworker/0:1"});
   EXPECT_TRUE(Sender(77).by_kernel);
