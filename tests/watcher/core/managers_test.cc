@@ -30,6 +30,8 @@ TEST(ManagersTest, ADirectoryForEachVmMayTakeAManagersMonitors) {
   EXPECT_FALSE(takes("/run/vc/vm/*/extra-monitor.sock"));
   EXPECT_FALSE(takes("/var/lib/microvms/*/*.qmp"));
   EXPECT_FALSE(takes("/srv/*/qmp.sock"));
+  EXPECT_FALSE(takes("/srv/vms/*/*.sock")) << "one may be called podman";
+  EXPECT_FALSE(takes("/srv/vms/*/*.monitor"));
   EXPECT_FALSE(takes("/run/incus/*/vmeventd.qmp"));
   EXPECT_FALSE(takes("/run/vms/*/monitor.sock"));
 }
