@@ -16,6 +16,8 @@ namespace vmeventd::client {
 namespace {
 
 constexpr size_t kEvidenceClock = 12;  // 12:00:00.123
+constexpr char kGanetiControl[] = "/run/ganeti/kvm-hypervisor/ctrl";
+constexpr char kGanetiLogs[] = "/var/log/ganeti/kvm/";
 
 std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
   const char* doubt = shutdown.caveats_size() > 0 ? "?" : "";
@@ -223,6 +225,10 @@ class StoryWriter {
                                            " -l vm.kubevirt.io/name=", QuoteForShell(names[1]));
       facts->Add("", absl::StrCat("kubectl describe pod ", pod));
       facts->Add("", absl::StrCat("kubectl logs ", pod, " -c compute --tail=50"));
+    } else if (absl::StrContains(end.vm().source(), kGanetiControl)) {
+      // QEMU's standard error, which the unit's journal has not.
+      const std::string log = absl::StrCat(kGanetiLogs, end.vm().name(), ".log");
+      facts->Add("", absl::StrCat("tail ", QuoteForShell(EscapeForTerminal(log))));
     } else if (absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope")) {
       facts->Add("", absl::StrCat("journalctl -u '", unit, "'"));
     }

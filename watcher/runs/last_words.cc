@@ -16,6 +16,7 @@
 #include "absl/time/clock.h"
 #include "base/system.h"
 #include "watcher/core/qemu_texts.h"
+#include "watcher/core/specs.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/runs/vm_run.h"
@@ -159,9 +160,28 @@ void LastWordsReader::Trail::Look(const RunInfo& run) {
 
 namespace {
 
-// Finds last words, wherever they may be: in the log of libvirt's at `log_path`, for example.
+bool IsGanetis(const RunInfo& run) {
+  const absl::string_view path = run.raw_path;
+  return run.reported_by == ReportedBy::kMonitor &&
+         absl::StripPrefix(path.substr(0, path.rfind('/')), "/var") ==
+             absl::StripPrefix(kGanetiControlDirectory, "/var");
+}
+
+// Opens the log that libvirt or Ganeti has for the run; invalid: none, or it may not be read.
+UniqueFd OpenManagersLog(const RunInfo& run, const LastWordsReader::Logs& logs) {
+  const bool ganetis = IsGanetis(run);
+  if ((run.reported_by != ReportedBy::kLibvirt && !ganetis) ||
+      absl::StrContains(run.raw_name, '/')) {
+    return UniqueFd();
+  }
+  const std::string path =
+      absl::StrCat(ganetis ? logs.ganeti : logs.libvirt, "/", run.raw_name, ".log");
+  return OpenRegular(UniqueFd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
+}
+
+// Finds last words, wherever they may be.
 v1::LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail,
-                   const std::string& log_path, absl::Duration patience) {
+                   const LastWordsReader::Logs& logs, absl::Duration patience) {
   const absl::Time begun = absl::Now();
   bool cut = false;
   v1::LastWords words;
@@ -175,9 +195,13 @@ v1::LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail,
     words.set_truncated(words.truncated() || cut);
     return words;
   }
-  UniqueFd log;
-  if (run.reported_by == ReportedBy::kLibvirt && !absl::StrContains(run.raw_name, '/')) {
-    log = OpenRegular(UniqueFd(open(log_path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
+  const UniqueFd log = OpenManagersLog(run, logs);
+  if (log.valid() && IsGanetis(run)) {
+    // By -D and -daemonize its standard error, which QEMU begins as it starts. Another user sees no
+    // descriptors of a process.
+    words = WordsIn(ReadEnd(log.get(), 0, &cut), LastWordsSource::kStandardError);
+    words.set_truncated(words.truncated() || cut);
+    return words;
   }
   Journal journal;
   if (!log.valid() && !run.unit.empty() && (trail == nullptr || trail->maybe_journal)) {
@@ -197,8 +221,8 @@ v1::LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail,
 
 }  // namespace
 
-LastWordsReader::LastWordsReader(int max_files, std::string libvirt_logs, absl::Duration patience)
-    : libvirt_logs_(std::move(libvirt_logs)),
+LastWordsReader::LastWordsReader(int max_files, Logs logs, absl::Duration patience)
+    : logs_(std::move(logs)),
       patience_(patience),
       files_left_(std::make_shared<std::atomic<int>>(max_files)),
       threads_(kMaxThreads, [] { SetThreadName("last-words"); }) {}
@@ -226,8 +250,7 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
   const bool core_dumped = status.has_value() && status->core_dumped;
   // A process that is killed writes nothing at its end.
   const bool killed = status.has_value() && status->signal == SIGKILL;
-  threads_.Run([read, run, core_dumped, trail = std::move(trail),
-                log = absl::StrCat(libvirt_logs_, "/", run.raw_name, ".log"),
+  threads_.Run([read, run, core_dumped, trail = std::move(trail), logs = logs_,
                 patience = killed ? absl::ZeroDuration() : patience_] {
     v1::ShutdownDetail& facts = read->facts;
     // Its manager may remove the cgroup at any time.
@@ -241,7 +264,7 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
     if (core_dumped) {
       facts.set_core(CoreOf(ReadSmallFile("/proc/sys/kernel/core_pattern").value_or(""), run.pid));
     }
-    v1::LastWords words = Find(run, trail.get(), log, patience);
+    v1::LastWords words = Find(run, trail.get(), logs, patience);
     if (!words.lines().empty()) *facts.mutable_last_words() = std::move(words);
     read->done = true;
   });

@@ -46,9 +46,15 @@ class LastWordsReader {
   // Longest time that a reader looks for words, which systemd and libvirt may write late.
   static constexpr absl::Duration kPatience = absl::Milliseconds(150);
 
+  // Directories in which managers have a NAME.log for each QEMU.
+  struct Logs {
+    std::string libvirt = "/var/log/libvirt/qemu";
+    std::string ganeti = "/var/log/ganeti/kvm";
+  };
+
   // `max_files`: limit of descriptors that its trails hold.
-  explicit LastWordsReader(int max_files, std::string libvirt_logs = "/var/log/libvirt/qemu",
-                           absl::Duration patience = kPatience);
+  explicit LastWordsReader(int max_files) : LastWordsReader(max_files, Logs(), kPatience) {}
+  LastWordsReader(int max_files, Logs logs, absl::Duration patience);
 
   // The files of a process that were opened while it lived.
   struct Trail;
@@ -68,7 +74,7 @@ class LastWordsReader {
                                         std::shared_ptr<const Trail> trail);
 
  private:
-  const std::string libvirt_logs_;
+  const Logs logs_;
   const absl::Duration patience_;
   const std::shared_ptr<std::atomic<int>> files_left_;
   DetachedThreads threads_;

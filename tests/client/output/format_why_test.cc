@@ -92,6 +92,15 @@ TEST(FormatWhy, APodIsLookedAtWithKubectl) {
   EXPECT_THAT(Why(story), Not(HasSubstr("journalctl")));
 }
 
+TEST(FormatWhy, AQemuOfGanetisHasALogOfItsOwn) {
+  VmStory story = Crashed();
+  v1::VmRef* const vm = story.end->event.mutable_vm();
+  vm->set_unit("ganeti.service");
+  vm->set_source("qmp:/var/run/ganeti/kvm-hypervisor/ctrl");
+  EXPECT_THAT(Why(story), AllOf(HasSubstr("\n       tail /var/log/ganeti/kvm/web1.log\n"),
+                                Not(HasSubstr("journalctl"))));
+}
+
 TEST(FormatWhy, ANameIsQuotedForTheShell) {
   VmStory story = Crashed();
   const auto name_of = [&story](const char* name) {

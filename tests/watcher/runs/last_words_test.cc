@@ -50,7 +50,8 @@ class LastWordsTest : public testing::Test {
 
   const TemporaryDirectory dir_;
   const std::string logs_ = dir_ / "libvirt/qemu";
-  LastWordsReader reader_{1, logs_, absl::InfiniteDuration()};
+  const std::string ganeti_logs_ = dir_ / "ganeti/kvm";
+  LastWordsReader reader_{1, {logs_, ganeti_logs_}, absl::InfiniteDuration()};
   absl::Duration started_later_;  // than it was
   RunInfo run_;
   std::unique_ptr<ChildProcess> child_;
@@ -100,6 +101,22 @@ TEST_F(LastWordsTest, BeyondTheBoundOfFilesNothingIsRead) {
 TEST_F(LastWordsTest, ACoreIsNamedAsTheKernelNamesIt) {
   Start("2>" + File());
   EXPECT_NE(End("late", {.signal = SIGABRT, .core_dumped = true}).core(), "");
+}
+
+// As Ganeti starts a QEMU with -D and -daemonize, whose descriptors vmeventd's user may not see.
+TEST_F(LastWordsTest, WhatAQemuOfGanetisLeftIsInItsLog) {
+  std::filesystem::create_directories(ganeti_logs_);
+  run_.name = run_.raw_name = "web1";
+  run_.unit = "ganeti.service";
+  for (const char* monitor : {"/run/ganeti/kvm-hypervisor/ctrl/web1.kvmd",
+                              "/var/run/ganeti/kvm-hypervisor/ctrl/web1.kvmd"}) {
+    run_.raw_path = monitor;
+    Start("2>/dev/null");
+    std::ofstream(ganeti_logs_ + "/web1.log") << "a failed assertion\n";
+    const v1::ShutdownDetail facts = End("");
+    EXPECT_THAT(facts.last_words().lines(), ElementsAre("a failed assertion"));
+    EXPECT_EQ(facts.last_words().source(), v1::LAST_WORDS_SOURCE_STANDARD_ERROR);
+  }
 }
 
 // libvirt's logs. The reader would wait for ever for words that may come late.
