@@ -63,7 +63,7 @@ else
 fi
 
 say "shell scripts"
-scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/system/package/*.sh tools/*.sh tools/contract/*.sh
+scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/system/package/*.sh tests/system/managers/real/*.sh tools/*.sh tools/contract/*.sh
   deploy/*.sh deploy/container/*.sh deploy/completions/*.bash debian/tests/guest debian/tests/*.sh)
 for script in "${scripts[@]}"; do
   bash -n "$script" || complain "$script is not valid bash"
@@ -78,6 +78,8 @@ tools/check_includes.py || complain "tools/include_rules.txt does not permit the
 say "documents"
 tools/version.py || complain "files name another version"
 tools/check_documents.py || complain "a document names a file or test that does not exist"
+
+tools/managers_table.py || complain "what was run under its manager is told otherwise"
 
 say "the defects that the simulation is tried with"
 tests/simulation/mutations.py --check || complain "what a defect changes is not there any more"

@@ -35,6 +35,7 @@ qemu             the guests once more, with the QEMU of the backports
 libvirt          the domains once more, with the libvirt of the backports
 nats             the fleet once more, with the NATS server of Debian unstable
 rabbitmq         the hook of nova on a real RabbitMQ
+managers         Ganeti, Incus and LXD as they really run, in chroots; writes docs/internals/managers.json [NAME...]; root
 kubernetes       the manifests and the hook of KubeVirt on a real kube-apiserver, which it builds
 debian13         builds the programs on Debian 13, in a chroot, and passes the unit tests [--build: no tests]; root
 image            builds the container image and runs it beside guests; root
@@ -208,6 +209,25 @@ nightly_kubernetes() {
   need_npm
   tools/kube_apiserver.sh build/kubernetes
   run_tests build/release nightly -R '^(hooks[.]kubevirt_apiserver|manifests[.]apply)$'
+}
+
+# Each manager has a file in tests/system/managers/real, and a row in tools/managers_table.py.
+readonly real_managers=(ganeti incus lxd)
+
+nightly_managers() {
+  local name results=()
+  (($# > 0)) || set -- "${real_managers[@]}"
+  for name in "$@"; do
+    [[ " ${real_managers[*]} " == *" $name "* ]] || fail "managers: not one of ${real_managers[*]}: $name"
+  done
+  build_programs
+  deploy/build_package.sh build/release binary
+  for name in "$@"; do
+    say "the manager $name"
+    as_root tests/system/managers/real/run.sh "$name" build/release/package "$guest_dir" build/managers
+    results+=("build/managers/$name.json")
+  done
+  tools/managers_table.py --write "${results[@]}"
 }
 
 nightly_debian13() { as_root tools/debian13.sh ./dev nightly-part debian13-inside "$@"; }

@@ -247,6 +247,12 @@ std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view me
     case v1::SHUTDOWN_CAUSE_QEMU_CRASHED:
       text = CrashSentence(shutdown);
       break;
+    case v1::SHUTDOWN_CAUSE_UNOBSERVED:
+      // An intent shows who ended it, whoever sent the signal.
+      if (!shutdown.has_intent() || shutdown.shutdown_class() != v1::SHUTDOWN_CLASS_ADMIN) break;
+      text = signal != 0 ? absl::StrCat("QEMU was ended by ", SignalName(signal), ", as intended.")
+                         : "It ended as intended; how was not seen.";
+      break;
     case v1::SHUTDOWN_CAUSE_HOST_POWERDOWN:
       if (!shutdown.has_powerdown_age()) break;
       text = absl::StrCat("The host pressed the power button, and the guest obeyed after ",

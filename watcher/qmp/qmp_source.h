@@ -52,6 +52,9 @@ struct SocketSlot {
   absl::Duration backoff;  // the last wait; zero: none yet
 
   SocketIdentity socket;  // as seen last
+  // The end of the run that was attached by `socket` was seen: nobody listens on it again, and its
+  // file is what a QEMU leaves that is killed, or that may not remove it as another user.
+  bool end_seen = false;
 
   // A listener whose name is not a QEMU's, and its command line once that is read.
   struct ListeningProcess {

@@ -275,7 +275,10 @@ void SocketConnector::TryConnect(SocketSlot* slot) {
   if (not_opened == 0 || IdentifySocket(slot->path, &file.identity) == 0) {
     LeaveReplacedRun(slot, file.identity);
     if (IsUnused(*slot)) return;
-    if (!(slot->socket == file.identity)) slot->silent_until = absl::ZeroDuration();
+    if (!(slot->socket == file.identity)) {
+      slot->silent_until = absl::ZeroDuration();
+      slot->end_seen = false;
+    }
     slot->socket = file.identity;
   }
   if (not_opened != 0) return OnNotConnected(slot, not_opened);
@@ -342,8 +345,9 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
       BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
       if (slot->run != nullptr) return;  // its VM has the problem
       // Not at once: one that a QEMU binds refuses, too.
-      return TriedForLong(*slot) ? ReportProblem(slot, {ProblemCode::kRefused, kRefusedProblem})
-                                 : ForgetProblem(slot);
+      return TriedForLong(*slot) && !slot->end_seen
+                 ? ReportProblem(slot, {ProblemCode::kRefused, kRefusedProblem})
+                 : ForgetProblem(slot);
     case EAGAIN:  // somebody listens, and its queue of connections is full
       context_->meters.connect_retries.Add();
       BackOff(slot, kFirstRetry, kMaxRetry);
@@ -605,7 +609,10 @@ void SocketConnector::OnOver(VmRun* run) {
   const bool lasted =
       run->tracked() ||
       context_->loop->Now().monotonic - run->session().attached_at().monotonic >= kSteadyMonitor;
-  for (SocketSlot* slot : sockets.ways) slot->run = nullptr;
+  for (SocketSlot* slot : sockets.ways) {
+    slot->run = nullptr;
+    slot->end_seen = slot->socket == own->info().socket;
+  }
   for (SocketSlot* slot : sockets.ways) {
     // The file may stay, and be listened on once more.
     if (lasted) slot->backoff = absl::ZeroDuration();

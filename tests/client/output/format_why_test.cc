@@ -92,6 +92,24 @@ TEST(FormatWhy, APodIsLookedAtWithKubectl) {
   EXPECT_THAT(Why(story), Not(HasSubstr("journalctl")));
 }
 
+TEST(FormatWhy, UnderAnIntentWhoEndedItIsKnown) {
+  VmStory story = Crashed();
+  v1::Event& event = story.end->event;
+  event.set_message("ADMIN: what ended it is not known, as ganeti intended (OP_X). Seen: a, b.");
+  v1::ShutdownDetail* const end = event.mutable_shutdown();
+  end->set_shutdown_class(v1::SHUTDOWN_CLASS_ADMIN);
+  end->set_cause(v1::SHUTDOWN_CAUSE_UNOBSERVED);
+  end->mutable_intent()->set_actor("ganeti");
+  end->mutable_intent()->set_reason("OP_X");
+  end->mutable_exit_signal()->set_number(SIGKILL);
+  EXPECT_THAT(Why(story), AllOf(HasSubstr("QEMU was ended by SIGKILL, as intended."),
+                                Not(HasSubstr("not known"))));
+  end->clear_exit_signal();
+  EXPECT_THAT(Why(story), HasSubstr("It ended as intended; how was not seen."));
+  end->clear_intent();
+  EXPECT_THAT(Why(story), HasSubstr("What ended it is not known"));
+}
+
 TEST(FormatWhy, AQemuOfGanetisHasALogOfItsOwn) {
   VmStory story = Crashed();
   v1::VmRef* const vm = story.end->event.mutable_vm();

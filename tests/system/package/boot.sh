@@ -13,17 +13,6 @@ service() { systemctl show --value -p "$1" vmeventd.service; }
 # Of the process that runs now.
 status_line() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(service MainPID)/status"; }
 
-# follow N [PAGE HEADING]: runs the Nth block of commands behind a heading, as it is written there.
-follow() {
-  local commands page=/usr/share/doc/vmeventd/${2:-connect.md}
-  commands=$(awk -v wanted="$1" -v heading="## ${3:-Ganeti}" '/^## / {here = $0 == heading}
-    /^ *```sh$/ {n += here; on = here; next} /^ *```$/ {on = 0}
-    on && n == wanted' "$page")
-  [[ -n $commands ]] || fail "$page has no block $1"
-  printf '%s\n' "$commands"
-  bash -e -c "$commands" || fail "the block $1 of $page"
-}
-
 # As Ganeti's daemon-util does, for its watcher and for the start of an instance, where Ganeti has no units.
 ganeti_starts_kvmd() {
   local KVMD_ARGS=''
@@ -126,6 +115,7 @@ check_ganeti_without_units() {
 }
 
 check_ganeti_with_units() {
+  # shellcheck disable=SC2016  # systemd's own variable
   printf '[Service]\nEnvironmentFile=-/etc/default/ganeti\n%s\nRestart=on-failure\n' \
     'ExecStart=/usr/sbin/ganeti-kvmd -f $KVMD_ARGS' >/etc/systemd/system/ganeti-kvmd.service
   systemctl daemon-reload

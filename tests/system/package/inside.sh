@@ -68,6 +68,17 @@ setting() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
 # Whether `vmevents why NAME` has the text.
 vm_says() { vmevents --color never vm "$1" | tee /dev/stderr | grep -q "$2"; }
 
+# follow N [PAGE HEADING]: runs the Nth block of commands behind a heading, as it is written there.
+follow() {
+  local commands page=/usr/share/doc/vmeventd/${2:-connect.md}
+  commands=$(awk -v wanted="$1" -v heading="## ${3:-Ganeti}" '/^## / {here = $0 == heading}
+    /^ *```sh$/ {n += here; on = here; next} /^ *```$/ {on = 0}
+    on && n == wanted' "$page")
+  [[ -n $commands ]] || fail "$page has no block $1"
+  printf '%s\n' "$commands"
+  bash -e -c "$commands" || fail "the block $1 of $page"
+}
+
 # start_qemu DIRECTORY NAME [END]: a VM of another user, whose monitor only that user may open, in root's
 # directory. Sets qemu to its pid.
 start_qemu() {

@@ -164,5 +164,27 @@ TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
   EXPECT_EQ(watcher_->Describe().unfollowed_sockets_size(), 0);
 }
 
+TEST_F(NodeWatcherFaultsTest, TheSocketFileOfARunWhoseEndWasSeenIsNoProblem) {
+  auto qemu = std::make_unique<FakeQemu>();
+  qemu->AddMonitor(Socket("vm1"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  qemu->KillAndReap();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  const uint64_t before = watcher_->counters().connect_retries;
+  ASSERT_TRUE(UntilInTime([&] { return watcher_->counters().connect_retries >= before + 20; },
+                          absl::Seconds(30)));
+  EXPECT_EQ(watcher_->Describe().unfollowed_sockets_size(), 0);
+  // The next QEMU's own, which it has left before it could be followed.
+  std::filesystem::remove(Socket("vm1"));
+  {
+    FakeQemu other;
+    other.AddMonitor(Socket("vm1"));
+    other.KillAndReap();
+  }
+  ASSERT_TRUE(UntilInTime([&] { return watcher_->Describe().unfollowed_sockets_size() > 0; },
+                          absl::Seconds(1)));
+}
+
 }  // namespace
 }  // namespace vmeventd

@@ -1,0 +1,188 @@
+# shellcheck shell=bash disable=SC2034
+# Ganeti: a cluster of one node with all its daemons.
+packages=(ganeti ganeti-3.0 ganeti-haskell-3.0 ganeti-htools-3.0 qemu-system-x86 qemu-utils openssh-server bridge-utils)
+hostname=node1.gnt.test
+readonly vm=vm1.gnt.test
+readonly ctrl=/run/ganeti/kvm-hypervisor/ctrl
+
+# prepare ROOT: the names of node, cluster and instance, and an OS that installs nothing. The watcher is run by the checks.
+prepare() {
+  local root=$1 script
+  printf '127.0.0.1 localhost\n10.77.0.1 %s node1\n10.77.0.2 gnt.test\n10.77.0.101 %s vm1\n' "$hostname" "$vm" >"$root/etc/hosts"
+  ln -sf /dev/null "$root/etc/systemd/system/cron.service"
+  mkdir -p "$root"/srv/ganeti/{os/noop,file-storage} "$root/root/.ssh"
+  for script in create import export rename verify; do
+    install -m 0755 /bin/true "$root/srv/ganeti/os/noop/$script"
+  done
+  echo 15 >"$root/srv/ganeti/os/noop/ganeti_api_version"
+  : >"$root/srv/ganeti/os/noop/parameters.list"
+}
+
+make_cluster() {
+  step "a cluster"
+  ip link add br0 type bridge
+  ip address add 10.77.0.1/24 dev br0
+  ip link set br0 up
+  local sizes=memory-size=64M,disk-size=16M,nic-count=0,disk-count=0,cpu-count=1,spindle-use=1
+  local kernel=/root/guest/vmlinux
+  # Ganeti's user may not read /root.
+  mkdir /srv/guest
+  cp "$kernel" /root/guest/initrd /srv/guest/
+  gnt-cluster init --enabled-hypervisors=kvm --enabled-disk-templates=diskless --no-ssh-init --no-etc-hosts \
+    --master-netdev=br0 --nic-parameters=mode=bridged,link=br0 \
+    -H kvm:kvm_path=/usr/bin/qemu-system-x86_64,kvm_flag=disabled,kernel_path=/srv/guest/vmlinux,initrd_path=/srv/guest/initrd,kernel_args=console=ttyS0,serial_console=true,root_path=/dev/ram0,vnc_bind_address= \
+    -B maxmem=128M,minmem=128M,vcpus=1 \
+    --ipolicy-bounds-specs "min:$sizes/max:${sizes/64M/2G}" --ipolicy-std-specs "${sizes/64M/128M}" gnt.test
+  gnt-instance add -t diskless --no-install --no-start -o noop -n "$hostname" --no-nics --no-ip-check --no-name-check "$vm"
+}
+
+kvmd_runs() { start-stop-daemon --stop --test --quiet --name ganeti-kvmd; }
+no_kvmd() { ! kvmd_runs; }
+watcher() { ganeti-watcher --ignore-pause --wait-children; }
+qemu_pid() { cat "/run/ganeti/kvm-hypervisor/pid/$vm"; }
+status_of_instance() { gnt-instance list --no-headers -o status "$vm"; }
+same_status() { same "gnt-instance list" "$(status_of_instance)" "$1"; }
+
+# guest COMMAND: types it on the guest's console once a shell reads that.
+guest() {
+  python3 - "$ctrl/$vm.serial" "$1" <<'P'
+import socket, sys, time
+path, command = sys.argv[1:]
+console = socket.socket(socket.AF_UNIX)
+console.connect(path)
+console.settimeout(2)
+seen = b""
+deadline = time.monotonic() + 170
+while b"READY42" not in seen:
+    assert time.monotonic() < deadline, seen[-500:]
+    console.sendall(b"echo READY$((6*7))\n")
+    try:
+        seen += console.recv(65536)
+    except TimeoutError:
+        pass
+console.sendall(command.encode() + b"\n")
+P
+}
+
+start_instance() {
+  gnt-instance startup "$vm" || fail "gnt-instance startup"
+  followed "$vm"
+}
+
+# The page, from a node whose kvmd runs; and what Ganeti does then to start kvmd.
+replace_kvmd() {
+  step "$1"
+  follow 2
+  wait_for "vmeventd waits for kvmd's monitor" vm_says "$vm" "held by another client"
+  follow 3
+  followed "$vm"
+  no_kvmd || fail "kvmd runs"
+}
+
+check_kvmd_stays_away() {
+  step "Ganeti starts kvmd again and again"
+  local command
+  for command in watcher "/usr/lib/ganeti/daemon-util start ganeti-kvmd" \
+    "/usr/lib/ganeti/daemon-util check-and-start ganeti-kvmd" "/etc/init.d/ganeti restart" \
+    "gnt-cluster modify --user-shutdown yes" "systemctl restart vmeventd" watcher; do
+    $command || fail "$command"
+    wait_for "no kvmd after $command" no_kvmd
+  done
+  followed "$vm"
+  passed "kvmd stays away after ganeti-watcher, daemon-util, init script, gnt-cluster modify and a restart of vmeventd"
+}
+
+check_ends() {
+  step "a user's poweroff"
+  guest 'poweroff -f'
+  ended "$vm" USER GUEST_POWEROFF "poweroff in the guest"
+  same_status USER_down
+  watcher
+  same_status USER_down
+  no_kvmd || fail "kvmd runs"
+  passed "poweroff in the guest: USER_down, and ganeti-watcher leaves it off"
+
+  step "gnt-instance shutdown"
+  gnt-instance shutdown "$vm"
+  start_instance
+  guest true
+  gnt-instance shutdown "$vm"
+  ended "$vm" ADMIN HOST_POWERDOWN "gnt-instance shutdown"
+  same_status ADMIN_down
+
+  step "gnt-instance shutdown of a guest that does not obey, with the hook"
+  local hook=/usr/share/doc/vmeventd/examples/hooks/ganeti-vmeventd operation
+  (cd "$(dirname "$hook")" && eval "$(sed -n 's/^#   //p' ganeti-vmeventd)")
+  start_instance
+  guest 'killall acpid'
+  gnt-instance shutdown --timeout=5 "$vm"
+  wait_for "it has ended" has_more_stops "$vm"
+  vm_says "$vm" ADMIN || fail "not ADMIN: $(vmevents why "$vm")"
+  vm_says "$vm" 'ntent of ganeti: OP_INSTANCE_SHUTDOWN' || fail "no intent: $(vmevents why "$vm")"
+  same_status ADMIN_down
+  passed "gnt-instance shutdown of a guest that does not obey, with the hook: ADMIN"
+
+  step "gnt-instance reboot --type soft"
+  start_instance
+  gnt-instance reboot --type soft "$vm"
+  wait_for "it has ended" has_more_stops "$vm"
+  vmevents -o json events "$vm" --type stopped | tail -n 1 | grep 'SHUTDOWN_CLASS_ADMIN.*OP_INSTANCE_REBOOT' ||
+    fail "no intent: $(vmevents why "$vm")"
+  followed "$vm"
+  passed "gnt-instance reboot --type soft, with the hook: ADMIN, then RUNNING"
+
+  step "QEMU crashes"
+  kill -SEGV "$(qemu_pid)"
+  ended "$vm" CRASH QEMU_CRASHED "SIGSEGV"
+  vm_says "$vm" "tail /var/log/ganeti/kvm/$vm.log" || fail "why does not name Ganeti's log"
+  same_status ERROR_down
+  watcher
+  followed "$vm"
+  same_status running
+  passed "SIGSEGV: ERROR_down, and ganeti-watcher starts it again"
+}
+
+check_ganetis_own_monitors() {
+  step "Ganeti's own monitors"
+  gnt-instance modify --runtime-memory 100M "$vm" || gnt-instance info "$vm" >/dev/null
+  greets "$ctrl/$vm.qmp"
+  passed "Ganeti's own monitors serve it"
+}
+
+# As security_model=user: QEMU cannot remove its sockets.
+check_another_users_qemu() {
+  step "security_model=user"
+  gnt-instance shutdown "$vm"
+  gnt-instance modify -H security_model=user,security_domain=nobody "$vm"
+  start_instance
+  guest 'poweroff -f'
+  ended "$vm" USER GUEST_POWEROFF "poweroff in the guest of a QEMU of another user"
+  [[ -S $ctrl/$vm.kvmd ]] || fail "QEMU removed its socket: this checks nothing"
+  # Longer than vmeventd waits for a QEMU to listen.
+  vmevents --color never vms >/root/vms
+  no_warning "$vm.kvmd"
+  ! vmevents --color never doctor | grep -F "$vm.kvmd" || fail "the doctor has a finding of the socket"
+  gnt-instance shutdown "$vm"
+  gnt-instance modify -H security_model=none "$vm"
+  start_instance
+  passed "security_model=user: the socket that is left is no problem"
+}
+
+check() {
+  make_cluster
+  step "both settings"
+  follow 1
+  wait_for "kvmd runs" kvmd_runs
+  gnt-instance startup "$vm"
+  replace_kvmd "the page"
+  check_kvmd_stays_away
+  check_ends
+  check_another_users_qemu
+  check_ganetis_own_monitors
+  step "back"
+  follow 4
+  wait_for "kvmd runs" kvmd_runs
+  wait_for "kvmd has the monitor" bash -c "ss -x | grep -q '$vm.kvmd'"
+  replace_kvmd "the page once more"
+  write_result ganeti Ganeti qemu-system-x86
+}

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# A manager of VMs as it really runs, with vmeventd's packages beside it: in a system that systemd-nspawn boots. Its
+# checks follow docs/connect.md by the commands that stand there.
+#
+#   run.sh MANAGER PACKAGE_DIR GUEST_DIR CACHE_DIR
+#
+# MANAGER.sh has all that is the manager's: on this machine `packages`, `backports` and prepare, in the system check.
+# CACHE_DIR keeps the bare system with the manager's packages, and the result, MANAGER.json. All mounts are of a mount
+# namespace, and all processes of a PID namespace, that end with this script, however it ends.
+set -euo pipefail
+
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+manager=$1
+package_dir=$(readlink -f "$2")
+guest=$(readlink -f "$3")
+cache=$4
+source=$(readlink -f "$here/../../../..")
+readonly here manager package_dir guest source
+[[ -f $here/$manager.sh && $manager != *common ]] || { echo "$0: there is no manager $manager" >&2; exit 2; }
+
+if [[ ${VMEVENTD_IN_NAMESPACE:-} != yes ]]; then
+  ((EUID == 0)) || { echo "$0: must be root" >&2; exit 1; }
+  mkdir -p "$cache/archives/partial"
+  exec 9>"$cache/lock"
+  flock 9
+  VMEVENTD_IN_NAMESPACE=yes exec unshare --mount --propagation private --pid --fork --kill-child \
+    -- "$0" "$manager" "$package_dir" "$guest" "$(readlink -f "$cache")"
+fi
+
+mount -t proc proc /proc
+# shellcheck source=tests/system/managers/real/ganeti.sh
+source "$here/$manager.sh"
+codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+readonly base=$cache/$manager-$codename result=$cache/$manager.json
+
+in_chroot() {
+  local root=$1
+  shift
+  env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive HOME=/root \
+    chroot "$root" "$@"
+}
+
+# The bare system with the manager's packages, of this machine's release, for which vmeventd's packages were built; a
+# week old at most. With backports=yes the manager's packages are of the backports.
+make_base() {
+  [[ -z $(find "$base" -maxdepth 0 -mtime -7 2>/dev/null) ]] || return 0
+  echo "making $base"
+  rm -rf "$base" "$base.new"
+  "$source/tools/make_debian.sh" "$codename" "$base.new" --skip=cleanup/apt/lists \
+    --include=systemd-sysv,dbus,procps,iproute2,python3
+  mount -t proc proc "$base.new/proc"
+  mount --bind "$cache/archives" "$base.new/var/cache/apt/archives"
+  cp /etc/resolv.conf /etc/hosts "$base.new/etc/"
+  local options=(-q -y --no-install-recommends)
+  if [[ ${backports:-} == yes ]]; then
+    sed -n "s/ $codename / $codename-backports /p" "$base.new/etc/apt/sources.list" \
+      >"$base.new/etc/apt/sources.list.d/backports.list"
+    in_chroot "$base.new" apt-get -q update
+    options+=(-t "$codename-backports")
+  fi
+  in_chroot "$base.new" apt-get "${options[@]}" install "${packages[@]}"
+  umount "$base.new/proc" "$base.new/var/cache/apt/archives"
+  touch "$base.new"
+  mv "$base.new" "$base"
+}
+
+# A copy that is gone with this script: what the checks write is in memory.
+begin_root() {
+  root=$cache/root
+  mkdir -p "$root" "$cache/memory"
+  mount -t tmpfs -o mode=0755,size=4g none "$cache/memory"
+  mkdir "$cache"/memory/{upper,work}
+  mount -t overlay -o "lowerdir=$base,upperdir=$cache/memory/upper,workdir=$cache/memory/work" none "$root"
+  cp /etc/resolv.conf /etc/hosts "$root/etc/"
+  echo "${hostname:-node1}" >"$root/etc/hostname"
+  local package
+  for package in vmeventd vmevents vmeventd-doc; do
+    cp "$package_dir/$package"_*.deb "$root/root/$package.deb"
+  done
+  cp "$source/tests/system/package/inside.sh" "$here"/*.sh "$root/root/"
+}
+
+install_vmeventd() {
+  mount -t proc proc "$root/proc"
+  mount --bind "$cache/archives" "$root/var/cache/apt/archives"
+  # shellcheck disable=SC2016  # for that shell
+  in_chroot "$root" bash -c 'source /root/inside.sh; daemon_log() { :; }; install "${debs[@]}"'
+  umount "$root/proc" "$root/var/cache/apt/archives"
+}
+
+# Boots the system, which runs the checks and powers itself off. What systemd-nspawn leaves in /run is left here.
+boot() {
+  cat >"$root/etc/systemd/system/checks.service" <<UNIT
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+Environment=HOME=/root LC_ALL=C.UTF-8 TERM=dumb MANAGER=$manager
+StandardOutput=append:/root/output
+StandardError=inherit
+ExecStart=/bin/bash /root/common.sh
+ExecStart=/bin/touch /root/passed
+ExecStopPost=/bin/systemctl --force poweroff
+[Install]
+WantedBy=graphical.target
+UNIT
+  mkdir -p "$root/etc/systemd/system/graphical.target.wants"
+  ln -s ../checks.service "$root/etc/systemd/system/graphical.target.wants/"
+  ln -sf /lib/systemd/system/graphical.target "$root/etc/systemd/system/default.target"
+  : >"$root/root/output"
+  mount -t tmpfs none /run
+  timeout --signal=KILL "${timeout:-1800}" systemd-nspawn --quiet --directory="$root" --register=no --keep-unit \
+    --private-network --bind-ro="$guest:/root/guest" --bind=/dev/net/tun --capability=all \
+    --system-call-filter='bpf perf_event_open pidfd_open pidfd_getfd' --resolv-conf=off --timezone=off --console=pipe \
+    /lib/systemd/systemd </dev/null >"$cache/$manager.log" 2>&1 &
+  local nspawn=$!
+  tail --pid="$nspawn" -n +1 -f "$root/root/output" &
+  wait "$nspawn" || true
+  wait
+  [[ -f $root/root/passed ]] || { tail -n 20 "$cache/$manager.log" >&2; exit 1; }
+}
+
+rm -f "$result"
+make_base
+begin_root
+install_vmeventd
+prepare "$root"
+boot
+cp "$root/root/result.json" "$result"
+cat "$result"
