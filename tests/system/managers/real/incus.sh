@@ -9,14 +9,18 @@ readonly vm=web1
 prepare() {
   local root=$1 without=$here/without_kvm file start
   install -D -m 0755 "$without/qemu-system-x86_64" "$root/opt/without_kvm/qemu-system-x86_64"
+  ln -sf /bin/true "$root/opt/without_kvm/modprobe"
   g++ -std=c++20 -O1 -static -o "$root/opt/vsock" "$without/vsock.cc"
-  printf '%s\n' 'c /dev/kvm 0666 root root - 10:232' 'c /dev/vhost-vsock 0666 root root - 1:3' \
-    'c /dev/vsock 0666 root root - 10:258' 'c /dev/fuse 0666 root root - 10:229' >"$root/etc/tmpfiles.d/without-kvm.conf"
+  printf '#!/bin/sh\n' >"$root/opt/devices"
+  printf 'test -e /dev/%s || mknod -m 0666 /dev/%s c %s %s\n' kvm kvm 10 232 vhost-vsock vhost-vsock 1 3 \
+    vsock vsock 10 258 fuse fuse 10 229 >>"$root/opt/devices"
   file=$(find "$root"/{usr/,}lib/systemd/system -name "$unit" | head -n 1)
   start=$(sed -n 's/^ExecStart=//p' "$file")
   mkdir -p "$root/etc/systemd/system/$unit.d"
-  printf '[Service]\nEnvironment=PATH=/opt/without_kvm:/usr/sbin:/usr/bin:/sbin:/bin\nExecStart=\nExecStart=/opt/vsock %s\n' \
-    "$start" >"$root/etc/systemd/system/$unit.d/without-kvm.conf"
+  printf '%s\n' '[Service]' 'ExecStartPre=/bin/sh /opt/devices' \
+    EnvironmentFile=/opt/environment ExecStart= "ExecStart=/opt/vsock $start" \
+    >"$root/etc/systemd/system/$unit.d/without-kvm.conf"
+  echo PATH=/opt/without_kvm:/usr/libexec/incus:/usr/sbin:/usr/bin:/sbin:/bin >"$root/opt/environment"
   printf '127.0.0.1 localhost node1\n' >"$root/etc/hosts"
 }
 
