@@ -15,8 +15,10 @@ constexpr uint32_t kFormat = 8;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
-// Each message has one list of its fields, for both directions: F is a field with one value, O one
-// that may be unset, S a message, M one that may be missing, R a list of messages.
+// Each struct has one list of its fields, for both directions: F is a field with one value, O one
+// that may be unset, S a message, M one that may be missing, R a list of messages, B a base, whose
+// fields are saved in the same message, N a field that is not saved. A struct with a field more than
+// its list does not compile.
 #define SAVE_F(field) to->set_##field(ToSaved(from.field));
 #define SAVE_O(field) \
   if (from.field.has_value()) to->set_##field(ToSaved(*from.field));
@@ -25,6 +27,8 @@ constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
   if (from.field.has_value()) Save(*from.field, to->mutable_##field());
 #define SAVE_R(field) \
   for (const auto& each : from.field) Save(each, to->add_##field());
+#define SAVE_B(Base) Save(static_cast<const Base&>(from), to);
+#define SAVE_N(field) static_cast<void>(from.field);
 #define LOAD_F(field) FromSaved(from.field(), &to->field);
 #define LOAD_O(field) \
   if (from.has_##field()) FromSaved(from.field(), &to->field.emplace());
@@ -33,13 +37,23 @@ constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
   if (from.has_##field()) Load(from.field(), &to->field.emplace());
 #define LOAD_R(field) \
   for (const auto& each : from.field()) Load(each, &to->field.emplace_back());
-#define CONVERT(Struct, FIELDS)                         \
-  void Save(const Struct& from, internal::Struct* to) { \
-    FIELDS(SAVE_F, SAVE_O, SAVE_S, SAVE_M, SAVE_R)      \
-  }                                                     \
-  void Load(const internal::Struct& from, Struct* to) { \
-    FIELDS(LOAD_F, LOAD_O, LOAD_S, LOAD_M, LOAD_R)      \
-  }
+#define LOAD_B(Base) Load(from, static_cast<Base*>(to));
+#define LOAD_N(field)
+#define EMPTY(field) {},
+#define INITIALIZERS(FIELDS) FIELDS(EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, EMPTY)
+#define CONVERT(Struct, FIELDS)                                                  \
+  template <typename Saved>                                                      \
+  void Save(const Struct& from, Saved* to) {                                     \
+    FIELDS(SAVE_F, SAVE_O, SAVE_S, SAVE_M, SAVE_R, SAVE_B, SAVE_N)               \
+  }                                                                              \
+  template <typename Saved>                                                      \
+  void Load(const Saved& from, Struct* to) {                                     \
+    FIELDS(LOAD_F, LOAD_O, LOAD_S, LOAD_M, LOAD_R, LOAD_B, LOAD_N)               \
+  }                                                                              \
+  template <typename T>                                                          \
+  constexpr bool kLists##Struct = requires { T{INITIALIZERS(FIELDS)}; } &&       \
+                                  !requires { T{INITIALIZERS(FIELDS) {}}; };     \
+  static_assert(kLists##Struct<Struct>, "not the list of the fields of " #Struct);
 
 const std::string& ToSaved(const std::string& text) { return text; }
 int64_t ToSaved(absl::Time time) {
@@ -77,59 +91,69 @@ void Load(const T& from, T* to) {
 
 using Label = Labels::value_type;
 
-#define INSTANT(F, O, S, M, R) F(wall) F(monotonic)
+#define INSTANT(F, O, S, M, R, B, N) F(wall) F(monotonic)
 CONVERT(Instant, INSTANT)
 
-#define SOCKET_IDENTITY(F, O, S, M, R) F(device) F(inode) F(made_ns)
+#define SOCKET_IDENTITY(F, O, S, M, R, B, N) F(device) F(inode) F(made_ns)
 CONVERT(SocketIdentity, SOCKET_IDENTITY)
 
-#define SHUTDOWN_FACT(F, O, S, M, R) \
+#define SHUTDOWN_FACT(F, O, S, M, R, B, N) \
   F(reason) O(guest) O(powerdown_age) F(powerdown_cleared) F(while_paused) F(after_signal) \
   F(host_shutdown) F(powerdown_in_host_shutdown) O(unseen_age) O(caveat)
 CONVERT(ShutdownFact, SHUTDOWN_FACT)
 
-#define SIGNAL_SENDER(F, O, S, M, R) \
+#define SIGNAL_SENDER(F, O, S, M, R, B, N) \
   F(signal) F(by_kernel) F(pid) O(uid) F(command) F(executable) F(cgroup) F(of_qemu) \
   F(of_qemus_user) F(first_process) F(first_signal) F(descent_unproven) \
-  F(ended_with)
+  F(ended_with) N(sent) N(said_by_qemu)
 CONVERT(SignalSender, SIGNAL_SENDER)
 
-#define EVIDENCE(F, O, S, M, R) \
+#define EVIDENCE(F, O, S, M, R, B, N) \
   M(shutdown) F(guest_panicked) F(watchdog_expired) F(watchdog_paused) F(internal_error) \
   F(panic_doubted) F(watchdog_doubted) F(powerdown_doubted) F(hibernating) F(migrated) \
   F(finishing_migration) F(never_ran) F(incoming) F(down_before_attach) F(host_shutdown) \
   O(manager_end) F(oom_victim) M(killer) M(signaller) F(paused) F(guest_can_exit) F(intended) \
-  F(stop_unexplained) F(stays_down)
+  F(stop_unexplained) F(stays_down) N(never_greeted) N(monitored) N(host_rebooted) N(exit_status) \
+  N(killer_unclear) N(oom_killed) N(obeyed_as_it_said) N(managed)
 CONVERT(Evidence, EVIDENCE)
 
-#define EVIDENCE_ENTRY(F, O, S, M, R) F(time) F(what) F(id)
+#define EVIDENCE_ENTRY(F, O, S, M, R, B, N) F(time) F(what) F(id)
 CONVERT(EvidenceEntry, EVIDENCE_ENTRY)
 
-#define DECLARED_INTENT(F, O, S, M, R) S(intent) F(request_id) F(declared) F(deadline)
+#define DECLARED_INTENT(F, O, S, M, R, B, N) S(intent) F(request_id) F(declared) F(deadline)
 CONVERT(DeclaredIntent, DECLARED_INTENT)
 
-#define RUN_PROBLEM(F, O, S, M, R) F(subject) F(code) F(text)
+#define PROBLEM(F, O, S, M, R, B, N) F(code) F(text)
+CONVERT(Problem, PROBLEM)
+
+#define RUN_PROBLEM(F, O, S, M, R, B, N) B(Problem) F(subject)
 CONVERT(RunProblem, RUN_PROBLEM)
 
-#define GUEST_AGENT(F, O, S, M, R) \
-  F(unknown) F(present) F(open) F(reported) F(port) M(opened) M(closed)
+#define GUEST_AGENT_INFO(F, O, S, M, R, B, N) \
+  F(present) F(open) F(reported) F(port) N(other_ports)
+CONVERT(GuestAgentInfo, GUEST_AGENT_INFO)
+
+#define GUEST_AGENT(F, O, S, M, R, B, N) B(GuestAgentInfo) F(unknown) M(opened) M(closed)
 CONVERT(GuestAgent, GUEST_AGENT)
 
-#define EVIDENCE_LOG(F, O, S, M, R) \
+#define EVIDENCE_LOG(F, O, S, M, R, B, N) \
   S(facts) R(timeline) M(powerdown_at) F(powerdown_cleared) M(panic) M(host_shutdown_at) \
-  F(migrating) O(shutdown_qemu_time) F(shutdown_json) M(watchdog_at)
+  F(migrating) O(shutdown_qemu_time) F(shutdown_json) M(watchdog_at) N(earlier_signaller)
 CONVERT(EvidenceLog, EVIDENCE_LOG)
 
-#define LABEL(F, O, S, M, R) F(first) F(second)
+#define LABEL(F, O, S, M, R, B, N) F(first) F(second)
 CONVERT(Label, LABEL)
 
-#define RUN_INFO(F, O, S, M, R) \
-  F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path) F(raw_path) \
-  F(raw_name) F(process_tracked) F(pid) F(start_ticks) F(pidfd_inode) F(pid_namespace) \
-  F(process_start) S(socket) F(oom_file) F(oom_kills) F(unit)
+#define PROCESS_INFO(F, O, S, M, R, B, N) \
+  F(pid) F(start_ticks) F(pidfd_inode) F(process_start) F(oom_file) F(oom_kills) F(unit)
+CONVERT(ProcessInfo, PROCESS_INFO)
+
+#define RUN_INFO(F, O, S, M, R, B, N) \
+  B(ProcessInfo) F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path) \
+  F(raw_path) F(raw_name) F(process_tracked) F(pid_namespace) S(socket)
 CONVERT(RunInfo, RUN_INFO)
 
-#define RUN_STATE(F, O, S, M, R) \
+#define RUN_STATE(F, O, S, M, R, B, N) \
   S(run) S(attached_at) F(monitor) F(state) F(published_state) F(state_before_loss) \
   F(state_time) F(published_state_time) F(uuid) F(qemu_version) R(problems) R(labels) \
   S(evidence) M(intent) M(counted_intent) S(agent) M(exiting_since) F(file_written) M(unseen_until)

@@ -149,11 +149,16 @@ class SessionDriver {
     Gone();
   }
 
-  // The same, and the next daemon has the monitor's connection.
+  // The same, and the next daemon has the monitor's connection, in which input of a time without a
+  // daemon waits.
   void HandOver(absl::Duration away) {
-    options_.started = now_.wall + away;
+    Apply(session_->On(input::HandOver{}, now_));
+    if (away > absl::ZeroDuration()) options_.started = now_.wall + away;
+    v1::Vm before = Status();
     Restart(away);
     session_->GoOn(now_);
+    before.set_attached(Status().attached());  // what QEMU was not yet asked may be known already
+    EXPECT_EQ(Status().DebugString(), before.DebugString());
   }
 
   // The same, and the next daemon has other settings.

@@ -11,6 +11,14 @@ class VmSessionCauseTest : public testing::TestWithParam<StoryCase> {};
 
 TEST_P(VmSessionCauseTest, IsJudged) { Story(GetParam().steps).ExpectVerdict(GetParam().verdict); }
 
+TEST_P(VmSessionCauseTest, IsJudgedTheSameAfterHandovers) {
+  Story(GetParam().steps, Story::Before::kHandover).ExpectVerdict(GetParam().verdict);
+}
+
+TEST_P(VmSessionCauseTest, IsJudgedTheSameOrUnknownAfterRestarts) {
+  Story(GetParam().steps, Story::Before::kRestart).ExpectVerdict(GetParam().verdict);
+}
+
 const StoryCase kHostShutdowns[] = {
     {"ASignal", "host down; SHUTDOWN host-signal; end 0",
      "ADMIN HOST_SHUTDOWN; rule host-shutdown; seen the host began to shut down, reported by "
@@ -132,6 +140,9 @@ const StoryCase kSenders[] = {
      "sent SIGKILL kernel container=0; restart 0s; end SIGKILL",
      "UNKNOWN UNOBSERVED; rule killed-unseen; seen SIGKILL sent by the kernel, because the first "
      "process of its container (pid 4700) ended,"},
+    {"AContainerThatTheKernelKillsIsACrash",
+     "sent SIGKILL kernel container=SIGKILL; restart 0s; end SIGKILL",
+     "CRASH QEMU_KILLED; sender kernel"},
     {"AContainerOfAVictimHidesNothing", "sent SIGKILL kernel container=0; victim; end SIGKILL",
      "CRASH OUT_OF_MEMORY"},
     {"AContainerOfAVictimThatWasAskedHidesNothing",
@@ -473,6 +484,10 @@ const StoryCase kMigrations[] = {
     {"AnEndInItsLastPassAndARestartIsUnknown",
      "STOP; wait 10ms; answer finish-migrate; restart; end SIGKILL",
      "UNKNOWN MIGRATION_UNFINISHED"},
+    {"AnEndInOneThatLibvirtReportedBeforeARestartIsUnknown",
+     "libvirt; ready; MIGRATION status=active; restart 0s; ready; STOP; end SIGSEGV",
+     "UNKNOWN MIGRATION_UNFINISHED; rule migration-unfinished; seen STOP in a migration; file "
+     "none"},
     {"OneThatDidNotFinishBeforeAResumeDecidesNothing",
      "STOP; answer finish-migrate; RESUME; end SIGKILL",
      "CRASH QEMU_KILLED; unseen finish-migrate"},

@@ -56,15 +56,24 @@ TEST_F(VmSessionRestartTest, AHandoverMissesNoPress) {
   EXPECT_EQ(vm_.Stopped().caveats_size(), 0);
 }
 
-TEST_F(VmSessionRestartTest, EverythingThatIsKeptComesBack) {
-  vm_.Event("WATCHDOG", R"({"action": "pause"})");
+TEST_F(VmSessionRestartTest, AStateLastsOverAHandover) {
   vm_.Event("STOP");
-  vm_.Event("SUSPEND_DISK");
-  const std::string before = vm_.session().Save();
-  vm_.Restart();
-  EXPECT_EQ(vm_.session().Save(), before);
+  const auto since = vm_.Status().state_time();
+  vm_.Advance(absl::Minutes(1));
+  vm_.HandOver(absl::ZeroDuration());
+  vm_.Event("POWERDOWN");
   EXPECT_EQ(vm_.Status().state(), VmState::kPaused);
-  EXPECT_EQ(vm_.Status().ref().uuid(), "uuid-1");
+  EXPECT_EQ(vm_.Status().state_time().seconds(), since.seconds());
+}
+
+TEST_F(VmSessionRestartTest, WhatQemuSaidOfItsEndComesAfterAHandover) {
+  vm_.EventAt(vm_.now().wall, "SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
+  const int64_t said = absl::ToUnixSeconds(vm_.now().wall);
+  vm_.Advance(absl::Seconds(2));
+  vm_.HandOver(absl::ZeroDuration());
+  vm_.End();
+  EXPECT_EQ(vm_.Last().qemu_time().seconds(), said);
+  EXPECT_EQ(vm_.Last().detail_json(), R"({"guest":true,"reason":"guest-shutdown"})");
 }
 
 // The shutdown file.
@@ -143,7 +152,7 @@ TEST(VmSessionKeepTest, ARunIsKeptFromItsFirstEventToBeforeItsLast) {
 
 using VmSessionSaveTest = RunningVmTest;
 
-TEST_F(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
+TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   const SessionOptions options;
   RunInfo run;
@@ -155,18 +164,36 @@ TEST_F(VmSessionSaveTest, RawNamesAndOddTextComeBack) {
   run.monitor_path = absl::StrCat("/d/", run.name);
   run.raw_path = "/d/" + raw_name;
   run.pid = 1;
+  run.start_ticks = 5;
+  run.pidfd_inode = 6;
+  run.process_start = now.wall - absl::Seconds(7);
+  run.oom_file = "/sys/fs/cgroup/a/memory.events";
+  run.oom_kills = 8;
+  run.unit = "qemu@web1.service";
+  run.domain_id = 9;
+  run.pid_namespace = 10;
   run.socket = {1, ~uint64_t{0}, -5};
   VmSession session(run, &options, now);
   session.On(input::MonitorReady{{"7.2\x7f\x01", "running", "", ""}}, now);
+  session.On(input::NewLabels{{{"namespace", "shop"}}}, now);
   const std::string saved = session.Save();
   const auto restored = VmSession::Restore(saved, &options, now);
   ASSERT_TRUE(restored.ok()) << restored.status();
-  EXPECT_EQ(restored->Save(), saved);
   EXPECT_EQ(restored->run().name, run.name);
   EXPECT_EQ(restored->run().raw_name, raw_name);
   EXPECT_EQ(restored->run().source, run.source);
   EXPECT_EQ(restored->run().raw_path, "/d/" + raw_name);
+  EXPECT_EQ(restored->run().monitor_path, run.monitor_path);
+  EXPECT_EQ(restored->run().start_ticks, run.start_ticks);
+  EXPECT_EQ(restored->run().pidfd_inode, run.pidfd_inode);
+  EXPECT_EQ(restored->run().process_start, run.process_start);
+  EXPECT_EQ(restored->run().oom_file, run.oom_file);
+  EXPECT_EQ(restored->run().oom_kills, run.oom_kills);
+  EXPECT_EQ(restored->run().unit, run.unit);
+  EXPECT_EQ(restored->run().domain_id, run.domain_id);
+  EXPECT_EQ(restored->run().pid_namespace, run.pid_namespace);
   EXPECT_EQ(restored->run().socket, run.socket);
+  EXPECT_EQ(restored->Status().ref().labels().at("namespace"), "shop");
   EXPECT_EQ(restored->Status().qemu_version(), "7.2\x7f\x01");
 }
 
