@@ -35,6 +35,13 @@ ended() {
   passed "$4: $2, $3"
 }
 
+# why_says VM TEXT: an answer of `vmevents why VM` has it; fails else.
+why_says() {
+  local answer
+  answer=$(vmevents --color never why "$1")
+  [[ $answer == *"$2"* ]] || fail "vmevents why $1 has no '$2': $answer"
+}
+
 # no_warning TEXT: vmeventd's log has no warning or error with it since its last start.
 no_warning() {
   ! journalctl --no-pager -q -b -u vmeventd.service --grep "^(warn|error).*$1" ||

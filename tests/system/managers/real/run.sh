@@ -43,7 +43,8 @@ in_chroot() {
 # The bare system with the manager's packages, of this machine's release, for which vmeventd's packages were built; a
 # week old at most. With backports=yes the manager's packages are of the backports.
 make_base() {
-  [[ -z $(find "$base" -maxdepth 0 -mtime -7 2>/dev/null) ]] || return 0
+  local made_of="${packages[*]} ${backports:-}"
+  [[ -z $(find "$base" -maxdepth 0 -mtime -7 2>/dev/null) || $(<"$base/made_of") != "$made_of" ]] || return 0
   echo "making $base"
   rm -rf "$base" "$base.new"
   "$source/tools/make_debian.sh" "$codename" "$base.new" --skip=cleanup/apt/lists \
@@ -60,7 +61,7 @@ make_base() {
   fi
   in_chroot "$base.new" apt-get "${options[@]}" install "${packages[@]}"
   umount "$base.new/proc" "$base.new/var/cache/apt/archives"
-  touch "$base.new"
+  echo "$made_of" >"$base.new/made_of"
   mv "$base.new" "$base"
 }
 
