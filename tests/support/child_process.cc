@@ -93,7 +93,7 @@ void ChildProcess::Write(std::string_view input) {
 }
 
 std::string ChildProcess::ReadUntil(std::string_view text) {
-  const absl::Time deadline = absl::Now() + kPatience;
+  const absl::Time began = absl::Now();
   while (true) {
     const size_t at = unread_.find(text);
     if (at != std::string::npos) {
@@ -102,7 +102,7 @@ std::string ChildProcess::ReadUntil(std::string_view text) {
       return found;
     }
     pollfd readable{output_.get(), POLLIN, 0};
-    const auto left = absl::ToInt64Milliseconds(deadline - absl::Now());
+    const auto left = absl::ToInt64Milliseconds(Patience() - (absl::Now() - began));
     std::array<char, 4096> buffer{};
     const ssize_t count = left > 0 && poll(&readable, 1, static_cast<int>(left)) > 0
                               ? read(output_.get(), buffer.data(), buffer.size())

@@ -45,10 +45,11 @@ template <typename Condition>
 void EventStream::WaitFor(const std::string& what, const Condition& condition) {
   std::unique_lock<std::mutex> lock(mutex_);
   bool met = false;
-  changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience), [&] {
+  const auto settled = [&] {
     met = condition();
     return met || ended_;  // nothing more arrives once the stream has ended
-  });
+  };
+  StepUntil([&] { changed_.wait_for(lock, std::chrono::seconds(1)); }, settled);
   if (met) return;
   constexpr std::ptrdiff_t kShown = 50;
   const auto count = static_cast<std::ptrdiff_t>(events_.size());

@@ -59,12 +59,12 @@ nlohmann::json QmpClient::WaitEvent(const std::string& name) {
 
 nlohmann::json QmpClient::ReadMessage() {
   constexpr int kNudgeMs = 1000;
-  const absl::Time deadline = absl::Now() + kPatience;
+  const absl::Time began = absl::Now();
   size_t end = 0;
   while ((end = unread_.find('\n')) == std::string::npos) {
     pollfd readable{socket_.get(), POLLIN, 0};
     if (poll(&readable, 1, kNudgeMs) == 0) {
-      if (absl::Now() > deadline) Fail("the control monitor is silent");
+      if (absl::Now() - began > Patience()) Fail("the control monitor is silent");
       // A QEMU that was connected to during its start may wait for another connection
       // (docs/internals/qemu.md).
       UniqueFd(ConnectUnix(path_)).Reset();

@@ -49,7 +49,7 @@ std::unique_ptr<NatsConnection> NatsServer::Connect() const {
 }
 
 nlohmann::json NatsServer::Ask(const std::string& subject, const std::string& body) const {
-  const auto answer = Connect()->Request({.subject = subject, .data = body}, kPatience);
+  const auto answer = Connect()->Request({.subject = subject, .data = body}, Patience());
   if (!answer.ok()) Fail(std::string(answer.status().message()));
   return nlohmann::json::parse(*answer);
 }

@@ -14,7 +14,7 @@
 namespace vmeventd {
 
 inline std::chrono::system_clock::time_point CallDeadline() {
-  return absl::ToChronoTime(absl::Now() + kPatience);
+  return absl::ToChronoTime(absl::Now() + Patience());
 }
 
 // A channel that shares its connection with no other.

@@ -2,17 +2,34 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "absl/time/clock.h"
 
 namespace vmeventd {
+namespace {
+
+constexpr absl::Duration kMinute = absl::Minutes(1);
+
+}  // namespace
+
+double MachineLoad() {
+  double of_last_minute = 0;
+  if (getloadavg(&of_last_minute, 1) != 1) return 1;
+  return std::max(1.0, of_last_minute / std::max(1u, std::thread::hardware_concurrency()));
+}
+
+absl::Duration Patience() { return kMinute * MachineLoad(); }
 
 bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done) {
-  const absl::Time deadline = absl::Now() + kPatience;
+  const absl::Time began = absl::Now();
   while (!done()) {
-    if (absl::Now() > deadline) return false;
+    const absl::Duration waited = absl::Now() - began;
+    if (waited > kMinute && waited > Patience()) return false;
     step();
   }
   return true;

@@ -11,20 +11,22 @@
 
 namespace vmeventd {
 
-// Time that a test waits before it fails. Only a broken test waits that long, so this leaves room
-// for a loaded machine.
-inline constexpr absl::Duration kPatience = absl::Minutes(1);
+// How many processes want each processor; at least 1: a test is that much slower now.
+double MachineLoad();
+// Time that a test waits before it fails: a minute, or longer on a busy machine. Only a broken test
+// waits that long.
+absl::Duration Patience();
 
-// Calls `step` until `done`, for at most kPatience. Returns whether it was done.
+// Calls `step` until `done`, for as long as Patience(). Returns whether it was done.
 bool StepUntil(const std::function<void()>& step, const std::function<bool()>& done);
 // Polls.
 bool Eventually(const std::function<bool()>& done);
 
 namespace e2e {
 
-using vmeventd::kPatience;
+using vmeventd::Patience;
 
-// Returns once `condition` is true; throws with `what` after kPatience.
+// Returns once `condition` is true; throws with `what` after Patience().
 void WaitUntil(const std::string& what, const std::function<bool()>& condition);
 
 [[noreturn]] void Fail(const std::string& what);

@@ -155,7 +155,7 @@ class FleetAccountTest : public FleetSecurityTest {
     EXPECT_TRUE(
         connection->Publish({.subject = subject, .reply = inbox, .data = data, .headers = headers})
             .ok());
-    const auto answer = (*answers)->Next(kPatience);
+    const auto answer = (*answers)->Next(Patience());
     return answer.ok() && answer->has_value() ? (*answer)->data : "no answer";
   }
   // The last message of a subject; nullopt: there is none.

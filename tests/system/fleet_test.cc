@@ -257,7 +257,7 @@ TEST_F(FleetTest, AStateHasTheJournalThatItComesFrom) {
   fs::remove_all(Options().state_dir);
   StartDaemon(Options());
   for (std::string journal; journal != daemon().GetServerInfo().journal_id();) {
-    const auto next = (*states)->Next(kPatience);
+    const auto next = (*states)->Next(Patience());
     ASSERT_TRUE(next.ok() && next->has_value());
     journal = journal_of(**next);
     v1::Vm state;

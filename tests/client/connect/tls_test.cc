@@ -160,7 +160,7 @@ class TlsTest : public testing::Test {
   std::string Fault(const ServerAddress& address) {
     // The explanation of a failure waits two seconds for the server. On a busy machine the server's
     // threads may get no turn for as long: it was silent then, and is asked again.
-    const absl::Time end = absl::Now() + e2e::kPatience;
+    const absl::Time end = absl::Now() + e2e::Patience();
     std::string fault = ExplainTlsFault(address);
     while (IsOfSilence(fault) && absl::Now() < end) fault = ExplainTlsFault(address);
     EXPECT_THAT(fault, HasSubstr(server_.address().port)) << "the address";

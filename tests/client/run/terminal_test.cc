@@ -17,8 +17,6 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr absl::Duration kDeadline = e2e::kPatience;
-
 // As of a shell with job control, whatever runs the tests ignores.
 void TakeSignalsByDefault() {
   for (const int one : {SIGINT, SIGTERM, SIGHUP}) signal(one, SIG_DFL);
@@ -29,7 +27,7 @@ void ExitZeroWhenStoppedBy(int signal) {
   TakeSignalsByDefault();
   StopSource& stop = StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC));
   kill(getpid(), signal);
-  _exit(stop.WaitFor(kDeadline) ? 0 : 1);
+  _exit(stop.WaitFor(e2e::Patience()) ? 0 : 1);
 }
 
 class StopSignalsTest : public testing::TestWithParam<int> {};
@@ -60,10 +58,10 @@ void TakeASignalTwice() {
   TakeSignalsByDefault();
   StopSource& stop = StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC));
   kill(getpid(), SIGINT);
-  if (!stop.WaitFor(kDeadline)) _exit(1);
+  if (!stop.WaitFor(e2e::Patience())) _exit(1);
   kill(getpid(), SIGINT);
   StopSource never;
-  never.WaitFor(kDeadline);
+  never.WaitFor(e2e::Patience());
   _exit(1);
 }
 
@@ -79,7 +77,7 @@ void StopOnceTheReaderHasGone() {
   StopSource& stop = StopBySignals(ends[1]);
   const bool early = stop.stopped();
   close(ends[0]);
-  _exit(!early && stop.WaitFor(kDeadline) ? 0 : 1);
+  _exit(!early && stop.WaitFor(e2e::Patience()) ? 0 : 1);
 }
 
 void StopByAKey() {
@@ -87,7 +85,7 @@ void StopByAKey() {
   if (pipe2(ends, O_CLOEXEC) != 0) _exit(1);
   StopSource& stop = StopBySignals(-1, ends[0]);
   const bool typed = write(ends[1], "xq", 2) == 2;
-  _exit(typed && stop.WaitFor(kDeadline) ? 0 : 1);
+  _exit(typed && stop.WaitFor(e2e::Patience()) ? 0 : 1);
 }
 
 TEST(StopSignals, AReaderThatGoesAwayStopsAndSoDoesAQ) {

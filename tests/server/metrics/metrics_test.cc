@@ -183,7 +183,7 @@ class MetricsServerTest : public MetricsTest {
   UniqueFd Connect() const {
     UniqueFd connection(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_TRUE(ConnectsBy(connection.get()));
-    const timeval timeout = absl::ToTimeval(kPatience);
+    const timeval timeout = absl::ToTimeval(Patience());
     setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     return connection;
   }

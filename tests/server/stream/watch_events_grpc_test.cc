@@ -218,7 +218,7 @@ TEST(WatchEvents, DrainSendsEverythingAndThenSaysWhereToResume) {
   TestStream stream(server.stub(), Live());
   stream.Next();
   server.Push(LargeEvents(400));
-  std::thread drain([&server] { server.hub().Drain(kPatience); });
+  std::thread drain([&server] { server.hub().Drain(Patience()); });
   EXPECT_EQ(stream.NextSequences(400), Range(1, 400));
   const grpc::Status status = stream.End();
   drain.join();

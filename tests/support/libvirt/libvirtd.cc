@@ -252,7 +252,7 @@ void Libvirtd::Type(const std::string& name, const std::string& command) const {
   // connection ends. It is typed once, however slow the guest is: what ends the guest could not be
   // typed again, and its acknowledgement would be waited for in vain.
   WaitUntil("the guest's shell runs what was typed", [&] {
-    return TryType(name, "echo TYPED-\"THIS\"; " + command, "TYPED-THIS", kPatience);
+    return TryType(name, "echo TYPED-\"THIS\"; " + command, "TYPED-THIS", Patience());
   });
 }
 

@@ -3,6 +3,7 @@
 import json
 import tempfile
 
+from patience import patience
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -22,7 +23,7 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
         self.look(width, height, dark, scale)
-        self.driver.set_script_timeout(60)
+        self.driver.set_script_timeout(patience())
 
     def look(self, width, height, dark=False, scale=1):
         self.command("Emulation.setDeviceMetricsOverride",

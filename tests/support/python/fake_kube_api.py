@@ -9,6 +9,7 @@ import threading
 import urllib.parse
 
 import local_http
+from patience import patience
 
 CHUNK = 4096  # as Go's server writes
 KINDS = {f"/apis/kubevirt.io/v1/{kind.lower()}s": {"apiVersion": "kubevirt.io/v1", "kind": kind}
@@ -89,7 +90,7 @@ class FakeKubeApi:
 
     def wait(self, condition):
         with self._changed:
-            if not self._changed.wait_for(lambda: condition(self), timeout=60):
+            if not self._changed.wait_for(lambda: condition(self), timeout=patience()):
                 raise AssertionError(f"the client did not come; its queries: {self.log}")
 
     # What a client asks.

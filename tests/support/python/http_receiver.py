@@ -72,7 +72,7 @@ class Receiver:
     def wait(self, what, condition):
         """Waits for a true value of `condition()`."""
         with self.lock:
-            if not self.lock.wait_for(condition, world.PATIENCE):
+            if not self.lock.wait_for(condition, world.patience()):
                 raise world.Timeout(f"timed out waiting until {what}; it was sent "
                                     f"{[request.body[:200] for request in self.requests[-5:]]}")
             return condition()

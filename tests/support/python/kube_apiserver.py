@@ -73,7 +73,7 @@ class KubeApiServer:
             headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": kind})
         try:
             with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=self.ca),
-                                        timeout=world.PATIENCE) as answer:
+                                        timeout=world.patience()) as answer:
                 return read(answer.read())
         except urllib.error.HTTPError as error:
             error.msg += f": {error.read().decode(errors='replace')}"

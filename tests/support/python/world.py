@@ -17,10 +17,10 @@ import unittest
 import grpc
 
 from fake_qemu import FakeQemu
+from patience import patience
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROTO = ROOT / "proto/vmeventd/v1/vm_events.proto"
-PATIENCE = 60  # seconds before a wait fails
 STUBS = tempfile.TemporaryDirectory()
 
 
@@ -56,12 +56,12 @@ class Impossible(Exception):
 
 def wait_until(what, condition):
     """Calls `condition` until its value is true, and returns that."""
-    deadline = time.monotonic() + PATIENCE
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + patience():
             raise Timeout(f"timed out waiting until {what}")
         time.sleep(0.005)
 
@@ -106,7 +106,7 @@ class Stream:
     def wait(self, what, condition):
         """Waits for a true value of `condition()` and returns it; fails if the stream ends first."""
         with self._changed:
-            self._changed.wait_for(lambda: condition() or self.error, PATIENCE)
+            self._changed.wait_for(lambda: condition() or self.error, patience())
             value = condition()
             if not value:
                 raise Timeout(f"timed out waiting until {what}; events: "
@@ -121,7 +121,7 @@ class Stream:
         return self.wait(f"event {nth} of the type {kind} of {name} arrives", find)
 
     def wait_end(self):
-        self._reader.join(PATIENCE)
+        self._reader.join(patience())
         assert not self._reader.is_alive(), "the stream did not end"
         return self.error.code() if self.error else grpc.StatusCode.OK
 
@@ -130,7 +130,7 @@ class Stream:
 
     def close(self):
         self.call.cancel()
-        self._reader.join(PATIENCE)
+        self._reader.join(patience())
 
 
 class World:
@@ -247,7 +247,7 @@ class World:
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString)
         try:
-            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
+            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=patience())
         except grpc.RpcError as error:
             return error.code().name
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
@@ -259,7 +259,7 @@ class World:
     def stop(self, number=signal.SIGTERM):
         if self._daemon is not None:
             self._daemon.send_signal(number)
-            self._daemon.wait(PATIENCE)
+            self._daemon.wait(patience())
             self._daemon = None
 
     def restart(self, number=signal.SIGTERM):
@@ -308,7 +308,7 @@ class World:
         """Calls a method; returns its answer or the RpcError."""
         kind = getattr(pb, method + "Request")
         try:
-            return getattr(self.stub, method)(request or kind(**fields), timeout=PATIENCE)
+            return getattr(self.stub, method)(request or kind(**fields), timeout=patience())
         except grpc.RpcError as error:
             return error
 
@@ -316,7 +316,7 @@ class World:
         """The same with an encoded request and answer."""
         try:
             return self.channel.unary_unary(f"/vmeventd.v1.VmEventService/{method}")(
-                request, timeout=PATIENCE)
+                request, timeout=patience())
         except grpc.RpcError as error:
             return error
 

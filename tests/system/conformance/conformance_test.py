@@ -32,17 +32,19 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 PACKAGE = tempfile.TemporaryDirectory()
 subprocess.run([ROOT / "client/python/stubs.py", PACKAGE.name], check=True)
 sys.path.insert(0, PACKAGE.name)
+sys.path.insert(0, str(ROOT / "tests/support/python"))
 
 # pylint: disable=wrong-import-position,import-error
 import vmeventd  # noqa: E402
 import vmeventd.aio  # noqa: E402
 from misbehaving_server import (  # noqa: E402
     JOURNAL, OTHER, Crash, Fail, Server, Silence, event, events, lost, progress, snapshot_done, vms)
+from patience import patience  # noqa: E402
 from vmeventd.v1 import vm_events_pb2 as pb  # noqa: E402
 from vmeventd.v1 import vm_events_pb2_grpc  # noqa: E402
 
 PROGRAMS = {}
-PATIENCE = 120
+SILENCE = 120  # seconds, longer than a test without trouble takes
 LAST = 99
 END = [progress(90), events(LAST)]
 PYTHON = ("sync", "aio", "provisional")
@@ -62,7 +64,7 @@ class Scenario:
         self.shown = delivered if shown is None else shown  # by vmevents: what is not durable as well
         # A client gives up a stream that is silent for three of them, which a busy machine may be as well.
         falls_silent = any(isinstance(step, Silence) for steps in streams for step in steps)
-        self.progress_interval = 4 if falls_silent else PATIENCE
+        self.progress_interval = 4 if falls_silent else SILENCE
 
 
 SCENARIOS = [
@@ -177,7 +179,7 @@ LOOP = asyncio.new_event_loop()
 
 
 def in_loop(coroutine):
-    return asyncio.run_coroutine_threadsafe(coroutine, LOOP).result(PATIENCE)
+    return asyncio.run_coroutine_threadsafe(coroutine, LOOP).result(patience())
 
 
 def run_sync(server, scenario, outcome, **options):
@@ -207,9 +209,9 @@ def run_vmevents(server, scenario, outcome, directory):
             [PROGRAMS["vmevents"], "--server", server.address, "-o", "jsonl", "watch", "--from",
              scenario.start, "--cursor-file", cursor], stdout=out, stderr=err, stdin=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + PATIENCE
+        began = time.monotonic()
         while not cursor.exists() or f'"sequence":"{LAST}"' not in cursor.read_text():
-            if time.monotonic() > deadline or watch.poll() is not None:
+            if time.monotonic() > began + patience() or watch.poll() is not None:
                 raise AssertionError(f"vmevents: {output.read_text()}\n{notes.read_text()}")
             time.sleep(0.01)
     finally:
@@ -304,9 +306,9 @@ class ConformanceTest(unittest.TestCase):
                             received.set()
                 thread = threading.Thread(target=follow)
                 thread.start()
-                self.assertTrue(received.wait(PATIENCE))
+                self.assertTrue(received.wait(patience()))
                 follower.close()
-                thread.join(PATIENCE)
+                thread.join(patience())
                 self.assertFalse(thread.is_alive())
             finally:
                 server.close()
@@ -324,7 +326,7 @@ class ConformanceTest(unittest.TestCase):
                                     if one not in before and "silent" in one.name]
                 waits = in_loop(run())
                 self.assertEqual(len(waits), 1)
-                waits[0].join(PATIENCE)
+                waits[0].join(patience())
                 self.assertFalse(waits[0].is_alive())
             finally:
                 server.close()
@@ -339,7 +341,7 @@ class ConformanceTest(unittest.TestCase):
                     server = Server(f"{name}/sock{number}", [], link=directory / "sock")
                     try:
                         info = stub.GetServerInfo(pb.GetServerInfoRequest(), wait_for_ready=True,
-                                                  timeout=PATIENCE)
+                                                  timeout=patience())
                         self.assertTrue(info.journal_writable)
                     finally:
                         server.close()

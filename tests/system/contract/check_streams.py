@@ -6,7 +6,8 @@ import time
 
 import grpc
 from promises import elsewhere, promise
-from world import PATIENCE, Stream, details, pb, qmp, reason, type_name, wait_until
+from patience import patience
+from world import Stream, details, pb, qmp, reason, type_name, wait_until
 
 
 def lives(world, names, stream=None):
@@ -246,7 +247,7 @@ def sizes_of_what_comes_with_a_call(world):
 
     def outcome(request=b"", **options):
         try:
-            get(request, timeout=PATIENCE, **options)
+            get(request, timeout=patience(), **options)
             return "OK", ""
         except grpc.RpcError as error:
             return error.code().name, error.details()

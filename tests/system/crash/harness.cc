@@ -261,7 +261,7 @@ void Harness::EndEverything() {
   }
   for (RunHistory& run : history_.runs) {
     run.must_be_published = sightings_.Started(run);
-    if (run.must_be_published && !sightings_.WaitStopped(run, e2e::kPatience)) {
+    if (run.must_be_published && !sightings_.WaitStopped(run, e2e::Patience())) {
       e2e::Fail(absl::StrCat("no STOPPED of ", run.name, "/", run.pid, ": ",
                              absl::StrJoin(run.log, "; ")));
     }

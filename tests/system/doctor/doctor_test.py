@@ -50,7 +50,7 @@ class DoctorTest(world.WorldTest):
         """Takes the monitor, as another client does."""
         client = socket.socket(socket.AF_UNIX)
         self.addCleanup(client.close)
-        client.settimeout(180)
+        client.settimeout(world.patience(180))
         directory = os.open(self.sockets, os.O_PATH)  # its path may be longer than a Unix address
         self.addCleanup(os.close, directory)
         client.connect(f"/proc/self/fd/{directory}/{name}.qmp")

@@ -182,7 +182,7 @@ class KubevirtTest(HookTest):
     def test_a_daemon_that_is_restarted_gets_it(self):
         # The hook gives up after ten seconds, in which a busy machine may not have started the daemon.
         self.start(program=("-B", "-c", f"import sys; sys.path.insert(0, {str(HOOK.parent)!r}); import {HOOK.stem} as hook; "
-                                        f"hook.CALL_SECONDS = {world.PATIENCE}; hook.main()"))
+                                        f"hook.CALL_SECONDS = {world.patience()}; hook.main()"))
         self.world.stop()
         self.put_vmi(deleted=True)
         self.world.start()

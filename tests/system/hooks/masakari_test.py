@@ -124,7 +124,7 @@ class Masakari:
         request = urllib.request.Request(
             f"{self.endpoint}/{path}", json.dumps(body).encode() if body else None,
             headers={"Content-Type": "application/json", "X-Auth-Token": self._keystone.give()})
-        with urllib.request.urlopen(request, timeout=world.PATIENCE) as answer:
+        with urllib.request.urlopen(request, timeout=world.patience()) as answer:
             return json.load(answer)
 
     def notifications(self):
@@ -134,7 +134,7 @@ class Masakari:
 
     def _query(self, *arguments):
         with contextlib.closing(sqlite3.connect(f"{self._directory.name}/masakari.sqlite",
-                                                timeout=world.PATIENCE)) as database, database:
+                                                timeout=world.patience())) as database, database:
             return database.execute(*arguments).fetchall()
 
     def close(self):

@@ -123,7 +123,7 @@ class HostileNetworkTest : public E2eTest {
   bool AnswersTcp() const {
     const auto channel = ChannelOfItsOwn(absl::StrCat("127.0.0.1:", port_));
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoSeconds(kPatience));
+    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoSeconds(Patience()));
     v1::GetServerInfoResponse info;
     return v1::VmEventService::NewStub(channel)->GetServerInfo(&context, {}, &info).ok();
   }
@@ -131,7 +131,7 @@ class HostileNetworkTest : public E2eTest {
   // The status of a call from this address. Not of a health check, which has a share of its own.
   int AnswerTo(const char* from) const {
     const UniqueFd connection = Connect(from);
-    const timeval patience = absl::ToTimeval(kPatience);
+    const timeval patience = absl::ToTimeval(Patience());
     setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     Send(connection, kPreface + Call("/vmeventd.v1.VmEventService/ListVms"));
     // The trailers are literal, and contain the status as text.

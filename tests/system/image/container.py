@@ -5,7 +5,7 @@ import os
 import pathlib
 import subprocess
 
-from guest import PATIENCE
+from guest import STEP, patience
 
 # The paths that Docker and Kubernetes hide from containers.
 MASKED = ['/proc/acpi', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/timer_list',
@@ -99,7 +99,7 @@ class Container:
 
     def exec(self, *command):
         return subprocess.run(self.exec_command(*command), capture_output=True, text=True,
-                              timeout=PATIENCE, check=False)
+                              timeout=patience(STEP), check=False)
 
     def signal(self, name):
         subprocess.run(self.runc + ['kill', self.name, name], check=True, capture_output=True)
@@ -112,7 +112,7 @@ class Container:
 
     def remove(self):
         subprocess.run(self.runc + ['delete', '--force', self.name], check=False,
-                       capture_output=True, timeout=30)
+                       capture_output=True, timeout=patience(30))
         if self.process and self.process.poll() is None:
             try:
                 self.process.wait(10)

@@ -1,12 +1,18 @@
 """Real QEMUs, booted as in tests/support/guest.h, each run as a given user."""
 
 import json
+import pathlib
 import selectors
 import socket
 import subprocess
+import sys
 import time
 
-PATIENCE = 180  # seconds, for any one step on a slow machine
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'support/python'))
+
+from patience import patience  # noqa: E402  # pylint: disable=wrong-import-position
+
+STEP = 180  # seconds, for any one step
 
 
 class Guest:
@@ -32,7 +38,7 @@ class Guest:
     def wait_ready(self):
         """Waits until the guest's shell reports it on the serial line."""
         seen = b''
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience(STEP)
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while b'GUEST-READY' not in seen:
@@ -59,16 +65,16 @@ class Guest:
 
     def monitor(self):
         """Its monitor, once it listens."""
-        deadline = time.monotonic() + PATIENCE
+        began = time.monotonic()
         while True:
             connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(PATIENCE)
+            connection.settimeout(patience(STEP))
             try:
                 connection.connect(self.control)
                 return connection
             except (FileNotFoundError, ConnectionRefusedError):
                 connection.close()
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + patience(STEP):
                 raise TimeoutError(f'{self.name} has no monitor')
             time.sleep(0.01)
 
@@ -77,7 +83,7 @@ class Guest:
         self.process.kill()
 
     def reap(self):
-        self.process.wait(PATIENCE)
+        self.process.wait(patience(STEP))
 
     def close(self):
         if self.process.poll() is None:

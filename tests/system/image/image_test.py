@@ -22,7 +22,7 @@ import traceback
 import yaml
 
 from container import Container
-from guest import PATIENCE, Guest
+from guest import STEP, Guest, patience
 from libvirt import Libvirt
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -216,12 +216,12 @@ class Node:
 
 
 def wait_for(what, condition):
-    deadline = time.monotonic() + PATIENCE
+    began = time.monotonic()
     while True:
         result = condition()
         if result:
             return result
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + patience(STEP):
             raise TimeoutError(f'waited in vain until {what}')
         time.sleep(0.05)
 
@@ -237,7 +237,7 @@ def wait_healthy(container):
 
 def vms(node, container):
     output = subprocess.run(node.outside(container, '-o', 'json', 'vms', '--all'), text=True,
-                            capture_output=True, check=True, timeout=PATIENCE).stdout
+                            capture_output=True, check=True, timeout=patience(STEP)).stdout
     return {vm['ref']['name']: vm for vm in map(json.loads, output.splitlines())}
 
 
@@ -253,7 +253,7 @@ class Watch:
     def events(self):
         """{(type, name): event}"""
         try:
-            output, _ = self.process.communicate(timeout=PATIENCE)
+            output, _ = self.process.communicate(timeout=patience(STEP))
         except subprocess.TimeoutExpired:
             self.process.kill()
             output, _ = self.process.communicate()
@@ -287,7 +287,7 @@ def check_stop(report, container):
     started = time.monotonic()
     try:
         # The daemon itself sees to the 5 s: one that gives up ends with an error.
-        code = container.wait(PATIENCE)
+        code = container.wait(patience(STEP))
         took = time.monotonic() - started
         report.check(code == 0, f'{container.name}: SIGTERM stops it with 0, after {took:.1f} s',
                      f'{code}\n{container.log()}')
@@ -348,7 +348,7 @@ def check_inside(report, node, container):
 
 def unfollowed_sockets(node, container):
     output = subprocess.run(node.outside(container, '-o', 'json', 'info'), text=True,
-                            capture_output=True, check=True, timeout=PATIENCE).stdout
+                            capture_output=True, check=True, timeout=patience(STEP)).stdout
     return json.loads(output).get('unfollowed_sockets', [])
 
 
@@ -505,7 +505,7 @@ def check_client(report, node, rootfs, image):
                        state_dir=node.path / 'runc')
     node.stack.callback(client.remove)
     client.start()
-    code = client.wait(PATIENCE)
+    code = client.wait(patience(STEP))
     report.check(code == 0, 'client: reaches a daemon through its socket', f'{code}\n{client.log()}')
     check_stop(report, daemon)
 
@@ -537,7 +537,7 @@ def check_kubevirt(report, node, rootfs, image):
 def check_no_libvirt(report, node):
     """The image without libvirt's client library."""
     container = node.container('no-libvirt', {}, ['--libvirt', 'qemu:///system'], host_pids=True)
-    code = container.wait(PATIENCE)
+    code = container.wait(patience(STEP))
     report.check(code == 1 and 'libvirt0' in container.log(),
                  'without libvirt: says which package it lacks', f'{code}\n{container.log()}')
 

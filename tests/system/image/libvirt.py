@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from guest import PATIENCE
+from guest import STEP, patience
 
 START = pathlib.Path(__file__).resolve().parents[2] / 'support/libvirt/start_libvirtd.sh'
 DOMAIN = """<domain type='qemu'>
@@ -28,15 +28,15 @@ class Libvirt:
         self.run = self.directory / 'run'
         self.process = subprocess.Popen([START, self.directory, cache])
         self.uri = f'qemu+unix:///system?socket={self.run}/libvirt-sock'
-        deadline = time.monotonic() + PATIENCE
+        began = time.monotonic()
         while self.command('list').returncode != 0:
-            if self.process.poll() is not None or time.monotonic() > deadline:
+            if self.process.poll() is not None or time.monotonic() > began + patience(STEP):
                 raise RuntimeError('libvirtd does not answer')
             time.sleep(0.1)
 
     def command(self, *arguments):
         return subprocess.run(['virsh', '-c', self.uri, *arguments], text=True, check=False,
-                              capture_output=True, timeout=PATIENCE)
+                              capture_output=True, timeout=patience(STEP))
 
     def virsh(self, *arguments):
         result = self.command(*arguments)
@@ -50,7 +50,7 @@ class Libvirt:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(PATIENCE)
+        self.process.wait(patience(STEP))
         for pid_file in (self.run / 'qemu').glob('*.pid'):
             if pid_file.stem != 'driver':
                 os.kill(int(pid_file.read_text()), signal.SIGKILL)

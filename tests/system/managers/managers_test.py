@@ -86,7 +86,7 @@ class ManagersTest(world.WorldTest):
             with subprocess.Popen(shlex.split(wait.format(guest.pid))) as waits:
                 guest.kill()
                 guest.wait()
-                self.assertEqual(waits.wait(timeout=world.PATIENCE), 0)
+                self.assertEqual(waits.wait(timeout=world.patience()), 0)
 
     def test_the_unit_and_the_directory_are_valid(self):
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", UNIT], check=False,

@@ -26,6 +26,10 @@ import strict_yaml
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+sys.path.insert(0, str(ROOT / 'tests/support/python'))
+
+from patience import patience  # noqa: E402  # pylint: disable=wrong-import-position
+
 KUBERNETES = ROOT / 'deploy/kubernetes'
 COMPONENTS = sorted(path.name for path in (KUBERNETES / 'components').iterdir())
 # A vmeventd that is not root can be in neither: components/non-root says why. openshift is last, as it says.
@@ -40,7 +44,7 @@ CAPABILITIES = {'DAC_OVERRIDE', 'SYS_PTRACE', 'BPF', 'PERFMON', 'NET_ADMIN'}
 
 
 def run(*command, text=None):
-    return subprocess.run(command, input=text, text=True, capture_output=True, check=False, timeout=300)
+    return subprocess.run(command, input=text, text=True, capture_output=True, check=False, timeout=patience(300))
 
 
 @functools.cache
@@ -89,13 +93,13 @@ def free_port():
 
 def answer_of(daemon, url):
     """The status, once the daemon listens and serves; another one if it never does."""
-    deadline = time.monotonic() + 60
+    began = time.monotonic()
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
+            with urllib.request.urlopen(url, timeout=patience()) as answer:
                 return answer.status
         except OSError as error:  # 503 as well: it does not serve yet
-            if daemon.poll() is not None or time.monotonic() > deadline:
+            if daemon.poll() is not None or time.monotonic() > began + patience():
                 return error
         time.sleep(0.05)
 

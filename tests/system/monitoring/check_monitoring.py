@@ -48,7 +48,7 @@ def scrape(options):
         url = re.search(r"metrics at (http://\S+)", node.log())[1]
 
         def metrics():
-            with urllib.request.urlopen(url, timeout=world.PATIENCE) as answer:
+            with urllib.request.urlopen(url, timeout=world.patience()) as answer:
                 text = answer.read().decode()
             return text if all(f"vmeventd_{name}_timestamp_seconds" in text
                                for name in ("journal_oldest_event", "vm_last_stop")) else None
@@ -117,7 +117,7 @@ def check_runbooks(options):
                 stdout=log, stderr=log) as prometheus:
             try:
                 url = world.wait_until("Prometheus has the alert", lambda: address_of_alert(address))
-                with urllib.request.urlopen(url, timeout=60) as answer:
+                with urllib.request.urlopen(url, timeout=world.patience()) as answer:
                     kind, served = answer.headers["Content-Type"], answer.read().decode()
             finally:
                 prometheus.terminate()
@@ -130,7 +130,7 @@ def check_runbooks(options):
 def address_of_alert(prometheus):
     """The runbook_url of VmeventdAbsent, which is pending where nothing is scraped; None: not yet."""
     try:
-        with urllib.request.urlopen(f"http://{prometheus}/api/v1/alerts", timeout=world.PATIENCE) as answer:
+        with urllib.request.urlopen(f"http://{prometheus}/api/v1/alerts", timeout=world.patience()) as answer:
             alerts = json.load(answer)["data"]["alerts"]
     except OSError:
         return None

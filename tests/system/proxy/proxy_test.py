@@ -65,14 +65,14 @@ class ProxyTest(world.WorldTest):
                                       options=[("grpc.use_local_subchannel_pool", 1),
                                                ("grpc.max_reconnect_backoff_ms", 50)])
         self.addCleanup(channel.close)
-        grpc.channel_ready_future(channel).result(world.PATIENCE)
+        grpc.channel_ready_future(channel).result(world.patience())
         return channel
 
     def outcome(self, channel, size):
         """The status of a call with a token of so many bytes."""
         get = channel.unary_unary("/vmeventd.v1.VmEventService/GetServerInfo")
         try:
-            get(b"", timeout=world.PATIENCE, metadata=[("authorization", "Bearer " + "x" * size)])
+            get(b"", timeout=world.patience(), metadata=[("authorization", "Bearer " + "x" * size)])
             return "OK"
         except grpc.RpcError as error:
             return error.code().name

@@ -79,7 +79,7 @@ class PushTest(world.WorldTest):
     def end(self, push, number=signal.SIGTERM):
         if push.poll() is None:
             push.send_signal(number)
-        return push.wait(world.PATIENCE)
+        return push.wait(world.patience())
 
     @property
     def log(self):
@@ -245,7 +245,7 @@ class PushTest(world.WorldTest):
         released = threading.Event()
         self.addCleanup(released.set)
         # So short a timeout may pass before an answer of a busy machine too, and its events come again.
-        self.check_after(Answer(before=lambda: released.wait(world.PATIENCE), status=500),
+        self.check_after(Answer(before=lambda: released.wait(world.patience()), status=500),
                          arguments=("--timeout", "1s"), once=False)
         self.assertIn("(trying again)", self.log)
 
@@ -441,12 +441,12 @@ class PushTest(world.WorldTest):
         self.crash()
         released = threading.Event()
         self.addCleanup(released.set)
-        self.receiver.answers = [Answer(before=lambda: released.wait(world.PATIENCE))]
+        self.receiver.answers = [Answer(before=lambda: released.wait(world.patience()))]
         push = self.start()
         self.receiver.wait("the request is there", lambda: self.receiver.requests)
         push.send_signal(signal.SIGTERM)
         released.set()
-        self.assertEqual(push.wait(world.PATIENCE), 0)
+        self.assertEqual(push.wait(world.patience()), 0)
         self.assertEqual(self.sequence(), self.expected()[-1][1])
 
     def test_the_daemon_comes_later_and_is_restarted(self):

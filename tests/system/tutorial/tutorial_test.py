@@ -15,7 +15,11 @@ import tempfile
 import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-PATIENCE = 180  # seconds, for any one block
+sys.path.insert(0, str(ROOT / "tests/support/python"))
+
+from patience import patience  # noqa: E402  # pylint: disable=wrong-import-position
+
+BLOCK = 180  # seconds, for any one block
 
 
 def blocks_of(page):
@@ -46,7 +50,7 @@ class Shell:
         """Returns what it printed."""
         self.process.stdin.write(f"{block}\necho ::end::\n")
         self.process.stdin.flush()
-        timer = threading.Timer(PATIENCE, self.process.kill)
+        timer = threading.Timer(patience(BLOCK), self.process.kill)
         timer.start()
         lines = []
         for line in self.process.stdout:

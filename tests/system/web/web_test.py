@@ -79,9 +79,9 @@ class WebTest(world.WorldTest):
 
     def ask(self, path, method="GET", body=None, **headers):
         if self.scheme == "https":
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=world.PATIENCE, context=self.context)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=world.patience(), context=self.context)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=world.PATIENCE)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=world.patience())
         self.addCleanup(connection.close)
         self.connection = connection
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
@@ -286,7 +286,7 @@ class ApiTest(WebTest):
         token.chmod(0o600)
         for arguments in ((), tls, ("--token-file", token)):
             web = self.start("--listen", f"0.0.0.0:{world.free_port()}", *arguments, ready=False)
-            self.assertEqual(web.wait(world.PATIENCE), 2)
+            self.assertEqual(web.wait(world.patience()), 2)
             self.assertIn("other machines can connect", self.log)
         self.start("--listen", f"0.0.0.0:{(port := world.free_port())}", *tls, "--token-file", token, ready=False)
         world.wait_until("it serves", lambda: f"https://0.0.0.0:{port}/" in self.log)
@@ -302,7 +302,7 @@ class ApiTest(WebTest):
                 (["--listen", "x:y"], 2, "--listen: "), (["--listen", "127.0.0.1:1", "--web-cert", ROOT / "README.md",
                                                           "--web-key", token], 2, "PEM")):
             done = subprocess.run([world.PROGRAMS["vmevents"], "web", *map(str, arguments)], check=False, capture_output=True,
-                                  text=True, timeout=world.PATIENCE)
+                                  text=True, timeout=world.patience())
             self.assertEqual(done.returncode, code, done.stderr)
             self.assertIn(sentence, done.stderr)
 
@@ -377,7 +377,7 @@ class PageTest(WebTest):
         self.open()
         self.browser.run("window.sameDocument = true")
         web.terminate()
-        web.wait(world.PATIENCE)
+        web.wait(world.patience())
         self.wait_text("connection is lost", "#status")
         self.start("--listen", f"127.0.0.1:{port}", ready=False)
         self.crash()
