@@ -11,7 +11,7 @@ namespace vmeventd {
 
 // One moment, read from both clocks by the caller: the core never reads a clock. People and other
 // nodes read `wall`; ages and deadlines use `monotonic`, so that setting the clock changes no
-// verdict.
+// verdict. Both QEMU and its managers stand still while the node is suspended, as `monotonic` does.
 struct Instant {
   absl::Time wall;
   absl::Duration monotonic;  // time since an arbitrary origin (CLOCK_MONOTONIC)

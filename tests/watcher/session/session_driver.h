@@ -116,7 +116,7 @@ class SessionDriver {
   void NamedOomVictim(const OomVictim& victim) {
     Apply(session_->On(input::NamedOomVictim{victim}, now_));
   }
-  // The node's clock is set.
+  // The node's clock is set, or the node was suspended for that long.
   void StepClock(absl::Duration step) { now_.wall += step; }
 
   void Rebooted() { Apply(session_->On(input::HostRebooted{}, now_)); }

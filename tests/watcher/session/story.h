@@ -38,8 +38,8 @@ namespace vmeventd {
 //                              container=FIRST_SIGNAL
 //   agent open|closed|unreported|silent    the guest agent's port
 //   words journal|file TEXT    QEMU's last ones; others may write the file
-//   wait TIME, declare [TIME], withdraw, host down|up, rebooted, victim, untrack, can-exit yes|no
-//   stays-down                 its command line has -no-shutdown
+//   wait TIME, suspend TIME (of the node), declare [TIME], withdraw, host down|up, rebooted,
+//   victim, untrack, can-exit yes|no stays-down                 its command line has -no-shutdown
 //   reported destroyed|shutdown|failed    the end, by libvirt
 // Checks on the way:
 //   is STATE, last TYPE [CLASS], events TYPE..., problem TEXT, no problem, asked COUNT,
@@ -177,6 +177,7 @@ class Story {
       return;
     }
     if (word == "wait") return vm_->Advance(Time(first));
+    if (word == "suspend") return vm_->StepClock(Time(first));
     if (word == "declare") {
       vm_->Declare(first.empty() ? absl::Minutes(10) : Time(first),
                    absl::StrCat("intent-", ++declared_));

@@ -24,6 +24,13 @@ const StoryCase kPowerButton[] = {
     {"AnIgnoredPressIsOutOfItsWindow", "POWERDOWN; wait 10m1ms; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF; caveat POWERDOWN_EARLIER; seen the power button was pressed 10m before "
      "the SHUTDOWN"},
+    // The guest could not obey meanwhile.
+    {"APressIsNoOlderForASuspendedNode",
+     "POWERDOWN; wait 5m; suspend 8h; wait 5m; SHUTDOWN guest-shutdown; end",
+     "ADMIN HOST_POWERDOWN"},
+    {"AnIgnoredPressIsOutOfItsWindowAfterASuspension",
+     "POWERDOWN; wait 5m; suspend 8h; wait 5m1ms; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat POWERDOWN_EARLIER; seen the power button was pressed 10m before"},
     {"ARebootObeysNoPress", "POWERDOWN; wait 11m; SHUTDOWN guest-reset; end",
      "USER GUEST_REBOOT_EXIT"},
     {"TheLastPressCounts", "POWERDOWN; wait 9m; POWERDOWN; wait 9m; SHUTDOWN guest-shutdown; end",
