@@ -62,7 +62,7 @@ check_files() {
   # What the files of the package send their readers to, and no path of the source's tree.
   local named
   for file in "$unit" "$push_unit" "$web_unit" /usr/lib/systemd/user/vmeventd.service /etc/vmeventd/vmeventd.conf \
-    /usr/share/vmeventd/libvirt/* /etc/apparmor.d/vmeventd \
+    /etc/apparmor.d/vmeventd \
     /var/lib/dpkg/info/vmeventd.postinst; do
     while read -r named; do
       [[ -f $named ]] || fail "$file names $named, which no package has"

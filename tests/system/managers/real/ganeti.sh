@@ -125,7 +125,7 @@ check_ends() {
   gnt-instance shutdown --timeout=5 "$vm"
   wait_for "it has ended" has_more_stops "$vm"
   why_says "$vm" 'ENDED BY AN ADMIN'
-  why_says "$vm" 'Intent of ganeti: OP_INSTANCE_SHUTDOWN'
+  why_says "$vm" ': OP_INSTANCE_SHUTDOWN on '
   same_status ADMIN_down
   passed "gnt-instance shutdown of a guest that does not obey, with the hook: ADMIN"
 
@@ -134,7 +134,7 @@ check_ends() {
   gnt-instance reboot --type soft "$vm"
   wait_for "it has ended" has_more_stops "$vm"
   why_says "$vm" 'ENDED BY AN ADMIN'
-  why_says "$vm" 'Intent of ganeti: OP_INSTANCE_REBOOT'
+  why_says "$vm" ': OP_INSTANCE_REBOOT on '
   followed "$vm"
   passed "gnt-instance reboot --type soft, with the hook: ADMIN, then RUNNING"
 

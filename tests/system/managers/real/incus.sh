@@ -103,34 +103,26 @@ check_ends() {
 
   step "a guest's reboot"
   start_vm
-  local before
-  before=$(qemu_pid)
   guest 'reboot -f'
-  if [[ ${reboot_is_reset:-} == yes ]]; then
-    wait_for "a RESET" bash -c "vmevents -o json events $vm --type reset | grep -q ."
-    same "QEMU's process" "$(qemu_pid)" "$before"
-    passed "a guest's reboot: RESET"
-  else
-    ended "$vm" USER GUEST_REBOOT_EXIT "a guest's reboot"
-    followed "$vm"
-    passed "a guest's reboot: a new QEMU, RUNNING"
-  fi
-
-  step "QEMU crashes"
-  guest true  # it hears the power button
-  kill -SEGV "$(qemu_pid)"
-  ended "$vm" CRASH QEMU_CRASHED "SIGSEGV"
-  same_state STOPPED
-  start_vm
+  ended "$vm" USER GUEST_REBOOT_EXIT "a guest's reboot"
+  followed "$vm"
+  passed "a guest's reboot: a new QEMU, RUNNING"
 }
 
 check_own_monitor() {
   step "$name's own monitor"
-  "$client" pause "$vm" 2>/dev/null
+  "$client" pause "$vm"
   wait_for "it is paused" vm_says "$vm" PAUSED
-  "$client" start "$vm" 2>/dev/null || "$client" resume "$vm"
+  "$client" start "$vm"
   wait_for "it runs" vm_says "$vm" RUNNING
-  passed "$name's own monitor serves it: $client pause and resume"
+  passed "$name's own monitor serves it: $client pause and start"
+}
+
+check_crash() {
+  step "QEMU crashes"
+  kill -SEGV "$(qemu_pid)"
+  ended "$vm" CRASH QEMU_CRASHED "SIGSEGV"
+  same_state STOPPED
 }
 
 check() {
@@ -141,7 +133,7 @@ check() {
   "$client" config get "$vm" raw.qemu | grep -q '^ *-kernel .*id=vmev' || fail "raw.qemu lost what it had"
   check_ends
   check_own_monitor
+  check_crash
   no_warning "$vm.qmp"
-  "$client" stop --force "$vm"
   write_result "$package" "$name" qemu-system-x86
 }
