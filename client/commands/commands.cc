@@ -97,7 +97,8 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContex
   return {ExitCode::kFailed,
           absl::StrCat("\"", name, "\": ",
                        absl::StrReplaceAll(absl::StripPrefix(message, "vm_name: "),
-                                           {{"WithdrawIntent", withdraw},
+                                           {{"started_before: ", ""},
+                                            {"WithdrawIntent", withdraw},
                                             {"set run_id to", "choose one with --run RUN_ID:"}}))};
 }
 
@@ -369,6 +370,9 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
   request.set_actor(command.actor);
   request.set_reason(command.reason);
   if (command.ttl) *request.mutable_ttl() = ToProto(*command.ttl);
+  if (command.started_before) {
+    *request.mutable_started_before() = ToProto(*command.started_before);
+  }
   v1::DeclareIntentResponse response;
   request.set_vm_name(command.name);
   grpc::Status status = Ask(context, &Stub::DeclareIntent, request, &response);

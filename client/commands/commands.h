@@ -105,6 +105,7 @@ struct DeclareIntentCommand {
   std::string actor;
   std::string reason;
   std::optional<absl::Duration> ttl;
+  std::optional<absl::Time> started_before;
 };
 
 struct IntentsCommand {};

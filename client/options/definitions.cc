@@ -606,6 +606,11 @@ void AddIntent(CLI::App* program, Reading* reading) {
   AddValue(app, "--ttl", "DURATION", "how long it is valid, such as 5m; default 10m, at most 24h",
            &declare->ttl);
   AddValue(app, "--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
+  AddOption(app, "--started-before", "TIME",
+            "only for a run that started before: for hooks that may be late",
+            [=, declare = declare](const std::string& text) {
+              declare->started_before = ReadTime(reading->context, text);
+            });
   Add<IntentsCommand>(intent, reading, "list", "List the open intents")
       .first->alias("ls")
       ->alias("get");

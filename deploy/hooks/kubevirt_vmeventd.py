@@ -40,7 +40,7 @@ import urllib.parse
 import grpc
 import urllib3
 import vmeventd
-from google.protobuf import duration_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 from kubernetes import client
 from vmeventd.v1 import vm_events_pb2 as pb
 from vmeventd.v1 import vm_events_pb2_grpc as rpc
@@ -174,13 +174,22 @@ class Watcher(threading.Thread):
             time.sleep(pause * random.uniform(0.5, 1.0))  # also between two watches: no busy loop
 
 
+def deletion_time(meta):
+    """The end of the second in which the object was deleted, by the API server's clock: an instance that is started later, of
+    the same name, is not meant."""
+    time = timestamp_pb2.Timestamp()
+    time.FromJsonString(meta["deletionTimestamp"])
+    time.seconds += 1 - (meta.get("deletionGracePeriodSeconds") or 0)
+    return time
+
+
 class Declarer:
     """Declares at most one intent for each VMI. One thread at a time."""
 
     def __init__(self, node, server):
         self._node, self._server = node, server
         self.vmis = {}       # that run on the node, by namespace and name
-        self.requested = {}  # of a VM that is to stop, by the same: the UID of its VMI, and why
+        self.requested = {}  # of a VM that is to stop, by the same: the UID of its VMI, why, and since when
         self.evicted = {}    # the same, of a VMI whose pod is deleted
         self._declared = collections.deque(maxlen=MAX_DECLARED)  # UIDs of VMIs for which that was tried
 
@@ -192,7 +201,7 @@ class Declarer:
             return
         self.vmis[key] = vmi
         if meta.get("deletionTimestamp"):
-            self._declare(key, "its VirtualMachineInstance is deleted")
+            self._declare(key, "its VirtualMachineInstance is deleted", deletion_time(meta))
         else:
             self._declare_requested(key)
 
@@ -204,7 +213,7 @@ class Declarer:
         if kind == "DELETED" or "Stop" not in requests:
             return
         reason = "restart of its VirtualMachine" if "Start" in requests else "stop of its VirtualMachine"
-        self.requested[key] = (requests["Stop"].get("uid"), reason)
+        self.requested[key] = (requests["Stop"].get("uid"), reason, None)  # it has no time
         self._declare_requested(key)
 
     def on_pod(self, kind, pod):
@@ -217,16 +226,16 @@ class Declarer:
         conditions = {each.get("type"): each for each in status.get("conditions") or []}
         disruption = conditions.get("DisruptionTarget", {}).get("reason")  # EvictionByEvictionAPI, ...
         reason = "its pod is deleted" + (f" ({disruption})" if disruption else "")
-        self.evicted[key] = (meta.get("labels", {}).get("kubevirt.io/created-by"), reason)
+        self.evicted[key] = (meta.get("labels", {}).get("kubevirt.io/created-by"), reason, deletion_time(meta))
         self._declare_requested(key)
 
     def _declare_requested(self, key):
         for requests in (self.requested, self.evicted):
-            uid, reason = requests.get(key, (None, None))
+            uid, reason, began = requests.get(key, (None, None, None))
             if uid and key in self.vmis and self.vmis[key]["metadata"]["uid"] == uid:
-                self._declare(key, reason)
+                self._declare(key, reason, began)
 
-    def _declare(self, key, reason):
+    def _declare(self, key, reason, began):
         vmi = self.vmis[key]
         uid = vmi["metadata"]["uid"]
         if uid in self._declared:
@@ -239,7 +248,7 @@ class Declarer:
             with self._server.channel() as channel:
                 rpc.VmEventServiceStub(channel).DeclareIntent(pb.DeclareIntentRequest(
                     vm_name=name, actor="kubevirt", reason=f"{reason}, {'/'.join(key)}",
-                    ttl=duration_pb2.Duration(seconds=ttl)), timeout=CALL_SECONDS,
+                    ttl=duration_pb2.Duration(seconds=ttl), started_before=began), timeout=CALL_SECONDS,
                                                               wait_for_ready=True)  # for a vmeventd that restarts
             LOG.warning("%s: intent declared: %s", name, reason)
         except grpc.RpcError as error:

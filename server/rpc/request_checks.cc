@@ -287,6 +287,10 @@ absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest&
   if (!request.request_id().empty()) {
     check.Text("request_id", request.request_id(), kMaxRequestIdBytes);
   }
+  absl::Time started_before = absl::InfiniteFuture();
+  if (request.has_started_before()) {
+    started_before = check.Time("started_before", request.started_before());
+  }
   return check.Result(IntentRequest{.vm_name = request.vm_name(),
                                     .run_id = request.run_id(),
                                     .intent_id = "",
@@ -294,7 +298,8 @@ absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest&
                                     .reason = request.reason(),
                                     .ttl = ttl,
                                     .request_id = request.request_id(),
-                                    .uuid = ParseUuid(request.uuid())});
+                                    .uuid = ParseUuid(request.uuid()),
+                                    .started_before = started_before});
 }
 
 absl::Status CheckName(const std::string& field, const std::string& name) {

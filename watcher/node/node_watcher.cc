@@ -185,6 +185,12 @@ std::pair<std::string, std::string> Described(const IntentRequest& request) {
   return {"uuid", absl::StrCat("named ", Quote(request.vm_name), " with that UUID")};
 }
 
+// When the run's process started, by the clock as it is now; else when the run was found.
+absl::Time StartOf(const VmRun& run) {
+  const uint64_t ticks = run.info().start_ticks;
+  return ticks != 0 ? ProcessStartTime(ticks) : run.session().attached_at().wall;
+}
+
 absl::Status Ambiguous(const IntentRequest& request, const std::vector<VmRun*>& runs) {
   const auto [field, described] = Described(request);
   constexpr size_t kMaxListed = 10;
@@ -269,9 +275,16 @@ absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {
                        (request.vm_name.empty() || run->info().name == request.vm_name);
     if (meant && run->Lives() && run->published()) runs.push_back(run);
   }
+  const auto later = [&](const VmRun* run) { return StartOf(*run) >= request.started_before; };
+  const bool any_later = std::erase_if(runs, later) > 0;
   if (runs.size() == 1) return runs.front();
   if (runs.size() > 1) return Ambiguous(request, runs);
   const auto [field, described] = Described(request);
+  if (any_later) {
+    return WithReason("RUN_IS_LATER",
+                      absl::FailedPreconditionError(
+                          "started_before: what runs now started later than the operation began"));
+  }
   if (request.run_id.empty()) {
     return WithReason("NO_SUCH_VM",
                       absl::NotFoundError(absl::StrCat(field, ": no VM ", described, " runs")));

@@ -43,6 +43,8 @@ struct IntentRequest {
   std::string request_id;   // empty: a retry is another declaration
   std::string declared_by;  // the caller, as the server knows it
   std::optional<Uuid> uuid;
+  absl::Time started_before =
+      absl::InfiniteFuture();  // the run started before, by the node's clock
 };
 
 // Requests about intents from other threads, carried out on the loop thread.
@@ -132,7 +134,8 @@ class NodeWatcher {
   // Declares an intent for a run that has not ended, one at a time. `done` is called once, on the
   // loop thread or the sink's: with the intent after its INTENT_DECLARED is public, or with
   //   NOT_FOUND            no such VM, or no such run, runs
-  //   FAILED_PRECONDITION  several VMs of that name run; the message lists their run ids
+  //   FAILED_PRECONDITION  several VMs of that name run; the message lists their run ids; or the
+  //                        run's end is decided, or it started later than asked for
   //   ALREADY_EXISTS       the run has an open intent, of another request_id; the message names it
   //   RESOURCE_EXHAUSTED   kMaxIntentRequests wait for their answers
   //   UNAVAILABLE          the watcher was destroyed before

@@ -648,14 +648,15 @@ TEST(ParseCommandLine, AVmMayBeNamedLikeACommandOrAnOption) {
 }
 
 TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
-  const auto declare =
-      As<DeclareIntentCommand>({"intent", "declare", "web1", "--actor", "alice", "--reason",
-                                "out of order", "--ttl", "1h30m", "--run", "r1"});
+  const auto declare = As<DeclareIntentCommand>(
+      {"intent", "declare", "web1", "--actor", "alice", "--reason", "out of order", "--ttl",
+       "1h30m", "--run", "r1", "--started-before", "2026-11-27T01:02:03.5Z"});
   EXPECT_EQ(declare.name, "web1");
   EXPECT_EQ(declare.run_id, "r1");
   EXPECT_EQ(declare.actor, "alice");
   EXPECT_EQ(declare.reason, "out of order");
   EXPECT_EQ(declare.ttl, absl::Minutes(90));
+  EXPECT_EQ(declare.started_before, absl::FromUnixMillis(1795741323500));
   OptionContext context = TestContext();
   context.user = "alice";
   const auto own =
@@ -670,6 +671,7 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
                     {"intent declare web1 --actor a", "--reason"},
                     {"intent declare web1 --actor a", "(see vmevents intent declare --help)"},
                     {"intent declare web1 --actor a --reason r --ttl 10", "--ttl: \"10\""},
+                    {"intent declare web1 --actor a --reason r --started-before soon", "\"soon\""},
                     {"intent declare --actor a -- -rf --reason r", "; options go before --"},
                     {"intent withdraw", "INTENT_ID"},
                     {"intent drop x", "\"drop\""}});

@@ -148,6 +148,8 @@ TEST(RequestChecks, IntentsNameFieldValueAndRule) {
        "at most 24h"},
       {names + "reason: 'r' ttl { seconds: 172800 }", "ttl", "2d", "or 0 for the default of 10m"},
       {names + "reason: 'r' ttl { seconds: 1 nanos: -1 }", "ttl", "-1 ns", "same sign"},
+      {names + "reason: 'r' started_before { nanos: -1 }", "started_before.nanos", "-1",
+       "not in 0"},
   };
   for (const Bad& row : rows) {
     ExpectRefused(CheckDeclareIntent(FromText<v1::DeclareIntentRequest>(row.request)).status(),

@@ -185,6 +185,23 @@ def an_intent_of_two(world):
     assert not world.get(name="down").HasField("intent")
 
 
+@promise("DeclareIntent", "FAILED_PRECONDITION")
+@promise("DeclareIntentRequest.started_before")
+@promise("ErrorReason.ERROR_REASON_RUN_IS_LATER")
+def an_intent_of_an_earlier_run(world):
+    stream, qemu = world.follow()
+    request = {"vm_name": "vm1", "actor": "a", "reason": "r"}
+    started = world.get().start_time
+    earlier = {"seconds": started.seconds - 1}  # less would be within the kernel's ticks
+    world.refused("FAILED_PRECONDITION RUN_IS_LATER", "DeclareIntent", **request, started_before=earlier)
+    assert "INTENT_DECLARED" not in stream.types()
+    world.refused("INVALID_ARGUMENT", "DeclareIntent", **request, started_before={"nanos": -1})
+    assert world.declare(started_before={"seconds": started.seconds + 1}).intent_id
+    qemu.exit()
+    stream.wait_event("STOPPED")
+    world.refused("NOT_FOUND NO_SUCH_VM", "DeclareIntent", **request, started_before={"seconds": started.seconds + 1})
+
+
 @promise("DeclareIntent", "5")
 @promise("Intent.declared_by")
 @promise("IntentEnd.INTENT_END_REPLACED")

@@ -18,6 +18,7 @@ VMS = "/apis/kubevirt.io/v1/virtualmachines"
 PODS = "/api/v1/pods"
 EVENTS = "/api/v1/events"
 TOKEN = "secret"
+AFTER_THE_START = "2100-01-01T00:00:00Z"
 VM = "tenant_web1"  # as KubeVirt names the domain of tenant/web1
 
 
@@ -55,8 +56,8 @@ class KubevirtTest(HookTest):
         self.api.wait(lambda api: api.watches == 3)
 
     def put_vmi(self, name="web1", node="node1", phase="Running", deleted=False, uid=None, created=None, conditions=(),
-                **spec):
-        meta = {"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}
+                deleted_at=AFTER_THE_START, **spec):
+        meta = {"deletionTimestamp": deleted_at} if deleted else {}
         if created:
             meta["creationTimestamp"] = created
         self.api.put(VMIS, "tenant", name, uid or f"uid-of-{name}", {"kubevirt.io/nodeName": node}, metadata=meta,
@@ -71,7 +72,8 @@ class KubevirtTest(HookTest):
     def put_pod(self, node="node1", phase="Running", deleted=False, uid="uid-of-web1", conditions=(), suffix="abcde"):
         meta = {"annotations": {"kubevirt.io/domain": "web1"}}
         if deleted:
-            meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            meta["deletionTimestamp"] = AFTER_THE_START
+            meta["deletionGracePeriodSeconds"] = 30
         self.api.put(PODS, "tenant", f"virt-launcher-web1-{suffix}", "uid-of-pod",
                      {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid}, metadata=meta,
                      spec={"nodeName": node}, status={"phase": phase, "conditions": list(conditions)})
@@ -143,6 +145,11 @@ class KubevirtTest(HookTest):
         self.put_pod(phase="Succeeded", deleted=True)
         self.put_pod(uid="uid-of-an-earlier-one", deleted=True)
         self.put_pod(node="node2", deleted=True)
+        self.expect_none()
+
+    def test_a_deletion_that_is_reported_late_is_not_of_the_next_instance(self):
+        self.start()
+        self.put_vmi(deleted=True, deleted_at="2026-01-01T00:00:00Z")
         self.expect_none()
 
     def test_other_nodes_are_theirs(self):

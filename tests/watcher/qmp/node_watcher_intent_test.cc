@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {
@@ -99,6 +100,30 @@ TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
   qemu_.Exit();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_FALSE(Stopped().has_intent());
+}
+
+// A retry or a notification that comes late must not be for the VM's next run.
+TEST_F(NodeWatcherIntentTest, OneForAnEarlierRunIsNotForTheNext) {
+  qemu_.Unlink(Follow(&qemu_));
+  ASSERT_TRUE(UntilScanned());
+  const absl::Time began = absl::Now();
+  qemu_.KillAndReap();
+  ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
+  // The start of a process is known in ticks.
+  ASSERT_TRUE(Until([ticks = StartTicksNow()] { return StartTicksNow() > ticks + 1; }));
+  FakeQemu next;
+  Follow(&next);
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  IntentRequest request = Of("vm1");
+  request.started_before = began;
+  const absl::Status later = Declare(request).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(later)) << later;
+  EXPECT_THAT(std::string(later.message()), HasSubstr("started later"));
+  EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 0);
+  request.started_before = absl::Now() + absl::Seconds(1);
+  EXPECT_TRUE(Declare(request).ok());
+  request.vm_name = "vm2";
+  EXPECT_TRUE(absl::IsNotFound(Declare(request).status()));
 }
 
 TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
