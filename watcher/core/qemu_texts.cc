@@ -1,6 +1,7 @@
 #include "watcher/core/qemu_texts.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <utility>
 
@@ -143,6 +144,16 @@ std::optional<absl::Time> TimeOfLibvirt(absl::string_view* line) {
 
 bool IsOfLibvirt(absl::string_view line) { return TimeOfLibvirt(&line).has_value(); }
 
+// Returns whether QEMU writes such a line whenever it starts, on some hosts.
+bool IsOfStart(absl::string_view line) {
+  static constexpr absl::string_view kTexts[] = {"char device redirected to /dev/",
+                                                 "VNC server running on ",
+                                                 "warning: TCG doesn't support requested feature",
+                                                 "warning: host doesn't support requested feature"};
+  return std::any_of(std::begin(kTexts), std::end(kTexts),
+                     [&](absl::string_view text) { return absl::StrContains(line, text); });
+}
+
 }  // namespace
 
 bool IsQemu(const std::vector<std::string>& arguments) {
@@ -240,7 +251,7 @@ v1::LastWords WordsIn(absl::string_view text, LastWordsSource source) {
     const size_t begin = text.rfind('\n') + 1;  // npos + 1 is 0
     const absl::string_view line = text.substr(begin);
     text = text.substr(0, begin);
-    if (line.empty() || IsOfLibvirt(line)) continue;
+    if (line.empty() || IsOfLibvirt(line) || IsOfStart(line)) continue;
     const std::string escaped = OneLine(line.substr(0, kMaxWordBytes));
     const absl::string_view fits = Utf8Prefix(escaped, kMaxWordBytes);
     words.set_truncated(words.lines_size() == kMaxWordLines || bytes + fits.size() > kMaxWordBytes);

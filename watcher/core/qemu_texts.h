@@ -55,7 +55,8 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);
 inline constexpr int kMaxWordLines = 10;
 inline constexpr size_t kMaxWordBytes = 2048;
 
-// The last lines of `text`, escaped, within the two bounds. Lines that libvirt adds are dropped.
+// The last lines of `text`, escaped, within the two bounds. Lines that libvirt adds are dropped,
+// and those that QEMU writes at each start.
 v1::LastWords WordsIn(absl::string_view text, LastWordsSource source);
 
 // The part of a libvirt log that the process wrote that was started at `start`, without its command

@@ -176,6 +176,18 @@ TEST(GivenContainerTest, IsThatOfALibvirtLxcAlone) {
 
 v1::LastWords Words(absl::string_view text) { return WordsIn(text, LastWordsSource::kJournal); }
 
+TEST(QemuWordsTest, WhatEachStartWritesIsNoLastWord) {
+  const v1::LastWords words = Words(
+      "char device redirected to /dev/pts/0 (label charserial0)\n"
+      "VNC server running on 127.0.0.1:5900\n"
+      "2026-11-27T00:00:00.000000Z qemu-system-x86_64: warning: TCG doesn't support requested "
+      "feature: CPUID.01H:EDX.vme [bit 1]\n"
+      "qemu-system-x86_64: warning: host doesn't support requested feature: MSR(490H)\n"
+      "qemu-system-x86_64: error: failed to set MSR 0x38d to 0x0\n");
+  EXPECT_THAT(words.lines(),
+              ElementsAre("qemu-system-x86_64: error: failed to set MSR 0x38d to 0x0"));
+}
+
 TEST(QemuWordsTest, TheLastTenLinesStayWithoutEmptyOnes) {
   std::string text;
   for (int line = 1; line <= 12; ++line) absl::StrAppend(&text, "line ", line, "\r\n\n");
