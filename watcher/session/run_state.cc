@@ -155,7 +155,8 @@ CONVERT(RunInfo, RUN_INFO)
 
 #define RUN_STATE(F, O, S, M, R, B, N) \
   S(run) S(attached_at) F(monitor) F(state) F(published_state) F(state_before_loss) \
-  F(state_time) F(published_state_time) F(uuid) F(qemu_version) R(problems) R(labels) \
+  F(state_time) F(published_state_time) F(state_time_before_loss) F(uuid) F(qemu_version) \
+  R(problems) R(labels) \
   S(evidence) M(intent) M(counted_intent) S(agent) M(exiting_since) F(file_written) M(unseen_until)
 CONVERT(RunState, RUN_STATE)
 // clang-format on

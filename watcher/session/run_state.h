@@ -53,6 +53,7 @@ struct RunState {
   VmState state_before_loss = VmState::kUnreachable;
   absl::Time state_time;
   absl::Time published_state_time;
+  absl::Time state_time_before_loss;
   std::string uuid;
   Labels labels;
   std::string qemu_version;

@@ -107,6 +107,9 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
   const VmState before = was == Monitor::kLost ? saved_.state_before_loss : saved_.state;
   if (was != Monitor::kNone) ForgetExit();  // a QEMU that answers does not hang
   ApplyRunState(run_state, StateReport(run_state), now);
+  if (was == Monitor::kLost && before == saved_.state) {
+    saved_.state_time = saved_.state_time_before_loss;
+  }
   if (was == Monitor::kNone) return EnsureStarted(now);
   TakeShutdownFileBack();
   if (was == Monitor::kClosed) return;
@@ -284,6 +287,7 @@ void VmSession::DeclareLost(Instant now) {
   }
   saved_.monitor = Monitor::kLost;
   saved_.state_before_loss = saved_.state;
+  saved_.state_time_before_loss = saved_.state_time;
   if (saved_.state != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
   const std::string message =
       away ? absl::StrCat("vmeventd restarted and cannot connect to ", name)

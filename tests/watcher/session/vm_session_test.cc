@@ -122,6 +122,19 @@ TEST_F(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
 
 using VmSessionMonitorTest = RunningVmTest;
 
+TEST_F(VmSessionMonitorTest, AReconnectIsNoChangeOfTheState) {
+  const auto since = [this] { return FromTimestamp(vm_.statuses.back().state_time()); };
+  const absl::Time running = since();
+  vm_.Advance(absl::Minutes(1));
+  vm_.Closed("libvirt was restarted");
+  vm_.Advance(absl::Seconds(5));
+  EXPECT_EQ(vm_.statuses.back().state(), v1::VM_STATE_UNREACHABLE);
+  EXPECT_GT(since(), running);
+  vm_.Ready();
+  EXPECT_EQ(vm_.statuses.back().state(), v1::VM_STATE_RUNNING);
+  EXPECT_EQ(since(), running);
+}
+
 TEST_F(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
   vm_.Closed("a line that is not JSON");
   vm_.Ready();
