@@ -7,6 +7,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/patterns.h"
 #include "base/text.h"
@@ -143,6 +144,31 @@ Failure NotFound(absl::string_view what, absl::string_view where, absl::string_v
 
 constexpr char kListHint[] = "; `vmevents vms --all` lists those that are";
 
+// The label that has the name which a user of OpenStack gave the VM.
+constexpr char kNovaName[] = "nova.name";
+
+// Takes nova's name of VMs for their UUIDs, where a filter's one name is no VM's of libvirt.
+// Returns those VMs.
+NodeVms TakeNovaName(ListSource* source, v1::EventFilter* filter) {
+  if (filter->vm_names_size() != 1 || IsGlob(filter->vm_names(0))) return {};
+  const std::string name = filter->vm_names(0);
+  v1::EventFilter by_label;
+  by_label.add_labels(
+      absl::StrCat(kNovaName, "=", absl::StrReplaceAll(name, {{"\\", "\\\\"}, {",", "\\,"}})));
+  NodeVms vms;
+  static_cast<void>(source->ReadVms(by_label, /*stopped_too=*/true, &vms));
+  std::erase_if(vms, [&name](const NodeVm& one) {
+    const auto found = one.vm.ref().labels().find(kNovaName);
+    return found == one.vm.ref().labels().end() || found->second != name;
+  });
+  if (!vms.empty()) filter->clear_vm_names();
+  for (const NodeVm& one : vms) {
+    const std::string& uuid = one.vm.ref().uuid();
+    if (!absl::c_linear_search(filter->uuids(), uuid)) filter->add_uuids(uuid);
+  }
+  return vms;
+}
+
 Names NamesOf(const NodeVms& vms) {
   Names names;
   for (const NodeVm& one : vms) names.insert(one.vm.ref().name());
@@ -219,6 +245,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   NodeVms runs;
   std::optional<Failure> failure = TakeUuids(source, &filter);
   if (!failure) failure = source->ReadVms(filter, /*stopped_too=*/true, &runs);
+  if (!failure && runs.empty()) runs = TakeNovaName(source, &filter);
   if (failure && runs.empty()) return failure;
   // VMs whose end is looked for however old it is, each after its node, which is empty where it is
   // not known.

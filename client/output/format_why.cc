@@ -203,6 +203,9 @@ class StoryWriter {
     const v1::VmRef& vm = story_.ref();
     std::string which = QuoteForShell(EscapeForTerminal(PatternFor(story_.name)));
     if (absl::StartsWith(which, "-")) which.insert(0, "-- ");
+    if (const auto name = vm.labels().find("nova.name"); name != vm.labels().end()) {
+      facts.Add("nova", EscapeForTerminal(name->second));
+    }
     if (story_.shared) {
       const bool named = !vm.uuid().empty();
       const std::string& id = named ? vm.uuid() : vm.run_id();

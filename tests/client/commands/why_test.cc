@@ -255,6 +255,17 @@ TEST_F(WhyTest, TheOldEndOfEachVmThatRunsAgainIsFoundWithoutItsName) {
   EXPECT_EQ(events_.size(), 2u);
 }
 
+TEST_F(WhyTest, AVmIsFoundByTheNameThatNovasUsersKnow) {
+  vms_ = {RunIn("instance-2a", v1::VM_STATE_RUNNING, 1).vm};
+  vms_[0].mutable_ref()->set_uuid("550e8400-e29b-41d4-a716-446655440000");
+  (*vms_[0].mutable_ref()->mutable_labels())["nova.name"] = "shop, 1";
+  EXPECT_FALSE(Why("vm_names: 'shop, 1'"));
+  EXPECT_EQ(output_.text, "instance-2a\n");
+  EXPECT_THAT(lists_[1].labels(), ElementsAre("nova.name=shop\\, 1"));
+  EXPECT_THAT(events_[0].filter().uuids(), ElementsAre("550e8400-e29b-41d4-a716-446655440000"));
+  EXPECT_TRUE(Why("vm_names: 'shop'"));
+}
+
 TEST_F(WhyTest, AGapOfTheVmDoesNotEndTheSearchForItsEnd) {
   ends_.push_back(EndOf("web1", 90'000, v1::SHUTDOWN_CLASS_USER));
   ends_.back().event.set_type(v1::EVENT_TYPE_GAP);

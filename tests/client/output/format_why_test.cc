@@ -178,6 +178,12 @@ TEST(FormatWhy, AVmWhoseNameAnotherHasIsToldByItsUuidOrRun) {
   EXPECT_THAT(Why(story), HasSubstr("UUID   uuid-1\nMore   vmevents events --uuid uuid-1\n"));
 }
 
+TEST(FormatWhy, NovasNameIsShown) {
+  VmStory story = Crashed();
+  (*story.vm->vm.mutable_ref()->mutable_labels())["nova.name"] = "shop";
+  EXPECT_THAT(Why(story), HasSubstr("nova   shop\nMore   "));
+}
+
 TEST(FormatWhy, AnIntentComesBeforeEverythingElse) {
   VmStory story = Crashed();
   v1::ShutdownDetail* const shutdown = story.end->event.mutable_shutdown();
