@@ -4,8 +4,9 @@
 An example to adapt; it needs python3-vmeventd and python3-keystoneauth1. One runs on each compute node, beside the vmeventd that follows
 the node's libvirt, as masakari-instancemonitor does, in whose place it may stand. For each VM whose end is a
 CRASH it posts what masakari's engine acts on: a notification of the type VM with the event LIFECYCLE,
-STOPPED_FAILED and the UUID of the instance. That includes guests that panicked, watchdogs that expired and
-QEMUs that were killed because memory ran out. An end by the user or by an admin is none.
+STOPPED_FAILED and the UUID of the instance. That includes watchdogs that expired, QEMUs that were killed because memory
+ran out, and guests that panicked, where they have a panic device: nova gives x86 guests none. An end by the user or by an
+admin is none.
 
   masakari_notifier.py --cursor /var/lib/masakari-vmeventd/cursor [--hostname NAME]
 

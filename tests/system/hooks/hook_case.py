@@ -37,11 +37,14 @@ class HookTest(world.WorldTest):
         """What a guest's own shutdown looks like, and one by its agent."""
         qemu.send(world.qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
 
-    def expect_admin(self, name="vm1"):
-        """Waits for the end of the VM, which must be the admin's, and returns it."""
+    def expect_class(self, name, expected):
+        """Waits for the end of the VM, which must be of that class, and returns it."""
         stopped = self.stream.wait_event("STOPPED", name)
-        self.assertEqual(stopped.shutdown.shutdown_class, world.pb.SHUTDOWN_CLASS_ADMIN)
+        self.assertEqual(world.pb.ShutdownClass.Name(stopped.shutdown.shutdown_class), f"SHUTDOWN_CLASS_{expected}")
         return stopped
+
+    def expect_admin(self, name="vm1"):
+        return self.expect_class(name, "ADMIN")
 
     def check_unit(self, name, program):
         """The unit is one, and runs the hook where the documents have it installed."""

@@ -10,13 +10,14 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import sqlite3
 import subprocess
 import tempfile
 import urllib.request
 
-from hook_case import HOOKS, UUID, HookTest, world
+from hook_case import HOOKS, ROOT, UUID, HookTest, world
 
 import fake_openstack
 
@@ -69,18 +70,17 @@ paste.filter_factory = masakari.api.auth:MasakariKeystoneContext.factory
 paste.app_factory = masakari.api.openstack.ha:APIRouterV1.factory
 """
 
-# Debian 12's masakari fails with every oslo.messaging that has the fix of its copied contexts: it refuses
-# the context that it gets back (read_deleted is None).
-API = """
-import sys
-import masakari.context
-setter = masakari.context.RequestContext._set_read_deleted
-masakari.context.RequestContext.read_deleted = property(
-    masakari.context.RequestContext._get_read_deleted, lambda self, value: setter(self, value or "no"),
-    masakari.context.RequestContext._del_read_deleted)
-from masakari.cmd.api import main
-sys.exit(main())
-"""
+API = "import sys; from masakari.cmd.api import main; sys.exit(main())"
+PACKAGE = pathlib.Path("/usr/lib/python3/dist-packages/masakari")
+
+
+def corrected_package(directory):
+    """A copy of masakari, corrected by the line of the page."""
+    page = (ROOT / "docs/act.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("sed ") and str(PACKAGE) in line)
+    shutil.copytree(PACKAGE, directory / "masakari")
+    subprocess.run(line.replace(str(PACKAGE), str(directory / "masakari")), shell=True, check=True)
+    return {**os.environ, "PYTHONPATH": str(directory)}
 
 
 class Masakari:
@@ -101,7 +101,7 @@ class Masakari:
                        stderr=subprocess.DEVNULL)
         self._output = open(pathlib.Path(self._directory.name, "output"), "wb")
         self._api = subprocess.Popen(["/usr/bin/python3", "-c", API, *arguments], stdout=self._output,
-                                     stderr=self._output)
+                                     stderr=self._output, env=corrected_package(configuration.parent))
         world.wait_until("masakari-api answers", self._answers)
         segment = self._call("segments", {"segment": {
             "name": "s", "recovery_method": "auto", "service_type": "compute"}})["segment"]["uuid"]

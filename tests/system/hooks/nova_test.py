@@ -8,27 +8,31 @@ nova are in one process either way. The hook starts first, with its own defaults
 """
 
 import argparse
+import contextlib
 import datetime
 import importlib.util
+import io
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
+import unittest.mock
 import uuid
 
-from hook_case import HOOKS, HookTest, world
+from hook_case import HOOKS, ROOT, HookTest, world
 
 HOOK = HOOKS / "nova_notifications.py"
-CONFIGURATION = """
-[DEFAULT]
-transport_url = {bus}
-[notifications]
-notification_format = versioned
-[oslo_messaging_notifications]
-driver = messagingv2
-"""
+ACT = ROOT / "docs/act.md"
+
+
+def documented_lines():
+    """What the page has a user add to nova.conf."""
+    blocks = re.findall(r"^```ini\n(.*?)^```$", ACT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return next(block for block in blocks if "notification_format" in block)
 
 
 class RabbitMq:
@@ -80,8 +84,18 @@ class Nova:
         config.CONF(["--config-file", str(configuration)], project="nova")
         rpc.init(config.CONF)
         objects.register_all()
-        self._context, self._objects = context.RequestContext("alice", "project"), objects
+        self._contexts, self._objects = context.RequestContext, objects
         self._rpc = rpc
+        self._ask("alice-id", "project-id", user_name="alice", project_name="demo")
+
+    def _ask(self, *who, **names):
+        """A request of somebody, for what follows."""
+        self._context = self._contexts(*who, **names)
+        self.request = self._context.request_id
+
+    def ask_itself(self):
+        """As of a periodic task."""
+        self._ask(is_admin=True)
 
     def close(self):
         if self._rpc.TRANSPORT:
@@ -103,6 +117,22 @@ class Nova:
             metadata={}, system_metadata={}, trusted_certs=None, tags=objects.TagList(objects=[]),
             keypairs=objects.KeyPairList(objects=[]), flavor=flavor, **empty)
 
+    def fail(self, action, vm_uuid, host):
+        """An operation of nova-compute that fails after it has begun."""
+        # pylint: disable=import-outside-toplevel,import-error
+        from nova import exception_wrapper
+
+        @exception_wrapper.wrap_exception(service="compute", binary="nova-compute")
+        def operation(_manager, _context):
+            self.notify(action, vm_uuid, host)
+            raise RuntimeError("the operation failed")
+        # A node's name; here it is the daemon's address.
+        with unittest.mock.patch.object(exception_wrapper, "CONF", types.SimpleNamespace(host=host)):
+            try:
+                operation(None, self._context)
+            except RuntimeError:
+                pass
+
     def notify(self, action, vm_uuid, host, phase="START"):
         """As nova.compute.manager calls it."""
         # pylint: disable=import-outside-toplevel,import-error
@@ -110,6 +140,11 @@ class Nova:
         from nova.objects import fields
         instance = self._instance(vm_uuid, host)
         about = {"phase": getattr(fields.NotificationPhase, phase)}
+        if phase == "ERROR":
+            try:
+                raise RuntimeError("the operation failed")
+            except RuntimeError as error:
+                about["exception"] = error
         if action == "RESCUE":
             utils.notify_about_instance_rescue_action(self._context, instance, "node1", instance.image_ref, **about)
         elif action == "REBUILD":
@@ -133,7 +168,7 @@ class NovaTest(HookTest):
 
     def listen(self, more="", queue="vmeventd"):
         configuration = self.world.path / "nova.conf"
-        configuration.write_text(CONFIGURATION.format(bus=self.bus) + more)
+        configuration.write_text(f"[DEFAULT]\ntransport_url = {self.bus}\n{documented_lines()}{more}")
         hook = load_hook()
         hook.QUEUE = queue
         listener = hook.make_listener(["--config-file", str(configuration)])
@@ -157,7 +192,8 @@ class NovaTest(HookTest):
                 qemu, vm_uuid = self.started(name)
                 nova.notify(action, vm_uuid, self.server)
                 intent = self.stream.wait_event("INTENT_DECLARED", name).intent
-                self.assertEqual((intent.actor, intent.reason), ("nova", f"{name.replace('_', ' ')} by user alice"))
+                self.assertEqual((intent.actor, intent.reason), (
+                    "nova", f"{name.replace('_', ' ')} by alice (project demo), {nova.request}"))
                 self.send_shutdown(qemu)
                 qemu.exit()
                 self.expect_admin(name)
@@ -183,6 +219,64 @@ class NovaTest(HookTest):
             hook.Endpoint().info({}, "nova-compute:node1", "instance.power_off.start", payload,
                                  {"timestamp": str(now - datetime.timedelta(seconds=age))})
         self.stream.wait_event("INTENT_DECLARED")
+
+    def test_one_that_comes_late_is_not_for_the_next_run(self):
+        hook = load_hook()
+        _, vm_uuid = self.started("vm1")
+        started = self.world.get().start_time.ToDatetime()
+        payload = {"nova_object.data": {"host": self.server, "uuid": vm_uuid}}
+        for seconds in (-1, 1):  # of the notification, after the start of the run
+            self.assertNotIn("INTENT_DECLARED", self.stream.types())
+            hook.Endpoint().info({"request_id": "req-1"}, "nova-compute:node1", "instance.reboot.start", payload,
+                                 {"timestamp": str(started + datetime.timedelta(seconds=seconds))})
+        self.stream.wait_event("INTENT_DECLARED")
+
+    def test_an_operation_that_is_over_or_fails_withdraws_its_intent(self):
+        nova = self.listen()
+        for name, end in (
+                ("end", lambda *vm: nova.notify("SUSPEND", *vm, "END")), ("error", lambda *vm: nova.notify("SUSPEND", *vm, "ERROR")),
+                ("exception", None)):
+            with self.subTest(name):
+                qemu, vm_uuid = self.started(name)
+                if end:
+                    nova.notify("SUSPEND", vm_uuid, self.server)
+                    intent = self.stream.wait_event("INTENT_DECLARED", name).intent
+                    end(vm_uuid, self.server)
+                else:  # both are on the bus at once
+                    nova.fail("SUSPEND", vm_uuid, self.server)
+                    intent = self.stream.wait_event("INTENT_DECLARED", name).intent
+                ended = self.stream.wait_event("INTENT_WITHDRAWN", name)
+                self.assertEqual(ended.intent, intent)
+                self.send_shutdown(qemu)
+                qemu.exit()
+                self.expect_class(name, "USER")
+
+    def test_the_end_of_one_operation_leaves_the_intent_of_another(self):
+        nova = self.listen()
+        _, vm_uuid = self.started("vm1")
+        nova.notify("POWER_OFF", vm_uuid, self.server)
+        self.stream.wait_event("INTENT_DECLARED")
+        nova.notify("REBOOT", vm_uuid, self.server, "END")
+        nova.ask_itself()
+        nova.notify("POWER_OFF", vm_uuid, self.server, "END")
+        _, other = self.started("other")
+        nova.fail("SUSPEND", other, self.server)
+        self.stream.wait_event("INTENT_WITHDRAWN", "other")
+        self.assertTrue(self.world.get("vm1").HasField("intent"))
+
+    def test_that_nova_stops_what_has_ended_is_no_line_of_the_log(self):
+        nova = self.listen()
+        with contextlib.redirect_stderr(io.StringIO()) as log:
+            gone = str(uuid.uuid4())
+            nova.notify("POWER_OFF", gone, self.server)
+            nova.ask_itself()
+            nova.notify("POWER_OFF", gone, self.server)
+            _, vm_uuid = self.started("vm1")
+            nova.notify("POWER_OFF", vm_uuid, self.server)
+            intent = self.stream.wait_event("INTENT_DECLARED").intent
+            self.assertEqual(intent.reason, f"power off by nova itself, {nova.request}")
+            world.wait_until("the user's is in the log", lambda: "power off by alice" in log.getvalue())
+            self.assertEqual(log.getvalue().count(gone), 1)
 
     def test_what_ends_nothing_is_not_declared(self):
         nova = self.listen()
