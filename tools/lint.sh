@@ -63,7 +63,7 @@ else
 fi
 
 say "shell scripts"
-scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/system/package/*.sh tests/system/managers/real/*.sh tools/*.sh tools/contract/*.sh
+scripts=(dev .ci/run tests/support/guest/make_guest.sh tests/support/nspawn.sh tests/system/package/*.sh tests/system/managers/real/*.sh tools/*.sh tools/contract/*.sh
   deploy/*.sh deploy/container/*.sh deploy/completions/*.bash debian/tests/guest debian/tests/*.sh)
 for script in "${scripts[@]}"; do
   bash -n "$script" || complain "$script is not valid bash"

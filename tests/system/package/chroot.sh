@@ -17,6 +17,8 @@ cache=$3
 guest=$(readlink -f "$4")
 source=$(readlink -f "$here/../../..")
 readonly here what package_dir guest source
+# shellcheck source=tests/support/nspawn.sh
+source "$source/tests/support/nspawn.sh"
 
 skip() {
   echo "skipped: $*"
@@ -61,11 +63,6 @@ in_chroot() {
     chroot "$root" "$@"
 }
 
-# What systemd-nspawn makes and does not take away.
-nspawn_cgroups() {
-  find /sys/fs/cgroup -maxdepth 4 -type d \( -name payload -o -name supervisor \) 2>/dev/null | sort || true
-}
-
 # prepare SCRIPT PACKAGE...: installs the packages, and has the system run the script when it is booted and
 # then end.
 prepare() {
@@ -90,15 +87,13 @@ UNIT
 
 # Boots the system as a container, until it powers itself off.
 boot_container() {
-  local before cgroup
+  local before
   before=$(nspawn_cgroups)
   timeout --signal=KILL 600 systemd-nspawn --quiet --directory="$root" --register=no --keep-unit \
     --bind="$cache/archives:/var/cache/apt/archives" --bind-ro="$guest:/root/guest" --capability=all \
     --console=pipe \
     /lib/systemd/systemd </dev/null >"$cache/boot.log" 2>&1 || true
-  for cgroup in $(comm -13 <(echo "$before") <(nspawn_cgroups)); do
-    find "$cgroup" -depth -type d -exec rmdir {} + || true
-  done
+  remove_nspawn_cgroups "$before"
   if [[ ! -f $root/root/output ]]; then
     cat "$cache/boot.log"
     skip "systemd-nspawn boots no system on this machine"

@@ -16,6 +16,8 @@ guest=$(readlink -f "$3")
 cache=$4
 source=$(readlink -f "$here/../../../..")
 readonly here manager package_dir guest source
+# shellcheck source=tests/support/nspawn.sh
+source "$source/tests/support/nspawn.sh"
 [[ -f $here/$manager.sh && $manager != *common ]] || { echo "$0: there is no manager $manager" >&2; exit 2; }
 
 if [[ ${VMEVENTD_IN_NAMESPACE:-} != yes ]]; then
@@ -109,6 +111,8 @@ UNIT
   ln -s ../checks.service "$root/etc/systemd/system/graphical.target.wants/"
   ln -sf /lib/systemd/system/graphical.target "$root/etc/systemd/system/default.target"
   : >"$root/root/output"
+  local before
+  before=$(nspawn_cgroups)
   mount -t tmpfs none /run
   timeout --signal=KILL "${timeout:-1800}" systemd-nspawn --quiet --directory="$root" --register=no --keep-unit \
     --private-network --bind-ro="$guest:/root/guest" --bind=/dev/net/tun --capability=all \
@@ -118,6 +122,7 @@ UNIT
   tail --pid="$nspawn" -n +1 -f "$root/root/output" &
   wait "$nspawn" || true
   wait
+  remove_nspawn_cgroups "$before"
   [[ -f $root/root/passed ]] || { tail -n 20 "$cache/$manager.log" >&2; exit 1; }
 }
 
