@@ -1,5 +1,8 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <map>
 #include <numeric>
 #include <string>
@@ -14,11 +17,13 @@
 #include "base/detached_threads.h"
 #include "base/mutex.h"
 #include "base/patterns.h"
+#include "base/standstill.h"
 #include "base/system.h"
 #include "base/text.h"
 #include "base/turn_queue.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vmeventd {
 namespace {
@@ -334,6 +339,39 @@ TEST(DetachedThreadsTest, JobsBeyondTheLimitWaitForAThread) {
   held.Unlock();
   EXPECT_TRUE(two.WaitForJobs(absl::InfiniteDuration()));
   EXPECT_EQ(done, kJobs);
+}
+
+TEST(StandstillTest, NamesTheCgroupThatIsFrozenOrOneAboveIt) {
+  const TemporaryDirectory root;
+  const auto write = [&root](const std::string& directory, const char* file, const char* text) {
+    std::ofstream(root.MakeDirectory(directory) + "/" + file) << text;
+  };
+  const auto frozen = [&root](const char* cgroups) { return FrozenCgroup(cgroups, root.path()); };
+  write("freezer/docker/0a", "freezer.state", "FROZEN\n");
+  write("freezer/docker/0a", "freezer.self_freezing", "0\n");
+  write("freezer/docker", "freezer.self_freezing", "1\n");
+  write("freezer/docker/0b", "freezer.state", "THAWED\n");
+  write("unified/vm.slice/a.service", "cgroup.events", "populated 1\nfrozen 1\n");
+  write("unified/vm.slice/a.service", "cgroup.freeze", "1\n");
+  write("unified/vm.slice/b.service", "cgroup.events", "populated 1\nfrozen 0\n");
+  EXPECT_EQ(frozen("12:memory:/m\n9:freezer:/docker/0a\n0::/\n"), root / "freezer/docker");
+  EXPECT_EQ(frozen("9:freezer:/docker/0b\n"), "");
+  EXPECT_EQ(frozen("0::/vm.slice/a.service\n"), root / "unified/vm.slice/a.service");
+  EXPECT_EQ(frozen("0::/vm.slice/b.service\n"), "");
+  EXPECT_EQ(frozen("0::/../vm.slice/a.service\n"), "") << "of another cgroup namespace";
+  EXPECT_EQ(frozen(""), "");
+  EXPECT_EQ(FrozenCgroup(getpid()), "");
+  EXPECT_FALSE(DumpsCore(getpid()));
+  EXPECT_FALSE(DumpsCore(0));
+}
+
+TEST(PatternsTest, OneStarStandsForText) {
+  EXPECT_EQ(MatchStar("vm-*.qmp", "vm-web1.qmp"), "web1");
+  EXPECT_EQ(MatchStar("vm-*.qmp", "vm-.qmp"), std::nullopt);
+  EXPECT_EQ(MatchStar("qmp.sock", "qmp.sock"), "qmp.sock");
+  EXPECT_TRUE(StarsOverlap("vm-*", "*.qmp"));
+  EXPECT_FALSE(StarsOverlap("vm-*", "qemu-*"));
+  EXPECT_TRUE(StarsOverlap("qmp_*.sock", "qmp_web1.sock"));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "absl/strings/escaping.h"
+#include "base/standstill.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/runs/run_table.h"
@@ -205,7 +206,10 @@ void VmRun::Apply(Effects effects) {
       },
       [&](const SetShutdownFile& file) { TouchShutdownFile(file.there); },
       [&](const AskQemu& ask) { Ask(ask.question); },
-      [&](const ExamineThreads&) { Hand(input::Threads{DescribeThreads(info().pid)}); },
+      [&](const ExamineThreads&) {
+        const int64_t pid = info().pid;
+        Hand(input::Threads{DescribeThreads(pid), FrozenCgroup(pid), DumpsCore(pid)});
+      },
       [&](const ReadLastWords& words) {
         words_ = WordsWait{.read = context_->options->last_words->BeginRead(info(), words.status,
                                                                             std::move(trail_)),

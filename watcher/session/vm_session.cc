@@ -155,12 +155,20 @@ void VmSession::Handle(const input::Tick& /*input*/, Instant now) {
 }
 
 void VmSession::Handle(const input::Threads& input, Instant now) {
-  const std::string threads =
-      input.states.empty() ? "" : absl::StrCat("; its threads: ", input.states);
+  std::string why = input.states.empty() ? "" : absl::StrCat("; its threads: ", input.states);
+  ProblemCode silent = ProblemCode::kNoAnswer;
+  ProblemCode late_exit = ProblemCode::kExitLate;
+  if (input.dumps_core) {
+    silent = late_exit = ProblemCode::kCoreDumping;
+    why = ": it has crashed, and the kernel writes its core";
+  } else if (!input.frozen_by.empty()) {
+    silent = late_exit = ProblemCode::kFrozen;
+    why = absl::StrCat(": it is frozen with its cgroup, ", EscapeNonUtf8(input.frozen_by),
+                       ", as by docker pause or systemctl freeze");
+  }
   if (now.monotonic >= answer_due_) {
     answer_due_ = absl::InfiniteDuration();
-    SetProblem(Subject::kSilence,
-               {ProblemCode::kNoAnswer, absl::StrCat("QEMU does not answer", threads)});
+    SetProblem(Subject::kSilence, {silent, absl::StrCat("QEMU does not answer", why)});
     SetState(VmState::kUnreachable, now);
   }
   if (!ExitIsLate(now)) return;
@@ -177,7 +185,7 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
           ? absl::StrCat("QEMU has not exited for ", seconds, " s after its shutdown")
           : absl::StrCat(SignalName(sender->signal), " sent by ", DescribeSender(*sender), " ",
                          seconds, " s ago, and QEMU has not ended");
-  SetProblem(Subject::kExit, {ProblemCode::kExitLate, late + threads});
+  SetProblem(Subject::kExit, {late_exit, late + why});
 }
 
 absl::Duration VmSession::NextTick() const {

@@ -80,10 +80,11 @@ struct SignalSent {
 struct NamedOomVictim {
   const OomVictim& victim;
 };
-// States of the threads of a QEMU that does not end or does not answer ("1 D (waits in the
-// kernel)"); empty: they cannot be read.
+// Why a QEMU does not end or does not answer, as far as its threads and its cgroup show.
 struct Threads {
-  absl::string_view states;
+  absl::string_view states;     // "1 D (waits in the kernel)"; empty: they cannot be read
+  absl::string_view frozen_by;  // the cgroup with which it is frozen; empty: it is not
+  bool dumps_core = false;      // it has crashed, and the kernel writes its core
 };
 // All input of the monitor came before.
 struct ProcessGone {

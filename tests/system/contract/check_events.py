@@ -431,6 +431,8 @@ for test, problem in (
         (f"{SESSION}end_test.cc:VmSessionEndTest.SoonAfterTheStart", "STARTING"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.SoonAfterTheStart", "NO_GREETING"),
         (f"{SESSION}exit_test.cc:HangCheckTest.AQemuThatDoesNotAnswerIsUnreachableUntilItDoes", "NO_ANSWER"),
+        (f"{SESSION}exit_test.cc:HangCheckTest.AFrozenQemuIsNamedAsThat", "FROZEN"),
+        (f"{SESSION}exit_test.cc:HangCheckTest.AQemuThatDumpsItsCoreIsNamedAsThat", "CORE_DUMPING"),
         (f"{SESSION}exit_test.cc:VmSessionHangTest.AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen", "EXIT_LATE"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.EofOfALivingProcessIsNoEnd", "MONITOR_LOST"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AnIoErrorIsAProblemUntilAResume", "IO_ERROR"),

@@ -193,7 +193,9 @@ class SessionDriver {
   std::vector<std::string> log;  // "file+", "file-", "STOPPED": their order
   int queries = 0;               // how often query-status was asked for
   int agent_queries = 0;
-  std::string threads;          // their states, as they can be read
+  std::string threads;  // their states, as they can be read
+  std::string frozen_by;
+  bool dumps_core = false;
   bool guest_can_exit = false;  // as its command line says at an attach
   bool stays_down = false;      // the same
   std::optional<GuestAgentInfo> agent_answer = GuestAgentInfo{};  // at an attach; unset: none comes
@@ -246,7 +248,7 @@ class SessionDriver {
       } else if (const auto* ask = std::get_if<AskQemu>(&effect)) {
         ++(ask->question == Question::kRunState ? queries : agent_queries);
       } else if (std::holds_alternative<ExamineThreads>(effect)) {
-        CarryOut(session_->On(input::Threads{threads}, now_));
+        CarryOut(session_->On(input::Threads{threads, frozen_by, dumps_core}, now_));
       } else if (std::holds_alternative<ReadLastWords>(effect)) {
         ++words_reads;
         if (answers_words) CarryOut(session_->On(input::WordsRead{facts}, now_));

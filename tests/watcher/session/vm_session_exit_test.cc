@@ -112,6 +112,30 @@ TEST_F(HangCheckTest, AQemuThatDoesNotAnswerIsUnreachableUntilItDoes) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
+TEST_F(HangCheckTest, AFrozenQemuIsNamedAsThat) {
+  vm_.threads = "5 S (sleeps)";
+  vm_.frozen_by = "/sys/fs/cgroup/freezer/docker/0a";
+  vm_.Advance(absl::Seconds(30));
+  vm_.Advance(absl::Seconds(10));
+  ASSERT_EQ(vm_.Status().problems_size(), 1);
+  EXPECT_EQ(vm_.Status().problems(0).code(), v1::PROBLEM_CODE_FROZEN);
+  EXPECT_EQ(vm_.Status().problems(0).text(),
+            "QEMU does not answer: it is frozen with its cgroup, /sys/fs/cgroup/freezer/docker/0a, "
+            "as by docker pause or systemctl freeze");
+  vm_.RunState("running");
+  EXPECT_THAT(vm_.Status().problems(), IsEmpty());
+}
+
+TEST_F(HangCheckTest, AQemuThatDumpsItsCoreIsNamedAsThat) {
+  vm_.dumps_core = true;
+  vm_.Advance(absl::Seconds(30));
+  vm_.Advance(absl::Seconds(10));
+  ASSERT_EQ(vm_.Status().problems_size(), 1);
+  EXPECT_EQ(vm_.Status().problems(0).code(), v1::PROBLEM_CODE_CORE_DUMPING);
+  EXPECT_EQ(vm_.Status().problems(0).text(),
+            "QEMU does not answer: it has crashed, and the kernel writes its core");
+}
+
 TEST_F(HangCheckTest, AQemuWhoseStateWasNotReportedAsItConnectedIsAskedForItLater) {
   vm_.Closed();
   vm_.Ready("");
