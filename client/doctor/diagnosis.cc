@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/text.h"
+#include "client/doctor/advice.h"
 #include "client/doctor/doctor.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/managers.h"
@@ -32,6 +33,7 @@ constexpr char kShowCertificate[] =
     "openssl x509 -noout -subject -issuer -dates -ext subjectAltName,extendedKeyUsage";
 constexpr char kSystemLibvirt[] = "qemu:///system";
 constexpr char kSessionLibvirt[] = "qemu:///session";
+constexpr char kDaemonUnit[] = "vmeventd.service";
 
 // With its slash.
 absl::string_view DirectoryOf(absl::string_view path) {
@@ -72,11 +74,24 @@ std::string DescribeProcess(const NodeProcess& process) {
   return absl::StrCat(process.program, " (pid ", process.pid, ")");
 }
 
-// The libvirt by which to follow VMs instead of their monitor; null: it is not a domain's.
-const char* LibvirtOf(const Manager& manager) {
-  if (manager.id == ManagerId::kLibvirt) return kSystemLibvirt;
-  return manager.id == ManagerId::kLibvirtSession ? kSessionLibvirt : nullptr;
+bool IsLibvirt(const Manager& manager) {
+  return manager.id == ManagerId::kLibvirt || manager.id == ManagerId::kLibvirtSession;
 }
+
+// Returns whether a socket is made for programs that follow the VM, judged by its name.
+bool IsForFollowers(absl::string_view path) {
+  return absl::EndsWith(path, ".qmp") || absl::EndsWith(path, ".kvmd") ||
+         FileOf(path) == "extra-monitor.sock";
+}
+
+// A string of the configuration, which is TOML.
+std::string QuoteForToml(absl::string_view text) {
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+}
+
+// Programs that run containers, as the cgroups of these name them.
+constexpr absl::string_view kContainers[] = {"docker",     "libpod", "kubepods",
+                                             "containerd", "crio",   "lxc.payload"};
 
 bool Has(const NodeProcess& process, uint32_t inode) {
   return absl::c_any_of(process.sockets,
@@ -92,6 +107,9 @@ class Doctor {
   explicit Doctor(const NodeFacts& facts) : facts_(facts) {
     for (const WatchedPlace& place : facts_.watches) {
       if (!FindManagerMonitors(place.spec)) watches_.push_back(place.spec.text());
+    }
+    for (const NodeProcess& process : facts_.processes) {
+      if (process.pid == facts_.daemon_pid) daemon_ = &process;
     }
     for (const v1::LibvirtConnection& connection : facts_.info.libvirt_connections()) {
       libvirts_.push_back(connection.uri());
@@ -116,14 +134,7 @@ class Doctor {
     }
     for (const NodeProcess& process : facts_.processes) LookAtProcess(process);
     LookAtDaemonsProblems();
-    for (Finding& finding : diagnosis_.findings) {
-      if (finding.place == Place::kConfiguration) finding.line = Settings();
-      if (finding.place == Place::kQemu) {
-        const bool is_one = !finding.vm.empty() && finding.subjects.size() == 1;
-        finding.line = OwnMonitor(is_one ? finding.vm : "NAME");
-      }
-      finding.line = absl::StrReplaceAll(finding.line, {{kWords, finding.words}});
-    }
+    for (Finding& finding : diagnosis_.findings) Complete(&finding);
     return std::move(diagnosis_);
   }
 
@@ -138,19 +149,51 @@ class Doctor {
     std::string name = {};  // the VM's
   };
 
-  // Merges findings of the same cause, which the same sentences and line answer. Finish() makes the
-  // lines for other places than the shell.
+  // Merges findings of the same cause, which the same sentences and steps answer. Complete() makes
+  // their lines.
   void Add(const std::string& kind, Subject subject, const std::string& what,
-           const std::string& line, Place place = Place::kShell) {
+           std::vector<Step> steps) {
     std::vector<Finding>& findings = diagnosis_.findings;
     auto same = absl::c_find_if(findings, [&](const Finding& one) {
-      return one.kind == kind && one.what == what && one.line == line;
+      return one.kind == kind && one.what == what && one.steps == steps;
     });
-    if (same == findings.end()) {
-      same = findings.insert(same, {kind, {}, what, place, line, "", subject.name});
-    }
+    if (same == findings.end()) same = findings.insert(same, {kind, {}, what, std::move(steps)});
     absl::StrAppend(&same->words, same->words.empty() ? "" : " ", subject.word);
+    same->vms.push_back(std::move(subject.name));
     same->subjects.push_back(std::move(subject.text));
+  }
+  void Add(const std::string& kind, Subject subject, const std::string& what,
+           const std::string& line) {
+    Add(kind, std::move(subject), what, {{Place::kShell, line}});
+  }
+
+  // Puts the names, the pids and the settings into the lines. Lines of a shell for each of several
+  // VMs become one that repeats them.
+  void Complete(Finding* finding) const {
+    const bool is_one = finding->vms.size() == 1 && !finding->vms[0].empty();
+    const std::string vm = is_one ? finding->vms[0] : "NAME";
+    std::vector<std::string> repeated;
+    std::vector<Step> steps;
+    for (Step& step : finding->steps) {
+      if (step.place == Place::kConfiguration) step.line = Settings();
+      if (!is_one && step.place == Place::kShell && absl::StrContains(step.line, kVm)) {
+        repeated.push_back(absl::StrReplaceAll(step.line, {{kVm, "$vm"}}));
+        continue;
+      }
+      if (!repeated.empty()) steps.push_back(Repeat(*finding, &repeated));
+      step.line = absl::StrReplaceAll(step.line, {{kVm, vm}, {kWords, finding->words}});
+      if (step.place == Place::kQemu) step.line = MonitorArguments(step.line);
+      steps.push_back(std::move(step));
+    }
+    if (!repeated.empty()) steps.push_back(Repeat(*finding, &repeated));
+    finding->steps = std::move(steps);
+  }
+  static Step Repeat(const Finding& finding, std::vector<std::string>* lines) {
+    std::string line = "for vm in";
+    for (const std::string& vm : finding.vms) absl::StrAppend(&line, " ", QuoteForShell(vm));
+    absl::StrAppend(&line, "; do ", absl::StrJoin(*lines, " && "), "; done");
+    lines->clear();
+    return {Place::kShell, line};
   }
 
   std::string Asked() const {
@@ -161,16 +204,22 @@ class Doctor {
   }
 
   // The user of the daemon that was asked, as far as it is seen.
-  std::string DaemonUser() const {
-    std::string user;
-    for (const NodeProcess& process : facts_.processes) {
-      if (!IsDaemon(&process)) continue;
-      const bool asked = absl::c_any_of(facts_.sockets, [&](const UnixSocket& socket) {
-        return absl::StrCat("unix:", socket.path) == facts_.address && Has(process, socket.inode);
-      });
-      if (asked || user.empty()) user = process.user;
-    }
-    return user.empty() ? kDaemonProgram : user;
+  std::string DaemonUser() const { return daemon_ == nullptr ? kDaemonProgram : daemon_->user; }
+
+  // Its systemd unit, if it is the system's; empty: it is none.
+  std::string DaemonUnit() const {
+    if (daemon_ == nullptr || absl::StrContains(daemon_->cgroups, "/user.slice/")) return "";
+    const std::string unit = UnitOf(daemon_->cgroups);
+    return absl::EndsWith(unit, ".service") && !IsContained(*daemon_) ? unit : "";
+  }
+
+  // The line that changes its unit.
+  static std::string ChangeUnit(const std::string& unit, absl::string_view file,
+                                absl::string_view setting) {
+    const std::string directory = absl::StrCat("/etc/systemd/system/", unit, ".d");
+    return absl::StrCat("install -d ", directory, " && printf '[Service]\\n", setting, "\\n' >",
+                        directory, "/", file, " && systemctl daemon-reload && systemctl restart ",
+                        unit);
   }
 
   void LookAtRights() {
@@ -202,17 +251,29 @@ class Doctor {
     const std::string& problem = facts_.info.signal_senders().problem();
     // A watch that the user switched off is no finding.
     if (problem.empty() || absl::StartsWith(problem, "--")) return;
-    const bool contained = absl::StrContains(problem, "PID namespace");
-    const char* const line =
-        contained ? "docker inspect -f '{{.Name}} {{.HostConfig.PidMode}}' $(docker ps -q)"
-        : absl::StrContains(problem, "CAP_") ? kShowCapabilities
-                                             : "man vmeventd";
+    const bool is_contained = daemon_ != nullptr && IsContained(*daemon_);
+    Step step = {Place::kContainer, ""};
+    const char* needs = " Its container needs an option, in Kubernetes the same of its manifest.";
+    if (absl::StrContains(problem, "PID namespace")) {
+      step.line = "--pid host";
+      needs = " Its container needs an option, in Kubernetes hostPID: true.";
+    } else if (is_contained && absl::StrContains(problem, "CAP_")) {
+      step.line = "--cap-add BPF --cap-add PERFMON";
+    } else if (is_contained && absl::StrContains(problem, "seccomp")) {
+      step.line = kSeccompOption;
+    } else {
+      needs = "";
+      step = {Place::kShell,
+              absl::StrContains(problem, "CAP_") ? kShowCapabilities : "man vmeventd"};
+    }
     Add("senders", {facts_.address},
-        absl::StrCat(
-            "vmeventd cannot see who sends a signal, so a killed VM is a CRASH: ", problem, ".",
-            contained ? " Its container needs --pid host, or hostPID: true in Kubernetes." : ""),
-        line);
+        absl::StrCat("vmeventd cannot see who sends a signal, so a killed VM is a CRASH: ", problem,
+                     ".", needs),
+        {step});
   }
+
+  // Debian 12's podman and docker.io forbid bpf(2) without CAP_SYS_ADMIN.
+  static constexpr char kSeccompOption[] = "--security-opt seccomp=unconfined";
 
   void LookAtHostShutdown() {
     const std::string& problem = facts_.info.host_shutdown().problem();
@@ -228,15 +289,15 @@ class Doctor {
   void LookAtWatch(const WatchedPlace& place) {
     const Subject subject = {place.spec.text()};
     if (const auto monitors = FindManagerMonitors(place.spec)) {
-      if (const char* const libvirt = LibvirtOf(*monitors->manager)) {
-        Include(libvirt, &libvirts_);
+      if (monitors->manager->id == ManagerId::kLibvirt) {
+        Include(kSystemLibvirt, &libvirts_);
       } else {
         Include("/run/qemu:*.qmp", &watches_);
       }
       Add("manager", subject,
           absl::StrCat("This --watch takes a monitor, ", monitors->sockets, ", that ",
                        Refusal(*monitors->manager), "."),
-          "", Place::kConfiguration);
+          {{Place::kConfiguration, ""}});
     }
     const std::string root = QuoteForShell(place.spec.root());
     if (!place.exists) {
@@ -258,56 +319,98 @@ class Doctor {
 
   std::string Settings() const {
     std::vector<std::string> lines;
+    std::vector<std::string> watches = watches_;
+    std::vector<std::string> libvirts = libvirts_;
+    for (const std::string& watch : new_watches_) Include(watch, &watches);
+    for (const std::string& libvirt : new_libvirts_) Include(libvirt, &libvirts);
     for (const auto& [name, values] :
-         {std::pair("watch", &watches_), std::pair("libvirt", &libvirts_)}) {
+         {std::pair("watch", &watches), std::pair("libvirt", &libvirts)}) {
       if (values->empty()) continue;
-      lines.push_back(absl::StrCat(name, " = [\"", absl::StrJoin(*values, "\", \""), "\"]"));
+      const auto quote = [](std::string* out, const std::string& value) {
+        *out += QuoteForToml(value);
+      };
+      lines.push_back(absl::StrCat(name, " = [", absl::StrJoin(*values, ", ", quote), "]"));
     }
     return absl::StrJoin(lines, "\n");
   }
 
   bool FollowsLibvirt() const { return !facts_.info.libvirt_connections().empty(); }
 
-  // The arguments of QEMU for a monitor of vmeventd's own.
-  std::string OwnMonitor(const std::string& name) const {
-    WatchSpec spec = {"/run/qemu", "*.qmp"};
+  // Returns whether a QEMU of this user can make a socket there.
+  static bool MayBind(const NodeProcess& qemu, const WatchedPlace& place) {
+    return qemu.uid == 0 || place.owner == qemu.uid || place.open_to_all;
+  }
+
+  // The directory for sockets that vmeventd follows, of the QEMU's user. Incus, LXD and Proxmox VE
+  // have QEMU bind its sockets as root.
+  OwnPlace PlaceFor(const NodeProcess& qemu, const Manager* manager) const {
+    const bool binds_as_root =
+        manager != nullptr && (manager->id == ManagerId::kIncus || manager->id == ManagerId::kLxd ||
+                               manager->id == ManagerId::kProxmox);
     for (const WatchedPlace& place : facts_.watches) {
-      if (FindManagerMonitors(place.spec) || absl::EndsWith(place.spec.pattern, kGanetiPattern))
-        continue;
-      spec = place.spec;
-      break;
+      const bool is_ganetis = absl::EndsWith(place.spec.pattern, kGanetiPattern);
+      if (FindManagerMonitors(place.spec) || is_ganetis || place.spec.has_directories()) continue;
+      if (place.exists && (binds_as_root || MayBind(qemu, place))) return {place.spec, true, true};
     }
-    const std::string path =
-        absl::StrReplaceAll(absl::StrCat(spec.directory, "/", spec.pattern), {{"*", name}});
-    return absl::StrCat("-chardev ",
-                        QuoteForShell(absl::StrCat(
-                            "socket,id=events,path=", absl::StrReplaceAll(path, {{",", ",,"}}),
-                            ",server=on,wait=off")),
-                        " -mon chardev=events,mode=control");
+    OwnPlace own = {{"/run/qemu", "*.qmp"}};
+    // Their QEMUs run as nobody, which removes the sockets.
+    if (binds_as_root && manager->id != ManagerId::kProxmox) own.owner = "nobody";
+    if (daemon_ != nullptr && daemon_->uid != 0 && daemon_->uid == qemu.uid) {
+      own.spec.directory = absl::StrCat("/run/user/", qemu.uid, "/qemu");
+    } else if (!binds_as_root && qemu.uid != 0) {
+      own.spec.directory = absl::StrCat("/run/qemu-", qemu.user);
+      own.owner = qemu.user;
+    }
+    own.is_watched = absl::c_any_of(facts_.watches, [&own](const WatchedPlace& place) {
+      return place.spec.text() == own.spec.text();
+    });
+    return own;
   }
 
   // A monitor of a QEMU.
   struct Monitor {
-    std::string path;
+    std::string path;                // where vmeventd finds it; else as QEMU has it
+    bool is_seen = true;             // vmeventd finds it
+    bool is_lost = false;            // its file is gone, or another socket's
+    const Manager* owner = nullptr;  // who needs it
     const UnixSocket* listener = nullptr;
     bool held = false;                    // it has a client
     const NodeProcess* client = nullptr;  // null: none, or one that cannot be seen
   };
 
-  // `vm`: as vmeventd has the QEMU, whose monitor it may find at another path than QEMU was given:
-  // a relative one, or one in a container. Null: not at all.
-  std::vector<Monitor> MonitorsOf(const NodeProcess& qemu, const QemuArguments& arguments,
-                                  const v1::Vm* vm) const {
-    std::vector<Monitor> monitors;
-    for (const QmpMonitor& given : arguments.monitors) {
-      Monitor monitor = {given.path};
-      const auto inherited = qemu.sockets.find(given.descriptor);
+  // The monitors of a QEMU's command line, and the sockets that it listens on and that are called
+  // as those for followers: -readconfig may name them.
+  std::vector<QmpMonitor> GivenMonitors(const NodeProcess& qemu,
+                                        const QemuArguments& arguments) const {
+    std::vector<QmpMonitor> given = arguments.monitors;
+    for (QmpMonitor& monitor : given) {
+      const auto inherited = qemu.sockets.find(monitor.descriptor);
       for (const UnixSocket& socket : facts_.sockets) {
         if (inherited != qemu.sockets.end() && inherited->second == socket.inode) {
           monitor.path = socket.path;
         }
       }
+    }
+    for (const UnixSocket& socket : facts_.sockets) {
+      if (!socket.listening || !IsForFollowers(socket.path) || !Has(qemu, socket.inode)) continue;
+      if (absl::c_none_of(given, [&](const QmpMonitor& one) { return one.path == socket.path; })) {
+        given.push_back({.path = socket.path});
+      }
+    }
+    return given;
+  }
+
+  // `vm`: as vmeventd has the QEMU, whose monitor it may find at another path than QEMU was given:
+  // a relative one, or one in a container. Null: not at all.
+  std::vector<Monitor> MonitorsOf(const NodeProcess& qemu, const QemuArguments& arguments,
+                                  const Manager* manager, const v1::Vm* vm) const {
+    std::vector<Monitor> monitors;
+    const std::vector<QmpMonitor> all = GivenMonitors(qemu, arguments);
+    for (size_t i = 0; i < all.size(); ++i) {
+      Monitor monitor = {all[i].path};
       if (monitor.path.empty()) continue;
+      monitor.owner = OwnerOf(manager, all, i);
+      monitor.is_lost = qemu.lost_paths.contains(monitor.path);
       for (const UnixSocket& socket : facts_.sockets) {
         if (socket.path != monitor.path) continue;
         // Another QEMU may have had one there.
@@ -323,13 +426,18 @@ class Doctor {
       }
       if (vm != nullptr && FileOf(vm->monitor_path()) == FileOf(monitor.path)) {
         monitor.path = vm->monitor_path();
+      } else if (const auto found = qemu.paths.find(monitor.path); found != qemu.paths.end()) {
+        monitor.is_seen = found->second.has_value();
+        monitor.path = found->second.value_or(monitor.path);
       }
+      if (monitor.owner == nullptr) monitor.owner = OwnerOfPath(monitor.path);
       monitors.push_back(std::move(monitor));
     }
     return monitors;
   }
 
   bool IsWatched(const Monitor& monitor) const {
+    if (!monitor.is_seen || monitor.is_lost || monitor.owner != nullptr) return false;
     return absl::c_any_of(facts_.watches, [&](const WatchedPlace& place) {
       return place.spec.VmName(monitor.path).has_value();
     });
@@ -354,22 +462,34 @@ class Doctor {
                  "This QEMU is stopped by a signal (state T), so its monitor does not answer.",
                  absl::StrCat("kill -CONT ", kWords));
     }
+    if (!qemu.frozen_by.empty()) {
+      return Add("hung-monitor", subject,
+                 absl::StrCat("This QEMU is frozen with its cgroup, ", qemu.frozen_by,
+                              ", so its monitor does not answer: docker pause and systemctl freeze "
+                              "do that."),
+                 ThawLine(qemu));
+    }
+    if (qemu.dumps_core) {
+      return Add(
+          "hung-monitor", subject,
+          "This QEMU has crashed, and the kernel writes its core: it ends once that is done.",
+          absl::StrCat("grep CoreDumping /proc/", qemu.pid, "/status"));
+    }
     if (is_well) return;
-    if (!facts_.network_namespace.empty() && !qemu.network_namespace.empty() &&
-        qemu.network_namespace != facts_.network_namespace) {
+    if (!qemu.sees_network) {
       return Add(
           "namespace", subject,
-          "This QEMU is in another network namespace, whose sockets cannot be seen from here.",
-          absl::StrCat("for pid in ", kWords, "; do nsenter -t $pid -n ", facts_.client,
-                       " doctor; done"));
+          "The sockets of this QEMU cannot be seen from here. Paste the line on the host, as "
+          "root and outside of any container.",
+          absl::StrCat(facts_.client, " doctor"));
     }
-    const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments, vm);
+    const Manager* const manager = ManagerOf(qemu.arguments, qemu.cgroups);
+    const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments, manager, vm);
     if (monitors.empty() && vm == nullptr) {
-      return Add(
-          "no-monitor", subject,
-          "This QEMU has no QMP socket, so vmeventd cannot follow it. Give it one at its next "
-          "start.",
-          "", Place::kQemu);
+      if (manager != nullptr && IsLibvirt(*manager)) return FollowLibvirt(subject, qemu, *manager);
+      return AddOwnMonitor("no-monitor", subject,
+                           "This QEMU has no QMP socket, so vmeventd cannot follow it.", qemu,
+                           manager);
     }
     for (const Monitor& monitor : monitors) {
       if (vm != nullptr || !monitor.held) continue;
@@ -386,14 +506,14 @@ class Doctor {
     }
     if (!obstacle.kind.empty()) {
       Add(obstacle.kind, {absl::StrCat(subject.text, " ", obstacle.subjects[0]), subject.word},
-          obstacle.what, obstacle.line);
+          obstacle.what, obstacle.steps);
     } else if (vm != nullptr) {
       ++diagnosis_.followed;
       explained_.erase(qemu.pid);  // by LookAtDaemonsProblems()
     } else if (is_free) {
       ++diagnosis_.usable;
     } else {
-      AddUnwatched(subject, monitors);
+      AddUnwatched(subject, qemu, manager, monitors);
     }
   }
 
@@ -406,7 +526,7 @@ class Doctor {
     const bool is_own = IsDaemon(client) || (vm != nullptr && client == nullptr && !facts_.is_root);
     const auto found = [&monitor](const char* kind, const std::string& what,
                                   const std::string& line) {
-      return Finding{kind, {monitor.path}, what, Place::kShell, line};
+      return Finding{kind, {monitor.path}, what, {{Place::kShell, line}}};
     };
     if (monitor.held && !is_own) {
       const std::string what = absl::StrCat(
@@ -435,42 +555,167 @@ class Doctor {
                  absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", kWords));
   }
 
+  static std::string ThawLine(const NodeProcess& qemu) {
+    const std::string frozen = qemu.frozen_by;
+    const std::string unit(FileOf(frozen));
+    for (const char* program : {"docker", "podman"}) {
+      const absl::string_view in_cgroup = program == std::string("docker") ? "docker" : "libpod";
+      const size_t at = frozen.rfind(std::string(in_cgroup));
+      if (at == frozen.npos) continue;
+      // docker-ID.scope, libpod-ID.scope/container or docker/ID
+      const std::string id = frozen.substr(at + in_cgroup.size() + 1);
+      return absl::StrCat(program, " unpause ", id.substr(0, id.find_first_of("./")));
+    }
+    const bool is_unit = absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope");
+    if (absl::StrContains(frozen, "/cgroup/freezer/")) {
+      return absl::StrCat("echo THAWED >", QuoteForShell(frozen + "/freezer.state"));
+    }
+    if (is_unit) return absl::StrCat("systemctl thaw ", QuoteForShell(unit));
+    return absl::StrCat("echo 0 >", QuoteForShell(frozen + "/cgroup.freeze"));
+  }
+
+  // The libvirt of a domain: another user's is reached by its socket.
+  std::string LibvirtUri(const NodeProcess& qemu, const Manager& manager) const {
+    if (manager.id == ManagerId::kLibvirt) return kSystemLibvirt;
+    if (daemon_ != nullptr && daemon_->uid == qemu.uid) return kSessionLibvirt;
+    return absl::StrCat("qemu+unix:///session?socket=/run/user/", qemu.uid,
+                        "/libvirt/libvirt-sock");
+  }
+
+  void FollowLibvirt(const Subject& subject, const NodeProcess& qemu, const Manager& manager) {
+    const std::string uri = LibvirtUri(qemu, manager);
+    // Another finding reports a libvirt that is not reached.
+    if (absl::c_linear_search(libvirts_, uri) || (uri == kSystemLibvirt && FollowsLibvirt())) {
+      return void(++diagnosis_.usable);
+    }
+    new_libvirts_.insert(uri);
+    const bool is_nova = absl::c_any_of(qemu.arguments, [](const std::string& argument) {
+      return absl::StrContains(argument, "manufacturer=OpenStack");
+    });
+    std::vector<Step> steps = {{Place::kConfiguration, ""}};
+    const std::string unit = DaemonUnit();
+    if (manager.id == ManagerId::kLibvirtSession && qemu.uid != 0 && unit == kDaemonUnit) {
+      steps.push_back({Place::kShell, ChangeUnit(unit, "home.conf", "ProtectHome=read-only")});
+    }
+    Add("unwatched", subject,
+        absl::StrCat("It is a domain of libvirt", is_nova ? ", an instance of nova" : "",
+                     manager.id == ManagerId::kLibvirtSession ? " of the user " + qemu.user : "",
+                     ": follow libvirt."),
+        std::move(steps));
+  }
+
+  // Reports that a QEMU needs a monitor for vmeventd, and how it gets one.
+  void AddOwnMonitor(const char* kind, Subject subject, const std::string& what,
+                     const NodeProcess& qemu, const Manager* manager) {
+    const OwnPlace place = PlaceFor(qemu, manager);
+    MonitorAdvice advice = AdviseMonitor(manager, qemu, place);
+    std::vector<Step> steps;
+    if (advice.needs_place && !place.is_there) {
+      steps.push_back({Place::kShell, MakePlace(place, facts_.has_systemd)});
+    }
+    absl::c_move(advice.steps, std::back_inserter(steps));
+    const std::string watch = advice.needs_place ? place.spec.text() : advice.watch;
+    if (!watch.empty() && !absl::c_linear_search(watches_, watch)) new_watches_.insert(watch);
+    if (!watch.empty() && new_watches_.contains(watch)) {
+      steps.push_back({Place::kConfiguration, ""});
+    }
+    subject.name = advice.vm;
+    Add(kind, std::move(subject), absl::StrCat(what, " ", advice.what), std::move(steps));
+  }
+
   // Reports monitors of which no --watch takes one.
-  void AddUnwatched(const Subject& subject, const std::vector<Monitor>& monitors) {
+  void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager* manager,
+                    const std::vector<Monitor>& monitors) {
     const char* const what = "No --watch takes a monitor of this QEMU";
+    if (manager != nullptr && IsLibvirt(*manager)) return FollowLibvirt(subject, qemu, *manager);
+    std::string refused;
     for (const Monitor& monitor : monitors) {
       const absl::string_view path = monitor.path;
+      if (monitor.owner != nullptr) {
+        if (IsLibvirt(*monitor.owner)) return FollowLibvirt(subject, qemu, *monitor.owner);
+        if (manager == nullptr) manager = monitor.owner;
+        refused = absl::StrCat(": its monitor ", path, " belongs to ", monitor.owner->name,
+                               ", which needs it ", monitor.owner->need);
+        continue;
+      }
+      if (monitor.held) {
+        refused = absl::StrCat(": another program has its monitor ", path);
+        continue;
+      }
+      if (!IsForFollowers(path)) {
+        refused = absl::StrCat(": its monitor ", path,
+                               " may be another program's, as it is not called NAME.qmp");
+        continue;
+      }
+      if (monitor.is_lost) {
+        refused = absl::StrCat(": the file of its monitor ", path, " is gone, or another socket's");
+        if (manager == nullptr) {
+          return Add("no-monitor", subject,
+                     absl::StrCat(what, refused, ". It has it again from its next start on."),
+                     absl::StrCat("ls -li ", QuoteForShell(path)));
+        }
+        continue;
+      }
+      if (!monitor.is_seen) return AddUnseen(subject, qemu, monitor);
       const auto same_name = directories_.find(std::string(FileOf(path)));
       const WatchSpec spec = SpecOfSocket(
           path, subject.name, same_name != directories_.end() && same_name->second.size() > 1);
-      const auto manager = FindManagerMonitors(spec);
-      if (manager && LibvirtOf(*manager->manager) != nullptr) {
-        const char* const libvirt = LibvirtOf(*manager->manager);
-        // Another finding reports a libvirt that is not reached.
-        if (libvirt == kSystemLibvirt && FollowsLibvirt()) return void(++diagnosis_.usable);
-        Include(libvirt, &libvirts_);
-        return Add("unwatched", subject,
-                   absl::StrCat(what, ". It is a domain of libvirt: follow libvirt."), "",
-                   Place::kConfiguration);
-      }
-      // A client uses it.
-      if (manager || !absl::StartsWith(path, "/") || monitor.held) continue;
       if (!spec.VmName(path).has_value()) {
-        return Add("unwatched", subject,
-                   absl::StrCat("No --watch can take the monitor ", path,
-                                ": its file name has nothing before ", spec.pattern.substr(1),
-                                ", where the VM's name belongs. Give QEMU one with a name at its "
-                                "next start."),
-                   "", Place::kQemu);
+        refused = absl::StrCat(": the file name of its monitor ", path, " has nothing before ",
+                               spec.pattern.substr(1), ", where the VM's name belongs");
+        continue;
       }
-      Include(spec.text(), &watches_);
-      return Add("unwatched", subject, absl::StrCat(what, "."), "", Place::kConfiguration);
+      new_watches_.insert(spec.text());
+      return Add("unwatched", subject, absl::StrCat(what, "."), {{Place::kConfiguration, ""}});
     }
-    Add("unwatched", subject,
-        absl::StrCat(what,
-                     ", and other programs need those that it has: give QEMU one more at its "
-                     "next start."),
-        "", Place::kQemu);
+    AddOwnMonitor("unwatched", subject, absl::StrCat(what, refused, "."), qemu, manager);
+  }
+
+  // Reports a monitor for followers in a directory that vmeventd does not see.
+  void AddUnseen(Subject subject, const NodeProcess& qemu, const Monitor& monitor) {
+    const std::string directory =
+        monitor.path.substr(0, std::max(monitor.path.rfind('/'), size_t{1}));
+    const std::string share =
+        absl::StrCat("-v ", QuoteForShell(directory), ":", QuoteForShell(directory));
+    std::vector<Step> steps;
+    std::string what =
+        absl::StrCat("vmeventd does not see the directory of its monitor ", monitor.path, ": ");
+    const std::string unit = DaemonUnit();
+    const auto is_below = [&directory](absl::string_view above) {
+      return absl::StartsWith(absl::StrCat(directory, "/"), above);
+    };
+    if (qemu.own_root) {
+      const OwnPlace place = PlaceFor(qemu, nullptr);
+      if (!place.is_there) steps.push_back({Place::kShell, MakePlace(place, facts_.has_systemd)});
+      absl::StrAppend(&what,
+                      "it is in the QEMU's container. Have that share it at its next start.");
+      steps.push_back({Place::kContainer,
+                       absl::StrCat("-v ", place.spec.directory, ":", QuoteForShell(directory))});
+      if (!place.is_watched) new_watches_.insert(place.spec.text());
+      if (!place.is_watched) steps.push_back({Place::kConfiguration, ""});
+      return Add("unwatched", std::move(subject), what, std::move(steps));
+    }
+    new_watches_.insert(SpecOfSocket(monitor.path, subject.name, false).text());
+    steps.push_back({Place::kConfiguration, ""});
+    if (daemon_ != nullptr && IsContained(*daemon_)) {
+      absl::StrAppend(&what, "share it with vmeventd's container.");
+      steps.push_back({Place::kContainer, share});
+    } else if (unit == kDaemonUnit && (is_below("/tmp/") || is_below("/var/tmp/"))) {
+      absl::StrAppend(&what, "its unit has a /tmp of its own.");
+      steps.push_back({Place::kShell, ChangeUnit(unit, "tmp.conf", "PrivateTmp=no")});
+    } else if (unit == kDaemonUnit &&
+               (is_below("/home/") || is_below("/root/") || is_below("/run/user/"))) {
+      absl::StrAppend(&what, "its unit hides the directories of users.");
+      steps.push_back({Place::kShell, ChangeUnit(unit, "home.conf", "ProtectHome=read-only")});
+    } else {
+      absl::StrAppend(&what, "the QEMU and vmeventd are in different mount namespaces.");
+      if (daemon_ != nullptr) {
+        steps.push_back(
+            {Place::kShell, absl::StrCat("grep -H . /proc/", qemu.pid, "/mountinfo /proc/",
+                                         daemon_->pid, "/mountinfo")});
+      }
+    }
+    Add("unwatched", std::move(subject), what, std::move(steps));
   }
 
   void LookAtProcess(const NodeProcess& process) {
@@ -485,12 +730,15 @@ class Doctor {
           "client; docs/connect.md describes how to replace kvmd.",
           kDisableKvmd);
     }
-    if (process.program == kDaemonProgram) LookAtLogs(process);
+    if (&process == daemon_) LookAtLogs(process);
   }
 
   // Libvirt's logs belong to root, systemd's journal to a group.
   void LookAtLogs(const NodeProcess& daemon) {
     const Subject subject = {DescribeProcess(daemon)};
+    // A user's own daemon follows VMs of that user, whose words the user may read.
+    const std::string unit = DaemonUnit();
+    if (unit.empty() && daemon.uid != 0 && !IsContained(daemon)) return;
     if (FollowsLibvirt() && !daemon.reads_logs) {
       Add("words", subject,
           absl::StrCat("It cannot read ", kLibvirtLogs,
@@ -504,10 +752,8 @@ class Doctor {
     Add("words", subject,
         "It may not read systemd's journal, so the crash of a QEMU in a unit is reported without "
         "its last words: it needs the group systemd-journal.",
-        "install -d /etc/systemd/system/vmeventd.service.d && printf "
-        "'[Service]\\nSupplementaryGroups=systemd-journal\\n' "
-        ">/etc/systemd/system/vmeventd.service.d/journal.conf && systemctl daemon-reload && "
-        "systemctl restart vmeventd");
+        ChangeUnit(unit.empty() ? kDaemonUnit : unit, "journal.conf",
+                   "SupplementaryGroups=systemd-journal"));
   }
 
   // Problems from the daemon that no finding above explains.
@@ -520,6 +766,17 @@ class Doctor {
           absl::StrCat(facts_.client, " vms"));
     }
     for (const v1::UnfollowedSocket& socket : facts_.info.unfollowed_sockets()) {
+      // The finding of its QEMU has more.
+      if (socket.problem().code() == v1::PROBLEM_CODE_MANAGERS_OWN && facts_.examined) continue;
+      if (const NodeProcess* const qemu = ListenerAt(socket.path());
+          qemu != nullptr && socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
+        Add("problem", {socket.path(), absl::StrCat(qemu->pid)},
+            absl::StrCat(DescribeProcess(*qemu),
+                         " listens on a socket that was bound to this path, and another file has "
+                         "taken its place: the monitor is out of reach until the VM's next start."),
+            absl::StrCat("ps -o pid,user,lstart,args -p ", kWords));
+        continue;
+      }
       const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
       const std::string directory = QuoteForShell(DirectoryOf(socket.path()));
       const std::string user = DaemonUser();
@@ -544,7 +801,20 @@ class Doctor {
     }
   }
 
+  // The QEMU that listens on a socket that was bound to `path`; null: none is seen.
+  const NodeProcess* ListenerAt(const std::string& path) const {
+    for (const UnixSocket& socket : facts_.sockets) {
+      if (!socket.listening || socket.path != path) continue;
+      const auto qemu = absl::c_find_if(facts_.processes, [&](const NodeProcess& one) {
+        return IsQemu(one.arguments) && Has(one, socket.inode);
+      });
+      if (qemu != facts_.processes.end()) return &*qemu;
+    }
+    return nullptr;
+  }
+
   const NodeFacts& facts_;
+  const NodeProcess* daemon_ = nullptr;  // the vmeventd that was asked
   // Directories of QEMUs' monitors, by the sockets' file names.
   std::map<std::string, std::set<std::string>> directories_;
   Diagnosis diagnosis_;
@@ -553,9 +823,21 @@ class Doctor {
   // vmeventd follows by itself where there is none, and all values that the file has for it.
   std::vector<std::string> watches_;
   std::vector<std::string> libvirts_;
+  std::set<std::string> new_watches_;
+  std::set<std::string> new_libvirts_;
 };
 
 }  // namespace
+
+bool IsContained(const NodeProcess& process) {
+  return absl::c_any_of(kContainers, [&process](absl::string_view name) {
+    return absl::StrContains(process.cgroups, name);
+  });
+}
+
+std::string Finding::line() const {
+  return absl::StrJoin(steps, "\n", [](std::string* out, const Step& step) { *out += step.line; });
+}
 
 Diagnosis Diagnose(const NodeFacts& facts) { return Doctor(facts).Finish(); }
 
@@ -592,7 +874,7 @@ Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
                          : "systemctl status vmeventd");
   }
   return {.asked = absl::StrCat("Asked ", address, ", without an answer: no QEMU was examined"),
-          .findings = {{"daemon", {address}, what, Place::kShell, line}}};
+          .findings = {{"daemon", {address}, what, {{Place::kShell, line}}}}};
 }
 
 }  // namespace vmeventd::client

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,7 @@ struct UnixSocket {
   bool listening = false;
   bool waited_at = false;  // a listening one: nobody has accepted some connection yet
   uint32_t peer = 0;       // a connected one's other end, by its inode
+  uint32_t file = 0;       // the inode of the file that it was bound to; 0: not known
 };
 
 // The facts of a process in /proc, without those that the reader may not see.
@@ -36,13 +39,25 @@ struct NodeProcess {
   char state = '?';                    // as in ps: R, S, D, T, ...
   bool stopped() const { return state == 'T' || state == 't'; }
   std::string user;                 // owner
-  std::string network_namespace;    // names it; empty: not visible
+  uint32_t uid = 0;                 // of the owner
+  std::string cgroups;              // the text of its cgroup file
   bool sees_descriptors = false;    // `sockets` is known
   std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
+  // Facts of a QEMU alone:
+  bool sees_network = true;  // the Unix sockets of its network namespace are known
+  bool own_root = false;     // its root directory is another one: it runs in a container
+  std::string frozen_by;     // the cgroup that is frozen; empty: none is
+  bool dumps_core = false;
+  // The paths at which vmeventd finds its sockets, by those that it bound them to, as far as they
+  // differ. Unset: vmeventd sees them nowhere.
+  std::map<std::string, std::optional<std::string>> paths;
+  std::set<std::string> lost_paths;  // those where its socket is not any more
   // Facts of a vmeventd alone:
   bool reads_logs = true;     // those of libvirt, if the host has any
   bool reads_journal = true;  // systemd's, if the host has one
 };
+// Returns whether its cgroup is a container's.
+bool IsContained(const NodeProcess& process);
 inline constexpr char kDaemonProgram[] = "vmeventd";
 inline constexpr char kLibvirtLogs[] = "/var/log/libvirt/qemu";
 
@@ -50,6 +65,9 @@ inline constexpr char kLibvirtLogs[] = "/var/log/libvirt/qemu";
 struct WatchedPlace {
   WatchSpec spec;
   bool exists = false;  // the directory, as the doctor sees it
+  // The users who may make a socket in it.
+  uint32_t owner = 0;
+  bool open_to_all = false;
 };
 
 struct NodeFacts {
@@ -58,8 +76,8 @@ struct NodeFacts {
   std::vector<NodeProcess> processes;
   std::vector<UnixSocket> sockets;
   std::vector<WatchedPlace> watches;
-  std::string network_namespace;  // the doctor's own
   bool is_root = false;
+  int64_t daemon_pid = 0;    // the vmeventd that was asked; 0: it is not seen
   bool has_systemd = false;  // it runs this host
   // The daemon's answer:
   std::string address;
@@ -69,18 +87,27 @@ struct NodeFacts {
   std::string client = "vmevents";  // with the option that asks the same daemon
 };
 
-// Destination of the line that fixes a finding.
-enum class Place { kShell, kConfiguration, kQemu };
+// Destination of a line that fixes a finding.
+enum class Place { kShell, kConfiguration, kQemu, kManager, kContainer };
+
+// A line to paste. A configuration's may have two lines, which replace the lines of those names.
+struct Step {
+  Place place = Place::kShell;
+  std::string line;
+
+  bool operator==(const Step&) const = default;
+};
 
 struct Finding {
   std::string kind;                   // one of the words of vmevents(1), for programs
   std::vector<std::string> subjects;  // at least one: all that have the same cause
   std::string what;                   // sentences
-  Place place = Place::kShell;
-  // The line to paste there; a configuration may have two, which replace the lines of those names.
-  std::string line;
-  std::string words = {};  // in a line for the shell, of all subjects
-  std::string vm = {};     // name of the first subject, if it is a VM's
+  std::vector<Step> steps;            // in this order; none: nothing helps
+  std::string words = {};             // in a line for the shell, of all subjects
+  std::vector<std::string> vms = {};  // names of the subjects that are VMs
+
+  // All lines.
+  std::string line() const;
 };
 
 struct Diagnosis {

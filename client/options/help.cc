@@ -169,7 +169,7 @@ finds nothing, else with 1.
 Examples:
   vmevents doctor
   vmevents --server node1 --tls-ca ca.pem doctor
-  vmevents -o json doctor | jq -r .line)"},
+  vmevents -o json doctor | jq -r .steps[].line)"},
     {"completion",
      R"(Packages install it. Without them:
   source <(vmevents completion bash)      in ~/.bashrc, or zsh in ~/.zshrc

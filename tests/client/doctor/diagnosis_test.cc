@@ -5,6 +5,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "client/doctor/doctor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -12,6 +13,9 @@
 
 namespace vmeventd::client {
 namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
 
 constexpr uint32_t kListener = 100;
 constexpr uint32_t kAccepted = 101;
@@ -94,7 +98,7 @@ TEST_F(DiagnosisTest, NoVmThatVmeventdHasIsToBeRestarted) {
   for (const char* monitor : {"unix:/elsewhere/other.qmp", "unix:other.qmp", "vsock:1:2",
                               "unix:/var/lib/libvirt/qemu/domain-1-web1/monitor.sock"}) {
     facts_.processes[0].arguments.back() = absl::StrCat(monitor, ",server=on");
-    EXPECT_EQ(Only(facts_, "problem").line, "vmevents vms") << monitor;
+    EXPECT_EQ(Only(facts_, "problem").line(), "vmevents vms") << monitor;
     EXPECT_EQ(Diagnose(facts_).followed, 1);
   }
 }
@@ -110,7 +114,7 @@ TEST_F(DiagnosisTest, WhereOnlyRootSeesWhoHoldsAMonitorNobodyIsAdvisedAboutIt) {
     facts_.vms = {WithAProblem()};
     const Diagnosis diagnosis = Diagnose(facts_);
     ASSERT_EQ(diagnosis.findings.size(), 2);
-    EXPECT_EQ(diagnosis.findings[1].line, "vmevents vms");
+    EXPECT_EQ(diagnosis.findings[1].line(), "vmevents vms");
   }
 }
 
@@ -127,38 +131,38 @@ TEST_F(DiagnosisTest, AMonitorWhoseFileNameLacksTheVmsNameNeedsAnother) {
   facts_.processes[0].arguments.back() = "unix:/run/qemu/.qmp,server=on,wait=off";
   facts_.sockets[0].path = "/run/qemu/.qmp";
   const Finding finding = Only(facts_, "unwatched");
-  EXPECT_THAT(finding.what, testing::HasSubstr("/run/qemu/.qmp: its file name has nothing before "
-                                               ".qmp, where the VM's name belongs"));
-  EXPECT_EQ(finding.place, Place::kQemu);
-  EXPECT_THAT(finding.line, testing::HasSubstr("path=/run/qemu/web1.qmp"));
+  EXPECT_THAT(finding.what, testing::HasSubstr("the file name of its monitor /run/qemu/.qmp has "
+                                               "nothing before .qmp, where the VM's name belongs"));
+  EXPECT_EQ(finding.steps.at(0).place, Place::kQemu);
+  EXPECT_THAT(finding.line(), testing::HasSubstr("path=/run/qemu/web1.qmp"));
 }
 
 TEST_F(DiagnosisTest, AHeldMonitorNamesItsHolder) {
   NodeFacts of_kvmd = facts_;
   Connect(&of_kvmd, Process(8, "ganeti-kvmd", {"ganeti-kvmd"}));
-  EXPECT_EQ(Only(of_kvmd, "held-monitor").line,
+  EXPECT_EQ(Only(of_kvmd, "held-monitor").line(),
             "echo KVMD_ARGS=--version >>/etc/default/ganeti; "
             "start-stop-daemon --stop --oknodo --retry 5 --name ganeti-kvmd");
   Connect(&facts_, Process(8, "socat", {"socat"}));
   const Finding finding = Only(facts_, "held-monitor");
   EXPECT_THAT(finding.subjects, testing::ElementsAre("web1 (pid 7) /run/qemu/web1.qmp"));
   EXPECT_THAT(finding.what, testing::StartsWith("The monitor is held by socat (pid 8). "));
-  EXPECT_EQ(finding.line, "ps -o pid,user,lstart,args -p 8") << "it ends nothing";
+  EXPECT_EQ(finding.line(), "ps -o pid,user,lstart,args -p 8") << "it ends nothing";
   EXPECT_EQ(Diagnose(facts_).usable, 0);
   facts_.processes.pop_back();
-  EXPECT_EQ(Only(facts_, "held-monitor").line, "ss -xp | grep -F /run/qemu/") << "not visible";
+  EXPECT_EQ(Only(facts_, "held-monitor").line(), "ss -xp | grep -F /run/qemu/") << "not visible";
 }
 
 TEST_F(DiagnosisTest, AQemuThatAcceptsNobodyHangsOnceVmeventdReportsAProblem) {
   facts_.sockets[0].waited_at = true;
   EXPECT_TRUE(Diagnose(facts_).findings.empty()) << "it may accept in this moment";
   facts_.vms = {WithAProblem()};
-  EXPECT_EQ(Only(facts_, "hung-monitor").line, "ps -L -o tid,stat,wchan:30,comm -p 7");
+  EXPECT_EQ(Only(facts_, "hung-monitor").line(), "ps -L -o tid,stat,wchan:30,comm -p 7");
 }
 
 TEST_F(DiagnosisTest, AQemuStoppedByASignalIsContinued) {
   facts_.processes[0].state = 'T';
-  EXPECT_EQ(Only(facts_, "hung-monitor").line, "kill -CONT 7");
+  EXPECT_EQ(Only(facts_, "hung-monitor").line(), "kill -CONT 7");
   EXPECT_EQ(Diagnose(facts_).followed, 0);
   facts_.vms = {WithAProblem()};
   facts_.vms[0].clear_problems();
@@ -167,22 +171,23 @@ TEST_F(DiagnosisTest, AQemuStoppedByASignalIsContinued) {
 
 TEST_F(DiagnosisTest, AQemuWithoutAMonitorGetsItsArguments) {
   facts_.processes[0].arguments = {"kvm", "-name", "web1"};
+  facts_.processes[0].sockets.clear();
   const Finding finding = Only(facts_, "no-monitor");
-  EXPECT_EQ(finding.place, Place::kQemu);
-  EXPECT_EQ(finding.line,
+  EXPECT_EQ(finding.steps.at(0).place, Place::kQemu);
+  EXPECT_EQ(finding.line(),
             "-chardev socket,id=events,path=/run/qemu/web1.qmp,server=on,wait=off -mon "
             "chardev=events,mode=control");
   facts_.processes[0].arguments = {"kvm", "-name", "guest=my vm"};
-  EXPECT_THAT(Only(facts_, "no-monitor").line,
+  EXPECT_THAT(Only(facts_, "no-monitor").line(),
               testing::HasSubstr(",path=/run/qemu/my vm.qmp,server=on,wait=off' -mon"));
   facts_.watches[0].spec.directory = "/run/{name}";
-  EXPECT_THAT(Only(facts_, "no-monitor").line,
+  EXPECT_THAT(Only(facts_, "no-monitor").line(),
               testing::HasSubstr("'socket,id=events,path=/run/{name}/"));
 }
 
 TEST_F(DiagnosisTest, AFreeMonitorElsewhereGetsAWatch) {
   facts_.watches.clear();
-  EXPECT_EQ(Only(facts_, "unwatched").line, "watch = [\"/run/qemu:*.qmp\"]");
+  EXPECT_EQ(Only(facts_, "unwatched").line(), "watch = [\"/run/qemu:*.qmp\"]");
 }
 
 TEST_F(DiagnosisTest, AWatchOnlyAdds) {
@@ -199,10 +204,12 @@ TEST_F(DiagnosisTest, AWatchOnlyAdds) {
       "watch = [\"/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd\", \"/run/qemu:*.qmp\", "
       "\"/srv/vms:*.qmp\"]";
   const Finding both = Only(facts_, "unwatched");
-  EXPECT_EQ(both.line, watches + "\nlibvirt = [\"qemu:///system\"]");
+  EXPECT_EQ(both.line(), watches + "\nlibvirt = [\"qemu:///system\"]");
   EXPECT_EQ(both.subjects.size(), 2);
-  EXPECT_THAT(DiagnosisText(Diagnose(facts_), 80, false),
-              testing::HasSubstr("in vmeventd's configuration: libvirt = [\"qemu:///system\"]\n"));
+  EXPECT_THAT(
+      DiagnosisText(Diagnose(facts_), 80, false),
+      testing::HasSubstr(
+          "in vmeventd's configuration, then restart it: libvirt = [\"qemu:///system\"]\n"));
 }
 
 TEST_F(DiagnosisTest, ADirectoryForEachVmGetsAWatchThatNamesTheVm) {
@@ -210,18 +217,19 @@ TEST_F(DiagnosisTest, ADirectoryForEachVmGetsAWatchThatNamesTheVm) {
     const char* socket;
     const char* watch;
   } kCases[] = {
-      {"/run/vms/web1/qmp.sock", "/run/vms/*:qmp.sock"},
-      {"/run/vm-web1/qmp.sock", "/run/vm-*:qmp.sock"},
-      {"/srv/vms/web1/web1.sock", "/srv/vms/*:*.sock"},
-      {"/run/vms/qmp-web1.sock", "/run/vms:qmp-*.sock"},
-      {"/run/vms/web10.sock", "/run/vms:*.sock"},
+      {"/run/vms/web1/events.qmp", "/run/vms/*:events.qmp"},
+      {"/run/vm-web1/events.qmp", "/run/vm-*:events.qmp"},
+      {"/srv/vms/web1/web1.qmp", "/srv/vms/*:*.qmp"},
+      {"/run/vms/x-web1.qmp", "/run/vms:x-*.qmp"},
+      {"/run/vms/web10.qmp", "/run/vms:*.qmp"},
   };
   for (const auto& layout : kCases) {
     facts_.processes[0].arguments = {"kvm", "-name", "web1", "-qmp",
                                      absl::StrCat("unix:", layout.socket, ",server=on")};
     facts_.sockets[0].path = layout.socket;
     const Finding finding = Only(facts_, "unwatched");
-    EXPECT_EQ(finding.line, absl::StrCat("watch = [\"/run/qemu:*.qmp\", \"", layout.watch, "\"]"));
+    EXPECT_EQ(finding.line(),
+              absl::StrCat("watch = [\"/run/qemu:*.qmp\", \"", layout.watch, "\"]"));
     facts_.watches[0].spec = ParseWatchSpec(layout.watch).value();
     EXPECT_TRUE(Diagnose(facts_).findings.empty()) << layout.watch;
     facts_.watches[0].spec = ParseWatchSpec("/run/qemu:*.qmp").value();
@@ -233,41 +241,236 @@ TEST_F(DiagnosisTest, DirectoriesOfVmsWithoutANameAreRecognized) {
   facts.processes.clear();
   facts.sockets.clear();
   for (uint32_t pid = 1; pid <= 2; ++pid) {
-    const std::string path = absl::StrCat("/run/vm/", pid, "f/qmp.sock");
+    const std::string path = absl::StrCat("/run/vm/", pid, "f/events.qmp");
     facts.processes.push_back(Process(pid, "qemu-system-x86",
                                       {"qemu-system-x86_64", "-name", "sandbox", "-qmp",
                                        absl::StrCat("unix:", path, ",server=on")}));
     facts.processes.back().sockets = {{9, 1000 + pid}};
     facts.sockets.push_back({1000 + pid, path, true});
   }
-  EXPECT_EQ(Only(facts, "unwatched").line,
-            "watch = [\"/run/qemu:*.qmp\", \"/run/vm/*:qmp.sock\"]");
+  EXPECT_EQ(Only(facts, "unwatched").line(),
+            "watch = [\"/run/qemu:*.qmp\", \"/run/vm/*:events.qmp\"]");
 }
 
 TEST_F(DiagnosisTest, AMonitorOfLibvirtIsFollowedThroughLibvirt) {
   facts_.processes[0].arguments = {"kvm", "-chardev", "socket,id=m,fd=9,server=on", "-mon",
                                    "chardev=m,mode=control"};
   facts_.sockets[0].path = "/var/lib/libvirt/qemu/domain-1-web1/monitor.sock";
-  EXPECT_EQ(Only(facts_, "unwatched").line,
+  EXPECT_EQ(Only(facts_, "unwatched").line(),
             "watch = [\"/run/qemu:*.qmp\"]\nlibvirt = [\"qemu:///system\"]");
   facts_.info.add_libvirt_connections()->set_connected(true);
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
   EXPECT_EQ(Diagnose(facts_).usable, 1);
 }
 
+// The only QEMU, of this command line, without a socket that is for followers.
+void Become(NodeFacts* facts, const char* arguments, uint32_t uid = 0) {
+  facts->processes[0].arguments = absl::StrSplit(arguments, ' ');
+  facts->processes[0].uid = uid;
+  facts->processes[0].user = uid == 0 ? "root" : "alice";
+  facts->processes[0].sockets.clear();
+  facts->sockets.clear();
+}
+
+TEST_F(DiagnosisTest, IncusTakesTheSettingsOfAStoppedVmAndKeepsWhatItHas) {
+  Become(&facts_, "qemu-system-x86_64 -S -name web1 -readconfig /run/incus/web1/qemu.conf");
+  EXPECT_EQ(Only(facts_, "no-monitor").line(),
+            "incus stop web1\n"
+            "incus config set web1 raw.qemu=\"$(incus config get web1 raw.qemu) -chardev "
+            "socket,id=vmev,path=/run/qemu/web1.qmp,server=on,wait=off -mon "
+            "chardev=vmev,mode=control\"\n"
+            "incus config set web1 raw.apparmor=\"$(incus config get web1 raw.apparmor; echo "
+            "'/run/qemu/web1.qmp rw,')\"\n"
+            "incus start web1");
+  facts_.watches.clear();
+  facts_.has_systemd = true;
+  EXPECT_THAT(Only(facts_, "no-monitor").line(),
+              AllOf(testing::StartsWith("echo 'd /run/qemu 0755 nobody root -' "
+                                        ">/etc/tmpfiles.d/qemu-events.conf && "
+                                        "systemd-tmpfiles --create /etc/tmpfiles.d/qemu-events.conf"
+                                        "\nincus stop web1\n"),
+                    testing::EndsWith("\nwatch = [\"/run/qemu:*.qmp\"]")));
+  Become(&facts_, "qemu -S -name web1 -readconfig /run/incus/dev_web1/qemu.conf");
+  facts_.processes[0].arguments[0] = "qemu-system-x86_64";
+  EXPECT_THAT(Only(facts_, "no-monitor").line(), AllOf(HasSubstr("incus --project dev stop web1\n"),
+                                                       HasSubstr("path=/run/qemu/dev_web1.qmp,")));
+}
+
+TEST_F(DiagnosisTest, SeveralVmsOfAManagerAreOneLine) {
+  Become(&facts_, "kvm -name a -pidfile /var/run/qemu-server/100.pid");
+  facts_.processes.push_back(facts_.processes[0]);
+  facts_.processes[1].pid = 8;
+  facts_.processes[1].arguments.back() = "/var/run/qemu-server/101.pid";
+  EXPECT_EQ(Only(facts_, "no-monitor").line(),
+            "for vm in 100 101; do qm set $vm --args \"$(qm config $vm | sed -n 's/^args: //p') "
+            "-chardev socket,id=vmev,path=/run/qemu/$vm.qmp,server=on,wait=off -mon "
+            "chardev=vmev,mode=control\"; done");
+}
+
+TEST_F(DiagnosisTest, EachManagerHasItsOwnWay) {
+  const struct {
+    const char* arguments;
+    const char* line;  // "": there is none
+  } kCases[] = {
+      {"qemu-system-x86_64 -name lima-a -qmp unix:/d/a/qmp.sock,server=on",
+       "limactl stop a\nQEMU_SYSTEM_X86_64='qemu-system-x86_64 -chardev "
+       "socket,id=vmev,path=/run/qemu/a.qmp,server=on,wait=off -mon chardev=vmev,mode=control' "
+       "limactl start a"},
+      {"qemu-system-x86_64 -name sandbox-0a -kernel /kata/vmlinux -qmp "
+       "unix:/run/vc/vm/0a/qmp.sock,server=on",
+       "extra_monitor_socket = \"qmp\"\n"
+       "watch = [\"/run/qemu:*.qmp\", \"/run/vc/vm/*:extra-monitor.sock\"]"},
+      {"qemu-system-x86_64 -name a -qmp unix:/var/lib/microvms/a/a.sock,server=on",
+       "microvm.qemu.extraArgs = [ \"-chardev\" "
+       "\"socket,id=vmev,path=/run/qemu/a.qmp,server=on,wait=off\" \"-mon\" "
+       "\"chardev=vmev,mode=control\" ];"},
+      {"qemu-system-x86_64 -qmp unix:/run/user/1/podman/qmp_a.sock,server=on", ""},
+      {"qemu-system-i386 -xen-domid 5 -qmp unix:/run/xen/qmp-libxl-5,server=on", ""},
+  };
+  for (const auto& expected : kCases) {
+    Become(&facts_, expected.arguments);
+    const Finding finding = Only(facts_, "unwatched");
+    EXPECT_EQ(finding.line(), expected.line) << finding.what;
+    EXPECT_THAT(finding.what, HasSubstr("which needs it "));
+  }
+}
+
+TEST_F(DiagnosisTest, ADomainOfAnotherUsersLibvirtIsReachedByThatUsersSocket) {
+  Become(&facts_, "qemu-system-x86_64 -name guest=a -chardev socket,id=charmonitor,fd=9", 1000);
+  facts_.watches.clear();
+  facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
+  facts_.daemon_pid = 8;
+  const char* const uri =
+      "libvirt = [\"qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock\"]";
+  EXPECT_EQ(Only(facts_, "unwatched").line(), uri);
+  facts_.processes[1].uid = 990;
+  facts_.processes[1].cgroups = "0::/system.slice/vmeventd.service";
+  EXPECT_EQ(Only(facts_, "unwatched").line(),
+            absl::StrCat(uri,
+                         "\ninstall -d /etc/systemd/system/vmeventd.service.d && printf "
+                         "'[Service]\\nProtectHome=read-only\\n' "
+                         ">/etc/systemd/system/vmeventd.service.d/home.conf && systemctl "
+                         "daemon-reload && systemctl restart vmeventd.service"))
+      << "its unit hides /run/user";
+  facts_.processes[1].uid = 1000;
+  facts_.processes[1].cgroups = "0::/user.slice/user-1000.slice/vmeventd.service";
+  EXPECT_EQ(Only(facts_, "unwatched").line(), "libvirt = [\"qemu:///session\"]");
+}
+
+TEST_F(DiagnosisTest, AUsersQemuGetsADirectoryOfThatUser) {
+  Become(&facts_, "kvm -name a", 1000);
+  EXPECT_THAT(Only(facts_, "no-monitor").line(),
+              AllOf(testing::StartsWith("install -d -m 0755 -o alice /run/qemu-alice\n-chardev "),
+                    testing::EndsWith("\nwatch = [\"/run/qemu:*.qmp\", "
+                                      "\"/run/qemu-alice:*.qmp\"]")));
+  facts_.watches[0].owner = 1000;
+  EXPECT_THAT(Only(facts_, "no-monitor").line(),
+              testing::StartsWith("-chardev socket,id=events,path=/run/qemu/a.qmp,"));
+}
+
+TEST_F(DiagnosisTest, AUsersOwnDaemonNeedsNoUnitOfTheSystem) {
+  facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
+  NodeProcess* const daemon = &facts_.processes.back();
+  daemon->reads_journal = daemon->reads_logs = false;
+  facts_.info.add_libvirt_connections()->set_connected(true);
+  EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty()) << "another one was asked";
+  facts_.daemon_pid = 8;
+  EXPECT_THAT(Diagnose(facts_).findings, testing::SizeIs(2));
+  daemon->uid = 1000;
+  daemon->cgroups = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/vmeventd.service";
+  EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
+}
+
+TEST_F(DiagnosisTest, ADirectoryThatTheUnitHidesIsShownByTheLine) {
+  facts_.watches.clear();
+  facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
+  facts_.processes[1].cgroups = "0::/system.slice/vmeventd.service";
+  facts_.daemon_pid = 8;
+  const struct {
+    const char* path;
+    const char* setting;
+  } kCases[] = {{"/tmp/a/web1.qmp", "PrivateTmp=no"},
+                {"/run/user/1000/qemu/web1.qmp", "ProtectHome=read-only"}};
+  for (const auto& expected : kCases) {
+    facts_.processes[0].arguments.back() = absl::StrCat("unix:", expected.path, ",server=on");
+    facts_.sockets[0].path = expected.path;
+    facts_.processes[0].paths = {{expected.path, std::nullopt}};
+    EXPECT_THAT(Only(facts_, "unwatched").line(),
+                AllOf(testing::StartsWith("watch = ["), HasSubstr(expected.setting)));
+  }
+  facts_.processes[1].cgroups = "0::/docker/0a";
+  const Finding contained = Only(facts_, "unwatched");
+  EXPECT_EQ(contained.steps.back(),
+            (Step{Place::kContainer, "-v /run/user/1000/qemu:/run/user/1000/qemu"}));
+}
+
+TEST_F(DiagnosisTest, AQemuInAContainerSharesItsDirectory) {
+  facts_.processes[0].arguments.back() = "unix:/sock/web1.qmp,server=on";
+  facts_.sockets[0].path = "/sock/web1.qmp";
+  facts_.processes[0].paths = {{"/sock/web1.qmp", std::nullopt}};
+  facts_.processes[0].own_root = true;
+  EXPECT_EQ(Only(facts_, "unwatched").line(), "-v /run/qemu:/sock");
+  facts_.processes[0].paths = {{"/sock/web1.qmp", "/srv/vms/web1.qmp"}};
+  EXPECT_EQ(Only(facts_, "unwatched").line(), "watch = [\"/run/qemu:*.qmp\", \"/srv/vms:*.qmp\"]");
+  facts_.processes[0].sees_network = false;
+  facts_.client = "vmevents --server unix:/s";
+  EXPECT_EQ(Only(facts_, "namespace").line(), "vmevents --server unix:/s doctor");
+}
+
+TEST_F(DiagnosisTest, AFrozenQemuIsThawedAsItWasFrozen) {
+  const struct {
+    const char* cgroup;
+    const char* line;
+  } kCases[] = {
+      {"/sys/fs/cgroup/freezer/x", "echo THAWED >/sys/fs/cgroup/freezer/x/freezer.state"},
+      {"/sys/fs/cgroup/x", "echo 0 >/sys/fs/cgroup/x/cgroup.freeze"},
+      {"/sys/fs/cgroup/vm.slice/vm@a.service", "systemctl thaw vm@a.service"},
+      {"/sys/fs/cgroup/system.slice/docker-0a1b.scope", "docker unpause 0a1b"},
+      {"/sys/fs/cgroup/freezer/docker/0a1b", "docker unpause 0a1b"},
+      {"/sys/fs/cgroup/machine.slice/libpod-0a1b.scope/container", "podman unpause 0a1b"},
+  };
+  for (const auto& expected : kCases) {
+    facts_.processes[0].frozen_by = expected.cgroup;
+    EXPECT_EQ(Only(facts_, "hung-monitor").line(), expected.line);
+  }
+  facts_.processes[0].frozen_by = "";
+  facts_.processes[0].dumps_core = true;
+  EXPECT_THAT(Only(facts_, "hung-monitor").what, HasSubstr("writes its core"));
+}
+
+TEST_F(DiagnosisTest, APathThatWasTakenIsNotDeleted) {
+  facts_.info = FromText<v1::GetServerInfoResponse>(
+      "unfollowed_sockets { path: '/run/qemu/web1.qmp' "
+      "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } }");
+  const Finding finding = Only(facts_, "problem");
+  EXPECT_THAT(finding.what, HasSubstr("out of reach until the VM's next start"));
+  EXPECT_EQ(finding.line(), "ps -o pid,user,lstart,args -p 7");
+}
+
+TEST_F(DiagnosisTest, AContainerWithoutBpfIsToldTheOption) {
+  facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
+  facts_.processes[1].cgroups = "0::/docker/0a1b";
+  facts_.daemon_pid = 8;
+  v1::SignalSenderWatch* const senders = facts_.info.mutable_signal_senders();
+  senders->set_problem("bpf, to load: Operation not permitted (vmeventd has no CAP_BPF)");
+  EXPECT_EQ(Only(facts_, "senders").line(), "--cap-add BPF --cap-add PERFMON");
+  senders->set_problem("bpf: Operation not permitted (a seccomp filter forbids bpf, or ...)");
+  EXPECT_THAT(Only(facts_, "senders").line(), HasSubstr("--security-opt seccomp="));
+}
+
 TEST_F(DiagnosisTest, AMissingDirectoryIsMadeByTheLine) {
   facts_.watches.push_back({{"/run/it's", "*.qmp"}, false});
-  EXPECT_EQ(Only(facts_, "directory").line, "install -d -m 0755 '/run/it'\\''s'");
+  EXPECT_EQ(Only(facts_, "directory").line(), "install -d -m 0755 '/run/it'\\''s'");
 }
 
 TEST(DiagnoseSilenceTest, ADaemonThatMayNotBeAskedIsNotStarted) {
   const ServerAddress server = {.path = "/run/vmeventd/vmeventd.sock"};
   const char* const why = "permission denied on the socket /run/vmeventd/vmeventd.sock";
-  EXPECT_EQ(DiagnoseSilence(server, why, {EACCES}, "vmevents").findings[0].line,
+  EXPECT_EQ(DiagnoseSilence(server, why, {EACCES}, "vmevents").findings[0].line(),
             "sudo vmevents doctor");
   const Diagnosis diagnosis = DiagnoseSilence(server, why, {EACCES, "", "vmeventd"}, "vmevents");
   EXPECT_EQ(diagnosis.findings[0].kind, "daemon");
-  EXPECT_EQ(diagnosis.findings[0].line, "sudo usermod -aG vmeventd \"$USER\"");
+  EXPECT_EQ(diagnosis.findings[0].line(), "sudo usermod -aG vmeventd \"$USER\"");
   EXPECT_EQ(diagnosis.findings[0].what,
             "No permission to query vmeventd: permission denied on the socket "
             "/run/vmeventd/vmeventd.sock. Members of the group vmeventd have it "
@@ -299,7 +502,7 @@ TEST(DiagnoseSilenceTest, TheLineIsOfTheAddress) {
     const Finding found =
         DiagnoseSilence(server, "is vmeventd running there?", {error}, "").findings[0];
     EXPECT_THAT(found.what, testing::EndsWith("not answer: is vmeventd running there?"));
-    EXPECT_THAT(found.line, testing::StartsWith(line));
+    EXPECT_THAT(found.line(), testing::StartsWith(line));
   }
 }
 
@@ -308,7 +511,7 @@ TEST_F(DiagnosisTest, ALibvirtThatIsNotConnectedIsAskedByTheLine) {
   libvirt->mutable_problem()->set_text("no such file; is libvirtd running there?");
   EXPECT_THAT(Only(facts_, "libvirt").what, testing::EndsWith("running there?"));
   libvirt->set_uri("qemu+unix:///session?socket=/run/virtqemud-sock");
-  EXPECT_EQ(Only(facts_, "libvirt").line,
+  EXPECT_EQ(Only(facts_, "libvirt").line(),
             "virsh -c 'qemu+unix:///session?socket=/run/virtqemud-sock' list");
 }
 
@@ -319,7 +522,7 @@ TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
   const struct {
     const char* problem;
     const char* line;
-  } kCases[] = {{"vmeventd does not run in the host's PID namespace", "docker inspect -f "},
+  } kCases[] = {{"vmeventd does not run in the host's PID namespace", "--pid host"},
                 {"bpf, to load the programs: Operation not permitted (vmeventd has no CAP_PERFMON)",
                  "grep Capabilities="},
                 {"cannot read the kernel's types (BTF)", "man vmeventd"}};
@@ -330,7 +533,7 @@ TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
                 testing::StartsWith(absl::StrCat(
                     "vmeventd cannot see who sends a signal, so a killed VM is a CRASH: ",
                     expected.problem, ".")));
-    EXPECT_THAT(found.line, testing::HasSubstr(expected.line));
+    EXPECT_THAT(found.line(), testing::HasSubstr(expected.line));
   }
 }
 
@@ -354,14 +557,14 @@ TEST_F(DiagnosisTest, OneCauseOfManyIsOneFinding) {
   const Finding libvirt = Only(facts_, "unwatched");
   EXPECT_THAT(libvirt.subjects, testing::SizeIs(39));
   EXPECT_EQ(libvirt.subjects.back(), "web39 (pid 39)");
-  EXPECT_EQ(libvirt.line, "watch = [\"/run/qemu:*.qmp\"]\nlibvirt = [\"qemu:///system\"]");
+  EXPECT_EQ(libvirt.line(), "watch = [\"/run/qemu:*.qmp\"]\nlibvirt = [\"qemu:///system\"]");
   const std::string text = DiagnosisText(Diagnose(facts_), 80, false);
   EXPECT_THAT(text, testing::StartsWith("39: web1 (pid 1), web2 (pid 2), "));
   EXPECT_THAT(text, testing::HasSubstr("web39 (pid 39)  unwatched\n"));
   for (NodeProcess& process : facts_.processes) process.arguments.resize(3);
   const Finding none = Only(facts_, "no-monitor");
   EXPECT_THAT(none.subjects, testing::SizeIs(39));
-  EXPECT_THAT(none.line, testing::HasSubstr("path=/run/qemu/NAME.qmp,"));
+  EXPECT_THAT(none.line(), testing::HasSubstr("path=/run/qemu/NAME.qmp,"));
 }
 
 // QEMUs with the monitors /run/qemu/1.qmp to 39.qmp, which nobody has.
@@ -396,19 +599,20 @@ TEST_F(DiagnosisTest, OneThatHoldsManyMonitorsIsOneFinding) {
   const Finding finding = Only(facts, "held-monitor");
   EXPECT_THAT(finding.subjects, testing::SizeIs(39));
   EXPECT_THAT(finding.what, testing::StartsWith("The monitor is held by socat (pid 99). "));
-  EXPECT_EQ(finding.line, "ps -o pid,user,lstart,args -p 99");
+  EXPECT_EQ(finding.line(), "ps -o pid,user,lstart,args -p 99");
 }
 
 TEST_F(DiagnosisTest, QemusThatASignalStoppedAreContinuedByOneLine) {
   NodeFacts facts = ManyQemus();
   facts.processes.resize(3);
   for (NodeProcess& process : facts.processes) process.state = 'T';
-  EXPECT_EQ(Only(facts, "hung-monitor").line, "kill -CONT 1 2 3");
+  EXPECT_EQ(Only(facts, "hung-monitor").line(), "kill -CONT 1 2 3");
 }
 
 TEST_F(DiagnosisTest, MoreThanPeopleReadIsCounted) {
   Diagnosis diagnosis;
-  diagnosis.findings.push_back({"problem", std::vector<std::string>(9000, "a"), "b", {}, "c"});
+  diagnosis.findings.push_back(
+      {"problem", std::vector<std::string>(9000, "a"), "b", {{Place::kShell, "c"}}});
   const std::string text = DiagnosisText(diagnosis, 80, false);
   EXPECT_LT(text.size(), 1000);
   EXPECT_THAT(text, testing::StartsWith("9000: a, a, "));
@@ -420,27 +624,28 @@ TEST_F(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {
   facts.watches = {{{"/run/qemu-server", "*.qmp"}, true}};
   EXPECT_TRUE(absl::StrContains(Only(facts, "manager").what, "Proxmox VE"));
   facts.watches.push_back({{"/srv/vms", "*.qmp"}, true});
-  EXPECT_EQ(Only(facts, "manager").line, "watch = [\"/srv/vms:*.qmp\", \"/run/qemu:*.qmp\"]");
+  EXPECT_EQ(Only(facts, "manager").line(), "watch = [\"/srv/vms:*.qmp\", \"/run/qemu:*.qmp\"]");
 }
 
 TEST_F(DiagnosisTest, ADirectoryThatOnlyTheDaemonMissesIsAMatterOfRights) {
   facts_.info.add_directories()->set_path("/run/qemu");
-  EXPECT_EQ(Only(facts_, "rights").line, "setfacl -m u:vmeventd:rx /run/qemu");
+  EXPECT_EQ(Only(facts_, "rights").line(), "setfacl -m u:vmeventd:rx /run/qemu");
 }
 
 TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
+  facts_.daemon_pid = 8;
   NodeProcess* const daemon = &facts_.processes.back();
   facts_.info.add_libvirt_connections()->set_connected(true);
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
   daemon->reads_logs = false;
   const Finding finding = Only(facts_, "words");
   EXPECT_THAT(finding.what, testing::HasSubstr("it needs CAP_DAC_OVERRIDE"));
-  EXPECT_EQ(finding.line, "grep CapEff /proc/8/status; ls -ld /proc/8/root/var/log/libvirt/qemu");
+  EXPECT_EQ(finding.line(), "grep CapEff /proc/8/status; ls -ld /proc/8/root/var/log/libvirt/qemu");
   facts_.info.clear_libvirt_connections();
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
   daemon->reads_journal = false;
-  EXPECT_THAT(Only(facts_, "words").line,
+  EXPECT_THAT(Only(facts_, "words").line(),
               testing::HasSubstr("\\nSupplementaryGroups=systemd-journal"));
 }
 
@@ -450,7 +655,7 @@ TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
       "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } } "
       "unfollowed_sockets { path: '/run/qemu/my vm.qmp' "
       "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } }");
-  EXPECT_EQ(Only(facts_, "problem").line,
+  EXPECT_EQ(Only(facts_, "problem").line(),
             "for socket in /run/qemu/a.qmp '/run/qemu/my vm.qmp'; do [ \"$(grep -cF \"$socket\" "
             "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");
 }
@@ -461,20 +666,20 @@ TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
   const Finding full = Only(facts_, "journal");
   EXPECT_THAT(full.subjects, ElementsAre("/var/lib/my d/journal.db"));
   EXPECT_THAT(full.what, HasSubstr("not durable: cannot run: database or disk is full. They wait"));
-  EXPECT_EQ(full.line, "findmnt -T '/var/lib/my d/' -o TARGET,SOURCE,OPTIONS,AVAIL,USE%");
+  EXPECT_EQ(full.line(), "findmnt -T '/var/lib/my d/' -o TARGET,SOURCE,OPTIONS,AVAIL,USE%");
   info->set_journal_problem("/var/lib/d/journal.db: damaged: database disk image is malformed");
-  EXPECT_EQ(Only(facts_, "journal").line, "systemctl restart vmeventd");
+  EXPECT_EQ(Only(facts_, "journal").line(), "systemctl restart vmeventd");
 }
 
 TEST_F(DiagnosisTest, AProblemThatTheDaemonReportsOfAFreeMonitorIsAFinding) {
   facts_.vms = {FromText<v1::Vm>(
       "ref { name: 'web1' pid: 7 } problems { text: 'no file descriptor is left' }")};
-  EXPECT_EQ(Only(facts_, "problem").line, "vmevents vms");
+  EXPECT_EQ(Only(facts_, "problem").line(), "vmevents vms");
 }
 
 TEST_F(DiagnosisTest, ForeignBytesHarmNoOutput) {
   Diagnosis diagnosis;
-  diagnosis.findings.push_back({"problem", {"a\x1b[2J\xff"}, "b\nc", Place::kShell, "d\x07"});
+  diagnosis.findings.push_back({"problem", {"a\x1b[2J\xff"}, "b\nc", {{Place::kShell, "d\x07"}}});
   const std::string text = DiagnosisText(diagnosis, 80, false);
   EXPECT_FALSE(absl::StrContains(text, "\x1b"));
   EXPECT_FALSE(absl::StrContains(text, "\x07"));

@@ -97,7 +97,7 @@ class DoctorTest(world.WorldTest):
         finding = self.only(f"(pid {held.pid})", "held-monitor")
         program = pathlib.Path("/proc/self/comm").read_text(encoding="utf-8").strip()
         self.assertIn(f"held by {program} (pid ", finding["what"])
-        self.assertRegex(finding["line"], "^ps -o pid,user,lstart,args -p [0-9]+$")
+        self.assertRegex(line_of(finding), "^ps -o pid,user,lstart,args -p [0-9]+$")
 
     def test_a_monitor_that_was_bound_to_a_relative_path_is_found_in_its_directory(self):
         self.sockets = self.world.path / ("d" * 120)
@@ -120,7 +120,7 @@ class DoctorTest(world.WorldTest):
         self.expect_silence("web1")
         finding = self.only(f"(pid {hung.pid})", "hung-monitor")
         # Beside this QEMU it names those that other tests have stopped: they stay so, and may end meanwhile.
-        self.assertRegex(finding["line"], rf"^kill -CONT( [0-9]+)*? {hung.pid}( [0-9]+)*$")
+        self.assertRegex(line_of(finding), rf"^kill -CONT( [0-9]+)*? {hung.pid}( [0-9]+)*$")
         subprocess.run(f"kill -CONT {hung.pid}", shell=True, check=True)
         world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
         self.assertEqual(self.findings(f"(pid {hung.pid})"), [])
@@ -136,9 +136,9 @@ class DoctorTest(world.WorldTest):
         self.world.start()
         qemu = self.monitored("web1", elsewhere)
         finding = self.only(f"(pid {qemu.pid})", "unwatched")
-        self.assertEqual(finding["place"], "vmeventd.conf")
+        self.assertEqual(finding["steps"][0]["place"], "vmeventd.conf")
         # It may name what other tests run, too.
-        self.world.watches = [each for each in finding["line"].split('"')[1::2] if str(self.world.path) in each]
+        self.world.watches = [each for each in line_of(finding).split('"')[1::2] if str(self.world.path) in each]
         self.assertEqual(len(self.world.watches), 2)
         self.world.stop()
         self.world.start()
@@ -152,7 +152,7 @@ class DoctorTest(world.WorldTest):
         world.wait_until("health says so", lambda: self.world.health("watch") == "NOT_SERVING")
         self.assertEqual(self.world.health(""), "SERVING")
         finding = self.only(str(missing), "directory")
-        subprocess.run(finding["line"], shell=True, check=True)
+        subprocess.run(line_of(finding), shell=True, check=True)
         world.wait_until("health says so", lambda: self.world.health("watch") == "SERVING")
         self.assertEqual(self.findings(str(missing)), [])
 
@@ -167,7 +167,7 @@ class DoctorTest(world.WorldTest):
         world.wait_until("both are reported", lambda: len(self.world.info().unfollowed_sockets) == 2)
         finding = self.only("left1.qmp", "problem")
         self.assertEqual(len(finding["subjects"]), 2)
-        subprocess.run(finding["line"], shell=True, check=True)
+        subprocess.run(line_of(finding), shell=True, check=True)
         self.assertEqual([path.name for path in self.sockets.iterdir()], ["web1.qmp"])
 
     def test_a_node_on_which_nothing_can_be_followed(self):
@@ -179,7 +179,7 @@ class DoctorTest(world.WorldTest):
         self.assertEqual(self.world.health("sources"), "NOT_SERVING")
         self.only(uri, "libvirt")
         self.assertIn(f"Failed to connect socket to '{self.world.path}/", self.world.log())
-        subprocess.run(self.only(str(missing), "directory")["line"], shell=True, check=True)
+        subprocess.run(line_of(self.only(str(missing), "directory")), shell=True, check=True)
         world.wait_until("health says so", lambda: self.world.health("sources") == "SERVING")
 
     @unittest.skipUnless(os.geteuid() == 0, "becomes another user")
@@ -196,7 +196,7 @@ class DoctorTest(world.WorldTest):
                                    f"unix:{socket_of_group}", "-o", "json", "doctor"],
                                   check=False, capture_output=True, text=True)
             findings = [json.loads(line) for line in done.stdout.splitlines()]
-            lines = [one["line"] for one in findings if one["finding"] == "daemon"]
+            lines = [line_of(one) for one in findings if one["finding"] == "daemon"]
             self.assertEqual(len(lines), 1, done.stdout + done.stderr)
             return lines[0]
 
@@ -211,8 +211,13 @@ class DoctorTest(world.WorldTest):
                               check=False, capture_output=True, text=True)
         self.assertEqual(done.returncode, 1, done.stderr)
         (finding,) = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual((finding["finding"], finding["line"]), ("daemon", "ssh node7.invalid systemctl status vmeventd"))
+        self.assertEqual((finding["finding"], line_of(finding)), ("daemon", "ssh node7.invalid systemctl status vmeventd"))
         self.assertIn("cannot be resolved", finding["what"])
+
+
+def line_of(finding):
+    (step,) = finding["steps"]
+    return step["line"]
 
 
 def listens(path):

@@ -1,0 +1,187 @@
+#include "client/doctor/advice.h"
+
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "client/output/terminal_text.h"
+#include "watcher/core/qemu_texts.h"
+
+namespace vmeventd::client {
+namespace {
+
+// The value of an option; empty: it has none.
+std::string ValueOf(const NodeProcess& qemu, absl::string_view option) {
+  for (size_t i = 2; i < qemu.arguments.size(); ++i) {
+    if (qemu.arguments[i - 1] == option) return qemu.arguments[i];
+  }
+  return "";
+}
+
+std::string PathIn(const OwnPlace& place) {
+  return absl::StrReplaceAll(absl::StrCat(place.spec.directory, "/", place.spec.pattern),
+                             {{"*", kVm}});
+}
+
+// For names that need no quoting: those that managers permit.
+std::string PlainArguments(const std::string& path) {
+  return absl::StrCat("-chardev socket,id=vmev,path=", path,
+                      ",server=on,wait=off -mon chardev=vmev,mode=control");
+}
+
+// Incus and LXD, whose commands are the same.
+MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu,
+                          const OwnPlace& place) {
+  const std::string name = ParseQemuArguments(qemu.arguments).name;
+  // The directory of an instance in another project is called PROJECT_NAME.
+  std::string directory = ValueOf(qemu, "-readconfig");
+  directory = directory.substr(0, directory.rfind('/'));
+  const absl::string_view part = absl::string_view(directory).substr(directory.rfind('/') + 1);
+  std::string client(program);
+  std::string path = PathIn(place);
+  if (absl::EndsWith(part, absl::StrCat("_", name))) {
+    const absl::string_view project = part.substr(0, part.size() - name.size() - 1);
+    absl::StrAppend(&client, " --project ", QuoteForShell(project));
+    // Another project may have a VM of that name.
+    path = absl::StrReplaceAll(path, {{kVm, absl::StrCat(project, "_", kVm)}});
+  }
+  // A snap sees the host's files there.
+  if (absl::StartsWith(directory, "/var/snap/")) path = "/var/lib/snapd/hostfs" + path;
+  // A copy has the raw.qemu of its original, with the original's path.
+  const bool has_one = absl::c_any_of(qemu.arguments, [](const std::string& argument) {
+    return absl::StrContains(argument, "id=vmev,");
+  });
+  const auto get = [&client](const char* key) {
+    return absl::StrCat("$(", client, " config get ", kVm, " ", key);
+  };
+  const std::string arguments =
+      has_one
+          ? absl::StrCat(get("raw.qemu"), " | sed 's|id=vmev,path=[^,]*|id=vmev,path=", path, "|')")
+          : absl::StrCat(get("raw.qemu"), ") ", PlainArguments(path));
+  return {
+      .what = "Its manager takes the settings while the VM is off: the lines stop and start it.",
+      .steps = {{Place::kShell, absl::StrCat(client, " stop ", kVm)},
+                {Place::kShell,
+                 absl::StrCat(client, " config set ", kVm, " raw.qemu=\"", arguments, "\"")},
+                {Place::kShell, absl::StrCat(client, " config set ", kVm, " raw.apparmor=\"",
+                                             get("raw.apparmor"), "; echo '", path, " rw,')\"")},
+                {Place::kShell, absl::StrCat(client, " start ", kVm)}},
+      .needs_place = true,
+      .vm = name};
+}
+
+}  // namespace
+
+MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu,
+                            const OwnPlace& place) {
+  const std::string path = PathIn(place);
+  const std::string name = ParseQemuArguments(qemu.arguments).name;
+  if (manager == nullptr) {
+    MonitorAdvice plain = {.what = "Give it one at its next start.",
+                           .steps = {{Place::kQemu, path}},
+                           .needs_place = true,
+                           .vm = name};
+    if (qemu.own_root) {
+      const std::string& directory = place.spec.directory;
+      plain.what = "Give it one at its next start, in a directory that its container shares.";
+      plain.steps.push_back({Place::kContainer, absl::StrCat("-v ", directory, ":", directory)});
+    }
+    return plain;
+  }
+  switch (manager->id) {
+    case ManagerId::kIncus:
+      return AdviseIncus("incus", qemu, place);
+    case ManagerId::kLxd:
+      return AdviseIncus("lxc", qemu, place);
+    case ManagerId::kProxmox: {
+      // .../100.pid
+      std::string id = ValueOf(qemu, "-pidfile");
+      id = std::string(absl::StripSuffix(id.substr(id.rfind('/') + 1), ".pid"));
+      if (id.empty()) id = "VMID";
+      return {.what =
+                  "The line keeps the --args that the VM has. They take effect at its next "
+                  "start by Proxmox VE, such as qm reboot.",
+              .steps = {{Place::kShell,
+                         absl::StrCat("qm set ", kVm, " --args \"$(qm config ", kVm,
+                                      " | sed -n 's/^args: //p') ", PlainArguments(path), "\"")}},
+              .needs_place = true,
+              .vm = id};
+    }
+    case ManagerId::kGaneti:
+      return {.what =
+                  "Ganeti gives each instance NAME.kvmd for a follower, from the instance's "
+                  "next start on.",
+              .watch = absl::StrCat(kGanetiControlDirectory, ":*.kvmd"),
+              .vm = name};
+    case ManagerId::kLima: {
+      const std::string instance(absl::StripPrefix(name, "lima-"));
+      return {
+          .what = "lima takes QEMU's arguments for one start from the environment.",
+          .steps = {{Place::kShell, absl::StrCat("limactl stop ", kVm)},
+                    {Place::kShell, absl::StrCat("QEMU_SYSTEM_X86_64='qemu-system-x86_64 ",
+                                                 PlainArguments(path), "' limactl start ", kVm)}},
+          .needs_place = true,
+          .vm = instance};
+    }
+    case ManagerId::kMicrovm:
+      return {.what = "Give it one in the VM's NixOS configuration, and restart it.",
+              .steps = {{Place::kManager, absl::StrCat("microvm.qemu.extraArgs = [ \"-chardev\" "
+                                                       "\"socket,id=vmev,path=",
+                                                       path,
+                                                       ",server=on,wait=off\" \"-mon\" "
+                                                       "\"chardev=vmev,mode=control\" ];")}},
+              .needs_place = true,
+              .vm = name};
+    case ManagerId::kPacker:
+      return {.what = "Give it one in the template of the build.",
+              .steps = {{Place::kManager,
+                         absl::StrCat("qemuargs = [[\"-chardev\", \"socket,id=vmev,path=", path,
+                                      ",server=on,wait=off\"], [\"-mon\", "
+                                      "\"chardev=vmev,mode=control\"]]")}},
+              .needs_place = true,
+              .vm = name};
+    case ManagerId::kKata:
+      return {.what =
+                  "Kata makes one for each VM that starts with this line in the section "
+                  "[hypervisor.qemu] of its configuration.toml.",
+              .steps = {{Place::kManager, "extra_monitor_socket = \"qmp\""}},
+              .watch = "/run/vc/vm/*:extra-monitor.sock"};
+    case ManagerId::kMinikube:
+    case ManagerId::kPodmanMachine:
+    case ManagerId::kXen:
+    case ManagerId::kLibvirt:
+    case ManagerId::kLibvirtSession:
+      break;
+  }
+  return {.what = absl::StrCat("It cannot be followed: ", manager->way, ".")};
+}
+
+std::string MakePlace(const OwnPlace& place, bool has_systemd) {
+  const std::string& directory = place.spec.directory;
+  const bool is_users = absl::StartsWith(directory, "/run/user/");
+  if (is_users) return absl::StrCat("install -d -m 0700 ", QuoteForShell(directory));
+  const std::string owner = place.owner.empty() ? "root" : place.owner;
+  if (!has_systemd || !absl::StartsWith(directory, "/run/")) {
+    return absl::StrCat("install -d -m 0755 -o ", QuoteForShell(owner), " ",
+                        QuoteForShell(directory));
+  }
+  const std::string file =
+      absl::StrCat("/etc/tmpfiles.d/", directory.substr(directory.rfind('/') + 1), "-events.conf");
+  return absl::StrCat(
+      "echo ", QuoteForShell(absl::StrCat("d ", directory, " 0755 ", owner, " root -")), " >",
+      QuoteForShell(file), " && systemd-tmpfiles --create ", QuoteForShell(file));
+}
+
+std::string MonitorArguments(const std::string& path) {
+  return absl::StrCat(
+      "-chardev ",
+      QuoteForShell(absl::StrCat("socket,id=events,path=", absl::StrReplaceAll(path, {{",", ",,"}}),
+                                 ",server=on,wait=off")),
+      " -mon chardev=events,mode=control");
+}
+
+}  // namespace vmeventd::client
