@@ -4,9 +4,9 @@
 readonly newer_qemu_dir=build/qemu-backports
 readonly newer_libvirt_dir=build/libvirt-backports
 readonly newer_nats_dir=build/nats-unstable
-# What the image takes beside the other packages; containers-common has the engines' seccomp profile.
+# What the image takes beside the other packages.
 readonly image_packages=(
-  buildah golang-github-containers-common runc
+  buildah runc
 )
 # A broker, and what a kube-apiserver is built with and runs on.
 readonly rabbitmq_packages=(

@@ -20,6 +20,7 @@ PLACES = {
     "deploy/compose.yaml": r"vmeventd:(?=\d)|:-vmeventd:",
     "deploy/kubernetes/README.md": r"newTag: ",
     "deploy/kubernetes/base/kustomization.yaml": r"newTag: ",
+    "deploy/kubernetes/components/fleet/kustomization.yaml": r"newTag: ",
     "deploy/kubernetes/components/kubevirt-hook/kustomization.yaml": r"newTag: ",
     "docs/act.md": r"vmeventd-kubevirt:",
     "docs/install.md": r"\bvmevent[ds]:",

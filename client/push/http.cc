@@ -127,12 +127,16 @@ constexpr absl::Duration kLongestConnect = absl::Seconds(10);
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
 // Limit of what is returned of an answer's body.
 constexpr size_t kMaxSaved = 1 << 10;
+// Time in which an answer's body is read: its head alone is the receiver's answer.
+constexpr absl::Duration kBodyTime = absl::Seconds(1);
 
 // One handle of libcurl, the request that is under way, and the part of its answer that is read.
 struct HttpClient {
   std::unique_ptr<CURL, CurlFree> easy;
   std::stop_token stop;
   absl::Time end = absl::InfiniteFuture();  // of requests, after a stop
+  // Time at which the answer's head was whole; in the future: it is not.
+  absl::Time head = absl::InfiniteFuture();
   std::string body;
   std::array<char, CURL_ERROR_SIZE> error{};
 };
@@ -143,12 +147,23 @@ size_t TakeBody(char* data, size_t size, size_t count, void* user) {
   return size * count;
 }
 
+// Takes a line of an answer's head. The empty one ends it, unless it is that of an interim answer.
+size_t TakeHeadLine(const char* data, size_t size, size_t count, void* user) {
+  auto* client = static_cast<HttpClient*>(user);
+  const absl::string_view line(data, size * count);
+  long status = 0;
+  CURL_FUNCTION(curl_easy_getinfo)(client->easy.get(), CURLINFO_RESPONSE_CODE, &status);
+  constexpr long kFirstFinalStatus = 200;
+  if (status >= kFirstFinalStatus && (line == "\r\n" || line == "\n")) client->head = SteadyNow();
+  return line.size();
+}
+
 // Called at least once a second. Returns whether to abort the request.
 int CheckStop(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   auto* client = static_cast<HttpClient*>(user);
   const absl::Time now = SteadyNow();
   if (client->stop.stop_requested()) client->end = std::min(client->end, now + kStopGrace);
-  return now >= client->end ? 1 : 0;
+  return now >= std::min(client->end, client->head + kBodyTime) ? 1 : 0;
 }
 
 // Sets an option; its text is copied. `status` gets an error.
@@ -161,7 +176,7 @@ void Set(CURL* easy, CURLoption option, Value value, absl::Status* status) {
                                        ": ", CURL_FUNCTION(curl_easy_strerror)(code))));
 }
 
-// Why a request got no complete answer.
+// Why a request got no answer.
 std::string FaultOf(CURLcode code, const char* detail) {
   absl::string_view why = *detail != '\0' ? detail : CURL_FUNCTION(curl_easy_strerror)(code);
   if (absl::StrContains(why, "wrong version number") ||
@@ -190,10 +205,15 @@ HttpAnswer Post(HttpClient* client, const std::string& body,
   Set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()), &set_up);
   if (!set_up.ok()) return {.fault = std::string(set_up.message())};
   client->body.clear();
+  client->head = absl::InfiniteFuture();
   client->error[0] = '\0';
   const CURLcode code = CURL_FUNCTION(curl_easy_perform)(easy);
-  if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
-  if (code != CURLE_OK) return {.fault = FaultOf(code, client->error.data())};
+  // A head that is whole counts, whatever has happened to its body.
+  if (client->head == absl::InfiniteFuture()) {
+    if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
+    if (code == CURLE_OK) return {.fault = "its answer is cut"};
+    return {.fault = FaultOf(code, client->error.data())};
+  }
   long status = 0;
   CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RESPONSE_CODE, &status);
   curl_off_t retry_after = 0;
@@ -240,6 +260,8 @@ absl::StatusOr<HttpPost> MakeHttpPost(const std::string& url, const TlsOptions& 
   }
   set(CURLOPT_WRITEFUNCTION, &TakeBody);
   set(CURLOPT_WRITEDATA, client.get());
+  set(CURLOPT_HEADERFUNCTION, &TakeHeadLine);
+  set(CURLOPT_HEADERDATA, client.get());
   set(CURLOPT_XFERINFOFUNCTION, &CheckStop);
   set(CURLOPT_XFERINFODATA, client.get());
   set(CURLOPT_NOPROGRESS, 0L);

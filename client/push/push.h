@@ -38,7 +38,7 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
 
 // Result of a request.
 struct HttpAnswer {
-  int status = 0;                   // HTTP's; 0: no complete answer came
+  int status = 0;                   // HTTP's; 0: the head of no answer came whole
   std::string fault = {};           // reason why not; safe for a terminal
   absl::Duration retry_after = {};  // time that its Retry-After, a number or a date, asks to wait
   std::string body = {};            // beginning of the body

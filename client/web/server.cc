@@ -67,6 +67,7 @@ constexpr std::pair<const char*, const char*> kHeaders[] = {
      "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
     {"Cross-Origin-Resource-Policy", "same-origin"},
     {"Referrer-Policy", "no-referrer"},
+    {"X-Accel-Buffering", "no"},  // nginx would hold the event stream back
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
 };

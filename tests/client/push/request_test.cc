@@ -197,8 +197,11 @@ TEST(PushSignatureTest, SecretsAreLinesOfSomeLength) {
   EXPECT_THAT(ParseSecrets("hunter2"), Not(Says("hunter2")));
 }
 
+// What a server does with its connection once it has sent its response.
+enum class Afterwards { kCloses, kHolds };
+
 // The answer to a request, of a server that sends this response.
-HttpAnswer AnswerOf(const std::string& response) {
+HttpAnswer AnswerOf(const std::string& response, Afterwards afterwards = Afterwards::kCloses) {
   uint16_t port = 0;
   const UniqueFd listener = e2e::ListenOnLoopback(&port);
   std::thread server([&] {
@@ -210,6 +213,9 @@ HttpAnswer AnswerOf(const std::string& response) {
       all.append(request, 0, static_cast<size_t>(size));
     }
     (void)send(connection.get(), response.data(), response.size(), MSG_NOSIGNAL);
+    if (afterwards == Afterwards::kCloses) return;
+    while (read(connection.get(), request.data(), request.size()) > 0) {  // until the client closes
+    }
   });
   const auto post =
       MakeHttpPost(absl::StrCat("http://127.0.0.1:", port), {}, absl::Seconds(30), {});
@@ -230,6 +236,32 @@ TEST(PushAnswerTest, RetryAfterIsANumberOrADate) {
   EXPECT_GT(after("Retry-After: Wed, 01 Jul 2099 12:01:00 GMT\r\n").retry_after, absl::Hours(1));
   EXPECT_LE(after("Retry-After: Wed, 01 Jul 2020 12:01:00 GMT\r\n").retry_after,
             absl::ZeroDuration());
+}
+
+// Whatever happens to its body: a receiver that has the events must not get them for ever.
+TEST(PushAnswerTest, CountsOnceItsHeadIsWhole) {
+  const std::string ok = "HTTP/1.1 200 OK\r\n";
+  const std::string bodies[] = {
+      ok + "Content-Length: 10\r\n\r\nhalf",                   // cut
+      ok + "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",  // without a last chunk
+      ok + "Content-Length: 10\r\n\r\n",                       // none at all
+      ok + "\r\n",                                             // of no length
+      "HTTP/1.1 100 Continue\r\n\r\n" + ok + "Content-Length: 10\r\n\r\nhalf",
+  };
+  for (const std::string& response : bodies) {
+    for (const Afterwards afterwards : {Afterwards::kCloses, Afterwards::kHolds}) {
+      const HttpAnswer answer = AnswerOf(response, afterwards);
+      EXPECT_EQ(answer.status, 200) << response;
+      EXPECT_EQ(answer.fault, "") << response;
+    }
+  }
+  EXPECT_EQ(AnswerOf("HTTP/1.1 503 Busy\r\nContent-Length: 10\r\n\r\nno").status, 503);
+  for (const char* response :
+       {"HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 100 Continue\r\n\r\n", ""}) {
+    const HttpAnswer answer = AnswerOf(response);
+    EXPECT_EQ(answer.status, 0) << response;
+    EXPECT_NE(answer.fault, "") << response;
+  }
 }
 
 std::string UrlComplaint(const std::string& url) {

@@ -7,6 +7,7 @@ Kubernetes.
 
 import functools
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -130,6 +131,18 @@ class Kubernetes(unittest.TestCase):
             used |= {path.parent / name for name in settings.get('resources', [])}
             used |= {path.parent / patch['path'] for patch in settings.get('patches', [])}
         self.assertEqual(set(KUBERNETES.rglob('*.yaml')) - used, set())
+
+    def test_every_image_is_one_that_the_site_names(self):
+        named = {f'registry.example.com/{name}' for name in ('vmeventd', 'vmeventd-kubevirt')}
+        for variant in VARIANTS:
+            with self.subTest(variant):
+                for manifest in parsed(*variant):
+                    if manifest['kind'] != 'DaemonSet':
+                        continue
+                    for container in pod_of({'DaemonSet': manifest})['containers']:
+                        image, _, tag = container['image'].rpartition(':')
+                        self.assertIn(image, named, container['name'])
+                        self.assertRegex(tag, r'^\d+\.\d+\.\d+$')
 
     def test_the_quota_admits_the_pods_of_its_priority(self):
         for manifests in self.each():
@@ -346,6 +359,13 @@ class Compose(unittest.TestCase):
         # A named volume would belong to the image's user, and this runs as root.
         self.assertEqual({volume['type'] for volume in self.service['volumes']}, {'bind'})
 
+    def test_its_seccomp_profile_permits_what_shows_senders(self):
+        (name,) = (option.partition(':')[2] for option in self.service['security_opt'] if option.startswith('seccomp:'))
+        profile = json.loads((ROOT / 'deploy' / name).read_text(encoding='utf-8'))
+        (rule,) = (rule for rule in profile['syscalls'] if 'bpf' in rule['names'])
+        self.assertEqual((rule['action'], rule['includes'], rule['excludes']), ('SCMP_ACT_ALLOW', {}, {}))
+        self.assertEqual(profile['defaultAction'], 'SCMP_ACT_ERRNO')
+
 
 class DockerRun(unittest.TestCase):
     """The commands of docs/install.md that run as root have what the compose file has."""
@@ -376,7 +396,9 @@ class DockerRun(unittest.TestCase):
             '--pid': [service['pid']], '--cgroupns': [service['cgroup']],
             '--network': [service['network_mode']], '--user': [service['user']],
             '--cap-drop': service['cap_drop'], '--cap-add': service['cap_add'],
-            '--security-opt': [option.removesuffix(':true') for option in service['security_opt']],
+            # compose takes files from its own directory
+            '--security-opt': [option.removesuffix(':true').replace('seccomp:', 'seccomp=deploy/')
+                               for option in service['security_opt']],
             '--ulimit': [f'nofile={nofile["soft"]}'], '--memory': [service['mem_limit']],
             '--stop-timeout': [service['stop_grace_period'].removesuffix('s')], '--read-only': [],
             '--restart': [service['restart']], '--name': ['vmeventd'],

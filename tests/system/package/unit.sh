@@ -23,6 +23,15 @@ complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$scratch/vme
     "$scratch/vmeventd-user.service" 2>&1)
 [[ -z $complaints ]] || { printf 'systemd-analyze verify:\n%s\n' "$complaints" >&2; exit 1; }
 
+# As libvirt has it: with a VM's unit in machine.slice, which systemd starts before basic.target, no order of the units
+# contradicts another. Proxmox VE's is qemu.slice.
+for slice in machine.slice qemu.slice; do
+  printf '[Service]\nSlice=%s\nExecStart=/bin/true\n' "$slice" >"$scratch/vm.service"
+  printf '[Unit]\nRequires=basic.target\nWants=vmeventd.service vm.service\n' >"$scratch/host.target"
+  complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$scratch"/{host.target,vm.service,vmeventd.service} 2>&1)
+  [[ -z $complaints ]] || { printf 'a VM in %s:\n%s\n' "$slice" "$complaints" >&2; exit 1; }
+done
+
 for drop_in in "$examples"/vmeventd.service.d/*.conf; do
   mkdir "$scratch/vmeventd.service.d"
   cp "$drop_in" "$scratch/vmeventd.service.d/"

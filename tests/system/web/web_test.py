@@ -238,6 +238,7 @@ class ApiTest(WebTest):
             self.assertRegex(response.getheader("Content-Security-Policy"), "^default-src 'none'; script-src 'self';")
             self.assertEqual(response.getheader("X-Content-Type-Options"), "nosniff")
             self.assertEqual(response.getheader("X-Frame-Options"), "DENY")
+            self.assertEqual(response.getheader("X-Accel-Buffering"), "no", "or nginx holds the event stream back")
             self.assertIsNone(response.getheader("Access-Control-Allow-Origin"))
         self.assertGreaterEqual(self.ask("/", X="y" * 40000).status, 400)
 
