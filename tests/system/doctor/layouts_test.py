@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tests/support/python"))
 
 # pylint: disable=wrong-import-position
 import world  # noqa: E402
+from patience import patience  # noqa: E402
 
 # -S: no guest is needed to have a monitor.
 SO_ACCEPTCON = 0x10000  # linux/net.h
@@ -72,7 +73,7 @@ class LayoutsTest(world.WorldTest):
                     nudge.connect(str(path))
                 return b""
         world.wait_until(f"{path} greets", lambda: b"QMP" in said())
-        held.settimeout(world.PATIENCE)
+        held.settimeout(patience())
         return held
 
     def findings(self, subject):
@@ -419,7 +420,7 @@ esac
         world.wait_until("vmeventd says so", lambda: [problem.code for problem in self.world.get("web1").problems]
                          == [world.pb.PROBLEM_CODE_CORE_DUMPING])
         subprocess.run(["fsfreeze", "-u", disk], check=True)
-        qemu.wait(world.PATIENCE)
+        qemu.wait(patience())
         self.assertEqual(qemu.returncode, -signal.SIGSEGV)
 
     def begin_with_hang_check(self):
