@@ -155,7 +155,7 @@ class LayoutsTest(world.WorldTest):
         self.begin()
         script = f"mount --bind {shared} {sock} && exec \"$@\""
         launcher = self.monitored(sock / "web1.qmp",
-                                  before=["unshare", "-m", "-n", "-p", "--fork", "sh", "-c", script, "sh"])
+                                  before=["unshare", "-m", "-n", "-p", "--kill-child", "sh", "-c", script, "sh"])
         self.expect_watched_by_the_line(Child(launcher))
         self.assertIn(str(shared), self.configuration.read_text(encoding="utf-8"))
 
@@ -165,7 +165,7 @@ class LayoutsTest(world.WorldTest):
         sock = self.directory("inside")
         self.begin()
         launcher = self.monitored(sock / "web1.qmp", before=[
-            "unshare", "-m", "-p", "--fork", "sh", "-c", f"mount -t tmpfs none {sock} && exec \"$@\"", "sh"])
+            "unshare", "-m", "-p", "--kill-child", "sh", "-c", f"mount -t tmpfs none {sock} && exec \"$@\"", "sh"])
         finding = self.only(Child(launcher), "unwatched")
         self.assertIn("does not see the directory", finding["what"])
         self.assertNotIn("cannot be seen", finding["what"])
