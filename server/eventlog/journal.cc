@@ -299,7 +299,7 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
                       "the journal was ", absl::IsDataLoss(why) ? "damaged" : "of another version",
                       " and was moved to ", *aside, "; the events before this one are there");
   const absl::Status status = opened->journal->Transact([&](JournalBounds*) {
-    PutMeta(opened->journal->database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
+    PutMeta(*opened->journal->database_, "deleted_until", absl::StrCat(absl::ToUnixNanos(now)));
   });
   if (!status.ok()) return status;
   return opened;
@@ -314,11 +314,15 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
   if (absl::Status status = CheckRoom(options.path); !status.ok()) return status;
   Opened opened;
   absl::Status status;
-  try {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    opened = {};
     opened.journal.reset(new Journal(options));
-    status = opened.journal->Load(begin.journal_id, &opened);
-  } catch (const SQLite::Exception& error) {
-    status = SqliteError(options.path, error);
+    try {
+      status = opened.journal->Load(begin.journal_id, &opened);
+      break;
+    } catch (const SQLite::Exception& error) {
+      status = opened.journal->Failure(error);
+    }
   }
   // The identity is ours and the version is known: a table or column that is not there was lost.
   if (absl::IsInternal(status)) return absl::DataLossError(status.message());
@@ -343,39 +347,48 @@ void Journal::ReportDamage(const std::string& path, absl::string_view why) {
   if (pwrite(fd.get(), why.data(), why.size(), 0) < 0 || fsync(fd.get()) != 0) return;
 }
 
-absl::Status Journal::Load(const std::string& journal_id, Opened* opened) {
-  database_.exec(
+void Journal::Connect() try {
+  database_.emplace(options_.path);
+  database_->exec(
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
       "PRAGMA journal_size_limit = 67108864");
-  database_.exec("CREATE TEMP TABLE going(sequence INTEGER PRIMARY KEY, time, vm, noise)");
-  opened->created = SqliteQuery(database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
-  if (opened->created) CreateSchema(database_, options_.path, journal_id);
+  database_->exec("CREATE TEMP TABLE going(sequence INTEGER PRIMARY KEY, time, vm, noise)");
+} catch (const SQLite::Exception&) {
+  database_.reset();
+  throw;
+}
+
+absl::Status Journal::Failure(const SQLite::Exception& error) {
+  const absl::Status status = SqliteError(options_.path, error);
+  if (!absl::IsDataLoss(status)) return status;
+  database_.reset();
+  return CheckDatabase(options_.path, status);
+}
+
+absl::Status Journal::Load(const std::string& journal_id, Opened* opened) {
+  Connect();
+  opened->created = SqliteQuery(*database_, "SELECT count(*) FROM sqlite_schema").Number() == 0;
+  if (opened->created) CreateSchema(*database_, options_.path, journal_id);
   absl::Status status =
-      opened->created ? SyncDirectoryOf(options_.path) : CheckSchema(database_, options_.path);
+      opened->created ? SyncDirectoryOf(options_.path) : CheckSchema(*database_, options_.path);
   if (!status.ok()) return status;
-  const auto id = QueryMeta(database_, "journal_id");
-  const auto file = QueryMeta(database_, "file");
-  bounds_.deleted = QueryMetaNumber(database_, "deleted");
-  bounds_.thinned = QueryMetaNumber(database_, "thinned");
-  SqliteQuery row(database_, "SELECT count(*), max(sequence) FROM stored");
-  row.Next();
-  bounds_.events = row.Int(0);
-  bounds_.newest = std::max(row.Uint(1), bounds_.deleted);
-  FindOldest(&bounds_);
-  opened->hole = {QueryMetaNumber(database_, "hole_first"),
-                  QueryMetaNumber(database_, "hole_last")};
-  SqliteQuery runs(database_, "SELECT run, sequence, state FROM runs");
+  const auto id = QueryMeta(*database_, "journal_id");
+  const auto file = QueryMeta(*database_, "file");
+  bounds_ = FindBounds();
+  opened->hole = {QueryMetaNumber(*database_, "hole_first"),
+                  QueryMetaNumber(*database_, "hole_last")};
+  SqliteQuery runs(*database_, "SELECT run, sequence, state FROM runs");
   while (runs.Next()) {
     opened->runs[std::string(runs.Bytes(0))] = {std::string(runs.Bytes(2)), runs.Uint(1)};
   }
-  SqliteQuery stops(database_, "SELECT vm FROM stopped_vms ORDER BY sequence");
-  bool readable = true;
-  while (readable && stops.Next()) {
-    readable = opened->stops.emplace_back().ParseFromString(std::string(stops.Bytes(0)));
+  SqliteQuery stops(*database_, "SELECT vm FROM stopped_vms ORDER BY sequence");
+  while (stops.Next()) {
+    if (opened->stops.emplace_back().ParseFromString(std::string(stops.Bytes(0)))) continue;
+    opened->stops.pop_back();
+    spdlog::error("{}: a VM in stopped_vms is damaged and is left out", options_.path);
   }
-  if (!id.has_value() || !file.has_value() || !readable) {
-    return absl::DataLossError(absl::StrCat(
-        options_.path, ": meta has no journal_id or no file, or a VM in stopped_vms is damaged"));
+  if (!id.has_value() || !file.has_value()) {
+    return absl::DataLossError(absl::StrCat(options_.path, ": meta has no journal_id or no file"));
   }
   journal_id_ = *id;
   opened->file = file_ = FileIdentity(options_.path);
@@ -383,13 +396,24 @@ absl::Status Journal::Load(const std::string& journal_id, Opened* opened) {
   if (!identity_is_stored_) {
     opened->replaced =
         absl::StrCat("the journal was restored from a copy, which ends with the event ",
-                     row.Uint(1), "; what was observed since then is missing");
+                     bounds_.newest, "; what was observed since then is missing");
   }
   return absl::OkStatus();
 }
 
+JournalBounds Journal::FindBounds() {
+  JournalBounds bounds{.deleted = QueryMetaNumber(*database_, "deleted"),
+                       .thinned = QueryMetaNumber(*database_, "thinned")};
+  SqliteQuery row(*database_, "SELECT count(*), max(sequence) FROM stored");
+  row.Next();
+  bounds.events = row.Int(0);
+  bounds.newest = std::max(row.Uint(1), bounds.deleted);
+  FindOldest(&bounds);
+  return bounds;
+}
+
 void Journal::FindOldest(JournalBounds* bounds) {
-  SqliteQuery row(database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1");
+  SqliteQuery row(*database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1");
   const bool found = row.Next();
   bounds->oldest = found ? row.Uint(0) : bounds->newest + 1;
   bounds->oldest_time = found ? absl::FromUnixNanos(row.Int(1)) : absl::InfiniteFuture();
@@ -397,16 +421,20 @@ void Journal::FindOldest(JournalBounds* bounds) {
 
 template <typename Change>
 absl::Status Journal::Transact(const Change& change) try {
-  JournalBounds bounds = bounds_;
   failed_ = true;
-  SQLite::Transaction transaction(database_, SQLite::TransactionBehavior::IMMEDIATE);
+  if (!database_.has_value()) {
+    Connect();
+    bounds_ = FindBounds();
+  }
+  JournalBounds bounds = bounds_;
+  SQLite::Transaction transaction(*database_, SQLite::TransactionBehavior::IMMEDIATE);
   change(&bounds);
   transaction.commit();
   failed_ = false;
   bounds_ = bounds;
   return absl::OkStatus();
 } catch (const SQLite::Exception& error) {
-  return SqliteError(options_.path, error);
+  return Failure(error);
 }
 
 absl::Status Journal::Append(const Batch& batch) {
@@ -421,29 +449,33 @@ absl::Status Journal::Append(const Batch& batch) {
 }
 
 void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
-  if (!identity_is_stored_) PutIdentity(database_, journal_id_, options_.path);
+  if (!identity_is_stored_) PutIdentity(*database_, journal_id_, options_.path);
+  int64_t inserted = 0;
   for (const EventPtr& event : batch.events) {
+    // A commit that ended with an error may have been done.
+    if (event->sequence <= bounds->newest) continue;
     const auto vm = Parsed<v1::VmRef>(event->vm_ref);
     const uint64_t vm_id = FindVm(vm, event->vm_ref);
-    SqliteQuery(database_,
+    SqliteQuery(*database_,
                 "INSERT INTO stored(sequence, time, type, class, vm, event)"
                 " VALUES(?, ?, ?, nullif(?, 0), ?, ?)",
                 event->sequence, absl::ToUnixNanos(event->observe_time), int{event->type},
                 int{event->shutdown_class}, vm_id, event->event)
         .Run();
     bounds->newest = event->sequence;
+    ++inserted;
   }
   if (bounds->events == 0) FindOldest(bounds);
-  bounds->events += std::ssize(batch.events);
+  bounds->events += inserted;
   if (!batch.hole.empty()) {
-    PutMeta(database_, "hole_first", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.first));
-    PutMeta(database_, "hole_last", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.last));
+    PutMeta(*database_, "hole_first", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.first));
+    PutMeta(*database_, "hole_last", absl::StrCat(batch.hole_is_named ? 0 : batch.hole.last));
   }
   for (const auto& [run_id, run] : batch.runs) {
     if (run.payload.empty()) {
-      SqliteQuery(database_, "DELETE FROM runs WHERE run = ?", run_id).Run();
+      SqliteQuery(*database_, "DELETE FROM runs WHERE run = ?", run_id).Run();
     } else {
-      SqliteQuery(database_,
+      SqliteQuery(*database_,
                   "INSERT INTO runs(run, sequence, state) VALUES(?, ?, ?) ON CONFLICT(run)"
                   " DO UPDATE SET sequence = excluded.sequence, state = excluded.state",
                   run_id, run.last_sequence, absl::string_view(run.payload))
@@ -451,12 +483,12 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
     }
   }
   for (const auto& [sequence, vm] : batch.stops) {
-    SqliteQuery(database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
+    SqliteQuery(*database_, "INSERT OR REPLACE INTO stopped_vms(sequence, vm) VALUES(?, ?)",
                 sequence, absl::string_view(vm->SerializeAsString()))
         .Run();
   }
   if (batch.stops.empty()) return;
-  SqliteQuery(database_,
+  SqliteQuery(*database_,
               "DELETE FROM stopped_vms WHERE sequence <= (SELECT sequence FROM stopped_vms"
               " ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
               VmRegistry::kMaxStopped)
@@ -465,11 +497,11 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
 
 uint64_t Journal::FindVm(const v1::VmRef& vm, absl::string_view ref) {
   const uint64_t id =
-      SqliteQuery(database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?", vm.name(),
-                  vm.run_id(), ref)
+      SqliteQuery(*database_, "SELECT id FROM vms WHERE name = ? AND run = ? AND ref = ?",
+                  vm.name(), vm.run_id(), ref)
           .Number();
   if (id != 0) return id;
-  return SqliteQuery(database_,
+  return SqliteQuery(*database_,
                      "INSERT INTO vms(name, run, source, ref) VALUES(?, ?, ?, ?) RETURNING id",
                      vm.name(), vm.run_id(), vm.source(), ref)
       .Number();
@@ -498,67 +530,67 @@ absl::StatusOr<bool> Journal::Retain(Instant now) {
     const int64_t expired = absl::ToUnixNanos(now.wall - options_.retention_age);
     const int64_t excess = std::min(bounds->events - options_.retention_events, kRetainStep);
     more = CountEvents(*bounds) ||
-           (by_age && Delete(SqliteQuery(database_, kFindExpired, newest, kRetainStep, expired,
+           (by_age && Delete(SqliteQuery(*database_, kFindExpired, newest, kRetainStep, expired,
                                          absl::ToUnixNanos(now.wall)),
                              bounds)) ||
            // Evidence goes where no noise is left, the oldest first.
-           (excess > 0 && (Delete(SqliteQuery(database_, kFindNoise, newest, excess), bounds) ||
-                           Delete(SqliteQuery(database_, kFindOldest, newest, excess), bounds)));
+           (excess > 0 && (Delete(SqliteQuery(*database_, kFindNoise, newest, excess), bounds) ||
+                           Delete(SqliteQuery(*database_, kFindOldest, newest, excess), bounds)));
   });
   if (!status.ok()) return status;
   return more;
 }
 
 bool Journal::CountEvents(const JournalBounds& bounds) {
-  const uint64_t counted = QueryMetaNumber(database_, "counted");
+  const uint64_t counted = QueryMetaNumber(*database_, "counted");
   if (counted >= bounds.newest) return false;
   const uint64_t through =
-      SqliteQuery(database_,
+      SqliteQuery(*database_,
                   "SELECT max(sequence) FROM (SELECT sequence FROM stored WHERE sequence > ?"
                   " ORDER BY sequence LIMIT ?)",
                   counted, kCountStep)
           .Number();
-  SqliteQuery(database_,
+  SqliteQuery(*database_,
               "UPDATE vms SET events = ifnull(vms.events, 0) + new.events"
               " FROM (SELECT vm, count(*) AS events FROM stored WHERE sequence > ? AND"
               " sequence <= ? GROUP BY vm) AS new WHERE id = new.vm",
               counted, through)
       .Run();
   SqliteQuery(
-      database_,
+      *database_,
       "INSERT INTO noise SELECT name, count(*), min(sequence) FROM stored JOIN vms"
       " ON vms.id = vm WHERE sequence > ? AND sequence <= ? AND type NOT IN " VMEVENTD_EVIDENCE
       " GROUP BY name ON CONFLICT(vm) DO UPDATE"
       " SET events = events + excluded.events",
       counted, through)
       .Run();
-  PutMeta(database_, "counted", absl::StrCat(through));
+  PutMeta(*database_, "counted", absl::StrCat(through));
   return through < bounds.newest;
 }
 
 bool Journal::Delete(SqliteQuery find, JournalBounds* bounds) {
-  SqliteQuery(database_, "DELETE FROM going").Run();
+  SqliteQuery(*database_, "DELETE FROM going").Run();
   find.Run();
-  SqliteQuery found(database_, "SELECT count(*), max(sequence) FROM going");
+  SqliteQuery found(*database_, "SELECT count(*), max(sequence) FROM going");
   found.Next();
   if (found.Int(0) == 0) return false;
   bounds->events -= found.Int(0);
   bounds->thinned = std::max(bounds->thinned, found.Uint(1));
-  database_.exec(kDeleteGoing);
+  database_->exec(kDeleteGoing);
   FindOldest(bounds);
   // A GAP still stands for events that were thinned out earlier and are now before the oldest one:
   // their times are not known any more.
-  SqliteQuery before(database_, "SELECT max(sequence), max(time) FROM going WHERE sequence < ?",
+  SqliteQuery before(*database_, "SELECT max(sequence), max(time) FROM going WHERE sequence < ?",
                      bounds->oldest);
   before.Next();
   bounds->deleted = std::max(bounds->deleted, before.Uint(0));
-  SqliteQuery(database_,
+  SqliteQuery(*database_,
               "INSERT INTO meta(key, value) VALUES('deleted_until', ?) ON CONFLICT(key) DO"
               " UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
               before.Int(1))
       .Run();
-  PutMeta(database_, "deleted", absl::StrCat(bounds->deleted));
-  PutMeta(database_, "thinned", absl::StrCat(bounds->thinned));
+  PutMeta(*database_, "deleted", absl::StrCat(bounds->deleted));
+  PutMeta(*database_, "thinned", absl::StrCat(bounds->thinned));
   return true;
 }
 

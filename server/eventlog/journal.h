@@ -105,7 +105,8 @@ class Journal {
   struct Opened;
 
   // Opens the database, or creates it. A damaged one, and one of another version, is moved aside
-  // first. FAILED_PRECONDITION: it is another program's. UNAVAILABLE: it cannot be opened now.
+  // first. Damage that SQLite reports counts once CheckDatabase() confirms it.
+  // FAILED_PRECONDITION: it is another program's. UNAVAILABLE: it cannot be opened now.
   static absl::StatusOr<Opened> Open(const JournalOptions& options, absl::Time now);
   // Opens or creates it for a daemon that has begun without it, after `begin`. Moves nothing aside.
   // DATA_LOSS: it is damaged, or has later events.
@@ -121,8 +122,8 @@ class Journal {
   }
   const JournalBounds& bounds() const { return bounds_; }
 
-  // Writes the batch durably. After an error nothing of it is written, and it may be retried.
-  // DATA_LOSS: the journal is damaged, or its file is not at its path any more.
+  // Writes the batch durably. After an error it may be retried. DATA_LOSS: the journal is damaged,
+  // as CheckDatabase() confirms, or its file is not at its path any more.
   absl::Status Append(const Batch& batch);
 
   // Returns whether there are more events than the limit and a hundredth. After a failure not
@@ -137,14 +138,20 @@ class Journal {
   static constexpr absl::Duration kExpiry = absl::Minutes(10);
 
  private:
-  explicit Journal(const JournalOptions& options) : options_(options), database_(options.path) {}
+  explicit Journal(const JournalOptions& options) : options_(options) {}
 
+  // Opens the connection.
+  void Connect();
+  // Returns the status of `error`. Damage that SQLite reports closes the connection, since a read
+  // that failed may have left it wrong pages; the next transaction opens another.
+  absl::Status Failure(const SQLite::Exception& error);
   // `journal_id` is the one of a new journal; empty: a random one.
   absl::Status Load(const std::string& journal_id, Opened* opened);
   // Runs `change`, a `void(JournalBounds*)`, in a transaction: all of it or nothing.
   template <typename Change>
   absl::Status Transact(const Change& change);
   void Insert(const Batch& batch, JournalBounds* bounds);
+  JournalBounds FindBounds();
   void FindOldest(JournalBounds* bounds);
   // Returns whether the wall clock went on as the monotonic one since the look before the last,
   // some ten minutes ago: a clock that was set shows no age.
@@ -157,7 +164,7 @@ class Journal {
   uint64_t FindVm(const v1::VmRef& vm, absl::string_view ref);
 
   const JournalOptions options_;
-  SqliteDatabase database_;
+  std::optional<SqliteDatabase> database_;  // unset: not connected
   std::string journal_id_;
   std::string file_;  // FileIdentity() of the database
   bool identity_is_stored_ = true;
@@ -183,7 +190,9 @@ struct Journal::Opened {
 };
 
 // Reads the journal's events while its writer writes, on a connection of its own. Sees what was
-// committed when a call begins. DATA_LOSS: the journal is damaged. One thread at a time.
+// committed when a call begins. A GAP stands for an event whose row is garbled. DATA_LOSS: the
+// journal is damaged, as CheckDatabase() confirms. UNAVAILABLE: it cannot be read now. One thread
+// at a time.
 class JournalReader {
  public:
   // The journal is open. UNAVAILABLE: the file cannot be opened now.
@@ -212,15 +221,21 @@ class JournalReader {
                                                        uint64_t from);
 
  private:
-  explicit JournalReader(const std::string& path) : path_(path), database_(path) {}
+  explicit JournalReader(const std::string& path) : path_(path) { database_.emplace(path); }
 
+  // The connection, for a call that begins.
+  SqliteDatabase& Connect();
+  // The status of `error`. After damage that SQLite reports the next call opens another connection.
+  absl::Status Failure(const SQLite::Exception& error);
   // The first sequence that was observed at `time` or later; 0: there is none.
   uint64_t FirstSince(absl::Time time);
   // The GAP `sequence`, which names `missing`.
   EventPtr RetentionGap(uint64_t sequence, const Hole& missing);
 
   const std::string path_;
-  SqliteDatabase database_;
+  std::optional<SqliteDatabase> database_;  // unset: not connected
+  bool stale_ = false;                      // a read failed on this connection
+  absl::Status damage_;                     // as it was confirmed
 };
 
 // Begin of a statement that reads events.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
@@ -14,22 +15,59 @@ namespace {
 constexpr uint64_t kMaxSequence = std::numeric_limits<int64_t>::max();
 constexpr size_t kMaxGapBytes = 512;  // a GAP of retention
 
-// SQLite does not notice all damage. Events beside such a place may be wrong too.
-absl::Status Unreadable(uint64_t sequence) {
-  return absl::DataLossError(absl::StrCat("the event at ", sequence, " is not readable"));
+// SQLite does not notice all damage.
+absl::Status NotInOrder(uint64_t sequence) {
+  return absl::DataLossError(absl::StrCat("the rows of events at ", sequence, " are not in order"));
+}
+
+using google::protobuf::internal::WireFormatLite;
+
+using google::protobuf::io::CodedInputStream;
+
+CodedInputStream FieldsOf(absl::string_view bytes) {
+  return CodedInputStream(reinterpret_cast<const uint8_t*>(bytes.data()),
+                          static_cast<int>(bytes.size()));
 }
 
 // Returns whether these are the fields of a message. Does not look into them: to parse each event
 // would double what a replay costs.
 bool IsMessage(absl::string_view bytes) {
-  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()),
-                                            static_cast<int>(bytes.size()));
-  return google::protobuf::internal::WireFormatLite::SkipMessage(&in) && in.ConsumedEntireMessage();
+  auto fields = FieldsOf(bytes);
+  return WireFormatLite::SkipMessage(&fields) && fields.ConsumedEntireMessage();
+}
+
+// Returns whether these are the fields of the event of that row.
+bool IsEventOf(const EventRecord& row) {
+  auto fields = FieldsOf(row.event);
+  uint64_t sequence = 0;
+  uint64_t type = 0;
+  constexpr auto Tag = [](int field) {
+    return WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_VARINT);
+  };
+  while (const uint32_t tag = fields.ReadTag()) {
+    const bool read = tag == Tag(v1::Event::kSequenceFieldNumber) ? fields.ReadVarint64(&sequence)
+                      : tag == Tag(v1::Event::kTypeFieldNumber)
+                          ? fields.ReadVarint64(&type)
+                          : WireFormatLite::SkipField(&fields, tag);
+    if (!read) return false;
+  }
+  return fields.ConsumedEntireMessage() && sequence == row.sequence && type != 0 &&
+         type == static_cast<uint64_t>(row.type);
 }
 
 // A client cannot parse another event: its stream would end.
-bool IsReadable(const EventRecord& event) {
-  return IsMessage(event.event) && IsMessage(event.vm_ref);
+bool IsReadable(const EventRecord& row) { return IsEventOf(row) && IsMessage(row.vm_ref); }
+
+// The GAP in place of a row that is not readable.
+EventPtr DamageGap(const EventRecord& row) {
+  v1::Event gap = MakeGap(GapReason::kDamaged,
+                          absl::StrCat("the journal's row of the event ", row.sequence,
+                                       " is damaged: that event is lost"),
+                          row.observe_time);
+  gap.set_sequence(row.sequence);
+  gap.mutable_missing()->set_first(row.sequence);
+  gap.mutable_missing()->set_last(row.sequence);
+  return Logged(std::move(gap));
 }
 
 }  // namespace
@@ -43,12 +81,30 @@ absl::Status RetentionPassed(absl::string_view what, uint64_t oldest) {
 absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::string& path) try {
   return std::unique_ptr<JournalReader>(new JournalReader(path));
 } catch (const SQLite::Exception& error) {
-  return SqliteError(path, error);
+  const absl::Status status = SqliteError(path, error);
+  return absl::IsDataLoss(status) ? CheckDatabase(path, status) : status;
+}
+
+SqliteDatabase& JournalReader::Connect() {
+  if (std::exchange(stale_, false)) database_.reset();
+  if (!database_.has_value()) database_.emplace(path_);
+  return *database_;
+}
+
+absl::Status JournalReader::Failure(const SQLite::Exception& error) {
+  absl::Status status = SqliteError(path_, error);
+  if (!absl::IsDataLoss(status)) return status;
+  stale_ = true;
+  if (damage_.ok()) {
+    status = CheckDatabase(path_, status);
+    if (absl::IsDataLoss(status)) damage_ = status;
+  }
+  return status;
 }
 
 absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
-  const SQLite::Transaction snapshot(database_);
-  SqliteQuery bounds(database_,
+  const SQLite::Transaction snapshot(Connect());
+  SqliteQuery bounds(*database_,
                      "SELECT (SELECT min(time) FROM stored), (SELECT min(sequence) FROM stored),"
                      " (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until')");
   bounds.Next();
@@ -61,17 +117,17 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
   }
   const uint64_t first = FirstSince(time);
   // Events deleted just before it may have been observed since then.
-  SqliteQuery before(database_, "SELECT max(sequence) FROM stored WHERE sequence < ?",
+  SqliteQuery before(*database_, "SELECT max(sequence) FROM stored WHERE sequence < ?",
                      first == 0 ? kMaxSequence : first);
-  return std::max(before.Number(), QueryMetaNumber(database_, "deleted")) + 1;
+  return std::max(before.Number(), QueryMetaNumber(*database_, "deleted")) + 1;
 } catch (const SQLite::Exception& error) {
-  return SqliteError(path_, error);
+  return Failure(error);
 }
 
 uint64_t JournalReader::FirstSince(absl::Time time) {
   // The likely end of the journal first, in the order of sequences; then all in the order of times.
   return SqliteQuery(
-             database_,
+             *database_,
              "SELECT ifnull((SELECT min(sequence) FROM (SELECT sequence, time FROM stored"
              " ORDER BY sequence LIMIT 1000) WHERE time >= ?1), (SELECT min(sequence) FROM stored"
              " INDEXED BY stored_by_time WHERE time >= ?1))",
@@ -82,7 +138,7 @@ uint64_t JournalReader::FirstSince(absl::Time time) {
 absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time start,
                                                                     absl::Time end,
                                                                     uint64_t from) try {
-  const uint64_t deleted = QueryMetaNumber(database_, "deleted");
+  const uint64_t deleted = QueryMetaNumber(Connect(), "deleted");
   if (from != 0 && from <= deleted) {
     return RetentionPassed(absl::StrCat("page_token: sequence ", from, ", where this page begins,"),
                            deleted + 1);
@@ -94,7 +150,7 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
   }
   if (end < absl::InfiniteFuture()) {
     within.second =
-        SqliteQuery(database_,
+        SqliteQuery(*database_,
                     "SELECT ifnull((SELECT max(sequence) FROM (SELECT sequence, time FROM stored"
                     " ORDER BY sequence DESC LIMIT 1000) WHERE time < ?1), (SELECT max(sequence)"
                     " FROM stored INDEXED BY stored_by_time WHERE time < ?1))",
@@ -103,11 +159,11 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
   }
   return within;
 } catch (const SQLite::Exception& error) {
-  return SqliteError(path_, error);
+  return Failure(error);
 }
 
 EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
-  SqliteQuery after(database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", sequence);
+  SqliteQuery after(*database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", sequence);
   v1::Event gap = MakeGap(
       GapReason::kRetention,
       "the journal was full: retention has deleted events of the VMs with the most of them, but "
@@ -121,10 +177,10 @@ EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
 
 absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take passes,
                                              EventPage* page) try {
-  const SQLite::Transaction snapshot(database_);
-  const uint64_t deleted = QueryMetaNumber(database_, "deleted");
+  const SQLite::Transaction snapshot(Connect());
+  const uint64_t deleted = QueryMetaNumber(*database_, "deleted");
   if (first <= deleted) return RetentionPassed(absl::StrCat("sequence ", first), deleted + 1);
-  const uint64_t thinned = QueryMetaNumber(database_, "thinned");
+  const uint64_t thinned = QueryMetaNumber(*database_, "thinned");
   if (first <= thinned) page->max_bytes -= std::min(page->max_bytes, kMaxGapBytes);
   last = std::min(last, kMaxSequence);
   uint64_t next = first;  // the sequence behind what was read
@@ -160,7 +216,7 @@ absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take
   if (!gap.empty()) page->encoded.insert(gap_at, RetentionGap(gap_sequence, gap)->field);
   return end - 1;
 } catch (const SQLite::Exception& error) {
-  return SqliteError(path_, error);
+  return Failure(error);
 }
 
 absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint64_t first,
@@ -177,11 +233,11 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
     absl::StrAppend(&sql, ")) AND ");
   }
   absl::StrAppend(&sql, "sequence BETWEEN ? AND ? ORDER BY sequence", newest_first ? " DESC" : "");
-  SQLite::Statement statement(database_, sql);
+  SQLite::Statement statement(Connect(), sql);
   uint64_t& at = newest_first ? last : first;
   while (first <= last) {
     // Sequences may jump by many groups.
-    SqliteQuery found(database_,
+    SqliteQuery found(*database_,
                       newest_first ? "SELECT max(sequence) FROM stored WHERE sequence <= ?"
                                    : "SELECT min(sequence) FROM stored WHERE sequence >= ?",
                       at);
@@ -199,10 +255,12 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
     rows.Bind(begin);
     rows.Bind(end);
     while (rows.Next()) {
-      const EventRecord event = RecordOfRow(rows);
-      // Events in a wrong order are not to be trusted.
-      if (event.sequence < first || event.sequence > last || !IsReadable(event)) {
-        return Unreadable(at);
+      EventRecord event = RecordOfRow(rows);
+      if (event.sequence < first || event.sequence > last) return NotInOrder(at);
+      EventPtr gap;
+      if (!IsReadable(event)) {
+        gap = DamageGap(event);
+        event = *gap;
       }
       if (!take(event)) return event.sequence;
       at = newest_first ? event.sequence - 1 : event.sequence + 1;
@@ -213,7 +271,7 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
   }
   return uint64_t{0};
 } catch (const SQLite::Exception& error) {
-  return SqliteError(path_, error);
+  return Failure(error);
 }
 
 }  // namespace vmeventd

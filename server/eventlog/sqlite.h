@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace vmeventd {
 
@@ -62,6 +63,13 @@ class SqliteDatabase : public SQLite::Database {
 
   std::unordered_map<const char*, SQLite::Statement> prepared_;
 };
+
+// Confirms or refutes `damage`, a DATA_LOSS that SQLite has reported of the database at `path`,
+// on a connection of its own: a read error that passes looks the same. Returns
+//   DATA_LOSS    the damage is confirmed, or the check has not ended within kMaxCheck
+//   UNAVAILABLE  the file passes the check, or cannot be read now: try again
+absl::Status CheckDatabase(const std::string& path, const absl::Status& damage);
+inline constexpr absl::Duration kMaxCheck = absl::Minutes(1);
 
 // One use of a statement: bind, step, read. It is reset when the use ends, because a statement at a
 // row holds the log.

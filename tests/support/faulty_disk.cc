@@ -8,6 +8,7 @@ namespace vmeventd {
 namespace {
 
 int fail_code = SQLITE_OK;
+int read_code = SQLITE_OK;
 int calls_until_failure = 0;
 bool syncs_paused = false;
 
@@ -27,9 +28,15 @@ int FailOrForward(sqlite3_file* file, Args... args) {
   return fault != SQLITE_OK ? fault : sqlite_shim::Forward<kMethod, int>(file, args...);
 }
 
+int Read(sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
+  if (read_code != SQLITE_OK) return read_code;
+  return sqlite_shim::Forward<&sqlite3_io_methods::xRead, int>(file, to, size, at);
+}
+
 int Open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   static const sqlite3_io_methods methods = [] {
     sqlite3_io_methods made = sqlite_shim::PassOn();
+    made.xRead = Read;
     made.xWrite = FailOrForward<&sqlite3_io_methods::xWrite>;
     made.xTruncate = FailOrForward<&sqlite3_io_methods::xTruncate>;
     made.xSync = FailOrForward<&sqlite3_io_methods::xSync>;
@@ -49,12 +56,15 @@ FaultyDisk::FaultyDisk() {
 
 FaultyDisk::~FaultyDisk() {
   Fail(SQLITE_OK);
+  FailReads(SQLITE_OK);
   Pause(false);
   sqlite3_vfs_register(sqlite_shim::RealVfs(&shim_vfs), 1);
   sqlite3_vfs_unregister(&shim_vfs);
 }
 
 void FaultyDisk::Pause(bool pause) { syncs_paused = pause; }
+
+void FaultyDisk::FailReads(int code) { read_code = code; }
 
 void FaultyDisk::Fail(int code, int after) {
   fail_code = code;

@@ -14,6 +14,8 @@ class FaultyDisk {
   // The result of each write, sync and growth from now on: SQLITE_FULL, SQLITE_IOERR_FSYNC, ...;
   // SQLITE_OK: it works again. The first `after` calls still succeed.
   void Fail(int code, int after = 0);
+  // The result of each read from now on.
+  void FailReads(int code);
   // Works while paused, for the test's own use; then continues as before.
   void Pause(bool pause);
 };

@@ -1,5 +1,6 @@
 #include "tests/support/test_events.h"
 
+#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -85,6 +86,12 @@ absl::Status ExecuteSql(const std::string& path, const std::string& sql) try {
   return absl::OkStatus();
 } catch (const SQLite::Exception& error) {
   return SqliteError(path, error);
+}
+
+void GarbleJournal(const std::string& path) {
+  ASSERT_TRUE(ExecuteSql(path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file << std::string(4096, '\x5a');
 }
 
 Ring RingOf(size_t events) {

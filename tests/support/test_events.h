@@ -57,6 +57,8 @@ Ring RingOf(size_t events);
 
 // Changes the database at `path`, which it makes if there is none.
 absl::Status ExecuteSql(const std::string& path, const std::string& sql);
+// Overwrites the first page of a database, which may be open: every new connection finds it.
+void GarbleJournal(const std::string& path);
 
 // Patterns that compare as many bytes as possible with names that consist of "a".
 std::vector<std::string> CostlyPatterns();

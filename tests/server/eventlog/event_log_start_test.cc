@@ -212,9 +212,7 @@ TEST_F(HandedLogTest, AGapNamesWhatIsInNeither) {
 
 TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
   const auto overwrite = [](const std::string& path) {
-    ASSERT_TRUE(ExecuteSql(path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
-    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-    file << std::string(4096, '\x5a');
+    GarbleJournal(path);
     for (const char* suffix : {"-wal", "-shm"}) std::filesystem::remove(path + suffix);
   };
   const auto age = [](const std::string& path) {
@@ -236,10 +234,31 @@ TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
   }
 }
 
+// A read error that passes looks to SQLite as damage.
+TEST(EventLog, DamageThatACheckDoesNotConfirmCostsNothing) {
+  FaultyDisk disk;
+  PumpedState state;
+  state.PushEach("a", 1);
+  disk.Fail(SQLITE_CORRUPT);
+  state.Push({Reset()});
+  EXPECT_FALSE(state.reported_writable());
+  EXPECT_THAT(Durability(state.Events(2)), ElementsAre(Pair(2, false)));
+  disk.Fail(SQLITE_OK);
+  state.clock().Advance(absl::Hours(1));
+  state.Push({Reset()});
+  EXPECT_TRUE(state.reported_writable());
+  EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, true), Pair(3, true)));
+  EXPECT_EQ(JournalEvents(state.reader(), 1, 3)->size(), 3u);
+  EXPECT_FALSE(std::filesystem::exists(state.journal_options().path + ".damaged"));
+  state.Restart(/*in_order=*/false);
+  EXPECT_EQ(state.log().identity().journal_id, kJournal);
+}
+
 TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
   FaultyDisk disk;
   PumpedState state;
   state.PushEach("a", 1);
+  GarbleJournal(state.journal_options().path);
   disk.Fail(SQLITE_CORRUPT);
   state.Push({Reset()});
   EXPECT_FALSE(state.reported_writable());

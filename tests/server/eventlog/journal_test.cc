@@ -97,6 +97,7 @@ TEST_F(RetentionIsDue, AFullDiskIsNotAskedToDeleteUntilItCanWrite) {
 }
 
 TEST_F(RetentionIsDue, DamageThatItFindsIsReported) {
+  GarbleJournal(state_.journal_options().path);
   disk_.Fail(SQLITE_CORRUPT);
   ASSERT_TRUE(state_.log().StepWriter());
   EXPECT_FALSE(state_.log().health().journal_writable);
@@ -237,16 +238,46 @@ TEST(JournalReader, SinceATimeJustBeforeWhatWasThinnedOutBeginsWithItsGap) {
   EXPECT_EQ(state.reader()->Locate(At(15)).value(), 2u);
 }
 
-TEST(JournalReader, AnEventThatNoClientCouldReadIsDamage) {
-  for (const char* damage :
-       {"UPDATE stored SET event = x'0aff' WHERE sequence = 2", "UPDATE vms SET ref = x'0aff'"}) {
+TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
+  // An encoding that does not end; another sequence, and none; the type 0; another type than the
+  // row's; a VM that does not end.
+  for (const char* garbled :
+       {"UPDATE stored SET event = x'0aff' WHERE sequence = 2",
+        "UPDATE stored SET event = (SELECT event FROM stored WHERE sequence = 1) WHERE sequence = "
+        "2",
+        "UPDATE stored SET event = x'2805' WHERE sequence = 2",
+        "UPDATE stored SET event = x'0802' WHERE sequence = 2",
+        "UPDATE stored SET type = 6 WHERE sequence = 2",
+        "UPDATE vms SET ref = x'0aff' WHERE id = (SELECT vm FROM stored WHERE sequence = 2)"}) {
     PumpedState state;
-    state.PushEach("a", 3);
-    ASSERT_TRUE(ExecuteSql(state.journal_options().path, damage).ok());
-    EXPECT_TRUE(absl::IsDataLoss(JournalEvents(state.reader(), 1, 3).status())) << damage;
+    for (const char* name : {"a", "b", "c"}) state.Push({Update(name, EventType::kReset)});
+    ASSERT_TRUE(ExecuteSql(state.journal_options().path, garbled).ok());
+    const std::vector<v1::Event> events = JournalEvents(state.reader(), 1, 3).value();
+    ASSERT_EQ(events.size(), 3u) << garbled;
+    EXPECT_EQ(events[0].vm().name(), "a");
+    EXPECT_EQ(events[1].type(), v1::EVENT_TYPE_GAP) << garbled;
+    EXPECT_EQ(events[1].sequence(), 2u);
+    EXPECT_EQ(events[1].gap_reason(), v1::GAP_REASON_DAMAGED);
+    EXPECT_EQ(events[1].missing().first(), 2u);
+    EXPECT_EQ(events[1].missing().last(), 2u);
+    EXPECT_EQ(events[2].vm().name(), "c");
     EventListing listing(&state.log(), EventMatcher(), {}, 1 << 20);
-    EXPECT_TRUE(absl::IsDataLoss(listing.Continue(state.reader()).status())) << damage;
+    EXPECT_TRUE(listing.Continue(state.reader()).value()) << garbled;
+    EXPECT_TRUE(state.reported_writable());
   }
+}
+
+TEST(JournalReader, DamageThatACheckDoesNotConfirmIsTriedAgain) {
+  FaultyDisk disk;
+  PumpedState state;
+  state.PushEach("a", 3);
+  JournalReader* const reader = state.reader();
+  disk.FailReads(SQLITE_CORRUPT);
+  EXPECT_TRUE(absl::IsDataLoss(JournalEvents(reader, 1, 3).status())) << "the check fails, too";
+  disk.FailReads(SQLITE_IOERR_READ);
+  EXPECT_TRUE(absl::IsUnavailable(JournalEvents(reader, 1, 3).status()));
+  disk.FailReads(SQLITE_OK);
+  EXPECT_EQ(JournalEvents(reader, 1, 3)->size(), 3u);
 }
 
 TEST(JournalReader, EventsThatAreNotInOrderAreDamage) {

@@ -465,6 +465,7 @@ for test, gap in (
          "RETENTION"),
         ("tests/system/fleet_test.cc:FleetTest.AStreamThatIsMadeAgainUnderTheConnectionGetsAGap", "NOT_PUBLISHED"),
         ("tests/client/commands/daemon_source_test.cc:DaemonSourceTest.ReportsAGapWhenTheServerMovesToAnotherJournal",
-         "POSITION_LOST")):
+         "POSITION_LOST"),
+        ("tests/server/eventlog/journal_test.cc:JournalReader.AGapStandsForARowThatIsGarbled", "DAMAGED")):
     elsewhere(test, f"GapReason.GAP_REASON_{gap}")
 elsewhere(f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "Event.gap_reason")
