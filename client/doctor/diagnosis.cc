@@ -273,7 +273,7 @@ class Doctor {
   }
 
   // Debian 12's podman and docker.io forbid bpf(2) without CAP_SYS_ADMIN.
-  static constexpr char kSeccompOption[] = "--security-opt seccomp=unconfined";
+  static constexpr char kSeccompOption[] = "--security-opt seccomp=deploy/container/seccomp.json";
 
   void LookAtHostShutdown() {
     const std::string& problem = facts_.info.host_shutdown().problem();

@@ -96,6 +96,8 @@ std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
       return " vmeventd may have missed a press of the power button.";
     case v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN:
       return " The host was shutting down, and may have asked for it.";
+    case v1::SHUTDOWN_CAVEAT_NO_PANIC_DEVICE:
+      return " QEMU has no panic device: the guest may have panicked.";
     default:
       return "";
   }

@@ -256,7 +256,7 @@ class Declarer:
 
 
 def reason_of(shutdown):
-    """The reason of enhancement 362; None where the guest runs elsewhere, or nobody knows."""
+    """The reason of enhancement 362; None where it was migrated away, or its memory saved to a file, or nobody knows."""
     shutdown_class, cause = shutdown.shutdown_class, shutdown.cause
     if cause in (pb.SHUTDOWN_CAUSE_MIGRATED_AWAY, pb.SHUTDOWN_CAUSE_HOST_SAVE):
         return None

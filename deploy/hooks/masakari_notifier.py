@@ -6,7 +6,8 @@ the node's libvirt, as masakari-instancemonitor does, in whose place it may stan
 CRASH it posts what masakari's engine acts on: a notification of the type VM with the event LIFECYCLE,
 STOPPED_FAILED and the UUID of the instance. That includes watchdogs that expired, QEMUs that were killed because memory
 ran out, and guests that panicked, where they have a panic device: nova gives x86 guests none. An end by the user or by an
-admin is none.
+admin is none. Nobody can say who wanted an UNKNOWN end: it is none either, unless --unknown restart is given; then too
+an instance that may run elsewhere (MIGRATION_UNFINISHED, NEVER_RAN) is left alone.
 
   masakari_notifier.py --cursor /var/lib/masakari-vmeventd/cursor [--hostname NAME]
 
@@ -41,6 +42,7 @@ from vmeventd.v1 import vm_events_pb2_grpc as rpc
 LOG = logging.getLogger("masakari_notifier")
 CALL_SECONDS = 10
 FIRST_PAUSE, MAX_PAUSE = 0.5, 30.0
+MAY_RUN_ELSEWHERE = (pb.SHUTDOWN_CAUSE_MIGRATION_UNFINISHED, pb.SHUTDOWN_CAUSE_NEVER_RAN)
 MAX_RUNS = 1000  # of which the cursor knows that they were notified
 
 
@@ -138,6 +140,11 @@ def reason_against(options, server, cursor, event):
         return "its end was notified"
     if not event.vm.uuid:
         return "its QEMU has no UUID: it is no instance of nova"
+    if event.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_UNKNOWN:
+        if event.type != pb.EVENT_TYPE_STOPPED:
+            return "its QEMU still runs, and nobody can say who wanted its end"
+        if event.shutdown.cause in MAY_RUN_ELSEWHERE:
+            return "it may run elsewhere"
     age = datetime.datetime.utcnow() - event.observe_time.ToDatetime()
     if age > datetime.timedelta(seconds=options.max_age):
         return f"it crashed {age} ago, longer than --max-age"
@@ -149,8 +156,11 @@ def reason_against(options, server, cursor, event):
 def follow(options, masakari):
     server = vmeventd.Server(options.server)
     cursor = Cursor(options.cursor)
+    classes = [pb.SHUTDOWN_CLASS_CRASH]
+    if options.unknown == "restart":
+        classes.append(pb.SHUTDOWN_CLASS_UNKNOWN)
     crashes = pb.EventFilter(types=[pb.EVENT_TYPE_STOPPED, pb.EVENT_TYPE_GUEST_SHUTDOWN, pb.EVENT_TYPE_GAP],
-                             classes=[pb.SHUTDOWN_CLASS_CRASH])
+                             classes=classes)
     # Provisional: a host whose disk is full waits for no recovery. What comes again was notified.
     for item in vmeventd.follow(server, position=cursor.position, start="now", filter=crashes,
                                 provisional=True):
@@ -179,6 +189,8 @@ def main():
     parser.add_argument("--endpoint", metavar="URL", help="of masakari, as http://HOST:15868/v1")
     parser.add_argument("--max-age", type=float, default=3600, metavar="SECONDS",
                         help="of a crash that is notified; default: 3600")
+    parser.add_argument("--unknown", choices=("leave", "restart"), default="leave",
+                        help="what to do with an instance of whose end nobody can say who wanted it; default: leave")
     parser.add_argument("--dry-run", action="store_true", help="write what would be posted, post nothing")
     for kind in ("USER", "PROJECT"):
         os.environ.setdefault(f"OS_{kind}_DOMAIN_NAME", "Default")

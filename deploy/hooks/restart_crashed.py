@@ -6,6 +6,9 @@ An example to adapt; it needs python3-vmeventd. One runs on each node, as restar
   restart_crashed.py --state /var/lib/restart-crashed/state --manager proxmox --dry-run
   restart_crashed.py --state FILE --start 'systemctl start qemu@{vm}.service' [--gave-up 'page {vm}']
 
+Nobody can say who wanted an UNKNOWN end: such a VM is left off, unless --unknown restart is given; then too one that may
+run elsewhere (MIGRATION_UNFINISHED, NEVER_RAN) is left alone.
+
 A VM that crashed is started after --first-delay seconds, twice as long after each further crash within --window, and
 not at all after more than --max-starts: then --gave-up runs once. A start command that fails counts as a crash; one that
 takes longer than --start-timeout fails, and is killed with all that it has started. A VM that runs again by then, has
@@ -47,6 +50,7 @@ GANETI_MASTER = "/var/lib/ganeti/ssconf_master_node"
 CALL_SECONDS = 10
 ASK_AGAIN_SECONDS = 1
 MAX_RUNS = 1000  # that are known to have been handled
+MAY_RUN_ELSEWHERE = (pb.SHUTDOWN_CAUSE_MIGRATION_UNFINISHED, pb.SHUTDOWN_CAUSE_NEVER_RAN)
 
 
 class State:
@@ -87,8 +91,11 @@ class Restarter:
     async def run(self):
         for name in self._state.pending:
             self._tasks[name] = asyncio.create_task(self._start_when_due(name))
+        classes = [pb.SHUTDOWN_CLASS_CRASH]
+        if self._options.unknown == "restart":
+            classes.append(pb.SHUTDOWN_CLASS_UNKNOWN)
         crashes = pb.EventFilter(types=[pb.EVENT_TYPE_STOPPED, pb.EVENT_TYPE_GAP], vm_names=self._options.vm,
-                                 classes=[pb.SHUTDOWN_CLASS_CRASH])
+                                 classes=classes)
         # Provisional: a full disk delays no restart. What comes again was handled.
         follower = vmeventd.aio.follow(self._server, position=self._state.position, start="now",
                                        filter=crashes, provisional=True)
@@ -106,7 +113,11 @@ class Restarter:
         if event.vm.run_id in self._state.handled:
             return
         self._state.handled.append(event.vm.run_id)
-        LOG.warning("%s crashed: %s", event.vm.name, event.message)
+        crashed = event.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_CRASH
+        LOG.warning("%s %s: %s", event.vm.name, "crashed" if crashed else "ended", event.message)
+        if not crashed and event.shutdown.cause in MAY_RUN_ELSEWHERE:
+            LOG.warning("%s: left alone: it may run elsewhere", event.vm.name)
+            return
         # After a gap the oldest events come first: they are the past.
         age = time.time() - event.observe_time.ToNanoseconds() / 1e9
         if age > self._options.max_age:
@@ -226,6 +237,8 @@ def parse_arguments():
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--manager", choices=sorted(MANAGERS), help="how its VMs are started")
     how.add_argument("--start", metavar="COMMAND", help="another way")
+    parser.add_argument("--unknown", choices=("leave", "restart"), default="leave",
+                        help="what to do with a VM of whose end nobody can say who wanted it; default: leave")
     parser.add_argument("--gave-up", metavar="COMMAND", help="runs for a VM that crashes too often")
     parser.add_argument("--first-delay", type=float, default=2, metavar="SECONDS", help="default: 2")
     parser.add_argument("--max-delay", type=float, default=300, metavar="SECONDS", help="default: 300")

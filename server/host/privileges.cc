@@ -53,7 +53,7 @@ std::vector<std::string> MissingRights(const std::string& exit_status_source) {
   if (exit_status_source == "none") {
     out.emplace_back(
         "without CAP_NET_ADMIN, and before Linux 6.15, the kernel does not report how a process "
-        "ended: a QEMU that is killed or crashes is PROCESS_EXITED, without its signal");
+        "ended: a QEMU that is killed or crashes is UNKNOWN, PROCESS_EXITED");
   }
   return out;
 }

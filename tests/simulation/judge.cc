@@ -37,7 +37,7 @@ std::string Describe(const v1::Event& event) {
 ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
   if (rule == "snapshot") return is;
   if (is == ShutdownClass::kUser || is == ShutdownClass::kUnknown) return ShutdownClass::kAdmin;
-  if (rule == "qemu-killed" || rule == "process-exited") return ShutdownClass::kAdmin;
+  if (rule == "qemu-killed") return ShutdownClass::kAdmin;
   return is;
 }
 
@@ -735,7 +735,8 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   }
   CheckHostShutdown(*life, event, daemon);
   if (life->daemons == std::set<int>{daemon} && daemon == number_) CheckSaid(*life);
-  if (rule == "qemu-killed" && life->victim_seen_by == daemon && daemon == number_) {
+  if ((rule == "qemu-killed" || rule == "killed-unseen") && life->victim_seen_by == daemon &&
+      daemon == number_) {
     story_->Fail("life ", life->number, " was the kernel's OOM victim, and ended by ", rule);
   }
   // Counts for the last daemon only, which has all that the one before it had.

@@ -189,6 +189,8 @@ ShutdownClass OfFacts(const Facts& facts, const Life& life, const Seen& seen) {
     return ShutdownClass::kUnknown;
   // A daemon goes on with what it was handed, and the process had ended before.
   if (end_unseen && (signal == SIGKILL || !status_known)) return ShutdownClass::kUnknown;
+  // Of a kill of the kernel's or of QEMU's own, its record shows the truth, which is allowed.
+  if (signal == SIGKILL) return ShutdownClass::kUnknown;
   if (failed) return ShutdownClass::kCrash;
   if (facts.manager == ManagerEnd::kShutdown) return ShutdownClass::kUnknown;
   // An end that libvirt does not report, or as a failure, may have been a SHUTDOWN that it did not
@@ -197,7 +199,7 @@ ShutdownClass OfFacts(const Facts& facts, const Life& life, const Seen& seen) {
     return ShutdownClass::kUnknown;
   }
   if (!monitored) return ShutdownClass::kUnknown;
-  if (!status_known) return ShutdownClass::kCrash;
+  if (!status_known) return ShutdownClass::kUnknown;
   return facts.halted ? ShutdownClass::kAdmin : ShutdownClass::kUnknown;
 }
 

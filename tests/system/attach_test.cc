@@ -33,7 +33,7 @@ TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
 
   first->manager().Execute("quit");
   EXPECT_EQ(WaitStopped("vm1").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
-  second->Signal(SIGKILL);
+  second->Signal(SIGSEGV);
   EXPECT_EQ(WaitStopped("vm2").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_CRASH);
   booted->PowerOff();
   EXPECT_EQ(WaitStopped("vm3").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER);
@@ -71,7 +71,7 @@ TEST_P(DaemonizedTest, QemuIsNotOurChild) {
   EXPECT_EQ(WaitFollowed("vm1").vm().pid(), pid);
   kill(pid, GetParam());
   const bool ended_cleanly = GetParam() == SIGTERM;
-  const v1::Event stopped = ExpectStopped(ended_cleanly ? kHostSignal : kQemuKilled);
+  const v1::Event stopped = ExpectStopped(ended_cleanly ? kHostSignal : kUnobserved);
   EXPECT_EQ(stopped.shutdown().has_exit_code(), ended_cleanly);
   EXPECT_EQ(stopped.shutdown().exit_signal().number(), ended_cleanly ? 0 : SIGKILL);
 }
@@ -111,7 +111,7 @@ TEST_F(AttachTest, PathsMayBeLongerThanAUnixAddress) {
   }
 
   relative->Signal(SIGKILL);
-  ExpectStopped(kQemuKilled, "relative");
+  ExpectStopped(kUnobserved, "relative");
   mounted->Signal(SIGTERM);
   ExpectStopped(kHostSignal, "mounted");
 }

@@ -241,11 +241,11 @@ const std::vector<Ending>& Endings() {
       {"NoShutdownQuit", kHostQuit, Quit, "", kNoShutdown},
 
       // Crashes.
-      {"Sigkill", kQemuKilled, Kill(SIGKILL)},
+      {"Sigkill", kUnobserved, Kill(SIGKILL)},
       {"Sigsegv", kQemuCrashed, Kill(SIGSEGV)},
       {"Sigabrt", kQemuCrashed, Kill(SIGABRT)},
-      {"StopThenSigkill", kQemuKilled, Then(Stop, LetItBeAsked, Kill(SIGKILL)), "PAUSED"},
-      {"PowerdownIgnoredThenSigkill", kQemuKilled,
+      {"StopThenSigkill", kUnobserved, Then(Stop, LetItBeAsked, Kill(SIGKILL)), "PAUSED"},
+      {"PowerdownIgnoredThenSigkill", kUnobserved,
        // QEMU says that the button was pressed after it has answered: a SIGKILL may come before.
        Then(PressPowerButton, ExpectPowerdown, Kill(SIGKILL)), "POWERDOWN_REQUESTED", kNone,
        kIgnoresPowerButton},

@@ -344,7 +344,7 @@ class LeafNodeTest : public JournalTestBase {
     WaitUntil("the hub has the events", [&] { return hub_.last_sequence() == 12; });
     WaitUntil("the hub has the VM's state", [&] {
       const CommandResult vms = Ask({"--nats-domain", "hub", "vms", "--all", "-o", "json"});
-      return vms.exit_code == 0 && absl::StrContains(vms.output, "SHUTDOWN_CLASS_CRASH");
+      return vms.exit_code == 0 && absl::StrContains(vms.output, "SHUTDOWN_CLASS_UNKNOWN");
     });
     const CommandResult events =
         Ask({"--nats-domain", "hub", "watch", "--from", "oldest", "--count", "12", "-o", "name"});

@@ -109,7 +109,7 @@ TEST_F(LibvirtIncomingTest, ASourceThatIsKilledIsACrashAndItsTargetNone) {
   FollowBoth();
   BeginMigration();
   kill(libvirtd().Pid("vm1"), SIGKILL);
-  ExpectEnd(WaitStoppedAt(libvirtd()), kQemuKilled);
+  ExpectEnd(WaitStoppedAt(libvirtd()), kUnobserved);
   ExpectMigrationFailed(target());
 }
 

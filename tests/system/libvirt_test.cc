@@ -66,7 +66,7 @@ std::vector<Ending> Endings() {
        },
        "libvirt: stopped, destroyed"},
       {"Sigterm", kHostSignal, kill_qemu(SIGTERM)},
-      {"Sigkill", kQemuKilled, kill_qemu(SIGKILL), "libvirt: stopped, failed"},
+      {"Sigkill", kUnobserved, kill_qemu(SIGKILL), "libvirt: stopped, failed"},
       {"Segfault", kQemuCrashed, kill_qemu(SIGSEGV)},
       {"Save", kHostSave,
        [](Libvirtd& libvirtd) {
@@ -273,7 +273,7 @@ TEST_F(LibvirtTest, AnEndThatLibvirtDidNotSeeIsToldByTheKernelAndByQemusWords) {
   const v1::Event terminated = WaitStopped("terminated");
   EXPECT_EQ(terminated.shutdown().rule(), "host-signal-words");
   EXPECT_EQ(terminated.shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_ADMIN);
-  ExpectStopped(kQemuKilled, "killed");
+  ExpectStopped(kUnobserved, "killed");
   libvirtd().Signal(SIGCONT);
 }
 
@@ -479,7 +479,7 @@ TEST_F(LibvirtPodTest, ALibvirtThatEndsIsReportedByItsPathAndByHealth) {
 TEST_F(LibvirtPodTest, APodThatIsKilledEndsItsVmAsTheKernelSaysThatItEnded) {
   StartAndFollow();
   pod_->Stop(SIGKILL);
-  ExpectStopped(kQemuKilled);
+  ExpectStopped(kUnobserved);
   ExpectOneStopped();
 }
 

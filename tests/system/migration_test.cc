@@ -84,7 +84,7 @@ TEST_F(IncomingTest, ASourceThatBreaksOffIsNoCrashOfTheDestination) {
   source->Signal(SIGKILL);
   EXPECT_NE(destination->WaitExit(), 0);
   ExpectMigrationFailed();
-  ExpectStopped(kQemuKilled, "source");
+  ExpectStopped(kUnobserved, "source");
 }
 
 TEST_F(MigrationTest, CancelledMigrationChangesNothing) {

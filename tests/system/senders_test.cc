@@ -203,7 +203,7 @@ TEST_F(SendersOverARestartTest, WhoKilledMeanwhileIsKnown) {
 
 class UnwatchedSendersTest : public E2eTest {};
 
-TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsACrashAndInfoSaysWhichOne) {
+TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsUnknownAndInfoSaysWhichOne) {
   if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
   DaemonOptions options = Options();
   options.signal_senders = "auto";
@@ -215,8 +215,27 @@ TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsACrashAndInfoSaysWhichOne) {
   const auto guest = StartEmptyGuest("vm1");
   WaitUntilAttached(daemon(), "vm1");
   guest->Signal(SIGKILL);
-  const v1::Event stopped = ExpectStopped(kQemuKilled);
-  EXPECT_THAT(EvidenceOf(stopped), Contains("sender not recorded"));
+  const v1::Event stopped = ExpectStopped(kUnobserved);
+  EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
+  EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("sender not recorded: ")));
+}
+
+class SendersOffTest : public E2eTest, public testing::WithParamInterface<int> {};
+
+INSTANTIATE_TEST_SUITE_P(Signals, SendersOffTest, testing::Values(SIGKILL, SIGQUIT),
+                         [](const auto& test) { return test.param == SIGKILL ? "Kill" : "Quit"; });
+
+TEST_P(SendersOffTest, AKillIsUnknown) {
+  DaemonOptions options = Options();
+  options.signal_senders = "off";
+  StartDaemonAndStream(options);
+  const auto guest = StartEmptyGuest("vm1");
+  WaitUntilAttached(daemon(), "vm1");
+  guest->Signal(GetParam());
+  const v1::Event stopped = ExpectStopped(kUnobserved);
+  EXPECT_EQ(stopped.shutdown().rule(), "killed-unseen");
+  EXPECT_THAT(EvidenceOf(stopped),
+              Contains("sender not recorded: this vmeventd sees no senders of signals"));
 }
 
 TEST_F(UnwatchedSendersTest, WhereSendersAreRequiredTheDaemonDoesNotStartWithoutThem) {

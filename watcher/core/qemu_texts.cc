@@ -154,6 +154,20 @@ bool IsOfStart(absl::string_view line) {
                      [&](absl::string_view text) { return absl::StrContains(line, text); });
 }
 
+// Returns whether the program runs guests of x86, as far as its name shows.
+bool IsX86(absl::string_view program) {
+  return absl::StrContains(program, "qemu-system-x86_64") ||
+         absl::StrContains(program, "qemu-system-i386");
+}
+
+// Returns whether an argument may give the guest a device that reports its panic.
+bool MayReportPanic(absl::string_view argument) {
+  static constexpr absl::string_view kTexts[] = {"pvpanic", "hv-crash", "hv_crash",
+                                                 "hv-passthrough", "hv_passthrough"};
+  return std::any_of(std::begin(kTexts), std::end(kTexts),
+                     [&](absl::string_view text) { return absl::StrContains(argument, text); });
+}
+
 }  // namespace
 
 bool IsQemu(const std::vector<std::string>& arguments) {
@@ -238,6 +252,8 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
   if (IsQemu(arguments) && !result.monitors.empty() && !reads_more) {
     result.certain_name = CertainName(arguments);
     result.certain_uuid = CertainUuid(arguments);
+    result.no_panic_device = IsX86(arguments.front()) &&
+                             std::none_of(arguments.begin() + 1, arguments.end(), MayReportPanic);
   }
   return result;
 }

@@ -32,6 +32,9 @@ struct QemuArguments {
   bool incoming = false;                    // it has -incoming: its VM comes from elsewhere
   bool guest_can_exit = false;  // its guest can end it with a code: isa-debug-exit, semihosting
   bool stays_down = false;  // it may stay when its guest is down: -no-shutdown, -action ...=pause
+  // It is of x86, and nothing in its command line reports a guest's panic: no pvpanic, no crash
+  // registers of Hyper-V; and it reads no further file (-readconfig).
+  bool no_panic_device = false;
 };
 
 // Returns whether the command line is of a QEMU that runs a VM.

@@ -70,9 +70,8 @@ struct RunInfo : ProcessInfo {
 struct ProcessEnd {
   std::optional<ExitStatus> status;  // unset: not known
   bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
-  // Reason why the sender of its SIGKILL is unknown; empty: it is known, or was not looked for.
+  // Reason why the sender of its SIGKILL or SIGQUIT is unknown, unless a SignalSent named it.
   std::string sender_unknown = {};
-  bool sender_unclear = false;      // anybody may have sent it
   bool unseen = false;              // it ended while vmeventd was restarted
   std::string status_unknown = {};  // reason why `status` is unset; empty: no reason is known
 };
@@ -94,6 +93,7 @@ struct MonitorInfo {
   std::string qemu_name;        // query-name
   bool guest_can_exit = false;  // QemuArguments, like the next
   bool stays_down = false;
+  bool no_panic_device = false;
 };
 
 }  // namespace vmeventd

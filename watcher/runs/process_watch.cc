@@ -101,7 +101,7 @@ void ProcessWatch::NoteUnseenEnd() {
 
 void ProcessWatch::Reset() {
   Release();
-  gone_ = end_unseen_ = kill_seen_ = false;
+  gone_ = end_unseen_ = false;
   kill_unclear_.clear();
 }
 
@@ -137,12 +137,12 @@ bool ProcessWatch::MayBeAnothers() const {
 // The number of one that is gone may be used again.
 void ProcessWatch::OnSignal(const SignalSender& sender) {
   if (gone_ || (sender.signal == SIGKILL && MayBeAnothers())) return;
-  kill_seen_ = kill_seen_ || sender.signal == SIGKILL;
   run_->Hand(input::SignalSent{sender});
 }
 
 void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
-  if (!gone_ && signal == SIGKILL && !MayBeAnothers()) kill_unclear_ = why;
+  if (gone_ || (signal != SIGKILL && signal != SIGQUIT)) return;
+  if (signal == SIGQUIT || !MayBeAnothers()) kill_unclear_ = why;
 }
 
 void ProcessWatch::OnOomVictim(const OomVictim& victim) {
@@ -200,14 +200,12 @@ ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
   if (!status.has_value() && context_->exit_statuses->overflows() > 0) {
     end.status_unknown = "the kernel dropped reports of ended processes";
   }
-  if (!status.has_value() || status->signal != SIGKILL) return end;
-  if (!kill_seen_) {
-    end.sender_unclear = end_unseen_ || !kill_unclear_.empty();
-    end.sender_unknown = !kill_unclear_.empty() ? absl::StrCat("not proven: ", kill_unclear_)
-                         : end_unseen_
-                             ? "not recorded: vmeventd was being restarted when it was sent"
-                             : context_->signals->WhyUnknown();
-  }
+  if (!status.has_value() || (status->signal != SIGKILL && status->signal != SIGQUIT)) return end;
+  end.sender_unknown = !kill_unclear_.empty() ? absl::StrCat("not proven: ", kill_unclear_)
+                       : end_unseen_
+                           ? "not recorded: vmeventd was being restarted when it was sent"
+                           : absl::StrCat("not recorded: ", context_->signals->WhyUnknown());
+  if (status->signal != SIGKILL) return end;
   const std::optional<uint64_t> kills = ReadOomKills();
   end.oom_killed = kills.has_value() && *kills > run_->info().oom_kills;
   if (end.oom_killed) run_->table_->OnOomKill(run_, *kills);

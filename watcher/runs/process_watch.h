@@ -196,7 +196,6 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   UniqueFd pidfd_;
   bool gone_ = false;
   bool end_unseen_ = false;
-  bool kill_seen_ = false;    // OnSignal() had a SIGKILL
   std::string kill_unclear_;  // why, where OnUnclearSignal() had one
   // While the kernel is asked for the exit status again.
   struct StatusWait {

@@ -82,10 +82,10 @@ struct Evidence {
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not reported
   // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
-  bool killer_unclear = false;  // nobody recorded who sent the SIGKILL, or the record is no proof
-  bool oom_killed = false;      // it was killed, and its cgroup counts one more OOM kill
-  bool oom_victim = false;      // the kernel has named it as its victim
-  // Senders of the SIGKILL, and of the newest of the other signals that end a process.
+  bool oom_killed = false;  // it was killed, and its cgroup counts one more OOM kill
+  bool oom_victim = false;  // the kernel has named it as its victim
+  // Senders of the SIGKILL, and of the newest of the other signals that end a process. Unset: no
+  // record proves one.
   Rare<SignalSender> killer;
   Rare<SignalSender> signaller;
   // QEMU's last words are that it obeyed the signal of `signaller`, of which it sent no SHUTDOWN
@@ -96,8 +96,9 @@ struct Evidence {
   bool stop_unexplained = false;
   // QEMU was started with a device by which its guest ends it (isa-debug-exit, semihosting).
   bool guest_can_exit = false;
-  bool stays_down = false;  // QEMU was started to stay when its guest is down
-  bool managed = false;     // libvirt has its monitor: it ends a QEMU whose guest is down
+  bool stays_down = false;       // QEMU was started to stay when its guest is down
+  bool no_panic_device = false;  // QEMU was started without a device that reports a guest's panic
+  bool managed = false;          // libvirt has its monitor: it ends a QEMU whose guest is down
   // An intent to end the run was open when the deciding evidence was seen, or, where nothing but
   // the end of the process decides, at that end.
   bool intended = false;
@@ -105,6 +106,8 @@ struct Evidence {
 
 // The rule whose verdict rests on a guest agent that was connected.
 inline constexpr char kHostShutdownAgentRule[] = "host-shutdown-agent";
+// The rule of a signal that ended QEMU and whose sender is not known.
+inline constexpr char kKilledUnseenRule[] = "killed-unseen";
 
 struct Verdict {
   ShutdownClass shutdown_class;

@@ -86,6 +86,12 @@ struct RuleInput {
     return evidence.guest_can_exit && evidence.exit_status.has_value() && exit_signal() == 0 &&
            evidence.exit_status->code > 1;
   }
+  // A SIGKILL or SIGQUIT ended it, of which there is no proof who sent it.
+  bool ended_by_unknown() const {
+    if (killed()) return !evidence.killer.has_value();
+    const Rare<SignalSender>& sender = evidence.signaller;
+    return exit_signal() == SIGQUIT && (!sender.has_value() || sender->signal != SIGQUIT);
+  }
   // A SIGKILL or SIGQUIT ended it, of one of which it is not known whether QEMU started it, or of
   // the kernel because its parent ended.
   bool ender_unproven() const {
@@ -215,7 +221,9 @@ inline constexpr Rule kTable[] = {
      kAdmin, kAdmin, kHostShutdown},
     {"host-rebooted", "the host was rebooted while the run was open: its end was not seen",
      [](In in) { return in.evidence.host_rebooted; }, kUnknown, kUnknown, kUnobserved},
-    {"migrated-away", "the run state was `postmigrate`, not resumed since",
+    {"migrated-away",
+     "the run state was `postmigrate`, or MIGRATION had been `active` and was `completed`, not "
+     "resumed since; or libvirt says so",
      [](In in) { return in.evidence.migrated; }, kAdmin, kAdmin, kMigratedAway},
     {"snapshot",
      "a RESUME came since a panic, a WATCHDOG or a POWERDOWN that makes another class: the VM may "
@@ -372,24 +380,21 @@ inline constexpr Rule kTable[] = {
      "no SHUTDOWN, exit by SIGQUIT, and another process of the host sent it, or the kernel for a "
      "terminal",
      [](In in) { return in.ended_by_other_process(); }, kAdmin, kAdmin, kHostKill},
-    {"killed-unseen",
-     "no SHUTDOWN, exit by SIGKILL, and who sent it is not proven: it came while vmeventd was "
-     "restarted, or with a code that the kernel's timers and any process may give it; or the "
-     "kernel killed it with its container, whose first process had ended without a known signal; "
-     "or exit by SIGKILL or SIGQUIT of a process that QEMU may have started, or of the kernel as "
-     "QEMU's parent (PR_SET_PDEATHSIG) or tracer (PTRACE_O_EXITKILL) ended",
-     [](In in) {
-       return in.ended_with_another() || in.ender_unproven() ||
-              (in.killed() && in.evidence.killer_unclear && !in.evidence.killer.has_value());
-     },
-     kUnknown, kAdmin, kUnobserved},
     {"never-greeted",
      "no SHUTDOWN, exit by a signal or not with 0, and QEMU had not sent a greeting in the less "
      "than 2 minutes since its start",
      [](In in) { return in.evidence.never_greeted && in.failed(); }, kUnknown, kAdmin, kNeverRan},
+    {kKilledUnseenRule,
+     "no SHUTDOWN, exit by SIGKILL or SIGQUIT, and who sent it is not known: the kernel has no "
+     "record, as its records are not read or some were dropped; or it came while vmeventd was "
+     "restarted, or with a code that the kernel's timers and any process may give it; or a process "
+     "sent it that QEMU may have started, or the kernel as QEMU's parent (PR_SET_PDEATHSIG) or "
+     "tracer (PTRACE_O_EXITKILL) ended, or with its container, whose first process had ended "
+     "without a known signal",
+     [](In in) { return in.ended_by_unknown() || in.ended_with_another() || in.ender_unproven(); },
+     kUnknown, kAdmin, kUnobserved, /*file_class=*/kCrash},
     {"qemu-killed",
-     "no SHUTDOWN, exit by SIGKILL: nobody saw who sent it, or the kernel did, QEMU itself, or "
-     "what it started",
+     "no SHUTDOWN, exit by SIGKILL, and the kernel sent it, QEMU itself, or what it started",
      [](In in) { return in.killed(); }, kCrash, kAdmin, kQemuKilled},
     {"guest-exit",
      "no SHUTDOWN, exit with a code above 1, and QEMU's command line has isa-debug-exit or "
@@ -421,7 +426,8 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.evidence.monitored && in.exited(); }, kUnknown, kAdmin, kUnobserved},
     {"process-exited",
      "no SHUTDOWN, the process of a VM that was followed to its end is gone, not known how",
-     [](In in) { return in.evidence.monitored; }, kCrash, kAdmin, kProcessExited},
+     [](In in) { return in.evidence.monitored; }, kUnknown, kAdmin, kProcessExited,
+     /*file_class=*/kCrash},
     {"unobserved",
      "the monitor gave no greeting, went to another client or was lost, or libvirt was, or the "
      "process was gone before it could be followed: nobody here saw the end",

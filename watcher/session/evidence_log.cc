@@ -52,7 +52,8 @@ constexpr Clearable kClearables[] = {
      &Evidence::internal_error},
     {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, kBoth, false},
     {"SUSPEND_DISK", EvidenceId::kHibernation, kReset, true, &Evidence::hibernating},
-    {"run state `postmigrate`", EvidenceId::kMigration, kBoth, true, &Evidence::migrated},
+    {"run state `postmigrate`, or MIGRATION `completed`", EvidenceId::kMigration, kBoth, true,
+     &Evidence::migrated},
     {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach, kBoth, true,
      &Evidence::down_before_attach},
 };
@@ -267,6 +268,17 @@ void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_vi
   if (run_state == "postmigrate") Saw(&Evidence::migrated, by, now, EvidenceId::kMigration);
 }
 
+void EvidenceLog::SawMonitorMigration(absl::string_view status, Instant now) {
+  // `active` comes at a destination as well, but before its VM runs; and not for a snapshot.
+  if (status == "active") {
+    migrating = !facts.never_ran;
+  } else if (status == "failed" || status == "cancelled") {
+    if (std::exchange(migrating, false)) SawMigrationState("paused", "", now);
+  } else if (status == "completed" && std::exchange(migrating, false)) {
+    Saw(&Evidence::migrated, "MIGRATION status=completed", now, EvidenceId::kMigration);
+  }
+}
+
 void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
   migrating = !facts.never_ran && status != "failed" && status != "cancelled";
   if (!migrating) {
@@ -364,7 +376,6 @@ void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
   Saw(end.unseen ? "process gone while vmeventd was restarted" : "process gone", now);
   facts.exit_status = end.status;
   facts.oom_killed = end.oom_killed;
-  facts.killer_unclear = end.sender_unclear;
   if (end.status.has_value()) {
     Saw(DescribeExit(*end.status), now);
   } else if (!decided()) {
@@ -373,7 +384,11 @@ void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
         now);
   }
   if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
-  if (!end.sender_unknown.empty() && !facts.killer.has_value()) {
+  const int signal = end.status.has_value() ? end.status->signal : 0;
+  const bool sender_known = signal == SIGKILL
+                                ? facts.killer.has_value()
+                                : facts.signaller.has_value() && facts.signaller->signal == signal;
+  if (!end.sender_unknown.empty() && !sender_known) {
     Saw(absl::StrCat("sender ", end.sender_unknown), now);
   }
 }

@@ -37,7 +37,7 @@ struct EvidenceLog {
   Rare<Instant> watchdog_at;       // its press of the power button, while it counts
   Rare<v1::GuestPanic> panic;      // the last one that stands, if its event was seen
   Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
-  bool migrating = false;          // outgoing, see SawMigration
+  bool migrating = false;          // outgoing, see SawMigration and SawMonitorMigration
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
   std::optional<absl::Time> shutdown_qemu_time;
   std::string shutdown_json;
@@ -81,6 +81,9 @@ struct EvidenceLog {
   void SawRunStateInShutdown(absl::string_view run_state, absl::string_view by, Instant now);
   // Takes from an answer of query-status how far an outgoing migration is.
   void SawMigrationState(absl::string_view run_state, absl::string_view by, Instant now);
+  // A MIGRATION of a QEMU whose manager has set the capability `events`: the source is complete
+  // with `completed`, some milliseconds before its run state is `postmigrate`.
+  void SawMonitorMigration(absl::string_view status, Instant now);
   // A MIGRATION of a VM whose run state nobody asks for: a STOP within one that goes out, and its
   // end where the VM was paused already, stand for `finish-migrate`.
   void SawMigration(absl::string_view status, Instant now);

@@ -113,8 +113,8 @@ CONVERT(SignalSender, SIGNAL_SENDER)
   F(panic_doubted) F(watchdog_doubted) F(powerdown_doubted) F(hibernating) F(migrated) \
   F(finishing_migration) F(never_ran) F(incoming) F(down_before_attach) F(host_shutdown) \
   O(manager_end) F(oom_victim) M(killer) M(signaller) F(paused) F(guest_can_exit) F(intended) \
-  F(stop_unexplained) F(stays_down) N(never_greeted) N(monitored) N(host_rebooted) N(exit_status) \
-  N(killer_unclear) N(oom_killed) N(obeyed_as_it_said) N(managed)
+  F(stop_unexplained) F(stays_down) F(no_panic_device) N(never_greeted) N(monitored) \
+  N(host_rebooted) N(exit_status) N(oom_killed) N(obeyed_as_it_said) N(managed)
 CONVERT(Evidence, EVIDENCE)
 
 #define EVIDENCE_ENTRY(F, O, S, M, R, B, N) F(time) F(what) F(id)

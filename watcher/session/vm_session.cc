@@ -363,6 +363,12 @@ std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
 
 void VmSession::Describe(ShutdownCaveat caveat, std::vector<EvidenceEntry>* evidence) const {
   if (caveat == ShutdownCaveat::kHostShuttingDown) return;  // the timeline has it
+  if (caveat == ShutdownCaveat::kNoPanicDevice) {
+    evidence->push_back({saved_.state_time,
+                         "QEMU was started without a panic device: the guest may have panicked and "
+                         "rebooted for that"});
+    return;
+  }
   if (caveat == ShutdownCaveat::kPowerdownUnseen) {
     const absl::Duration age = *saved_.evidence.facts.shutdown->unseen_age;
     evidence->push_back(

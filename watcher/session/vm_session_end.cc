@@ -35,6 +35,10 @@ std::string HowItEnded(const v1::ShutdownDetail& detail) {
     named = absl::StrCat("the host sent QEMU a ", SignalName(signal));
     cause = named;
   }
+  if (detail.rule() == kKilledUnseenRule) {
+    named = absl::StrCat("QEMU was ended by a ", SignalName(signal), kByWhom);
+    cause = named;
+  }
   if (detail.has_sender()) cause = absl::StripSuffix(cause, kByWhom);
   if (!detail.has_intent() || detail.shutdown_class() != ShutdownClass::kAdmin) {
     return std::string(cause);
@@ -431,6 +435,7 @@ v1::ShutdownDetail VmSession::MakeDetail() const {
     if (powerdown_age.has_value() && (*powerdown_age <= options_->powerdown_window) == rebooted) {
       caveats.push_back(ShutdownCaveat::kPowerdownEarlier);
     }
+    if (reboots && facts.no_panic_device) caveats.push_back(ShutdownCaveat::kNoPanicDevice);
     if (!reboots && shutdown.has_value() && shutdown->unseen_age.has_value() &&
         *shutdown->unseen_age <= options_->powerdown_window) {
       caveats.push_back(ShutdownCaveat::kPowerdownUnseen);

@@ -22,7 +22,7 @@ namespace {
 // nor when one arrives whose guest is down. A question waits twice as long as the one before.
 constexpr absl::Duration kPausedPoll = absl::Seconds(1);
 constexpr absl::Duration kMaxPausedPoll = absl::Seconds(30);
-constexpr absl::Duration kMaxFinishingPoll = absl::Seconds(1);
+constexpr absl::Duration kMaxFinishingPoll = absl::Milliseconds(100);
 
 VmState StateOf(absl::string_view run_state) {
   if (run_state.empty()) return VmState::kUnreachable;
@@ -74,6 +74,7 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   goes_on_ = attached_ = false;
   saved_.evidence.facts.guest_can_exit |= info.guest_can_exit;
   saved_.evidence.facts.stays_down |= info.stays_down;
+  saved_.evidence.facts.no_panic_device |= info.no_panic_device;
   BeginListening(now);
   saved_.uuid = info.uuid;
   saved_.qemu_version = info.qemu_version;
@@ -536,7 +537,11 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
       event, now, std::move(out));
   // `completed` comes on both sides; only the source is then in `postmigrate`.
   if (status == "completed") AskSoon(now);
-  if (ReporterOf(saved_.run).is_manager) saved_.evidence.SawMigration(status, now);
+  if (ReporterOf(saved_.run).is_manager) {
+    saved_.evidence.SawMigration(status, now);
+  } else {
+    saved_.evidence.SawMonitorMigration(status, now);
+  }
   if (status == "failed" && saved_.evidence.facts.incoming) {
     saved_.evidence.Saw("MIGRATION status=failed", now, EvidenceId::kNotRunning);
   }

@@ -279,6 +279,7 @@ SignalWatch::SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, st
       begun_(SinceBoot()) {
   if (trace_ == nullptr) return;
   lost_.Add(trace_->lost());  // a resumed trace counts on
+  if (lost() > 0) lost_until_ = begun_;
   Rest();
 }
 
@@ -337,7 +338,10 @@ void SignalWatch::Drain() {
   const size_t old = records_.size();
   trace_->Read(&records_);
   for (size_t i = old; i < records_.size(); ++i) RememberEnder(records_[i]);
-  lost_.Add(trace_->lost() - lost_.value());
+  if (const uint64_t more = trace_->lost() - lost(); more > 0) {
+    lost_.Add(more);
+    lost_until_ = SinceBoot();
+  }
   absl::flat_hash_set<int64_t> killed;
   absl::flat_hash_set<int64_t> asked;
   for (const SignalRecord& record : records_) {
@@ -376,10 +380,12 @@ const SignalRecord& SignalWatch::EnderOf(const SignalRecord& kill) const {
   const SignalRecord* cause = &kill;
   for (int depth = 0; depth < kMaxNamespaces && cause->by_kernel; ++depth) {
     const auto ender = std::find_if(enders_.rbegin(), enders_.rend(), [&](const auto& sent) {
-      return sent.target == cause->context && sent.target != 0 && sent.time <= cause->time &&
-             (sent.signal == SIGKILL || cause->time - sent.time <= kObeyTime);
+      return sent.target == cause->context && sent.target != 0 && sent.time <= cause->time;
     });
     if (ender == enders_.rend()) break;
+    // A process may disregard other signals, and may have ended by one whose record was lost.
+    const bool obeyed = cause->time - ender->time <= kObeyTime && ender->time > lost_until_;
+    if (ender->signal != SIGKILL && !obeyed) break;
     cause = &*ender;
   }
   return *cause;
@@ -427,12 +433,10 @@ v1::SignalSenderWatch SignalWatch::state() const {
 }
 
 std::string SignalWatch::WhyUnknown() const {
-  // The problem of this node is in state(): it helps no reader of an event.
-  if (trace_ == nullptr) return problem_.empty() ? "" : "not recorded";
+  if (trace_ == nullptr) return "this vmeventd sees no senders of signals";
   // The end was seen, and what was recorded of it read.
-  if (lost() == 0) return "not recorded: the kernel has no record of it";
-  return absl::StrCat("not recorded: the kernel has no record of it, and dropped ", lost(),
-                      " records");
+  if (lost() == 0) return "the kernel has no record of it";
+  return absl::StrCat("the kernel has no record of it, and dropped ", lost(), " records");
 }
 
 }  // namespace vmeventd

@@ -211,8 +211,8 @@ class SignalWatch : public FdHandler {
   // Hands out what was recorded by now: of a process that has ended, all.
   void Drain();
 
-  // Returns the reason for which the sender of a signal may not be known, of which Drain() handed
-  // out nothing; empty: there is none to name.
+  // Returns the reason for which the sender of a signal is not known, of which Drain() handed out
+  // nothing.
   std::string WhyUnknown() const;
 
   // Returns whether anything is recorded, and why not. Any thread.
@@ -251,6 +251,8 @@ class SignalWatch : public FdHandler {
   const ProcessReader reader_;
   const std::string problem_;
   absl::flat_hash_map<int64_t, Followed> followed_;  // keyed by pid
+  // No record was lost after that time, since the boot.
+  absl::Duration lost_until_ = -absl::InfiniteDuration();
   std::vector<SignalRecord> records_;
   // Records from before this watch, whose targets an earlier daemon followed.
   std::vector<SignalRecord> unclaimed_;

@@ -289,7 +289,7 @@ def withdrawal(world):
         world.refused("NOT_FOUND NO_SUCH_INTENT", "WithdrawIntent", intent_id=gone)
     qemu.kill()
     stopped = stream.wait_event("STOPPED")
-    assert stopped.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_CRASH
+    assert stopped.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_UNKNOWN
 
 
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
@@ -307,7 +307,7 @@ def expiry(world):
     assert ended.intent_end == pb.INTENT_END_EXPIRED
     qemu.kill()
     stopped = stream.wait_event("STOPPED")
-    assert stopped.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_CRASH
+    assert stopped.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_UNKNOWN
 
 
 @promise("GetServerInfo")

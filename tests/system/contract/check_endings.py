@@ -20,6 +20,7 @@ def expect(stopped, class_name, cause):
 elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTheOneThatItWasOf",
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY")
 CAUSES = "tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest"
+elsewhere(f"{CAUSES}.TheKernelIsACrash", "ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED")
 elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
 elsewhere(f"{CAUSES}.OneThatKillsTheContainerIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
 elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", "ShutdownDetail.sender")
@@ -149,7 +150,7 @@ ENDS = (
     (shutdown(False, "host-error"), None, CRASH, "HOST_ERROR", "shutdown-host-error"),
     (qmp("SHUTDOWN", {"guest": False}), None, ADMIN, "HOST_REQUEST", "legacy-host"),
     (qmp("SHUTDOWN", {"guest": True}), None, USER, "GUEST_REQUEST", "legacy-guest"),
-    ("", signal.SIGKILL, CRASH, "QEMU_KILLED", "qemu-killed"),
+    ("", signal.SIGKILL, UNKNOWN, "UNOBSERVED", "killed-unseen"),
     ("", None, UNKNOWN, "UNOBSERVED", "clean-exit"))
 
 
@@ -194,12 +195,12 @@ for *_, end_cause, _ in ENDS:
 @promise("ShutdownDetail.intent")
 def the_intent_of_an_end(world):
     stream = world.begin()
-    for name, class_name in (("free", CRASH), ("intended", ADMIN)):
+    for name, class_name in (("free", UNKNOWN), ("intended", ADMIN)):
         qemu = world.started_vm(stream, name)
         intent = world.declare(name) if class_name == ADMIN else None
         qemu.kill()
         stopped = stream.wait_event("STOPPED", name)
-        expect(stopped, class_name, "QEMU_KILLED")
+        expect(stopped, class_name, "UNOBSERVED")
         assert stopped.shutdown.HasField("intent") == bool(intent)
         assert not intent or stopped.shutdown.intent == intent
 

@@ -212,6 +212,8 @@ elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnIgnor
           "ShutdownCaveat.SHUTDOWN_CAVEAT_POWERDOWN_EARLIER")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.MayComeBeforeALateAttach",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN")
+elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.ARebootWithoutAPanicDeviceMayBeAPanic",
+          "ShutdownCaveat.SHUTDOWN_CAVEAT_NO_PANIC_DEVICE")
 elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.ASignalHasNoCaveat",
           "ShutdownDetail.caveats")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnEventBeforeTheRepliesFollowsStarted",

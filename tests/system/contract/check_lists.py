@@ -330,7 +330,7 @@ def uuids_causes_and_runs(world):
     world.started_vm(stream, "a", uuid=UUID)
     world.started_vm(stream, "b").kill()
     run = stream.wait_event("STOPPED", "b").vm.run_id
-    killed, panicked = pb.SHUTDOWN_CAUSE_QEMU_KILLED, pb.SHUTDOWN_CAUSE_GUEST_PANIC
+    killed, panicked = pb.SHUTDOWN_CAUSE_UNOBSERVED, pb.SHUTDOWN_CAUSE_GUEST_PANIC
     for uuids, expected in (([UUID], ["a"]), ([UUID.upper()], ["a"]), ([OTHER_UUID], []),
                             ([OTHER_UUID, UUID], ["a"])):
         listed = [vm.ref.name for vm in world.call("ListVms", uuids=uuids).vms]

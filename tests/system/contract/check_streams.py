@@ -65,19 +65,19 @@ def resumable(world):
 def filters(world):
     world.start()
     lives(world, ["web1", "web2", "db1"])
-    crash, user = pb.SHUTDOWN_CLASS_CRASH, pb.SHUTDOWN_CLASS_USER
+    unknown, user = pb.SHUTDOWN_CLASS_UNKNOWN, pb.SHUTDOWN_CLASS_USER
     stopped, paused = pb.EVENT_TYPE_STOPPED, pb.EVENT_TYPE_PAUSED
     for fields, expected in (
             ({"types": [stopped]}, ["web1 STOPPED", "web2 STOPPED", "db1 STOPPED"]),
             ({"types": [stopped, paused], "vm_names": ["db*"]}, ["db1 PAUSED", "db1 STOPPED"]),
-            ({"classes": [crash], "vm_names": ["db1", "web2"]}, ["web2 STOPPED", "db1 STOPPED"]),
+            ({"classes": [unknown], "vm_names": ["db1", "web2"]}, ["web2 STOPPED", "db1 STOPPED"]),
             ({"classes": [user]}, [])):
         listed = [f"{e.vm.name} {type_name(e)}" for e in world.events(filter=fields)]
         assert listed == expected, (fields, listed)
         stream = world.oldest(filter=fields, progress_interval={"seconds": 1})
         stream.wait("the stream is idle", lambda s=stream: sum(m.HasField("progress") for m in s.messages) > 1)
         assert [f"{e.vm.name} {type_name(e)}" for e in stream.events] == expected
-    for field, values in (("types", [stopped] * 1001), ("classes", [crash] * 1001)):
+    for field, values in (("types", [stopped] * 1001), ("classes", [unknown] * 1001)):
         message = world.refused("INVALID_ARGUMENT", "ListEvents", filter={field: values})
         assert field in message and "1001" in message, message
 

@@ -233,7 +233,7 @@ class KubevirtTest(HookTest):
 
     def crash(self, name=VM):
         qemu = self.qemu if name == VM else self.world.started_vm(self.stream, name)
-        qemu.kill(signal.SIGKILL)
+        qemu.kill(signal.SIGABRT)
         return self.stream.wait_event("STOPPED", name)
 
     def wait_reported(self, number):
@@ -263,8 +263,8 @@ class KubevirtTest(HookTest):
             self.assertEqual(event["source"], {"component": "vmeventd", "host": "node1"})
             self.assertEqual(event["firstTimestamp"], stopped.observe_time.ToJsonString()[:19] + "Z")
             self.assertTrue(event["message"].startswith(
-                f"{stopped.message} (class CRASH, cause QEMU_KILLED, rule qemu-killed) evidence: "), event)
-            self.assertIn("exit signal 9", event["message"])
+                f"{stopped.message} (class CRASH, cause QEMU_CRASHED, rule qemu-crashed) evidence: "), event)
+            self.assertIn("exit signal 6", event["message"])
 
     def test_the_vm_and_its_instance_get_a_condition_and_keep_the_others(self):
         ready = {"type": "Ready", "status": "False"}

@@ -184,7 +184,7 @@ class MasakariTest(HookTest):
 
     def crash(self, name="vm1", uuid=None):
         qemu = self.world.started_vm(self.stream, name, uuid=uuid or self.uuid)
-        qemu.kill(signal.SIGKILL)
+        qemu.kill(signal.SIGABRT)
         self.stream.wait_event("STOPPED", name)
 
     def new(self):

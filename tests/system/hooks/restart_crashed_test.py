@@ -64,7 +64,7 @@ class RestartCrashedTest(HookTest):
         kill(hook)
 
     def crash(self, name="101", **behavior):
-        self.world.started_vm(self.stream, name, **behavior).kill(signal.SIGKILL)
+        self.world.started_vm(self.stream, name, **behavior).kill(signal.SIGABRT)
 
     def test_a_crash_is_started_and_other_ends_are_not(self):
         self.start()
@@ -75,6 +75,26 @@ class RestartCrashedTest(HookTest):
         self.crash()
         self.wait_calls("qm start 101")
         self.wait_log("101: done: qm start 101")
+
+    def test_an_unknown_end_is_left_alone_unless_it_is_to_be_restarted(self):
+        hook = self.start()
+        self.world.started_vm(self.stream, "100").kill(signal.SIGKILL)
+        self.stream.wait_event("STOPPED", "100")
+        self.crash()
+        self.wait_calls("qm start 101")
+        kill(hook)
+        (self.world.path / "state.json").unlink()
+        world.wait_until("its stream has ended", lambda: self.world.info().streams == 1)
+        self.start("--unknown", "restart")
+        self.world.started_vm(self.stream, "102").kill(signal.SIGKILL)
+        self.wait_calls("qm start 101", "qm start 102")
+
+    def test_an_unknown_end_of_one_that_may_run_elsewhere_is_left_alone(self):
+        self.start("--unknown", "restart")
+        qemu = self.world.started_vm(self.stream, "103", status="inmigrate")
+        qemu.kill(signal.SIGKILL)
+        self.wait_log("103: left alone: it may run elsewhere")
+        self.assertEqual(self.calls, [])
 
     def test_each_manager_is_called_as_it_wants(self):
         master = self.world.path / "master"

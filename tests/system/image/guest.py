@@ -3,6 +3,7 @@
 import json
 import pathlib
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -78,9 +79,9 @@ class Guest:
                 raise TimeoutError(f'{self.name} has no monitor')
             time.sleep(0.01)
 
-    def kill(self):
-        """kill -9. The process stays a zombie until reap()."""
-        self.process.kill()
+    def abort(self):
+        """kill -ABRT. The process stays a zombie until reap()."""
+        self.process.send_signal(signal.SIGABRT)
 
     def reap(self):
         self.process.wait(patience(STEP))

@@ -125,7 +125,7 @@ class PushTest(world.WorldTest):
     # The VMs.
 
     def crash(self, name="vm1"):
-        self.world.started_vm(self.stream, name).kill(signal.SIGKILL)
+        self.world.started_vm(self.stream, name).kill(signal.SIGABRT)
         self.stream.wait_event("STOPPED", name)
 
     def events(self, count, name="vm1"):
@@ -154,7 +154,7 @@ class PushTest(world.WorldTest):
             receiver.wait("it is delivered", lambda receiver=receiver: receiver.accepted)
             body = json.dumps(json.loads(receiver.accepted[0].body), separators=(",", ":"))
             self.assertIn("vm1 on ", body)
-            self.assertIn(": STOPPED, CRASH (QEMU_KILLED): QEMU was ended by SIGKILL", body)
+            self.assertIn(": STOPPED, CRASH (QEMU_CRASHED): QEMU was killed by SIGABRT", body)
             self.assertNotIn("CRASH: ", body.replace('"message":"CRASH: ', ""), "the class once")
             self.assertEqual(len(re.findall("Seen: ", body)), body.count('"message":"CRASH: '), "the first sentence")
             self.assertNotIn("{{", body)
@@ -531,7 +531,7 @@ class PushTest(world.WorldTest):
         self.addCleanup(publisher.wait)
         self.addCleanup(publisher.terminate)
         stream = node.oldest()
-        node.started_vm(stream).kill(signal.SIGKILL)
+        node.started_vm(stream).kill(signal.SIGABRT)
         stream.wait_event("STOPPED")
         self.start(server=url)
         expected = [(source.replace("/=/", "/prod/"), *rest) for source, *rest in self.expected(node)]

@@ -99,7 +99,7 @@ class WebTest(world.WorldTest):
         return Events(response)
 
     def crash(self, name="vm1"):
-        self.world.started_vm(self.stream, name).kill(signal.SIGKILL)
+        self.world.started_vm(self.stream, name).kill(signal.SIGABRT)
         self.stream.wait_event("STOPPED", name)
 
 
@@ -352,7 +352,7 @@ class PageTest(WebTest):
         self.open()
         self.wait("vm1 runs", lambda: "running" in self.row())
         self.browser.run("window.sameDocument = true")
-        qemu.kill(signal.SIGKILL)
+        qemu.kill(signal.SIGABRT)
         self.wait("its end is there", lambda: "CRASH" in self.row() and "stopped" in self.row())
         self.world.started_vm(self.stream, "vm2")
         self.wait("the next VM is there", lambda: "running" in self.row("vm2"))
@@ -368,7 +368,7 @@ class PageTest(WebTest):
         self.wait_text("lost the stream", "#status")
         self.world.start()
         self.wait_text("live", "#status")
-        qemu.kill(signal.SIGKILL)
+        qemu.kill(signal.SIGABRT)
         self.wait("its end is there", lambda: "CRASH" in self.row())
         self.assertTrue(self.browser.run("return window.sameDocument"))
 
@@ -388,7 +388,7 @@ class PageTest(WebTest):
 
     def test_a_hostile_name_is_text_and_leads_to_its_own_page(self):
         for name in HOSTILE:
-            self.world.started_vm(self.stream, name).kill(signal.SIGKILL)
+            self.world.started_vm(self.stream, name).kill(signal.SIGABRT)
             self.stream.wait(f"{name} has ended", lambda: self.stream.events[-1].type == pb.EVENT_TYPE_STOPPED)
         named = sorted({event.vm.name for event in self.stream.events})
         self.open()

@@ -157,6 +157,17 @@ TEST(QemuArgumentsTest, AQemuMayStayWhenItsGuestIsDown) {
   EXPECT_FALSE(ParseWithMonitor({"-append", "no-shutdown"}).stays_down);
 }
 
+TEST(QemuArgumentsTest, ThatNoDeviceReportsAPanicIsKnownOfACommandLineThatIsWhole) {
+  EXPECT_TRUE(ParseWithMonitor({"-device", "virtio-net"}).no_panic_device);
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"-device", "pvpanic"},
+                                             {"-device", "{\"driver\":\"pvpanic-pci\"}"},
+                                             {"-cpu", "host,hv-crash=on"},
+                                             {"-readconfig", "file"}}) {
+    EXPECT_FALSE(ParseWithMonitor(arguments).no_panic_device) << arguments[1];
+  }
+}
+
 TEST(QemuArgumentsTest, EachArgumentOfAProcessEndsWithAZero) {
   EXPECT_EQ(SplitCommandLine(absl::string_view("kvm\0\0-S\0", 8)), (Arguments{"kvm", "", "-S"}));
   EXPECT_EQ(SplitCommandLine(""), Arguments());

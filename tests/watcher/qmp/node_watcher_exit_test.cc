@@ -75,7 +75,7 @@ TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
   Follow(&qemu_);
   EXPECT_EQ(watcher_->Describe().exit_status_source(), "none");
   qemu_.KillAndReap();
-  ExpectStopped(ShutdownClass::kCrash, "process-exited");
+  ExpectStopped(ShutdownClass::kUnknown, "process-exited");
   EXPECT_TRUE(Stopped().exit_unknown());
 }
 

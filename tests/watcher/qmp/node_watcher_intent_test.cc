@@ -86,7 +86,7 @@ TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
   Turn();
   TellAll();
   EXPECT_TRUE(absl::IsNotFound(outcome.intent.status())) << outcome.intent.status();
-  ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
+  ExpectStopped(ShutdownClass::kUnknown, "killed-unseen");
 }
 
 TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
@@ -108,7 +108,7 @@ TEST_F(NodeWatcherIntentTest, OneForAnEarlierRunIsNotForTheNext) {
   ASSERT_TRUE(UntilScanned());
   const absl::Time began = absl::Now();
   qemu_.KillAndReap();
-  ExpectStopped(ShutdownClass::kCrash, "qemu-killed");
+  ExpectStopped(ShutdownClass::kUnknown, "killed-unseen");
   // The start of a process is known in ticks.
   ASSERT_TRUE(Until([ticks = StartTicksNow()] { return StartTicksNow() > ticks + 1; }));
   FakeQemu next;

@@ -49,7 +49,7 @@ TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSpokeIsNoEnd) {
   qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   kill(real, SIGKILL);
-  ExpectEnd(ShutdownClass::kCrash);
+  ExpectEnd(ShutdownClass::kUnknown);
 }
 
 TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
@@ -112,7 +112,7 @@ TEST_F(NodeWatcherProcessTest, AChildThatOnlyHoldsTheMonitorDoesNotDelayTheEnd) 
   FollowWithManualClock();
   qemu_.ForkHolder();
   qemu_.Kill(SIGKILL);  // not reaped: no report of its end is waited for while the clock stands
-  ExpectEnd(ShutdownClass::kCrash);
+  ExpectEnd(ShutdownClass::kUnknown);
 }
 
 TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {

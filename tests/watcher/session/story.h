@@ -33,14 +33,14 @@ namespace vmeventd {
 //   closed, lost               the monitor ends; and a second passes
 //   restart [TIME], attach [RUN_STATE]   of the daemon, which then reaches the monitor
 //   end [HOW...], gone [HOW...]  the process ends, with the monitor before; HOW: an exit code, a
-//                              signal; oom, unclear, unrecorded (the sender)
+//                              signal; oom, unrecorded (the sender)
 //   sent SIGNAL NAME [...]     by a process of root's, or "kernel"; own, user, bare, pid=, uid=,
 //                              container=FIRST_SIGNAL
 //   agent open|closed|unreported|silent    the guest agent's port
 //   words journal|file TEXT    QEMU's last ones; others may write the file
 //   wait TIME, suspend TIME (of the node), declare [TIME], withdraw, host down|up, rebooted,
-//   victim, untrack, can-exit yes|no stays-down                 its command line has -no-shutdown
-//   reported destroyed|shutdown|failed    the end, by libvirt
+//   victim, untrack, can-exit yes|no, no-panic-device, stays-down                 its command line
+//   has -no-shutdown reported destroyed|shutdown|failed    the end, by libvirt
 // Checks on the way:
 //   is STATE, last TYPE [CLASS], events TYPE..., problem TEXT, no problem, asked COUNT,
 //   file written|removed|none
@@ -67,6 +67,7 @@ class Story {
     const Words starts = {"new", "young", "old", "untracked", "libvirt"};
     const bool attached = std::find(starts.begin(), starts.end(), start) == starts.end();
     vm_->stays_down = start == "stays-down";
+    vm_->no_panic_device = start == "no-panic-device";
     if (attached) vm_->Ready();
     Words all = absl::StrSplit(steps, "; ");
     if (!attached) all.erase(all.begin());
@@ -188,6 +189,7 @@ class Story {
     if (word == "rebooted") return vm_->Rebooted();
     if (word == "victim") return vm_->NamedOomVictim({});
     if (word == "untrack") return vm_->TrackingLost();
+    if (word == "no-panic-device") return;
     if (word == "stays-down") return vm_->session().StaysDown();
     if (word == "reported") {
       return vm_->Reported(first == "destroyed"  ? ManagerEnd::kDestroyed
@@ -257,7 +259,6 @@ class Story {
       if (absl::StartsWith(how, "SIG")) end = Signal(SignalNumber(how));
       if (how[0] >= '0' && how[0] <= '9') end = Exited(std::stoi(how));
       end.oom_killed |= how == "oom";
-      end.sender_unclear |= how == "unclear";
       if (how == "unrecorded") end.sender_unknown = "not recorded";
     }
     return end;

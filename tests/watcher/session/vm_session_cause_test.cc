@@ -87,9 +87,8 @@ const StoryCase kSenders[] = {
     {"FactsThatWereReadBeforeItWasGoneStay",
      "sent SIGKILL virtqemud; sent SIGKILL rpc-virtqemud bare; end SIGKILL",
      "ADMIN HOST_KILL; sender virtqemud"},
-    {"OneThatIsNotProvenIsUnknown", "end SIGKILL unclear",
-     "UNKNOWN UNOBSERVED; rule killed-unseen"},
-    {"OneThatIsNotProvenLeavesTheOomKill", "end SIGKILL unclear oom", "CRASH OUT_OF_MEMORY"},
+    {"OneThatIsNotKnownIsUnknown", "end SIGKILL", "UNKNOWN UNOBSERVED; rule killed-unseen"},
+    {"OneThatIsNotKnownLeavesTheOomKill", "end SIGKILL oom", "CRASH OUT_OF_MEMORY"},
     {"QemuItselfIsACrash", "sent SIGKILL qemu-system-x86 own; end SIGKILL",
      "CRASH QEMU_KILLED; sender qemu-system-x86; unseen by whom is not known"},
     {"OneThatQemuMayHaveStartedIsUnknown", "sent SIGKILL bash orphan; restart 0s; end SIGKILL",
@@ -161,6 +160,12 @@ const StoryCase kSenders[] = {
      "ADMIN HOST_KILL; rule ended-by-host; sender bash"},
     {"ASigquitThatQemuMayHaveSentIsUnknown", "sent SIGQUIT bash orphan; end SIGQUIT",
      "UNKNOWN UNOBSERVED; rule killed-unseen"},
+    {"ASigquitThatNobodySawIsUnknown", "end SIGQUIT unrecorded",
+     "UNKNOWN UNOBSERVED; rule killed-unseen; no sender; seen QEMU was ended by a SIGQUIT, by whom "
+     "is not known; seen sender not recorded"},
+    {"ASigquitBeforeAnotherSignalIsNotSeen",
+     "sent SIGQUIT bash; sent SIGTERM virtqemud; end SIGQUIT",
+     "UNKNOWN UNOBSERVED; rule killed-unseen; no sender"},
     {"ASigquitOfQemusIsACrash", "sent SIGQUIT bash own; end SIGQUIT", "CRASH QEMU_CRASHED"},
     {"ASigabrtIsACrash", "sent SIGABRT bash; end SIGABRT", "CRASH QEMU_CRASHED"},
     {"ASigsegvIsACrash", "sent SIGSEGV bash; end SIGSEGV", "CRASH QEMU_CRASHED"},
@@ -215,7 +220,7 @@ const StoryCase kSenders[] = {
      "ADMIN HOST_SIGNAL; no sender"},
     {"AKillThatWasSeenNeedsNoExitStatus", "sent SIGKILL virtqemud; end", "ADMIN HOST_KILL"},
     {"TheReasonWhyNobodySawItIsEvidence", "end SIGKILL unrecorded",
-     "CRASH QEMU_KILLED; no sender; seen sender not recorded"},
+     "UNKNOWN UNOBSERVED; rule killed-unseen; no sender; seen sender not recorded"},
 };
 STORIES(VmSessionCauseTest, Senders, kSenders);
 
@@ -226,7 +231,8 @@ const StoryCase kWords[] = {
     {"WhatTheKernelShowedStands", "words journal " TERMINATING "; sent SIGTERM bash pid=813; end 0",
      "UNKNOWN UNOBSERVED; unseen virtqemud (pid 812, as QEMU"},
     {"TheyMakeNoSegvTheHosts", "words journal " TERMINATING "; end SIGSEGV", "CRASH QEMU_CRASHED"},
-    {"TheyMakeNoKillTheHosts", "words journal " TERMINATING "; end SIGKILL", "CRASH QEMU_KILLED"},
+    {"TheyMakeNoKillTheHosts", "words journal " TERMINATING "; end SIGKILL",
+     "UNKNOWN UNOBSERVED; rule killed-unseen"},
     {"TheyMakeNoErrorTheHosts", "words journal " TERMINATING "; end 1", "CRASH QEMU_CRASHED"},
     {"AFileThatOthersMayWriteDecidesNothing", "words file " TERMINATING "; end 0",
      "UNKNOWN UNOBSERVED; no sender"},
@@ -333,7 +339,7 @@ const StoryCase kIntents[] = {
     {"AQuitIsTheAdmins", "declare; SHUTDOWN host-qmp-quit; end 0",
      "ADMIN HOST_QUIT; intent intent-1"},
     {"AKillIsTheAdmins", "declare; end SIGKILL",
-     "ADMIN QEMU_KILLED; intent intent-1; seen ADMIN: QEMU was killed (SIGKILL), as ops intended "
+     "ADMIN UNOBSERVED; intent intent-1; seen ADMIN: QEMU was ended by a SIGKILL, as ops intended "
      "(maintenance). Seen:"},
     {"AKillOfTheHostsIsTheAdmins", "declare; sent SIGKILL virtqemud; end SIGKILL",
      "ADMIN HOST_KILL; intent intent-1; seen as ops intended"},
@@ -418,9 +424,9 @@ const StoryCase kMigrations[] = {
      "CRASH GUEST_PANIC"},
     {"APausedVmThatDoesNotAnswerIsAskedAgain",
      "new; ready paused; wait 1s; asked 1; wait 1s; asked 2; wait 1s; asked 3; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"AVmThatRunsIsNotAsked", "new; ready paused; RESUME; wait 1m; asked 0; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"AVmThatEndsIsNotAsked",
      "new; ready paused; RESUME; SHUTDOWN guest-shutdown; wait 1m; asked 0; end",
      "USER GUEST_POWEROFF"},
@@ -461,9 +467,35 @@ const StoryCase kMigrations[] = {
     {"AQuitBeforeTheVmRanIsAQuit", "new; ready inmigrate; SHUTDOWN host-qmp-quit; end",
      "ADMIN HOST_QUIT"},
     {"AVmThatWasResumedRan", "new; ready inmigrate; RESUME; end SIGKILL",
-     "CRASH QEMU_KILLED; unseen inmigrate"},
+     "UNKNOWN UNOBSERVED; rule killed-unseen; unseen inmigrate"},
     {"AVmThatWasFoundRunningRan", "new; ready prelaunch; closed; wait 1m; ready; end SIGKILL",
-     "CRASH QEMU_KILLED; unseen prelaunch"},
+     "UNKNOWN UNOBSERVED; rule killed-unseen; unseen prelaunch"},
+    // A manager that polls its migration may quit at once, or later.
+    {"AQuitAtOnceAfterAMigrationThatQemuReportsEndsOneThatIsAway",
+     "MIGRATION status=setup; MIGRATION status=active; STOP; MIGRATION status=completed; SHUTDOWN "
+     "host-qmp-quit; end 0",
+     "ADMIN MIGRATED_AWAY; seen the VM was migrated away, or its memory saved to a file; seen "
+     "MIGRATION status=completed"},
+    {"AQuitLaterAfterAMigrationThatQemuReportsEndsOneThatIsAway",
+     "MIGRATION status=setup; MIGRATION status=active; STOP; MIGRATION status=completed; answer "
+     "postmigrate; wait 2s; SHUTDOWN host-qmp-quit; end 0",
+     "ADMIN MIGRATED_AWAY"},
+    {"AQuit200MillisecondsAfterAMigrationEndsOneThatIsAway",
+     "STOP; wait 10ms; answer finish-migrate; wait 10ms; answer finish-migrate; wait 20ms; answer "
+     "finish-migrate; wait 40ms; answer finish-migrate; wait 80ms; answer finish-migrate; wait "
+     "100ms; asked 6; answer postmigrate; wait 100ms; SHUTDOWN host-qmp-quit; end 0",
+     "ADMIN MIGRATED_AWAY"},
+    {"ASnapshotOfAPausedVmIsNoMigration",
+     "STOP; answer paused; MIGRATION status=setup; MIGRATION status=completed; SHUTDOWN "
+     "host-qmp-quit; end 0",
+     "ADMIN HOST_QUIT"},
+    {"AVmThatArrivedHasNotMigratedAway",
+     "new; ready inmigrate; MIGRATION status=active; RESUME; MIGRATION status=completed; SHUTDOWN "
+     "host-qmp-quit; end 0",
+     "ADMIN HOST_QUIT"},
+    {"AMigrationThatFailedIsNone",
+     "MIGRATION status=active; MIGRATION status=failed; SHUTDOWN host-qmp-quit; end 0",
+     "ADMIN HOST_QUIT"},
     // It may have been complete a millisecond later.
     {"AnEndInItsLastPassIsUnknown",
      "STOP; wait 10ms; answer finish-migrate; answer finish-migrate; end SIGKILL",
@@ -496,13 +528,13 @@ const StoryCase kMigrations[] = {
      "none"},
     {"OneThatDidNotFinishBeforeAResumeDecidesNothing",
      "STOP; answer finish-migrate; RESUME; end SIGKILL",
-     "CRASH QEMU_KILLED; unseen finish-migrate"},
+     "UNKNOWN UNOBSERVED; rule killed-unseen; unseen finish-migrate"},
     {"OneThatDidNotFinishBeforeAPauseDecidesNothing",
      "STOP; answer finish-migrate; answer paused; end SIGKILL",
-     "CRASH QEMU_KILLED; unseen finish-migrate"},
+     "UNKNOWN UNOBSERVED; rule killed-unseen; unseen finish-migrate"},
     {"OneThatWasCancelledDecidesNothing",
      "STOP; answer finish-migrate; MIGRATION status=cancelled; answer paused; RESUME; end SIGKILL",
-     "CRASH QEMU_KILLED; unseen finish-migrate"},
+     "UNKNOWN UNOBSERVED; rule killed-unseen; unseen finish-migrate"},
 };
 STORIES(VmSessionCauseTest, Migrations, kMigrations);
 
@@ -515,12 +547,13 @@ const StoryCase kRestarts[] = {
     {"AnEndMeanwhileThatNothingDecidesIsUnknown", "POWERDOWN; restart; gone",
      "UNKNOWN UNOBSERVED; file none"},
     {"AStateThatChangedIsAGapAndThenTheState",
-     "attach paused; events STARTED GAP PAUSED; attach; last RESUMED; end", "CRASH PROCESS_EXITED"},
+     "attach paused; events STARTED GAP PAUSED; attach; last RESUMED; end",
+     "UNKNOWN PROCESS_EXITED"},
     {"AGuestThatWentDownIsNotJudged",
      "attach shutdown; events STARTED GAP GUEST_SHUTDOWN; SHUTDOWN host-qmp-quit; end",
      "UNKNOWN UNOBSERVED"},
     {"AMonitorThatWasLostIsRestored", "lost; attach; last MONITOR_RESTORED; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"AVmThatWasDownStaysDown",
      "SHUTDOWN guest-shutdown; STOP; attach shutdown; events STARTED GUEST_SHUTDOWN; SHUTDOWN "
      "host-qmp-quit; end",
@@ -547,17 +580,17 @@ const StoryCase kRestarts[] = {
      "new; SHUTDOWN guest-shutdown; ready paused; attach paused; end",
      "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE; seen did not know yet"},
     {"ARunThatNobodyHasReachedHasNoGap",
-     "new; ready none; attach; events STARTED STATE_CHANGED; end", "CRASH PROCESS_EXITED"},
+     "new; ready none; attach; events STARTED STATE_CHANGED; end", "UNKNOWN PROCESS_EXITED"},
     {"AMonitorThatDoesNotComeBackIsLost",
      "restart; wait 9s; is RUNNING; wait 1s; is UNREACHABLE; problem has not connected to the "
      "monitor; ready "
      "paused; events STARTED MONITOR_LOST MONITOR_RESTORED GAP PAUSED; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"ALostMonitorShowsNothingOfTheEnd", "restart; wait 10s; gone", "UNKNOWN UNOBSERVED"},
     {"AProcessThatCannotBeFollowedEndsWithItsMonitor", "restart; untrack; ready; closed; gone",
-     "CRASH PROCESS_EXITED; seen not tracked"},
+     "UNKNOWN PROCESS_EXITED; seen not tracked"},
     {"TheSubjectOfARestoredEntryIsKnown", "SHUTDOWN guest-shutdown; attach; end SIGKILL",
-     "CRASH QEMU_KILLED; seen (clears: SHUTDOWN reason=guest-shutdown)"},
+     "UNKNOWN UNOBSERVED; rule killed-unseen; seen (clears: SHUTDOWN reason=guest-shutdown)"},
 };
 STORIES(VmSessionCauseTest, Restarts, kRestarts);
 

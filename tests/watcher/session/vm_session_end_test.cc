@@ -77,6 +77,10 @@ const StoryCase kMissedPresses[] = {
     {"DoNotMatterAfterAReset", "attach; RESET; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF"},
     {"AreNotObeyedByAReboot", "attach; SHUTDOWN guest-reset; end", "USER GUEST_REBOOT_EXIT"},
+    {"ARebootWithoutAPanicDeviceMayBeAPanic", "no-panic-device; SHUTDOWN guest-reset; end",
+     "USER GUEST_REBOOT_EXIT; caveat NO_PANIC_DEVICE; seen started without a panic device"},
+    {"APoweroffWithoutAPanicDeviceIsNone", "no-panic-device; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
     {"DoNotMatterBesideOneThatWasSeen", "attach; POWERDOWN; SHUTDOWN guest-shutdown; end",
      "ADMIN HOST_POWERDOWN"},
     {"MayComeBeforeAVmArrives",
@@ -207,7 +211,7 @@ const StoryCase kShutdowns[] = {
      "SHUTDOWN guest-shutdown; wait 4999ms; events STARTED; is RUNNING; wait 1ms; events STARTED "
      "GUEST_SHUTDOWN; last GUEST_SHUTDOWN USER; is GUEST_DOWN; STOP; wait 1h; asked 0; RESET; is "
      "PAUSED; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"AQemuThatStaysWithItsMonitorOpenIsAProblem",
      "SHUTDOWN guest-shutdown; wait 9999ms; no problem; wait 1ms; problem has not exited for 10 s; "
      "restart 5s; wait 1ms; problem has not exited for 15 s; end",
@@ -238,10 +242,10 @@ const StoryCase kShutdowns[] = {
      "UNKNOWN UNOBSERVED; file written"},
     {"AResetInTheHandshakeTakesOneBack",
      "new; SHUTDOWN guest-shutdown; RESET guest=false; ready; is RUNNING; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     // A reset and a `cont` that nobody saw are why it runs.
     {"OneInAHandshakeThatEndedIsTakenBackByTheNext",
-     "closed; SHUTDOWN guest-shutdown; closed; ready; is RUNNING; gone", "CRASH PROCESS_EXITED"},
+     "closed; SHUTDOWN guest-shutdown; closed; ready; is RUNNING; gone", "UNKNOWN PROCESS_EXITED"},
     {"OneBeforeTheAttachIsUnknown",
      "new; ready shutdown; is GUEST_DOWN; SHUTDOWN host-qmp-quit; end", "UNKNOWN UNOBSERVED"},
     {"WhatAReconnectClearsNamesTheReconnect",
@@ -264,7 +268,7 @@ const StoryCase kFiles[] = {
     {"OneIsThereAtEofOfALaterHandshake",
      "lost; SHUTDOWN guest-shutdown; file none; closed; file written; gone",
      "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
-    {"WithoutAShutdownItFollowsTheProcess", "closed; file none; gone", "CRASH PROCESS_EXITED"},
+    {"WithoutAShutdownItFollowsTheProcess", "closed; file none; gone", "UNKNOWN PROCESS_EXITED"},
     {"AnEndThatWasNoneDoesNotDecideTheNext",
      "SHUTDOWN host-qmp-quit; closed; file removed; wait 5s; RESET; SHUTDOWN guest-shutdown; "
      "closed; file written; gone",
@@ -278,10 +282,10 @@ const StoryCase kFiles[] = {
      "SHUTDOWN guest-shutdown; closed; file written; restart; attach; file removed; events "
      "STARTED; "
      "end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"AGuestThatIsDownAfterARestartLeavesItUntilItsReset",
      "SHUTDOWN guest-shutdown; closed; attach shutdown; file written; RESET; file removed; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
 };
 STORIES(VmSessionEndTest, Files, kFiles);
 
@@ -291,38 +295,38 @@ const StoryCase kMonitors[] = {
      "UNKNOWN UNOBSERVED; file none"},
     {"OneThatOpensAfterBeingHeldIsRestored",
      "new; held; held; ready; events STARTED MONITOR_RESTORED; no problem; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"ALostOneShowsNothingOfALaterEnd", "lost; last MONITOR_LOST; wait 5h; gone 0",
      "UNKNOWN UNOBSERVED; rule unobserved; file none"},
     {"ALostOneThatIsTriedAgainShowsNothing", "lost; wait 5h; closed; gone 0",
      "UNKNOWN UNOBSERVED; rule unobserved; file none"},
     {"ALostOneLeavesWhatTheKernelReports", "closed; wait 5h; gone SIGSEGV", "CRASH QEMU_CRASHED"},
-    {"OneThatIsBackAtOnceShowsTheEnd", "closed; ready; end", "CRASH PROCESS_EXITED"},
+    {"OneThatIsBackAtOnceShowsTheEnd", "closed; ready; end", "UNKNOWN PROCESS_EXITED"},
     {"EofOfALivingProcessIsNoEnd",
      "closed; wait 999ms; events STARTED; wait 1ms; events STARTED MONITOR_LOST; is UNREACHABLE; "
      "ready; last MONITOR_RESTORED; is RUNNING; no problem; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"OneThatClosedInItsHandshakeShowsNothingOfALaterEnd",
      "new; MEMORY_FAILURE; closed; wait 5h; gone 0", "UNKNOWN UNOBSERVED"},
     {"AStateThatChangedUnseenIsAGap",
      "lost; ready paused; events STARTED MONITOR_LOST MONITOR_RESTORED GAP PAUSED; is PAUSED; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"AnEventBeforeTheRepliesFollowsStarted",
      "new; POWERDOWN; is UNREACHABLE; ready; events STARTED POWERDOWN_REQUESTED STATE_CHANGED; is "
      "RUNNING; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"TheFirstResumeOfAStartIsNoNews", "new; RESUME; ready; events STARTED; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"EventsThatAreNoLifecycleAreNotPublished",
-     "RTC_CHANGE offset=78; NIC_RX_FILTER_CHANGED; events STARTED; end", "CRASH PROCESS_EXITED"},
+     "RTC_CHANGE offset=78; NIC_RX_FILTER_CHANGED; events STARTED; end", "UNKNOWN PROCESS_EXITED"},
     {"OneRebootIsOneReset",
      "RESET guest=true; wait 25ms; RESET guest=true; wait 25ms; RESET guest=true; wait 20s; RESET "
      "guest=true; events STARTED RESET RESET; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"PausesAndSleepsAreStates",
      "STOP; is PAUSED; RESUME; is RUNNING; events STARTED PAUSED RESUMED; SUSPEND; is SUSPENDED; "
      "WAKEUP; is RUNNING; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     {"AnIoErrorIsAProblemUntilAResume",
      "BLOCK_IO_ERROR device=d action=stop; STOP; answer io-error; problem I/O error; RESUME; no "
      "problem; SHUTDOWN guest-shutdown; end 0",
@@ -332,7 +336,7 @@ const StoryCase kMonitors[] = {
      "USER GUEST_POWEROFF; unseen I/O error"},
     {"AnIoErrorThatTheGuestGetsIsNoProblem",
      "BLOCK_IO_ERROR device=d operation=read action=report; no problem; last IO_ERROR; end",
-     "CRASH PROCESS_EXITED"},
+     "UNKNOWN PROCESS_EXITED"},
     // KVM cannot run the guest any more: QEMU sends STOP alone.
     {"AnInternalErrorIsACrash",
      "STOP; answer internal-error; problem internal error; restart 0s; ready internal-error; "
@@ -348,7 +352,8 @@ const StoryCase kMonitors[] = {
 STORIES(VmSessionEndTest, Monitors, kMonitors);
 
 const StoryCase kExits[] = {
-    {"ByAKill", "end SIGKILL", "CRASH QEMU_KILLED; seen exit signal 9 (SIGKILL)"},
+    {"ByAKill", "end SIGKILL",
+     "UNKNOWN UNOBSERVED; rule killed-unseen; seen exit signal 9 (SIGKILL)"},
     {"BySegv", "end SIGSEGV", "CRASH QEMU_CRASHED"},
     {"ByAbort", "end SIGABRT", "CRASH QEMU_CRASHED"},
     {"ByBus", "end SIGBUS", "CRASH QEMU_CRASHED"},
@@ -357,11 +362,11 @@ const StoryCase kExits[] = {
     {"ByHup", "end SIGHUP", "ADMIN HOST_SIGNAL"},
     {"WithAnError", "end 1", "CRASH QEMU_CRASHED"},
     {"ByTheOomKiller", "end SIGKILL oom", "CRASH OUT_OF_MEMORY; seen OOM kill"},
-    {"NotKnownHow", "end", "CRASH PROCESS_EXITED; seen exit status not known"},
+    {"NotKnownHow", "end", "UNKNOWN PROCESS_EXITED; seen exit status not known"},
     {"InOrder", "end 0", "UNKNOWN UNOBSERVED; rule clean-exit"},
     {"ByADebugger", "STOP; restart 0s; ready debug; end 0", "ADMIN HOST_REQUEST; rule paused-exit"},
     {"WhileTheDaemonWasAway", "restart; gone SIGABRT", "CRASH QEMU_CRASHED"},
-    {"OfAProcessThatIsNotTracked", "untracked; ready; end SIGKILL", "CRASH PROCESS_EXITED"},
+    {"OfAProcessThatIsNotTracked", "untracked; ready; end SIGKILL", "UNKNOWN PROCESS_EXITED"},
     {"ByADeviceOfTheGuests", "new; can-exit yes; ready; restart 0s; can-exit no; ready; end 99",
      "USER GUEST_REQUEST"},
     {"BySemihosting", "new; can-exit yes; ready; end 2", "USER GUEST_REQUEST"},
@@ -371,7 +376,8 @@ const StoryCase kExits[] = {
     {"BySegvDespiteADevice", "new; can-exit yes; ready; end SIGSEGV", "CRASH QEMU_CRASHED"},
     {"WithACodeAndNoDevice", "end 3", "CRASH QEMU_CRASHED"},
     {"BySegvWhileAnotherHadTheMonitor", "new; held; gone SIGSEGV", "CRASH QEMU_CRASHED"},
-    {"ByAKillWhileAnotherHadTheMonitor", "new; held; gone SIGKILL", "CRASH QEMU_KILLED"},
+    {"ByAKillWhileAnotherHadTheMonitor", "new; held; gone SIGKILL",
+     "UNKNOWN UNOBSERVED; rule killed-unseen"},
     {"ByTermWhileAnotherHadTheMonitor", "new; held; gone SIGTERM", "ADMIN HOST_SIGNAL"},
     {"WithAnErrorWhileAnotherHadTheMonitor", "new; held; gone 1", "CRASH QEMU_CRASHED"},
     {"InOrderWhileAnotherHadTheMonitor", "new; held; gone 0", "UNKNOWN UNOBSERVED"},

@@ -32,7 +32,7 @@ TEST_F(VmSessionIntentTest, IsToldWhenDeclaredReplacedAndWithdrawn) {
   EXPECT_FALSE(vm_.Status().has_intent());
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
   vm_.End(Signal(SIGKILL));
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuKilled);
+  ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
   EXPECT_FALSE(vm_.Stopped().has_intent());
 }
 
