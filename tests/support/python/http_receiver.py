@@ -13,7 +13,7 @@ Request = collections.namedtuple("Request", "path headers body")
 
 class Answer:  # pylint: disable=too-few-public-methods
     """How a request is answered. `before` is called first; `reset` breaks the connection off, "before" the answer or in
-    the "middle" of it; `after` is called when it is sent."""
+    the "middle" of its head; `after` is called when it is sent."""
 
     def __init__(self, status=200, body=b"", headers=None, reset=None, before=None, after=None):
         self.status, self.body, self.headers = status, body, headers or {}
@@ -47,18 +47,20 @@ class Receiver:
                 self.lock.notify_all()
         if answer.reset == "before":
             return self._reset(handler)
+        if answer.reset == "middle":
+            handler.wfile.write(f"HTTP/1.1 {answer.status} OK\r\nContent-Le".encode())
+            handler.wfile.flush()
+            return self._reset(handler)
         try:
             handler.send_response(answer.status)
             for name, value in answer.headers.items():
                 handler.send_header(name, value)
-            handler.send_header("Content-Length", str(len(answer.body) + (1000 if answer.reset else 0)))
+            handler.send_header("Content-Length", str(len(answer.body)))
             handler.end_headers()
             handler.wfile.write(answer.body)
             handler.wfile.flush()
         except OSError:  # the client has gone
             handler.close_connection = True
-        if answer.reset:
-            return self._reset(handler)
         if answer.after:
             answer.after()
         return None
