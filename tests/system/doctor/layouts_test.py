@@ -100,8 +100,7 @@ class LayoutsTest(world.WorldTest):
             elif step["place"] == "qemu":
                 arguments += shlex.split(step["line"])
             elif step["place"] == "vmeventd.conf":
-                # It may name what other tests run, too.
-                self.assertNotIn("\n", step["line"].strip())
+                # It may name what other tests run, too, as their libvirt in a line of its own.
                 watches = [one for one in tomllib.loads(step["line"])["watch"] if str(self.path) in one]
                 quoted = ", ".join(json.dumps(one) for one in watches)
                 self.configuration.write_text(f"watch = [{quoted}]\n", encoding="utf-8")
