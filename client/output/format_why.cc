@@ -228,8 +228,9 @@ class StoryWriter {
                                            " -l vm.kubevirt.io/name=", QuoteForShell(names[1]));
       facts->Add("", absl::StrCat("kubectl describe pod ", pod));
       facts->Add("", absl::StrCat("kubectl logs ", pod, " -c compute --tail=50"));
-    } else if (absl::StrContains(end.vm().source(), kGanetiControl)) {
-      // QEMU's standard error, which the unit's journal has not.
+    } else if (absl::StrContains(end.vm().source(), kGanetiControl) &&
+               end.shutdown().last_words().source() != v1::LAST_WORDS_SOURCE_JOURNAL) {
+      // QEMU's standard error, which the unit's journal does not have where Ganeti started it.
       const std::string log = absl::StrCat(kGanetiLogs, end.vm().name(), ".log");
       facts->Add("", absl::StrCat("tail ", QuoteForShell(EscapeForTerminal(log))));
     } else if (absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope")) {
