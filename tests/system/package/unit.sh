@@ -24,11 +24,13 @@ complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$scratch/vme
 [[ -z $complaints ]] || { printf 'systemd-analyze verify:\n%s\n' "$complaints" >&2; exit 1; }
 
 # As libvirt has it: with a VM's unit in machine.slice, which systemd starts before basic.target, no order of the units
-# contradicts another. Proxmox VE's is qemu.slice.
+# contradicts another. Proxmox VE's is qemu.slice. Without the dependencies' errors a cycle is not
+# reported; other faults of the machine's own units do not count.
 for slice in machine.slice qemu.slice; do
   printf '[Service]\nSlice=%s\nExecStart=/bin/true\n' "$slice" >"$scratch/vm.service"
   printf '[Unit]\nRequires=basic.target\nWants=vmeventd.service vm.service\n' >"$scratch/host.target"
-  complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$scratch"/{host.target,vm.service,vmeventd.service} 2>&1)
+  complaints=$(systemd-analyze verify --man=no --recursive-errors=one \
+    "$scratch"/{host.target,vm.service,vmeventd.service} 2>&1 | grep -F 'ordering cycle' || true)
   [[ -z $complaints ]] || { printf 'a VM in %s:\n%s\n' "$slice" "$complaints" >&2; exit 1; }
 done
 
