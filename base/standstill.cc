@@ -21,7 +21,7 @@ std::string Read(const std::string& directory, absl::string_view file) {
 // The cgroup, or the nearest one above it, that somebody has frozen. `root` has no such file.
 std::string NearestFrozen(const std::string& root, absl::string_view path, absl::string_view file) {
   while (path.size() > 1) {
-    const std::string directory = absl::StrCat(root, path);
+    std::string directory = absl::StrCat(root, path);
     if (absl::StartsWith(Read(directory, file), "1")) return directory;
     path = path.substr(0, path.rfind('/'));
   }

@@ -14,14 +14,6 @@
 namespace vmeventd::client {
 namespace {
 
-// The value of an option; empty: it has none.
-std::string ValueOf(const NodeProcess& qemu, absl::string_view option) {
-  for (size_t i = 2; i < qemu.arguments.size(); ++i) {
-    if (qemu.arguments[i - 1] == option) return qemu.arguments[i];
-  }
-  return "";
-}
-
 std::string PathIn(const OwnPlace& place) {
   return absl::StrReplaceAll(absl::StrCat(place.spec.directory, "/", place.spec.pattern),
                              {{"*", kVm}});
@@ -38,7 +30,7 @@ MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu,
                           const OwnPlace& place) {
   const std::string name = ParseQemuArguments(qemu.arguments).name;
   // The directory of an instance in another project is called PROJECT_NAME.
-  std::string directory = ValueOf(qemu, "-readconfig");
+  std::string directory = GivenValue(qemu.arguments, "-readconfig");
   directory = directory.substr(0, directory.rfind('/'));
   const absl::string_view part = absl::string_view(directory).substr(directory.rfind('/') + 1);
   std::string client(program);
@@ -99,7 +91,7 @@ MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu,
       return AdviseIncus("lxc", qemu, place);
     case ManagerId::kProxmox: {
       // .../100.pid
-      std::string id = ValueOf(qemu, "-pidfile");
+      std::string id = GivenValue(qemu.arguments, "-pidfile");
       id = std::string(absl::StripSuffix(id.substr(id.rfind('/') + 1), ".pid"));
       if (id.empty()) id = "VMID";
       return {.what =

@@ -267,8 +267,8 @@ class Doctor {
               absl::StrContains(problem, "CAP_") ? kShowCapabilities : "man vmeventd"};
     }
     Add("senders", {facts_.address},
-        absl::StrCat("vmeventd cannot see who sends a signal, so a killed VM is a CRASH: ", problem,
-                     ".", needs),
+        absl::StrCat("vmeventd cannot see who sends a signal, so a VM that is killed is UNKNOWN: ",
+                     problem, ".", needs),
         {step});
   }
 
@@ -558,11 +558,12 @@ class Doctor {
   static std::string ThawLine(const NodeProcess& qemu) {
     const std::string frozen = qemu.frozen_by;
     const std::string unit(FileOf(frozen));
-    for (const char* program : {"docker", "podman"}) {
-      const absl::string_view in_cgroup = program == std::string("docker") ? "docker" : "libpod";
+    // docker-ID.scope, libpod-ID.scope/container or docker/ID
+    constexpr std::pair<absl::string_view, absl::string_view> kEngines[] = {{"docker", "docker"},
+                                                                            {"podman", "libpod"}};
+    for (const auto& [program, in_cgroup] : kEngines) {
       const size_t at = frozen.rfind(std::string(in_cgroup));
       if (at == frozen.npos) continue;
-      // docker-ID.scope, libpod-ID.scope/container or docker/ID
       const std::string id = frozen.substr(at + in_cgroup.size() + 1);
       return absl::StrCat(program, " unpause ", id.substr(0, id.find_first_of("./")));
     }

@@ -316,6 +316,8 @@ void ReadPaths(const NodeFacts& facts, NodeProcess* qemu) {
   const std::string owner = absl::StrCat("/proc/", qemu->pid);
   std::string viewer = absl::StrCat("/proc/", facts.daemon_pid);
   if (facts.daemon_pid == 0 || !IsThere(viewer + "/root/")) viewer = "/proc/self";
+  if (!IsThere(owner + "/root/"))
+    return;  // who may not look takes a path for the one that is meant
   const std::string directory = ReadLink(owner + "/cwd");
   for (const UnixSocket& socket : facts.sockets) {
     const bool is_own = absl::c_any_of(
@@ -324,8 +326,6 @@ void ReadPaths(const NodeFacts& facts, NodeProcess* qemu) {
     std::string path = socket.path;
     if (path[0] != '/') path = absl::StrCat(directory, "/", path);
     struct stat file {};
-    if (!IsThere(owner + "/root/"))
-      continue;  // who may not look takes it for the one that is meant
     if (::stat(absl::StrCat(owner, "/root", path).c_str(), &file) != 0 ||
         (socket.file != 0 && socket.file != static_cast<uint32_t>(file.st_ino))) {
       if (file.st_ino != 0 || errno == ENOENT) qemu->lost_paths.insert(socket.path);

@@ -322,6 +322,9 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
       break;
     } catch (const SQLite::Exception& error) {
       status = opened.journal->Failure(error);
+      const bool is_refuted =
+          absl::IsDataLoss(SqliteError(options.path, error)) && absl::IsUnavailable(status);
+      if (!is_refuted) break;
     }
   }
   // The identity is ours and the version is known: a table or column that is not there was lost.
@@ -359,7 +362,7 @@ void Journal::Connect() try {
 }
 
 absl::Status Journal::Failure(const SQLite::Exception& error) {
-  const absl::Status status = SqliteError(options_.path, error);
+  absl::Status status = SqliteError(options_.path, error);
   if (!absl::IsDataLoss(status)) return status;
   database_.reset();
   return CheckDatabase(options_.path, status);

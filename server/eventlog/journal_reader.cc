@@ -41,14 +41,14 @@ bool IsEventOf(const EventRecord& row) {
   auto fields = FieldsOf(row.event);
   uint64_t sequence = 0;
   uint64_t type = 0;
-  constexpr auto Tag = [](int field) {
+  constexpr auto tag_of = [](int field) {
     return WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_VARINT);
   };
   while (const uint32_t tag = fields.ReadTag()) {
-    const bool read = tag == Tag(v1::Event::kSequenceFieldNumber) ? fields.ReadVarint64(&sequence)
-                      : tag == Tag(v1::Event::kTypeFieldNumber)
-                          ? fields.ReadVarint64(&type)
-                          : WireFormatLite::SkipField(&fields, tag);
+    const bool read =
+        tag == tag_of(v1::Event::kSequenceFieldNumber) ? fields.ReadVarint64(&sequence)
+        : tag == tag_of(v1::Event::kTypeFieldNumber)   ? fields.ReadVarint64(&type)
+                                                       : WireFormatLite::SkipField(&fields, tag);
     if (!read) return false;
   }
   return fields.ConsumedEntireMessage() && sequence == row.sequence && type != 0 &&
@@ -58,16 +58,22 @@ bool IsEventOf(const EventRecord& row) {
 // A client cannot parse another event: its stream would end.
 bool IsReadable(const EventRecord& row) { return IsEventOf(row) && IsMessage(row.vm_ref); }
 
+// The GAP `sequence`, which names `missing`.
+EventPtr GapAt(uint64_t sequence, GapReason reason, const std::string& message, absl::Time time,
+               const Hole& missing) {
+  v1::Event gap = MakeGap(reason, message, time);
+  gap.set_sequence(sequence);
+  gap.mutable_missing()->set_first(missing.first);
+  gap.mutable_missing()->set_last(missing.last);
+  return Logged(std::move(gap));
+}
+
 // The GAP in place of a row that is not readable.
 EventPtr DamageGap(const EventRecord& row) {
-  v1::Event gap = MakeGap(GapReason::kDamaged,
-                          absl::StrCat("the journal's row of the event ", row.sequence,
-                                       " is damaged: that event is lost"),
-                          row.observe_time);
-  gap.set_sequence(row.sequence);
-  gap.mutable_missing()->set_first(row.sequence);
-  gap.mutable_missing()->set_last(row.sequence);
-  return Logged(std::move(gap));
+  return GapAt(row.sequence, GapReason::kDamaged,
+               absl::StrCat("the journal's row of the event ", row.sequence,
+                            " is damaged: that event is lost"),
+               row.observe_time, {row.sequence, row.sequence});
 }
 
 }  // namespace
@@ -164,15 +170,11 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
 
 EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
   SqliteQuery after(*database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", sequence);
-  v1::Event gap = MakeGap(
-      GapReason::kRetention,
+  return GapAt(
+      sequence, GapReason::kRetention,
       "the journal was full: retention has deleted events of the VMs with the most of them, but "
       "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP",
-      absl::FromUnixNanos(after.Next() ? after.Int(0) : 0));
-  gap.set_sequence(sequence);
-  gap.mutable_missing()->set_first(missing.first);
-  gap.mutable_missing()->set_last(missing.last);
-  return Logged(std::move(gap));
+      absl::FromUnixNanos(after.Next() ? after.Int(0) : 0), missing);
 }
 
 absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take passes,

@@ -108,14 +108,6 @@ bool AnyHas(const Arguments& arguments, absl::string_view text) {
                         [text](const std::string& one) { return absl::StrContains(one, text); });
 }
 
-// The value of an option; empty: it has none.
-absl::string_view ValueOf(const Arguments& arguments, absl::string_view option) {
-  for (size_t i = 2; i < arguments.size(); ++i) {
-    if (arguments[i - 1] == option) return arguments[i];
-  }
-  return "";
-}
-
 // The path of its first monitor whose file has such a name; empty: none has.
 std::string MonitorNamed(const Arguments& arguments, absl::string_view pattern) {
   for (const QmpMonitor& monitor : ParseQemuArguments(arguments).monitors) {
@@ -133,7 +125,7 @@ bool IsInSliceOfProxmox(absl::string_view cgroups) {
 bool IsPackers(const Arguments& arguments) {
   const std::string monitor = MonitorNamed(arguments, "*.monitor");
   const absl::string_view disk = absl::StripSuffix(monitor, ".monitor");
-  return !disk.empty() && FileOf(disk) == ValueOf(arguments, "-name") &&
+  return !disk.empty() && FileOf(disk) == GivenValue(arguments, "-name") &&
          AnyHas(arguments, absl::StrCat("file=", disk));
 }
 
@@ -148,14 +140,14 @@ bool IsOf(ManagerId manager, const Arguments& arguments, absl::string_view cgrou
     case ManagerId::kLibvirtSession:
       return AnyHas(arguments, "id=charmonitor") || AnyHas(arguments, "/libvirt/qemu/lib/domain-");
     case ManagerId::kIncus:
-      return absl::StrContains(ValueOf(arguments, "-readconfig"), "/incus/");
+      return absl::StrContains(GivenValue(arguments, "-readconfig"), "/incus/");
     case ManagerId::kLxd:
-      return absl::StrContains(ValueOf(arguments, "-readconfig"), "/lxd/");
+      return absl::StrContains(GivenValue(arguments, "-readconfig"), "/lxd/");
     case ManagerId::kMicrovm:
       return absl::StartsWith(FileOf(arguments[0]), "microvm@") ||
              absl::StrContains(cgroups, "/microvm@");
     case ManagerId::kLima:
-      return absl::StartsWith(ValueOf(arguments, "-name"), "lima-") &&
+      return absl::StartsWith(GivenValue(arguments, "-name"), "lima-") &&
              !MonitorNamed(arguments, "qmp.sock").empty();
     case ManagerId::kMinikube:
       return AnyHas(arguments, "boot2docker.iso") && !MonitorNamed(arguments, "monitor").empty();
@@ -163,7 +155,7 @@ bool IsOf(ManagerId manager, const Arguments& arguments, absl::string_view cgrou
       return !MonitorNamed(arguments, "qmp_*.sock").empty() &&
              (AnyHas(arguments, "_ready") || AnyHas(arguments, "/podman/"));
     case ManagerId::kKata:
-      return absl::StartsWith(ValueOf(arguments, "-name"), "sandbox-") &&
+      return absl::StartsWith(GivenValue(arguments, "-name"), "sandbox-") &&
              (AnyHas(arguments, "/run/vc/") || AnyHas(arguments, "kata"));
     case ManagerId::kXen:
       return absl::c_linear_search(arguments, "-xen-domid");

@@ -190,21 +190,22 @@ std::string WithoutNullUuid(std::string uuid) {
   return uuid;
 }
 
-std::string GivenUuid(const std::vector<std::string>& arguments) {
+std::string GivenValue(const std::vector<std::string>& arguments, absl::string_view option) {
   for (size_t at = 1; at < arguments.size(); ++at) {
-    if (arguments[at - 1] == "-uuid") return arguments[at];
+    if (arguments[at - 1] == option) return arguments[at];
   }
   return "";
+}
+
+std::string GivenUuid(const std::vector<std::string>& arguments) {
+  return GivenValue(arguments, "-uuid");
 }
 
 std::string GivenContainer(const std::vector<std::string>& arguments) {
   if (arguments.empty()) return "";
   const absl::string_view program = arguments.front();
   if (program.substr(program.rfind('/') + 1) != "libvirt_lxc") return "";
-  for (size_t at = 2; at < arguments.size(); ++at) {
-    if (arguments[at - 1] == "--name") return arguments[at];
-  }
-  return "";
+  return GivenValue(arguments, "--name");
 }
 
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {

@@ -46,6 +46,9 @@ std::vector<std::string> SplitCommandLine(absl::string_view text);
 // `uuid`, or nothing for the one of zeros, by which QEMU reports that the VM has none.
 std::string WithoutNullUuid(std::string uuid);
 
+// The argument behind the first one that is `option`, as "-name"; empty: there is none.
+std::string GivenValue(const std::vector<std::string>& arguments, absl::string_view option);
+
 // The argument of the first -uuid, as it stands there; empty: there is none.
 std::string GivenUuid(const std::vector<std::string>& arguments);
 

@@ -132,10 +132,7 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   }
   if (spec.directory.empty()) spec.directory = "/";
   if (!pattern.has_value()) {
-    const absl::string_view of_ganeti = kGanetiControlDirectory;  // /var/run stands for /run
-    const bool is_ganetis =
-        spec.directory == of_ganeti || spec.directory == absl::StripPrefix(of_ganeti, "/var");
-    pattern = is_ganetis ? "*.kvmd" : "*.qmp";
+    pattern = IsGanetiControlDirectory(spec.directory) ? "*.kvmd" : "*.qmp";
   }
   const std::vector<absl::string_view> halves = absl::StrSplit(*pattern, '*');
   const bool one_file = stars == 1 && halves.size() == 1 && !halves[0].empty();
@@ -153,6 +150,10 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   }
   spec.pattern = std::string(*pattern);
   return spec;
+}
+
+bool IsGanetiControlDirectory(absl::string_view directory) {
+  return absl::StripPrefix(directory, "/var") == absl::StripPrefix(kGanetiControlDirectory, "/var");
 }
 
 WatchSpec GanetiIfThere() {

@@ -42,6 +42,8 @@ struct WatchSpec {
 // Ganeti's directory, whose monitors for a follower are *.kvmd; the default pattern elsewhere is
 // *.qmp.
 inline constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
+// Returns whether it is that directory; /var/run stands for /run.
+bool IsGanetiControlDirectory(absl::string_view directory);
 // The watch of Ganeti's directory where the configuration names no source.
 WatchSpec GanetiIfThere();
 

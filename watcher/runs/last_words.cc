@@ -163,8 +163,7 @@ namespace {
 bool IsGanetis(const RunInfo& run) {
   const absl::string_view path = run.raw_path;
   return run.reported_by == ReportedBy::kMonitor &&
-         absl::StripPrefix(path.substr(0, path.rfind('/')), "/var") ==
-             absl::StripPrefix(kGanetiControlDirectory, "/var");
+         IsGanetiControlDirectory(path.substr(0, path.rfind('/')));
 }
 
 // Opens the log that libvirt or Ganeti has for the run; invalid: none, or it may not be read.

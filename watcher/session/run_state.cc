@@ -37,6 +37,7 @@ constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
   if (from.has_##field()) Load(from.field(), &to->field.emplace());
 #define LOAD_R(field) \
   for (const auto& each : from.field()) Load(each, &to->field.emplace_back());
+// NOLINTBEGIN(bugprone-macro-parentheses): types take none
 #define LOAD_B(Base) Load(from, static_cast<Base*>(to));
 #define LOAD_N(field)
 #define EMPTY(field) {},
@@ -54,6 +55,7 @@ constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
   constexpr bool kLists##Struct = requires { T{INITIALIZERS(FIELDS)}; } &&       \
                                   !requires { T{INITIALIZERS(FIELDS) {}}; };     \
   static_assert(kLists##Struct<Struct>, "not the list of the fields of " #Struct);
+// NOLINTEND(bugprone-macro-parentheses)
 
 const std::string& ToSaved(const std::string& text) { return text; }
 int64_t ToSaved(absl::Time time) {

@@ -11,6 +11,7 @@
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "watcher/core/names.h"
 
 // Restarts of the daemon, time, intents and the guest agent.
 

@@ -15,6 +15,7 @@ namespace vmeventd::client {
 namespace {
 
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr uint32_t kListener = 100;
@@ -531,7 +532,7 @@ TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
     const Finding found = Only(facts_, "senders");
     EXPECT_THAT(found.what,
                 testing::StartsWith(absl::StrCat(
-                    "vmeventd cannot see who sends a signal, so a killed VM is a CRASH: ",
+                    "vmeventd cannot see who sends a signal, so a VM that is killed is UNKNOWN: ",
                     expected.problem, ".")));
     EXPECT_THAT(found.line(), testing::HasSubstr(expected.line));
   }
